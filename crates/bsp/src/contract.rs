@@ -1,0 +1,110 @@
+//! What the gateway asks of a BSP: its fixed facts ([`Profile`]) and its few behaviours ([`Bsp`]).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::ids::BspId;
+use crate::parsed::{Parsed, Webhook};
+use crate::toml_table::Table;
+
+/// How a channel's webhook credential is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialForm {
+    /// A password alone.
+    Password,
+    /// A user and a password, as HTTP Basic has them.
+    UserAndPassword,
+}
+
+/// The fixed facts of a BSP.
+#[derive(Debug)]
+pub struct Profile {
+    /// Its name in URLs and subjects.
+    pub id: BspId,
+    /// The media type of its webhooks, lower case and without parameters.
+    pub media_type: &'static str,
+    /// Value of `WWW-Authenticate` on a 401, for a BSP that sends its credential only when challenged.
+    pub challenge: Option<&'static str>,
+    /// How long the gateway may try to store a webhook before it answers 503. Shorter than the BSP's own
+    /// patience, and as long as possible for a BSP that does not repeat after a 503.
+    pub store_deadline: Duration,
+    /// How its webhook credentials are configured.
+    pub credential: CredentialForm,
+    /// Whether its requests carry a signature that [`Bsp::signature_holds`] can check.
+    pub signs_requests: bool,
+    /// Keys of its bodies whose values are not personal and stay readable in a masked log line.
+    pub logged_keys: &'static [&'static str],
+}
+
+/// A request whose signature is to be checked. All parts are as received.
+#[derive(Clone, Copy)]
+pub struct SignedRequest<'a> {
+    /// Scheme, host and port under which the BSP reaches the gateway, without a slash at the end.
+    pub public_url: &'a str,
+    /// Path and query as the BSP called them.
+    pub path_and_query: &'a str,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// The exact body.
+    pub body: &'a [u8],
+}
+
+impl std::fmt::Debug for SignedRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedRequest")
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the operator of the gateway fixes about channels' settings, beside the channels file.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsContext {
+    /// Hosts that a channel may name beside the BSP's own, such as a simulator's (`IMCHANNEL_INFOBIP_HOSTS`).
+    pub extra_hosts: Vec<String>,
+}
+
+/// One BSP. Every method is pure.
+pub trait Bsp: Sync + std::fmt::Debug {
+    /// Its fixed facts.
+    fn profile(&self) -> &'static Profile;
+
+    /// The credential that a request presents, in the form that [`Bsp::expected_credential`] has; `None` when it
+    /// presents none.
+    fn presented_credential<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>>;
+
+    /// What a sender configured with `user` and `password` presents.
+    fn expected_credential(&self, user: Option<&str>, password: &str) -> Vec<u8>;
+
+    /// Whether the request is signed with one of `keys`. Asked only of channels configured to check signatures,
+    /// which only a BSP that signs can have.
+    fn signature_holds(&self, _keys: &[&[u8]], _request: &SignedRequest<'_>) -> bool {
+        true
+    }
+
+    /// Reads a stored webhook. It never fails as a whole: what cannot be understood is among the outcomes.
+    fn parse(&self, webhook: &Webhook<'_>) -> Parsed;
+
+    /// Reads the channel's table that is named like the BSP (`[channel.infobip]`), noting every fault in it.
+    /// A BSP without settings of its own refuses every key.
+    fn read_settings(&self, table: &mut Table<'_, '_>, _context: &SettingsContext) -> serde_json::Value {
+        table.refuse_unknown_keys();
+        serde_json::Value::Null
+    }
+}
+
+/// Whether a text names a secret in the way that every BSP may: `env:IMCHANNEL_SECRET_…` or `file:NAME` under
+/// `IMCHANNEL_SECRETS_DIR`. A BSP's folder adds the prefix of its own variables.
+pub fn is_secret_reference(text: &str) -> bool {
+    if let Some(name) = text.strip_prefix("env:") {
+        return name
+            .strip_prefix("IMCHANNEL_SECRET_")
+            .is_some_and(|rest| !rest.is_empty());
+    }
+    match text.strip_prefix("file:") {
+        Some(name) => !name.is_empty() && !name.starts_with('/') && !name.split('/').any(|part| part == ".."),
+        None => false,
+    }
+}

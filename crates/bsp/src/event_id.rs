@@ -1,0 +1,46 @@
+//! The id of an event: the same report or message gives the same id, however often the BSP repeats it,
+//! whichever replica works on it, and whatever version of the parser.
+//!
+//! It is therefore made of the BSP's raw words, before any of them is interpreted, and of nothing that the
+//! gateway adds.
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::{BspId, ChannelId};
+
+/// The raw words that tell one report or message from another. Where the BSP does not say, the text is empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EventKey<'a> {
+    /// `report` or `message`.
+    pub kind: &'static str,
+    pub message_id: &'a str,
+    /// The raw status of a report; the raw type of a message.
+    pub status: &'a str,
+    /// The BSP's time, as it stood in the body.
+    pub time: &'a str,
+    pub error_code: &'a str,
+    pub recipient: &'a str,
+}
+
+impl EventKey<'_> {
+    /// 128 bits of SHA-256 as 32 hexadecimal digits. Every part is preceded by its length, so that no two
+    /// different keys are hashed as the same bytes.
+    pub(crate) fn id(&self, bsp: BspId, channel: &ChannelId) -> String {
+        let parts = [
+            bsp.as_str(),
+            channel.as_str(),
+            self.kind,
+            self.message_id,
+            self.status,
+            self.time,
+            self.error_code,
+            self.recipient,
+        ];
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        hex::encode(&hash.finalize()[..16])
+    }
+}

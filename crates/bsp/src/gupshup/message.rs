@@ -1,0 +1,202 @@
+//! Gupshup's inbound messages, version 2.
+//!
+//! The tap on a template's button is shown on one page of the documents with the outer type `text` and on
+//! another with `quick_reply`; both have an inner `"type": "button"`.
+
+use proto::v1::inbound_message::Content;
+use proto::v1::{
+    InboundMessage, Location, Media, MessageContext, Reaction, Reply, Text as TextContent, Unsupported,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::PROFILE;
+use crate::event_id::EventKey;
+use crate::json::{self, Part, Text};
+use crate::parsed::{Collector, Refusal};
+use crate::{text, time, whatsapp};
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    source: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    payload: Part<'a>,
+    #[serde(borrow)]
+    sender: Part<'a>,
+    #[serde(borrow)]
+    context: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Sender<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    phone: Text<'a>,
+    /// Business-scoped user id of a customer who hides the number.
+    #[serde(borrow, default, rename = "userId")]
+    user_id: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Context<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default, rename = "gsId")]
+    gs_id: Text<'a>,
+}
+
+/// The fields of every type of message, as far as events carry them.
+#[derive(Deserialize, Default)]
+struct Body<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    url: Text<'a>,
+    #[serde(borrow, default)]
+    caption: Text<'a>,
+    #[serde(borrow, default, rename = "contentType")]
+    content_type: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    address: Text<'a>,
+    #[serde(borrow, default)]
+    latitude: Text<'a>,
+    #[serde(borrow, default)]
+    longitude: Text<'a>,
+    #[serde(borrow)]
+    contacts: Part<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    reply: Text<'a>,
+    #[serde(borrow, default)]
+    title: Text<'a>,
+    #[serde(borrow, default, rename = "postbackText")]
+    postback_text: Text<'a>,
+    #[serde(borrow, default)]
+    description: Text<'a>,
+    #[serde(borrow, default)]
+    emoji: Text<'a>,
+    #[serde(borrow, default, rename = "msgId")]
+    message_id: Text<'a>,
+}
+
+pub(super) fn read(
+    raw: &RawValue,
+    timestamp: &Text<'_>,
+    our_number: &Text<'_>,
+    out: &mut Collector<'_>,
+) -> Result<(), Refusal> {
+    let payload: Payload<'_> = serde_json::from_str(raw.get())?;
+    if payload.id.is_empty() {
+        return Err(Refusal::new("missing_id", "a message has a 'payload.id'"));
+    }
+    let sender = json::optional::<Sender<'_>>(payload.sender)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let context = json::optional::<Context<'_>>(payload.context)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let customer = payload.source.or(&sender.phone).or(&sender.user_id);
+    let answered = context.gs_id.or(&context.id);
+    let mut event = InboundMessage {
+        event_id: EventKey {
+            kind: "message",
+            message_id: payload.id.as_str(),
+            status: payload.kind.as_str(),
+            time: timestamp.as_str(),
+            error_code: "",
+            recipient: customer.as_str(),
+        }
+        .id(PROFILE.id, out.webhook.channel),
+        message_id: payload.id.owned(),
+        sender: text::address(customer.as_str()).to_owned(),
+        recipient: text::address(our_number.as_str()).to_owned(),
+        profile_name: sender.name.owned(),
+        sent_at: time::parse(timestamp.as_str()),
+        context: (!answered.is_empty()).then(|| MessageContext {
+            message_id: answered.owned(),
+            sender: String::new(),
+        }),
+        ..out.new_message()
+    };
+    if event.sent_at.is_none() && !timestamp.is_empty() {
+        out.unrecognised("time", timestamp.as_str(), &event.message_id);
+    }
+    let kind = payload.kind.as_str();
+    let body = json::optional::<Body<'_>>(payload.payload)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let content = to_content(kind, &body, answered);
+    event.content = Some(content.unwrap_or_else(|| {
+        out.unrecognised("payload.type", kind, payload.id.as_str());
+        let raw_json = payload
+            .payload
+            .map(|raw| raw.get().to_owned())
+            .unwrap_or_default();
+        Content::Unsupported(Unsupported {
+            r#type: kind.to_owned(),
+            raw_json,
+        })
+    }));
+    out.message(event);
+    Ok(())
+}
+
+/// The content of a known type whose fields are there, or `None`.
+fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Content> {
+    let media = || Media {
+        url: body.url.owned(),
+        content_type: body.content_type.owned(),
+        file_name: body.name.owned(),
+        caption: body.caption.owned(),
+        ..Media::default()
+    };
+    let reply = |id: &Text<'_>, title: &Text<'_>| Reply {
+        id: id.owned(),
+        title: title.owned(),
+        description: body.description.owned(),
+    };
+    Some(match kind {
+        "text" | "quick_reply" if body.kind.as_str() == "button" => {
+            Content::ButtonReply(reply(&body.id, &body.text))
+        }
+        "text" => Content::Text(TextContent {
+            body: body.text.owned(),
+        }),
+        "quick_reply" => Content::ButtonReply(reply(&body.id, &body.text)),
+        "image" => Content::Image(media()),
+        "audio" => Content::Audio(media()),
+        "video" => Content::Video(media()),
+        "file" => Content::Document(media()),
+        "sticker" => Content::Sticker(media()),
+        "location" => Content::Location(Location {
+            latitude: body.latitude.number()?,
+            longitude: body.longitude.number()?,
+            name: body.name.owned(),
+            address: body.address.owned(),
+        }),
+        "contact" | "contacts" => Content::Contacts(whatsapp::contacts(body.contacts)?),
+        "button_reply" => Content::ButtonReply(reply(body.id.or(&body.reply), &body.title)),
+        "list_reply" => {
+            Content::ListReply(reply(body.postback_text.or(body.id.or(&body.reply)), &body.title))
+        }
+        "reaction" => Content::Reaction(Reaction {
+            emoji: body.emoji.owned(),
+            message_id: answered.or(&body.message_id).or(&body.id).owned(),
+        }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,138 @@
+//! Gupshup: the self-serve and partner WhatsApp API.
+//!
+//! Sources: Gupshup's documents on message events, inbound messages, subscriptions, BSUIDs and v3 events (read
+//! 2026-11) and the AICC's page on Gupshup's reports. Version 2 has one event a body, told by `type`; reports come
+//! to the `message` URL. Version 3 passes Meta's body on (see `v3`).
+
+mod credential;
+mod message;
+mod report;
+mod v3;
+mod v3_message;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::contract::{Bsp, CredentialForm, Profile};
+use crate::ids::BspId;
+use crate::json::{Part, Text};
+use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Gupshup;
+
+static PROFILE: Profile = Profile {
+    id: BspId::new("gupshup"),
+    media_type: "application/json",
+    challenge: None,
+    // Gupshup sends an event again when it is not answered within 10 s.
+    store_deadline: Duration::from_secs(8),
+    credential: CredentialForm::Password,
+    signs_requests: false,
+    logged_keys: &[
+        "app",
+        "timestamp",
+        "version",
+        "type",
+        "id",
+        "gsId",
+        "ts",
+        "code",
+        "whatsappMessageId",
+        "expiresAt",
+        "category",
+        "policy",
+        "gs_id",
+        "meta_msg_id",
+        "status",
+        "field",
+        "object",
+        "gs_app_id",
+    ],
+};
+
+impl Bsp for Gupshup {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn presented_credential<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>> {
+        credential::presented(headers)
+    }
+
+    fn expected_credential(&self, _user: Option<&str>, password: &str) -> Vec<u8> {
+        password.as_bytes().to_vec()
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
+        let mut out = Collector::new(PROFILE.id, webhook);
+        if let Err(refusal) = body(webhook.body, &mut out) {
+            out.refuse_body(refusal);
+        }
+        out.finish()
+    }
+}
+
+/// Version 2.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    timestamp: Text<'a>,
+    /// Our number, where Gupshup names it.
+    #[serde(borrow, default)]
+    phone: Text<'a>,
+    #[serde(borrow)]
+    payload: Part<'a>,
+    /// Version 3 has this instead of `type`.
+    #[serde(borrow)]
+    entry: Option<Vec<&'a RawValue>>,
+}
+
+/// Events about the account, the template or the bill. They are answered 200 and counted, nothing more.
+const IGNORED_TYPES: [(&str, &str); 7] = [
+    ("user-event", "user_event"),
+    ("billing-event", "billing_event"),
+    ("template-event", "template_event"),
+    ("account-event", "account_event"),
+    ("system-event", "system_event"),
+    ("preference-event", "preference_event"),
+    ("platform-event", "platform_event"),
+];
+
+fn body(bytes: &[u8], out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes)?;
+    if let Some(entries) = envelope.entry {
+        v3::read(&entries, out);
+        return Ok(());
+    }
+    let kind = envelope.kind.as_str();
+    if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == kind) {
+        out.ignored(counted_as);
+        return Ok(());
+    }
+    let Some(payload) = envelope.payload else {
+        return Err(Refusal::new(
+            "wrong_shape",
+            "the body has neither 'payload' nor 'entry'",
+        ));
+    };
+    match kind {
+        // The AICC's table says message-report, its example and Gupshup say message-event.
+        "message-event" | "message-report" => report::read(payload, &envelope.timestamp, out),
+        "message" => message::read(payload, &envelope.timestamp, &envelope.phone, out),
+        _ => {
+            out.unrecognised("type", kind, "");
+            Err(Refusal::new(
+                "unknown_type",
+                "the body's 'type' is none that is known",
+            ))
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Infobip's inbound messages (OMNI and WhatsApp API, "incoming message"; renderers MO_OTT_CONTACT and
+//! MO_OTT_MSISDN). Every type is an upper-case word; the AICC's page writes them in lower case.
+
+use proto::v1::inbound_message::Content;
+use proto::v1::{
+    InboundMessage, Location, Media, MessageContext, Order, Reaction, Reply, Text as TextContent, Unsupported,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::PROFILE;
+use crate::event_id::EventKey;
+use crate::json::{self, Part, Text};
+use crate::parsed::{Collector, Refusal};
+use crate::{text, time, whatsapp};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    from: Text<'a>,
+    #[serde(borrow, default)]
+    to: Text<'a>,
+    /// The Messages API's words for `from` and `to`.
+    #[serde(borrow, default)]
+    sender: Text<'a>,
+    #[serde(borrow, default)]
+    destination: Text<'a>,
+    #[serde(borrow, default)]
+    received_at: Text<'a>,
+    #[serde(borrow, default)]
+    message_id: Text<'a>,
+    #[serde(borrow)]
+    message: Part<'a>,
+    /// The Messages API's content, a list.
+    #[serde(borrow)]
+    content: Part<'a>,
+    #[serde(borrow)]
+    contact: Part<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Profile<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    phone_number: Text<'a>,
+    /// Business-scoped user id of a customer who hides the number.
+    #[serde(borrow, default)]
+    user_id: Text<'a>,
+}
+
+/// The fields of every type of message, as far as events carry them.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    url: Text<'a>,
+    #[serde(borrow, default)]
+    caption: Text<'a>,
+    #[serde(borrow, default)]
+    latitude: Text<'a>,
+    #[serde(borrow, default)]
+    longitude: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    address: Text<'a>,
+    #[serde(borrow)]
+    contacts: Part<'a>,
+    #[serde(borrow, default)]
+    payload: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    title: Text<'a>,
+    #[serde(borrow, default)]
+    description: Text<'a>,
+    #[serde(borrow, default)]
+    emoji: Text<'a>,
+    #[serde(borrow, default)]
+    action: Text<'a>,
+    #[serde(borrow, default)]
+    catalog_id: Text<'a>,
+    #[serde(borrow)]
+    product_items: Part<'a>,
+    #[serde(borrow)]
+    context: Part<'a>,
+}
+
+#[derive(Deserialize)]
+struct Context<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    from: Text<'a>,
+}
+
+/// Types that are known and that events have no words for: they go out as `unsupported`, without a warning.
+const UNSUPPORTED_TYPES: [&str; 6] = [
+    "UNSUPPORTED",
+    "INFECTED_CONTENT",
+    "INTERACTIVE_FLOW_REPLY",
+    "INTERACTIVE_PAYMENT_CONFIRMATION",
+    "INTERACTIVE_CALL_PERMISSION_REPLY",
+    "INTERACTIVE_IN_THREAD_AUTHENTICATION_REPLY",
+];
+
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let envelope: Envelope<'_> = serde_json::from_str(raw.get())?;
+    if envelope.message_id.is_empty() {
+        return Err(Refusal::new("missing_id", "a message has a 'messageId'"));
+    }
+    let from = envelope.from.or(&envelope.sender);
+    let mut event = InboundMessage {
+        message_id: envelope.message_id.owned(),
+        sender: text::address(from.as_str()).to_owned(),
+        recipient: text::address(envelope.to.or(&envelope.destination).as_str()).to_owned(),
+        ..out.new_message()
+    };
+    if let Ok(Some(profile)) = json::optional::<Profile<'_>>(envelope.contact) {
+        event.profile_name = profile.name.owned();
+        if event.sender.is_empty() {
+            event.sender = text::address(profile.phone_number.or(&profile.user_id).as_str()).to_owned();
+        }
+    }
+    if !envelope.received_at.is_empty() {
+        event.sent_at = time::parse(envelope.received_at.as_str());
+        if event.sent_at.is_none() {
+            out.unrecognised("time", envelope.received_at.as_str(), &event.message_id);
+        }
+    }
+    let kind = match envelope.message {
+        Some(message) => read_content(message, &mut event, out)?,
+        None => keep_unsupported("MESSAGES_API", envelope.content, &mut event),
+    };
+    event.event_id = EventKey {
+        kind: "message",
+        message_id: envelope.message_id.as_str(),
+        status: &kind,
+        time: envelope.received_at.as_str(),
+        error_code: "",
+        recipient: from.as_str(),
+    }
+    .id(PROFILE.id, out.webhook.channel);
+    out.message(event);
+    Ok(())
+}
+
+/// Sets content and context; gives the raw type.
+fn read_content(
+    raw: &RawValue,
+    event: &mut InboundMessage,
+    out: &mut Collector<'_>,
+) -> Result<String, Refusal> {
+    let body: Body<'_> = serde_json::from_str(raw.get())?;
+    let context = json::optional::<Context<'_>>(body.context).ok().flatten();
+    event.context = context
+        .as_ref()
+        .filter(|context| !context.id.is_empty())
+        .map(|context| MessageContext {
+            message_id: context.id.owned(),
+            sender: text::address(context.from.as_str()).to_owned(),
+        });
+    let kind = body.kind.as_str().to_ascii_uppercase();
+    let content = to_content(&kind, &body, context.as_ref());
+    if let Some(content) = content {
+        event.content = Some(content);
+        return Ok(kind);
+    }
+    if !UNSUPPORTED_TYPES.contains(&kind.as_str()) {
+        out.unrecognised("message.type", body.kind.as_str(), &event.message_id);
+    }
+    Ok(keep_unsupported(body.kind.as_str(), Some(raw), event))
+}
+
+fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) -> String {
+    let raw_json = raw.map(|raw| raw.get().to_owned()).unwrap_or_default();
+    event.content = Some(Content::Unsupported(Unsupported {
+        r#type: kind.to_owned(),
+        raw_json,
+    }));
+    kind.to_owned()
+}
+
+/// The content of a known type, or `None` where there are no words for it.
+fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Option<Content> {
+    let reply = |id: &Text<'_>, title: &Text<'_>| Reply {
+        id: id.owned(),
+        title: title.owned(),
+        description: body.description.owned(),
+    };
+    Some(match kind {
+        "TEXT" => Content::Text(TextContent {
+            body: body.text.owned(),
+        }),
+        "IMAGE" => Content::Image(media(body)),
+        // Infobip puts a document's file name into its caption (real pushes, 2025).
+        "DOCUMENT" => Content::Document(Media {
+            file_name: body.caption.owned(),
+            ..media(body)
+        }),
+        "AUDIO" | "VOICE" => Content::Audio(media(body)),
+        "VIDEO" => Content::Video(media(body)),
+        "STICKER" => Content::Sticker(media(body)),
+        "LOCATION" | "LOCATE" => Content::Location(Location {
+            latitude: body.latitude.number()?,
+            longitude: body.longitude.number()?,
+            name: body.name.owned(),
+            address: body.address.owned(),
+        }),
+        "CONTACT" => Content::Contacts(whatsapp::contacts(body.contacts)?),
+        "BUTTON" => Content::ButtonReply(reply(&body.payload, &body.text)),
+        "INTERACTIVE_BUTTON_REPLY" => Content::ButtonReply(reply(&body.id, &body.title)),
+        "INTERACTIVE_LIST_REPLY" => Content::ListReply(reply(&body.id, &body.title)),
+        "REACTION" => Content::Reaction(Reaction {
+            emoji: if body.action.as_str() == "REMOVED" {
+                String::new()
+            } else {
+                body.emoji.owned()
+            },
+            message_id: context.map(|context| context.id.owned()).unwrap_or_default(),
+        }),
+        "ORDER" => Content::Order(Order {
+            catalog_id: body.catalog_id.owned(),
+            text: body.text.owned(),
+            items: whatsapp::order_items(body.product_items)?,
+        }),
+        _ => return None,
+    })
+}
+
+fn media(body: &Body<'_>) -> Media {
+    Media {
+        url: body.url.owned(),
+        caption: body.caption.owned(),
+        // Fetched with `Authorization: App {API key}` (WhatsApp API, "download inbound media").
+        requires_auth: true,
+        ..Media::default()
+    }
+}

@@ -1,0 +1,169 @@
+//! Infobip: OMNI failover API and WhatsApp API webhooks.
+//!
+//! Sources: Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (version 3.210.0, read 2026-11) and the
+//! AICC's pages on receiving Infobip's reports and messages (2025-11). A body is `{"results": […]}`; what an
+//! entry is, the fields that it has decide.
+
+mod credential;
+mod message;
+mod report;
+mod settings;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::contract::{Bsp, CredentialForm, Profile, SettingsContext};
+use crate::ids::BspId;
+use crate::json::{self, Part, Text};
+use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::toml_table::Table;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Infobip;
+
+static PROFILE: Profile = Profile {
+    id: BspId::new("infobip"),
+    media_type: "application/json",
+    challenge: None,
+    // Infobip repeats for 41 hours when a webhook is not answered 200.
+    store_deadline: Duration::from_secs(2),
+    credential: CredentialForm::Password,
+    signs_requests: false,
+    logged_keys: &[
+        "messageId",
+        "bulkId",
+        "pairedMessageId",
+        "integrationType",
+        "channel",
+        "event",
+        "type",
+        "action",
+        "receivedAt",
+        "sentAt",
+        "sendAt",
+        "doneAt",
+        "seenAt",
+        "deletedAt",
+        "groupId",
+        "groupName",
+        "id",
+        "permanent",
+        "messageCount",
+        "pendingMessageCount",
+        "currency",
+        "pricePerMessage",
+    ],
+};
+
+impl Bsp for Infobip {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn presented_credential<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>> {
+        credential::presented(headers)
+    }
+
+    fn expected_credential(&self, _user: Option<&str>, password: &str) -> Vec<u8> {
+        password.as_bytes().to_vec()
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
+        parse(webhook)
+    }
+
+    fn read_settings(&self, table: &mut Table<'_, '_>, context: &SettingsContext) -> serde_json::Value {
+        settings::read(table, context)
+    }
+}
+
+/// The body. Entries stay raw, so that a bad one costs none of its siblings.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    results: Option<Vec<&'a RawValue>>,
+    /// Only in notifications that come without `results`, such as a customer's changed identity.
+    #[serde(borrow)]
+    content: Part<'a>,
+}
+
+/// The fields that tell what an entry is.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    message: Part<'a>,
+    #[serde(borrow)]
+    content: Part<'a>,
+    #[serde(borrow)]
+    status: Part<'a>,
+    #[serde(borrow, default, rename = "seenAt")]
+    seen_at: Text<'a>,
+    #[serde(borrow, default, rename = "deletedAt")]
+    deleted_at: Text<'a>,
+}
+
+fn parse(webhook: &Webhook<'_>) -> Parsed {
+    let mut out = Collector::new(PROFILE.id, webhook);
+    let envelope = match serde_json::from_slice::<Envelope<'_>>(webhook.body) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            out.refuse_body(error.into());
+            return out.finish();
+        }
+    };
+    let Some(results) = envelope.results else {
+        notification(envelope.content, &mut out);
+        return out.finish();
+    };
+    for entry in results {
+        item(entry, &mut out);
+    }
+    out.finish()
+}
+
+fn item(raw: &RawValue, out: &mut Collector<'_>) {
+    let kind = match serde_json::from_str::<Kind<'_>>(raw.get()) {
+        Ok(kind) => kind,
+        Err(error) => return out.refuse_item(error.into(), raw.get()),
+    };
+    // A failed delivery beats a stray time of reading, which some senders leave in.
+    let outcome = if kind.message.is_some() || kind.content.is_some() {
+        message::read(raw, out)
+    } else if report::is_failure(kind.status) {
+        report::delivery(raw, out)
+    } else if !kind.deleted_at.is_empty() {
+        report::deleted(raw, out)
+    } else if !kind.seen_at.is_empty() {
+        report::seen(raw, out)
+    } else if kind.status.is_some() {
+        report::delivery(raw, out)
+    } else {
+        Err(Refusal::new(
+            "wrong_shape",
+            "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'",
+        ))
+    };
+    if let Err(refusal) = outcome {
+        out.refuse_item(refusal, raw.get());
+    }
+}
+
+/// Notifications are bare objects: of these, a changed identity is known (WhatsApp API, identity change).
+fn notification(content: Part<'_>, out: &mut Collector<'_>) {
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Text<'a>,
+    }
+    match json::optional::<Content<'_>>(content) {
+        Ok(Some(content)) if content.kind.as_str() == "user_identity_changed" => {
+            out.ignored("identity_changed")
+        }
+        _ => out.refuse_body(Refusal::new("wrong_shape", "the body has no list 'results'")),
+    }
+}

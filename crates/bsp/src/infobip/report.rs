@@ -1,0 +1,323 @@
+//! Infobip's reports: delivery, seen and deleted, in the forms of the OMNI API, the WhatsApp API and the
+//! Messages API.
+//!
+//! `groupName` decides; `groupId` only where there is no name, because the AICC's documents give it other
+//! numbers than Infobip does (its example pairs UNDELIVERABLE with 4, Infobip's EXPIRED).
+
+use proto::v1::{ProviderStatus, ReportError, ReportEvent, ReportStatus};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::PROFILE;
+use crate::event_id::EventKey;
+use crate::json::{self, Part, Text};
+use crate::parsed::{Collector, Refusal};
+use crate::{text, time};
+
+/// What a status group comes to, and the AICC's code for it (AICC, "Receiving and Processing Reports Sent on
+/// Infobip", table of `groupName`).
+struct Group {
+    name: &'static str,
+    /// Infobip's number (registry of status codes, read 2026-11).
+    id: &'static str,
+    status: ReportStatus,
+    aicc_status: Option<i32>,
+}
+
+const GROUPS: [Group; 7] = [
+    Group {
+        name: "ACCEPTED",
+        id: "0",
+        status: ReportStatus::Pending,
+        aicc_status: Some(1),
+    },
+    Group {
+        name: "PENDING",
+        id: "1",
+        status: ReportStatus::Pending,
+        aicc_status: Some(1),
+    },
+    Group {
+        name: "UNDELIVERABLE",
+        id: "2",
+        status: ReportStatus::Failed,
+        aicc_status: Some(2),
+    },
+    Group {
+        name: "DELIVERED",
+        id: "3",
+        status: ReportStatus::Delivered,
+        aicc_status: Some(0),
+    },
+    Group {
+        name: "EXPIRED",
+        id: "4",
+        status: ReportStatus::Failed,
+        aicc_status: Some(2),
+    },
+    Group {
+        name: "REJECTED",
+        id: "5",
+        status: ReportStatus::Failed,
+        aicc_status: Some(2),
+    },
+    Group {
+        name: "SEEN",
+        id: "",
+        status: ReportStatus::Read,
+        aicc_status: None,
+    },
+];
+
+/// The one status of group DELIVERED that is not final: the message has reached the operator only.
+const DELIVERED_TO_OPERATOR: (&str, &str) = ("DELIVERED_TO_OPERATOR", "2");
+
+/// The fields of all three kinds of report. The Messages API says `sender` and `destination` for `from` and `to`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    #[serde(borrow, default)]
+    message_id: Text<'a>,
+    #[serde(borrow, default)]
+    bulk_id: Text<'a>,
+    #[serde(borrow, default)]
+    from: Text<'a>,
+    #[serde(borrow, default)]
+    to: Text<'a>,
+    #[serde(borrow, default)]
+    sender: Text<'a>,
+    #[serde(borrow, default)]
+    destination: Text<'a>,
+    #[serde(borrow, default)]
+    channel: Text<'a>,
+    #[serde(borrow, default)]
+    sent_at: Text<'a>,
+    #[serde(borrow, default)]
+    done_at: Text<'a>,
+    #[serde(borrow, default)]
+    seen_at: Text<'a>,
+    #[serde(borrow, default)]
+    deleted_at: Text<'a>,
+    #[serde(borrow)]
+    status: Part<'a>,
+    #[serde(borrow)]
+    error: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Status<'a> {
+    #[serde(borrow, default)]
+    group_id: Text<'a>,
+    #[serde(borrow, default)]
+    group_name: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    description: Text<'a>,
+    /// Only in errors.
+    #[serde(borrow, default)]
+    permanent: Text<'a>,
+}
+
+impl Status<'_> {
+    fn group(&self) -> Option<&'static Group> {
+        if self.group_name.is_empty() {
+            let id = self.group_id.as_str();
+            return GROUPS.iter().find(|group| !id.is_empty() && group.id == id);
+        }
+        GROUPS
+            .iter()
+            .find(|group| group.name.eq_ignore_ascii_case(self.group_name.as_str()))
+    }
+
+    fn to_provider_status(&self) -> ProviderStatus {
+        ProviderStatus {
+            group_id: self.group_id.owned(),
+            group_name: self.group_name.owned(),
+            id: self.id.owned(),
+            name: self.name.owned(),
+            description: self.description.owned(),
+            raw: self.name.or(&self.group_name).or(&self.group_id).owned(),
+        }
+    }
+}
+
+/// Whether a status says that the message will not arrive.
+pub(super) fn is_failure(status: Part<'_>) -> bool {
+    let Ok(Some(status)) = json::optional::<Status<'_>>(status) else {
+        return false;
+    };
+    status
+        .group()
+        .is_some_and(|group| group.status == ReportStatus::Failed)
+}
+
+pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let (report, mut event) = begin(raw, out)?;
+    let Ok(Some(status)) = json::optional::<Status<'_>>(report.status) else {
+        return Err(Refusal::new("wrong_shape", "'status' must be an object"));
+    };
+    let error = json::optional::<Status<'_>>(report.error).unwrap_or_else(|()| {
+        out.unrecognised("error", "(another shape)", &event.message_id);
+        None
+    });
+    let error_code = error.as_ref().map(|error| error.id.as_str()).unwrap_or_default();
+    let time = report.done_at.or(&report.sent_at);
+    // Name and group both, so that a group which means something new one day is another event.
+    let raw_status = [
+        status.group_name.or(&status.group_id).as_str(),
+        status.name.or(&status.id).as_str(),
+    ]
+    .join("/");
+
+    event.event_id = event_id(&report, &raw_status, time, error_code, out);
+    event.provider_status = Some(status.to_provider_status());
+    event.error = error.filter(is_error).map(to_report_error);
+    event.occurred_at = occurred_at(time, &event.message_id, out);
+    set_status(&mut event, &status, out);
+    out.report(event);
+    Ok(())
+}
+
+pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let (report, mut event) = begin(raw, out)?;
+    finish_timed(
+        &report,
+        &mut event,
+        ("seen", ReportStatus::Read),
+        &report.seen_at,
+        out,
+    );
+    out.report(event);
+    Ok(())
+}
+
+/// Withdrawn by Infobip in 2024; the AICC's document still asks for it.
+pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let (report, mut event) = begin(raw, out)?;
+    finish_timed(
+        &report,
+        &mut event,
+        ("deleted", ReportStatus::Deleted),
+        &report.deleted_at,
+        out,
+    );
+    out.report(event);
+    Ok(())
+}
+
+/// Reads the fields that all reports share.
+fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, ReportEvent), Refusal> {
+    let report: Report<'a> = serde_json::from_str(raw.get())?;
+    if report.message_id.is_empty() {
+        return Err(Refusal::new("missing_id", "a report has a 'messageId'"));
+    }
+    let event = ReportEvent {
+        message_id: report.message_id.owned(),
+        bulk_id: report.bulk_id.owned(),
+        recipient: text::address(report.to.or(&report.destination).as_str()).to_owned(),
+        sender: text::address(report.from.or(&report.sender).as_str()).to_owned(),
+        command_id: text::command_id(report.message_id.as_str()).to_owned(),
+        provider_channel: report.channel.owned(),
+        ..out.new_report()
+    };
+    Ok((report, event))
+}
+
+/// Reports of a reading or a deletion: the time that they carry is what they say.
+fn finish_timed(
+    report: &Report<'_>,
+    event: &mut ReportEvent,
+    (raw_status, status): (&'static str, ReportStatus),
+    time: &Text<'_>,
+    out: &mut Collector<'_>,
+) {
+    event.event_id = event_id(report, raw_status, time, "", out);
+    event.occurred_at = occurred_at(time, &event.message_id, out);
+    event.provider_status = Some(ProviderStatus {
+        raw: raw_status.to_owned(),
+        ..ProviderStatus::default()
+    });
+    let status = if is_other_channel(event) {
+        ReportStatus::Unrecognized
+    } else {
+        status
+    };
+    event.set_status(status);
+}
+
+fn set_status(event: &mut ReportEvent, status: &Status<'_>, out: &mut Collector<'_>) {
+    event.set_status(ReportStatus::Unrecognized);
+    if is_other_channel(event) {
+        return;
+    }
+    let Some(group) = status.group() else {
+        let value = status.group_name.or(&status.group_id);
+        out.unrecognised("status.groupName", value.as_str(), &event.message_id);
+        return;
+    };
+    let (name, id) = DELIVERED_TO_OPERATOR;
+    let to_operator = status.name.as_str() == name || (status.name.is_empty() && status.id.as_str() == id);
+    let is_final = group.status != ReportStatus::Delivered || !to_operator;
+    event.set_status(if is_final {
+        group.status
+    } else {
+        ReportStatus::Sent
+    });
+    event.aicc_status = group.aicc_status;
+}
+
+/// A report about a fail-over channel says nothing about the WhatsApp message.
+fn is_other_channel(event: &ReportEvent) -> bool {
+    !event.provider_channel.is_empty() && !event.provider_channel.eq_ignore_ascii_case("WHATSAPP")
+}
+
+fn event_id(
+    report: &Report<'_>,
+    status: &str,
+    time: &Text<'_>,
+    error_code: &str,
+    out: &Collector<'_>,
+) -> String {
+    EventKey {
+        kind: "report",
+        message_id: report.message_id.as_str(),
+        status,
+        time: time.as_str(),
+        error_code,
+        recipient: report.to.or(&report.destination).as_str(),
+    }
+    .id(PROFILE.id, out.webhook.channel)
+}
+
+fn occurred_at(text: &Text<'_>, message_id: &str, out: &mut Collector<'_>) -> Option<proto::Timestamp> {
+    if text.is_empty() {
+        return None;
+    }
+    let time = time::parse(text.as_str());
+    if time.is_none() {
+        out.unrecognised("time", text.as_str(), message_id);
+    }
+    time
+}
+
+/// Infobip sends an error object also where nothing failed: `NO_ERROR` with id 0.
+fn is_error(error: &Status<'_>) -> bool {
+    !matches!(error.id.as_str(), "" | "0")
+}
+
+fn to_report_error(error: Status<'_>) -> ReportError {
+    ReportError {
+        code: error.id.owned(),
+        name: error.name.owned(),
+        description: error.description.owned(),
+        permanent: match error.permanent.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        },
+    }
+}

@@ -1,0 +1,103 @@
+//! `[channel.infobip]`: the account that a channel sends through.
+
+use serde_json::{Value, json};
+
+use crate::contract::SettingsContext;
+use crate::toml_table::Table;
+
+/// Infobip gives every account a host under this one.
+const HOST_SUFFIX: &str = ".api.infobip.com";
+/// WhatsApp's own limit for a sender is 80 messages a second unless raised; nobody is allowed more than 1,000.
+const SENDS_PER_SECOND_DEFAULT: u32 = 80;
+const SENDS_PER_SECOND_MAX: u32 = 1_000;
+
+pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Value {
+    let base_url = table.required_string("base_url");
+    let api_key = table.required_string("api_key");
+    let scenario_key = table.required_string("scenario_key");
+    let sends_per_second = table.integer("sends_per_second", 1, SENDS_PER_SECOND_MAX);
+    table.refuse_unknown_keys();
+    if !table.is_present() {
+        return Value::Null;
+    }
+    if let Some(url) = base_url
+        && let Err(fault) = check_base_url(url.value, &context.extra_hosts)
+    {
+        table.fault(url.offset, format_args!("'base_url' {fault}"));
+    }
+    if let Some(key) = api_key
+        && !is_reference(key.value)
+    {
+        table.fault(
+            key.offset,
+            "'api_key' must be a reference: env:INFOBIP_… or file:…",
+        );
+    }
+    json!({
+        "base_url": base_url.map(|at| at.value.trim_end_matches('/')),
+        "api_key": api_key.map(|at| at.value),
+        "scenario_key": scenario_key.map(|at| at.value),
+        "sends_per_second": sends_per_second.unwrap_or(SENDS_PER_SECOND_DEFAULT),
+    })
+}
+
+/// The bus carries no secret: the key is named, and only the sender resolves the name.
+fn is_reference(text: &str) -> bool {
+    let named = text
+        .strip_prefix("env:")
+        .is_some_and(|name| name.starts_with("INFOBIP_") && name.len() > 8);
+    named || crate::contract::is_secret_reference(text)
+}
+
+fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), &'static str> {
+    let uri: http::Uri = url.parse().map_err(|_| "is no URL")?;
+    let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => {}
+        Some("http") if loopback => {}
+        Some("http") => return Err("must begin with https:// (http only to a loopback address)"),
+        _ => return Err("must begin with https://"),
+    }
+    if uri.path() != "/" || uri.query().is_some() || url.contains('@') || url.contains('#') {
+        return Err("must be scheme, host and port alone");
+    }
+    let infobips = host.len() > HOST_SUFFIX.len() && host.to_ascii_lowercase().ends_with(HOST_SUFFIX);
+    let listed = extra_hosts.iter().any(|extra| extra.eq_ignore_ascii_case(host));
+    if infobips || listed {
+        return Ok(());
+    }
+    Err("must be a host of *.api.infobip.com or one listed in IMCHANNEL_INFOBIP_HOSTS")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_outside_infobip_must_be_listed() {
+        let extra = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        for good in [
+            "https://abc12.api.infobip.com",
+            "https://ABC12.API.infobip.com/",
+            "http://127.0.0.1:9000",
+            "https://localhost:9000",
+        ] {
+            assert_eq!(check_base_url(good, &extra), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://abc12.api.infobip.com",
+            "https://api.infobip.com.evil.example",
+            "https://.api.infobip.com",
+            "https://abc.api.infobip.com/omni",
+            "https://user@abc.api.infobip.com",
+            "https://abc.api.infobip.com?x=1",
+            "ftp://abc.api.infobip.com",
+            "abc.api.infobip.com",
+            "",
+            "http://[::1]:9000",
+        ] {
+            assert!(check_base_url(bad, &extra).is_err(), "{bad}");
+        }
+    }
+}

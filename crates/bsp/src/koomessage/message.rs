@@ -1,0 +1,180 @@
+//! KooMessage's inbound messages. The AICC's table names `text`, `url`, `caption` and `filename` of the inner
+//! object; the rest is not public, so places and replies are read by the names that WhatsApp's other forms use,
+//! and what does not fit goes out as `unsupported` with its JSON.
+
+use proto::v1::inbound_message::Content;
+use proto::v1::{InboundMessage, Location, Media, MessageContext, Reply, Text as TextContent, Unsupported};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::PROFILE;
+use crate::event_id::EventKey;
+use crate::json::{self, Part, Text};
+use crate::parsed::{Collector, Refusal};
+use crate::{text, time};
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    sender: Text<'a>,
+    #[serde(borrow, default)]
+    user_number: Text<'a>,
+    #[serde(borrow, default)]
+    user_name: Text<'a>,
+    #[serde(borrow, default)]
+    timestamp: Text<'a>,
+    #[serde(borrow, default)]
+    message_id: Text<'a>,
+    #[serde(borrow, default)]
+    message_type: Text<'a>,
+    #[serde(borrow)]
+    context: Part<'a>,
+    #[serde(borrow)]
+    message: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Body<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    url: Text<'a>,
+    #[serde(borrow, default)]
+    caption: Text<'a>,
+    #[serde(borrow, default)]
+    filename: Text<'a>,
+    #[serde(borrow, default)]
+    latitude: Text<'a>,
+    #[serde(borrow, default)]
+    longitude: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    address: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    payload: Text<'a>,
+    #[serde(borrow, default)]
+    title: Text<'a>,
+    #[serde(borrow, default)]
+    description: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Context<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+}
+
+/// The types of the AICC's table.
+const TYPES: [&str; 9] = [
+    "text",
+    "image",
+    "video",
+    "audio",
+    "document",
+    "location",
+    "interactive_button_reply",
+    "interactive_list_reply",
+    "button",
+];
+
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let envelope: Envelope<'_> = serde_json::from_str(raw.get())?;
+    if envelope.message_id.is_empty() {
+        return Err(Refusal::new("missing_id", "a message has a 'message_id'"));
+    }
+    let context = json::optional::<Context<'_>>(envelope.context).ok().flatten();
+    let mut event = InboundMessage {
+        event_id: event_id(&envelope, out),
+        message_id: envelope.message_id.owned(),
+        // In its reports `user_number` is the customer and `sender` the merchant; the inbound names are the same.
+        sender: text::address(envelope.user_number.as_str()).to_owned(),
+        recipient: text::address(envelope.sender.as_str()).to_owned(),
+        profile_name: envelope.user_name.owned(),
+        sent_at: time::parse(envelope.timestamp.as_str()),
+        context: context
+            .filter(|context| !context.id.is_empty())
+            .map(|context| MessageContext {
+                message_id: context.id.owned(),
+                sender: String::new(),
+            }),
+        ..out.new_message()
+    };
+    if event.sent_at.is_none() && !envelope.timestamp.is_empty() {
+        out.unrecognised("time", envelope.timestamp.as_str(), &event.message_id);
+    }
+    let kind = envelope.message_type.as_str();
+    let body = json::optional::<Body<'_>>(envelope.message)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let content = to_content(&kind.to_ascii_lowercase(), &body);
+    if content.is_none() && !TYPES.contains(&kind) {
+        out.unrecognised("message_type", kind, &event.message_id);
+    }
+    event.content = Some(content.unwrap_or_else(|| {
+        let raw_json = envelope
+            .message
+            .map_or_else(|| raw.get(), RawValue::get)
+            .to_owned();
+        Content::Unsupported(Unsupported {
+            r#type: kind.to_owned(),
+            raw_json,
+        })
+    }));
+    out.message(event);
+    Ok(())
+}
+
+fn event_id(envelope: &Envelope<'_>, out: &Collector<'_>) -> String {
+    EventKey {
+        kind: "message",
+        message_id: envelope.message_id.as_str(),
+        status: envelope.message_type.as_str(),
+        time: envelope.timestamp.as_str(),
+        error_code: "",
+        recipient: envelope.user_number.as_str(),
+    }
+    .id(PROFILE.id, out.webhook.channel)
+}
+
+/// The content of a known type whose fields are there, or `None`.
+fn to_content(kind: &str, body: &Body<'_>) -> Option<Content> {
+    let media = || {
+        (!body.url.is_empty()).then(|| Media {
+            url: body.url.owned(),
+            file_name: body.filename.owned(),
+            caption: body.caption.owned(),
+            ..Media::default()
+        })
+    };
+    let reply = || {
+        let (id, title) = (body.id.or(&body.payload), body.title.or(&body.text));
+        let description = body.description.owned();
+        (!id.is_empty() || !title.is_empty()).then(|| Reply {
+            id: id.owned(),
+            title: title.owned(),
+            description,
+        })
+    };
+    match kind {
+        "text" => Some(Content::Text(TextContent {
+            body: body.text.owned(),
+        })),
+        "image" => media().map(Content::Image),
+        "video" => media().map(Content::Video),
+        "audio" => media().map(Content::Audio),
+        "document" => media().map(Content::Document),
+        "interactive_button_reply" | "button" => reply().map(Content::ButtonReply),
+        "interactive_list_reply" => reply().map(Content::ListReply),
+        "location" => Some(Content::Location(Location {
+            latitude: body.latitude.number()?,
+            longitude: body.longitude.number()?,
+            name: body.name.owned(),
+            address: body.address.owned(),
+        })),
+        _ => None,
+    }
+}

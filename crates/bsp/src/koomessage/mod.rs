@@ -1,0 +1,92 @@
+//! KooMessage (Huawei Cloud). The only public description of its WhatsApp webhooks are the AICC's pages
+//! "Interface for receiving and processing report messages sent by KooMessage" and its sibling on inbound
+//! messages (2025-11). One body is one flat object; reports carry no time.
+
+mod credential;
+mod message;
+mod report;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::contract::{Bsp, CredentialForm, Profile};
+use crate::ids::BspId;
+use crate::json::{Part, Text};
+use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct KooMessage;
+
+static PROFILE: Profile = Profile {
+    id: BspId::new("koomessage"),
+    media_type: "application/json",
+    challenge: None,
+    // Nothing is published about its patience or its repeats.
+    store_deadline: Duration::from_secs(2),
+    credential: CredentialForm::Password,
+    signs_requests: false,
+    logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],
+};
+
+impl Bsp for KooMessage {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn presented_credential<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>> {
+        credential::presented(headers)
+    }
+
+    fn expected_credential(&self, _user: Option<&str>, password: &str) -> Vec<u8> {
+        password.as_bytes().to_vec()
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
+        parse(webhook)
+    }
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    #[serde(borrow, default)]
+    message_type: Text<'a>,
+    #[serde(borrow)]
+    message: Part<'a>,
+}
+
+fn parse(webhook: &Webhook<'_>) -> Parsed {
+    let mut out = Collector::new(PROFILE.id, webhook);
+    let read = serde_json::from_slice::<&RawValue>(webhook.body);
+    let raw = match read {
+        Ok(raw) => raw,
+        Err(error) => {
+            out.refuse_body(error.into());
+            return out.finish();
+        }
+    };
+    if let Err(refusal) = item(raw, &mut out) {
+        out.refuse_body(refusal);
+    }
+    out.finish()
+}
+
+fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let kind: Kind<'_> = serde_json::from_str(raw.get())?;
+    if !kind.message_type.is_empty() || kind.message.is_some() {
+        return message::read(raw, out);
+    }
+    if !kind.status.is_empty() {
+        return report::read(raw, out);
+    }
+    Err(Refusal::new(
+        "wrong_shape",
+        "the body has neither 'status' nor 'message_type'",
+    ))
+}

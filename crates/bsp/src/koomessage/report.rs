@@ -1,0 +1,73 @@
+//! KooMessage's reports: delivered, read, failed.
+
+use proto::v1::{ProviderStatus, ReportEvent, ReportStatus};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::PROFILE;
+use crate::event_id::EventKey;
+use crate::json::Text;
+use crate::parsed::{Collector, Refusal};
+use crate::text;
+
+const STATUSES: [(&str, ReportStatus, Option<i32>); 4] = [
+    ("sent", ReportStatus::Sent, Some(1)),
+    ("delivered", ReportStatus::Delivered, Some(0)),
+    ("read", ReportStatus::Read, None),
+    ("failed", ReportStatus::Failed, Some(2)),
+];
+
+/// All of these are mandatory in the AICC's table; the example's id has 33 characters.
+#[derive(Deserialize)]
+struct Report<'a> {
+    #[serde(borrow, default)]
+    message_id: Text<'a>,
+    #[serde(borrow, default)]
+    sender: Text<'a>,
+    #[serde(borrow, default)]
+    user_number: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+}
+
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let report: Report<'_> = serde_json::from_str(raw.get())?;
+    if report.message_id.is_empty() {
+        return Err(Refusal::new("missing_id", "a report has a 'message_id'"));
+    }
+    let event_id = EventKey {
+        kind: "report",
+        message_id: report.message_id.as_str(),
+        status: report.status.as_str(),
+        recipient: report.user_number.as_str(),
+        ..EventKey::default()
+    }
+    .id(PROFILE.id, out.webhook.channel);
+    let mut event = ReportEvent {
+        event_id,
+        message_id: report.message_id.owned(),
+        recipient: text::address(report.user_number.as_str()).to_owned(),
+        sender: text::address(report.sender.as_str()).to_owned(),
+        command_id: text::command_id(report.message_id.as_str()).to_owned(),
+        provider_status: Some(ProviderStatus {
+            raw: report.status.owned(),
+            ..ProviderStatus::default()
+        }),
+        ..out.new_report()
+    };
+    let known = STATUSES
+        .iter()
+        .find(|(name, ..)| name.eq_ignore_ascii_case(report.status.as_str()));
+    match known {
+        Some((_, status, aicc_status)) => {
+            event.set_status(*status);
+            event.aicc_status = *aicc_status;
+        }
+        None => {
+            event.set_status(ReportStatus::Unrecognized);
+            out.unrecognised("status", report.status.as_str(), report.message_id.as_str());
+        }
+    }
+    out.report(event);
+    Ok(())
+}

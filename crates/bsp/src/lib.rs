@@ -1,0 +1,31 @@
+//! Everything imchannel knows about the BSPs (business solution providers), as pure functions.
+//!
+//! One folder holds one BSP, with the same file names in each: `mod.rs` (its profile and its [`Bsp`]
+//! implementation), `credential.rs` (what its webhooks present), `report.rs` and `message.rs` (its bodies, read
+//! into `imchannel.v1` events). [`registry`] is the only list that names them. To add a BSP, write its folder
+//! and its line there; no service changes.
+//!
+//! Nothing here does I/O, reads a clock or keeps state: bytes and `now` come in, values go out. Storing,
+//! publishing and retrying are the services' work.
+
+pub mod ids;
+pub mod contract;
+pub mod registry;
+pub mod parsed;
+pub mod event_id;
+pub mod text;
+pub mod time;
+pub mod json;
+pub mod form;
+mod whatsapp;
+pub mod mask;
+pub mod toml_table;
+
+mod infobip;
+mod koomessage;
+mod gupshup;
+mod twilio;
+
+pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
+pub use ids::{BspId, ChannelId, InvalidChannelId};
+pub use parsed::{Item, Outcome, Parsed, Reject, Unrecognised, Webhook};

@@ -1,0 +1,84 @@
+//! Times in every form that BSPs send them.
+//!
+//! Infobip: ISO 8601 with or without a fraction, and an offset as `+0000`, `+01:00` or `Z` (webhook examples and
+//! real pushes, read 2026-11). Gupshup: Unix seconds inside, milliseconds outside, as numbers or strings.
+
+use jiff::Timestamp;
+use proto::Timestamp as ProtoTimestamp;
+
+/// A number below this is Unix seconds, from it on milliseconds: as seconds it would be the year 5138, as
+/// milliseconds it is March 1973.
+const MILLISECONDS_FROM: f64 = 1e11;
+
+/// The moment that `text` names, or `None` when it names none.
+pub(crate) fn parse(text: &str) -> Option<ProtoTimestamp> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<f64>() {
+        return from_unix(number);
+    }
+    text.parse::<Timestamp>().ok().map(to_proto)
+}
+
+fn from_unix(number: f64) -> Option<ProtoTimestamp> {
+    if !number.is_finite() || number <= 0.0 {
+        return None;
+    }
+    let milliseconds = if number < MILLISECONDS_FROM {
+        number * 1000.0
+    } else {
+        number
+    };
+    // In range for every time that a phone can show; a larger number fails in from_millisecond.
+    Timestamp::from_millisecond(milliseconds as i64)
+        .ok()
+        .map(to_proto)
+}
+
+/// The same moment as the protobuf type.
+pub fn to_proto(time: Timestamp) -> ProtoTimestamp {
+    ProtoTimestamp {
+        seconds: time.as_second(),
+        nanos: time.subsec_nanosecond(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_the_vendors_is_read() {
+        let cases = [
+            ("2025-02-27T15:44:57.000+0000", 1_740_671_097, 0),
+            ("2025-02-27T15:44:57.250+00:00", 1_740_671_097, 250_000_000),
+            ("2025-02-27T15:44:57Z", 1_740_671_097, 0),
+            ("2019-04-09T16:01:56.494-0300", 1_554_836_516, 494_000_000),
+            ("2015-02-23T17:42:05.390+0100", 1_424_709_725, 390_000_000),
+            ("2015-02-22T17:42:05.390+01:00", 1_424_623_325, 390_000_000),
+            ("1743075950", 1_743_075_950, 0),
+            ("1743075951500", 1_743_075_951, 500_000_000),
+            (" 1592311836 ", 1_592_311_836, 0),
+        ];
+        for (text, seconds, nanos) in cases {
+            let time = parse(text).unwrap_or_else(|| panic!("{text} was not read"));
+            assert_eq!((time.seconds, time.nanos), (seconds, nanos), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "yesterday",
+            "2025-13-01T00:00:00Z",
+            "0",
+            "-5",
+            "NaN",
+            "inf",
+            "1e300",
+            "2025-02-27",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

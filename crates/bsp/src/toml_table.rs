@@ -1,0 +1,238 @@
+//! Reading a table of the channels file such that every fault is noted with its line, instead of stopping at the
+//! first one.
+
+use std::fmt;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One fault of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong there. It never quotes a value, which may be a password.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+/// The faults found so far, and the text that they are found in.
+#[derive(Debug)]
+pub struct Faults<'s> {
+    source: &'s str,
+    found: Vec<Fault>,
+}
+
+impl<'s> Faults<'s> {
+    /// No faults yet in `source`.
+    pub fn new(source: &'s str) -> Self {
+        Self {
+            source,
+            found: Vec::new(),
+        }
+    }
+
+    /// Notes a fault at a byte offset of the source.
+    pub fn add(&mut self, offset: usize, message: impl Into<String>) {
+        let before = &self.source.as_bytes()[..offset.min(self.source.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        self.found.push(Fault {
+            line,
+            message: message.into(),
+        });
+    }
+
+    /// All faults, by line.
+    pub fn finish(mut self) -> Vec<Fault> {
+        self.found.sort_by_key(|fault| fault.line);
+        self.found
+    }
+}
+
+/// A table that is being read. Every key that is asked for counts as known.
+#[derive(Debug)]
+pub struct Table<'t, 's> {
+    name: String,
+    offset: usize,
+    entries: Option<&'t DeTable<'s>>,
+    known: Vec<&'static str>,
+    faults: &'t mut Faults<'s>,
+}
+
+/// A value with the place where it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Its byte offset in the file.
+    pub offset: usize,
+}
+
+impl<'t, 's> Table<'t, 's> {
+    /// A table called `name` in messages, which begins at `offset`.
+    pub fn new(
+        name: impl Into<String>,
+        offset: usize,
+        entries: Option<&'t DeTable<'s>>,
+        faults: &'t mut Faults<'s>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            offset,
+            entries,
+            known: Vec::new(),
+            faults,
+        }
+    }
+
+    /// Whether the file has this table at all.
+    pub fn is_present(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// Notes a fault at `offset`.
+    pub fn fault(&mut self, offset: usize, message: impl fmt::Display) {
+        self.faults.add(offset, format!("{}: {message}", self.name));
+    }
+
+    /// Where the table begins.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    fn entry(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'s>>> {
+        self.known.push(key);
+        let entries = self.entries?;
+        entries
+            .iter()
+            .find(|(name, _)| name.get_ref().as_ref() == key)
+            .map(|(_, value)| value)
+    }
+
+    /// A text, if the key is there.
+    pub fn string(&mut self, key: &'static str) -> Option<At<&'t str>> {
+        let entry = self.entry(key)?;
+        let offset = entry.span().start;
+        if let DeValue::String(text) = entry.get_ref() {
+            return Some(At { value: text, offset });
+        }
+        self.fault(offset, format_args!("'{key}' must be a text"));
+        None
+    }
+
+    /// A text that must be there and not empty.
+    pub fn required_string(&mut self, key: &'static str) -> Option<At<&'t str>> {
+        let Some(found) = self.string(key) else {
+            if self
+                .entries
+                .is_some_and(|entries| !entries.iter().any(|(name, _)| name.get_ref().as_ref() == key))
+            {
+                self.fault(self.offset, format_args!("'{key}' is missing"));
+            }
+            return None;
+        };
+        if found.value.trim().is_empty() {
+            self.fault(found.offset, format_args!("'{key}' is empty"));
+            return None;
+        }
+        Some(found)
+    }
+
+    /// A whole number from `min` to `max`, if the key is there.
+    pub fn integer(&mut self, key: &'static str, min: u32, max: u32) -> Option<u32> {
+        let entry = self.entry(key)?;
+        let offset = entry.span().start;
+        let number = match entry.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => None,
+        };
+        let in_range = number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|n| (min..=max).contains(n));
+        if in_range.is_none() {
+            self.fault(
+                offset,
+                format_args!("'{key}' must be a whole number from {min} to {max}"),
+            );
+        }
+        in_range
+    }
+
+    /// A list of texts, if the key is there.
+    pub fn strings(&mut self, key: &'static str) -> Vec<At<&'t str>> {
+        let Some(entry) = self.entry(key) else {
+            return Vec::new();
+        };
+        let DeValue::Array(items) = entry.get_ref() else {
+            self.fault(
+                entry.span().start,
+                format_args!("'{key}' must be a list of texts"),
+            );
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::String(text) => texts.push(At {
+                    value: text.as_ref(),
+                    offset: item.span().start,
+                }),
+                _ => self.fault(item.span().start, format_args!("'{key}' must hold texts only")),
+            }
+        }
+        texts
+    }
+
+    /// The table under `key`; where there is none, one that is not [present](Self::is_present).
+    pub fn table(&mut self, key: &'static str) -> Table<'_, 's> {
+        let name = format!("{}.{key}", self.name);
+        let Some(entry) = self.entry(key) else {
+            return Table::new(name, self.offset, None, self.faults);
+        };
+        let offset = entry.span().start;
+        let DeValue::Table(entries) = entry.get_ref() else {
+            self.fault(offset, format_args!("'{key}' must be a table"));
+            return Table::new(name, offset, None, self.faults);
+        };
+        Table::new(name, offset, Some(entries), self.faults)
+    }
+
+    /// Calls `read` for each table of the list under `key`; says how many there were.
+    pub fn tables(&mut self, key: &'static str, mut read: impl FnMut(Table<'_, 's>)) -> usize {
+        let Some(entry) = self.entry(key) else { return 0 };
+        let DeValue::Array(items) = entry.get_ref() else {
+            self.fault(
+                entry.span().start,
+                format_args!("'{key}' must be a list of tables"),
+            );
+            return 0;
+        };
+        for (position, item) in items.iter().enumerate() {
+            let DeValue::Table(entries) = item.get_ref() else {
+                self.fault(item.span().start, format_args!("'{key}' must hold tables only"));
+                continue;
+            };
+            let name = format!("{}.{key}[{position}]", self.name);
+            read(Table::new(name, item.span().start, Some(entries), self.faults));
+        }
+        items.len()
+    }
+
+    /// Notes every key that nobody asked for.
+    pub fn refuse_unknown_keys(&mut self) {
+        let Some(entries) = self.entries else { return };
+        for (name, _) in entries.iter() {
+            if !self.known.contains(&name.get_ref().as_ref()) {
+                self.fault(
+                    name.span().start,
+                    format_args!("unknown key '{}'", name.get_ref()),
+                );
+            }
+        }
+    }
+}

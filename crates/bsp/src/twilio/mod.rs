@@ -1,0 +1,108 @@
+//! Twilio: WhatsApp through Programmable Messaging. Bodies are forms; a callback has neither a time nor an event
+//! id, and its set of fields varies and grows (Twilio, "Track outbound message status" and "Twilio's request to
+//! your incoming message webhook URL", read 2026-11).
+
+mod credential;
+mod message;
+mod report;
+mod signature;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::contract::{Bsp, CredentialForm, Profile, SignedRequest};
+use crate::form::Form;
+use crate::ids::BspId;
+use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Twilio;
+
+static PROFILE: Profile = Profile {
+    id: BspId::new("twilio"),
+    media_type: "application/x-www-form-urlencoded",
+    // Without the challenge Twilio never sends its credential (Twilio, "Security", HTTP authentication).
+    challenge: Some("Basic realm=\"imchannel\""),
+    // Twilio waits 15 s and by default repeats no 503, so the gateway tries for as long as it may.
+    store_deadline: Duration::from_secs(12),
+    credential: CredentialForm::UserAndPassword,
+    signs_requests: true,
+    logged_keys: &[
+        "MessageSid",
+        "SmsSid",
+        "SmsMessageSid",
+        "MessageStatus",
+        "SmsStatus",
+        "ErrorCode",
+        "EventType",
+        "NumMedia",
+        "NumSegments",
+        "MessageType",
+        "MediaContentType0",
+        "ButtonType",
+        "ApiVersion",
+        "ChannelPrefix",
+        "OriginalRepliedMessageSid",
+        "StructuredMessage",
+        "MessagingServiceSid",
+    ],
+};
+
+impl Bsp for Twilio {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn presented_credential<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>> {
+        credential::presented(headers)
+    }
+
+    fn expected_credential(&self, user: Option<&str>, password: &str) -> Vec<u8> {
+        credential::expected(user.unwrap_or_default(), password)
+    }
+
+    fn signature_holds(&self, keys: &[&[u8]], request: &SignedRequest<'_>) -> bool {
+        signature::holds(keys, request)
+    }
+
+    fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
+        parse(webhook)
+    }
+}
+
+fn parse(webhook: &Webhook<'_>) -> Parsed {
+    let mut out = Collector::new(PROFILE.id, webhook);
+    let Ok(form) = Form::parse(webhook.body) else {
+        out.refuse_body(Refusal::new("no_utf8", "a field is not UTF-8 after decoding"));
+        return out.finish();
+    };
+    // A callback has `MessageStatus`, and in old accounts only its double `SmsStatus`; an inbound message has
+    // `SmsStatus=received`.
+    let status = match form.get("MessageStatus") {
+        "" => form.get("SmsStatus"),
+        status => status,
+    };
+    let is_report = form.has("MessageStatus") || !matches!(status, "" | "received");
+    let read = if is_report {
+        report::read(&form, status, &mut out)
+    } else {
+        message::read(&form, &mut out)
+    };
+    if let Err(refusal) = read {
+        out.refuse_body(refusal);
+    }
+    out.finish()
+}
+
+/// The message's id; `SmsSid` is its legacy double.
+fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Refusal> {
+    let names = ["MessageSid", "SmsSid", "SmsMessageSid"];
+    let found = names
+        .into_iter()
+        .map(|name| form.get(name))
+        .find(|sid| !sid.is_empty());
+    found.ok_or_else(|| Refusal::new("missing_id", "the body has no 'MessageSid'"))
+}

@@ -1,0 +1,70 @@
+//! Proves what every parser makes of every form of body: each file in `fixtures/{bsp}/` is parsed as a stored
+//! webhook, and the outcome is compared with the `.expected.json` beside it.
+//!
+//! After a wanted change, `UPDATE_FIXTURES=1 cargo test -p bsp --test fixtures` writes the files anew; read the
+//! diff before you commit it.
+
+use std::path::{Path, PathBuf};
+
+use bsp::{ChannelId, Outcome, Parsed, Webhook, registry};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+fn to_json(parsed: &Parsed) -> Value {
+    let items = parsed.items.iter().map(|item| match &item.outcome {
+        Outcome::Report(report) => json!({ "report": report }),
+        Outcome::Message(message) => json!({ "message": message }),
+        Outcome::Ignored(kind) => json!({ "ignored": kind }),
+        Outcome::Rejected(reject) => json!({
+            "rejected": { "kind": reject.kind, "reason": reject.reason, "raw": String::from_utf8_lossy(&reject.raw) }
+        }),
+    });
+    let unrecognised = parsed.unrecognised.iter().map(|unrecognised| {
+        json!({ "field": unrecognised.field, "value": unrecognised.value, "message_id": unrecognised.message_id })
+    });
+    json!({ "items": items.collect::<Vec<_>>(), "unrecognised": unrecognised.collect::<Vec<_>>() })
+}
+
+fn bodies(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.to_string_lossy().ends_with(".expected.json"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_fixture_comes_out_as_written_down() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let update = std::env::var_os("UPDATE_FIXTURES").is_some();
+    let channel = ChannelId::parse("202105102694809992").unwrap();
+    let mut wrong = Vec::new();
+    for bsp in registry::REGISTRY {
+        for path in bodies(&root.join(bsp.profile().id.as_str())) {
+            let body = Bytes::from(std::fs::read(&path).unwrap());
+            let received_at = "2026-03-01T12:00:00Z".parse().unwrap();
+            let webhook = Webhook {
+                channel: &channel,
+                body: &body,
+                received_at,
+                sequence: 7,
+            };
+            let outcome = to_json(&bsp.parse(&webhook));
+            let expected_path = path.with_extension("expected.json");
+            if update {
+                let text = serde_json::to_string_pretty(&outcome).unwrap() + "\n";
+                std::fs::write(&expected_path, text).unwrap();
+                continue;
+            }
+            let expected = std::fs::read(&expected_path).unwrap_or_default();
+            let expected: Value = serde_json::from_slice(&expected).unwrap_or_default();
+            if outcome != expected {
+                let outcome = serde_json::to_string_pretty(&outcome).unwrap();
+                wrong.push(format!("{} comes out as\n{outcome}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}

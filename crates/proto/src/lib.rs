@@ -1,0 +1,25 @@
+//! The protobuf language of imchannel, generated from `proto/imchannel/v1`, and nothing else.
+//!
+//! Every message implements [`prost::Message`] for the bus and serde's traits as proto3 JSON for people and
+//! tools. What the fields mean is said in the `.proto` files, which are the contract.
+
+/// Package `imchannel.v1`.
+pub mod v1 {
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        clippy::too_many_lines,
+        unreachable_pub,
+        elided_lifetimes_in_paths,
+        reason = "generated"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/imchannel.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/imchannel.v1.serde.rs"));
+}
+
+/// The well-known type that every time in the messages has.
+pub use pbjson_types::Timestamp;
+
+/// The compiled files as an encoded `google.protobuf.FileDescriptorSet`, for tools that decode without this
+/// crate.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imchannel.v1.descriptors"));
