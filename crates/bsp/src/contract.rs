@@ -34,6 +34,9 @@ pub struct Profile {
     pub credential: CredentialForm,
     /// Whether its requests carry a signature that [`Bsp::signature_holds`] can check.
     pub signs_requests: bool,
+    /// Begins the names of the environment variables that hold this BSP's secrets, such as `INFOBIP_`; empty for
+    /// a BSP that needs none. `IMCHANNEL_SECRET_` is allowed to all.
+    pub secret_variables: &'static str,
     /// Keys of its bodies whose values are not personal and stay readable in a masked log line.
     pub logged_keys: &'static [&'static str],
 }
@@ -92,19 +95,5 @@ pub trait Bsp: Sync + std::fmt::Debug {
     fn read_settings(&self, table: &mut Table<'_, '_>, _context: &SettingsContext) -> serde_json::Value {
         table.refuse_unknown_keys();
         serde_json::Value::Null
-    }
-}
-
-/// Whether a text names a secret in the way that every BSP may: `env:IMCHANNEL_SECRET_…` or `file:NAME` under
-/// `IMCHANNEL_SECRETS_DIR`. A BSP's folder adds the prefix of its own variables.
-pub fn is_secret_reference(text: &str) -> bool {
-    if let Some(name) = text.strip_prefix("env:") {
-        return name
-            .strip_prefix("IMCHANNEL_SECRET_")
-            .is_some_and(|rest| !rest.is_empty());
-    }
-    match text.strip_prefix("file:") {
-        Some(name) => !name.is_empty() && !name.starts_with('/') && !name.split('/').any(|part| part == ".."),
-        None => false,
     }
 }

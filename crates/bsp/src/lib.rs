@@ -11,6 +11,7 @@
 pub mod ids;
 pub mod contract;
 pub mod registry;
+pub mod secret_reference;
 pub mod parsed;
 pub mod event_id;
 pub mod text;

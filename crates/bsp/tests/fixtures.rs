@@ -4,6 +4,8 @@
 //! After a wanted change, `UPDATE_FIXTURES=1 cargo test -p bsp --test fixtures` writes the files anew; read the
 //! diff before you commit it.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::path::{Path, PathBuf};
 
 use bsp::{ChannelId, Outcome, Parsed, Webhook, registry};

@@ -34,6 +34,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
     signs_requests: false,
+    secret_variables: "INFOBIP_",
     logged_keys: &[
         "messageId",
         "bulkId",

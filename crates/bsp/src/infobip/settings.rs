@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::contract::SettingsContext;
+use crate::secret_reference::SecretReference;
 use crate::toml_table::Table;
 
 /// Infobip gives every account a host under this one.
@@ -26,7 +27,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
         table.fault(url.offset, format_args!("'base_url' {fault}"));
     }
     if let Some(key) = api_key
-        && !is_reference(key.value)
+        && SecretReference::parse(key.value).is_none()
     {
         table.fault(
             key.offset,
@@ -39,14 +40,6 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
         "scenario_key": scenario_key.map(|at| at.value),
         "sends_per_second": sends_per_second.unwrap_or(SENDS_PER_SECOND_DEFAULT),
     })
-}
-
-/// The bus carries no secret: the key is named, and only the sender resolves the name.
-fn is_reference(text: &str) -> bool {
-    let named = text
-        .strip_prefix("env:")
-        .is_some_and(|name| name.starts_with("INFOBIP_") && name.len() > 8);
-    named || crate::contract::is_secret_reference(text)
 }
 
 fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), &'static str> {

@@ -30,6 +30,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
     signs_requests: false,
+    secret_variables: "",
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],
 };
 

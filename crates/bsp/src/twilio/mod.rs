@@ -30,6 +30,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(12),
     credential: CredentialForm::UserAndPassword,
     signs_requests: true,
+    secret_variables: "TWILIO_",
     logged_keys: &[
         "MessageSid",
         "SmsSid",

@@ -1,0 +1,92 @@
+//! The name of a secret. Whoever writes the registry names secrets and reads none, so what may be named is narrow:
+//! no other variable of a process, and no file outside the folder of secrets.
+
+use std::fmt;
+
+use crate::registry::REGISTRY;
+
+/// Variables that may hold a secret of any BSP.
+const COMMON_VARIABLES: &str = "IMCHANNEL_SECRET_";
+
+/// Where a secret is to be found.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretReference {
+    /// `env:NAME`, an environment variable whose name begins in an allowed way.
+    Variable(String),
+    /// `file:NAME`, a file under the folder of secrets.
+    File(String),
+}
+
+impl SecretReference {
+    /// Reads a reference; `None` when the text is none, or names what may not be named.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(name) = text.strip_prefix("env:") {
+            let prefixes = REGISTRY
+                .iter()
+                .map(|bsp| bsp.profile().secret_variables)
+                .chain([COMMON_VARIABLES]);
+            let mut allowed = prefixes.filter(|prefix| !prefix.is_empty());
+            let is_allowed = allowed.any(|prefix| name.len() > prefix.len() && name.starts_with(prefix));
+            return is_allowed.then(|| Self::Variable(name.to_owned()));
+        }
+        let name = text.strip_prefix("file:")?;
+        let is_inside =
+            !name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        is_inside.then(|| Self::File(name.to_owned()))
+    }
+}
+
+impl fmt::Display for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::File(name) => write!(f, "file:{name}"),
+        }
+    }
+}
+
+impl fmt::Debug for SecretReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_secrets_can_be_named() {
+        for good in [
+            "env:INFOBIP_API_KEY",
+            "env:TWILIO_TOKEN",
+            "env:IMCHANNEL_SECRET_X",
+            "file:a",
+            "file:team/a.key",
+        ] {
+            assert_eq!(
+                SecretReference::parse(good)
+                    .map(|found| found.to_string())
+                    .as_deref(),
+                Some(good)
+            );
+        }
+        for bad in [
+            "",
+            "INFOBIP_API_KEY",
+            "env:",
+            "env:PATH",
+            "env:INFOBIP_",
+            "env:IMCHANNEL_CREDENTIAL_KEY",
+            "file:",
+            "file:/etc/passwd",
+            "file:../x",
+            "file:a/../../x",
+            "file:a//b",
+            "https://x",
+            "plain secret",
+        ] {
+            assert_eq!(SecretReference::parse(bad), None, "{bad}");
+        }
+    }
+}

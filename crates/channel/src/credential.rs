@@ -1,0 +1,116 @@
+//! Webhook credentials: stored as HMAC-SHA-256 under a key that only the services hold, and compared in a time
+//! that tells nothing.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+/// The shortest key, in bytes: as long as the hash.
+pub const CREDENTIAL_KEY_BYTES_MIN: usize = 32;
+
+/// The key of `IMCHANNEL_CREDENTIAL_KEY`. It shows nothing when it is printed.
+#[derive(Clone)]
+pub struct CredentialKey(Hmac<Sha256>);
+
+/// The key is too short to protect anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the credential key has {0} bytes; it needs at least {CREDENTIAL_KEY_BYTES_MIN}")]
+pub struct CredentialKeyTooShort(pub usize);
+
+impl CredentialKey {
+    /// Takes a key.
+    ///
+    /// # Errors
+    /// [`CredentialKeyTooShort`] under [`CREDENTIAL_KEY_BYTES_MIN`].
+    pub fn new(key: &[u8]) -> Result<Self, CredentialKeyTooShort> {
+        if key.len() < CREDENTIAL_KEY_BYTES_MIN {
+            return Err(CredentialKeyTooShort(key.len()));
+        }
+        Ok(Self(
+            Hmac::new_from_slice(key).expect("HMAC takes a key of any length"),
+        ))
+    }
+
+    /// What is stored of a credential.
+    pub fn digest(&self, credential: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(credential);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for CredentialKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The most credentials that one channel accepts at once: the current, the next, and some slack.
+pub const CREDENTIALS_MAX: usize = 8;
+
+/// The digests that a channel accepts, in the order of the file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials(Vec<[u8; 32]>);
+
+impl Credentials {
+    /// Takes digests.
+    pub fn new(digests: Vec<[u8; 32]>) -> Self {
+        Self(digests)
+    }
+
+    /// Credentials that nothing matches: asked for a channel that does not exist, so that its refusal takes as
+    /// long as that of a wrong password.
+    pub fn dummy() -> Self {
+        Self(vec![[0; 32], [1; 32]])
+    }
+
+    /// The digests.
+    pub fn digests(&self) -> &[[u8; 32]] {
+        &self.0
+    }
+
+    /// Position of the credential with this digest. Every digest is looked at, whichever matches.
+    pub fn position(&self, digest: &[u8; 32]) -> Option<usize> {
+        let mut found = Choice::from(0);
+        let mut position = 0_u32;
+        for (at, accepted) in (0_u32..).zip(&self.0) {
+            let same = accepted.ct_eq(digest);
+            position.conditional_assign(&at, same & !found);
+            found |= same;
+        }
+        bool::from(found).then_some(position as usize)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({} credentials)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_found_by_its_digest_alone() {
+        let key = CredentialKey::new(&[7; 32]).unwrap();
+        let other_key = CredentialKey::new(&[8; 32]).unwrap();
+        let credentials = Credentials::new(vec![key.digest(b"current"), key.digest(b"previous")]);
+        assert_eq!(credentials.position(&key.digest(b"current")), Some(0));
+        assert_eq!(credentials.position(&key.digest(b"previous")), Some(1));
+        assert_eq!(credentials.position(&key.digest(b"")), None);
+        assert_eq!(credentials.position(&other_key.digest(b"current")), None);
+        assert_eq!(Credentials::dummy().position(&key.digest(b"current")), None);
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert_eq!(
+            CredentialKey::new(&[7; 31]).err(),
+            Some(CredentialKeyTooShort(31))
+        );
+    }
+}

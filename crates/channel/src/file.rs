@@ -1,0 +1,276 @@
+//! The channels file: TOML, read such that every fault in it is listed with its line.
+
+use std::collections::HashMap;
+
+use bsp::secret_reference::SecretReference;
+use bsp::toml_table::{Fault, Faults, Table};
+use bsp::{Bsp, ChannelId, CredentialForm, SettingsContext, registry};
+use toml::de::DeTable;
+
+use crate::credential::{CREDENTIALS_MAX, CredentialKey};
+use crate::record::{RECORD_VERSION, Record, SignatureRecord};
+use crate::secret::Secret;
+
+/// The longest password or user name, in bytes: a header of that length passes every proxy.
+pub const CREDENTIAL_LENGTH_MAX: usize = 256;
+/// The longest tenant name.
+pub const TENANT_LENGTH_MAX: usize = 64;
+
+/// A channel as the file describes it, passwords in clear.
+#[derive(Debug, Clone)]
+pub struct Described {
+    id: ChannelId,
+    bsp: &'static dyn Bsp,
+    tenant: String,
+    webhook: Vec<Login>,
+    signature: Option<SignatureRecord>,
+    settings: serde_json::Value,
+}
+
+/// What a sender of webhooks logs in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user, for a BSP that has one.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Secret,
+}
+
+impl Described {
+    /// The channel's id.
+    pub fn id(&self) -> &ChannelId {
+        &self.id
+    }
+
+    /// The BSP behind it.
+    pub fn bsp(&self) -> &'static dyn Bsp {
+        self.bsp
+    }
+
+    /// Its webhook logins in clear.
+    pub fn logins(&self) -> &[Login] {
+        &self.webhook
+    }
+
+    /// What the registry stores of it.
+    pub fn to_record(&self, key: &CredentialKey) -> Record {
+        let digest = |login: &Login| {
+            let password = String::from_utf8_lossy(login.password.expose());
+            hex::encode(key.digest(&self.bsp.expected_credential(login.user.as_deref(), &password)))
+        };
+        Record {
+            version: RECORD_VERSION,
+            id: self.id.as_str().to_owned(),
+            bsp: self.bsp.profile().id.as_str().to_owned(),
+            tenant: self.tenant.clone(),
+            webhook: self.webhook.iter().map(digest).collect(),
+            signature: self.signature.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+/// Reads a channels file.
+///
+/// # Errors
+/// Every fault of the file, by line. No fault quotes a value.
+pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, Vec<Fault>> {
+    let mut faults = Faults::new(source);
+    let (document, errors) = DeTable::parse_recoverable(source);
+    for error in &errors {
+        faults.add(
+            error.span().map_or(0, |span| span.start),
+            format!("no TOML: {}", error.message()),
+        );
+    }
+    if !errors.is_empty() {
+        return Err(faults.finish());
+    }
+    let mut channels = Vec::new();
+    let mut lines: HashMap<ChannelId, usize> = HashMap::new();
+    let mut root = Table::new("file", 0, Some(document.get_ref()), &mut faults);
+    let count = root.tables("channel", |mut table| {
+        let Some(channel) = read_channel(&mut table, context) else {
+            return;
+        };
+        if lines.insert(channel.id.clone(), table.offset()).is_some() {
+            table.fault(
+                table.offset(),
+                format_args!("the id '{}' is used twice", channel.id),
+            );
+        }
+        channels.push(channel);
+    });
+    root.refuse_unknown_keys();
+    if count == 0 {
+        root.fault(0, "there is no [[channel]]");
+    }
+    let found = faults.finish();
+    if found.is_empty() {
+        Ok(channels)
+    } else {
+        Err(found)
+    }
+}
+
+/// Reads one channel; `None` when its id or its BSP is missing or wrong, which is noted.
+fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<Described> {
+    let id = read_id(table);
+    let bsp = read_bsp(table);
+    let tenant = read_tenant(table);
+    let Some(bsp) = bsp else {
+        // Without the BSP nothing can be said about the rest.
+        return None;
+    };
+    let webhook = read_webhook(table, bsp.profile().credential);
+    let signature = if bsp.profile().signs_requests {
+        read_signature(table)
+    } else {
+        None
+    };
+    let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
+    table.refuse_unknown_keys();
+    Some(Described {
+        id: id?,
+        bsp,
+        tenant,
+        webhook,
+        signature,
+        settings,
+    })
+}
+
+fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {
+    let text = table.required_string("id")?;
+    match ChannelId::parse(text.value) {
+        Ok(id) => Some(id),
+        Err(error) => {
+            table.fault(text.offset, format_args!("'id': {error}"));
+            None
+        }
+    }
+}
+
+fn read_bsp(table: &mut Table<'_, '_>) -> Option<&'static dyn Bsp> {
+    let name = table.required_string("bsp")?;
+    let found = registry::find(name.value);
+    if found.is_none() {
+        let known: Vec<_> = registry::REGISTRY
+            .iter()
+            .map(|bsp| bsp.profile().id.as_str())
+            .collect();
+        table.fault(
+            name.offset,
+            format_args!("'bsp' must be one of {}", known.join(", ")),
+        );
+    }
+    found
+}
+
+fn read_tenant(table: &mut Table<'_, '_>) -> String {
+    let Some(tenant) = table.required_string("tenant") else {
+        return String::new();
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if tenant.value.len() > TENANT_LENGTH_MAX || !tenant.value.bytes().all(allowed) {
+        let message = format!("'tenant' has 1 to {TENANT_LENGTH_MAX} letters, digits, '_' or '-'");
+        table.fault(tenant.offset, message);
+    }
+    tenant.value.to_owned()
+}
+
+fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Login> {
+    let mut logins: Vec<Login> = Vec::new();
+    let count = table.tables("webhook", |mut login| {
+        let user = match form {
+            CredentialForm::Password => None,
+            CredentialForm::UserAndPassword => Some(read_credential(&mut login, "user").unwrap_or_default()),
+        };
+        let password = read_credential(&mut login, "password");
+        login.refuse_unknown_keys();
+        if user.as_ref().is_some_and(|user| user.contains(':')) {
+            // RFC 7617 section 2: the first colon ends the user.
+            login.fault(login.offset(), "'user' must not contain a colon");
+        }
+        let Some(password) = password else { return };
+        let found = Login {
+            user,
+            password: Secret::new(password.into_bytes()),
+        };
+        if logins.contains(&found) {
+            login.fault(login.offset(), "the credential is listed twice");
+        }
+        logins.push(found);
+    });
+    if count == 0 {
+        table.fault(table.offset(), "'webhook' must list at least one credential");
+    }
+    if count > CREDENTIALS_MAX {
+        table.fault(
+            table.offset(),
+            format_args!("'webhook' lists more than {CREDENTIALS_MAX} credentials"),
+        );
+    }
+    logins
+}
+
+/// A text that travels in a header unchanged.
+fn read_credential(table: &mut Table<'_, '_>, key: &'static str) -> Option<String> {
+    let text = table.required_string(key)?;
+    let printable = text.value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if text.value.len() > CREDENTIAL_LENGTH_MAX || !printable || text.value.trim() != text.value {
+        let rule = "printable ASCII characters without a space at either end";
+        table.fault(
+            text.offset,
+            format_args!("'{key}' has 1 to {CREDENTIAL_LENGTH_MAX} {rule}"),
+        );
+        return None;
+    }
+    Some(text.value.to_owned())
+}
+
+fn read_signature(table: &mut Table<'_, '_>) -> Option<SignatureRecord> {
+    let mut signature = table.table("signature");
+    let public_url = signature.required_string("public_url");
+    let tokens = signature.strings("auth_tokens");
+    signature.refuse_unknown_keys();
+    if !signature.is_present() {
+        return None;
+    }
+    if tokens.is_empty() {
+        signature.fault(
+            signature.offset(),
+            "'auth_tokens' must list at least one reference",
+        );
+    }
+    for token in &tokens {
+        if SecretReference::parse(token.value).is_none() {
+            signature.fault(
+                token.offset,
+                "'auth_tokens' must hold references such as env:TWILIO_TOKEN or file:NAME",
+            );
+        }
+    }
+    if let Some(url) = public_url
+        && !is_origin(url.value)
+    {
+        signature.fault(
+            url.offset,
+            "'public_url' must be https://host or http://host, a port allowed, nothing more",
+        );
+    }
+    Some(SignatureRecord {
+        auth_tokens: tokens.iter().map(|token| token.value.to_owned()).collect(),
+        public_url: public_url
+            .map(|url| url.value.trim_end_matches('/').to_owned())
+            .unwrap_or_default(),
+    })
+}
+
+fn is_origin(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let scheme = matches!(uri.scheme_str(), Some("https" | "http"));
+    scheme && uri.host().is_some() && uri.path() == "/" && uri.query().is_none() && !url.contains(['@', '#'])
+}

@@ -1,0 +1,127 @@
+//! A channel as it lies in the registry bucket: JSON, without a secret in clear.
+
+use bsp::secret_reference::SecretReference;
+use bsp::{ChannelId, registry};
+use serde::{Deserialize, Serialize};
+
+use crate::channels::{Channel, Signature};
+use crate::credential::Credentials;
+
+/// The form of the record that this version writes and reads.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The stored form. Fields that a newer version adds are passed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// The channel's id, equal to the key in the bucket.
+    pub id: String,
+    /// The BSP's name.
+    pub bsp: String,
+    /// The tenant, as it stands in media URLs.
+    pub tenant: String,
+    /// HMAC-SHA-256 of each accepted webhook credential, in hexadecimal digits.
+    pub webhook: Vec<String>,
+    /// How signatures are checked; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<SignatureRecord>,
+    /// The BSP's own settings; `null` where it has none.
+    #[serde(default)]
+    pub settings: serde_json::Value,
+}
+
+/// How a channel's request signatures are checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignatureRecord {
+    /// References of the signing keys.
+    pub auth_tokens: Vec<String>,
+    /// Scheme, host and port under which the BSP reaches the gateway.
+    pub public_url: String,
+}
+
+/// A stored value that is no channel.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRecord {
+    /// The value is not JSON of this shape.
+    #[error("the record of '{key}' is not readable")]
+    Unreadable {
+        /// The key in the bucket.
+        key: String,
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A field does not hold what it must.
+    #[error("the record of '{key}' has no valid '{field}'")]
+    Field {
+        /// The key in the bucket.
+        key: String,
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl Record {
+    /// Reads the stored value of `key`.
+    ///
+    /// # Errors
+    /// [`InvalidRecord`] when it is none.
+    pub fn from_json(key: &str, json: &[u8]) -> Result<Self, InvalidRecord> {
+        serde_json::from_slice(json).map_err(|source| InvalidRecord::Unreadable {
+            key: key.to_owned(),
+            source,
+        })
+    }
+
+    /// The stored value.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a record has no map with other keys than texts")
+    }
+
+    /// The channel that the record describes, checked again: whoever wrote it may have been another version.
+    ///
+    /// # Errors
+    /// [`InvalidRecord::Field`] naming the field.
+    pub fn to_channel(&self) -> Result<Channel, InvalidRecord> {
+        let invalid = |field| InvalidRecord::Field {
+            key: self.id.clone(),
+            field,
+        };
+        if self.version != RECORD_VERSION {
+            return Err(invalid("version"));
+        }
+        let digest = |text: &String| -> Option<[u8; 32]> { hex::decode(text).ok()?.try_into().ok() };
+        let digests: Option<Vec<_>> = self.webhook.iter().map(digest).collect();
+        let bsp = registry::find(&self.bsp).ok_or_else(|| invalid("bsp"))?;
+        let signature = match &self.signature {
+            Some(record) if bsp.profile().signs_requests => {
+                Some(record.to_signature().ok_or_else(|| invalid("signature"))?)
+            }
+            Some(_) => return Err(invalid("signature")),
+            None => None,
+        };
+        Ok(Channel {
+            id: ChannelId::parse(&self.id).map_err(|_| invalid("id"))?,
+            bsp,
+            tenant: self.tenant.clone(),
+            credentials: Credentials::new(digests.ok_or_else(|| invalid("webhook"))?),
+            signature,
+            settings: self.settings.clone(),
+        })
+    }
+}
+
+impl SignatureRecord {
+    fn to_signature(&self) -> Option<Signature> {
+        let keys: Option<Vec<_>> = self
+            .auth_tokens
+            .iter()
+            .map(|text| SecretReference::parse(text))
+            .collect();
+        Some(Signature {
+            keys: keys?,
+            public_url: self.public_url.clone(),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! Secrets in clear, and the two places where they may lie.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bsp::secret_reference::SecretReference;
+
+/// A secret in clear. It shows nothing when it is printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Takes a secret.
+    pub fn new(secret: impl Into<Box<[u8]>>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret in clear, for the one call that needs it.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Where a process finds the secrets that channels name.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// Folder of `file:` references (`IMCHANNEL_SECRETS_DIR`).
+    pub folder: Option<PathBuf>,
+}
+
+/// A reference that leads to no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The variable is not set, or is not Unicode.
+    #[error("the environment variable {0} is not set")]
+    NoVariable(String),
+    /// A file is named and the process has no folder of secrets.
+    #[error("{0} names a file, and IMCHANNEL_SECRETS_DIR is not set")]
+    NoFolder(SecretReference),
+    /// The file cannot be read.
+    #[error("{reference} cannot be read")]
+    Unreadable {
+        /// The reference.
+        reference: SecretReference,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The secret is empty.
+    #[error("{0} is empty")]
+    Empty(SecretReference),
+}
+
+impl Secrets {
+    /// Fetches the secret that is named.
+    ///
+    /// # Errors
+    /// [`SecretError`] when there is none.
+    pub fn resolve(&self, reference: &SecretReference) -> Result<Secret, SecretError> {
+        let secret = match reference {
+            SecretReference::Variable(name) => std::env::var(name)
+                .map_err(|_| SecretError::NoVariable(name.clone()))?
+                .into_bytes(),
+            SecretReference::File(name) => {
+                let folder = self
+                    .folder
+                    .as_ref()
+                    .ok_or_else(|| SecretError::NoFolder(reference.clone()))?;
+                let read = std::fs::read(folder.join(name));
+                read.map_err(|source| SecretError::Unreadable {
+                    reference: reference.clone(),
+                    source,
+                })?
+            }
+        };
+        // Files end in a newline that nobody means.
+        let trimmed = secret.trim_ascii();
+        if trimmed.is_empty() {
+            return Err(SecretError::Empty(reference.clone()));
+        }
+        Ok(Secret::new(trimmed))
+    }
+}

@@ -1,0 +1,165 @@
+//! Proves that a good channels file becomes records without a password in them, and that a bad one is answered
+//! with every fault and its line.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use bsp::SettingsContext;
+use channel::{CredentialKey, Record, file};
+
+const GOOD: &str = r#"
+[[channel]]
+id = "202105102694809992"
+bsp = "infobip"
+tenant = "tenantname"
+webhook = [{ password = "current-password" }, { password = "previous-password" }]
+[channel.infobip]
+base_url = "https://xxxx.api.infobip.com"
+api_key = "env:INFOBIP_API_KEY"
+scenario_key = "AAAAAAAAAAAABC63903B684B3E46C5DD869"
+
+[[channel]]
+id = "koo-1"
+bsp = "koomessage"
+tenant = "tenantname"
+webhook = [{ password = "koo-password" }]
+
+[[channel]]
+id = "tw-1"
+bsp = "twilio"
+tenant = "other"
+webhook = [{ user = "twilio-user", password = "twilio-password" }]
+signature = { auth_tokens = ["env:TWILIO_TOKEN", "file:twilio/next"], public_url = "https://gateway.example/" }
+"#;
+
+fn key() -> CredentialKey {
+    CredentialKey::new(&[1; 32]).unwrap()
+}
+
+fn faults(source: &str) -> Vec<String> {
+    let found = file::parse(source, &SettingsContext::default()).unwrap_err();
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_good_file_becomes_records_without_secrets() {
+    let channels = file::parse(GOOD, &SettingsContext::default()).unwrap();
+    assert_eq!(channels.len(), 3);
+    for channel in &channels {
+        let record = channel.to_record(&key());
+        let json = String::from_utf8(record.to_json()).unwrap();
+        for secret in [
+            "current-password",
+            "previous-password",
+            "koo-password",
+            "twilio-password",
+        ] {
+            assert!(!json.contains(secret), "{json}");
+            assert!(!format!("{channel:?}").contains(secret), "{channel:?}");
+        }
+        let read = Record::from_json(&record.id, json.as_bytes()).unwrap();
+        assert_eq!(read, record);
+        let in_memory = read.to_channel().unwrap();
+        for login in channel.logins() {
+            let password = String::from_utf8_lossy(login.password.expose()).into_owned();
+            let presented = in_memory
+                .bsp
+                .expected_credential(login.user.as_deref(), &password);
+            assert!(
+                in_memory
+                    .credentials
+                    .position(&key().digest(&presented))
+                    .is_some()
+            );
+        }
+        assert_eq!(in_memory.credentials.position(&key().digest(b"wrong")), None);
+    }
+    let signature = channels[2]
+        .to_record(&key())
+        .to_channel()
+        .unwrap()
+        .signature
+        .unwrap();
+    assert_eq!(signature.public_url, "https://gateway.example");
+    assert_eq!(signature.keys.len(), 2);
+}
+
+#[test]
+fn every_fault_is_listed_with_its_line() {
+    let bad = r#"colour = "red"
+[[channel]]
+id = "has space"
+bsp = "infobip"
+tenant = "t"
+webhook = [{ password = "p" }, { password = "p" }, { user = "u", password = "q" }]
+[channel.infobip]
+base_url = "http://evil.example"
+api_key = "a secret in clear"
+sends_per_second = 0
+
+[[channel]]
+id = "c"
+bsp = "pigeon"
+
+[[channel]]
+id = "d"
+bsp = "twilio"
+tenant = "t/t"
+webhook = [{ password = "p" }]
+signature = { auth_tokens = ["env:PATH"], public_url = "gateway.example/x" }
+[channel.infobip]
+base_url = "https://x.api.infobip.com"
+
+[[channel]]
+id = "d"
+bsp = "koomessage"
+tenant = 7
+webhook = []
+"#;
+    let expected = [
+        (1, "unknown key 'colour'"),
+        (3, "'id': a channel id has"),
+        (6, "listed twice"),
+        (6, "unknown key 'user'"),
+        (7, "'scenario_key' is missing"),
+        (8, "'base_url' must begin with https://"),
+        (9, "'api_key' must be a reference"),
+        (10, "'sends_per_second' must be a whole number from 1 to 1000"),
+        (12, "'tenant' is missing"),
+        (14, "'bsp' must be one of infobip, koomessage, gupshup, twilio"),
+        (19, "'tenant' has 1 to"),
+        (20, "'user' is missing"),
+        (21, "'auth_tokens' must hold references"),
+        (21, "'public_url' must be"),
+        (22, "unknown key 'infobip'"),
+        (25, "the id 'd' is used twice"),
+        (25, "'webhook' must list at least one"),
+        (28, "'tenant' must be a text"),
+    ];
+    let found = faults(bad);
+    for (line, text) in expected {
+        let begins = format!("line {line}: ");
+        assert!(
+            found
+                .iter()
+                .any(|fault| fault.starts_with(&begins) && fault.contains(text)),
+            "no fault '{text}' at line {line} in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert!(!found.join("\n").contains("a secret in clear"));
+}
+
+#[test]
+fn what_is_no_toml_is_told_by_line() {
+    let found = faults("[[channel]]\nid = \nbsp = infobip\n");
+    assert!(found.len() >= 2, "{found:?}");
+    assert!(found[0].starts_with("line 2: no TOML"), "{found:?}");
+    assert_eq!(faults(""), ["line 1: file: there is no [[channel]]"]);
+}
+
+#[test]
+fn passwords_that_no_header_carries_are_refused() {
+    for password in ["", " ", " a", "a ", "ä", "a\\nb", &"x".repeat(257)] {
+        let source = GOOD.replace("koo-password", password);
+        assert_eq!(faults(&source).len(), 1, "{password:?}");
+    }
+}
