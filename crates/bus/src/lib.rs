@@ -1,1 +1,31 @@
-//! x
+//! The bus: NATS JetStream as imchannel uses it. The only crate that knows the client library.
+//!
+//! | subject | stream | who writes, who reads |
+//! |---|---|---|
+//! | `imchannel.webhook.{bsp}.{channel}` | WEBHOOKS | ingress, then durable `normalizer` |
+//! | `imchannel.event.{report,message}.{bsp}.{channel}` | EVENTS | normalizer, then durable `aicc` |
+//! | `imchannel.deadletter.webhook.{channel}` | DEADLETTERS | normalizer, then the operator |
+//! | bucket `imchannel_channels` | (KV) | the operator, then every service |
+//!
+//! What travels is decided elsewhere: this crate takes bytes and typed addresses, says *stored* only when
+//! JetStream has said so, and hands messages to a handler that answers what became of them.
+
+pub mod subject;
+pub mod headers;
+pub mod connect;
+pub mod streams;
+pub mod provision;
+pub mod readiness;
+pub mod publish;
+pub mod delivery;
+pub mod worker;
+pub mod keeper;
+pub mod lag;
+pub mod registry;
+pub mod read;
+
+pub use connect::{Bus, BusOptions, ConnectError};
+pub use delivery::{Delivery, Verdict};
+pub use headers::Headers;
+pub use publish::{PublishError, Stored};
+pub use subject::{EventKind, Origin, Subject};

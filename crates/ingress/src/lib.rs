@@ -1,1 +1,104 @@
-//! x
+//! Ingress: takes webhooks in. It finds the channel, checks the credential before it keeps any of the body, stores
+//! the exact bytes on the bus, and answers 200 when JetStream has acknowledged them.
+//!
+//! It never interprets a body; that is the normalizer's work.
+
+pub mod settings;
+mod router;
+mod receive;
+mod doors;
+mod body;
+mod budget;
+mod answer;
+mod metrics;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bus::{Bus, BusOptions};
+use prometheus_client::registry::Registry;
+use service::process::Service;
+use service::{Common, Context};
+use tokio::net::TcpListener;
+
+use crate::doors::Doors;
+use crate::receive::Ingress;
+pub use crate::settings::Settings;
+
+/// The service as a process runs it: it connects and listens by itself.
+pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+    let metrics = Arc::new(metrics::IngressMetrics::register(registry));
+    let options = BusOptions {
+        url: common.nats_url.clone(),
+        name: "imchannel-ingress",
+    };
+    let grace = common.grace;
+    Service::new(async move {
+        let bus = Bus::connect(&options).await?;
+        let listen = settings.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?;
+        tracing::info!(function = "ingress", "takes webhooks on {listen}");
+        serve(settings, bus, listener, context, metrics, grace).await;
+        Ok(())
+    })
+}
+
+/// The service on a given bus and listener, until the context's stop.
+pub fn run(
+    settings: Settings,
+    bus: Bus,
+    listener: TcpListener,
+    context: Context,
+    registry: &mut Registry,
+    grace: std::time::Duration,
+) -> impl Future<Output = ()> + Send + use<> {
+    let metrics = Arc::new(metrics::IngressMetrics::register(registry));
+    serve(settings, bus, listener, context, metrics, grace)
+}
+
+async fn serve(
+    settings: Settings,
+    bus: Bus,
+    listener: TcpListener,
+    context: Context,
+    metrics: Arc<metrics::IngressMetrics>,
+    grace: std::time::Duration,
+) {
+    let stop = context.stop.clone();
+    let doors = Doors::follow(
+        bus::registry::follow(&bus, stop.clone()),
+        &settings.secrets,
+        &metrics,
+        stop.clone(),
+    );
+    require(&context, &bus, &doors);
+    let limits = settings.http;
+    let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
+    service::http::serve(listener, router::router(ingress), limits, stop, grace).await;
+}
+
+/// What ingress needs before it takes webhooks.
+fn require(context: &Context, bus: &Bus, doors: &Doors) {
+    let connection = bus.clone();
+    context.readiness.require("nats", move || {
+        if connection.is_connected() {
+            Ok(())
+        } else {
+            Err("not connected".to_owned())
+        }
+    });
+    let streams = bus::readiness::follow(bus, context.stop.clone());
+    context
+        .readiness
+        .require("streams", move || streams.borrow().clone());
+    let doors = doors.clone();
+    context.readiness.require("channels", move || {
+        if doors.current().is_some() {
+            Ok(())
+        } else {
+            Err("not read yet".to_owned())
+        }
+    });
+}

@@ -1,2 +1,22 @@
-//! x
-fn main() {}
+//! The program `imchannel-ingress`.
+
+use std::process::ExitCode;
+
+use service::process::Program;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let program = Program {
+        name: "imchannel-ingress",
+        about: "Takes webhooks of the BSPs, authenticates them and stores them on the bus",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    service::process::main(
+        program,
+        &ingress::settings::all(),
+        ingress::settings::read,
+        ingress::service,
+    )
+}

@@ -1,1 +1,129 @@
-//! x
+//! Normalizer: turns stored webhooks into protobuf events. It pulls a webhook, calls its BSP's pure parser, publishes
+//! one event for every item and a dead letter for what cannot be understood, and acknowledges the webhook when all of
+//! that is stored.
+//!
+//! Ids are made of what the BSP said, so a webhook may be handled any number of times, by any replica, and gives the
+//! same events.
+
+pub mod settings;
+mod handle;
+mod event;
+mod dead_letter;
+mod line;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::keeper::KeeperMetrics;
+use bus::lag::LagMetrics;
+use bus::streams::{EVENTS, NORMALIZER, WEBHOOKS};
+use bus::worker::{WorkerMetrics, WorkerOptions};
+use bus::{Bus, BusOptions};
+use prometheus_client::registry::Registry;
+use service::process::Service;
+use service::{Common, Context, LogPayloads};
+
+use crate::handle::Normalizer;
+pub use crate::settings::Settings;
+
+/// The service as a process runs it: it connects by itself.
+pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+    let metrics = Metrics::register(registry);
+    let options = BusOptions {
+        url: common.nats_url.clone(),
+        name: "imchannel-normalizer",
+    };
+    let (payloads, grace) = (common.log_payloads, common.grace);
+    Service::new(async move {
+        let bus = Bus::connect(&options).await?;
+        require(&context, &bus);
+        work(settings, bus, context, metrics, payloads, grace).await;
+        Ok(())
+    })
+}
+
+/// The service on a given bus, until the context's stop.
+pub fn run(
+    settings: Settings,
+    bus: Bus,
+    context: Context,
+    registry: &mut Registry,
+    payloads: LogPayloads,
+    grace: Duration,
+) -> impl Future<Output = ()> + Send + use<> {
+    let metrics = Metrics::register(registry);
+    work(settings, bus, context, metrics, payloads, grace)
+}
+
+struct Metrics {
+    normalizer: metrics::NormalizerMetrics,
+    worker: WorkerMetrics,
+    keeper: KeeperMetrics,
+    lag: LagMetrics,
+}
+
+impl Metrics {
+    fn register(registry: &mut Registry) -> Self {
+        Self {
+            normalizer: metrics::NormalizerMetrics::register(registry),
+            worker: WorkerMetrics::register(registry),
+            keeper: KeeperMetrics::register(registry),
+            lag: LagMetrics::register(registry),
+        }
+    }
+}
+
+async fn work(
+    settings: Settings,
+    bus: Bus,
+    context: Context,
+    metrics: Metrics,
+    payloads: LogPayloads,
+    grace: Duration,
+) {
+    let stop = context.stop.clone();
+    let normalizer = Arc::new(Normalizer {
+        bus: bus.clone(),
+        metrics: metrics.normalizer,
+        payloads,
+        tracing: context.tracing.clone(),
+    });
+    let options = WorkerOptions {
+        durable: &NORMALIZER,
+        concurrency: settings.concurrency,
+        grace,
+    };
+    let handler = move |delivery| {
+        let normalizer = Arc::clone(&normalizer);
+        async move { normalizer.handle(delivery).await }
+    };
+    let kept = [&WEBHOOKS, &EVENTS];
+    tokio::join!(
+        bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler),
+        bus::keeper::run(
+            &bus,
+            &kept,
+            settings.keeper_interval,
+            &metrics.keeper,
+            stop.clone()
+        ),
+        bus::lag::run(&bus, settings.lag_interval, &metrics.lag, stop),
+    );
+}
+
+/// What the normalizer needs before it takes work.
+fn require(context: &Context, bus: &Bus) {
+    let connection = bus.clone();
+    context.readiness.require("nats", move || {
+        if connection.is_connected() {
+            Ok(())
+        } else {
+            Err("not connected".to_owned())
+        }
+    });
+    let streams = bus::readiness::follow(bus, context.stop.clone());
+    context
+        .readiness
+        .require("streams", move || streams.borrow().clone());
+}

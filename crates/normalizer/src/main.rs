@@ -1,2 +1,22 @@
-//! x
-fn main() {}
+//! The program `imchannel-normalizer`.
+
+use std::process::ExitCode;
+
+use service::process::Program;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let program = Program {
+        name: "imchannel-normalizer",
+        about: "Turns stored webhooks into protobuf events",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    service::process::main(
+        program,
+        &normalizer::settings::all(),
+        normalizer::settings::read,
+        normalizer::service,
+    )
+}

@@ -1,1 +1,23 @@
-//! x
+//! What every process of imchannel needs and none should write twice: settings that report every fault at once,
+//! log lines, metrics and traces, the admin port, an HTTP server that slow senders cannot wear out, and a stop that
+//! loses nothing.
+//!
+//! It knows no BSP, no stream and no message.
+
+pub mod settings;
+pub mod common;
+pub mod log;
+pub mod trace;
+pub mod histogram;
+pub mod readiness;
+pub mod admin;
+pub mod http;
+pub mod patience;
+pub mod process;
+
+pub use common::{Common, LogPayloads};
+pub use histogram::Histogram;
+pub use process::Context;
+pub use readiness::Readiness;
+pub use settings::{Faults, Reader, Setting};
+pub use trace::{Span, Tracing};

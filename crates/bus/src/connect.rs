@@ -1,0 +1,164 @@
+//! The connection: it comes up by itself, whenever the server does, and says at any time whether it stands.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{Client, Event, connection};
+use tokio::sync::watch;
+
+/// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
+/// within 2 s of the server's return.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
+/// A server that vanished without a word is noticed after two of these.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Publishes waiting for their acknowledgement at once, over all of a process.
+const ACKS_IN_FLIGHT_MAX: usize = 8192;
+/// Longer than every deadline of ours, which are kept by [`crate::publish`].
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to reach the bus.
+#[derive(Clone)]
+pub struct BusOptions {
+    /// `nats://host:port`, several separated by commas.
+    pub url: String,
+    /// What the server's monitoring shows.
+    pub name: &'static str,
+}
+
+// The URL may hold a password.
+impl fmt::Debug for BusOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusOptions")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The connection could not even be begun.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to NATS")]
+pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// A connection to the bus. Clones share it.
+#[derive(Clone)]
+pub struct Bus {
+    pub(crate) client: Client,
+    pub(crate) jetstream: Context,
+    /// Counts the times that the connection came up.
+    connections: watch::Receiver<u64>,
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus")
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    /// Begins to connect and returns at once: a service starts whether the server is up or not.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the URL is none.
+    pub async fn connect(options: &BusOptions) -> Result<Self, ConnectError> {
+        Self::open(options, true).await
+    }
+
+    /// Connects, or fails when the server does not answer: for commands that a person waits for.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the URL is none or nobody answers.
+    pub async fn connect_now(options: &BusOptions) -> Result<Self, ConnectError> {
+        Self::open(options, false).await
+    }
+
+    async fn open(options: &BusOptions, retry: bool) -> Result<Self, ConnectError> {
+        let servers: Result<Vec<async_nats::ServerAddr>, _> =
+            options.url.split(',').map(|url| url.trim().parse()).collect();
+        let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
+        let (connected, connections) = watch::channel(0);
+        let mut connect = async_nats::ConnectOptions::new()
+            .name(options.name)
+            .ping_interval(PING_INTERVAL)
+            .reconnect_delay_callback(|attempt| {
+                RECONNECT_DELAY_MAX.min(Duration::from_millis(50 * attempt.min(100) as u64))
+            })
+            .event_callback(move |event| {
+                if event == Event::Connected {
+                    connected.send_modify(|count| *count += 1);
+                }
+                log_event(&event);
+                std::future::ready(())
+            });
+        if retry {
+            connect = connect.retry_on_initial_connect();
+        }
+        let client = connect
+            .connect(servers)
+            .await
+            .map_err(|error| ConnectError(error.into()))?;
+        let jetstream = ContextBuilder::new()
+            .timeout(ACK_TIMEOUT)
+            .ack_timeout(ACK_TIMEOUT)
+            .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
+            .backpressure_on_inflight(false)
+            .build(client.clone());
+        Ok(Self {
+            client,
+            jetstream,
+            connections,
+        })
+    }
+
+    /// Whether the connection stands at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == connection::State::Connected
+    }
+
+    /// Waits until the connection stands.
+    pub async fn connected(&self) {
+        let mut connections = self.connections.clone();
+        while !self.is_connected() {
+            // The state follows the event a moment later, hence the time limit.
+            let _ = tokio::time::timeout(Duration::from_millis(20), connections.changed()).await;
+        }
+    }
+
+    /// Changes whenever the connection has come up again.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
+    }
+
+    /// Sends what is still buffered, acknowledgements above all. Gives up after `limit`.
+    pub async fn flush(&self, limit: Duration) {
+        if !matches!(tokio::time::timeout(limit, self.client.flush()).await, Ok(Ok(()))) {
+            tracing::warn!(
+                function = "bus",
+                "the last acknowledgements may not have been sent"
+            );
+        }
+    }
+
+    /// Version of the server, such as `2.9.10`; empty before the first connection.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+}
+
+fn log_event(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!(function = "bus", "connected to NATS"),
+        Event::Disconnected => tracing::warn!(function = "bus", "disconnected from NATS"),
+        Event::LameDuckMode => tracing::warn!(function = "bus", "the NATS server is about to stop"),
+        Event::SlowConsumer(_) => {
+            tracing::error!(function = "bus", "a subscription was too slow and lost messages")
+        }
+        // Nobody reads these but a developer; they come with every failed attempt to reconnect.
+        Event::ServerError(error) => tracing::debug!(function = "bus", "{error}"),
+        Event::ClientError(error) => tracing::debug!(function = "bus", "{error}"),
+        Event::Draining | Event::Closed => {}
+    }
+}

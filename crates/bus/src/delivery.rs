@@ -1,0 +1,84 @@
+//! A message that a worker holds, and what a handler says of it.
+
+use std::borrow::Cow;
+
+use async_nats::jetstream::Message;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::headers::Headers;
+use crate::subject::Subject;
+
+/// What became of a message.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Everything that it asked for is stored: it is acknowledged.
+    Done,
+    /// It could not be finished now: it comes again after a delay that grows with every attempt.
+    Retry {
+        /// Why, for the log.
+        reason: Cow<'static, str>,
+    },
+    /// No message can be finished now: the worker stops taking any for a while and says so.
+    Pause {
+        /// Why, for the log.
+        reason: Cow<'static, str>,
+    },
+}
+
+impl Verdict {
+    /// A [`Verdict::Retry`].
+    pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Retry {
+            reason: reason.into(),
+        }
+    }
+
+    /// A [`Verdict::Pause`].
+    pub fn pause(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Pause {
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A message of a stream.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Where it was published.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// Which delivery this is, from 1.
+    pub attempt: u64,
+    /// When the stream stored it.
+    pub stored_at: Timestamp,
+}
+
+impl Delivery {
+    /// Takes a message apart; `None` when its reply subject is none of JetStream's.
+    pub(crate) fn from_message(message: &Message) -> Option<Self> {
+        let info = message.info().ok()?;
+        Some(Self {
+            subject: message.subject.to_string(),
+            headers: Headers(message.headers.clone().unwrap_or_default()),
+            payload: message.payload.clone(),
+            sequence: info.stream_sequence,
+            attempt: u64::try_from(info.delivered).unwrap_or(1),
+            stored_at: to_timestamp(info.published.unix_timestamp_nanos()),
+        })
+    }
+
+    /// The subject as a type; `None` when it is none of ours.
+    pub fn address(&self) -> Option<Subject> {
+        Subject::parse(&self.subject)
+    }
+}
+
+pub(crate) fn to_timestamp(unix_nanoseconds: i128) -> Timestamp {
+    Timestamp::from_nanosecond(unix_nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,184 @@
+//! The keeper: makes room in a stream that is filling up, by purging what everybody has finished with.
+//!
+//! A stream that keeps messages by limits refuses new ones when it is full, even if all of it was processed long
+//! ago. The keeper purges, oldest first, what every durable has acknowledged, and nothing else: unprocessed messages
+//! stay, and then the stream may really be full.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::Info;
+use async_nats::jetstream::stream::Stream;
+use futures_util::TryStreamExt;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Bus;
+use crate::streams::StreamDefinition;
+
+/// Above this share of its bytes a stream is purged.
+const PURGE_ABOVE: f64 = 0.70;
+/// It is purged down to this share.
+const PURGE_TO: f64 = 0.50;
+
+/// What the keeper tells of itself.
+#[derive(Debug, Clone, Default)]
+pub struct KeeperMetrics {
+    purged: Counter,
+}
+
+impl KeeperMetrics {
+    /// Makes the metrics and puts them into `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let help = "Processed messages purged from streams that were filling up";
+        registry.register("keeper_purged_messages", help, metrics.purged.clone());
+        metrics
+    }
+}
+
+/// Looks at the streams every `interval` until `stop`. Several keepers do no harm.
+pub async fn run(
+    bus: &Bus,
+    streams: &[&'static StreamDefinition],
+    interval: Duration,
+    metrics: &KeeperMetrics,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        if !bus.is_connected() {
+            continue;
+        }
+        for definition in streams {
+            match make_room(bus, definition).await {
+                Ok(0) => {}
+                Ok(purged) => {
+                    metrics.purged.inc_by(purged);
+                    tracing::info!(
+                        function = "keeper",
+                        "purged {purged} processed messages of {}",
+                        definition.name
+                    );
+                }
+                Err(error) => {
+                    tracing::debug!(function = "keeper", "cannot look at {}: {error}", definition.name)
+                }
+            }
+        }
+    }
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Fault> {
+    let stream = bus.jetstream.get_stream(definition.name).await?;
+    let info = stream.cached_info();
+    let Ok(max_bytes) = u64::try_from(info.config.max_bytes) else {
+        return Ok(0);
+    };
+    let usage = Usage {
+        messages: info.state.messages,
+        bytes: info.state.bytes,
+        max_bytes,
+        first_sequence: info.state.first_sequence,
+        last_sequence: info.state.last_sequence,
+    };
+    if !usage.is_filling_up() {
+        return Ok(0);
+    }
+    let floors = acknowledged_floors(&stream).await?;
+    let Some(keep_from) = usage.keep_from(&floors, definition.purge_without_durable) else {
+        return Ok(0);
+    };
+    let purged = stream.purge().sequence(keep_from).await?;
+    Ok(purged.purged)
+}
+
+/// For each durable, the last sequence up to which everything is acknowledged. Consumers that come and go with
+/// their reader, such as a `tail`, hold nothing back.
+async fn acknowledged_floors(stream: &Stream) -> Result<Vec<u64>, Fault> {
+    let consumers: Vec<Info> = stream.consumers().try_collect().await?;
+    let durables = consumers
+        .into_iter()
+        .filter(|info| info.config.durable_name.is_some());
+    Ok(durables.map(|info| info.ack_floor.stream_sequence).collect())
+}
+
+struct Usage {
+    messages: u64,
+    bytes: u64,
+    max_bytes: u64,
+    first_sequence: u64,
+    last_sequence: u64,
+}
+
+impl Usage {
+    fn is_filling_up(&self) -> bool {
+        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * PURGE_ABOVE
+    }
+
+    /// The first sequence that stays; `None` when nothing may go.
+    fn keep_from(&self, floors: &[u64], purge_without_durable: bool) -> Option<u64> {
+        let finished = match floors.iter().min() {
+            Some(floor) => *floor,
+            None if purge_without_durable => self.last_sequence,
+            None => return None,
+        };
+        let excess = self.bytes as f64 - self.max_bytes as f64 * PURGE_TO;
+        let share = (excess / self.bytes as f64).clamp(0.0, 1.0);
+        let count = (self.messages as f64 * share).ceil() as u64;
+        let keep_from = (self.first_sequence + count).min(finished + 1);
+        (keep_from > self.first_sequence).then_some(keep_from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Usage = Usage {
+        messages: 1000,
+        bytes: 1_000_000,
+        max_bytes: 1_000_000,
+        first_sequence: 501,
+        last_sequence: 1500,
+    };
+
+    #[test]
+    fn half_of_a_full_stream_goes_when_all_is_processed() {
+        assert_eq!(FULL.keep_from(&[1500], false), Some(1001));
+        assert_eq!(FULL.keep_from(&[], true), Some(1001));
+    }
+
+    #[test]
+    fn nothing_unprocessed_goes() {
+        assert_eq!(FULL.keep_from(&[1500, 600], false), Some(601));
+        assert_eq!(FULL.keep_from(&[1500, 500], false), None);
+        assert_eq!(FULL.keep_from(&[0], false), None);
+        assert_eq!(FULL.keep_from(&[], false), None);
+    }
+
+    #[test]
+    fn a_stream_with_room_is_left_alone() {
+        assert!(FULL.is_filling_up());
+        assert!(
+            !Usage {
+                bytes: 700_000,
+                ..FULL
+            }
+            .is_filling_up()
+        );
+        assert!(
+            !Usage {
+                messages: 0,
+                bytes: 0,
+                ..FULL
+            }
+            .is_filling_up()
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! How far the readers are behind: the numbers that a pager watches.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::Info;
+use async_nats::jetstream::stream::Stream;
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Bus;
+use crate::delivery::to_timestamp;
+use crate::streams::{DURABLES, DurableDefinition, STREAMS};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurableLabels {
+    stream: &'static str,
+    durable: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    stream: &'static str,
+}
+
+/// The gauges. They are looked up every few seconds, so they may be that old.
+#[derive(Debug, Clone, Default)]
+pub struct LagMetrics {
+    pending: Family<DurableLabels, Gauge>,
+    unacknowledged: Family<DurableLabels, Gauge>,
+    oldest_age: Family<DurableLabels, Gauge>,
+    bytes: Family<StreamLabels, Gauge>,
+    max_bytes: Family<StreamLabels, Gauge>,
+}
+
+impl LagMetrics {
+    /// Makes the gauges and puts them into `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let durables = registry.sub_registry_with_prefix("consumer");
+        durables.register(
+            "pending_messages",
+            "Messages that the durable has not been given yet",
+            metrics.pending.clone(),
+        );
+        let help = "Messages given to a reader and not acknowledged yet";
+        durables.register("unacknowledged_messages", help, metrics.unacknowledged.clone());
+        let help = "Age in seconds of the oldest message that the durable has not acknowledged, 0 when there is none";
+        durables.register("oldest_unprocessed_age_seconds", help, metrics.oldest_age.clone());
+        let streams = registry.sub_registry_with_prefix("stream");
+        streams.register("size_bytes", "Bytes that the stream holds", metrics.bytes.clone());
+        streams.register(
+            "limit_bytes",
+            "Bytes that the stream may hold",
+            metrics.max_bytes.clone(),
+        );
+        metrics
+    }
+}
+
+/// Looks every `interval` until `stop`.
+pub async fn run(bus: &Bus, interval: Duration, metrics: &LagMetrics, stop: CancellationToken) {
+    loop {
+        if bus.is_connected() {
+            look(bus, metrics).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+async fn look(bus: &Bus, metrics: &LagMetrics) {
+    for definition in STREAMS {
+        let Ok(stream) = bus.jetstream.get_stream(definition.name).await else {
+            continue;
+        };
+        let info = stream.cached_info();
+        let labels = StreamLabels {
+            stream: definition.name,
+        };
+        metrics
+            .bytes
+            .get_or_create(&labels)
+            .set(to_gauge(info.state.bytes));
+        metrics
+            .max_bytes
+            .get_or_create(&labels)
+            .set(info.config.max_bytes);
+        for durable in DURABLES
+            .iter()
+            .filter(|durable| durable.stream.name == definition.name)
+        {
+            look_at_durable(&stream, durable, metrics).await;
+        }
+    }
+}
+
+async fn look_at_durable(stream: &Stream, durable: &DurableDefinition, metrics: &LagMetrics) {
+    let Ok(info) = stream.consumer_info(durable.name).await else {
+        return;
+    };
+    let labels = DurableLabels {
+        stream: durable.stream.name,
+        durable: durable.name,
+    };
+    metrics
+        .pending
+        .get_or_create(&labels)
+        .set(to_gauge(info.num_pending));
+    metrics
+        .unacknowledged
+        .get_or_create(&labels)
+        .set(to_gauge(info.num_ack_pending as u64));
+    let age = oldest_unprocessed(stream, &info).await.map_or(0, |stored_at| {
+        let age = Timestamp::now().duration_since(stored_at);
+        age.as_secs().max(0)
+    });
+    metrics.oldest_age.get_or_create(&labels).set(age);
+}
+
+/// When the first message after the acknowledged floor was stored.
+async fn oldest_unprocessed(stream: &Stream, info: &Info) -> Option<Timestamp> {
+    if info.num_pending == 0 && info.num_ack_pending == 0 {
+        return None;
+    }
+    let state = &stream.cached_info().state;
+    let sequence = (info.ack_floor.stream_sequence + 1).max(state.first_sequence);
+    let message = stream.get_raw_message(sequence).await.ok()?;
+    Some(to_timestamp(message.time.unix_timestamp_nanos()))
+}
+
+fn to_gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

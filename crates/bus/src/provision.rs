@@ -1,0 +1,337 @@
+//! Makes the streams, durables and buckets what [`crate::streams`] says they are, and tells where they differ.
+//!
+//! One writer applies (the operator's command line); services only check, so that two versions running side by
+//! side never turn a configuration back and forth.
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, kv};
+
+use crate::connect::Bus;
+use crate::streams::{
+    CHANNELS_BUCKET, CHANNELS_BUCKET_STREAM, DURABLES, DurableDefinition, STREAMS, StreamDefinition,
+    StreamSettings,
+};
+
+/// The largest channel record, in bytes.
+const RECORD_BYTES_MAX: i32 = 64 * 1024;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Something could not be made or looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// A stream.
+    #[error("stream {name}")]
+    Stream {
+        /// Its name.
+        name: &'static str,
+        /// What the server said.
+        #[source]
+        source: Source,
+    },
+    /// A durable.
+    #[error("durable {name} of stream {stream}")]
+    Durable {
+        /// Its stream.
+        stream: &'static str,
+        /// Its name.
+        name: &'static str,
+        /// What the server said.
+        #[source]
+        source: Source,
+    },
+    /// A bucket.
+    #[error("bucket {name}")]
+    Bucket {
+        /// Its name.
+        name: &'static str,
+        /// What the server said.
+        #[source]
+        source: Source,
+    },
+}
+
+fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError {
+    ProvisionError::Stream {
+        name,
+        source: source.into(),
+    }
+}
+
+/// Something that is not as it is defined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What differs, such as `stream WEBHOOKS`.
+    pub of: String,
+    /// The setting, such as `max_age`; `existence` where the whole thing is missing.
+    pub setting: &'static str,
+    /// As found.
+    pub found: String,
+    /// As defined.
+    pub wanted: String,
+}
+
+/// Which settings a check compares.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// What imchannel relies on. Sizes and copies are the operator's.
+    Contract,
+    /// That, and the operator's choices.
+    Settings(&'a StreamSettings),
+}
+
+fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Config {
+    Config {
+        name: definition.name.to_owned(),
+        subjects: definition
+            .subjects
+            .iter()
+            .map(|&subject| subject.to_owned())
+            .collect(),
+        description: Some(definition.description.to_owned()),
+        max_age: definition.max_age,
+        max_bytes: i64::try_from(settings.max_bytes(definition)).unwrap_or(i64::MAX),
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        num_replicas: settings.replicas,
+        duplicate_window: settings.duplicate_window(),
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+fn durable_config(definition: &DurableDefinition) -> pull::Config {
+    pull::Config {
+        durable_name: Some(definition.name.to_owned()),
+        name: Some(definition.name.to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: definition.ack_wait,
+        max_deliver: -1,
+        max_ack_pending: definition.max_ack_pending,
+        ..pull::Config::default()
+    }
+}
+
+/// Makes everything, or changes it to what it should be. Safe to repeat.
+///
+/// # Errors
+/// [`ProvisionError`] at the first thing that the server refuses.
+pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), ProvisionError> {
+    for definition in STREAMS {
+        let made = bus
+            .jetstream
+            .create_or_update_stream(stream_config(definition, settings))
+            .await;
+        made.map_err(|error| stream_error(definition.name, error))?;
+    }
+    for definition in DURABLES {
+        let stream = definition.stream.name;
+        let made: Result<jetstream::consumer::PullConsumer, _> = bus
+            .jetstream
+            .create_consumer_on_stream(durable_config(definition), stream)
+            .await;
+        made.map_err(|error| ProvisionError::Durable {
+            stream,
+            name: definition.name,
+            source: error.into(),
+        })?;
+    }
+    let bucket = kv::Config {
+        bucket: CHANNELS_BUCKET.to_owned(),
+        description: "channels".to_owned(),
+        history: 1,
+        max_value_size: RECORD_BYTES_MAX,
+        storage: StorageType::File,
+        num_replicas: settings.replicas,
+        ..kv::Config::default()
+    };
+    let made = bus.jetstream.create_or_update_key_value(bucket).await;
+    made.map_err(|error| ProvisionError::Bucket {
+        name: CHANNELS_BUCKET,
+        source: error.into(),
+    })?;
+    Ok(())
+}
+
+/// Compares what the server has with what is defined.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer; a thing that is missing is a difference and no error.
+pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, ProvisionError> {
+    let mut differences = Vec::new();
+    for definition in STREAMS {
+        let Some(found) = find_stream(bus, definition.name).await? else {
+            differences.push(missing(format!("stream {}", definition.name)));
+            continue;
+        };
+        compare_stream(definition, &found.cached_info().config, scope, &mut differences);
+        for durable in DURABLES
+            .iter()
+            .filter(|durable| durable.stream.name == definition.name)
+        {
+            check_durable(&found, durable, &mut differences).await?;
+        }
+    }
+    if find_stream(bus, CHANNELS_BUCKET_STREAM).await?.is_none() {
+        differences.push(missing(format!("bucket {CHANNELS_BUCKET}")));
+    }
+    Ok(differences)
+}
+
+fn missing(of: String) -> Difference {
+    Difference {
+        of,
+        setting: "existence",
+        found: "missing".to_owned(),
+        wanted: "present".to_owned(),
+    }
+}
+
+async fn find_stream(
+    bus: &Bus,
+    name: &'static str,
+) -> Result<Option<jetstream::stream::Stream>, ProvisionError> {
+    use jetstream::ErrorCode;
+    use jetstream::context::GetStreamErrorKind::JetStream;
+    match bus.jetstream.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            JetStream(inner) if inner.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            _ => Err(stream_error(name, error)),
+        },
+    }
+}
+
+fn compare_stream(
+    definition: &StreamDefinition,
+    found: &Config,
+    scope: Scope<'_>,
+    differences: &mut Vec<Difference>,
+) {
+    let defaults = StreamSettings::default();
+    let settings = if let Scope::Settings(settings) = scope {
+        settings
+    } else {
+        &defaults
+    };
+    let wanted = stream_config(definition, settings);
+    let mut compare = |setting, found: String, wanted: String| {
+        if found != wanted {
+            let of = format!("stream {}", definition.name);
+            differences.push(Difference {
+                of,
+                setting,
+                found,
+                wanted,
+            });
+        }
+    };
+    compare(
+        "subjects",
+        format!("{:?}", found.subjects),
+        format!("{:?}", wanted.subjects),
+    );
+    compare(
+        "retention",
+        format!("{:?}", found.retention),
+        format!("{:?}", wanted.retention),
+    );
+    compare(
+        "discard",
+        format!("{:?}", found.discard),
+        format!("{:?}", wanted.discard),
+    );
+    compare(
+        "storage",
+        format!("{:?}", found.storage),
+        format!("{:?}", wanted.storage),
+    );
+    compare(
+        "max_age",
+        format!("{:?}", found.max_age),
+        format!("{:?}", wanted.max_age),
+    );
+    if let Scope::Settings(_) = scope {
+        compare(
+            "max_bytes",
+            found.max_bytes.to_string(),
+            wanted.max_bytes.to_string(),
+        );
+        compare(
+            "replicas",
+            found.num_replicas.to_string(),
+            wanted.num_replicas.to_string(),
+        );
+        let windows = (
+            format!("{:?}", found.duplicate_window),
+            format!("{:?}", wanted.duplicate_window),
+        );
+        compare("duplicate_window", windows.0, windows.1);
+    }
+}
+
+async fn check_durable(
+    stream: &jetstream::stream::Stream,
+    definition: &DurableDefinition,
+    differences: &mut Vec<Difference>,
+) -> Result<(), ProvisionError> {
+    use jetstream::ErrorCode;
+    use jetstream::context::ConsumerInfoErrorKind::{JetStream, NotFound};
+    let of = format!("durable {}", definition.name);
+    let info = match stream.consumer_info(definition.name).await {
+        Ok(info) => info,
+        Err(error) => {
+            let absent = match error.kind() {
+                NotFound => true,
+                JetStream(inner) => inner.error_code() == ErrorCode::CONSUMER_NOT_FOUND,
+                _ => false,
+            };
+            if absent {
+                differences.push(missing(of));
+                return Ok(());
+            }
+            let stream = definition.stream.name;
+            return Err(ProvisionError::Durable {
+                stream,
+                name: definition.name,
+                source: error.into(),
+            });
+        }
+    };
+    let (found, wanted) = (info.config, durable_config(definition));
+    let mut compare = |setting, found: String, wanted: String| {
+        if found != wanted {
+            differences.push(Difference {
+                of: of.clone(),
+                setting,
+                found,
+                wanted,
+            });
+        }
+    };
+    compare(
+        "ack_policy",
+        format!("{:?}", found.ack_policy),
+        format!("{:?}", wanted.ack_policy),
+    );
+    compare(
+        "ack_wait",
+        format!("{:?}", found.ack_wait),
+        format!("{:?}", wanted.ack_wait),
+    );
+    compare(
+        "max_deliver",
+        found.max_deliver.to_string(),
+        wanted.max_deliver.to_string(),
+    );
+    compare(
+        "max_ack_pending",
+        found.max_ack_pending.to_string(),
+        wanted.max_ack_pending.to_string(),
+    );
+    compare("filter_subject", found.filter_subject, wanted.filter_subject);
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Publishing that says *stored* only when JetStream has said so.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::{self, ErrorCode};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::connect::Bus;
+use crate::headers::Headers;
+use crate::subject::Subject;
+
+/// Between two attempts to store the same message.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// The shortest time that an attempt waits for its acknowledgement.
+const ATTEMPT_MIN: Duration = Duration::from_millis(250);
+
+/// Proof that JetStream has stored a message. Only publishing makes one.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    sequence: u64,
+    duplicate: bool,
+}
+
+impl Stored {
+    /// The sequence in the stream; of the first one, for a duplicate.
+    pub fn sequence(self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether the stream already held a message of this id.
+    pub fn is_duplicate(self) -> bool {
+        self.duplicate
+    }
+}
+
+/// A message was not stored, or nobody knows whether it was. Storing it again under the same id does no harm.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// No connection to the server.
+    #[error("no connection to NATS")]
+    Disconnected,
+    /// The acknowledgement did not come in time; the message may have been stored.
+    #[error("no acknowledgement from JetStream in time")]
+    TimedOut,
+    /// Too many publishes wait for their acknowledgement.
+    #[error("too many publishes in flight")]
+    Overloaded,
+    /// The stream has reached its limit of bytes.
+    #[error("the stream is full")]
+    Full,
+    /// No stream takes the subject.
+    #[error("no stream for the subject")]
+    NoStream,
+    /// The message is larger than the server takes.
+    #[error("the message is larger than the server takes")]
+    TooLarge,
+    /// JetStream refused the message.
+    #[error("JetStream refused the message")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PublishError {
+    /// Whether the same message may be stored on a later attempt.
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::TooLarge)
+    }
+
+    /// A word for a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::TimedOut => "timed_out",
+            Self::Overloaded => "overloaded",
+            Self::Full => "full",
+            Self::NoStream => "no_stream",
+            Self::TooLarge => "too_large",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+impl From<jetstream::context::PublishError> for PublishError {
+    fn from(error: jetstream::context::PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::StreamNotFound => Self::NoStream,
+            PublishErrorKind::TimedOut => Self::TimedOut,
+            PublishErrorKind::BrokenPipe => Self::Disconnected,
+            PublishErrorKind::MaxAckPending => Self::Overloaded,
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            _ if is_full(&error) => Self::Full,
+            _ => Self::Refused(error.into()),
+        }
+    }
+}
+
+/// The server answers a full stream with 10077, and with 10023 where the account is out of storage.
+fn is_full(error: &jetstream::context::PublishError) -> bool {
+    let source =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
+    source.is_some_and(|error| {
+        matches!(
+            error.error_code(),
+            ErrorCode::STREAM_STORE_FAILED | ErrorCode::INSUFFICIENT_RESOURCES
+        )
+    })
+}
+
+impl Bus {
+    /// Stores a message, trying again until `deadline`: across a reconnection, and while a full stream is being
+    /// purged. `headers` is called once an attempt and must carry the same `Nats-Msg-Id` each time, so that a
+    /// message whose acknowledgement was lost is not stored twice.
+    ///
+    /// # Errors
+    /// The last attempt's [`PublishError`].
+    pub async fn store(
+        &self,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Result<Stored, PublishError> {
+        let subject = async_nats::Subject::from(subject.to_string());
+        loop {
+            let error = match self.attempt(&subject, headers(), payload, deadline).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => error,
+            };
+            if !error.is_transient() || Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        subject: &async_nats::Subject,
+        headers: Headers,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Result<Stored, PublishError> {
+        // While disconnected the client would queue the message and send it later, whoever has given up by then.
+        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
+            return Err(PublishError::Disconnected);
+        }
+        // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = (left / 2).max(ATTEMPT_MIN).min(left);
+        let publish = async {
+            let sent = self
+                .jetstream
+                .publish_with_headers(subject.clone(), headers.0, payload.clone())
+                .await?;
+            sent.await
+        };
+        let ack = tokio::time::timeout(patience, publish)
+            .await
+            .map_err(|_| PublishError::TimedOut)??;
+        Ok(Stored {
+            sequence: ack.sequence,
+            duplicate: ack.duplicate,
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! Reading a stream for people and tools: from its beginning, from a time, or only what is new. Nothing is
+//! acknowledged, and no worker is disturbed.
+
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+
+use crate::connect::Bus;
+use crate::delivery::Delivery;
+use crate::streams::StreamDefinition;
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy)]
+pub enum From {
+    /// With the oldest message.
+    Start,
+    /// With the first message stored at that time or later.
+    Time(Timestamp),
+    /// With what is stored from now on.
+    Now,
+}
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// The stream could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read stream {stream}")]
+pub struct ReadError {
+    stream: &'static str,
+    #[source]
+    source: Source,
+}
+
+/// A message and how many of the reader's messages lie behind it at this moment.
+#[derive(Debug)]
+pub struct Read {
+    /// The message.
+    pub delivery: Delivery,
+    /// Messages still to come; 0 at the end of what is stored.
+    pub pending: u64,
+}
+
+/// How many messages of a subject filter a stream holds now.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach.
+pub async fn count(bus: &Bus, stream: &'static StreamDefinition, filter: &str) -> Result<u64, ReadError> {
+    let fail = |source: Source| ReadError {
+        stream: stream.name,
+        source,
+    };
+    let found = bus
+        .jetstream
+        .get_stream(stream.name)
+        .await
+        .map_err(|error| fail(error.into()))?;
+    let info = found
+        .info_with_subjects(filter)
+        .await
+        .map_err(|error| fail(error.into()))?;
+    let mut total = 0;
+    let mut subjects = std::pin::pin!(info);
+    while let Some(subject) = subjects.next().await {
+        let (_, messages) = subject.map_err(|error| fail(error.into()))?;
+        total += messages as u64;
+    }
+    Ok(total)
+}
+
+/// The messages of a subject filter, in the stream's order, without end.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach; later ones come as items.
+pub async fn follow(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+    filter: String,
+    from: From,
+) -> Result<impl Stream<Item = Result<Read, ReadError>> + use<>, ReadError> {
+    let fail = move |source: Source| ReadError {
+        stream: stream.name,
+        source,
+    };
+    let deliver_policy = match from {
+        From::Start => DeliverPolicy::All,
+        From::Now => DeliverPolicy::New,
+        From::Time(time) => {
+            let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond());
+            DeliverPolicy::ByStartTime {
+                start_time: start_time.map_err(|error| fail(error.into()))?,
+            }
+        }
+    };
+    let config = OrderedConfig {
+        filter_subject: filter,
+        deliver_policy,
+        replay_policy: ReplayPolicy::Instant,
+        ..OrderedConfig::default()
+    };
+    let found = bus
+        .jetstream
+        .get_stream(stream.name)
+        .await
+        .map_err(|error| fail(error.into()))?;
+    let consumer = found
+        .create_consumer(config)
+        .await
+        .map_err(|error| fail(error.into()))?;
+    let messages = consumer.messages().await.map_err(|error| fail(error.into()))?;
+    Ok(messages.filter_map(move |message| {
+        let read = match message {
+            Ok(message) => Delivery::from_message(&message).map(|delivery| {
+                let pending = message.info().map_or(0, |info| info.pending);
+                Ok(Read { delivery, pending })
+            }),
+            Err(error) => Some(Err(fail(error.into()))),
+        };
+        std::future::ready(read)
+    }))
+}

@@ -1,0 +1,136 @@
+//! Streams, durables and buckets, defined once: what `streams apply` makes and every service checks.
+
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MIB: u64 = 1024 * 1024;
+
+/// A stream. All have file storage, keep messages by limits, and refuse new ones when full.
+#[derive(Debug)]
+pub struct StreamDefinition {
+    /// Its name.
+    pub name: &'static str,
+    /// What it stores.
+    pub subjects: &'static [&'static str],
+    /// How long it keeps a message.
+    pub max_age: Duration,
+    /// How much it holds unless the operator says otherwise, in bytes.
+    pub max_bytes_default: u64,
+    /// What it is for.
+    pub description: &'static str,
+    /// Whether it may be purged although nobody reads it with a durable.
+    pub purge_without_durable: bool,
+}
+
+/// A durable pull consumer over all of a stream: explicit acknowledgements, no limit of deliveries (the worker
+/// alone decides a death).
+#[derive(Debug)]
+pub struct DurableDefinition {
+    /// The stream that it reads.
+    pub stream: &'static StreamDefinition,
+    /// Its name.
+    pub name: &'static str,
+    /// After this a message that nobody settled is delivered again.
+    pub ack_wait: Duration,
+    /// Messages that may be unsettled at once, over all replicas.
+    pub max_ack_pending: i64,
+}
+
+/// Raw webhooks, as the BSPs posted them.
+pub static WEBHOOKS: StreamDefinition = StreamDefinition {
+    name: "WEBHOOKS",
+    subjects: &["imchannel.webhook.>"],
+    max_age: Duration::from_secs(72 * 3600),
+    max_bytes_default: 4096 * MIB,
+    description: "raw webhooks of the BSPs",
+    purge_without_durable: false,
+};
+
+/// What the AICC back end reads.
+pub static EVENTS: StreamDefinition = StreamDefinition {
+    name: "EVENTS",
+    subjects: &["imchannel.event.>"],
+    max_age: Duration::from_secs(72 * 3600),
+    max_bytes_default: 4096 * MIB,
+    description: "events for the AICC back end",
+    purge_without_durable: true,
+};
+
+/// What could not be understood.
+pub static DEADLETTERS: StreamDefinition = StreamDefinition {
+    name: "DEADLETTERS",
+    subjects: &["imchannel.deadletter.>"],
+    max_age: Duration::from_secs(14 * 24 * 3600),
+    max_bytes_default: 512 * MIB,
+    description: "what could not be understood, with the reason",
+    purge_without_durable: false,
+};
+
+/// Every stream.
+pub static STREAMS: [&StreamDefinition; 3] = [&WEBHOOKS, &EVENTS, &DEADLETTERS];
+
+/// The normalizer's place in WEBHOOKS, shared by all of its replicas.
+pub static NORMALIZER: DurableDefinition = DurableDefinition {
+    stream: &WEBHOOKS,
+    name: "normalizer",
+    ack_wait: Duration::from_secs(30),
+    max_ack_pending: 20_000,
+};
+
+/// The AICC back end's place in EVENTS.
+pub static AICC: DurableDefinition = DurableDefinition {
+    stream: &EVENTS,
+    name: "aicc",
+    ack_wait: Duration::from_secs(30),
+    max_ack_pending: 20_000,
+};
+
+/// Every durable.
+pub static DURABLES: [&DurableDefinition; 2] = [&NORMALIZER, &AICC];
+
+/// The bucket of channels.
+pub const CHANNELS_BUCKET: &str = "imchannel_channels";
+/// The stream behind it.
+pub const CHANNELS_BUCKET_STREAM: &str = "KV_imchannel_channels";
+
+/// What the operator chooses for an installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Copies of every stream and bucket: 1, 3 or 5.
+    pub replicas: usize,
+    /// For how long a repeated `Nats-Msg-Id` is recognised.
+    pub duplicate_window: Duration,
+    /// Bytes of WEBHOOKS.
+    pub webhooks_max_bytes: u64,
+    /// Bytes of EVENTS.
+    pub events_max_bytes: u64,
+    /// Bytes of DEADLETTERS.
+    pub deadletters_max_bytes: u64,
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            duplicate_window: Duration::from_secs(120),
+            webhooks_max_bytes: WEBHOOKS.max_bytes_default,
+            events_max_bytes: EVENTS.max_bytes_default,
+            deadletters_max_bytes: DEADLETTERS.max_bytes_default,
+        }
+    }
+}
+
+impl StreamSettings {
+    pub(crate) fn max_bytes(&self, stream: &StreamDefinition) -> u64 {
+        match stream.name {
+            "WEBHOOKS" => self.webhooks_max_bytes,
+            "EVENTS" => self.events_max_bytes,
+            _ => self.deadletters_max_bytes,
+        }
+    }
+
+    /// JetStream wants a window no longer than the age.
+    pub(crate) fn duplicate_window(&self) -> Duration {
+        self.duplicate_window.min(HOUR)
+    }
+}

@@ -1,0 +1,201 @@
+//! Subjects as types: every address that imchannel publishes to or reads from, and its way to text and back.
+
+use std::fmt;
+
+use bsp::{BspId, ChannelId, registry};
+
+/// What kind of event a subject carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// `imchannel.v1.ReportEvent`.
+    Report,
+    /// `imchannel.v1.InboundMessage`.
+    Message,
+}
+
+impl EventKind {
+    /// The token in the subject.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Message => "message",
+        }
+    }
+
+    /// Full name of the protobuf message, as `ce-type` has it.
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Report => "imchannel.v1.ReportEvent",
+            Self::Message => "imchannel.v1.InboundMessage",
+        }
+    }
+
+    fn from_token(token: &str) -> Option<Self> {
+        [Self::Report, Self::Message]
+            .into_iter()
+            .find(|kind| kind.token() == token)
+    }
+}
+
+/// Where a dead letter comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A stored webhook.
+    Webhook,
+}
+
+impl Origin {
+    /// The token in the subject.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// A subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// `imchannel.webhook.{bsp}.{channel}`
+    Webhook(BspId, ChannelId),
+    /// `imchannel.event.{kind}.{bsp}.{channel}`
+    Event(EventKind, BspId, ChannelId),
+    /// `imchannel.deadletter.{origin}.{channel}`
+    DeadLetter(Origin, ChannelId),
+}
+
+impl Subject {
+    /// Reads a subject; `None` when it is none of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut tokens = text.split('.');
+        if tokens.next() != Some("imchannel") {
+            return None;
+        }
+        let kind = tokens.next()?;
+        let subject = match kind {
+            "webhook" => Self::Webhook(bsp(tokens.next()?)?, channel(tokens.next()?)?),
+            "event" => {
+                let kind = EventKind::from_token(tokens.next()?)?;
+                Self::Event(kind, bsp(tokens.next()?)?, channel(tokens.next()?)?)
+            }
+            "deadletter" => {
+                let origin = tokens.next().filter(|token| *token == Origin::Webhook.token());
+                origin?;
+                Self::DeadLetter(Origin::Webhook, channel(tokens.next()?)?)
+            }
+            _ => return None,
+        };
+        tokens.next().is_none().then_some(subject)
+    }
+
+    /// The channel at its end.
+    pub fn channel(&self) -> &ChannelId {
+        match self {
+            Self::Webhook(_, channel) | Self::Event(_, _, channel) | Self::DeadLetter(_, channel) => channel,
+        }
+    }
+
+    /// The BSP in it; a dead letter's stands in its headers.
+    pub fn bsp(&self) -> Option<BspId> {
+        match self {
+            Self::Webhook(bsp, _) | Self::Event(_, bsp, _) => Some(*bsp),
+            Self::DeadLetter(..) => None,
+        }
+    }
+}
+
+fn bsp(token: &str) -> Option<BspId> {
+    registry::find(token).map(|bsp| bsp.profile().id)
+}
+
+fn channel(token: &str) -> Option<ChannelId> {
+    ChannelId::parse(token).ok()
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Webhook(bsp, channel) => write!(f, "imchannel.webhook.{bsp}.{channel}"),
+            Self::Event(kind, bsp, channel) => write!(f, "imchannel.event.{}.{bsp}.{channel}", kind.token()),
+            Self::DeadLetter(origin, channel) => {
+                write!(f, "imchannel.deadletter.{}.{channel}", origin.token())
+            }
+        }
+    }
+}
+
+/// A filter over the subjects of a stream. `None` stands for every value.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this BSP.
+    pub bsp: Option<BspId>,
+    /// Only this channel.
+    pub channel: Option<ChannelId>,
+}
+
+impl Filter {
+    /// The webhooks that pass.
+    pub fn webhooks(&self) -> String {
+        format!("imchannel.webhook.{}.{}", self.bsp_token(), self.channel_token())
+    }
+
+    /// The events of a kind that pass.
+    pub fn events(&self, kind: EventKind) -> String {
+        format!(
+            "imchannel.event.{}.{}.{}",
+            kind.token(),
+            self.bsp_token(),
+            self.channel_token()
+        )
+    }
+
+    /// The dead letters that pass. The BSP is not in their subject.
+    pub fn dead_letters(&self) -> String {
+        format!("imchannel.deadletter.*.{}", self.channel_token())
+    }
+
+    fn bsp_token(&self) -> &str {
+        self.bsp.map_or("*", BspId::as_str)
+    }
+
+    fn channel_token(&self) -> &str {
+        self.channel.as_ref().map_or("*", ChannelId::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subject_comes_back_from_its_text() {
+        let channel = ChannelId::parse("202105102694809992").unwrap();
+        for bsp in registry::REGISTRY {
+            let bsp = bsp.profile().id;
+            for subject in [
+                Subject::Webhook(bsp, channel.clone()),
+                Subject::Event(EventKind::Report, bsp, channel.clone()),
+                Subject::Event(EventKind::Message, bsp, channel.clone()),
+                Subject::DeadLetter(Origin::Webhook, channel.clone()),
+            ] {
+                assert_eq!(Subject::parse(&subject.to_string()), Some(subject));
+            }
+        }
+    }
+
+    #[test]
+    fn other_subjects_are_none_of_ours() {
+        for text in [
+            "",
+            "imchannel",
+            "imchannel.webhook.infobip",
+            "imchannel.webhook.pigeon.c",
+            "imchannel.webhook.infobip.c.d",
+            "imchannel.event.weather.infobip.c",
+            "imchannel.deadletter.moon.c",
+            "other.webhook.infobip.c",
+        ] {
+            assert_eq!(Subject::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A limited amount of something, taken and given back without a lock, and shown as a metric.
+
+use prometheus_client::metrics::gauge::Gauge;
+
+/// What may be in use at once. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    used: Gauge,
+    limit: i64,
+}
+
+/// A part of a budget. It is given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    used: Gauge,
+    amount: i64,
+}
+
+impl Budget {
+    /// A budget of `limit`, whose use is what `used` shows.
+    pub(crate) fn new(limit: usize, used: Gauge) -> Self {
+        Self {
+            used,
+            limit: to_gauge(limit),
+        }
+    }
+
+    /// Takes `amount`, unless that is more than is left.
+    pub(crate) fn take(&self, amount: usize) -> Option<Share> {
+        let amount = to_gauge(amount);
+        let before = self.used.inc_by(amount);
+        let share = Share {
+            used: self.used.clone(),
+            amount,
+        };
+        // A share that is too much gives itself back by being dropped.
+        (before.saturating_add(amount) <= self.limit).then_some(share)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.used.dec_by(self.amount);
+    }
+}
+
+fn to_gauge(amount: usize) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_limit_is_given() {
+        let used = Gauge::default();
+        let budget = Budget::new(10, used.clone());
+        let first = budget.take(6);
+        assert!(first.is_some() && budget.take(5).is_none());
+        assert_eq!(used.get(), 6);
+        let second = budget.take(4);
+        assert!(second.is_some());
+        drop(first);
+        assert_eq!(used.get(), 4);
+        drop(second);
+        assert!(budget.take(11).is_none() && budget.take(10).is_some());
+    }
+}

@@ -1,0 +1,131 @@
+//! The channels as ingress asks them: ready to compare a credential and to check a signature, replaced as a whole
+//! whenever the registry changes, read without a lock.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use bsp::ChannelId;
+use bus::registry::Snapshots;
+use channel::{Channel, Channels, Secret, Secrets};
+use prometheus_client::metrics::counter::Counter;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::IngressMetrics;
+
+/// A channel as ingress needs it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) channel: Arc<Channel>,
+    /// One for each credential, in their order.
+    pub(crate) credential_used: Vec<Counter>,
+    /// How signatures are checked; `None` where they are not.
+    pub(crate) signature: Option<SignatureCheck>,
+    warned_at_s: AtomicU64,
+}
+
+/// What checking a signature needs.
+#[derive(Debug)]
+pub(crate) struct SignatureCheck {
+    pub(crate) public_url: String,
+    /// Empty when none could be fetched: then nobody can say whether a request is genuine.
+    pub(crate) keys: Vec<Secret>,
+}
+
+impl Door {
+    /// Whether a warning about this channel may be logged now: one a second, however many are refused.
+    pub(crate) fn may_warn(&self) -> bool {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        self.warned_at_s.swap(now, Ordering::Relaxed) != now
+    }
+}
+
+/// All doors at one moment.
+pub(crate) type Hall = HashMap<ChannelId, Door>;
+
+/// The doors as they are now. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Doors(Arc<ArcSwapOption<Hall>>);
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Doors")
+    }
+}
+
+impl Doors {
+    /// Follows the registry until `stop`.
+    pub(crate) fn follow(
+        mut snapshots: Snapshots,
+        secrets: &Secrets,
+        metrics: &Arc<IngressMetrics>,
+        stop: CancellationToken,
+    ) -> Self {
+        let doors = Self(Arc::new(ArcSwapOption::empty()));
+        let (followed, secrets, metrics) = (doors.clone(), secrets.clone(), Arc::clone(metrics));
+        tokio::spawn(async move {
+            loop {
+                let channels = snapshots.borrow_and_update().clone();
+                if let Some(channels) = channels {
+                    metrics
+                        .channels
+                        .set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
+                    followed
+                        .0
+                        .store(Some(Arc::new(build(&channels, &secrets, &metrics))));
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+        doors
+    }
+
+    /// The doors now; `None` until the registry was read once.
+    pub(crate) fn current(&self) -> Option<Arc<Hall>> {
+        self.0.load_full()
+    }
+}
+
+fn build(channels: &Channels, secrets: &Secrets, metrics: &IngressMetrics) -> Hall {
+    let door = |channel: &Arc<Channel>| {
+        let count = channel.credentials.digests().len();
+        let door = Door {
+            channel: Arc::clone(channel),
+            credential_used: metrics.credential_counters(&channel.id, count),
+            signature: channel.signature.as_ref().map(|signature| SignatureCheck {
+                public_url: signature.public_url.clone(),
+                keys: fetch_keys(channel, &signature.keys, secrets),
+            }),
+            warned_at_s: AtomicU64::new(0),
+        };
+        (channel.id.clone(), door)
+    };
+    channels.iter().map(door).collect()
+}
+
+fn fetch_keys(
+    channel: &Channel,
+    references: &[bsp::secret_reference::SecretReference],
+    secrets: &Secrets,
+) -> Vec<Secret> {
+    let mut keys = Vec::new();
+    for reference in references {
+        match secrets.resolve(reference) {
+            Ok(key) => keys.push(key),
+            Err(error) => {
+                tracing::error!(
+                    function = "ingress",
+                    channel = channel.id.as_str(),
+                    "channel {}: a signing key cannot be fetched: {error}",
+                    channel.id
+                );
+            }
+        }
+    }
+    keys
+}

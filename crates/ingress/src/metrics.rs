@@ -1,0 +1,121 @@
+//! What ingress counts.
+
+use bsp::registry::REGISTRY;
+use bsp::{BspId, ChannelId, registry};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use service::Histogram;
+
+use crate::answer::Refusal;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    bsp: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BspLabels {
+    bsp: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    channel: String,
+    credential: String,
+}
+
+/// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
+#[derive(Debug)]
+struct PerBsp {
+    stored: Counter,
+    duplicate: Counter,
+    refused: [Counter; Refusal::ALL.len()],
+    store_time: Histogram,
+}
+
+/// The metrics.
+#[derive(Debug)]
+pub(crate) struct IngressMetrics {
+    per_bsp: Vec<PerBsp>,
+    no_bsp: [Counter; Refusal::ALL.len()],
+    credentials: Family<CredentialLabels, Counter>,
+    pub(crate) channels: Gauge,
+    pub(crate) requests_in_progress: Gauge,
+    pub(crate) body_bytes_held: Gauge,
+}
+
+impl IngressMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("ingress");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let store_times = Family::<BspLabels, Histogram>::default();
+        let credentials = Family::<CredentialLabels, Counter>::default();
+        let (channels, requests_in_progress, body_bytes_held) =
+            (Gauge::default(), Gauge::default(), Gauge::default());
+        let help = "Webhooks by BSP and what became of them; 'challenged' is the normal first call of a BSP that \
+                    waits for a 401, 'duplicate' one that was stored before";
+        registry.register("requests", help, requests.clone());
+        let help = "From a webhook's last byte to JetStream's acknowledgement, in seconds";
+        registry.register("store_seconds", help, store_times.clone());
+        let help = "Webhooks by the credential that they presented, in the order of the channels file from 1: the one \
+                    that no longer counts up can be taken out";
+        registry.register("credential_used", help, credentials.clone());
+        registry.register("channels", "Channels that are known", channels.clone());
+        let help = "Webhooks in progress at this moment";
+        registry.register("requests_in_progress", help, requests_in_progress.clone());
+        let help = "Bytes reserved for the bodies in progress at this moment";
+        registry.register("body_bytes_held", help, body_bytes_held.clone());
+        let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
+        let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
+        let per_bsp = REGISTRY.iter().map(|bsp| {
+            let bsp = bsp.profile().id.as_str();
+            PerBsp {
+                stored: counter(bsp, "stored"),
+                duplicate: counter(bsp, "duplicate"),
+                refused: refused(bsp),
+                store_time: store_times.get_or_create(&BspLabels { bsp }).clone(),
+            }
+        });
+        let per_bsp = per_bsp.collect();
+        Self {
+            per_bsp,
+            no_bsp: refused("none"),
+            credentials,
+            channels,
+            requests_in_progress,
+            body_bytes_held,
+        }
+    }
+
+    pub(crate) fn stored(&self, bsp: BspId, is_duplicate: bool, time: std::time::Duration) {
+        let counters = &self.per_bsp[registry::position(bsp)];
+        counters.store_time.observe(time);
+        if is_duplicate {
+            &counters.duplicate
+        } else {
+            &counters.stored
+        }
+        .inc();
+    }
+
+    pub(crate) fn refused(&self, bsp: Option<BspId>, refusal: Refusal) {
+        let counters = bsp.map_or(&self.no_bsp, |bsp| &self.per_bsp[registry::position(bsp)].refused);
+        counters[refusal as usize].inc();
+    }
+
+    /// The counters of a channel's credentials, in their order.
+    pub(crate) fn credential_counters(&self, channel: &ChannelId, count: usize) -> Vec<Counter> {
+        let counter = |position: usize| {
+            let labels = CredentialLabels {
+                channel: channel.to_string(),
+                credential: position.to_string(),
+            };
+            self.credentials.get_or_create(&labels).clone()
+        };
+        (1..=count).map(counter).collect()
+    }
+}

@@ -1,0 +1,314 @@
+//! The life of a webhook in ingress, in order: who is it for, may its sender post it, its body, its signature, the
+//! bus, the answer.
+//!
+//! Types keep the order. A body is read only for [`Admitted`], only a [`Checked`] webhook is stored, and only
+//! [`Stored`] becomes a 200.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Response, header};
+use bsp::{Bsp, BspId, SignedRequest, registry};
+use bus::{Bus, Headers, PublishError, Stored, Subject, headers};
+use bytes::Bytes;
+use channel::Credentials;
+use jiff::Timestamp;
+use opentelemetry::trace::SpanKind;
+use service::{Span, Tracing};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::answer::{self, Refusal};
+use crate::body;
+use crate::budget::{Budget, Share};
+use crate::doors::{Door, Doors, Hall};
+use crate::metrics::IngressMetrics;
+use crate::settings::Settings;
+
+/// Where a webhook was posted, as its URL says.
+#[derive(Debug)]
+pub(crate) struct Address {
+    /// The BSP's name.
+    pub(crate) bsp: String,
+    /// The channel's id.
+    pub(crate) channel: String,
+    /// `report` or `message`.
+    pub(crate) route: &'static str,
+}
+
+/// Everything that receiving needs.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    settings: Settings,
+    bus: Bus,
+    doors: Doors,
+    metrics: Arc<IngressMetrics>,
+    tracing: Tracing,
+    requests: Budget,
+    memory: Budget,
+    nobody: Credentials,
+}
+
+/// A request whose sender presented a credential of the channel.
+struct Admitted<'h> {
+    door: &'h Door,
+}
+
+/// A webhook whose body is complete, and signed where the channel asks for it.
+struct Checked<'h> {
+    door: &'h Door,
+    body: Bytes,
+    // Held until the webhook is stored.
+    _memory: Share,
+}
+
+impl Ingress {
+    pub(crate) fn new(
+        settings: Settings,
+        bus: Bus,
+        doors: Doors,
+        metrics: Arc<IngressMetrics>,
+        tracing: Tracing,
+    ) -> Self {
+        let requests = Budget::new(settings.requests_max, metrics.requests_in_progress.clone());
+        let memory = Budget::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
+        Self {
+            settings,
+            bus,
+            doors,
+            metrics,
+            tracing,
+            requests,
+            memory,
+            nobody: Credentials::dummy(),
+        }
+    }
+
+    /// Receives one webhook and answers it.
+    pub(crate) async fn receive(&self, address: Address, request: Request) -> Response<Body> {
+        let Some(bsp) = registry::find(&address.bsp) else {
+            return self.refuse(None, Refusal::NotFound, request.into_parts()).await;
+        };
+        let id = bsp.profile().id;
+        let (parts, mut body) = request.into_parts();
+        let parent = parts
+            .headers
+            .get(headers::TRACEPARENT)
+            .and_then(|value| value.to_str().ok());
+        let mut span = self.tracing.start("receive webhook", SpanKind::Server, parent);
+        span.set("imchannel.bsp", id.as_str());
+        match self.take(bsp, &address, &parts, &mut body, &span).await {
+            Ok(stored) => answer::stored(stored),
+            Err(refusal) => {
+                span.fail(refusal.outcome());
+                self.refuse(Some(id), refusal, (parts, body)).await
+            }
+        }
+    }
+
+    /// Takes a webhook through all its stations.
+    async fn take(
+        &self,
+        bsp: &'static dyn Bsp,
+        address: &Address,
+        parts: &Parts,
+        body: &mut Body,
+        span: &Span,
+    ) -> Result<Stored, Refusal> {
+        let _place = self.requests.take(1).ok_or(Refusal::Overloaded)?;
+        let hall = self.doors.current().ok_or(Refusal::NotReady)?;
+        let admitted = self.admit(bsp, &address.channel, &parts.headers, &hall)?;
+        if !is_media_type(&parts.headers, bsp.profile().media_type) {
+            return Err(Refusal::WrongMediaType);
+        }
+        let received_at = Timestamp::now();
+        let checked = self.read(admitted, parts, body).await?;
+        self.store(checked, address.route, &parts.headers, received_at, span)
+            .await
+    }
+
+    /// Checks the credential. An unknown channel is refused like a wrong password, after the same work.
+    fn admit<'h>(
+        &self,
+        bsp: &'static dyn Bsp,
+        channel: &str,
+        headers: &HeaderMap,
+        hall: &'h Hall,
+    ) -> Result<Admitted<'h>, Refusal> {
+        let door = hall
+            .get(channel)
+            .filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
+        let Some(presented) = bsp.presented_credential(headers) else {
+            let is_asked_first =
+                bsp.profile().challenge.is_some() && !headers.contains_key(header::AUTHORIZATION);
+            return Err(if is_asked_first {
+                Refusal::Challenged
+            } else {
+                Refusal::Unauthorized
+            });
+        };
+        let digest = self.settings.credential_key.digest(&presented);
+        let credentials = door.map_or(&self.nobody, |door| &door.channel.credentials);
+        let position = credentials.position(&digest);
+        match (door, position) {
+            (Some(door), Some(position)) => {
+                door.credential_used[position].inc();
+                Ok(Admitted { door })
+            }
+            (Some(door), None) => {
+                if door.may_warn() {
+                    warn(
+                        door,
+                        "a webhook was refused: its credential is none of the channel's",
+                    );
+                }
+                Err(Refusal::Unauthorized)
+            }
+            (None, _) => Err(Refusal::Unauthorized),
+        }
+    }
+
+    /// Reads the body of an admitted webhook and checks its signature.
+    async fn read<'h>(
+        &self,
+        admitted: Admitted<'h>,
+        parts: &Parts,
+        body: &mut Body,
+    ) -> Result<Checked<'h>, Refusal> {
+        let limit = self.settings.body_limit_bytes;
+        let announced = body::announced_length(&parts.headers);
+        if announced.is_some_and(|length| length > limit) {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let memory = self
+            .memory
+            .take(announced.unwrap_or(limit))
+            .ok_or(Refusal::Overloaded)?;
+        let body = body::read(body, limit, self.settings.body_timeout).await?;
+        check_signature(admitted.door, parts, &body)?;
+        Ok(Checked {
+            door: admitted.door,
+            body,
+            _memory: memory,
+        })
+    }
+
+    /// Stores a webhook before its BSP's deadline.
+    async fn store(
+        &self,
+        webhook: Checked<'_>,
+        route: &'static str,
+        request_headers: &HeaderMap,
+        received_at: Timestamp,
+        span: &Span,
+    ) -> Result<Stored, Refusal> {
+        let channel = &webhook.door.channel;
+        let profile = channel.bsp.profile();
+        let subject = Subject::Webhook(profile.id, channel.id.clone());
+        let message_id = message_id(profile.id, channel.id.as_str(), &webhook.body);
+        let received_at = format!("{received_at:.6}");
+        let content_type = request_headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let traceparent = span.traceparent();
+        let headers = || {
+            Headers::new()
+                .with(headers::MESSAGE_ID, &message_id)
+                .with(headers::ROUTE, route)
+                .with(headers::RECEIVED_AT, &received_at)
+                .with_optional(headers::CONTENT_TYPE, content_type)
+                .with_optional(headers::TRACEPARENT, traceparent.as_deref())
+        };
+        let started = Instant::now();
+        let deadline = started + profile.store_deadline;
+        match self.bus.store(&subject, headers, &webhook.body, deadline).await {
+            Ok(stored) => {
+                self.metrics
+                    .stored(profile.id, stored.is_duplicate(), started.elapsed());
+                Ok(stored)
+            }
+            Err(error) => {
+                if webhook.door.may_warn() {
+                    warn(webhook.door, &format!("a webhook was answered 503: {error}"));
+                }
+                Err(match error {
+                    PublishError::Overloaded => Refusal::Overloaded,
+                    PublishError::TooLarge => Refusal::BodyTooLarge,
+                    _ => Refusal::NotStored,
+                })
+            }
+        }
+    }
+
+    /// Answers a refused request once its body is out of the way.
+    pub(crate) async fn refuse(
+        &self,
+        bsp: Option<BspId>,
+        refusal: Refusal,
+        (parts, body): (Parts, Body),
+    ) -> Response<Body> {
+        self.metrics.refused(bsp, refusal);
+        let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
+        let mut response = refusal.to_response(challenge);
+        let is_hopeless = matches!(refusal, Refusal::BodyTooSlow | Refusal::BodyBroken);
+        if is_hopeless || !body::discard(&parts.headers, body).await {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
+    let Some(check) = &door.signature else {
+        return Ok(());
+    };
+    if check.keys.is_empty() {
+        return Err(Refusal::NotReady);
+    }
+    let keys: Vec<&[u8]> = check.keys.iter().map(channel::Secret::expose).collect();
+    let request = SignedRequest {
+        public_url: &check.public_url,
+        path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+        headers: &parts.headers,
+        body,
+    };
+    if door.channel.bsp.signature_holds(&keys, &request) {
+        return Ok(());
+    }
+    if door.may_warn() {
+        warn(door, "a webhook was refused: its signature does not hold");
+    }
+    Err(Refusal::Unauthorized)
+}
+
+/// Parameters and case do not matter.
+fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(wanted)
+}
+
+/// The same body for the same channel has the same id, so that a BSP's repeat is recognised. 128 bits of SHA-256;
+/// lengths keep the parts apart.
+fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for part in [bsp.as_str().as_bytes(), channel.as_bytes(), body] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex::encode(&hash.finalize()[..16])
+}
+
+fn warn(door: &Door, message: &str) {
+    let channel = door.channel.id.as_str();
+    tracing::warn!(function = "ingress", channel, "channel {channel}: {message}");
+}

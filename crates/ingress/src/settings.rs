@@ -1,0 +1,198 @@
+//! The settings of ingress.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use channel::{CredentialKey, Secrets};
+use service::common;
+use service::http::HttpLimits;
+use service::{Common, Faults, Reader, Setting};
+
+/// Where webhooks are taken.
+pub static LISTEN: Setting = Setting::new("listen", "0.0.0.0:8080", "Address on which webhooks are taken");
+/// Key of the stored credentials.
+pub static CREDENTIAL_KEY: Setting = Setting::new(
+    "credential-key",
+    "",
+    "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
+);
+/// Folder of secrets.
+pub static SECRETS_DIR: Setting = Setting::new(
+    "secrets-dir",
+    "",
+    "Folder of the secrets that channels name as file:NAME",
+);
+/// Largest body.
+pub static BODY_LIMIT_BYTES: Setting = Setting::new(
+    "body-limit-bytes",
+    "983040",
+    "Largest body of a webhook, in bytes; a larger one is answered 413",
+);
+/// Slowest body.
+pub static BODY_TIMEOUT_MS: Setting = Setting::new(
+    "body-timeout-ms",
+    "10000",
+    "Longest time for a body to arrive, in milliseconds; then 408",
+);
+/// Slowest head.
+pub static HEAD_TIMEOUT_MS: Setting = Setting::new(
+    "head-timeout-ms",
+    "10000",
+    "Longest time from the first to the last byte of a request's head, in milliseconds; then the connection is closed",
+);
+/// Idle connections.
+pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
+    "idle-timeout-ms",
+    "75000",
+    "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
+);
+/// Connections at once.
+pub static CONNECTIONS_MAX: Setting = Setting::new("connections-max", "10000", "Connections at once");
+/// Requests at once.
+pub static REQUESTS_MAX: Setting = Setting::new(
+    "requests-max",
+    "4096",
+    "Webhooks in progress at once; further ones are answered 503",
+);
+/// Memory for bodies.
+pub static BODY_MEMORY_BYTES: Setting = Setting::new(
+    "body-memory-bytes",
+    "67108864",
+    "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
+);
+
+static OWN: [&Setting; 10] = [
+    &LISTEN,
+    &CREDENTIAL_KEY,
+    &SECRETS_DIR,
+    &BODY_LIMIT_BYTES,
+    &BODY_TIMEOUT_MS,
+    &HEAD_TIMEOUT_MS,
+    &IDLE_TIMEOUT_MS,
+    &CONNECTIONS_MAX,
+    &REQUESTS_MAX,
+    &BODY_MEMORY_BYTES,
+];
+
+/// The settings of the program, common ones first.
+pub fn all() -> Vec<&'static Setting> {
+    common::ALL.into_iter().chain(OWN).collect()
+}
+
+/// NATS takes messages of 1 MiB; headers need some of it.
+const BODY_LIMIT_BYTES_MAX: u64 = 1_000_000;
+
+/// The settings, read.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where webhooks are taken.
+    pub listen: SocketAddr,
+    /// Key of the stored credentials.
+    pub credential_key: CredentialKey,
+    /// Where named secrets lie.
+    pub secrets: Secrets,
+    /// Largest body, in bytes.
+    pub body_limit_bytes: usize,
+    /// Longest time for a body to arrive.
+    pub body_timeout: Duration,
+    /// Limits of connections.
+    pub http: HttpLimits,
+    /// Webhooks in progress at once.
+    pub requests_max: usize,
+    /// Bytes of all bodies in progress at once.
+    pub body_memory_bytes: usize,
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+    let common = Common::read(&mut reader);
+    let settings = Settings::read(&mut reader);
+    reader.finish(|| Some((common?, settings?)))
+}
+
+impl Settings {
+    /// Reads ingress's own settings, noting faults in `reader`; `None` when there is one.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let listen = reader.value(&LISTEN);
+        let credential_key = read_credential_key(reader);
+        let folder = reader.optional_text(&SECRETS_DIR).map(PathBuf::from);
+        let body_limit = reader.number(&BODY_LIMIT_BYTES, 1..=BODY_LIMIT_BYTES_MAX);
+        let body_timeout = reader.milliseconds(&BODY_TIMEOUT_MS, 100..=120_000);
+        let head = reader.milliseconds(&HEAD_TIMEOUT_MS, 100..=120_000);
+        let idle = reader.milliseconds(&IDLE_TIMEOUT_MS, 1_000..=3_600_000);
+        let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
+        let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
+        let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
+        Some(Self {
+            listen: listen?,
+            credential_key: credential_key?,
+            secrets: Secrets { folder },
+            body_limit_bytes: usize::try_from(body_limit?).ok()?,
+            body_timeout: body_timeout?,
+            http: HttpLimits {
+                connections: usize::try_from(connections?).ok()?,
+                head: head?,
+                idle: idle?,
+            },
+            requests_max: usize::try_from(requests_max?).ok()?,
+            body_memory_bytes: usize::try_from(body_memory?).ok()?,
+        })
+    }
+}
+
+/// Reads the credential key, which several programs need.
+pub fn read_credential_key(reader: &mut Reader) -> Option<CredentialKey> {
+    let text = reader.text(&CREDENTIAL_KEY)?;
+    match CredentialKey::new(text.as_bytes()) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            reader.fault(&CREDENTIAL_KEY, &format!("cannot be used: {error}"));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_are_all_reported() {
+        let reader = Reader::from_values([
+            ("nats-url", ""),
+            ("log-format", "xml"),
+            ("listen", "nowhere"),
+            ("credential-key", "short"),
+            ("body-limit-bytes", "99999999"),
+            ("requests-max", "0"),
+        ]);
+        let faults = read(reader).unwrap_err();
+        for flag in [
+            "--nats-url",
+            "--log-format",
+            "--listen",
+            "--credential-key",
+            "--body-limit-bytes",
+            "--requests-max",
+        ] {
+            assert!(
+                faults.0.iter().any(|fault| fault.starts_with(flag)),
+                "{flag} is not in {faults}"
+            );
+        }
+        assert_eq!(faults.0.len(), 6, "{faults}");
+        assert!(!faults.to_string().contains("short\""), "{faults}");
+    }
+
+    #[test]
+    fn only_the_key_has_no_default() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let (_, settings) = read(Reader::from_values([("credential-key", key)])).unwrap();
+        assert_eq!(settings.body_limit_bytes, 960 * 1024);
+        assert!(!format!("{settings:?}").contains(key));
+    }
+}

@@ -1,0 +1,210 @@
+//! The life of a webhook in the normalizer: parse, log, publish everything, and only then say that it is done.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use bsp::{Bsp, BspId, ChannelId, Item, Outcome, Parsed, Reject, Webhook, registry};
+use bus::{Bus, Delivery, PublishError, Subject, Verdict, headers};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use opentelemetry::trace::SpanKind;
+use service::{LogPayloads, Span, Tracing};
+use tokio::time::Instant;
+
+use crate::dead_letter::{self, Letter};
+use crate::metrics::NormalizerMetrics;
+use crate::{event, line};
+
+/// How long storing one event may take before the webhook is given back.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+/// Items of one body that are published at once.
+const ITEMS_AT_ONCE: usize = 64;
+/// Stands in the subject of a dead letter whose channel cannot be told.
+const UNKNOWN_CHANNEL: &str = "unknown";
+
+/// Everything that handling needs.
+#[derive(Debug)]
+pub(crate) struct Normalizer {
+    pub(crate) bus: Bus,
+    pub(crate) metrics: NormalizerMetrics,
+    pub(crate) payloads: LogPayloads,
+    pub(crate) tracing: Tracing,
+}
+
+/// What all items of a webhook have in common.
+struct Origin<'d> {
+    delivery: &'d Delivery,
+    bsp: Option<BspId>,
+    channel: ChannelId,
+    received_at: Timestamp,
+    traceparent: Option<String>,
+}
+
+impl Normalizer {
+    /// Handles one webhook.
+    pub(crate) async fn handle(&self, delivery: Delivery) -> Verdict {
+        let mut span = self.tracing.start(
+            "process webhook",
+            SpanKind::Consumer,
+            delivery.headers.get(headers::TRACEPARENT),
+        );
+        let (bsp, channel) = match delivery.address() {
+            Some(Subject::Webhook(bsp, channel)) => (Some(bsp), channel),
+            _ => (None, last_token(&delivery.subject)),
+        };
+        let origin = Origin {
+            bsp,
+            channel,
+            received_at: received_at(&delivery),
+            traceparent: span.traceparent(),
+            delivery: &delivery,
+        };
+        let parsed = match bsp.map(registry::get) {
+            Some(bsp) => self.parse(bsp, &origin, &span),
+            None => whole_body_rejected(
+                "unknown_subject",
+                "no BSP of this version posts to this subject",
+                &delivery,
+            ),
+        };
+        let verdict = self.publish_all(&parsed.items, &origin).await;
+        if !matches!(verdict, Verdict::Done) {
+            span.fail("not_stored");
+            return verdict;
+        }
+        self.count(&parsed, &origin);
+        verdict
+    }
+
+    /// Parses and logs. A parser that panics would do so again: its body becomes a dead letter at once.
+    fn parse(&self, bsp: &'static dyn Bsp, origin: &Origin<'_>, span: &Span) -> Parsed {
+        let delivery = origin.delivery;
+        let webhook = Webhook {
+            channel: &origin.channel,
+            body: &delivery.payload,
+            received_at: origin.received_at,
+            sequence: delivery.sequence,
+        };
+        let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| bsp.parse(&webhook)));
+        let parsed = parsed.unwrap_or_else(|_| {
+            whole_body_rejected("panicked", "the parser panicked on this body", delivery)
+        });
+        line::write(bsp.profile(), &webhook, &parsed, self.payloads, span);
+        parsed
+    }
+
+    /// Publishes every item; the first that could not be stored decides.
+    async fn publish_all(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
+        let mut publishing = FuturesUnordered::new();
+        let mut waiting = items.iter();
+        loop {
+            while publishing.len() < ITEMS_AT_ONCE
+                && let Some(item) = waiting.next()
+            {
+                publishing.push(self.publish(item, origin));
+            }
+            match publishing.next().await {
+                None => break,
+                Some(Verdict::Done) => {}
+                Some(verdict) => return verdict,
+            }
+        }
+        Verdict::Done
+    }
+
+    async fn publish(&self, item: &Item, origin: &Origin<'_>) -> Verdict {
+        let event = match &item.outcome {
+            Outcome::Report(report) => event::from_report(report),
+            Outcome::Message(message) => event::from_message(message),
+            Outcome::Ignored(_) => return Verdict::Done,
+            Outcome::Rejected(reject) => return self.reject(item.index, reject, origin).await,
+        };
+        let Some(bsp) = origin.bsp else {
+            return Verdict::Done;
+        };
+        let subject = Subject::Event(event.kind, bsp, origin.channel.clone());
+        let headers = || event.headers(bsp, &origin.channel, origin.traceparent.as_deref());
+        let deadline = Instant::now() + STORE_LIMIT;
+        match self.bus.store(&subject, headers, &event.payload, deadline).await {
+            Ok(_) => Verdict::Done,
+            Err(PublishError::Full) => Verdict::pause("stream EVENTS is full"),
+            Err(PublishError::TooLarge) => {
+                let reason = "its event is larger than the bus takes".to_owned();
+                let reject = Reject {
+                    kind: "too_large",
+                    reason,
+                    raw: origin.delivery.payload.clone(),
+                };
+                self.reject(item.index, &reject, origin).await
+            }
+            Err(error) => Verdict::retry(format!("an event was not stored: {error}")),
+        }
+    }
+
+    /// Stores a dead letter.
+    async fn reject(&self, index: u32, reject: &Reject, origin: &Origin<'_>) -> Verdict {
+        let letter = Letter {
+            reject,
+            index,
+            delivery: origin.delivery,
+            bsp: origin.bsp,
+        };
+        let now = Timestamp::now();
+        let subject = Subject::DeadLetter(bus::Origin::Webhook, origin.channel.clone());
+        let headers = || letter.headers(now);
+        let deadline = Instant::now() + STORE_LIMIT;
+        match self.bus.store(&subject, headers, &reject.raw, deadline).await {
+            Ok(_) => {
+                dead_letter::warn(&letter, &origin.channel);
+                self.metrics.dead_letter(origin.bsp, reject.kind);
+                Verdict::Done
+            }
+            Err(PublishError::Full) => Verdict::pause("stream DEADLETTERS is full"),
+            Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
+        }
+    }
+
+    /// Counts what a finished webhook came to.
+    fn count(&self, parsed: &Parsed, origin: &Origin<'_>) {
+        let Some(bsp) = origin.bsp else { return };
+        for item in &parsed.items {
+            self.metrics.item(bsp, &item.outcome);
+        }
+        for unrecognised in &parsed.unrecognised {
+            self.metrics.unrecognised(bsp, unrecognised.field);
+            line::warn_unrecognised(bsp, &origin.channel, unrecognised);
+        }
+        let age = Timestamp::now().duration_since(origin.received_at);
+        self.metrics.finished(Duration::try_from(age).unwrap_or_default());
+    }
+}
+
+fn whole_body_rejected(kind: &'static str, reason: &str, delivery: &Delivery) -> Parsed {
+    let reject = Reject {
+        kind,
+        reason: reason.to_owned(),
+        raw: delivery.payload.clone(),
+    };
+    Parsed {
+        items: vec![Item {
+            index: 0,
+            outcome: Outcome::Rejected(reject),
+        }],
+        unrecognised: Vec::new(),
+    }
+}
+
+/// By ingress's clock; by the stream's, for a webhook that something else put there.
+fn received_at(delivery: &Delivery) -> Timestamp {
+    let header = delivery.headers.get(headers::RECEIVED_AT);
+    header
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(delivery.stored_at)
+}
+
+fn last_token(subject: &str) -> ChannelId {
+    let token = subject.rsplit('.').next().unwrap_or_default();
+    let channel = ChannelId::parse(token).or_else(|_| ChannelId::parse(UNKNOWN_CHANNEL));
+    channel.expect("'unknown' is a channel id")
+}

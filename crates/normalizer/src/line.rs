@@ -1,0 +1,67 @@
+//! The log line of a webhook, in the words that operators of IMChannel search for: `[onMessage] Message received …`
+//! and `[onReport] Report received …`, the body behind them as far as the settings allow.
+
+use bsp::{BspId, ChannelId, Outcome, Parsed, Profile, Unrecognised, Webhook, mask};
+use service::{LogPayloads, Span};
+
+/// Message ids in one line without a body.
+const IDS_MAX: usize = 20;
+
+pub(crate) fn write(
+    profile: &Profile,
+    webhook: &Webhook<'_>,
+    parsed: &Parsed,
+    payloads: LogPayloads,
+    span: &Span,
+) {
+    let ids = message_ids(parsed);
+    let is_message = parsed
+        .items
+        .iter()
+        .any(|item| matches!(item.outcome, Outcome::Message(_)));
+    let (function, words) = if is_message {
+        ("onMessage", "Message received")
+    } else {
+        ("onReport", "Report received")
+    };
+    let body = match payloads {
+        LogPayloads::Masked => mask::body(profile.media_type, webhook.body, profile.logged_keys),
+        LogPayloads::Full => mask::unmasked(webhook.body),
+        LogPayloads::Off => ids.join(" "),
+    };
+    tracing::info!(
+        function,
+        bsp = profile.id.as_str(),
+        channel = webhook.channel.as_str(),
+        message_id = ids.first().copied().unwrap_or_default(),
+        stream_sequence = webhook.sequence,
+        trace_id = span.trace_id().unwrap_or_default(),
+        "{words} {body}"
+    );
+}
+
+fn message_ids(parsed: &Parsed) -> Vec<&str> {
+    let ids = parsed.items.iter().filter_map(|item| match &item.outcome {
+        Outcome::Report(report) => Some(report.message_id.as_str()),
+        Outcome::Message(message) => Some(message.message_id.as_str()),
+        Outcome::Ignored(_) | Outcome::Rejected(_) => None,
+    });
+    ids.take(IDS_MAX).collect()
+}
+
+/// Says that a BSP sent a value that this version does not know.
+pub(crate) fn warn_unrecognised(bsp: BspId, channel: &ChannelId, unrecognised: &Unrecognised) {
+    let Unrecognised {
+        field,
+        value,
+        message_id,
+    } = unrecognised;
+    tracing::warn!(
+        function = "normalizer",
+        bsp = bsp.as_str(),
+        channel = channel.as_str(),
+        message_id,
+        field,
+        "channel {channel}: {bsp} sent an unknown {field} '{value}' for message {message_id}"
+    );
+}

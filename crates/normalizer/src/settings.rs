@@ -1,0 +1,64 @@
+//! The settings of the normalizer.
+
+use std::time::Duration;
+
+use service::common;
+use service::{Common, Faults, Reader, Setting};
+
+/// Webhooks at once.
+pub static CONCURRENCY: Setting =
+    Setting::new("concurrency", "256", "Webhooks worked on at once by this replica");
+/// The keeper's interval.
+pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
+    "keeper-interval-ms",
+    "500",
+    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
+);
+/// Interval of the lag metrics.
+pub static LAG_INTERVAL_MS: Setting = Setting::new(
+    "lag-interval-ms",
+    "5000",
+    "Between two looks how far the readers are behind, in milliseconds",
+);
+
+static OWN: [&Setting; 3] = [&CONCURRENCY, &KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
+
+/// The settings of the program, common ones first.
+pub fn all() -> Vec<&'static Setting> {
+    common::ALL.into_iter().chain(OWN).collect()
+}
+
+/// The settings, read.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Webhooks at once.
+    pub concurrency: usize,
+    /// Between two looks of the keeper.
+    pub keeper_interval: Duration,
+    /// Between two looks at the lag.
+    pub lag_interval: Duration,
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+    let common = Common::read(&mut reader);
+    let settings = Settings::read(&mut reader);
+    reader.finish(|| Some((common?, settings?)))
+}
+
+impl Settings {
+    /// Reads the normalizer's own settings, noting faults in `reader`; `None` when there is one.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
+        let keeper_interval = reader.milliseconds(&KEEPER_INTERVAL_MS, 50..=60_000);
+        let lag_interval = reader.milliseconds(&LAG_INTERVAL_MS, 100..=60_000);
+        Some(Self {
+            concurrency: usize::try_from(concurrency?).ok()?,
+            keeper_interval: keeper_interval?,
+            lag_interval: lag_interval?,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! nats-server with JetStream.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Child;
+
+use crate::program::{self, LOOK_AGAIN, StartError};
+
+const PROGRAM: &str = "nats-server";
+
+/// How to run it.
+#[derive(Debug, Clone)]
+pub struct NatsOptions {
+    /// Where streams, log and state lie. Each server needs its own.
+    pub folder: PathBuf,
+    /// The port on the loopback address; a free one if not given.
+    pub port: Option<u16>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct NatsServer {
+    child: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl NatsServer {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Errors
+    /// [`StartError`] when it is not installed or does not come up.
+    pub async fn start(options: NatsOptions) -> Result<Self, StartError> {
+        let folder = options.folder;
+        program::make_folder(&folder)?;
+        stop_left_over(&folder).await;
+        let (child, port) = launch(&folder, options.port).await?;
+        Ok(Self { child, folder, port })
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The port on the loopback address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the server in order.
+    pub async fn stop(&mut self) {
+        program::terminate(&mut self.child).await;
+    }
+
+    /// Kills the server as a crash would.
+    pub async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Starts it again on its port and its data, after [`stop`](Self::stop) or [`kill`](Self::kill).
+    ///
+    /// # Errors
+    /// [`StartError`] when it does not come up.
+    pub async fn start_again(&mut self) -> Result<(), StartError> {
+        let (child, _) = launch(&self.folder, Some(self.port)).await?;
+        self.child = child;
+        Ok(())
+    }
+}
+
+async fn launch(folder: &Path, port: Option<u16>) -> Result<(Child, u16), StartError> {
+    let ports_folder = folder.join("ports");
+    let _ = std::fs::remove_dir_all(&ports_folder);
+    program::make_folder(&ports_folder)?;
+    let log = folder.join("nats-server.log");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    // -1 lets the server choose a free port, which it writes into the ports file.
+    let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
+    let args = [
+        "--addr".to_owned(),
+        "127.0.0.1".to_owned(),
+        "--port".to_owned(),
+        port,
+        "--jetstream".to_owned(),
+        "--store_dir".to_owned(),
+        path("jetstream"),
+        "--ports_file_dir".to_owned(),
+        ports_folder.to_string_lossy().into_owned(),
+        "--pid".to_owned(),
+        path("nats-server.pid"),
+    ];
+    let mut child = program::spawn(PROGRAM, &args, &log)?;
+    // The file carries the child's process id in its name: another server on the port cannot be taken for ours.
+    let ports_file = ports_folder.join(format!("nats-server_{}.ports", child.id().unwrap_or_default()));
+    let ready = || async { answering_port(&ports_file).await };
+    let port = program::wait_until(PROGRAM, &mut child, &log, ready).await?;
+    Ok((child, port))
+}
+
+/// The port in the file, once it is written and JetStream answers there.
+async fn answering_port(ports_file: &Path) -> Option<u16> {
+    let text = std::fs::read(ports_file).ok()?;
+    let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let url = ports["nats"][0].as_str()?;
+    let port = url.rsplit(':').next()?.parse().ok()?;
+    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    Some(port)
+}
+
+/// A gateway that was killed leaves its server behind, and two servers on one folder destroy it.
+async fn stop_left_over(folder: &Path) {
+    let pid_file = folder.join("nats-server.pid");
+    let Some(pid) = std::fs::read_to_string(&pid_file)
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok())
+    else {
+        return;
+    };
+    let is_ours = || {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim() == PROGRAM)
+    };
+    if is_ours() {
+        program::signal(pid, "TERM").await;
+        let deadline = tokio::time::Instant::now() + program::START_LIMIT;
+        while is_ours() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+    let _ = std::fs::remove_file(pid_file);
+}

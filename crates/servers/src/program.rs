@@ -1,0 +1,139 @@
+//! Finding, starting and stopping a program.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Folders that hold servers and are not in every user's path.
+const MORE_FOLDERS: [&str; 4] = [
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/opt/homebrew/bin",
+];
+/// How long a server may take to answer.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a server may take to end after it was told to.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Between two looks whether a condition holds.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program is not installed.
+    #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install {0})")]
+    NotInstalled(&'static str),
+    /// Its folder cannot be used.
+    #[error("cannot use the folder {folder}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It could not be run.
+    #[error("cannot run {program}")]
+    Spawn {
+        /// The program.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It ended or did not answer; its last words.
+    #[error("{program} did not start: {log}")]
+    NotStarted {
+        /// The program.
+        program: &'static str,
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// Where a program lies.
+pub(crate) fn find(program: &'static str) -> Result<PathBuf, StartError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(MORE_FOLDERS.iter().map(PathBuf::from));
+    let mut candidates = folders.map(|folder| folder.join(program));
+    candidates
+        .find(|candidate| candidate.is_file())
+        .ok_or(StartError::NotInstalled(program))
+}
+
+pub(crate) fn make_folder(folder: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
+        folder: folder.to_owned(),
+        source,
+    })
+}
+
+/// Runs a program whose output goes to `log`. It is killed when the handle is dropped.
+pub(crate) fn spawn(program: &'static str, args: &[String], log: &Path) -> Result<Child, StartError> {
+    let binary = find(program)?;
+    let fail = |source| StartError::Spawn { program, source };
+    let output = std::fs::File::create(log).map_err(fail)?;
+    let errors = output.try_clone().map_err(fail)?;
+    let mut command = Command::new(binary);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .kill_on_drop(true);
+    // A group of its own: Ctrl-C in a terminal stops the gateway first and the servers after it.
+    command.process_group(0);
+    command.spawn().map_err(fail)
+}
+
+/// Waits until `ready` gives a value, the child ends, or the limit is reached.
+pub(crate) async fn wait_until<T, F: Future<Output = Option<T>>>(
+    program: &'static str,
+    child: &mut Child,
+    log: &Path,
+    ready: impl Fn() -> F,
+) -> Result<T, StartError> {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        if let Some(value) = ready().await {
+            return Ok(value);
+        }
+        if Instant::now() > deadline || !matches!(child.try_wait(), Ok(None)) {
+            return Err(StartError::NotStarted {
+                program,
+                log: tail(log),
+            });
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join(" | ")
+}
+
+/// Tells a child to end and waits for it; kills it when it does not.
+pub(crate) async fn terminate(child: &mut Child) {
+    if let Some(pid) = child.id() {
+        signal(pid, "TERM").await;
+        if timeout(STOP_LIMIT, child.wait()).await.is_ok() {
+            return;
+        }
+    }
+    let _ = child.kill().await;
+}
+
+/// Sends a signal by way of kill(1), which every Unix has.
+pub(crate) async fn signal(pid: u32, name: &str) {
+    let _ = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status()
+        .await;
+}

@@ -1,0 +1,92 @@
+//! redis-server, as media needs it: nothing is evicted, and blobs live no longer than the server.
+
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Child;
+
+use crate::program::{self, StartError};
+
+const PROGRAM: &str = "redis-server";
+/// Another process may take the port between our asking for a free one and the server's start.
+const PORT_TRIES: usize = 5;
+
+/// A running server.
+#[derive(Debug)]
+pub struct RedisServer {
+    child: Child,
+    port: u16,
+}
+
+impl RedisServer {
+    /// Starts a server on a free port of the loopback address and waits until it answers.
+    ///
+    /// # Errors
+    /// [`StartError`] when it is not installed or does not come up.
+    pub async fn start(folder: PathBuf) -> Result<Self, StartError> {
+        program::make_folder(&folder)?;
+        let mut tries = 1;
+        loop {
+            match launch(&folder).await {
+                Err(StartError::NotStarted { .. }) if tries < PORT_TRIES => tries += 1,
+                started => return started,
+            }
+        }
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the server in order.
+    pub async fn stop(&mut self) {
+        program::terminate(&mut self.child).await;
+    }
+}
+
+async fn launch(folder: &Path) -> Result<RedisServer, StartError> {
+    let port = free_port().await.map_err(|source| StartError::Spawn {
+        program: PROGRAM,
+        source,
+    })?;
+    let log = folder.join("redis-server.log");
+    let args = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--dir",
+        &folder.to_string_lossy(),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--maxmemory-policy",
+        "noeviction",
+    ]
+    .map(str::to_owned);
+    let mut child = program::spawn(PROGRAM, &args, &log)?;
+    let pid = child.id().unwrap_or_default();
+    let ready = || async move { is_process(port, pid).await.then_some(()) };
+    program::wait_until(PROGRAM, &mut child, &log, ready).await?;
+    Ok(RedisServer { child, port })
+}
+
+async fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
+}
+
+/// Whether the server on the port is the process of that id.
+async fn is_process(port: u16, pid: u32) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"INFO server\r\nQUIT\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    ask.await
+        .is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
+}

@@ -1,0 +1,136 @@
+//! The settings that every service has.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::log::LogFormat;
+use crate::settings::{Reader, Setting};
+
+/// Where NATS is.
+pub static NATS_URL: Setting = Setting::new(
+    "nats-url",
+    "nats://127.0.0.1:4222",
+    "Where NATS is: nats://host:port, several separated by commas",
+);
+/// Where probes and metrics are served.
+pub static ADMIN_LISTEN: Setting = Setting::new(
+    "admin-listen",
+    "0.0.0.0:9090",
+    "Address of /live, /ready and /metrics",
+);
+/// Form of the log lines.
+pub static LOG_FORMAT: Setting = Setting::new(
+    "log-format",
+    "imchannel",
+    "Form of the log lines: 'imchannel' ([IMCHANNEL] [function] text) or 'json'",
+);
+/// How much of the messages is logged.
+pub static LOG_PAYLOADS: Setting = Setting::new(
+    "log-payloads",
+    "masked",
+    "Bodies in the log: 'masked' (no numbers, names, texts), 'full' or 'off'",
+);
+/// Which log lines are written.
+pub static LOG_LEVEL: Setting = Setting::new(
+    "log-level",
+    "info",
+    "Least level of a log line: error, warn, info or debug",
+);
+/// Where traces go.
+pub static OTLP_ENDPOINT: Setting = Setting::new(
+    "otlp-endpoint",
+    "",
+    "Where traces are sent as OTLP over HTTP, such as http://collector:4318; none are made without it",
+)
+.from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
+/// Time to finish after a stop.
+pub static GRACE_MS: Setting = Setting::new(
+    "grace-ms",
+    "10000",
+    "After a stop, time to finish what is in progress, in milliseconds",
+);
+
+/// All of them.
+pub static ALL: [&Setting; 7] = [
+    &NATS_URL,
+    &ADMIN_LISTEN,
+    &LOG_FORMAT,
+    &LOG_PAYLOADS,
+    &LOG_LEVEL,
+    &OTLP_ENDPOINT,
+    &GRACE_MS,
+];
+
+/// How much of a message may stand in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogPayloads {
+    /// The structure, and what is not personal.
+    Masked,
+    /// Everything.
+    Full,
+    /// Only that a message came, and its id.
+    Off,
+}
+
+impl FromStr for LogPayloads {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "masked" => Ok(Self::Masked),
+            "full" => Ok(Self::Full),
+            "off" => Ok(Self::Off),
+            _ => Err("must be 'masked', 'full' or 'off'"),
+        }
+    }
+}
+
+/// The common settings, read.
+#[derive(Clone)]
+pub struct Common {
+    /// Where NATS is. It may hold a password.
+    pub nats_url: String,
+    /// Where probes and metrics are served.
+    pub admin_listen: SocketAddr,
+    /// Form of the log lines.
+    pub log_format: LogFormat,
+    /// How much of the messages is logged.
+    pub log_payloads: LogPayloads,
+    /// Least level of a log line.
+    pub log_level: tracing::Level,
+    /// Where traces go, if anywhere.
+    pub otlp_endpoint: Option<String>,
+    /// Time to finish after a stop.
+    pub grace: Duration,
+}
+
+impl std::fmt::Debug for Common {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Common")
+            .field("admin_listen", &self.admin_listen)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Common {
+    /// Reads them, noting faults in `reader`; `None` when there is one.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let nats_url = reader.text(&NATS_URL);
+        let admin_listen = reader.value(&ADMIN_LISTEN);
+        let log_format = reader.value(&LOG_FORMAT);
+        let log_payloads = reader.value(&LOG_PAYLOADS);
+        let log_level = reader.value(&LOG_LEVEL);
+        let otlp_endpoint = reader.optional_text(&OTLP_ENDPOINT);
+        let grace = reader.milliseconds(&GRACE_MS, 100..=300_000);
+        Some(Self {
+            nats_url: nats_url?,
+            admin_listen: admin_listen?,
+            log_format: log_format?,
+            log_payloads: log_payloads?,
+            log_level: log_level?,
+            otlp_endpoint,
+            grace: grace?,
+        })
+    }
+}

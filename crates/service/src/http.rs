@@ -1,0 +1,118 @@
+//! An HTTP/1.1 server that slow or many senders cannot wear out: limits on connections, heads and idleness, and a
+//! stop that lets every request in progress have its answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::patience::{Busy, PatientStream};
+
+/// Bytes of a request's head at most.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// After a failed accept (too many open files), before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The limits of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpLimits {
+    /// Connections at once; further ones wait to be accepted.
+    pub connections: usize,
+    /// From the first byte of a head to its end.
+    pub head: Duration,
+    /// How long a connection may stay without a request. Longer than the load balancer's own limit, so that it and
+    /// not we closes a connection.
+    pub idle: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+        }
+    }
+}
+
+/// Serves until `stop`, then finishes what is in progress within `grace`.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: HttpLimits,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .pipeline_flush(true);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let busy = Busy::default();
+        let io = TokioIo::new(PatientStream::new(stream, limits.head, busy.clone()));
+        let router = router.clone();
+        let service =
+            hyper::service::service_fn(move |request| handle(router.clone(), busy.clone(), request));
+        let connection = graceful.watch(builder.serve_connection(io, service));
+        tokio::spawn(async move {
+            // A connection that breaks is the sender's affair; it has no answer and will come again.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!(
+            function = "http",
+            "some connections were still busy after the grace time"
+        );
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are small and whole: waiting to fill a packet only costs time.
+            let _ = stream.set_nodelay(true);
+            Some((stream, place))
+        }
+        Err(error) => {
+            tracing::warn!(function = "http", "cannot accept a connection: {error}");
+            None
+        }
+    }
+}
+
+async fn handle(router: Router, busy: Busy, request: Request<Incoming>) -> Result<Response, Infallible> {
+    busy.set(true);
+    let response = router.oneshot(request).await;
+    busy.set(false);
+    response
+}

@@ -1,0 +1,247 @@
+//! Log lines: `[IMCHANNEL] [function] text`, or the same as JSON, one line each, on standard output.
+//!
+//! A thread of its own writes them, so that a slow reader of the log never holds up a webhook. When it cannot keep
+//! up, lines are dropped and counted, and the count is logged.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Lines that wait for the writer at most.
+const LINES_WAITING_MAX: usize = 16 * 1024;
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `[IMCHANNEL] [function] text`
+    Imchannel,
+    /// One JSON object.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "imchannel" => Ok(Self::Imchannel),
+            "json" => Ok(Self::Json),
+            _ => Err("must be 'imchannel' or 'json'"),
+        }
+    }
+}
+
+/// Ends the log when it is dropped: every line that waits is written first.
+#[derive(Debug)]
+pub struct LogGuard {
+    lines: SyncSender<Line>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+enum Line {
+    Text(String),
+    End,
+}
+
+/// Makes log lines come out. May be called once in a process.
+///
+/// # Errors
+/// When another subscriber is there already.
+pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
+    let (sender, receiver) = sync_channel(LINES_WAITING_MAX);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let writer = std::thread::Builder::new().name("log".to_owned()).spawn({
+        let dropped = Arc::clone(&dropped);
+        move || write_lines(&receiver, &dropped)
+    })?;
+    let layer = Lines {
+        format,
+        sender: sender.clone(),
+        dropped,
+    };
+    // Libraries speak of connections and retries at levels that only help their own authors.
+    let others = if level >= Level::DEBUG {
+        Level::DEBUG
+    } else {
+        Level::WARN
+    };
+    let targets = Targets::new()
+        .with_default(level)
+        .with_targets(["hyper", "hyper_util", "h2", "rustls", "reqwest"].map(|target| (target, Level::WARN)))
+        .with_targets(["async_nats", "opentelemetry", "opentelemetry_sdk"].map(|target| (target, others)));
+    tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .try_init()?;
+    Ok(LogGuard {
+        lines: sender,
+        writer: Some(writer),
+    })
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        if self.lines.send(Line::End).is_ok()
+            && let Some(writer) = self.writer.take()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64) {
+    let stdout = std::io::stdout();
+    while let Ok(first) = lines.recv() {
+        let mut out = std::io::BufWriter::new(stdout.lock());
+        let mut next = Some(first);
+        while let Some(line) = next {
+            let Line::Text(text) = line else {
+                let _ = out.flush();
+                return;
+            };
+            let _ = out.write_all(text.as_bytes());
+            next = lines.try_recv().ok();
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ = writeln!(out, "[IMCHANNEL] [log] WARN {lost} log lines were dropped");
+        }
+        let _ = out.flush();
+    }
+}
+
+struct Lines {
+    format: LogFormat,
+    sender: SyncSender<Line>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = *event.metadata().level();
+        let target = event.metadata().target();
+        let line = match self.format {
+            LogFormat::Imchannel => fields.to_imchannel(level, target),
+            LogFormat::Json => fields.to_json(level, target),
+        };
+        if self.sender.try_send(Line::Text(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The fields of an event: `function` and `message` have their places, the others stand in the JSON form only.
+#[derive(Default)]
+struct Fields {
+    function: String,
+    message: String,
+    others: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Fields {
+    fn to_imchannel(&self, level: Level, target: &str) -> String {
+        let function = if self.function.is_empty() {
+            target
+        } else {
+            &self.function
+        };
+        let mark = match level {
+            Level::ERROR => "ERROR ",
+            Level::WARN => "WARN ",
+            _ => "",
+        };
+        let message = one_line(&self.message);
+        format!("[IMCHANNEL] [{function}] {mark}{message}\n")
+    }
+
+    fn to_json(&self, level: Level, target: &str) -> String {
+        let mut object = serde_json::Map::new();
+        object.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
+        object.insert("level".to_owned(), level.as_str().into());
+        let function = if self.function.is_empty() {
+            target
+        } else {
+            &self.function
+        };
+        object.insert("function".to_owned(), function.into());
+        object.insert("message".to_owned(), self.message.as_str().into());
+        for (name, value) in &self.others {
+            object.insert((*name).to_owned(), value.clone());
+        }
+        let mut line = serde_json::Value::Object(object).to_string();
+        line.push('\n');
+        line
+    }
+
+    fn set(&mut self, field: &Field, value: serde_json::Value, text: impl FnOnce() -> String) {
+        match field.name() {
+            "function" => self.function = text(),
+            "message" => self.message = text(),
+            name => self.others.push((name, value)),
+        }
+    }
+}
+
+/// A value from outside must not be able to forge a line of its own.
+fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .into()
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value.into(), || value.to_owned());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value.into(), || value.to_string());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value.into(), || value.to_string());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value.into(), || value.to_string());
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        let _ = write!(text, "{value:?}");
+        self.set(field, text.clone().into(), || text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_break_in_a_value_makes_no_second_line() {
+        let fields = Fields {
+            function: "onReport".to_owned(),
+            message: "a\n[IMCHANNEL] [onReport] forged".to_owned(),
+            others: vec![("channel", "c\n1".into())],
+        };
+        let line = fields.to_imchannel(Level::INFO, "t");
+        assert_eq!(line, "[IMCHANNEL] [onReport] a [IMCHANNEL] [onReport] forged\n");
+        let json = fields.to_json(Level::WARN, "t");
+        assert_eq!(json.matches('\n').count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (read["level"].as_str(), read["channel"].as_str()),
+            (Some("WARN"), Some("c\n1"))
+        );
+    }
+}

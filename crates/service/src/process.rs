@@ -1,0 +1,202 @@
+//! A process from its first line to its last: settings, log, runtime, the service, the signals that stop it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::Common;
+use crate::http::{self, HttpLimits};
+use crate::readiness::Readiness;
+use crate::settings::{self, Faults, Reader, Setting};
+use crate::trace::Tracing;
+use crate::{admin, log};
+
+/// Exit code for settings that cannot be used.
+pub const EXIT_SETTINGS: u8 = 2;
+
+/// What a service is run with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Cancelled when the process is told to stop.
+    pub stop: CancellationToken,
+    /// Where the service says what it needs to be ready.
+    pub readiness: Readiness,
+    /// Begins spans.
+    pub tracing: Tracing,
+}
+
+impl Context {
+    /// A context that `stop` ends, without traces.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            readiness: Readiness::default(),
+            tracing: Tracing::default(),
+        }
+    }
+}
+
+/// A service that is set up and can run.
+pub struct Service {
+    run: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+impl Service {
+    /// A service that `run` is.
+    pub fn new(run: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
+        Self { run: Box::pin(run) }
+    }
+}
+
+/// Name and purpose of a program.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// One line on what it does.
+    pub about: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+/// Runs a service as a process: reads its settings, and runs it with its admin port until a signal stops it.
+pub fn main<S: Send + 'static>(
+    program: Program,
+    settings: &[&'static Setting],
+    read: impl FnOnce(Reader) -> Result<(Common, S), Faults>,
+    start: impl FnOnce(S, &Common, Context, &mut Registry) -> Service,
+) -> ExitCode {
+    let command = clap::Command::new(program.name)
+        .about(program.about)
+        .version(program.version);
+    let matches = settings::add_to(command, settings).get_matches();
+    let (common, settings) = match read(Reader::from_matches(&matches, settings)) {
+        Ok(read) => read,
+        Err(faults) => {
+            print_faults(program.name, &faults);
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
+    match run(program, &common, |context, registry| {
+        start(settings, &common, context, registry)
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(function = "process", "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes every fault to standard error.
+#[expect(clippy::print_stderr, reason = "there is no log before the settings are read")]
+pub fn print_faults(program: &str, faults: &Faults) {
+    eprintln!("{program}: the settings cannot be used:");
+    for fault in &faults.0 {
+        eprintln!("  {fault}");
+    }
+}
+
+fn run(
+    program: Program,
+    common: &Common,
+    start: impl FnOnce(Context, &mut Registry) -> Service,
+) -> anyhow::Result<()> {
+    install_tls();
+    let _log = log::start(common.log_format, common.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let mut context = Context::new(stop_on_signal()?);
+        if let Some(endpoint) = &common.otlp_endpoint {
+            context.tracing = Tracing::to_endpoint(endpoint, program.name)?;
+        }
+        let tracing = context.tracing.clone();
+        let mut registry = Registry::with_prefix("imchannel");
+        let service = start(context.clone(), &mut registry);
+        tracing::info!(
+            function = "process",
+            "{} {} starts",
+            program.name,
+            program.version
+        );
+        let outcome = with_admin(common, context, registry, service).await;
+        tracing::info!(function = "process", "{} stopped", program.name);
+        // The exporter blocks until it has sent what waits.
+        let _ = tokio::task::spawn_blocking(move || tracing.shutdown()).await;
+        outcome
+    });
+    runtime.shutdown_timeout(common.grace);
+    outcome
+}
+
+/// Runs a service beside its admin port, which goes last: a probe should see a process that is draining.
+async fn with_admin(
+    common: &Common,
+    context: Context,
+    registry: Registry,
+    service: Service,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(common.admin_listen)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot listen on {} (admin): {error}", common.admin_listen))?;
+    let stop_admin = CancellationToken::new();
+    let admin = tokio::spawn(serve_admin(listener, context, registry, stop_admin.clone()));
+    let outcome = service.run.await;
+    stop_admin.cancel();
+    let _ = admin.await;
+    outcome
+}
+
+/// Serves the admin port until `stop`. While the context's own stop is under way, the process is not ready.
+pub async fn serve_admin(
+    listener: TcpListener,
+    context: Context,
+    registry: Registry,
+    stop: CancellationToken,
+) {
+    let stopping = context.stop.clone();
+    context.readiness.require("not stopping", move || {
+        if stopping.is_cancelled() {
+            Err("told to stop".to_owned())
+        } else {
+            Ok(())
+        }
+    });
+    let router = admin::router(context.readiness, Arc::new(registry));
+    let grace = std::time::Duration::from_millis(500);
+    http::serve(listener, router, HttpLimits::default(), stop, grace).await;
+}
+
+/// Chooses ring for TLS, once for the process: rustls panics when two providers are there and none is chosen.
+pub fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+///
+/// # Errors
+/// When the signals cannot be listened to.
+pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancelled.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,212 @@
+//! Settings: each is a flag and an environment variable of the same meaning, declared once with its help, and read
+//! such that every fault is reported, not only the first.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The flag without its dashes, such as `nats-url`.
+    pub flag: &'static str,
+    /// The variable, where it is not `IMCHANNEL_` and the flag in capitals.
+    pub variable: Option<&'static str>,
+    /// The value without flag and variable; empty where there is none.
+    pub default: &'static str,
+    /// What it means, with its unit.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// A setting whose variable follows from its flag.
+    pub const fn new(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self {
+            flag,
+            variable: None,
+            default,
+            help,
+        }
+    }
+
+    /// The same with another variable.
+    pub const fn from_variable(self, variable: &'static str) -> Self {
+        Self {
+            variable: Some(variable),
+            ..self
+        }
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        match self.variable {
+            Some(variable) => variable.to_owned(),
+            None => format!("IMCHANNEL_{}", self.flag.to_uppercase().replace('-', "_")),
+        }
+    }
+
+    fn to_arg(self) -> clap::Arg {
+        let mut help = self.help.to_owned();
+        if !self.default.is_empty() {
+            help.push_str(&format!(" [default: {}]", self.default));
+        }
+        // Values are hidden: a variable may hold a password.
+        clap::Arg::new(self.flag)
+            .long(self.flag)
+            .env(self.variable())
+            .hide_env_values(true)
+            .value_name("VALUE")
+            .help(help)
+    }
+}
+
+/// The command with a flag for each setting.
+pub fn add_to(command: clap::Command, settings: &[&'static Setting]) -> clap::Command {
+    command.args(settings.iter().map(|setting| setting.to_arg()))
+}
+
+/// Every fault of the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(pub Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Reads settings and gathers their faults.
+#[derive(Debug, Default)]
+pub struct Reader {
+    values: HashMap<&'static str, String>,
+    faults: Vec<String>,
+}
+
+impl Reader {
+    /// Reads from a parsed command line; clap has looked at the environment already.
+    pub fn from_matches(matches: &clap::ArgMatches, settings: &[&'static Setting]) -> Self {
+        let value = |setting: &&'static Setting| {
+            let value = matches.get_one::<String>(setting.flag)?;
+            Some((setting.flag, value.clone()))
+        };
+        Self {
+            values: settings.iter().filter_map(value).collect(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Reads from given values, by flag: for tests, which leave the environment alone.
+    pub fn from_values<'v>(values: impl IntoIterator<Item = (&'static str, &'v str)>) -> Self {
+        let values = values.into_iter().map(|(flag, value)| (flag, value.to_owned()));
+        Self {
+            values: values.collect(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// The value or the default, as text; `None` when there is neither.
+    pub fn optional_text(&self, setting: &Setting) -> Option<String> {
+        let value = self
+            .values
+            .get(setting.flag)
+            .map_or(setting.default, String::as_str)
+            .trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// The value or the default, as text. Having neither is a fault.
+    pub fn text(&mut self, setting: &Setting) -> Option<String> {
+        let value = self.optional_text(setting);
+        if value.is_none() {
+            self.fault(setting, "is not set");
+        }
+        value
+    }
+
+    /// The value or the default, read as a `T`.
+    pub fn value<T: FromStr<Err: fmt::Display>>(&mut self, setting: &Setting) -> Option<T> {
+        let text = self.text(setting)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(setting, &error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A whole number in a range.
+    pub fn number(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.text(setting)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(
+                setting,
+                &format!("must be a whole number from {} to {}", range.start(), range.end()),
+            );
+        }
+        number
+    }
+
+    /// A time in milliseconds, in a range.
+    pub fn milliseconds(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<Duration> {
+        self.number(setting, range).map(Duration::from_millis)
+    }
+
+    /// Notes a fault of a setting. The message must not quote the value of a secret.
+    pub fn fault(&mut self, setting: &Setting, message: &str) {
+        self.faults
+            .push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
+    }
+
+    /// Notes a fault between settings.
+    pub fn conflict(&mut self, message: &str) {
+        self.faults.push(message.to_owned());
+    }
+
+    /// Ends reading. `build` makes the result out of what was read, each part being there when there was no fault.
+    ///
+    /// # Errors
+    /// Every fault.
+    pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Faults> {
+        if !self.faults.is_empty() {
+            return Err(Faults(self.faults));
+        }
+        build().ok_or_else(|| Faults(vec!["a setting is missing".to_owned()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static PORT: Setting = Setting::new("port", "80", "the port");
+    static NAME: Setting = Setting::new("the-name", "", "a name").from_variable("THE_NAME");
+
+    #[test]
+    fn every_fault_is_reported() {
+        let mut reader = Reader::from_values([("port", "70000")]);
+        let port = reader.number(&PORT, 1..=65535);
+        let name = reader.text(&NAME);
+        let faults = reader.finish(|| Some((port?, name?))).unwrap_err();
+        assert_eq!(
+            faults.0,
+            [
+                "--port (IMCHANNEL_PORT) must be a whole number from 1 to 65535",
+                "--the-name (THE_NAME) is not set",
+            ]
+        );
+    }
+
+    #[test]
+    fn defaults_serve_where_nothing_is_given() {
+        let mut reader = Reader::from_values([("the-name", " x ")]);
+        let port = reader.number(&PORT, 1..=65535);
+        let name = reader.text(&NAME);
+        assert_eq!(reader.finish(|| Some((port?, name?))), Ok((80, "x".to_owned())));
+    }
+}

@@ -1,0 +1,163 @@
+//! Traces across processes, by W3C trace context.
+//!
+//! Spans exist only when an endpoint is set. Without one, a `traceparent` that came in is handed on as it is, and
+//! nothing else happens.
+
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+
+const TRACEPARENT: &str = "traceparent";
+/// `00-` and 32 digits and `-` and 16 digits and `-` and 2 digits.
+const TRACEPARENT_LENGTH: usize = 55;
+
+/// Begins spans, or none.
+#[derive(Debug, Clone, Default)]
+pub struct Tracing {
+    active: Option<Active>,
+}
+
+#[derive(Debug, Clone)]
+struct Active {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+}
+
+impl Tracing {
+    /// Sends spans of `service` to an OTLP endpoint over HTTP. `OTEL_TRACES_SAMPLER` and its siblings count.
+    ///
+    /// # Errors
+    /// When the endpoint is no URL.
+    pub fn to_endpoint(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .build()?;
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(Resource::builder().with_service_name(service).build())
+            .build();
+        let tracer = provider.tracer("imchannel");
+        Ok(Self {
+            active: Some(Active { provider, tracer }),
+        })
+    }
+
+    /// Begins a span under the `traceparent` that came with a request or a message, if one did.
+    pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&str>) -> Span {
+        let parent = parent.filter(|text| is_traceparent(text));
+        let Some(active) = &self.active else {
+            return Span(Inner::HandedOn(parent.map(str::to_owned)));
+        };
+        let context = parent.map_or_else(Context::new, |text| {
+            let carrier = std::collections::HashMap::from([(TRACEPARENT.to_owned(), text.to_owned())]);
+            TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
+        });
+        let span = active
+            .tracer
+            .span_builder(name)
+            .with_kind(kind)
+            .start_with_context(&active.tracer, &context);
+        Span(Inner::Active(Box::new(span)))
+    }
+
+    /// Sends what waits and ends. It blocks.
+    pub fn shutdown(&self) {
+        if let Some(active) = &self.active
+            && let Err(error) = active.provider.shutdown()
+        {
+            tracing::warn!(function = "trace", "the last spans were not sent: {error}");
+        }
+    }
+}
+
+fn is_traceparent(text: &str) -> bool {
+    text.len() == TRACEPARENT_LENGTH && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+/// A piece of work in a trace. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Span(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Active(Box<<SdkTracer as Tracer>::Span>),
+    HandedOn(Option<String>),
+}
+
+impl Span {
+    /// The `traceparent` for what this work sends out; `None` when there is no trace.
+    pub fn traceparent(&self) -> Option<String> {
+        match &self.0 {
+            Inner::HandedOn(traceparent) => traceparent.clone(),
+            Inner::Active(span) => Some(to_traceparent(span.span_context())),
+        }
+    }
+
+    /// The trace's id for a log line, when there is a span.
+    pub fn trace_id(&self) -> Option<String> {
+        match &self.0 {
+            Inner::HandedOn(_) => None,
+            Inner::Active(span) => Some(span.span_context().trace_id().to_string()),
+        }
+    }
+
+    /// Adds an attribute. It must hold nothing personal.
+    pub fn set(&mut self, name: &'static str, value: impl Into<opentelemetry::Value>) {
+        if let Inner::Active(span) = &mut self.0 {
+            span.set_attribute(KeyValue::new(name, value));
+        }
+    }
+
+    /// Marks the work as failed, with a word for the kind of failure.
+    pub fn fail(&mut self, kind: &'static str) {
+        if let Inner::Active(span) = &mut self.0 {
+            span.set_attribute(KeyValue::new("error.type", kind));
+            span.set_status(Status::error(kind));
+        }
+    }
+}
+
+fn to_traceparent(context: &SpanContext) -> String {
+    let flags = u8::from(context.is_sampled());
+    format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn without_an_endpoint_a_traceparent_is_handed_on() {
+        let tracing = Tracing::default();
+        let span = tracing.start("x", SpanKind::Server, Some(PARENT));
+        assert_eq!(span.traceparent().as_deref(), Some(PARENT));
+        for bad in [
+            "",
+            "junk",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\n",
+        ] {
+            assert_eq!(
+                tracing.start("x", SpanKind::Server, Some(bad)).traceparent(),
+                None,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn with_one_a_child_stays_in_its_trace() {
+        let tracing = Tracing::to_endpoint("http://127.0.0.1:9", "test").unwrap();
+        let span = tracing.start("x", SpanKind::Server, Some(PARENT));
+        let child = span.traceparent().unwrap();
+        assert!(is_traceparent(&child), "{child}");
+        assert_eq!(&child[..36], &PARENT[..36]);
+        assert_ne!(child, PARENT);
+    }
+}
