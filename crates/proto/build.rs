@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use prost::Message;
 
 const ROOT: &str = "../../proto";
-const FILES: [&str; 3] = [
-    "imchannel/v1/source.proto",
-    "imchannel/v1/report.proto",
-    "imchannel/v1/message.proto",
-];
+const FILES: [&str; 3] =
+    ["imchannel/v1/source.proto", "imchannel/v1/report.proto", "imchannel/v1/message.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
@@ -20,9 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_well_known_types()
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
-    pbjson_build::Builder::new()
-        .register_descriptors(&encoded)?
-        .build(&[".imchannel.v1"])?;
+    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".imchannel.v1"])?;
 
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("imchannel.v1.descriptors"), encoded)?;

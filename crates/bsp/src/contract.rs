@@ -56,9 +56,7 @@ pub struct SignedRequest<'a> {
 
 impl std::fmt::Debug for SignedRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignedRequest")
-            .field("body_bytes", &self.body.len())
-            .finish_non_exhaustive()
+        f.debug_struct("SignedRequest").field("body_bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 

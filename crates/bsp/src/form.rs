@@ -32,10 +32,7 @@ impl<'a> Form<'a> {
 
     /// The first value of that name, or the empty text.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.fields
-            .iter()
-            .find(|(field, _)| field == name)
-            .map_or("", |(_, value)| value)
+        self.fields.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -51,10 +48,7 @@ fn decode(raw: &[u8]) -> Result<Cow<'_, str>, NotUtf8> {
     if !raw.contains(&b'+') {
         return percent_decode(raw).decode_utf8().map_err(|_| NotUtf8);
     }
-    let spaced: Vec<u8> = raw
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
+    let spaced: Vec<u8> = raw.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     let text = percent_decode(&spaced).decode_utf8().map_err(|_| NotUtf8)?;
     Ok(Cow::Owned(text.into_owned()))
 }

@@ -33,11 +33,7 @@ impl Text<'_> {
 
     /// The number that the text spells, or `None`.
     pub(crate) fn number(&self) -> Option<f64> {
-        self.0
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite())
+        self.0.trim().parse::<f64>().ok().filter(|number| number.is_finite())
     }
 }
 
@@ -47,9 +43,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         match raw.as_bytes()[0] {
             b'"' if !raw.contains('\\') => Ok(Text(Cow::Borrowed(&raw[1..raw.len() - 1]))),
-            b'"' => serde_json::from_str(raw)
-                .map(|text| Text(Cow::Owned(text)))
-                .map_err(D::Error::custom),
+            b'"' => serde_json::from_str(raw).map(|text| Text(Cow::Owned(text))).map_err(D::Error::custom),
             b'{' | b'[' | b'n' => Ok(Text::default()),
             _ => Ok(Text(Cow::Borrowed(raw))),
         }
@@ -70,14 +64,10 @@ pub(crate) fn fault(error: &serde_json::Error) -> (&'static str, String) {
     use serde_json::error::Category;
     let (line, column) = (error.line(), error.column());
     match error.classify() {
-        Category::Eof => (
-            "truncated",
-            format!("the JSON ends too early, at line {line} column {column}"),
-        ),
-        Category::Data => (
-            "wrong_shape",
-            format!("the JSON has another shape, at line {line} column {column}"),
-        ),
+        Category::Eof => ("truncated", format!("the JSON ends too early, at line {line} column {column}")),
+        Category::Data => {
+            ("wrong_shape", format!("the JSON has another shape, at line {line} column {column}"))
+        }
         Category::Syntax | Category::Io => ("no_json", format!("no JSON, at line {line} column {column}")),
     }
 }

@@ -23,10 +23,7 @@ pub fn body(media_type: &str, body: &[u8], logged_keys: &[&str]) -> String {
 /// A body as it came, on one line and cut to [`LOGGED_BYTES_MAX`].
 pub fn unmasked(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    cut(text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect())
+    cut(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 fn cut(mut text: String) -> String {
@@ -95,10 +92,7 @@ fn json(body: &[u8], logged_keys: &[&str]) -> String {
     }
     let text = String::from_utf8_lossy(&line);
     if text.bytes().any(|byte| byte.is_ascii_control()) {
-        return text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        return text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     }
     text.into_owned()
 }
@@ -119,10 +113,7 @@ fn scalar_end(body: &[u8], start: usize) -> usize {
     let ends = |byte: &u8| {
         matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b':' | b'"') || byte.is_ascii_whitespace()
     };
-    body[start..]
-        .iter()
-        .position(ends)
-        .map_or(body.len(), |length| start + length.max(1))
+    body[start..].iter().position(ends).map_or(body.len(), |length| start + length.max(1))
 }
 
 fn next_is_colon(body: &[u8], from: usize) -> bool {

@@ -73,10 +73,7 @@ pub struct Reject {
 
 impl std::fmt::Debug for Reject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reject")
-            .field("reason", &self.reason)
-            .field("raw_bytes", &self.raw.len())
-            .finish()
+        f.debug_struct("Reject").field("reason", &self.reason).field("raw_bytes", &self.raw.len()).finish()
     }
 }
 
@@ -89,10 +86,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(kind: &'static str, reason: &str) -> Self {
-        Self {
-            kind,
-            reason: reason.to_owned(),
-        }
+        Self { kind, reason: reason.to_owned() }
     }
 }
 
@@ -127,11 +121,7 @@ pub(crate) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(crate) fn new(bsp: BspId, webhook: &'a Webhook<'a>) -> Self {
-        Self {
-            bsp,
-            webhook,
-            parsed: Parsed::default(),
-        }
+        Self { bsp, webhook, parsed: Parsed::default() }
     }
 
     /// A report with the fields that do not come from the body.
@@ -171,21 +161,13 @@ impl<'a> Collector<'a> {
     /// Refuses an item whose text is a piece of the body, without copying it.
     pub(crate) fn refuse_item(&mut self, refusal: Refusal, item: &str) {
         let raw = self.webhook.body.slice_ref(item.as_bytes());
-        self.push(Outcome::Rejected(Reject {
-            kind: refusal.kind,
-            reason: refusal.reason,
-            raw,
-        }));
+        self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
     /// Refuses the body as a whole.
     pub(crate) fn refuse_body(&mut self, refusal: Refusal) {
         let raw = self.webhook.body.clone();
-        self.push(Outcome::Rejected(Reject {
-            kind: refusal.kind,
-            reason: refusal.reason,
-            raw,
-        }));
+        self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
     pub(crate) fn unrecognised(&mut self, field: &'static str, value: &str, message_id: &str) {
@@ -209,10 +191,7 @@ impl<'a> Collector<'a> {
     }
 
     fn next_source(&self) -> EventSource {
-        EventSource {
-            stream_sequence: self.webhook.sequence,
-            item_index: self.next_index(),
-        }
+        EventSource { stream_sequence: self.webhook.sequence, item_index: self.next_index() }
     }
 
     fn push(&mut self, outcome: Outcome) {

@@ -9,10 +9,7 @@ pub static REGISTRY: &[&dyn Bsp] = &[&Infobip, &KooMessage, &Gupshup, &Twilio];
 
 /// The BSP of that name, as it stands in a URL.
 pub fn find(name: &str) -> Option<&'static dyn Bsp> {
-    REGISTRY
-        .iter()
-        .copied()
-        .find(|bsp| bsp.profile().id.as_str() == name)
+    REGISTRY.iter().copied().find(|bsp| bsp.profile().id.as_str() == name)
 }
 
 /// The BSP behind an id.
@@ -22,8 +19,5 @@ pub fn get(id: BspId) -> &'static dyn Bsp {
 
 /// Position of a BSP in [`REGISTRY`], for tables that hold something for each.
 pub fn position(id: BspId) -> usize {
-    REGISTRY
-        .iter()
-        .position(|bsp| bsp.profile().id == id)
-        .expect("only the registry makes BSP ids")
+    REGISTRY.iter().position(|bsp| bsp.profile().id == id).expect("only the registry makes BSP ids")
 }

@@ -21,10 +21,8 @@ impl SecretReference {
     /// Reads a reference; `None` when the text is none, or names what may not be named.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
-            let prefixes = REGISTRY
-                .iter()
-                .map(|bsp| bsp.profile().secret_variables)
-                .chain([COMMON_VARIABLES]);
+            let prefixes =
+                REGISTRY.iter().map(|bsp| bsp.profile().secret_variables).chain([COMMON_VARIABLES]);
             let mut allowed = prefixes.filter(|prefix| !prefix.is_empty());
             let is_allowed = allowed.any(|prefix| name.len() > prefix.len() && name.starts_with(prefix));
             return is_allowed.then(|| Self::Variable(name.to_owned()));
@@ -57,19 +55,10 @@ mod tests {
 
     #[test]
     fn only_secrets_can_be_named() {
-        for good in [
-            "env:INFOBIP_API_KEY",
-            "env:TWILIO_TOKEN",
-            "env:IMCHANNEL_SECRET_X",
-            "file:a",
-            "file:team/a.key",
-        ] {
-            assert_eq!(
-                SecretReference::parse(good)
-                    .map(|found| found.to_string())
-                    .as_deref(),
-                Some(good)
-            );
+        for good in
+            ["env:INFOBIP_API_KEY", "env:TWILIO_TOKEN", "env:IMCHANNEL_SECRET_X", "file:a", "file:team/a.key"]
+        {
+            assert_eq!(SecretReference::parse(good).map(|found| found.to_string()).as_deref(), Some(good));
         }
         for bad in [
             "",

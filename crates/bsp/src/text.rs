@@ -16,9 +16,7 @@ pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
 
 /// The command that a message came from, told by its id; empty for a message that was not sent through here.
 pub(crate) fn command_id(message_id: &str) -> &str {
-    message_id
-        .strip_prefix(COMMAND_MESSAGE_PREFIX)
-        .unwrap_or_default()
+    message_id.strip_prefix(COMMAND_MESSAGE_PREFIX).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -23,23 +23,14 @@ fn from_unix(number: f64) -> Option<ProtoTimestamp> {
     if !number.is_finite() || number <= 0.0 {
         return None;
     }
-    let milliseconds = if number < MILLISECONDS_FROM {
-        number * 1000.0
-    } else {
-        number
-    };
+    let milliseconds = if number < MILLISECONDS_FROM { number * 1000.0 } else { number };
     // In range for every time that a phone can show; a larger number fails in from_millisecond.
-    Timestamp::from_millisecond(milliseconds as i64)
-        .ok()
-        .map(to_proto)
+    Timestamp::from_millisecond(milliseconds as i64).ok().map(to_proto)
 }
 
 /// The same moment as the protobuf type.
 pub fn to_proto(time: Timestamp) -> ProtoTimestamp {
-    ProtoTimestamp {
-        seconds: time.as_second(),
-        nanos: time.subsec_nanosecond(),
-    }
+    ProtoTimestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 #[cfg(test)]
@@ -67,17 +58,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in [
-            "",
-            "yesterday",
-            "2025-13-01T00:00:00Z",
-            "0",
-            "-5",
-            "NaN",
-            "inf",
-            "1e300",
-            "2025-02-27",
-        ] {
+        for text in ["", "yesterday", "2025-13-01T00:00:00Z", "0", "-5", "NaN", "inf", "1e300", "2025-02-27"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

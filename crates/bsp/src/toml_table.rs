@@ -31,20 +31,14 @@ pub struct Faults<'s> {
 impl<'s> Faults<'s> {
     /// No faults yet in `source`.
     pub fn new(source: &'s str) -> Self {
-        Self {
-            source,
-            found: Vec::new(),
-        }
+        Self { source, found: Vec::new() }
     }
 
     /// Notes a fault at a byte offset of the source.
     pub fn add(&mut self, offset: usize, message: impl Into<String>) {
         let before = &self.source.as_bytes()[..offset.min(self.source.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        self.found.push(Fault {
-            line,
-            message: message.into(),
-        });
+        self.found.push(Fault { line, message: message.into() });
     }
 
     /// All faults, by line.
@@ -81,13 +75,7 @@ impl<'t, 's> Table<'t, 's> {
         entries: Option<&'t DeTable<'s>>,
         faults: &'t mut Faults<'s>,
     ) -> Self {
-        Self {
-            name: name.into(),
-            offset,
-            entries,
-            known: Vec::new(),
-            faults,
-        }
+        Self { name: name.into(), offset, entries, known: Vec::new(), faults }
     }
 
     /// Whether the file has this table at all.
@@ -108,10 +96,7 @@ impl<'t, 's> Table<'t, 's> {
     fn entry(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'s>>> {
         self.known.push(key);
         let entries = self.entries?;
-        entries
-            .iter()
-            .find(|(name, _)| name.get_ref().as_ref() == key)
-            .map(|(_, value)| value)
+        entries.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 
     /// A text, if the key is there.
@@ -151,14 +136,10 @@ impl<'t, 's> Table<'t, 's> {
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => None,
         };
-        let in_range = number
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|n| (min..=max).contains(n));
+        let in_range =
+            number.and_then(|number| u32::try_from(number).ok()).filter(|n| (min..=max).contains(n));
         if in_range.is_none() {
-            self.fault(
-                offset,
-                format_args!("'{key}' must be a whole number from {min} to {max}"),
-            );
+            self.fault(offset, format_args!("'{key}' must be a whole number from {min} to {max}"));
         }
         in_range
     }
@@ -169,19 +150,13 @@ impl<'t, 's> Table<'t, 's> {
             return Vec::new();
         };
         let DeValue::Array(items) = entry.get_ref() else {
-            self.fault(
-                entry.span().start,
-                format_args!("'{key}' must be a list of texts"),
-            );
+            self.fault(entry.span().start, format_args!("'{key}' must be a list of texts"));
             return Vec::new();
         };
         let mut texts = Vec::new();
         for item in items.iter() {
             match item.get_ref() {
-                DeValue::String(text) => texts.push(At {
-                    value: text.as_ref(),
-                    offset: item.span().start,
-                }),
+                DeValue::String(text) => texts.push(At { value: text.as_ref(), offset: item.span().start }),
                 _ => self.fault(item.span().start, format_args!("'{key}' must hold texts only")),
             }
         }
@@ -206,10 +181,7 @@ impl<'t, 's> Table<'t, 's> {
     pub fn tables(&mut self, key: &'static str, mut read: impl FnMut(Table<'_, 's>)) -> usize {
         let Some(entry) = self.entry(key) else { return 0 };
         let DeValue::Array(items) = entry.get_ref() else {
-            self.fault(
-                entry.span().start,
-                format_args!("'{key}' must be a list of tables"),
-            );
+            self.fault(entry.span().start, format_args!("'{key}' must be a list of tables"));
             return 0;
         };
         for (position, item) in items.iter().enumerate() {
@@ -228,10 +200,7 @@ impl<'t, 's> Table<'t, 's> {
         let Some(entries) = self.entries else { return };
         for (name, _) in entries.iter() {
             if !self.known.contains(&name.get_ref().as_ref()) {
-                self.fault(
-                    name.span().start,
-                    format_args!("unknown key '{}'", name.get_ref()),
-                );
+                self.fault(name.span().start, format_args!("unknown key '{}'", name.get_ref()));
             }
         }
     }

@@ -46,9 +46,7 @@ struct Entry<'a> {
 /// A list of business cards, or `None` when it has another shape.
 pub(crate) fn contacts(raw: Part<'_>) -> Option<Contacts> {
     let cards: Vec<Card<'_>> = json::optional(raw).ok()??;
-    Some(Contacts {
-        contacts: cards.into_iter().map(contact).collect(),
-    })
+    Some(Contacts { contacts: cards.into_iter().map(contact).collect() })
 }
 
 fn contact(card: Card<'_>) -> Contact {

@@ -15,18 +15,11 @@ fn parse(bsp: &dyn Bsp, body: &[u8], sequence: u64) -> Parsed {
     let channel = ChannelId::parse("c-1").unwrap();
     let body = Bytes::copy_from_slice(body);
     let received_at = "2026-03-01T12:00:00Z".parse().unwrap();
-    bsp.parse(&Webhook {
-        channel: &channel,
-        body: &body,
-        received_at,
-        sequence,
-    })
+    bsp.parse(&Webhook { channel: &channel, body: &body, received_at, sequence })
 }
 
 fn fixtures(bsp: &dyn Bsp) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures")
-        .join(bsp.profile().id.as_str());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(bsp.profile().id.as_str());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
@@ -118,17 +111,9 @@ fn no_event_id_stands_for_two_different_things() {
 fn credentials_that_are_expected_are_the_ones_presented() {
     for bsp in registry::REGISTRY {
         let profile = bsp.profile();
-        assert_eq!(
-            bsp.presented_credential(&HeaderMap::new()),
-            None,
-            "{}",
-            profile.id
-        );
+        assert_eq!(bsp.presented_credential(&HeaderMap::new()), None, "{}", profile.id);
         let user = (profile.credential == CredentialForm::UserAndPassword).then_some("user");
-        assert_ne!(
-            bsp.expected_credential(user, "a"),
-            bsp.expected_credential(user, "b")
-        );
+        assert_ne!(bsp.expected_credential(user, "a"), bsp.expected_credential(user, "b"));
         // A challenge is how a BSP is made to send a user and a password.
         assert_eq!(profile.challenge.is_some(), user.is_some(), "{}", profile.id);
     }
@@ -136,28 +121,14 @@ fn credentials_that_are_expected_are_the_ones_presented() {
 
 #[test]
 fn a_truncated_body_is_never_understood_halfway() {
-    for bsp in registry::REGISTRY
-        .iter()
-        .filter(|bsp| bsp.profile().media_type == "application/json")
-    {
-        for (name, body) in fixtures(*bsp)
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("report"))
-        {
+    for bsp in registry::REGISTRY.iter().filter(|bsp| bsp.profile().media_type == "application/json") {
+        for (name, body) in fixtures(*bsp).into_iter().filter(|(name, _)| name.starts_with("report")) {
             let end = body.iter().rposition(|byte| *byte == b'}').unwrap();
             for length in 0..end {
                 let parsed = parse(*bsp, &body[..length], 1);
-                let [item] = parsed.items.as_slice() else {
-                    panic!("{name} cut to {length}")
-                };
-                let Outcome::Rejected(reject) = &item.outcome else {
-                    panic!("{name} cut to {length}")
-                };
-                assert_eq!(
-                    &reject.raw[..],
-                    &body[..length],
-                    "the dead letter holds the exact bytes"
-                );
+                let [item] = parsed.items.as_slice() else { panic!("{name} cut to {length}") };
+                let Outcome::Rejected(reject) = &item.outcome else { panic!("{name} cut to {length}") };
+                assert_eq!(&reject.raw[..], &body[..length], "the dead letter holds the exact bytes");
             }
         }
     }

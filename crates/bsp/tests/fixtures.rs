@@ -47,12 +47,7 @@ fn every_fixture_comes_out_as_written_down() {
         for path in bodies(&root.join(bsp.profile().id.as_str())) {
             let body = Bytes::from(std::fs::read(&path).unwrap());
             let received_at = "2026-03-01T12:00:00Z".parse().unwrap();
-            let webhook = Webhook {
-                channel: &channel,
-                body: &body,
-                received_at,
-                sequence: 7,
-            };
+            let webhook = Webhook { channel: &channel, body: &body, received_at, sequence: 7 };
             let outcome = to_json(&bsp.parse(&webhook));
             let expected_path = path.with_extension("expected.json");
             if update {

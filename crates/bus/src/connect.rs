@@ -30,9 +30,7 @@ pub struct BusOptions {
 // The URL may hold a password.
 impl fmt::Debug for BusOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BusOptions")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("BusOptions").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -52,9 +50,7 @@ pub struct Bus {
 
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bus")
-            .field("connected", &self.is_connected())
-            .finish_non_exhaustive()
+        f.debug_struct("Bus").field("connected", &self.is_connected()).finish_non_exhaustive()
     }
 }
 
@@ -96,21 +92,14 @@ impl Bus {
         if retry {
             connect = connect.retry_on_initial_connect();
         }
-        let client = connect
-            .connect(servers)
-            .await
-            .map_err(|error| ConnectError(error.into()))?;
+        let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;
         let jetstream = ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
             .ack_timeout(ACK_TIMEOUT)
             .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
             .backpressure_on_inflight(false)
             .build(client.clone());
-        Ok(Self {
-            client,
-            jetstream,
-            connections,
-        })
+        Ok(Self { client, jetstream, connections })
     }
 
     /// Whether the connection stands at this moment.
@@ -135,10 +124,7 @@ impl Bus {
     /// Sends what is still buffered, acknowledgements above all. Gives up after `limit`.
     pub async fn flush(&self, limit: Duration) {
         if !matches!(tokio::time::timeout(limit, self.client.flush()).await, Ok(Ok(()))) {
-            tracing::warn!(
-                function = "bus",
-                "the last acknowledgements may not have been sent"
-            );
+            tracing::warn!(function = "bus", "the last acknowledgements may not have been sent");
         }
     }
 

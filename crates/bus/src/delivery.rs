@@ -29,16 +29,12 @@ pub enum Verdict {
 impl Verdict {
     /// A [`Verdict::Retry`].
     pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::Retry {
-            reason: reason.into(),
-        }
+        Self::Retry { reason: reason.into() }
     }
 
     /// A [`Verdict::Pause`].
     pub fn pause(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::Pause {
-            reason: reason.into(),
-        }
+        Self::Pause { reason: reason.into() }
     }
 }
 

@@ -102,9 +102,7 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
 /// their reader, such as a `tail`, hold nothing back.
 async fn acknowledged_floors(stream: &Stream) -> Result<Vec<u64>, Fault> {
     let consumers: Vec<Info> = stream.consumers().try_collect().await?;
-    let durables = consumers
-        .into_iter()
-        .filter(|info| info.config.durable_name.is_some());
+    let durables = consumers.into_iter().filter(|info| info.config.durable_name.is_some());
     Ok(durables.map(|info| info.ack_floor.stream_sequence).collect())
 }
 
@@ -165,20 +163,7 @@ mod tests {
     #[test]
     fn a_stream_with_room_is_left_alone() {
         assert!(FULL.is_filling_up());
-        assert!(
-            !Usage {
-                bytes: 700_000,
-                ..FULL
-            }
-            .is_filling_up()
-        );
-        assert!(
-            !Usage {
-                messages: 0,
-                bytes: 0,
-                ..FULL
-            }
-            .is_filling_up()
-        );
+        assert!(!Usage { bytes: 700_000, ..FULL }.is_filling_up());
+        assert!(!Usage { messages: 0, bytes: 0, ..FULL }.is_filling_up());
     }
 }

@@ -52,11 +52,7 @@ impl LagMetrics {
         durables.register("oldest_unprocessed_age_seconds", help, metrics.oldest_age.clone());
         let streams = registry.sub_registry_with_prefix("stream");
         streams.register("size_bytes", "Bytes that the stream holds", metrics.bytes.clone());
-        streams.register(
-            "limit_bytes",
-            "Bytes that the stream may hold",
-            metrics.max_bytes.clone(),
-        );
+        streams.register("limit_bytes", "Bytes that the stream may hold", metrics.max_bytes.clone());
         metrics
     }
 }
@@ -74,27 +70,29 @@ pub async fn run(bus: &Bus, interval: Duration, metrics: &LagMetrics, stop: Canc
     }
 }
 
+/// Messages that a durable has not acknowledged yet, given out or not.
+///
+/// # Errors
+/// When the durable is missing or out of reach.
+pub async fn backlog(
+    bus: &Bus,
+    durable: &DurableDefinition,
+) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = bus.jetstream.get_stream(durable.stream.name).await?;
+    let info = stream.consumer_info(durable.name).await?;
+    Ok(info.num_pending + info.num_ack_pending as u64)
+}
+
 async fn look(bus: &Bus, metrics: &LagMetrics) {
     for definition in STREAMS {
         let Ok(stream) = bus.jetstream.get_stream(definition.name).await else {
             continue;
         };
         let info = stream.cached_info();
-        let labels = StreamLabels {
-            stream: definition.name,
-        };
-        metrics
-            .bytes
-            .get_or_create(&labels)
-            .set(to_gauge(info.state.bytes));
-        metrics
-            .max_bytes
-            .get_or_create(&labels)
-            .set(info.config.max_bytes);
-        for durable in DURABLES
-            .iter()
-            .filter(|durable| durable.stream.name == definition.name)
-        {
+        let labels = StreamLabels { stream: definition.name };
+        metrics.bytes.get_or_create(&labels).set(to_gauge(info.state.bytes));
+        metrics.max_bytes.get_or_create(&labels).set(info.config.max_bytes);
+        for durable in DURABLES.iter().filter(|durable| durable.stream.name == definition.name) {
             look_at_durable(&stream, durable, metrics).await;
         }
     }
@@ -104,18 +102,9 @@ async fn look_at_durable(stream: &Stream, durable: &DurableDefinition, metrics: 
     let Ok(info) = stream.consumer_info(durable.name).await else {
         return;
     };
-    let labels = DurableLabels {
-        stream: durable.stream.name,
-        durable: durable.name,
-    };
-    metrics
-        .pending
-        .get_or_create(&labels)
-        .set(to_gauge(info.num_pending));
-    metrics
-        .unacknowledged
-        .get_or_create(&labels)
-        .set(to_gauge(info.num_ack_pending as u64));
+    let labels = DurableLabels { stream: durable.stream.name, durable: durable.name };
+    metrics.pending.get_or_create(&labels).set(to_gauge(info.num_pending));
+    metrics.unacknowledged.get_or_create(&labels).set(to_gauge(info.num_ack_pending as u64));
     let age = oldest_unprocessed(stream, &info).await.map_or(0, |stored_at| {
         let age = Timestamp::now().duration_since(stored_at);
         age.as_secs().max(0)

@@ -3,9 +3,9 @@
 //! One writer applies (the operator's command line); services only check, so that two versions running side by
 //! side never turn a configuration back and forth.
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{self, kv};
 
 use crate::connect::Bus;
 use crate::streams::{
@@ -53,10 +53,7 @@ pub enum ProvisionError {
 }
 
 fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError {
-    ProvisionError::Stream {
-        name,
-        source: source.into(),
-    }
+    ProvisionError::Stream { name, source: source.into() }
 }
 
 /// Something that is not as it is defined.
@@ -84,11 +81,7 @@ pub enum Scope<'a> {
 fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Config {
     Config {
         name: definition.name.to_owned(),
-        subjects: definition
-            .subjects
-            .iter()
-            .map(|&subject| subject.to_owned())
-            .collect(),
+        subjects: definition.subjects.iter().map(|&subject| subject.to_owned()).collect(),
         description: Some(definition.description.to_owned()),
         max_age: definition.max_age,
         max_bytes: i64::try_from(settings.max_bytes(definition)).unwrap_or(i64::MAX),
@@ -115,44 +108,46 @@ fn durable_config(definition: &DurableDefinition) -> pull::Config {
     }
 }
 
+/// The stream behind the bucket, as JetStream's key-value stores are laid out (NATS ADR-8). The client's own way to
+/// make a bucket asks for account limits that nats-server 2.9 answers in a form that it cannot read.
+fn bucket_config(settings: &StreamSettings) -> Config {
+    Config {
+        name: CHANNELS_BUCKET_STREAM.to_owned(),
+        subjects: vec![format!("$KV.{CHANNELS_BUCKET}.>")],
+        description: Some("channels".to_owned()),
+        max_messages_per_subject: 1,
+        max_message_size: RECORD_BYTES_MAX,
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        num_replicas: settings.replicas,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
 /// Makes everything, or changes it to what it should be. Safe to repeat.
 ///
 /// # Errors
 /// [`ProvisionError`] at the first thing that the server refuses.
 pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), ProvisionError> {
     for definition in STREAMS {
-        let made = bus
-            .jetstream
-            .create_or_update_stream(stream_config(definition, settings))
-            .await;
+        let made = bus.jetstream.create_or_update_stream(stream_config(definition, settings)).await;
         made.map_err(|error| stream_error(definition.name, error))?;
     }
     for definition in DURABLES {
         let stream = definition.stream.name;
-        let made: Result<jetstream::consumer::PullConsumer, _> = bus
-            .jetstream
-            .create_consumer_on_stream(durable_config(definition), stream)
-            .await;
+        let made: Result<jetstream::consumer::PullConsumer, _> =
+            bus.jetstream.create_consumer_on_stream(durable_config(definition), stream).await;
         made.map_err(|error| ProvisionError::Durable {
             stream,
             name: definition.name,
             source: error.into(),
         })?;
     }
-    let bucket = kv::Config {
-        bucket: CHANNELS_BUCKET.to_owned(),
-        description: "channels".to_owned(),
-        history: 1,
-        max_value_size: RECORD_BYTES_MAX,
-        storage: StorageType::File,
-        num_replicas: settings.replicas,
-        ..kv::Config::default()
-    };
-    let made = bus.jetstream.create_or_update_key_value(bucket).await;
-    made.map_err(|error| ProvisionError::Bucket {
-        name: CHANNELS_BUCKET,
-        source: error.into(),
-    })?;
+    let made = bus.jetstream.create_or_update_stream(bucket_config(settings)).await;
+    made.map_err(|error| ProvisionError::Bucket { name: CHANNELS_BUCKET, source: error.into() })?;
     Ok(())
 }
 
@@ -168,11 +163,8 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
             continue;
         };
         compare_stream(definition, &found.cached_info().config, scope, &mut differences);
-        for durable in DURABLES
-            .iter()
-            .filter(|durable| durable.stream.name == definition.name)
-        {
-            check_durable(&found, durable, &mut differences).await?;
+        for durable in DURABLES.iter().filter(|durable| durable.stream.name == definition.name) {
+            check_durable(&found, durable, scope, &mut differences).await?;
         }
     }
     if find_stream(bus, CHANNELS_BUCKET_STREAM).await?.is_none() {
@@ -182,12 +174,7 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
 }
 
 fn missing(of: String) -> Difference {
-    Difference {
-        of,
-        setting: "existence",
-        found: "missing".to_owned(),
-        wanted: "present".to_owned(),
-    }
+    Difference { of, setting: "existence", found: "missing".to_owned(), wanted: "present".to_owned() }
 }
 
 async fn find_stream(
@@ -212,63 +199,23 @@ fn compare_stream(
     differences: &mut Vec<Difference>,
 ) {
     let defaults = StreamSettings::default();
-    let settings = if let Scope::Settings(settings) = scope {
-        settings
-    } else {
-        &defaults
-    };
+    let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
     let wanted = stream_config(definition, settings);
     let mut compare = |setting, found: String, wanted: String| {
         if found != wanted {
             let of = format!("stream {}", definition.name);
-            differences.push(Difference {
-                of,
-                setting,
-                found,
-                wanted,
-            });
+            differences.push(Difference { of, setting, found, wanted });
         }
     };
-    compare(
-        "subjects",
-        format!("{:?}", found.subjects),
-        format!("{:?}", wanted.subjects),
-    );
-    compare(
-        "retention",
-        format!("{:?}", found.retention),
-        format!("{:?}", wanted.retention),
-    );
-    compare(
-        "discard",
-        format!("{:?}", found.discard),
-        format!("{:?}", wanted.discard),
-    );
-    compare(
-        "storage",
-        format!("{:?}", found.storage),
-        format!("{:?}", wanted.storage),
-    );
-    compare(
-        "max_age",
-        format!("{:?}", found.max_age),
-        format!("{:?}", wanted.max_age),
-    );
+    compare("subjects", format!("{:?}", found.subjects), format!("{:?}", wanted.subjects));
+    compare("retention", format!("{:?}", found.retention), format!("{:?}", wanted.retention));
+    compare("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard));
+    compare("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
+    compare("max_age", format!("{:?}", found.max_age), format!("{:?}", wanted.max_age));
     if let Scope::Settings(_) = scope {
-        compare(
-            "max_bytes",
-            found.max_bytes.to_string(),
-            wanted.max_bytes.to_string(),
-        );
-        compare(
-            "replicas",
-            found.num_replicas.to_string(),
-            wanted.num_replicas.to_string(),
-        );
-        let windows = (
-            format!("{:?}", found.duplicate_window),
-            format!("{:?}", wanted.duplicate_window),
-        );
+        compare("max_bytes", found.max_bytes.to_string(), wanted.max_bytes.to_string());
+        compare("replicas", found.num_replicas.to_string(), wanted.num_replicas.to_string());
+        let windows = (format!("{:?}", found.duplicate_window), format!("{:?}", wanted.duplicate_window));
         compare("duplicate_window", windows.0, windows.1);
     }
 }
@@ -276,6 +223,7 @@ fn compare_stream(
 async fn check_durable(
     stream: &jetstream::stream::Stream,
     definition: &DurableDefinition,
+    scope: Scope<'_>,
     differences: &mut Vec<Difference>,
 ) -> Result<(), ProvisionError> {
     use jetstream::ErrorCode;
@@ -290,48 +238,38 @@ async fn check_durable(
                 _ => false,
             };
             if absent {
-                differences.push(missing(of));
+                if definition.is_ours || matches!(scope, Scope::Settings(_)) {
+                    differences.push(missing(of));
+                }
                 return Ok(());
             }
             let stream = definition.stream.name;
-            return Err(ProvisionError::Durable {
-                stream,
-                name: definition.name,
-                source: error.into(),
-            });
+            return Err(ProvisionError::Durable { stream, name: definition.name, source: error.into() });
         }
     };
     let (found, wanted) = (info.config, durable_config(definition));
     let mut compare = |setting, found: String, wanted: String| {
         if found != wanted {
-            differences.push(Difference {
-                of: of.clone(),
-                setting,
-                found,
-                wanted,
-            });
+            differences.push(Difference { of: of.clone(), setting, found, wanted });
         }
     };
-    compare(
-        "ack_policy",
-        format!("{:?}", found.ack_policy),
-        format!("{:?}", wanted.ack_policy),
-    );
-    compare(
-        "ack_wait",
-        format!("{:?}", found.ack_wait),
-        format!("{:?}", wanted.ack_wait),
-    );
-    compare(
-        "max_deliver",
-        found.max_deliver.to_string(),
-        wanted.max_deliver.to_string(),
-    );
-    compare(
-        "max_ack_pending",
-        found.max_ack_pending.to_string(),
-        wanted.max_ack_pending.to_string(),
-    );
+    compare("ack_policy", format!("{:?}", found.ack_policy), format!("{:?}", wanted.ack_policy));
+    compare("ack_wait", format!("{:?}", found.ack_wait), format!("{:?}", wanted.ack_wait));
+    compare("max_deliver", found.max_deliver.to_string(), wanted.max_deliver.to_string());
+    compare("max_ack_pending", found.max_ack_pending.to_string(), wanted.max_ack_pending.to_string());
     compare("filter_subject", found.filter_subject, wanted.filter_subject);
     Ok(())
+}
+
+impl Bus {
+    /// Removes a durable, for an installation whose events nobody reads by it.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Durable`] when the server refuses.
+    pub async fn delete_durable(&self, definition: &DurableDefinition) -> Result<(), ProvisionError> {
+        let (stream, name) = (definition.stream.name, definition.name);
+        let deleted = self.jetstream.delete_consumer_from_stream(name, stream).await;
+        deleted.map_err(|error| ProvisionError::Durable { stream, name, source: error.into() })?;
+        Ok(())
+    }
 }

@@ -100,10 +100,7 @@ fn is_full(error: &jetstream::context::PublishError) -> bool {
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
     source.is_some_and(|error| {
-        matches!(
-            error.error_code(),
-            ErrorCode::STREAM_STORE_FAILED | ErrorCode::INSUFFICIENT_RESOURCES
-        )
+        matches!(error.error_code(), ErrorCode::STREAM_STORE_FAILED | ErrorCode::INSUFFICIENT_RESOURCES)
     })
 }
 
@@ -149,18 +146,11 @@ impl Bus {
         let left = deadline.saturating_duration_since(Instant::now());
         let patience = (left / 2).max(ATTEMPT_MIN).min(left);
         let publish = async {
-            let sent = self
-                .jetstream
-                .publish_with_headers(subject.clone(), headers.0, payload.clone())
-                .await?;
+            let sent =
+                self.jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
             sent.await
         };
-        let ack = tokio::time::timeout(patience, publish)
-            .await
-            .map_err(|_| PublishError::TimedOut)??;
-        Ok(Stored {
-            sequence: ack.sequence,
-            duplicate: ack.duplicate,
-        })
+        let ack = tokio::time::timeout(patience, publish).await.map_err(|_| PublishError::TimedOut)??;
+        Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
     }
 }

@@ -46,19 +46,9 @@ pub struct Read {
 /// # Errors
 /// [`ReadError`] when the stream is missing or out of reach.
 pub async fn count(bus: &Bus, stream: &'static StreamDefinition, filter: &str) -> Result<u64, ReadError> {
-    let fail = |source: Source| ReadError {
-        stream: stream.name,
-        source,
-    };
-    let found = bus
-        .jetstream
-        .get_stream(stream.name)
-        .await
-        .map_err(|error| fail(error.into()))?;
-    let info = found
-        .info_with_subjects(filter)
-        .await
-        .map_err(|error| fail(error.into()))?;
+    let fail = |source: Source| ReadError { stream: stream.name, source };
+    let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
+    let info = found.info_with_subjects(filter).await.map_err(|error| fail(error.into()))?;
     let mut total = 0;
     let mut subjects = std::pin::pin!(info);
     while let Some(subject) = subjects.next().await {
@@ -78,18 +68,13 @@ pub async fn follow(
     filter: String,
     from: From,
 ) -> Result<impl Stream<Item = Result<Read, ReadError>> + use<>, ReadError> {
-    let fail = move |source: Source| ReadError {
-        stream: stream.name,
-        source,
-    };
+    let fail = move |source: Source| ReadError { stream: stream.name, source };
     let deliver_policy = match from {
         From::Start => DeliverPolicy::All,
         From::Now => DeliverPolicy::New,
         From::Time(time) => {
             let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond());
-            DeliverPolicy::ByStartTime {
-                start_time: start_time.map_err(|error| fail(error.into()))?,
-            }
+            DeliverPolicy::ByStartTime { start_time: start_time.map_err(|error| fail(error.into()))? }
         }
     };
     let config = OrderedConfig {
@@ -98,15 +83,8 @@ pub async fn follow(
         replay_policy: ReplayPolicy::Instant,
         ..OrderedConfig::default()
     };
-    let found = bus
-        .jetstream
-        .get_stream(stream.name)
-        .await
-        .map_err(|error| fail(error.into()))?;
-    let consumer = found
-        .create_consumer(config)
-        .await
-        .map_err(|error| fail(error.into()))?;
+    let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
+    let consumer = found.create_consumer(config).await.map_err(|error| fail(error.into()))?;
     let messages = consumer.messages().await.map_err(|error| fail(error.into()))?;
     Ok(messages.filter_map(move |message| {
         let read = match message {

@@ -23,11 +23,7 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> StreamsState {
     tokio::spawn(async move {
         loop {
             let found = look(&bus).await;
-            let interval = if found.is_ok() {
-                INTERVAL_GOOD
-            } else {
-                INTERVAL_BAD
-            };
+            let interval = if found.is_ok() { INTERVAL_GOOD } else { INTERVAL_BAD };
             report_change(&sender, found);
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -40,9 +36,7 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> StreamsState {
 
 async fn look(bus: &Bus) -> Result<(), String> {
     bus.connected().await;
-    let differences = provision::check(bus, Scope::Contract)
-        .await
-        .map_err(|error| error.to_string())?;
+    let differences = provision::check(bus, Scope::Contract).await.map_err(|error| error.to_string())?;
     if differences.is_empty() {
         return Ok(());
     }
@@ -61,10 +55,7 @@ fn report_change(sender: &watch::Sender<Result<(), String>>, found: Result<(), S
     }
     match &found {
         Ok(()) => tracing::info!(function = "bus", "the streams are as they are defined"),
-        Err(text) => tracing::warn!(
-            function = "bus",
-            "the streams are not as they are defined: {text}"
-        ),
+        Err(text) => tracing::warn!(function = "bus", "the streams are not as they are defined: {text}"),
     }
     let _ = sender.send_replace(found);
 }

@@ -41,10 +41,7 @@ pub enum RegistryError {
 }
 
 async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
-    bus.jetstream
-        .get_key_value(CHANNELS_BUCKET)
-        .await
-        .map_err(|error| RegistryError::Bucket(error.into()))
+    bus.jetstream.get_key_value(CHANNELS_BUCKET).await.map_err(|error| RegistryError::Bucket(error.into()))
 }
 
 /// All stored channels, by id.
@@ -53,22 +50,14 @@ async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
 /// [`RegistryError`] when the bucket cannot be read or holds something else.
 pub async fn list(bus: &Bus) -> Result<Vec<Record>, RegistryError> {
     let bucket = bucket(bus).await?;
-    let keys = bucket
-        .keys()
-        .await
-        .map_err(|error| RegistryError::Read(error.into()))?;
-    let mut keys: Vec<String> = keys
-        .try_collect()
-        .await
-        .map_err(|error| RegistryError::Read(error.into()))?;
+    let keys = bucket.keys().await.map_err(|error| RegistryError::Read(error.into()))?;
+    let mut keys: Vec<String> =
+        keys.try_collect().await.map_err(|error| RegistryError::Read(error.into()))?;
     keys.sort();
     let mut records = Vec::with_capacity(keys.len());
     for key in keys {
         // A key that was removed meanwhile is no fault.
-        let value = bucket
-            .get(&key)
-            .await
-            .map_err(|error| RegistryError::Read(error.into()))?;
+        let value = bucket.get(&key).await.map_err(|error| RegistryError::Read(error.into()))?;
         if let Some(value) = value {
             records.push(Record::from_json(&key, &value)?);
         }
@@ -82,10 +71,7 @@ pub async fn list(bus: &Bus) -> Result<Vec<Record>, RegistryError> {
 /// [`RegistryError::Write`] when it was not stored.
 pub async fn put(bus: &Bus, record: &Record) -> Result<(), RegistryError> {
     let written = bucket(bus).await?.put(&record.id, record.to_json().into()).await;
-    written.map_err(|error| RegistryError::Write {
-        id: record.id.clone(),
-        source: error.into(),
-    })?;
+    written.map_err(|error| RegistryError::Write { id: record.id.clone(), source: error.into() })?;
     Ok(())
 }
 
@@ -95,10 +81,7 @@ pub async fn put(bus: &Bus, record: &Record) -> Result<(), RegistryError> {
 /// [`RegistryError::Write`] when it was not removed.
 pub async fn remove(bus: &Bus, id: &str) -> Result<(), RegistryError> {
     let removed = bucket(bus).await?.purge(id).await;
-    removed.map_err(|error| RegistryError::Write {
-        id: id.to_owned(),
-        source: error.into(),
-    })
+    removed.map_err(|error| RegistryError::Write { id: id.to_owned(), source: error.into() })
 }
 
 /// The channels as last read; `None` until the registry was read once.
@@ -132,14 +115,9 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
     let mut connections = bus.connections();
     connections.mark_unchanged();
     let bucket = bucket(bus).await?;
-    let status = bucket
-        .status()
-        .await
-        .map_err(|error| RegistryError::Read(error.into()))?;
-    let mut entries = bucket
-        .watch_with_history(">")
-        .await
-        .map_err(|error| RegistryError::Read(error.into()))?;
+    let status = bucket.status().await.map_err(|error| RegistryError::Read(error.into()))?;
+    let mut entries =
+        bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;
     let mut channels = Channels::default();
     let mut is_complete = status.values() == 0;
     loop {
@@ -162,12 +140,7 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
 fn take(entry: Entry, channels: &mut Channels) {
     if entry.operation != Operation::Put {
         channels.remove(&entry.key);
-        tracing::info!(
-            function = "registry",
-            channel = entry.key,
-            "channel {} was removed",
-            entry.key
-        );
+        tracing::info!(function = "registry", channel = entry.key, "channel {} was removed", entry.key);
         return;
     }
     let channel = Record::from_json(&entry.key, &entry.value).and_then(|record| record.to_channel());

@@ -34,6 +34,8 @@ pub struct DurableDefinition {
     pub ack_wait: Duration,
     /// Messages that may be unsettled at once, over all replicas.
     pub max_ack_pending: i64,
+    /// Whether one of our services works by it. The AICC back end may read in another way.
+    pub is_ours: bool,
 }
 
 /// Raw webhooks, as the BSPs posted them.
@@ -75,6 +77,7 @@ pub static NORMALIZER: DurableDefinition = DurableDefinition {
     name: "normalizer",
     ack_wait: Duration::from_secs(30),
     max_ack_pending: 20_000,
+    is_ours: true,
 };
 
 /// The AICC back end's place in EVENTS.
@@ -83,6 +86,7 @@ pub static AICC: DurableDefinition = DurableDefinition {
     name: "aicc",
     ack_wait: Duration::from_secs(30),
     max_ack_pending: 20_000,
+    is_ours: false,
 };
 
 /// Every durable.

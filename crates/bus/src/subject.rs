@@ -31,9 +31,7 @@ impl EventKind {
     }
 
     fn from_token(token: &str) -> Option<Self> {
-        [Self::Report, Self::Message]
-            .into_iter()
-            .find(|kind| kind.token() == token)
+        [Self::Report, Self::Message].into_iter().find(|kind| kind.token() == token)
     }
 }
 
@@ -141,12 +139,7 @@ impl Filter {
 
     /// The events of a kind that pass.
     pub fn events(&self, kind: EventKind) -> String {
-        format!(
-            "imchannel.event.{}.{}.{}",
-            kind.token(),
-            self.bsp_token(),
-            self.channel_token()
-        )
+        format!("imchannel.event.{}.{}.{}", kind.token(), self.bsp_token(), self.channel_token())
     }
 
     /// The dead letters that pass. The BSP is not in their subject.

@@ -62,21 +62,13 @@ impl WorkerMetrics {
         let metrics = Self::default();
         let all = registry.sub_registry_with_prefix("worker");
         all.register("done", "Messages finished and acknowledged", metrics.done.clone());
-        all.register(
-            "retried",
-            "Messages given back for a later attempt",
-            metrics.retried.clone(),
-        );
+        all.register("retried", "Messages given back for a later attempt", metrics.retried.clone());
         all.register(
             "panicked",
             "Handlers that panicked; their messages are retried",
             metrics.panicked.clone(),
         );
-        all.register(
-            "held",
-            "Messages being worked on at this moment",
-            metrics.held.clone(),
-        );
+        all.register("held", "Messages being worked on at this moment", metrics.held.clone());
         all.register(
             "paused",
             "1 while no message can be finished and none is taken",
@@ -98,14 +90,7 @@ pub async fn run<H, F>(
     F: Future<Output = Verdict> + Send,
 {
     let held = FuturesUnordered::new();
-    let mut worker = Worker {
-        bus,
-        options,
-        metrics,
-        handler,
-        held,
-        paused_until: None,
-    };
+    let mut worker = Worker { bus, options, metrics, handler, held, paused_until: None };
     while !stop.is_cancelled() {
         let opened = tokio::select! {
             () = stop.cancelled() => break,
@@ -113,11 +98,9 @@ pub async fn run<H, F>(
         };
         match opened {
             Ok(messages) => worker.work(messages, &stop).await,
-            Err(error) => tracing::debug!(
-                function = "worker",
-                "cannot pull from {}: {error}",
-                options.durable.name
-            ),
+            Err(error) => {
+                tracing::debug!(function = "worker", "cannot pull from {}: {error}", options.durable.name)
+            }
         }
         worker.settle_for(REBUILD_PAUSE, &stop).await;
     }
@@ -129,10 +112,8 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 async fn open(bus: &Bus, options: &WorkerOptions) -> Result<Messages, Fault> {
     bus.connected().await;
     let durable = options.durable;
-    let consumer: PullConsumer = bus
-        .jetstream
-        .get_consumer_from_stream(durable.name, durable.stream.name)
-        .await?;
+    let consumer: PullConsumer =
+        bus.jetstream.get_consumer_from_stream(durable.name, durable.stream.name).await?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(options.concurrency)
@@ -205,12 +186,10 @@ where
         let metrics = self.metrics;
         let progress_every = self.options.durable.ack_wait / 3;
         self.held.push(Box::pin(async move {
-            let verdict = with_progress(handling, &message, progress_every)
-                .await
-                .unwrap_or_else(|_panic| {
-                    metrics.panicked.inc();
-                    Verdict::retry("the handler panicked")
-                });
+            let verdict = with_progress(handling, &message, progress_every).await.unwrap_or_else(|_panic| {
+                metrics.panicked.inc();
+                Verdict::retry("the handler panicked")
+            });
             settle(&message, verdict, (sequence, attempt), metrics).await
         }));
     }
@@ -292,11 +271,7 @@ async fn settle(
     let delay = retry_delay(attempt, sequence);
     let _ = message.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();
-    let next = if asks_for_pause {
-        "; taking no more for now"
-    } else {
-        ""
-    };
+    let next = if asks_for_pause { "; taking no more for now" } else { "" };
     tracing::warn!(
         function = "worker",
         stream_sequence = sequence,

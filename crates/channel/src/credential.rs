@@ -28,9 +28,7 @@ impl CredentialKey {
         if key.len() < CREDENTIAL_KEY_BYTES_MIN {
             return Err(CredentialKeyTooShort(key.len()));
         }
-        Ok(Self(
-            Hmac::new_from_slice(key).expect("HMAC takes a key of any length"),
-        ))
+        Ok(Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
     }
 
     /// What is stored of a credential.
@@ -108,9 +106,6 @@ mod tests {
 
     #[test]
     fn a_short_key_is_refused() {
-        assert_eq!(
-            CredentialKey::new(&[7; 31]).err(),
-            Some(CredentialKeyTooShort(31))
-        );
+        assert_eq!(CredentialKey::new(&[7; 31]).err(), Some(CredentialKeyTooShort(31)));
     }
 }

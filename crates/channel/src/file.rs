@@ -78,10 +78,7 @@ pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, 
     let mut faults = Faults::new(source);
     let (document, errors) = DeTable::parse_recoverable(source);
     for error in &errors {
-        faults.add(
-            error.span().map_or(0, |span| span.start),
-            format!("no TOML: {}", error.message()),
-        );
+        faults.add(error.span().map_or(0, |span| span.start), format!("no TOML: {}", error.message()));
     }
     if !errors.is_empty() {
         return Err(faults.finish());
@@ -94,10 +91,7 @@ pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, 
             return;
         };
         if lines.insert(channel.id.clone(), table.offset()).is_some() {
-            table.fault(
-                table.offset(),
-                format_args!("the id '{}' is used twice", channel.id),
-            );
+            table.fault(table.offset(), format_args!("the id '{}' is used twice", channel.id));
         }
         channels.push(channel);
     });
@@ -106,11 +100,7 @@ pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, 
         root.fault(0, "there is no [[channel]]");
     }
     let found = faults.finish();
-    if found.is_empty() {
-        Ok(channels)
-    } else {
-        Err(found)
-    }
+    if found.is_empty() { Ok(channels) } else { Err(found) }
 }
 
 /// Reads one channel; `None` when its id or its BSP is missing or wrong, which is noted.
@@ -123,21 +113,10 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
         return None;
     };
     let webhook = read_webhook(table, bsp.profile().credential);
-    let signature = if bsp.profile().signs_requests {
-        read_signature(table)
-    } else {
-        None
-    };
+    let signature = if bsp.profile().signs_requests { read_signature(table) } else { None };
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
-    Some(Described {
-        id: id?,
-        bsp,
-        tenant,
-        webhook,
-        signature,
-        settings,
-    })
+    Some(Described { id: id?, bsp, tenant, webhook, signature, settings })
 }
 
 fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {
@@ -155,14 +134,8 @@ fn read_bsp(table: &mut Table<'_, '_>) -> Option<&'static dyn Bsp> {
     let name = table.required_string("bsp")?;
     let found = registry::find(name.value);
     if found.is_none() {
-        let known: Vec<_> = registry::REGISTRY
-            .iter()
-            .map(|bsp| bsp.profile().id.as_str())
-            .collect();
-        table.fault(
-            name.offset,
-            format_args!("'bsp' must be one of {}", known.join(", ")),
-        );
+        let known: Vec<_> = registry::REGISTRY.iter().map(|bsp| bsp.profile().id.as_str()).collect();
+        table.fault(name.offset, format_args!("'bsp' must be one of {}", known.join(", ")));
     }
     found
 }
@@ -193,10 +166,7 @@ fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Login> {
             login.fault(login.offset(), "'user' must not contain a colon");
         }
         let Some(password) = password else { return };
-        let found = Login {
-            user,
-            password: Secret::new(password.into_bytes()),
-        };
+        let found = Login { user, password: Secret::new(password.into_bytes()) };
         if logins.contains(&found) {
             login.fault(login.offset(), "the credential is listed twice");
         }
@@ -206,10 +176,7 @@ fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Login> {
         table.fault(table.offset(), "'webhook' must list at least one credential");
     }
     if count > CREDENTIALS_MAX {
-        table.fault(
-            table.offset(),
-            format_args!("'webhook' lists more than {CREDENTIALS_MAX} credentials"),
-        );
+        table.fault(table.offset(), format_args!("'webhook' lists more than {CREDENTIALS_MAX} credentials"));
     }
     logins
 }
@@ -220,10 +187,7 @@ fn read_credential(table: &mut Table<'_, '_>, key: &'static str) -> Option<Strin
     let printable = text.value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if text.value.len() > CREDENTIAL_LENGTH_MAX || !printable || text.value.trim() != text.value {
         let rule = "printable ASCII characters without a space at either end";
-        table.fault(
-            text.offset,
-            format_args!("'{key}' has 1 to {CREDENTIAL_LENGTH_MAX} {rule}"),
-        );
+        table.fault(text.offset, format_args!("'{key}' has 1 to {CREDENTIAL_LENGTH_MAX} {rule}"));
         return None;
     }
     Some(text.value.to_owned())
@@ -238,10 +202,7 @@ fn read_signature(table: &mut Table<'_, '_>) -> Option<SignatureRecord> {
         return None;
     }
     if tokens.is_empty() {
-        signature.fault(
-            signature.offset(),
-            "'auth_tokens' must list at least one reference",
-        );
+        signature.fault(signature.offset(), "'auth_tokens' must list at least one reference");
     }
     for token in &tokens {
         if SecretReference::parse(token.value).is_none() {
@@ -261,9 +222,7 @@ fn read_signature(table: &mut Table<'_, '_>) -> Option<SignatureRecord> {
     }
     Some(SignatureRecord {
         auth_tokens: tokens.iter().map(|token| token.value.to_owned()).collect(),
-        public_url: public_url
-            .map(|url| url.value.trim_end_matches('/').to_owned())
-            .unwrap_or_default(),
+        public_url: public_url.map(|url| url.value.trim_end_matches('/').to_owned()).unwrap_or_default(),
     })
 }
 

@@ -68,10 +68,8 @@ impl Record {
     /// # Errors
     /// [`InvalidRecord`] when it is none.
     pub fn from_json(key: &str, json: &[u8]) -> Result<Self, InvalidRecord> {
-        serde_json::from_slice(json).map_err(|source| InvalidRecord::Unreadable {
-            key: key.to_owned(),
-            source,
-        })
+        serde_json::from_slice(json)
+            .map_err(|source| InvalidRecord::Unreadable { key: key.to_owned(), source })
     }
 
     /// The stored value.
@@ -84,10 +82,7 @@ impl Record {
     /// # Errors
     /// [`InvalidRecord::Field`] naming the field.
     pub fn to_channel(&self) -> Result<Channel, InvalidRecord> {
-        let invalid = |field| InvalidRecord::Field {
-            key: self.id.clone(),
-            field,
-        };
+        let invalid = |field| InvalidRecord::Field { key: self.id.clone(), field };
         if self.version != RECORD_VERSION {
             return Err(invalid("version"));
         }
@@ -114,14 +109,7 @@ impl Record {
 
 impl SignatureRecord {
     fn to_signature(&self) -> Option<Signature> {
-        let keys: Option<Vec<_>> = self
-            .auth_tokens
-            .iter()
-            .map(|text| SecretReference::parse(text))
-            .collect();
-        Some(Signature {
-            keys: keys?,
-            public_url: self.public_url.clone(),
-        })
+        let keys: Option<Vec<_>> = self.auth_tokens.iter().map(|text| SecretReference::parse(text)).collect();
+        Some(Signature { keys: keys?, public_url: self.public_url.clone() })
     }
 }

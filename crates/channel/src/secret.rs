@@ -64,19 +64,13 @@ impl Secrets {
     /// [`SecretError`] when there is none.
     pub fn resolve(&self, reference: &SecretReference) -> Result<Secret, SecretError> {
         let secret = match reference {
-            SecretReference::Variable(name) => std::env::var(name)
-                .map_err(|_| SecretError::NoVariable(name.clone()))?
-                .into_bytes(),
+            SecretReference::Variable(name) => {
+                std::env::var(name).map_err(|_| SecretError::NoVariable(name.clone()))?.into_bytes()
+            }
             SecretReference::File(name) => {
-                let folder = self
-                    .folder
-                    .as_ref()
-                    .ok_or_else(|| SecretError::NoFolder(reference.clone()))?;
+                let folder = self.folder.as_ref().ok_or_else(|| SecretError::NoFolder(reference.clone()))?;
                 let read = std::fs::read(folder.join(name));
-                read.map_err(|source| SecretError::Unreadable {
-                    reference: reference.clone(),
-                    source,
-                })?
+                read.map_err(|source| SecretError::Unreadable { reference: reference.clone(), source })?
             }
         };
         // Files end in a newline that nobody means.

@@ -46,12 +46,7 @@ fn a_good_file_becomes_records_without_secrets() {
     for channel in &channels {
         let record = channel.to_record(&key());
         let json = String::from_utf8(record.to_json()).unwrap();
-        for secret in [
-            "current-password",
-            "previous-password",
-            "koo-password",
-            "twilio-password",
-        ] {
+        for secret in ["current-password", "previous-password", "koo-password", "twilio-password"] {
             assert!(!json.contains(secret), "{json}");
             assert!(!format!("{channel:?}").contains(secret), "{channel:?}");
         }
@@ -60,24 +55,12 @@ fn a_good_file_becomes_records_without_secrets() {
         let in_memory = read.to_channel().unwrap();
         for login in channel.logins() {
             let password = String::from_utf8_lossy(login.password.expose()).into_owned();
-            let presented = in_memory
-                .bsp
-                .expected_credential(login.user.as_deref(), &password);
-            assert!(
-                in_memory
-                    .credentials
-                    .position(&key().digest(&presented))
-                    .is_some()
-            );
+            let presented = in_memory.bsp.expected_credential(login.user.as_deref(), &password);
+            assert!(in_memory.credentials.position(&key().digest(&presented)).is_some());
         }
         assert_eq!(in_memory.credentials.position(&key().digest(b"wrong")), None);
     }
-    let signature = channels[2]
-        .to_record(&key())
-        .to_channel()
-        .unwrap()
-        .signature
-        .unwrap();
+    let signature = channels[2].to_record(&key()).to_channel().unwrap().signature.unwrap();
     assert_eq!(signature.public_url, "https://gateway.example");
     assert_eq!(signature.keys.len(), 2);
 }
@@ -138,9 +121,7 @@ webhook = []
     for (line, text) in expected {
         let begins = format!("line {line}: ");
         assert!(
-            found
-                .iter()
-                .any(|fault| fault.starts_with(&begins) && fault.contains(text)),
+            found.iter().any(|fault| fault.starts_with(&begins) && fault.contains(text)),
             "no fault '{text}' at line {line} in {found:#?}"
         );
     }

@@ -1,2 +1,108 @@
-//! x
-fn main() {}
+//! The program `imchannel`: what operators and newcomers type.
+
+mod out;
+mod target;
+mod streams;
+mod channel;
+mod tail;
+mod mask;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::out::Out;
+use crate::target::Target;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, settings or channels file, 3 a check found differences.";
+
+/// Operates imchannel, the WhatsApp channel gateway.
+#[derive(Debug, Parser)]
+#[command(name = "imchannel", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    target: Target,
+    /// Print JSON, one object a line, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole gateway in one process, with NATS and Redis servers of its own.
+    Up(up::Up),
+    /// Make or check the streams, durables and buckets on the bus.
+    #[command(subcommand)]
+    Streams(streams::Streams),
+    /// Describe channels to the gateway and look at them.
+    #[command(subcommand)]
+    Channel(channel::Channel),
+    /// Show what passes: stored webhooks, events, dead letters.
+    Tail(tail::Tail),
+}
+
+/// What a command ends with when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// All is well.
+    Well,
+    /// A file or a setting cannot be used; its faults were printed.
+    Faulty,
+    /// A check found differences; they were printed.
+    Different,
+}
+
+fn main() -> ExitCode {
+    let command = Cli::command().mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()));
+    let matches = command.get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let out = Out::new(cli.json);
+    match run(cli, &matches, &out) {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Faulty) => ExitCode::from(2),
+        Ok(Done::Different) => ExitCode::from(3),
+        Err(error) => {
+            out.error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> {
+    service::process::install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Up(command) => {
+                let settings = matches.subcommand_matches("up").context("no settings")?;
+                up::run(command, &cli.target, settings, out).await
+            }
+            Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
+            Command::Channel(command) => channel::run(command, &cli.target, out).await,
+            Command::Tail(command) => tail::run(command, &cli.target.connect().await?, out).await,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command()
+            .mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()))
+            .debug_assert();
+    }
+}

@@ -72,9 +72,8 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
 /// again: not when some of the body is still to come.
 pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) -> bool {
     // A sender that waits for permission to send has not begun, and asking for the body would invite it.
-    let waits = headers
-        .get(EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits =
+        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if waits {
         return body.is_end_stream();
     }

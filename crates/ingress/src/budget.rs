@@ -19,20 +19,14 @@ pub(crate) struct Share {
 impl Budget {
     /// A budget of `limit`, whose use is what `used` shows.
     pub(crate) fn new(limit: usize, used: Gauge) -> Self {
-        Self {
-            used,
-            limit: to_gauge(limit),
-        }
+        Self { used, limit: to_gauge(limit) }
     }
 
     /// Takes `amount`, unless that is more than is left.
     pub(crate) fn take(&self, amount: usize) -> Option<Share> {
         let amount = to_gauge(amount);
         let before = self.used.inc_by(amount);
-        let share = Share {
-            used: self.used.clone(),
-            amount,
-        };
+        let share = Share { used: self.used.clone(), amount };
         // A share that is too much gives itself back by being dropped.
         (before.saturating_add(amount) <= self.limit).then_some(share)
     }

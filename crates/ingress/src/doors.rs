@@ -69,12 +69,8 @@ impl Doors {
             loop {
                 let channels = snapshots.borrow_and_update().clone();
                 if let Some(channels) = channels {
-                    metrics
-                        .channels
-                        .set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
-                    followed
-                        .0
-                        .store(Some(Arc::new(build(&channels, &secrets, &metrics))));
+                    metrics.channels.set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
+                    followed.0.store(Some(Arc::new(build(&channels, &secrets, &metrics))));
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,

@@ -28,17 +28,13 @@ pub use crate::settings::Settings;
 /// The service as a process runs it: it connects and listens by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
-    let options = BusOptions {
-        url: common.nats_url.clone(),
-        name: "imchannel-ingress",
-    };
+    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-ingress" };
     let grace = common.grace;
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
         let listen = settings.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen}"))?;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         tracing::info!(function = "ingress", "takes webhooks on {listen}");
         serve(settings, bus, listener, context, metrics, grace).await;
         Ok(())
@@ -67,12 +63,8 @@ async fn serve(
     grace: std::time::Duration,
 ) {
     let stop = context.stop.clone();
-    let doors = Doors::follow(
-        bus::registry::follow(&bus, stop.clone()),
-        &settings.secrets,
-        &metrics,
-        stop.clone(),
-    );
+    let doors =
+        Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings.secrets, &metrics, stop.clone());
     require(&context, &bus, &doors);
     let limits = settings.http;
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
@@ -83,22 +75,13 @@ async fn serve(
 fn require(context: &Context, bus: &Bus, doors: &Doors) {
     let connection = bus.clone();
     context.readiness.require("nats", move || {
-        if connection.is_connected() {
-            Ok(())
-        } else {
-            Err("not connected".to_owned())
-        }
+        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
     });
     let streams = bus::readiness::follow(bus, context.stop.clone());
-    context
-        .readiness
-        .require("streams", move || streams.borrow().clone());
+    context.readiness.require("streams", move || streams.borrow().clone());
     let doors = doors.clone();
     context.readiness.require("channels", move || {
-        if doors.current().is_some() {
-            Ok(())
-        } else {
-            Err("not read yet".to_owned())
-        }
+        if doors.current().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
     });
+    context.readiness.complete();
 }

@@ -13,10 +13,5 @@ fn main() -> ExitCode {
         about: "Takes webhooks of the BSPs, authenticates them and stores them on the bus",
         version: env!("CARGO_PKG_VERSION"),
     };
-    service::process::main(
-        program,
-        &ingress::settings::all(),
-        ingress::settings::read,
-        ingress::service,
-    )
+    service::process::main(program, &ingress::settings::all(), ingress::settings::read, ingress::service)
 }

@@ -94,12 +94,7 @@ impl IngressMetrics {
     pub(crate) fn stored(&self, bsp: BspId, is_duplicate: bool, time: std::time::Duration) {
         let counters = &self.per_bsp[registry::position(bsp)];
         counters.store_time.observe(time);
-        if is_duplicate {
-            &counters.duplicate
-        } else {
-            &counters.stored
-        }
-        .inc();
+        if is_duplicate { &counters.duplicate } else { &counters.stored }.inc();
     }
 
     pub(crate) fn refused(&self, bsp: Option<BspId>, refusal: Refusal) {
@@ -110,10 +105,7 @@ impl IngressMetrics {
     /// The counters of a channel's credentials, in their order.
     pub(crate) fn credential_counters(&self, channel: &ChannelId, count: usize) -> Vec<Counter> {
         let counter = |position: usize| {
-            let labels = CredentialLabels {
-                channel: channel.to_string(),
-                credential: position.to_string(),
-            };
+            let labels = CredentialLabels { channel: channel.to_string(), credential: position.to_string() };
             self.credentials.get_or_create(&labels).clone()
         };
         (1..=count).map(counter).collect()

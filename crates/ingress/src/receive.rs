@@ -74,16 +74,7 @@ impl Ingress {
     ) -> Self {
         let requests = Budget::new(settings.requests_max, metrics.requests_in_progress.clone());
         let memory = Budget::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
-        Self {
-            settings,
-            bus,
-            doors,
-            metrics,
-            tracing,
-            requests,
-            memory,
-            nobody: Credentials::dummy(),
-        }
+        Self { settings, bus, doors, metrics, tracing, requests, memory, nobody: Credentials::dummy() }
     }
 
     /// Receives one webhook and answers it.
@@ -93,10 +84,7 @@ impl Ingress {
         };
         let id = bsp.profile().id;
         let (parts, mut body) = request.into_parts();
-        let parent = parts
-            .headers
-            .get(headers::TRACEPARENT)
-            .and_then(|value| value.to_str().ok());
+        let parent = parts.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
         let mut span = self.tracing.start("receive webhook", SpanKind::Server, parent);
         span.set("imchannel.bsp", id.as_str());
         match self.take(bsp, &address, &parts, &mut body, &span).await {
@@ -125,8 +113,7 @@ impl Ingress {
         }
         let received_at = Timestamp::now();
         let checked = self.read(admitted, parts, body).await?;
-        self.store(checked, address.route, &parts.headers, received_at, span)
-            .await
+        self.store(checked, address.route, &parts.headers, received_at, span).await
     }
 
     /// Checks the credential. An unknown channel is refused like a wrong password, after the same work.
@@ -137,17 +124,11 @@ impl Ingress {
         headers: &HeaderMap,
         hall: &'h Hall,
     ) -> Result<Admitted<'h>, Refusal> {
-        let door = hall
-            .get(channel)
-            .filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
+        let door = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
         let Some(presented) = bsp.presented_credential(headers) else {
             let is_asked_first =
                 bsp.profile().challenge.is_some() && !headers.contains_key(header::AUTHORIZATION);
-            return Err(if is_asked_first {
-                Refusal::Challenged
-            } else {
-                Refusal::Unauthorized
-            });
+            return Err(if is_asked_first { Refusal::Challenged } else { Refusal::Unauthorized });
         };
         let digest = self.settings.credential_key.digest(&presented);
         let credentials = door.map_or(&self.nobody, |door| &door.channel.credentials);
@@ -159,10 +140,7 @@ impl Ingress {
             }
             (Some(door), None) => {
                 if door.may_warn() {
-                    warn(
-                        door,
-                        "a webhook was refused: its credential is none of the channel's",
-                    );
+                    warn(door, "a webhook was refused: its credential is none of the channel's");
                 }
                 Err(Refusal::Unauthorized)
             }
@@ -182,17 +160,10 @@ impl Ingress {
         if announced.is_some_and(|length| length > limit) {
             return Err(Refusal::BodyTooLarge);
         }
-        let memory = self
-            .memory
-            .take(announced.unwrap_or(limit))
-            .ok_or(Refusal::Overloaded)?;
+        let memory = self.memory.take(announced.unwrap_or(limit)).ok_or(Refusal::Overloaded)?;
         let body = body::read(body, limit, self.settings.body_timeout).await?;
         check_signature(admitted.door, parts, &body)?;
-        Ok(Checked {
-            door: admitted.door,
-            body,
-            _memory: memory,
-        })
+        Ok(Checked { door: admitted.door, body, _memory: memory })
     }
 
     /// Stores a webhook before its BSP's deadline.
@@ -209,9 +180,7 @@ impl Ingress {
         let subject = Subject::Webhook(profile.id, channel.id.clone());
         let message_id = message_id(profile.id, channel.id.as_str(), &webhook.body);
         let received_at = format!("{received_at:.6}");
-        let content_type = request_headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
+        let content_type = request_headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let traceparent = span.traceparent();
         let headers = || {
             Headers::new()
@@ -225,8 +194,7 @@ impl Ingress {
         let deadline = started + profile.store_deadline;
         match self.bus.store(&subject, headers, &webhook.body, deadline).await {
             Ok(stored) => {
-                self.metrics
-                    .stored(profile.id, stored.is_duplicate(), started.elapsed());
+                self.metrics.stored(profile.id, stored.is_duplicate(), started.elapsed());
                 Ok(stored)
             }
             Err(error) => {
@@ -254,9 +222,7 @@ impl Ingress {
         let mut response = refusal.to_response(challenge);
         let is_hopeless = matches!(refusal, Refusal::BodyTooSlow | Refusal::BodyBroken);
         if is_hopeless || !body::discard(&parts.headers, body).await {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -287,10 +253,7 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
 
 /// Parameters and case do not matter.
 fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let Some(value) = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
     };
     let essence = value.split(';').next().unwrap_or_default();

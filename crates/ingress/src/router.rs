@@ -27,16 +27,7 @@ async fn report(
     Path((bsp, channel)): Segments,
     request: Request,
 ) -> Response {
-    ingress
-        .receive(
-            Address {
-                bsp,
-                channel,
-                route: "report",
-            },
-            request,
-        )
-        .await
+    ingress.receive(Address { bsp, channel, route: "report" }, request).await
 }
 
 async fn message(
@@ -44,26 +35,13 @@ async fn message(
     Path((bsp, channel)): Segments,
     request: Request,
 ) -> Response {
-    ingress
-        .receive(
-            Address {
-                bsp,
-                channel,
-                route: "message",
-            },
-            request,
-        )
-        .await
+    ingress.receive(Address { bsp, channel, route: "message" }, request).await
 }
 
 async fn method_not_allowed(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
-    ingress
-        .refuse(None, Refusal::MethodNotAllowed, request.into_parts())
-        .await
+    ingress.refuse(None, Refusal::MethodNotAllowed, request.into_parts()).await
 }
 
 async fn not_found(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
-    ingress
-        .refuse(None, Refusal::NotFound, request.into_parts())
-        .await
+    ingress.refuse(None, Refusal::NotFound, request.into_parts()).await
 }

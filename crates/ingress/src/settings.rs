@@ -18,11 +18,8 @@ pub static CREDENTIAL_KEY: Setting = Setting::new(
     "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
 );
 /// Folder of secrets.
-pub static SECRETS_DIR: Setting = Setting::new(
-    "secrets-dir",
-    "",
-    "Folder of the secrets that channels name as file:NAME",
-);
+pub static SECRETS_DIR: Setting =
+    Setting::new("secrets-dir", "", "Folder of the secrets that channels name as file:NAME");
 /// Largest body.
 pub static BODY_LIMIT_BYTES: Setting = Setting::new(
     "body-limit-bytes",
@@ -30,11 +27,8 @@ pub static BODY_LIMIT_BYTES: Setting = Setting::new(
     "Largest body of a webhook, in bytes; a larger one is answered 413",
 );
 /// Slowest body.
-pub static BODY_TIMEOUT_MS: Setting = Setting::new(
-    "body-timeout-ms",
-    "10000",
-    "Longest time for a body to arrive, in milliseconds; then 408",
-);
+pub static BODY_TIMEOUT_MS: Setting =
+    Setting::new("body-timeout-ms", "10000", "Longest time for a body to arrive, in milliseconds; then 408");
 /// Slowest head.
 pub static HEAD_TIMEOUT_MS: Setting = Setting::new(
     "head-timeout-ms",
@@ -50,11 +44,8 @@ pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
 /// Connections at once.
 pub static CONNECTIONS_MAX: Setting = Setting::new("connections-max", "10000", "Connections at once");
 /// Requests at once.
-pub static REQUESTS_MAX: Setting = Setting::new(
-    "requests-max",
-    "4096",
-    "Webhooks in progress at once; further ones are answered 503",
-);
+pub static REQUESTS_MAX: Setting =
+    Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
 /// Memory for bodies.
 pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "body-memory-bytes",
@@ -133,11 +124,7 @@ impl Settings {
             secrets: Secrets { folder },
             body_limit_bytes: usize::try_from(body_limit?).ok()?,
             body_timeout: body_timeout?,
-            http: HttpLimits {
-                connections: usize::try_from(connections?).ok()?,
-                head: head?,
-                idle: idle?,
-            },
+            http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
         })
@@ -179,10 +166,7 @@ mod tests {
             "--body-limit-bytes",
             "--requests-max",
         ] {
-            assert!(
-                faults.0.iter().any(|fault| fault.starts_with(flag)),
-                "{flag} is not in {faults}"
-            );
+            assert!(faults.0.iter().any(|fault| fault.starts_with(flag)), "{flag} is not in {faults}");
         }
         assert_eq!(faults.0.len(), 6, "{faults}");
         assert!(!faults.to_string().contains("short\""), "{faults}");

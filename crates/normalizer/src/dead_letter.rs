@@ -18,12 +18,7 @@ impl Letter<'_> {
     /// The headers. The id is made of the webhook's sequence and the item's position, so that a webhook handled
     /// twice leaves one letter.
     pub(crate) fn headers(&self, now: Timestamp) -> Headers {
-        let Self {
-            reject,
-            index,
-            delivery,
-            bsp,
-        } = self;
+        let Self { reject, index, delivery, bsp } = self;
         let sequence = delivery.sequence;
         Headers::new()
             .with(headers::MESSAGE_ID, &format!("webhook-{sequence}-{index}"))
@@ -41,12 +36,7 @@ impl Letter<'_> {
 
 /// Says that a letter was stored. The reason holds no value of the body.
 pub(crate) fn warn(letter: &Letter<'_>, channel: &ChannelId) {
-    let Letter {
-        reject,
-        index,
-        delivery,
-        ..
-    } = letter;
+    let Letter { reject, index, delivery, .. } = letter;
     let sequence = delivery.sequence;
     tracing::warn!(
         function = "normalizer",

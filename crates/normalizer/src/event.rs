@@ -39,9 +39,7 @@ pub(crate) fn from_message(message: &InboundMessage) -> Event<'_> {
 
 impl Event<'_> {
     pub(crate) fn headers(&self, bsp: BspId, channel: &ChannelId, traceparent: Option<&str>) -> Headers {
-        let time = self
-            .time
-            .and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
+        let time = self.time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
         Headers::new()
             .with(headers::MESSAGE_ID, self.event_id)
             .with(headers::CE_SPECVERSION, "1.0")

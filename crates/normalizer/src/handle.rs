@@ -131,11 +131,7 @@ impl Normalizer {
             Err(PublishError::Full) => Verdict::pause("stream EVENTS is full"),
             Err(PublishError::TooLarge) => {
                 let reason = "its event is larger than the bus takes".to_owned();
-                let reject = Reject {
-                    kind: "too_large",
-                    reason,
-                    raw: origin.delivery.payload.clone(),
-                };
+                let reject = Reject { kind: "too_large", reason, raw: origin.delivery.payload.clone() };
                 self.reject(item.index, &reject, origin).await
             }
             Err(error) => Verdict::retry(format!("an event was not stored: {error}")),
@@ -144,12 +140,7 @@ impl Normalizer {
 
     /// Stores a dead letter.
     async fn reject(&self, index: u32, reject: &Reject, origin: &Origin<'_>) -> Verdict {
-        let letter = Letter {
-            reject,
-            index,
-            delivery: origin.delivery,
-            bsp: origin.bsp,
-        };
+        let letter = Letter { reject, index, delivery: origin.delivery, bsp: origin.bsp };
         let now = Timestamp::now();
         let subject = Subject::DeadLetter(bus::Origin::Webhook, origin.channel.clone());
         let headers = || letter.headers(now);
@@ -181,26 +172,14 @@ impl Normalizer {
 }
 
 fn whole_body_rejected(kind: &'static str, reason: &str, delivery: &Delivery) -> Parsed {
-    let reject = Reject {
-        kind,
-        reason: reason.to_owned(),
-        raw: delivery.payload.clone(),
-    };
-    Parsed {
-        items: vec![Item {
-            index: 0,
-            outcome: Outcome::Rejected(reject),
-        }],
-        unrecognised: Vec::new(),
-    }
+    let reject = Reject { kind, reason: reason.to_owned(), raw: delivery.payload.clone() };
+    Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], unrecognised: Vec::new() }
 }
 
 /// By ingress's clock; by the stream's, for a webhook that something else put there.
 fn received_at(delivery: &Delivery) -> Timestamp {
     let header = delivery.headers.get(headers::RECEIVED_AT);
-    header
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(delivery.stored_at)
+    header.and_then(|text| text.parse().ok()).unwrap_or(delivery.stored_at)
 }
 
 fn last_token(subject: &str) -> ChannelId {

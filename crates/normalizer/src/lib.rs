@@ -30,10 +30,7 @@ pub use crate::settings::Settings;
 /// The service as a process runs it: it connects by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Metrics::register(registry);
-    let options = BusOptions {
-        url: common.nats_url.clone(),
-        name: "imchannel-normalizer",
-    };
+    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-normalizer" };
     let (payloads, grace) = (common.log_payloads, common.grace);
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
@@ -89,11 +86,7 @@ async fn work(
         payloads,
         tracing: context.tracing.clone(),
     });
-    let options = WorkerOptions {
-        durable: &NORMALIZER,
-        concurrency: settings.concurrency,
-        grace,
-    };
+    let options = WorkerOptions { durable: &NORMALIZER, concurrency: settings.concurrency, grace };
     let handler = move |delivery| {
         let normalizer = Arc::clone(&normalizer);
         async move { normalizer.handle(delivery).await }
@@ -101,13 +94,7 @@ async fn work(
     let kept = [&WEBHOOKS, &EVENTS];
     tokio::join!(
         bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler),
-        bus::keeper::run(
-            &bus,
-            &kept,
-            settings.keeper_interval,
-            &metrics.keeper,
-            stop.clone()
-        ),
+        bus::keeper::run(&bus, &kept, settings.keeper_interval, &metrics.keeper, stop.clone()),
         bus::lag::run(&bus, settings.lag_interval, &metrics.lag, stop),
     );
 }
@@ -116,14 +103,9 @@ async fn work(
 fn require(context: &Context, bus: &Bus) {
     let connection = bus.clone();
     context.readiness.require("nats", move || {
-        if connection.is_connected() {
-            Ok(())
-        } else {
-            Err("not connected".to_owned())
-        }
+        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
     });
     let streams = bus::readiness::follow(bus, context.stop.clone());
-    context
-        .readiness
-        .require("streams", move || streams.borrow().clone());
+    context.readiness.require("streams", move || streams.borrow().clone());
+    context.readiness.complete();
 }

@@ -15,15 +15,9 @@ pub(crate) fn write(
     span: &Span,
 ) {
     let ids = message_ids(parsed);
-    let is_message = parsed
-        .items
-        .iter()
-        .any(|item| matches!(item.outcome, Outcome::Message(_)));
-    let (function, words) = if is_message {
-        ("onMessage", "Message received")
-    } else {
-        ("onReport", "Report received")
-    };
+    let is_message = parsed.items.iter().any(|item| matches!(item.outcome, Outcome::Message(_)));
+    let (function, words) =
+        if is_message { ("onMessage", "Message received") } else { ("onReport", "Report received") };
     let body = match payloads {
         LogPayloads::Masked => mask::body(profile.media_type, webhook.body, profile.logged_keys),
         LogPayloads::Full => mask::unmasked(webhook.body),
@@ -51,11 +45,7 @@ fn message_ids(parsed: &Parsed) -> Vec<&str> {
 
 /// Says that a BSP sent a value that this version does not know.
 pub(crate) fn warn_unrecognised(bsp: BspId, channel: &ChannelId, unrecognised: &Unrecognised) {
-    let Unrecognised {
-        field,
-        value,
-        message_id,
-    } = unrecognised;
+    let Unrecognised { field, value, message_id } = unrecognised;
     tracing::warn!(
         function = "normalizer",
         bsp = bsp.as_str(),

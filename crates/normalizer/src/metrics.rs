@@ -62,29 +62,16 @@ impl NormalizerMetrics {
             Outcome::Ignored(what) => ("ignored", *what),
             Outcome::Rejected(reject) => ("rejected", reject.kind),
         };
-        self.items
-            .get_or_create(&EventLabels {
-                bsp: bsp.as_str(),
-                kind,
-                detail,
-            })
-            .inc();
+        self.items.get_or_create(&EventLabels { bsp: bsp.as_str(), kind, detail }).inc();
     }
 
     pub(crate) fn unrecognised(&self, bsp: BspId, field: &'static str) {
-        self.unrecognised
-            .get_or_create(&FieldLabels {
-                bsp: bsp.as_str(),
-                field,
-            })
-            .inc();
+        self.unrecognised.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
     }
 
     pub(crate) fn dead_letter(&self, bsp: Option<BspId>, reason: &'static str) {
         let bsp = bsp.map_or("none", BspId::as_str);
-        self.dead_letters
-            .get_or_create(&ReasonLabels { bsp, reason })
-            .inc();
+        self.dead_letters.get_or_create(&ReasonLabels { bsp, reason }).inc();
     }
 
     pub(crate) fn finished(&self, age: Duration) {

@@ -111,9 +111,7 @@ async fn answering_port(ports_file: &Path) -> Option<u16> {
 /// A gateway that was killed leaves its server behind, and two servers on one folder destroy it.
 async fn stop_left_over(folder: &Path) {
     let pid_file = folder.join("nats-server.pid");
-    let Some(pid) = std::fs::read_to_string(&pid_file)
-        .ok()
-        .and_then(|text| text.trim().parse::<u32>().ok())
+    let Some(pid) = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok())
     else {
         return;
     };

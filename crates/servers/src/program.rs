@@ -8,12 +8,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Folders that hold servers and are not in every user's path.
-const MORE_FOLDERS: [&str; 4] = [
-    "/usr/sbin",
-    "/usr/local/bin",
-    "/usr/local/sbin",
-    "/opt/homebrew/bin",
-];
+const MORE_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
 /// How long a server may take to answer.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a server may take to end after it was told to.
@@ -60,16 +55,11 @@ pub(crate) fn find(program: &'static str) -> Result<PathBuf, StartError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(MORE_FOLDERS.iter().map(PathBuf::from));
     let mut candidates = folders.map(|folder| folder.join(program));
-    candidates
-        .find(|candidate| candidate.is_file())
-        .ok_or(StartError::NotInstalled(program))
+    candidates.find(|candidate| candidate.is_file()).ok_or(StartError::NotInstalled(program))
 }
 
 pub(crate) fn make_folder(folder: &Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(folder).map_err(|source| StartError::Folder {
-        folder: folder.to_owned(),
-        source,
-    })
+    std::fs::create_dir_all(folder).map_err(|source| StartError::Folder { folder: folder.to_owned(), source })
 }
 
 /// Runs a program whose output goes to `log`. It is killed when the handle is dropped.
@@ -79,12 +69,7 @@ pub(crate) fn spawn(program: &'static str, args: &[String], log: &Path) -> Resul
     let output = std::fs::File::create(log).map_err(fail)?;
     let errors = output.try_clone().map_err(fail)?;
     let mut command = Command::new(binary);
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .kill_on_drop(true);
+    command.args(args).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
     // A group of its own: Ctrl-C in a terminal stops the gateway first and the servers after it.
     command.process_group(0);
     command.spawn().map_err(fail)
@@ -103,10 +88,7 @@ pub(crate) async fn wait_until<T, F: Future<Output = Option<T>>>(
             return Ok(value);
         }
         if Instant::now() > deadline || !matches!(child.try_wait(), Ok(None)) {
-            return Err(StartError::NotStarted {
-                program,
-                log: tail(log),
-            });
+            return Err(StartError::NotStarted { program, log: tail(log) });
         }
         sleep(LOOK_AGAIN).await;
     }
@@ -131,9 +113,5 @@ pub(crate) async fn terminate(child: &mut Child) {
 
 /// Sends a signal by way of kill(1), which every Unix has.
 pub(crate) async fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill")
-        .arg(format!("-{name}"))
-        .arg(pid.to_string())
-        .status()
-        .await;
+    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().await;
 }

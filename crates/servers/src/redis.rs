@@ -47,10 +47,7 @@ impl RedisServer {
 }
 
 async fn launch(folder: &Path) -> Result<RedisServer, StartError> {
-    let port = free_port().await.map_err(|source| StartError::Spawn {
-        program: PROGRAM,
-        source,
-    })?;
+    let port = free_port().await.map_err(|source| StartError::Spawn { program: PROGRAM, source })?;
     let log = folder.join("redis-server.log");
     let args = [
         "--bind",
@@ -87,6 +84,5 @@ async fn is_process(port: u16, pid: u32) -> bool {
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    ask.await
-        .is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
+    ask.await.is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
 }

@@ -37,22 +37,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
     let conditions: Map<String, Value> = answers
         .into_iter()
         .map(|(name, state)| {
-            (
-                name.to_owned(),
-                state.map_or_else(Value::String, |()| Value::String("ok".to_owned())),
-            )
+            (name.to_owned(), state.map_or_else(Value::String, |()| Value::String("ok".to_owned())))
         })
         .collect();
-    let status = if is_ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (
-        status,
-        Json(serde_json::json!({ "ready": is_ready, "conditions": conditions })),
-    )
-        .into_response()
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "ready": is_ready, "conditions": conditions }))).into_response()
 }
 
 async fn show_metrics(State(admin): State<Admin>) -> Response {

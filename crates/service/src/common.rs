@@ -14,11 +14,8 @@ pub static NATS_URL: Setting = Setting::new(
     "Where NATS is: nats://host:port, several separated by commas",
 );
 /// Where probes and metrics are served.
-pub static ADMIN_LISTEN: Setting = Setting::new(
-    "admin-listen",
-    "0.0.0.0:9090",
-    "Address of /live, /ready and /metrics",
-);
+pub static ADMIN_LISTEN: Setting =
+    Setting::new("admin-listen", "0.0.0.0:9090", "Address of /live, /ready and /metrics");
 /// Form of the log lines.
 pub static LOG_FORMAT: Setting = Setting::new(
     "log-format",
@@ -32,11 +29,8 @@ pub static LOG_PAYLOADS: Setting = Setting::new(
     "Bodies in the log: 'masked' (no numbers, names, texts), 'full' or 'off'",
 );
 /// Which log lines are written.
-pub static LOG_LEVEL: Setting = Setting::new(
-    "log-level",
-    "info",
-    "Least level of a log line: error, warn, info or debug",
-);
+pub static LOG_LEVEL: Setting =
+    Setting::new("log-level", "info", "Least level of a log line: error, warn, info or debug");
 /// Where traces go.
 pub static OTLP_ENDPOINT: Setting = Setting::new(
     "otlp-endpoint",
@@ -45,22 +39,12 @@ pub static OTLP_ENDPOINT: Setting = Setting::new(
 )
 .from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
 /// Time to finish after a stop.
-pub static GRACE_MS: Setting = Setting::new(
-    "grace-ms",
-    "10000",
-    "After a stop, time to finish what is in progress, in milliseconds",
-);
+pub static GRACE_MS: Setting =
+    Setting::new("grace-ms", "10000", "After a stop, time to finish what is in progress, in milliseconds");
 
 /// All of them.
-pub static ALL: [&Setting; 7] = [
-    &NATS_URL,
-    &ADMIN_LISTEN,
-    &LOG_FORMAT,
-    &LOG_PAYLOADS,
-    &LOG_LEVEL,
-    &OTLP_ENDPOINT,
-    &GRACE_MS,
-];
+pub static ALL: [&Setting; 7] =
+    [&NATS_URL, &ADMIN_LISTEN, &LOG_FORMAT, &LOG_PAYLOADS, &LOG_LEVEL, &OTLP_ENDPOINT, &GRACE_MS];
 
 /// How much of a message may stand in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +91,7 @@ pub struct Common {
 
 impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Common")
-            .field("admin_listen", &self.admin_listen)
-            .finish_non_exhaustive()
+        f.debug_struct("Common").field("admin_listen", &self.admin_listen).finish_non_exhaustive()
     }
 }
 

@@ -38,11 +38,7 @@ pub struct HttpLimits {
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self {
-            connections: 10_000,
-            head: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-        }
+        Self { connections: 10_000, head: Duration::from_secs(10), idle: Duration::from_secs(75) }
     }
 }
 
@@ -85,10 +81,7 @@ pub async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
-        tracing::warn!(
-            function = "http",
-            "some connections were still busy after the grace time"
-        );
+        tracing::warn!(function = "http", "some connections were still busy after the grace time");
     }
 }
 

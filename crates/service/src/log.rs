@@ -63,28 +63,15 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
         let dropped = Arc::clone(&dropped);
         move || write_lines(&receiver, &dropped)
     })?;
-    let layer = Lines {
-        format,
-        sender: sender.clone(),
-        dropped,
-    };
+    let layer = Lines { format, sender: sender.clone(), dropped };
     // Libraries speak of connections and retries at levels that only help their own authors.
-    let others = if level >= Level::DEBUG {
-        Level::DEBUG
-    } else {
-        Level::WARN
-    };
+    let others = if level >= Level::DEBUG { Level::DEBUG } else { Level::WARN };
     let targets = Targets::new()
         .with_default(level)
         .with_targets(["hyper", "hyper_util", "h2", "rustls", "reqwest"].map(|target| (target, Level::WARN)))
         .with_targets(["async_nats", "opentelemetry", "opentelemetry_sdk"].map(|target| (target, others)));
-    tracing_subscriber::registry()
-        .with(layer.with_filter(targets))
-        .try_init()?;
-    Ok(LogGuard {
-        lines: sender,
-        writer: Some(writer),
-    })
+    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
+    Ok(LogGuard { lines: sender, writer: Some(writer) })
 }
 
 impl Drop for LogGuard {
@@ -150,11 +137,7 @@ struct Fields {
 
 impl Fields {
     fn to_imchannel(&self, level: Level, target: &str) -> String {
-        let function = if self.function.is_empty() {
-            target
-        } else {
-            &self.function
-        };
+        let function = if self.function.is_empty() { target } else { &self.function };
         let mark = match level {
             Level::ERROR => "ERROR ",
             Level::WARN => "WARN ",
@@ -168,11 +151,7 @@ impl Fields {
         let mut object = serde_json::Map::new();
         object.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
         object.insert("level".to_owned(), level.as_str().into());
-        let function = if self.function.is_empty() {
-            target
-        } else {
-            &self.function
-        };
+        let function = if self.function.is_empty() { target } else { &self.function };
         object.insert("function".to_owned(), function.into());
         object.insert("message".to_owned(), self.message.as_str().into());
         for (name, value) in &self.others {
@@ -197,10 +176,7 @@ fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
     }
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .into()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
 }
 
 impl Visit for Fields {
@@ -239,9 +215,6 @@ mod tests {
         let json = fields.to_json(Level::WARN, "t");
         assert_eq!(json.matches('\n').count(), 1);
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(
-            (read["level"].as_str(), read["channel"].as_str()),
-            (Some("WARN"), Some("c\n1"))
-        );
+        assert_eq!((read["level"].as_str(), read["channel"].as_str()), (Some("WARN"), Some("c\n1")));
     }
 }

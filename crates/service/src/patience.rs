@@ -40,12 +40,7 @@ pub(crate) struct PatientStream {
 
 impl PatientStream {
     pub(crate) fn new(stream: TcpStream, head_limit: Duration, busy: Busy) -> Self {
-        Self {
-            stream,
-            busy,
-            head_limit,
-            head_ends: None,
-        }
+        Self { stream, busy, head_limit, head_ends: None }
     }
 }
 

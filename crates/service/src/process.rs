@@ -32,11 +32,7 @@ pub struct Context {
 impl Context {
     /// A context that `stop` ends, without traces.
     pub fn new(stop: CancellationToken) -> Self {
-        Self {
-            stop,
-            readiness: Readiness::default(),
-            tracing: Tracing::default(),
-        }
+        Self { stop, readiness: Readiness::default(), tracing: Tracing::default() }
     }
 }
 
@@ -76,9 +72,7 @@ pub fn main<S: Send + 'static>(
     read: impl FnOnce(Reader) -> Result<(Common, S), Faults>,
     start: impl FnOnce(S, &Common, Context, &mut Registry) -> Service,
 ) -> ExitCode {
-    let command = clap::Command::new(program.name)
-        .about(program.about)
-        .version(program.version);
+    let command = clap::Command::new(program.name).about(program.about).version(program.version);
     let matches = settings::add_to(command, settings).get_matches();
     let (common, settings) = match read(Reader::from_matches(&matches, settings)) {
         Ok(read) => read,
@@ -87,9 +81,7 @@ pub fn main<S: Send + 'static>(
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    match run(program, &common, |context, registry| {
-        start(settings, &common, context, registry)
-    }) {
+    match run(program, &common, |context, registry| start(settings, &common, context, registry)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(function = "process", "{error:#}");
@@ -123,12 +115,7 @@ fn run(
         let tracing = context.tracing.clone();
         let mut registry = Registry::with_prefix("imchannel");
         let service = start(context.clone(), &mut registry);
-        tracing::info!(
-            function = "process",
-            "{} {} starts",
-            program.name,
-            program.version
-        );
+        tracing::info!(function = "process", "{} {} starts", program.name, program.version);
         let outcome = with_admin(common, context, registry, service).await;
         tracing::info!(function = "process", "{} stopped", program.name);
         // The exporter blocks until it has sent what waits.
@@ -166,11 +153,7 @@ pub async fn serve_admin(
 ) {
     let stopping = context.stop.clone();
     context.readiness.require("not stopping", move || {
-        if stopping.is_cancelled() {
-            Err("told to stop".to_owned())
-        } else {
-            Ok(())
-        }
+        if stopping.is_cancelled() { Err("told to stop".to_owned()) } else { Ok(()) }
     });
     let router = admin::router(context.readiness, Arc::new(registry));
     let grace = std::time::Duration::from_millis(500);

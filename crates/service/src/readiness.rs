@@ -7,21 +7,31 @@ type Ask = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The conditions of a process. Clones share them.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<Vec<(&'static str, Ask)>>>);
+pub struct Readiness(Arc<Mutex<Conditions>>);
+
+#[derive(Default)]
+struct Conditions {
+    all: Vec<(&'static str, Ask)>,
+    is_complete: bool,
+}
 
 impl Readiness {
     /// Adds a condition: `Ok`, or what is missing in words.
     pub fn require(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((name, Box::new(ask)));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).all.push((name, Box::new(ask)));
+    }
+
+    /// Says that every condition of the service is there. Until then the process is starting, and not ready.
+    pub fn complete(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_complete = true;
     }
 
     /// Asks every condition.
     pub fn ask(&self) -> Vec<(&'static str, Result<(), String>)> {
         let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        conditions.iter().map(|(name, ask)| (*name, ask())).collect()
+        let started = if conditions.is_complete { Ok(()) } else { Err("starting".to_owned()) };
+        let answers = conditions.all.iter().map(|(name, ask)| (*name, ask()));
+        std::iter::once(("started", started)).chain(answers).collect()
     }
 
     /// Whether every condition holds.
@@ -32,8 +42,25 @@ impl Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.ask().iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.ask().iter().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_ready_before_all_conditions_are_known_and_hold() {
+        let readiness = Readiness::default();
+        assert!(!readiness.is_ready());
+        let flag = Arc::new(Mutex::new(false));
+        let asked = Arc::clone(&flag);
+        readiness
+            .require("flag", move || if *asked.lock().unwrap() { Ok(()) } else { Err("down".to_owned()) });
+        readiness.complete();
+        assert_eq!(readiness.ask()[1], ("flag", Err("down".to_owned())));
+        *flag.lock().unwrap() = true;
+        assert!(readiness.is_ready());
     }
 }

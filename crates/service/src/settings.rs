@@ -23,20 +23,12 @@ pub struct Setting {
 impl Setting {
     /// A setting whose variable follows from its flag.
     pub const fn new(flag: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self {
-            flag,
-            variable: None,
-            default,
-            help,
-        }
+        Self { flag, variable: None, default, help }
     }
 
     /// The same with another variable.
     pub const fn from_variable(self, variable: &'static str) -> Self {
-        Self {
-            variable: Some(variable),
-            ..self
-        }
+        Self { variable: Some(variable), ..self }
     }
 
     /// The environment variable.
@@ -93,28 +85,23 @@ impl Reader {
             let value = matches.get_one::<String>(setting.flag)?;
             Some((setting.flag, value.clone()))
         };
-        Self {
-            values: settings.iter().filter_map(value).collect(),
-            faults: Vec::new(),
-        }
+        Self { values: settings.iter().filter_map(value).collect(), faults: Vec::new() }
     }
 
     /// Reads from given values, by flag: for tests, which leave the environment alone.
     pub fn from_values<'v>(values: impl IntoIterator<Item = (&'static str, &'v str)>) -> Self {
         let values = values.into_iter().map(|(flag, value)| (flag, value.to_owned()));
-        Self {
-            values: values.collect(),
-            faults: Vec::new(),
-        }
+        Self { values: values.collect(), faults: Vec::new() }
+    }
+
+    /// Gives a setting a value of the caller's, unless it has one.
+    pub fn provide(&mut self, setting: &Setting, value: impl Into<String>) {
+        self.values.entry(setting.flag).or_insert_with(|| value.into());
     }
 
     /// The value or the default, as text; `None` when there is neither.
     pub fn optional_text(&self, setting: &Setting) -> Option<String> {
-        let value = self
-            .values
-            .get(setting.flag)
-            .map_or(setting.default, String::as_str)
-            .trim();
+        let value = self.values.get(setting.flag).map_or(setting.default, String::as_str).trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
@@ -144,10 +131,7 @@ impl Reader {
         let text = self.text(setting)?;
         let number = text.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            self.fault(
-                setting,
-                &format!("must be a whole number from {} to {}", range.start(), range.end()),
-            );
+            self.fault(setting, &format!("must be a whole number from {} to {}", range.start(), range.end()));
         }
         number
     }
@@ -159,8 +143,7 @@ impl Reader {
 
     /// Notes a fault of a setting. The message must not quote the value of a secret.
     pub fn fault(&mut self, setting: &Setting, message: &str) {
-        self.faults
-            .push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
+        self.faults.push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
     }
 
     /// Notes a fault between settings.

@@ -42,9 +42,7 @@ impl Tracing {
             .with_resource(Resource::builder().with_service_name(service).build())
             .build();
         let tracer = provider.tracer("imchannel");
-        Ok(Self {
-            active: Some(Active { provider, tracer }),
-        })
+        Ok(Self { active: Some(Active { provider, tracer }) })
     }
 
     /// Begins a span under the `traceparent` that came with a request or a message, if one did.
@@ -57,11 +55,8 @@ impl Tracing {
             let carrier = std::collections::HashMap::from([(TRACEPARENT.to_owned(), text.to_owned())]);
             TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
         });
-        let span = active
-            .tracer
-            .span_builder(name)
-            .with_kind(kind)
-            .start_with_context(&active.tracer, &context);
+        let span =
+            active.tracer.span_builder(name).with_kind(kind).start_with_context(&active.tracer, &context);
         Span(Inner::Active(Box::new(span)))
     }
 
@@ -138,16 +133,8 @@ mod tests {
         let tracing = Tracing::default();
         let span = tracing.start("x", SpanKind::Server, Some(PARENT));
         assert_eq!(span.traceparent().as_deref(), Some(PARENT));
-        for bad in [
-            "",
-            "junk",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\n",
-        ] {
-            assert_eq!(
-                tracing.start("x", SpanKind::Server, Some(bad)).traceparent(),
-                None,
-                "{bad}"
-            );
+        for bad in ["", "junk", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\n"] {
+            assert_eq!(tracing.start("x", SpanKind::Server, Some(bad)).traceparent(), None, "{bad}");
         }
     }
 

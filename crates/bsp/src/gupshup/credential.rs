@@ -7,7 +7,5 @@ use std::borrow::Cow;
 use http::{HeaderMap, header};
 
 pub(super) fn presented(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    headers
-        .get(header::AUTHORIZATION)
-        .map(|value| Cow::Borrowed(value.as_bytes()))
+    headers.get(header::AUTHORIZATION).map(|value| Cow::Borrowed(value.as_bytes()))
 }

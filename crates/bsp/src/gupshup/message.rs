@@ -100,14 +100,8 @@ pub(super) fn read(
     if payload.id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has a 'payload.id'"));
     }
-    let sender = json::optional::<Sender<'_>>(payload.sender)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
-    let context = json::optional::<Context<'_>>(payload.context)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let sender = json::optional::<Sender<'_>>(payload.sender).ok().flatten().unwrap_or_default();
+    let context = json::optional::<Context<'_>>(payload.context).ok().flatten().unwrap_or_default();
     let customer = payload.source.or(&sender.phone).or(&sender.user_id);
     let answered = context.gs_id.or(&context.id);
     let mut event = InboundMessage {
@@ -125,31 +119,20 @@ pub(super) fn read(
         recipient: text::address(our_number.as_str()).to_owned(),
         profile_name: sender.name.owned(),
         sent_at: time::parse(timestamp.as_str()),
-        context: (!answered.is_empty()).then(|| MessageContext {
-            message_id: answered.owned(),
-            sender: String::new(),
-        }),
+        context: (!answered.is_empty())
+            .then(|| MessageContext { message_id: answered.owned(), sender: String::new() }),
         ..out.new_message()
     };
     if event.sent_at.is_none() && !timestamp.is_empty() {
         out.unrecognised("time", timestamp.as_str(), &event.message_id);
     }
     let kind = payload.kind.as_str();
-    let body = json::optional::<Body<'_>>(payload.payload)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let body = json::optional::<Body<'_>>(payload.payload).ok().flatten().unwrap_or_default();
     let content = to_content(kind, &body, answered);
     event.content = Some(content.unwrap_or_else(|| {
         out.unrecognised("payload.type", kind, payload.id.as_str());
-        let raw_json = payload
-            .payload
-            .map(|raw| raw.get().to_owned())
-            .unwrap_or_default();
-        Content::Unsupported(Unsupported {
-            r#type: kind.to_owned(),
-            raw_json,
-        })
+        let raw_json = payload.payload.map(|raw| raw.get().to_owned()).unwrap_or_default();
+        Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json })
     }));
     out.message(event);
     Ok(())
@@ -173,9 +156,7 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
         "text" | "quick_reply" if body.kind.as_str() == "button" => {
             Content::ButtonReply(reply(&body.id, &body.text))
         }
-        "text" => Content::Text(TextContent {
-            body: body.text.owned(),
-        }),
+        "text" => Content::Text(TextContent { body: body.text.owned() }),
         "quick_reply" => Content::ButtonReply(reply(&body.id, &body.text)),
         "image" => Content::Image(media()),
         "audio" => Content::Audio(media()),

@@ -119,10 +119,7 @@ fn body(bytes: &[u8], out: &mut Collector<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let Some(payload) = envelope.payload else {
-        return Err(Refusal::new(
-            "wrong_shape",
-            "the body has neither 'payload' nor 'entry'",
-        ));
+        return Err(Refusal::new("wrong_shape", "the body has neither 'payload' nor 'entry'"));
     };
     match kind {
         // The AICC's table says message-report, its example and Gupshup say message-event.
@@ -130,10 +127,7 @@ fn body(bytes: &[u8], out: &mut Collector<'_>) -> Result<(), Refusal> {
         "message" => message::read(payload, &envelope.timestamp, &envelope.phone, out),
         _ => {
             out.unrecognised("type", kind, "");
-            Err(Refusal::new(
-                "unknown_type",
-                "the body's 'type' is none that is known",
-            ))
+            Err(Refusal::new("unknown_type", "the body's 'type' is none that is known"))
         }
     }
 }

@@ -59,10 +59,7 @@ pub(super) fn read(raw: &RawValue, timestamp: &Text<'_>, out: &mut Collector<'_>
         out.ignored("mismatch");
         return Ok(());
     }
-    let details = json::optional::<Details<'_>>(payload.payload)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let details = json::optional::<Details<'_>>(payload.payload).ok().flatten().unwrap_or_default();
     let message_id = payload.gs_id.or(&payload.id).as_str();
     push(
         &Status {
@@ -71,11 +68,7 @@ pub(super) fn read(raw: &RawValue, timestamp: &Text<'_>, out: &mut Collector<'_>
             time: details.ts.or(timestamp).as_str(),
             recipient: payload.destination.or(&payload.user_id).as_str(),
             sender: "",
-            error: Error {
-                code: details.code.as_str(),
-                name: "",
-                description: details.reason.as_str(),
-            },
+            error: Error { code: details.code.as_str(), name: "", description: details.reason.as_str() },
         },
         out,
     )
@@ -118,10 +111,7 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
         recipient: text::address(status.recipient).to_owned(),
         sender: text::address(status.sender).to_owned(),
         command_id: text::command_id(status.message_id).to_owned(),
-        provider_status: Some(ProviderStatus {
-            raw: status.status.to_owned(),
-            ..ProviderStatus::default()
-        }),
+        provider_status: Some(ProviderStatus { raw: status.status.to_owned(), ..ProviderStatus::default() }),
         error: (!status.error.code.is_empty()).then(|| ReportError {
             code: status.error.code.to_owned(),
             name: status.error.name.to_owned(),
@@ -134,10 +124,7 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
     if event.occurred_at.is_none() && !status.time.is_empty() {
         out.unrecognised("time", status.time, status.message_id);
     }
-    match STATUSES
-        .iter()
-        .find(|(name, ..)| name.eq_ignore_ascii_case(status.status))
-    {
+    match STATUSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(status.status)) {
         Some((_, known, aicc_status)) => {
             event.set_status(*known);
             event.aicc_status = *aicc_status;

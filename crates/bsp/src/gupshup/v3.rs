@@ -115,18 +115,12 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     }
     let Some(value) = change.value.filter(|_| field == "messages") else {
         out.unrecognised("changes.field", field, "");
-        return Err(Refusal::new(
-            "unknown_type",
-            "the change's 'field' is none that is known",
-        ));
+        return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
     };
     let value: Value<'_> = serde_json::from_str(value.get())?;
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
     if statuses.is_none() && messages.is_none() {
-        return Err(Refusal::new(
-            "wrong_shape",
-            "the change has neither 'statuses' nor 'messages'",
-        ));
+        return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
     }
     for raw in statuses.unwrap_or_default() {
         guarded(raw, out, |raw, out| status(raw, &value, out));
@@ -144,10 +138,7 @@ fn status(raw: &RawValue, value: &Value<'_>, out: &mut Collector<'_>) -> Result<
         name: error.title.as_str(),
         description: error.message.as_str(),
     });
-    let sender = value
-        .metadata
-        .as_ref()
-        .map(|metadata| metadata.display_phone_number.as_str());
+    let sender = value.metadata.as_ref().map(|metadata| metadata.display_phone_number.as_str());
     report::push(
         &Status {
             message_id: status.gs_id.or(&status.id).as_str(),

@@ -136,12 +136,10 @@ pub(super) fn read(raw: &RawValue, value: &Value<'_>, out: &mut Collector<'_>) -
             .unwrap_or_default(),
         profile_name: profile.map(|profile| profile.name.owned()).unwrap_or_default(),
         sent_at: time::parse(message.timestamp.as_str()),
-        context: context
-            .filter(|context| !context.id.is_empty())
-            .map(|context| MessageContext {
-                message_id: context.id.owned(),
-                sender: text::address(context.from.as_str()).to_owned(),
-            }),
+        context: context.filter(|context| !context.id.is_empty()).map(|context| MessageContext {
+            message_id: context.id.owned(),
+            sender: text::address(context.from.as_str()).to_owned(),
+        }),
         ..out.new_message()
     };
     if event.sent_at.is_none() && !message.timestamp.is_empty() {
@@ -153,10 +151,7 @@ pub(super) fn read(raw: &RawValue, value: &Value<'_>, out: &mut Collector<'_>) -
         if kind != "unsupported" {
             out.unrecognised("messages.type", kind, message.id.as_str());
         }
-        Content::Unsupported(Unsupported {
-            r#type: kind.to_owned(),
-            raw_json: raw.get().to_owned(),
-        })
+        Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json: raw.get().to_owned() })
     }));
     out.message(event);
     Ok(())
@@ -169,9 +164,7 @@ fn body(part: Part<'_>) -> Option<Body<'_>> {
 /// The content of a known type whose fields are there, or `None`.
 fn to_content(message: &Message<'_>) -> Option<Content> {
     Some(match message.kind.as_str() {
-        "text" => Content::Text(TextContent {
-            body: body(message.text)?.body.owned(),
-        }),
+        "text" => Content::Text(TextContent { body: body(message.text)?.body.owned() }),
         "image" => Content::Image(media(message.image)?),
         "document" => Content::Document(media(message.document)?),
         "audio" | "voice" => Content::Audio(media(message.audio)?),
@@ -202,11 +195,7 @@ fn to_content(message: &Message<'_>) -> Option<Content> {
         "order" => {
             let order = body(message.order)?;
             let items = whatsapp::order_items(order.product_items)?;
-            Content::Order(Order {
-                catalog_id: order.catalog_id.owned(),
-                text: order.text.owned(),
-                items,
-            })
+            Content::Order(Order { catalog_id: order.catalog_id.owned(), text: order.text.owned(), items })
         }
         _ => return None,
     })
@@ -234,9 +223,5 @@ fn interactive(part: Part<'_>) -> Option<Content> {
 }
 
 fn reply(body: &Body<'_>, id: &Text<'_>, title: &Text<'_>) -> Reply {
-    Reply {
-        id: id.owned(),
-        title: title.owned(),
-        description: body.description.owned(),
-    }
+    Reply { id: id.owned(), title: title.owned(), description: body.description.owned() }
 }

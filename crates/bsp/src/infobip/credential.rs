@@ -6,7 +6,5 @@ use std::borrow::Cow;
 use http::HeaderMap;
 
 pub(super) fn presented(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    headers
-        .get("accountkey")
-        .map(|value| Cow::Borrowed(value.as_bytes()))
+    headers.get("accountkey").map(|value| Cow::Borrowed(value.as_bytes()))
 }

@@ -160,13 +160,10 @@ fn read_content(
 ) -> Result<String, Refusal> {
     let body: Body<'_> = serde_json::from_str(raw.get())?;
     let context = json::optional::<Context<'_>>(body.context).ok().flatten();
-    event.context = context
-        .as_ref()
-        .filter(|context| !context.id.is_empty())
-        .map(|context| MessageContext {
-            message_id: context.id.owned(),
-            sender: text::address(context.from.as_str()).to_owned(),
-        });
+    event.context = context.as_ref().filter(|context| !context.id.is_empty()).map(|context| MessageContext {
+        message_id: context.id.owned(),
+        sender: text::address(context.from.as_str()).to_owned(),
+    });
     let kind = body.kind.as_str().to_ascii_uppercase();
     let content = to_content(&kind, &body, context.as_ref());
     if let Some(content) = content {
@@ -181,10 +178,7 @@ fn read_content(
 
 fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) -> String {
     let raw_json = raw.map(|raw| raw.get().to_owned()).unwrap_or_default();
-    event.content = Some(Content::Unsupported(Unsupported {
-        r#type: kind.to_owned(),
-        raw_json,
-    }));
+    event.content = Some(Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json }));
     kind.to_owned()
 }
 
@@ -196,15 +190,10 @@ fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Opt
         description: body.description.owned(),
     };
     Some(match kind {
-        "TEXT" => Content::Text(TextContent {
-            body: body.text.owned(),
-        }),
+        "TEXT" => Content::Text(TextContent { body: body.text.owned() }),
         "IMAGE" => Content::Image(media(body)),
         // Infobip puts a document's file name into its caption (real pushes, 2025).
-        "DOCUMENT" => Content::Document(Media {
-            file_name: body.caption.owned(),
-            ..media(body)
-        }),
+        "DOCUMENT" => Content::Document(Media { file_name: body.caption.owned(), ..media(body) }),
         "AUDIO" | "VOICE" => Content::Audio(media(body)),
         "VIDEO" => Content::Video(media(body)),
         "STICKER" => Content::Sticker(media(body)),
@@ -219,11 +208,7 @@ fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Opt
         "INTERACTIVE_BUTTON_REPLY" => Content::ButtonReply(reply(&body.id, &body.title)),
         "INTERACTIVE_LIST_REPLY" => Content::ListReply(reply(&body.id, &body.title)),
         "REACTION" => Content::Reaction(Reaction {
-            emoji: if body.action.as_str() == "REMOVED" {
-                String::new()
-            } else {
-                body.emoji.owned()
-            },
+            emoji: if body.action.as_str() == "REMOVED" { String::new() } else { body.emoji.owned() },
             message_id: context.map(|context| context.id.owned()).unwrap_or_default(),
         }),
         "ORDER" => Content::Order(Order {

@@ -144,10 +144,7 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) {
     } else if kind.status.is_some() {
         report::delivery(raw, out)
     } else {
-        Err(Refusal::new(
-            "wrong_shape",
-            "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'",
-        ))
+        Err(Refusal::new("wrong_shape", "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'"))
     };
     if let Err(refusal) = outcome {
         out.refuse_item(refusal, raw.get());

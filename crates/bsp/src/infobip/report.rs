@@ -25,48 +25,13 @@ struct Group {
 }
 
 const GROUPS: [Group; 7] = [
-    Group {
-        name: "ACCEPTED",
-        id: "0",
-        status: ReportStatus::Pending,
-        aicc_status: Some(1),
-    },
-    Group {
-        name: "PENDING",
-        id: "1",
-        status: ReportStatus::Pending,
-        aicc_status: Some(1),
-    },
-    Group {
-        name: "UNDELIVERABLE",
-        id: "2",
-        status: ReportStatus::Failed,
-        aicc_status: Some(2),
-    },
-    Group {
-        name: "DELIVERED",
-        id: "3",
-        status: ReportStatus::Delivered,
-        aicc_status: Some(0),
-    },
-    Group {
-        name: "EXPIRED",
-        id: "4",
-        status: ReportStatus::Failed,
-        aicc_status: Some(2),
-    },
-    Group {
-        name: "REJECTED",
-        id: "5",
-        status: ReportStatus::Failed,
-        aicc_status: Some(2),
-    },
-    Group {
-        name: "SEEN",
-        id: "",
-        status: ReportStatus::Read,
-        aicc_status: None,
-    },
+    Group { name: "ACCEPTED", id: "0", status: ReportStatus::Pending, aicc_status: Some(1) },
+    Group { name: "PENDING", id: "1", status: ReportStatus::Pending, aicc_status: Some(1) },
+    Group { name: "UNDELIVERABLE", id: "2", status: ReportStatus::Failed, aicc_status: Some(2) },
+    Group { name: "DELIVERED", id: "3", status: ReportStatus::Delivered, aicc_status: Some(0) },
+    Group { name: "EXPIRED", id: "4", status: ReportStatus::Failed, aicc_status: Some(2) },
+    Group { name: "REJECTED", id: "5", status: ReportStatus::Failed, aicc_status: Some(2) },
+    Group { name: "SEEN", id: "", status: ReportStatus::Read, aicc_status: None },
 ];
 
 /// The one status of group DELIVERED that is not final: the message has reached the operator only.
@@ -128,9 +93,7 @@ impl Status<'_> {
             let id = self.group_id.as_str();
             return GROUPS.iter().find(|group| !id.is_empty() && group.id == id);
         }
-        GROUPS
-            .iter()
-            .find(|group| group.name.eq_ignore_ascii_case(self.group_name.as_str()))
+        GROUPS.iter().find(|group| group.name.eq_ignore_ascii_case(self.group_name.as_str()))
     }
 
     fn to_provider_status(&self) -> ProviderStatus {
@@ -150,9 +113,7 @@ pub(super) fn is_failure(status: Part<'_>) -> bool {
     let Ok(Some(status)) = json::optional::<Status<'_>>(status) else {
         return false;
     };
-    status
-        .group()
-        .is_some_and(|group| group.status == ReportStatus::Failed)
+    status.group().is_some_and(|group| group.status == ReportStatus::Failed)
 }
 
 pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
@@ -167,11 +128,8 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
     let error_code = error.as_ref().map(|error| error.id.as_str()).unwrap_or_default();
     let time = report.done_at.or(&report.sent_at);
     // Name and group both, so that a group which means something new one day is another event.
-    let raw_status = [
-        status.group_name.or(&status.group_id).as_str(),
-        status.name.or(&status.id).as_str(),
-    ]
-    .join("/");
+    let raw_status =
+        [status.group_name.or(&status.group_id).as_str(), status.name.or(&status.id).as_str()].join("/");
 
     event.event_id = event_id(&report, &raw_status, time, error_code, out);
     event.provider_status = Some(status.to_provider_status());
@@ -184,13 +142,7 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
 
 pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let (report, mut event) = begin(raw, out)?;
-    finish_timed(
-        &report,
-        &mut event,
-        ("seen", ReportStatus::Read),
-        &report.seen_at,
-        out,
-    );
+    finish_timed(&report, &mut event, ("seen", ReportStatus::Read), &report.seen_at, out);
     out.report(event);
     Ok(())
 }
@@ -198,13 +150,7 @@ pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
 /// Withdrawn by Infobip in 2024; the AICC's document still asks for it.
 pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let (report, mut event) = begin(raw, out)?;
-    finish_timed(
-        &report,
-        &mut event,
-        ("deleted", ReportStatus::Deleted),
-        &report.deleted_at,
-        out,
-    );
+    finish_timed(&report, &mut event, ("deleted", ReportStatus::Deleted), &report.deleted_at, out);
     out.report(event);
     Ok(())
 }
@@ -237,15 +183,8 @@ fn finish_timed(
 ) {
     event.event_id = event_id(report, raw_status, time, "", out);
     event.occurred_at = occurred_at(time, &event.message_id, out);
-    event.provider_status = Some(ProviderStatus {
-        raw: raw_status.to_owned(),
-        ..ProviderStatus::default()
-    });
-    let status = if is_other_channel(event) {
-        ReportStatus::Unrecognized
-    } else {
-        status
-    };
+    event.provider_status = Some(ProviderStatus { raw: raw_status.to_owned(), ..ProviderStatus::default() });
+    let status = if is_other_channel(event) { ReportStatus::Unrecognized } else { status };
     event.set_status(status);
 }
 
@@ -262,11 +201,7 @@ fn set_status(event: &mut ReportEvent, status: &Status<'_>, out: &mut Collector<
     let (name, id) = DELIVERED_TO_OPERATOR;
     let to_operator = status.name.as_str() == name || (status.name.is_empty() && status.id.as_str() == id);
     let is_final = group.status != ReportStatus::Delivered || !to_operator;
-    event.set_status(if is_final {
-        group.status
-    } else {
-        ReportStatus::Sent
-    });
+    event.set_status(if is_final { group.status } else { ReportStatus::Sent });
     event.aicc_status = group.aicc_status;
 }
 

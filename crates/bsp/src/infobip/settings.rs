@@ -29,10 +29,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     if let Some(key) = api_key
         && SecretReference::parse(key.value).is_none()
     {
-        table.fault(
-            key.offset,
-            "'api_key' must be a reference: env:INFOBIP_… or file:…",
-        );
+        table.fault(key.offset, "'api_key' must be a reference: env:INFOBIP_… or file:…");
     }
     json!({
         "base_url": base_url.map(|at| at.value.trim_end_matches('/')),

@@ -96,33 +96,21 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         sent_at: time::parse(envelope.timestamp.as_str()),
         context: context
             .filter(|context| !context.id.is_empty())
-            .map(|context| MessageContext {
-                message_id: context.id.owned(),
-                sender: String::new(),
-            }),
+            .map(|context| MessageContext { message_id: context.id.owned(), sender: String::new() }),
         ..out.new_message()
     };
     if event.sent_at.is_none() && !envelope.timestamp.is_empty() {
         out.unrecognised("time", envelope.timestamp.as_str(), &event.message_id);
     }
     let kind = envelope.message_type.as_str();
-    let body = json::optional::<Body<'_>>(envelope.message)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let body = json::optional::<Body<'_>>(envelope.message).ok().flatten().unwrap_or_default();
     let content = to_content(&kind.to_ascii_lowercase(), &body);
     if content.is_none() && !TYPES.contains(&kind) {
         out.unrecognised("message_type", kind, &event.message_id);
     }
     event.content = Some(content.unwrap_or_else(|| {
-        let raw_json = envelope
-            .message
-            .map_or_else(|| raw.get(), RawValue::get)
-            .to_owned();
-        Content::Unsupported(Unsupported {
-            r#type: kind.to_owned(),
-            raw_json,
-        })
+        let raw_json = envelope.message.map_or_else(|| raw.get(), RawValue::get).to_owned();
+        Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json })
     }));
     out.message(event);
     Ok(())
@@ -160,9 +148,7 @@ fn to_content(kind: &str, body: &Body<'_>) -> Option<Content> {
         })
     };
     match kind {
-        "text" => Some(Content::Text(TextContent {
-            body: body.text.owned(),
-        })),
+        "text" => Some(Content::Text(TextContent { body: body.text.owned() })),
         "image" => media().map(Content::Image),
         "video" => media().map(Content::Video),
         "audio" => media().map(Content::Audio),

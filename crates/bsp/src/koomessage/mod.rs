@@ -86,8 +86,5 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if !kind.status.is_empty() {
         return report::read(raw, out);
     }
-    Err(Refusal::new(
-        "wrong_shape",
-        "the body has neither 'status' nor 'message_type'",
-    ))
+    Err(Refusal::new("wrong_shape", "the body has neither 'status' nor 'message_type'"))
 }

@@ -49,15 +49,10 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         recipient: text::address(report.user_number.as_str()).to_owned(),
         sender: text::address(report.sender.as_str()).to_owned(),
         command_id: text::command_id(report.message_id.as_str()).to_owned(),
-        provider_status: Some(ProviderStatus {
-            raw: report.status.owned(),
-            ..ProviderStatus::default()
-        }),
+        provider_status: Some(ProviderStatus { raw: report.status.owned(), ..ProviderStatus::default() }),
         ..out.new_report()
     };
-    let known = STATUSES
-        .iter()
-        .find(|(name, ..)| name.eq_ignore_ascii_case(report.status.as_str()));
+    let known = STATUSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(report.status.as_str()));
     match known {
         Some((_, status, aicc_status)) => {
             event.set_status(*status);

@@ -29,11 +29,7 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
     };
     for (position, content) in contents(form).into_iter().enumerate() {
         // The position tells the media of one message apart; nothing else in the body does.
-        let kind = if position == 0 {
-            String::new()
-        } else {
-            format!("media{position}")
-        };
+        let kind = if position == 0 { String::new() } else { format!("media{position}") };
         let event_id = EventKey {
             kind: "message",
             message_id,
@@ -43,11 +39,7 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
             recipient: customer,
         }
         .id(PROFILE.id, out.webhook.channel);
-        out.message(InboundMessage {
-            event_id,
-            content: Some(content),
-            ..message.clone()
-        });
+        out.message(InboundMessage { event_id, content: Some(content), ..message.clone() });
     }
     Ok(())
 }
@@ -62,40 +54,21 @@ fn context(form: &Form<'_>) -> Option<MessageContext> {
 
 /// What the message holds: one content, or one for each medium.
 fn contents(form: &Form<'_>) -> Vec<Content> {
-    let media: Vec<Content> = (0..MEDIA_MAX)
-        .map_while(|position| medium(form, position))
-        .collect();
+    let media: Vec<Content> = (0..MEDIA_MAX).map_while(|position| medium(form, position)).collect();
     if !media.is_empty() {
         return media;
     }
     let body = form.get("Body");
     let coordinates = (form.get("Latitude").parse(), form.get("Longitude").parse());
     if let (Ok(latitude), Ok(longitude)) = coordinates {
-        let name = if form.has("Label") {
-            form.get("Label")
-        } else {
-            body
-        };
+        let name = if form.has("Label") { form.get("Label") } else { body };
         let address = form.get("Address").to_owned();
-        return vec![Content::Location(Location {
-            latitude,
-            longitude,
-            name: name.to_owned(),
-            address,
-        })];
+        return vec![Content::Location(Location { latitude, longitude, name: name.to_owned(), address })];
     }
     if form.has("ButtonPayload") || form.has("ButtonText") {
-        let title = if form.get("ButtonText").is_empty() {
-            body
-        } else {
-            form.get("ButtonText")
-        };
+        let title = if form.get("ButtonText").is_empty() { body } else { form.get("ButtonText") };
         let id = form.get("ButtonPayload").to_owned();
-        return vec![Content::ButtonReply(Reply {
-            id,
-            title: title.to_owned(),
-            description: String::new(),
-        })];
+        return vec![Content::ButtonReply(Reply { id, title: title.to_owned(), description: String::new() })];
     }
     let interactive = form.get("InteractiveData");
     if !interactive.is_empty() {
@@ -105,9 +78,7 @@ fn contents(form: &Form<'_>) -> Vec<Content> {
         })];
     }
     if form.has("Body") {
-        return vec![Content::Text(TextContent {
-            body: body.to_owned(),
-        })];
+        return vec![Content::Text(TextContent { body: body.to_owned() })];
     }
     vec![unsupported(form)]
 }
@@ -122,11 +93,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
         url: url.to_owned(),
         content_type: content_type.to_owned(),
         // The text belongs to the message, so it stands under its first medium only.
-        caption: if position == 0 {
-            form.get("Body").to_owned()
-        } else {
-            String::new()
-        },
+        caption: if position == 0 { form.get("Body").to_owned() } else { String::new() },
         // Account SID and Auth Token, where the account protects its media (default for new accounts).
         requires_auth: true,
         ..Media::default()
@@ -144,10 +111,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
 
 /// A message without text, medium, place or button: all its fields as a JSON object.
 fn unsupported(form: &Form<'_>) -> Content {
-    let fields = form
-        .fields()
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string().into()));
+    let fields = form.fields().iter().map(|(name, value)| (name.to_string(), value.to_string().into()));
     let object: serde_json::Map<String, serde_json::Value> = fields.collect();
     Content::Unsupported(Unsupported {
         r#type: form.get("MessageType").to_owned(),

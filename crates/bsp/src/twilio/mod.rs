@@ -87,11 +87,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
         status => status,
     };
     let is_report = form.has("MessageStatus") || !matches!(status, "" | "received");
-    let read = if is_report {
-        report::read(&form, status, &mut out)
-    } else {
-        message::read(&form, &mut out)
-    };
+    let read = if is_report { report::read(&form, status, &mut out) } else { message::read(&form, &mut out) };
     if let Err(refusal) = read {
         out.refuse_body(refusal);
     }
@@ -101,9 +97,6 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
 /// The message's id; `SmsSid` is its legacy double.
 fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Refusal> {
     let names = ["MessageSid", "SmsSid", "SmsMessageSid"];
-    let found = names
-        .into_iter()
-        .map(|name| form.get(name))
-        .find(|sid| !sid.is_empty());
+    let found = names.into_iter().map(|name| form.get(name)).find(|sid| !sid.is_empty());
     found.ok_or_else(|| Refusal::new("missing_id", "the body has no 'MessageSid'"))
 }

@@ -48,17 +48,11 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
         recipient: text::address(form.get("To")).to_owned(),
         sender: text::address(form.get("From")).to_owned(),
         command_id: text::command_id(message_id).to_owned(),
-        provider_status: Some(ProviderStatus {
-            raw: raw_status.to_owned(),
-            ..ProviderStatus::default()
-        }),
+        provider_status: Some(ProviderStatus { raw: raw_status.to_owned(), ..ProviderStatus::default() }),
         error: (!matches!(error_code, "" | "0")).then(|| to_error(form, error_code)),
         ..out.new_report()
     };
-    match STATUSES
-        .iter()
-        .find(|(name, ..)| name.eq_ignore_ascii_case(raw_status))
-    {
+    match STATUSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(raw_status)) {
         Some((_, status, aicc_status)) => {
             event.set_status(*status);
             event.aicc_status = *aicc_status;

@@ -63,9 +63,7 @@ fn signed_fields(url: &str, body: &[u8]) -> Option<String> {
 
 fn query_value<'u>(url: &'u str, name: &str) -> Option<&'u str> {
     let (_, query) = url.split_once('?')?;
-    query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The URL as it is, and with its default port added or taken away.
@@ -77,9 +75,8 @@ fn with_and_without_port(url: &str) -> Vec<String> {
     let port = if scheme == "http" { ":80" } else { ":443" };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let has_port = authority
-        .rsplit_once(':')
-        .is_some_and(|(_, digits)| digits.bytes().all(|b| b.is_ascii_digit()));
+    let has_port =
+        authority.rsplit_once(':').is_some_and(|(_, digits)| digits.bytes().all(|b| b.is_ascii_digit()));
     if let Some(bare) = authority.strip_suffix(port) {
         urls.push(format!("{scheme}://{bare}{path}"));
     } else if !has_port {

@@ -1,0 +1,305 @@
+//! `imchannel tail`: the streams, decoded.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bsp::{BspId, ChannelId, mask as body_mask, registry};
+use bus::read::{self, From};
+use bus::streams::{DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+use bus::subject::Filter;
+use bus::{Bus, Delivery, EventKind, Subject, headers};
+use clap::{Args, ValueEnum};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use prost::Message;
+use proto::v1::{InboundMessage, ReportEvent, ReportStatus};
+use serde_json::{Value, json};
+
+use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
+use crate::{Done, mask};
+
+/// With `--no-follow`, an end that is reached is waited out for so long.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// Raw webhooks as they are stored.
+    Webhooks,
+    /// Reports about sent messages.
+    Reports,
+    /// Customers' messages.
+    Messages,
+    /// What could not be understood.
+    Deadletters,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// What to show.
+    what: What,
+    /// Only this channel.
+    #[arg(long)]
+    channel: Option<String>,
+    /// Only this BSP.
+    #[arg(long)]
+    bsp: Option<String>,
+    /// Begin with the oldest that is stored.
+    #[arg(long, conflicts_with = "since")]
+    from_start: bool,
+    /// Begin so long ago (90s, 15m, 2h, 3d) or at a time (2026-03-01T10:00:00Z).
+    #[arg(long)]
+    since: Option<String>,
+    /// Stop at the end of what is stored.
+    #[arg(long)]
+    no_follow: bool,
+    /// Stop after so many.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Show numbers, names and texts.
+    #[arg(long)]
+    reveal: bool,
+}
+
+pub(crate) async fn run(command: Tail, bus: &Bus, out: &Out) -> anyhow::Result<Done> {
+    let (stream, filter) = command.source()?;
+    let mut messages = Box::pin(read::follow(bus, stream, filter.clone(), command.from()?).await?);
+    if command.no_follow && read::count(bus, stream, &filter).await? == 0 {
+        return Ok(Done::Well);
+    }
+    let mut shown = 0;
+    loop {
+        let next = tokio::select! {
+            _ = tokio::signal::ctrl_c() => break,
+            next = messages.next() => next,
+            () = tokio::time::sleep(END_PATIENCE), if command.no_follow => break,
+        };
+        let Some(message) = next else { break };
+        let message = message?;
+        if command.show(&message.delivery, out) {
+            shown += 1;
+        }
+        let is_last = command.no_follow && message.pending == 0;
+        if is_last || command.count.is_some_and(|count| shown >= count) {
+            break;
+        }
+    }
+    Ok(Done::Well)
+}
+
+impl Tail {
+    fn source(&self) -> anyhow::Result<(&'static StreamDefinition, String)> {
+        let bsp: Option<BspId> = match &self.bsp {
+            Some(name) => {
+                Some(registry::find(name).with_context(|| format!("there is no BSP {name}"))?.profile().id)
+            }
+            None => None,
+        };
+        let channel = self.channel.as_deref().map(ChannelId::parse).transpose()?;
+        let filter = Filter { bsp, channel };
+        Ok(match self.what {
+            What::Webhooks => (&WEBHOOKS, filter.webhooks()),
+            What::Reports => (&EVENTS, filter.events(EventKind::Report)),
+            What::Messages => (&EVENTS, filter.events(EventKind::Message)),
+            What::Deadletters => (&DEADLETTERS, filter.dead_letters()),
+        })
+    }
+
+    fn from(&self) -> anyhow::Result<From> {
+        match &self.since {
+            _ if self.from_start => Ok(From::Start),
+            Some(text) => Ok(From::Time(parse_since(text, Timestamp::now())?)),
+            // Without following, only what is stored can be meant.
+            None if self.no_follow => Ok(From::Start),
+            None => Ok(From::Now),
+        }
+    }
+
+    /// Shows one message; says whether it was among those wanted.
+    fn show(&self, delivery: &Delivery, out: &Out) -> bool {
+        let (object, line) = match self.what {
+            What::Webhooks => webhook(delivery, self.reveal),
+            What::Reports => report(delivery, self.reveal),
+            What::Messages => message(delivery, self.reveal),
+            What::Deadletters => dead_letter(delivery, self.reveal),
+        };
+        // The subject of a dead letter does not name the BSP.
+        if self.what == What::Deadletters
+            && self.bsp.is_some()
+            && self.bsp.as_deref() != object["bsp"].as_str()
+        {
+            return false;
+        }
+        out.object(&object);
+        out.say(&line);
+        true
+    }
+}
+
+/// `15m` before `now`, or a time.
+fn parse_since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let (number, seconds) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => ("", 0),
+    };
+    let Some(ago) = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds)) else {
+        bail!("--since takes 90s, 15m, 2h, 3d or a time such as 2026-03-01T10:00:00Z");
+    };
+    Ok(now - Duration::from_secs(u64::from(ago)))
+}
+
+type Shown = (Value, String);
+
+/// A report for both readers.
+pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
+    let mut event = match ReportEvent::decode(delivery.payload.clone()) {
+        Ok(event) => event,
+        Err(error) => return undecodable(delivery, &error),
+    };
+    if !reveal {
+        mask::report(&mut event);
+    }
+    let style = match event.status() {
+        ReportStatus::Delivered | ReportStatus::Read => GOOD,
+        ReportStatus::Failed => BAD,
+        ReportStatus::Unrecognized | ReportStatus::Unspecified => ODD,
+        ReportStatus::Pending | ReportStatus::Sent | ReportStatus::Deleted => STRONG,
+    };
+    let status = event.status().as_str_name().trim_start_matches("REPORT_STATUS_");
+    let error = event.error.as_ref().map(|error| format!(" error {} {}", error.code, error.description));
+    let line = format!(
+        "{} {} {} {} message {} to {}{}",
+        time_of(delivery),
+        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(STRONG, "report"),
+        styled(style, status),
+        event.message_id,
+        event.recipient,
+        error.unwrap_or_default(),
+    );
+    (serde_json::to_value(&event).unwrap_or_default(), line)
+}
+
+/// A customer's message for both readers.
+pub(crate) fn message(delivery: &Delivery, reveal: bool) -> Shown {
+    let mut event = match InboundMessage::decode(delivery.payload.clone()) {
+        Ok(event) => event,
+        Err(error) => return undecodable(delivery, &error),
+    };
+    if !reveal {
+        mask::message(&mut event);
+    }
+    let object = serde_json::to_value(&event).unwrap_or_default();
+    let content =
+        serde_json::to_value(InboundMessage { content: event.content.clone(), ..InboundMessage::default() });
+    let line = format!(
+        "{} {} {} {} from {} {}",
+        time_of(delivery),
+        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(STRONG, "message"),
+        event.message_id,
+        event.sender,
+        content.unwrap_or_default(),
+    );
+    (object, line)
+}
+
+fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
+    let line = format!("{} {} cannot be decoded: {error}", time_of(delivery), delivery.subject);
+    (json!({ "subject": delivery.subject, "sequence": delivery.sequence, "error": error.to_string() }), line)
+}
+
+fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
+    let address = delivery.address();
+    let bsp = address.as_ref().and_then(Subject::bsp);
+    let channel = address.as_ref().map(|address| address.channel().to_string()).unwrap_or_default();
+    let body = body_text(bsp, delivery, reveal);
+    let bsp = bsp.map(BspId::as_str).unwrap_or_default();
+    let route = delivery.headers.get(headers::ROUTE).unwrap_or_default();
+    let line = format!(
+        "{} {} {} {route} {body}",
+        time_of(delivery),
+        styled(DIM, &format!("{bsp}/{channel}")),
+        styled(STRONG, &format!("webhook {}", delivery.sequence)),
+    );
+    let object = json!({
+        "sequence": delivery.sequence,
+        "bsp": bsp,
+        "channel": channel,
+        "route": route,
+        "received_at": delivery.headers.get(headers::RECEIVED_AT),
+        "content_type": delivery.headers.get(headers::CONTENT_TYPE),
+        "bytes": delivery.payload.len(),
+        "body": body,
+    });
+    (object, line)
+}
+
+fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
+    let header = |name| delivery.headers.get(name).unwrap_or_default();
+    let bsp = registry::find(header(headers::BSP)).map(|bsp| bsp.profile().id);
+    let channel = delivery.address().map(|address| address.channel().to_string()).unwrap_or_default();
+    let body = body_text(bsp, delivery, reveal);
+    let line = format!(
+        "{} {} {} {} from {}: {body}",
+        time_of(delivery),
+        styled(DIM, &format!("{}/{channel}", header(headers::BSP))),
+        styled(BAD, &format!("dead letter {}", delivery.sequence)),
+        header(headers::REASON),
+        header(headers::ORIGIN),
+    );
+    let object = json!({
+        "sequence": delivery.sequence,
+        "bsp": header(headers::BSP),
+        "channel": channel,
+        "reason_kind": header(headers::REASON_KIND),
+        "reason": header(headers::REASON),
+        "origin": header(headers::ORIGIN),
+        "time": header(headers::TIME),
+        "bytes": delivery.payload.len(),
+        "body": body,
+    });
+    (object, line)
+}
+
+fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
+    if reveal {
+        return body_mask::unmasked(&delivery.payload);
+    }
+    match bsp.map(|bsp| registry::get(bsp).profile()) {
+        Some(profile) => body_mask::body(profile.media_type, &delivery.payload, profile.logged_keys),
+        None => format!("({} bytes)", delivery.payload.len()),
+    }
+}
+
+fn time_of(delivery: &Delivery) -> String {
+    styled(DIM, &format!("{:.3}", delivery.stored_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_span_or_a_time() {
+        let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+        let cases = [
+            ("90s", "2026-03-01T09:58:30Z"),
+            ("15m", "2026-03-01T09:45:00Z"),
+            ("2h", "2026-03-01T08:00:00Z"),
+            ("3d", "2026-02-26T10:00:00Z"),
+            ("2026-02-01T00:00:00+01:00", "2026-01-31T23:00:00Z"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_since(text, now).unwrap().to_string(), expected, "{text}");
+        }
+        for bad in ["", "s", "15", "m15", "-5m", "99999999d", "15µ"] {
+            assert!(parse_since(bad, now).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Which installation a command is for.
+
+use anyhow::Context;
+use bus::{Bus, BusOptions};
+use channel::CredentialKey;
+use clap::Args;
+
+/// Where NATS is when nobody says.
+const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
+
+/// The options of every command.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// Where NATS is: nats://host:port [default: nats://127.0.0.1:4222; `up` starts a server of its own].
+    #[arg(long, global = true, env = "IMCHANNEL_NATS_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) nats_url: Option<String>,
+    /// Key under which webhook credentials are stored, at least 32 characters; the same for all services.
+    #[arg(long, global = true, env = "IMCHANNEL_CREDENTIAL_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) credential_key: Option<String>,
+    /// Hosts that channels may send to beside *.api.infobip.com, separated by commas.
+    #[arg(long, global = true, env = "IMCHANNEL_INFOBIP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
+    pub(crate) infobip_hosts: Vec<String>,
+}
+
+// URL and key may be secret.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("infobip_hosts", &self.infobip_hosts).finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// Connects, or fails at once with a clear word.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Bus> {
+        let url = self.nats_url.clone().unwrap_or_else(|| NATS_URL_DEFAULT.to_owned());
+        connect(&url).await
+    }
+
+    /// The credential key.
+    pub(crate) fn key(&self) -> anyhow::Result<CredentialKey> {
+        let text =
+            self.credential_key.as_ref().context("set IMCHANNEL_CREDENTIAL_KEY or --credential-key")?;
+        Ok(CredentialKey::new(text.as_bytes())?)
+    }
+}
+
+/// Connects to the bus at `url`.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<Bus> {
+    let options = BusOptions { url: url.to_owned(), name: "imchannel" };
+    // The URL may hold a password, so only its end is named.
+    let place = url.rsplit(['@', '/']).next().unwrap_or_default();
+    Bus::connect_now(&options).await.with_context(|| format!("NATS does not answer at {place}"))
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Reads imchannel's events as an AICC back end does: at least once, in no order, each counted once.
+
+    pip install -r requirements.txt
+    python read_events.py --nats-url nats://127.0.0.1:4222
+
+It shares the durable `aicc` with every other copy of itself. What it keeps in memory here (ids seen, the furthest
+status of each message) a back end keeps in its database, and acknowledges after writing there.
+"""
+
+import argparse
+import asyncio
+import importlib
+import pathlib
+import sys
+import tempfile
+
+import nats
+from grpc_tools import protoc
+
+PROTO = pathlib.Path(__file__).resolve().parents[2] / "proto"
+REMEMBERED_IDS_MAX = 100_000
+
+
+def load_messages():
+    """Compiles proto/imchannel/v1 and gives the two event types."""
+    out = tempfile.mkdtemp()
+    files = sorted(str(path) for path in PROTO.glob("imchannel/v1/*.proto"))
+    well_known = pathlib.Path(protoc.__file__).parent / "_proto"
+    status = protoc.main(["protoc", f"-I{PROTO}", f"-I{well_known}", f"--python_out={out}", *files])
+    if status != 0:
+        sys.exit("the .proto files do not compile")
+    sys.path.insert(0, out)
+    report = importlib.import_module("imchannel.v1.report_pb2")
+    message = importlib.import_module("imchannel.v1.message_pb2")
+    return report, message
+
+
+class Reader:
+    def __init__(self):
+        self.report_pb2, self.message_pb2 = load_messages()
+        self.seen = {}
+        self.furthest = {}
+
+    def take(self, msg):
+        """Handles one event; says whether it was new."""
+        kind = (msg.headers or {}).get("ce-type")
+        event_id = (msg.headers or {}).get("ce-id")
+        if event_id in self.seen:
+            return False
+        self.seen[event_id] = True
+        if len(self.seen) > REMEMBERED_IDS_MAX:
+            self.seen.pop(next(iter(self.seen)))
+        if kind == "imchannel.v1.ReportEvent":
+            self.take_report(self.report_pb2.ReportEvent.FromString(msg.data))
+        elif kind == "imchannel.v1.InboundMessage":
+            self.take_message(self.message_pb2.InboundMessage.FromString(msg.data))
+        return True
+
+    def take_report(self, event):
+        # The number of a status is its rank: a late PENDING never takes a DELIVERED back.
+        key = (event.bsp, event.channel_id, event.message_id)
+        if event.status <= self.furthest.get(key, 0):
+            return
+        self.furthest[key] = event.status
+        status = self.report_pb2.ReportStatus.Name(event.status).removeprefix("REPORT_STATUS_")
+        print(f"{event.bsp}/{event.channel_id} report {event.message_id} is {status}", flush=True)
+
+    def take_message(self, event):
+        content = event.WhichOneof("content")
+        text = event.text.body if content == "text" else f"({content})"
+        print(f"{event.bsp}/{event.channel_id} message {event.message_id} from {event.sender}: {text}", flush=True)
+
+
+async def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--nats-url", default="nats://127.0.0.1:4222")
+    args.add_argument("--count", type=int, help="end after so many events")
+    args = args.parse_args()
+    client = await nats.connect(args.nats_url)
+    subscription = await client.jetstream().pull_subscribe_bind("aicc", "EVENTS")
+    reader, taken = Reader(), 0
+    while args.count is None or taken < args.count:
+        try:
+            messages = await subscription.fetch(100, timeout=5)
+        except nats.errors.TimeoutError:
+            continue
+        for msg in messages:
+            taken += reader.take(msg)
+            await msg.ack()
+    await client.drain()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

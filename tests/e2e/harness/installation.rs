@@ -1,0 +1,192 @@
+//! Servers, streams and channels of one test, and the services on them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bsp::SettingsContext;
+use bus::read::{self, From};
+use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, StreamSettings, WEBHOOKS};
+use bus::{Bus, BusOptions, Delivery, provision};
+use channel::CredentialKey;
+use futures_util::StreamExt;
+use prometheus_client::registry::Registry;
+use prost::Message;
+use proto::v1::{InboundMessage, ReportEvent};
+use servers::{NatsOptions, NatsServer};
+use service::{Context, LogPayloads, Reader};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::eventually;
+
+/// The key of every test.
+pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// A channel of each BSP.
+pub(crate) const CHANNELS: &str = include_str!("../../../examples/channels.toml");
+
+/// A NATS server with streams and channels.
+pub(crate) struct Installation {
+    pub(crate) nats: NatsServer,
+    pub(crate) bus: Bus,
+    folder: TempDir,
+}
+
+/// Ingress in this process.
+pub(crate) struct RunningIngress {
+    pub(crate) address: SocketAddr,
+    pub(crate) context: Context,
+    task: JoinHandle<()>,
+}
+
+/// The normalizer in this process.
+pub(crate) struct RunningNormalizer {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Installation {
+    /// Everything in place, as `streams apply` and `channel apply` leave it.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&StreamSettings::default()).await
+    }
+
+    /// The same with other sizes.
+    pub(crate) async fn start_with(settings: &StreamSettings) -> Self {
+        let installation = Self::start_bare().await;
+        provision::apply(&installation.bus, settings).await.unwrap();
+        installation.apply_channels(CHANNELS).await;
+        installation
+    }
+
+    /// A server and nothing on it.
+    pub(crate) async fn start_bare() -> Self {
+        let folder = TempDir::new().unwrap();
+        let options = NatsOptions { folder: folder.path().join("nats"), port: None };
+        let nats = NatsServer::start(options).await.unwrap();
+        let bus = Bus::connect_now(&BusOptions { url: nats.url(), name: "test" }).await.unwrap();
+        Self { nats, bus, folder }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Stores channels as `channel apply` does.
+    pub(crate) async fn apply_channels(&self, file: &str) {
+        let key = CredentialKey::new(KEY.as_bytes()).unwrap();
+        for channel in channel::file::parse(file, &SettingsContext::default()).unwrap() {
+            bus::registry::put(&self.bus, &channel.to_record(&key)).await.unwrap();
+        }
+    }
+
+    /// Ingress, ready.
+    pub(crate) async fn ingress(&self) -> RunningIngress {
+        let ingress = self.ingress_with(&[]).await;
+        ingress.until_ready().await;
+        ingress
+    }
+
+    /// Ingress with other settings, perhaps not ready yet.
+    pub(crate) async fn ingress_with(&self, settings: &[(&'static str, &str)]) -> RunningIngress {
+        let values = [("credential-key", KEY)].into_iter().chain(settings.iter().copied());
+        let mut reader = Reader::from_values(values);
+        let settings = ingress::Settings::read(&mut reader);
+        let settings = reader.finish(|| settings).unwrap();
+        // A connection of its own, as a process has.
+        let bus = Bus::connect(&BusOptions { url: self.nats.url(), name: "ingress" }).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let context = Context::new(CancellationToken::new());
+        let mut registry = Registry::default();
+        let grace = Duration::from_secs(5);
+        let running = ingress::run(settings, bus, listener, context.clone(), &mut registry, grace);
+        RunningIngress { address, context, task: tokio::spawn(running) }
+    }
+
+    /// A normalizer.
+    pub(crate) async fn normalizer(&self) -> RunningNormalizer {
+        let mut reader = Reader::from_values([("keeper-interval-ms", "100"), ("lag-interval-ms", "200")]);
+        let settings = normalizer::Settings::read(&mut reader);
+        let settings = reader.finish(|| settings).unwrap();
+        let bus = Bus::connect(&BusOptions { url: self.nats.url(), name: "normalizer" }).await.unwrap();
+        let context = Context::new(CancellationToken::new());
+        let stop = context.stop.clone();
+        let mut registry = Registry::default();
+        let grace = Duration::from_secs(5);
+        let running = normalizer::run(settings, bus, context, &mut registry, LogPayloads::Masked, grace);
+        RunningNormalizer { stop, task: tokio::spawn(running) }
+    }
+
+    /// Everything that a stream holds under a filter.
+    pub(crate) async fn stored(&self, stream: &'static StreamDefinition, filter: &str) -> Vec<Delivery> {
+        if read::count(&self.bus, stream, filter).await.unwrap() == 0 {
+            return Vec::new();
+        }
+        let mut messages =
+            Box::pin(read::follow(&self.bus, stream, filter.to_owned(), From::Start).await.unwrap());
+        let mut all = Vec::new();
+        while let Some(message) = messages.next().await {
+            let message = message.unwrap();
+            all.push(message.delivery);
+            if message.pending == 0 {
+                break;
+            }
+        }
+        all
+    }
+
+    /// All stored webhooks.
+    pub(crate) async fn webhooks(&self) -> Vec<Delivery> {
+        self.stored(&WEBHOOKS, "imchannel.webhook.>").await
+    }
+
+    /// All dead letters.
+    pub(crate) async fn dead_letters(&self) -> Vec<Delivery> {
+        self.stored(&DEADLETTERS, "imchannel.deadletter.>").await
+    }
+
+    /// All reports.
+    pub(crate) async fn reports(&self) -> Vec<ReportEvent> {
+        let stored = self.stored(&EVENTS, "imchannel.event.report.>").await;
+        stored.into_iter().map(|event| ReportEvent::decode(event.payload).unwrap()).collect()
+    }
+
+    /// All inbound messages.
+    pub(crate) async fn messages(&self) -> Vec<InboundMessage> {
+        let stored = self.stored(&EVENTS, "imchannel.event.message.>").await;
+        stored.into_iter().map(|event| InboundMessage::decode(event.payload).unwrap()).collect()
+    }
+
+    /// Waits until the normalizer has acknowledged every stored webhook.
+    pub(crate) async fn until_processed(&self) {
+        eventually("every webhook is acknowledged", || async {
+            let lag = bus::lag::backlog(&self.bus, &NORMALIZER).await.ok()?;
+            (lag == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+impl RunningIngress {
+    /// Waits until it is ready.
+    pub(crate) async fn until_ready(&self) {
+        eventually("ingress is ready", || async { self.context.readiness.is_ready().then_some(()) }).await;
+    }
+
+    /// Stops it as a signal would, and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.context.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+impl RunningNormalizer {
+    /// Stops it as a signal would, and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}

@@ -1,0 +1,40 @@
+//! What the tests stand on: an installation (servers, streams, channels), services in this process or as programs
+//! of their own, a client, and waiting for conditions.
+
+mod installation;
+mod program;
+mod webhook;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub(crate) use installation::{CHANNELS, Installation};
+pub(crate) use program::{Program, run_cli, run_cli_with};
+pub(crate) use webhook::{Answer, Webhook, raw_request};
+
+/// Longer than anything that works takes, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Waits until `look` gives a value; panics with `what` when it never does.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    within(PATIENCE, what, look).await
+}
+
+/// The same with a limit of its own.
+pub(crate) async fn within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = look().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}

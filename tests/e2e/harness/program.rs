@@ -1,0 +1,125 @@
+//! The programs as processes.
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::OnceLock;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::PATIENCE;
+use super::installation::{Installation, KEY};
+
+/// A program of this workspace. The first call makes sure that all are built from these sources.
+fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let status = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--workspace", "--bins", "--locked"])
+            .status()
+            .unwrap();
+        assert!(status.success(), "the programs do not build");
+        // target/debug/deps/e2e-… lies one folder below the programs.
+        let test = std::env::current_exe().unwrap();
+        test.parent().unwrap().parent().unwrap().to_owned()
+    });
+    folder.join(name)
+}
+
+fn command(name: &str, nats_url: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("IMCHANNEL_NATS_URL", nats_url)
+        .env("IMCHANNEL_CREDENTIAL_KEY", KEY)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// A running program, with the lines that it has written.
+pub(crate) struct Program {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+impl Program {
+    /// Starts a program on an installation, with these variables more.
+    pub(crate) fn start(name: &str, installation: &Installation, variables: &[(&str, &str)]) -> Self {
+        Self::start_with_args(name, &installation.nats.url(), &[], variables)
+    }
+
+    pub(crate) fn start_with_args(
+        name: &str,
+        nats_url: &str,
+        args: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut command = command(name, nats_url);
+        if nats_url.is_empty() {
+            command.env_remove("IMCHANNEL_NATS_URL").env_remove("IMCHANNEL_CREDENTIAL_KEY");
+        }
+        let mut child = command
+            .args(args)
+            .env("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, lines) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = output.next_line().await {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line that holds `text`; panics when none comes.
+    pub(crate) async fn line_with(&mut self, text: &str) -> String {
+        let mut seen = Vec::new();
+        let found = tokio::time::timeout(PATIENCE, async {
+            while let Some(line) = self.lines.recv().await {
+                if line.contains(text) {
+                    return Some(line);
+                }
+                seen.push(line);
+            }
+            None
+        });
+        let found = found.await.ok().flatten();
+        found.unwrap_or_else(|| panic!("no line with {text:?} among\n{}", seen.join("\n")))
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Tells it to stop and waits for its end; says whether it ended well.
+    pub(crate) async fn stop(&mut self) -> bool {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
+    }
+}
+
+/// Runs `imchannel` with arguments to its end.
+pub(crate) async fn run_cli(installation: &Installation, args: &[&str]) -> Output {
+    run_cli_with(&installation.nats.url(), "imchannel", args, &[]).await
+}
+
+/// Runs a program to its end.
+pub(crate) async fn run_cli_with(
+    nats_url: &str,
+    name: &str,
+    args: &[&str],
+    variables: &[(&str, &str)],
+) -> Output {
+    let mut command = command(name, nats_url);
+    command.args(args).envs(variables.iter().copied());
+    tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+}

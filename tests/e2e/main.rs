@@ -1,0 +1,19 @@
+//! What the gateway promises, proved at its public edges: HTTP in front, NATS behind, the programs themselves, and
+//! real servers that each test starts on free ports.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
+
+mod harness;
+
+mod seeds;
+mod refusals;
+mod slow_senders;
+mod bodies;
+mod registry;
+mod outage;
+mod kill;
+mod full;
+mod programs;
+mod lines;
+mod admin;
+mod traces;
+mod readers;

@@ -1,0 +1,203 @@
+//! The programs as people and scripts run them: exit codes, every fault at once, output for people and for programs.
+
+use serde_json::Value;
+
+use crate::harness::{Installation, Program, Webhook, eventually, run_cli, run_cli_with};
+
+fn lines(output: &std::process::Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+        .collect()
+}
+
+fn code(output: &std::process::Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_applied_checked_and_repaired() {
+    let installation = Installation::start_bare().await;
+    let check = run_cli(&installation, &["--json", "streams", "check"]).await;
+    assert_eq!(code(&check), 3);
+    assert_eq!(lines(&check).len(), 4, "three streams and a bucket are missing");
+    assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
+    assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0, "applying twice is safe");
+    assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
+    let other =
+        ["--json", "streams", "check", "--webhooks-max-bytes", "1000000", "--duplicate-window-ms", "100"];
+    let check = run_cli(&installation, &other).await;
+    assert_eq!(code(&check), 3);
+    let settings: Vec<_> = lines(&check).iter().map(|line| line["setting"].clone()).collect();
+    assert!(
+        settings.contains(&"max_bytes".into()) && settings.contains(&"duplicate_window".into()),
+        "{settings:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_are_applied_listed_shown_and_removed() {
+    let installation = Installation::start_bare().await;
+    assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
+    let file = installation.folder().join("channels.toml");
+    std::fs::write(&file, crate::harness::CHANNELS).unwrap();
+    let file = file.to_str().unwrap();
+
+    let dry = run_cli(&installation, &["--json", "channel", "apply", "--dry-run", "-f", file]).await;
+    assert_eq!((code(&dry), lines(&dry).len()), (0, 4));
+    assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 0);
+    let applied = run_cli(&installation, &["--json", "channel", "apply", "-f", file]).await;
+    assert!(lines(&applied).iter().all(|line| line["action"] == "created"), "{applied:?}");
+    let again = run_cli(&installation, &["--json", "channel", "apply", "-f", file]).await;
+    assert!(lines(&again).iter().all(|line| line["action"] == "unchanged"), "{again:?}");
+
+    let list = lines(&run_cli(&installation, &["--json", "channel", "list"]).await);
+    assert_eq!(list.len(), 4);
+    let table = run_cli(&installation, &["channel", "list"]).await;
+    assert!(String::from_utf8_lossy(&table.stdout).contains("twilio-demo"));
+    let show = run_cli(&installation, &["--json", "channel", "show", "202105102694809992"]).await;
+    let text = String::from_utf8(show.stdout.clone()).unwrap();
+    assert_eq!(lines(&show)[0]["credentials"].as_array().unwrap().len(), 2);
+    assert!(!text.contains("infobip-secret"), "{text}");
+
+    assert_eq!(code(&run_cli(&installation, &["channel", "show", "nobody"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "nobody"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "twilio-demo", "gupshup-demo"]).await), 0);
+    let kept = "[[channel]]\nid = \"koomessage-demo\"\nbsp = \"koomessage\"\ntenant = \"t2\"\nwebhook = [{ password = \"p\" }]\n";
+    std::fs::write(file, kept).unwrap();
+    let pruned = lines(&run_cli(&installation, &["--json", "channel", "apply", "--prune", "-f", file]).await);
+    let actions: Vec<_> = pruned.iter().map(|line| line["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["changed", "removed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_channels_file_is_answered_with_every_fault_and_stores_nothing() {
+    let installation = Installation::start_bare().await;
+    assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
+    let file = installation.folder().join("bad.toml");
+    let bad = r#"[[channel]]
+id = "a"
+bsp = "infobip"
+tenant = "t"
+webhook = [{ password = "p" }]
+colour = "red"
+[channel.infobip]
+base_url = "https://evil.example"
+api_key = "in clear"
+scenario_key = "s"
+[[channel]]
+id = "a"
+bsp = "koomessage"
+tenant = "t"
+webhook = [{ password = "p" }]
+"#;
+    std::fs::write(&file, bad).unwrap();
+    let output = run_cli(&installation, &["--json", "channel", "apply", "-f", file.to_str().unwrap()]).await;
+    assert_eq!(code(&output), 2);
+    let at: Vec<_> = lines(&output).iter().map(|line| line["line"].as_u64().unwrap()).collect();
+    assert_eq!(at, [6, 8, 9, 11]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("in clear"));
+    let people = run_cli(&installation, &["channel", "apply", "-f", file.to_str().unwrap()]).await;
+    assert!(String::from_utf8_lossy(&people.stdout).contains("bad.toml:8: "));
+    assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 0);
+    assert_eq!(code(&run_cli(&installation, &["channel", "apply", "-f", "/nowhere.toml"]).await), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_settings_stop_the_start_with_every_fault_listed() {
+    let variables = [
+        ("IMCHANNEL_LISTEN", "nowhere"),
+        ("IMCHANNEL_LOG_FORMAT", "xml"),
+        ("IMCHANNEL_CREDENTIAL_KEY", "short"),
+        ("IMCHANNEL_REQUESTS_MAX", "-1"),
+    ];
+    let output = run_cli_with("nats://127.0.0.1:1", "imchannel-ingress", &[], &variables).await;
+    assert_eq!(code(&output), 2);
+    let text = String::from_utf8(output.stderr).unwrap();
+    for (variable, _) in variables {
+        assert!(text.contains(variable), "{variable} is not in {text}");
+    }
+    let output = run_cli_with("nats://127.0.0.1:1", "imchannel", &["tail", "reports"], &[]).await;
+    assert_eq!(code(&output), 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("NATS does not answer at 127.0.0.1:1"));
+    assert_eq!(code(&run_cli_with("", "imchannel", &["tail", "everything"], &[]).await), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_shows_what_is_asked_for() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    for number in 0..3 {
+        let body = format!(
+            r#"{{"sender":"1","user_number":"8618700005632","message_id":"k-{number}","status":"read"}}"#
+        );
+        Webhook::koomessage(body).post(ingress.address).await;
+        Webhook::gupshup(format!("not JSON {number}")).post(ingress.address).await;
+    }
+    installation.until_processed().await;
+    let tail = async |args: &[&str]| {
+        let output = run_cli(&installation, &[&["--json", "tail"], args].concat()).await;
+        assert_eq!(code(&output), 0, "{output:?}");
+        lines(&output)
+    };
+    assert_eq!(tail(&["webhooks", "--no-follow"]).await.len(), 6);
+    assert_eq!(tail(&["webhooks", "--no-follow", "--bsp", "gupshup"]).await.len(), 3);
+    assert_eq!(tail(&["webhooks", "--no-follow", "--channel", "nobody"]).await.len(), 0);
+    assert_eq!(tail(&["reports", "--from-start", "--count", "2"]).await.len(), 2);
+    assert_eq!(tail(&["reports", "--since", "1h", "--no-follow"]).await.len(), 3);
+    assert_eq!(tail(&["messages", "--no-follow"]).await.len(), 0);
+    let letters = tail(&["deadletters", "--no-follow"]).await;
+    assert_eq!(letters.len(), 3);
+    assert_eq!(letters[0]["reason_kind"], "no_json");
+    assert!(!letters[0]["body"].to_string().contains("not JSON"), "{}", letters[0]);
+    let revealed = tail(&["deadletters", "--no-follow", "--reveal"]).await;
+    assert_eq!(revealed[0]["body"], "not JSON 0");
+    let masked = tail(&["reports", "--no-follow"]).await;
+    assert_eq!(masked[0]["recipient"], "***");
+    let people = run_cli(&installation, &["tail", "reports", "--no-follow"]).await;
+    let text = String::from_utf8(people.stdout).unwrap();
+    assert!(text.contains("READ message k-0 to ***"), "{text}");
+    normalizer.stop().await;
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_runs_everything_and_stops_in_order() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let channels = folder.path().join("channels.toml");
+    std::fs::write(&channels, crate::harness::CHANNELS).unwrap();
+    let data = folder.path().join("data");
+    for round in 0..2 {
+        // Ports of 0 are free ones; --json says which.
+        let args = [
+            "--json",
+            "up",
+            "--ingress",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--channels",
+            channels.to_str().unwrap(),
+            "--data-dir",
+            data.to_str().unwrap(),
+        ];
+        let mut up = Program::start_with_args("imchannel", "", &args, &[]);
+        let greeting: Value = serde_json::from_str(&up.line_with("\"ingress\"").await).unwrap();
+        let address = greeting["ingress"].as_str().unwrap().parse().unwrap();
+        let body = format!(r#"{{"sender":"1","user_number":"2","message_id":"up-{round}","status":"read"}}"#);
+        let webhook = Webhook::koomessage(body);
+        eventually("the gateway takes a webhook", || async {
+            (webhook.try_post(address).await.ok()?.status.as_u16() == 200).then_some(())
+        })
+        .await;
+        up.line_with("[onReport] Report received").await;
+        let event: Value =
+            serde_json::from_str(&up.line_with(r#""status":"REPORT_STATUS_READ""#).await).unwrap();
+        assert_eq!(event["messageId"], format!("up-{round}"));
+        assert_eq!(event["recipient"], "***");
+        assert!(up.stop().await, "up ended badly");
+    }
+    let key = std::fs::metadata(data.join("credential.key")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+}

@@ -1,0 +1,187 @@
+//! Every webhook that is not taken gets its answer, with an empty body, and leaves nothing on the bus.
+
+use reqwest::StatusCode;
+
+use crate::harness::{Answer, Installation, Webhook, eventually, raw_request};
+
+const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
+const LIMIT: usize = 960 * 1024;
+
+fn expect(answer: &Answer, status: u16, what: &str) {
+    assert_eq!(answer.status.as_u16(), status, "{what}: {answer:?}");
+    assert_eq!(answer.body, "", "{what}");
+    let challenge = answer.headers.contains_key("www-authenticate");
+    assert!(!challenge || status == 401, "{what}: {answer:?}");
+    assert_eq!(answer.headers.contains_key("retry-after"), status == 503, "{what}: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_is_answered_and_stores_nothing() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let good = Webhook::infobip(BODY);
+    let large = vec![b' '; LIMIT + 1];
+    let unknown_channel = "/social/on/whatsapp/infobip/report/nobody";
+    let cases = [
+        ("wrong password", good.clone().header("accountkey", "wrong"), 401),
+        ("password of another channel", good.clone().header("accountkey", "koomessage-secret"), 401),
+        ("empty password", good.clone().header("accountkey", ""), 401),
+        ("no password", good.clone().without("accountkey"), 401),
+        (
+            "password in another BSP's header",
+            good.clone().without("accountkey").header("authorization", "infobip-secret"),
+            401,
+        ),
+        ("unknown channel", good.clone().to(unknown_channel), 401),
+        ("channel of another BSP", good.clone().to("/social/on/whatsapp/infobip/report/gupshup-demo"), 401),
+        (
+            "channel id that no channel can have",
+            good.clone().to("/social/on/whatsapp/infobip/report/a.b*"),
+            401,
+        ),
+        ("unknown BSP", good.clone().to("/social/on/whatsapp/pigeon/report/202105102694809992"), 404),
+        ("BSP in capitals", good.clone().to("/social/on/whatsapp/Infobip/report/202105102694809992"), 404),
+        ("unknown route", good.clone().to("/social/on/whatsapp/infobip/status/202105102694809992"), 404),
+        ("no channel", good.clone().to("/social/on/whatsapp/infobip/report/"), 404),
+        ("root", good.clone().to("/"), 404),
+        ("no content type", good.clone().without("content-type"), 415),
+        ("wrong content type", good.clone().header("content-type", "text/plain"), 415),
+        (
+            "twilio's content type",
+            good.clone().header("content-type", "application/x-www-form-urlencoded"),
+            415,
+        ),
+        ("JSON to twilio", Webhook::twilio("a=b").header("content-type", "application/json"), 415),
+        ("body over the limit", Webhook::infobip(large), 413),
+        ("wrong user", Webhook::twilio("a=b").header("authorization", "Basic d3Jvbmc6d3Jvbmc="), 401),
+        ("twilio without credentials", Webhook::twilio("a=b").without("authorization"), 401),
+    ];
+    for (what, webhook, status) in cases {
+        let answer = webhook.post(ingress.address).await;
+        expect(&answer, status, what);
+        assert_eq!(
+            answer.headers.get("www-authenticate").is_some_and(|value| value == "Basic realm=\"imchannel\""),
+            what.contains("twilio without") || what == "wrong user",
+            "{what}: {answer:?}"
+        );
+    }
+    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let answer = good.send(method, ingress.address).await.unwrap();
+        expect(&answer, 405, method);
+        assert!(answer.headers.contains_key("allow"), "{answer:?}");
+    }
+    assert_eq!(installation.webhooks().await.len(), 0, "a refused webhook was stored");
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_and_an_unknown_channel_are_answered_alike() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    for (known, unknown) in [
+        (Webhook::infobip(BODY), "/social/on/whatsapp/infobip/report/nobody"),
+        (Webhook::twilio("a=b"), "/social/on/whatsapp/twilio/report/nobody"),
+    ] {
+        let wrong = known.clone().header("accountkey", "x").header("authorization", "Basic eDp4");
+        let to_nobody = wrong.clone().to(unknown);
+        assert_eq!(wrong.post(ingress.address).await, to_nobody.post(ingress.address).await);
+    }
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_is_stored_to_the_byte() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let padded = format!("{BODY}{}", " ".repeat(LIMIT - BODY.len()));
+    let previous = format!("{BODY} ");
+    let taken = [
+        Webhook::infobip(BODY).header("content-type", "Application/JSON;charset=UTF-8"),
+        Webhook::infobip(previous.clone()).header("accountkey", "infobip-previous"),
+        Webhook::infobip(padded.clone()),
+        Webhook::infobip("").to("/social/on/whatsapp/infobip/message/202105102694809992"),
+        Webhook::infobip(b"\xff\x00 not even text".to_vec()),
+    ];
+    for webhook in &taken {
+        expect(&webhook.post(ingress.address).await, 200, "taken");
+    }
+    let stored = installation.webhooks().await;
+    let bodies: Vec<&[u8]> = stored.iter().map(|webhook| &webhook.payload[..]).collect();
+    let posted: Vec<&[u8]> = taken.iter().map(Webhook::body).collect();
+    assert_eq!(bodies, posted);
+    let first = &stored[0];
+    assert_eq!(first.subject, "imchannel.webhook.infobip.202105102694809992");
+    assert_eq!(first.headers.get(bus::headers::ROUTE), Some("report"));
+    assert_eq!(stored[3].headers.get(bus::headers::ROUTE), Some("message"));
+    assert_eq!(first.headers.get(bus::headers::CONTENT_TYPE), Some("Application/JSON;charset=UTF-8"));
+    let received_at: jiff::Timestamp = first.headers.get(bus::headers::RECEIVED_AT).unwrap().parse().unwrap();
+    assert!(jiff::Timestamp::now().duration_since(received_at).as_secs() < 60);
+
+    // The same body again is stored once: JetStream knows its id.
+    expect(&taken[0].post(ingress.address).await, 200, "a repeat");
+    assert_eq!(installation.webhooks().await.len(), taken.len());
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_sender_gets_its_answer_however_its_body_comes() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let body = vec![b'x'; 3 * 1024 * 1024];
+    let refused = Webhook::infobip(body).header("accountkey", "wrong");
+    expect(&refused.post(ingress.address).await, 401, "3 MiB");
+    expect(&refused.to("/nowhere").post(ingress.address).await, 404, "3 MiB");
+
+    // Head and body in packets of their own, the body in two.
+    let webhook = Webhook::infobip(BODY).header("accountkey", "wrong");
+    let head = webhook.head(&format!("connection: close\r\ncontent-length: {}\r\n", BODY.len()));
+    let (first, second) = BODY.as_bytes().split_at(10);
+    let answer = raw_request(ingress.address, &[&head, first, second]).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+
+    // A body that is announced and never comes: the answer comes all the same.
+    let head = webhook.head("content-length: 1000\r\n");
+    let answer = raw_request(ingress.address, &[&head]).await;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+
+    // Who waits for permission to send is answered before it sends.
+    let head = webhook.head("content-length: 1000\r\nexpect: 100-continue\r\n");
+    let answer = raw_request(ingress.address, &[&head]).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+
+    // Without a length, in chunks, over the limit.
+    let webhook = Webhook::infobip(BODY);
+    let head = webhook.head("transfer-encoding: chunked\r\nconnection: close\r\n");
+    let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+    let mut pieces: Vec<&[u8]> = vec![&head];
+    pieces.extend(std::iter::repeat_n(chunk.as_slice(), 20));
+    pieces.push(b"0\r\n\r\n");
+    let answer = raw_request(ingress.address, &pieces).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert_eq!(installation.webhooks().await.len(), 0);
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_it_can_hold_is_answered_503() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress_with(&[("requests-max", "1"), ("body-timeout-ms", "20000")]).await;
+    ingress.until_ready().await;
+    // One webhook holds the only place while its body is on the way.
+    let webhook = Webhook::infobip(BODY);
+    let head = webhook.head(&format!("connection: close\r\ncontent-length: {}\r\n", BODY.len()));
+    let (first, second) = BODY.as_bytes().split_at(10);
+    let mut slow = tokio::net::TcpStream::connect(ingress.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut slow, &[&head, first].concat()).await.unwrap();
+    eventually("the place is taken", || async {
+        let answer = Webhook::infobip(BODY).post(ingress.address).await;
+        (answer.status == StatusCode::SERVICE_UNAVAILABLE).then(|| expect(&answer, 503, "no place"))
+    })
+    .await;
+    tokio::io::AsyncWriteExt::write_all(&mut slow, second).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut slow, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    expect(&webhook.post(ingress.address).await, 200, "the place is free again");
+    ingress.stop().await;
+}

@@ -1,0 +1,120 @@
+//! Channels come, change and go within a second, and while the registry is out of reach the last ones serve.
+
+use std::time::Duration;
+
+use bus::streams::StreamSettings;
+
+use crate::harness::{Installation, Webhook, within};
+
+const BODY: &str = r#"{"results":[]}"#;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn channel(passwords: &str) -> String {
+    format!("[[channel]]\nid = \"new-1\"\nbsp = \"infobip\"\ntenant = \"t\"\nwebhook = [{passwords}]\n")
+}
+
+fn webhook(password: &str) -> Webhook {
+    Webhook::infobip(BODY).to("/social/on/whatsapp/infobip/report/new-1").header("accountkey", password)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_reaches_ingress_within_a_second() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let status_becomes = async |password: &'static str, status: u16| {
+        let what = format!("{password} is answered {status}");
+        within(SECOND, &what, || async {
+            (webhook(password).post(ingress.address).await.status.as_u16() == status).then_some(())
+        })
+        .await;
+    };
+    status_becomes("one", 401).await;
+    installation.apply_channels(&channel(r#"{ password = "one" }"#)).await;
+    status_becomes("one", 200).await;
+    // A password is changed without losing a webhook: both are accepted for a while.
+    installation.apply_channels(&channel(r#"{ password = "two" }, { password = "one" }"#)).await;
+    status_becomes("two", 200).await;
+    status_becomes("one", 200).await;
+    installation.apply_channels(&channel(r#"{ password = "two" }"#)).await;
+    status_becomes("one", 401).await;
+    status_becomes("two", 200).await;
+    bus::registry::remove(&installation.bus, "new-1").await.unwrap();
+    status_becomes("two", 401).await;
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_registry_was_read_the_answer_is_503_and_never_401() {
+    let installation = Installation::start_bare().await;
+    let ingress = installation.ingress_with(&[]).await;
+    for password in ["infobip-secret", "wrong"] {
+        let answer = Webhook::infobip(BODY).header("accountkey", password).post(ingress.address).await;
+        assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
+    }
+    assert!(!ingress.context.readiness.is_ready());
+    bus::provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
+    ingress.until_ready().await;
+    // An empty registry has been read: nobody is known.
+    assert_eq!(Webhook::infobip(BODY).post(ingress.address).await.status.as_u16(), 401);
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_value_that_is_no_channel_takes_none_away() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let mut record = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    assert_eq!(record.id, "202105102694809992");
+    record.version = 99;
+    bus::registry::put(&installation.bus, &record).await.unwrap();
+    // The change has arrived when the one after it has.
+    installation.apply_channels(&channel(r#"{ password = "one" }"#)).await;
+    within(SECOND, "the next change arrives", || async {
+        (webhook("one").post(ingress.address).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(Webhook::infobip(BODY).post(ingress.address).await.status.as_u16(), 200);
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_checks_signatures_takes_only_signed_webhooks() {
+    let installation = Installation::start().await;
+    let secrets = installation.folder().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("token"), "12345\n").unwrap();
+    let file = r#"
+[[channel]]
+id = "signed"
+bsp = "twilio"
+tenant = "t"
+webhook = [{ user = "twilio-user", password = "twilio-secret" }]
+signature = { auth_tokens = ["file:token"], public_url = "https://gateway.example" }
+[[channel]]
+id = "unresolvable"
+bsp = "twilio"
+tenant = "t"
+webhook = [{ user = "twilio-user", password = "twilio-secret" }]
+signature = { auth_tokens = ["file:missing"], public_url = "https://gateway.example" }
+"#;
+    installation.apply_channels(file).await;
+    let ingress = installation.ingress_with(&[("secrets-dir", secrets.to_str().unwrap())]).await;
+    ingress.until_ready().await;
+    let path = "/social/on/whatsapp/twilio/report/signed?x=1";
+    let webhook = Webhook::twilio("MessageSid=SM1&MessageStatus=read&To=whatsapp%3A%2B49151").to(path);
+    // base64(HMAC-SHA1("12345", "https://gateway.example" + path + "MessageSidSM1MessageStatusreadTowhatsapp:+49151"))
+    let signed = webhook.clone().header("x-twilio-signature", "9hwQ+C4/L/WOSGusUKl7Br7KcTU=");
+    for (webhook, status) in [
+        (webhook.clone(), 401),
+        (webhook.clone().header("x-twilio-signature", "AAAA"), 401),
+        (signed.clone(), 200),
+        (signed.clone().header("authorization", "Basic eDp4"), 401),
+        (signed.to("/social/on/whatsapp/twilio/report/signed?x=2"), 401),
+        (webhook.to("/social/on/whatsapp/twilio/report/unresolvable"), 503),
+    ] {
+        let answer = webhook.post(ingress.address).await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    }
+    assert_eq!(installation.webhooks().await.len(), 1);
+    ingress.stop().await;
+}

@@ -1,0 +1,116 @@
+//! Slow and broken senders cost nothing but their own connection.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::harness::{Installation, PATIENCE, Webhook, eventually};
+
+const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
+
+/// Writes one byte at a time until the server has had enough; gives what it said.
+async fn trickle(stream: TcpStream, bytes: &[u8]) -> String {
+    let (mut reader, mut writer) = stream.into_split();
+    let reading = tokio::spawn(async move {
+        let mut answer = Vec::new();
+        let _ = reader.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    for byte in bytes.iter().cycle() {
+        pace.tick().await;
+        if reading.is_finished() || writer.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+    }
+    timeout(PATIENCE, reading).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_trickles_is_answered_408() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress_with(&[("body-timeout-ms", "500")]).await;
+    ingress.until_ready().await;
+    let mut stream = TcpStream::connect(ingress.address).await.unwrap();
+    stream.write_all(&Webhook::infobip(BODY).head("content-length: 100000\r\n")).await.unwrap();
+    let answer = timeout(PATIENCE, trickle(stream, b" ")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(installation.webhooks().await.len(), 0);
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_trickles_loses_its_connection_and_an_idle_one_does_not() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress_with(&[("head-timeout-ms", "500")]).await;
+    ingress.until_ready().await;
+    let webhook = Webhook::infobip(BODY);
+    let head = webhook.head(&format!("content-length: {}\r\n", BODY.len()));
+
+    // Idle before its first request and between two, each time longer than a head may take.
+    let mut idle = TcpStream::connect(ingress.address).await.unwrap();
+    let began = Instant::now();
+    let trickled = TcpStream::connect(ingress.address).await.unwrap();
+    let answer = timeout(PATIENCE, trickle(trickled, b"POST / HTTP/1.1\r\nx: ")).await.unwrap();
+    assert!(!answer.contains("200"), "{answer}");
+    assert!(began.elapsed() >= Duration::from_millis(500));
+    for _ in 0..2 {
+        idle.write_all(&[&head, BODY.as_bytes()].concat()).await.unwrap();
+        let mut answer = [0; 12];
+        timeout(PATIENCE, idle.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let trickled = TcpStream::connect(ingress.address).await.unwrap();
+        timeout(PATIENCE, trickle(trickled, b"GET /")).await.unwrap();
+        let mut rest = [0; 512];
+        let _ = idle.try_read(&mut rest);
+    }
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_not_stored() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let webhook = Webhook::infobip(BODY);
+    let mut stream = TcpStream::connect(ingress.address).await.unwrap();
+    let head = webhook.head(&format!("content-length: {}\r\n", BODY.len() + 1));
+    stream.write_all(&[&head, BODY.as_bytes()].concat()).await.unwrap();
+    drop(stream);
+    // The next one is taken, and it is the only one.
+    let next = Webhook::infobip(format!("{BODY}\n"));
+    eventually("the next is taken", || async {
+        (next.post(ingress.address).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
+    let stored = installation.webhooks().await;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(&stored[0].payload[..], next.body());
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let address = ingress.address;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = Webhook::infobip(BODY).head(&format!("content-length: {}\r\n", BODY.len()));
+    stream.write_all(&[&head, &BODY.as_bytes()[..10]].concat()).await.unwrap();
+    eventually("the head has arrived", || async { Some(()) }).await;
+    // Its place in the queue of connections: one that comes later has been answered.
+    assert_eq!(Webhook::infobip("{}").post(address).await.status.as_u16(), 200);
+    let stopping = tokio::spawn(ingress.stop());
+    eventually("no new connection is taken", || async {
+        TcpStream::connect(address).await.is_err().then_some(())
+    })
+    .await;
+    assert!(!stopping.is_finished(), "ingress did not wait for the webhook in progress");
+    stream.write_all(&BODY.as_bytes()[10..]).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    assert_eq!(installation.webhooks().await.len(), 2);
+}
