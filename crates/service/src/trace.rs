@@ -33,6 +33,8 @@ impl Tracing {
     /// # Errors
     /// When the endpoint is no URL.
     pub fn to_endpoint(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
+        // The exporter's client is built with the process's TLS provider and panics without one.
+        crate::process::install_tls();
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
