@@ -3,7 +3,7 @@
 
 use bus::streams::StreamSettings;
 
-use crate::harness::{Installation, Webhook, eventually};
+use crate::harness::{Installation, RunningIngress, Webhook, eventually};
 
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -14,8 +14,43 @@ fn body(number: usize) -> String {
     )
 }
 
+/// Posts until the stream is full; gives what was taken.
+async fn fill(ingress: &RunningIngress) -> Vec<String> {
+    let mut taken = Vec::new();
+    for number in 0.. {
+        match Webhook::infobip(body(number)).post(ingress.address).await.status.as_u16() {
+            200 => taken.push(format!("m-{number}")),
+            503 => break,
+            other => panic!("{other}"),
+        }
+    }
+    taken
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn processed_history_never_refuses_a_webhook() {
+async fn a_stream_full_of_processed_history_takes_webhooks() {
+    let settings = StreamSettings { webhooks_max_bytes: MAX_BYTES, ..Default::default() };
+    let installation = Installation::start_with(&settings).await;
+    // Nobody makes room while the stream is filled and processed.
+    let slow = installation.ingress_with(&[("keeper-interval-ms", "60000")]).await;
+    slow.until_ready().await;
+    let taken = fill(&slow).await;
+    let normalizer = installation.normalizer_with(&[("keeper-interval-ms", "60000")]).await;
+    installation.until_processed().await;
+    normalizer.stop().await;
+    assert_eq!(installation.webhooks().await.len(), taken.len(), "the stream is full of processed webhooks");
+    slow.stop().await;
+    // An ingress as it is by default takes the next ones, with no normalizer there.
+    let ingress = installation.ingress().await;
+    for number in 0..10 {
+        let answer = Webhook::infobip(body(10_000 + number)).post(ingress.address).await;
+        assert_eq!(answer.status.as_u16(), 200, "webhook {number}: {answer:?}");
+    }
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_purged_as_it_grows() {
     let settings =
         StreamSettings { webhooks_max_bytes: MAX_BYTES, events_max_bytes: MAX_BYTES, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
@@ -41,15 +76,11 @@ async fn processed_history_never_refuses_a_webhook() {
 async fn unprocessed_webhooks_are_never_purged() {
     let settings = StreamSettings { webhooks_max_bytes: MAX_BYTES, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
-    let ingress = installation.ingress().await;
-    let mut taken = Vec::new();
-    for number in 0.. {
-        match Webhook::infobip(body(number)).post(ingress.address).await.status.as_u16() {
-            200 => taken.push(format!("m-{number}")),
-            503 => break,
-            other => panic!("{other}"),
-        }
-    }
+    let ingress = installation.ingress_with(&[("keeper-interval-ms", "50")]).await;
+    ingress.until_ready().await;
+    // The last attempt alone lasts 2 s, forty rounds of the keeper in a stream that is full.
+    let taken = fill(&ingress).await;
+    assert_eq!(installation.webhooks().await.len(), taken.len(), "an unprocessed webhook was purged");
     // A normalizer comes, finds a full stream, and everything that was taken comes out.
     let normalizer = installation.normalizer().await;
     let last = Webhook::infobip(body(taken.len()));

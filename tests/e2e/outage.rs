@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::harness::{Installation, Webhook, within};
+use crate::harness::{Installation, Webhook, alone, eventually, within};
 
 fn body(number: usize) -> String {
     format!(
@@ -15,6 +15,7 @@ fn body(number: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_answered_503_and_ends_by_itself() {
+    let _alone = alone().await;
     let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let normalizer = installation.normalizer().await;
@@ -68,5 +69,52 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
         assert!(ids.iter().any(|id| id == answered_200), "{answered_200} is not among {ids:?}");
     }
     normalizer.stop().await;
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_answered_503_by_every_deadline() {
+    let _alone = alone().await;
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    installation.nats.suspend().await;
+    let report = r#"{"sender":"1","user_number":"2","message_id":"k","status":"read"}"#;
+    let webhooks = [
+        (Webhook::infobip(body(1)), 2),
+        (Webhook::koomessage(report), 2),
+        (Webhook::gupshup("{}"), 8),
+        (Webhook::twilio("MessageSid=SM1&MessageStatus=read"), 12),
+    ];
+    let posting = webhooks.map(|(webhook, deadline_s)| {
+        let address = ingress.address;
+        tokio::spawn(async move {
+            let began = Instant::now();
+            let status = webhook.post(address).await.status.as_u16();
+            (status, deadline_s, began.elapsed())
+        })
+    });
+    for posted in posting {
+        let (status, deadline_s, took) = posted.await.unwrap();
+        assert_eq!(status, 503);
+        assert!(took <= Duration::from_millis(deadline_s * 1000 + 500), "{took:?}, not {deadline_s} s");
+    }
+    installation.nats.resume().await;
+    let webhook = Webhook::infobip(body(2));
+    eventually("ingress serves again", || async {
+        (webhook.post(ingress.address).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingress_starts_before_the_server_does() {
+    let mut installation = Installation::start().await;
+    installation.nats.stop().await;
+    let ingress = installation.ingress_with(&[]).await;
+    assert_eq!(Webhook::infobip(body(1)).post(ingress.address).await.status.as_u16(), 503);
+    installation.nats.start_again().await.unwrap();
+    ingress.until_ready().await;
+    assert_eq!(Webhook::infobip(body(1)).post(ingress.address).await.status.as_u16(), 200);
     ingress.stop().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bus::streams::StreamSettings;
 
-use crate::harness::{Installation, Webhook, within};
+use crate::harness::{Installation, Webhook, alone, eventually, within};
 
 const BODY: &str = r#"{"results":[]}"#;
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,6 +19,7 @@ fn webhook(password: &str) -> Webhook {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_reaches_ingress_within_a_second() {
+    let _alone = alone().await;
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let status_becomes = async |password: &'static str, status: u16| {
@@ -61,16 +62,26 @@ async fn before_the_registry_was_read_the_answer_is_503_and_never_401() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_value_that_is_no_channel_takes_none_away() {
-    let installation = Installation::start().await;
+    let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
-    let mut record = bus::registry::list(&installation.bus).await.unwrap().remove(0);
-    assert_eq!(record.id, "202105102694809992");
-    record.version = 99;
-    bus::registry::put(&installation.bus, &record).await.unwrap();
+    let (id, record) = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    assert_eq!(id, "202105102694809992");
+    let newer = channel::Record { version: 99, ..record.unwrap() };
+    bus::registry::put(&installation.bus, &newer).await.unwrap();
     // The change has arrived when the one after it has.
     installation.apply_channels(&channel(r#"{ password = "one" }"#)).await;
     within(SECOND, "the next change arrives", || async {
         (webhook("one").post(ingress.address).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(Webhook::infobip(BODY).post(ingress.address).await.status.as_u16(), 200);
+    // Nor when everything is read anew after a reconnection.
+    installation.nats.kill().await;
+    installation.nats.start_again().await.unwrap();
+    ingress.until_ready().await;
+    installation.apply_channels(&channel(r#"{ password = "two" }"#)).await;
+    eventually("the next change arrives", || async {
+        (webhook("two").post(ingress.address).await.status.as_u16() == 200).then_some(())
     })
     .await;
     assert_eq!(Webhook::infobip(BODY).post(ingress.address).await.status.as_u16(), 200);

@@ -32,6 +32,8 @@ pub struct Profile {
     pub store_deadline: Duration,
     /// How its webhook credentials are configured.
     pub credential: CredentialForm,
+    /// How a request presents them, for people.
+    pub credential_hint: &'static str,
     /// Whether its requests carry a signature that [`Bsp::signature_holds`] can check.
     pub signs_requests: bool,
     /// Begins the names of the environment variables that hold this BSP's secrets, such as `INFOBIP_`; empty for

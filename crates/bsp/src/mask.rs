@@ -6,6 +6,9 @@ use crate::form::Form;
 /// Stands in place of a hidden value.
 pub const MASK: &str = "***";
 
+/// A longer key or name is hidden: it is none of a BSP's.
+const NAME_LENGTH_MAX: usize = 64;
+
 /// The longest body that is written to the log, in bytes; the rest is cut off.
 pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
@@ -40,7 +43,8 @@ fn masked_form(form: &Form<'_>, logged_keys: &[&str]) -> String {
         if !line.is_empty() {
             line.push('&');
         }
-        line.extend(name.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        // A body that is no form at all is one long name.
+        line.push_str(if is_plain_name(name.as_bytes()) { name } else { MASK });
         line.push('=');
         if !logged_keys.contains(&name.as_ref()) {
             line.push_str(MASK);
@@ -83,7 +87,7 @@ fn json(body: &[u8], logged_keys: &[&str]) -> String {
         at = end;
         if token[0] == b'"' && next_is_colon(body, end) {
             key = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
-            line.extend_from_slice(token);
+            line.extend_from_slice(if is_plain_name(key) { token } else { b"\"***\"" });
         } else if token == b"null" || logged_keys.iter().any(|logged| logged.as_bytes() == key) {
             line.extend_from_slice(token);
         } else {
@@ -95,6 +99,12 @@ fn json(body: &[u8], logged_keys: &[&str]) -> String {
         return text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     }
     text.into_owned()
+}
+
+/// A key or name that a BSP's document could have.
+fn is_plain_name(name: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    name.len() <= NAME_LENGTH_MAX && name.iter().all(plain) && !name.iter().all(u8::is_ascii_digit)
 }
 
 fn string_end(body: &[u8], start: usize) -> usize {
@@ -161,6 +171,14 @@ mod tests {
             &["MessageSid", "Body"],
         );
         assert_eq!(line, "MessageSid=SM1&To=***&Body=a b");
+    }
+
+    #[test]
+    fn what_is_no_name_is_hidden_too() {
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(body(form, br#"{"text":"call 4915112345"}"#, &["text"]), "***=***");
+        assert_eq!(body(form, b"4915112345=x", &[]), "***=***");
+        assert_eq!(body(JSON, br#"{"4915112345":1,"Jane Doe":2}"#, &[]), r#"{"***":"***","***":"***"}"#);
     }
 
     #[test]

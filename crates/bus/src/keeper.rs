@@ -21,6 +21,9 @@ const PURGE_ABOVE: f64 = 0.70;
 /// It is purged down to this share.
 const PURGE_TO: f64 = 0.50;
 
+/// How often services look, as a setting of theirs says.
+pub const INTERVAL_MS_DEFAULT: &str = "500";
+
 /// What the keeper tells of itself.
 #[derive(Debug, Clone, Default)]
 pub struct KeeperMetrics {

@@ -59,6 +59,30 @@ pub async fn count(bus: &Bus, stream: &'static StreamDefinition, filter: &str) -
 }
 
 /// The messages of a subject filter, in the stream's order, without end.
+pub struct Messages {
+    inner: std::pin::Pin<Box<dyn Stream<Item = Result<Read, ReadError>> + Send>>,
+    pending: u64,
+}
+
+impl std::fmt::Debug for Messages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messages").field("pending", &self.pending).finish_non_exhaustive()
+    }
+}
+
+impl Messages {
+    /// How many were stored already when reading began.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// The next one, as soon as there is one.
+    pub async fn next(&mut self) -> Option<Result<Read, ReadError>> {
+        self.inner.next().await
+    }
+}
+
+/// Begins to read.
 ///
 /// # Errors
 /// [`ReadError`] when the stream is missing or out of reach; later ones come as items.
@@ -67,7 +91,7 @@ pub async fn follow(
     stream: &'static StreamDefinition,
     filter: String,
     from: From,
-) -> Result<impl Stream<Item = Result<Read, ReadError>> + use<>, ReadError> {
+) -> Result<Messages, ReadError> {
     let fail = move |source: Source| ReadError { stream: stream.name, source };
     let deliver_policy = match from {
         From::Start => DeliverPolicy::All,
@@ -85,8 +109,9 @@ pub async fn follow(
     };
     let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
     let consumer = found.create_consumer(config).await.map_err(|error| fail(error.into()))?;
+    let pending = consumer.cached_info().num_pending;
     let messages = consumer.messages().await.map_err(|error| fail(error.into()))?;
-    Ok(messages.filter_map(move |message| {
+    let inner = messages.filter_map(move |message| {
         let read = match message {
             Ok(message) => Delivery::from_message(&message).map(|delivery| {
                 let pending = message.info().map_or(0, |info| info.pending);
@@ -95,5 +120,6 @@ pub async fn follow(
             Err(error) => Some(Err(fail(error.into()))),
         };
         std::future::ready(read)
-    }))
+    });
+    Ok(Messages { inner: Box::pin(inner), pending })
 }

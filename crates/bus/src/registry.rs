@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Entry, Operation, Store};
-use channel::{Channels, InvalidRecord, Record};
+use channel::{Channel, Channels, InvalidRecord, Record};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,20 +35,20 @@ pub enum RegistryError {
         #[source]
         source: Source,
     },
-    /// A stored value is no channel.
-    #[error("a stored channel is not valid")]
-    Invalid(#[from] InvalidRecord),
 }
 
 async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
     bus.jetstream.get_key_value(CHANNELS_BUCKET).await.map_err(|error| RegistryError::Bucket(error.into()))
 }
 
+/// A stored channel: its id, and its record or why there is none.
+pub type Stored = (String, Result<Record, InvalidRecord>);
+
 /// All stored channels, by id.
 ///
 /// # Errors
-/// [`RegistryError`] when the bucket cannot be read or holds something else.
-pub async fn list(bus: &Bus) -> Result<Vec<Record>, RegistryError> {
+/// [`RegistryError`] when the bucket cannot be read. A value that is no channel is told in its place.
+pub async fn list(bus: &Bus) -> Result<Vec<Stored>, RegistryError> {
     let bucket = bucket(bus).await?;
     let keys = bucket.keys().await.map_err(|error| RegistryError::Read(error.into()))?;
     let mut keys: Vec<String> =
@@ -59,7 +59,8 @@ pub async fn list(bus: &Bus) -> Result<Vec<Record>, RegistryError> {
         // A key that was removed meanwhile is no fault.
         let value = bucket.get(&key).await.map_err(|error| RegistryError::Read(error.into()))?;
         if let Some(value) = value {
-            records.push(Record::from_json(&key, &value)?);
+            let record = Record::from_json(&key, &value);
+            records.push((key, record));
         }
     }
     Ok(records)
@@ -118,6 +119,8 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
     let status = bucket.status().await.map_err(|error| RegistryError::Read(error.into()))?;
     let mut entries =
         bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;
+    // What was known before a reconnection, for values that this version cannot read.
+    let known = sender.borrow().clone().unwrap_or_default();
     let mut channels = Channels::default();
     let mut is_complete = status.values() == 0;
     loop {
@@ -131,13 +134,13 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
         let Some(entry) = entry else { return Ok(()) };
         let entry = entry.map_err(|error| RegistryError::Read(error.into()))?;
         is_complete |= entry.delta == 0;
-        take(entry, &mut channels);
+        take(entry, &known, &mut channels);
     }
 }
 
 /// Applies one change. A value that is no channel leaves the channel as it was: a newer writer must not take a
 /// working channel away from an older service.
-fn take(entry: Entry, channels: &mut Channels) {
+fn take(entry: Entry, known: &Channels, channels: &mut Channels) {
     if entry.operation != Operation::Put {
         channels.remove(&entry.key);
         tracing::info!(function = "registry", channel = entry.key, "channel {} was removed", entry.key);
@@ -146,10 +149,15 @@ fn take(entry: Entry, channels: &mut Channels) {
     let channel = Record::from_json(&entry.key, &entry.value).and_then(|record| record.to_channel());
     match channel {
         Ok(channel) => channels.insert(channel),
-        Err(error) => tracing::error!(
-            function = "registry",
-            channel = entry.key,
-            "a stored channel is ignored: {error}"
-        ),
+        Err(error) => {
+            tracing::error!(
+                function = "registry",
+                channel = entry.key,
+                "a stored channel is ignored: {error}"
+            );
+            if let (Some(channel), None) = (known.get(&entry.key), channels.get(&entry.key)) {
+                channels.insert(Channel::clone(channel));
+            }
+        }
     }
 }

@@ -19,6 +19,8 @@ pub struct Channel {
     pub tenant: String,
     /// The webhook credentials that it accepts.
     pub credentials: Credentials,
+    /// Tells under which key the credentials were stored.
+    pub key_fingerprint: String,
     /// How its requests' signatures are checked; `None` where they are not.
     pub signature: Option<Signature>,
     /// The BSP's own settings.

@@ -10,6 +10,9 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 /// The shortest key, in bytes: as long as the hash.
 pub const CREDENTIAL_KEY_BYTES_MIN: usize = 32;
 
+/// No credential: headers carry no NUL.
+const FINGERPRINT_TEXT: &[u8] = b"\0imchannel credential key";
+
 /// The key of `IMCHANNEL_CREDENTIAL_KEY`. It shows nothing when it is printed.
 #[derive(Clone)]
 pub struct CredentialKey(Hmac<Sha256>);
@@ -29,6 +32,11 @@ impl CredentialKey {
             return Err(CredentialKeyTooShort(key.len()));
         }
         Ok(Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
+    }
+
+    /// Tells one key from another, and nothing else about it: 8 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&self.digest(FINGERPRINT_TEXT)[..4])
     }
 
     /// What is stored of a credential.

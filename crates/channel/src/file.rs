@@ -64,6 +64,7 @@ impl Described {
             bsp: self.bsp.profile().id.as_str().to_owned(),
             tenant: self.tenant.clone(),
             webhook: self.webhook.iter().map(digest).collect(),
+            key_fingerprint: key.fingerprint(),
             signature: self.signature.clone(),
             settings: self.settings.clone(),
         }

@@ -23,6 +23,8 @@ pub struct Record {
     pub tenant: String,
     /// HMAC-SHA-256 of each accepted webhook credential, in hexadecimal digits.
     pub webhook: Vec<String>,
+    /// Tells under which key the digests were made, and nothing else about it.
+    pub key_fingerprint: String,
     /// How signatures are checked; absent where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureRecord>,
@@ -101,6 +103,7 @@ impl Record {
             bsp,
             tenant: self.tenant.clone(),
             credentials: Credentials::new(digests.ok_or_else(|| invalid("webhook"))?),
+            key_fingerprint: self.key_fingerprint.clone(),
             signature,
             settings: self.settings.clone(),
         })

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bsp::SettingsContext;
 use bus::{Bus, registry};
-use channel::Record;
 use channel::file::Described;
+use channel::{InvalidRecord, Record};
 use clap::Subcommand;
 use serde_json::json;
 
@@ -30,6 +30,9 @@ pub(crate) enum Channel {
         /// Only say what would change.
         #[arg(long)]
         dry_run: bool,
+        /// Store channels anew that were stored under another credential key.
+        #[arg(long)]
+        rekey: bool,
     },
     /// List the stored channels.
     List,
@@ -48,14 +51,16 @@ pub(crate) enum Channel {
 
 pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow::Result<Done> {
     match command {
-        Channel::Apply { file, prune, dry_run } => {
+        Channel::Apply { file, prune, dry_run, rekey } => {
             let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
-            let Some(channels) = read_file(&file, &context, out)? else {
-                return Ok(Done::Faulty);
+            let Some(channels) = read_file(&file, &context, out)? else { return Ok(Done::Faulty) };
+            let key = match target.key() {
+                Ok(key) => key,
+                Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
             };
-            let key = target.key()?;
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
-            apply(&target.connect().await?, &records, prune, dry_run, out).await?;
+            let how = How { prune, dry_run, rekey };
+            return apply(&target.connect().await?, &records, how, out).await;
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
@@ -64,13 +69,27 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
     Ok(Done::Well)
 }
 
+/// How channels are applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    pub(crate) prune: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) rekey: bool,
+}
+
 /// Reads a channels file; `None` when it has faults, which are printed.
 pub(crate) fn read_file(
     path: &Path,
     context: &SettingsContext,
     out: &Out,
 ) -> anyhow::Result<Option<Vec<Described>>> {
-    let source = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let source = match std::fs::read_to_string(path) {
+        Ok(source) => source,
+        Err(error) => {
+            out.faulty(&format!("cannot read {}: {error}", path.display()));
+            return Ok(None);
+        }
+    };
     match channel::file::parse(&source, context) {
         Ok(channels) => Ok(Some(channels)),
         Err(faults) => {
@@ -85,69 +104,87 @@ pub(crate) fn read_file(
 }
 
 /// Stores what differs, and says for each channel what was done.
-pub(crate) async fn apply(
-    bus: &Bus,
-    records: &[Record],
-    prune: bool,
-    dry_run: bool,
-    out: &Out,
-) -> anyhow::Result<()> {
+pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Done> {
     let stored = registry::list(bus).await?;
+    let find = |id: &str| stored.iter().find(|(key, _)| key == id).map(|(_, record)| record);
+    for record in records {
+        if let Some(Ok(found)) = find(&record.id)
+            && found.key_fingerprint != record.key_fingerprint
+            && !how.rekey
+        {
+            let id = &record.id;
+            return Ok(out.faulty(&format!(
+                "channel {id} was stored under another IMCHANNEL_CREDENTIAL_KEY than this one; services with that key \
+                 would refuse all its webhooks. Use the services' key, or --rekey when they get this one"
+            )));
+        }
+    }
     let mut done: Vec<(&str, &str)> = Vec::new();
     for record in records {
-        let action = match stored.iter().find(|stored| stored.id == record.id) {
-            Some(stored) if stored == record => "unchanged",
+        let action = match find(&record.id) {
+            Some(Ok(found)) if found == record => "unchanged",
             Some(_) => "changed",
             None => "created",
         };
-        if action != "unchanged" && !dry_run {
+        if action != "unchanged" && !how.dry_run {
             registry::put(bus, record).await?;
         }
         done.push((&record.id, action));
     }
     let superfluous =
-        stored.iter().filter(|stored| prune && records.iter().all(|record| record.id != stored.id));
-    for record in superfluous {
-        if !dry_run {
-            registry::remove(bus, &record.id).await?;
+        stored.iter().filter(|(id, _)| how.prune && records.iter().all(|record| record.id != *id));
+    for (id, _) in superfluous {
+        if !how.dry_run {
+            registry::remove(bus, id).await?;
         }
-        done.push((&record.id, "removed"));
+        done.push((id, "removed"));
     }
     for (id, action) in done {
         let style = if action == "unchanged" { ODD } else { GOOD };
-        let note = if dry_run { " (dry run)" } else { "" };
+        let note = if how.dry_run { " (dry run)" } else { "" };
         out.say(&format!("{} channel {id}{note}", styled(style, action)));
-        out.object(&json!({ "channel": id, "action": action, "dry_run": dry_run }));
+        out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
     }
-    Ok(())
+    Ok(Done::Well)
 }
 
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
-    let records = registry::list(bus).await?;
-    if records.is_empty() {
+    let stored = registry::list(bus).await?;
+    if stored.is_empty() {
         out.say("There are no channels. Describe some in a file and run `imchannel channel apply -f FILE`.");
         return Ok(());
     }
-    let rows: Vec<_> = records
-        .iter()
-        .map(|record| {
-            let signature = if record.signature.is_some() { "checked" } else { "-" };
-            let credentials = record.webhook.len().to_string();
-            vec![
-                record.id.clone(),
-                record.bsp.clone(),
-                record.tenant.clone(),
-                credentials,
-                signature.to_owned(),
-            ]
-        })
-        .collect();
-    out.rows(&["Id", "BSP", "Tenant", "Credentials", "Signature"], &rows);
+    let mut rows = Vec::new();
+    for (id, record) in &stored {
+        match record {
+            Ok(record) => {
+                out.object(&json!({
+                    "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
+                    "signature": record.signature.is_some(),
+                }));
+                let signature = if record.signature.is_some() { "checked" } else { "-" };
+                let credentials = record.webhook.len().to_string();
+                rows.push([
+                    id.clone(),
+                    record.bsp.clone(),
+                    record.tenant.clone(),
+                    credentials,
+                    signature.to_owned(),
+                ]);
+            }
+            Err(error) => {
+                out.object(&json!({ "id": id, "invalid": error.to_string() }));
+                rows.push([id.clone(), styled(BAD, "invalid"), String::new(), String::new(), String::new()]);
+            }
+        }
+    }
+    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature"], &rows);
     Ok(())
 }
 
 async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
     let Some(record) = find(bus, id).await? else { bail!("there is no channel {id}") };
+    let record = record?;
     let fingerprints: Vec<_> =
         record.webhook.iter().map(|digest| digest.get(..FINGERPRINT_DIGITS).unwrap_or_default()).collect();
     let shown = json!({
@@ -155,6 +192,7 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "bsp": record.bsp,
         "tenant": record.tenant,
         "credentials": fingerprints,
+        "key_fingerprint": record.key_fingerprint,
         "signature": record.signature,
         "settings": record.settings,
         "report_path": format!("/social/on/whatsapp/{}/report/{}", record.bsp, record.id),
@@ -177,6 +215,6 @@ async fn remove(bus: &Bus, ids: &[String], out: &Out) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn find(bus: &Bus, id: &str) -> anyhow::Result<Option<Record>> {
-    Ok(registry::list(bus).await?.into_iter().find(|record| record.id == id))
+async fn find(bus: &Bus, id: &str) -> anyhow::Result<Option<Result<Record, InvalidRecord>>> {
+    Ok(registry::list(bus).await?.into_iter().find(|(key, _)| key == id).map(|(_, record)| record))
 }

@@ -90,7 +90,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             }
             Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
             Command::Channel(command) => channel::run(command, &cli.target, out).await,
-            Command::Tail(command) => tail::run(command, &cli.target.connect().await?, out).await,
+            Command::Tail(command) => tail::run(command, &cli.target, out).await,
         }
     })
 }

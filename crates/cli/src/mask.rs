@@ -7,6 +7,13 @@ use proto::v1::{InboundMessage, Media, ReportEvent};
 pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.recipient);
     hide(&mut report.sender);
+    // Free text of the BSP's, which may hold anything; codes and names stay.
+    if let Some(status) = &mut report.provider_status {
+        hide(&mut status.description);
+    }
+    if let Some(error) = &mut report.error {
+        hide(&mut error.description);
+    }
 }
 
 pub(crate) fn message(message: &mut InboundMessage) {
@@ -60,5 +67,78 @@ fn hide_media(media: &mut Media) {
 fn hide(text: &mut String) {
     if !text.is_empty() {
         MASK.clone_into(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1::{
+        Contact, Contacts, Location, MessageContext, Order, ProviderStatus, ReportError, Text, Unsupported,
+    };
+
+    use super::*;
+
+    const SECRET: &str = "SECRET";
+
+    fn secret() -> String {
+        SECRET.to_owned()
+    }
+
+    #[test]
+    fn nothing_personal_of_a_report_stays() {
+        let mut event = ReportEvent {
+            recipient: secret(),
+            sender: secret(),
+            message_id: "m-1".to_owned(),
+            provider_status: Some(ProviderStatus { description: secret(), ..ProviderStatus::default() }),
+            error: Some(ReportError {
+                description: secret(),
+                code: "7010".to_owned(),
+                ..ReportError::default()
+            }),
+            ..ReportEvent::default()
+        };
+        report(&mut event);
+        let shown = format!("{event:?}");
+        assert!(!shown.contains(SECRET) && shown.contains("m-1") && shown.contains("7010"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_personal_of_any_content_stays() {
+        let media = || Media { url: secret(), file_name: secret(), caption: secret(), ..Media::default() };
+        let card = Contact {
+            formatted_name: secret(),
+            first_name: secret(),
+            last_name: secret(),
+            phones: vec![secret()],
+            emails: vec![secret()],
+            organization: secret(),
+            urls: vec![secret()],
+        };
+        let contents = [
+            Content::Text(Text { body: secret() }),
+            Content::Image(media()),
+            Content::Document(media()),
+            Content::Audio(media()),
+            Content::Video(media()),
+            Content::Sticker(media()),
+            Content::Location(Location { latitude: 1.5, longitude: 2.5, name: secret(), address: secret() }),
+            Content::Contacts(Contacts { contacts: vec![card] }),
+            Content::Order(Order { text: secret(), ..Order::default() }),
+            Content::Unsupported(Unsupported { r#type: "HOLOGRAM".to_owned(), raw_json: secret() }),
+        ];
+        for content in contents {
+            let mut event = InboundMessage {
+                sender: secret(),
+                recipient: secret(),
+                profile_name: secret(),
+                context: Some(MessageContext { sender: secret(), ..MessageContext::default() }),
+                content: Some(content),
+                ..InboundMessage::default()
+            };
+            message(&mut event);
+            let shown = format!("{event:?}");
+            assert!(!shown.contains(SECRET) && !shown.contains("1.5") && !shown.contains("2.5"), "{shown}");
+        }
     }
 }

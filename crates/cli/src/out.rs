@@ -1,10 +1,13 @@
 //! Output: tables and colours for people, one JSON object a line for programs.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use crate::Done;
 
 /// Where output goes and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +21,19 @@ pub(crate) const ODD: Style = AnsiColor::Yellow.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
 
+/// Set by a command that has servers to stop and must not end because nobody reads its output.
+static KEEP_GOING: AtomicBool = AtomicBool::new(false);
+
 impl Out {
+    /// From now on, output that cannot be written is dropped.
+    pub(crate) fn keep_going(self) {
+        KEEP_GOING.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     pub(crate) fn new(json: bool) -> Self {
         Self { json }
     }
@@ -37,22 +52,19 @@ impl Out {
         }
     }
 
-    /// Rows: a table for people, an object each for programs.
-    pub(crate) fn rows(self, columns: &[&str], rows: &[Vec<String>]) {
-        if self.json {
-            for row in rows {
-                let fields = columns.iter().zip(row).map(|(name, value)| {
-                    (name.to_lowercase().replace(' ', "_"), Value::String(value.clone()))
-                });
-                print_line(&Value::Object(fields.collect()).to_string());
-            }
-            return;
-        }
+    /// A table for people; nothing for programs.
+    pub(crate) fn table<const N: usize>(self, columns: &[&str; N], rows: &[[String; N]]) {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(columns);
         table.add_rows(rows);
-        print_line(&table.to_string());
+        self.say(&table.to_string());
+    }
+
+    /// Says what cannot be used about a setting or a file.
+    pub(crate) fn faulty(self, message: &str) -> Done {
+        self.error(message);
+        Done::Faulty
     }
 
     /// Why a command failed.
@@ -65,11 +77,14 @@ impl Out {
     }
 }
 
-/// A reader that has gone away (`| head`) is no fault of the command.
 fn print_line(line: &str) {
-    if writeln!(anstream::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    let Err(error) = writeln!(anstream::stdout(), "{line}") else { return };
+    if KEEP_GOING.load(Ordering::Relaxed) {
+        return;
     }
+    // A reader that has gone away (`| head`) is no fault of the command; a full disk is.
+    let is_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+    std::process::exit(i32::from(!is_gone));
 }
 
 /// A text in a style.

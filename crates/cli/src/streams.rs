@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bus::Bus;
-use bus::provision::{self, Scope};
+use bus::provision::{self, Difference, Scope};
 use bus::streams::{DURABLES, STREAMS, StreamSettings};
 use clap::{Args, Subcommand};
 
@@ -75,12 +75,14 @@ async fn check(bus: &Bus, settings: &StreamSettings, out: &Out) -> anyhow::Resul
         out.object(&serde_json::json!({ "differences": 0, "nats_server": bus.server_version() }));
         return Ok(Done::Well);
     }
-    let rows: Vec<_> = differences
-        .into_iter()
-        .map(|difference| {
-            vec![difference.of, difference.setting.to_owned(), difference.found, difference.wanted]
-        })
-        .collect();
-    out.rows(&["Of", "Setting", "Found", "Wanted"], &rows);
+    for difference in &differences {
+        let Difference { of, setting, found, wanted } = difference;
+        out.object(&serde_json::json!({ "of": of, "setting": setting, "found": found, "wanted": wanted }));
+    }
+    let row = |difference: Difference| {
+        [difference.of, difference.setting.to_owned(), difference.found, difference.wanted]
+    };
+    let rows: Vec<_> = differences.into_iter().map(row).collect();
+    out.table(&["Of", "Setting", "Found", "Wanted"], &rows);
     Ok(Done::Different)
 }

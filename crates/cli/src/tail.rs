@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bsp::{BspId, ChannelId, mask as body_mask, registry};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
-use bus::{Bus, Delivery, EventKind, Subject, headers};
+use bus::{Delivery, EventKind, Subject, headers};
 use clap::{Args, ValueEnum};
-use futures_util::StreamExt;
 use jiff::Timestamp;
 use prost::Message;
 use proto::v1::{InboundMessage, ReportEvent, ReportStatus};
 use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
+use crate::target::Target;
 use crate::{Done, mask};
 
-/// With `--no-follow`, an end that is reached is waited out for so long.
-const END_PATIENCE: Duration = Duration::from_millis(500);
+/// With `--no-follow`, the bus may be silent for so long before that is a failure.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
@@ -38,11 +38,11 @@ pub(crate) struct Tail {
     /// What to show.
     what: What,
     /// Only this channel.
-    #[arg(long)]
-    channel: Option<String>,
+    #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
+    channel: Option<ChannelId>,
     /// Only this BSP.
-    #[arg(long)]
-    bsp: Option<String>,
+    #[arg(long, value_parser = parse_bsp)]
+    bsp: Option<BspId>,
     /// Begin with the oldest that is stored.
     #[arg(long, conflicts_with = "since")]
     from_start: bool,
@@ -60,26 +60,30 @@ pub(crate) struct Tail {
     reveal: bool,
 }
 
-pub(crate) async fn run(command: Tail, bus: &Bus, out: &Out) -> anyhow::Result<Done> {
-    let (stream, filter) = command.source()?;
-    let mut messages = Box::pin(read::follow(bus, stream, filter.clone(), command.from()?).await?);
-    if command.no_follow && read::count(bus, stream, &filter).await? == 0 {
+pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let from = match command.from(Timestamp::now()) {
+        Ok(from) => from,
+        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+    };
+    let bus = target.connect().await?;
+    let (stream, filter) = command.source();
+    let mut messages = read::follow(&bus, stream, filter, from).await?;
+    if command.no_follow && messages.pending() == 0 {
         return Ok(Done::Well);
     }
     let mut shown = 0;
-    loop {
+    while command.count.is_none_or(|count| shown < count) {
         let next = tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
             next = messages.next() => next,
-            () = tokio::time::sleep(END_PATIENCE), if command.no_follow => break,
+            () = tokio::time::sleep(SILENCE_MAX), if command.no_follow => bail!("the bus has gone silent"),
         };
         let Some(message) = next else { break };
         let message = message?;
         if command.show(&message.delivery, out) {
             shown += 1;
         }
-        let is_last = command.no_follow && message.pending == 0;
-        if is_last || command.count.is_some_and(|count| shown >= count) {
+        if command.no_follow && message.pending == 0 {
             break;
         }
     }
@@ -87,27 +91,20 @@ pub(crate) async fn run(command: Tail, bus: &Bus, out: &Out) -> anyhow::Result<D
 }
 
 impl Tail {
-    fn source(&self) -> anyhow::Result<(&'static StreamDefinition, String)> {
-        let bsp: Option<BspId> = match &self.bsp {
-            Some(name) => {
-                Some(registry::find(name).with_context(|| format!("there is no BSP {name}"))?.profile().id)
-            }
-            None => None,
-        };
-        let channel = self.channel.as_deref().map(ChannelId::parse).transpose()?;
-        let filter = Filter { bsp, channel };
-        Ok(match self.what {
+    fn source(&self) -> (&'static StreamDefinition, String) {
+        let filter = Filter { bsp: self.bsp, channel: self.channel.clone() };
+        match self.what {
             What::Webhooks => (&WEBHOOKS, filter.webhooks()),
             What::Reports => (&EVENTS, filter.events(EventKind::Report)),
             What::Messages => (&EVENTS, filter.events(EventKind::Message)),
             What::Deadletters => (&DEADLETTERS, filter.dead_letters()),
-        })
+        }
     }
 
-    fn from(&self) -> anyhow::Result<From> {
+    fn from(&self, now: Timestamp) -> anyhow::Result<From> {
         match &self.since {
             _ if self.from_start => Ok(From::Start),
-            Some(text) => Ok(From::Time(parse_since(text, Timestamp::now())?)),
+            Some(text) => Ok(From::Time(parse_since(text, now)?)),
             // Without following, only what is stored can be meant.
             None if self.no_follow => Ok(From::Start),
             None => Ok(From::Now),
@@ -123,16 +120,22 @@ impl Tail {
             What::Deadletters => dead_letter(delivery, self.reveal),
         };
         // The subject of a dead letter does not name the BSP.
-        if self.what == What::Deadletters
-            && self.bsp.is_some()
-            && self.bsp.as_deref() != object["bsp"].as_str()
-        {
+        let is_other = |bsp: BspId| object["bsp"].as_str() != Some(bsp.as_str());
+        if self.what == What::Deadletters && self.bsp.is_some_and(is_other) {
             return false;
         }
         out.object(&object);
         out.say(&line);
         true
     }
+}
+
+fn parse_bsp(name: &str) -> Result<BspId, String> {
+    let found = registry::find(name).map(|bsp| bsp.profile().id);
+    found.ok_or_else(|| {
+        let known: Vec<_> = registry::REGISTRY.iter().map(|bsp| bsp.profile().id.as_str()).collect();
+        format!("must be one of {}", known.join(", "))
+    })
 }
 
 /// `15m` before `now`, or a time.

@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::IngressMetrics;
+use crate::settings::Settings;
 
 /// A channel as ingress needs it.
 #[derive(Debug)]
@@ -59,18 +60,18 @@ impl Doors {
     /// Follows the registry until `stop`.
     pub(crate) fn follow(
         mut snapshots: Snapshots,
-        secrets: &Secrets,
+        settings: &Settings,
         metrics: &Arc<IngressMetrics>,
         stop: CancellationToken,
     ) -> Self {
         let doors = Self(Arc::new(ArcSwapOption::empty()));
-        let (followed, secrets, metrics) = (doors.clone(), secrets.clone(), Arc::clone(metrics));
+        let (followed, settings, metrics) = (doors.clone(), settings.clone(), Arc::clone(metrics));
         tokio::spawn(async move {
             loop {
                 let channels = snapshots.borrow_and_update().clone();
                 if let Some(channels) = channels {
                     metrics.channels.set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
-                    followed.0.store(Some(Arc::new(build(&channels, &secrets, &metrics))));
+                    followed.0.store(Some(Arc::new(build(&channels, &settings, &metrics))));
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -87,7 +88,8 @@ impl Doors {
     }
 }
 
-fn build(channels: &Channels, secrets: &Secrets, metrics: &IngressMetrics) -> Hall {
+fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> Hall {
+    warn_of_other_keys(channels, &settings.credential_key.fingerprint());
     let door = |channel: &Arc<Channel>| {
         let count = channel.credentials.digests().len();
         let door = Door {
@@ -95,13 +97,25 @@ fn build(channels: &Channels, secrets: &Secrets, metrics: &IngressMetrics) -> Ha
             credential_used: metrics.credential_counters(&channel.id, count),
             signature: channel.signature.as_ref().map(|signature| SignatureCheck {
                 public_url: signature.public_url.clone(),
-                keys: fetch_keys(channel, &signature.keys, secrets),
+                keys: fetch_keys(channel, &signature.keys, &settings.secrets),
             }),
             warned_at_s: AtomicU64::new(0),
         };
         (channel.id.clone(), door)
     };
     channels.iter().map(door).collect()
+}
+
+/// A channel stored under another key accepts no password at all, which nobody could guess from its 401s.
+fn warn_of_other_keys(channels: &Channels, fingerprint: &str) {
+    for channel in channels.iter().filter(|channel| channel.key_fingerprint != fingerprint) {
+        tracing::error!(
+            function = "ingress",
+            channel = channel.id.as_str(),
+            "channel {} was stored under another IMCHANNEL_CREDENTIAL_KEY: its webhooks are all refused",
+            channel.id
+        );
+    }
 }
 
 fn fetch_keys(

@@ -13,13 +13,16 @@ mod answer;
 mod metrics;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::keeper::KeeperMetrics;
 use bus::{Bus, BusOptions};
 use prometheus_client::registry::Registry;
 use service::process::Service;
 use service::{Common, Context};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::doors::Doors;
 use crate::receive::Ingress;
@@ -35,7 +38,8 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
         let listen = settings.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        tracing::info!(function = "ingress", "takes webhooks on {listen}");
+        let bound = listener.local_addr().unwrap_or(listen);
+        tracing::info!(function = "ingress", "takes webhooks on {bound}");
         serve(settings, bus, listener, context, metrics, grace).await;
         Ok(())
     })
@@ -48,7 +52,7 @@ pub fn run(
     listener: TcpListener,
     context: Context,
     registry: &mut Registry,
-    grace: std::time::Duration,
+    grace: Duration,
 ) -> impl Future<Output = ()> + Send + use<> {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
     serve(settings, bus, listener, context, metrics, grace)
@@ -60,15 +64,20 @@ async fn serve(
     listener: TcpListener,
     context: Context,
     metrics: Arc<metrics::IngressMetrics>,
-    grace: std::time::Duration,
+    grace: Duration,
 ) {
     let stop = context.stop.clone();
-    let doors =
-        Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings.secrets, &metrics, stop.clone());
+    let doors = Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings, &metrics, stop.clone());
     require(&context, &bus, &doors);
+    // Without a normalizer nobody else would make room in a stream that is full of processed webhooks.
+    tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), stop.clone()));
     let limits = settings.http;
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
     service::http::serve(listener, router::router(ingress), limits, stop, grace).await;
+}
+
+async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: CancellationToken) {
+    bus::keeper::run(&bus, &[&bus::streams::WEBHOOKS], interval, &metrics, stop).await;
 }
 
 /// What ingress needs before it takes webhooks.

@@ -2,6 +2,7 @@
 
 use bsp::registry::REGISTRY;
 use bsp::{BspId, ChannelId, registry};
+use bus::keeper::KeeperMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -46,10 +47,12 @@ pub(crate) struct IngressMetrics {
     pub(crate) channels: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
+    pub(crate) keeper: KeeperMetrics,
 }
 
 impl IngressMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
+        let keeper = KeeperMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("ingress");
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
@@ -88,6 +91,7 @@ impl IngressMetrics {
             channels,
             requests_in_progress,
             body_bytes_held,
+            keeper,
         }
     }
 

@@ -53,7 +53,14 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-static OWN: [&Setting; 10] = [
+/// The keeper's interval.
+pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
+    "keeper-interval-ms",
+    bus::keeper::INTERVAL_MS_DEFAULT,
+    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
+);
+
+static OWN: [&Setting; 11] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &SECRETS_DIR,
@@ -64,6 +71,7 @@ static OWN: [&Setting; 10] = [
     &CONNECTIONS_MAX,
     &REQUESTS_MAX,
     &BODY_MEMORY_BYTES,
+    &KEEPER_INTERVAL_MS,
 ];
 
 /// The settings of the program, common ones first.
@@ -93,6 +101,8 @@ pub struct Settings {
     pub requests_max: usize,
     /// Bytes of all bodies in progress at once.
     pub body_memory_bytes: usize,
+    /// Between two looks of the keeper.
+    pub keeper_interval: Duration,
 }
 
 /// Reads all settings.
@@ -118,6 +128,7 @@ impl Settings {
         let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
+        let keeper_interval = reader.milliseconds(&KEEPER_INTERVAL_MS, 50..=60_000);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,
@@ -127,6 +138,7 @@ impl Settings {
             http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
+            keeper_interval: keeper_interval?,
         })
     }
 }

@@ -11,7 +11,7 @@ pub static CONCURRENCY: Setting =
 /// The keeper's interval.
 pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
     "keeper-interval-ms",
-    "500",
+    bus::keeper::INTERVAL_MS_DEFAULT,
     "Between two looks whether a stream is filling up with processed messages, in milliseconds",
 );
 /// Interval of the lag metrics.

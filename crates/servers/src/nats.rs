@@ -38,6 +38,23 @@ impl NatsServer {
         Ok(Self { child, folder, port })
     }
 
+    /// Starts a server on `port` where that is free, else on any free one.
+    ///
+    /// # Errors
+    /// [`StartError`] when it is not installed or does not come up.
+    pub async fn start_near(folder: PathBuf, port: u16) -> Result<Self, StartError> {
+        program::make_folder(&folder)?;
+        // It may be what a gateway that was killed has left behind that holds the port.
+        stop_left_over(&folder).await;
+        let is_free = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok();
+        Self::start(NatsOptions { folder, port: is_free.then_some(port) }).await
+    }
+
+    /// Waits until the server has ended, whatever the reason.
+    pub async fn ended(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
@@ -56,6 +73,16 @@ impl NatsServer {
     /// Kills the server as a crash would.
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;
+    }
+
+    /// Makes the server hang: it keeps its connections and answers nothing, until [`resume`](Self::resume).
+    pub async fn suspend(&self) {
+        program::signal(self.child.id().unwrap_or_default(), "STOP").await;
+    }
+
+    /// Ends a [`suspend`](Self::suspend).
+    pub async fn resume(&self) {
+        program::signal(self.child.id().unwrap_or_default(), "CONT").await;
     }
 
     /// Starts it again on its port and its data, after [`stop`](Self::stop) or [`kill`](Self::kill).
@@ -115,14 +142,10 @@ async fn stop_left_over(folder: &Path) {
     else {
         return;
     };
-    let is_ours = || {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        name.is_ok_and(|name| name.trim() == PROGRAM)
-    };
-    if is_ours() {
+    if program::is_running(pid, PROGRAM).await {
         program::signal(pid, "TERM").await;
         let deadline = tokio::time::Instant::now() + program::START_LIMIT;
-        while is_ours() && tokio::time::Instant::now() < deadline {
+        while program::is_running(pid, PROGRAM).await && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -20,7 +20,7 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The program is not installed.
-    #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install {0})")]
+    #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install nats-server redis)")]
     NotInstalled(&'static str),
     /// Its folder cannot be used.
     #[error("cannot use the folder {folder}")]
@@ -111,7 +111,17 @@ pub(crate) async fn terminate(child: &mut Child) {
     let _ = child.kill().await;
 }
 
-/// Sends a signal by way of kill(1), which every Unix has.
+/// Whether the process of that id runs that program: by /proc, and where there is none by ps(1).
+pub(crate) async fn is_running(pid: u32, program: &str) -> bool {
+    if Path::new("/proc/self").exists() {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        return name.is_ok_and(|name| name.trim() == program);
+    }
+    let output = Command::new("ps").args(["-o", "comm=", "-p", &pid.to_string()]).output().await;
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(program))
+}
+
+/// Sends a signal by way of the shell's own kill: the program of that name is not on every machine.
 pub(crate) async fn signal(pid: u32, name: &str) {
-    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().await;
+    let _ = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &pid.to_string()]).status().await;
 }

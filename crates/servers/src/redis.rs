@@ -35,6 +35,11 @@ impl RedisServer {
         }
     }
 
+    /// Waits until the server has ended, whatever the reason.
+    pub async fn ended(&mut self) {
+        let _ = self.child.wait().await;
+    }
+
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

@@ -136,6 +136,8 @@ async fn with_admin(
     let listener = TcpListener::bind(common.admin_listen)
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {} (admin): {error}", common.admin_listen))?;
+    let bound = listener.local_addr().unwrap_or(common.admin_listen);
+    tracing::info!(function = "process", "probes and metrics on {bound}");
     let stop_admin = CancellationToken::new();
     let admin = tokio::spawn(serve_admin(listener, context, registry, stop_admin.clone()));
     let outcome = service.run.await;
@@ -165,7 +167,7 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A token that SIGTERM and SIGINT cancel.
+/// A token that SIGTERM, SIGINT and SIGHUP cancel.
 ///
 /// # Errors
 /// When the signals cannot be listened to.
@@ -173,11 +175,14 @@ pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // A terminal that is closed.
+    let mut hang_up = signal(SignalKind::hangup())?;
     let cancelled = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
         cancelled.cancel();
     });

@@ -9,7 +9,6 @@ use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, StreamSettings, WEBHOOKS};
 use bus::{Bus, BusOptions, Delivery, provision};
 use channel::CredentialKey;
-use futures_util::StreamExt;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1::{InboundMessage, ReportEvent};
@@ -108,7 +107,12 @@ impl Installation {
 
     /// A normalizer.
     pub(crate) async fn normalizer(&self) -> RunningNormalizer {
-        let mut reader = Reader::from_values([("keeper-interval-ms", "100"), ("lag-interval-ms", "200")]);
+        self.normalizer_with(&[]).await
+    }
+
+    /// A normalizer with other settings.
+    pub(crate) async fn normalizer_with(&self, settings: &[(&'static str, &str)]) -> RunningNormalizer {
+        let mut reader = Reader::from_values(settings.iter().copied());
         let settings = normalizer::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions { url: self.nats.url(), name: "normalizer" }).await.unwrap();
@@ -122,11 +126,10 @@ impl Installation {
 
     /// Everything that a stream holds under a filter.
     pub(crate) async fn stored(&self, stream: &'static StreamDefinition, filter: &str) -> Vec<Delivery> {
-        if read::count(&self.bus, stream, filter).await.unwrap() == 0 {
+        let mut messages = read::follow(&self.bus, stream, filter.to_owned(), From::Start).await.unwrap();
+        if messages.pending() == 0 {
             return Vec::new();
         }
-        let mut messages =
-            Box::pin(read::follow(&self.bus, stream, filter.to_owned(), From::Start).await.unwrap());
         let mut all = Vec::new();
         while let Some(message) = messages.next().await {
             let message = message.unwrap();

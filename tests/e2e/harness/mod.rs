@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub(crate) use installation::{CHANNELS, Installation};
+pub(crate) use installation::{CHANNELS, Installation, RunningIngress};
 pub(crate) use program::{Program, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, raw_request};
 
@@ -17,6 +17,12 @@ pub(crate) use webhook::{Answer, Webhook, raw_request};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Tests that measure time or load the machine hold this, so that none disturbs another.
+pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}
 
 /// Waits until `look` gives a value; panics with `what` when it never does.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {

@@ -33,6 +33,7 @@ static PROFILE: Profile = Profile {
     // Gupshup sends an event again when it is not answered within 10 s.
     store_deadline: Duration::from_secs(8),
     credential: CredentialForm::Password,
+    credential_hint: "Authorization: PASSWORD",
     signs_requests: false,
     secret_variables: "",
     logged_keys: &[

@@ -33,6 +33,7 @@ static PROFILE: Profile = Profile {
     // Infobip repeats for 41 hours when a webhook is not answered 200.
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
+    credential_hint: "AccountKey: PASSWORD",
     signs_requests: false,
     secret_variables: "INFOBIP_",
     logged_keys: &[

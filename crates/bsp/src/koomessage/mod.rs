@@ -29,6 +29,7 @@ static PROFILE: Profile = Profile {
     // Nothing is published about its patience or its repeats.
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
+    credential_hint: "Authorization: PASSWORD",
     signs_requests: false,
     secret_variables: "",
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],

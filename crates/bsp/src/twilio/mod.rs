@@ -29,6 +29,7 @@ static PROFILE: Profile = Profile {
     // Twilio waits 15 s and by default repeats no 503, so the gateway tries for as long as it may.
     store_deadline: Duration::from_secs(12),
     credential: CredentialForm::UserAndPassword,
+    credential_hint: "Authorization: Basic base64(USER:PASSWORD)",
     signs_requests: true,
     secret_variables: "TWILIO_",
     logged_keys: &[
