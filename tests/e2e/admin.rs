@@ -5,11 +5,6 @@ use crate::harness::{Installation, Program, Webhook, eventually};
 const REPORT: &str =
     r#"{"results":[{"messageId":"m-1","to":"39123456789","status":{"groupName":"DELIVERED"}}]}"#;
 
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
 async fn get(admin: &str, path: &str) -> Option<(u16, String)> {
     service::process::install_tls();
     let response = reqwest::get(format!("http://{admin}{path}")).await.ok()?;
@@ -30,12 +25,11 @@ async fn until_metric(admin: &str, name: &str, least: f64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_ready_only_with_its_streams_and_channels() {
     let installation = Installation::start_bare().await;
-    let (ingress_admin, normalizer_admin, listen) = (free_address(), free_address(), free_address());
-    let variables =
-        [("IMCHANNEL_ADMIN_LISTEN", ingress_admin.as_str()), ("IMCHANNEL_LISTEN", listen.as_str())];
-    let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
-    let variables = [("IMCHANNEL_ADMIN_LISTEN", normalizer_admin.as_str())];
-    let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);
+    let mut ingress =
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+    let mut normalizer = Program::start("imchannel-normalizer", &installation, &[]);
+    let ingress_admin = ingress.address_after("probes and metrics on ").await;
+    let normalizer_admin = normalizer.address_after("probes and metrics on ").await;
     for admin in [&ingress_admin, &normalizer_admin] {
         eventually("it lives", || async { (get(admin, "/live").await?.0 == 200).then_some(()) }).await;
         eventually("it says what is missing", || async {
@@ -54,13 +48,13 @@ async fn a_service_is_ready_only_with_its_streams_and_channels() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_numbers_tell_what_happened() {
     let installation = Installation::start().await;
-    let (ingress_admin, normalizer_admin, listen) = (free_address(), free_address(), free_address());
-    let variables =
-        [("IMCHANNEL_ADMIN_LISTEN", ingress_admin.as_str()), ("IMCHANNEL_LISTEN", listen.as_str())];
-    let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
-    let variables =
-        [("IMCHANNEL_ADMIN_LISTEN", normalizer_admin.as_str()), ("IMCHANNEL_LAG_INTERVAL_MS", "100")];
+    let mut ingress =
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+    let ingress_admin = ingress.address_after("probes and metrics on ").await;
+    let listen = ingress.address_after("takes webhooks on ").await;
+    let variables = [("IMCHANNEL_LAG_INTERVAL_MS", "100")];
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);
+    let normalizer_admin = normalizer.address_after("probes and metrics on ").await;
     eventually("ingress is ready", || async {
         (get(&ingress_admin, "/ready").await?.0 == 200).then_some(())
     })

@@ -11,6 +11,7 @@ mod bodies;
 mod registry;
 mod outage;
 mod kill;
+mod worker;
 mod full;
 mod programs;
 mod lines;

@@ -24,6 +24,12 @@ async fn streams_are_applied_checked_and_repaired() {
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0, "applying twice is safe");
     assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
+    // What is missing is found and mended.
+    installation.bus.delete_durable(&bus::streams::NORMALIZER).await.unwrap();
+    let check = run_cli(&installation, &["--json", "streams", "check"]).await;
+    assert_eq!((code(&check), &lines(&check)[0]["of"]), (3, &"durable normalizer".into()));
+    assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
+    assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
     let other =
         ["--json", "streams", "check", "--webhooks-max-bytes", "1000000", "--duplicate-window-ms", "100"];
     let check = run_cli(&installation, &other).await;
@@ -100,7 +106,7 @@ webhook = [{ password = "p" }]
     let people = run_cli(&installation, &["channel", "apply", "-f", file.to_str().unwrap()]).await;
     assert!(String::from_utf8_lossy(&people.stdout).contains("bad.toml:8: "));
     assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 0);
-    assert_eq!(code(&run_cli(&installation, &["channel", "apply", "-f", "/nowhere.toml"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "apply", "-f", "/nowhere.toml"]).await), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +126,21 @@ async fn bad_settings_stop_the_start_with_every_fault_listed() {
     let output = run_cli_with("nats://127.0.0.1:1", "imchannel", &["tail", "reports"], &[]).await;
     assert_eq!(code(&output), 1);
     assert!(String::from_utf8_lossy(&output.stderr).contains("NATS does not answer at 127.0.0.1:1"));
-    assert_eq!(code(&run_cli_with("", "imchannel", &["tail", "everything"], &[]).await), 2);
+    for wrong in [
+        &["tail", "everything"][..],
+        &["tail", "reports", "--since", "bananas"],
+        &["tail", "reports", "--bsp", "x"],
+    ] {
+        assert_eq!(code(&run_cli_with("nats://127.0.0.1:1", "imchannel", wrong, &[]).await), 2, "{wrong:?}");
+    }
+    // A port that is taken: the program ends and says why.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let variables = [("IMCHANNEL_LISTEN", address.as_str()), ("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")];
+    let output = run_cli_with("nats://127.0.0.1:1", "imchannel-ingress", &[], &variables).await;
+    assert_eq!(code(&output), 1);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains(&format!("cannot listen on {address}")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,12 +167,16 @@ async fn tail_shows_what_is_asked_for() {
     assert_eq!(tail(&["reports", "--from-start", "--count", "2"]).await.len(), 2);
     assert_eq!(tail(&["reports", "--since", "1h", "--no-follow"]).await.len(), 3);
     assert_eq!(tail(&["messages", "--no-follow"]).await.len(), 0);
+    assert_eq!(tail(&["reports", "--since", "0s", "--no-follow"]).await.len(), 0);
+    assert_eq!(tail(&["reports", "--from-start", "--count", "0"]).await.len(), 0);
     let letters = tail(&["deadletters", "--no-follow"]).await;
     assert_eq!(letters.len(), 3);
     assert_eq!(letters[0]["reason_kind"], "no_json");
     assert!(!letters[0]["body"].to_string().contains("not JSON"), "{}", letters[0]);
     let revealed = tail(&["deadletters", "--no-follow", "--reveal"]).await;
-    assert_eq!(revealed[0]["body"], "not JSON 0");
+    assert!(revealed.iter().any(|letter| letter["body"] == "not JSON 0"), "{revealed:?}");
+    assert_eq!(tail(&["deadletters", "--no-follow", "--bsp", "gupshup"]).await.len(), 3);
+    assert_eq!(tail(&["deadletters", "--no-follow", "--bsp", "twilio"]).await.len(), 0);
     let masked = tail(&["reports", "--no-follow"]).await;
     assert_eq!(masked[0]["recipient"], "***");
     let people = run_cli(&installation, &["tail", "reports", "--no-follow"]).await;
@@ -191,13 +215,52 @@ async fn up_runs_everything_and_stops_in_order() {
             (webhook.try_post(address).await.ok()?.status.as_u16() == 200).then_some(())
         })
         .await;
-        up.line_with("[onReport] Report received").await;
+        up.line_with(r#""function":"onReport""#).await;
         let event: Value =
             serde_json::from_str(&up.line_with(r#""status":"REPORT_STATUS_READ""#).await).unwrap();
         assert_eq!(event["messageId"], format!("up-{round}"));
         assert_eq!(event["recipient"], "***");
+        // A second gateway on the same folder is refused, and leaves the first one alone.
+        let second = run_cli_with("", "imchannel", &["up", "--data-dir", data.to_str().unwrap()], &[]).await;
+        assert_eq!(code(&second), 1);
+        assert!(String::from_utf8_lossy(&second.stderr).contains("another `imchannel up`"), "{second:?}");
+        assert_eq!(webhook.post(address).await.status.as_u16(), 200);
         assert!(up.stop().await, "up ended badly");
+        let nats = greeting["nats_url"].as_str().unwrap().trim_start_matches("nats://").to_owned();
+        assert!(tokio::net::TcpStream::connect(nats).await.is_err(), "nats-server was left behind");
     }
     let key = std::fs::metadata(data.join("credential.key")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_under_another_key_are_not_overwritten_unasked() {
+    let installation = Installation::start().await;
+    let file = installation.folder().join("channels.toml");
+    std::fs::write(&file, crate::harness::CHANNELS).unwrap();
+    let file = file.to_str().unwrap();
+    let other = [("IMCHANNEL_CREDENTIAL_KEY", "another key of at least 32 characters")];
+    let url = installation.nats.url();
+    let refused = run_cli_with(&url, "imchannel", &["channel", "apply", "-f", file], &other).await;
+    assert_eq!(code(&refused), 2);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--rekey"), "{refused:?}");
+    let forced = run_cli_with(&url, "imchannel", &["channel", "apply", "--rekey", "-f", file], &other).await;
+    assert_eq!(code(&forced), 0);
+    // A service with the old key says what is wrong.
+    let mut ingress =
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+    ingress.line_with("was stored under another IMCHANNEL_CREDENTIAL_KEY").await;
+    assert!(ingress.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_no_channel_can_be_seen_and_removed() {
+    let installation = Installation::start().await;
+    let (_, record) = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    let odd =
+        channel::Record { id: "odd".to_owned(), version: 99, bsp: "pigeon".to_owned(), ..record.unwrap() };
+    bus::registry::put(&installation.bus, &odd).await.unwrap();
+    assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 5);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "odd"]).await), 0);
+    assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 4);
 }

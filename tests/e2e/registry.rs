@@ -127,5 +127,12 @@ signature = { auth_tokens = ["file:missing"], public_url = "https://gateway.exam
         assert_eq!(answer.status.as_u16(), status, "{answer:?}");
     }
     assert_eq!(installation.webhooks().await.len(), 1);
+    // A secret that is mounted late is found without anybody's help.
+    std::fs::write(secrets.join("missing"), "67890").unwrap();
+    let late = Webhook::twilio("a=b").to("/social/on/whatsapp/twilio/report/unresolvable");
+    eventually("the key is found", || async {
+        (late.post(ingress.address).await.status.as_u16() == 401).then_some(())
+    })
+    .await;
     ingress.stop().await;
 }

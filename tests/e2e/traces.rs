@@ -36,10 +36,9 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 async fn spans_of_one_webhook_share_its_trace_and_are_exported() {
     let installation = Installation::start().await;
     let (endpoint, received) = collector().await;
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let variables =
-        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("IMCHANNEL_LISTEN", listen.as_str())];
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("IMCHANNEL_LISTEN", "127.0.0.1:0")];
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
+    let listen = ingress.address_after("takes webhooks on ").await;
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);
     let webhook = Webhook::koomessage(BODY).header("traceparent", PARENT);
     eventually("the webhook is taken", || async {

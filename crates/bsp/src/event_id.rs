@@ -14,9 +14,10 @@ pub(crate) struct EventKey<'a> {
     /// `report` or `message`.
     pub kind: &'static str,
     pub message_id: &'a str,
-    /// The raw status of a report; the raw type of a message.
+    /// The raw status of a report; the raw type of a message, or nothing where its id alone names it.
     pub status: &'a str,
-    /// The BSP's time, as it stood in the body.
+    /// The BSP's time of the event, as it stood in the body; empty where the only time is that of the body, which a
+    /// repeat may have anew.
     pub time: &'a str,
     pub error_code: &'a str,
     pub recipient: &'a str,

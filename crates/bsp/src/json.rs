@@ -9,21 +9,32 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
-/// become the empty text, as if the field were absent.
+/// count as absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
 
 impl Text<'_> {
+    /// The text, empty where it is absent.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The text, if the field is there at all.
+    pub(crate) fn present(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// The text, if there is some.
+    pub(crate) fn filled(&self) -> Option<&str> {
+        self.present().filter(|text| !text.is_empty())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_str().is_empty()
     }
 
     pub(crate) fn owned(&self) -> String {
-        self.0.clone().into_owned()
+        self.as_str().to_owned()
     }
 
     /// This text, or the other where this one is empty.
@@ -33,7 +44,14 @@ impl Text<'_> {
 
     /// The number that the text spells, or `None`.
     pub(crate) fn number(&self) -> Option<f64> {
-        self.0.trim().parse::<f64>().ok().filter(|number| number.is_finite())
+        self.as_str().trim().parse::<f64>().ok().filter(|number| number.is_finite())
+    }
+
+    /// The whole number that the text spells, also as `2.0`; `None` where it spells none.
+    pub(crate) fn whole_number(&self) -> Option<u32> {
+        let number = self.number()?;
+        let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+        is_whole.then_some(number as u32)
     }
 }
 
@@ -41,13 +59,43 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // By way of the raw text, so that a number keeps every digit: ids longer than 64 bits exist.
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        match raw.as_bytes()[0] {
-            b'"' if !raw.contains('\\') => Ok(Text(Cow::Borrowed(&raw[1..raw.len() - 1]))),
-            b'"' => serde_json::from_str(raw).map(|text| Text(Cow::Owned(text))).map_err(D::Error::custom),
-            b'{' | b'[' | b'n' => Ok(Text::default()),
-            _ => Ok(Text(Cow::Borrowed(raw))),
+        Ok(Self(match raw.as_bytes()[0] {
+            b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            b'"' => Some(Cow::Owned(unescape(raw).map_err(D::Error::custom)?)),
+            b'{' | b'[' | b'n' => None,
+            _ => Some(Cow::Borrowed(raw)),
+        }))
+    }
+}
+
+/// A string with its escapes resolved. Half of a surrogate pair, as a text that was cut inside an emoji ends in,
+/// becomes the replacement character.
+fn unescape(raw: &str) -> serde_json::Result<String> {
+    struct Lossy;
+    impl serde::de::Visitor<'_> for Lossy {
+        type Value = String;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(bytes).into_owned())
         }
     }
+    serde_json::from_str(raw).or_else(|_| serde_json::Deserializer::from_str(raw).deserialize_bytes(Lossy))
+}
+
+/// The body as text, for reading. Bytes that are no UTF-8 stand as `?` in it, at the same places, so that they cost the
+/// item that they are in and not its siblings (see [`Collector::is_damaged`](crate::parsed::Collector::is_damaged)).
+pub(crate) fn readable(body: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(body) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(body.len());
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(std::iter::repeat_n('?', chunk.invalid().len()));
+    }
+    Cow::Owned(text)
 }
 
 /// A part of a body that is read later, or not at all. `null` and absence are the same.
@@ -89,6 +137,8 @@ mod tests {
             (r#""\"""#, "\""),
             ("0.5", "0.5"),
             ("true", "true"),
+            (r#""cut \ud83d""#, "cut \u{fffd}\u{fffd}\u{fffd}"),
+            (r#""\ud83d\ude00""#, "😀"),
             ("null", ""),
             (r#"{"a":[1]}"#, ""),
             ("[1,[2]]", ""),

@@ -61,6 +61,7 @@ fn json(body: &[u8], logged_keys: &[&str]) -> String {
     let mut line = Vec::with_capacity(body.len().min(LOGGED_BYTES_MAX) + 64);
     // The key whose value comes next; arrays keep it for all their elements.
     let mut key: &[u8] = b"";
+    let mut lists = 0_usize;
     let mut at = 0;
     while at < body.len() && line.len() <= LOGGED_BYTES_MAX {
         let end = match body[at] {
@@ -68,12 +69,20 @@ fn json(body: &[u8], logged_keys: &[&str]) -> String {
             b'}' | b']' => {
                 // What follows in an enclosing array stands under no key of its own.
                 key = b"";
+                lists = 0;
                 line.push(body[at]);
                 at += 1;
                 continue;
             }
-            b'{' | b'[' | b',' | b':' => {
-                line.push(body[at]);
+            byte @ (b'{' | b'[' | b',' | b':') => {
+                // A key is good for one value, or for all of a list.
+                match byte {
+                    b'[' => lists += 1,
+                    b'{' => lists = 0,
+                    b',' if lists == 0 => key = b"",
+                    _ => {}
+                }
+                line.push(byte);
                 at += 1;
                 continue;
             }
@@ -85,13 +94,17 @@ fn json(body: &[u8], logged_keys: &[&str]) -> String {
         };
         let token = &body[at..end];
         at = end;
-        if token[0] == b'"' && next_is_colon(body, end) {
+        let is_key = token[0] == b'"' && next_is_colon(body, end);
+        if is_key {
             key = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
             line.extend_from_slice(if is_plain_name(key) { token } else { b"\"***\"" });
         } else if token == b"null" || logged_keys.iter().any(|logged| logged.as_bytes() == key) {
             line.extend_from_slice(token);
         } else {
             line.extend_from_slice(b"\"***\"");
+        }
+        if !is_key && lists == 0 {
+            key = b"";
         }
     }
     let text = String::from_utf8_lossy(&line);
@@ -171,6 +184,14 @@ mod tests {
             &["MessageSid", "Body"],
         );
         assert_eq!(line, "MessageSid=SM1&To=***&Body=a b");
+    }
+
+    #[test]
+    fn what_is_no_json_hides_what_follows_a_value() {
+        for source in [&br#"{"messageId":"m-1","4915112345"}"#[..], br#"{"messageId":"m" "4915112345"}"#] {
+            let line = body(JSON, source, &["messageId"]);
+            assert!(!line.contains("4915"), "{line}");
+        }
     }
 
     #[test]

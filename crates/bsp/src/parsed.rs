@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use proto::v1::{EventSource, InboundMessage, ReportEvent};
 
 use crate::ids::{BspId, ChannelId};
+use crate::json;
 
 /// A stored webhook.
 #[derive(Clone, Copy)]
@@ -90,9 +91,16 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// An item holds bytes that are no UTF-8.
+    pub(crate) fn no_utf8() -> Self {
+        Self::new("no_utf8", "it holds bytes that are not UTF-8")
+    }
+}
+
 impl From<serde_json::Error> for Refusal {
     fn from(error: serde_json::Error) -> Self {
-        let (kind, reason) = crate::json::fault(&error);
+        let (kind, reason) = json::fault(&error);
         Self { kind, reason }
     }
 }
@@ -116,12 +124,18 @@ pub const UNRECOGNISED_LENGTH_MAX: usize = 64;
 pub(crate) struct Collector<'a> {
     pub(crate) bsp: BspId,
     pub(crate) webhook: &'a Webhook<'a>,
+    /// The body as the parser reads it, byte for byte at the places of the original.
+    text: &'a str,
     parsed: Parsed,
+    has_too_many_items: bool,
 }
 
+/// The most items of one body. No BSP sends so many, and every item costs an event or a dead letter.
+pub const ITEMS_MAX: usize = 10_000;
+
 impl<'a> Collector<'a> {
-    pub(crate) fn new(bsp: BspId, webhook: &'a Webhook<'a>) -> Self {
-        Self { bsp, webhook, parsed: Parsed::default() }
+    pub(crate) fn new(bsp: BspId, webhook: &'a Webhook<'a>, text: &'a str) -> Self {
+        Self { bsp, webhook, text, parsed: Parsed::default(), has_too_many_items: false }
     }
 
     /// A report with the fields that do not come from the body.
@@ -158,9 +172,23 @@ impl<'a> Collector<'a> {
         self.push(Outcome::Ignored(kind));
     }
 
-    /// Refuses an item whose text is a piece of the body, without copying it.
+    /// The bytes of the body that an item stands for, without copying them; the whole body, should the item be no
+    /// piece of it.
+    fn original(&self, item: &str) -> Bytes {
+        let start = (item.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        let end = start.wrapping_add(item.len());
+        let is_inside = start <= end && end <= self.webhook.body.len();
+        if is_inside { self.webhook.body.slice(start..end) } else { self.webhook.body.clone() }
+    }
+
+    /// Whether an item holds bytes that are no UTF-8.
+    pub(crate) fn is_damaged(&self, item: &str) -> bool {
+        std::str::from_utf8(&self.original(item)).is_err()
+    }
+
+    /// Refuses an item, which is a piece of the body's text.
     pub(crate) fn refuse_item(&mut self, refusal: Refusal, item: &str) {
-        let raw = self.webhook.body.slice_ref(item.as_bytes());
+        let raw = self.original(item);
         self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
@@ -180,6 +208,13 @@ impl<'a> Collector<'a> {
 
     /// What the body came to; a body without any item is counted too.
     pub(crate) fn finish(mut self) -> Parsed {
+        if self.has_too_many_items {
+            self.parsed = Parsed::default();
+            self.refuse_body(Refusal::new(
+                "too_many_items",
+                "the body has more items than one body may have",
+            ));
+        }
         if self.parsed.items.is_empty() {
             self.ignored("empty");
         }
@@ -195,6 +230,10 @@ impl<'a> Collector<'a> {
     }
 
     fn push(&mut self, outcome: Outcome) {
+        if self.parsed.items.len() >= ITEMS_MAX {
+            self.has_too_many_items = true;
+            return;
+        }
         let index = self.next_index();
         self.parsed.items.push(Item { index, outcome });
     }

@@ -8,15 +8,25 @@ pub(crate) fn address(raw: &str) -> &str {
         Some(prefix) if prefix.eq_ignore_ascii_case("whatsapp:") => &trimmed[9..],
         _ => trimmed,
     };
-    bare.strip_prefix('+').unwrap_or(bare)
+    let bare = bare.trim_start();
+    let address = bare.strip_prefix('+').unwrap_or(bare);
+    if address.len() > ADDRESS_LENGTH_MAX { "" } else { address }
 }
+
+/// A longer address is none: WhatsApp's longest, a business-scoped user id, has 150 characters.
+const ADDRESS_LENGTH_MAX: usize = 256;
 
 /// Begins every message id that this gateway chose.
 pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
 
+/// The longest command id.
+const COMMAND_ID_LENGTH_MAX: usize = 46;
+
 /// The command that a message came from, told by its id; empty for a message that was not sent through here.
 pub(crate) fn command_id(message_id: &str) -> &str {
-    message_id.strip_prefix(COMMAND_MESSAGE_PREFIX).unwrap_or_default()
+    let Some(id) = message_id.strip_prefix(COMMAND_MESSAGE_PREFIX) else { return "" };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if id.len() > COMMAND_ID_LENGTH_MAX || !id.bytes().all(allowed) { "" } else { id }
 }
 
 #[cfg(test)]
@@ -30,6 +40,7 @@ mod tests {
             ("WhatsApp:+4915112345", "4915112345"),
             ("whatsapp:US.1349", "US.1349"),
             ("+4915112345", "4915112345"),
+            ("whatsapp: 4915112345", "4915112345"),
             ("8618******1", "8618******1"),
             ("", ""),
             ("whatsapp:", ""),

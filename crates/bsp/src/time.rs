@@ -8,7 +8,7 @@ use proto::Timestamp as ProtoTimestamp;
 
 /// A number below this is Unix seconds, from it on milliseconds: as seconds it would be the year 5138, as
 /// milliseconds it is March 1973.
-const MILLISECONDS_FROM: f64 = 1e11;
+pub(crate) const MILLISECONDS_FROM: f64 = 1e11;
 
 /// The moment that `text` names, or `None` when it names none.
 pub(crate) fn parse(text: &str) -> Option<ProtoTimestamp> {

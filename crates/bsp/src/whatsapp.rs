@@ -35,6 +35,8 @@ struct Name<'a> {
 struct Entry<'a> {
     #[serde(borrow, default)]
     phone: Text<'a>,
+    #[serde(borrow, default, alias = "waId")]
+    wa_id: Text<'a>,
     #[serde(borrow, default)]
     email: Text<'a>,
     #[serde(borrow, default)]
@@ -52,13 +54,14 @@ pub(crate) fn contacts(raw: Part<'_>) -> Option<Contacts> {
 fn contact(card: Card<'_>) -> Contact {
     let name = card.name.unwrap_or_default();
     let texts = |entries: Option<Vec<Entry<'_>>>, field: fn(&Entry<'_>) -> String| {
-        entries.unwrap_or_default().iter().map(field).collect::<Vec<_>>()
+        let texts = entries.unwrap_or_default();
+        texts.iter().map(field).filter(|text| !text.is_empty()).collect::<Vec<_>>()
     };
     Contact {
         formatted_name: name.formatted_name.owned(),
         first_name: name.first_name.owned(),
         last_name: name.last_name.owned(),
-        phones: texts(card.phones, |entry| entry.phone.owned()),
+        phones: texts(card.phones, |entry| entry.phone.or(&entry.wa_id).owned()),
         emails: texts(card.emails, |entry| entry.email.owned()),
         urls: texts(card.urls, |entry| entry.url.owned()),
         organization: card.org.map(|org| org.company.owned()).unwrap_or_default(),
@@ -83,7 +86,7 @@ pub(crate) fn order_items(raw: Part<'_>) -> Option<Vec<OrderItem>> {
     let items = lines.iter().map(|line| {
         Some(OrderItem {
             product_id: line.product_retailer_id.owned(),
-            quantity: line.quantity.as_str().parse().ok()?,
+            quantity: line.quantity.whole_number()?,
             price: line.item_price.owned(),
             currency: line.currency.owned(),
         })

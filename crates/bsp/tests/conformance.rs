@@ -158,6 +158,15 @@ fn deep_nesting_costs_at_most_the_item() {
 }
 
 #[test]
+fn a_body_of_too_many_items_is_refused_as_a_whole() {
+    let body = format!(r#"{{"results":[{}1]}}"#, "1,".repeat(bsp::parsed::ITEMS_MAX));
+    let parsed = parse(registry::find("infobip").unwrap(), body.as_bytes(), 1);
+    let [item] = parsed.items.as_slice() else { panic!("{} items", parsed.items.len()) };
+    let Outcome::Rejected(reject) = &item.outcome else { panic!("{item:?}") };
+    assert_eq!((reject.kind, &reject.raw[..]), ("too_many_items", body.as_bytes()));
+}
+
+#[test]
 fn masked_lines_hide_every_number_and_text_of_the_fixtures() {
     let personal = [
         "49151",

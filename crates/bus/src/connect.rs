@@ -11,12 +11,16 @@ use tokio::sync::watch;
 /// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
 /// within 2 s of the server's return.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A server that vanished without a word is noticed after two of these.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A server that vanished without a word is noticed at the third of these.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// To connect to one server; the next of the list is tried after it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Publishes waiting for their acknowledgement at once, over all of a process.
 const ACKS_IN_FLIGHT_MAX: usize = 8192;
-/// Longer than every deadline of ours, which are kept by [`crate::publish`].
-const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// For an answer of JetStream's other than to a publish, whose deadlines [`crate::publish`] keeps.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A publish that was given up keeps its place among those in flight for so long.
+const ABANDONED_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to reach the bus.
 #[derive(Clone)]
@@ -79,6 +83,7 @@ impl Bus {
         let mut connect = async_nats::ConnectOptions::new()
             .name(options.name)
             .ping_interval(PING_INTERVAL)
+            .connection_timeout(CONNECT_TIMEOUT)
             .reconnect_delay_callback(|attempt| {
                 RECONNECT_DELAY_MAX.min(Duration::from_millis(50 * attempt.min(100) as u64))
             })
@@ -94,8 +99,8 @@ impl Bus {
         }
         let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;
         let jetstream = ContextBuilder::new()
-            .timeout(ACK_TIMEOUT)
-            .ack_timeout(ACK_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(ABANDONED_ACK_TIMEOUT)
             .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
             .backpressure_on_inflight(false)
             .build(client.clone());

@@ -39,7 +39,7 @@ impl Verdict {
 }
 
 /// A message of a stream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Delivery {
     /// Where it was published.
     pub subject: String,
@@ -53,6 +53,17 @@ pub struct Delivery {
     pub attempt: u64,
     /// When the stream stored it.
     pub stored_at: Timestamp,
+}
+
+// The payload and some headers are personal.
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("subject", &self.subject)
+            .field("sequence", &self.sequence)
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Delivery {

@@ -18,6 +18,8 @@ use crate::streams::StreamDefinition;
 
 /// Above this share of its bytes a stream is purged.
 const PURGE_ABOVE: f64 = 0.70;
+/// Messages that an idle durable is still given the chance to ask for.
+const IDLE_MARGIN: u64 = 16;
 /// It is purged down to this share.
 const PURGE_TO: f64 = 0.50;
 
@@ -31,11 +33,11 @@ pub struct KeeperMetrics {
 }
 
 impl KeeperMetrics {
-    /// Makes the metrics and puts them into `registry`.
+    /// Makes the metrics and puts them into `registry`, a service's own.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let help = "Processed messages purged from streams that were filling up";
-        registry.register("keeper_purged_messages", help, metrics.purged.clone());
+        registry.register("purged_messages", help, metrics.purged.clone());
         metrics
     }
 }
@@ -57,7 +59,11 @@ pub async fn run(
             continue;
         }
         for definition in streams {
-            match make_room(bus, definition).await {
+            let made = tokio::select! {
+                () = stop.cancelled() => return,
+                made = make_room(bus, definition) => made,
+            };
+            match made {
                 Ok(0) => {}
                 Ok(purged) => {
                     metrics.purged.inc_by(purged);
@@ -93,7 +99,7 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
     if !usage.is_filling_up() {
         return Ok(0);
     }
-    let floors = acknowledged_floors(&stream).await?;
+    let floors = finished_up_to(&stream).await?;
     let Some(keep_from) = usage.keep_from(&floors, definition.purge_without_durable) else {
         return Ok(0);
     };
@@ -101,12 +107,31 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
     Ok(purged.purged)
 }
 
-/// For each durable, the last sequence up to which everything is acknowledged. Consumers that come and go with
-/// their reader, such as a `tail`, hold nothing back.
-async fn acknowledged_floors(stream: &Stream) -> Result<Vec<u64>, Fault> {
-    let consumers: Vec<Info> = stream.consumers().try_collect().await?;
-    let durables = consumers.into_iter().filter(|info| info.config.durable_name.is_some());
-    Ok(durables.map(|info| info.ack_floor.stream_sequence).collect())
+/// For each durable, the last sequence up to which it needs nothing any more. Consumers that come and go with their
+/// reader, such as a `tail`, hold nothing back.
+///
+/// The names come first and each is asked by itself: a cluster's list of consumers silently leaves out those whose
+/// leader does not answer, and a durable that is left out must not look like one that is not there.
+async fn finished_up_to(stream: &Stream) -> Result<Vec<u64>, Fault> {
+    let last_sequence = stream.cached_info().state.last_sequence;
+    let names: Vec<String> = stream.consumer_names().try_collect().await?;
+    let mut floors = Vec::new();
+    for name in names {
+        let info = stream.consumer_info(&name).await?;
+        if info.config.durable_name.is_some() {
+            floors.push(finished(&info, last_sequence));
+        }
+    }
+    Ok(floors)
+}
+
+/// A durable with a filter may have nothing to do for long, and its floor stays where its last message was. With
+/// nothing pending it needs nothing of what was stored before it was asked; the margin is for a consumer whose
+/// leader has not seen the newest messages yet.
+fn finished(info: &Info, last_sequence: u64) -> u64 {
+    let floor = info.ack_floor.stream_sequence;
+    let is_idle = info.num_pending == 0 && info.num_ack_pending == 0;
+    if is_idle { floor.max(last_sequence.saturating_sub(IDLE_MARGIN)) } else { floor }
 }
 
 struct Usage {

@@ -61,7 +61,10 @@ impl LagMetrics {
 pub async fn run(bus: &Bus, interval: Duration, metrics: &LagMetrics, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
-            look(bus, metrics).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = look(bus, metrics) => {}
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -105,22 +108,23 @@ async fn look_at_durable(stream: &Stream, durable: &DurableDefinition, metrics: 
     let labels = DurableLabels { stream: durable.stream.name, durable: durable.name };
     metrics.pending.get_or_create(&labels).set(to_gauge(info.num_pending));
     metrics.unacknowledged.get_or_create(&labels).set(to_gauge(info.num_ack_pending as u64));
-    let age = oldest_unprocessed(stream, &info).await.map_or(0, |stored_at| {
-        let age = Timestamp::now().duration_since(stored_at);
-        age.as_secs().max(0)
-    });
-    metrics.oldest_age.get_or_create(&labels).set(age);
+    // No answer says nothing about the age: what was found last stands.
+    if let Some(age_s) = oldest_age_s(stream, &info).await {
+        metrics.oldest_age.get_or_create(&labels).set(age_s);
+    }
 }
 
-/// When the first message after the acknowledged floor was stored.
-async fn oldest_unprocessed(stream: &Stream, info: &Info) -> Option<Timestamp> {
+/// Age of the first message after the acknowledged floor, in seconds; 0 when there is none, `None` when the server does
+/// not say.
+async fn oldest_age_s(stream: &Stream, info: &Info) -> Option<i64> {
     if info.num_pending == 0 && info.num_ack_pending == 0 {
-        return None;
+        return Some(0);
     }
     let state = &stream.cached_info().state;
     let sequence = (info.ack_floor.stream_sequence + 1).max(state.first_sequence);
     let message = stream.get_raw_message(sequence).await.ok()?;
-    Some(to_timestamp(message.time.unix_timestamp_nanos()))
+    let stored_at = to_timestamp(message.time.unix_timestamp_nanos());
+    Some(Timestamp::now().duration_since(stored_at).as_secs().max(0))
 }
 
 fn to_gauge(number: u64) -> i64 {

@@ -137,17 +137,22 @@ pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), Provision
         made.map_err(|error| stream_error(definition.name, error))?;
     }
     for definition in DURABLES {
-        let stream = definition.stream.name;
-        let made: Result<jetstream::consumer::PullConsumer, _> =
-            bus.jetstream.create_consumer_on_stream(durable_config(definition), stream).await;
-        made.map_err(|error| ProvisionError::Durable {
-            stream,
-            name: definition.name,
-            source: error.into(),
-        })?;
+        apply_durable(bus, definition).await?;
     }
     let made = bus.jetstream.create_or_update_stream(bucket_config(settings)).await;
     made.map_err(|error| ProvisionError::Bucket { name: CHANNELS_BUCKET, source: error.into() })?;
+    Ok(())
+}
+
+/// Makes one durable, or changes it to what it should be. Its stream must be there.
+///
+/// # Errors
+/// [`ProvisionError::Durable`] when the server refuses.
+pub async fn apply_durable(bus: &Bus, definition: &DurableDefinition) -> Result<(), ProvisionError> {
+    let stream = definition.stream.name;
+    let made: Result<jetstream::consumer::PullConsumer, _> =
+        bus.jetstream.create_consumer_on_stream(durable_config(definition), stream).await;
+    made.map_err(|error| ProvisionError::Durable { stream, name: definition.name, source: error.into() })?;
     Ok(())
 }
 
@@ -167,8 +172,16 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
             check_durable(&found, durable, scope, &mut differences).await?;
         }
     }
-    if find_stream(bus, CHANNELS_BUCKET_STREAM).await?.is_none() {
-        differences.push(missing(format!("bucket {CHANNELS_BUCKET}")));
+    let of = format!("bucket {CHANNELS_BUCKET}");
+    match find_stream(bus, CHANNELS_BUCKET_STREAM).await? {
+        None => differences.push(missing(of)),
+        Some(found) => {
+            let defaults = StreamSettings::default();
+            let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
+            let found = &found.cached_info().config;
+            // The bucket's bytes and window are the server's own choice.
+            compare_configs(of, found, &bucket_config(settings), Scope::Contract, &mut differences);
+        }
     }
     Ok(differences)
 }
@@ -200,11 +213,20 @@ fn compare_stream(
 ) {
     let defaults = StreamSettings::default();
     let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
-    let wanted = stream_config(definition, settings);
+    let of = format!("stream {}", definition.name);
+    compare_configs(of, found, &stream_config(definition, settings), scope, differences);
+}
+
+fn compare_configs(
+    of: String,
+    found: &Config,
+    wanted: &Config,
+    scope: Scope<'_>,
+    differences: &mut Vec<Difference>,
+) {
     let mut compare = |setting, found: String, wanted: String| {
         if found != wanted {
-            let of = format!("stream {}", definition.name);
-            differences.push(Difference { of, setting, found, wanted });
+            differences.push(Difference { of: of.clone(), setting, found, wanted });
         }
     };
     compare("subjects", format!("{:?}", found.subjects), format!("{:?}", wanted.subjects));
@@ -212,6 +234,19 @@ fn compare_stream(
     compare("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard));
     compare("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
     compare("max_age", format!("{:?}", found.max_age), format!("{:?}", wanted.max_age));
+    // Each of these, set to anything, would evict or refuse what must be kept.
+    let limits = |config: &Config| {
+        [
+            ("max_messages", config.max_messages),
+            ("max_messages_per_subject", config.max_messages_per_subject),
+            ("max_message_size", i64::from(config.max_message_size)),
+        ]
+    };
+    for ((setting, found), (_, wanted)) in limits(found).into_iter().zip(limits(wanted)) {
+        // Servers write "no limit" as 0 or -1.
+        compare(setting, found.max(0).to_string(), wanted.max(0).to_string());
+    }
+    compare("no_ack", found.no_ack.to_string(), wanted.no_ack.to_string());
     if let Scope::Settings(_) = scope {
         compare("max_bytes", found.max_bytes.to_string(), wanted.max_bytes.to_string());
         compare("replicas", found.num_replicas.to_string(), wanted.num_replicas.to_string());
@@ -247,6 +282,10 @@ async fn check_durable(
             return Err(ProvisionError::Durable { stream, name: definition.name, source: error.into() });
         }
     };
+    if !definition.is_ours && matches!(scope, Scope::Contract) {
+        // How the AICC back end reads is its own affair, and no reason for a gateway to stop.
+        return Ok(());
+    }
     let (found, wanted) = (info.config, durable_config(definition));
     let mut compare = |setting, found: String, wanted: String| {
         if found != wanted {
@@ -258,6 +297,12 @@ async fn check_durable(
     compare("max_deliver", found.max_deliver.to_string(), wanted.max_deliver.to_string());
     compare("max_ack_pending", found.max_ack_pending.to_string(), wanted.max_ack_pending.to_string());
     compare("filter_subject", found.filter_subject, wanted.filter_subject);
+    compare(
+        "filter_subjects",
+        format!("{:?}", found.filter_subjects),
+        format!("{:?}", wanted.filter_subjects),
+    );
+    compare("deliver_policy", format!("{:?}", found.deliver_policy), format!("{:?}", wanted.deliver_policy));
     Ok(())
 }
 

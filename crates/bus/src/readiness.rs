@@ -23,8 +23,11 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> StreamsState {
     tokio::spawn(async move {
         loop {
             let found = look(&bus).await;
-            let interval = if found.is_ok() { INTERVAL_GOOD } else { INTERVAL_BAD };
-            report_change(&sender, found);
+            let interval = if matches!(found, Some(Ok(()))) { INTERVAL_GOOD } else { INTERVAL_BAD };
+            // No answer says nothing about the streams: what was found last stands.
+            if let Some(found) = found {
+                report_change(&sender, found);
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(interval) => {}
@@ -34,11 +37,12 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> StreamsState {
     receiver
 }
 
-async fn look(bus: &Bus) -> Result<(), String> {
+/// `None` when the server does not answer.
+async fn look(bus: &Bus) -> Option<Result<(), String>> {
     bus.connected().await;
-    let differences = provision::check(bus, Scope::Contract).await.map_err(|error| error.to_string())?;
+    let differences = provision::check(bus, Scope::Contract).await.ok()?;
     if differences.is_empty() {
-        return Ok(());
+        return Some(Ok(()));
     }
     let texts = differences.iter().map(|difference| {
         format!(
@@ -46,7 +50,7 @@ async fn look(bus: &Bus) -> Result<(), String> {
             difference.of, difference.setting, difference.found, difference.wanted
         )
     });
-    Err(texts.collect::<Vec<_>>().join("; "))
+    Some(Err(texts.collect::<Vec<_>>().join("; ")))
 }
 
 fn report_change(sender: &watch::Sender<Result<(), String>>, found: Result<(), String>) {

@@ -115,16 +115,27 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
     bus.connected().await;
     let mut connections = bus.connections();
     connections.mark_unchanged();
-    let bucket = bucket(bus).await?;
-    let status = bucket.status().await.map_err(|error| RegistryError::Read(error.into()))?;
-    let mut entries =
-        bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;
-    // What was known before a reconnection, for values that this version cannot read.
-    let known = sender.borrow().clone().unwrap_or_default();
+    let opening = async {
+        let bucket = bucket(bus).await?;
+        let status = bucket.status().await.map_err(|error| RegistryError::Read(error.into()))?;
+        let entries =
+            bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;
+        Ok((status.values(), entries))
+    };
+    // A reply that went down with a connection would be waited for in vain.
+    let opened = tokio::select! {
+        opened = opening => opened,
+        _ = connections.changed() => return Ok(()),
+    };
+    let (stored, mut entries) = opened?;
+    // What was known before a reconnection, for values that this version cannot read. Only the first reading may
+    // look at it: what is changed after that is meant as it is.
+    let mut known = sender.borrow().clone().unwrap_or_default();
     let mut channels = Channels::default();
-    let mut is_complete = status.values() == 0;
+    let mut is_complete = stored == 0;
     loop {
         if is_complete {
+            known = Arc::default();
             sender.send_replace(Some(Arc::new(channels.clone())));
         }
         let entry = tokio::select! {

@@ -5,16 +5,17 @@
 //! finishes what it holds and gives the rest back.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::{MessagesErrorKind, Stream as Messages};
 use async_nats::jetstream::{AckKind, Message};
-use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +27,14 @@ use crate::streams::DurableDefinition;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long one pull waits for messages. The client recovers from a lost pull only after it, so it is short.
 const PULL_EXPIRES: Duration = Duration::from_secs(15);
-/// Without a message or a sign of life for this long, the pull is built anew.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// After so many missing heartbeats in a row the pull is built anew.
+const HEARTBEATS_MISSED_MAX: u32 = 2;
+/// Bytes of messages that one pull may bring, so that large ones cannot fill the memory.
+const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What was pulled and not begun is given back with this delay, so that it does not come to us again while we stop.
+const GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
+/// How long giving back may take.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(1);
 /// Between two attempts to build a pull.
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
 /// How long the worker takes nothing after [`Verdict::Pause`].
@@ -86,11 +93,11 @@ pub async fn run<H, F>(
     stop: CancellationToken,
     handler: H,
 ) where
-    H: Fn(Delivery) -> F,
-    F: Future<Output = Verdict> + Send,
+    H: Fn(Delivery) -> F + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
 {
-    let held = FuturesUnordered::new();
-    let mut worker = Worker { bus, options, metrics, handler, held, paused_until: None };
+    let handler = Arc::new(handler);
+    let mut worker = Worker { bus, options, metrics, handler, held: JoinSet::new(), paused_until: None };
     while !stop.is_cancelled() {
         let opened = tokio::select! {
             () = stop.cancelled() => break,
@@ -117,6 +124,7 @@ async fn open(bus: &Bus, options: &WorkerOptions) -> Result<Messages, Fault> {
     let messages = consumer
         .stream()
         .max_messages_per_batch(options.concurrency)
+        .max_bytes_per_batch(PULL_BYTES_MAX)
         .heartbeat(HEARTBEAT)
         .expires(PULL_EXPIRES)
         .messages()
@@ -124,51 +132,59 @@ async fn open(bus: &Bus, options: &WorkerOptions) -> Result<Messages, Fault> {
     Ok(messages)
 }
 
-struct Worker<'w, H, S> {
+struct Worker<'w, H> {
     bus: &'w Bus,
     options: &'w WorkerOptions,
     metrics: &'w WorkerMetrics,
-    handler: H,
-    held: FuturesUnordered<S>,
+    handler: Arc<H>,
+    /// A task for each message, so that all cores work.
+    held: JoinSet<AsksForPause>,
     paused_until: Option<Instant>,
 }
 
 /// Whether a settled message asked for a pause.
 type AsksForPause = bool;
-type Settling<'w> = std::pin::Pin<Box<dyn Future<Output = AsksForPause> + Send + 'w>>;
 
-impl<'w, H, F> Worker<'w, H, Settling<'w>>
+impl<H, F> Worker<'_, H>
 where
-    H: Fn(Delivery) -> F,
-    F: Future<Output = Verdict> + Send + 'w,
+    H: Fn(Delivery) -> F + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
 {
     /// Takes messages until the pull must be built anew or the worker stops.
     async fn work(&mut self, mut messages: Messages, stop: &CancellationToken) {
+        let mut heartbeats_missed = 0;
         loop {
             let may_take = self.held.len() < self.options.concurrency && self.paused_until.is_none();
             let pause_ends = self.paused_until;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(asks_for_pause) = self.held.next() => self.settled(asks_for_pause),
+                Some(asks_for_pause) = self.held.join_next() => self.settled(asks_for_pause),
                 () = tokio::time::sleep_until(pause_ends.unwrap_or_else(Instant::now)), if pause_ends.is_some() => {
                     self.paused_until = None;
                     self.metrics.paused.set(0);
                 }
-                next = timeout(SILENCE_MAX, messages.next()), if may_take => match next {
-                    Ok(Some(Ok(message))) => self.take(message),
-                    Ok(Some(Err(error))) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
-                        tracing::debug!(function = "worker", "a heartbeat is missing");
+                next = messages.next(), if may_take => match next {
+                    Some(Ok(message)) => {
+                        heartbeats_missed = 0;
+                        self.take(message);
                     }
-                    Ok(Some(Err(error))) => {
+                    Some(Err(error)) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
+                        heartbeats_missed += 1;
+                        if heartbeats_missed >= HEARTBEATS_MISSED_MAX {
+                            tracing::warn!(function = "worker", "the server is silent; the pull is built anew");
+                            break;
+                        }
+                    }
+                    Some(Err(error)) => {
                         tracing::warn!(function = "worker", "the pull broke and is built anew: {error}");
                         break;
                     }
-                    Ok(None) | Err(_) => break,
+                    None => break,
                 },
             }
         }
-        give_back(messages).await;
+        let _ = timeout(GIVE_BACK_LIMIT, give_back(messages, 2 * self.options.concurrency)).await;
     }
 
     fn take(&mut self, message: Message) {
@@ -180,23 +196,22 @@ where
             return;
         };
         self.metrics.held.inc();
-        let attempt = delivery.attempt;
-        let sequence = delivery.sequence;
-        let handling = AssertUnwindSafe((self.handler)(delivery)).catch_unwind();
-        let metrics = self.metrics;
+        let (sequence, attempt) = (delivery.sequence, delivery.attempt);
+        let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
         let progress_every = self.options.durable.ack_wait / 3;
-        self.held.push(Box::pin(async move {
+        self.held.spawn(async move {
+            let handling = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
             let verdict = with_progress(handling, &message, progress_every).await.unwrap_or_else(|_panic| {
                 metrics.panicked.inc();
                 Verdict::retry("the handler panicked")
             });
-            settle(&message, verdict, (sequence, attempt), metrics).await
-        }));
+            settle(&message, verdict, (sequence, attempt), &metrics).await
+        });
     }
 
-    fn settled(&mut self, asks_for_pause: AsksForPause) {
+    fn settled(&mut self, asks_for_pause: Result<AsksForPause, JoinError>) {
         self.metrics.held.dec();
-        if asks_for_pause && self.paused_until.is_none() {
+        if asks_for_pause.unwrap_or(false) && self.paused_until.is_none() {
             self.paused_until = Some(Instant::now() + PAUSE);
             self.metrics.paused.set(1);
         }
@@ -209,7 +224,7 @@ where
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = &mut pause => return,
-                Some(asks_for_pause) = self.held.next() => self.settled(asks_for_pause),
+                Some(asks_for_pause) = self.held.join_next() => self.settled(asks_for_pause),
             }
         }
     }
@@ -217,7 +232,7 @@ where
     /// Finishes what is held within the grace time; the rest comes again elsewhere.
     async fn drain(&mut self) {
         let deadline = Instant::now() + self.options.grace;
-        while let Ok(Some(asks_for_pause)) = tokio::time::timeout_at(deadline, self.held.next()).await {
+        while let Ok(Some(asks_for_pause)) = tokio::time::timeout_at(deadline, self.held.join_next()).await {
             self.settled(asks_for_pause);
         }
         if !self.held.is_empty() {
@@ -231,10 +246,14 @@ where
     }
 }
 
-/// Gives back what was pulled and not begun, so that another replica has it at once and not after the ack wait.
-async fn give_back(mut messages: Messages) {
-    while let Some(Some(Ok(message))) = messages.next().now_or_never() {
-        let _ = message.ack_with(AckKind::Nak(None)).await;
+/// Gives back what was pulled and not begun, so that another replica has it soon and not after the ack wait. Polling
+/// may pull more, hence the limit.
+async fn give_back(mut messages: Messages, limit: usize) {
+    for _ in 0..limit {
+        // Outside tokio's budget, which would end the loop with messages still at hand.
+        let next = tokio::task::unconstrained(messages.next()).now_or_never();
+        let Some(Some(Ok(message))) = next else { return };
+        let _ = message.ack_with(AckKind::Nak(Some(GIVE_BACK_DELAY))).await;
     }
 }
 

@@ -70,8 +70,12 @@ impl Record {
     /// # Errors
     /// [`InvalidRecord`] when it is none.
     pub fn from_json(key: &str, json: &[u8]) -> Result<Self, InvalidRecord> {
-        serde_json::from_slice(json)
-            .map_err(|source| InvalidRecord::Unreadable { key: key.to_owned(), source })
+        let read = serde_json::from_slice::<Self>(json);
+        let record = read.map_err(|source| InvalidRecord::Unreadable { key: key.to_owned(), source })?;
+        if record.id != key {
+            return Err(InvalidRecord::Field { key: key.to_owned(), field: "id" });
+        }
+        Ok(record)
     }
 
     /// The stored value.

@@ -67,6 +67,11 @@ impl Refusal {
         }
     }
 
+    /// Whether some of the body may have been read before this refusal.
+    pub(crate) const fn comes_after_body(self) -> bool {
+        matches!(self, Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken | Self::NotStored)
+    }
+
     const fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use crate::answer::Refusal;
+use crate::budget::Share;
 
 /// How much of a refused body is read, so that its sender gets the answer and no broken pipe.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -26,21 +27,29 @@ pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
 /// Reads a body of at most `limit` bytes within `patience`. One that arrives in one piece is not copied.
 ///
 /// # Errors
-/// [`Refusal::BodyTooLarge`] (the rest is still to be discarded), [`Refusal::BodyTooSlow`] or
-/// [`Refusal::BodyBroken`].
-pub(crate) async fn read(body: &mut Body, limit: usize, patience: Duration) -> Result<Bytes, Refusal> {
-    match timeout(patience, read_all(body, limit)).await {
+/// [`Refusal::BodyTooLarge`] and [`Refusal::Overloaded`] (the rest is still to be discarded),
+/// [`Refusal::BodyTooSlow`] or [`Refusal::BodyBroken`].
+pub(crate) async fn read(
+    body: &mut Body,
+    limit: usize,
+    patience: Duration,
+    memory: &mut Share,
+) -> Result<Bytes, Refusal> {
+    match timeout(patience, read_all(body, limit, memory)).await {
         Ok(read) => read,
         Err(_) => Err(Refusal::BodyTooSlow),
     }
 }
 
-async fn read_all(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
+async fn read_all(body: &mut Body, limit: usize, memory: &mut Share) -> Result<Bytes, Refusal> {
     let Some(first) = next_data(body).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > limit {
         return Err(Refusal::BodyTooLarge);
+    }
+    if !memory.grow_to(first.len()) {
+        return Err(Refusal::Overloaded);
     }
     if body.is_end_stream() {
         return Ok(first);
@@ -51,6 +60,9 @@ async fn read_all(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
     while let Some(data) = next_data(body).await? {
         if whole.len() + data.len() > limit {
             return Err(Refusal::BodyTooLarge);
+        }
+        if !memory.grow_to(whole.len() + data.len()) {
+            return Err(Refusal::Overloaded);
         }
         whole.extend_from_slice(&data);
     }
@@ -70,10 +82,13 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
 
 /// Reads what is left of a refused body and throws it away, piece by piece. Says whether the connection can be used
 /// again: not when some of the body is still to come.
-pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) -> bool {
-    // A sender that waits for permission to send has not begun, and asking for the body would invite it.
-    let waits =
+///
+/// A sender that waits for permission to send (`Expect: 100-continue`) gets it when its body is first asked for; until
+/// then it has not begun, and asking would invite it.
+pub(crate) async fn discard(headers: &HeaderMap, mut body: Body, was_asked_for: bool) -> bool {
+    let expects =
         headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits = expects && !was_asked_for;
     if waits {
         return body.is_end_stream();
     }

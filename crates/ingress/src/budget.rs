@@ -14,6 +14,19 @@ pub(crate) struct Budget {
 pub(crate) struct Share {
     used: Gauge,
     amount: i64,
+    limit: i64,
+}
+
+impl Share {
+    /// Takes more, unless that is more than is left.
+    pub(crate) fn grow_to(&mut self, amount: usize) -> bool {
+        let more = to_gauge(amount) - self.amount;
+        if more <= 0 {
+            return true;
+        }
+        self.amount += more;
+        self.used.inc_by(more).saturating_add(more) <= self.limit
+    }
 }
 
 impl Budget {
@@ -26,7 +39,7 @@ impl Budget {
     pub(crate) fn take(&self, amount: usize) -> Option<Share> {
         let amount = to_gauge(amount);
         let before = self.used.inc_by(amount);
-        let share = Share { used: self.used.clone(), amount };
+        let share = Share { used: self.used.clone(), amount, limit: self.limit };
         // A share that is too much gives itself back by being dropped.
         (before.saturating_add(amount) <= self.limit).then_some(share)
     }
@@ -57,6 +70,8 @@ mod tests {
         assert!(second.is_some());
         drop(first);
         assert_eq!(used.get(), 4);
+        let mut second = second.unwrap();
+        assert!(second.grow_to(9) && used.get() == 9 && second.grow_to(3) && !second.grow_to(11));
         drop(second);
         assert!(budget.take(11).is_none() && budget.take(10).is_some());
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bsp::ChannelId;
@@ -15,6 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
+
+/// Between two fetches of the signing keys.
+const KEY_INTERVAL: Duration = Duration::from_secs(30);
+/// The same while a channel has none.
+const KEY_INTERVAL_MISSING: Duration = Duration::from_secs(2);
 
 /// A channel as ingress needs it.
 #[derive(Debug)]
@@ -69,13 +75,17 @@ impl Doors {
         tokio::spawn(async move {
             loop {
                 let channels = snapshots.borrow_and_update().clone();
+                let mut look_again = None;
                 if let Some(channels) = channels {
                     metrics.channels.set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
-                    followed.0.store(Some(Arc::new(build(&channels, &settings, &metrics))));
+                    let hall = build(&channels, &settings, &metrics);
+                    look_again = next_look(&hall);
+                    followed.0.store(Some(Arc::new(hall)));
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     changed = snapshots.changed() => if changed.is_err() { return },
+                    () = tokio::time::sleep(look_again.unwrap_or_default()), if look_again.is_some() => {}
                 }
             }
         });
@@ -86,6 +96,14 @@ impl Doors {
     pub(crate) fn current(&self) -> Option<Arc<Hall>> {
         self.0.load_full()
     }
+}
+
+/// When the signing keys are to be fetched anew: soon while one is missing, as a mounted secret may come late, and
+/// else now and then, as a key may be changed in its place.
+fn next_look(hall: &Hall) -> Option<Duration> {
+    let checks = || hall.values().filter_map(|door| door.signature.as_ref());
+    checks().next()?;
+    Some(if checks().any(|check| check.keys.is_empty()) { KEY_INTERVAL_MISSING } else { KEY_INTERVAL })
 }
 
 fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> Hall {

@@ -52,8 +52,8 @@ pub(crate) struct IngressMetrics {
 
 impl IngressMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let keeper = KeeperMetrics::register(registry);
         let registry = registry.sub_registry_with_prefix("ingress");
+        let keeper = KeeperMetrics::register(registry);
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();

@@ -160,8 +160,9 @@ impl Ingress {
         if announced.is_some_and(|length| length > limit) {
             return Err(Refusal::BodyTooLarge);
         }
-        let memory = self.memory.take(announced.unwrap_or(limit)).ok_or(Refusal::Overloaded)?;
-        let body = body::read(body, limit, self.settings.body_timeout).await?;
+        // A body that comes in chunks takes its memory chunk by chunk.
+        let mut memory = self.memory.take(announced.unwrap_or(0)).ok_or(Refusal::Overloaded)?;
+        let body = body::read(body, limit, self.settings.body_timeout, &mut memory).await?;
         check_signature(admitted.door, parts, &body)?;
         Ok(Checked { door: admitted.door, body, _memory: memory })
     }
@@ -221,7 +222,10 @@ impl Ingress {
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
         let mut response = refusal.to_response(challenge);
         let is_hopeless = matches!(refusal, Refusal::BodyTooSlow | Refusal::BodyBroken);
-        if is_hopeless || !body::discard(&parts.headers, body).await {
+        let was_announced_too_large =
+            body::announced_length(&parts.headers) > Some(self.settings.body_limit_bytes);
+        let was_asked_for = refusal.comes_after_body() && !was_announced_too_large;
+        if is_hopeless || !body::discard(&parts.headers, body, was_asked_for).await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::post;
@@ -20,22 +21,22 @@ pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
         .with_state(ingress)
 }
 
-type Segments = Path<(String, String)>;
+/// BSP and channel, unless they are no text at all once decoded.
+type Segments = Result<Path<(String, String)>, PathRejection>;
 
-async fn report(
-    State(ingress): State<Arc<Ingress>>,
-    Path((bsp, channel)): Segments,
-    request: Request,
-) -> Response {
-    ingress.receive(Address { bsp, channel, route: "report" }, request).await
+async fn report(State(ingress): State<Arc<Ingress>>, segments: Segments, request: Request) -> Response {
+    receive(&ingress, segments, "report", request).await
 }
 
-async fn message(
-    State(ingress): State<Arc<Ingress>>,
-    Path((bsp, channel)): Segments,
-    request: Request,
-) -> Response {
-    ingress.receive(Address { bsp, channel, route: "message" }, request).await
+async fn message(State(ingress): State<Arc<Ingress>>, segments: Segments, request: Request) -> Response {
+    receive(&ingress, segments, "message", request).await
+}
+
+async fn receive(ingress: &Ingress, segments: Segments, route: &'static str, request: Request) -> Response {
+    match segments {
+        Ok(Path((bsp, channel))) => ingress.receive(Address { bsp, channel, route }, request).await,
+        Err(_) => ingress.refuse(None, Refusal::NotFound, request.into_parts()).await,
+    }
 }
 
 async fn method_not_allowed(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {

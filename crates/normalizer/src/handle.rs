@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bsp::{Bsp, BspId, ChannelId, Item, Outcome, Parsed, Reject, Webhook, registry};
 use bus::{Bus, Delivery, PublishError, Subject, Verdict, headers};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
@@ -20,6 +21,9 @@ use crate::{event, line};
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 /// Items of one body that are published at once.
 const ITEMS_AT_ONCE: usize = 64;
+/// After so many attempts, the last ones a minute apart, a webhook that JetStream refuses to have stored is given up:
+/// what it came to becomes a dead letter. An outage is no refusal, and is waited out.
+const ATTEMPTS_MAX: u64 = 10;
 /// Stands in the subject of a dead letter whose channel cannot be told.
 const UNKNOWN_CHANNEL: &str = "unknown";
 
@@ -90,7 +94,15 @@ impl Normalizer {
         let parsed = parsed.unwrap_or_else(|_| {
             whole_body_rejected("panicked", "the parser panicked on this body", delivery)
         });
-        line::write(bsp.profile(), &webhook, &parsed, self.payloads, span);
+        // A log line is not worth a webhook.
+        let written = AssertUnwindSafe(|| line::write(bsp.profile(), &webhook, &parsed, self.payloads, span));
+        if std::panic::catch_unwind(written).is_err() {
+            tracing::error!(
+                function = "normalizer",
+                "the log line of webhook {} panicked",
+                delivery.sequence
+            );
+        }
         parsed
     }
 
@@ -129,9 +141,9 @@ impl Normalizer {
         match self.bus.store(&subject, headers, &event.payload, deadline).await {
             Ok(_) => Verdict::Done,
             Err(PublishError::Full) => Verdict::pause("stream EVENTS is full"),
-            Err(PublishError::TooLarge) => {
-                let reason = "its event is larger than the bus takes".to_owned();
-                let reject = Reject { kind: "too_large", reason, raw: origin.delivery.payload.clone() };
+            Err(error) if is_hopeless(&error, origin) => {
+                let (kind, reason) = (error.kind(), format!("its event was not stored: {error}"));
+                let reject = Reject { kind, reason, raw: origin.delivery.payload.clone() };
                 self.reject(item.index, &reject, origin).await
             }
             Err(error) => Verdict::retry(format!("an event was not stored: {error}")),
@@ -140,20 +152,35 @@ impl Normalizer {
 
     /// Stores a dead letter.
     async fn reject(&self, index: u32, reject: &Reject, origin: &Origin<'_>) -> Verdict {
+        match self.store_letter(index, reject, &reject.raw, origin).await {
+            Err(PublishError::Full) => Verdict::pause("stream DEADLETTERS is full"),
+            Err(error) if is_hopeless(&error, origin) => {
+                // The reason at least; the bytes lie in WEBHOOKS, whose sequence the letter names.
+                match self.store_letter(index, reject, &Bytes::new(), origin).await {
+                    Ok(()) => Verdict::Done,
+                    Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
+                }
+            }
+            Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
+            Ok(()) => Verdict::Done,
+        }
+    }
+
+    async fn store_letter(
+        &self,
+        index: u32,
+        reject: &Reject,
+        raw: &Bytes,
+        origin: &Origin<'_>,
+    ) -> Result<(), PublishError> {
         let letter = Letter { reject, index, delivery: origin.delivery, bsp: origin.bsp };
         let now = Timestamp::now();
         let subject = Subject::DeadLetter(bus::Origin::Webhook, origin.channel.clone());
-        let headers = || letter.headers(now);
         let deadline = Instant::now() + STORE_LIMIT;
-        match self.bus.store(&subject, headers, &reject.raw, deadline).await {
-            Ok(_) => {
-                dead_letter::warn(&letter, &origin.channel);
-                self.metrics.dead_letter(origin.bsp, reject.kind);
-                Verdict::Done
-            }
-            Err(PublishError::Full) => Verdict::pause("stream DEADLETTERS is full"),
-            Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
-        }
+        self.bus.store(&subject, || letter.headers(now), raw, deadline).await?;
+        dead_letter::warn(&letter, &origin.channel);
+        self.metrics.dead_letter(origin.bsp, reject.kind);
+        Ok(())
     }
 
     /// Counts what a finished webhook came to.
@@ -168,6 +195,15 @@ impl Normalizer {
         }
         let age = Timestamp::now().duration_since(origin.received_at);
         self.metrics.finished(Duration::try_from(age).unwrap_or_default());
+    }
+}
+
+/// Whether storing will never work: the message is too large, or JetStream has refused it again and again.
+fn is_hopeless(error: &PublishError, origin: &Origin<'_>) -> bool {
+    match error {
+        PublishError::TooLarge => true,
+        PublishError::Refused(_) => origin.delivery.attempt >= ATTEMPTS_MAX,
+        _ => false,
     }
 }
 

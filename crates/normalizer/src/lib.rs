@@ -65,7 +65,7 @@ impl Metrics {
         Self {
             normalizer: metrics::NormalizerMetrics::register(registry),
             worker: WorkerMetrics::register(registry),
-            keeper: KeeperMetrics::register(registry),
+            keeper: KeeperMetrics::register(registry.sub_registry_with_prefix("normalizer")),
             lag: LagMetrics::register(registry),
         }
     }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Child;
 
-use crate::program::{self, LOOK_AGAIN, StartError};
+use crate::program::{self, StartError};
 
 const PROGRAM: &str = "nats-server";
+const PID_FILE: &str = "nats-server.pid";
 
 /// How to run it.
 #[derive(Debug, Clone)]
@@ -31,9 +32,8 @@ impl NatsServer {
     /// # Errors
     /// [`StartError`] when it is not installed or does not come up.
     pub async fn start(options: NatsOptions) -> Result<Self, StartError> {
-        let folder = options.folder;
-        program::make_folder(&folder)?;
-        stop_left_over(&folder).await;
+        let folder = program::make_folder(&options.folder)?;
+        program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let (child, port) = launch(&folder, options.port).await?;
         Ok(Self { child, folder, port })
     }
@@ -43,9 +43,9 @@ impl NatsServer {
     /// # Errors
     /// [`StartError`] when it is not installed or does not come up.
     pub async fn start_near(folder: PathBuf, port: u16) -> Result<Self, StartError> {
-        program::make_folder(&folder)?;
+        let folder = program::make_folder(&folder)?;
         // It may be what a gateway that was killed has left behind that holds the port.
-        stop_left_over(&folder).await;
+        program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let is_free = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok();
         Self::start(NatsOptions { folder, port: is_free.then_some(port) }).await
     }
@@ -115,7 +115,7 @@ async fn launch(folder: &Path, port: Option<u16>) -> Result<(Child, u16), StartE
         "--ports_file_dir".to_owned(),
         ports_folder.to_string_lossy().into_owned(),
         "--pid".to_owned(),
-        path("nats-server.pid"),
+        path(PID_FILE),
     ];
     let mut child = program::spawn(PROGRAM, &args, &log)?;
     // The file carries the child's process id in its name: another server on the port cannot be taken for ours.
@@ -133,21 +133,4 @@ async fn answering_port(ports_file: &Path) -> Option<u16> {
     let port = url.rsplit(':').next()?.parse().ok()?;
     tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     Some(port)
-}
-
-/// A gateway that was killed leaves its server behind, and two servers on one folder destroy it.
-async fn stop_left_over(folder: &Path) {
-    let pid_file = folder.join("nats-server.pid");
-    let Some(pid) = std::fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok())
-    else {
-        return;
-    };
-    if program::is_running(pid, PROGRAM).await {
-        program::signal(pid, "TERM").await;
-        let deadline = tokio::time::Instant::now() + program::START_LIMIT;
-        while program::is_running(pid, PROGRAM).await && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-    let _ = std::fs::remove_file(pid_file);
 }

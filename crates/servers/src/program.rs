@@ -58,8 +58,10 @@ pub(crate) fn find(program: &'static str) -> Result<PathBuf, StartError> {
     candidates.find(|candidate| candidate.is_file()).ok_or(StartError::NotInstalled(program))
 }
 
-pub(crate) fn make_folder(folder: &Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(folder).map_err(|source| StartError::Folder { folder: folder.to_owned(), source })
+/// Makes a folder; gives its absolute path, by which a server's command line tells whose it is.
+pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf, StartError> {
+    let made = std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize());
+    made.map_err(|source| StartError::Folder { folder: folder.to_owned(), source })
 }
 
 /// Runs a program whose output goes to `log`. It is killed when the handle is dropped.
@@ -111,14 +113,33 @@ pub(crate) async fn terminate(child: &mut Child) {
     let _ = child.kill().await;
 }
 
-/// Whether the process of that id runs that program: by /proc, and where there is none by ps(1).
-pub(crate) async fn is_running(pid: u32, program: &str) -> bool {
-    if Path::new("/proc/self").exists() {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        return name.is_ok_and(|name| name.trim() == program);
+/// Ends what a gateway that was killed has left behind: two servers on one folder destroy it. The process whose id the
+/// file holds is meant only if its command line names this program and this folder.
+pub(crate) async fn stop_left_over(program: &str, folder: &Path, pid_file: &Path) {
+    let Some(pid) = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok())
+    else {
+        return;
+    };
+    if is_ours(pid, program, folder).await {
+        signal(pid, "TERM").await;
+        let deadline = Instant::now() + START_LIMIT;
+        while is_ours(pid, program, folder).await && Instant::now() < deadline {
+            sleep(LOOK_AGAIN).await;
+        }
     }
-    let output = Command::new("ps").args(["-o", "comm=", "-p", &pid.to_string()]).output().await;
-    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(program))
+    let _ = std::fs::remove_file(pid_file);
+}
+
+/// By /proc, and where there is none by ps(1).
+async fn is_ours(pid: u32, program: &str, folder: &Path) -> bool {
+    let line = if Path::new("/proc/self").exists() {
+        std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+    } else {
+        let output = Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output().await;
+        output.map(|output| output.stdout).unwrap_or_default()
+    };
+    let line = String::from_utf8_lossy(&line);
+    line.contains(program) && line.contains(&*folder.to_string_lossy())
 }
 
 /// Sends a signal by way of the shell's own kill: the program of that name is not on every machine.

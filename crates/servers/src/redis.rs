@@ -9,6 +9,7 @@ use tokio::process::Child;
 use crate::program::{self, StartError};
 
 const PROGRAM: &str = "redis-server";
+const PID_FILE: &str = "redis-server.pid";
 /// Another process may take the port between our asking for a free one and the server's start.
 const PORT_TRIES: usize = 5;
 
@@ -25,7 +26,8 @@ impl RedisServer {
     /// # Errors
     /// [`StartError`] when it is not installed or does not come up.
     pub async fn start(folder: PathBuf) -> Result<Self, StartError> {
-        program::make_folder(&folder)?;
+        let folder = program::make_folder(&folder)?;
+        program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let mut tries = 1;
         loop {
             match launch(&folder).await {
@@ -67,6 +69,11 @@ async fn launch(folder: &Path) -> Result<RedisServer, StartError> {
         "no",
         "--maxmemory-policy",
         "noeviction",
+        // The command line stays as it is, so that a left-over can be told by its folder.
+        "--set-proc-title",
+        "no",
+        "--pidfile",
+        &folder.join(PID_FILE).to_string_lossy(),
     ]
     .map(str::to_owned);
     let mut child = program::spawn(PROGRAM, &args, &log)?;

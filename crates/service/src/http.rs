@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::patience::{Busy, PatientStream};
+use crate::patience::{PatientStream, Requests};
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -67,11 +67,11 @@ pub async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let busy = Busy::default();
-        let io = TokioIo::new(PatientStream::new(stream, limits.head, busy.clone()));
+        let requests = Requests::default();
+        let io = TokioIo::new(PatientStream::new(stream, limits.head, requests.clone()));
         let router = router.clone();
         let service =
-            hyper::service::service_fn(move |request| handle(router.clone(), busy.clone(), request));
+            hyper::service::service_fn(move |request| handle(router.clone(), requests.clone(), request));
         let connection = graceful.watch(builder.serve_connection(io, service));
         tokio::spawn(async move {
             // A connection that breaks is the sender's affair; it has no answer and will come again.
@@ -103,9 +103,13 @@ async fn accept(
     }
 }
 
-async fn handle(router: Router, busy: Busy, request: Request<Incoming>) -> Result<Response, Infallible> {
-    busy.set(true);
+async fn handle(
+    router: Router,
+    requests: Requests,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    requests.begin();
     let response = router.oneshot(request).await;
-    busy.set(false);
+    requests.end();
     response
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -40,6 +41,15 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Libraries that write log lines of their own.
+const LIBRARIES: [&str; 7] =
+    ["async_nats", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls"];
+
+/// Between two looks whether the last line is written.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long the end of the process waits for a reader of the log.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Ends the log when it is dropped: every line that waits is written first.
 #[derive(Debug)]
 pub struct LogGuard {
@@ -61,30 +71,33 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
     let dropped = Arc::new(AtomicU64::new(0));
     let writer = std::thread::Builder::new().name("log".to_owned()).spawn({
         let dropped = Arc::clone(&dropped);
-        move || write_lines(&receiver, &dropped)
+        move || write_lines(&receiver, &dropped, format)
     })?;
     let layer = Lines { format, sender: sender.clone(), dropped };
-    // Libraries speak of connections and retries at levels that only help their own authors.
-    let others = if level >= Level::DEBUG { Level::DEBUG } else { Level::WARN };
     let targets = Targets::new()
         .with_default(level)
-        .with_targets(["hyper", "hyper_util", "h2", "rustls", "reqwest"].map(|target| (target, Level::WARN)))
-        .with_targets(["async_nats", "opentelemetry", "opentelemetry_sdk"].map(|target| (target, others)));
+        // Libraries speak of connections at levels that only help their own authors; the NATS client shows the URL
+        // with its password there.
+        .with_targets(LIBRARIES.map(|target| (target, Level::WARN)));
     tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
     Ok(LogGuard { lines: sender, writer: Some(writer) })
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        if self.lines.send(Line::End).is_ok()
-            && let Some(writer) = self.writer.take()
-        {
-            let _ = writer.join();
+        // A reader that has stopped reading must not keep the process from ending.
+        let deadline = Instant::now() + END_PATIENCE;
+        while self.lines.try_send(Line::End).is_err() && Instant::now() < deadline {
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+        let Some(writer) = self.writer.take() else { return };
+        while !writer.is_finished() && Instant::now() < deadline {
+            std::thread::park_timeout(LOOK_AGAIN);
         }
     }
 }
 
-fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64) {
+fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, format: LogFormat) {
     let stdout = std::io::stdout();
     while let Ok(first) = lines.recv() {
         let mut out = std::io::BufWriter::new(stdout.lock());
@@ -99,7 +112,12 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64) {
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let _ = writeln!(out, "[IMCHANNEL] [log] WARN {lost} log lines were dropped");
+            let fields = Fields {
+                function: "log".to_owned(),
+                message: format!("{lost} log lines were dropped"),
+                others: Vec::new(),
+            };
+            let _ = out.write_all(fields.to_line(format, Level::WARN, "").as_bytes());
         }
         let _ = out.flush();
     }
@@ -117,10 +135,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         event.record(&mut fields);
         let level = *event.metadata().level();
         let target = event.metadata().target();
-        let line = match self.format {
-            LogFormat::Imchannel => fields.to_imchannel(level, target),
-            LogFormat::Json => fields.to_json(level, target),
-        };
+        let line = fields.to_line(self.format, level, target);
         if self.sender.try_send(Line::Text(line)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -136,6 +151,13 @@ struct Fields {
 }
 
 impl Fields {
+    fn to_line(&self, format: LogFormat, level: Level, target: &str) -> String {
+        match format {
+            LogFormat::Imchannel => self.to_imchannel(level, target),
+            LogFormat::Json => self.to_json(level, target),
+        }
+    }
+
     fn to_imchannel(&self, level: Level, target: &str) -> String {
         let function = if self.function.is_empty() { target } else { &self.function };
         let mark = match level {

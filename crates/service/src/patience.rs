@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,17 +15,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// Whether a request of the connection is being handled. While it is, what is read is its body.
+/// How many requests of a connection have begun and ended. Between a beginning and its end, what is read is a body;
+/// after a beginning, the head that was on the way has come.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Busy(Arc<AtomicBool>);
+pub(crate) struct Requests(Arc<Counts>);
 
-impl Busy {
-    pub(crate) fn set(&self, busy: bool) {
-        self.0.store(busy, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Requests {
+    pub(crate) fn begin(&self) {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn end(&self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn begun(&self) -> u64 {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.begun() != self.0.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -33,14 +48,15 @@ impl Busy {
 #[derive(Debug)]
 pub(crate) struct PatientStream {
     stream: TcpStream,
-    busy: Busy,
+    requests: Requests,
     head_limit: Duration,
-    head_ends: Option<Pin<Box<Sleep>>>,
+    /// When the head that has begun must have ended, and the count of requests that it began at.
+    head_ends: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
 impl PatientStream {
-    pub(crate) fn new(stream: TcpStream, head_limit: Duration, busy: Busy) -> Self {
-        Self { stream, busy, head_limit, head_ends: None }
+    pub(crate) fn new(stream: TcpStream, head_limit: Duration, requests: Requests) -> Self {
+        Self { stream, requests, head_limit, head_ends: None }
     }
 }
 
@@ -51,16 +67,19 @@ impl AsyncRead for PatientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.busy.get() {
+        let begun = this.requests.begun();
+        if this.requests.is_busy() || this.head_ends.as_ref().is_some_and(|(_, since)| *since != begun) {
             this.head_ends = None;
+        }
+        if this.requests.is_busy() {
             return Pin::new(&mut this.stream).poll_read(cx, buffer);
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if read.is_ready() && buffer.filled().len() > before && this.head_ends.is_none() {
-            this.head_ends = Some(Box::pin(sleep(this.head_limit)));
+            this.head_ends = Some((Box::pin(sleep(this.head_limit)), begun));
         }
-        if let Some(head_ends) = &mut this.head_ends
+        if let Some((head_ends, _)) = &mut this.head_ends
             && head_ends.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

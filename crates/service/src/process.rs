@@ -84,10 +84,16 @@ pub fn main<S: Send + 'static>(
     match run(program, &common, |context, registry| start(settings, &common, context, registry)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(function = "process", "{error:#}");
+            print_failure(program.name, &error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on standard error why a program ended: the log has ended before it.
+#[expect(clippy::print_stderr, reason = "the log has ended")]
+fn print_failure(program: &str, error: &anyhow::Error) {
+    eprintln!("{program}: {error:#}");
 }
 
 /// Writes every fault to standard error.

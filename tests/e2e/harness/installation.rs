@@ -43,6 +43,7 @@ pub(crate) struct RunningIngress {
 /// The normalizer in this process.
 pub(crate) struct RunningNormalizer {
     stop: CancellationToken,
+    registry: Registry,
     task: JoinHandle<()>,
 }
 
@@ -121,7 +122,7 @@ impl Installation {
         let mut registry = Registry::default();
         let grace = Duration::from_secs(5);
         let running = normalizer::run(settings, bus, context, &mut registry, LogPayloads::Masked, grace);
-        RunningNormalizer { stop, task: tokio::spawn(running) }
+        RunningNormalizer { stop, registry, task: tokio::spawn(running) }
     }
 
     /// Everything that a stream holds under a filter.
@@ -187,6 +188,13 @@ impl RunningIngress {
 }
 
 impl RunningNormalizer {
+    /// What its admin port would show.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
     /// Stops it as a signal would, and waits for its end.
     pub(crate) async fn stop(self) {
         self.stop.cancel();

@@ -94,6 +94,12 @@ impl Program {
         found.unwrap_or_else(|| panic!("no line with {text:?} among\n{}", seen.join("\n")))
     }
 
+    /// The address that a line ends with.
+    pub(crate) async fn address_after(&mut self, text: &str) -> String {
+        let line = self.line_with(text).await;
+        line.rsplit(' ').next().unwrap().to_owned()
+    }
+
     /// Kills it as a crash would.
     pub(crate) async fn kill(&mut self) {
         let _ = self.child.kill().await;
@@ -102,7 +108,7 @@ impl Program {
     /// Tells it to stop and waits for its end; says whether it ended well.
     pub(crate) async fn stop(&mut self) -> bool {
         let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap().success());
         tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
     }
 }

@@ -108,8 +108,9 @@ pub(super) fn read(
         event_id: EventKey {
             kind: "message",
             message_id: payload.id.as_str(),
-            status: payload.kind.as_str(),
-            time: timestamp.as_str(),
+            // The id alone names the message. Version 3 of the same message has another time, and a repeat may too.
+            status: "",
+            time: "",
             error_code: "",
             recipient: customer.as_str(),
         }
@@ -127,8 +128,8 @@ pub(super) fn read(
         out.unrecognised("time", timestamp.as_str(), &event.message_id);
     }
     let kind = payload.kind.as_str();
-    let body = json::optional::<Body<'_>>(payload.payload).ok().flatten().unwrap_or_default();
-    let content = to_content(kind, &body, answered);
+    let body = json::optional::<Body<'_>>(payload.payload).ok().flatten();
+    let content = body.and_then(|body| to_content(kind, &body, answered));
     event.content = Some(content.unwrap_or_else(|| {
         out.unrecognised("payload.type", kind, payload.id.as_str());
         let raw_json = payload.payload.map(|raw| raw.get().to_owned()).unwrap_or_default();
@@ -140,29 +141,31 @@ pub(super) fn read(
 
 /// The content of a known type whose fields are there, or `None`.
 fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Content> {
-    let media = || Media {
-        url: body.url.owned(),
-        content_type: body.content_type.owned(),
-        file_name: body.name.owned(),
-        caption: body.caption.owned(),
-        ..Media::default()
+    let media = || {
+        Some(Media {
+            url: body.url.filled()?.to_owned(),
+            content_type: body.content_type.owned(),
+            file_name: body.name.owned(),
+            caption: body.caption.owned(),
+            ..Media::default()
+        })
     };
-    let reply = |id: &Text<'_>, title: &Text<'_>| Reply {
-        id: id.owned(),
-        title: title.owned(),
-        description: body.description.owned(),
+    let reply = |id: &Text<'_>, title: &Text<'_>| {
+        let description = body.description.owned();
+        let is_there = !id.is_empty() || !title.is_empty();
+        is_there.then(|| Reply { id: id.owned(), title: title.owned(), description })
     };
     Some(match kind {
         "text" | "quick_reply" if body.kind.as_str() == "button" => {
-            Content::ButtonReply(reply(&body.id, &body.text))
+            Content::ButtonReply(reply(&body.id, &body.text)?)
         }
-        "text" => Content::Text(TextContent { body: body.text.owned() }),
-        "quick_reply" => Content::ButtonReply(reply(&body.id, &body.text)),
-        "image" => Content::Image(media()),
-        "audio" => Content::Audio(media()),
-        "video" => Content::Video(media()),
-        "file" => Content::Document(media()),
-        "sticker" => Content::Sticker(media()),
+        "text" => Content::Text(TextContent { body: body.text.present()?.to_owned() }),
+        "quick_reply" => Content::ButtonReply(reply(&body.id, &body.text)?),
+        "image" => Content::Image(media()?),
+        "audio" => Content::Audio(media()?),
+        "video" => Content::Video(media()?),
+        "file" => Content::Document(media()?),
+        "sticker" => Content::Sticker(media()?),
         "location" => Content::Location(Location {
             latitude: body.latitude.number()?,
             longitude: body.longitude.number()?,
@@ -170,12 +173,12 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
             address: body.address.owned(),
         }),
         "contact" | "contacts" => Content::Contacts(whatsapp::contacts(body.contacts)?),
-        "button_reply" => Content::ButtonReply(reply(body.id.or(&body.reply), &body.title)),
+        "button_reply" => Content::ButtonReply(reply(body.id.or(&body.reply), &body.title)?),
         "list_reply" => {
-            Content::ListReply(reply(body.postback_text.or(body.id.or(&body.reply)), &body.title))
+            Content::ListReply(reply(body.postback_text.or(body.id.or(&body.reply)), &body.title)?)
         }
         "reaction" => Content::Reaction(Reaction {
-            emoji: body.emoji.owned(),
+            emoji: body.emoji.present()?.to_owned(),
             message_id: answered.or(&body.message_id).or(&body.id).owned(),
         }),
         _ => return None,

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
-use crate::json::{Part, Text};
+use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 
 /// See the module.
@@ -72,8 +72,9 @@ impl Bsp for Gupshup {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
-        let mut out = Collector::new(PROFILE.id, webhook);
-        if let Err(refusal) = body(webhook.body, &mut out) {
+        let text = json::readable(webhook.body);
+        let mut out = Collector::new(PROFILE.id, webhook, &text);
+        if let Err(refusal) = body(&text, &mut out) {
             out.refuse_body(refusal);
         }
         out.finish()
@@ -108,11 +109,14 @@ const IGNORED_TYPES: [(&str, &str); 7] = [
     ("platform-event", "platform_event"),
 ];
 
-fn body(bytes: &[u8], out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes)?;
+fn body(text: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let envelope: Envelope<'_> = serde_json::from_str(text)?;
     if let Some(entries) = envelope.entry {
         v3::read(&entries, out);
         return Ok(());
+    }
+    if out.is_damaged(text) {
+        return Err(Refusal::no_utf8());
     }
     let kind = envelope.kind.as_str();
     if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == kind) {
@@ -124,7 +128,9 @@ fn body(bytes: &[u8], out: &mut Collector<'_>) -> Result<(), Refusal> {
     };
     match kind {
         // The AICC's table says message-report, its example and Gupshup say message-event.
-        "message-event" | "message-report" => report::read(payload, &envelope.timestamp, out),
+        "message-event" | "message-report" => {
+            report::read(payload, &envelope.timestamp, &envelope.phone, out)
+        }
         "message" => message::read(payload, &envelope.timestamp, &envelope.phone, out),
         _ => {
             out.unrecognised("type", kind, "");

@@ -50,9 +50,17 @@ struct Details<'a> {
     code: Text<'a>,
     #[serde(borrow, default)]
     reason: Text<'a>,
+    /// Only in `enqueued`.
+    #[serde(borrow, default, rename = "whatsappMessageId")]
+    whatsapp_message_id: Text<'a>,
 }
 
-pub(super) fn read(raw: &RawValue, timestamp: &Text<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(
+    raw: &RawValue,
+    timestamp: &Text<'_>,
+    our_number: &Text<'_>,
+    out: &mut Collector<'_>,
+) -> Result<(), Refusal> {
     let payload: Payload<'_> = serde_json::from_str(raw.get())?;
     // The number that was written to is not the customer's WhatsApp number: no outcome of the message.
     if payload.kind.as_str() == "mismatch" {
@@ -61,13 +69,17 @@ pub(super) fn read(raw: &RawValue, timestamp: &Text<'_>, out: &mut Collector<'_>
     }
     let details = json::optional::<Details<'_>>(payload.payload).ok().flatten().unwrap_or_default();
     let message_id = payload.gs_id.or(&payload.id).as_str();
+    let has_two_ids = !payload.gs_id.is_empty() || !details.whatsapp_message_id.is_empty();
     push(
         &Status {
             message_id,
             status: payload.kind.as_str(),
             time: details.ts.or(timestamp).as_str(),
+            event_time: details.ts.as_str(),
+            other_id: if has_two_ids { details.whatsapp_message_id.or(&payload.id).as_str() } else { "" },
             recipient: payload.destination.or(&payload.user_id).as_str(),
-            sender: "",
+            participant: "",
+            sender: our_number.as_str(),
             error: Error { code: details.code.as_str(), name: "", description: details.reason.as_str() },
         },
         out,
@@ -78,18 +90,36 @@ pub(super) fn read(raw: &RawValue, timestamp: &Text<'_>, out: &mut Collector<'_>
 pub(super) struct Status<'a> {
     pub(super) message_id: &'a str,
     pub(super) status: &'a str,
+    /// When it happened, or at least when the body was made.
     pub(super) time: &'a str,
+    /// The time that a repeat has too; empty where the body has none but its own.
+    pub(super) event_time: &'a str,
+    /// The other id of the message, by which later reports may name it.
+    pub(super) other_id: &'a str,
     pub(super) recipient: &'a str,
+    /// Who in a group the status is about.
+    pub(super) participant: &'a str,
     pub(super) sender: &'a str,
     pub(super) error: Error<'a>,
 }
 
-/// An error of either version; without a code there is none.
+/// An error of either version.
 #[derive(Default)]
 pub(super) struct Error<'a> {
     pub(super) code: &'a str,
     pub(super) name: &'a str,
     pub(super) description: &'a str,
+}
+
+impl Error<'_> {
+    fn to_report_error(&self) -> Option<ReportError> {
+        let Self { code, name, description } = *self;
+        if code.is_empty() && name.is_empty() && description.is_empty() {
+            return None;
+        }
+        let (code, name, description) = (code.to_owned(), name.to_owned(), description.to_owned());
+        Some(ReportError { code, name, description, permanent: None })
+    }
 }
 
 pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
@@ -100,9 +130,9 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
         kind: "report",
         message_id: status.message_id,
         status: status.status,
-        time: status.time,
+        time: status.event_time,
         error_code: status.error.code,
-        recipient: status.recipient,
+        recipient: &[status.recipient, status.participant].concat(),
     }
     .id(PROFILE.id, out.webhook.channel);
     let mut event = ReportEvent {
@@ -112,12 +142,8 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
         sender: text::address(status.sender).to_owned(),
         command_id: text::command_id(status.message_id).to_owned(),
         provider_status: Some(ProviderStatus { raw: status.status.to_owned(), ..ProviderStatus::default() }),
-        error: (!status.error.code.is_empty()).then(|| ReportError {
-            code: status.error.code.to_owned(),
-            name: status.error.name.to_owned(),
-            description: status.error.description.to_owned(),
-            permanent: None,
-        }),
+        provider_message_id: status.other_id.to_owned(),
+        error: status.error.to_report_error(),
         occurred_at: time::parse(status.time),
         ..out.new_report()
     };

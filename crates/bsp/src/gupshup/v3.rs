@@ -2,13 +2,16 @@
 //! several entries, changes, statuses and messages, and each is an item of its own (Meta, "Status messages webhook
 //! reference", 2025-11; Gupshup, "v3 message events").
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::report::{Error, Status};
 use super::{report, v3_message};
-use crate::json::Text;
+use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
+use crate::{text, time};
 
 #[derive(Deserialize)]
 struct Entry<'a> {
@@ -25,37 +28,67 @@ struct Change<'a> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Value<'a> {
+struct Value<'a> {
     #[serde(borrow)]
     statuses: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     messages: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    pub(super) contacts: Vec<Customer<'a>>,
     #[serde(borrow)]
-    pub(super) metadata: Option<Metadata<'a>>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Customer<'a> {
-    #[serde(borrow, default)]
-    pub(super) wa_id: Text<'a>,
-    #[serde(borrow, default)]
-    pub(super) user_id: Text<'a>,
+    contacts: Part<'a>,
     #[serde(borrow)]
-    pub(super) profile: Option<CustomerProfile<'a>>,
+    metadata: Part<'a>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct CustomerProfile<'a> {
-    #[serde(borrow, default)]
-    pub(super) name: Text<'a>,
+/// What all statuses and messages of a change share. A part of it that has another shape costs that part alone.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Our number.
+    pub(super) our_number: String,
+    /// Names by WhatsApp id and by business-scoped user id.
+    names: HashMap<String, String>,
 }
 
-#[derive(Deserialize)]
-pub(super) struct Metadata<'a> {
-    #[serde(borrow, default)]
-    pub(super) display_phone_number: Text<'a>,
+impl Shared {
+    fn read(value: &Value<'_>) -> Self {
+        #[derive(Deserialize)]
+        struct Metadata<'a> {
+            #[serde(borrow, default)]
+            display_phone_number: Text<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Contact<'a> {
+            #[serde(borrow, default)]
+            wa_id: Text<'a>,
+            #[serde(borrow, default)]
+            user_id: Text<'a>,
+            #[serde(borrow)]
+            profile: Part<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Profile<'a> {
+            #[serde(borrow, default)]
+            name: Text<'a>,
+        }
+        let mut shared = Self::default();
+        if let Ok(Some(metadata)) = json::optional::<Metadata<'_>>(value.metadata) {
+            shared.our_number = text::address(metadata.display_phone_number.as_str()).to_owned();
+        }
+        let contacts = json::optional::<Vec<&RawValue>>(value.contacts).ok().flatten().unwrap_or_default();
+        for raw in contacts {
+            let Ok(contact) = serde_json::from_str::<Contact<'_>>(raw.get()) else { continue };
+            let Ok(Some(profile)) = json::optional::<Profile<'_>>(contact.profile) else { continue };
+            for id in [&contact.wa_id, &contact.user_id].into_iter().filter_map(Text::filled) {
+                shared.names.insert(id.to_owned(), profile.name.owned());
+            }
+        }
+        shared
+    }
+
+    /// The name of a customer with one of these ids.
+    pub(super) fn name(&self, ids: [&Text<'_>; 2]) -> String {
+        let known = ids.into_iter().filter_map(Text::filled).find_map(|id| self.names.get(id));
+        known.cloned().unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,7 +107,11 @@ struct MetaStatus<'a> {
     #[serde(borrow, default)]
     recipient_user_id: Text<'a>,
     #[serde(borrow, default)]
-    errors: Vec<MetaError<'a>>,
+    recipient_participant_id: Text<'a>,
+    #[serde(borrow, default)]
+    meta_msg_id: Text<'a>,
+    #[serde(borrow)]
+    errors: Part<'a>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +122,14 @@ struct MetaError<'a> {
     title: Text<'a>,
     #[serde(borrow, default)]
     message: Text<'a>,
+    #[serde(borrow)]
+    error_data: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct ErrorData<'a> {
+    #[serde(borrow, default)]
+    details: Text<'a>,
 }
 
 /// What Meta sends under other fields than `messages`.
@@ -122,30 +167,39 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if statuses.is_none() && messages.is_none() {
         return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
     }
+    let shared = Shared::read(&value);
     for raw in statuses.unwrap_or_default() {
-        guarded(raw, out, |raw, out| status(raw, &value, out));
+        guarded(raw, out, |raw, out| status(undamaged(raw, out)?, &shared, out));
     }
     for raw in messages.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_message::read(raw, &value, out));
+        guarded(raw, out, |raw, out| v3_message::read(undamaged(raw, out)?, &shared, out));
     }
     Ok(())
 }
 
-fn status(raw: &RawValue, value: &Value<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn status(raw: &RawValue, shared: &Shared, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let status: MetaStatus<'_> = serde_json::from_str(raw.get())?;
-    let error = status.errors.first().map(|error| Error {
+    let errors = json::optional::<Vec<MetaError<'_>>>(status.errors).ok().flatten().unwrap_or_default();
+    let data =
+        errors.first().and_then(|error| json::optional::<ErrorData<'_>>(error.error_data).ok().flatten());
+    let data = data.unwrap_or_default();
+    let error = errors.first().map(|error| Error {
         code: error.code.as_str(),
         name: error.title.as_str(),
-        description: error.message.as_str(),
+        description: data.details.or(&error.message).as_str(),
     });
-    let sender = value.metadata.as_ref().map(|metadata| metadata.display_phone_number.as_str());
+    // `enqueued` has the time at which the body was made, in milliseconds; the others have the event's.
+    let is_event_time = status.timestamp.number().is_some_and(|number| number < time::MILLISECONDS_FROM);
     report::push(
         &Status {
             message_id: status.gs_id.or(&status.id).as_str(),
             status: status.status.as_str(),
             time: status.timestamp.as_str(),
+            event_time: if is_event_time { status.timestamp.as_str() } else { "" },
+            other_id: if status.gs_id.is_empty() { status.meta_msg_id.as_str() } else { status.id.as_str() },
             recipient: status.recipient_id.or(&status.recipient_user_id).as_str(),
-            sender: sender.unwrap_or_default(),
+            participant: status.recipient_participant_id.as_str(),
+            sender: &shared.our_number,
             error: error.unwrap_or_default(),
         },
         out,
@@ -161,4 +215,8 @@ fn guarded(
     if let Err(refusal) = read(raw, out) {
         out.refuse_item(refusal, raw.get());
     }
+}
+
+fn undamaged<'r>(raw: &'r RawValue, out: &Collector<'_>) -> Result<&'r RawValue, Refusal> {
+    if out.is_damaged(raw.get()) { Err(Refusal::no_utf8()) } else { Ok(raw) }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
-use super::v3::Value;
+use super::v3::Shared;
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
@@ -105,40 +105,31 @@ struct Interactive<'a> {
     list_reply: Part<'a>,
 }
 
-pub(super) fn read(raw: &RawValue, value: &Value<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, shared: &Shared, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let message: Message<'_> = serde_json::from_str(raw.get())?;
     if message.id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has an 'id'"));
     }
     let customer = message.from.or(&message.from_user_id);
-    let profile = value
-        .contacts
-        .iter()
-        .find(|contact| contact.wa_id == message.from || contact.user_id == message.from_user_id)
-        .and_then(|contact| contact.profile.as_ref());
-    let context = body(message.context);
     let mut event = InboundMessage {
+        // The id alone, as in version 2: both versions of one message may come.
         event_id: EventKey {
             kind: "message",
             message_id: message.id.as_str(),
-            status: message.kind.as_str(),
-            time: message.timestamp.as_str(),
-            error_code: "",
             recipient: customer.as_str(),
+            ..EventKey::default()
         }
         .id(PROFILE.id, out.webhook.channel),
         message_id: message.id.owned(),
         sender: text::address(customer.as_str()).to_owned(),
-        recipient: value
-            .metadata
-            .as_ref()
-            .map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned())
-            .unwrap_or_default(),
-        profile_name: profile.map(|profile| profile.name.owned()).unwrap_or_default(),
+        recipient: shared.our_number.clone(),
+        profile_name: shared.name([&message.from, &message.from_user_id]),
         sent_at: time::parse(message.timestamp.as_str()),
-        context: context.filter(|context| !context.id.is_empty()).map(|context| MessageContext {
-            message_id: context.id.owned(),
-            sender: text::address(context.from.as_str()).to_owned(),
+        context: body(message.context).filter(|context| !context.id.is_empty()).map(|context| {
+            MessageContext {
+                message_id: context.id.owned(),
+                sender: text::address(context.from.as_str()).to_owned(),
+            }
         }),
         ..out.new_message()
     };
@@ -164,7 +155,7 @@ fn body(part: Part<'_>) -> Option<Body<'_>> {
 /// The content of a known type whose fields are there, or `None`.
 fn to_content(message: &Message<'_>) -> Option<Content> {
     Some(match message.kind.as_str() {
-        "text" => Content::Text(TextContent { body: body(message.text)?.body.owned() }),
+        "text" => Content::Text(TextContent { body: body(message.text)?.body.present()?.to_owned() }),
         "image" => Content::Image(media(message.image)?),
         "document" => Content::Document(media(message.document)?),
         "audio" | "voice" => Content::Audio(media(message.audio)?),

@@ -8,7 +8,8 @@ use proto::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::PROFILE;
+use super::report::WHATSAPP;
+use super::{PROFILE, messages_api};
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
@@ -16,7 +17,7 @@ use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     #[serde(borrow, default)]
     from: Text<'a>,
     #[serde(borrow, default)]
@@ -34,9 +35,13 @@ struct Envelope<'a> {
     message: Part<'a>,
     /// The Messages API's content, a list.
     #[serde(borrow)]
-    content: Part<'a>,
+    pub(super) content: Part<'a>,
     #[serde(borrow)]
     contact: Part<'a>,
+    #[serde(borrow, default)]
+    integration_type: Text<'a>,
+    #[serde(borrow, default)]
+    channel: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -135,21 +140,42 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
             out.unrecognised("time", envelope.received_at.as_str(), &event.message_id);
         }
     }
-    let kind = match envelope.message {
-        Some(message) => read_content(message, &mut event, out)?,
-        None => keep_unsupported("MESSAGES_API", envelope.content, &mut event),
-    };
-    event.event_id = EventKey {
-        kind: "message",
-        message_id: envelope.message_id.as_str(),
-        status: &kind,
-        time: envelope.received_at.as_str(),
-        error_code: "",
-        recipient: from.as_str(),
+    if let Some(other) =
+        [&envelope.integration_type, &envelope.channel].into_iter().find(|name| is_other(name))
+    {
+        event.event_id = envelope.event_id(other.as_str(), out);
+        keep_unsupported(other.as_str(), Some(raw), &mut event);
+        out.message(event);
+        return Ok(());
     }
-    .id(PROFILE.id, out.webhook.channel);
-    out.message(event);
+    match envelope.message {
+        Some(message) => {
+            let kind = read_content(message, &mut event, out)?;
+            event.event_id = envelope.event_id(&kind, out);
+            out.message(event);
+        }
+        None => messages_api::read(&envelope, event, out)?,
+    }
     Ok(())
+}
+
+/// Whether a message came by another channel than WhatsApp.
+fn is_other(name: &Text<'_>) -> bool {
+    name.filled().is_some_and(|name| !name.eq_ignore_ascii_case(WHATSAPP))
+}
+
+impl Envelope<'_> {
+    pub(super) fn event_id(&self, raw_type: &str, out: &Collector<'_>) -> String {
+        EventKey {
+            kind: "message",
+            message_id: self.message_id.as_str(),
+            status: raw_type,
+            time: self.received_at.as_str(),
+            error_code: "",
+            recipient: self.from.or(&self.sender).as_str(),
+        }
+        .id(PROFILE.id, out.webhook.channel)
+    }
 }
 
 /// Sets content and context; gives the raw type.
@@ -166,37 +192,39 @@ fn read_content(
     });
     let kind = body.kind.as_str().to_ascii_uppercase();
     let content = to_content(&kind, &body, context.as_ref());
+    // The id takes the type as it stood, so that it stays the same when a later version knows more types.
+    let raw_type = body.kind.owned();
     if let Some(content) = content {
         event.content = Some(content);
-        return Ok(kind);
+        return Ok(raw_type);
     }
     if !UNSUPPORTED_TYPES.contains(&kind.as_str()) {
         out.unrecognised("message.type", body.kind.as_str(), &event.message_id);
     }
-    Ok(keep_unsupported(body.kind.as_str(), Some(raw), event))
+    keep_unsupported(body.kind.as_str(), Some(raw), event);
+    Ok(raw_type)
 }
 
-fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) -> String {
+fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) {
     let raw_json = raw.map(|raw| raw.get().to_owned()).unwrap_or_default();
     event.content = Some(Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json }));
-    kind.to_owned()
 }
 
 /// The content of a known type, or `None` where there are no words for it.
 fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Option<Content> {
-    let reply = |id: &Text<'_>, title: &Text<'_>| Reply {
-        id: id.owned(),
-        title: title.owned(),
-        description: body.description.owned(),
+    let reply = |id: &Text<'_>, title: &Text<'_>| {
+        let description = body.description.owned();
+        let is_there = !id.is_empty() || !title.is_empty();
+        is_there.then(|| Reply { id: id.owned(), title: title.owned(), description })
     };
     Some(match kind {
-        "TEXT" => Content::Text(TextContent { body: body.text.owned() }),
-        "IMAGE" => Content::Image(media(body)),
+        "TEXT" => Content::Text(TextContent { body: body.text.present()?.to_owned() }),
+        "IMAGE" => Content::Image(media(body)?),
         // Infobip puts a document's file name into its caption (real pushes, 2025).
-        "DOCUMENT" => Content::Document(Media { file_name: body.caption.owned(), ..media(body) }),
-        "AUDIO" | "VOICE" => Content::Audio(media(body)),
-        "VIDEO" => Content::Video(media(body)),
-        "STICKER" => Content::Sticker(media(body)),
+        "DOCUMENT" => Content::Document(Media { file_name: body.caption.owned(), ..media(body)? }),
+        "AUDIO" | "VOICE" => Content::Audio(media(body)?),
+        "VIDEO" => Content::Video(media(body)?),
+        "STICKER" => Content::Sticker(media(body)?),
         "LOCATION" | "LOCATE" => Content::Location(Location {
             latitude: body.latitude.number()?,
             longitude: body.longitude.number()?,
@@ -204,9 +232,9 @@ fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Opt
             address: body.address.owned(),
         }),
         "CONTACT" => Content::Contacts(whatsapp::contacts(body.contacts)?),
-        "BUTTON" => Content::ButtonReply(reply(&body.payload, &body.text)),
-        "INTERACTIVE_BUTTON_REPLY" => Content::ButtonReply(reply(&body.id, &body.title)),
-        "INTERACTIVE_LIST_REPLY" => Content::ListReply(reply(&body.id, &body.title)),
+        "BUTTON" => Content::ButtonReply(reply(&body.payload, &body.text)?),
+        "INTERACTIVE_BUTTON_REPLY" => Content::ButtonReply(reply(&body.id, &body.title)?),
+        "INTERACTIVE_LIST_REPLY" => Content::ListReply(reply(&body.id, &body.title)?),
         "REACTION" => Content::Reaction(Reaction {
             emoji: if body.action.as_str() == "REMOVED" { String::new() } else { body.emoji.owned() },
             message_id: context.map(|context| context.id.owned()).unwrap_or_default(),
@@ -220,12 +248,12 @@ fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Opt
     })
 }
 
-fn media(body: &Body<'_>) -> Media {
-    Media {
-        url: body.url.owned(),
+fn media(body: &Body<'_>) -> Option<Media> {
+    Some(Media {
+        url: body.url.filled()?.to_owned(),
         caption: body.caption.owned(),
         // Fetched with `Authorization: App {API key}` (WhatsApp API, "download inbound media").
         requires_auth: true,
         ..Media::default()
-    }
+    })
 }

@@ -6,6 +6,7 @@
 
 mod credential;
 mod message;
+mod messages_api;
 mod report;
 mod settings;
 
@@ -107,11 +108,15 @@ struct Kind<'a> {
     seen_at: Text<'a>,
     #[serde(borrow, default, rename = "deletedAt")]
     deleted_at: Text<'a>,
+    /// Only in the Messages API.
+    #[serde(borrow, default)]
+    event: Text<'a>,
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let mut out = Collector::new(PROFILE.id, webhook);
-    let envelope = match serde_json::from_slice::<Envelope<'_>>(webhook.body) {
+    let text = json::readable(webhook.body);
+    let mut out = Collector::new(PROFILE.id, webhook, &text);
+    let envelope = match serde_json::from_str::<Envelope<'_>>(&text) {
         Ok(envelope) => envelope,
         Err(error) => {
             out.refuse_body(error.into());
@@ -129,10 +134,16 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) {
+    if out.is_damaged(raw.get()) {
+        return out.refuse_item(Refusal::no_utf8(), raw.get());
+    }
     let kind = match serde_json::from_str::<Kind<'_>>(raw.get()) {
         Ok(kind) => kind,
         Err(error) => return out.refuse_item(error.into(), raw.get()),
     };
+    if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
+        return out.ignored("typing");
+    }
     // A failed delivery beats a stray time of reading, which some senders leave in.
     let outcome = if kind.message.is_some() || kind.content.is_some() {
         message::read(raw, out)

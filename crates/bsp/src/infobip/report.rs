@@ -34,6 +34,9 @@ const GROUPS: [Group; 7] = [
     Group { name: "SEEN", id: "", status: ReportStatus::Read, aicc_status: None },
 ];
 
+/// Infobip's name of the one channel that this gateway is about.
+pub(super) const WHATSAPP: &str = "WHATSAPP";
+
 /// The one status of group DELIVERED that is not final: the message has reached the operator only.
 const DELIVERED_TO_OPERATOR: (&str, &str) = ("DELIVERED_TO_OPERATOR", "2");
 
@@ -199,15 +202,17 @@ fn set_status(event: &mut ReportEvent, status: &Status<'_>, out: &mut Collector<
         return;
     };
     let (name, id) = DELIVERED_TO_OPERATOR;
-    let to_operator = status.name.as_str() == name || (status.name.is_empty() && status.id.as_str() == id);
+    // Names drift over time and numbers do not.
+    let to_operator = status.name.as_str().eq_ignore_ascii_case(name) || status.id.as_str() == id;
     let is_final = group.status != ReportStatus::Delivered || !to_operator;
     event.set_status(if is_final { group.status } else { ReportStatus::Sent });
-    event.aicc_status = group.aicc_status;
+    // By the group's name where there is one, as the AICC has it; a message that is only sent is waiting.
+    event.aicc_status = if is_final || !status.group_name.is_empty() { group.aicc_status } else { Some(1) };
 }
 
 /// A report about a fail-over channel says nothing about the WhatsApp message.
 fn is_other_channel(event: &ReportEvent) -> bool {
-    !event.provider_channel.is_empty() && !event.provider_channel.eq_ignore_ascii_case("WHATSAPP")
+    !event.provider_channel.is_empty() && !event.provider_channel.eq_ignore_ascii_case(WHATSAPP)
 }
 
 fn event_id(
@@ -217,10 +222,14 @@ fn event_id(
     error_code: &str,
     out: &Collector<'_>,
 ) -> String {
+    // A fail-over channel's report is another event than WhatsApp's, with the same words otherwise.
+    let channel = report.channel.as_str();
+    let of_channel = format!("{status}@{channel}");
+    let is_whatsapp = channel.is_empty() || channel.eq_ignore_ascii_case(WHATSAPP);
     EventKey {
         kind: "report",
         message_id: report.message_id.as_str(),
-        status,
+        status: if is_whatsapp { status } else { &of_channel },
         time: time.as_str(),
         error_code,
         recipient: report.to.or(&report.destination).as_str(),
@@ -241,7 +250,11 @@ fn occurred_at(text: &Text<'_>, message_id: &str, out: &mut Collector<'_>) -> Op
 
 /// Infobip sends an error object also where nothing failed: `NO_ERROR` with id 0.
 fn is_error(error: &Status<'_>) -> bool {
-    !matches!(error.id.as_str(), "" | "0")
+    match error.id.as_str() {
+        "0" => false,
+        "" => !error.name.is_empty() && !error.name.as_str().eq_ignore_ascii_case("NO_ERROR"),
+        _ => true,
+    }
 }
 
 fn to_report_error(error: Status<'_>) -> ReportError {

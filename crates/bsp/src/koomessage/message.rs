@@ -67,19 +67,6 @@ struct Context<'a> {
     id: Text<'a>,
 }
 
-/// The types of the AICC's table.
-const TYPES: [&str; 9] = [
-    "text",
-    "image",
-    "video",
-    "audio",
-    "document",
-    "location",
-    "interactive_button_reply",
-    "interactive_list_reply",
-    "button",
-];
-
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let envelope: Envelope<'_> = serde_json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
@@ -103,9 +90,9 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         out.unrecognised("time", envelope.timestamp.as_str(), &event.message_id);
     }
     let kind = envelope.message_type.as_str();
-    let body = json::optional::<Body<'_>>(envelope.message).ok().flatten().unwrap_or_default();
-    let content = to_content(&kind.to_ascii_lowercase(), &body);
-    if content.is_none() && !TYPES.contains(&kind) {
+    let body = json::optional::<Body<'_>>(envelope.message).ok().flatten();
+    let content = body.and_then(|body| to_content(&kind.to_ascii_lowercase(), &body));
+    if content.is_none() {
         out.unrecognised("message_type", kind, &event.message_id);
     }
     event.content = Some(content.unwrap_or_else(|| {
@@ -148,7 +135,7 @@ fn to_content(kind: &str, body: &Body<'_>) -> Option<Content> {
         })
     };
     match kind {
-        "text" => Some(Content::Text(TextContent { body: body.text.owned() })),
+        "text" => body.text.present().map(|text| Content::Text(TextContent { body: text.to_owned() })),
         "image" => media().map(Content::Image),
         "video" => media().map(Content::Video),
         "audio" => media().map(Content::Audio),

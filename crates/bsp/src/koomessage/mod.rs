@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
-use crate::json::{Part, Text};
+use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 
 /// See the module.
@@ -64,8 +64,9 @@ struct Kind<'a> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let mut out = Collector::new(PROFILE.id, webhook);
-    let read = serde_json::from_slice::<&RawValue>(webhook.body);
+    let text = json::readable(webhook.body);
+    let mut out = Collector::new(PROFILE.id, webhook, &text);
+    let read = serde_json::from_str::<&RawValue>(&text);
     let raw = match read {
         Ok(raw) => raw,
         Err(error) => {
@@ -80,12 +81,16 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let kind: Kind<'_> = serde_json::from_str(raw.get())?;
-    if !kind.message_type.is_empty() || kind.message.is_some() {
-        return message::read(raw, out);
+    if out.is_damaged(raw.get()) {
+        return Err(Refusal::no_utf8());
     }
+    let kind: Kind<'_> = serde_json::from_str(raw.get())?;
+    // An inbound message has no status, whatever else a report may carry.
     if !kind.status.is_empty() {
         return report::read(raw, out);
+    }
+    if !kind.message_type.is_empty() || kind.message.is_some() {
+        return message::read(raw, out);
     }
     Err(Refusal::new("wrong_shape", "the body has neither 'status' nor 'message_type'"))
 }

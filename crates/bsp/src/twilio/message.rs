@@ -54,13 +54,13 @@ fn context(form: &Form<'_>) -> Option<MessageContext> {
 
 /// What the message holds: one content, or one for each medium.
 fn contents(form: &Form<'_>) -> Vec<Content> {
-    let media: Vec<Content> = (0..MEDIA_MAX).map_while(|position| medium(form, position)).collect();
+    let media: Vec<Content> = (0..MEDIA_MAX).filter_map(|position| medium(form, position)).collect();
     if !media.is_empty() {
         return media;
     }
     let body = form.get("Body");
-    let coordinates = (form.get("Latitude").parse(), form.get("Longitude").parse());
-    if let (Ok(latitude), Ok(longitude)) = coordinates {
+    let degrees = |name| form.get(name).parse::<f64>().ok().filter(|degrees| degrees.is_finite());
+    if let (Some(latitude), Some(longitude)) = (degrees("Latitude"), degrees("Longitude")) {
         let name = if form.has("Label") { form.get("Label") } else { body };
         let address = form.get("Address").to_owned();
         return vec![Content::Location(Location { latitude, longitude, name: name.to_owned(), address })];
@@ -70,12 +70,12 @@ fn contents(form: &Form<'_>) -> Vec<Content> {
         let id = form.get("ButtonPayload").to_owned();
         return vec![Content::ButtonReply(Reply { id, title: title.to_owned(), description: String::new() })];
     }
-    let interactive = form.get("InteractiveData");
-    if !interactive.is_empty() {
-        return vec![Content::Unsupported(Unsupported {
-            r#type: "InteractiveData".to_owned(),
-            raw_json: interactive.to_owned(),
-        })];
+    for name in ["InteractiveData", "FlowData"] {
+        let data = form.get(name);
+        if !data.is_empty() {
+            let (r#type, raw_json) = (name.to_owned(), data.to_owned());
+            return vec![Content::Unsupported(Unsupported { r#type, raw_json })];
+        }
     }
     if form.has("Body") {
         return vec![Content::Text(TextContent { body: body.to_owned() })];
@@ -89,6 +89,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
         return None;
     }
     let content_type = form.get(&format!("MediaContentType{position}"));
+    let media_type = content_type.to_ascii_lowercase();
     let media = Media {
         url: url.to_owned(),
         content_type: content_type.to_owned(),
@@ -98,7 +99,16 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
         requires_auth: true,
         ..Media::default()
     };
-    let (kind, subtype) = content_type.split_once('/').unwrap_or_default();
+    // Without a content type the AICC's own word for the type helps; it writes VIDEO in two ways.
+    let (kind, subtype) = match media_type.split_once('/') {
+        Some(parts) => parts,
+        None => match form.get("MessageType") {
+            "IMAGE" => ("image", ""),
+            "AUDIO" => ("audio", ""),
+            "VIDEO" | "VEDIO" => ("video", ""),
+            _ => ("", ""),
+        },
+    };
     Some(match kind {
         // WhatsApp takes no WebP as an image; a sticker is one.
         "image" if subtype == "webp" => Content::Sticker(media),

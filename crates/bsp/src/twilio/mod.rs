@@ -76,7 +76,7 @@ impl Bsp for Twilio {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let mut out = Collector::new(PROFILE.id, webhook);
+    let mut out = Collector::new(PROFILE.id, webhook, "");
     let Ok(form) = Form::parse(webhook.body) else {
         out.refuse_body(Refusal::new("no_utf8", "a field is not UTF-8 after decoding"));
         return out.finish();
@@ -87,7 +87,11 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
         "" => form.get("SmsStatus"),
         status => status,
     };
-    let is_report = form.has("MessageStatus") || !matches!(status, "" | "received");
+    // `received` and `receiving` are an inbound message's own, unless nothing of a message is there.
+    let is_inbound_status = matches!(status, "" | "received" | "receiving");
+    let has_message = form.has("Body") || form.has("NumMedia");
+    let is_report =
+        if form.has("MessageStatus") { !is_inbound_status || !has_message } else { !is_inbound_status };
     let read = if is_report { report::read(&form, status, &mut out) } else { message::read(&form, &mut out) };
     if let Err(refusal) = read {
         out.refuse_body(refusal);

@@ -49,7 +49,7 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
         sender: text::address(form.get("From")).to_owned(),
         command_id: text::command_id(message_id).to_owned(),
         provider_status: Some(ProviderStatus { raw: raw_status.to_owned(), ..ProviderStatus::default() }),
-        error: (!matches!(error_code, "" | "0")).then(|| to_error(form, error_code)),
+        error: to_error(form, error_code),
         ..out.new_report()
     };
     match STATUSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(raw_status)) {
@@ -66,15 +66,16 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
     Ok(())
 }
 
-fn to_error(form: &Form<'_>, code: &str) -> ReportError {
+fn to_error(form: &Form<'_>, code: &str) -> Option<ReportError> {
+    let code = if code == "0" { "" } else { code };
     let description = match form.get("ErrorMessage") {
         "" => form.get("ChannelStatusMessage"),
         message => message,
     };
-    ReportError {
+    (!code.is_empty() || !description.is_empty()).then(|| ReportError {
         code: code.to_owned(),
         name: String::new(),
         description: description.to_owned(),
         permanent: PERMANENT_ERRORS.contains(&code).then_some(true),
-    }
+    })
 }

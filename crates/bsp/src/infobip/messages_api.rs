@@ -1,0 +1,101 @@
+//! Inbound messages as the Messages API renders them (renderer MO_MESSAGES_API_JSON): a list of contents, each with a
+//! type of its own.
+
+use proto::v1::inbound_message::Content;
+use proto::v1::{InboundMessage, Location, Media, Reaction, Reply, Text as TextContent, Unsupported};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::message::Envelope;
+use crate::json::{self, Text};
+use crate::parsed::{Collector, Refusal};
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default)]
+    url: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    payload: Text<'a>,
+    #[serde(borrow, default)]
+    latitude: Text<'a>,
+    #[serde(borrow, default)]
+    longitude: Text<'a>,
+    #[serde(borrow, default)]
+    emoji: Text<'a>,
+    #[serde(borrow, default)]
+    action: Text<'a>,
+}
+
+/// One event for each content of the list.
+pub(super) fn read(
+    envelope: &Envelope<'_>,
+    event: InboundMessage,
+    out: &mut Collector<'_>,
+) -> Result<(), Refusal> {
+    let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(envelope.content) else {
+        return Err(Refusal::new("wrong_shape", "'content' must be a list"));
+    };
+    for (position, raw) in parts.into_iter().enumerate() {
+        let part = serde_json::from_str::<Part<'_>>(raw.get()).ok();
+        let content = part.as_ref().and_then(to_content);
+        if content.is_none() {
+            let kind = part.as_ref().map(|part| part.kind.as_str()).unwrap_or_default();
+            out.unrecognised("content.type", kind, &event.message_id);
+        }
+        // The position tells the contents of one message apart; nothing else needs to.
+        let place = if position == 0 { String::new() } else { format!("content{position}") };
+        out.message(InboundMessage {
+            event_id: envelope.event_id(&place, out),
+            content: Some(content.unwrap_or_else(|| unsupported(part.as_ref(), raw))),
+            ..event.clone()
+        });
+    }
+    Ok(())
+}
+
+fn unsupported(part: Option<&Part<'_>>, raw: &RawValue) -> Content {
+    let r#type = part.map(|part| part.kind.owned()).unwrap_or_default();
+    Content::Unsupported(Unsupported { r#type, raw_json: raw.get().to_owned() })
+}
+
+/// The content of a known type whose fields are there, or `None`.
+fn to_content(part: &Part<'_>) -> Option<Content> {
+    let media = || {
+        let url = part.url.filled()?.to_owned();
+        Some(Media { url, caption: part.text.owned(), requires_auth: true, ..Media::default() })
+    };
+    let reply = || {
+        let id = part.payload.or(&part.id).owned();
+        part.text.filled().map(|title| Reply { id, title: title.to_owned(), description: String::new() })
+    };
+    Some(match part.kind.as_str() {
+        "TEXT" => Content::Text(TextContent { body: part.text.present()?.to_owned() }),
+        "URL" => Content::Text(TextContent { body: part.url.or(&part.text).filled()?.to_owned() }),
+        "IMAGE" => Content::Image(media()?),
+        "AUDIO" => Content::Audio(media()?),
+        "VIDEO" => Content::Video(media()?),
+        "DOCUMENT" | "FILE" => Content::Document(media()?),
+        "BUTTON_REPLY" => Content::ButtonReply(reply()?),
+        "LIST_REPLY" => Content::ListReply(reply()?),
+        "LOCATION" => Content::Location(Location {
+            latitude: part.latitude.number()?,
+            longitude: part.longitude.number()?,
+            ..Location::default()
+        }),
+        "REACTION" => Content::Reaction(Reaction {
+            emoji: if part.action.as_str() == "REMOVED" {
+                String::new()
+            } else {
+                part.emoji.filled()?.to_owned()
+            },
+            message_id: String::new(),
+        }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,133 @@
+//! The worker loop keeps its promises whatever its handler does: slow work is not given out twice, a panic costs one
+//! attempt, and a stop finishes what is held and gives back the rest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bus::streams::{DurableDefinition, WEBHOOKS};
+use bus::worker::{self, WorkerMetrics, WorkerOptions};
+use bus::{Delivery, Verdict};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Installation, Webhook, eventually};
+
+static QUICK: DurableDefinition = DurableDefinition {
+    stream: &WEBHOOKS,
+    name: "quick",
+    ack_wait: Duration::from_secs(1),
+    max_ack_pending: 100,
+    is_ours: false,
+};
+
+/// How often each webhook was handled, by its sequence.
+type Handled = Arc<Mutex<HashMap<u64, u64>>>;
+
+async fn with_webhooks(count: usize) -> Installation {
+    let installation = Installation::start().await;
+    bus::provision::apply_durable(&installation.bus, &QUICK).await.unwrap();
+    let ingress = installation.ingress().await;
+    for number in 0..count {
+        assert_eq!(Webhook::infobip(format!("{number}")).post(ingress.address).await.status.as_u16(), 200);
+    }
+    ingress.stop().await;
+    installation
+}
+
+/// Runs a worker until `stop`.
+fn start<F: Future<Output = Verdict> + Send + 'static>(
+    installation: &Installation,
+    concurrency: usize,
+    stop: &CancellationToken,
+    handler: impl Fn(Delivery) -> F + Send + Sync + 'static,
+) -> tokio::task::JoinHandle<()> {
+    let (bus, stop) = (installation.bus.clone(), stop.clone());
+    tokio::spawn(async move {
+        let options = WorkerOptions { durable: &QUICK, concurrency, grace: Duration::from_secs(5) };
+        worker::run(&bus, &options, &WorkerMetrics::default(), stop, handler).await;
+    })
+}
+
+async fn until_done(installation: &Installation) {
+    eventually("everything is acknowledged", || async {
+        (bus::lag::backlog(&installation.bus, &QUICK).await.ok()? == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_work_is_not_given_out_twice() {
+    let installation = with_webhooks(2).await;
+    let (handled, stop) = (Handled::default(), CancellationToken::new());
+    let seen = Arc::clone(&handled);
+    let worker = start(&installation, 10, &stop, move |delivery| {
+        *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
+        async {
+            // Three times as long as the server waits for an acknowledgement.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            Verdict::Done
+        }
+    });
+    until_done(&installation).await;
+    assert_eq!(*handled.lock().unwrap(), HashMap::from([(1, 1), (2, 1)]));
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_or_a_failure_costs_an_attempt_and_no_message() {
+    let installation = with_webhooks(3).await;
+    let (handled, stop) = (Handled::default(), CancellationToken::new());
+    let seen = Arc::clone(&handled);
+    let worker = start(&installation, 10, &stop, move |delivery| {
+        *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
+        async move {
+            match (delivery.sequence, delivery.attempt) {
+                (1, 1) => panic!("on purpose"),
+                (2, 1) => Verdict::retry("on purpose"),
+                _ => Verdict::Done,
+            }
+        }
+    });
+    until_done(&installation).await;
+    assert_eq!(*handled.lock().unwrap(), HashMap::from([(1, 2), (2, 2), (3, 1)]));
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_what_is_held_and_gives_back_the_rest() {
+    let installation = with_webhooks(10).await;
+    let (handled, stop) = (Handled::default(), CancellationToken::new());
+    let (begun, finish) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Notify::new()));
+    let (seen, beginning, finishing) = (Arc::clone(&handled), Arc::clone(&begun), Arc::clone(&finish));
+    let worker = start(&installation, 3, &stop, move |delivery| {
+        let (seen, begun, finish) = (Arc::clone(&seen), Arc::clone(&beginning), Arc::clone(&finishing));
+        async move {
+            begun.add_permits(1);
+            finish.notified().await;
+            *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
+            Verdict::Done
+        }
+    });
+    let _three = begun.acquire_many(3).await.unwrap();
+    stop.cancel();
+    eventually("what is held is finished", || async {
+        finish.notify_waiters();
+        worker.is_finished().then_some(())
+    })
+    .await;
+    assert_eq!(handled.lock().unwrap().len(), 3, "a stopped worker began something new");
+    // The rest goes to the next worker, and nothing that was finished does.
+    let stop = CancellationToken::new();
+    let seen = Arc::clone(&handled);
+    let worker = start(&installation, 10, &stop, move |delivery| {
+        *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
+        async { Verdict::Done }
+    });
+    until_done(&installation).await;
+    let all: HashMap<u64, u64> = (1..=10).map(|sequence| (sequence, 1)).collect();
+    assert_eq!(*handled.lock().unwrap(), all);
+    stop.cancel();
+    worker.await.unwrap();
+}
