@@ -105,4 +105,25 @@ mod tests {
             .mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()))
             .debug_assert();
     }
+
+    #[test]
+    fn the_readme_names_every_setting_with_its_default() {
+        let readme = include_str!("../../../README.md");
+        let settings = ingress::settings::all().into_iter().chain(normalizer::settings::all());
+        for setting in settings {
+            let default =
+                if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+            let row = format!("| `{}` | {default}", setting.variable());
+            assert!(readme.contains(&row), "no row that begins with {row}");
+        }
+        let cli = Cli::command();
+        let apply = cli.find_subcommand("streams").and_then(|streams| streams.find_subcommand("apply"));
+        for arg in apply.expect("the command is there").get_arguments() {
+            let Some(variable) = arg.get_env() else { continue };
+            let default = arg.get_default_values().first();
+            let default = default.map(|value| format!("`{}`", value.to_string_lossy())).unwrap_or_default();
+            let row = format!("| `{}` | {default}", variable.to_string_lossy());
+            assert!(readme.contains(&row), "no row that begins with {row}");
+        }
+    }
 }
