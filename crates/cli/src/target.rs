@@ -1,17 +1,24 @@
 //! Which installation a command is for.
 
+use std::path::Path;
+
 use anyhow::Context;
 use bus::{Bus, BusOptions};
 use channel::CredentialKey;
 use clap::Args;
 
-/// Where NATS is when nobody says.
+/// Where NATS is when nobody says and no `up` runs in this folder.
 const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
+/// Where `up` keeps its data when nobody says.
+pub(crate) const DATA_FOLDER_DEFAULT: &str = ".imchannel";
+/// In its data folder, `up` writes where its NATS server is.
+pub(crate) const NATS_URL_FILE: &str = "nats.url";
 
 /// The options of every command.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// Where NATS is: nats://host:port [default: nats://127.0.0.1:4222; `up` starts a server of its own].
+    /// Where NATS is: nats://host:port [default: that of the `up` in this folder, else nats://127.0.0.1:4222; `up`
+    /// itself starts a server of its own].
     #[arg(long, global = true, env = "IMCHANNEL_NATS_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) nats_url: Option<String>,
     /// Key under which webhook credentials are stored, at least 32 characters; the same for all services.
@@ -32,8 +39,12 @@ impl std::fmt::Debug for Target {
 impl Target {
     /// Connects, or fails at once with a clear word.
     pub(crate) async fn connect(&self) -> anyhow::Result<Bus> {
-        let url = self.nats_url.clone().unwrap_or_else(|| NATS_URL_DEFAULT.to_owned());
-        connect(&url).await
+        if let Some(url) = &self.nats_url {
+            return connect(url).await;
+        }
+        // Its server has another port than the usual one where that was taken.
+        let of_up = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(NATS_URL_FILE));
+        connect(of_up.as_deref().map_or(NATS_URL_DEFAULT, str::trim)).await
     }
 
     /// The credential key.

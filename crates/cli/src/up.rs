@@ -46,7 +46,7 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILE")]
     channels: Option<PathBuf>,
     /// Folder of the servers' data and of the credential key.
-    #[arg(long, default_value = ".imchannel", value_name = "DIR")]
+    #[arg(long, default_value = target::DATA_FOLDER_DEFAULT, value_name = "DIR")]
     data_dir: PathBuf,
     /// Do not show the events that come out.
     #[arg(long)]
@@ -118,6 +118,7 @@ struct Ports {
 /// The servers that `up` runs, where it was not given others.
 struct Servers {
     nats_url: String,
+    url_file: PathBuf,
     nats: Option<NatsServer>,
     redis: Option<RedisServer>,
 }
@@ -134,7 +135,12 @@ impl Servers {
         };
         let nats_url =
             nats.as_ref().map(NatsServer::url).or_else(|| target.nats_url.clone()).unwrap_or_default();
-        Ok(Self { nats_url, nats, redis })
+        let url_file = command.data_dir.join(target::NATS_URL_FILE);
+        if nats.is_some() {
+            std::fs::write(&url_file, &nats_url)
+                .with_context(|| format!("cannot write {}", url_file.display()))?;
+        }
+        Ok(Self { nats_url, url_file, nats, redis })
     }
 
     /// Waits until one of them ends, which none should.
@@ -162,6 +168,7 @@ impl Servers {
             server.stop().await;
         }
         if let Some(server) = &mut self.nats {
+            let _ = std::fs::remove_file(&self.url_file);
             server.stop().await;
         }
     }

@@ -45,6 +45,18 @@ pub(crate) struct Program {
     lines: mpsc::UnboundedReceiver<String>,
 }
 
+// A program may have servers of its own, which only an end in order takes along, also when a test has failed.
+impl Drop for Program {
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id() else { return };
+        let _ = std::process::Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid.to_string()]).status();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
 impl Program {
     /// Starts a program on an installation, with these variables more.
     pub(crate) fn start(name: &str, installation: &Installation, variables: &[(&str, &str)]) -> Self {
