@@ -264,3 +264,27 @@ async fn a_value_that_is_no_channel_can_be_seen_and_removed() {
     assert_eq!(code(&run_cli(&installation, &["channel", "remove", "odd"]).await), 0);
     assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_tail_shows_what_comes_and_nothing_from_before() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    let report =
+        |id: String| format!(r#"{{"sender":"1","user_number":"2","message_id":"{id}","status":"read"}}"#);
+    Webhook::koomessage(report("before".to_owned())).post(ingress.address).await;
+    installation.until_processed().await;
+    let args = ["--json", "tail", "reports", "--count", "1"];
+    let mut tail = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
+    let posting = async {
+        for number in 0.. {
+            Webhook::koomessage(report(format!("after-{number}"))).post(ingress.address).await;
+        }
+    };
+    tokio::select! {
+        () = posting => {}
+        line = tail.line_with("messageId") => assert!(line.contains("after-"), "{line}"),
+    }
+    normalizer.stop().await;
+    ingress.stop().await;
+}

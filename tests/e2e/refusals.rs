@@ -186,3 +186,25 @@ async fn more_than_it_can_hold_is_answered_503() {
     expect(&webhook.post(ingress.address).await, 200, "the place is free again");
     ingress.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_beyond_the_memory_for_them_are_answered_503() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress_with(&[("body-memory-bytes", "1000000")]).await;
+    ingress.until_ready().await;
+    // One body of 600,000 bytes is on the way, and another of that size is more than fits.
+    let webhook = Webhook::infobip(vec![b' '; 600_000]);
+    let head = webhook.head("connection: close\r\nexpect: 100-continue\r\ncontent-length: 600000\r\n");
+    let mut first = tokio::net::TcpStream::connect(ingress.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut first, &head).await.unwrap();
+    let mut permission = [0; 25];
+    tokio::io::AsyncReadExt::read_exact(&mut first, &mut permission).await.unwrap();
+    expect(&webhook.post(ingress.address).await, 503, "no memory");
+    expect(&Webhook::infobip(BODY).post(ingress.address).await, 200, "a small one fits");
+    tokio::io::AsyncWriteExt::write_all(&mut first, webhook.body()).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut first, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    expect(&webhook.post(ingress.address).await, 200, "the memory is free again");
+    ingress.stop().await;
+}

@@ -23,9 +23,6 @@ const IDLE_MARGIN: u64 = 16;
 /// It is purged down to this share.
 const PURGE_TO: f64 = 0.50;
 
-/// How often services look, as a setting of theirs says.
-pub const INTERVAL_MS_DEFAULT: &str = "500";
-
 /// What the keeper tells of itself.
 #[derive(Debug, Clone, Default)]
 pub struct KeeperMetrics {

@@ -64,7 +64,7 @@ pub enum PublishError {
 impl PublishError {
     /// Whether the same message may be stored on a later attempt.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::TooLarge | Self::Refused(_))
+        !matches!(self, Self::TooLarge)
     }
 
     /// A word for a metric's label.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bsp::secret_reference::SecretReference;
 use bsp::toml_table::{Fault, Faults, Table};
-use bsp::{Bsp, ChannelId, CredentialForm, SettingsContext, registry};
+use bsp::{Bsp, ChannelId, CredentialForm, Profile, SettingsContext, registry};
 use toml::de::DeTable;
 
 use crate::credential::{CREDENTIALS_MAX, CredentialKey};
@@ -114,7 +114,7 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
         return None;
     };
     let webhook = read_webhook(table, bsp.profile().credential);
-    let signature = if bsp.profile().signs_requests { read_signature(table) } else { None };
+    let signature = if bsp.profile().signs_requests { read_signature(table, bsp.profile()) } else { None };
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
     Some(Described { id: id?, bsp, tenant, webhook, signature, settings })
@@ -194,7 +194,7 @@ fn read_credential(table: &mut Table<'_, '_>, key: &'static str) -> Option<Strin
     Some(text.value.to_owned())
 }
 
-fn read_signature(table: &mut Table<'_, '_>) -> Option<SignatureRecord> {
+fn read_signature(table: &mut Table<'_, '_>, profile: &Profile) -> Option<SignatureRecord> {
     let mut signature = table.table("signature");
     let public_url = signature.required_string("public_url");
     let tokens = signature.strings("auth_tokens");
@@ -207,10 +207,10 @@ fn read_signature(table: &mut Table<'_, '_>) -> Option<SignatureRecord> {
     }
     for token in &tokens {
         if SecretReference::parse(token.value).is_none() {
-            signature.fault(
-                token.offset,
-                "'auth_tokens' must hold references such as env:TWILIO_TOKEN or file:NAME",
-            );
+            let variables = profile.secret_variables;
+            let message =
+                format!("'auth_tokens' must hold references such as env:{variables}NAME or file:NAME");
+            signature.fault(token.offset, message);
         }
     }
     if let Some(url) = public_url

@@ -53,13 +53,6 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-/// The keeper's interval.
-pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
-    "keeper-interval-ms",
-    bus::keeper::INTERVAL_MS_DEFAULT,
-    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
-);
-
 static OWN: [&Setting; 11] = [
     &LISTEN,
     &CREDENTIAL_KEY,
@@ -71,7 +64,7 @@ static OWN: [&Setting; 11] = [
     &CONNECTIONS_MAX,
     &REQUESTS_MAX,
     &BODY_MEMORY_BYTES,
-    &KEEPER_INTERVAL_MS,
+    &common::KEEPER_INTERVAL_MS,
 ];
 
 /// The settings of the program, common ones first.
@@ -128,7 +121,7 @@ impl Settings {
         let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
-        let keeper_interval = reader.milliseconds(&KEEPER_INTERVAL_MS, 50..=60_000);
+        let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,

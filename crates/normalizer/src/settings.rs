@@ -8,12 +8,6 @@ use service::{Common, Faults, Reader, Setting};
 /// Webhooks at once.
 pub static CONCURRENCY: Setting =
     Setting::new("concurrency", "256", "Webhooks worked on at once by this replica");
-/// The keeper's interval.
-pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
-    "keeper-interval-ms",
-    bus::keeper::INTERVAL_MS_DEFAULT,
-    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
-);
 /// Interval of the lag metrics.
 pub static LAG_INTERVAL_MS: Setting = Setting::new(
     "lag-interval-ms",
@@ -21,7 +15,7 @@ pub static LAG_INTERVAL_MS: Setting = Setting::new(
     "Between two looks how far the readers are behind, in milliseconds",
 );
 
-static OWN: [&Setting; 3] = [&CONCURRENCY, &KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
+static OWN: [&Setting; 3] = [&CONCURRENCY, &common::KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
 
 /// The settings of the program, common ones first.
 pub fn all() -> Vec<&'static Setting> {
@@ -53,7 +47,7 @@ impl Settings {
     /// Reads the normalizer's own settings, noting faults in `reader`; `None` when there is one.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
-        let keeper_interval = reader.milliseconds(&KEEPER_INTERVAL_MS, 50..=60_000);
+        let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
         let lag_interval = reader.milliseconds(&LAG_INTERVAL_MS, 100..=60_000);
         Some(Self {
             concurrency: usize::try_from(concurrency?).ok()?,

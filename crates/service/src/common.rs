@@ -42,7 +42,14 @@ pub static OTLP_ENDPOINT: Setting = Setting::new(
 pub static GRACE_MS: Setting =
     Setting::new("grace-ms", "10000", "After a stop, time to finish what is in progress, in milliseconds");
 
-/// All of them.
+/// For the services that keep room in streams; not among those that every service has.
+pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
+    "keeper-interval-ms",
+    "500",
+    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
+);
+
+/// All that every service has.
 pub static ALL: [&Setting; 7] =
     [&NATS_URL, &ADMIN_LISTEN, &LOG_FORMAT, &LOG_PAYLOADS, &LOG_LEVEL, &OTLP_ENDPOINT, &GRACE_MS];
 
