@@ -4,7 +4,7 @@
 
 mod harness;
 
-mod seeds;
+mod documents;
 mod refusals;
 mod slow_senders;
 mod bodies;
