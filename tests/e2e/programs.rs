@@ -288,3 +288,26 @@ async fn a_live_tail_shows_what_comes_and_nothing_from_before() {
     normalizer.stop().await;
     ingress.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_never_shows_the_password_of_another_installation() {
+    let installation = Installation::start().await;
+    let data = installation.folder().join("data");
+    let url = format!("nats://operator:top-secret@127.0.0.1:{}", installation.nats.port());
+    let args = [
+        "--json",
+        "up",
+        "--ingress",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ];
+    let mut up = Program::start_with_args("imchannel", &url, &args, &[("IMCHANNEL_LOG_LEVEL", "debug")]);
+    let greeting = up.line_with("\"ingress\"").await;
+    assert!(up.stop().await);
+    let shown = [greeting, up.rest().await].concat();
+    assert!(!shown.contains("top-secret"), "{shown}");
+    assert!(shown.contains("\"nats_url\":null"), "{shown}");
+}

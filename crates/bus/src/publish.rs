@@ -95,13 +95,19 @@ impl From<jetstream::context::PublishError> for PublishError {
     }
 }
 
-/// The server answers a full stream with 10077, and with 10023 where the account is out of storage.
+/// What the server answers when a stream (10077), its account or its disk has no room left.
+const FULL: [ErrorCode; 5] = [
+    ErrorCode::STREAM_STORE_FAILED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+];
+
 fn is_full(error: &jetstream::context::PublishError) -> bool {
     let source =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
-    source.is_some_and(|error| {
-        matches!(error.error_code(), ErrorCode::STREAM_STORE_FAILED | ErrorCode::INSUFFICIENT_RESOURCES)
-    })
+    source.is_some_and(|error| FULL.contains(&error.error_code()))
 }
 
 impl Bus {

@@ -101,6 +101,7 @@ pub(crate) async fn run(
     let _log = service::log::start(plan.common.log_format, plan.common.log_level)?;
     let stop = process::stop_on_signal()?;
     out.keep_going();
+    process::hide_panic_messages();
 
     let mut servers = Servers::start(&command, target).await?;
     let outcome = serve(&command, plan, &mut servers, ports, stop, out).await;
@@ -264,7 +265,8 @@ async fn serve(
     let greeting = Greeting {
         ingress: ports.ingress.local_addr()?,
         admin: ports.admin.local_addr()?,
-        nats_url: servers.nats_url.clone(),
+        // A URL from outside may hold a password, so only our own is shown.
+        nats_url: servers.nats.as_ref().map(NatsServer::url),
         channels: plan.channels.clone(),
     };
     let events = read::follow(&bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?;
@@ -340,7 +342,7 @@ async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> 
 struct Greeting {
     ingress: SocketAddr,
     admin: SocketAddr,
-    nats_url: String,
+    nats_url: Option<String>,
     channels: Vec<Described>,
 }
 
@@ -373,7 +375,8 @@ impl Greeting {
         let program =
             std::env::current_exe().map_or_else(|_| "imchannel".into(), |path| path.display().to_string());
         out.say(&styled(STRONG, "Look (or messages, webhooks, deadletters)"));
-        out.say(&format!("  {program} --nats-url {nats_url} tail reports --from-start"));
+        let option = nats_url.as_ref().map(|url| format!("--nats-url {url} ")).unwrap_or_default();
+        out.say(&format!("  {program} {option}tail reports --from-start"));
         out.say(&format!("  curl http://{admin}/ready    curl http://{admin}/metrics"));
         out.say("Log lines and the events that come out follow. Ctrl-C stops everything.\n");
     }

@@ -111,6 +111,7 @@ fn run(
     start: impl FnOnce(Context, &mut Registry) -> Service,
 ) -> anyhow::Result<()> {
     install_tls();
+    hide_panic_messages();
     let _log = log::start(common.log_format, common.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -166,6 +167,16 @@ pub async fn serve_admin(
     let router = admin::router(context.readiness, Arc::new(registry));
     let grace = std::time::Duration::from_millis(500);
     http::serve(listener, router, HttpLimits::default(), stop, grace).await;
+}
+
+/// From now on a panic says where it was and not what it was about: its message may quote a customer's text.
+#[expect(clippy::print_stderr, reason = "a panic may come when there is no log")]
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(function = "process", "a panic at {place}");
+        eprintln!("a panic at {place}");
+    }));
 }
 
 /// Chooses ring for TLS, once for the process: rustls panics when two providers are there and none is chosen.

@@ -106,6 +106,15 @@ impl Program {
         found.unwrap_or_else(|| panic!("no line with {text:?} among\n{}", seen.join("\n")))
     }
 
+    /// Everything that was written after the last line asked for, once the program has ended.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        while let Ok(Some(line)) = tokio::time::timeout(PATIENCE, self.lines.recv()).await {
+            rest.push_str(&line);
+        }
+        rest
+    }
+
     /// The address that a line ends with.
     pub(crate) async fn address_after(&mut self, text: &str) -> String {
         let line = self.line_with(text).await;
