@@ -1,8 +1,6 @@
 //! Every webhook that is not taken gets its answer, with an empty body, and leaves nothing on the bus.
 
-use reqwest::StatusCode;
-
-use crate::harness::{Answer, Installation, Webhook, eventually, raw_request};
+use crate::harness::{Answer, Installation, Webhook, raw_request};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
 const LIMIT: usize = 960 * 1024;
@@ -168,18 +166,18 @@ async fn more_than_it_can_hold_is_answered_503() {
     let installation = Installation::start().await;
     let ingress = installation.ingress_with(&[("requests-max", "1"), ("body-timeout-ms", "20000")]).await;
     ingress.until_ready().await;
-    // One webhook holds the only place while its body is on the way.
+    // One webhook holds the only place while its body is on the way: it has the permission to send it.
     let webhook = Webhook::infobip(BODY);
-    let head = webhook.head(&format!("connection: close\r\ncontent-length: {}\r\n", BODY.len()));
-    let (first, second) = BODY.as_bytes().split_at(10);
+    let length = BODY.len();
+    let head =
+        webhook.head(&format!("connection: close\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n"));
     let mut slow = tokio::net::TcpStream::connect(ingress.address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut slow, &[&head, first].concat()).await.unwrap();
-    eventually("the place is taken", || async {
-        let answer = Webhook::infobip(BODY).post(ingress.address).await;
-        (answer.status == StatusCode::SERVICE_UNAVAILABLE).then(|| expect(&answer, 503, "no place"))
-    })
-    .await;
-    tokio::io::AsyncWriteExt::write_all(&mut slow, second).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut slow, &head).await.unwrap();
+    let mut permission = [0; 25];
+    tokio::io::AsyncReadExt::read_exact(&mut slow, &mut permission).await.unwrap();
+    assert_eq!(&permission, b"HTTP/1.1 100 Continue\r\n\r\n");
+    expect(&Webhook::infobip(BODY).post(ingress.address).await, 503, "no place");
+    tokio::io::AsyncWriteExt::write_all(&mut slow, BODY.as_bytes()).await.unwrap();
     let mut answer = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut slow, &mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
