@@ -16,5 +16,6 @@ mod full;
 mod programs;
 mod lines;
 mod admin;
+mod simulation;
 mod traces;
 mod readers;

@@ -17,6 +17,8 @@ pub enum From {
     Start,
     /// With the first message stored at that time or later.
     Time(Timestamp),
+    /// With the message of that sequence, or the first one after it.
+    Sequence(u64),
     /// With what is stored from now on.
     Now,
 }
@@ -58,6 +60,16 @@ pub async fn count(bus: &Bus, stream: &'static StreamDefinition, filter: &str) -
     Ok(total)
 }
 
+/// The sequence of the newest message of a stream, also when that is no longer stored; 0 when there was none.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach.
+pub async fn last_sequence(bus: &Bus, stream: &'static StreamDefinition) -> Result<u64, ReadError> {
+    let found = bus.jetstream.get_stream(stream.name).await;
+    let found = found.map_err(|error| ReadError { stream: stream.name, source: error.into() })?;
+    Ok(found.cached_info().state.last_sequence)
+}
+
 /// The messages of a subject filter, in the stream's order, without end.
 pub struct Messages {
     inner: std::pin::Pin<Box<dyn Stream<Item = Result<Read, ReadError>> + Send>>,
@@ -96,6 +108,7 @@ pub async fn follow(
     let deliver_policy = match from {
         From::Start => DeliverPolicy::All,
         From::Now => DeliverPolicy::New,
+        From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
         From::Time(time) => {
             let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond());
             DeliverPolicy::ByStartTime { start_time: start_time.map_err(|error| fail(error.into()))? }

@@ -52,6 +52,14 @@ impl Described {
         &self.webhook
     }
 
+    /// What its webhooks are signed with, where that is checked: the first of its keys, and the URL under which the BSP
+    /// believes that it posts.
+    pub fn signing(&self) -> Option<(SecretReference, &str)> {
+        let signature = self.signature.as_ref()?;
+        let reference = SecretReference::parse(signature.auth_tokens.first()?)?;
+        Some((reference, &signature.public_url))
+    }
+
     /// What the registry stores of it.
     pub fn to_record(&self, key: &CredentialKey) -> Record {
         let digest = |login: &Login| {

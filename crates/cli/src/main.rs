@@ -6,6 +6,8 @@ mod streams;
 mod channel;
 mod tail;
 mod mask;
+mod when;
+mod simulate;
 mod up;
 
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Command {
     Channel(channel::Channel),
     /// Show what passes: stored webhooks, events, dead letters.
     Tail(tail::Tail),
+    /// Post webhooks as the BSPs do, repeats and all, and check that exactly the right events come out.
+    Simulate(simulate::Simulate),
 }
 
 /// What a command ends with when nothing failed.
@@ -91,6 +95,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
             Command::Channel(command) => channel::run(command, &cli.target, out).await,
             Command::Tail(command) => tail::run(command, &cli.target, out).await,
+            Command::Simulate(command) => simulate::run(command, &cli.target, out).await,
         }
     })
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
 use crate::target::Target;
+use crate::when::{self, Moment};
 use crate::{Done, mask};
 
 /// With `--no-follow`, the bus may be silent for so long before that is a failure.
@@ -47,8 +48,8 @@ pub(crate) struct Tail {
     #[arg(long, conflicts_with = "since")]
     from_start: bool,
     /// Begin so long ago (90s, 15m, 2h, 3d) or at a time (2026-03-01T10:00:00Z).
-    #[arg(long)]
-    since: Option<String>,
+    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    since: Option<Moment>,
     /// Stop at the end of what is stored.
     #[arg(long)]
     no_follow: bool,
@@ -61,10 +62,7 @@ pub(crate) struct Tail {
 }
 
 pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Done> {
-    let from = match command.from(Timestamp::now()) {
-        Ok(from) => from,
-        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
-    };
+    let from = command.from(Timestamp::now());
     let bus = target.connect().await?;
     let (stream, filter) = command.source();
     let mut messages = read::follow(&bus, stream, filter, from).await?;
@@ -101,13 +99,13 @@ impl Tail {
         }
     }
 
-    fn from(&self, now: Timestamp) -> anyhow::Result<From> {
-        match &self.since {
-            _ if self.from_start => Ok(From::Start),
-            Some(text) => Ok(From::Time(parse_since(text, now)?)),
+    fn from(&self, now: Timestamp) -> From {
+        match self.since {
+            _ if self.from_start => From::Start,
+            Some(moment) => From::Time(moment.from(now)),
             // Without following, only what is stored can be meant.
-            None if self.no_follow => Ok(From::Start),
-            None => Ok(From::Now),
+            None if self.no_follow => From::Start,
+            None => From::Now,
         }
     }
 
@@ -130,30 +128,12 @@ impl Tail {
     }
 }
 
-fn parse_bsp(name: &str) -> Result<BspId, String> {
+pub(crate) fn parse_bsp(name: &str) -> Result<BspId, String> {
     let found = registry::find(name).map(|bsp| bsp.profile().id);
     found.ok_or_else(|| {
         let known: Vec<_> = registry::REGISTRY.iter().map(|bsp| bsp.profile().id.as_str()).collect();
         format!("must be one of {}", known.join(", "))
     })
-}
-
-/// `15m` before `now`, or a time.
-fn parse_since(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let (number, seconds) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        Some((at, 'd')) => (&text[..at], 86_400),
-        _ => ("", 0),
-    };
-    let Some(ago) = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds)) else {
-        bail!("--since takes 90s, 15m, 2h, 3d or a time such as 2026-03-01T10:00:00Z");
-    };
-    Ok(now - Duration::from_secs(u64::from(ago)))
 }
 
 type Shown = (Value, String);
@@ -282,27 +262,4 @@ fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
 
 fn time_of(delivery: &Delivery) -> String {
     styled(DIM, &format!("{:.3}", delivery.stored_at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_a_span_or_a_time() {
-        let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
-        let cases = [
-            ("90s", "2026-03-01T09:58:30Z"),
-            ("15m", "2026-03-01T09:45:00Z"),
-            ("2h", "2026-03-01T08:00:00Z"),
-            ("3d", "2026-02-26T10:00:00Z"),
-            ("2026-02-01T00:00:00+01:00", "2026-01-31T23:00:00Z"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_since(text, now).unwrap().to_string(), expected, "{text}");
-        }
-        for bad in ["", "s", "15", "m15", "-5m", "99999999d", "15µ"] {
-            assert!(parse_since(bad, now).is_err(), "{bad}");
-        }
-    }
 }

@@ -92,8 +92,13 @@ impl Program {
 
     /// The next line that holds `text`; panics when none comes.
     pub(crate) async fn line_with(&mut self, text: &str) -> String {
+        self.line_within(PATIENCE, text).await
+    }
+
+    /// The same with a limit of its own.
+    pub(crate) async fn line_within(&mut self, limit: std::time::Duration, text: &str) -> String {
         let mut seen = Vec::new();
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(limit, async {
             while let Some(line) = self.lines.recv().await {
                 if line.contains(text) {
                     return Some(line);
@@ -121,6 +126,11 @@ impl Program {
         line.rsplit(' ').next().unwrap().to_owned()
     }
 
+    /// Waits for its end and says whether it ended well.
+    pub(crate) async fn ended_well(&mut self) -> bool {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
+    }
+
     /// Kills it as a crash would.
     pub(crate) async fn kill(&mut self) {
         let _ = self.child.kill().await;
@@ -130,7 +140,7 @@ impl Program {
     pub(crate) async fn stop(&mut self) -> bool {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap().success());
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
+        self.ended_well().await
     }
 }
 

@@ -1,0 +1,205 @@
+//! `imchannel up`: the whole gateway in one process, for trying it out and for small installations.
+
+mod greeting;
+mod plan;
+mod servers;
+mod simulation;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::servers::NatsServer;
+use anyhow::{Context as _, bail};
+use bus::read::{self, From};
+use bus::streams::EVENTS;
+use bus::{Bus, provision};
+use channel::Record;
+use clap::Args;
+use prometheus_client::registry::Registry;
+use service::{Context, process};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::How;
+use crate::out::{BAD, Out, styled};
+use crate::streams::Sizes;
+use crate::target::{self, Target};
+use crate::up::greeting::Greeting;
+use crate::up::plan::Plan;
+pub(crate) use crate::up::plan::settings;
+use crate::up::servers::Servers;
+use crate::{Done, channel as channels};
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Address on which webhooks are taken.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    ingress: SocketAddr,
+    /// Address of /live, /ready and /metrics.
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDR")]
+    admin: SocketAddr,
+    /// Where Redis is [default: a server of its own].
+    #[arg(long, env = "IMCHANNEL_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    redis_url: Option<String>,
+    /// Channels file to apply before the ports open.
+    #[arg(long, value_name = "FILE")]
+    channels: Option<PathBuf>,
+    /// Folder of the servers' data and of the credential key.
+    #[arg(long, default_value = target::DATA_FOLDER_DEFAULT, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Do not show the events that come out.
+    #[arg(long)]
+    quiet: bool,
+    /// Let simulated BSPs post to the channels of the file, so that there is something to watch.
+    #[arg(long, requires = "channels")]
+    simulate: bool,
+    /// Webhooks that they post a second.
+    #[arg(long, default_value_t = 1.0, value_name = "N", requires = "simulate")]
+    simulate_rate: f64,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+pub(crate) async fn run(
+    command: Up,
+    target: &Target,
+    matches: &clap::ArgMatches,
+    out: &Out,
+) -> anyhow::Result<Done> {
+    let folder = &command.data_dir;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot use the folder {}", folder.display()))?;
+    let Some(plan) = plan::plan(&command, target, matches, out)? else { return Ok(Done::Faulty) };
+    let _lock = plan::lock(folder)?;
+    // The ports come first: a second gateway fails here, before it has started or changed anything.
+    let ports = Ports {
+        ingress: listen(command.ingress, "webhooks").await?,
+        admin: listen(command.admin, "probes and metrics").await?,
+    };
+    let _log = service::log::start(plan.common.log_format, plan.common.log_level)?;
+    let stop = process::stop_on_signal()?;
+    out.keep_going();
+    process::hide_panic_messages();
+
+    let mut servers = Servers::start(&command, target).await?;
+    let outcome = serve(&command, plan, &mut servers, ports, stop, out).await;
+    servers.stop().await;
+    outcome?;
+    Ok(Done::Well)
+}
+
+/// The gateway's open ports.
+struct Ports {
+    ingress: TcpListener,
+    admin: TcpListener,
+}
+
+/// Puts streams and channels in place and runs the services until the stop.
+async fn serve(
+    command: &Up,
+    plan: Plan,
+    servers: &mut Servers,
+    ports: Ports,
+    stop: CancellationToken,
+    out: &Out,
+) -> anyhow::Result<()> {
+    let bus = target::connect(&servers.nats_url).await?;
+    provision::apply(&bus, &command.sizes.to_settings()).await?;
+    let records: Vec<Record> = plan.channels.iter().map(|channel| channel.to_record(&plan.key)).collect();
+    if channels::apply(&bus, &records, How::default(), out).await? != Done::Well {
+        bail!("the channels were not applied");
+    }
+    let greeting = Greeting {
+        ingress: ports.ingress.local_addr()?,
+        admin: ports.admin.local_addr()?,
+        // A URL from outside may hold a password, so only our own is shown.
+        nats_url: servers.nats.as_ref().map(NatsServer::url),
+        channels: plan.channels.clone(),
+    };
+    let events = read::follow(&bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?;
+    let running = start(plan, &bus, ports, &stop)?;
+    running.until_ready(&stop).await;
+    greeting.say(out);
+    let shower = (!command.quiet).then(|| tokio::spawn(greeting::show_events(events, *out)));
+    let simulation = command.simulate.then(|| simulate(command, &bus, greeting, &stop, *out));
+    let ended = tokio::select! {
+        () = stop.cancelled() => None,
+        server = servers.ended() => Some(server),
+    };
+    stop.cancel();
+    out.say("stopping");
+    running.finish().await;
+    for task in [shower, simulation].into_iter().flatten() {
+        task.abort();
+    }
+    bus.flush(Duration::from_secs(1)).await;
+    match ended {
+        Some(server) => bail!("{server} ended by itself; its log lies in {}", command.data_dir.display()),
+        None => Ok(()),
+    }
+}
+
+/// Simulated BSPs in front of the open port.
+fn simulate(
+    command: &Up,
+    bus: &Bus,
+    greeting: Greeting,
+    stop: &CancellationToken,
+    out: Out,
+) -> JoinHandle<()> {
+    let (bus, rate, stop) = (bus.clone(), command.simulate_rate, stop.clone());
+    tokio::spawn(async move {
+        let running = simulation::run(bus, greeting.ingress, greeting.channels, rate, stop, out);
+        if let Err(error) = running.await {
+            out.say(&format!("{} {error:#}", styled(BAD, "the simulation ended:")));
+        }
+    })
+}
+
+/// The services in this process.
+struct Running {
+    context: Context,
+    services: Vec<JoinHandle<()>>,
+    admin: JoinHandle<()>,
+    stop_admin: CancellationToken,
+}
+
+fn start(plan: Plan, bus: &Bus, ports: Ports, stop: &CancellationToken) -> anyhow::Result<Running> {
+    let mut context = Context::new(stop.clone());
+    if let Some(endpoint) = &plan.common.otlp_endpoint {
+        context.tracing = service::Tracing::to_endpoint(endpoint, "imchannel")?;
+    }
+    let mut registry = Registry::with_prefix("imchannel");
+    let (grace, payloads) = (plan.common.grace, plan.common.log_payloads);
+    let ingress =
+        ingress::run(plan.ingress, bus.clone(), ports.ingress, context.clone(), &mut registry, grace);
+    let normalizer =
+        normalizer::run(plan.normalizer, bus.clone(), context.clone(), &mut registry, payloads, grace);
+    let services = vec![tokio::spawn(ingress), tokio::spawn(normalizer)];
+    let stop_admin = CancellationToken::new();
+    let admin = process::serve_admin(ports.admin, context.clone(), registry, stop_admin.clone());
+    Ok(Running { context, services, admin: tokio::spawn(admin), stop_admin })
+}
+
+impl Running {
+    async fn until_ready(&self, stop: &CancellationToken) {
+        while !self.context.readiness.is_ready() && !stop.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits for the services, and ends the admin port after them.
+    async fn finish(self) {
+        for service in self.services {
+            let _ = service.await;
+        }
+        self.stop_admin.cancel();
+        let _ = self.admin.await;
+        let _ = tokio::task::spawn_blocking(move || self.context.tracing.shutdown()).await;
+    }
+}
+
+async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for {what}"))
+}

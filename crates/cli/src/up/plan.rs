@@ -1,0 +1,118 @@
+//! Everything that `up` was told, read and checked before anything starts, and the lock on its data folder.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use bsp::SettingsContext;
+use channel::CredentialKey;
+use channel::file::Described;
+use service::common::{self, Common};
+use service::{Reader, Setting, process};
+
+use super::Up;
+use crate::channel as channels;
+use crate::out::Out;
+use crate::target::Target;
+
+/// Channels may send to these when the whole gateway is on one machine.
+const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+/// The settings that `up` passes on to the services; what it decides itself is not among them.
+pub(crate) fn settings() -> Vec<&'static Setting> {
+    let decided = [
+        common::NATS_URL.flag,
+        common::ADMIN_LISTEN.flag,
+        ingress::settings::LISTEN.flag,
+        ingress::settings::CREDENTIAL_KEY.flag,
+    ];
+    let mut all = ingress::settings::all();
+    all.extend(normalizer::settings::all());
+    let mut seen = Vec::new();
+    all.retain(|setting| {
+        let is_new = !seen.contains(&setting.flag);
+        seen.push(setting.flag);
+        is_new && !decided.contains(&setting.flag)
+    });
+    all
+}
+
+/// Everything that `up` was told, read and checked before anything starts.
+pub(super) struct Plan {
+    pub(super) common: Common,
+    pub(super) ingress: ingress::Settings,
+    pub(super) normalizer: normalizer::Settings,
+    pub(super) key: CredentialKey,
+    pub(super) channels: Vec<Described>,
+}
+
+/// Reads settings and channels; `None` when something cannot be used, which is printed.
+pub(super) fn plan(
+    command: &Up,
+    target: &Target,
+    matches: &clap::ArgMatches,
+    out: &Out,
+) -> anyhow::Result<Option<Plan>> {
+    let key_text = match (&target.credential_key, &target.nats_url) {
+        (Some(key), _) => key.clone(),
+        (None, None) => own_key(&command.data_dir)?,
+        (None, Some(_)) => {
+            out.faulty("with --nats-url, give that installation's IMCHANNEL_CREDENTIAL_KEY too");
+            return Ok(None);
+        }
+    };
+    let mut reader = Reader::from_matches(matches, &settings());
+    reader.provide(&common::ADMIN_LISTEN, command.admin.to_string());
+    reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
+    reader.provide(&ingress::settings::CREDENTIAL_KEY, key_text);
+    if out.is_json() {
+        reader.provide(&common::LOG_FORMAT, "json");
+    }
+    let common = Common::read(&mut reader);
+    let ingress = ingress::Settings::read(&mut reader);
+    let normalizer = normalizer::Settings::read(&mut reader);
+    let read = reader.finish(|| Some((common?, ingress?, normalizer?)));
+    let (common, ingress, normalizer) = match read {
+        Ok(read) => read,
+        Err(faults) => {
+            process::print_faults("imchannel up", &faults);
+            return Ok(None);
+        }
+    };
+    let mut context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
+    context.extra_hosts.extend(LOOPBACK_HOSTS.map(str::to_owned));
+    let channels = match &command.channels {
+        Some(file) => channels::read_file(file, &context, out)?,
+        None => Some(Vec::new()),
+    };
+    let key = ingress.credential_key.clone();
+    Ok(channels.map(|channels| Plan { common, ingress, normalizer, key, channels }))
+}
+
+/// The key in the data folder, made at the first start.
+fn own_key(folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join("credential.key");
+    if let Ok(key) = std::fs::read_to_string(&path) {
+        return Ok(key.trim().to_owned());
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    let key = hex::encode(bytes);
+    write_private(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(key)
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// Two gateways on one data folder would run two servers on the same streams.
+pub(super) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
+    let path = folder.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.try_lock()
+        .map_err(|_| anyhow::anyhow!("another `imchannel up` uses the folder {}", folder.display()))?;
+    Ok(file)
+}

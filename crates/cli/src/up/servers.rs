@@ -1,0 +1,71 @@
+//! The servers that `up` starts where it was not given others.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use servers::{NatsServer, RedisServer};
+
+use super::Up;
+use crate::target::{self, Target};
+
+/// The port that every NATS client tries first; taken when it is free.
+const NATS_PORT: u16 = 4222;
+
+/// The servers that `up` runs, where it was not given others.
+pub(super) struct Servers {
+    pub(super) nats_url: String,
+    url_file: PathBuf,
+    pub(super) nats: Option<NatsServer>,
+    redis: Option<RedisServer>,
+}
+
+impl Servers {
+    pub(super) async fn start(command: &Up, target: &Target) -> anyhow::Result<Self> {
+        let nats = match &target.nats_url {
+            Some(_) => None,
+            None => Some(NatsServer::start_near(command.data_dir.join("nats"), NATS_PORT).await?),
+        };
+        let redis = match &command.redis_url {
+            Some(_) => None,
+            None => Some(RedisServer::start(command.data_dir.join("redis")).await?),
+        };
+        let nats_url =
+            nats.as_ref().map(NatsServer::url).or_else(|| target.nats_url.clone()).unwrap_or_default();
+        let url_file = command.data_dir.join(target::NATS_URL_FILE);
+        if nats.is_some() {
+            std::fs::write(&url_file, &nats_url)
+                .with_context(|| format!("cannot write {}", url_file.display()))?;
+        }
+        Ok(Self { nats_url, url_file, nats, redis })
+    }
+
+    /// Waits until one of them ends, which none should.
+    pub(super) async fn ended(&mut self) -> &'static str {
+        let nats = async {
+            match &mut self.nats {
+                Some(server) => server.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let redis = async {
+            match &mut self.redis {
+                Some(server) => server.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = nats => "nats-server",
+            () = redis => "redis-server",
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        if let Some(server) = &mut self.redis {
+            server.stop().await;
+        }
+        if let Some(server) = &mut self.nats {
+            let _ = std::fs::remove_file(&self.url_file);
+            server.stop().await;
+        }
+    }
+}

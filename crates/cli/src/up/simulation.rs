@@ -1,0 +1,80 @@
+//! `up --simulate`: simulated BSPs that post to the gateway in the same process, slowly and without end, so that there
+//! is something to watch.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bus::Bus;
+use channel::file::Described;
+use jiff::Timestamp;
+use simulator::{Mix, Plan, Simulator, TwilioRetries};
+use tokio_util::sync::CancellationToken;
+
+use crate::out::{BAD, GOOD, ODD, Out, STRONG, styled};
+use crate::simulate::watch::Watch;
+use crate::simulate::{new_run, targets};
+
+/// Entries of the ledger; older ones are forgotten once they are settled.
+const LEDGER_ENTRIES_MAX: usize = 100_000;
+/// Between two lines about the ledger.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+/// Divides the BSPs' waits.
+const SPEED: f64 = 60.0;
+
+/// Posts until `stop`, and says now and then how the ledger stands.
+pub(super) async fn run(
+    bus: Bus,
+    ingress: SocketAddr,
+    channels: Vec<Described>,
+    rate_per_s: f64,
+    stop: CancellationToken,
+    out: Out,
+) -> anyhow::Result<()> {
+    let gateway = format!("http://{ingress}");
+    let mut simulated = Vec::new();
+    for channel in &channels {
+        match targets(&gateway, std::slice::from_ref(channel)) {
+            Ok(targets) => simulated.extend(targets),
+            Err(error) => out.say(&format!("{} {error:#}", styled(ODD, "not simulated:"))),
+        }
+    }
+    let plan = Plan {
+        rate_per_s,
+        count: None,
+        seed: 1,
+        run: new_run()?,
+        speed: SPEED,
+        // Mistakes are rarer at a BSP; here they should be seen within a minute.
+        mix: Mix { unknown: 0.03, broken: 0.03, batch_max: 2, ..Mix::default() },
+        twilio_retries: TwilioRetries::All,
+    };
+    let simulator = Simulator::new(plan, simulated, LEDGER_ENTRIES_MAX)?;
+    let _watch = Watch::start(bus, &simulator).await?;
+    let mut lines = tokio::time::interval(SAY_EVERY);
+    lines.tick().await;
+    let mut running = std::pin::pin!(simulator.run(Timestamp::now(), stop));
+    loop {
+        tokio::select! {
+            () = &mut running => return Ok(()),
+            _ = lines.tick() => say(&simulator, &out),
+        }
+    }
+}
+
+fn say(simulator: &Simulator, out: &Out) {
+    let counts = simulator.tally().counts();
+    let posted: u64 = counts.iter().map(|counts| counts.posted).sum();
+    let taken: u64 = counts.iter().map(|counts| counts.taken).sum();
+    let verdict = simulator.ledger().verdict();
+    let wrong = verdict.different + verdict.invented + verdict.wrong_ids;
+    let word = if wrong == 0 { styled(GOOD, "ledger") } else { styled(BAD, "ledger") };
+    out.say(&format!(
+        "{} {posted} webhooks posted by simulated BSPs, {taken} answered 200; {word}: {} of {} events came out, {wrong} wrong",
+        styled(STRONG, "simulation"),
+        verdict.kept,
+        verdict.promised,
+    ));
+    for example in verdict.examples.iter().filter(|_| wrong > 0) {
+        out.say(&format!("  {} {example}", styled(BAD, "fault")));
+    }
+}

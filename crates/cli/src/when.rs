@@ -1,0 +1,68 @@
+//! Spans and times as people type them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// `90s`, `15m`, `2h` or `3d`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => ("", 0),
+    };
+    let length = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds));
+    let length = length.ok_or("must be a span such as 90s, 15m, 2h or 3d")?;
+    Ok(Duration::from_secs(u64::from(length)))
+}
+
+/// A moment: so long ago, or a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Moment {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+impl Moment {
+    /// The moment, seen from `now`.
+    pub(crate) fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Ago(span) => now - span,
+            Self::At(time) => time,
+        }
+    }
+}
+
+/// `15m` for so long ago, or a time.
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(Moment::At(time));
+    }
+    let span = span(text).map_err(|_| "takes 90s, 15m, 2h, 3d or a time such as 2026-03-01T10:00:00Z")?;
+    Ok(Moment::Ago(span))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_span_or_a_time() {
+        let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+        let cases = [
+            ("90s", "2026-03-01T09:58:30Z"),
+            ("15m", "2026-03-01T09:45:00Z"),
+            ("2h", "2026-03-01T08:00:00Z"),
+            ("3d", "2026-02-26T10:00:00Z"),
+            ("2026-02-01T00:00:00+01:00", "2026-01-31T23:00:00Z"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(moment(text).unwrap().from(now).to_string(), expected, "{text}");
+        }
+        for bad in ["", "s", "15", "m15", "-5m", "99999999d", "15µ"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+}

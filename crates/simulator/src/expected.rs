@@ -1,0 +1,87 @@
+//! What the gateway must make of a happening: the fields that every BSP fills alike. What a BSP tells beyond them, its
+//! own file adds.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use proto::v1::inbound_message::Content as ProtoContent;
+use proto::v1::{InboundMessage, Location, ProviderStatus, Reply, ReportEvent, ReportStatus, Text};
+
+use crate::happening::{Content, Message, Report, Step};
+use crate::target::Target;
+
+/// What must come out of one item of a webhook. Ids, the time of receipt and the source are the gateway's own and stay
+/// empty here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expected {
+    /// An event of type `ReportEvent`.
+    Report(Box<ReportEvent>),
+    /// An event of type `InboundMessage`.
+    Message(Box<InboundMessage>),
+    /// A dead letter of exactly these bytes.
+    DeadLetter(Bytes),
+}
+
+pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent {
+    let (status, aicc_status) = match report.step {
+        Step::Pending => (ReportStatus::Pending, Some(1)),
+        Step::Sent => (ReportStatus::Sent, Some(1)),
+        Step::Delivered => (ReportStatus::Delivered, Some(0)),
+        Step::Read => (ReportStatus::Read, None),
+        Step::Deleted => (ReportStatus::Deleted, None),
+        Step::Failed(_) => (ReportStatus::Failed, Some(2)),
+        Step::Unknown => (ReportStatus::Unrecognized, None),
+    };
+    ReportEvent {
+        bsp: target.bsp.as_str().to_owned(),
+        channel_id: target.channel.as_str().to_owned(),
+        message_id: report.ids.message.clone(),
+        recipient: report.customer.clone(),
+        sender: report.business.clone(),
+        status: status.into(),
+        aicc_status,
+        provider_status: Some(ProviderStatus { raw: raw.to_owned(), ..ProviderStatus::default() }),
+        ..ReportEvent::default()
+    }
+}
+
+/// `content` where the BSP's words for it say more or less than [`content`] does.
+pub(crate) fn message(target: &Target, message: &Message, content: ProtoContent) -> InboundMessage {
+    InboundMessage {
+        bsp: target.bsp.as_str().to_owned(),
+        channel_id: target.channel.as_str().to_owned(),
+        message_id: message.ids.message.clone(),
+        sender: message.customer.clone(),
+        recipient: message.business.clone(),
+        profile_name: message.name.clone(),
+        content: Some(content),
+        ..InboundMessage::default()
+    }
+}
+
+/// Contents that every BSP tells alike; `None` for files and for what is unknown.
+pub(crate) fn content(content: &Content) -> Option<ProtoContent> {
+    match content {
+        Content::Text(body) => Some(ProtoContent::Text(Text { body: body.clone() })),
+        Content::Place { latitude, longitude, name } => Some(ProtoContent::Location(Location {
+            latitude: *latitude,
+            longitude: *longitude,
+            name: name.clone(),
+            address: String::new(),
+        })),
+        Content::Button { id, title } => Some(ProtoContent::ButtonReply(Reply {
+            id: id.clone(),
+            title: title.clone(),
+            description: String::new(),
+        })),
+        Content::Image { .. } | Content::Document { .. } | Content::Unknown => None,
+    }
+}
+
+pub(crate) fn time(at: Timestamp) -> Option<proto::Timestamp> {
+    Some(proto::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
+}
+
+/// A time of a BSP that tells whole seconds.
+pub(crate) fn whole_seconds(at: Timestamp) -> Option<proto::Timestamp> {
+    Some(proto::Timestamp { seconds: at.as_second(), nanos: 0 })
+}

@@ -1,0 +1,199 @@
+//! Gupshup: one event a body on the `message` URL, ten seconds of patience, and a check of the connection before
+//! anything else.
+//!
+//! Sources: Gupshup's documents on message events, inbound messages, the webhook's key points and the connectivity
+//! check (read 2026-11). How often it repeats is not published.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::v1::inbound_message::Content as ProtoContent;
+use proto::v1::{InboundMessage, Media, ReportError, ReportEvent, Unsupported};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::expected::{self, Expected};
+use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::plan::{Plan, RunTag};
+use crate::sender::{self, Body, Failure, Sender};
+use crate::target::Target;
+
+pub(crate) struct Gupshup;
+
+/// What is not answered 2xx with an empty body by then is sent again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// "After a brief interval", and how often, nobody says: assumed.
+const REPEAT_WAIT: Duration = Duration::from_secs(5);
+const REPEATS_MAX: u32 = 3;
+
+/// Code, reason, and whether Gupshup refused the message itself, before WhatsApp had it.
+const FAILED: [(u32, &str, bool); 3] = [
+    (470, "More than 24 hours have passed since the customer last replied", false),
+    (1008, "User is not Opted in and Inactive", true),
+    (131_026, "Message undeliverable", false),
+];
+
+impl Sender for Gupshup {
+    fn reports(&self, _step: Step) -> bool {
+        true
+    }
+
+    fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
+        let message = sender::uuid(run, number, random);
+        Ids { message, whatsapp: format!("gBEGk{run}{:08x}{number:012x}", random.u32(..)) }
+    }
+
+    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+        let (bytes, expected) = match &happenings[0] {
+            Happening::Report(report) => report_body(target, report),
+            Happening::Message(message) => message_body(target, message),
+            // A body that was cut on its way.
+            Happening::Broken(mark) => {
+                let cut = format!(
+                    "{{\"app\":\"Demo\",\"version\":2,\"type\":\"message-event\",\"payload\":{{\"id\":\"{mark}"
+                );
+                (cut.clone(), Expected::DeadLetter(cut.into()))
+            }
+        };
+        Body { route: "message", bytes: Bytes::from(bytes), expected: vec![expected] }
+    }
+
+    fn greetings(&self) -> Vec<Body> {
+        let check = json!({
+            "gs_app_id": "demo", "object": "whatsapp_business_account",
+            "entry": [{ "id": "1", "changes": [{
+                "field": "platform-event", "value": { "type": "connectivity-check", "initiator": "gupshup" },
+            }] }],
+        });
+        let first = json!({
+            "app": "Demo", "version": 2, "type": "user-event",
+            "payload": { "phone": "callbackSetPhone", "type": "sandbox-start" },
+        });
+        let body =
+            |value: Value| Body { route: "message", bytes: value.to_string().into(), expected: Vec::new() };
+        vec![body(first), body(check)]
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+        (repeat < REPEATS_MAX).then_some(REPEAT_WAIT)
+    }
+
+    fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
+        sender::headers(&[
+            ("authorization", &target.password),
+            ("content-type", "application/json; charset=utf-8"),
+        ])
+    }
+}
+
+fn report_body(target: &Target, report: &Report) -> (String, Expected) {
+    let raw = match report.step {
+        Step::Pending => "enqueued",
+        Step::Sent => "sent",
+        Step::Delivered => "delivered",
+        Step::Read => "read",
+        Step::Deleted => "deleted",
+        Step::Failed(_) => "failed",
+        Step::Unknown => "teleported",
+    };
+    let Ids { message, whatsapp } = &report.ids;
+    let both = json!({ "id": whatsapp, "gsId": message });
+    let mut event =
+        ReportEvent { provider_message_id: whatsapp.clone(), ..expected::report(target, report, raw) };
+    event.occurred_at = expected::whole_seconds(report.at);
+    let (mut payload, details) = match report.step {
+        Step::Pending => {
+            event.occurred_at = expected::time(report.at);
+            (json!({ "id": message }), json!({ "whatsappMessageId": whatsapp, "type": "session" }))
+        }
+        Step::Failed(reason) => {
+            let (code, text, by_gupshup) = FAILED[reason % FAILED.len()];
+            event.occurred_at = expected::time(report.at);
+            event.error = Some(ReportError {
+                code: code.to_string(),
+                description: text.to_owned(),
+                ..ReportError::default()
+            });
+            if by_gupshup {
+                event.provider_message_id = String::new();
+            }
+            let ids = if by_gupshup { json!({ "id": message }) } else { both };
+            (ids, json!({ "code": code, "reason": text }))
+        }
+        // Only WhatsApp's id.
+        Step::Deleted => {
+            event.message_id = std::mem::take(&mut event.provider_message_id);
+            (json!({ "id": whatsapp }), json!({ "ts": report.at.as_second() }))
+        }
+        _ => (both, json!({ "ts": report.at.as_second() })),
+    };
+    payload["type"] = raw.into();
+    payload["destination"] = report.customer.as_str().into();
+    payload["payload"] = details;
+    let body = envelope("message-event", report.at, &report.business, payload);
+    (body, Expected::Report(Box::new(event)))
+}
+
+fn message_body(target: &Target, message: &Message) -> (String, Expected) {
+    let (kind, content, expected) = content(&message.content);
+    let payload = json!({
+        "id": message.ids.message, "source": message.customer, "type": kind, "payload": content,
+        "sender": { "phone": message.customer, "name": message.name, "country_code": "91" },
+    });
+    let event = InboundMessage {
+        sent_at: expected::time(message.at),
+        ..expected::message(target, message, expected)
+    };
+    (envelope("message", message.at, &message.business, payload), Expected::Message(Box::new(event)))
+}
+
+fn envelope(kind: &str, at: jiff::Timestamp, business: &str, payload: Value) -> String {
+    json!({
+        "app": "Demo", "timestamp": at.as_millisecond(), "version": 2, "type": kind, "phone": business,
+        "payload": payload,
+    })
+    .to_string()
+}
+
+fn content(content: &Content) -> (&'static str, Value, ProtoContent) {
+    let (kind, body) = match content {
+        Content::Text(text) => ("text", json!({ "text": text })),
+        // Degrees are texts here.
+        Content::Place { latitude, longitude, name } => (
+            "location",
+            json!({ "latitude": latitude.to_string(), "longitude": longitude.to_string(), "name": name }),
+        ),
+        Content::Button { id, title } => {
+            ("button_reply", json!({ "id": id, "title": title, "reply": title }))
+        }
+        Content::Image { url, caption } => {
+            let body = json!({ "url": url, "caption": caption, "contentType": "image/jpeg", "urlExpiry": 0 });
+            let media = Media {
+                url: url.clone(),
+                caption: caption.clone(),
+                content_type: "image/jpeg".to_owned(),
+                ..Media::default()
+            };
+            return ("image", body, ProtoContent::Image(media));
+        }
+        Content::Document { url, name } => {
+            let body = json!({ "url": url, "name": name, "contentType": "application/pdf" });
+            let media = Media {
+                url: url.clone(),
+                file_name: name.clone(),
+                content_type: "application/pdf".to_owned(),
+                ..Media::default()
+            };
+            return ("file", body, ProtoContent::Document(media));
+        }
+        Content::Unknown => ("hologram", json!({ "beam": "green" })),
+    };
+    let plain = expected::content(content).unwrap_or_else(|| {
+        ProtoContent::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json: body.to_string() })
+    });
+    (kind, body, plain)
+}

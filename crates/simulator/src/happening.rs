@@ -1,0 +1,85 @@
+//! What happens, in no BSP's language.
+
+use jiff::Timestamp;
+
+/// One thing that a BSP tells.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// A message that the contact centre sent has come a step further.
+    Report(Report),
+    /// A customer wrote.
+    Message(Message),
+    /// The BSP has a bad moment: an item that makes no sense. It holds the mark.
+    Broken(String),
+}
+
+/// The two ids of a message.
+#[derive(Debug, Clone)]
+pub(crate) struct Ids {
+    /// What the BSP answered when the message was sent, or what an inbound message is called.
+    pub(crate) message: String,
+    /// WhatsApp's own, for a BSP that tells it.
+    pub(crate) whatsapp: String,
+}
+
+/// A step of a message.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) ids: Ids,
+    pub(crate) customer: String,
+    /// Our number.
+    pub(crate) business: String,
+    pub(crate) step: Step,
+    /// When it happened, in whole milliseconds.
+    pub(crate) at: Timestamp,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Pending,
+    Sent,
+    Delivered,
+    Read,
+    Deleted,
+    /// It failed for the reason at this place of the BSP's list, which is as long as needed.
+    Failed(usize),
+    /// Something that nobody has heard of.
+    Unknown,
+}
+
+/// A customer's message.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) ids: Ids,
+    pub(crate) customer: String,
+    pub(crate) name: String,
+    pub(crate) business: String,
+    pub(crate) at: Timestamp,
+    pub(crate) content: Content,
+}
+
+/// What a customer sent.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Text(String),
+    Image {
+        url: String,
+        caption: String,
+    },
+    Document {
+        url: String,
+        name: String,
+    },
+    Place {
+        latitude: f64,
+        longitude: f64,
+        name: String,
+    },
+    Button {
+        id: String,
+        title: String,
+    },
+    /// A type that nobody has heard of.
+    Unknown,
+}

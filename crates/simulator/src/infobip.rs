@@ -1,0 +1,265 @@
+//! Infobip: batches, a long ladder of repeats, `AccountKey`.
+//!
+//! Sources: Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) for the bodies, its registry of status
+//! codes, and the documents of `notifyUrl` for the repeats (all read 2026-11). How long it waits for an answer is not
+//! published.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::v1::inbound_message::Content as ProtoContent;
+use proto::v1::{InboundMessage, Media, ProviderStatus, ReportError, ReportEvent, Unsupported};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::expected::{self, Expected};
+use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::plan::{Plan, RunTag};
+use crate::sender::{self, Body, Failure, Sender};
+use crate::target::Target;
+
+pub(crate) struct Infobip;
+
+/// After the twentieth the data is lost, 41 h 30 min after the first attempt.
+const REPEATS_MAX: u32 = 20;
+const MINUTE: Duration = Duration::from_secs(60);
+/// Assumed: it is not published.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// One message in so many was sent through the gateway, which chose its id.
+const OUR_IDS_ONE_IN: u64 = 4;
+
+struct Status {
+    group: (u32, &'static str),
+    id: u32,
+    name: &'static str,
+    description: &'static str,
+    error: Option<(u32, &'static str, bool)>,
+}
+
+const fn status(
+    group: (u32, &'static str),
+    id: u32,
+    name: &'static str,
+    description: &'static str,
+) -> Status {
+    Status { group, id, name, description, error: None }
+}
+
+static PENDING: Status = status((1, "PENDING"), 7, "PENDING_ENROUTE", "Message sent to next instance");
+static SENT: Status = status((3, "DELIVERED"), 2, "DELIVERED_TO_OPERATOR", "Message delivered to operator");
+static DELIVERED: Status =
+    status((3, "DELIVERED"), 5, "DELIVERED_TO_HANDSET", "Message delivered to handset");
+static UNKNOWN: Status =
+    status((9, "QUARANTINED"), 990, "QUARANTINED_BY_REVIEW", "Message waits for a review");
+static FAILED: [Status; 3] = [
+    Status {
+        error: Some((7010, "EC_NO_SESSION", true)),
+        ..status((2, "UNDELIVERABLE"), 9, "UNDELIVERABLE_NOT_DELIVERED", "Message sent not delivered")
+    },
+    Status {
+        error: Some((4101, "EC_VALIDITY_EXPIRED", false)),
+        ..status((4, "EXPIRED"), 15, "EXPIRED_EXPIRED", "Message expired")
+    },
+    status((5, "REJECTED"), 12, "REJECTED_NOT_ENOUGH_CREDITS", "Not enough credits"),
+];
+
+impl Sender for Infobip {
+    fn reports(&self, _step: Step) -> bool {
+        true
+    }
+
+    fn batch_max(&self, plan: &Plan) -> usize {
+        plan.mix.batch_max
+    }
+
+    fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
+        let uuid = sender::uuid(run, number, random);
+        let message = if number.is_multiple_of(OUR_IDS_ONE_IN) { format!("imc-{uuid}") } else { uuid };
+        Ids { message, whatsapp: String::new() }
+    }
+
+    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+        let mut entries = Vec::new();
+        let mut expected = Vec::new();
+        for happening in happenings {
+            let (entry, outcome) = entry(target, happening);
+            entries.push(entry);
+            expected.push(outcome);
+        }
+        let bytes = Bytes::from(format!("{{\"results\":[{}]}}", entries.join(",")));
+        let all_messages = happenings.iter().all(|happening| matches!(happening, Happening::Message(_)));
+        Body { route: if all_messages { "message" } else { "report" }, bytes, expected }
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    /// One minute, and one more for the square of the repeat's number.
+    fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+        (repeat < REPEATS_MAX).then(|| MINUTE * (1 + repeat * repeat))
+    }
+
+    fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
+        sender::headers(&[
+            ("accountkey", &target.password),
+            ("content-type", "application/json; charset=utf-8"),
+            ("user-agent", "java/socket"),
+        ])
+    }
+}
+
+/// An entry of `results` and what must come of it.
+fn entry(target: &Target, happening: &Happening) -> (String, Expected) {
+    match happening {
+        Happening::Report(report) => {
+            let (entry, event) = report_entry(target, report);
+            (entry.to_string(), Expected::Report(Box::new(event)))
+        }
+        Happening::Message(message) => {
+            let (entry, event) = message_entry(target, message);
+            (entry.to_string(), Expected::Message(Box::new(event)))
+        }
+        Happening::Broken(mark) => {
+            let entry = json!({ "messageId": mark, "price": { "pricePerMessage": 0 } }).to_string();
+            (entry.clone(), Expected::DeadLetter(Bytes::from(entry)))
+        }
+    }
+}
+
+fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
+    let status = match report.step {
+        Step::Read => return timed_entry(target, report, "seenAt", "seen"),
+        Step::Deleted => return timed_entry(target, report, "deletedAt", "deleted"),
+        Step::Pending => &PENDING,
+        Step::Sent => &SENT,
+        Step::Delivered => &DELIVERED,
+        Step::Unknown => &UNKNOWN,
+        Step::Failed(reason) => &FAILED[reason % FAILED.len()],
+    };
+    let bulk_id = format!("bulk-{}", report.ids.message);
+    let (code, error_name, permanent) = status.error.unwrap_or((0, "NO_ERROR", false));
+    let entry = json!({
+        "bulkId": bulk_id,
+        "messageId": report.ids.message,
+        "to": report.customer,
+        "from": report.business,
+        "channel": "WHATSAPP",
+        "sentAt": time(report),
+        "doneAt": time(report),
+        "messageCount": 1,
+        "price": { "pricePerMessage": 0.01, "currency": "EUR" },
+        "status": {
+            "groupId": status.group.0, "groupName": status.group.1,
+            "id": status.id, "name": status.name, "description": status.description,
+        },
+        "error": {
+            "groupId": u32::from(code != 0), "groupName": if code == 0 { "OK" } else { "HANDSET_ERRORS" },
+            "id": code, "name": error_name, "description": "what happened", "permanent": permanent,
+        },
+    });
+    let event = ReportEvent {
+        bulk_id,
+        provider_channel: "WHATSAPP".to_owned(),
+        command_id: command_id(&report.ids.message),
+        occurred_at: expected::time(report.at),
+        // The AICC takes the group's word for it.
+        aicc_status: if report.step == Step::Sent {
+            Some(0)
+        } else {
+            expected::report(target, report, "").aicc_status
+        },
+        provider_status: Some(ProviderStatus {
+            group_id: status.group.0.to_string(),
+            group_name: status.group.1.to_owned(),
+            id: status.id.to_string(),
+            name: status.name.to_owned(),
+            description: status.description.to_owned(),
+            raw: status.name.to_owned(),
+        }),
+        error: status.error.map(|(code, name, permanent)| ReportError {
+            code: code.to_string(),
+            name: name.to_owned(),
+            description: "what happened".to_owned(),
+            permanent: Some(permanent),
+        }),
+        ..expected::report(target, report, status.name)
+    };
+    (entry, event)
+}
+
+/// Reports of a reading and of a deletion have a time instead of a status.
+fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value, ReportEvent) {
+    let entry = json!({
+        "messageId": report.ids.message, "to": report.customer, "from": report.business,
+        "sentAt": time(report), key: time(report),
+    });
+    let event = ReportEvent {
+        command_id: command_id(&report.ids.message),
+        occurred_at: expected::time(report.at),
+        ..expected::report(target, report, raw)
+    };
+    (entry, event)
+}
+
+fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) {
+    let (body, content) = content(&message.content);
+    let entry = json!({
+        "messageId": message.ids.message,
+        "from": message.customer,
+        "to": message.business,
+        "integrationType": "WHATSAPP",
+        "receivedAt": offset_time(message.at),
+        "keyword": null,
+        "pairedMessageId": null,
+        "callbackData": null,
+        "contact": { "name": message.name },
+        "message": body,
+        "price": { "pricePerMessage": 0.0, "currency": "EUR" },
+    });
+    let event =
+        InboundMessage { sent_at: expected::time(message.at), ..expected::message(target, message, content) };
+    (entry, event)
+}
+
+fn content(content: &Content) -> (Value, ProtoContent) {
+    let file = |url: &str| Media { url: url.to_owned(), requires_auth: true, ..Media::default() };
+    let body = match content {
+        Content::Text(text) => json!({ "type": "TEXT", "text": text }),
+        Content::Place { latitude, longitude, name } => {
+            json!({ "type": "LOCATION", "latitude": latitude, "longitude": longitude, "name": name })
+        }
+        Content::Button { id, title } => {
+            json!({ "type": "INTERACTIVE_BUTTON_REPLY", "id": id, "title": title })
+        }
+        Content::Image { url, caption } => {
+            let body = json!({ "type": "IMAGE", "url": url, "caption": caption });
+            return (body, ProtoContent::Image(Media { caption: caption.clone(), ..file(url) }));
+        }
+        // A document's name comes as its caption.
+        Content::Document { url, name } => {
+            let body = json!({ "type": "DOCUMENT", "url": url, "caption": name });
+            let media = Media { caption: name.clone(), file_name: name.clone(), ..file(url) };
+            return (body, ProtoContent::Document(media));
+        }
+        Content::Unknown => json!({ "type": "HOLOGRAM", "beam": { "colour": "green" } }),
+    };
+    let plain = expected::content(content).unwrap_or_else(|| {
+        ProtoContent::Unsupported(Unsupported { r#type: "HOLOGRAM".to_owned(), raw_json: body.to_string() })
+    });
+    (body, plain)
+}
+
+/// The id of the command, where the message was sent through the gateway.
+fn command_id(message_id: &str) -> String {
+    message_id.strip_prefix("imc-").unwrap_or_default().to_owned()
+}
+
+fn time(report: &Report) -> String {
+    offset_time(report.at)
+}
+
+/// Infobip writes the offset without a colon.
+fn offset_time(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
+}

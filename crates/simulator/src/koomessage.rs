@@ -1,0 +1,114 @@
+//! KooMessage: one object a body, a password, and nothing known about its repeats.
+//!
+//! Source: the AICC's pages on KooMessage's reports and messages (2025-11). As no repeat is published, none is made:
+//! what was refused is lost, which is the worst that the gateway has to expect.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::v1::inbound_message::Content as ProtoContent;
+use proto::v1::{InboundMessage, Media, Unsupported};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::expected::{self, Expected};
+use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::plan::{Plan, RunTag};
+use crate::sender::{self, Body, Failure, Sender};
+use crate::target::Target;
+
+pub(crate) struct KooMessage;
+
+/// Assumed: it is not published.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Sender for KooMessage {
+    fn reports(&self, step: Step) -> bool {
+        !matches!(step, Step::Pending | Step::Sent | Step::Deleted)
+    }
+
+    /// The example of the AICC's page has 33 digits.
+    fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
+        let message = format!("{run}{:08x}{:05x}{number:012x}", random.u32(..), random.u32(..0x10_0000));
+        Ids { message, whatsapp: String::new() }
+    }
+
+    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+        let (route, bytes, expected) = match &happenings[0] {
+            Happening::Report(report) => report_body(target, report),
+            Happening::Message(message) => message_body(target, message),
+            Happening::Broken(mark) => {
+                let bytes = json!({ "sender": mark, "user_number": "", "status": "delivered" }).to_string();
+                ("report", bytes.clone(), Expected::DeadLetter(bytes.into()))
+            }
+        };
+        Body { route, bytes: Bytes::from(bytes), expected: vec![expected] }
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    fn wait_before(&self, _repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+        None
+    }
+
+    fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
+        sender::headers(&[
+            ("authorization", &target.password),
+            ("content-type", "application/json; charset=UTF-8"),
+        ])
+    }
+}
+
+fn report_body(target: &Target, report: &Report) -> (&'static str, String, Expected) {
+    let status = match report.step {
+        Step::Delivered => "delivered",
+        Step::Read => "read",
+        Step::Failed(_) => "failed",
+        _ => "teleported",
+    };
+    let body = json!({
+        "message_id": report.ids.message, "sender": report.business, "user_number": report.customer,
+        "status": status,
+    });
+    let event = expected::report(target, report, status);
+    ("report", body.to_string(), Expected::Report(Box::new(event)))
+}
+
+fn message_body(target: &Target, message: &Message) -> (&'static str, String, Expected) {
+    let (kind, content, expected) = content(&message.content);
+    let body = json!({
+        "message_id": message.ids.message, "sender": message.business, "user_number": message.customer,
+        "user_name": message.name, "timestamp": message.at.as_second().to_string(), "message_type": kind,
+        "message": content,
+    });
+    let event = InboundMessage {
+        sent_at: expected::whole_seconds(message.at),
+        ..expected::message(target, message, expected)
+    };
+    ("message", body.to_string(), Expected::Message(Box::new(event)))
+}
+
+fn content(content: &Content) -> (&'static str, Value, ProtoContent) {
+    let (kind, body) = match content {
+        Content::Text(text) => ("text", json!({ "text": text })),
+        Content::Place { latitude, longitude, name } => {
+            ("location", json!({ "latitude": latitude, "longitude": longitude, "name": name }))
+        }
+        Content::Button { id, title } => ("interactive_button_reply", json!({ "id": id, "title": title })),
+        Content::Image { url, caption } => {
+            let media = Media { url: url.clone(), caption: caption.clone(), ..Media::default() };
+            return ("image", json!({ "url": url, "caption": caption }), ProtoContent::Image(media));
+        }
+        Content::Document { url, name } => {
+            let media = Media { url: url.clone(), file_name: name.clone(), ..Media::default() };
+            return ("document", json!({ "url": url, "filename": name }), ProtoContent::Document(media));
+        }
+        Content::Unknown => ("hologram", json!({ "beam": "green" })),
+    };
+    let plain = expected::content(content).unwrap_or_else(|| {
+        ProtoContent::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json: body.to_string() })
+    });
+    (kind, body, plain)
+}

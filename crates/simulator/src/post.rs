@@ -1,0 +1,90 @@
+//! One webhook as its BSP posts it: the call, the answer to a challenge, and the repeats until it is taken or given up.
+
+use std::time::Instant;
+
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use reqwest::{Client, Response, StatusCode};
+
+use crate::plan::Plan;
+use crate::sender::{Body, Failure};
+use crate::tally::Tally;
+use crate::target::Target;
+
+/// How a webhook ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It was answered 200.
+    Taken,
+    /// The BSP has given it up.
+    Lost,
+}
+
+/// Posts until it is answered 200 or the BSP gives up.
+pub(crate) async fn post(
+    client: &Client,
+    plan: &Plan,
+    (place, target): (usize, &Target),
+    body: &Body,
+    tally: &Tally,
+) -> Ending {
+    let mut repeat = 0;
+    loop {
+        let started = Instant::now();
+        let Err(failure) = call(client, (place, target), body, tally).await else {
+            tally.taken(place, started.elapsed());
+            return Ending::Taken;
+        };
+        tally.refused(place, failure);
+        let Some(wait) = target.sender.wait_before(repeat, failure, plan) else {
+            tally.lost(place);
+            return Ending::Lost;
+        };
+        tokio::time::sleep(plan.scaled(wait)).await;
+        tally.repeated(place);
+        repeat += 1;
+    }
+}
+
+async fn call(
+    client: &Client,
+    (place, target): (usize, &Target),
+    body: &Body,
+    tally: &Tally,
+) -> Result<(), Failure> {
+    let headers = target.sender.headers(target, body);
+    let answer = request(client, target, body, headers.clone()).await?;
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        return judge(&answer);
+    }
+    let challenge = answer.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+    let Some(login) = challenge.and_then(|challenge| target.sender.answer_challenge(target, challenge))
+    else {
+        return judge(&answer);
+    };
+    tally.challenged(place);
+    let mut headers = headers;
+    headers.extend(login);
+    judge(&request(client, target, body, headers).await?)
+}
+
+async fn request(
+    client: &Client,
+    target: &Target,
+    body: &Body,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let request = client.post(target.url(body.route)).headers(headers).body(body.bytes.clone());
+    request.timeout(target.sender.patience()).send().await.map_err(|error| {
+        if error.is_connect() {
+            Failure::NotConnected
+        } else if error.is_timeout() {
+            Failure::TimedOut
+        } else {
+            Failure::Broken
+        }
+    })
+}
+
+fn judge(answer: &Response) -> Result<(), Failure> {
+    if answer.status() == StatusCode::OK { Ok(()) } else { Err(Failure::Status(answer.status().as_u16())) }
+}

@@ -1,0 +1,105 @@
+//! What the simulator asks of a simulated BSP: its words, its login and its patience.
+
+use std::time::Duration;
+
+use bsp::BspId;
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+
+use crate::expected::Expected;
+use crate::happening::{Happening, Ids, Step};
+use crate::plan::{Plan, RunTag};
+use crate::target::Target;
+use crate::{gupshup, infobip, koomessage, twilio};
+
+/// A body and what must come of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Body {
+    /// `report` or `message`: the URL that this BSP posts it to.
+    pub(crate) route: &'static str,
+    pub(crate) bytes: Bytes,
+    pub(crate) expected: Vec<Expected>,
+}
+
+/// What a call ended with when it was not answered 200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Another answer.
+    Status(u16),
+    /// Nobody took the connection.
+    NotConnected,
+    /// The BSP's patience ended.
+    TimedOut,
+    /// The connection broke: nobody knows whether the webhook was taken.
+    Broken,
+}
+
+/// A simulated BSP.
+pub(crate) trait Sender: Sync {
+    /// Whether it reports such a step at all.
+    fn reports(&self, step: Step) -> bool;
+
+    /// Items that it puts into one body at most.
+    fn batch_max(&self, _plan: &Plan) -> usize {
+        1
+    }
+
+    /// Ids of a new message, in this BSP's form. Both hold the run's tag and end with the number as twelve hexadecimal
+    /// digits.
+    fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids;
+
+    /// One body for these happenings.
+    fn body(&self, target: &Target, happenings: &[Happening]) -> Body;
+
+    /// What it posts before anything else.
+    fn greetings(&self) -> Vec<Body> {
+        Vec::new()
+    }
+
+    /// How long it waits for an answer.
+    fn patience(&self) -> Duration;
+
+    /// The wait before the repeat of this number, from 0; `None` when it gives up.
+    fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration>;
+
+    /// The headers of its call.
+    fn headers(&self, target: &Target, body: &Body) -> HeaderMap;
+
+    /// Headers of the second call, when the answer to the first asked for a credential.
+    fn answer_challenge(&self, _target: &Target, _challenge: &str) -> Option<HeaderMap> {
+        None
+    }
+}
+
+/// The only list of simulated BSPs.
+static SENDERS: [(&str, &dyn Sender); 4] = [
+    ("infobip", &infobip::Infobip),
+    ("koomessage", &koomessage::KooMessage),
+    ("gupshup", &gupshup::Gupshup),
+    ("twilio", &twilio::Twilio),
+];
+
+pub(crate) fn find(bsp: BspId) -> Option<&'static dyn Sender> {
+    SENDERS.iter().find(|(name, _)| *name == bsp.as_str()).map(|(_, sender)| *sender)
+}
+
+/// Headers out of names and values that are known to be fit for it.
+pub(crate) fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        if let Ok(value) = value.parse() {
+            headers.insert(*name, value);
+        }
+    }
+    headers
+}
+
+/// An id in the form of a UUID, with the run's tag in front and the number at its end.
+pub(crate) fn uuid(run: RunTag, number: u64, random: &mut fastrand::Rng) -> String {
+    format!(
+        "{run}-{:04x}-4{:03x}-8{:03x}-{number:012x}",
+        random.u16(..),
+        random.u16(..0x1000),
+        random.u16(..0x1000)
+    )
+}

@@ -1,0 +1,90 @@
+//! Where a simulated BSP posts to, and what it logs in with.
+
+use bsp::{BspId, ChannelId};
+use channel::file::Described;
+use channel::{SecretError, Secrets};
+
+use crate::sender::{self, Sender};
+
+/// One channel of a gateway.
+#[derive(Clone)]
+pub struct Target {
+    pub(crate) sender: &'static dyn Sender,
+    pub(crate) bsp: BspId,
+    pub(crate) channel: ChannelId,
+    /// Scheme, host and port, without a slash at the end.
+    gateway: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) signing: Option<Signing>,
+}
+
+/// What requests are signed with.
+#[derive(Clone)]
+pub(crate) struct Signing {
+    pub(crate) key: Vec<u8>,
+    /// Where the BSP believes that it posts to.
+    pub(crate) public_url: String,
+}
+
+// Passwords and keys stay out.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("bsp", &self.bsp)
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A channel that cannot be simulated.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The simulator has no such BSP.
+    #[error("channel {0}: there is no simulated {1}")]
+    NotSimulated(ChannelId, BspId),
+    /// The key to sign with cannot be had.
+    #[error("channel {0}: its signing key cannot be fetched")]
+    NoKey(ChannelId, #[source] SecretError),
+}
+
+impl Target {
+    /// The channel as its file describes it, behind `gateway` (`http://host:port`). A changed password is used at once:
+    /// the first of the list.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the BSP is not simulated or a signing key is missing.
+    pub fn new(gateway: &str, channel: &Described, secrets: &Secrets) -> Result<Self, TargetError> {
+        let (id, bsp) = (channel.id().clone(), channel.bsp().profile().id);
+        let Some(sender) = sender::find(bsp) else { return Err(TargetError::NotSimulated(id, bsp)) };
+        let mut signing = None;
+        if let Some((reference, public_url)) = channel.signing() {
+            let key = secrets.resolve(&reference).map_err(|source| TargetError::NoKey(id.clone(), source))?;
+            signing = Some(Signing { key: key.expose().to_vec(), public_url: public_url.to_owned() });
+        }
+        let login = channel.logins().first();
+        let password = login.map(|login| String::from_utf8_lossy(login.password.expose()).into_owned());
+        Ok(Self {
+            sender,
+            bsp,
+            channel: id,
+            gateway: gateway.trim_end_matches('/').to_owned(),
+            user: login.and_then(|login| login.user.clone()).unwrap_or_default(),
+            password: password.unwrap_or_default(),
+            signing,
+        })
+    }
+
+    /// The BSP and the channel, for people.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.bsp, self.channel)
+    }
+
+    pub(crate) fn path(&self, route: &str) -> String {
+        format!("/social/on/whatsapp/{}/{route}/{}", self.bsp, self.channel)
+    }
+
+    pub(crate) fn url(&self, route: &str) -> String {
+        format!("{}{}", self.gateway, self.path(route))
+    }
+}

@@ -1,0 +1,228 @@
+//! What happens in a run, one webhook after another: lives of messages, customers' messages, bad moments. Made of
+//! nothing but the plan and its seed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::expected::Expected;
+use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::plan::Plan;
+use crate::sender::Body;
+use crate::target::Target;
+
+/// Messages of a channel that are on their way at once; their reports come mixed.
+const LIVES_MAX: usize = 16;
+/// Webhooks that may come once more.
+const REPEATABLE_MAX: usize = 64;
+/// Customers of a channel.
+const CUSTOMERS: u32 = 500;
+
+const NAMES: [&str; 6] = ["Asha", "Björn", "Chiara", "Đức", "Zoë", "李雷"];
+const TEXTS: [&str; 8] = [
+    "Hello",
+    "Where is my parcel?",
+    "Grüße & mehr: 1+1=2, 50 %",
+    "Line one\nline two",
+    "She said \"no\" \\ and left",
+    "🎉👍🏽",
+    "नमस्ते",
+    "Please call me back at three",
+];
+
+/// A webhook to post.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Its place in the list of targets.
+    pub(crate) target: usize,
+    pub(crate) body: Body,
+}
+
+impl Webhook {
+    /// What must come of it.
+    pub fn expected(&self) -> &[Expected] {
+        &self.body.expected
+    }
+
+    /// The exact body.
+    pub fn bytes(&self) -> &[u8] {
+        &self.body.bytes
+    }
+}
+
+/// A message on its way.
+#[derive(Debug)]
+struct Life {
+    ids: Ids,
+    customer: String,
+    steps: VecDeque<Step>,
+}
+
+/// The webhooks of a run, without end.
+#[derive(Debug)]
+pub struct Traffic {
+    plan: Plan,
+    targets: Vec<Target>,
+    start: Timestamp,
+    random: fastrand::Rng,
+    lives: Vec<Vec<Life>>,
+    recent: VecDeque<Webhook>,
+    /// Webhooks made.
+    made: u64,
+    /// Messages begun, and bad moments.
+    number: u64,
+}
+
+impl Traffic {
+    /// The traffic of `plan` over `targets`, beginning at `start`.
+    pub fn new(plan: Plan, targets: Vec<Target>, start: Timestamp) -> Self {
+        let random = fastrand::Rng::with_seed(plan.seed);
+        let lives = targets.iter().map(|_| Vec::new()).collect();
+        Self { plan, targets, start, random, lives, recent: VecDeque::new(), made: 0, number: 0 }
+    }
+
+    fn chance(&mut self, share: f64) -> bool {
+        self.random.f64() < share
+    }
+
+    /// When the present webhook is due, in whole milliseconds.
+    fn now(&self) -> Timestamp {
+        let offset = Duration::from_secs_f64(self.made as f64 / self.plan.rate_per_s.max(0.001));
+        let millisecond = (self.start + offset).as_millisecond();
+        Timestamp::from_millisecond(millisecond).unwrap_or(self.start)
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn happening(&mut self, target: usize) -> Happening {
+        let mix = self.plan.mix;
+        if self.chance(mix.broken) {
+            let number = self.next_number();
+            return Happening::Broken(format!("{}-broken-{number:012x}", self.plan.run));
+        }
+        if self.chance(mix.inbound) {
+            return Happening::Message(self.message(target));
+        }
+        Happening::Report(self.report(target))
+    }
+
+    fn ids(&mut self, target: usize) -> Ids {
+        let number = self.next_number();
+        self.targets[target].sender.ids(self.plan.run, number, &mut self.random)
+    }
+
+    fn customer(&mut self, target: usize) -> String {
+        format!("49151{target:03}{:05}", self.random.u32(..CUSTOMERS))
+    }
+
+    fn message(&mut self, target: usize) -> Message {
+        let ids = self.ids(target);
+        let url = format!("https://media.example/{}", ids.message);
+        let is_unknown = self.chance(self.plan.mix.unknown);
+        let text = TEXTS[self.random.usize(..TEXTS.len())].to_owned();
+        let content = match self.random.u32(..10) {
+            _ if is_unknown => Content::Unknown,
+            0 | 1 => Content::Image { url, caption: text },
+            2 => Content::Document { url, name: "invoice 7.pdf".to_owned() },
+            3 => Content::Place {
+                latitude: f64::from(self.random.i32(-90_000..90_000)) / 1000.0,
+                longitude: f64::from(self.random.i32(-180_000..180_000)) / 1000.0,
+                name: "Platz der Republik 1".to_owned(),
+            },
+            4 => Content::Button { id: "yes".to_owned(), title: "Yes, please".to_owned() },
+            _ => Content::Text(text),
+        };
+        Message {
+            ids,
+            customer: self.customer(target),
+            name: NAMES[self.random.usize(..NAMES.len())].to_owned(),
+            business: business(target),
+            at: self.now(),
+            content,
+        }
+    }
+
+    fn report(&mut self, target: usize) -> Report {
+        if self.lives[target].len() < LIVES_MAX {
+            let life = self.life(target);
+            self.lives[target].push(life);
+        }
+        let place = self.random.usize(..self.lives[target].len());
+        let overtakes = self.chance(self.plan.mix.shuffled);
+        let at = self.now();
+        let life = &mut self.lives[target][place];
+        if overtakes && life.steps.len() > 1 {
+            life.steps.swap(0, 1);
+        }
+        let step = life.steps.pop_front().unwrap_or(Step::Delivered);
+        let report = Report {
+            ids: life.ids.clone(),
+            customer: life.customer.clone(),
+            business: business(target),
+            step,
+            at,
+        };
+        if life.steps.is_empty() {
+            self.lives[target].swap_remove(place);
+        }
+        report
+    }
+
+    /// The steps that a new message will take, as far as its BSP reports them.
+    fn life(&mut self, target: usize) -> Life {
+        let mix = self.plan.mix;
+        let mut steps = vec![Step::Pending, Step::Sent];
+        if self.chance(mix.failed) {
+            steps.push(Step::Failed(self.random.usize(..100)));
+        } else {
+            steps.push(Step::Delivered);
+            if self.chance(0.8) {
+                steps.push(Step::Read);
+            }
+            if self.chance(mix.deleted) {
+                steps.push(Step::Deleted);
+            }
+        }
+        if self.chance(mix.unknown) {
+            steps.insert(self.random.usize(..steps.len()), Step::Unknown);
+        }
+        let sender = self.targets[target].sender;
+        let steps = steps.into_iter().filter(|step| sender.reports(*step)).collect();
+        Life { ids: self.ids(target), customer: self.customer(target), steps }
+    }
+}
+
+impl Iterator for Traffic {
+    type Item = Webhook;
+
+    fn next(&mut self) -> Option<Webhook> {
+        if self.targets.is_empty() {
+            return None;
+        }
+        self.made += 1;
+        if !self.recent.is_empty() && self.chance(self.plan.mix.repeated) {
+            let place = self.random.usize(..self.recent.len());
+            return self.recent.get(place).cloned();
+        }
+        let target = self.random.usize(..self.targets.len());
+        let most = self.targets[target].sender.batch_max(&self.plan).max(1);
+        let count = self.random.usize(1..=most);
+        let happenings: Vec<Happening> = (0..count).map(|_| self.happening(target)).collect();
+        let body = self.targets[target].sender.body(&self.targets[target], &happenings);
+        let webhook = Webhook { target, body };
+        if self.recent.len() == REPEATABLE_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(webhook.clone());
+        Some(webhook)
+    }
+}
+
+/// Our number on a channel.
+fn business(target: usize) -> String {
+    format!("4930{target:07}")
+}

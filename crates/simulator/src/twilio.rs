@@ -1,0 +1,243 @@
+//! Twilio: forms without a time, a first call without a credential, a signature, and few repeats.
+//!
+//! Sources: Twilio's pages on security, connection overrides, status callbacks and inbound messages (read 2026-11). The
+//! wait between its repeats is not published.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use proto::v1::inbound_message::Content as ProtoContent;
+use proto::v1::{Media, ReportError, ReportEvent, Unsupported};
+use reqwest::header::HeaderMap;
+use sha1::Sha1;
+
+use crate::expected::{self, Expected};
+use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::plan::{Plan, RunTag, TwilioRetries};
+use crate::sender::{self, Body, Failure, Sender};
+use crate::target::{Signing, Target};
+
+pub(crate) struct Twilio;
+
+/// Of connecting and answering together.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Assumed: it is not published.
+const REPEAT_WAIT: Duration = Duration::from_secs(1);
+/// With `rc=5`, the most that can be asked for.
+const REPEATS_MAX: u32 = 5;
+
+/// Error code, the channel's words, and whether no repeat can mend it (Twilio's error dictionary).
+const FAILED: [(&str, &str, Option<bool>); 3] = [
+    ("63016", "Failed to send freeform message because you are outside the allowed window", None),
+    ("63024", "Invalid message recipient", Some(true)),
+    ("63018", "Rate limit exceeded for Channel", None),
+];
+
+impl Sender for Twilio {
+    fn reports(&self, step: Step) -> bool {
+        step != Step::Deleted
+    }
+
+    fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
+        let message = format!("SM{run}{:012x}{number:012x}", random.u64(..1 << 48));
+        Ids { message, whatsapp: String::new() }
+    }
+
+    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+        let (route, form, expected) = match &happenings[0] {
+            Happening::Report(report) => report_form(target, report),
+            Happening::Message(message) => message_form(target, message),
+            Happening::Broken(mark) => {
+                let form = encode(&[("MessageStatus", "delivered"), ("Mark", mark)]);
+                ("report", form.clone(), Expected::DeadLetter(form.into()))
+            }
+        };
+        Body { route, bytes: Bytes::from(form), expected: vec![expected] }
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
+    /// Unless the URL asks for more, only a connection that failed is tried once more.
+    fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration> {
+        let goes_on = match plan.twilio_retries {
+            TwilioRetries::Default => repeat == 0 && failure == Failure::NotConnected,
+            TwilioRetries::All => repeat < REPEATS_MAX,
+        };
+        goes_on.then_some(REPEAT_WAIT)
+    }
+
+    fn headers(&self, target: &Target, body: &Body) -> HeaderMap {
+        let mut headers = sender::headers(&[
+            ("content-type", "application/x-www-form-urlencoded; charset=UTF-8"),
+            ("user-agent", "TwilioProxy/1.1"),
+        ]);
+        if let Some(signing) = &target.signing
+            && let Ok(value) = sign(signing, &target.path(body.route), &body.bytes).parse()
+        {
+            headers.insert("x-twilio-signature", value);
+        }
+        headers
+    }
+
+    fn answer_challenge(&self, target: &Target, challenge: &str) -> Option<HeaderMap> {
+        if !challenge.to_ascii_lowercase().starts_with("basic") {
+            return None;
+        }
+        let login = STANDARD.encode(format!("{}:{}", target.user, target.password));
+        Some(sender::headers(&[("authorization", &format!("Basic {login}"))]))
+    }
+}
+
+/// HMAC-SHA1 over the URL and the decoded fields, sorted by name.
+fn sign(signing: &Signing, path: &str, form: &[u8]) -> String {
+    let form = String::from_utf8_lossy(form);
+    let mut fields: Vec<(String, String)> = form.split('&').filter_map(decode_field).collect();
+    fields.sort();
+    let mut mac = Hmac::<Sha1>::new_from_slice(&signing.key).expect("HMAC takes a key of any length");
+    mac.update(signing.public_url.as_bytes());
+    mac.update(path.as_bytes());
+    for (name, value) in fields {
+        mac.update(name.as_bytes());
+        mac.update(value.as_bytes());
+    }
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+fn decode_field(field: &str) -> Option<(String, String)> {
+    let (name, value) = field.split_once('=')?;
+    Some((name.to_owned(), percent_decode_str(value).decode_utf8_lossy().into_owned()))
+}
+
+fn encode(fields: &[(&str, &str)]) -> String {
+    let encoded =
+        fields.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    encoded.collect::<Vec<_>>().join("&")
+}
+
+fn address(number: &str) -> String {
+    format!("whatsapp:+{number}")
+}
+
+fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expected) {
+    let (status, event_type) = match report.step {
+        Step::Pending => ("queued", ""),
+        Step::Sent => ("sent", ""),
+        Step::Delivered => ("delivered", "DELIVERED"),
+        Step::Read => ("read", "READ"),
+        Step::Failed(_) => ("undelivered", "UNDELIVERED"),
+        Step::Deleted | Step::Unknown => ("teleported", ""),
+    };
+    let (to, from) = (address(&report.customer), address(&report.business));
+    let mut fields = vec![
+        ("ApiVersion", "2010-04-01"),
+        ("AccountSid", "AC00000000000000000000000000000000"),
+        ("ChannelPrefix", "whatsapp"),
+        ("ChannelInstallSid", "XE00000000000000000000000000000000"),
+        ("MessageSid", &report.ids.message),
+        ("SmsSid", &report.ids.message),
+        ("MessageStatus", status),
+        ("SmsStatus", status),
+        ("To", &to),
+        ("From", &from),
+    ];
+    if !event_type.is_empty() {
+        fields.push(("EventType", event_type));
+    }
+    let mut event = expected::report(target, report, status);
+    if let Step::Failed(reason) = report.step {
+        let (code, text, permanent) = FAILED[reason % FAILED.len()];
+        fields.extend([("ErrorCode", code), ("ChannelStatusMessage", text)]);
+        event = ReportEvent {
+            error: Some(ReportError {
+                code: code.to_owned(),
+                name: String::new(),
+                description: text.to_owned(),
+                permanent,
+            }),
+            ..event
+        };
+    }
+    ("report", encode(&fields), Expected::Report(Box::new(event)))
+}
+
+fn message_form(target: &Target, message: &Message) -> (&'static str, String, Expected) {
+    let (to, from) = (address(&message.business), address(&message.customer));
+    let mut fields = vec![
+        ("ApiVersion", "2010-04-01"),
+        ("AccountSid", "AC00000000000000000000000000000000"),
+        ("MessageSid", &message.ids.message),
+        ("SmsSid", &message.ids.message),
+        ("SmsMessageSid", &message.ids.message),
+        ("SmsStatus", "received"),
+        ("NumSegments", "1"),
+        ("ProfileName", &message.name),
+        ("WaId", &message.customer),
+        ("To", &to),
+        ("From", &from),
+    ];
+    let (more, content) = content(&message.content);
+    fields.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
+    let event = expected::message(target, message, content);
+    ("message", encode(&fields), Expected::Message(Box::new(event)))
+}
+
+type Fields = Vec<(&'static str, String)>;
+
+fn content(content: &Content) -> (Fields, ProtoContent) {
+    let field = |name, value: &str| (name, value.to_owned());
+    let media = |url: &str, content_type: &str, caption: &str| {
+        let fields = vec![
+            field("NumMedia", "1"),
+            field("MediaUrl0", url),
+            field("MediaContentType0", content_type),
+            field("Body", caption),
+        ];
+        let media = Media {
+            url: url.to_owned(),
+            content_type: content_type.to_owned(),
+            caption: caption.to_owned(),
+            requires_auth: true,
+            ..Media::default()
+        };
+        (fields, media)
+    };
+    let mut fields = vec![field("NumMedia", "0")];
+    match content {
+        Content::Text(text) => fields.push(field("Body", text)),
+        Content::Place { latitude, longitude, name } => fields.extend([
+            field("Body", ""),
+            field("Latitude", &latitude.to_string()),
+            field("Longitude", &longitude.to_string()),
+            field("Label", name),
+        ]),
+        Content::Button { id, title } => fields.extend([
+            field("Body", title),
+            field("ButtonText", title),
+            field("ButtonPayload", id),
+            field("ButtonType", "REPLY"),
+        ]),
+        Content::Image { url, caption } => {
+            let (fields, media) = media(url, "image/jpeg", caption);
+            return (fields, ProtoContent::Image(media));
+        }
+        // A document's name does not come along.
+        Content::Document { url, name: _ } => {
+            let (fields, media) = media(url, "application/pdf", "");
+            return (fields, ProtoContent::Document(media));
+        }
+        Content::Unknown => {
+            fields.extend([field("Body", ""), field("InteractiveData", "{\"beam\":\"green\"}")])
+        }
+    }
+    let plain = expected::content(content).unwrap_or_else(|| {
+        let (r#type, raw_json) = ("InteractiveData".to_owned(), "{\"beam\":\"green\"}".to_owned());
+        ProtoContent::Unsupported(Unsupported { r#type, raw_json })
+    });
+    (fields, plain)
+}

@@ -1,0 +1,149 @@
+//! All four BSPs against programs that stop, die and multiply, and a NATS server that is restarted: the ledger of what
+//! was answered 200 stays clean.
+
+use serde_json::Value;
+
+use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, within};
+
+/// Webhooks of the long run, unless `IMCHANNEL_TEST_WEBHOOKS` says otherwise.
+const WEBHOOKS: u64 = 20_000;
+/// Webhooks a second: what debug builds can do on a small machine.
+const RATE: u64 = 800;
+/// For one part of the long run.
+const PART_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+
+struct Gateway {
+    installation: Installation,
+    url: String,
+    channels: String,
+    _ingress: Program,
+}
+
+impl Gateway {
+    async fn start() -> Self {
+        let installation = Installation::start().await;
+        let channels = installation.folder().join("channels.toml");
+        std::fs::write(&channels, CHANNELS).unwrap();
+        let mut ingress =
+            Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        let address = ingress.address_after("takes webhooks on").await;
+        // Until it has read the channels it answers 503.
+        let stranger = Webhook::koomessage("{}").without("authorization");
+        within(PART_LIMIT, "ingress has read the channels", || async {
+            let answer = stranger.try_post(address.parse().unwrap()).await.ok()?;
+            (answer.status.as_u16() == 401).then_some(())
+        })
+        .await;
+        let channels = channels.to_string_lossy().into_owned();
+        Self { installation, url: format!("http://{address}"), channels, _ingress: ingress }
+    }
+
+    fn normalizer(&self) -> Program {
+        Program::start("imchannel-normalizer", &self.installation, &[])
+    }
+
+    fn simulation(&self, args: &[&str]) -> Program {
+        let common = ["--json", "simulate", "--channels", &self.channels, "--gateway", &self.url];
+        let args: Vec<&str> = common.iter().chain(args).copied().collect();
+        Program::start_with_args("imchannel", &self.installation.nats.url(), &args, &[])
+    }
+
+    /// Waits until the stream has stored so many webhooks.
+    async fn until_stored(&self, count: u64) {
+        within(PART_LIMIT, &format!("{count} webhooks are stored"), || async {
+            let last = bus::read::last_sequence(&self.installation.bus, &bus::streams::WEBHOOKS).await;
+            (last.ok()? >= count).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats_restarts() {
+    let _alone = alone().await;
+    let count = std::env::var("IMCHANNEL_TEST_WEBHOOKS").map_or(WEBHOOKS, |count| count.parse().unwrap());
+    let mut gateway = Gateway::start().await;
+    let mut first = gateway.normalizer();
+    let (count_text, rate) = (count.to_string(), RATE.to_string());
+    let args = ["--count", &count_text, "--rate", &rate, "--speed", "600", "--settle", "120s"];
+    let mut simulation = gateway.simulation(&args);
+
+    gateway.until_stored(count / 10).await;
+    assert!(first.stop().await, "a normalizer that is told to stop ends well");
+    gateway.until_stored(count * 2 / 10).await;
+    let mut second = gateway.normalizer();
+    gateway.until_stored(count * 3 / 10).await;
+    second.kill().await;
+    let _more = [gateway.normalizer(), gateway.normalizer(), gateway.normalizer()];
+    gateway.until_stored(count * 5 / 10).await;
+    gateway.installation.nats.kill().await;
+    gateway.installation.nats.start_again().await.unwrap();
+    gateway.until_stored(count * 7 / 10).await;
+
+    let ledger = ledger_of(&mut simulation).await;
+    assert!(simulation.ended_well().await, "a clean ledger is exit code 0");
+    assert_eq!(ledger["clean"], true, "{ledger:#}");
+    assert_eq!(ledger["ledger"]["foreign"], 0, "{ledger:#}");
+    // KooMessage repeats nothing, so some of its webhooks were refused while the server was away and promised nothing.
+    let promised = ledger["ledger"]["promised"].as_u64().unwrap();
+    assert!(promised > count, "Infobip's batches make more events than webhooks: {ledger:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_or_altered_event_makes_the_ledger_unclean() {
+    let gateway = Gateway::start().await;
+    let _normalizer = gateway.normalizer();
+    let mut simulation = gateway.simulation(&["--count", "300", "--rate", "60", "--settle", "2s"]);
+    // An event of the run is stored a second time, under another id and with another status.
+    let forged = within(PART_LIMIT, "an event comes out", || async {
+        let reports = gateway.installation.stored(&bus::streams::EVENTS, "imchannel.event.report.>").await;
+        reports.into_iter().next()
+    })
+    .await;
+    gateway.installation.forge(&forged, |event| event.event_id = "0".repeat(32)).await;
+    gateway.installation.forge(&forged, |event| event.message_id.push('0')).await;
+
+    let ledger = ledger_of(&mut simulation).await;
+    assert!(!simulation.ended_well().await, "an unclean ledger is no success");
+    assert_eq!(ledger["clean"], false);
+    assert_eq!(ledger["ledger"]["wrong_ids"], 1, "{ledger:#}");
+    assert_eq!(ledger["ledger"]["invented"], 1, "{ledger:#}");
+    assert_eq!(ledger["ledger"]["missing"], 0, "{ledger:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promised_and_never_comes_out_is_missing() {
+    // Nobody turns the webhooks into events.
+    let gateway = Gateway::start().await;
+    let mut simulation = gateway.simulation(&["--count", "20", "--rate", "200", "--settle", "1s"]);
+    let ledger = ledger_of(&mut simulation).await;
+    assert_eq!(ledger["clean"], false);
+    assert_eq!(ledger["ledger"]["missing"], ledger["ledger"]["promised"]);
+    assert!(!ledger["faults"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_seed_and_tag_post_the_same_choices() {
+    let gateway = Gateway::start().await;
+    let args =
+        ["--json", "simulate", "--channels", &gateway.channels, "--gateway", &gateway.url, "--no-check"];
+    let run = ["--count", "60", "--rate", "500", "--seed", "7", "--run", "0000abcd", "--bsp", "koomessage"];
+    for _ in 0..2 {
+        let output = run_cli(&gateway.installation, &[&args[..], &run[..]].concat()).await;
+        assert!(output.status.success(), "{output:?}");
+    }
+    // KooMessage's reports hold no time: the second run is the first one's bodies, and is recognised as that.
+    let webhooks = gateway.installation.webhooks().await;
+    let reports =
+        webhooks.iter().filter(|webhook| webhook.headers.get(bus::headers::ROUTE) == Some("report"));
+    let bodies: Vec<_> = reports.map(|webhook| webhook.payload.clone()).collect();
+    assert!(bodies.len() > 30, "{}", bodies.len());
+    let different: std::collections::HashSet<_> = bodies.iter().collect();
+    assert_eq!(bodies.len(), different.len());
+}
+
+/// The last word of a simulation.
+async fn ledger_of(simulation: &mut Program) -> Value {
+    let line = simulation.line_within(PART_LIMIT, "\"ledger\"").await;
+    serde_json::from_str(&line).unwrap()
+}
