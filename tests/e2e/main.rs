@@ -16,6 +16,7 @@ mod full;
 mod programs;
 mod lines;
 mod admin;
+mod replay;
 mod simulation;
 mod traces;
 mod readers;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::ids::BspId;
@@ -89,6 +90,12 @@ pub trait Bsp: Sync + std::fmt::Debug {
 
     /// Reads a stored webhook. It never fails as a whole: what cannot be understood is among the outcomes.
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed;
+
+    /// A body around an item that was refused alone, so that it can be parsed again when the rest of its body is gone.
+    /// A BSP whose bodies have one item refuses no item alone.
+    fn body_around(&self, item: &Bytes) -> Bytes {
+        item.clone()
+    }
 
     /// Reads the channel's table that is named like the BSP (`[channel.infobip]`), noting every fault in it.
     /// A BSP without settings of its own refuses every key.

@@ -73,6 +73,29 @@ fn every_event_is_complete() {
 }
 
 #[test]
+fn an_item_that_was_refused_alone_is_refused_alike_in_a_body_of_its_own() {
+    for bsp in registry::REGISTRY {
+        for (name, body) in fixtures(*bsp) {
+            for item in parse(*bsp, &body, 7).items {
+                let Outcome::Rejected(refused) = item.outcome else { continue };
+                if refused.raw.len() == body.len() {
+                    continue;
+                }
+                let again = parse(*bsp, &bsp.body_around(&refused.raw), 7).items;
+                let Some(Outcome::Rejected(second)) = again.first().map(|item| &item.outcome) else {
+                    panic!("{name}: {again:?}");
+                };
+                assert_eq!(
+                    (again.len(), second.kind, &second.raw),
+                    (1, refused.kind, &refused.raw),
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_same_body_gives_the_same_ids_wherever_it_is_stored() {
     for bsp in registry::REGISTRY {
         for (name, body) in fixtures(*bsp) {

@@ -21,6 +21,10 @@ pub const REASON_KIND: &str = "Imchannel-Reason-Kind";
 pub const REASON: &str = "Imchannel-Reason";
 /// Stream, sequence and item that a dead letter comes from, as `WEBHOOKS/17/0`.
 pub const ORIGIN: &str = "Imchannel-Origin";
+/// Whether a dead letter is a whole body (`body`) or one of its items (`item`).
+pub const PART: &str = "Imchannel-Part";
+/// `true` on an event that an operator had published again.
+pub const REPLAYED: &str = "Imchannel-Replayed";
 /// The BSP of a dead letter.
 pub const BSP: &str = "Imchannel-Bsp";
 /// When a dead letter was written, RFC 3339.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
 use crate::delivery::to_timestamp;
+use crate::read::ReadError;
 use crate::streams::{DURABLES, DurableDefinition, STREAMS};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,14 +77,24 @@ pub async fn run(bus: &Bus, interval: Duration, metrics: &LagMetrics, stop: Canc
 /// Messages that a durable has not acknowledged yet, given out or not.
 ///
 /// # Errors
-/// When the durable is missing or out of reach.
-pub async fn backlog(
-    bus: &Bus,
-    durable: &DurableDefinition,
-) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = bus.jetstream.get_stream(durable.stream.name).await?;
-    let info = stream.consumer_info(durable.name).await?;
+/// [`ReadError`] when the durable is missing or out of reach.
+pub async fn backlog(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
+    let info = info(bus, durable).await?;
     Ok(info.num_pending + info.num_ack_pending as u64)
+}
+
+/// The sequence up to which a durable has acknowledged everything.
+///
+/// # Errors
+/// [`ReadError`] when the durable is missing or out of reach.
+pub async fn acknowledged_to(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
+    Ok(info(bus, durable).await?.ack_floor.stream_sequence)
+}
+
+async fn info(bus: &Bus, durable: &DurableDefinition) -> Result<Info, ReadError> {
+    let name = durable.stream.name;
+    let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
+    stream.consumer_info(durable.name).await.map_err(|error| ReadError::new(name, error))
 }
 
 async fn look(bus: &Bus, metrics: &LagMetrics) {

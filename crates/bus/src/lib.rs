@@ -23,6 +23,7 @@ pub mod keeper;
 pub mod lag;
 pub mod registry;
 pub mod read;
+pub mod lookup;
 
 pub use connect::{Bus, BusOptions, ConnectError};
 pub use delivery::{Delivery, Verdict};

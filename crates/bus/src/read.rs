@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 
 use crate::connect::Bus;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, to_timestamp};
 use crate::streams::StreamDefinition;
 
 /// Where to begin.
@@ -32,6 +32,12 @@ pub struct ReadError {
     stream: &'static str,
     #[source]
     source: Source,
+}
+
+impl ReadError {
+    pub(crate) fn new(stream: &'static str, source: impl Into<Source>) -> Self {
+        Self { stream, source: source.into() }
+    }
 }
 
 /// A message and how many of the reader's messages lie behind it at this moment.
@@ -66,8 +72,22 @@ pub async fn count(bus: &Bus, stream: &'static StreamDefinition, filter: &str) -
 /// [`ReadError`] when the stream is missing or out of reach.
 pub async fn last_sequence(bus: &Bus, stream: &'static StreamDefinition) -> Result<u64, ReadError> {
     let found = bus.jetstream.get_stream(stream.name).await;
-    let found = found.map_err(|error| ReadError { stream: stream.name, source: error.into() })?;
+    let found = found.map_err(|error| ReadError::new(stream.name, error))?;
     Ok(found.cached_info().state.last_sequence)
+}
+
+/// When the oldest message of a stream was stored; `None` when it holds none.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach.
+pub async fn first_time(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+) -> Result<Option<Timestamp>, ReadError> {
+    let found = bus.jetstream.get_stream(stream.name).await;
+    let found = found.map_err(|error| ReadError::new(stream.name, error))?;
+    let state = &found.cached_info().state;
+    Ok((state.messages > 0).then(|| to_timestamp(state.first_timestamp.unix_timestamp_nanos())))
 }
 
 /// The messages of a subject filter, in the stream's order, without end.

@@ -8,6 +8,8 @@ mod tail;
 mod mask;
 mod when;
 mod simulate;
+mod replay;
+mod deadletter;
 mod up;
 
 use std::process::ExitCode;
@@ -49,6 +51,12 @@ enum Command {
     Channel(channel::Channel),
     /// Show what passes: stored webhooks, events, dead letters.
     Tail(tail::Tail),
+    /// Put stored webhooks through the parsers of this version once more.
+    #[command(subcommand)]
+    Replay(replay::Replay),
+    /// Look at what could not be understood, try it again, throw it away.
+    #[command(subcommand, name = "deadletter")]
+    DeadLetter(deadletter::DeadLetters),
     /// Post webhooks as the BSPs do, repeats and all, and check that exactly the right events come out.
     Simulate(simulate::Simulate),
 }
@@ -95,6 +103,8 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
             Command::Channel(command) => channel::run(command, &cli.target, out).await,
             Command::Tail(command) => tail::run(command, &cli.target, out).await,
+            Command::Replay(command) => replay::run(command, &cli.target, out).await,
+            Command::DeadLetter(command) => deadletter::run(command, &cli.target, out).await,
             Command::Simulate(command) => simulate::run(command, &cli.target, out).await,
         }
     })

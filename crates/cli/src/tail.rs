@@ -20,7 +20,7 @@ use crate::when::{self, Moment};
 use crate::{Done, mask};
 
 /// With `--no-follow`, the bus may be silent for so long before that is a failure.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
@@ -223,7 +223,7 @@ fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
     (object, line)
 }
 
-fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
     let header = |name| delivery.headers.get(name).unwrap_or_default();
     let bsp = registry::find(header(headers::BSP)).map(|bsp| bsp.profile().id);
     let channel = delivery.address().map(|address| address.channel().to_string()).unwrap_or_default();

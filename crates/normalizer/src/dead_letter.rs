@@ -20,11 +20,13 @@ impl Letter<'_> {
     pub(crate) fn headers(&self, now: Timestamp) -> Headers {
         let Self { reject, index, delivery, bsp } = self;
         let sequence = delivery.sequence;
+        let part = if reject.raw.len() == delivery.payload.len() { "body" } else { "item" };
         Headers::new()
             .with(headers::MESSAGE_ID, &format!("webhook-{sequence}-{index}"))
             .with(headers::REASON_KIND, reject.kind)
             .with(headers::REASON, &reject.reason)
             .with(headers::ORIGIN, &format!("{}/{sequence}/{index}", WEBHOOKS.name))
+            .with(headers::PART, part)
             .with_optional(headers::BSP, bsp.map(BspId::as_str))
             .with(headers::TIME, &now.to_string())
             .with_optional(headers::RECEIVED_AT, delivery.headers.get(headers::RECEIVED_AT))

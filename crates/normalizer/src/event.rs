@@ -1,6 +1,8 @@
 //! An event as it goes onto the bus: protobuf bytes under the headers of CloudEvents 1.0 (binary mode).
 
-use bsp::{BspId, ChannelId};
+use std::borrow::Cow;
+
+use bsp::{BspId, ChannelId, Item, Outcome};
 use bus::{EventKind, Headers, headers};
 use bytes::Bytes;
 use prost::Message;
@@ -12,36 +14,62 @@ const PROTOBUF: &str = "application/protobuf";
 
 /// An event, encoded.
 #[derive(Debug)]
-pub(crate) struct Event<'m> {
-    pub(crate) kind: EventKind,
-    pub(crate) payload: Bytes,
+pub struct Event<'m> {
+    /// What it is.
+    pub kind: EventKind,
+    /// Its protobuf bytes.
+    pub payload: Bytes,
     event_id: &'m str,
     time: Option<Timestamp>,
+    replay: Option<u64>,
 }
 
-pub(crate) fn from_report(report: &ReportEvent) -> Event<'_> {
+/// The event that a parsed item comes to; `None` for one that comes to none.
+pub fn of_item(item: &Item) -> Option<Event<'_>> {
+    match &item.outcome {
+        Outcome::Report(report) => Some(from_report(report)),
+        Outcome::Message(message) => Some(from_message(message)),
+        Outcome::Ignored(_) | Outcome::Rejected(_) => None,
+    }
+}
+
+fn from_report(report: &ReportEvent) -> Event<'_> {
     Event {
         kind: EventKind::Report,
         payload: report.encode_to_vec().into(),
         event_id: &report.event_id,
         time: report.occurred_at.or(report.received_at),
+        replay: None,
     }
 }
 
-pub(crate) fn from_message(message: &InboundMessage) -> Event<'_> {
+fn from_message(message: &InboundMessage) -> Event<'_> {
     Event {
         kind: EventKind::Message,
         payload: message.encode_to_vec().into(),
         event_id: &message.event_id,
         time: message.sent_at.or(message.received_at),
+        replay: None,
     }
 }
 
 impl Event<'_> {
-    pub(crate) fn headers(&self, bsp: BspId, channel: &ChannelId, traceparent: Option<&str>) -> Headers {
+    /// The same event as part of a replay: stored under an id of its own, so that it is not taken for the repeat of what
+    /// was published first, and the same event all the same to whoever reads it.
+    #[must_use]
+    pub fn replayed(self, replay: u64) -> Self {
+        Self { replay: Some(replay), ..self }
+    }
+
+    /// Its headers on the bus.
+    pub fn headers(&self, bsp: BspId, channel: &ChannelId, traceparent: Option<&str>) -> Headers {
+        let message_id = match self.replay {
+            Some(replay) => Cow::Owned(format!("{}.r{replay}", self.event_id)),
+            None => Cow::Borrowed(self.event_id),
+        };
         let time = self.time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
         Headers::new()
-            .with(headers::MESSAGE_ID, self.event_id)
+            .with(headers::MESSAGE_ID, &message_id)
             .with(headers::CE_SPECVERSION, "1.0")
             .with(headers::CE_ID, self.event_id)
             .with(headers::CE_TYPE, self.kind.type_name())
@@ -49,5 +77,6 @@ impl Event<'_> {
             .with_optional(headers::CE_TIME, time.map(|time| time.to_string()).as_deref())
             .with(headers::CE_DATACONTENTTYPE, PROTOBUF)
             .with_optional(headers::TRACEPARENT, traceparent)
+            .with_optional(headers::REPLAYED, self.replay.map(|_| "true"))
     }
 }

@@ -69,7 +69,7 @@ impl Normalizer {
             None => whole_body_rejected(
                 "unknown_subject",
                 "no BSP of this version posts to this subject",
-                &delivery,
+                &delivery.payload,
             ),
         };
         let verdict = self.publish_all(&parsed.items, &origin).await;
@@ -81,7 +81,7 @@ impl Normalizer {
         verdict
     }
 
-    /// Parses and logs. A parser that panics would do so again: its body becomes a dead letter at once.
+    /// Parses and logs.
     fn parse(&self, bsp: &'static dyn Bsp, origin: &Origin<'_>, span: &Span) -> Parsed {
         let delivery = origin.delivery;
         let webhook = Webhook {
@@ -90,10 +90,7 @@ impl Normalizer {
             received_at: origin.received_at,
             sequence: delivery.sequence,
         };
-        let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| bsp.parse(&webhook)));
-        let parsed = parsed.unwrap_or_else(|_| {
-            whole_body_rejected("panicked", "the parser panicked on this body", delivery)
-        });
+        let parsed = parse(bsp, &webhook);
         // A log line is not worth a webhook.
         let written = AssertUnwindSafe(|| line::write(bsp.profile(), &webhook, &parsed, self.payloads, span));
         if std::panic::catch_unwind(written).is_err() {
@@ -126,13 +123,10 @@ impl Normalizer {
     }
 
     async fn publish(&self, item: &Item, origin: &Origin<'_>) -> Verdict {
-        let event = match &item.outcome {
-            Outcome::Report(report) => event::from_report(report),
-            Outcome::Message(message) => event::from_message(message),
-            Outcome::Ignored(_) => return Verdict::Done,
-            Outcome::Rejected(reject) => return self.reject(item.index, reject, origin).await,
-        };
-        let Some(bsp) = origin.bsp else {
+        if let Outcome::Rejected(reject) = &item.outcome {
+            return self.reject(item.index, reject, origin).await;
+        }
+        let (Some(event), Some(bsp)) = (event::of_item(item), origin.bsp) else {
             return Verdict::Done;
         };
         let subject = Subject::Event(event.kind, bsp, origin.channel.clone());
@@ -207,13 +201,20 @@ fn is_hopeless(error: &PublishError, origin: &Origin<'_>) -> bool {
     }
 }
 
-fn whole_body_rejected(kind: &'static str, reason: &str, delivery: &Delivery) -> Parsed {
-    let reject = Reject { kind, reason: reason.to_owned(), raw: delivery.payload.clone() };
+/// What a webhook comes to. A parser that panics would do so again: its body is refused as a whole.
+pub fn parse(bsp: &dyn Bsp, webhook: &Webhook<'_>) -> Parsed {
+    let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| bsp.parse(webhook)));
+    parsed
+        .unwrap_or_else(|_| whole_body_rejected("panicked", "the parser panicked on this body", webhook.body))
+}
+
+fn whole_body_rejected(kind: &'static str, reason: &str, body: &Bytes) -> Parsed {
+    let reject = Reject { kind, reason: reason.to_owned(), raw: body.clone() };
     Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], unrecognised: Vec::new() }
 }
 
 /// By ingress's clock; by the stream's, for a webhook that something else put there.
-fn received_at(delivery: &Delivery) -> Timestamp {
+pub fn received_at(delivery: &Delivery) -> Timestamp {
     let header = delivery.headers.get(headers::RECEIVED_AT);
     header.and_then(|text| text.parse().ok()).unwrap_or(delivery.stored_at)
 }

@@ -7,7 +7,7 @@
 
 pub mod settings;
 mod handle;
-mod event;
+pub mod event;
 mod dead_letter;
 mod line;
 mod metrics;
@@ -25,6 +25,7 @@ use service::process::Service;
 use service::{Common, Context, LogPayloads};
 
 use crate::handle::Normalizer;
+pub use crate::handle::{parse, received_at};
 pub use crate::settings::Settings;
 
 /// The service as a process runs it: it connects by itself.

@@ -13,6 +13,7 @@ mod v3_message;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -78,6 +79,10 @@ impl Bsp for Gupshup {
             out.refuse_body(refusal);
         }
         out.finish()
+    }
+
+    fn body_around(&self, item: &Bytes) -> Bytes {
+        v3::body_around(item)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -89,6 +90,19 @@ impl Shared {
         let known = ids.into_iter().filter_map(Text::filled).find_map(|id| self.names.get(id));
         known.cloned().unwrap_or_default()
     }
+}
+
+/// A body around one status or message. What all of a change share is not in it.
+pub(super) fn body_around(item: &[u8]) -> Bytes {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(borrow)]
+        status: Part<'a>,
+    }
+    let is_status = serde_json::from_slice::<Kind<'_>>(item).is_ok_and(|kind| kind.status.is_some());
+    let list = if is_status { "statuses" } else { "messages" };
+    let head = format!("{{\"entry\":[{{\"changes\":[{{\"field\":\"messages\",\"value\":{{\"{list}\":[");
+    [head.as_bytes(), item, b"]}}]}]}"].concat().into()
 }
 
 #[derive(Deserialize)]

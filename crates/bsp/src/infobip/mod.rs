@@ -13,6 +13,7 @@ mod settings;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -78,6 +79,10 @@ impl Bsp for Infobip {
 
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
         parse(webhook)
+    }
+
+    fn body_around(&self, item: &Bytes) -> Bytes {
+        [b"{\"results\":[", &item[..], b"]}"].concat().into()
     }
 
     fn read_settings(&self, table: &mut Table<'_, '_>, context: &SettingsContext) -> serde_json::Value {

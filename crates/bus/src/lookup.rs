@@ -1,0 +1,58 @@
+//! Single messages of a stream, for the operator: looked up by sequence, and dead letters thrown away.
+
+use async_nats::jetstream::stream::RawMessageErrorKind;
+
+use crate::connect::Bus;
+use crate::delivery::{Delivery, to_timestamp};
+use crate::headers::Headers;
+use crate::streams::{DEADLETTERS, StreamDefinition};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// A message could not be looked up or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("message {sequence} of stream {stream}")]
+pub struct LookupError {
+    stream: &'static str,
+    sequence: u64,
+    #[source]
+    source: Source,
+}
+
+/// The message of a sequence; `None` when the stream does not hold it.
+///
+/// # Errors
+/// [`LookupError`] when the stream is missing or out of reach.
+pub async fn get(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+    sequence: u64,
+) -> Result<Option<Delivery>, LookupError> {
+    let fail = |source: Source| LookupError { stream: stream.name, sequence, source };
+    let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
+    match found.get_raw_message(sequence).await {
+        Ok(message) => Ok(Some(Delivery {
+            subject: message.subject.to_string(),
+            headers: Headers(message.headers),
+            payload: message.payload,
+            sequence: message.sequence,
+            attempt: 0,
+            stored_at: to_timestamp(message.time.unix_timestamp_nanos()),
+        })),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(fail(error.into())),
+    }
+}
+
+/// Removes a dead letter for good; says whether there was one.
+///
+/// # Errors
+/// [`LookupError`] when the stream is missing or out of reach.
+pub async fn drop_dead_letter(bus: &Bus, sequence: u64) -> Result<bool, LookupError> {
+    let fail = |source: Source| LookupError { stream: DEADLETTERS.name, sequence, source };
+    if get(bus, &DEADLETTERS, sequence).await?.is_none() {
+        return Ok(false);
+    }
+    let found = bus.jetstream.get_stream(DEADLETTERS.name).await.map_err(|error| fail(error.into()))?;
+    found.delete_message(sequence).await.map_err(|error| fail(error.into()))
+}

@@ -1,0 +1,319 @@
+//! `imchannel deadletter`: what could not be understood, looked at, tried again, thrown away.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context as _, bail};
+use bsp::{BspId, ChannelId, Parsed, Reject, Webhook, registry};
+use bus::read::{self, From};
+use bus::streams::{DEADLETTERS, WEBHOOKS};
+use bus::subject::Filter;
+use bus::{Bus, Delivery, headers, lookup};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::out::{BAD, GOOD, ODD, Out, styled};
+use crate::replay::published::parse_origin;
+use crate::replay::{self, publish};
+use crate::target::Target;
+use crate::when::{self, Moment};
+use crate::{Done, tail};
+
+/// Rows of the list for people; the counts are over all.
+const ROWS_MAX: usize = 50;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List dead letters and count them by reason.
+    List(Selection),
+    /// Show one dead letter with its headers and bytes.
+    Show {
+        /// Its sequence.
+        sequence: u64,
+        /// Show numbers, names and texts.
+        #[arg(long)]
+        reveal: bool,
+        /// Write its exact bytes and nothing else.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Parse dead letters with this version; what is understood now is published, and its letter removed.
+    Replay {
+        #[command(flatten)]
+        which: Which,
+        /// Publish and remove nothing; say what would become of them.
+        #[arg(long)]
+        dry_run: bool,
+        /// Keep the letters of what was published.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Remove dead letters for good.
+    Drop {
+        #[command(flatten)]
+        which: Which,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Dead letters by what they are about.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Only this channel.
+    #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
+    channel: Option<ChannelId>,
+    /// Only this BSP.
+    #[arg(long, value_parser = tail::parse_bsp)]
+    bsp: Option<BspId>,
+    /// Only this reason, by its word in the list.
+    #[arg(long, value_name = "WORD")]
+    reason: Option<String>,
+    /// Stored then or later (90s, 15m, 2h, 3d ago, or a time).
+    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    since: Option<Moment>,
+    /// Stored before then.
+    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    until: Option<Moment>,
+}
+
+/// Dead letters by sequence, or by what they are about.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Their sequences.
+    #[arg(required_unless_present = "all")]
+    sequences: Vec<u64>,
+    /// All of them, or all that the other options choose.
+    #[arg(long, conflicts_with = "sequences")]
+    all: bool,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let bus = target.connect().await?;
+    match command {
+        DeadLetters::List(selection) => list(&bus, &selection, out).await,
+        DeadLetters::Show { sequence, reveal, raw } => show(&bus, sequence, (reveal, raw), out).await,
+        DeadLetters::Replay { which, dry_run, keep } => {
+            let letters = which.letters(&bus).await?;
+            replay_letters(&bus, letters, (dry_run, keep), out).await
+        }
+        DeadLetters::Drop { which, yes } => drop_letters(&bus, which.letters(&bus).await?, yes, out).await,
+    }
+}
+
+impl Selection {
+    async fn letters(&self, bus: &Bus) -> anyhow::Result<Vec<Delivery>> {
+        let now = Timestamp::now();
+        let filter = Filter { bsp: None, channel: self.channel.clone() }.dead_letters();
+        let from = self.since.map_or(From::Start, |since| From::Time(since.from(now)));
+        let until = self.until.map(|until| until.from(now));
+        let mut messages = read::follow(bus, &DEADLETTERS, filter, from).await?;
+        let mut letters = Vec::new();
+        for _ in 0..messages.pending() {
+            let next = tokio::time::timeout(tail::SILENCE_MAX, messages.next()).await;
+            let Some(letter) = next.context("the bus has gone silent")? else { break };
+            let letter = letter?.delivery;
+            if until.is_some_and(|until| letter.stored_at >= until) {
+                break;
+            }
+            if self.takes(&letter) {
+                letters.push(letter);
+            }
+        }
+        Ok(letters)
+    }
+
+    fn takes(&self, letter: &Delivery) -> bool {
+        let is =
+            |name, wanted: Option<&str>| wanted.is_none_or(|wanted| letter.headers.get(name) == Some(wanted));
+        is(headers::BSP, self.bsp.map(BspId::as_str)) && is(headers::REASON_KIND, self.reason.as_deref())
+    }
+}
+
+impl Which {
+    async fn letters(&self, bus: &Bus) -> anyhow::Result<Vec<Delivery>> {
+        if self.all {
+            return self.selection.letters(bus).await;
+        }
+        let mut letters = Vec::new();
+        for sequence in &self.sequences {
+            match lookup::get(bus, &DEADLETTERS, *sequence).await? {
+                Some(letter) => letters.push(letter),
+                None => bail!("there is no dead letter {sequence}"),
+            }
+        }
+        Ok(letters)
+    }
+}
+
+async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Done> {
+    let letters = selection.letters(bus).await?;
+    for letter in &letters {
+        out.object(&tail::dead_letter(letter, false).0);
+    }
+    let header = |letter: &Delivery, name| letter.headers.get(name).unwrap_or_default().to_owned();
+    let rows = letters.iter().rev().take(ROWS_MAX).map(|letter| {
+        [
+            letter.sequence.to_string(),
+            format!("{:.0}", letter.stored_at),
+            format!("{}/{}", header(letter, headers::BSP), channel_of(letter)),
+            header(letter, headers::REASON_KIND),
+            header(letter, headers::REASON),
+            header(letter, headers::ORIGIN),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    out.table(&["Sequence", "Time", "Channel", "Word", "Reason", "From"], &rows);
+    if letters.len() > ROWS_MAX {
+        out.say(&format!("the newest {ROWS_MAX} of {}", letters.len()));
+    }
+    let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for letter in &letters {
+        let key = (header(letter, headers::REASON_KIND), header(letter, headers::BSP));
+        *counts.entry(key).or_default() += 1;
+    }
+    for ((word, bsp), count) in &counts {
+        out.object(&json!({ "reason_kind": word, "bsp": bsp, "count": count }));
+    }
+    let rows: Vec<_> =
+        counts.into_iter().map(|((word, bsp), count)| [word, bsp, count.to_string()]).collect();
+    out.table(&["Word", "BSP", "Count"], &rows);
+    Ok(Done::Well)
+}
+
+fn channel_of(letter: &Delivery) -> String {
+    letter.address().map(|address| address.channel().to_string()).unwrap_or_default()
+}
+
+async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) -> anyhow::Result<Done> {
+    let Some(letter) = lookup::get(bus, &DEADLETTERS, sequence).await? else {
+        bail!("there is no dead letter {sequence}");
+    };
+    if raw {
+        std::io::stdout().write_all(&letter.payload).context("cannot write")?;
+        return Ok(Done::Well);
+    }
+    let (mut object, _) = tail::dead_letter(&letter, reveal);
+    let headers = letter.headers.sorted();
+    object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
+    out.object(&object);
+    for (name, value) in &headers {
+        out.say(&format!("{name}: {value}"));
+    }
+    out.say(&format!("\n{}", object["body"].as_str().unwrap_or_default()));
+    Ok(Done::Well)
+}
+
+/// What this version makes of a letter.
+enum Now {
+    /// Something that can be published, or that is known to be of no use.
+    Understood(Delivery, Parsed),
+    /// It is refused still.
+    Refused(String),
+}
+
+/// The item is parsed within its webhook while that is stored, and alone after that.
+async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
+    let origin = letter.headers.get(headers::ORIGIN).and_then(parse_origin);
+    let Some((sequence, index)) = origin else { return Ok(Now::Refused("it names no webhook".to_owned())) };
+    let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?;
+    let parsed = match &webhook {
+        Some(webhook) => replay::parse(webhook).map(|(_, _, mut parsed)| {
+            parsed.items.retain(|item| item.index == index);
+            parsed
+        }),
+        None => parse_alone(letter, sequence),
+    };
+    let Some(parsed) = parsed else { return Ok(Now::Refused("its BSP is not known".to_owned())) };
+    let refused = parsed.items.iter().find_map(|item| match &item.outcome {
+        bsp::Outcome::Rejected(Reject { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    });
+    Ok(match refused {
+        Some(reason) => Now::Refused(reason),
+        None => Now::Understood(webhook.unwrap_or_else(|| letter.clone()), parsed),
+    })
+}
+
+fn parse_alone(letter: &Delivery, sequence: u64) -> Option<Parsed> {
+    let bsp = registry::find(letter.headers.get(headers::BSP)?)?;
+    let is_item = letter.headers.get(headers::PART) == Some("item");
+    let body = if is_item { bsp.body_around(&letter.payload) } else { letter.payload.clone() };
+    let address = letter.address()?;
+    let received_at = normalizer::received_at(letter);
+    Some(normalizer::parse(bsp, &Webhook { channel: address.channel(), body: &body, received_at, sequence }))
+}
+
+async fn replay_letters(
+    bus: &Bus,
+    letters: Vec<Delivery>,
+    (dry_run, keep): (bool, bool),
+    out: &Out,
+) -> anyhow::Result<Done> {
+    let number = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    let bar = replay::bar(letters.len() as u64, "replaying", out);
+    let (mut published, mut refused) = (0_u64, 0_u64);
+    for letter in &letters {
+        let (what, detail) = match parse(bus, letter).await? {
+            Now::Refused(reason) => {
+                refused += 1;
+                ("refused", reason)
+            }
+            Now::Understood(..) if dry_run => ("would be published", String::new()),
+            Now::Understood(webhook, parsed) => {
+                let address = letter.address().context("the letter's subject is none of ours")?;
+                let bsp = registry::find(letter.headers.get(headers::BSP).unwrap_or_default());
+                let bsp = bsp.context("the letter's BSP is not known")?.profile().id;
+                for item in &parsed.items {
+                    let to = (bsp, address.channel());
+                    published += u64::from(publish::publish_item(bus, &webhook, to, item, number).await?);
+                }
+                if !keep {
+                    lookup::drop_dead_letter(bus, letter.sequence).await?;
+                }
+                ("published", String::new())
+            }
+        };
+        out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
+        let style = if what == "refused" { ODD } else { GOOD };
+        bar.suspend(|| out.say(&format!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    out.object(
+        &json!({ "letters": letters.len(), "events": published, "refused": refused, "dry_run": dry_run }),
+    );
+    let note = if dry_run { " (dry run)" } else { "" };
+    out.say(&format!(
+        "{} dead letters: {published} events published, {refused} refused still{note}",
+        letters.len()
+    ));
+    Ok(Done::Well)
+}
+
+async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
+    if !yes && !letters.is_empty() && !is_confirmed(letters.len())? {
+        return Ok(out.faulty("nothing was removed; --yes removes without asking"));
+    }
+    for letter in &letters {
+        lookup::drop_dead_letter(bus, letter.sequence).await?;
+        out.object(&json!({ "sequence": letter.sequence, "action": "removed" }));
+    }
+    out.say(&format!("{} {} dead letters", styled(BAD, "removed"), letters.len()));
+    Ok(Done::Well)
+}
+
+/// Asks a person; a program has to say it with `--yes`.
+fn is_confirmed(count: usize) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(anstream::stderr(), "Remove {count} dead letters for good? [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,213 @@
+//! What this version makes of a webhook against what was published: pure.
+
+use std::collections::BTreeSet;
+
+use bsp::{Item, Outcome};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::published::{Event, Published};
+use crate::mask;
+
+/// A webhook of which items are compared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) sequence: u64,
+    pub(crate) stored_at: Timestamp,
+}
+
+/// How an item differs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    /// The event is the same.
+    Same,
+    /// The event has other contents.
+    Changed(Vec<Field>),
+    /// There was no event; there may have been a dead letter for this reason.
+    New(Option<String>),
+    /// There was an event, and now there is none, for this reason.
+    Gone(String),
+    /// A dead letter as before, for another reason.
+    OtherReason { then: String, now: String },
+    /// What was published then is no longer stored.
+    NotStored,
+    /// The normalizer has not come to this webhook yet.
+    Waiting,
+}
+
+/// A field that differs, by its path in the event's JSON form.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Field {
+    pub(crate) path: String,
+    pub(crate) then: String,
+    pub(crate) now: String,
+}
+
+/// A compared item.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) index: u32,
+    /// `report`, `message`, `rejected` or `ignored`.
+    pub(crate) kind: &'static str,
+    pub(crate) message_id: String,
+    pub(crate) change: Change,
+}
+
+/// Stands where a field is absent.
+const ABSENT: &str = "(absent)";
+
+/// Compares every item of a webhook. Values are masked unless `reveal`.
+pub(crate) fn webhook(origin: Origin, items: &[Item], published: &Published, reveal: bool) -> Vec<Compared> {
+    let mut all: Vec<Compared> = items.iter().map(|item| compare(origin, item, published, reveal)).collect();
+    // Items that were there and that this version does not find any more.
+    let mut index = u32::try_from(items.len()).unwrap_or(u32::MAX);
+    while let Some(event) = published.at((origin.sequence, index)) {
+        if items.iter().all(|item| event_of(item).is_none_or(|now| now.id() != event.id())) {
+            let change = Change::Gone("this version finds no such item".to_owned());
+            all.push(Compared { index, kind: kind_of(event), message_id: message_id(event), change });
+        }
+        index += 1;
+    }
+    all
+}
+
+fn compare(origin: Origin, item: &Item, published: &Published, reveal: bool) -> Compared {
+    let place = (origin.sequence, item.index);
+    let then = published.at(place);
+    let letter = published.letter_at(place);
+    let (kind, id, change) = match (&item.outcome, event_of(item)) {
+        (_, Some(now)) => {
+            let change = match published.by_id(now.id()).or(then) {
+                Some(then) => changed(then, &now, reveal),
+                None if letter.is_some() => Change::New(letter.map(str::to_owned)),
+                None => unpublished(origin, published),
+            };
+            (kind_of(&now), message_id(&now), change)
+        }
+        (Outcome::Rejected(reject), None) => {
+            let change = match (then, letter) {
+                (Some(_), _) => Change::Gone(format!("it is refused: {}", reject.reason)),
+                (None, Some(letter)) if letter == reject.reason => Change::Same,
+                (None, Some(letter)) => {
+                    Change::OtherReason { then: letter.to_owned(), now: reject.reason.clone() }
+                }
+                // Dead letters may have been dropped or replayed since.
+                (None, None) => Change::Same,
+            };
+            ("rejected", String::new(), change)
+        }
+        (_, None) => {
+            let gone = |_: &Event| Change::Gone("it is ignored".to_owned());
+            ("ignored", String::new(), then.map_or(Change::Same, gone))
+        }
+    };
+    Compared { index: item.index, kind, message_id: id, change }
+}
+
+fn unpublished(origin: Origin, published: &Published) -> Change {
+    if origin.sequence > published.processed_to {
+        Change::Waiting
+    } else if published.is_gone(origin.stored_at) {
+        Change::NotStored
+    } else {
+        Change::New(None)
+    }
+}
+
+fn event_of(item: &Item) -> Option<Event> {
+    match &item.outcome {
+        Outcome::Report(report) => Some(Event::Report(report.clone())),
+        Outcome::Message(message) => Some(Event::Message(message.clone())),
+        Outcome::Ignored(_) | Outcome::Rejected(_) => None,
+    }
+}
+
+fn kind_of(event: &Event) -> &'static str {
+    match event {
+        Event::Report(_) => "report",
+        Event::Message(_) => "message",
+    }
+}
+
+fn message_id(event: &Event) -> String {
+    match event {
+        Event::Report(report) => report.message_id.clone(),
+        Event::Message(message) => message.message_id.clone(),
+    }
+}
+
+fn changed(then: &Event, now: &Event, reveal: bool) -> Change {
+    let (then, now) = (comparable(then), comparable(now));
+    if then == now {
+        return Change::Same;
+    }
+    let (plain_then, plain_now) = (fields(&then), fields(&now));
+    let (shown_then, shown_now) = if reveal {
+        (plain_then.clone(), plain_now.clone())
+    } else {
+        (fields(&masked(&then)), fields(&masked(&now)))
+    };
+    let paths: BTreeSet<&String> = plain_then.iter().chain(&plain_now).map(|(path, _)| path).collect();
+    let differing =
+        paths.into_iter().filter(|path| value_at(&plain_then, path) != value_at(&plain_now, path));
+    let fields = differing.map(|path| Field {
+        path: path.clone(),
+        then: value_at(&shown_then, path).unwrap_or(ABSENT).to_owned(),
+        now: value_at(&shown_now, path).unwrap_or(ABSENT).to_owned(),
+    });
+    Change::Changed(fields.collect())
+}
+
+/// Without what belongs to the copy and not to the event.
+fn comparable(event: &Event) -> Event {
+    match event {
+        Event::Report(report) => {
+            let mut report = report.clone();
+            (report.received_at, report.source) = (None, None);
+            Event::Report(report)
+        }
+        Event::Message(message) => {
+            let mut message = message.clone();
+            (message.received_at, message.source) = (None, None);
+            Event::Message(message)
+        }
+    }
+}
+
+fn masked(event: &Event) -> Event {
+    let mut event = event.clone();
+    match &mut event {
+        Event::Report(report) => mask::report(report),
+        Event::Message(message) => mask::message(message),
+    }
+    event
+}
+
+type Fields = Vec<(String, String)>;
+
+fn value_at<'f>(fields: &'f Fields, path: &str) -> Option<&'f str> {
+    fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.as_str())
+}
+
+/// Every scalar of the event's JSON form under its path.
+fn fields(event: &Event) -> Fields {
+    let json = match event {
+        Event::Report(report) => serde_json::to_value(report),
+        Event::Message(message) => serde_json::to_value(message),
+    };
+    let mut all = Vec::new();
+    flatten(&json.unwrap_or_default(), String::new(), &mut all);
+    all
+}
+
+fn flatten(value: &Value, path: String, all: &mut Fields) {
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| flatten(value, below(name), all)),
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(place, value)| flatten(value, below(&place.to_string()), all));
+        }
+        Value::String(text) => all.push((path, text.clone())),
+        scalar => all.push((path, scalar.to_string())),
+    }
+}

@@ -1,0 +1,82 @@
+/**
+ * Reads imchannel's events as an AICC back end does: at least once, in no order, each counted once.
+ *
+ *     npm ci
+ *     npm start --silent -- --nats-url nats://127.0.0.1:4222
+ *
+ * It shares the durable `aicc` with every other copy of itself. What it keeps in memory here (ids seen, the furthest
+ * status of each message) a back end keeps in its database, and acknowledges after writing there.
+ */
+
+import { parseArgs } from "node:util";
+
+import { jetstream, type JsMsg } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
+
+// Made from ../../proto by `npm run generate`, which `npm start` runs first; the names are those of the .proto files.
+import { imchannel } from "./events.js";
+
+const { InboundMessage, ReportEvent, ReportStatus } = imchannel.v1;
+const REMEMBERED_IDS_MAX = 100_000;
+
+class Reader {
+  private readonly seen = new Set<string>();
+  private readonly furthest = new Map<string, number>();
+
+  /** Handles one event; says whether it was new. */
+  take(msg: JsMsg): boolean {
+    const kind = msg.headers?.get("ce-type");
+    const eventId = msg.headers?.get("ce-id") ?? "";
+    if (this.seen.has(eventId)) {
+      return false;
+    }
+    this.seen.add(eventId);
+    if (this.seen.size > REMEMBERED_IDS_MAX) {
+      const [oldest] = this.seen;
+      this.seen.delete(oldest!);
+    }
+    if (kind === "imchannel.v1.ReportEvent") {
+      this.takeReport(ReportEvent.decode(msg.data));
+    } else if (kind === "imchannel.v1.InboundMessage") {
+      this.takeMessage(InboundMessage.decode(msg.data));
+    }
+    return true;
+  }
+
+  private takeReport(event: imchannel.v1.ReportEvent): void {
+    // The number of a status is its rank: a late PENDING never takes a DELIVERED back.
+    const key = `${event.bsp}/${event.channel_id}/${event.message_id}`;
+    if (event.status <= (this.furthest.get(key) ?? 0)) {
+      return;
+    }
+    this.furthest.set(key, event.status);
+    const status = ReportStatus[event.status]?.replace("REPORT_STATUS_", "") ?? event.status;
+    console.log(`${event.bsp}/${event.channel_id} report ${event.message_id} is ${status}`);
+  }
+
+  private takeMessage(event: imchannel.v1.InboundMessage): void {
+    const text = event.content === "text" ? event.text?.body : `(${event.content})`;
+    console.log(`${event.bsp}/${event.channel_id} message ${event.message_id} from ${event.sender}: ${text}`);
+  }
+}
+
+const { values: args } = parseArgs({
+  options: {
+    "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
+    // Ends after so many events. What was fetched beyond them comes again, to the next reader.
+    count: { type: "string" },
+  },
+});
+const count = Number(args.count ?? Infinity);
+const client = await connect({ servers: args["nats-url"], maxReconnectAttempts: -1 });
+const consumer = await jetstream(client).consumers.get("EVENTS", "aicc");
+const reader = new Reader();
+let taken = 0;
+for await (const msg of await consumer.consume({ max_messages: 100 })) {
+  taken += Number(reader.take(msg));
+  msg.ack();
+  if (taken >= count) {
+    break;
+  }
+}
+await client.drain();

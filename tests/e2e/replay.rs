@@ -1,0 +1,213 @@
+//! Replay and dead letters through the command line: what another parser would change, events published again, letters
+//! listed, tried again and thrown away.
+
+use bus::streams::{DEADLETTERS, EVENTS};
+use bus::{Delivery, headers};
+use proto::v1::ReportStatus;
+use serde_json::Value;
+
+use crate::harness::{Installation, Webhook, run_cli};
+
+/// Two reports of Infobip's, one of them refused.
+const BATCH: &str = r#"{"results":[{"messageId":"m-1","to":"4915112345678","status":{"groupName":"DELIVERED"}},{"price":{}}]}"#;
+const KOOMESSAGE: &str = r#"{"message_id":"k-1","sender":"1","user_number":"4915187654321","status":"read"}"#;
+
+/// Runs `imchannel --json` and gives its exit code and its objects.
+async fn json(installation: &Installation, args: &[&str]) -> (i32, Vec<Value>) {
+    let output = run_cli(installation, &[&["--json"], args].concat()).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    let objects = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (output.status.code().unwrap(), objects)
+}
+
+/// The same for people.
+async fn text(installation: &Installation, args: &[&str]) -> (i32, String) {
+    let output = run_cli(installation, args).await;
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+async fn processed() -> Installation {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    for webhook in [Webhook::infobip(BATCH), Webhook::koomessage(KOOMESSAGE)] {
+        assert_eq!(webhook.post(ingress.address).await.status.as_u16(), 200);
+    }
+    installation.until_processed().await;
+    ingress.stop().await;
+    normalizer.stop().await;
+    installation
+}
+
+fn header<'d>(event: &'d Delivery, name: &'static str) -> &'d str {
+    event.headers.get(name).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_finds_nothing_where_the_parser_is_the_same() {
+    let installation = processed().await;
+    let (code, objects) = json(&installation, &["replay", "webhooks", "--dry-run"]).await;
+    assert_eq!(code, 0, "{objects:?}");
+    let summary = objects.last().unwrap();
+    assert_eq!(
+        (&summary["webhooks"], &summary["same"], &summary["different"]),
+        (&2.into(), &3.into(), &0.into())
+    );
+    assert_eq!(
+        installation.stored(&EVENTS, "imchannel.event.>").await.len(),
+        2,
+        "a dry run publishes nothing"
+    );
+}
+
+/// The events in the stream are as another version of the parser would have made them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_what_another_parser_would_change() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    for number in 0..30 {
+        let body = format!(
+            r#"{{"results":[{{"messageId":"m-{number}","to":"49151{number}","status":{{"groupName":"DELIVERED","name":"DELIVERED_TO_OPERATOR"}}}}]}}"#
+        );
+        assert_eq!(Webhook::infobip(body).post(ingress.address).await.status.as_u16(), 200);
+    }
+    installation.until_processed().await;
+    for report in installation.stored(&EVENTS, "imchannel.event.report.>").await {
+        installation
+            .forge(&report, |event| {
+                event.set_status(ReportStatus::Delivered);
+                event.recipient = "another".to_owned();
+            })
+            .await;
+    }
+    normalizer.stop().await;
+
+    let (code, objects) = json(&installation, &["replay", "webhooks", "--dry-run"]).await;
+    assert_eq!(code, 3, "differences have an exit code of their own");
+    let summary = objects.last().unwrap();
+    assert_eq!((&summary["webhooks"], &summary["different"]), (&30.into(), &30.into()));
+    let first = &objects[0];
+    let fields = first["change"]["fields"].as_array().unwrap();
+    let status = fields.iter().find(|field| field["path"] == "status").unwrap();
+    assert_eq!(status["then"], "REPORT_STATUS_DELIVERED");
+    assert_eq!(status["now"], "REPORT_STATUS_SENT");
+    let recipient = fields.iter().find(|field| field["path"] == "recipient").unwrap();
+    assert_eq!((&recipient["then"], &recipient["now"]), (&"***".into(), &"***".into()), "numbers are masked");
+
+    let (code, shown) =
+        text(&installation, &["replay", "webhooks", "--dry-run", "--reveal", "--examples", "1"]).await;
+    assert_eq!(code, 3);
+    for line in [
+        "- status: REPORT_STATUS_DELIVERED",
+        "+ status: REPORT_STATUS_SENT",
+        "- recipient: another",
+        "+ recipient: 491510",
+    ] {
+        assert!(shown.lines().any(|found| found.contains(line)), "no {line} in\n{shown}");
+    }
+    assert_eq!(shown.matches("- status: ").count(), 1, "one example was asked for\n{shown}");
+    assert!(shown.contains("30 different"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_publishes_the_same_events_under_ids_of_its_own() {
+    let installation = processed().await;
+    let before = installation.stored(&EVENTS, "imchannel.event.>").await;
+    for _ in 0..2 {
+        let (code, objects) = json(&installation, &["replay", "webhooks", "--number", "7"]).await;
+        assert_eq!((code, &objects[0]["events"]), (0, &2.into()), "{objects:?}");
+    }
+    let after = installation.stored(&EVENTS, "imchannel.event.>").await;
+    assert_eq!(after.len(), 4, "the same replay twice publishes once");
+    for new in &after[2..] {
+        let old =
+            before.iter().find(|old| header(old, headers::CE_ID) == header(new, headers::CE_ID)).unwrap();
+        assert_eq!(header(new, headers::MESSAGE_ID), format!("{}.r7", header(old, headers::CE_ID)));
+        assert_eq!((header(old, headers::REPLAYED), header(new, headers::REPLAYED)), ("", "true"));
+        assert_eq!((&old.payload, &old.subject), (&new.payload, &new.subject));
+    }
+    let chosen = ["replay", "webhooks", "--bsp", "koomessage", "--from-sequence", "1", "--to-sequence", "2"];
+    let (_, objects) = json(&installation, &chosen).await;
+    assert_eq!((&objects[0]["webhooks"], &objects[0]["events"]), (&1.into(), &1.into()));
+    let (_, objects) = json(&installation, &["replay", "webhooks", "--until", "1h"]).await;
+    assert_eq!(objects[0]["webhooks"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_keeps_its_rate() {
+    let installation = processed().await;
+    let started = std::time::Instant::now();
+    let (_, objects) = json(&installation, &["replay", "webhooks", "--rate", "1"]).await;
+    assert_eq!(objects[0]["webhooks"], 2);
+    assert!(started.elapsed() >= std::time::Duration::from_secs(1), "the second waits for its turn");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_shown_and_thrown_away() {
+    let installation = processed().await;
+    let (code, objects) = json(&installation, &["deadletter", "list"]).await;
+    assert_eq!((code, objects.len()), (0, 2), "{objects:?}");
+    assert_eq!(
+        (&objects[0]["reason_kind"], &objects[0]["origin"]),
+        (&"wrong_shape".into(), &"WEBHOOKS/1/1".into())
+    );
+    assert_eq!((&objects[1]["reason_kind"], &objects[1]["count"]), (&"wrong_shape".into(), &1.into()));
+    let (_, none) = json(&installation, &["deadletter", "list", "--bsp", "twilio"]).await;
+    assert!(none.is_empty(), "{none:?}");
+
+    let (_, raw) = text(&installation, &["deadletter", "show", "1", "--raw"]).await;
+    assert_eq!(raw, r#"{"price":{}}"#);
+    let (_, shown) = text(&installation, &["deadletter", "show", "1"]).await;
+    assert!(shown.contains("Imchannel-Reason: an entry has one of"), "{shown}");
+    assert_eq!(json(&installation, &["deadletter", "show", "9"]).await.0, 1);
+
+    let (code, _) = json(&installation, &["deadletter", "drop", "--all"]).await;
+    assert_eq!(code, 2, "nobody was there to be asked");
+    assert_eq!(installation.dead_letters().await.len(), 1);
+    let (code, _) = json(&installation, &["deadletter", "drop", "1", "--yes"]).await;
+    assert_eq!(code, 0);
+    assert!(installation.dead_letters().await.is_empty());
+}
+
+/// Letters as an older version could have left them: one that this version understands and one that it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_that_are_understood_now_are_published_with_and_without_their_webhook() {
+    let installation = processed().await;
+    let letter = |sequence: u64, item: u32, part: &'static str, body: &'static str| {
+        let (id, origin) = (format!("old-{sequence}-{item}"), format!("WEBHOOKS/{sequence}/{item}"));
+        let installation = &installation;
+        async move {
+            let headers = || {
+                bus::Headers::new()
+                    .with(headers::MESSAGE_ID, &id)
+                    .with(headers::REASON_KIND, "missing_id")
+                    .with(headers::BSP, "infobip")
+                    .with(headers::PART, part)
+                    .with(headers::ORIGIN, &origin)
+            };
+            let channel = bsp::ChannelId::parse("202105102694809992").unwrap();
+            let subject = bus::Subject::DeadLetter(bus::Origin::Webhook, channel);
+            let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
+            installation.bus.store(&subject, headers, &body.into(), deadline).await.unwrap();
+        }
+    };
+    let item = r#"{"messageId":"old","to":"1","seenAt":"2026-03-01T10:00:00.000+0000"}"#;
+    // Its webhook is still there; of the second, only the item is left.
+    letter(1, 0, "item", r#"{"messageId":"m-1","to":"4915112345678","status":{"groupName":"DELIVERED"}}"#)
+        .await;
+    letter(999, 3, "item", item).await;
+
+    let (_, dry) = json(&installation, &["deadletter", "replay", "--all", "--dry-run"]).await;
+    let outcomes: Vec<_> = dry.iter().filter_map(|object| object["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["refused", "would be published", "would be published"]);
+    assert_eq!(installation.dead_letters().await.len(), 3, "a dry run removes nothing");
+
+    let (code, done) = json(&installation, &["deadletter", "replay", "--all"]).await;
+    assert_eq!((code, &done.last().unwrap()["events"]), (0, &2.into()), "{done:?}");
+    let left = installation.stored(&DEADLETTERS, "imchannel.deadletter.>").await;
+    assert_eq!(left.len(), 1, "what is refused still stays");
+    let reports = installation.reports().await;
+    assert!(reports.iter().any(|report| report.message_id == "old" && report.status() == ReportStatus::Read));
+    assert_eq!(reports.iter().filter(|report| report.message_id == "m-1").count(), 2);
+}
