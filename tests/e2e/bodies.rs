@@ -117,7 +117,7 @@ async fn events_are_cloud_events_with_a_stable_id() {
         (headers::CE_TIME, "2026-03-01T10:00:00Z"),
         (headers::CE_DATACONTENTTYPE, "application/protobuf"),
     ] {
-        assert_eq!(event.headers.get(name), Some(value), "{name}");
+        assert_eq!(event.headers.get(name.clone()), Some(value), "{name}");
     }
     assert_eq!(installation.reports().await[0].event_id, id);
     normalizer.stop().await;

@@ -96,3 +96,18 @@ async fn unprocessed_webhooks_are_never_purged() {
     normalizer.stop().await;
     ingress.stop().await;
 }
+
+/// An old server that is given the last bytes of a stream throws away what nobody has read, and says that all is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_room_of_a_stream_is_left_alone() {
+    let max_bytes = 4 * 1024 * 1024;
+    let settings = StreamSettings { webhooks_max_bytes: max_bytes, ..Default::default() };
+    let installation = Installation::start_with(&settings).await;
+    let ingress = installation.ingress_with(&[("keeper-interval-ms", "50")]).await;
+    ingress.until_ready().await;
+    let taken = fill(&ingress).await;
+    let stored: usize = installation.webhooks().await.iter().map(|webhook| webhook.payload.len()).sum();
+    assert_eq!(installation.webhooks().await.len(), taken.len(), "a webhook that was answered 200 is gone");
+    assert!((stored as f64) < 0.98 * max_bytes as f64, "{stored} of {max_bytes} bytes are taken");
+    ingress.stop().await;
+}

@@ -40,7 +40,7 @@ async fn every_refusal_is_answered_and_stores_nothing() {
         ("unknown BSP", good.clone().to("/social/on/whatsapp/pigeon/report/202105102694809992"), 404),
         ("BSP in capitals", good.clone().to("/social/on/whatsapp/Infobip/report/202105102694809992"), 404),
         ("unknown route", good.clone().to("/social/on/whatsapp/infobip/status/202105102694809992"), 404),
-        ("a channel that is no text", good.clone().to("/social/on/whatsapp/infobip/report/%FF"), 404),
+        ("a channel that is no text", good.clone().to("/social/on/whatsapp/infobip/report/%FF"), 401),
         ("no channel", good.clone().to("/social/on/whatsapp/infobip/report/"), 404),
         ("root", good.clone().to("/"), 404),
         ("no content type", good.clone().without("content-type"), 415),

@@ -39,7 +39,7 @@ async fn processed() -> Installation {
     installation
 }
 
-fn header<'d>(event: &'d Delivery, name: &'static str) -> &'d str {
+fn header(event: &Delivery, name: headers::Name) -> &str {
     event.headers.get(name).unwrap_or_default()
 }
 

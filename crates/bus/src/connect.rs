@@ -1,12 +1,16 @@
 //! The connection: it comes up by itself, whenever the server does, and says at any time whether it stands.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, Event, connection};
 use tokio::sync::watch;
+
+use crate::streams::{STREAMS, StreamDefinition};
 
 /// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
 /// within 2 s of the server's return.
@@ -43,13 +47,43 @@ impl fmt::Debug for BusOptions {
 #[error("cannot connect to NATS")]
 pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
+/// How long publishes wait for their acknowledgement, longest first. The client keeps a timer for each publish anyway;
+/// a choice of a few saves a second one.
+const PATIENCES: [Duration; 3] = [Duration::from_secs(4), Duration::from_secs(1), Duration::from_millis(250)];
+
+/// Ways to publish, by their patience.
+#[derive(Clone)]
+pub(crate) struct Publishers([Context; PATIENCES.len()]);
+
+impl Publishers {
+    /// The most patient one that gives up within `limit`; where none does, the least patient.
+    pub(crate) fn patient_for(&self, limit: Duration) -> &Context {
+        let place = PATIENCES.iter().position(|patience| *patience <= limit);
+        &self.0[place.unwrap_or(PATIENCES.len() - 1)]
+    }
+}
+
+fn context(client: &Client, timeout: Duration) -> Context {
+    ContextBuilder::new()
+        .timeout(timeout)
+        .ack_timeout(ABANDONED_ACK_TIMEOUT)
+        .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
+        .backpressure_on_inflight(false)
+        .build(client.clone())
+}
+
 /// A connection to the bus. Clones share it.
 #[derive(Clone)]
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: Context,
+    pub(crate) publishers: Publishers,
     /// Counts the times that the connection came up.
     connections: watch::Receiver<u64>,
+    /// What the client's events said last. Every publish asks, and the client's own state lies behind a lock.
+    is_up: Arc<AtomicBool>,
+    /// Which streams take nothing more for now, by their place in [`STREAMS`].
+    full: Arc<[AtomicBool; STREAMS.len()]>,
 }
 
 impl fmt::Debug for Bus {
@@ -80,6 +114,8 @@ impl Bus {
             options.url.split(',').map(|url| url.trim().parse()).collect();
         let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
         let (connected, connections) = watch::channel(0);
+        let is_up = Arc::new(AtomicBool::new(false));
+        let was_heard = Arc::clone(&is_up);
         let mut connect = async_nats::ConnectOptions::new()
             .name(options.name)
             .ping_interval(PING_INTERVAL)
@@ -88,8 +124,13 @@ impl Bus {
                 RECONNECT_DELAY_MAX.min(Duration::from_millis(50 * attempt.min(100) as u64))
             })
             .event_callback(move |event| {
-                if event == Event::Connected {
-                    connected.send_modify(|count| *count += 1);
+                match event {
+                    Event::Connected => {
+                        was_heard.store(true, Ordering::Relaxed);
+                        connected.send_modify(|count| *count += 1);
+                    }
+                    Event::Disconnected | Event::Closed => was_heard.store(false, Ordering::Relaxed),
+                    _ => {}
                 }
                 log_event(&event);
                 std::future::ready(())
@@ -98,18 +139,27 @@ impl Bus {
             connect = connect.retry_on_initial_connect();
         }
         let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;
-        let jetstream = ContextBuilder::new()
-            .timeout(REQUEST_TIMEOUT)
-            .ack_timeout(ABANDONED_ACK_TIMEOUT)
-            .max_ack_inflight(ACKS_IN_FLIGHT_MAX)
-            .backpressure_on_inflight(false)
-            .build(client.clone());
-        Ok(Self { client, jetstream, connections })
+        let jetstream = context(&client, REQUEST_TIMEOUT);
+        let publishers = Publishers(PATIENCES.map(|patience| context(&client, patience)));
+        Ok(Self { client, jetstream, publishers, connections, is_up, full: Arc::default() })
+    }
+
+    /// Says whether a stream takes more. What has to be stored there waits, or is refused as if the server had said so.
+    pub(crate) fn set_full(&self, stream: &StreamDefinition, is_full: bool) {
+        if let Some(place) = STREAMS.iter().position(|known| known.name == stream.name) {
+            self.full[place].store(is_full, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_full(&self, stream: &StreamDefinition) -> bool {
+        let place = STREAMS.iter().position(|known| known.name == stream.name);
+        place.is_some_and(|place| self.full[place].load(Ordering::Relaxed))
     }
 
     /// Whether the connection stands at this moment.
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == connection::State::Connected
+        // An event may be late or lost; the client's state is not.
+        self.is_up.load(Ordering::Relaxed) || self.client.connection_state() == connection::State::Connected
     }
 
     /// Waits until the connection stands.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use async_nats::jetstream::Message;
+use async_nats::jetstream::message::Acker;
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -67,17 +68,22 @@ impl std::fmt::Debug for Delivery {
 }
 
 impl Delivery {
-    /// Takes a message apart; `None` when its reply subject is none of JetStream's.
-    pub(crate) fn from_message(message: &Message) -> Option<Self> {
+    /// Takes a message apart, into what it says and what settles it; `None` when its reply subject is none of
+    /// JetStream's.
+    pub(crate) fn split(message: Message) -> Option<(Self, Acker)> {
         let info = message.info().ok()?;
-        Some(Self {
+        let (sequence, attempt) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
+        let stored_at = to_timestamp(info.published.unix_timestamp_nanos());
+        let (message, acker) = message.split();
+        let delivery = Self {
             subject: message.subject.to_string(),
-            headers: Headers(message.headers.clone().unwrap_or_default()),
-            payload: message.payload.clone(),
-            sequence: info.stream_sequence,
-            attempt: u64::try_from(info.delivered).unwrap_or(1),
-            stored_at: to_timestamp(info.published.unix_timestamp_nanos()),
-        })
+            headers: Headers(message.headers.unwrap_or_default()),
+            payload: message.payload,
+            sequence,
+            attempt,
+            stored_at,
+        };
+        Some((delivery, acker))
     }
 
     /// The subject as a type; `None` when it is none of ours.

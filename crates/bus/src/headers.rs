@@ -3,44 +3,68 @@
 //! NATS compares header names byte by byte, so each stands here once. Events follow the NATS binding of
 //! CloudEvents 1.0 in binary mode.
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName};
+
+/// The name of a header, made before any message is: the client would look every name up in its list.
+#[derive(Debug, Clone)]
+pub struct Name {
+    text: &'static str,
+    header: HeaderName,
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+impl Name {
+    const fn new(text: &'static str) -> Self {
+        Self { text, header: HeaderName::from_static(text) }
+    }
+
+    /// As it is written.
+    pub const fn as_str(&self) -> &'static str {
+        self.text
+    }
+}
 
 /// JetStream's de-duplication id.
-pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+pub const MESSAGE_ID: Name = Name::new("Nats-Msg-Id");
 /// `report` or `message`: the route that the webhook was posted to.
-pub const ROUTE: &str = "Imchannel-Route";
+pub const ROUTE: Name = Name::new("Imchannel-Route");
 /// When ingress received the webhook, RFC 3339 in UTC with microseconds.
-pub const RECEIVED_AT: &str = "Imchannel-Received-At";
+pub const RECEIVED_AT: Name = Name::new("Imchannel-Received-At");
 /// Media type of the payload.
-pub const CONTENT_TYPE: &str = "Content-Type";
+pub const CONTENT_TYPE: Name = Name::new("Content-Type");
 /// W3C trace context.
-pub const TRACEPARENT: &str = "traceparent";
+pub const TRACEPARENT: Name = Name::new("traceparent");
 /// Why a dead letter is one: a word out of a fixed set.
-pub const REASON_KIND: &str = "Imchannel-Reason-Kind";
+pub const REASON_KIND: Name = Name::new("Imchannel-Reason-Kind");
 /// Why a dead letter is one: a sentence without a value of the body.
-pub const REASON: &str = "Imchannel-Reason";
+pub const REASON: Name = Name::new("Imchannel-Reason");
 /// Stream, sequence and item that a dead letter comes from, as `WEBHOOKS/17/0`.
-pub const ORIGIN: &str = "Imchannel-Origin";
+pub const ORIGIN: Name = Name::new("Imchannel-Origin");
 /// Whether a dead letter is a whole body (`body`) or one of its items (`item`).
-pub const PART: &str = "Imchannel-Part";
+pub const PART: Name = Name::new("Imchannel-Part");
 /// `true` on an event that an operator had published again.
-pub const REPLAYED: &str = "Imchannel-Replayed";
+pub const REPLAYED: Name = Name::new("Imchannel-Replayed");
 /// The BSP of a dead letter.
-pub const BSP: &str = "Imchannel-Bsp";
+pub const BSP: Name = Name::new("Imchannel-Bsp");
 /// When a dead letter was written, RFC 3339.
-pub const TIME: &str = "Imchannel-Time";
+pub const TIME: Name = Name::new("Imchannel-Time");
 /// CloudEvents: version of the specification.
-pub const CE_SPECVERSION: &str = "ce-specversion";
+pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
 /// CloudEvents: id of the event.
-pub const CE_ID: &str = "ce-id";
+pub const CE_ID: Name = Name::new("ce-id");
 /// CloudEvents: type of the event.
-pub const CE_TYPE: &str = "ce-type";
+pub const CE_TYPE: Name = Name::new("ce-type");
 /// CloudEvents: where the event comes from, `/{bsp}/{channel}`.
-pub const CE_SOURCE: &str = "ce-source";
+pub const CE_SOURCE: Name = Name::new("ce-source");
 /// CloudEvents: when it happened.
-pub const CE_TIME: &str = "ce-time";
+pub const CE_TIME: Name = Name::new("ce-time");
 /// CloudEvents: media type of the payload.
-pub const CE_DATACONTENTTYPE: &str = "ce-datacontenttype";
+pub const CE_DATACONTENTTYPE: Name = Name::new("ce-datacontenttype");
 
 /// Headers of a message.
 #[derive(Debug, Clone, Default)]
@@ -55,16 +79,16 @@ impl Headers {
     /// Adds a header. A value that no header can carry (a line break) is left out: none of ours has one, but a
     /// webhook's content type comes from outside.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub fn with(mut self, name: Name, value: &str) -> Self {
         if !value.contains(['\r', '\n']) {
-            self.0.insert(name, value);
+            self.0.insert(name.header, value);
         }
         self
     }
 
     /// Adds a header if there is a value.
     #[must_use]
-    pub fn with_optional(self, name: &'static str, value: Option<&str>) -> Self {
+    pub fn with_optional(self, name: Name, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,
@@ -72,8 +96,8 @@ impl Headers {
     }
 
     /// The value of a header.
-    pub fn get(&self, name: &'static str) -> Option<&str> {
-        self.0.get(name).map(async_nats::HeaderValue::as_str)
+    pub fn get(&self, name: Name) -> Option<&str> {
+        self.0.get(name.header).map(async_nats::HeaderValue::as_str)
     }
 
     /// All names with their first values, sorted by name.

@@ -2,7 +2,7 @@
 //!
 //! A stream that keeps messages by limits refuses new ones when it is full, even if all of it was processed long
 //! ago. The keeper purges, oldest first, what every durable has acknowledged, and nothing else: unprocessed messages
-//! stay, and then the stream may really be full.
+//! stay, and then the stream may really be full. It says so a little before the server would.
 
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ use crate::streams::StreamDefinition;
 const PURGE_ABOVE: f64 = 0.70;
 /// Messages that an idle durable is still given the chance to ask for.
 const IDLE_MARGIN: u64 = 16;
+/// Above this share nothing more is published to it by us. A nats-server of before the end of 2023 compares a message with
+/// the room that is left without the message's own overhead; where only that is missing, it stores the message, says
+/// so, and throws the oldest one away, read or not (nats-server issue 4771, mended by pull request 4772). So the last of the room is left alone.
+const REFUSE_ABOVE: f64 = 0.95;
 /// It is purged down to this share.
 const PURGE_TO: f64 = 0.50;
 
@@ -93,6 +97,7 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
         first_sequence: info.state.first_sequence,
         last_sequence: info.state.last_sequence,
     };
+    bus.set_full(definition, usage.is_nearly_full());
     if !usage.is_filling_up() {
         return Ok(0);
     }
@@ -144,6 +149,10 @@ impl Usage {
         self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * PURGE_ABOVE
     }
 
+    fn is_nearly_full(&self) -> bool {
+        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * REFUSE_ABOVE
+    }
+
     /// The first sequence that stays; `None` when nothing may go.
     fn keep_from(&self, floors: &[u64], purge_without_durable: bool) -> Option<u64> {
         let finished = match floors.iter().min() {
@@ -187,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_stream_with_room_is_left_alone() {
-        assert!(FULL.is_filling_up());
+        assert!(FULL.is_filling_up() && FULL.is_nearly_full());
+        assert!(!Usage { bytes: 950_000, ..FULL }.is_nearly_full());
         assert!(!Usage { bytes: 700_000, ..FULL }.is_filling_up());
         assert!(!Usage { messages: 0, bytes: 0, ..FULL }.is_filling_up());
     }

@@ -97,31 +97,89 @@ async fn info(bus: &Bus, durable: &DurableDefinition) -> Result<Info, ReadError>
     stream.consumer_info(durable.name).await.map_err(|error| ReadError::new(name, error))
 }
 
-async fn look(bus: &Bus, metrics: &LagMetrics) {
+/// A stream at one moment.
+#[derive(Debug, Clone)]
+pub struct StreamState {
+    /// Its name.
+    pub name: &'static str,
+    /// Messages that it holds.
+    pub messages: u64,
+    /// Bytes that it holds.
+    pub bytes: u64,
+    /// Bytes that it may hold.
+    pub max_bytes: u64,
+}
+
+/// A durable at one moment.
+#[derive(Debug, Clone)]
+pub struct DurableState {
+    /// Its stream.
+    pub stream: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Messages that it has not been given yet.
+    pub pending: u64,
+    /// Messages given to a reader and not acknowledged.
+    pub unacknowledged: u64,
+    /// Age of the oldest message that it has not acknowledged, in seconds; 0 when there is none, `None` when the server
+    /// does not say.
+    pub oldest_age_s: Option<i64>,
+}
+
+/// How far everybody is.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The streams that answered.
+    pub streams: Vec<StreamState>,
+    /// The durables that answered.
+    pub durables: Vec<DurableState>,
+}
+
+/// Looks at all streams and durables; what does not answer is left out.
+pub async fn snapshot(bus: &Bus) -> Snapshot {
+    let mut snapshot = Snapshot::default();
     for definition in STREAMS {
         let Ok(stream) = bus.jetstream.get_stream(definition.name).await else {
             continue;
         };
         let info = stream.cached_info();
-        let labels = StreamLabels { stream: definition.name };
-        metrics.bytes.get_or_create(&labels).set(to_gauge(info.state.bytes));
-        metrics.max_bytes.get_or_create(&labels).set(info.config.max_bytes);
+        snapshot.streams.push(StreamState {
+            name: definition.name,
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            max_bytes: u64::try_from(info.config.max_bytes).unwrap_or(0),
+        });
         for durable in DURABLES.iter().filter(|durable| durable.stream.name == definition.name) {
-            look_at_durable(&stream, durable, metrics).await;
+            let Ok(info) = stream.consumer_info(durable.name).await else {
+                continue;
+            };
+            snapshot.durables.push(DurableState {
+                stream: definition.name,
+                name: durable.name,
+                pending: info.num_pending,
+                unacknowledged: info.num_ack_pending as u64,
+                oldest_age_s: oldest_age_s(&stream, &info).await,
+            });
         }
     }
+    snapshot
 }
 
-async fn look_at_durable(stream: &Stream, durable: &DurableDefinition, metrics: &LagMetrics) {
-    let Ok(info) = stream.consumer_info(durable.name).await else {
-        return;
-    };
-    let labels = DurableLabels { stream: durable.stream.name, durable: durable.name };
-    metrics.pending.get_or_create(&labels).set(to_gauge(info.num_pending));
-    metrics.unacknowledged.get_or_create(&labels).set(to_gauge(info.num_ack_pending as u64));
-    // No answer says nothing about the age: what was found last stands.
-    if let Some(age_s) = oldest_age_s(stream, &info).await {
-        metrics.oldest_age.get_or_create(&labels).set(age_s);
+async fn look(bus: &Bus, metrics: &LagMetrics) {
+    let snapshot = snapshot(bus).await;
+    for stream in snapshot.streams {
+        let labels = StreamLabels { stream: stream.name };
+        metrics.bytes.get_or_create(&labels).set(to_gauge(stream.bytes));
+        metrics.max_bytes.get_or_create(&labels).set(to_gauge(stream.max_bytes));
+    }
+    for durable in snapshot.durables {
+        let labels = DurableLabels { stream: durable.stream, durable: durable.name };
+        metrics.pending.get_or_create(&labels).set(to_gauge(durable.pending));
+        metrics.unacknowledged.get_or_create(&labels).set(to_gauge(durable.unacknowledged));
+        // No answer says nothing about the age: what was found last stands.
+        if let Some(age_s) = durable.oldest_age_s {
+            metrics.oldest_age.get_or_create(&labels).set(age_s);
+        }
     }
 }
 

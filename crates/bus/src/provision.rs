@@ -89,7 +89,7 @@ fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Co
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,
         num_replicas: settings.replicas,
-        duplicate_window: settings.duplicate_window(),
+        duplicate_window: settings.duplicate_window(definition),
         allow_direct: true,
         ..Config::default()
     }

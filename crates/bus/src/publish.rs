@@ -13,8 +13,6 @@ use crate::subject::Subject;
 
 /// Between two attempts to store the same message.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// The shortest time that an attempt waits for its acknowledgement.
-const ATTEMPT_MIN: Duration = Duration::from_millis(250);
 
 /// Proof that JetStream has stored a message. Only publishing makes one.
 #[derive(Debug, Clone, Copy)]
@@ -124,9 +122,17 @@ impl Bus {
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
-        let subject = async_nats::Subject::from(subject.to_string());
+        let stream = subject.stream();
+        let subject = async_nats::Subject::from(subject.to_text());
         loop {
-            let error = match self.attempt(&subject, headers(), payload, deadline).await {
+            let attempt = async {
+                // Before the server says so: an old one would make room by throwing away what nobody has read.
+                if self.is_full(stream) {
+                    return Err(PublishError::Full);
+                }
+                self.attempt(&subject, headers(), payload, deadline).await
+            };
+            let error = match attempt.await {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
@@ -150,13 +156,9 @@ impl Bus {
         }
         // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
         let left = deadline.saturating_duration_since(Instant::now());
-        let patience = (left / 2).max(ATTEMPT_MIN).min(left);
-        let publish = async {
-            let sent =
-                self.jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
-            sent.await
-        };
-        let ack = tokio::time::timeout(patience, publish).await.map_err(|_| PublishError::TimedOut)??;
+        let jetstream = self.publishers.patient_for(left / 2);
+        let sent = jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
+        let ack = sent.await?;
         Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
     }
 }

@@ -124,6 +124,29 @@ pub async fn follow(
     filter: String,
     from: From,
 ) -> Result<Messages, ReadError> {
+    open(bus, stream, from, OrderedConfig { filter_subject: filter, ..OrderedConfig::default() }).await
+}
+
+/// Begins to read subjects and headers, and leaves the payloads where they are.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn follow_heads(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+    filter: String,
+    from: From,
+) -> Result<Messages, ReadError> {
+    let config = OrderedConfig { filter_subject: filter, headers_only: true, ..OrderedConfig::default() };
+    open(bus, stream, from, config).await
+}
+
+async fn open(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+    from: From,
+    config: OrderedConfig,
+) -> Result<Messages, ReadError> {
     let fail = move |source: Source| ReadError { stream: stream.name, source };
     let deliver_policy = match from {
         From::Start => DeliverPolicy::All,
@@ -134,22 +157,17 @@ pub async fn follow(
             DeliverPolicy::ByStartTime { start_time: start_time.map_err(|error| fail(error.into()))? }
         }
     };
-    let config = OrderedConfig {
-        filter_subject: filter,
-        deliver_policy,
-        replay_policy: ReplayPolicy::Instant,
-        ..OrderedConfig::default()
-    };
+    let config = OrderedConfig { deliver_policy, replay_policy: ReplayPolicy::Instant, ..config };
     let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
     let consumer = found.create_consumer(config).await.map_err(|error| fail(error.into()))?;
     let pending = consumer.cached_info().num_pending;
     let messages = consumer.messages().await.map_err(|error| fail(error.into()))?;
     let inner = messages.filter_map(move |message| {
         let read = match message {
-            Ok(message) => Delivery::from_message(&message).map(|delivery| {
+            Ok(message) => {
                 let pending = message.info().map_or(0, |info| info.pending);
-                Ok(Read { delivery, pending })
-            }),
+                Delivery::split(message).map(|(delivery, _)| Ok(Read { delivery, pending }))
+            }
             Err(error) => Some(Err(fail(error.into()))),
         };
         std::future::ready(read)

@@ -20,6 +20,8 @@ pub struct StreamDefinition {
     pub description: &'static str,
     /// Whether it may be purged although nobody reads it with a durable.
     pub purge_without_durable: bool,
+    /// A repeated id need not be recognised for longer. Every id is held in the server's memory for so long.
+    pub duplicate_window_max: Duration,
 }
 
 /// A durable pull consumer over all of a stream: explicit acknowledgements, no limit of deliveries (the worker
@@ -46,6 +48,9 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     max_bytes_default: 4096 * MIB,
     description: "raw webhooks of the BSPs",
     purge_without_durable: false,
+    // Long enough for the repeat of a publish whose acknowledgement was lost, which comes after 4 s at most. A repeat that
+    // comes later is stored once more and gives the same events.
+    duplicate_window_max: Duration::from_secs(5),
 };
 
 /// What the AICC back end reads.
@@ -56,6 +61,7 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
     max_bytes_default: 4096 * MIB,
     description: "events for the AICC back end",
     purge_without_durable: true,
+    duplicate_window_max: HOUR,
 };
 
 /// What could not be understood.
@@ -66,6 +72,7 @@ pub static DEADLETTERS: StreamDefinition = StreamDefinition {
     max_bytes_default: 512 * MIB,
     description: "what could not be understood, with the reason",
     purge_without_durable: false,
+    duplicate_window_max: HOUR,
 };
 
 /// Every stream.
@@ -133,8 +140,8 @@ impl StreamSettings {
         }
     }
 
-    /// JetStream wants a window no longer than the age.
-    pub(crate) fn duplicate_window(&self) -> Duration {
-        self.duplicate_window.min(HOUR)
+    /// JetStream wants a window no longer than the age, which no stream's longest window is.
+    pub(crate) fn duplicate_window(&self, stream: &StreamDefinition) -> Duration {
+        self.duplicate_window.min(stream.duplicate_window_max)
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use bsp::{BspId, ChannelId, registry};
 
+use crate::streams::{DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+
 /// What kind of event a subject carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -86,6 +88,31 @@ impl Subject {
         tokens.next().is_none().then_some(subject)
     }
 
+    /// Its text. Every message needs one, so it is put together without the machinery of formatting.
+    pub fn to_text(&self) -> String {
+        let parts = match self {
+            Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
+            Self::Event(kind, bsp, channel) => ["event", kind.token(), bsp.as_str(), channel.as_str()],
+            Self::DeadLetter(origin, channel) => ["deadletter", origin.token(), "", channel.as_str()],
+        };
+        let mut text = String::with_capacity(96);
+        text.push_str("imchannel");
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            text.push('.');
+            text.push_str(part);
+        }
+        text
+    }
+
+    /// The stream that stores it.
+    pub fn stream(&self) -> &'static StreamDefinition {
+        match self {
+            Self::Webhook(..) => &WEBHOOKS,
+            Self::Event(..) => &EVENTS,
+            Self::DeadLetter(..) => &DEADLETTERS,
+        }
+    }
+
     /// The channel at its end.
     pub fn channel(&self) -> &ChannelId {
         match self {
@@ -112,13 +139,7 @@ fn channel(token: &str) -> Option<ChannelId> {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Webhook(bsp, channel) => write!(f, "imchannel.webhook.{bsp}.{channel}"),
-            Self::Event(kind, bsp, channel) => write!(f, "imchannel.event.{}.{bsp}.{channel}", kind.token()),
-            Self::DeadLetter(origin, channel) => {
-                write!(f, "imchannel.deadletter.{}.{channel}", origin.token())
-            }
-        }
+        f.write_str(&self.to_text())
     }
 }
 

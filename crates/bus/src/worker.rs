@@ -4,19 +4,22 @@
 //! delivered again, spaces retries, survives a handler's panic, rebuilds a pull that has gone silent, and on a stop
 //! finishes what it holds and gives the rest back.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::{MessagesErrorKind, Stream as Messages};
+use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
@@ -31,10 +34,16 @@ const PULL_EXPIRES: Duration = Duration::from_secs(15);
 const HEARTBEATS_MISSED_MAX: u32 = 2;
 /// Bytes of messages that one pull may bring, so that large ones cannot fill the memory.
 const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of messages that a lane holds before it takes no more: a thousand large bodies are no memory to hold.
+const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What was pulled and not begun is given back with this delay, so that it does not come to us again while we stop.
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
 /// How long giving back may take.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(1);
+/// For acknowledgements on their way at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Looks at what is held during the time that the server waits for an acknowledgement.
+const PROGRESS_LOOKS: u32 = 12;
 /// Between two attempts to build a pull.
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
 /// How long the worker takes nothing after [`Verdict::Pause`].
@@ -78,7 +87,7 @@ impl WorkerMetrics {
         all.register("held", "Messages being worked on at this moment", metrics.held.clone());
         all.register(
             "paused",
-            "1 while no message can be finished and none is taken",
+            "More than 0 while no message can be finished and none is taken",
             metrics.paused.clone(),
         );
         metrics
@@ -86,6 +95,9 @@ impl WorkerMetrics {
 }
 
 /// Works until `stop`, then finishes what it holds within the grace time. Comes back from every fault of the bus.
+///
+/// The work is done in lanes, one for each core. A lane pulls for itself and keeps its messages in one task, so that
+/// neither taking one nor settling it wakes another thread.
 pub async fn run<H, F>(
     bus: &Bus,
     options: &WorkerOptions,
@@ -97,77 +109,132 @@ pub async fn run<H, F>(
     F: Future<Output = Verdict> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let mut worker = Worker { bus, options, metrics, handler, held: JoinSet::new(), paused_until: None };
-    while !stop.is_cancelled() {
-        let opened = tokio::select! {
-            () = stop.cancelled() => break,
-            opened = open(bus, options) => opened,
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = cores.min(options.concurrency).max(1);
+    let mut lanes = JoinSet::new();
+    for place in 0..count {
+        let lane = Lane {
+            bus: bus.clone(),
+            durable: options.durable,
+            concurrency: options.concurrency / count + usize::from(place < options.concurrency % count),
+            grace: options.grace,
+            metrics: metrics.clone(),
+            paused_until: None,
+            held: HashMap::new(),
+            held_bytes: 0,
         };
-        match opened {
-            Ok(messages) => worker.work(messages, &stop).await,
-            Err(error) => {
-                tracing::debug!(function = "worker", "cannot pull from {}: {error}", options.durable.name)
-            }
-        }
-        worker.settle_for(REBUILD_PAUSE, &stop).await;
+        lanes.spawn(lane.run(stop.clone(), Arc::clone(&handler)));
     }
-    worker.drain().await;
+    while let Some(ended) = lanes.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(function = "worker", "a lane ended before its time: {error}");
+        }
+    }
+    bus.flush(FLUSH_LIMIT).await;
 }
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-async fn open(bus: &Bus, options: &WorkerOptions) -> Result<Messages, Fault> {
-    bus.connected().await;
-    let durable = options.durable;
-    let consumer: PullConsumer =
-        bus.jetstream.get_consumer_from_stream(durable.name, durable.stream.name).await?;
-    let messages = consumer
-        .stream()
-        .max_messages_per_batch(options.concurrency)
-        .max_bytes_per_batch(PULL_BYTES_MAX)
-        .heartbeat(HEARTBEAT)
-        .expires(PULL_EXPIRES)
-        .messages()
-        .await?;
-    Ok(messages)
-}
-
-struct Worker<'w, H> {
-    bus: &'w Bus,
-    options: &'w WorkerOptions,
-    metrics: &'w WorkerMetrics,
-    handler: Arc<H>,
-    /// A task for each message, so that all cores work.
-    held: JoinSet<AsksForPause>,
+/// One of the lanes.
+struct Lane {
+    bus: Bus,
+    durable: &'static DurableDefinition,
+    concurrency: usize,
+    grace: Duration,
+    metrics: WorkerMetrics,
     paused_until: Option<Instant>,
+    /// What is being worked on, by sequence.
+    held: HashMap<u64, Held>,
+    held_bytes: usize,
 }
 
-/// Whether a settled message asked for a pause.
-type AsksForPause = bool;
+/// A message in work, as far as the server has to hear of it.
+struct Held {
+    acker: Arc<Acker>,
+    /// When the server last heard that it is being worked on.
+    heard_at: Instant,
+    bytes: usize,
+}
 
-impl<H, F> Worker<'_, H>
-where
-    H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output = Verdict> + Send + 'static,
-{
+/// A message that is settled.
+struct Settled {
+    sequence: u64,
+    /// Whether no other could be finished now either.
+    asks_for_pause: bool,
+}
+
+impl Lane {
+    async fn run<H, F>(mut self, stop: CancellationToken, handler: Arc<H>)
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        let (handler, metrics) = (&*handler, self.metrics.clone());
+        let begin = |delivery: Delivery, acker: Arc<Acker>| handle(handler, delivery, acker, &metrics);
+        let mut work = FuturesUnordered::new();
+        while !stop.is_cancelled() {
+            let opened = tokio::select! {
+                () = stop.cancelled() => break,
+                opened = self.open() => opened,
+            };
+            match opened {
+                Ok(messages) => self.work(messages, &mut work, &begin, &stop).await,
+                Err(error) => {
+                    tracing::debug!(function = "worker", "cannot pull from {}: {error}", self.durable.name);
+                }
+            }
+            self.settle_for(REBUILD_PAUSE, &mut work, &stop).await;
+        }
+        // What is not finished within the grace time comes again elsewhere.
+        if timeout(self.grace, self.settle_all(&mut work)).await.is_err() {
+            let count = self.held.len();
+            tracing::warn!(function = "worker", "{count} messages were not finished and will come again");
+        }
+    }
+
+    async fn open(&self) -> Result<Messages, Fault> {
+        self.bus.connected().await;
+        let Self { bus, durable, concurrency, .. } = self;
+        let consumer: PullConsumer =
+            bus.jetstream.get_consumer_from_stream(durable.name, durable.stream.name).await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(*concurrency)
+            .max_bytes_per_batch(PULL_BYTES_MAX)
+            .heartbeat(HEARTBEAT)
+            .expires(PULL_EXPIRES)
+            .messages()
+            .await?;
+        Ok(messages)
+    }
+
     /// Takes messages until the pull must be built anew or the worker stops.
-    async fn work(&mut self, mut messages: Messages, stop: &CancellationToken) {
+    async fn work<W: Future<Output = Settled>>(
+        &mut self,
+        mut messages: Messages,
+        work: &mut FuturesUnordered<W>,
+        begin: &impl Fn(Delivery, Arc<Acker>) -> W,
+        stop: &CancellationToken,
+    ) {
         let mut heartbeats_missed = 0;
+        let mut ticks = self.ticks();
         loop {
-            let may_take = self.held.len() < self.options.concurrency && self.paused_until.is_none();
+            let has_room = work.len() < self.concurrency && self.held_bytes < HELD_BYTES_MAX;
+            let may_take = has_room && self.paused_until.is_none();
             let pause_ends = self.paused_until;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(asks_for_pause) = self.held.join_next() => self.settled(asks_for_pause),
+                Some(settled) = work.next() => self.settled(&settled),
+                _ = ticks.tick() => self.tell_progress().await,
                 () = tokio::time::sleep_until(pause_ends.unwrap_or_else(Instant::now)), if pause_ends.is_some() => {
                     self.paused_until = None;
-                    self.metrics.paused.set(0);
+                    self.metrics.paused.dec();
                 }
                 next = messages.next(), if may_take => match next {
                     Some(Ok(message)) => {
                         heartbeats_missed = 0;
-                        self.take(message);
+                        work.extend(self.take(message, begin));
                     }
                     Some(Err(error)) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
                         heartbeats_missed += 1;
@@ -184,66 +251,95 @@ where
                 },
             }
         }
-        let _ = timeout(GIVE_BACK_LIMIT, give_back(messages, 2 * self.options.concurrency)).await;
+        let _ = timeout(GIVE_BACK_LIMIT, give_back(messages, 2 * self.concurrency)).await;
     }
 
-    fn take(&mut self, message: Message) {
-        let Some(delivery) = Delivery::from_message(&message) else {
+    /// Begins to work on a message.
+    fn take<W>(&mut self, message: Message, begin: &impl Fn(Delivery, Arc<Acker>) -> W) -> Option<W> {
+        let Some((delivery, acker)) = Delivery::split(message) else {
             tracing::error!(
                 function = "worker",
                 "a message without JetStream's reply subject was left alone"
             );
-            return;
+            return None;
         };
         self.metrics.held.inc();
-        let (sequence, attempt) = (delivery.sequence, delivery.attempt);
-        let (handler, metrics) = (Arc::clone(&self.handler), self.metrics.clone());
-        let progress_every = self.options.durable.ack_wait / 3;
-        self.held.spawn(async move {
-            let handling = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
-            let verdict = with_progress(handling, &message, progress_every).await.unwrap_or_else(|_panic| {
-                metrics.panicked.inc();
-                Verdict::retry("the handler panicked")
-            });
-            settle(&message, verdict, (sequence, attempt), &metrics).await
-        });
+        let acker = Arc::new(acker);
+        let bytes = delivery.payload.len();
+        let held = Held { acker: Arc::clone(&acker), heard_at: Instant::now(), bytes };
+        self.held_bytes += bytes;
+        self.held.insert(delivery.sequence, held);
+        Some(begin(delivery, acker))
     }
 
-    fn settled(&mut self, asks_for_pause: Result<AsksForPause, JoinError>) {
+    fn settled(&mut self, settled: &Settled) {
+        self.held_bytes -= self.held.remove(&settled.sequence).map_or(0, |held| held.bytes);
         self.metrics.held.dec();
-        if asks_for_pause.unwrap_or(false) && self.paused_until.is_none() {
+        if settled.asks_for_pause && self.paused_until.is_none() {
             self.paused_until = Some(Instant::now() + PAUSE);
-            self.metrics.paused.set(1);
+            self.metrics.paused.inc();
         }
     }
 
-    /// Goes on settling for a while without taking anything.
-    async fn settle_for(&mut self, time: Duration, stop: &CancellationToken) {
+    /// Goes on settling for a while without taking more.
+    async fn settle_for<W: Future<Output = Settled>>(
+        &mut self,
+        time: Duration,
+        work: &mut FuturesUnordered<W>,
+        stop: &CancellationToken,
+    ) {
         let mut pause = std::pin::pin!(sleep(time));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = &mut pause => return,
-                Some(asks_for_pause) = self.held.join_next() => self.settled(asks_for_pause),
+                Some(settled) = work.next() => self.settled(&settled),
             }
         }
     }
 
-    /// Finishes what is held within the grace time; the rest comes again elsewhere.
-    async fn drain(&mut self) {
-        let deadline = Instant::now() + self.options.grace;
-        while let Ok(Some(asks_for_pause)) = tokio::time::timeout_at(deadline, self.held.join_next()).await {
-            self.settled(asks_for_pause);
+    /// Settles everything that is held, without taking more.
+    async fn settle_all<W: Future<Output = Settled>>(&mut self, work: &mut FuturesUnordered<W>) {
+        let mut ticks = self.ticks();
+        while !work.is_empty() {
+            tokio::select! {
+                Some(settled) = work.next() => self.settled(&settled),
+                _ = ticks.tick() => self.tell_progress().await,
+            }
         }
-        if !self.held.is_empty() {
-            tracing::warn!(
-                function = "worker",
-                "{} messages were not finished and will come again",
-                self.held.len()
-            );
-        }
-        self.bus.flush(Duration::from_secs(2)).await;
     }
+
+    /// Often enough that the server hears of every message in time.
+    fn ticks(&self) -> Interval {
+        let mut ticks = interval(self.durable.ack_wait / PROGRESS_LOOKS);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
+    /// Tells the server of messages that it has not heard of for long: they are still being worked on.
+    async fn tell_progress(&mut self) {
+        let every = self.durable.ack_wait / 3;
+        for held in self.held.values_mut().filter(|held| held.heard_at.elapsed() >= every) {
+            let _ = held.acker.ack_with(AckKind::Progress).await;
+            held.heard_at = Instant::now();
+        }
+    }
+}
+
+/// Handles a message and settles it by the verdict. A handler that panics costs one attempt.
+async fn handle<H, F>(handler: &H, delivery: Delivery, acker: Arc<Acker>, metrics: &WorkerMetrics) -> Settled
+where
+    H: Fn(Delivery) -> F,
+    F: Future<Output = Verdict>,
+{
+    let (sequence, attempt) = (delivery.sequence, delivery.attempt);
+    let handling = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
+    let verdict = handling.await.unwrap_or_else(|_panic| {
+        metrics.panicked.inc();
+        Verdict::retry("the handler panicked")
+    });
+    let asks_for_pause = settle(&acker, verdict, (sequence, attempt), metrics).await;
+    Settled { sequence, asks_for_pause }
 }
 
 /// Gives back what was pulled and not begun, so that another replica has it soon and not after the ack wait. Polling
@@ -257,30 +353,18 @@ async fn give_back(mut messages: Messages, limit: usize) {
     }
 }
 
-/// Awaits `handling` and meanwhile tells the server that the message is still being worked on.
-async fn with_progress<T>(handling: impl Future<Output = T>, message: &Message, every: Duration) -> T {
-    let mut handling = std::pin::pin!(handling);
-    loop {
-        match timeout(every, &mut handling).await {
-            Ok(outcome) => return outcome,
-            Err(_) => {
-                let _ = message.ack_with(AckKind::Progress).await;
-            }
-        }
-    }
-}
-
 /// Tells the server what became of a message. A lost acknowledgement means that the message comes again, which
 /// every handler bears.
+/// Says whether a pause is asked for.
 async fn settle(
-    message: &Message,
+    acker: &Acker,
     verdict: Verdict,
     (sequence, attempt): (u64, u64),
     metrics: &WorkerMetrics,
-) -> AsksForPause {
+) -> bool {
     let (reason, asks_for_pause) = match verdict {
         Verdict::Done => {
-            let _ = message.ack().await;
+            let _ = acker.ack().await;
             metrics.done.inc();
             return false;
         }
@@ -288,7 +372,7 @@ async fn settle(
         Verdict::Pause { reason } => (reason, true),
     };
     let delay = retry_delay(attempt, sequence);
-    let _ = message.ack_with(AckKind::Nak(Some(delay))).await;
+    let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();
     let next = if asks_for_pause { "; taking no more for now" } else { "" };
     tracing::warn!(

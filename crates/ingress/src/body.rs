@@ -33,7 +33,7 @@ pub(crate) async fn read(
     body: &mut Body,
     limit: usize,
     patience: Duration,
-    memory: &mut Share,
+    memory: &mut Share<'_>,
 ) -> Result<Bytes, Refusal> {
     match timeout(patience, read_all(body, limit, memory)).await {
         Ok(read) => read,
@@ -41,7 +41,7 @@ pub(crate) async fn read(
     }
 }
 
-async fn read_all(body: &mut Body, limit: usize, memory: &mut Share) -> Result<Bytes, Refusal> {
+async fn read_all(body: &mut Body, limit: usize, memory: &mut Share<'_>) -> Result<Bytes, Refusal> {
     let Some(first) = next_data(body).await? else {
         return Ok(Bytes::new());
     };

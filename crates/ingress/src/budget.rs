@@ -2,8 +2,8 @@
 
 use prometheus_client::metrics::gauge::Gauge;
 
-/// What may be in use at once. Clones share it.
-#[derive(Debug, Clone)]
+/// What may be in use at once.
+#[derive(Debug)]
 pub(crate) struct Budget {
     used: Gauge,
     limit: i64,
@@ -11,13 +11,12 @@ pub(crate) struct Budget {
 
 /// A part of a budget. It is given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
-    used: Gauge,
+pub(crate) struct Share<'b> {
+    budget: &'b Budget,
     amount: i64,
-    limit: i64,
 }
 
-impl Share {
+impl Share<'_> {
     /// Takes more, unless that is more than is left.
     pub(crate) fn grow_to(&mut self, amount: usize) -> bool {
         let more = to_gauge(amount) - self.amount;
@@ -25,7 +24,7 @@ impl Share {
             return true;
         }
         self.amount += more;
-        self.used.inc_by(more).saturating_add(more) <= self.limit
+        self.budget.used.inc_by(more).saturating_add(more) <= self.budget.limit
     }
 }
 
@@ -36,18 +35,18 @@ impl Budget {
     }
 
     /// Takes `amount`, unless that is more than is left.
-    pub(crate) fn take(&self, amount: usize) -> Option<Share> {
+    pub(crate) fn take(&self, amount: usize) -> Option<Share<'_>> {
         let amount = to_gauge(amount);
         let before = self.used.inc_by(amount);
-        let share = Share { used: self.used.clone(), amount, limit: self.limit };
+        let share = Share { budget: self, amount };
         // A share that is too much gives itself back by being dropped.
         (before.saturating_add(amount) <= self.limit).then_some(share)
     }
 }
 
-impl Drop for Share {
+impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.used.dec_by(self.amount);
+        self.budget.used.dec_by(self.amount);
     }
 }
 

@@ -29,6 +29,12 @@ struct CredentialLabels {
     credential: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabels {
+    channel: String,
+    outcome: &'static str,
+}
+
 /// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
 #[derive(Debug)]
 struct PerBsp {
@@ -44,6 +50,7 @@ pub(crate) struct IngressMetrics {
     per_bsp: Vec<PerBsp>,
     no_bsp: [Counter; Refusal::ALL.len()],
     credentials: Family<CredentialLabels, Counter>,
+    channel_refused: Family<ChannelLabels, Counter>,
     pub(crate) channels: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
@@ -57,6 +64,7 @@ impl IngressMetrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();
+        let channel_refused = Family::<ChannelLabels, Counter>::default();
         let (channels, requests_in_progress, body_bytes_held) =
             (Gauge::default(), Gauge::default(), Gauge::default());
         let help = "Webhooks by BSP and what became of them; 'challenged' is the normal first call of a BSP that \
@@ -67,6 +75,9 @@ impl IngressMetrics {
         let help = "Webhooks by the credential that they presented, in the order of the channels file from 1: the one \
                     that no longer counts up can be taken out";
         registry.register("credential_used", help, credentials.clone());
+        let help = "Webhooks that were not taken, by the known channel of their URL and the reason; an unknown channel is \
+                    counted by BSP alone";
+        registry.register("channel_refused", help, channel_refused.clone());
         registry.register("channels", "Channels that are known", channels.clone());
         let help = "Webhooks in progress at this moment";
         registry.register("requests_in_progress", help, requests_in_progress.clone());
@@ -88,6 +99,7 @@ impl IngressMetrics {
             per_bsp,
             no_bsp: refused("none"),
             credentials,
+            channel_refused,
             channels,
             requests_in_progress,
             body_bytes_held,
@@ -104,6 +116,12 @@ impl IngressMetrics {
     pub(crate) fn refused(&self, bsp: Option<BspId>, refusal: Refusal) {
         let counters = bsp.map_or(&self.no_bsp, |bsp| &self.per_bsp[registry::position(bsp)].refused);
         counters[refusal as usize].inc();
+    }
+
+    /// Counts a refusal for its channel too. It takes a lock, and refusals are not the hot path.
+    pub(crate) fn channel_refused(&self, channel: &ChannelId, refusal: Refusal) {
+        let labels = ChannelLabels { channel: channel.to_string(), outcome: refusal.outcome() };
+        self.channel_refused.get_or_create(&labels).inc();
     }
 
     /// The counters of a channel's credentials, in their order.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use bsp::{Bsp, BspId, SignedRequest, registry};
@@ -29,11 +28,11 @@ use crate::settings::Settings;
 
 /// Where a webhook was posted, as its URL says.
 #[derive(Debug)]
-pub(crate) struct Address {
+pub(crate) struct Address<'p> {
     /// The BSP's name.
-    pub(crate) bsp: String,
+    pub(crate) bsp: &'p str,
     /// The channel's id.
-    pub(crate) channel: String,
+    pub(crate) channel: &'p str,
     /// `report` or `message`.
     pub(crate) route: &'static str,
 }
@@ -61,7 +60,7 @@ struct Checked<'h> {
     door: &'h Door,
     body: Bytes,
     // Held until the webhook is stored.
-    _memory: Share,
+    _memory: Share<'h>,
 }
 
 impl Ingress {
@@ -78,20 +77,25 @@ impl Ingress {
     }
 
     /// Receives one webhook and answers it.
-    pub(crate) async fn receive(&self, address: Address, request: Request) -> Response<Body> {
-        let Some(bsp) = registry::find(&address.bsp) else {
-            return self.refuse(None, Refusal::NotFound, request.into_parts()).await;
+    pub(crate) async fn receive(
+        &self,
+        address: Address<'_>,
+        parts: &Parts,
+        mut body: Body,
+    ) -> Response<Body> {
+        let Some(bsp) = registry::find(address.bsp) else {
+            return self.refuse(None, Refusal::NotFound, parts, body).await;
         };
         let id = bsp.profile().id;
-        let (parts, mut body) = request.into_parts();
-        let parent = parts.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
+        let parent = parts.headers.get(headers::TRACEPARENT.as_str()).and_then(|value| value.to_str().ok());
         let mut span = self.tracing.start("receive webhook", SpanKind::Server, parent);
         span.set("imchannel.bsp", id.as_str());
-        match self.take(bsp, &address, &parts, &mut body, &span).await {
+        match self.take(bsp, &address, parts, &mut body, &span).await {
             Ok(stored) => answer::stored(stored),
             Err(refusal) => {
                 span.fail(refusal.outcome());
-                self.refuse(Some(id), refusal, (parts, body)).await
+                self.count_for_channel(id, address.channel, refusal);
+                self.refuse(Some(id), refusal, parts, body).await
             }
         }
     }
@@ -100,14 +104,14 @@ impl Ingress {
     async fn take(
         &self,
         bsp: &'static dyn Bsp,
-        address: &Address,
+        address: &Address<'_>,
         parts: &Parts,
         body: &mut Body,
         span: &Span,
     ) -> Result<Stored, Refusal> {
         let _place = self.requests.take(1).ok_or(Refusal::Overloaded)?;
         let hall = self.doors.current().ok_or(Refusal::NotReady)?;
-        let admitted = self.admit(bsp, &address.channel, &parts.headers, &hall)?;
+        let admitted = self.admit(bsp, address.channel, &parts.headers, &hall)?;
         if !is_media_type(&parts.headers, bsp.profile().media_type) {
             return Err(Refusal::WrongMediaType);
         }
@@ -150,7 +154,7 @@ impl Ingress {
 
     /// Reads the body of an admitted webhook and checks its signature.
     async fn read<'h>(
-        &self,
+        &'h self,
         admitted: Admitted<'h>,
         parts: &Parts,
         body: &mut Body,
@@ -211,12 +215,21 @@ impl Ingress {
         }
     }
 
+    /// Only known channels have a count of their own: whoever posts to made-up ones must not fill the memory.
+    fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Refusal) {
+        let Some(hall) = self.doors.current() else { return };
+        if let Some(door) = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp) {
+            self.metrics.channel_refused(&door.channel.id, refusal);
+        }
+    }
+
     /// Answers a refused request once its body is out of the way.
     pub(crate) async fn refuse(
         &self,
         bsp: Option<BspId>,
         refusal: Refusal,
-        (parts, body): (Parts, Body),
+        parts: &Parts,
+        body: Body,
     ) -> Response<Body> {
         self.metrics.refused(bsp, refusal);
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);

@@ -1,48 +1,67 @@
-//! Every route of ingress.
+//! Every route of ingress: `POST /social/on/whatsapp/{bsp}/{report|message}/{channel}`.
+//!
+//! The path is taken apart here and not by axum's router, which would copy and decode its parts for every webhook. BSPs'
+//! names and channel ids have no character that a URL would have to encode.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
+use axum::http::Method;
 use axum::response::Response;
-use axum::routing::post;
 
 use crate::answer::Refusal;
 use crate::receive::{Address, Ingress};
 
-/// The routes. Reports and messages have one each, and what a body is, its content decides.
+const PREFIX: &str = "/social/on/whatsapp/";
+/// Reports and messages have a URL each, and what a body is, its content decides.
+const ROUTES: [&str; 2] = ["report", "message"];
+
+/// Everything goes to one handler.
 pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
-    Router::new()
-        .route("/social/on/whatsapp/{bsp}/report/{channel}", post(report))
-        .route("/social/on/whatsapp/{bsp}/message/{channel}", post(message))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .with_state(ingress)
+    Router::new().fallback(handle).with_state(ingress)
 }
 
-/// BSP and channel, unless they are no text at all once decoded.
-type Segments = Result<Path<(String, String)>, PathRejection>;
-
-async fn report(State(ingress): State<Arc<Ingress>>, segments: Segments, request: Request) -> Response {
-    receive(&ingress, segments, "report", request).await
-}
-
-async fn message(State(ingress): State<Arc<Ingress>>, segments: Segments, request: Request) -> Response {
-    receive(&ingress, segments, "message", request).await
-}
-
-async fn receive(ingress: &Ingress, segments: Segments, route: &'static str, request: Request) -> Response {
-    match segments {
-        Ok(Path((bsp, channel))) => ingress.receive(Address { bsp, channel, route }, request).await,
-        Err(_) => ingress.refuse(None, Refusal::NotFound, request.into_parts()).await,
+async fn handle(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match address(parts.uri.path()) {
+        None => ingress.refuse(None, Refusal::NotFound, &parts, body).await,
+        Some(_) if parts.method != Method::POST => {
+            ingress.refuse(None, Refusal::MethodNotAllowed, &parts, body).await
+        }
+        Some(address) => ingress.receive(address, &parts, body).await,
     }
 }
 
-async fn method_not_allowed(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
-    ingress.refuse(None, Refusal::MethodNotAllowed, request.into_parts()).await
+/// The address in a path; `None` for a path that is none of ours.
+fn address(path: &str) -> Option<Address<'_>> {
+    let (bsp, rest) = path.strip_prefix(PREFIX)?.split_once('/')?;
+    let (route, channel) = rest.split_once('/')?;
+    let route = ROUTES.into_iter().find(|known| *known == route)?;
+    let is_whole = !bsp.is_empty() && !channel.is_empty() && !channel.contains('/');
+    is_whole.then_some(Address { bsp, route, channel })
 }
 
-async fn not_found(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
-    ingress.refuse(None, Refusal::NotFound, request.into_parts()).await
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_bsp_a_route_and_a_channel() {
+        let found = address("/social/on/whatsapp/infobip/report/c-1").unwrap();
+        assert_eq!((found.bsp, found.route, found.channel), ("infobip", "report", "c-1"));
+        for path in [
+            "/",
+            "/social/on/whatsapp/infobip/report",
+            "/social/on/whatsapp/infobip/report/",
+            "/social/on/whatsapp/infobip/report/c-1/",
+            "/social/on/whatsapp/infobip/report/c-1/more",
+            "/social/on/whatsapp//report/c-1",
+            "/social/on/whatsapp/infobip/reports/c-1",
+            "/SOCIAL/on/whatsapp/infobip/report/c-1",
+            "/x/social/on/whatsapp/infobip/report/c-1",
+        ] {
+            assert!(address(path).is_none(), "{path}");
+        }
+    }
 }

@@ -105,6 +105,10 @@ impl Normalizer {
 
     /// Publishes every item; the first that could not be stored decides.
     async fn publish_all(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
+        // Most bodies have one item.
+        if let [item] = items {
+            return self.publish(item, origin).await;
+        }
         let mut publishing = FuturesUnordered::new();
         let mut waiting = items.iter();
         loop {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bus::keeper::KeeperMetrics;
 use bus::lag::LagMetrics;
-use bus::streams::{EVENTS, NORMALIZER, WEBHOOKS};
+use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, WEBHOOKS};
 use bus::worker::{WorkerMetrics, WorkerOptions};
 use bus::{Bus, BusOptions};
 use prometheus_client::registry::Registry;
@@ -92,7 +92,7 @@ async fn work(
         let normalizer = Arc::clone(&normalizer);
         async move { normalizer.handle(delivery).await }
     };
-    let kept = [&WEBHOOKS, &EVENTS];
+    let kept = [&WEBHOOKS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler),
         bus::keeper::run(&bus, &kept, settings.keeper_interval, &metrics.keeper, stop.clone()),

@@ -14,6 +14,9 @@ pub(crate) fn write(
     payloads: LogPayloads,
     span: &Span,
 ) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
     let ids = message_ids(parsed);
     let is_message = parsed.items.iter().any(|item| matches!(item.outcome, Outcome::Message(_)));
     let (function, words) =

@@ -7,7 +7,7 @@ use service::{Common, Faults, Reader, Setting};
 
 /// Webhooks at once.
 pub static CONCURRENCY: Setting =
-    Setting::new("concurrency", "256", "Webhooks worked on at once by this replica");
+    Setting::new("concurrency", "1024", "Webhooks worked on at once by this replica");
 /// Interval of the lag metrics.
 pub static LAG_INTERVAL_MS: Setting = Setting::new(
     "lag-interval-ms",

@@ -10,14 +10,14 @@ use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::patience::{PatientStream, Requests};
+use crate::patience::{Patience, PatientStream, Requests};
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -51,11 +51,8 @@ pub async fn serve(
     grace: Duration,
 ) {
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true);
+    builder.max_buf_size(HEAD_BYTES_MAX).pipeline_flush(true);
+    let patience = Patience { head: limits.head, idle: limits.idle };
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -68,7 +65,7 @@ pub async fn serve(
             continue;
         };
         let requests = Requests::default();
-        let io = TokioIo::new(PatientStream::new(stream, limits.head, requests.clone()));
+        let io = TokioIo::new(PatientStream::new(stream, patience, requests.clone()));
         let router = router.clone();
         let service =
             hyper::service::service_fn(move |request| handle(router.clone(), requests.clone(), request));

@@ -45,6 +45,8 @@ impl FromStr for LogFormat {
 const LIBRARIES: [&str; 7] =
     ["async_nats", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls"];
 
+/// The writer rests so long after it has written, so that lines come to it in numbers and seldom have to wake it.
+const WRITER_REST: Duration = Duration::from_millis(5);
 /// Between two looks whether the last line is written.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// How long the end of the process waits for a reader of the log.
@@ -115,12 +117,19 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, format: LogFormat) {
             let fields = Fields {
                 function: "log".to_owned(),
                 message: format!("{lost} log lines were dropped"),
-                others: Vec::new(),
+                ..Fields::default()
             };
             let _ = out.write_all(fields.to_line(format, Level::WARN, "").as_bytes());
         }
         let _ = out.flush();
+        drop(out);
+        rest();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the writer has a thread to itself, and nothing to wait for")]
+fn rest() {
+    std::thread::sleep(WRITER_REST);
 }
 
 struct Lines {
@@ -131,7 +140,7 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields { keeps_others: self.format == LogFormat::Json, ..Fields::default() };
         event.record(&mut fields);
         let level = *event.metadata().level();
         let target = event.metadata().target();
@@ -148,6 +157,7 @@ struct Fields {
     function: String,
     message: String,
     others: Vec<(&'static str, serde_json::Value)>,
+    keeps_others: bool,
 }
 
 impl Fields {
@@ -184,11 +194,18 @@ impl Fields {
         line
     }
 
-    fn set(&mut self, field: &Field, value: serde_json::Value, text: impl FnOnce() -> String) {
+    /// The text that a field of this name is kept in.
+    fn text(&mut self, field: &Field) -> Option<&mut String> {
         match field.name() {
-            "function" => self.function = text(),
-            "message" => self.message = text(),
-            name => self.others.push((name, value)),
+            "function" => Some(&mut self.function),
+            "message" => Some(&mut self.message),
+            _ => None,
+        }
+    }
+
+    fn keep(&mut self, field: &Field, value: impl FnOnce() -> serde_json::Value) {
+        if self.keeps_others {
+            self.others.push((field.name(), value()));
         }
     }
 }
@@ -203,21 +220,25 @@ fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, value.into(), || value.to_owned());
+        match self.text(field) {
+            Some(text) => text.push_str(value),
+            None => self.keep(field, || value.into()),
+        }
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set(field, value.into(), || value.to_string());
+        self.keep(field, || value.into());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set(field, value.into(), || value.to_string());
+        self.keep(field, || value.into());
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set(field, value.into(), || value.to_string());
+        self.keep(field, || value.into());
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
-        let _ = write!(text, "{value:?}");
-        self.set(field, text.clone().into(), || text);
+        match self.text(field) {
+            Some(text) => drop(write!(text, "{value:?}")),
+            None => self.keep(field, || format!("{value:?}").into()),
+        }
     }
 }
 
@@ -231,6 +252,7 @@ mod tests {
             function: "onReport".to_owned(),
             message: "a\n[IMCHANNEL] [onReport] forged".to_owned(),
             others: vec![("channel", "c\n1".into())],
+            keeps_others: true,
         };
         let line = fields.to_imchannel(Level::INFO, "t");
         assert_eq!(line, "[IMCHANNEL] [onReport] a [IMCHANNEL] [onReport] forged\n");

@@ -1,8 +1,8 @@
-//! How long a connection may take over the head of a request.
+//! How long a connection may be idle, and how long it may take over the head of a request.
 //!
-//! hyper has one limit for both, waiting for a request and receiving its head. A proxy keeps idle connections for a
-//! minute, while a head that trickles for a minute is an attack (slow loris). So the connection is watched here: from
-//! the first byte of a head, its end must come within the limit.
+//! hyper has one limit for both, and sets a timer for every request. A proxy keeps idle connections for a minute, while
+//! a head that trickles for a minute is an attack (slow loris). So the connection is watched here: from the first byte
+//! of a head, its end must come within the limit.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How many requests of a connection have begun and ended. Between a beginning and its end, what is read is a body;
 /// after a beginning, the head that was on the way has come.
@@ -44,19 +44,58 @@ impl Requests {
     }
 }
 
-/// A connection whose heads are watched.
+/// How long a connection may keep us waiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From the first byte of a head to its end.
+    pub(crate) head: Duration,
+    /// Without a request.
+    pub(crate) idle: Duration,
+}
+
+/// A connection that is watched between two requests and during a head. A request that comes in one piece costs no
+/// timer: the alarm is set when there is something to wait for, and moved on when it rings too early.
 #[derive(Debug)]
 pub(crate) struct PatientStream {
     stream: TcpStream,
     requests: Requests,
-    head_limit: Duration,
-    /// When the head that has begun must have ended, and the count of requests that it began at.
-    head_ends: Option<(Pin<Box<Sleep>>, u64)>,
+    patience: Patience,
+    wait: Wait,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// The present wait for a request.
+#[derive(Debug)]
+struct Wait {
+    since: Instant,
+    /// Whether a part of the head is there.
+    is_head: bool,
+    /// The count of requests at which it began.
+    begun: u64,
 }
 
 impl PatientStream {
-    pub(crate) fn new(stream: TcpStream, head_limit: Duration, requests: Requests) -> Self {
-        Self { stream, requests, head_limit, head_ends: None }
+    pub(crate) fn new(stream: TcpStream, patience: Patience, requests: Requests) -> Self {
+        let wait = Wait { since: Instant::now(), is_head: false, begun: requests.begun() };
+        Self { stream, requests, patience, wait, alarm: None }
+    }
+
+    /// Whether the wait has lasted too long; if not, the task is woken when it has.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = if self.wait.is_head { self.patience.head } else { self.patience.idle };
+        let end = self.wait.since + limit;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        if alarm.deadline() > end {
+            alarm.as_mut().reset(end);
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= end {
+                return true;
+            }
+            // It was set for an earlier wait.
+            alarm.as_mut().reset(end);
+        }
+        false
     }
 }
 
@@ -67,24 +106,23 @@ impl AsyncRead for PatientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let begun = this.requests.begun();
-        if this.requests.is_busy() || this.head_ends.as_ref().is_some_and(|(_, since)| *since != begun) {
-            this.head_ends = None;
-        }
         if this.requests.is_busy() {
             return Pin::new(&mut this.stream).poll_read(cx, buffer);
         }
+        let begun = this.requests.begun();
+        if this.wait.begun != begun {
+            this.wait = Wait { since: Instant::now(), is_head: false, begun };
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if read.is_ready() && buffer.filled().len() > before && this.head_ends.is_none() {
-            this.head_ends = Some((Box::pin(sleep(this.head_limit)), begun));
+        match read {
+            Poll::Pending if this.is_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Ready(_) if buffer.filled().len() > before && !this.wait.is_head => {
+                this.wait = Wait { since: Instant::now(), is_head: true, begun };
+                read
+            }
+            _ => read,
         }
-        if let Some((head_ends, _)) = &mut this.head_ends
-            && head_ends.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        read
     }
 }
 

@@ -147,10 +147,11 @@ async fn with_admin(
     tracing::info!(function = "process", "probes and metrics on {bound}");
     let stop_admin = CancellationToken::new();
     let admin = tokio::spawn(serve_admin(listener, context, registry, stop_admin.clone()));
-    let outcome = service.run.await;
+    // As a task it shares its threads with all others; here it would have a third thread to itself.
+    let outcome = tokio::spawn(service.run).await;
     stop_admin.cancel();
     let _ = admin.await;
-    outcome
+    outcome?
 }
 
 /// Serves the admin port until `stop`. While the context's own stop is under way, the process is not ready.

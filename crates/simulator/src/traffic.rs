@@ -40,6 +40,11 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// The place of its channel in the list of targets.
+    pub fn target(&self) -> usize {
+        self.target
+    }
+
     /// What must come of it.
     pub fn expected(&self) -> &[Expected] {
         &self.body.expected

@@ -92,17 +92,31 @@ impl Shared {
     }
 }
 
-/// A body around one status or message. What all of a change share is not in it.
+/// A body around one entry, change, status or message. What all of a change share is not in it.
 pub(super) fn body_around(item: &[u8]) -> Bytes {
-    #[derive(Deserialize)]
-    struct Kind<'a> {
-        #[serde(borrow)]
-        status: Part<'a>,
-    }
-    let is_status = serde_json::from_slice::<Kind<'_>>(item).is_ok_and(|kind| kind.status.is_some());
-    let list = if is_status { "statuses" } else { "messages" };
-    let head = format!("{{\"entry\":[{{\"changes\":[{{\"field\":\"messages\",\"value\":{{\"{list}\":[");
-    [head.as_bytes(), item, b"]}}]}]}"].concat().into()
+    let (head, tail) = match serde_json::from_slice::<Kind<'_>>(item) {
+        Ok(kind) if kind.field.is_some() => ("{\"entry\":[{\"changes\":[", "]}]}"),
+        Ok(kind) if kind.status.is_some() => (STATUSES, "]}}]}]}"),
+        Ok(kind) if kind.from.is_some() || kind.kind.is_some() => (MESSAGES, "]}}]}]}"),
+        _ => ("{\"entry\":[", "]}"),
+    };
+    [head.as_bytes(), item, tail.as_bytes()].concat().into()
+}
+
+const STATUSES: &str = "{\"entry\":[{\"changes\":[{\"field\":\"messages\",\"value\":{\"statuses\":[";
+const MESSAGES: &str = "{\"entry\":[{\"changes\":[{\"field\":\"messages\",\"value\":{\"messages\":[";
+
+/// The fields that tell what a part of a body is.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    field: Part<'a>,
+    #[serde(borrow)]
+    status: Part<'a>,
+    #[serde(borrow)]
+    from: Part<'a>,
+    #[serde(borrow, rename = "type")]
+    kind: Part<'a>,
 }
 
 #[derive(Deserialize)]
