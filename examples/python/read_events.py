@@ -63,7 +63,9 @@ class Reader:
         if event.status <= self.furthest.get(key, 0):
             return
         self.furthest[key] = event.status
-        status = self.report_pb2.ReportStatus.Name(event.status).removeprefix("REPORT_STATUS_")
+        # A later version may know more statuses than these files.
+        known = self.report_pb2.ReportStatus.DESCRIPTOR.values_by_number.get(event.status)
+        status = known.name.removeprefix("REPORT_STATUS_") if known else event.status
         print(f"{event.bsp}/{event.channel_id} report {event.message_id} is {status}", flush=True)
 
     def take_message(self, event):

@@ -18,5 +18,6 @@ mod lines;
 mod admin;
 mod replay;
 mod simulation;
+mod top;
 mod traces;
 mod readers;

@@ -10,6 +10,7 @@ mod when;
 mod simulate;
 mod replay;
 mod deadletter;
+mod top;
 mod up;
 
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ enum Command {
     Channel(channel::Channel),
     /// Show what passes: stored webhooks, events, dead letters.
     Tail(tail::Tail),
+    /// Watch what passes and what waits, by BSP and channel.
+    Top(top::Top),
     /// Put stored webhooks through the parsers of this version once more.
     #[command(subcommand)]
     Replay(replay::Replay),
@@ -103,6 +106,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
             Command::Channel(command) => channel::run(command, &cli.target, out).await,
             Command::Tail(command) => tail::run(command, &cli.target, out).await,
+            Command::Top(command) => top::run(command, &cli.target, out).await,
             Command::Replay(command) => replay::run(command, &cli.target, out).await,
             Command::DeadLetter(command) => deadletter::run(command, &cli.target, out).await,
             Command::Simulate(command) => simulate::run(command, &cli.target, out).await,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde_json::Value;
 
 use crate::Done;
@@ -15,11 +15,17 @@ pub(crate) struct Out {
     json: bool,
 }
 
+/// Stands where a name is not known.
+pub(crate) const UNKNOWN: &str = "?";
+
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 pub(crate) const ODD: Style = AnsiColor::Yellow.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
+
+/// A line under the head and nothing else: long lists stay short.
+const ONE_LINE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Set by a command that has servers to stop and must not end because nobody reads its output.
 static KEEP_GOING: AtomicBool = AtomicBool::new(false);
@@ -55,7 +61,7 @@ impl Out {
     /// A table for people; nothing for programs.
     pub(crate) fn table<const N: usize>(self, columns: &[&str; N], rows: &[[String; N]]) {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(ONE_LINE).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(columns);
         table.add_rows(rows);
         self.say(&table.to_string());

@@ -13,6 +13,8 @@ const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
 pub(crate) const DATA_FOLDER_DEFAULT: &str = ".imchannel";
 /// In its data folder, `up` writes where its NATS server is.
 pub(crate) const NATS_URL_FILE: &str = "nats.url";
+/// And where its admin port is.
+pub(crate) const ADMIN_URL_FILE: &str = "admin.url";
 
 /// The options of every command.
 #[derive(Args)]
@@ -53,6 +55,12 @@ impl Target {
             self.credential_key.as_ref().context("set IMCHANNEL_CREDENTIAL_KEY or --credential-key")?;
         Ok(CredentialKey::new(text.as_bytes())?)
     }
+}
+
+/// The admin port of the `up` in this folder.
+pub(crate) fn admin_of_up() -> Option<String> {
+    let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(ADMIN_URL_FILE)).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// Connects to the bus at `url`.

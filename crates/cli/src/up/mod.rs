@@ -6,7 +6,7 @@ mod servers;
 mod simulation;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::servers::NatsServer;
@@ -77,6 +77,7 @@ pub(crate) async fn run(
         ingress: listen(command.ingress, "webhooks").await?,
         admin: listen(command.admin, "probes and metrics").await?,
     };
+    let admin_url = AdminUrl::write(folder, ports.admin.local_addr()?)?;
     let _log = service::log::start(plan.common.log_format, plan.common.log_level)?;
     let stop = process::stop_on_signal()?;
     out.keep_going();
@@ -85,8 +86,27 @@ pub(crate) async fn run(
     let mut servers = Servers::start(&command, target).await?;
     let outcome = serve(&command, plan, &mut servers, ports, stop, out).await;
     servers.stop().await;
+    drop(admin_url);
     outcome?;
     Ok(Done::Well)
+}
+
+/// Says in the data folder where the admin port is, for other commands in this folder, as long as it is open.
+struct AdminUrl(PathBuf);
+
+impl AdminUrl {
+    fn write(folder: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+        let path = folder.join(target::ADMIN_URL_FILE);
+        std::fs::write(&path, format!("http://{address}"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for AdminUrl {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// The gateway's open ports.

@@ -1,0 +1,197 @@
+//! The two kinds of load.
+//!
+//! *Closed*: every connection posts, waits for the answer and posts again; it finds how much a program can do. *Open*:
+//! requests are due at a constant rate whether earlier ones are answered or not; it finds how long an answer takes. A
+//! request that has to wait for a free connection counts from when it was due, so that a slow moment is not left out
+//! (coordinated omission). One that the generator's own timer woke late counts from the waking.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::body::Bodies;
+use crate::client::{Connection, Target};
+
+/// The longest time that is told apart, in microseconds.
+const LONGEST_US: u64 = 60_000_000;
+/// Before the measurement, so that connections, caches and code are warm.
+const WARM_UP: Duration = Duration::from_millis(700);
+
+/// What a load came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) per_second: f64,
+    pub(crate) latency_us: Histogram<u64>,
+    pub(crate) errors: u64,
+}
+
+impl Outcome {
+    /// A quantile of the latency in milliseconds.
+    pub(crate) fn millis(&self, quantile: f64) -> f64 {
+        self.latency_us.value_at_quantile(quantile) as f64 / 1000.0
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99, p999) = (self.millis(0.5), self.millis(0.99), self.millis(0.999));
+        write!(f, "{:.0} requests/s, p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms", self.per_second)?;
+        if self.errors > 0 { write!(f, ", {} not answered 200", self.errors) } else { Ok(()) }
+    }
+}
+
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are in order")
+}
+
+/// What one connection saw.
+struct Part {
+    answered: u64,
+    errors: u64,
+    latency_us: Histogram<u64>,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self { answered: 0, errors: 0, latency_us: histogram() }
+    }
+
+    fn take(&mut self, status: u16, latency: Duration) {
+        if status != 200 {
+            self.errors += 1;
+            return;
+        }
+        self.answered += 1;
+        self.latency_us.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_US));
+    }
+}
+
+/// Posts as fast as answers come.
+pub(crate) async fn closed(
+    target: &Target,
+    connections: usize,
+    time: Duration,
+    bodies: &Bodies,
+) -> anyhow::Result<Outcome> {
+    let start = Instant::now() + WARM_UP;
+    let end = start + time;
+    let running = (0..connections).map(|_| async {
+        let mut connection = Connection::open(target).await?;
+        let (mut part, mut body) = (Part::new(), Vec::new());
+        loop {
+            let begin = Instant::now();
+            if begin >= end {
+                return anyhow::Ok(part);
+            }
+            body.clear();
+            bodies.write(bodies.take(), &mut body);
+            let status = connection.post(&body).await.context("the connection broke")?;
+            if begin >= start {
+                part.take(status, begin.elapsed());
+            }
+        }
+    });
+    let parts = futures_util::future::try_join_all(running).await?;
+    finish(parts, time)
+}
+
+/// Posts at a constant rate. `began` is told when each number was begun, in microseconds since `epoch`.
+pub(crate) async fn open(
+    target: &Target,
+    connections: usize,
+    rate_per_s: f64,
+    time: Duration,
+    bodies: &Arc<Bodies>,
+    begun: Option<Arc<Begun>>,
+) -> anyhow::Result<Outcome> {
+    let slots = Arc::new(AtomicU64::new(0));
+    let began = Instant::now() + Duration::from_millis(50);
+    let start = began + WARM_UP;
+    let end = start + time;
+    let mut running = JoinSet::new();
+    for _ in 0..connections {
+        let (target, slots, bodies, begun) =
+            (target.clone(), Arc::clone(&slots), Arc::clone(bodies), begun.clone());
+        running.spawn(async move {
+            let mut connection = Connection::open(&target).await?;
+            let (mut part, mut body) = (Part::new(), Vec::new());
+            loop {
+                let slot = slots.fetch_add(1, Ordering::Relaxed);
+                let due = began + Duration::from_secs_f64(slot as f64 / rate_per_s);
+                if due >= end {
+                    return anyhow::Ok(part);
+                }
+                let is_free = Instant::now() < due;
+                tokio::time::sleep_until(due).await;
+                let begin = if is_free { Instant::now() } else { due };
+                let number = bodies.take();
+                if let Some(begun) = begun.as_ref().filter(|_| due >= start) {
+                    begun.set(number, begin);
+                }
+                body.clear();
+                bodies.write(number, &mut body);
+                let status = connection.post(&body).await.context("the connection broke")?;
+                if due >= start {
+                    part.take(status, begin.elapsed());
+                }
+            }
+        });
+    }
+    let mut parts = Vec::new();
+    while let Some(part) = running.join_next().await {
+        parts.push(part??);
+    }
+    finish(parts, time)
+}
+
+fn finish(parts: Vec<Part>, time: Duration) -> anyhow::Result<Outcome> {
+    let mut whole = Part::new();
+    for part in parts {
+        whole.answered += part.answered;
+        whole.errors += part.errors;
+        whole.latency_us.add(&part.latency_us)?;
+    }
+    if whole.answered == 0 {
+        bail!("nothing was answered 200 ({} other answers)", whole.errors);
+    }
+    let per_second = whole.answered as f64 / time.as_secs_f64();
+    Ok(Outcome { per_second, latency_us: whole.latency_us, errors: whole.errors })
+}
+
+/// When each body was begun to be sent.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    epoch: Instant,
+    micros: Vec<AtomicU64>,
+}
+
+impl Begun {
+    pub(crate) fn new(count: usize) -> Self {
+        Self { epoch: Instant::now(), micros: (0..count).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn set(&self, number: u64, at: Instant) {
+        let micros = at.duration_since(self.epoch).as_micros();
+        if let Some(place) = usize::try_from(number).ok().and_then(|number| self.micros.get(number)) {
+            place.store(u64::try_from(micros).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago a body was begun; `None` for one that is not measured.
+    pub(crate) fn age(&self, number: u64) -> Option<Duration> {
+        let micros = self.micros.get(usize::try_from(number).ok()?)?.load(Ordering::Relaxed);
+        let begun = self.epoch + Duration::from_micros(micros);
+        (micros > 0).then(|| begun.elapsed())
+    }
+
+    /// How many were begun.
+    pub(crate) fn count(&self) -> u64 {
+        self.micros.iter().filter(|micros| micros.load(Ordering::Relaxed) > 0).count() as u64
+    }
+}

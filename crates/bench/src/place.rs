@@ -1,0 +1,147 @@
+//! Where things are measured: servers on a folder of their own, streams and a channel, and the programs as processes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bsp::SettingsContext;
+use bus::streams::StreamSettings;
+use bus::{Bus, BusOptions, provision};
+use channel::CredentialKey;
+use servers::{NatsOptions, NatsServer};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::body::Bodies;
+use crate::client::{Connection, Target};
+use crate::floor;
+
+pub(crate) const CHANNEL: &str = "202105102694809992";
+pub(crate) const PASSWORD: &str = "secretsecret";
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// For a program to begin to answer.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A NATS server with imchannel's streams and the bare programs'.
+pub(crate) struct Place {
+    pub(crate) nats: NatsServer,
+    pub(crate) bus: Bus,
+    folder: TempDir,
+}
+
+impl Place {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        // On the disk of the project: a temporary folder may lie in memory.
+        let folder = TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?;
+        let nats = NatsServer::start(NatsOptions { folder: folder.path().join("nats"), port: None }).await?;
+        let bus = Bus::connect_now(&BusOptions { url: nats.url(), name: "bench" }).await?;
+        provision::apply(&bus, &StreamSettings::default()).await?;
+        floor::make_streams(&nats.url()).await?;
+        let key = CredentialKey::new(KEY.as_bytes())?;
+        let file = format!(
+            "[[channel]]\nid = \"{CHANNEL}\"\nbsp = \"infobip\"\ntenant = \"bench\"\nwebhook = [{{ password = \
+             \"{PASSWORD}\" }}]\n[channel.infobip]\nbase_url = \"https://x.api.infobip.com\"\napi_key = \
+             \"env:INFOBIP_API_KEY\"\nscenario_key = \"A\"\nsends_per_second = 80\n"
+        );
+        let channels = channel::file::parse(&file, &SettingsContext::default());
+        for channel in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
+            bus::registry::put(&bus, &channel.to_record(&key)).await?;
+        }
+        Ok(Self { nats, bus, folder })
+    }
+
+    /// A program of the workspace, with its log in a file as a container's would be.
+    pub(crate) fn program(&self, name: &str, variables: &[(&str, &str)]) -> anyhow::Result<Program> {
+        let path = std::env::current_exe()?.with_file_name(name);
+        let mut command = Command::new(path);
+        command
+            .env_clear()
+            .env("IMCHANNEL_NATS_URL", self.nats.url())
+            .env("IMCHANNEL_CREDENTIAL_KEY", KEY)
+            .env("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().copied());
+        self.start_program(command, name)
+    }
+
+    /// One of the bare programs.
+    pub(crate) fn floor(&self, args: &[&str]) -> anyhow::Result<Program> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(args).args(["--nats-url", &self.nats.url()]);
+        self.start_program(command, "floor")
+    }
+
+    /// A receiver in another language.
+    pub(crate) fn other(
+        &self,
+        command: &Path,
+        folder: &Path,
+        script: &str,
+        port: u16,
+    ) -> anyhow::Result<Program> {
+        let mut process = Command::new(command);
+        process
+            .arg(script)
+            .current_dir(folder)
+            .env("NATS_URL", self.nats.url())
+            .env("PORT", port.to_string())
+            .env("CHANNEL", CHANNEL)
+            .env("PASSWORD", PASSWORD);
+        self.start_program(process, script)
+    }
+
+    fn start_program(&self, mut command: Command, name: &str) -> anyhow::Result<Program> {
+        let log = std::fs::File::create(self.folder.path().join(format!("{name}.log")))?;
+        let command = command.stdin(Stdio::null()).stdout(log).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Program { child, name: name.to_owned() })
+    }
+}
+
+/// A running program; it is killed when it is dropped.
+pub(crate) struct Program {
+    child: Child,
+    name: String,
+}
+
+impl Program {
+    /// The most memory that it has had, in MiB; `None` where the system does not tell.
+    pub(crate) fn peak_mib(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+    }
+
+    /// Ends it and waits for that.
+    pub(crate) async fn end(mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Waits until it answers 200.
+    pub(crate) async fn until_it_serves(&mut self, target: &Target) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + START_LIMIT;
+        let bodies = Bodies::new();
+        loop {
+            if let Ok(mut connection) = Connection::open(target).await {
+                let mut body = Vec::new();
+                bodies.write(bodies.take(), &mut body);
+                if connection.post(&body).await.is_ok_and(|status| status == 200) {
+                    return Ok(());
+                }
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended: {status}", self.name);
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("{} does not serve", self.name);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// A port that is free at this moment.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}

@@ -1,0 +1,266 @@
+//! The report: what the machine is, how to repeat it, the figures, and a picture.
+
+mod plot;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use crate::load::Outcome;
+use crate::suite::Effort;
+use crate::suite::{against, chain, ingress, normalizer};
+
+/// A line for whoever waits.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Two measurements that were made one after the other.
+#[derive(Debug)]
+pub(crate) struct Pair<T> {
+    pub(crate) floor: T,
+    pub(crate) ours: T,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) ingress: Option<ingress::Measured>,
+    pub(crate) against: Vec<against::Against>,
+    pub(crate) normalizer: Option<normalizer::Measured>,
+    pub(crate) chain: Option<Vec<chain::Round>>,
+}
+
+/// Median, least and most of some numbers.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+fn spread(numbers: impl Iterator<Item = f64>) -> Spread {
+    let mut sorted: Vec<f64> = numbers.collect();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let median = match sorted.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    };
+    let (least, most) = (sorted.first().copied(), sorted.last().copied());
+    Spread { median, least: least.unwrap_or(f64::NAN), most: most.unwrap_or(f64::NAN) }
+}
+
+impl Report {
+    /// Writes the report and, beside it, its picture.
+    pub(crate) fn write(&self, effort: Effort, path: &Path) -> anyhow::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("")).join("docs");
+        std::fs::create_dir_all(&folder)?;
+        if let Some(measured) = &self.ingress {
+            plot::latencies(measured, &folder.join("latency.svg"))?;
+        }
+        let text = self.to_text(effort)?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The report as text (Markdown).
+    pub(crate) fn to_text(&self, effort: Effort) -> anyhow::Result<String> {
+        let mut text = String::new();
+        head(&mut text, effort)?;
+        if let Some(measured) = &self.ingress {
+            ingress_section(&mut text, measured)?;
+        }
+        against_section(&mut text, &self.against)?;
+        if let Some(measured) = &self.normalizer {
+            normalizer_section(&mut text, measured)?;
+        }
+        if let Some(rounds) = &self.chain {
+            chain_section(&mut text, rounds)?;
+        }
+        Ok(text)
+    }
+}
+
+fn head(text: &mut String, effort: Effort) -> std::fmt::Result {
+    let Effort { time, rounds, webhooks } = effort;
+    writeln!(text, "# Benchmarks\n")?;
+    writeln!(
+        text,
+        "Written by `./dev bench` ({} s a measurement, {rounds} rounds of every pair in turns, {webhooks} webhooks for \
+         the normalizer). Machines differ and drift, so the ratios say more than the figures: each is the median over \
+         the rounds, with the least and the most in brackets. Load generator, nats-server (file storage, default \
+         sync) and the measured program share the machine. Every body is unique.\n",
+        time.as_secs()
+    )?;
+    writeln!(text, "| | |\n|---|---|")?;
+    writeln!(text, "| date | {:.0} |", jiff::Timestamp::now())?;
+    writeln!(
+        text,
+        "| processor | {} × {} |",
+        std::thread::available_parallelism().map_or(0, usize::from),
+        processor()
+    )?;
+    writeln!(text, "| system | {} |", first_line("uname", &["-sr"]))?;
+    writeln!(text, "| rustc | {} |", first_line("rustc", &["--version"]))?;
+    writeln!(text, "| NATS | {} |\n", first_line("nats-server", &["--version"]))
+}
+
+fn ingress_section(text: &mut String, measured: &ingress::Measured) -> std::fmt::Result {
+    writeln!(text, "## Ingress\n")?;
+    writeln!(
+        text,
+        "Ingress in a process of its own against the bare receiver (`crates/bench/src/floor.rs`: credential compared, \
+         body published, acknowledgement awaited; no id, no headers, no limits, no metrics), 64 connections.\n"
+    )?;
+    writeln!(text, "| | bare | imchannel | ratio | aim |\n|---|---|---|---|---|")?;
+    let closed = |of: fn(&Outcome) -> f64| row(&measured.closed, of);
+    let (bare, ours, ratio) = closed(|outcome| outcome.per_second);
+    writeln!(text, "| requests/s, as fast as answers come | {bare:.0} | {ours:.0} | {ratio} | ≥ 0.85 |")?;
+    let (bare, ours, ratio) = closed(|outcome| outcome.millis(0.99));
+    writeln!(text, "| 99th percentile of that, ms | {bare:.2} | {ours:.2} | {ratio} | ≤ 1.5 |")?;
+    for (quantile, name, aim) in
+        [(0.5, "median", ""), (0.99, "99th percentile", ""), (0.999, "99.9th percentile", "")]
+    {
+        let floors = spread(measured.open.iter().map(|pair| pair.floor.millis(quantile))).median;
+        let ours = spread(measured.open.iter().map(|pair| pair.ours.millis(quantile))).median;
+        let ratio =
+            spread(measured.open.iter().map(|pair| pair.ours.millis(quantile) / pair.floor.millis(quantile)));
+        let rate = measured.open_rate;
+        writeln!(
+            text,
+            "| {name} at {rate:.0} requests/s, ms | {floors:.2} | {ours:.2} | {} | {aim} |",
+            show(ratio)
+        )?;
+    }
+    if let Some(peak) = measured.peak_mib {
+        writeln!(text, "| most memory, MiB | | {peak:.1} | | < 40 |")?;
+    }
+    let errors: u64 = measured.closed.iter().chain(&measured.open).map(|pair| pair.ours.errors).sum();
+    writeln!(text, "\nAnswers of imchannel other than 200: {errors}.\n")?;
+    writeln!(text, "![Latency by percentile at a constant rate](docs/latency.svg)\n")?;
+    writeln!(
+        text,
+        "One measurement alone: `imchannel-bench load --gateway 127.0.0.1:8080 --path \
+         /social/on/whatsapp/infobip/report/CHANNEL --password PASSWORD [--rate N]`, against a gateway that runs.\n"
+    )
+}
+
+type Row = (f64, f64, String);
+
+fn row(pairs: &[Pair<Outcome>], of: fn(&Outcome) -> f64) -> Row {
+    let bare = spread(pairs.iter().map(|pair| of(&pair.floor))).median;
+    let ours = spread(pairs.iter().map(|pair| of(&pair.ours))).median;
+    (bare, ours, show(spread(pairs.iter().map(|pair| of(&pair.ours) / of(&pair.floor)))))
+}
+
+fn show(ratio: Spread) -> String {
+    format!("**{:.2}** ({:.2}–{:.2})", ratio.median, ratio.least, ratio.most)
+}
+
+fn against_section(text: &mut String, all: &[against::Against]) -> std::fmt::Result {
+    if all.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "## Ingress against what people would write instead\n")?;
+    writeln!(
+        text,
+        "Receivers of the same guarantees (constant-time comparison, id by hash, 200 after the acknowledgement, a limit \
+         of the body; `crates/bench/against`), one process each, 64 connections.\n"
+    )?;
+    writeln!(text, "| | its requests/s | imchannel's | ratio | aim |\n|---|---|---|---|---|")?;
+    for against in all {
+        let (other, ours, ratio) = row(&against.pairs, |outcome| outcome.per_second);
+        let aim = if against.name.starts_with("FastAPI") { "≥ 5" } else { "≥ 2.8" };
+        writeln!(text, "| {} | {other:.0} | {ours:.0} | {ratio} | {aim} |", against.name)?;
+    }
+    writeln!(text)
+}
+
+fn normalizer_section(text: &mut String, measured: &normalizer::Measured) -> std::fmt::Result {
+    let of = |pick: fn(&normalizer::Round) -> f64| spread(measured.rounds.iter().map(pick)).median;
+    let ratio = |pick: fn(&normalizer::Round) -> f64| {
+        show(spread(measured.rounds.iter().map(|round| pick(round) / round.floor)))
+    };
+    writeln!(text, "## Normalizer\n")?;
+    writeln!(
+        text,
+        "One normalizer against a bare loop that pulls, parses the JSON, publishes the payload without headers and \
+         acknowledges. Its log goes to a file.\n"
+    )?;
+    writeln!(text, "| | webhooks/s | ratio to the bare loop | aim |\n|---|---|---|---|")?;
+    writeln!(text, "| bare loop | {:.0} | 1 | |", of(|round| round.floor))?;
+    writeln!(
+        text,
+        "| imchannel, as set up by default | {:.0} | {} | ≥ 0.7 |",
+        of(|round| round.masked),
+        ratio(|round| round.masked)
+    )?;
+    writeln!(
+        text,
+        "| `IMCHANNEL_LOG_PAYLOADS=off`: the line without the body | {:.0} | {} | |",
+        of(|round| round.off),
+        ratio(|round| round.off)
+    )?;
+    writeln!(
+        text,
+        "| `IMCHANNEL_LOG_LEVEL=warn`: no line | {:.0} | {} | |",
+        of(|round| round.silent),
+        ratio(|round| round.silent)
+    )?;
+    let cost = spread(measured.rounds.iter().map(|round| 1e6 / round.masked - 1e6 / round.silent));
+    writeln!(
+        text,
+        "\nThe log line costs {:.1} µs a webhook (median; {:.1}–{:.1}).",
+        cost.median, cost.least, cost.most
+    )?;
+    if let Some(peak) = measured.peak_mib {
+        writeln!(text, "The normalizer had {peak:.1} MiB at most.")?;
+    }
+    writeln!(text)
+}
+
+fn chain_section(text: &mut String, rounds: &[chain::Round]) -> std::fmt::Result {
+    let quantile = |quantile: f64| {
+        spread(rounds.iter().map(move |round| round.latency_us.value_at_quantile(quantile) as f64 / 1000.0))
+    };
+    let (capacity, rate) =
+        (spread(rounds.iter().map(|round| round.capacity)), spread(rounds.iter().map(|round| round.rate)));
+    writeln!(text, "## From the first byte to the readable event\n")?;
+    writeln!(
+        text,
+        "Ingress, normalizer, nats-server, the load and a reader of EVENTS beside each other. Together they carry {:.0} \
+         webhooks/s on this machine; measured at half of it, {:.0}/s.\n",
+        capacity.median, rate.median
+    )?;
+    writeln!(text, "| | ms | least–most | aim |\n|---|---|---|---|")?;
+    for (name, at, aim) in
+        [("median", 0.5, ""), ("99th percentile", 0.99, "< 20"), ("99.9th percentile", 0.999, "")]
+    {
+        let spread = quantile(at);
+        writeln!(
+            text,
+            "| {name} | **{:.2}** | {:.2}–{:.2} | {aim} |",
+            spread.median, spread.least, spread.most
+        )?;
+    }
+    let missing: u64 = rounds.iter().map(|round| round.missing).sum();
+    writeln!(text, "\nEvents that never came out: {missing}.")
+}
+
+fn first_line(program: &str, args: &[&str]) -> String {
+    // Debian keeps servers where not every user's path leads.
+    let paths = [program.to_owned(), format!("/usr/sbin/{program}")];
+    let output = paths.iter().find_map(|path| Command::new(path).args(args).output().ok());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_owned()
+}
+
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}

@@ -1,0 +1,86 @@
+//! Ingress in a process of its own, no worker beside it, against the bare receiver.
+
+use std::sync::Arc;
+
+use crate::body::Bodies;
+use crate::client::Target;
+use crate::load::{self, Outcome};
+use crate::place::{CHANNEL, PASSWORD, Place, Program, free_address};
+use crate::report::{self, Pair};
+use crate::suite::{CONNECTIONS, Effort, purge};
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// As fast as answers come.
+    pub(crate) closed: Vec<Pair<Outcome>>,
+    /// At a constant rate.
+    pub(crate) open: Vec<Pair<Outcome>>,
+    /// That rate, in requests a second: half of what the bare receiver can.
+    pub(crate) open_rate: f64,
+    /// The most memory that ingress had.
+    pub(crate) peak_mib: Option<f64>,
+}
+
+/// The gateway's receiver, ready.
+pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target)> {
+    let address = free_address()?;
+    let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
+    let target = Target { address, path, password: PASSWORD.to_owned() };
+    let mut ours = place.program("imchannel-ingress", &[("IMCHANNEL_LISTEN", &address.to_string())])?;
+    ours.until_it_serves(&target).await?;
+    Ok((ours, target))
+}
+
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
+    let place = Place::start().await?;
+    let (ours, our_target) = start_ours(&place).await?;
+    let address = free_address()?;
+    let floor_target =
+        Target { address, path: format!("/js/infobip/{CHANNEL}"), password: PASSWORD.to_owned() };
+    let mut floor = place.floor(&["floor-serve", "--listen", &address.to_string()])?;
+    floor.until_it_serves(&floor_target).await?;
+
+    let (mut closed, mut open) = (Vec::new(), Vec::new());
+    let mut open_rate = 0.0;
+    for round in 0..effort.rounds {
+        let pair = turns(round, &floor_target, &our_target, async |target: &Target| {
+            purge(&place, &["WEBHOOKS", "RAW"]).await?;
+            load::closed(target, CONNECTIONS, effort.time, &Bodies::new()).await
+        })
+        .await?;
+        if round == 0 {
+            open_rate = (pair.floor.per_second / 2.0 / 1000.0).round() * 1000.0;
+        }
+        report::say(&format!("  closed  bare      {}", pair.floor));
+        report::say(&format!("  closed  imchannel {}", pair.ours));
+        closed.push(pair);
+        let pair = turns(round, &floor_target, &our_target, async |target: &Target| {
+            purge(&place, &["WEBHOOKS", "RAW"]).await?;
+            load::open(target, CONNECTIONS, open_rate, effort.time, &Arc::new(Bodies::new()), None).await
+        })
+        .await?;
+        report::say(&format!("  open    bare      {}", pair.floor));
+        report::say(&format!("  open    imchannel {}", pair.ours));
+        open.push(pair);
+    }
+    let peak_mib = ours.peak_mib();
+    ours.end().await;
+    floor.end().await;
+    Ok(Measured { closed, open, open_rate, peak_mib })
+}
+
+/// Measures both; which is first changes from round to round.
+pub(crate) async fn turns<T>(
+    round: usize,
+    floor: &Target,
+    ours: &Target,
+    measure: impl AsyncFn(&Target) -> anyhow::Result<T>,
+) -> anyhow::Result<Pair<T>> {
+    if round.is_multiple_of(2) {
+        let floor = measure(floor).await?;
+        return Ok(Pair { floor, ours: measure(ours).await? });
+    }
+    let ours = measure(ours).await?;
+    Ok(Pair { floor: measure(floor).await?, ours })
+}

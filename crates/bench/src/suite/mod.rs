@@ -1,0 +1,84 @@
+//! The measurements, one file each, and the order in which they are made.
+
+pub(crate) mod against;
+pub(crate) mod chain;
+pub(crate) mod ingress;
+pub(crate) mod normalizer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::jetstream;
+
+use crate::place::Place;
+use crate::report::{self, Report};
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Of one measurement.
+    pub(crate) time: Duration,
+    /// Turns of every pair.
+    pub(crate) rounds: usize,
+    /// Webhooks for the normalizer.
+    pub(crate) webhooks: u64,
+}
+
+/// Connections of every load.
+pub(crate) const CONNECTIONS: usize = 64;
+
+/// A part of the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Ingress against the bare receiver.
+    Ingress,
+    /// Ingress against receivers in other languages.
+    Against,
+    /// The normalizer against the bare loop.
+    Normalizer,
+    /// From the first byte to the readable event.
+    Chain,
+}
+
+/// Measures `only` these, or everything, and then writes the report. `others` are the folders of FastAPI and Fastify.
+pub(crate) async fn run(
+    effort: Effort,
+    only: &[Part],
+    path: &Path,
+    others: (Option<&Path>, Option<&Path>),
+) -> anyhow::Result<()> {
+    let wanted = |part| only.is_empty() || only.contains(&part);
+    let mut report = Report::default();
+    if wanted(Part::Ingress) {
+        report::say("ingress against the bare receiver");
+        report.ingress = Some(ingress::measure(effort).await?);
+    }
+    if wanted(Part::Against) {
+        report::say("ingress against what people would write instead");
+        report.against = against::measure(effort, others.0, others.1).await?;
+    }
+    if wanted(Part::Normalizer) {
+        report::say("normalizer against the bare loop");
+        report.normalizer = Some(normalizer::measure(effort).await?);
+    }
+    if wanted(Part::Chain) {
+        report::say("from the first byte to the readable event");
+        report.chain = Some(chain::measure(effort).await?);
+    }
+    if only.is_empty() {
+        report.write(effort, path)?;
+        report::say(&format!("written to {}", path.display()));
+    } else {
+        report::say(&report.to_text(effort)?);
+    }
+    Ok(())
+}
+
+/// Empties streams, so that every measurement begins alike.
+async fn purge(place: &Place, streams: &[&str]) -> anyhow::Result<()> {
+    let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
+    for stream in streams {
+        jetstream.get_stream(stream).await?.purge().await?;
+    }
+    Ok(())
+}

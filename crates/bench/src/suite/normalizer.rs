@@ -1,0 +1,132 @@
+//! The normalizer against the bare loop, over webhooks that are stored beforehand; and what its log line costs.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::Instant;
+
+use crate::body::Bodies;
+use crate::floor;
+use crate::place::{CHANNEL, Place, Program};
+use crate::report;
+use crate::suite::{Effort, purge};
+
+/// Between two looks how far a durable is.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Publishes in flight while the webhooks are stored.
+const IN_FLIGHT: usize = 1024;
+
+/// One round: webhooks a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    pub(crate) floor: f64,
+    /// As it is set up by default: a line with a masked body for every webhook.
+    pub(crate) masked: f64,
+    /// With `IMCHANNEL_LOG_PAYLOADS=off`: a line without a body.
+    pub(crate) off: f64,
+    /// With `IMCHANNEL_LOG_LEVEL=warn`: no line.
+    pub(crate) silent: f64,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) rounds: Vec<Round>,
+    /// The most memory that the normalizer had.
+    pub(crate) peak_mib: Option<f64>,
+}
+
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
+    let place = Place::start().await?;
+    let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
+    let (mut rounds, mut peak_mib) = (Vec::new(), None);
+    for _ in 0..effort.rounds {
+        let mut ours = Vec::new();
+        let settings: [&[(&str, &str)]; 3] =
+            [&[], &[("IMCHANNEL_LOG_PAYLOADS", "off")], &[("IMCHANNEL_LOG_LEVEL", "warn")]];
+        let floor = run_floor(&place, &jetstream, effort.webhooks).await?;
+        for variables in settings {
+            store(&place, &jetstream, "WEBHOOKS", effort.webhooks).await?;
+            let program = place.program("imchannel-normalizer", variables)?;
+            ours.push(drained(&jetstream, "WEBHOOKS", "normalizer", program, &mut peak_mib).await?);
+        }
+        let round = Round { floor, masked: ours[0], off: ours[1], silent: ours[2] };
+        report::say(&format!(
+            "  bare {floor:.0}/s, imchannel {:.0}/s, without bodies in the log {:.0}/s, without the line {:.0}/s",
+            round.masked, round.off, round.silent
+        ));
+        rounds.push(round);
+    }
+    Ok(Measured { rounds, peak_mib })
+}
+
+async fn run_floor(place: &Place, jetstream: &jetstream::Context, webhooks: u64) -> anyhow::Result<f64> {
+    store(place, jetstream, floor::RAW, webhooks).await?;
+    let program = place.floor(&["floor-normalize"])?;
+    drained(jetstream, floor::RAW, floor::DURABLE, program, &mut None).await
+}
+
+/// Fills a stream that is empty, as ingress would.
+async fn store(
+    place: &Place,
+    jetstream: &jetstream::Context,
+    stream: &str,
+    count: u64,
+) -> anyhow::Result<()> {
+    purge(place, &["WEBHOOKS", "EVENTS", floor::RAW, floor::OUT]).await?;
+    let subject = if stream == floor::RAW {
+        "raw.infobip.x".to_owned()
+    } else {
+        format!("imchannel.webhook.infobip.{CHANNEL}")
+    };
+    let bodies = Bodies::new();
+    let received_at = jiff::Timestamp::now().to_string();
+    let publish = |number: u64| {
+        let mut body = Vec::new();
+        bodies.write(bodies.take(), &mut body);
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", format!("{stream}-{received_at}-{number}"));
+        headers.insert("Imchannel-Route", "report");
+        headers.insert("Imchannel-Received-At", received_at.as_str());
+        headers.insert("Content-Type", "application/json; charset=UTF-8");
+        let subject = subject.clone();
+        async move {
+            jetstream.publish_with_headers(subject, headers, body.into()).await?.await?;
+            anyhow::Ok(())
+        }
+    };
+    let publishing = futures_util::stream::iter(0..count).map(publish).buffer_unordered(IN_FLIGHT);
+    publishing.try_for_each(|()| async { Ok(()) }).await
+}
+
+/// Webhooks a second, from the first acknowledged one to the last.
+async fn drained(
+    jetstream: &jetstream::Context,
+    stream: &str,
+    durable: &str,
+    program: Program,
+    peak_mib: &mut Option<f64>,
+) -> anyhow::Result<f64> {
+    let stream = jetstream.get_stream(stream).await?;
+    let mut begun: Option<(Instant, u64)> = None;
+    let mut whole = 0;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Ok(info) = stream.consumer_info(durable).await else { continue };
+        let left = info.num_pending + info.num_ack_pending as u64;
+        whole = whole.max(left);
+        match begun {
+            None if left < whole => begun = Some((Instant::now(), left)),
+            Some((at, first)) if left == 0 => {
+                let rate = first as f64 / at.elapsed().as_secs_f64();
+                *peak_mib = program.peak_mib().or(*peak_mib);
+                program.end().await;
+                return Ok(rate);
+            }
+            _ => {}
+        }
+        (whole > 0).then_some(()).context("nothing is stored")?;
+    }
+}

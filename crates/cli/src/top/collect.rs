@@ -1,0 +1,203 @@
+//! Gathers what a look shows: three readers count what is stored, by subject and without the bodies; the rest is asked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bsp::registry;
+use bus::read::{self, From};
+use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, WEBHOOKS};
+use bus::{Bus, Delivery, Subject, headers, lag};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::admin::Refusals;
+use super::board::{Board, Name, Row};
+use crate::out;
+
+/// Waiting webhooks that are counted by channel; older ones only in the sum.
+const WAITING_MAX: u64 = 200_000;
+/// Looks that the history holds.
+const HISTORY_MAX: usize = 120;
+/// A reader that has heard nothing for so long is begun anew.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Counts since the beginning.
+#[derive(Debug, Default)]
+struct Counted {
+    rows: BTreeMap<Name, Row>,
+    /// Webhooks by sequence that were not finished at the last look.
+    waiting: VecDeque<(u64, Name)>,
+}
+
+/// Gathers.
+#[derive(Debug)]
+pub(super) struct Collector {
+    bus: Bus,
+    client: reqwest::Client,
+    admins: Vec<String>,
+    counted: Arc<Mutex<Counted>>,
+    readers: Vec<JoinHandle<()>>,
+    /// Refusals before `top` began.
+    refused_before: Option<Refusals>,
+    before: BTreeMap<Name, (u64, u64)>,
+    looked_at: Instant,
+    history: VecDeque<u64>,
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.readers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Collector {
+    /// Begins to count, webhooks from the first unfinished one on.
+    pub(super) async fn start(bus: Bus, admins: Vec<String>, interval: Duration) -> anyhow::Result<Self> {
+        let finished = lag::acknowledged_to(&bus, &NORMALIZER).await?;
+        let last = read::last_sequence(&bus, &WEBHOOKS).await?;
+        let first = (finished + 1).max((last + 1).saturating_sub(WAITING_MAX)).max(1);
+        let counted = Arc::new(Mutex::new(Counted::default()));
+        let mut readers = Vec::new();
+        for (stream, filter, from, counts_from) in [
+            (&WEBHOOKS, "imchannel.webhook.>", first, last + 1),
+            (&EVENTS, "imchannel.event.>", read::last_sequence(&bus, &EVENTS).await? + 1, 0),
+            (&DEADLETTERS, "imchannel.deadletter.>", read::last_sequence(&bus, &DEADLETTERS).await? + 1, 0),
+        ] {
+            let reader =
+                Reader { bus: bus.clone(), stream, filter, counts_from, counted: Arc::clone(&counted) };
+            readers.push(tokio::spawn(reader.follow(from)));
+        }
+        Ok(Self {
+            bus,
+            client: reqwest::Client::builder().no_proxy().build()?,
+            admins,
+            counted,
+            readers,
+            refused_before: None,
+            before: BTreeMap::new(),
+            looked_at: Instant::now() - interval,
+            history: VecDeque::new(),
+        })
+    }
+
+    /// How things stand now.
+    pub(super) async fn look(&mut self) -> Board {
+        let snapshot = lag::snapshot(&self.bus).await;
+        let finished = lag::acknowledged_to(&self.bus, &NORMALIZER).await.ok();
+        let (refusals, answering) = Refusals::ask(&self.client, &self.admins).await;
+        let (mut rows, strangers) = self.counts(finished, refusals);
+        let elapsed = self.looked_at.elapsed().as_secs_f64().max(0.001);
+        self.looked_at = Instant::now();
+        let mut webhooks = 0;
+        for (name, row) in &mut rows {
+            let before = self.before.insert(name.clone(), (row.webhooks, row.events)).unwrap_or_default();
+            row.webhooks_per_s = (row.webhooks - before.0) as f64 / elapsed;
+            row.events_per_s = (row.events - before.1) as f64 / elapsed;
+            webhooks += row.webhooks - before.0;
+        }
+        if self.history.len() == HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back((webhooks as f64 / elapsed).round() as u64);
+        Board {
+            place: format!("nats-server {}", self.bus.server_version()),
+            connected: self.bus.is_connected(),
+            snapshot,
+            rows,
+            strangers,
+            history: self.history.iter().copied().collect(),
+            admins: (answering, self.admins.len()),
+        }
+    }
+
+    fn counts(&mut self, finished: Option<u64>, refusals: Refusals) -> (BTreeMap<Name, Row>, Strangers) {
+        let mut counted = lock(&self.counted);
+        while let Some(finished) = finished
+            && counted.waiting.front().is_some_and(|(sequence, _)| *sequence <= finished)
+        {
+            counted.waiting.pop_front();
+        }
+        let mut rows = counted.rows.clone();
+        for (_, name) in &counted.waiting {
+            rows.entry(name.clone()).or_default().waiting += 1;
+        }
+        drop(counted);
+        let before = self.refused_before.get_or_insert_with(|| refusals.clone());
+        let since = |now: u64, before: Option<&u64>| now.saturating_sub(before.copied().unwrap_or_default());
+        let mut strangers = Strangers::new();
+        for (key, count) in &refusals.of_bsps {
+            strangers.insert(key.clone(), since(*count, before.of_bsps.get(key)));
+        }
+        for ((channel, outcome), count) in &refusals.of_channels {
+            let count = since(*count, before.of_channels.get(&(channel.clone(), outcome.clone())));
+            let Some((name, row)) = rows.iter_mut().find(|(name, _)| name.channel == *channel) else {
+                continue;
+            };
+            row.refused.insert(outcome.clone(), count);
+            // What belongs to a channel is no stranger's.
+            if let Some(all) = strangers.get_mut(&(name.bsp.clone(), outcome.clone())) {
+                *all = all.saturating_sub(count);
+            }
+        }
+        strangers.retain(|_, count| *count > 0);
+        (rows, strangers)
+    }
+}
+
+type Strangers = BTreeMap<(String, String), u64>;
+
+fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
+    counted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the heads of one stream.
+struct Reader {
+    bus: Bus,
+    stream: &'static StreamDefinition,
+    filter: &'static str,
+    /// Webhooks before this sequence were stored before `top` began: they wait, and are not counted.
+    counts_from: u64,
+    counted: Arc<Mutex<Counted>>,
+}
+
+impl Reader {
+    async fn follow(self, mut next: u64) {
+        loop {
+            let opened =
+                read::follow_heads(&self.bus, self.stream, self.filter.to_owned(), From::Sequence(next))
+                    .await;
+            let Ok(mut messages) = opened else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            while let Ok(Some(Ok(read))) = tokio::time::timeout(SILENCE_MAX, messages.next()).await {
+                next = read.delivery.sequence + 1;
+                self.count(&read.delivery);
+            }
+        }
+    }
+
+    fn count(&self, delivery: &Delivery) {
+        let Some(subject) = delivery.address() else { return };
+        let channel = subject.channel().to_string();
+        let mut counted = lock(&self.counted);
+        match subject {
+            Subject::Webhook(bsp, _) => {
+                let name = Name { bsp: bsp.to_string(), channel };
+                let row = counted.rows.entry(name.clone()).or_default();
+                row.webhooks += u64::from(delivery.sequence >= self.counts_from);
+                counted.waiting.push_back((delivery.sequence, name));
+            }
+            Subject::Event(_, bsp, _) => {
+                counted.rows.entry(Name { bsp: bsp.to_string(), channel }).or_default().events += 1;
+            }
+            Subject::DeadLetter(..) => {
+                let bsp = delivery.headers.get(headers::BSP).and_then(registry::find);
+                let bsp = bsp.map_or_else(|| out::UNKNOWN.to_owned(), |bsp| bsp.profile().id.to_string());
+                counted.rows.entry(Name { bsp, channel }).or_default().dead_letters += 1;
+            }
+        }
+    }
+}

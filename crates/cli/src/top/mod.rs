@@ -1,0 +1,135 @@
+//! `imchannel top`: what passes and what waits, live. Read from the bus, so that it works from wherever NATS can be
+//! reached; refusals, which never reach the bus, come from the admin ports of ingress.
+
+mod admin;
+mod board;
+mod collect;
+mod screen;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use crossterm::event::{Event, KeyCode, KeyModifiers};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::Done;
+use crate::out::Out;
+use crate::target::{self, Target};
+use crate::top::board::Board;
+use crate::top::collect::Collector;
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Admin ports of ingress, for the refusals [default: that of the `up` in this folder].
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    admin: Vec<String>,
+    /// Milliseconds between two looks.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    interval_ms: u64,
+    /// Stop after so many looks.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    if !out.is_json() && !std::io::stdout().is_terminal() {
+        return Ok(out.faulty("top needs a terminal; with --json it prints an object for each look"));
+    }
+    let bus = target.connect().await?;
+    let admins =
+        if command.admin.is_empty() { target::admin_of_up().into_iter().collect() } else { command.admin };
+    let interval = Duration::from_millis(command.interval_ms);
+    let collector = Collector::start(bus, admins, interval).await?;
+    let looks = command.count.unwrap_or(u64::MAX);
+    if out.is_json() {
+        watch(collector, interval, looks, out).await
+    } else {
+        show(collector, interval, looks).await?
+    }
+    Ok(Done::Well)
+}
+
+fn ticks(interval: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// An object for each look.
+async fn watch(mut collector: Collector, interval: Duration, looks: u64, out: &Out) {
+    let mut ticks = ticks(interval);
+    ticks.tick().await;
+    for _ in 0..looks {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = tokio::signal::ctrl_c() => return,
+        }
+        out.object(&collector.look().await.to_json());
+    }
+}
+
+/// The screen, until somebody leaves it.
+async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyhow::Result<()> {
+    let mut keys = keys();
+    let mut terminal = ratatui::try_init().context("this terminal cannot be used")?;
+    let mut ticks = ticks(interval);
+    let mut board = Board::default();
+    let (mut done, mut paused) = (0, false);
+    let outcome = loop {
+        if let Err(error) = terminal.draw(|frame| screen::draw(frame, &board, paused)) {
+            break Err(error).context("cannot draw");
+        }
+        tokio::select! {
+            _ = ticks.tick() => {
+                let look = collector.look().await;
+                if !paused {
+                    board = look;
+                }
+                done += 1;
+                if done > looks {
+                    break Ok(());
+                }
+            }
+            key = keys.recv() => match key {
+                Some(Key::Leave) | None => break Ok(()),
+                Some(Key::Pause) => paused = !paused,
+                Some(Key::Other) => {}
+            }
+        }
+    };
+    ratatui::restore();
+    outcome
+}
+
+enum Key {
+    Leave,
+    Pause,
+    /// Anything else, such as another size of the window: the screen is drawn anew.
+    Other,
+}
+
+/// What is typed, read by a thread of its own: the terminal has no other way to wait.
+fn keys() -> mpsc::UnboundedReceiver<Key> {
+    let (sender, keys) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        while let Ok(event) = crossterm::event::read() {
+            if sender.send(key(&event)).is_err() {
+                return;
+            }
+        }
+    });
+    keys
+}
+
+fn key(event: &Event) -> Key {
+    let Event::Key(key) = event else { return Key::Other };
+    match key.code {
+        KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Leave,
+        KeyCode::Char('q') | KeyCode::Esc => Key::Leave,
+        KeyCode::Char('p' | ' ') => Key::Pause,
+        _ => Key::Other,
+    }
+}

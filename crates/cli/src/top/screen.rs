@@ -1,0 +1,210 @@
+//! The screen, drawn from a board: streams and durables above, channels below.
+
+use bus::lag::{DurableState, StreamState};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table};
+
+use super::board::{Board, Name, Row};
+
+/// Above this share a stream's bar is red: the keeper purges from 70 % on and should have.
+const FULL: f64 = 0.8;
+const BAR_CELLS: usize = 20;
+
+pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
+    let tables = 3 + board.snapshot.streams.len().max(board.snapshot.durables.len()) as u16;
+    let areas = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(tables),
+        Constraint::Length(5),
+        Constraint::Min(4),
+        Constraint::Length(1),
+    ]);
+    let [head, above, history, below, foot] = areas.areas(frame.area());
+    frame.render_widget(headline(board, paused), head);
+    let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(above);
+    streams(frame, left, board);
+    durables(frame, right, board);
+    let newest = board.history.last().copied().unwrap_or_default();
+    let block = Block::bordered().title(format!(" webhooks a second: {newest} ")).dim();
+    frame.render_widget(Sparkline::default().block(block).data(&board.history).style(Color::Cyan), history);
+    channels(frame, below, board);
+    frame.render_widget(Line::from(" q leave   p pause").dim(), foot);
+}
+
+fn headline<'b>(board: &'b Board, paused: bool) -> Paragraph<'b> {
+    let state = if board.connected { "connected".green() } else { "not connected".red() };
+    let mut spans =
+        vec![Span::from(" imchannel top  ").bold(), Span::from(board.place.as_str()), "  ".into(), state];
+    let (answering, asked) = board.admins;
+    if asked == 0 {
+        spans.push("  refusals are not known without --admin".dim());
+    } else if answering < asked {
+        spans.push(format!("  {} of {asked} admin ports do not answer", asked - answering).yellow());
+    }
+    if paused {
+        spans.push("  paused".yellow().bold());
+    }
+    Paragraph::new(Line::from(spans))
+}
+
+fn head<const N: usize>(names: [&'static str; N]) -> TableRow<'static> {
+    TableRow::new(names).style(Style::new().add_modifier(Modifier::BOLD))
+}
+
+fn streams(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+    let row = |stream: &StreamState| {
+        let share = stream.bytes as f64 / stream.max_bytes.max(1) as f64;
+        let cells = (share.clamp(0.0, 1.0) * BAR_CELLS as f64).round() as usize;
+        let bar = format!("{}{} {:.0} %", "█".repeat(cells), "░".repeat(BAR_CELLS - cells), share * 100.0);
+        let style = if share > FULL { Style::new().red() } else { Style::new() };
+        TableRow::new([
+            Cell::from(stream.name),
+            Cell::from(grouped(stream.messages)),
+            Cell::from(bar).style(style),
+        ])
+    };
+    let widths = [Constraint::Length(12), Constraint::Length(14), Constraint::Min(BAR_CELLS as u16 + 6)];
+    let table = Table::new(board.snapshot.streams.iter().map(row), widths)
+        .header(head(["Stream", "Messages", "Bytes of its limit"]))
+        .block(Block::bordered().title(" streams ").dim());
+    frame.render_widget(table, area);
+}
+
+fn durables(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+    let row = |durable: &DurableState| {
+        let age = durable.oldest_age_s.map_or_else(|| "?".to_owned(), |age| format!("{age} s"));
+        let style = if durable.pending > 0 { Style::new().yellow() } else { Style::new() };
+        TableRow::new([
+            Cell::from(format!("{}/{}", durable.stream, durable.name)),
+            Cell::from(grouped(durable.pending)).style(style),
+            Cell::from(grouped(durable.unacknowledged)),
+            Cell::from(age),
+        ])
+    };
+    let widths = [Constraint::Min(20), Constraint::Length(12), Constraint::Length(12), Constraint::Length(8)];
+    let table = Table::new(board.snapshot.durables.iter().map(row), widths)
+        .header(head(["Reader", "Waiting", "In work", "Oldest"]))
+        .block(Block::bordered().title(" readers ").dim());
+    frame.render_widget(table, area);
+}
+
+fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+    let mut rows: Vec<TableRow<'_>> = board.rows.iter().map(|(name, row)| channel(name, row)).collect();
+    for ((bsp, outcome), count) in &board.strangers {
+        let refused = Cell::from(format!("{} {outcome}", grouped(*count))).style(Style::new().yellow());
+        let name = [Cell::from(bsp.as_str()), Cell::from("(no channel)")];
+        rows.push(TableRow::new(
+            name.into_iter().chain(std::iter::repeat_n(Cell::from(""), 5)).chain([refused]),
+        ));
+    }
+    let widths = [
+        Constraint::Length(12),
+        Constraint::Min(20),
+        Constraint::Length(11),
+        Constraint::Length(11),
+        Constraint::Length(11),
+        Constraint::Length(9),
+        Constraint::Length(9),
+        Constraint::Min(18),
+    ];
+    let names = ["BSP", "Channel", "Webhooks/s", "Events/s", "Webhooks", "Waiting", "Dead", "Refused"];
+    let table = Table::new(rows, widths)
+        .header(head(names))
+        .block(Block::bordered().title(" channels, since the start of this screen ").dim());
+    frame.render_widget(table, area);
+}
+
+fn channel<'b>(name: &'b Name, row: &'b Row) -> TableRow<'b> {
+    let warn = |count: u64| if count > 0 { Style::new().yellow() } else { Style::new() };
+    let words = row.refused.iter().filter(|(outcome, count)| *outcome != "challenged" && **count > 0);
+    let words: Vec<_> = words.map(|(outcome, count)| format!("{} {outcome}", grouped(*count))).collect();
+    TableRow::new([
+        Cell::from(name.bsp.as_str()),
+        Cell::from(name.channel.as_str()),
+        Cell::from(format!("{:.1}", row.webhooks_per_s)),
+        Cell::from(format!("{:.1}", row.events_per_s)),
+        Cell::from(grouped(row.webhooks)),
+        Cell::from(grouped(row.waiting)).style(warn(row.waiting)),
+        Cell::from(grouped(row.dead_letters)).style(warn(row.dead_letters)),
+        Cell::from(words.join(", ")).style(warn(row.refusals())),
+    ])
+}
+
+/// `1 234 567`
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+
+    fn screen(board: &Board) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(120, 24)).unwrap();
+        terminal.draw(|frame| draw(frame, board, false)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn every_number_has_its_place() {
+        let mut board = Board { connected: true, admins: (1, 1), history: vec![1, 5, 3], ..Board::default() };
+        let stream = StreamState { name: "WEBHOOKS", messages: 1_234_567, bytes: 50, max_bytes: 100 };
+        board.snapshot.streams.push(stream);
+        board.snapshot.durables.push(DurableState {
+            stream: "WEBHOOKS",
+            name: "normalizer",
+            pending: 42,
+            unacknowledged: 7,
+            oldest_age_s: Some(3),
+        });
+        let row = Row {
+            webhooks: 900,
+            webhooks_per_s: 12.5,
+            events_per_s: 13.5,
+            waiting: 4,
+            dead_letters: 2,
+            refused: [("unauthorized".to_owned(), 8), ("challenged".to_owned(), 99)].into(),
+            ..Row::default()
+        };
+        board.rows.insert(Name { bsp: "twilio".to_owned(), channel: "c-1".to_owned() }, row);
+        board.strangers.insert(("infobip".to_owned(), "unauthorized".to_owned()), 3);
+        let text = screen(&board);
+        for part in [
+            "1\u{202f}234\u{202f}567",
+            "50 %",
+            "WEBHOOKS/normalizer",
+            "42",
+            "3 s",
+            "twilio",
+            "12.5",
+            "13.5",
+            "8 unauthorized",
+            "(no channel)",
+            "3 unauthorized",
+            "webhooks a second: 3",
+        ] {
+            assert!(text.contains(part), "no {part} in\n{text}");
+        }
+        assert!(!text.contains("99"), "a first call that is meant to be refused is no refusal\n{text}");
+    }
+
+    #[test]
+    fn a_small_window_is_no_fault() {
+        let mut terminal = Terminal::new(TestBackend::new(20, 5)).unwrap();
+        terminal.draw(|frame| draw(frame, &Board::default(), true)).unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! `imchannel top`: what its looks say is what has passed.
+
+use serde_json::Value;
+
+use crate::harness::{CHANNELS, Installation, Program, Webhook, eventually, run_cli, run_cli_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
+    let installation = Installation::start().await;
+    let channels = installation.folder().join("channels.toml");
+    std::fs::write(&channels, CHANNELS).unwrap();
+    let mut ingress =
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+    let admin = format!("http://{}", ingress.address_after("probes and metrics on").await);
+    let address = ingress.address_after("takes webhooks on").await.parse().unwrap();
+    let report =
+        |id: &str| format!(r#"{{"message_id":"{id}","sender":"1","user_number":"2","status":"read"}}"#);
+    eventually("ingress takes webhooks", || async {
+        let answer = Webhook::koomessage(report("before")).try_post(address).await.ok()?;
+        (answer.status.as_u16() == 200).then_some(())
+    })
+    .await;
+
+    let args = ["--json", "top", "--interval-ms", "200", "--admin", &admin];
+    let mut top = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
+    // The first look sees the one webhook that waits since before.
+    let first: Value = serde_json::from_str(&top.line_with("\"channels\"").await).unwrap();
+    assert_eq!(
+        row(&first, "koomessage-demo").map(|row| (row["webhooks"].clone(), row["waiting"].clone())),
+        Some((0.into(), 1.into()))
+    );
+    for id in ["a", "b", "c"] {
+        assert_eq!(Webhook::koomessage(report(id)).post(address).await.status.as_u16(), 200);
+    }
+    let wrong = Webhook::koomessage(report("d")).header("authorization", "wrong");
+    assert_eq!(wrong.post(address).await.status.as_u16(), 401);
+    let stranger = Webhook::gupshup("{}").to("/social/on/whatsapp/gupshup/report/unknown");
+    assert_eq!(stranger.post(address).await.status.as_u16(), 401);
+    let seen = until(&mut top, |look| {
+        let row = row(look, "koomessage-demo")?;
+        (row["webhooks"] == 3 && row["waiting"] == 4 && row["refused"]["unauthorized"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(seen["durables"][0]["pending"], 4, "{seen:#}");
+    let strangers = seen["refused_without_channel"].as_array().unwrap();
+    assert!(strangers.iter().any(|of| of["bsp"] == "gupshup" && of["count"] == 1), "{seen:#}");
+
+    let _normalizer = installation.normalizer().await;
+    assert_eq!(Webhook::koomessage("{}").post(address).await.status.as_u16(), 200);
+    until(&mut top, |look| {
+        let row = row(look, "koomessage-demo")?;
+        (row["events"] == 4 && row["dead_letters"] == 1 && row["waiting"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_terminal_it_says_what_to_do() {
+    let installation = Installation::start().await;
+    let output = run_cli(&installation, &["top"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--json"));
+    // Nobody answers at the admin port: the rest is shown all the same.
+    let args = ["--json", "top", "--count", "1", "--interval-ms", "100", "--admin", "http://127.0.0.1:1"];
+    let output = run_cli_with(&installation.nats.url(), "imchannel", &args, &[]).await;
+    let look: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&look["admin_ports"]["asked"], &look["admin_ports"]["answering"]), (&1.into(), &0.into()));
+    assert_eq!(look["streams"].as_array().unwrap().len(), 3);
+}
+
+fn row(look: &Value, channel: &str) -> Option<Value> {
+    look["channels"].as_array()?.iter().find(|row| row["channel"] == channel).cloned()
+}
+
+/// The first look that is as wanted; looks come as long as the program runs.
+async fn until(top: &mut Program, wanted: impl Fn(&Value) -> Option<()>) -> Value {
+    let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
+    loop {
+        let look: Value = serde_json::from_str(&top.line_with("\"channels\"").await).unwrap();
+        if wanted(&look).is_some() {
+            return look;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the last look was {look:#}");
+    }
+}
