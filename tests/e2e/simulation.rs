@@ -1,6 +1,8 @@
 //! All four BSPs against programs that stop, die and multiply, and a NATS server that is restarted: the ledger of what
 //! was answered 200 stays clean.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, within};
@@ -90,11 +92,11 @@ async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_or_altered_event_makes_the_ledger_unclean() {
+async fn an_altered_or_invented_event_makes_the_ledger_unclean() {
     let gateway = Gateway::start().await;
     let _normalizer = gateway.normalizer();
-    let mut simulation = gateway.simulation(&["--count", "300", "--rate", "60", "--settle", "2s"]);
-    // An event of the run is stored a second time, under another id and with another status.
+    let mut simulation = gateway.simulation(&["--count", "300", "--rate", "60", "--settle", "60s"]);
+    // An event of the run is stored a second time: under another id, as another message, with another status.
     let forged = within(PART_LIMIT, "an event comes out", || async {
         let reports = gateway.installation.stored(&bus::streams::EVENTS, "imchannel.event.report.>").await;
         reports.into_iter().next()
@@ -102,12 +104,14 @@ async fn a_lost_or_altered_event_makes_the_ledger_unclean() {
     .await;
     gateway.installation.forge(&forged, |event| event.event_id = "0".repeat(32)).await;
     gateway.installation.forge(&forged, |event| event.message_id.push('0')).await;
+    gateway.installation.forge(&forged, |event| event.sender.push('0')).await;
 
     let ledger = ledger_of(&mut simulation).await;
     assert!(!simulation.ended_well().await, "an unclean ledger is no success");
     assert_eq!(ledger["clean"], false);
     assert_eq!(ledger["ledger"]["wrong_ids"], 1, "{ledger:#}");
     assert_eq!(ledger["ledger"]["invented"], 1, "{ledger:#}");
+    assert_eq!(ledger["ledger"]["different"], 1, "{ledger:#}");
     assert_eq!(ledger["ledger"]["missing"], 0, "{ledger:#}");
 }
 
@@ -127,19 +131,41 @@ async fn the_same_seed_and_tag_post_the_same_choices() {
     let gateway = Gateway::start().await;
     let args =
         ["--json", "simulate", "--channels", &gateway.channels, "--gateway", &gateway.url, "--no-check"];
-    let run = ["--count", "60", "--rate", "500", "--seed", "7", "--run", "0000abcd", "--bsp", "koomessage"];
-    for _ in 0..2 {
-        let output = run_cli(&gateway.installation, &[&args[..], &run[..]].concat()).await;
+    let run = ["--count", "60", "--rate", "500", "--run", "0000abcd", "--bsp", "koomessage"];
+    let mut runs = Vec::new();
+    for seed in ["7", "7", "8"] {
+        let seed = ["--seed", seed];
+        let before = gateway.installation.webhooks().await.len();
+        let output = run_cli(&gateway.installation, &[&args[..], &run[..], &seed[..]].concat()).await;
         assert!(output.status.success(), "{output:?}");
+        let reported: Vec<Value> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(reported.last().unwrap()["answered_200"], 60, "{reported:?}");
+        // KooMessage's reports hold no time, so they are the same whenever they are posted; the second run's may be
+        // recognised as repeats.
+        let webhooks = gateway.installation.webhooks().await;
+        let reports =
+            webhooks.iter().filter(|webhook| webhook.headers.get(bus::headers::ROUTE) == Some("report"));
+        let bodies: HashSet<_> = reports.map(|webhook| webhook.payload.clone()).collect();
+        assert!(bodies.len() > 30 && webhooks.len() >= before);
+        runs.push(bodies);
     }
-    // KooMessage's reports hold no time: the second run is the first one's bodies, and is recognised as that.
-    let webhooks = gateway.installation.webhooks().await;
-    let reports =
-        webhooks.iter().filter(|webhook| webhook.headers.get(bus::headers::ROUTE) == Some("report"));
-    let bodies: Vec<_> = reports.map(|webhook| webhook.payload.clone()).collect();
-    assert!(bodies.len() > 30, "{}", bodies.len());
-    let different: std::collections::HashSet<_> = bodies.iter().collect();
-    assert_eq!(bodies.len(), different.len());
+    assert_eq!(runs[0], runs[1], "the second run had something that the first had not");
+    assert!(runs[2].len() > runs[1].len() + 30, "another seed makes other choices");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_takes_nothing_is_no_success() {
+    let gateway = Gateway::start().await;
+    let wrong = std::fs::read_to_string(&gateway.channels).unwrap().replace("koomessage-secret", "another");
+    std::fs::write(&gateway.channels, wrong).unwrap();
+    let mut simulation = gateway.simulation(&["--count", "5", "--rate", "100", "--bsp", "koomessage"]);
+    let ledger = ledger_of(&mut simulation).await;
+    assert_eq!(ledger["ledger"]["promised"], 0);
+    assert!(!simulation.ended_well().await);
 }
 
 /// The last word of a simulation.

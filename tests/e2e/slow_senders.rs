@@ -119,3 +119,35 @@ async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
     timeout(PATIENCE, stopping).await.unwrap().unwrap();
     assert_eq!(installation.webhooks().await.len(), 1);
 }
+
+/// Whatever it has done before: also one whose request was still coming when its alarm rang.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_left_idle_is_closed() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress_with(&[("idle-timeout-ms", "1000")]).await;
+    ingress.until_ready().await;
+    let webhook = Webhook::infobip(BODY);
+    let head = webhook.head(&format!("content-length: {}\r\n", BODY.len()));
+    let (first_half, second_half) = BODY.as_bytes().split_at(20);
+
+    let silent = TcpStream::connect(ingress.address).await.unwrap();
+    let mut served = TcpStream::connect(ingress.address).await.unwrap();
+    served.write_all(&[&head, BODY.as_bytes()].concat()).await.unwrap();
+    let mut straddling = TcpStream::connect(ingress.address).await.unwrap();
+    straddling.write_all(&[&head, first_half].concat()).await.unwrap();
+    // Longer than a connection may be idle; this one is not.
+    let mut byte = [0];
+    assert!(timeout(Duration::from_millis(1300), straddling.read(&mut byte)).await.is_err());
+    straddling.write_all(second_half).await.unwrap();
+
+    for (name, mut stream, answers) in
+        [("silent", silent, 0), ("served", served, 1), ("straddling", straddling, 1)]
+    {
+        let mut said = Vec::new();
+        let closed = timeout(Duration::from_secs(10), stream.read_to_end(&mut said)).await;
+        assert!(closed.is_ok(), "{name} is still open");
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert_eq!(said.matches("HTTP/1.1 200").count(), answers, "{name}: {said}");
+    }
+    ingress.stop().await;
+}

@@ -77,28 +77,31 @@ pub(crate) async fn closed(
     target: &Target,
     connections: usize,
     time: Duration,
-    bodies: &Bodies,
+    bodies: &Arc<Bodies>,
 ) -> anyhow::Result<Outcome> {
     let start = Instant::now() + WARM_UP;
     let end = start + time;
-    let running = (0..connections).map(|_| async {
-        let mut connection = Connection::open(target).await?;
-        let (mut part, mut body) = (Part::new(), Vec::new());
-        loop {
-            let begin = Instant::now();
-            if begin >= end {
-                return anyhow::Ok(part);
+    let mut running = JoinSet::new();
+    for _ in 0..connections {
+        let (target, bodies) = (target.clone(), Arc::clone(bodies));
+        running.spawn(async move {
+            let mut connection = Connection::open(&target).await?;
+            let (mut part, mut body) = (Part::new(), Vec::new());
+            loop {
+                let begin = Instant::now();
+                if begin >= end {
+                    return anyhow::Ok(part);
+                }
+                body.clear();
+                bodies.write(bodies.take(), &mut body);
+                let status = connection.post(&body).await.context("the connection broke")?;
+                if begin >= start {
+                    part.take(status, begin.elapsed());
+                }
             }
-            body.clear();
-            bodies.write(bodies.take(), &mut body);
-            let status = connection.post(&body).await.context("the connection broke")?;
-            if begin >= start {
-                part.take(status, begin.elapsed());
-            }
-        }
-    });
-    let parts = futures_util::future::try_join_all(running).await?;
-    finish(parts, time)
+        });
+    }
+    finish(running, time).await
 }
 
 /// Posts at a constant rate. `began` is told when each number was begun, in microseconds since `epoch`.
@@ -143,16 +146,13 @@ pub(crate) async fn open(
             }
         });
     }
-    let mut parts = Vec::new();
-    while let Some(part) = running.join_next().await {
-        parts.push(part??);
-    }
-    finish(parts, time)
+    finish(running, time).await
 }
 
-fn finish(parts: Vec<Part>, time: Duration) -> anyhow::Result<Outcome> {
+async fn finish(mut running: JoinSet<anyhow::Result<Part>>, time: Duration) -> anyhow::Result<Outcome> {
     let mut whole = Part::new();
-    for part in parts {
+    while let Some(part) = running.join_next().await {
+        let part = part??;
         whole.answered += part.answered;
         whole.errors += part.errors;
         whole.latency_us.add(&part.latency_us)?;

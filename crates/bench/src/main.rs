@@ -39,13 +39,13 @@ enum Command {
     /// Measure everything and write the report.
     Run {
         /// Seconds of one measurement.
-        #[arg(long, default_value_t = 6)]
+        #[arg(long, default_value_t = 5)]
         seconds: u64,
         /// Turns of every pair.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 4)]
         rounds: usize,
         /// Webhooks for the normalizer's measurements.
-        #[arg(long, default_value_t = 150_000)]
+        #[arg(long, default_value_t = 100_000)]
         webhooks: u64,
         /// Where the report goes.
         #[arg(long, default_value = "BENCHMARKS.md")]

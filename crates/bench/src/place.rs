@@ -113,6 +113,14 @@ impl Program {
         Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
     }
 
+    /// Fails when it has ended by itself.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} ended: {status}", self.name),
+            None => Ok(()),
+        }
+    }
+
     /// Ends it and waits for that.
     pub(crate) async fn end(mut self) {
         let _ = self.child.kill().await;
@@ -130,9 +138,7 @@ impl Program {
                     return Ok(());
                 }
             }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} ended: {status}", self.name);
-            }
+            self.check()?;
             if tokio::time::Instant::now() > deadline {
                 bail!("{} does not serve", self.name);
             }

@@ -19,7 +19,7 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// To connect to one server; the next of the list is tried after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Publishes waiting for their acknowledgement at once, over all of a process.
+/// Publishes of the same patience waiting for their acknowledgement at once in a process.
 const ACKS_IN_FLIGHT_MAX: usize = 8192;
 /// For an answer of JetStream's other than to a publish, whose deadlines [`crate::publish`] keeps.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,20 +47,28 @@ impl fmt::Debug for BusOptions {
 #[error("cannot connect to NATS")]
 pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// How long publishes wait for their acknowledgement, longest first. The client keeps a timer for each publish anyway;
-/// a choice of a few saves a second one.
-const PATIENCES: [Duration; 3] = [Duration::from_secs(4), Duration::from_secs(1), Duration::from_millis(250)];
+/// How long publishes wait for their acknowledgement, longest first: a little under the halves of the deadlines that there
+/// are, and the least for what is left of one. The client keeps a timer for each publish anyway; a choice of a few saves a
+/// second one.
+const PATIENCES_MS: [u64; 5] = [5900, 3900, 2400, 950, PATIENCE_MIN_MS];
+/// The shortest time that an attempt waits.
+pub(crate) const PATIENCE_MIN_MS: u64 = 250;
 
 /// Ways to publish, by their patience.
 #[derive(Clone)]
-pub(crate) struct Publishers([Context; PATIENCES.len()]);
+pub(crate) struct Publishers([Context; PATIENCES_MS.len()]);
 
 impl Publishers {
     /// The most patient one that gives up within `limit`; where none does, the least patient.
     pub(crate) fn patient_for(&self, limit: Duration) -> &Context {
-        let place = PATIENCES.iter().position(|patience| *patience <= limit);
-        &self.0[place.unwrap_or(PATIENCES.len() - 1)]
+        &self.0[place_of_patience(limit)]
     }
+}
+
+/// The place of the longest patience within `limit`, or of the least.
+fn place_of_patience(limit: Duration) -> usize {
+    let place = PATIENCES_MS.iter().position(|patience_ms| Duration::from_millis(*patience_ms) <= limit);
+    place.unwrap_or(PATIENCES_MS.len() - 1)
 }
 
 fn context(client: &Client, timeout: Duration) -> Context {
@@ -140,7 +148,8 @@ impl Bus {
         }
         let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;
         let jetstream = context(&client, REQUEST_TIMEOUT);
-        let publishers = Publishers(PATIENCES.map(|patience| context(&client, patience)));
+        let publishers =
+            Publishers(PATIENCES_MS.map(|patience_ms| context(&client, Duration::from_millis(patience_ms))));
         Ok(Self { client, jetstream, publishers, connections, is_up, full: Arc::default() })
     }
 
@@ -158,7 +167,7 @@ impl Bus {
 
     /// Whether the connection stands at this moment.
     pub fn is_connected(&self) -> bool {
-        // An event may be late or lost; the client's state is not.
+        // The event of a new connection may come late; the client's state does not.
         self.is_up.load(Ordering::Relaxed) || self.client.connection_state() == connection::State::Connected
     }
 
@@ -201,5 +210,22 @@ fn log_event(event: &Event) {
         Event::ServerError(error) => tracing::debug!(function = "bus", "{error}"),
         Event::ClientError(error) => tracing::debug!(function = "bus", "{error}"),
         Event::Draining | Event::Closed => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_deadline_leaves_time_for_two_attempts() {
+        // What is left of a deadline when the first attempt begins is always a little less than all of it.
+        let began = Duration::from_millis(20);
+        for bsp in bsp::registry::REGISTRY {
+            let half = (bsp.profile().store_deadline - began) / 2;
+            let patience = Duration::from_millis(PATIENCES_MS[place_of_patience(half)]);
+            assert!(patience <= half && patience * 5 >= half * 4, "{:?}: {patience:?}", bsp.profile().id);
+        }
+        assert_eq!(PATIENCES_MS[place_of_patience(Duration::ZERO)], PATIENCE_MIN_MS);
     }
 }

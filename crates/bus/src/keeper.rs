@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
+use crate::read::ReadError;
 use crate::streams::StreamDefinition;
 
 /// Above this share of its bytes a stream is purged.
@@ -82,20 +83,27 @@ pub async fn run(
     }
 }
 
+/// Looks once whether a stream has room, so that nothing is published to one that has not. For a process that publishes
+/// without a keeper, which has to look again and again.
+///
+/// # Errors
+/// When the stream is missing or out of reach.
+pub async fn look(bus: &Bus, definition: &'static StreamDefinition) -> Result<(), ReadError> {
+    let stream = bus.jetstream.get_stream(definition.name).await;
+    let stream = stream.map_err(|error| ReadError::new(definition.name, error))?;
+    if let Some(usage) = Usage::of(&stream) {
+        bus.set_full(definition, usage.is_nearly_full());
+    }
+    Ok(())
+}
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Fault> {
     let stream = bus.jetstream.get_stream(definition.name).await?;
-    let info = stream.cached_info();
-    let Ok(max_bytes) = u64::try_from(info.config.max_bytes) else {
+    let Some(usage) = Usage::of(&stream) else {
+        bus.set_full(definition, false);
         return Ok(0);
-    };
-    let usage = Usage {
-        messages: info.state.messages,
-        bytes: info.state.bytes,
-        max_bytes,
-        first_sequence: info.state.first_sequence,
-        last_sequence: info.state.last_sequence,
     };
     bus.set_full(definition, usage.is_nearly_full());
     if !usage.is_filling_up() {
@@ -106,6 +114,7 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
         return Ok(0);
     };
     let purged = stream.purge().sequence(keep_from).await?;
+    bus.set_full(definition, false);
     Ok(purged.purged)
 }
 
@@ -145,6 +154,18 @@ struct Usage {
 }
 
 impl Usage {
+    /// `None` for a stream without a limit.
+    fn of(stream: &Stream) -> Option<Self> {
+        let info = stream.cached_info();
+        Some(Self {
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            max_bytes: u64::try_from(info.config.max_bytes).ok()?,
+            first_sequence: info.state.first_sequence,
+            last_sequence: info.state.last_sequence,
+        })
+    }
+
     fn is_filling_up(&self) -> bool {
         self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * PURGE_ABOVE
     }

@@ -91,6 +91,14 @@ pub async fn acknowledged_to(bus: &Bus, durable: &DurableDefinition) -> Result<u
     Ok(info(bus, durable).await?.ack_floor.stream_sequence)
 }
 
+/// The sequence up to which a durable has given everything out.
+///
+/// # Errors
+/// [`ReadError`] when the durable is missing or out of reach.
+pub async fn delivered_to(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
+    Ok(info(bus, durable).await?.delivered.stream_sequence)
+}
+
 async fn info(bus: &Bus, durable: &DurableDefinition) -> Result<Info, ReadError> {
     let name = durable.stream.name;
     let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;

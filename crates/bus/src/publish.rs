@@ -7,12 +7,14 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::connect::Bus;
+use crate::connect::{Bus, PATIENCE_MIN_MS};
 use crate::headers::Headers;
 use crate::subject::Subject;
 
 /// Between two attempts to store the same message.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// With less than this left the deadline itself ends an attempt.
+const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
 
 /// Proof that JetStream has stored a message. Only publishing makes one.
 #[derive(Debug, Clone, Copy)]
@@ -125,14 +127,13 @@ impl Bus {
         let stream = subject.stream();
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
-            let attempt = async {
-                // Before the server says so: an old one would make room by throwing away what nobody has read.
-                if self.is_full(stream) {
-                    return Err(PublishError::Full);
-                }
+            // Before the server says so: an old one would make room by throwing away what nobody has read.
+            let outcome = if self.is_full(stream) {
+                Err(PublishError::Full)
+            } else {
                 self.attempt(&subject, headers(), payload, deadline).await
             };
-            let error = match attempt.await {
+            let error = match outcome {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
             };
@@ -157,8 +158,16 @@ impl Bus {
         // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = self.publishers.patient_for(left / 2);
-        let sent = jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
-        let ack = sent.await?;
+        let publish = async {
+            let sent = jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
+            Ok::<_, PublishError>(sent.await?)
+        };
+        // A timer of our own only where the client's, which counts twice, could last too long.
+        let ack = if left < LAST_ATTEMPT {
+            tokio::time::timeout_at(deadline, publish).await.map_err(|_| PublishError::TimedOut)??
+        } else {
+            publish.await?
+        };
         Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
     }
 }

@@ -1,6 +1,8 @@
 //! Reading a stream for people and tools: from its beginning, from a time, or only what is new. Nothing is
 //! acknowledged, and no worker is disturbed.
 
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
 use futures_util::{Stream, StreamExt};
@@ -22,6 +24,9 @@ pub enum From {
     /// With what is stored from now on.
     Now,
 }
+
+/// When all of something stored is read, the server may be silent for so long before that is a failure.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,23 +52,6 @@ pub struct Read {
     pub delivery: Delivery,
     /// Messages still to come; 0 at the end of what is stored.
     pub pending: u64,
-}
-
-/// How many messages of a subject filter a stream holds now.
-///
-/// # Errors
-/// [`ReadError`] when the stream is missing or out of reach.
-pub async fn count(bus: &Bus, stream: &'static StreamDefinition, filter: &str) -> Result<u64, ReadError> {
-    let fail = |source: Source| ReadError { stream: stream.name, source };
-    let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
-    let info = found.info_with_subjects(filter).await.map_err(|error| fail(error.into()))?;
-    let mut total = 0;
-    let mut subjects = std::pin::pin!(info);
-    while let Some(subject) = subjects.next().await {
-        let (_, messages) = subject.map_err(|error| fail(error.into()))?;
-        total += messages as u64;
-    }
-    Ok(total)
 }
 
 /// The sequence of the newest message of a stream, also when that is no longer stored; 0 when there was none.
@@ -93,7 +81,11 @@ pub async fn first_time(
 /// The messages of a subject filter, in the stream's order, without end.
 pub struct Messages {
     inner: std::pin::Pin<Box<dyn Stream<Item = Result<Read, ReadError>> + Send>>,
+    stream: &'static str,
     pending: u64,
+    /// The newest message of the stream when reading began.
+    last: u64,
+    is_over: bool,
 }
 
 impl std::fmt::Debug for Messages {
@@ -106,6 +98,23 @@ impl Messages {
     /// How many were stored already when reading began.
     pub fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// The next one of those that were stored when reading began; `None` after the last. Messages that are purged
+    /// meanwhile are no longer waited for.
+    ///
+    /// # Errors
+    /// [`ReadError`], also when the server has gone silent.
+    pub async fn next_stored(&mut self) -> Result<Option<Delivery>, ReadError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let silent = || ReadError::new(self.stream, "the server has gone silent");
+        let next = tokio::time::timeout(SILENCE_MAX, self.inner.next()).await.map_err(|_| silent())?;
+        let Some(read) = next.transpose()? else { return Ok(None) };
+        self.is_over = read.pending == 0 || read.delivery.sequence >= self.last;
+        // What came in since is not among them.
+        Ok((read.delivery.sequence <= self.last).then_some(read.delivery))
     }
 
     /// The next one, as soon as there is one.
@@ -161,6 +170,7 @@ async fn open(
     let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
     let consumer = found.create_consumer(config).await.map_err(|error| fail(error.into()))?;
     let pending = consumer.cached_info().num_pending;
+    let last = found.cached_info().state.last_sequence;
     let messages = consumer.messages().await.map_err(|error| fail(error.into()))?;
     let inner = messages.filter_map(move |message| {
         let read = match message {
@@ -172,5 +182,5 @@ async fn open(
         };
         std::future::ready(read)
     });
-    Ok(Messages { inner: Box::pin(inner), pending })
+    Ok(Messages { inner: Box::pin(inner), stream: stream.name, pending, last, is_over: pending == 0 })
 }

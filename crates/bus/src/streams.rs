@@ -48,8 +48,8 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     max_bytes_default: 4096 * MIB,
     description: "raw webhooks of the BSPs",
     purge_without_durable: false,
-    // Long enough for the repeat of a publish whose acknowledgement was lost, which comes after 4 s at most. A repeat that
-    // comes later is stored once more and gives the same events.
+    // Long enough for most repeats of a publish whose acknowledgement was lost. One that comes later, such as a BSP's, is
+    // stored once more and gives the same events.
     duplicate_window_max: Duration::from_secs(5),
 };
 
@@ -123,7 +123,8 @@ impl Default for StreamSettings {
     fn default() -> Self {
         Self {
             replicas: 1,
-            duplicate_window: Duration::from_secs(120),
+            // What a normalizer that died had published is published again after its ack wait.
+            duplicate_window: NORMALIZER.ack_wait + Duration::from_secs(10),
             webhooks_max_bytes: WEBHOOKS.max_bytes_default,
             events_max_bytes: EVENTS.max_bytes_default,
             deadletters_max_bytes: DEADLETTERS.max_bytes_default,

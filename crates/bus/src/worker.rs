@@ -32,10 +32,14 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_EXPIRES: Duration = Duration::from_secs(15);
 /// After so many missing heartbeats in a row the pull is built anew.
 const HEARTBEATS_MISSED_MAX: u32 = 2;
-/// Bytes of messages that one pull may bring, so that large ones cannot fill the memory.
+/// Lanes at most: each waits at the durable with a pull of its own, and the server has places for a few hundred.
+const LANES_MAX: usize = 8;
+/// Bytes of messages that the pulls of all lanes may bring at once, so that large ones cannot fill the memory.
 const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of messages that a lane holds before it takes no more: a thousand large bodies are no memory to hold.
-const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// But no lane's pull may be too small for the largest message.
+const PULL_BYTES_MIN: usize = 2 * 1024 * 1024;
+/// Bytes of messages that all lanes hold before they take no more: a thousand large bodies are no memory to hold.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What was pulled and not begun is given back with this delay, so that it does not come to us again while we stop.
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
 /// How long giving back may take.
@@ -110,24 +114,28 @@ pub async fn run<H, F>(
 {
     let handler = Arc::new(handler);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = cores.min(options.concurrency).max(1);
+    let count = cores.min(options.concurrency).clamp(1, LANES_MAX);
+    let lane = |place: usize| Lane {
+        bus: bus.clone(),
+        durable: options.durable,
+        concurrency: options.concurrency / count + usize::from(place < options.concurrency % count),
+        lanes: count,
+        grace: options.grace,
+        metrics: metrics.clone(),
+        paused_until: None,
+        taken: 0,
+        held: HashMap::new(),
+        held_bytes: 0,
+    };
     let mut lanes = JoinSet::new();
     for place in 0..count {
-        let lane = Lane {
-            bus: bus.clone(),
-            durable: options.durable,
-            concurrency: options.concurrency / count + usize::from(place < options.concurrency % count),
-            grace: options.grace,
-            metrics: metrics.clone(),
-            paused_until: None,
-            held: HashMap::new(),
-            held_bytes: 0,
-        };
-        lanes.spawn(lane.run(stop.clone(), Arc::clone(&handler)));
+        lanes.spawn(lane(place).run(stop.clone(), Arc::clone(&handler)));
     }
     while let Some(ended) = lanes.join_next().await {
+        // Handlers may panic; a lane does not, and one that did would be missed.
         if let Err(error) = ended {
-            tracing::error!(function = "worker", "a lane ended before its time: {error}");
+            tracing::error!(function = "worker", "a lane ended and is begun anew: {error}");
+            lanes.spawn(lane(0).run(stop.clone(), Arc::clone(&handler)));
         }
     }
     bus.flush(FLUSH_LIMIT).await;
@@ -140,10 +148,15 @@ struct Lane {
     bus: Bus,
     durable: &'static DurableDefinition,
     concurrency: usize,
+    /// How many lanes there are.
+    lanes: usize,
     grace: Duration,
     metrics: WorkerMetrics,
     paused_until: Option<Instant>,
-    /// What is being worked on, by sequence.
+    /// Messages taken so far.
+    taken: u64,
+    /// What is being worked on, by the count at which it was taken: a message may come a second time while the first is
+    /// held.
     held: HashMap<u64, Held>,
     held_bytes: usize,
 }
@@ -158,7 +171,7 @@ struct Held {
 
 /// A message that is settled.
 struct Settled {
-    sequence: u64,
+    place: u64,
     /// Whether no other could be finished now either.
     asks_for_pause: bool,
 }
@@ -170,18 +183,15 @@ impl Lane {
         F: Future<Output = Verdict> + Send + 'static,
     {
         let (handler, metrics) = (&*handler, self.metrics.clone());
-        let begin = |delivery: Delivery, acker: Arc<Acker>| handle(handler, delivery, acker, &metrics);
+        let begin = |place, delivery: Delivery, acker| handle(handler, place, delivery, acker, &metrics);
         let mut work = FuturesUnordered::new();
         while !stop.is_cancelled() {
-            let opened = tokio::select! {
-                () = stop.cancelled() => break,
-                opened = self.open() => opened,
-            };
-            match opened {
-                Ok(messages) => self.work(messages, &mut work, &begin, &stop).await,
-                Err(error) => {
+            match self.open(&mut work, &stop).await {
+                Some(Ok(messages)) => self.work(messages, &mut work, &begin, &stop).await,
+                Some(Err(error)) => {
                     tracing::debug!(function = "worker", "cannot pull from {}: {error}", self.durable.name);
                 }
+                None => break,
             }
             self.settle_for(REBUILD_PAUSE, &mut work, &stop).await;
         }
@@ -192,20 +202,23 @@ impl Lane {
         }
     }
 
-    async fn open(&self) -> Result<Messages, Fault> {
-        self.bus.connected().await;
-        let Self { bus, durable, concurrency, .. } = self;
-        let consumer: PullConsumer =
-            bus.jetstream.get_consumer_from_stream(durable.name, durable.stream.name).await?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(*concurrency)
-            .max_bytes_per_batch(PULL_BYTES_MAX)
-            .heartbeat(HEARTBEAT)
-            .expires(PULL_EXPIRES)
-            .messages()
-            .await?;
-        Ok(messages)
+    /// Opens a pull, and goes on settling meanwhile; `None` at a stop.
+    async fn open<W: Future<Output = Settled>>(
+        &mut self,
+        work: &mut FuturesUnordered<W>,
+        stop: &CancellationToken,
+    ) -> Option<Result<Messages, Fault>> {
+        let bytes = (PULL_BYTES_MAX / self.lanes).max(PULL_BYTES_MIN);
+        let mut opening = std::pin::pin!(pull(self.bus.clone(), self.durable, self.concurrency, bytes));
+        let mut ticks = self.ticks();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                opened = &mut opening => return Some(opened),
+                Some(settled) = work.next() => self.settled(&settled),
+                _ = ticks.tick() => self.tell_progress(),
+            }
+        }
     }
 
     /// Takes messages until the pull must be built anew or the worker stops.
@@ -213,20 +226,20 @@ impl Lane {
         &mut self,
         mut messages: Messages,
         work: &mut FuturesUnordered<W>,
-        begin: &impl Fn(Delivery, Arc<Acker>) -> W,
+        begin: &impl Fn(u64, Delivery, Arc<Acker>) -> W,
         stop: &CancellationToken,
     ) {
         let mut heartbeats_missed = 0;
         let mut ticks = self.ticks();
         loop {
-            let has_room = work.len() < self.concurrency && self.held_bytes < HELD_BYTES_MAX;
+            let has_room = work.len() < self.concurrency && self.held_bytes < HELD_BYTES_MAX / self.lanes;
             let may_take = has_room && self.paused_until.is_none();
             let pause_ends = self.paused_until;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(settled) = work.next() => self.settled(&settled),
-                _ = ticks.tick() => self.tell_progress().await,
+                _ = ticks.tick() => self.tell_progress(),
                 () = tokio::time::sleep_until(pause_ends.unwrap_or_else(Instant::now)), if pause_ends.is_some() => {
                     self.paused_until = None;
                     self.metrics.paused.dec();
@@ -255,7 +268,7 @@ impl Lane {
     }
 
     /// Begins to work on a message.
-    fn take<W>(&mut self, message: Message, begin: &impl Fn(Delivery, Arc<Acker>) -> W) -> Option<W> {
+    fn take<W>(&mut self, message: Message, begin: &impl Fn(u64, Delivery, Arc<Acker>) -> W) -> Option<W> {
         let Some((delivery, acker)) = Delivery::split(message) else {
             tracing::error!(
                 function = "worker",
@@ -268,12 +281,13 @@ impl Lane {
         let bytes = delivery.payload.len();
         let held = Held { acker: Arc::clone(&acker), heard_at: Instant::now(), bytes };
         self.held_bytes += bytes;
-        self.held.insert(delivery.sequence, held);
-        Some(begin(delivery, acker))
+        self.taken += 1;
+        self.held.insert(self.taken, held);
+        Some(begin(self.taken, delivery, acker))
     }
 
     fn settled(&mut self, settled: &Settled) {
-        self.held_bytes -= self.held.remove(&settled.sequence).map_or(0, |held| held.bytes);
+        self.held_bytes -= self.held.remove(&settled.place).map_or(0, |held| held.bytes);
         self.metrics.held.dec();
         if settled.asks_for_pause && self.paused_until.is_none() {
             self.paused_until = Some(Instant::now() + PAUSE);
@@ -304,7 +318,7 @@ impl Lane {
         while !work.is_empty() {
             tokio::select! {
                 Some(settled) = work.next() => self.settled(&settled),
-                _ = ticks.tick() => self.tell_progress().await,
+                _ = ticks.tick() => self.tell_progress(),
             }
         }
     }
@@ -316,18 +330,46 @@ impl Lane {
         ticks
     }
 
-    /// Tells the server of messages that it has not heard of for long: they are still being worked on.
-    async fn tell_progress(&mut self) {
+    /// Tells the server of messages that it has not heard of for long: they are still being worked on. It never waits:
+    /// while the client takes nothing, the next look tries again.
+    fn tell_progress(&mut self) {
         let every = self.durable.ack_wait / 3;
         for held in self.held.values_mut().filter(|held| held.heard_at.elapsed() >= every) {
-            let _ = held.acker.ack_with(AckKind::Progress).await;
-            held.heard_at = Instant::now();
+            if held.acker.ack_with(AckKind::Progress).now_or_never().is_some() {
+                held.heard_at = Instant::now();
+            }
         }
     }
 }
 
+async fn pull(
+    bus: Bus,
+    durable: &'static DurableDefinition,
+    messages_max: usize,
+    bytes_max: usize,
+) -> Result<Messages, Fault> {
+    bus.connected().await;
+    let consumer: PullConsumer =
+        bus.jetstream.get_consumer_from_stream(durable.name, durable.stream.name).await?;
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(messages_max)
+        .max_bytes_per_batch(bytes_max)
+        .heartbeat(HEARTBEAT)
+        .expires(PULL_EXPIRES)
+        .messages()
+        .await?;
+    Ok(messages)
+}
+
 /// Handles a message and settles it by the verdict. A handler that panics costs one attempt.
-async fn handle<H, F>(handler: &H, delivery: Delivery, acker: Arc<Acker>, metrics: &WorkerMetrics) -> Settled
+async fn handle<H, F>(
+    handler: &H,
+    place: u64,
+    delivery: Delivery,
+    acker: Arc<Acker>,
+    metrics: &WorkerMetrics,
+) -> Settled
 where
     H: Fn(Delivery) -> F,
     F: Future<Output = Verdict>,
@@ -339,7 +381,7 @@ where
         Verdict::retry("the handler panicked")
     });
     let asks_for_pause = settle(&acker, verdict, (sequence, attempt), metrics).await;
-    Settled { sequence, asks_for_pause }
+    Settled { place, asks_for_pause }
 }
 
 /// Gives back what was pulled and not begun, so that another replica has it soon and not after the ack wait. Polling

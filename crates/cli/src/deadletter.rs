@@ -8,7 +8,7 @@ use bsp::{BspId, ChannelId, Parsed, Reject, Webhook, registry};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, WEBHOOKS};
 use bus::subject::Filter;
-use bus::{Bus, Delivery, headers, lookup};
+use bus::{Bus, Delivery, Subject, headers, lookup};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
@@ -98,25 +98,28 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
         DeadLetters::Show { sequence, reveal, raw } => show(&bus, sequence, (reveal, raw), out).await,
         DeadLetters::Replay { which, dry_run, keep } => {
-            let letters = which.letters(&bus).await?;
+            let letters = which.letters(&bus, Part::Whole).await?;
             replay_letters(&bus, letters, (dry_run, keep), out).await
         }
-        DeadLetters::Drop { which, yes } => drop_letters(&bus, which.letters(&bus).await?, yes, out).await,
+        DeadLetters::Drop { which, yes } => {
+            drop_letters(&bus, which.letters(&bus, Part::Heads).await?, yes, out).await
+        }
     }
 }
 
 impl Selection {
-    async fn letters(&self, bus: &Bus) -> anyhow::Result<Vec<Delivery>> {
+    async fn letters(&self, bus: &Bus, part: Part) -> anyhow::Result<Vec<Delivery>> {
         let now = Timestamp::now();
         let filter = Filter { bsp: None, channel: self.channel.clone() }.dead_letters();
         let from = self.since.map_or(From::Start, |since| From::Time(since.from(now)));
         let until = self.until.map(|until| until.from(now));
-        let mut messages = read::follow(bus, &DEADLETTERS, filter, from).await?;
+        // Bytes that nobody looks at stay where they are.
+        let mut messages = match part {
+            Part::Heads => read::follow_heads(bus, &DEADLETTERS, filter, from).await?,
+            Part::Whole => read::follow(bus, &DEADLETTERS, filter, from).await?,
+        };
         let mut letters = Vec::new();
-        for _ in 0..messages.pending() {
-            let next = tokio::time::timeout(tail::SILENCE_MAX, messages.next()).await;
-            let Some(letter) = next.context("the bus has gone silent")? else { break };
-            let letter = letter?.delivery;
+        while let Some(letter) = messages.next_stored().await? {
             if until.is_some_and(|until| letter.stored_at >= until) {
                 break;
             }
@@ -127,6 +130,11 @@ impl Selection {
         Ok(letters)
     }
 
+    fn is_empty(&self) -> bool {
+        let Self { channel, bsp, reason, since, until } = self;
+        channel.is_none() && bsp.is_none() && reason.is_none() && since.is_none() && until.is_none()
+    }
+
     fn takes(&self, letter: &Delivery) -> bool {
         let is =
             |name, wanted: Option<&str>| wanted.is_none_or(|wanted| letter.headers.get(name) == Some(wanted));
@@ -134,10 +142,20 @@ impl Selection {
     }
 }
 
+/// How much of the letters is read.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Heads,
+    Whole,
+}
+
 impl Which {
-    async fn letters(&self, bus: &Bus) -> anyhow::Result<Vec<Delivery>> {
+    async fn letters(&self, bus: &Bus, part: Part) -> anyhow::Result<Vec<Delivery>> {
         if self.all {
-            return self.selection.letters(bus).await;
+            return self.selection.letters(bus, part).await;
+        }
+        if !self.selection.is_empty() {
+            bail!("the options that choose letters go with --all, not with sequences");
         }
         let mut letters = Vec::new();
         for sequence in &self.sequences {
@@ -151,7 +169,9 @@ impl Which {
 }
 
 async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Done> {
-    let letters = selection.letters(bus).await?;
+    // Only programs get to see the bodies here.
+    let part = if out.is_json() { Part::Whole } else { Part::Heads };
+    let letters = selection.letters(bus, part).await?;
     for letter in &letters {
         out.object(&tail::dead_letter(letter, false).0);
     }
@@ -220,15 +240,20 @@ enum Now {
 async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     let origin = letter.headers.get(headers::ORIGIN).and_then(parse_origin);
     let Some((sequence, index)) = origin else { return Ok(Now::Refused("it names no webhook".to_owned())) };
-    let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?;
+    let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?.filter(|webhook| is_origin(webhook, letter));
+    let is_item = letter.headers.get(headers::PART) == Some("item");
     let parsed = match &webhook {
         Some(webhook) => replay::parse(webhook).map(|(_, _, mut parsed)| {
-            parsed.items.retain(|item| item.index == index);
+            // A body that was refused as a whole may have any number of items now.
+            parsed.items.retain(|item| !is_item || item.index == index);
             parsed
         }),
-        None => parse_alone(letter, sequence),
+        None => parse_alone(letter, sequence, is_item),
     };
     let Some(parsed) = parsed else { return Ok(Now::Refused("its BSP is not known".to_owned())) };
+    if parsed.items.is_empty() {
+        return Ok(Now::Refused("this version finds no such item in its webhook".to_owned()));
+    }
     let refused = parsed.items.iter().find_map(|item| match &item.outcome {
         bsp::Outcome::Rejected(Reject { reason, .. }) => Some(reason.clone()),
         _ => None,
@@ -239,9 +264,19 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     })
 }
 
-fn parse_alone(letter: &Delivery, sequence: u64) -> Option<Parsed> {
+/// Whether a letter came of this webhook: the stream may have been made anew since, with other webhooks at the same
+/// sequences.
+fn is_origin(webhook: &Delivery, letter: &Delivery) -> bool {
+    let Some(Subject::Webhook(bsp, channel)) = webhook.address() else { return false };
+    let is_same_channel = letter.address().is_some_and(|address| *address.channel() == channel);
+    let is_same_bsp = letter.headers.get(headers::BSP) == Some(bsp.as_str());
+    let (whole, part) = (&webhook.payload[..], &letter.payload[..]);
+    let holds = part.is_empty() || whole.windows(part.len()).any(|window| window == part);
+    is_same_channel && is_same_bsp && holds
+}
+
+fn parse_alone(letter: &Delivery, sequence: u64, is_item: bool) -> Option<Parsed> {
     let bsp = registry::find(letter.headers.get(headers::BSP)?)?;
-    let is_item = letter.headers.get(headers::PART) == Some("item");
     let body = if is_item { bsp.body_around(&letter.payload) } else { letter.payload.clone() };
     let address = letter.address()?;
     let received_at = normalizer::received_at(letter);
@@ -255,6 +290,7 @@ async fn replay_letters(
     out: &Out,
 ) -> anyhow::Result<Done> {
     let number = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    let _room = publish::Room::watch(bus).await?;
     let bar = replay::bar(letters.len() as u64, "replaying", out);
     let (mut published, mut refused) = (0_u64, 0_u64);
     for letter in &letters {
@@ -299,11 +335,14 @@ async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -
     if !yes && !letters.is_empty() && !is_confirmed(letters.len())? {
         return Ok(out.faulty("nothing was removed; --yes removes without asking"));
     }
+    let mut removed = 0_u64;
     for letter in &letters {
-        lookup::drop_dead_letter(bus, letter.sequence).await?;
-        out.object(&json!({ "sequence": letter.sequence, "action": "removed" }));
+        let was_there = lookup::drop_dead_letter(bus, letter.sequence).await?;
+        removed += u64::from(was_there);
+        let action = if was_there { "removed" } else { "gone already" };
+        out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&format!("{} {} dead letters", styled(BAD, "removed"), letters.len()));
+    out.say(&format!("{} {removed} dead letters", styled(BAD, "removed")));
     Ok(Done::Well)
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Sizes {
     #[arg(long, env = "IMCHANNEL_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: u8,
     /// For how long a repeated message id is recognised, in milliseconds.
-    #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW_MS", default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW_MS", default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     duplicate_window_ms: u64,
     /// Bytes that stream WEBHOOKS may hold.
     #[arg(long, env = "IMCHANNEL_WEBHOOKS_MAX_BYTES", default_value_t = bus::streams::WEBHOOKS.max_bytes_default)]

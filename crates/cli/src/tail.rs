@@ -20,7 +20,7 @@ use crate::when::{self, Moment};
 use crate::{Done, mask};
 
 /// With `--no-follow`, the bus may be silent for so long before that is a failure.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {

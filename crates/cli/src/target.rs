@@ -49,18 +49,21 @@ impl Target {
         connect(of_up.as_deref().map_or(NATS_URL_DEFAULT, str::trim)).await
     }
 
+    /// The admin port of the `up` in this folder, unless another installation is meant.
+    pub(crate) fn admin_of_up(&self) -> Option<String> {
+        if self.nats_url.is_some() {
+            return None;
+        }
+        let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(ADMIN_URL_FILE)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// The credential key.
     pub(crate) fn key(&self) -> anyhow::Result<CredentialKey> {
         let text =
             self.credential_key.as_ref().context("set IMCHANNEL_CREDENTIAL_KEY or --credential-key")?;
         Ok(CredentialKey::new(text.as_bytes())?)
     }
-}
-
-/// The admin port of the `up` in this folder.
-pub(crate) fn admin_of_up() -> Option<String> {
-    let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(ADMIN_URL_FILE)).ok()?;
-    Some(text.trim().to_owned())
 }
 
 /// Connects to the bus at `url`.

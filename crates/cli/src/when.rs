@@ -1,4 +1,4 @@
-//! Spans and times as people type them.
+//! Spans, times, rates and shares as people type them.
 
 use std::time::Duration;
 
@@ -44,6 +44,18 @@ pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     Ok(Moment::Ago(span))
 }
 
+/// So many a second, from one in a thousand seconds to a million.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.001..=1_000_000.0).contains(rate));
+    rate.ok_or_else(|| "must be a number between 0.001 and 1000000".to_owned())
+}
+
+/// A share in per cent.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "must be a number between 0 and 100".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +75,18 @@ mod tests {
         }
         for bad in ["", "s", "15", "m15", "-5m", "99999999d", "15µ"] {
             assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_and_shares_have_bounds() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        assert_eq!(percent("100"), Ok(100.0));
+        for bad in ["0", "-1", "1e10", "1e-20", "NaN", "inf", "x", ""] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+        for bad in ["-1", "101", "NaN", "x"] {
+            assert!(percent(bad).is_err(), "{bad}");
         }
     }
 }

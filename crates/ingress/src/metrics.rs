@@ -31,6 +31,7 @@ struct CredentialLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ChannelLabels {
+    bsp: &'static str,
     channel: String,
     outcome: &'static str,
 }
@@ -119,8 +120,9 @@ impl IngressMetrics {
     }
 
     /// Counts a refusal for its channel too. It takes a lock, and refusals are not the hot path.
-    pub(crate) fn channel_refused(&self, channel: &ChannelId, refusal: Refusal) {
-        let labels = ChannelLabels { channel: channel.to_string(), outcome: refusal.outcome() };
+    pub(crate) fn channel_refused(&self, bsp: BspId, channel: &ChannelId, refusal: Refusal) {
+        let (bsp, outcome) = (bsp.as_str(), refusal.outcome());
+        let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome };
         self.channel_refused.get_or_create(&labels).inc();
     }
 

@@ -219,7 +219,7 @@ impl Ingress {
     fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Refusal) {
         let Some(hall) = self.doors.current() else { return };
         if let Some(door) = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp) {
-            self.metrics.channel_refused(&door.channel.id, refusal);
+            self.metrics.channel_refused(bsp, &door.channel.id, refusal);
         }
     }
 

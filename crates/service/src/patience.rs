@@ -53,8 +53,8 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
 }
 
-/// A connection that is watched between two requests and during a head. A request that comes in one piece costs no
-/// timer: the alarm is set when there is something to wait for, and moved on when it rings too early.
+/// A connection that is watched between two requests and during a head. It has one alarm, which is not set anew for every
+/// request but moved on when it rings too early.
 #[derive(Debug)]
 pub(crate) struct PatientStream {
     stream: TcpStream,
@@ -78,6 +78,16 @@ impl PatientStream {
     pub(crate) fn new(stream: TcpStream, patience: Patience, requests: Requests) -> Self {
         let wait = Wait { since: Instant::now(), is_head: false, begun: requests.begun() };
         Self { stream, requests, patience, wait, alarm: None }
+    }
+
+    /// Keeps an alarm set that ends nothing. After an answer hyper does not look for the next request until something
+    /// wakes it, so a sender that is gone would otherwise keep its place.
+    fn stay_awake(&mut self, cx: &mut Context<'_>) {
+        let idle = self.patience.idle;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
+        while alarm.as_mut().poll(cx).is_ready() {
+            alarm.as_mut().reset(Instant::now() + idle);
+        }
     }
 
     /// Whether the wait has lasted too long; if not, the task is woken when it has.
@@ -106,6 +116,9 @@ impl AsyncRead for PatientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.requests.is_busy() || this.alarm.is_none() {
+            this.stay_awake(cx);
+        }
         if this.requests.is_busy() {
             return Pin::new(&mut this.stream).poll_read(cx, buffer);
         }

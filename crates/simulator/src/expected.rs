@@ -17,8 +17,20 @@ pub enum Expected {
     Report(Box<ReportEvent>),
     /// An event of type `InboundMessage`.
     Message(Box<InboundMessage>),
-    /// A dead letter of exactly these bytes.
-    DeadLetter(Bytes),
+    /// A dead letter.
+    DeadLetter {
+        /// The channel in its subject.
+        channel: String,
+        /// Exactly its bytes.
+        payload: Bytes,
+    },
+}
+
+pub(crate) fn dead_letter(target: &Target, payload: &str) -> Expected {
+    Expected::DeadLetter {
+        channel: target.channel.to_string(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+    }
 }
 
 pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent {

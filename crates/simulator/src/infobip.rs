@@ -122,7 +122,8 @@ fn entry(target: &Target, happening: &Happening) -> (String, Expected) {
         }
         Happening::Broken(mark) => {
             let entry = json!({ "messageId": mark, "price": { "pricePerMessage": 0 } }).to_string();
-            (entry.clone(), Expected::DeadLetter(Bytes::from(entry)))
+            let expected = expected::dead_letter(target, &entry);
+            (entry, expected)
         }
     }
 }

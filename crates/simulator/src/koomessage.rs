@@ -39,7 +39,8 @@ impl Sender for KooMessage {
             Happening::Message(message) => message_body(target, message),
             Happening::Broken(mark) => {
                 let bytes = json!({ "sender": mark, "user_number": "", "status": "delivered" }).to_string();
-                ("report", bytes.clone(), Expected::DeadLetter(bytes.into()))
+                let expected = expected::dead_letter(target, &bytes);
+                ("report", bytes, expected)
             }
         };
         Body { route, bytes: Bytes::from(bytes), expected: vec![expected] }

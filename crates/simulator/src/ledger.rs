@@ -12,6 +12,8 @@ use crate::plan::RunTag;
 
 /// Faults that are kept with their details; the rest are counted.
 const EXAMPLES_MAX: usize = 20;
+/// Hexadecimal digits of the number in an id.
+const NUMBER_DIGITS: usize = 12;
 
 /// Something that came out of the gateway.
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ pub enum Seen {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Event { channel: String, message_id: String, word: String },
-    DeadLetter(Bytes),
+    DeadLetter { channel: String, payload: Bytes },
 }
 
 #[derive(Debug)]
@@ -136,30 +138,27 @@ impl Ledger {
     /// Something came out.
     pub fn see(&mut self, seen: Seen) {
         let (found, event_id) = strip(seen);
-        let key = match &found {
-            Expected::DeadLetter(payload) => Key::DeadLetter(payload.clone()),
-            event => key_of(event),
-        };
+        let key = key_of(&found);
         let Some(entry) = self.entries.get_mut(&key) else { return self.see_unexpected(&key) };
-        if let Some(first) = &entry.event_id {
-            self.verdict.copies += 1;
-            if *first != event_id {
-                self.verdict.wrong_ids += 1;
-                let first = first.clone();
-                self.example(|| format!("{key:?} came out as {first} and as {event_id}"));
-            }
-            return;
-        }
-        entry.event_id = Some(event_id.clone());
         let difference = differences(&entry.expected, &found);
-        if entry.is_promised {
-            self.verdict.kept += 1;
-        } else {
-            self.verdict.unpromised += 1;
-        }
-        if !event_id.is_empty() && !self.ids.insert(event_id.clone()) {
-            self.verdict.wrong_ids += 1;
-            self.example(|| format!("{key:?} has the id {event_id}, which another event has"));
+        match entry.event_id.clone() {
+            Some(first) => {
+                self.verdict.copies += 1;
+                if first != event_id {
+                    self.verdict.wrong_ids += 1;
+                    self.example(|| format!("{key:?} came out as {first} and as {event_id}"));
+                }
+            }
+            None => {
+                entry.event_id = Some(event_id.clone());
+                let count =
+                    if entry.is_promised { &mut self.verdict.kept } else { &mut self.verdict.unpromised };
+                *count += 1;
+                if !event_id.is_empty() && !self.ids.insert(event_id.clone()) {
+                    self.verdict.wrong_ids += 1;
+                    self.example(|| format!("{key:?} has the id {event_id}, which another event has"));
+                }
+            }
         }
         if !difference.is_empty() {
             self.verdict.different += 1;
@@ -167,10 +166,16 @@ impl Ledger {
         }
     }
 
-    /// How it stands now.
-    pub fn verdict(&self) -> Verdict {
+    /// How it stands now, without naming what is missing.
+    pub fn counts(&self) -> Verdict {
         let mut verdict = self.verdict.clone();
         verdict.missing = verdict.promised - verdict.kept;
+        verdict
+    }
+
+    /// How it stands now.
+    pub fn verdict(&self) -> Verdict {
+        let mut verdict = self.counts();
         let missing = self.entries.iter().filter(|(_, entry)| entry.is_promised && entry.event_id.is_none());
         let room = EXAMPLES_MAX.saturating_sub(verdict.examples.len());
         verdict.examples.extend(missing.take(room).map(|(key, _)| format!("{key:?} is missing")));
@@ -181,11 +186,11 @@ impl Ledger {
     fn see_unexpected(&mut self, key: &Key) {
         let text = match key {
             Key::Event { message_id, .. } => message_id.clone(),
-            Key::DeadLetter(payload) => String::from_utf8_lossy(payload).into_owned(),
+            Key::DeadLetter { payload, .. } => String::from_utf8_lossy(payload).into_owned(),
         };
         if !text.contains(&self.run) {
             self.verdict.foreign += 1;
-        } else if number_in(&text) <= self.forgotten {
+        } else if number_of(key).is_some_and(|number| number <= self.forgotten) {
             self.verdict.copies += 1;
         } else {
             self.verdict.invented += 1;
@@ -193,22 +198,23 @@ impl Ledger {
         }
     }
 
-    /// Keeps the ledger within its limit.
+    /// Keeps the ledger within its limit. What is promised and has not come out stays.
     fn forget(&mut self) {
         while self.order.len() > self.entries_max {
             let Some(key) = self.order.pop_front() else { return };
-            let is_settled = self.entries.get(&key).is_none_or(|entry| entry.event_id.is_some());
-            if !is_settled {
-                // What is not settled stays, and is looked at again when the others have gone.
+            let is_open =
+                self.entries.get(&key).is_some_and(|entry| entry.is_promised && entry.event_id.is_none());
+            if is_open {
                 self.order.push_back(key);
                 return;
             }
             if let Some(entry) = self.entries.remove(&key) {
+                if !entry.is_promised && entry.event_id.is_some() {
+                    self.verdict.unpromised -= 1;
+                }
                 self.ids.remove(&entry.event_id.unwrap_or_default());
             }
-            if let Key::Event { message_id, .. } = &key {
-                self.forgotten = self.forgotten.max(number_in(message_id));
-            }
+            self.forgotten = self.forgotten.max(number_of(&key).unwrap_or_default());
         }
     }
 
@@ -219,10 +225,19 @@ impl Ledger {
     }
 }
 
-/// The number at the end of every id of a run.
-fn number_in(text: &str) -> u64 {
-    let digits = text.get(text.len().saturating_sub(12)..).unwrap_or_default();
-    u64::from_str_radix(digits, 16).unwrap_or(u64::MAX)
+/// The number at the end of every id of a run, and of the mark of every bad item.
+fn number_of(key: &Key) -> Option<u64> {
+    let digits = match key {
+        Key::Event { message_id, .. } => {
+            message_id.get(message_id.len().checked_sub(NUMBER_DIGITS)?..)?.to_owned()
+        }
+        Key::DeadLetter { payload, .. } => {
+            let text = String::from_utf8_lossy(payload).replace("%2D", "-");
+            let (_, rest) = text.split_once("-broken-")?;
+            rest.get(..NUMBER_DIGITS)?.to_owned()
+        }
+    };
+    u64::from_str_radix(&digits, 16).ok()
 }
 
 fn key_of(item: &Expected) -> Key {
@@ -232,7 +247,9 @@ fn key_of(item: &Expected) -> Key {
             (&report.channel_id, &report.message_id, word)
         }
         Expected::Message(message) => (&message.channel_id, &message.message_id, "message"),
-        Expected::DeadLetter(payload) => return Key::DeadLetter(payload.clone()),
+        Expected::DeadLetter { channel, payload } => {
+            return Key::DeadLetter { channel: channel.clone(), payload: payload.clone() };
+        }
     };
     Key::Event { channel: channel.clone(), message_id: message_id.clone(), word: word.to_owned() }
 }
@@ -250,7 +267,7 @@ fn strip(seen: Seen) -> (Expected, String) {
             (message.received_at, message.source) = (None, None);
             (Expected::Message(message), id)
         }
-        Seen::DeadLetter { channel: _, payload } => (Expected::DeadLetter(payload), String::new()),
+        Seen::DeadLetter { channel, payload } => (Expected::DeadLetter { channel, payload }, String::new()),
     }
 }
 
@@ -273,6 +290,100 @@ fn json(item: &Expected) -> Value {
     match item {
         Expected::Report(report) => serde_json::to_value(report).unwrap_or_default(),
         Expected::Message(message) => serde_json::to_value(message).unwrap_or_default(),
-        Expected::DeadLetter(payload) => serde_json::json!({ "bytes": String::from_utf8_lossy(payload) }),
+        Expected::DeadLetter { channel, payload } => {
+            serde_json::json!({ "channel": channel, "bytes": String::from_utf8_lossy(payload) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(number: u64, status: i32) -> ReportEvent {
+        ReportEvent {
+            channel_id: "c".to_owned(),
+            message_id: format!("000000aa-{number:012x}"),
+            status,
+            ..ReportEvent::default()
+        }
+    }
+
+    fn seen(mut report: ReportEvent, id: &str) -> Seen {
+        report.event_id = id.to_owned();
+        Seen::Report(Box::new(report))
+    }
+
+    fn promised(numbers: std::ops::Range<u64>, entries_max: usize) -> Ledger {
+        let mut ledger = Ledger::new(RunTag(0xaa), entries_max);
+        for number in numbers {
+            let items = [Expected::Report(Box::new(report(number, 5)))];
+            ledger.expect(&items);
+            ledger.promise(&items);
+        }
+        ledger
+    }
+
+    #[test]
+    fn what_is_promised_is_kept_or_missing() {
+        let mut ledger = promised(0..2, 10);
+        ledger.see(seen(report(0, 5), "a"));
+        ledger.see(seen(report(0, 5), "a"));
+        let verdict = ledger.verdict();
+        assert_eq!((verdict.promised, verdict.kept, verdict.missing, verdict.copies), (2, 1, 1, 1));
+        assert!(!verdict.is_clean());
+        ledger.see(seen(report(1, 5), "b"));
+        assert!(ledger.verdict().is_clean(), "{:?}", ledger.verdict());
+    }
+
+    #[test]
+    fn other_contents_are_a_fault_of_every_copy() {
+        let mut ledger = promised(0..1, 10);
+        ledger.see(seen(report(0, 5), "a"));
+        ledger.see(seen(report(0, 6), "a"));
+        assert_eq!(ledger.verdict().different, 1);
+        let mut ledger = promised(0..1, 10);
+        ledger.see(seen(report(0, 6), "a"));
+        assert_eq!(ledger.verdict().different, 1);
+    }
+
+    #[test]
+    fn one_event_has_one_id_and_no_other_has_it() {
+        let mut ledger = promised(0..3, 10);
+        ledger.see(seen(report(0, 5), "a"));
+        ledger.see(seen(report(0, 5), "b"));
+        ledger.see(seen(report(1, 5), "a"));
+        assert_eq!(ledger.verdict().wrong_ids, 2);
+        ledger.see(seen(report(9, 5), "z"));
+        assert_eq!(ledger.verdict().invented, 1);
+    }
+
+    #[test]
+    fn a_dead_letter_has_its_channel_and_its_bytes() {
+        let letter =
+            |channel: &str, bytes: &'static str| (channel.to_owned(), Bytes::from_static(bytes.as_bytes()));
+        let mut ledger = Ledger::new(RunTag(0xaa), 10);
+        let (channel, payload) = letter("c", "000000aa-broken-000000000001");
+        let items = [Expected::DeadLetter { channel, payload }];
+        ledger.expect(&items);
+        ledger.promise(&items);
+        let (channel, payload) = letter("other", "000000aa-broken-000000000001");
+        ledger.see(Seen::DeadLetter { channel, payload });
+        assert_eq!((ledger.verdict().missing, ledger.verdict().invented), (1, 1));
+        let (channel, payload) = letter("c", "000000aa-broken-000000000001");
+        ledger.see(Seen::DeadLetter { channel, payload });
+        assert_eq!(ledger.verdict().missing, 0);
+    }
+
+    #[test]
+    fn a_late_copy_of_what_is_forgotten_is_no_invention() {
+        let mut ledger = promised(0..2, 2);
+        ledger.see(seen(report(0, 5), "a"));
+        ledger.see(seen(report(1, 5), "b"));
+        let more = [Expected::Report(Box::new(report(2, 5)))];
+        ledger.expect(&more);
+        ledger.see(seen(report(0, 5), "a"));
+        let verdict = ledger.verdict();
+        assert_eq!((verdict.copies, verdict.invented), (1, 0));
     }
 }

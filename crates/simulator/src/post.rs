@@ -53,18 +53,17 @@ async fn call(
 ) -> Result<(), Failure> {
     let headers = target.sender.headers(target, body);
     let answer = request(client, target, body, headers.clone()).await?;
-    if answer.status() != StatusCode::UNAUTHORIZED {
-        return judge(&answer);
-    }
-    let challenge = answer.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+    let challenge =
+        answer.headers().get(WWW_AUTHENTICATE).filter(|_| answer.status() == StatusCode::UNAUTHORIZED);
+    let challenge = challenge.and_then(|value| value.to_str().ok());
     let Some(login) = challenge.and_then(|challenge| target.sender.answer_challenge(target, challenge))
     else {
-        return judge(&answer);
+        return judge(target, answer).await;
     };
     tally.challenged(place);
     let mut headers = headers;
     headers.extend(login);
-    judge(&request(client, target, body, headers).await?)
+    judge(target, request(client, target, body, headers).await?).await
 }
 
 async fn request(
@@ -74,17 +73,21 @@ async fn request(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let request = client.post(target.url(body.route)).headers(headers).body(body.bytes.clone());
-    request.timeout(target.sender.patience()).send().await.map_err(|error| {
-        if error.is_connect() {
-            Failure::NotConnected
-        } else if error.is_timeout() {
-            Failure::TimedOut
-        } else {
-            Failure::Broken
-        }
-    })
+    request.timeout(target.sender.patience()).send().await.map_err(|error| failure(&error))
 }
 
-fn judge(answer: &Response) -> Result<(), Failure> {
-    if answer.status() == StatusCode::OK { Ok(()) } else { Err(Failure::Status(answer.status().as_u16())) }
+fn failure(error: &reqwest::Error) -> Failure {
+    if error.is_connect() {
+        Failure::NotConnected
+    } else if error.is_timeout() {
+        Failure::TimedOut
+    } else {
+        Failure::Broken
+    }
+}
+
+async fn judge(target: &Target, answer: Response) -> Result<(), Failure> {
+    let status = answer.status();
+    let body = answer.bytes().await.map_err(|error| failure(&error))?;
+    if target.sender.is_satisfied(status, &body) { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bsp::BspId;
 use bytes::Bytes;
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use crate::expected::Expected;
@@ -56,6 +57,11 @@ pub(crate) trait Sender: Sync {
         Vec::new()
     }
 
+    /// Whether it takes an answer for a yes.
+    fn is_satisfied(&self, status: StatusCode, _body: &[u8]) -> bool {
+        status == StatusCode::OK
+    }
+
     /// How long it waits for an answer.
     fn patience(&self) -> Duration;
 
@@ -102,4 +108,55 @@ pub(crate) fn uuid(run: RunTag, number: u64, random: &mut fastrand::Rng) -> Stri
         random.u16(..0x1000),
         random.u16(..0x1000)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Mix, TwilioRetries};
+
+    fn plan(twilio_retries: TwilioRetries) -> Plan {
+        let run = RunTag(1);
+        Plan { rate_per_s: 1.0, count: None, seed: 1, run, speed: 60.0, mix: Mix::default(), twilio_retries }
+    }
+
+    /// The waits of a BSP that is refused in the same way again and again.
+    fn waits(bsp: &dyn Sender, failure: Failure, retries: TwilioRetries) -> Vec<u64> {
+        let plan = plan(retries);
+        (0..100)
+            .map_while(|repeat| bsp.wait_before(repeat, failure, &plan))
+            .map(|wait| wait.as_secs())
+            .collect()
+    }
+
+    #[test]
+    fn infobip_goes_on_for_41_hours_and_a_half() {
+        let waits = waits(&infobip::Infobip, Failure::Status(503), TwilioRetries::All);
+        let minutes: Vec<u64> = waits.iter().map(|wait| wait / 60).collect();
+        assert_eq!(minutes[..6], [1, 2, 5, 10, 17, 26]);
+        assert_eq!((minutes.len(), minutes[19], minutes.iter().sum::<u64>()), (20, 362, 2490));
+        assert_eq!(plan(TwilioRetries::All).scaled(Duration::from_secs(60)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn twilio_repeats_what_its_url_asks_for() {
+        let twilio = |failure, retries| waits(&twilio::Twilio, failure, retries).len();
+        assert_eq!(twilio(Failure::Status(503), TwilioRetries::Default), 0);
+        assert_eq!(twilio(Failure::TimedOut, TwilioRetries::Default), 0);
+        assert_eq!(twilio(Failure::NotConnected, TwilioRetries::Default), 1);
+        assert_eq!(twilio(Failure::Status(503), TwilioRetries::All), 5);
+    }
+
+    #[test]
+    fn gupshup_waits_ten_seconds_for_an_empty_2xx_and_koomessage_repeats_nothing() {
+        let gupshup = &gupshup::Gupshup;
+        assert_eq!(gupshup.patience(), Duration::from_secs(10));
+        assert!(gupshup.is_satisfied(StatusCode::NO_CONTENT, b""));
+        assert!(!gupshup.is_satisfied(StatusCode::OK, b"ok"));
+        assert_eq!(waits(gupshup, Failure::TimedOut, TwilioRetries::All).len(), 3);
+        assert_eq!(gupshup.greetings().len(), 2);
+        let koomessage = &koomessage::KooMessage;
+        assert!(!koomessage.is_satisfied(StatusCode::NO_CONTENT, b""));
+        assert!(waits(koomessage, Failure::Broken, TwilioRetries::All).is_empty());
+    }
 }

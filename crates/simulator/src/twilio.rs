@@ -53,7 +53,8 @@ impl Sender for Twilio {
             Happening::Message(message) => message_form(target, message),
             Happening::Broken(mark) => {
                 let form = encode(&[("MessageStatus", "delivered"), ("Mark", mark)]);
-                ("report", form.clone(), Expected::DeadLetter(form.into()))
+                let expected = expected::dead_letter(target, &form);
+                ("report", form, expected)
             }
         };
         Body { route, bytes: Bytes::from(form), expected: vec![expected] }
@@ -240,4 +241,17 @@ fn content(content: &Content) -> (Fields, ProtoContent) {
         ProtoContent::Unsupported(Unsupported { r#type, raw_json })
     });
     (fields, plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A vector of Twilio's own client library (twilio-python, request validator).
+    #[test]
+    fn a_request_is_signed_as_twilio_signs() {
+        let signing = Signing { key: b"12345".to_vec(), public_url: "https://mycompany.com".to_owned() };
+        let form = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
+        assert_eq!(sign(&signing, "/myapp.php?foo=1&bar=2", form), "RSOYDt4T1cUTdK1PDd93/VVr8B8=");
+    }
 }

@@ -52,7 +52,9 @@ fn found(name: &str, body: &[u8]) -> Vec<Expected> {
             (message.received_at, message.source) = (None, None);
             Expected::Message(message)
         }
-        Outcome::Rejected(reject) => Expected::DeadLetter(reject.raw),
+        Outcome::Rejected(reject) => {
+            Expected::DeadLetter { channel: channel.to_string(), payload: reject.raw }
+        }
         Outcome::Ignored(kind) => panic!("{name}: an item came to nothing: {kind}"),
     });
     outcomes.collect()
@@ -75,7 +77,7 @@ fn the_parsers_find_what_the_simulated_bsps_say() {
                 Expected::Message(message) => {
                     unsupported += usize::from(matches!(message.content, Some(Content::Unsupported(_))));
                 }
-                Expected::DeadLetter(_) => dead += 1,
+                Expected::DeadLetter { .. } => dead += 1,
             }
         }
     }
@@ -112,7 +114,7 @@ fn every_event_of_a_run_has_a_name_of_its_own() {
                     format!("{} {} {raw}", report.channel_id, report.message_id)
                 }
                 Expected::Message(message) => format!("{} {}", message.channel_id, message.message_id),
-                Expected::DeadLetter(payload) => String::from_utf8_lossy(payload).into_owned(),
+                Expected::DeadLetter { payload, .. } => String::from_utf8_lossy(payload).into_owned(),
             };
             assert!(name.contains("abcd1234"), "{name}");
             assert!(events.insert(name.clone()), "twice: {name}");

@@ -2,6 +2,7 @@
 //! Fastify with nats.js.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::body::Bodies;
 use crate::client::Target;
@@ -53,7 +54,7 @@ async fn against(
     for round in 0..effort.rounds {
         let pair = turns(round, &target, &our_target, async |target: &Target| {
             purge(&place, &["WEBHOOKS"]).await?;
-            load::closed(target, CONNECTIONS, effort.time, &Bodies::new()).await
+            load::closed(target, CONNECTIONS, effort.time, &Arc::new(Bodies::new())).await
         })
         .await?;
         report::say(&format!("  {name}  {}", pair.floor));

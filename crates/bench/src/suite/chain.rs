@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use prost::Message;
@@ -18,8 +17,11 @@ use crate::load::{self, Begun};
 use crate::place::Place;
 use crate::report;
 use crate::suite::ingress::start_ours;
-use crate::suite::{CONNECTIONS, Effort};
+use crate::suite::{CONNECTIONS, Effort, purge};
 
+/// Events that the reader asks for at once.
+const READER_BATCH: usize = 4000;
+const READER_FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// For the last events to come out.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -34,6 +36,8 @@ pub(crate) struct Round {
     pub(crate) latency_us: Histogram<u64>,
     /// Events that did not come out in time.
     pub(crate) missing: u64,
+    /// Webhooks that were not answered 200.
+    pub(crate) refused: u64,
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
@@ -42,6 +46,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
     let normalizer = place.program("imchannel-normalizer", &[])?;
     let mut rounds = Vec::new();
     for _ in 0..effort.rounds {
+        purge(&place, &["WEBHOOKS", "EVENTS"]).await?;
         let reader = Reader::start(&place, Arc::new(Bodies::new()), 0).await?;
         let posted = load::closed(&target, CONNECTIONS, effort.time, &reader.bodies).await?;
         let carried = reader.lock(|seen| seen.count) as f64 / reader.started.elapsed().as_secs_f64();
@@ -49,16 +54,24 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
         until_processed(&place).await;
         drop(reader);
 
+        purge(&place, &["WEBHOOKS", "EVENTS"]).await?;
         let rate = (capacity / 2.0 / 100.0).round() * 100.0;
         let slots = (rate * (effort.time.as_secs_f64() + 2.0)) as usize;
         let reader = Reader::start(&place, Arc::new(Bodies::new()), slots).await?;
         let begun = Arc::clone(&reader.begun);
-        load::open(&target, CONNECTIONS, rate, effort.time, &reader.bodies, Some(begun)).await?;
+        let answers =
+            load::open(&target, CONNECTIONS, rate, effort.time, &reader.bodies, Some(begun)).await?;
         until_processed(&place).await;
-        let expected = reader.begun.count();
+        let expected = reader.begun.count().saturating_sub(answers.errors);
         reader.until(expected).await;
         let latency_us = reader.lock(|seen| seen.latency_us.clone());
-        let round = Round { capacity, rate, missing: expected - latency_us.len(), latency_us };
+        let round = Round {
+            capacity,
+            rate,
+            missing: expected.saturating_sub(latency_us.len()),
+            refused: answers.errors,
+            latency_us,
+        };
         let millis = |quantile| round.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
         report::say(&format!(
             "  carries {capacity:.0}/s; at {rate:.0}/s p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, {} missing",
@@ -107,9 +120,15 @@ impl Drop for Reader {
 impl Reader {
     async fn start(place: &Place, bodies: Arc<Bodies>, slots: usize) -> anyhow::Result<Self> {
         let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
-        let config = OrderedConfig { deliver_policy: DeliverPolicy::New, ..OrderedConfig::default() };
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::New,
+            ack_policy: AckPolicy::None,
+            inactive_threshold: READER_FORGOTTEN_AFTER,
+            ..pull::Config::default()
+        };
         let consumer = jetstream.get_stream("EVENTS").await?.create_consumer(config).await?;
-        let mut messages = consumer.messages().await?;
+        // Asking for more at a time than comes in a moment, so that the reader never has to wait for its own question.
+        let mut messages = consumer.stream().max_messages_per_batch(READER_BATCH).messages().await?;
         let begun = Arc::new(Begun::new(slots));
         let seen = Arc::new(Mutex::new(Seen { count: 0, latency_us: load::histogram() }));
         let task = tokio::spawn({

@@ -46,7 +46,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     for round in 0..effort.rounds {
         let pair = turns(round, &floor_target, &our_target, async |target: &Target| {
             purge(&place, &["WEBHOOKS", "RAW"]).await?;
-            load::closed(target, CONNECTIONS, effort.time, &Bodies::new()).await
+            load::closed(target, CONNECTIONS, effort.time, &Arc::new(Bodies::new())).await
         })
         .await?;
         if round == 0 {

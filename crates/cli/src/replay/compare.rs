@@ -60,13 +60,12 @@ const ABSENT: &str = "(absent)";
 pub(crate) fn webhook(origin: Origin, items: &[Item], published: &Published, reveal: bool) -> Vec<Compared> {
     let mut all: Vec<Compared> = items.iter().map(|item| compare(origin, item, published, reveal)).collect();
     // Items that were there and that this version does not find any more.
-    let mut index = u32::try_from(items.len()).unwrap_or(u32::MAX);
-    while let Some(event) = published.at((origin.sequence, index)) {
+    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+    for (index, event) in published.beyond((origin.sequence, count)) {
         if items.iter().all(|item| event_of(item).is_none_or(|now| now.id() != event.id())) {
             let change = Change::Gone("this version finds no such item".to_owned());
             all.push(Compared { index, kind: kind_of(event), message_id: message_id(event), change });
         }
-        index += 1;
     }
     all
 }
@@ -97,8 +96,14 @@ fn compare(origin: Origin, item: &Item, published: &Published, reveal: bool) -> 
             ("rejected", String::new(), change)
         }
         (_, None) => {
-            let gone = |_: &Event| Change::Gone("it is ignored".to_owned());
-            ("ignored", String::new(), then.map_or(Change::Same, gone))
+            let change = match (then, letter) {
+                (Some(_), _) => Change::Gone("it is ignored".to_owned()),
+                (None, Some(letter)) => {
+                    Change::OtherReason { then: letter.to_owned(), now: "none: it is ignored".to_owned() }
+                }
+                (None, None) => Change::Same,
+            };
+            ("ignored", String::new(), change)
         }
     };
     Compared { index: item.index, kind, message_id: id, change }

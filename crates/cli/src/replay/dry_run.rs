@@ -1,43 +1,54 @@
 //! `--dry-run`: compares, webhook by webhook, and publishes nothing.
+//!
+//! The webhooks are parsed first. Only what could have come of them is then kept of the events, of which there may be
+//! many more.
 
+use bsp::Parsed;
 use bus::Bus;
+use bus::subject::Filter;
 
 use super::compare::{self, Origin};
-use super::published::Published;
+use super::published::{Published, Wanted};
 use super::show::Summary;
 use super::{Selected, bar, parse};
 use crate::Done;
 use crate::out::Out;
 
+/// A webhook as this version reads it.
+struct Read {
+    origin: Origin,
+    channel: String,
+    parsed: Parsed,
+}
+
 pub(super) async fn run(
     bus: &Bus,
     mut webhooks: Selected,
-    examples: usize,
-    reveal: bool,
+    filter: &Filter,
+    (examples, reveal): (usize, bool),
     out: &Out,
 ) -> anyhow::Result<Done> {
     let mut summary = Summary::new(examples);
-    let count = webhooks.count();
-    let Some(first) = webhooks.next().await? else {
-        return Ok(summary.finish(out));
-    };
-    let reading = bar(0, "reading what was published", out);
-    let published = Published::read(bus, first.stored_at, &reading).await?;
-    reading.finish_and_clear();
-    let comparing = bar(count, "comparing", out);
-    let mut next = Some(first);
-    while let Some(delivery) = next {
-        if let Some((bsp, channel, parsed)) = parse(&delivery) {
-            let origin = Origin { sequence: delivery.sequence, stored_at: delivery.stored_at };
-            for item in compare::webhook(origin, &parsed.items, &published, reveal) {
-                let name = format!("{bsp}/{channel}");
-                comparing.suspend(|| summary.take(&name, delivery.sequence, &item, out));
-            }
-            summary.webhooks += 1;
-        }
-        comparing.inc(1);
-        next = webhooks.next().await?;
+    let parsing = bar(webhooks.count(), "parsing", out);
+    let mut all = Vec::new();
+    let mut wanted = Wanted::default();
+    while let Some(delivery) = webhooks.next().await? {
+        parsing.inc(1);
+        let Some((bsp, channel, parsed)) = parse(&delivery) else { continue };
+        wanted.add(delivery.sequence, delivery.stored_at, &parsed);
+        let origin = Origin { sequence: delivery.sequence, stored_at: delivery.stored_at };
+        all.push(Read { origin, channel: format!("{bsp}/{channel}"), parsed });
     }
-    comparing.finish_and_clear();
+    parsing.finish_and_clear();
+    let reading = bar(0, "reading what was published", out);
+    let published = Published::read(bus, filter, wanted, &reading).await?;
+    reading.finish_and_clear();
+    for Read { origin, channel, parsed } in &all {
+        for item in compare::webhook(*origin, &parsed.items, &published, reveal) {
+            summary.take(channel, origin.sequence, &item, out);
+        }
+        summary.webhooks += 1;
+    }
+    webhooks.say_cut(out);
     Ok(summary.finish(out))
 }

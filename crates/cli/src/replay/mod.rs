@@ -7,17 +7,17 @@ pub(crate) mod published;
 pub(crate) mod publish;
 mod show;
 
-use anyhow::Context as _;
 use bsp::{BspId, ChannelId, Parsed, Webhook, registry};
-use bus::read::{self, From, Read};
+use bus::read::{self, From};
 use bus::streams::WEBHOOKS;
 use bus::subject::Filter;
 use bus::{Bus, Delivery, Subject};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
+use serde_json::json;
 
-use crate::out::Out;
+use crate::out::{ODD, Out, styled};
 use crate::target::Target;
 use crate::when::{self, Moment};
 use crate::{Done, tail};
@@ -43,7 +43,7 @@ pub(crate) struct Webhooks {
     #[arg(long)]
     reveal: bool,
     /// Webhooks a second at most.
-    #[arg(long, default_value_t = 500.0, value_name = "N")]
+    #[arg(long, default_value = "500", value_name = "N", value_parser = when::rate)]
     rate: f64,
     /// Number of this replay. The same number again does not publish twice what was published within the stream's
     /// duplicate window, so an interrupted replay can be taken up [default: seconds since 1970].
@@ -79,13 +79,11 @@ struct Selection {
 
 pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::Result<Done> {
     let Replay::Webhooks(command) = command;
-    if !(command.rate > 0.0 && command.rate.is_finite()) {
-        return Ok(out.faulty("--rate must be more than 0"));
-    }
     let bus = target.connect().await?;
     let webhooks = command.selection.open(&bus).await?;
     if command.dry_run {
-        return dry_run::run(&bus, webhooks, command.examples, command.reveal, out).await;
+        let filter = Filter { bsp: command.selection.bsp, channel: command.selection.channel.clone() };
+        return dry_run::run(&bus, webhooks, &filter, (command.examples, command.reveal), out).await;
     }
     let number =
         command.number.unwrap_or_else(|| u64::try_from(Timestamp::now().as_second()).unwrap_or_default());
@@ -105,41 +103,48 @@ impl Selection {
         let last = self.to_sequence.map_or(last, |to| to.min(last));
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() }.webhooks();
         let messages = read::follow(bus, &WEBHOOKS, filter, from).await?;
-        let is_over = messages.pending() == 0 || self.limit == 0;
         let until = self.until.map(|until| until.from(now));
-        Ok(Selected { messages, until, last, left: self.limit, is_over })
+        Ok(Selected { messages, until, last, left: self.limit, cut_at: None })
     }
 }
 
 /// The selected webhooks, oldest first.
-struct Selected {
+pub(super) struct Selected {
     messages: read::Messages,
     until: Option<Timestamp>,
     last: u64,
     left: u64,
-    is_over: bool,
+    /// The first webhook that was left out because of the limit.
+    cut_at: Option<u64>,
 }
 
 impl Selected {
     /// How many there are at most.
     fn count(&self) -> u64 {
-        if self.is_over { 0 } else { self.messages.pending().min(self.left) }
+        self.messages.pending().min(self.left)
     }
 
     /// The next one, or `None` at the end.
     async fn next(&mut self) -> anyhow::Result<Option<Delivery>> {
-        if self.is_over || self.left == 0 {
-            return Ok(None);
-        }
-        let next = tokio::time::timeout(tail::SILENCE_MAX, self.messages.next()).await;
-        let Some(read) = next.context("the bus has gone silent")? else { return Ok(None) };
-        let Read { delivery, pending } = read?;
+        let Some(delivery) = self.messages.next_stored().await? else { return Ok(None) };
         if delivery.sequence > self.last || self.until.is_some_and(|until| delivery.stored_at >= until) {
             return Ok(None);
         }
+        if self.left == 0 {
+            self.cut_at = Some(delivery.sequence);
+            return Ok(None);
+        }
         self.left -= 1;
-        self.is_over = pending == 0;
         Ok(Some(delivery))
+    }
+
+    /// Says so when the limit has left something out.
+    fn say_cut(&self, out: &Out) {
+        let Some(sequence) = self.cut_at else { return };
+        let last = self.last;
+        out.object(&json!({ "limit_reached_before": sequence, "to_sequence": last }));
+        let rest = format!("--from-sequence {sequence} --to-sequence {last}, or a larger --limit");
+        out.say(&format!("{} more were selected; go on with {rest}", styled(ODD, "the limit was reached:")));
     }
 }
 

@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-use bsp::{BspId, ChannelId, Item, Outcome};
-use bus::{Bus, Delivery, Subject, headers};
+use anyhow::{Context as _, bail};
+use bsp::{BspId, ChannelId, Item};
+use bus::streams::EVENTS;
+use bus::{Bus, Delivery, Subject, headers, keeper};
 use normalizer::event;
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Selected, bar, parse};
 use crate::Done;
-use crate::out::{GOOD, ODD, Out, styled};
+use crate::out::{GOOD, Out, styled};
 
 /// How long storing one event may take.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
+/// Between two looks whether there is room.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Publishes the selected webhooks' events, at most `rate` webhooks a second. Says where to go on when it is stopped.
 pub(super) async fn run(
@@ -26,21 +30,21 @@ pub(super) async fn run(
 ) -> anyhow::Result<Done> {
     let bar = bar(webhooks.count(), "replaying", out);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-    // A slow moment is made up for, so that the rate is held on the whole.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stop = service::process::stop_on_signal()?;
+    let _room = Room::watch(bus).await?;
     let (mut replayed, mut events, mut without) = (0_u64, 0_u64, 0_u64);
-    let mut next_sequence = None;
+    let mut stopped_before = None;
     while let Some(delivery) = webhooks.next().await? {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => {
-                next_sequence = Some(delivery.sequence);
+                stopped_before = Some(delivery.sequence);
                 break;
             }
         }
         let published = publish(bus, &delivery, number).await;
-        let published = published.with_context(|| stopped_at(delivery.sequence, number))?;
+        let published = published.with_context(|| go_on(delivery.sequence, webhooks.last, number))?;
         replayed += 1;
         events += published;
         without += u64::from(published == 0);
@@ -50,20 +54,45 @@ pub(super) async fn run(
     bar.finish_and_clear();
     out.object(&json!({
         "replay": number, "webhooks": replayed, "events": events, "without_event": without,
-        "stopped_before_sequence": next_sequence,
+        "stopped_before_sequence": stopped_before,
     }));
     let word = styled(GOOD, "replayed");
     out.say(&format!(
         "{word} {replayed} webhooks: {events} events published, {without} webhooks came to none"
     ));
-    if let Some(sequence) = next_sequence {
-        out.say(&format!("{} {}", styled(ODD, "stopped:"), stopped_at(sequence, number)));
+    webhooks.say_cut(out);
+    match stopped_before {
+        Some(sequence) => bail!("stopped; {}", go_on(sequence, webhooks.last, number)),
+        None => Ok(Done::Well),
     }
-    Ok(Done::Well)
 }
 
-fn stopped_at(sequence: u64, number: u64) -> String {
-    format!("go on with --from-sequence {sequence} --number {number}")
+fn go_on(sequence: u64, last: u64, number: u64) -> String {
+    format!("go on with --from-sequence {sequence} --to-sequence {last} --number {number}")
+}
+
+/// Watches whether EVENTS has room: without a keeper in the process nobody else would, and a replay must not take the
+/// last of it.
+pub(crate) struct Room(JoinHandle<()>);
+
+impl Room {
+    /// Looks once, and then again and again until this is dropped.
+    pub(crate) async fn watch(bus: &Bus) -> anyhow::Result<Self> {
+        keeper::look(bus, &EVENTS).await?;
+        let bus = bus.clone();
+        Ok(Self(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let _ = keeper::look(&bus, &EVENTS).await;
+            }
+        })))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Publishes the events of one webhook; gives their number.
@@ -84,9 +113,6 @@ pub(crate) async fn publish_item(
     item: &Item,
     number: u64,
 ) -> anyhow::Result<bool> {
-    if matches!(item.outcome, Outcome::Rejected(_)) {
-        return Ok(false);
-    }
     let Some(event) = event::of_item(item) else { return Ok(false) };
     let event = event.replayed(number);
     let subject = Subject::Event(event.kind, bsp, channel.clone());

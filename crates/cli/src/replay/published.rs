@@ -1,20 +1,16 @@
 //! What was published before: events by their id and by the item that they came from, and dead letters by theirs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use anyhow::{Context as _, bail};
-use bus::read::{self, From, Messages};
-use bus::streams::{DEADLETTERS, EVENTS, StreamDefinition};
+use bsp::{Outcome, Parsed};
+use bus::read::{self, From};
+use bus::streams::{DEADLETTERS, EVENTS};
+use bus::subject::Filter;
 use bus::{Bus, Delivery, EventKind, Subject, headers};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use prost::Message;
 use proto::v1::{EventSource, InboundMessage, ReportEvent};
-
-use crate::tail;
-
-/// Events that are held in memory for a comparison.
-const EVENTS_MAX: u64 = 3_000_000;
 
 /// An event, decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,11 +38,34 @@ impl Event {
 /// An item of a webhook: its sequence in stream WEBHOOKS and its position.
 pub(crate) type Place = (u64, u32);
 
+/// What may have come of the webhooks that are looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    ids: HashSet<String>,
+    sequences: HashSet<u64>,
+    oldest: Option<Timestamp>,
+}
+
+impl Wanted {
+    pub(crate) fn add(&mut self, sequence: u64, stored_at: Timestamp, parsed: &Parsed) {
+        self.sequences.insert(sequence);
+        self.oldest = Some(self.oldest.map_or(stored_at, |oldest| oldest.min(stored_at)));
+        for item in &parsed.items {
+            match &item.outcome {
+                Outcome::Report(report) => self.ids.insert(report.event_id.clone()),
+                Outcome::Message(message) => self.ids.insert(message.event_id.clone()),
+                Outcome::Ignored(_) | Outcome::Rejected(_) => false,
+            };
+        }
+    }
+}
+
 /// What was published.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
+    wanted: Wanted,
     by_id: HashMap<String, Event>,
-    by_place: HashMap<Place, String>,
+    by_place: BTreeMap<Place, String>,
     letters: HashMap<Place, String>,
     /// Older events are no longer stored.
     oldest_event: Option<Timestamp>,
@@ -55,21 +74,30 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Reads the events and dead letters that were stored since `from`.
-    pub(crate) async fn read(bus: &Bus, from: Timestamp, bar: &ProgressBar) -> anyhow::Result<Self> {
-        let mut published = Self { oldest_event: read::first_time(bus, &EVENTS).await?, ..Self::default() };
+    /// Reads the events and dead letters of a filter, and keeps what is wanted.
+    pub(crate) async fn read(
+        bus: &Bus,
+        filter: &Filter,
+        wanted: Wanted,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Self> {
+        let mut published =
+            Self { oldest_event: read::first_time(bus, &EVENTS).await?, wanted, ..Self::default() };
         published.processed_to = bus::lag::acknowledged_to(bus, &bus::streams::NORMALIZER).await?;
-        let mut events = open(bus, &EVENTS, "imchannel.event.>", from).await?;
-        if events.pending() > EVENTS_MAX {
-            bail!("{} events are too many to compare at once; take a shorter span of time", events.pending());
+        let Some(oldest) = published.wanted.oldest else { return Ok(published) };
+        // The event of a repeated webhook may have come of the first one, as long ago as repeats are recognised.
+        let from = From::Time(oldest - EVENTS.duplicate_window_max);
+        for kind in [EventKind::Report, EventKind::Message] {
+            let mut events = read::follow(bus, &EVENTS, filter.events(kind), from).await?;
+            bar.inc_length(events.pending());
+            while let Some(delivery) = events.next_stored().await? {
+                published.add_event(&delivery);
+                bar.inc(1);
+            }
         }
-        bar.set_length(events.pending());
-        while let Some(delivery) = next(&mut events).await? {
-            published.add_event(&delivery);
-            bar.inc(1);
-        }
-        let mut letters = open(bus, &DEADLETTERS, "imchannel.deadletter.webhook.*", from).await?;
-        while let Some(delivery) = next(&mut letters).await? {
+        let mut letters =
+            read::follow_heads(bus, &DEADLETTERS, filter.dead_letters(), From::Time(oldest)).await?;
+        while let Some(delivery) = letters.next_stored().await? {
             published.add_letter(&delivery);
         }
         Ok(published)
@@ -88,6 +116,11 @@ impl Published {
             _ => None,
         };
         let Some(event) = event else { return };
+        let is_from_here =
+            event.source().is_some_and(|source| self.wanted.sequences.contains(&source.stream_sequence));
+        if !is_from_here && !self.wanted.ids.contains(event.id()) {
+            return;
+        }
         if let Some(source) = event.source() {
             self.by_place.insert((source.stream_sequence, source.item_index), event.id().to_owned());
         }
@@ -97,7 +130,7 @@ impl Published {
     fn add_letter(&mut self, delivery: &Delivery) {
         let origin = delivery.headers.get(headers::ORIGIN).and_then(parse_origin);
         let reason = delivery.headers.get(headers::REASON).unwrap_or_default();
-        if let Some(place) = origin {
+        if let Some(place) = origin.filter(|(sequence, _)| self.wanted.sequences.contains(sequence)) {
             self.letters.insert(place, reason.to_owned());
         }
     }
@@ -109,6 +142,12 @@ impl Published {
     /// The event that came out of an item.
     pub(crate) fn at(&self, place: Place) -> Option<&Event> {
         self.by_id.get(self.by_place.get(&place)?)
+    }
+
+    /// The events that came out of a webhook's items from this position on.
+    pub(crate) fn beyond(&self, (sequence, index): Place) -> impl Iterator<Item = (u32, &Event)> {
+        let places = self.by_place.range((sequence, index)..=(sequence, u32::MAX));
+        places.filter_map(|((_, index), id)| Some((*index, self.by_id.get(id)?)))
     }
 
     /// Why an item became a dead letter.
@@ -126,37 +165,4 @@ impl Published {
 pub(crate) fn parse_origin(text: &str) -> Option<Place> {
     let (sequence, index) = text.strip_prefix("WEBHOOKS/")?.split_once('/')?;
     Some((sequence.parse().ok()?, index.parse().ok()?))
-}
-
-async fn open(
-    bus: &Bus,
-    stream: &'static StreamDefinition,
-    filter: &str,
-    from: Timestamp,
-) -> anyhow::Result<Stored> {
-    let messages = read::follow(bus, stream, filter.to_owned(), From::Time(from)).await?;
-    let left = messages.pending();
-    Ok(Stored { messages, left })
-}
-
-/// What a stream held when reading began.
-struct Stored {
-    messages: Messages,
-    left: u64,
-}
-
-impl Stored {
-    fn pending(&self) -> u64 {
-        self.left
-    }
-}
-
-async fn next(stored: &mut Stored) -> anyhow::Result<Option<Delivery>> {
-    if stored.left == 0 {
-        return Ok(None);
-    }
-    let next = tokio::time::timeout(tail::SILENCE_MAX, stored.messages.next()).await;
-    let Some(read) = next.context("the bus has gone silent")? else { return Ok(None) };
-    stored.left -= 1;
-    Ok(Some(read?.delivery))
 }

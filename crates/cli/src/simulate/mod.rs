@@ -21,7 +21,7 @@ use crate::target::Target;
 use crate::{Done, channel as channels, tail, when};
 
 /// Entries of the ledger; older ones are forgotten once they are settled.
-const LEDGER_ENTRIES_MAX: usize = 2_000_000;
+const LEDGER_ENTRIES_MAX: usize = 500_000;
 /// Between two looks whether everything has come out.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -42,7 +42,7 @@ pub(crate) struct Simulate {
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     gateway: String,
     /// Webhooks a second, over all channels.
-    #[arg(long, default_value_t = 20.0, value_name = "N")]
+    #[arg(long, default_value = "20", value_name = "N", value_parser = when::rate)]
     rate: f64,
     /// Stop after so many webhooks.
     #[arg(long, value_name = "N")]
@@ -79,22 +79,22 @@ pub(crate) struct Simulate {
 #[derive(Debug, Args)]
 struct Shares {
     /// Customers' messages, in per cent.
-    #[arg(long, default_value_t = 20.0, value_name = "PERCENT")]
+    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = when::percent)]
     inbound: f64,
     /// Messages that fail, in per cent.
-    #[arg(long, default_value_t = 6.0, value_name = "PERCENT")]
+    #[arg(long, default_value = "6", value_name = "PERCENT", value_parser = when::percent)]
     failed: f64,
     /// Values that nobody knows, in per cent.
-    #[arg(long, default_value_t = 1.0, value_name = "PERCENT")]
+    #[arg(long, default_value = "1", value_name = "PERCENT", value_parser = when::percent)]
     unknown: f64,
     /// Items that cannot be understood, in per cent.
-    #[arg(long, default_value_t = 0.5, value_name = "PERCENT")]
+    #[arg(long, default_value = "0.5", value_name = "PERCENT", value_parser = when::percent)]
     broken: f64,
     /// Webhooks that come again although they were answered, in per cent.
-    #[arg(long, default_value_t = 2.0, value_name = "PERCENT")]
+    #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
     repeated: f64,
     /// Reports that overtake the one before, in per cent.
-    #[arg(long, default_value_t = 10.0, value_name = "PERCENT")]
+    #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = when::percent)]
     shuffled: f64,
     /// Items in one of Infobip's bodies at most.
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -117,8 +117,8 @@ impl Shares {
 }
 
 pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow::Result<Done> {
-    if !(command.rate > 0.0 && command.rate.is_finite() && command.speed >= 1.0) {
-        return Ok(out.faulty("--rate must be more than 0 and --speed at least 1"));
+    if command.speed.is_nan() || command.speed < 1.0 {
+        return Ok(out.faulty("--speed must be at least 1"));
     }
     let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
     let Some(mut described) = channels::read_file(&command.channels, &context, out)? else {
@@ -134,12 +134,16 @@ pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow
     let watch =
         if command.no_check { None } else { Some(Watch::start(target.connect().await?, &simulator).await?) };
     show::begins(&command.gateway, command.seed, simulator.run_tag(), out);
-    drive(&command, &simulator, stop, out).await;
-    show::counts(&simulator, out);
-    let Some(watch) = watch else { return Ok(Done::Well) };
-    let verdict = settle(&simulator, &watch, command.settle).await;
+    drive(&command, &simulator, stop.clone(), out).await;
+    let total = show::counts(&simulator, out);
+    let is_taken = total.posted == 0 || total.taken > 0;
+    if !is_taken {
+        out.error("the gateway has answered none of the webhooks 200");
+    }
+    let Some(watch) = watch else { return Ok(if is_taken { Done::Well } else { Done::Different }) };
+    let verdict = settle(&simulator, &watch, command.settle, &stop).await;
     show::verdict(&verdict, out);
-    Ok(if verdict.is_clean() { Done::Well } else { Done::Different })
+    Ok(if is_taken && verdict.is_clean() { Done::Well } else { Done::Different })
 }
 
 impl Simulate {
@@ -200,15 +204,17 @@ async fn drive(command: &Simulate, simulator: &Simulator, stop: CancellationToke
     bar.finish_and_clear();
 }
 
-/// Waits until everything promised has come out and nothing more comes, or the time is up.
-async fn settle(simulator: &Simulator, watch: &Watch, limit: Duration) -> Verdict {
-    let deadline = tokio::time::Instant::now() + limit;
-    loop {
-        let verdict = simulator.ledger().verdict();
-        let is_over = verdict.missing == 0 && watch.is_processed().await;
-        if is_over || tokio::time::Instant::now() >= deadline {
-            return simulator.ledger().verdict();
+/// Waits until everything promised has come out and nothing more comes, or the time is up, or nobody wants to wait.
+async fn settle(simulator: &Simulator, watch: &Watch, limit: Duration, stop: &CancellationToken) -> Verdict {
+    let settled = async {
+        while simulator.ledger().counts().missing > 0 || !watch.is_processed().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    tokio::select! {
+        () = settled => {}
+        () = tokio::time::sleep(limit) => {}
+        () = stop.cancelled() => {}
     }
+    simulator.ledger().verdict()
 }

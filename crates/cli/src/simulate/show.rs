@@ -31,7 +31,7 @@ pub(super) fn bar(count: Option<u64>, checks: bool, out: &Out) -> ProgressBar {
 
 pub(super) fn tick(bar: &ProgressBar, simulator: &Simulator) {
     let total = total(simulator);
-    let verdict = simulator.ledger().verdict();
+    let verdict = simulator.ledger().counts();
     bar.set_position(total.posted);
     let faults = verdict.different + verdict.invented + verdict.wrong_ids;
     bar.set_message(format!(
@@ -46,8 +46,8 @@ fn total(simulator: &Simulator) -> Counts {
     total
 }
 
-/// One row for each channel.
-pub(crate) fn counts(simulator: &Simulator, out: &Out) {
+/// One row for each channel, and one for all; gives that.
+pub(crate) fn counts(simulator: &Simulator, out: &Out) -> Counts {
     let mut rows = Vec::new();
     for (target, counts) in simulator.targets().iter().zip(simulator.tally().counts()) {
         out.object(&json!({
@@ -57,9 +57,11 @@ pub(crate) fn counts(simulator: &Simulator, out: &Out) {
         }));
         rows.push(row(&target.name(), &counts));
     }
-    rows.push(row("all", &total(simulator)));
+    let total = total(simulator);
+    rows.push(row("all", &total));
     let columns = ["Channel", "Posted", "200", "Refused", "Repeated", "Given up", "p50", "p99"];
     out.table(&columns, &rows);
+    total
 }
 
 fn row(name: &str, counts: &Counts) -> [String; 8] {

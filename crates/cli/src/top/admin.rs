@@ -13,46 +13,77 @@ pub(super) struct Sample {
     value: f64,
 }
 
-/// Refusals by what they belong to.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Refusals {
-    /// By channel and outcome.
-    pub(super) of_channels: BTreeMap<(String, String), u64>,
-    /// Of all senders, by BSP and outcome.
-    pub(super) of_bsps: BTreeMap<(String, String), u64>,
+/// BSP, channel (empty for what belongs to none) and outcome.
+pub(super) type Refused = (String, String, String);
+
+/// Refusals since their processes began.
+type Counts = BTreeMap<Refused, u64>;
+
+/// An admin port of ingress.
+#[derive(Debug)]
+pub(super) struct Port {
+    url: String,
+    /// What it said first: only what comes after is shown.
+    before: Option<Counts>,
+    /// What it said last.
+    last: Counts,
 }
 
-impl Refusals {
-    /// Adds up what all admin ports say; also how many answered.
-    pub(super) async fn ask(client: &reqwest::Client, admins: &[String]) -> (Self, usize) {
-        let (mut refusals, mut answering) = (Self::default(), 0);
-        for admin in admins {
-            let url = format!("{}/metrics", admin.trim_end_matches('/'));
-            let Ok(answer) = client.get(url).timeout(TIMEOUT).send().await else { continue };
-            let Ok(text) = answer.text().await else { continue };
-            answering += 1;
-            refusals.add(&text);
-        }
-        (refusals, answering)
+impl Port {
+    pub(super) fn new(url: &str) -> Self {
+        let url = format!("{}/metrics", url.trim_end_matches('/'));
+        Self { url, before: None, last: Counts::new() }
     }
 
-    fn add(&mut self, text: &str) {
-        for sample in samples(text, "imchannel_ingress_channel_refused_total") {
-            *self.of_channels.entry(sample.pair("channel", "outcome")).or_default() += sample.value as u64;
-        }
-        for sample in samples(text, "imchannel_ingress_requests_total") {
-            let (bsp, outcome) = sample.pair("bsp", "outcome");
-            if !matches!(outcome.as_str(), "stored" | "duplicate" | "challenged") {
-                *self.of_bsps.entry((bsp, outcome)).or_default() += sample.value as u64;
-            }
-        }
+    /// Asks anew; says whether it answered.
+    pub(super) async fn ask(&mut self, client: &reqwest::Client) -> bool {
+        let Ok(answer) = client.get(&self.url).timeout(TIMEOUT).send().await else { return false };
+        let Ok(text) = answer.text().await else { return false };
+        self.take(&text);
+        true
     }
+
+    fn take(&mut self, text: &str) {
+        let counts = counts(text);
+        // A count that has fallen is of a process that began anew.
+        let before = self.before.get_or_insert_with(|| counts.clone());
+        if before.iter().any(|(key, count)| counts.get(key).is_none_or(|now| now < count)) {
+            before.clear();
+        }
+        self.last = counts;
+    }
+
+    /// Refusals since the first answer.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&Refused, u64)> {
+        self.last.iter().filter_map(|(key, count)| {
+            let before = self.before.as_ref()?.get(key).copied().unwrap_or_default();
+            Some((key, count.saturating_sub(before))).filter(|(_, count)| *count > 0)
+        })
+    }
+}
+
+fn counts(text: &str) -> Counts {
+    let mut counts = Counts::new();
+    for sample in samples(text, "imchannel_ingress_channel_refused_total") {
+        let key = (sample.label("bsp"), sample.label("channel"), sample.label("outcome"));
+        counts.insert(key, sample.value as u64);
+    }
+    for sample in samples(text, "imchannel_ingress_requests_total") {
+        let (bsp, outcome) = (sample.label("bsp"), sample.label("outcome"));
+        if matches!(outcome.as_str(), "stored" | "duplicate" | "challenged") {
+            continue;
+        }
+        // What belongs to a channel is no stranger's.
+        let known = counts.iter().filter(|((of, _, what), _)| *of == bsp && *what == outcome);
+        let known: u64 = known.map(|(_, count)| count).sum();
+        counts.insert((bsp, String::new(), outcome), (sample.value as u64).saturating_sub(known));
+    }
+    counts
 }
 
 impl Sample {
-    fn pair(&self, first: &str, second: &str) -> (String, String) {
-        let label = |name| self.labels.get(name).cloned().unwrap_or_default();
-        (label(first), label(second))
+    fn label(&self, name: &str) -> String {
+        self.labels.get(name).cloned().unwrap_or_default()
     }
 }
 
@@ -72,18 +103,29 @@ fn samples(text: &str, name: &str) -> Vec<Sample> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn refusals_are_told_from_what_was_taken() {
-        let mut refusals = Refusals::default();
-        refusals.add(
+    fn metrics(unauthorized: u64, of_channel: u64) -> String {
+        format!(
             "# TYPE imchannel_ingress_requests counter\n\
-             imchannel_ingress_requests_total{bsp=\"infobip\",outcome=\"stored\"} 7\n\
-             imchannel_ingress_requests_total{bsp=\"infobip\",outcome=\"unauthorized\"} 3\n\
-             imchannel_ingress_requests_total{bsp=\"twilio\",outcome=\"challenged\"} 9\n\
-             imchannel_ingress_channel_refused_total{channel=\"c-1\",outcome=\"unauthorized\"} 2\n",
-        );
-        let unauthorized = |of: &str| (of.to_owned(), "unauthorized".to_owned());
-        assert_eq!(refusals.of_bsps, BTreeMap::from([(unauthorized("infobip"), 3)]));
-        assert_eq!(refusals.of_channels, BTreeMap::from([(unauthorized("c-1"), 2)]));
+             imchannel_ingress_requests_total{{bsp=\"infobip\",outcome=\"stored\"}} 7\n\
+             imchannel_ingress_requests_total{{bsp=\"infobip\",outcome=\"unauthorized\"}} {unauthorized}\n\
+             imchannel_ingress_requests_total{{bsp=\"twilio\",outcome=\"challenged\"}} 9\n\
+             imchannel_ingress_channel_refused_total{{bsp=\"infobip\",channel=\"c-1\",outcome=\"unauthorized\"}} {of_channel}\n"
+        )
+    }
+
+    fn refused(port: &Port) -> Vec<(&str, u64)> {
+        port.refused().map(|((_, channel, _), count)| (channel.as_str(), count)).collect()
+    }
+
+    #[test]
+    fn only_refusals_since_the_first_answer_count_each_once() {
+        let mut port = Port::new("http://127.0.0.1:9090/");
+        port.take(&metrics(3, 2));
+        assert!(refused(&port).is_empty());
+        port.take(&metrics(8, 4));
+        assert_eq!(refused(&port), [("", 3), ("c-1", 2)]);
+        // The process was begun anew.
+        port.take(&metrics(1, 1));
+        assert_eq!(refused(&port), [("c-1", 1)]);
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) webhooks: u64,
     pub(crate) events: u64,
     pub(crate) dead_letters: u64,
-    /// Webhooks that the normalizer has not finished.
+    /// Webhooks that the normalizer has not been given yet.
     pub(crate) waiting: u64,
     pub(crate) webhooks_per_s: f64,
     pub(crate) events_per_s: f64,

@@ -11,7 +11,7 @@ use bus::{Bus, Delivery, Subject, headers, lag};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::admin::Refusals;
+use super::admin::Port;
 use super::board::{Board, Name, Row};
 use crate::out;
 
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 struct Counted {
     rows: BTreeMap<Name, Row>,
-    /// Webhooks by sequence that were not finished at the last look.
+    /// Webhooks by sequence that the normalizer had not been given at the last look.
     waiting: VecDeque<(u64, Name)>,
 }
 
@@ -36,11 +36,11 @@ struct Counted {
 pub(super) struct Collector {
     bus: Bus,
     client: reqwest::Client,
-    admins: Vec<String>,
+    ports: Vec<Port>,
     counted: Arc<Mutex<Counted>>,
     readers: Vec<JoinHandle<()>>,
-    /// Refusals before `top` began.
-    refused_before: Option<Refusals>,
+    /// What was found last.
+    board: Board,
     before: BTreeMap<Name, (u64, u64)>,
     looked_at: Instant,
     history: VecDeque<u64>,
@@ -53,11 +53,11 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    /// Begins to count, webhooks from the first unfinished one on.
+    /// Begins to count, webhooks from the first one on that the normalizer has not been given.
     pub(super) async fn start(bus: Bus, admins: Vec<String>, interval: Duration) -> anyhow::Result<Self> {
-        let finished = lag::acknowledged_to(&bus, &NORMALIZER).await?;
+        let given = lag::delivered_to(&bus, &NORMALIZER).await?;
         let last = read::last_sequence(&bus, &WEBHOOKS).await?;
-        let first = (finished + 1).max((last + 1).saturating_sub(WAITING_MAX)).max(1);
+        let first = (given + 1).max((last + 1).saturating_sub(WAITING_MAX)).max(1);
         let counted = Arc::new(Mutex::new(Counted::default()));
         let mut readers = Vec::new();
         for (stream, filter, from, counts_from) in [
@@ -72,22 +72,27 @@ impl Collector {
         Ok(Self {
             bus,
             client: reqwest::Client::builder().no_proxy().build()?,
-            admins,
+            ports: admins.iter().map(|url| Port::new(url)).collect(),
             counted,
             readers,
-            refused_before: None,
+            board: Board::default(),
             before: BTreeMap::new(),
             looked_at: Instant::now() - interval,
             history: VecDeque::new(),
         })
     }
 
-    /// How things stand now.
+    /// How things stand now; without a connection, how they stood last.
     pub(super) async fn look(&mut self) -> Board {
+        if !self.bus.is_connected() {
+            return Board { connected: false, ..self.board.clone() };
+        }
         let snapshot = lag::snapshot(&self.bus).await;
-        let finished = lag::acknowledged_to(&self.bus, &NORMALIZER).await.ok();
-        let (refusals, answering) = Refusals::ask(&self.client, &self.admins).await;
-        let (mut rows, strangers) = self.counts(finished, refusals);
+        let given = lag::delivered_to(&self.bus, &NORMALIZER).await.ok();
+        let asking = self.ports.iter_mut().map(|port| port.ask(&self.client));
+        let answering =
+            futures_util::future::join_all(asking).await.into_iter().filter(|answered| *answered).count();
+        let (mut rows, strangers) = self.counts(given);
         let elapsed = self.looked_at.elapsed().as_secs_f64().max(0.001);
         self.looked_at = Instant::now();
         let mut webhooks = 0;
@@ -101,52 +106,65 @@ impl Collector {
             self.history.pop_front();
         }
         self.history.push_back((webhooks as f64 / elapsed).round() as u64);
-        Board {
+        self.board = Board {
             place: format!("nats-server {}", self.bus.server_version()),
-            connected: self.bus.is_connected(),
+            connected: true,
             snapshot,
             rows,
             strangers,
             history: self.history.iter().copied().collect(),
-            admins: (answering, self.admins.len()),
-        }
+            admins: (answering, self.ports.len()),
+        };
+        self.board.clone()
     }
 
-    fn counts(&mut self, finished: Option<u64>, refusals: Refusals) -> (BTreeMap<Name, Row>, Strangers) {
+    /// Rows by channel, and refusals that belong to none.
+    fn counts(&self, given: Option<u64>) -> (BTreeMap<Name, Row>, Strangers) {
         let mut counted = lock(&self.counted);
-        while let Some(finished) = finished
-            && counted.waiting.front().is_some_and(|(sequence, _)| *sequence <= finished)
-        {
-            counted.waiting.pop_front();
+        if let Some(given) = given {
+            counted.forget_given(given);
         }
         let mut rows = counted.rows.clone();
-        for (_, name) in &counted.waiting {
-            rows.entry(name.clone()).or_default().waiting += 1;
-        }
         drop(counted);
-        let before = self.refused_before.get_or_insert_with(|| refusals.clone());
-        let since = |now: u64, before: Option<&u64>| now.saturating_sub(before.copied().unwrap_or_default());
         let mut strangers = Strangers::new();
-        for (key, count) in &refusals.of_bsps {
-            strangers.insert(key.clone(), since(*count, before.of_bsps.get(key)));
-        }
-        for ((channel, outcome), count) in &refusals.of_channels {
-            let count = since(*count, before.of_channels.get(&(channel.clone(), outcome.clone())));
-            let Some((name, row)) = rows.iter_mut().find(|(name, _)| name.channel == *channel) else {
+        for ((bsp, channel, outcome), count) in self.ports.iter().flat_map(Port::refused) {
+            if channel.is_empty() {
+                *strangers.entry((bsp.clone(), outcome.clone())).or_default() += count;
                 continue;
-            };
-            row.refused.insert(outcome.clone(), count);
-            // What belongs to a channel is no stranger's.
-            if let Some(all) = strangers.get_mut(&(name.bsp.clone(), outcome.clone())) {
-                *all = all.saturating_sub(count);
             }
+            let row = rows.entry(Name { bsp: bsp.clone(), channel: channel.clone() }).or_default();
+            *row.refused.entry(outcome.clone()).or_default() += count;
         }
-        strangers.retain(|_, count| *count > 0);
         (rows, strangers)
     }
 }
 
 type Strangers = BTreeMap<(String, String), u64>;
+
+impl Counted {
+    /// A webhook that waits. Beyond the limit the oldest are no longer counted by channel.
+    fn add_waiting(&mut self, sequence: u64, name: Name) {
+        self.rows.entry(name.clone()).or_default().waiting += 1;
+        self.waiting.push_back((sequence, name));
+        if self.waiting.len() as u64 > WAITING_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// The normalizer was given everything up to here.
+    fn forget_given(&mut self, given: u64) {
+        while self.waiting.front().is_some_and(|(sequence, _)| *sequence <= given) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, name)) = self.waiting.pop_front() else { return };
+        if let Some(row) = self.rows.get_mut(&name) {
+            row.waiting -= 1;
+        }
+    }
+}
 
 fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
     counted.lock().unwrap_or_else(PoisonError::into_inner)
@@ -188,7 +206,7 @@ impl Reader {
                 let name = Name { bsp: bsp.to_string(), channel };
                 let row = counted.rows.entry(name.clone()).or_default();
                 row.webhooks += u64::from(delivery.sequence >= self.counts_from);
-                counted.waiting.push_back((delivery.sequence, name));
+                counted.add_waiting(delivery.sequence, name);
             }
             Subject::Event(_, bsp, _) => {
                 counted.rows.entry(Name { bsp: bsp.to_string(), channel }).or_default().events += 1;

@@ -12,12 +12,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use crossterm::event::{Event, KeyCode, KeyModifiers};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::Done;
 use crate::out::Out;
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::top::board::Board;
 use crate::top::collect::Collector;
 
@@ -40,12 +40,12 @@ pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Res
     }
     let bus = target.connect().await?;
     let admins =
-        if command.admin.is_empty() { target::admin_of_up().into_iter().collect() } else { command.admin };
+        if command.admin.is_empty() { target.admin_of_up().into_iter().collect() } else { command.admin };
     let interval = Duration::from_millis(command.interval_ms);
     let collector = Collector::start(bus, admins, interval).await?;
     let looks = command.count.unwrap_or(u64::MAX);
     if out.is_json() {
-        watch(collector, interval, looks, out).await
+        print(collector, interval, looks, out).await
     } else {
         show(collector, interval, looks).await?
     }
@@ -59,7 +59,7 @@ fn ticks(interval: Duration) -> tokio::time::Interval {
 }
 
 /// An object for each look.
-async fn watch(mut collector: Collector, interval: Duration, looks: u64, out: &Out) {
+async fn print(mut collector: Collector, interval: Duration, looks: u64, out: &Out) {
     let mut ticks = ticks(interval);
     ticks.tick().await;
     for _ in 0..looks {
@@ -71,28 +71,31 @@ async fn watch(mut collector: Collector, interval: Duration, looks: u64, out: &O
     }
 }
 
-/// The screen, until somebody leaves it.
+/// The screen, until somebody leaves it. Looks are made beside it, so that it can be left while one takes long.
 async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyhow::Result<()> {
+    let (sender, mut boards) = watch::channel(Board::default());
+    let looking = tokio::spawn(async move {
+        let mut ticks = ticks(interval);
+        for _ in 0..looks {
+            ticks.tick().await;
+            if sender.send(collector.look().await).is_err() {
+                return;
+            }
+        }
+    });
     let mut keys = keys();
     let mut terminal = ratatui::try_init().context("this terminal cannot be used")?;
-    let mut ticks = ticks(interval);
-    let mut board = Board::default();
-    let (mut done, mut paused) = (0, false);
+    let (mut board, mut paused) = (Board::default(), false);
     let outcome = loop {
         if let Err(error) = terminal.draw(|frame| screen::draw(frame, &board, paused)) {
             break Err(error).context("cannot draw");
         }
         tokio::select! {
-            _ = ticks.tick() => {
-                let look = collector.look().await;
-                if !paused {
-                    board = look;
-                }
-                done += 1;
-                if done > looks {
-                    break Ok(());
-                }
-            }
+            changed = boards.changed() => match changed {
+                Ok(()) if !paused => board = boards.borrow_and_update().clone(),
+                Ok(()) => {}
+                Err(_) => break Ok(()),
+            },
             key = keys.recv() => match key {
                 Some(Key::Leave) | None => break Ok(()),
                 Some(Key::Pause) => paused = !paused,
@@ -101,6 +104,7 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
         }
     };
     ratatui::restore();
+    looking.abort();
     outcome
 }
 

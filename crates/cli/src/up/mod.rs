@@ -30,7 +30,7 @@ use crate::up::greeting::Greeting;
 use crate::up::plan::Plan;
 pub(crate) use crate::up::plan::settings;
 use crate::up::servers::Servers;
-use crate::{Done, channel as channels};
+use crate::{Done, channel as channels, when};
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -56,7 +56,7 @@ pub(crate) struct Up {
     #[arg(long, requires = "channels")]
     simulate: bool,
     /// Webhooks that they post a second.
-    #[arg(long, default_value_t = 1.0, value_name = "N", requires = "simulate")]
+    #[arg(long, default_value = "1", value_name = "N", requires = "simulate", value_parser = when::rate)]
     simulate_rate: f64,
     #[command(flatten)]
     sizes: Sizes,
