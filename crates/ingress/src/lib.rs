@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::doors::Doors;
 use crate::receive::Ingress;
+use crate::router::Routes;
 pub use crate::settings::Settings;
 
 /// The service as a process runs it: it connects and listens by itself.
@@ -73,7 +74,7 @@ async fn serve(
     tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), stop.clone()));
     let limits = settings.http;
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
-    service::http::serve(listener, router::router(ingress), limits, stop, grace).await;
+    service::http::serve(listener, Routes(ingress), limits, stop, grace).await;
 }
 
 async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: CancellationToken) {

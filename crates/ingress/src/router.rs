@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
+use service::http::Handler;
 
 use crate::answer::Refusal;
 use crate::receive::{Address, Ingress};
@@ -17,19 +17,21 @@ const PREFIX: &str = "/social/on/whatsapp/";
 /// Reports and messages have a URL each, and what a body is, its content decides.
 const ROUTES: [&str; 2] = ["report", "message"];
 
-/// Everything goes to one handler.
-pub(crate) fn router(ingress: Arc<Ingress>) -> Router {
-    Router::new().fallback(handle).with_state(ingress)
-}
+/// Sends every request on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes(pub(crate) Arc<Ingress>);
 
-async fn handle(State(ingress): State<Arc<Ingress>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    match address(parts.uri.path()) {
-        None => ingress.refuse(None, Refusal::NotFound, &parts, body).await,
-        Some(_) if parts.method != Method::POST => {
-            ingress.refuse(None, Refusal::MethodNotAllowed, &parts, body).await
+impl Handler for Routes {
+    async fn handle(self, request: Request) -> Response {
+        let ingress = &*self.0;
+        let (parts, body) = request.into_parts();
+        match address(parts.uri.path()) {
+            None => ingress.refuse(None, Refusal::NotFound, &parts, body).await,
+            Some(_) if parts.method != Method::POST => {
+                ingress.refuse(None, Refusal::MethodNotAllowed, &parts, body).await
+            }
+            Some(address) => ingress.receive(address, &parts, body).await,
         }
-        Some(address) => ingress.receive(address, &parts, body).await,
     }
 }
 

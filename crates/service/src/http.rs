@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -42,10 +43,22 @@ impl Default for HttpLimits {
     }
 }
 
+/// What answers requests. axum's router does, and a service whose every request goes the same way may do without one.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers a request.
+    fn handle(self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+impl Handler for Router {
+    async fn handle(self, request: Request) -> Response {
+        self.oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+}
+
 /// Serves until `stop`, then finishes what is in progress within `grace`.
-pub async fn serve(
+pub async fn serve<H: Handler>(
     listener: TcpListener,
-    router: Router,
+    handler: H,
     limits: HttpLimits,
     stop: CancellationToken,
     grace: Duration,
@@ -66,9 +79,9 @@ pub async fn serve(
         };
         let requests = Requests::default();
         let io = TokioIo::new(PatientStream::new(stream, patience, requests.clone()));
-        let router = router.clone();
+        let handler = handler.clone();
         let service =
-            hyper::service::service_fn(move |request| handle(router.clone(), requests.clone(), request));
+            hyper::service::service_fn(move |request| handle(handler.clone(), requests.clone(), request));
         let connection = graceful.watch(builder.serve_connection(io, service));
         tokio::spawn(async move {
             // A connection that breaks is the sender's affair; it has no answer and will come again.
@@ -100,13 +113,13 @@ async fn accept(
     }
 }
 
-async fn handle(
-    router: Router,
+async fn handle<H: Handler>(
+    handler: H,
     requests: Requests,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     requests.begin();
-    let response = router.oneshot(request).await;
+    let response = handler.handle(request.map(Body::new)).await;
     requests.end();
-    response
+    Ok(response)
 }
