@@ -205,8 +205,10 @@ fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value
 
 fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) {
     let (body, content) = content(&message.content);
+    // Infobip chooses the ids of what customers write.
+    let message_id = message.ids.message.trim_start_matches("imc-");
     let entry = json!({
-        "messageId": message.ids.message,
+        "messageId": message_id,
         "from": message.customer,
         "to": message.business,
         "integrationType": "WHATSAPP",
@@ -218,8 +220,11 @@ fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) 
         "message": body,
         "price": { "pricePerMessage": 0.0, "currency": "EUR" },
     });
-    let event =
-        InboundMessage { sent_at: expected::time(message.at), ..expected::message(target, message, content) };
+    let event = InboundMessage {
+        message_id: message_id.to_owned(),
+        sent_at: expected::time(message.at),
+        ..expected::message(target, message, content)
+    };
     (entry, event)
 }
 

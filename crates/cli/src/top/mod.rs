@@ -83,6 +83,7 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
             }
         }
     });
+    let stop = service::process::stop_on_signal()?;
     let mut keys = keys();
     let mut terminal = ratatui::try_init().context("this terminal cannot be used")?;
     let (mut board, mut paused) = (Board::default(), false);
@@ -91,6 +92,7 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
             break Err(error).context("cannot draw");
         }
         tokio::select! {
+            () = stop.cancelled() => break Ok(()),
             changed = boards.changed() => match changed {
                 Ok(()) if !paused => board = boards.borrow_and_update().clone(),
                 Ok(()) => {}
