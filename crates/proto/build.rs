@@ -5,8 +5,14 @@ use std::path::PathBuf;
 use prost::Message;
 
 const ROOT: &str = "../../proto";
-const FILES: [&str; 3] =
-    ["imchannel/v1/source.proto", "imchannel/v1/report.proto", "imchannel/v1/message.proto"];
+const FILES: [&str; 6] = [
+    "imchannel/v1/source.proto",
+    "imchannel/v1/report.proto",
+    "imchannel/v1/message.proto",
+    "imchannel/v1/command.proto",
+    "imchannel/v1/result.proto",
+    "imchannel/v1/media.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
@@ -15,6 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     prost_build::Config::new()
         .compile_well_known_types()
+        // The bytes of a file are cut out of the message, not copied.
+        .bytes([".imchannel.v1.OutboundMedia.data"])
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;
     pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".imchannel.v1"])?;

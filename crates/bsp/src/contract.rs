@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use crate::ids::BspId;
 use crate::parsed::{Parsed, Webhook};
+use crate::sending::Sending;
 use crate::toml_table::Table;
 
 /// How a channel's webhook credential is configured.
@@ -95,6 +96,11 @@ pub trait Bsp: Sync + std::fmt::Debug {
     /// A BSP whose bodies have one item refuses no item alone.
     fn body_around(&self, item: &Bytes) -> Bytes {
         item.clone()
+    }
+
+    /// How messages are sent through it; `None` for a BSP that the gateway only listens to.
+    fn sending(&self) -> Option<&'static dyn Sending> {
+        None
     }
 
     /// Reads the channel's table that is named like the BSP (`[channel.infobip]`), noting every fault in it.

@@ -45,3 +45,9 @@ impl EventKey<'_> {
         hex::encode(&hash.finalize()[..16])
     }
 }
+
+/// The id of the result of a command: the same outcome of the same command gives the same id, whichever replica decides it.
+pub fn of_result(bsp: BspId, channel: &ChannelId, command: &str, outcome: &str, error_code: &str) -> String {
+    EventKey { kind: "send", message_id: command, status: outcome, error_code, ..EventKey::default() }
+        .id(bsp, channel)
+}

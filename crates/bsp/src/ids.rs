@@ -1,4 +1,4 @@
-//! The two names that stand in every URL, subject and event: the BSP's and the channel's.
+//! The names that stand in URLs, subjects and events: the BSP's, the channel's, and those of commands and their messages.
 
 use std::fmt;
 
@@ -57,6 +57,55 @@ impl ChannelId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Begins every message id that this gateway chose.
+pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
+/// The longest command id: with its prefix it fits into the 50 characters that the narrowest API takes.
+pub const COMMAND_ID_LENGTH_MAX: usize = 46;
+
+/// A command's id: 1 to 46 of `A-Z a-z 0-9 _ -`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(Box<str>);
+
+impl CommandId {
+    /// Checks the form; `None` when it is another.
+    pub fn parse(id: &str) -> Option<Self> {
+        is_command_id(id).then(|| Self(id.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id that the message of this command has at the BSP.
+    pub fn message_id(&self) -> String {
+        format!("{COMMAND_MESSAGE_PREFIX}{}", self.0)
+    }
+}
+
+/// The command that a message came from, told by its id; empty for a message that was not sent through here.
+pub(crate) fn command_of_message(message_id: &str) -> &str {
+    let id = message_id.strip_prefix(COMMAND_MESSAGE_PREFIX);
+    id.filter(|id| is_command_id(id)).unwrap_or_default()
+}
+
+fn is_command_id(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    !id.is_empty() && id.len() <= COMMAND_ID_LENGTH_MAX && id.bytes().all(allowed)
+}
+
+impl fmt::Debug for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

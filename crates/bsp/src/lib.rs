@@ -2,7 +2,8 @@
 //!
 //! One folder holds one BSP, with the same file names in each: `mod.rs` (its profile and its [`Bsp`]
 //! implementation), `credential.rs` (what its webhooks present), `report.rs` and `message.rs` (its bodies, read
-//! into `imchannel.v1` events). [`registry`] is the only list that names them. To add a BSP, write its folder
+//! into `imchannel.v1` events); for a BSP that we send through also `send.rs` (requests) and `answer.rs` (what its
+//! answers mean). [`command`] says what may be sent at all, [`media`] which files. [`registry`] is the only list that names them. To add a BSP, write its folder
 //! and its line there; no service changes.
 //!
 //! Nothing here does I/O, reads a clock or keeps state: bytes and `now` come in, values go out. Storing,
@@ -21,6 +22,9 @@ pub mod form;
 mod whatsapp;
 pub mod mask;
 pub mod toml_table;
+pub mod media;
+pub mod command;
+pub mod sending;
 
 mod infobip;
 mod koomessage;
@@ -28,5 +32,5 @@ mod gupshup;
 mod twilio;
 
 pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
-pub use ids::{BspId, ChannelId, InvalidChannelId};
+pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId};
 pub use parsed::{Item, Outcome, Parsed, Reject, Unrecognised, Webhook};

@@ -16,19 +16,6 @@ pub(crate) fn address(raw: &str) -> &str {
 /// A longer address is none: WhatsApp's longest, a business-scoped user id, has 150 characters.
 const ADDRESS_LENGTH_MAX: usize = 256;
 
-/// Begins every message id that this gateway chose.
-pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
-
-/// The longest command id.
-const COMMAND_ID_LENGTH_MAX: usize = 46;
-
-/// The command that a message came from, told by its id; empty for a message that was not sent through here.
-pub(crate) fn command_id(message_id: &str) -> &str {
-    let Some(id) = message_id.strip_prefix(COMMAND_MESSAGE_PREFIX) else { return "" };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if id.len() > COMMAND_ID_LENGTH_MAX || !id.bytes().all(allowed) { "" } else { id }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

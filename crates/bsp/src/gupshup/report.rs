@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::PROFILE;
 use crate::event_id::EventKey;
+use crate::ids;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::{text, time};
@@ -140,7 +141,7 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
         message_id: status.message_id.to_owned(),
         recipient: text::address(status.recipient).to_owned(),
         sender: text::address(status.sender).to_owned(),
-        command_id: text::command_id(status.message_id).to_owned(),
+        command_id: ids::command_of_message(status.message_id).to_owned(),
         provider_status: Some(ProviderStatus { raw: status.status.to_owned(), ..ProviderStatus::default() }),
         provider_message_id: status.other_id.to_owned(),
         error: status.error.to_report_error(),

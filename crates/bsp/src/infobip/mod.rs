@@ -4,10 +4,12 @@
 //! AICC's pages on receiving Infobip's reports and messages (2025-11). A body is `{"results": […]}`; what an
 //! entry is, the fields that it has decide.
 
+mod answer;
 mod credential;
 mod message;
 mod messages_api;
 mod report;
+mod send;
 mod settings;
 
 use std::borrow::Cow;
@@ -18,10 +20,12 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::command::Command;
 use crate::contract::{Bsp, CredentialForm, Profile, SettingsContext};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Sending};
 use crate::toml_table::Table;
 
 /// See the module.
@@ -64,6 +68,47 @@ static PROFILE: Profile = Profile {
     ],
 };
 
+impl Sending for Infobip {
+    fn account(&self, settings: &serde_json::Value) -> Option<Account> {
+        settings::account(settings)
+    }
+
+    /// The page on authentication calls it the API key header.
+    fn authorization(&self, key: &[u8]) -> Vec<u8> {
+        [b"App ", key].concat()
+    }
+
+    fn request(&self, settings: &serde_json::Value, command: &Command, link: Option<Link<'_>>) -> Request {
+        send::request(settings, command, link)
+    }
+
+    fn answer_logged_keys(&self) -> &'static [&'static str] {
+        answer::LOGGED_KEYS
+    }
+
+    fn answer(&self, status: u16, body: &[u8], message_id: &str) -> Answer {
+        answer::sending(status, body, message_id)
+    }
+
+    fn lookup_path(&self, message_ids: &[&str]) -> String {
+        answer::lookup_path(message_ids)
+    }
+
+    fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault> {
+        answer::lookup(status, body)
+    }
+
+    /// With ids of 50 characters the URL stays under 8 KiB.
+    fn lookup_ids_max(&self) -> usize {
+        100
+    }
+
+    /// The log may be asked 120 times a minute (OpenAPI, `x-throttling-info`).
+    fn lookup_interval(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+}
+
 impl Bsp for Infobip {
     fn profile(&self) -> &'static Profile {
         &PROFILE
@@ -83,6 +128,10 @@ impl Bsp for Infobip {
 
     fn body_around(&self, item: &Bytes) -> Bytes {
         [b"{\"results\":[", &item[..], b"]}"].concat().into()
+    }
+
+    fn sending(&self) -> Option<&'static dyn Sending> {
+        Some(&Infobip)
     }
 
     fn read_settings(&self, table: &mut Table<'_, '_>, context: &SettingsContext) -> serde_json::Value {

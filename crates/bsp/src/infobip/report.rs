@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::PROFILE;
 use crate::event_id::EventKey;
+use crate::ids;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::{text, time};
@@ -169,7 +170,7 @@ fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Repo
         bulk_id: report.bulk_id.owned(),
         recipient: text::address(report.to.or(&report.destination).as_str()).to_owned(),
         sender: text::address(report.from.or(&report.sender).as_str()).to_owned(),
-        command_id: text::command_id(report.message_id.as_str()).to_owned(),
+        command_id: ids::command_of_message(report.message_id.as_str()).to_owned(),
         provider_channel: report.channel.owned(),
         ..out.new_report()
     };

@@ -1,9 +1,12 @@
 //! `[channel.infobip]`: the account that a channel sends through.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::contract::SettingsContext;
 use crate::secret_reference::SecretReference;
+use crate::sending::Account;
 use crate::toml_table::Table;
 
 /// Infobip gives every account a host under this one.
@@ -11,12 +14,16 @@ const HOST_SUFFIX: &str = ".api.infobip.com";
 /// WhatsApp's own limit for a sender is 80 messages a second unless raised; nobody is allowed more than 1,000.
 const SENDS_PER_SECOND_DEFAULT: u32 = 80;
 const SENDS_PER_SECOND_MAX: u32 = 1_000;
+/// In seconds: from the last look into the log to well before a command's deadline.
+const RESEND_AFTER_S_MIN: u32 = 300;
+const RESEND_AFTER_S_MAX: u32 = 12 * 3600;
 
 pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Value {
     let base_url = table.required_string("base_url");
     let api_key = table.required_string("api_key");
     let scenario_key = table.required_string("scenario_key");
     let sends_per_second = table.integer("sends_per_second", 1, SENDS_PER_SECOND_MAX);
+    let resend_after_s = table.integer("resend_unknown_after", RESEND_AFTER_S_MIN, RESEND_AFTER_S_MAX);
     table.refuse_unknown_keys();
     if !table.is_present() {
         return Value::Null;
@@ -31,11 +38,26 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     {
         table.fault(key.offset, "'api_key' must be a reference: env:INFOBIP_… or file:…");
     }
-    json!({
+    let mut settings = json!({
         "base_url": base_url.map(|at| at.value.trim_end_matches('/')),
         "api_key": api_key.map(|at| at.value),
         "scenario_key": scenario_key.map(|at| at.value),
         "sends_per_second": sends_per_second.unwrap_or(SENDS_PER_SECOND_DEFAULT),
+    });
+    if let Some(seconds) = resend_after_s {
+        settings["resend_unknown_after"] = json!(seconds);
+    }
+    settings
+}
+
+/// The account of stored settings; `None` when they do not hold one.
+pub(super) fn account(settings: &Value) -> Option<Account> {
+    let resend_after_s = settings["resend_unknown_after"].as_u64();
+    Some(Account {
+        base_url: settings["base_url"].as_str()?.to_owned(),
+        key: SecretReference::parse(settings["api_key"].as_str()?)?,
+        sends_per_second: u32::try_from(settings["sends_per_second"].as_u64()?).ok()?.max(1),
+        resend_unknown_after: resend_after_s.map(Duration::from_secs),
     })
 }
 

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::PROFILE;
 use crate::event_id::EventKey;
+use crate::ids;
 use crate::json::Text;
 use crate::parsed::{Collector, Refusal};
 use crate::text;
@@ -48,7 +49,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         message_id: report.message_id.owned(),
         recipient: text::address(report.user_number.as_str()).to_owned(),
         sender: text::address(report.sender.as_str()).to_owned(),
-        command_id: text::command_id(report.message_id.as_str()).to_owned(),
+        command_id: ids::command_of_message(report.message_id.as_str()).to_owned(),
         provider_status: Some(ProviderStatus { raw: report.status.owned(), ..ProviderStatus::default() }),
         ..out.new_report()
     };

@@ -5,6 +5,7 @@ use proto::v1::{ProviderStatus, ReportError, ReportEvent, ReportStatus};
 use super::{PROFILE, message_sid};
 use crate::event_id::EventKey;
 use crate::form::Form;
+use crate::ids;
 use crate::parsed::{Collector, Refusal};
 use crate::text;
 
@@ -47,7 +48,7 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
         message_id: message_id.to_owned(),
         recipient: text::address(form.get("To")).to_owned(),
         sender: text::address(form.get("From")).to_owned(),
-        command_id: text::command_id(message_id).to_owned(),
+        command_id: ids::command_of_message(message_id).to_owned(),
         provider_status: Some(ProviderStatus { raw: raw_status.to_owned(), ..ProviderStatus::default() }),
         error: to_error(form, error_code),
         ..out.new_report()

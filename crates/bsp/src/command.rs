@@ -1,0 +1,177 @@
+//! What may be sent: a `SendCommand` checked against WhatsApp's limits, with every fault named.
+//!
+//! Only [`check`] makes a [`Command`], so whoever holds one need not check anything again. Sources of the limits:
+//! Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) and Meta's documents (both read 2026-11).
+
+#![allow(
+    missing_debug_implementations,
+    reason = "nearly all of it is personal: what cannot be printed is not printed"
+)]
+
+mod check;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use proto::v1::{Contact, Location, SendCommand};
+
+use crate::ids::{ChannelId, CommandId};
+use crate::media::{MediaId, MediaKind};
+
+pub use check::{CONTEXT_LENGTH_MAX, check};
+
+/// A command that may be sent.
+#[derive(Clone, PartialEq)]
+pub struct Command {
+    /// Its id.
+    pub id: CommandId,
+    /// The customer, without `whatsapp:` and plus sign.
+    pub recipient: String,
+    /// The message is not sent after this time.
+    pub not_after: Option<Timestamp>,
+    /// Comes back in the result.
+    pub context: String,
+    /// What to send.
+    pub content: Content,
+}
+
+// Nearly all of it is personal.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Command")
+            .field("id", &self.id)
+            .field("kind", &self.content.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a command sends.
+#[derive(Clone, PartialEq)]
+pub enum Content {
+    /// Text.
+    Text {
+        /// The text.
+        body: String,
+        /// Whether the first link is shown with a preview.
+        preview_url: bool,
+    },
+    /// A file of one of the four kinds.
+    Media(MediaKind, Media),
+    /// A place.
+    Location(Location),
+    /// Business cards.
+    Contacts(Vec<Contact>),
+    /// An approved template.
+    Template(Template),
+}
+
+impl Content {
+    /// A word for a metric's label.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text { .. } => "text",
+            Self::Media(kind, _) => kind.name(),
+            Self::Location(_) => "location",
+            Self::Contacts(_) => "contacts",
+            Self::Template(_) => "template",
+        }
+    }
+
+    /// Its file, where it has one.
+    pub fn media(&self) -> Option<(MediaKind, &Media)> {
+        match self {
+            Self::Media(kind, media) => Some((*kind, media)),
+            Self::Template(Template { header: Some(Header::Media(kind, media)), .. }) => Some((*kind, media)),
+            _ => None,
+        }
+    }
+}
+
+/// A file to send.
+#[derive(Clone, PartialEq)]
+pub struct Media {
+    /// Where it is.
+    pub source: Source,
+    /// Text under it; empty for none.
+    pub caption: String,
+    /// Its name; empty for none.
+    pub file_name: String,
+}
+
+/// Where a file is.
+#[derive(Clone, PartialEq)]
+pub enum Source {
+    /// In the command.
+    Inline {
+        /// Its bytes.
+        data: Bytes,
+        /// Its type.
+        content_type: &'static str,
+    },
+    /// In the blob store.
+    Stored(MediaId),
+    /// At this URL, for the BSP to fetch.
+    Url(String),
+}
+
+/// A template and what is filled into it.
+#[derive(Clone, PartialEq)]
+pub struct Template {
+    /// Its registered name.
+    pub name: String,
+    /// Its namespace; empty for none.
+    pub namespace: String,
+    /// The code of its language.
+    pub language: String,
+    /// What is filled into the body.
+    pub placeholders: Vec<String>,
+    /// What is filled into the header.
+    pub header: Option<Header>,
+    /// What is filled into the buttons.
+    pub buttons: Vec<Button>,
+}
+
+/// What is filled into a header.
+#[derive(Clone, PartialEq)]
+pub enum Header {
+    /// Text.
+    Text(String),
+    /// An image, a document or a video.
+    Media(MediaKind, Media),
+    /// A place.
+    Location(Location),
+}
+
+/// What is filled into a button.
+#[derive(Clone, PartialEq)]
+pub enum Button {
+    /// The end of its URL.
+    UrlPlaceholder(String),
+    /// What comes back when it is tapped.
+    QuickReplyPayload(String),
+}
+
+/// What can be told of a command that is to be refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Its id, where it has a usable one.
+    pub id: Option<CommandId>,
+    /// What the caller wants to have back.
+    pub context: String,
+    /// Every fault.
+    pub faults: Vec<proto::v1::CommandFault>,
+}
+
+/// The channel of a subject, and what stands in the command.
+#[derive(Clone, Copy)]
+pub struct Received<'a> {
+    /// The channel whose subject it was published to.
+    pub channel: &'a ChannelId,
+    /// The command.
+    pub command: &'a SendCommand,
+}
+
+impl std::fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Received").field("channel", self.channel).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,301 @@
+//! The rules for commands, one function for each kind of content.
+
+use jiff::Timestamp;
+use proto::v1::send_command::Content as ProtoContent;
+use proto::v1::{
+    CommandFault, Contacts, Location, OutboundMedia, OutboundText, outbound_media, template_button,
+    template_header,
+};
+
+use super::{Button, Command, Content, Header, Media, Received, Refused, Source, Template};
+use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
+use crate::media::{MediaId, MediaKind};
+use crate::text;
+
+/// Characters of the caller's context: what Infobip's `callbackData` holds.
+pub const CONTEXT_LENGTH_MAX: usize = 4000;
+const TEXT_LENGTH_MAX: usize = 4096;
+const CAPTION_LENGTH_MAX: usize = 3000;
+const URL_LENGTH_MAX: usize = 2048;
+const FILE_NAME_LENGTH_MAX: usize = 240;
+const PLACE_LENGTH_MAX: usize = 1000;
+const CONTACTS_MAX: usize = 257;
+const TEMPLATE_NAME_LENGTH_MAX: usize = 512;
+const PLACEHOLDERS_MAX: usize = 100;
+const BUTTONS_MAX: usize = 10;
+const URL_PLACEHOLDER_LENGTH_MAX: usize = 1500;
+const PAYLOAD_LENGTH_MAX: usize = 128;
+/// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
+const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
+/// WhatsApp's business-scoped user ids: a country, a dot, and what follows it.
+const USER_ID_LENGTH_MAX: usize = 150;
+
+/// Checks a command; a command with faults is refused with all of them.
+///
+/// # Errors
+/// [`Refused`] with every fault. No fault quotes a value.
+pub fn check(received: Received<'_>) -> Result<Command, Refused> {
+    let Received { channel, command } = received;
+    let mut faults = Faults(Vec::new());
+    let id = CommandId::parse(&command.command_id);
+    let rule = format!("has 1 to {COMMAND_ID_LENGTH_MAX} letters, digits, '_' or '-'");
+    faults.unless(id.is_some(), "command_id", &rule);
+    let is_same = command.channel_id == channel.as_str();
+    faults.unless(is_same, "channel_id", "equals the last part of the subject");
+    let recipient = text::address(&command.recipient);
+    let rule = "is a telephone number in international form (5 to 15 digits) or a business-scoped user id";
+    faults.unless(is_recipient(recipient), "recipient", rule);
+    faults.at_most("context", &command.context, CONTEXT_LENGTH_MAX);
+    let not_after = read_time(command.not_after.as_ref(), &mut faults);
+    let content = match &command.content {
+        Some(content) => read_content(content, &mut faults),
+        None => {
+            faults.add(
+                "content",
+                "is one of text, image, document, audio, video, location, contacts, template",
+            );
+            None
+        }
+    };
+    match (id, content) {
+        (Some(id), Some(content)) if faults.0.is_empty() => Ok(Command {
+            id,
+            recipient: recipient.to_owned(),
+            not_after,
+            context: command.context.clone(),
+            content,
+        }),
+        (id, _) => {
+            let context = command.context.chars().take(CONTEXT_LENGTH_MAX).collect();
+            Err(Refused { id, context, faults: faults.0 })
+        }
+    }
+}
+
+struct Faults(Vec<CommandFault>);
+
+impl Faults {
+    fn add(&mut self, field: &str, rule: &str) {
+        self.0.push(CommandFault { field: field.to_owned(), rule: rule.to_owned() });
+    }
+
+    fn unless(&mut self, holds: bool, field: &str, rule: &str) {
+        if !holds {
+            self.add(field, rule);
+        }
+    }
+
+    fn at_most(&mut self, field: &str, text: &str, characters: usize) {
+        self.unless(
+            text.chars().count() <= characters,
+            field,
+            &format!("has at most {characters} characters"),
+        );
+    }
+
+    fn between_one_and(&mut self, characters: usize, field: &str, text: &str) {
+        let fits = !text.trim().is_empty() && text.chars().count() <= characters;
+        self.unless(fits, field, &format!("has 1 to {characters} characters and not only spaces"));
+    }
+}
+
+fn is_recipient(address: &str) -> bool {
+    let is_number =
+        NUMBER_DIGITS.contains(&address.len()) && address.bytes().all(|byte| byte.is_ascii_digit());
+    let is_user_id = || {
+        let (country, rest) = address.split_once('.').unwrap_or_default();
+        address.len() <= USER_ID_LENGTH_MAX
+            && country.len() == 2
+            && country.bytes().all(|byte| byte.is_ascii_uppercase())
+            && !rest.is_empty()
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    is_number || is_user_id()
+}
+
+fn read_time(time: Option<&proto::Timestamp>, faults: &mut Faults) -> Option<Timestamp> {
+    let time = time?;
+    let read = Timestamp::new(time.seconds, time.nanos).ok();
+    faults.unless(read.is_some(), "not_after", "is a time");
+    read
+}
+
+fn read_content(content: &ProtoContent, faults: &mut Faults) -> Option<Content> {
+    let media = |kind: MediaKind, media: &OutboundMedia, faults: &mut Faults| {
+        read_media(kind.name(), kind, media, faults).map(|media| Content::Media(kind, media))
+    };
+    match content {
+        ProtoContent::Text(text) => Some(read_text(text, faults)),
+        ProtoContent::Image(image) => media(MediaKind::Image, image, faults),
+        ProtoContent::Document(document) => media(MediaKind::Document, document, faults),
+        ProtoContent::Audio(audio) => media(MediaKind::Audio, audio, faults),
+        ProtoContent::Video(video) => media(MediaKind::Video, video, faults),
+        ProtoContent::Location(location) => {
+            Some(Content::Location(read_location("location", location, faults)))
+        }
+        ProtoContent::Contacts(contacts) => Some(read_contacts(contacts, faults)),
+        ProtoContent::Template(template) => read_template(template, faults).map(Content::Template),
+    }
+}
+
+fn read_text(text: &OutboundText, faults: &mut Faults) -> Content {
+    faults.between_one_and(TEXT_LENGTH_MAX, "text.body", &text.body);
+    Content::Text { body: text.body.clone(), preview_url: text.preview_url }
+}
+
+/// `None` when there is no usable source, which is noted.
+fn read_media(field: &str, kind: MediaKind, media: &OutboundMedia, faults: &mut Faults) -> Option<Media> {
+    let at = |name: &str| format!("{field}.{name}");
+    if kind == MediaKind::Audio {
+        faults.unless(media.caption.is_empty(), &at("caption"), "is empty: WhatsApp shows none with audio");
+    }
+    faults.at_most(&at("caption"), &media.caption, CAPTION_LENGTH_MAX);
+    faults.at_most(&at("file_name"), &media.file_name, FILE_NAME_LENGTH_MAX);
+    let content_type = kind.allowed(&media.content_type);
+    if !media.content_type.is_empty() || matches!(media.source, Some(outbound_media::Source::Data(_))) {
+        let rule = format!("is one of {}", kind.content_types().join(", "));
+        faults.unless(content_type.is_some(), &at("content_type"), &rule);
+    }
+    let source = match &media.source {
+        Some(outbound_media::Source::Data(data)) => {
+            let fits = !data.is_empty() && data.len() as u64 <= kind.bytes_max();
+            faults.unless(fits, &at("data"), &format!("has 1 to {} bytes", kind.bytes_max()));
+            Source::Inline { data: data.clone(), content_type: content_type? }
+        }
+        Some(outbound_media::Source::MediaId(id)) => {
+            let id = MediaId::parse(id);
+            faults.unless(id.is_some(), &at("media_id"), "is the id of an upload, a UUID");
+            Source::Stored(id?)
+        }
+        Some(outbound_media::Source::Url(url)) => {
+            let rule = format!("is an absolute http or https URL of at most {URL_LENGTH_MAX} characters");
+            faults.unless(is_url(url), &at("url"), &rule);
+            Source::Url(url.clone())
+        }
+        None => {
+            faults.add(&at("source"), "is one of data, media_id, url");
+            return None;
+        }
+    };
+    Some(Media { source, caption: media.caption.clone(), file_name: media.file_name.clone() })
+}
+
+fn is_url(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+    url.len() <= URL_LENGTH_MAX
+        && is_web
+        && uri.host().is_some_and(|host| !host.is_empty())
+        && !url.contains('@')
+}
+
+fn read_location(field: &str, location: &Location, faults: &mut Faults) -> Location {
+    let at = |name: &str| format!("{field}.{name}");
+    faults.unless((-90.0..=90.0).contains(&location.latitude), &at("latitude"), "lies between -90 and 90");
+    faults.unless(
+        (-180.0..=180.0).contains(&location.longitude),
+        &at("longitude"),
+        "lies between -180 and 180",
+    );
+    faults.at_most(&at("name"), &location.name, PLACE_LENGTH_MAX);
+    faults.at_most(&at("address"), &location.address, PLACE_LENGTH_MAX);
+    location.clone()
+}
+
+fn read_contacts(contacts: &Contacts, faults: &mut Faults) -> Content {
+    let count = contacts.contacts.len();
+    faults.unless(
+        (1..=CONTACTS_MAX).contains(&count),
+        "contacts.contacts",
+        &format!("has 1 to {CONTACTS_MAX} cards"),
+    );
+    for (place, contact) in contacts.contacts.iter().take(CONTACTS_MAX).enumerate() {
+        for (name, value) in
+            [("formatted_name", &contact.formatted_name), ("first_name", &contact.first_name)]
+        {
+            faults.unless(
+                !value.trim().is_empty(),
+                &format!("contacts.contacts[{place}].{name}"),
+                "is not empty",
+            );
+        }
+    }
+    Content::Contacts(contacts.contacts.clone())
+}
+
+fn read_template(template: &proto::v1::Template, faults: &mut Faults) -> Option<Template> {
+    faults.between_one_and(TEMPLATE_NAME_LENGTH_MAX, "template.name", &template.name);
+    faults.unless(!template.language.trim().is_empty(), "template.language", "is not empty");
+    let count = template.placeholders.len();
+    faults.unless(
+        count <= PLACEHOLDERS_MAX,
+        "template.placeholders",
+        &format!("has at most {PLACEHOLDERS_MAX}"),
+    );
+    for (place, text) in template.placeholders.iter().take(PLACEHOLDERS_MAX).enumerate() {
+        faults.between_one_and(TEXT_LENGTH_MAX, &format!("template.placeholders[{place}]"), text);
+    }
+    let count = template.buttons.len();
+    faults.unless(count <= BUTTONS_MAX, "template.buttons", &format!("has at most {BUTTONS_MAX}"));
+    let header = match &template.header {
+        Some(header) => Some(read_header(header, faults)?),
+        None => None,
+    };
+    let buttons = template.buttons.iter().take(BUTTONS_MAX).enumerate();
+    let buttons: Vec<_> = buttons.filter_map(|(place, button)| read_button(place, button, faults)).collect();
+    Some(Template {
+        name: template.name.clone(),
+        namespace: template.namespace.clone(),
+        language: template.language.clone(),
+        placeholders: template.placeholders.clone(),
+        header,
+        buttons,
+    })
+}
+
+/// `None` when it has nothing usable, which is noted.
+fn read_header(header: &proto::v1::TemplateHeader, faults: &mut Faults) -> Option<Header> {
+    use template_header::Content as Proto;
+    const FIELD: &str = "template.header";
+    let media = |kind, media: &OutboundMedia, faults: &mut Faults| {
+        let field = format!("{FIELD}.{}", MediaKind::name(kind));
+        faults.unless(media.caption.is_empty(), &format!("{field}.caption"), "is empty in a template");
+        read_media(&field, kind, media, faults).map(|media| Header::Media(kind, media))
+    };
+    match &header.content {
+        Some(Proto::Text(text)) => {
+            faults.between_one_and(TEXT_LENGTH_MAX, "template.header.text", text);
+            Some(Header::Text(text.clone()))
+        }
+        Some(Proto::Image(image)) => media(MediaKind::Image, image, faults),
+        Some(Proto::Document(document)) => media(MediaKind::Document, document, faults),
+        Some(Proto::Video(video)) => media(MediaKind::Video, video, faults),
+        Some(Proto::Location(location)) => {
+            Some(Header::Location(read_location("template.header.location", location, faults)))
+        }
+        None => {
+            faults.add(FIELD, "is one of text, image, document, video, location");
+            None
+        }
+    }
+}
+
+/// `None` when it has nothing usable, which is noted.
+fn read_button(place: usize, button: &proto::v1::TemplateButton, faults: &mut Faults) -> Option<Button> {
+    use template_button::Content as Proto;
+    let field = format!("template.buttons[{place}]");
+    match &button.content {
+        Some(Proto::UrlPlaceholder(text)) => {
+            faults.between_one_and(URL_PLACEHOLDER_LENGTH_MAX, &field, text);
+            Some(Button::UrlPlaceholder(text.clone()))
+        }
+        Some(Proto::QuickReplyPayload(text)) => {
+            faults.between_one_and(PAYLOAD_LENGTH_MAX, &field, text);
+            Some(Button::QuickReplyPayload(text.clone()))
+        }
+        None => {
+            faults.add(&field, "is one of url_placeholder, quick_reply_payload");
+            None
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What Infobip's answers mean, to a sending call and to a question to its log.
+//!
+//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for both answers and the two forms of errors, its page on
+//! errors and retries for what a status means, and its registry of status codes (all read 2026-11). A 200 does not mean
+//! that a message was taken: an entry of group 5 was refused.
+
+use proto::v1::{ProviderStatus, ReportError};
+use serde::Deserialize;
+
+use crate::json::Text;
+use crate::sending::{Answer, Found, LookupFault};
+
+/// REJECTED_DUPLICATE_MESSAGE_ID.
+const DUPLICATE_ID: &str = "23";
+
+/// Characters of a text of Infobip's that are passed on.
+const TEXT_LENGTH_MAX: usize = 500;
+
+pub(super) const LOGGED_KEYS: &[&str] =
+    &["messageId", "bulkId", "groupId", "groupName", "id", "name", "errorCode"];
+
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default, rename = "messageId")]
+    message_id: Text<'a>,
+    #[serde(borrow)]
+    status: Status<'a>,
+}
+
+#[derive(Deserialize)]
+struct Status<'a> {
+    #[serde(borrow, default, rename = "groupId")]
+    group_id: Text<'a>,
+    #[serde(borrow, default, rename = "groupName")]
+    group_name: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    description: Text<'a>,
+}
+
+/// To a sending call.
+pub(super) fn sending(status: u16, body: &[u8], message_id: &str) -> Answer {
+    match status {
+        200 => taken_or_not(body, message_id),
+        429 => Answer::Limited,
+        400..=499 => refused(status, body),
+        500..=599 => Answer::Unclear { what: "a server error" },
+        _ => Answer::Unclear { what: "an unexpected status" },
+    }
+}
+
+fn taken_or_not(body: &[u8], message_id: &str) -> Answer {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        messages: Vec<Entry<'a>>,
+    }
+    let text = crate::json::readable(body);
+    let Ok(body) = serde_json::from_str::<Body<'_>>(&text) else {
+        return Answer::Unclear { what: "a 200 that cannot be read" };
+    };
+    let ours = body.messages.iter().find(|entry| entry.message_id.as_str() == message_id);
+    match ours.or(body.messages.first()) {
+        Some(entry) => of_entry(entry, message_id),
+        None => Answer::Unclear { what: "a 200 without a message" },
+    }
+}
+
+/// Groups: 0 accepted, 1 pending, 3 delivered; 2 undeliverable, 4 expired, 5 rejected.
+fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
+    let status = provider_status(&entry.status);
+    // Names are what the registry keeps stable; an entry without one still has the number.
+    let group = match status.group_name.to_ascii_uppercase().as_str() {
+        "ACCEPTED" | "OK" | "PENDING" | "DELIVERED" => Some(true),
+        "UNDELIVERABLE" | "EXPIRED" | "REJECTED" => Some(false),
+        "" => match status.group_id.as_str() {
+            "0" | "1" | "3" => Some(true),
+            "2" | "4" | "5" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    match group {
+        Some(true) => {
+            let id = entry.message_id.filled().unwrap_or(asked).to_owned();
+            Answer::Accepted { message_id: id, status }
+        }
+        Some(false) if status.id == DUPLICATE_ID => Answer::Duplicate { status },
+        Some(false) => {
+            let error = ReportError {
+                code: status.id.clone(),
+                name: status.name.clone(),
+                description: status.description.clone(),
+                permanent: None,
+            };
+            Answer::Rejected { status: Some(status), error, is_of_account: false }
+        }
+        None => Answer::Unclear { what: "a status of an unknown group" },
+    }
+}
+
+fn provider_status(status: &Status<'_>) -> ProviderStatus {
+    let raw = status.name.or(&status.group_name).owned();
+    ProviderStatus {
+        group_id: status.group_id.owned(),
+        group_name: status.group_name.owned(),
+        id: status.id.owned(),
+        name: status.name.owned(),
+        description: cut(status.description.as_str()),
+        raw,
+    }
+}
+
+/// Of a text for people, as much as people read: it is stored with the outcome.
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_LENGTH_MAX).collect()
+}
+
+/// Errors come in two forms: the older APIs' `requestError`, and the platform's `errorCode`.
+fn refused(status: u16, body: &[u8]) -> Answer {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a> {
+        #[serde(borrow)]
+        request_error: Option<RequestError<'a>>,
+        #[serde(borrow, default)]
+        error_code: Text<'a>,
+        #[serde(borrow, default)]
+        description: Text<'a>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RequestError<'a> {
+        #[serde(borrow)]
+        service_exception: Option<ServiceException<'a>>,
+    }
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase")]
+    struct ServiceException<'a> {
+        #[serde(borrow, default)]
+        message_id: Text<'a>,
+        #[serde(borrow, default)]
+        text: Text<'a>,
+    }
+    let text = crate::json::readable(body);
+    let body: Body<'_> = serde_json::from_str(&text).unwrap_or_default();
+    let exception = body.request_error.and_then(|error| error.service_exception).unwrap_or_default();
+    let name = exception.message_id.or(&body.error_code).owned();
+    let error = ReportError {
+        code: status.to_string(),
+        name,
+        description: cut(exception.text.or(&body.description).as_str()),
+        permanent: Some(true),
+    };
+    Answer::Rejected { status: None, error, is_of_account: matches!(status, 401 | 403) }
+}
+
+/// The path that asks the log.
+pub(super) fn lookup_path(message_ids: &[&str]) -> String {
+    // Our ids hold nothing that a URL would have to escape. A message may have several entries, one for each channel.
+    format!("/omni/1/logs?messageId={}&limit=1000", message_ids.join(","))
+}
+
+/// The log's answer. A message that was refused as a duplicate has an entry for that too: the other one counts.
+pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        results: Vec<Entry<'a>>,
+    }
+    if status == 429 {
+        return Err(LookupFault::Limited);
+    }
+    let text = crate::json::readable(body);
+    let body = serde_json::from_str::<Body<'_>>(&text).ok().filter(|_| status == 200);
+    let body = body.ok_or(LookupFault::Unreadable)?;
+    let mut found: Vec<Found> = Vec::new();
+    for entry in &body.results {
+        let message_id = entry.message_id.owned();
+        let answer = match of_entry(entry, &message_id) {
+            answer @ (Answer::Duplicate { .. } | Answer::Accepted { .. }) => answer,
+            answer @ Answer::Rejected { .. } if is_refusal(&entry.status) => answer,
+            // It is in the log and was not refused, so it was taken; what became of it after that, its reports say.
+            _ => Answer::Accepted { message_id: message_id.clone(), status: provider_status(&entry.status) },
+        };
+        match found.iter_mut().find(|known| known.message_id == message_id) {
+            Some(known) if rank(&answer) > rank(&known.answer) => known.answer = answer,
+            Some(_) => {}
+            None => found.push(Found { message_id, answer }),
+        }
+    }
+    Ok(found)
+}
+
+/// Group REJECTED: the message never left Infobip. UNDELIVERABLE and EXPIRED come later.
+fn is_refusal(status: &Status<'_>) -> bool {
+    let name = status.group_name.as_str();
+    name.eq_ignore_ascii_case("REJECTED") || (name.is_empty() && status.group_id.as_str() == "5")
+}
+
+fn rank(answer: &Answer) -> u8 {
+    match answer {
+        Answer::Accepted { .. } => 2,
+        Answer::Rejected { .. } => 1,
+        Answer::Duplicate { .. } | Answer::Limited | Answer::Unclear { .. } => 0,
+    }
+}

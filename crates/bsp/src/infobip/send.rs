@@ -1,0 +1,222 @@
+//! Requests to Infobip: `POST /omni/1/advanced` of the OMNI failover API.
+//!
+//! Source: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) and the log lines of the older IMChannel.
+//! The scenario decides the sender; the channel's settings name it.
+
+use proto::v1::{Contact, Location};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::command::{Button, Command, Content, Header, Media, Template};
+use crate::media::MediaKind;
+use crate::sending::{Link, Request};
+
+/// Where messages are sent.
+pub(super) const PATH: &str = "/omni/1/advanced";
+
+const LOGGED_KEYS: &[&str] = &["scenarioKey", "messageId", "templateName", "templateNamespace", "language"];
+const LOGGED_KEYS_OWN_URL: &[&str] = &[
+    "scenarioKey",
+    "messageId",
+    "templateName",
+    "templateNamespace",
+    "language",
+    "imageUrl",
+    "fileUrl",
+    "documentUrl",
+    "audioUrl",
+    "videoUrl",
+];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    scenario_key: &'a str,
+    destinations: [Destination<'a>; 1],
+    whats_app: WhatsApp<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    callback_data: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Destination<'a> {
+    message_id: String,
+    to: To<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum To<'a> {
+    PhoneNumber(&'a str),
+    WhatsAppUserId(&'a str),
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct WhatsApp<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview_url: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longitude: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latitude: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contacts: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_data: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_template_data: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<&'a str>,
+}
+
+/// The call for a command.
+pub(super) fn request(settings: &Value, command: &Command, link: Option<Link<'_>>) -> Request {
+    let url = link.map(|link| link.url).unwrap_or_default();
+    let recipient = command.recipient.as_str();
+    // A number has digits only, a business-scoped user id a dot.
+    let to = if recipient.contains('.') { To::WhatsAppUserId(recipient) } else { To::PhoneNumber(recipient) };
+    let body = Body {
+        scenario_key: settings["scenario_key"].as_str().unwrap_or_default(),
+        destinations: [Destination { message_id: command.id.message_id(), to }],
+        whats_app: whats_app(&command.content, url),
+        callback_data: &command.context,
+    };
+    Request {
+        function: function(&command.content),
+        path: PATH,
+        body: serde_json::to_vec(&body).expect("it has no map with other keys than texts"),
+        logged_keys: if link.is_some_and(|link| link.is_ours) { LOGGED_KEYS_OWN_URL } else { LOGGED_KEYS },
+    }
+}
+
+fn function(content: &Content) -> &'static str {
+    match content {
+        Content::Media(MediaKind::Image, _) => "sendWhatsAppImageMessage",
+        Content::Media(MediaKind::Document, _) => "sendWhatsAppDocumentMessage",
+        Content::Media(MediaKind::Audio, _) => "sendWhatsAppAudioMessage",
+        Content::Media(MediaKind::Video, _) => "sendWhatsAppVideoMessage",
+        Content::Text { .. } | Content::Location(_) | Content::Contacts(_) | Content::Template(_) => {
+            "sendMessage"
+        }
+    }
+}
+
+fn whats_app<'a>(content: &'a Content, url: &'a str) -> WhatsApp<'a> {
+    match content {
+        Content::Text { body, preview_url } => {
+            WhatsApp { text: Some(body), preview_url: preview_url.then_some(true), ..WhatsApp::default() }
+        }
+        Content::Media(kind, media) => file(*kind, media, url),
+        Content::Location(location) => WhatsApp {
+            longitude: Some(location.longitude),
+            latitude: Some(location.latitude),
+            location_name: filled(&location.name),
+            address: filled(&location.address),
+            ..WhatsApp::default()
+        },
+        Content::Contacts(contacts) => {
+            WhatsApp { contacts: Some(contacts.iter().map(contact).collect()), ..WhatsApp::default() }
+        }
+        Content::Template(template) => self::template(template, url),
+    }
+}
+
+/// There is no field for a file's name, so it is shown as the caption where there is no other, as IMChannel always did.
+fn file<'a>(kind: MediaKind, media: &'a Media, url: &'a str) -> WhatsApp<'a> {
+    let text = filled(&media.caption).or(filled(&media.file_name));
+    match kind {
+        MediaKind::Image => WhatsApp { text, image_url: Some(url), ..WhatsApp::default() },
+        MediaKind::Document => WhatsApp { text, file_url: Some(url), ..WhatsApp::default() },
+        MediaKind::Video => WhatsApp { text, video_url: Some(url), ..WhatsApp::default() },
+        MediaKind::Audio => WhatsApp { audio_url: Some(url), ..WhatsApp::default() },
+    }
+}
+
+fn contact(contact: &Contact) -> Value {
+    let mut name = json!({ "firstName": contact.first_name, "formattedName": contact.formatted_name });
+    if !contact.last_name.is_empty() {
+        name["lastName"] = json!(contact.last_name);
+    }
+    let mut card = json!({ "name": name });
+    let lists = [
+        ("phones", "phone", &contact.phones),
+        ("emails", "email", &contact.emails),
+        ("urls", "url", &contact.urls),
+    ];
+    for (list, key, values) in lists {
+        if !values.is_empty() {
+            card[list] = values.iter().map(|value| json!({ key: value })).collect();
+        }
+    }
+    if !contact.organization.is_empty() {
+        card["org"] = json!({ "company": contact.organization });
+    }
+    card
+}
+
+/// Text alone goes into `templateData`; anything else needs the other form.
+fn template<'a>(template: &'a Template, url: &str) -> WhatsApp<'a> {
+    let named = WhatsApp {
+        template_name: Some(&template.name),
+        template_namespace: filled(&template.namespace),
+        language: Some(&template.language),
+        ..WhatsApp::default()
+    };
+    if template.header.is_none() && template.buttons.is_empty() {
+        return WhatsApp { template_data: Some(&template.placeholders), ..named };
+    }
+    let mut data = json!({ "body": { "placeholders": template.placeholders } });
+    if let Some(header) = &template.header {
+        data["header"] = self::header(header, url);
+    }
+    if !template.buttons.is_empty() {
+        data["buttons"] = template.buttons.iter().map(button).collect();
+    }
+    WhatsApp { media_template_data: Some(data), ..named }
+}
+
+fn header(header: &Header, url: &str) -> Value {
+    match header {
+        Header::Text(text) => json!({ "textPlaceholder": text }),
+        Header::Media(MediaKind::Image, _) => json!({ "imageUrl": url }),
+        Header::Media(MediaKind::Video, _) => json!({ "videoUrl": url }),
+        Header::Media(_, media) => {
+            let name = filled(&media.file_name).unwrap_or("document");
+            json!({ "documentUrl": url, "documentFilename": name })
+        }
+        Header::Location(Location { latitude, longitude, .. }) => {
+            json!({ "latitude": latitude, "longitude": longitude })
+        }
+    }
+}
+
+fn button(button: &Button) -> Value {
+    match button {
+        Button::UrlPlaceholder(text) => json!({ "urlPlaceholder": text }),
+        Button::QuickReplyPayload(text) => json!({ "quickReplyPayload": text }),
+    }
+}
+
+fn filled(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
