@@ -80,6 +80,11 @@ fn context(client: &Client, timeout: Duration) -> Context {
         .build(client.clone())
 }
 
+/// The place of a stream among those of which it is known whether they are full. All are defined in one list.
+fn place_of(stream: &str) -> usize {
+    STREAMS.iter().position(|known| known.name == stream).expect("every stream is in the list")
+}
+
 /// A connection to the bus. Clones share it.
 #[derive(Clone)]
 pub struct Bus {
@@ -91,7 +96,7 @@ pub struct Bus {
     /// What the client's events said last. Every publish asks, and the client's own state lies behind a lock.
     is_up: Arc<AtomicBool>,
     /// Which streams take nothing more for now, by their place in [`STREAMS`].
-    full: Arc<[AtomicBool; STREAMS.len()]>,
+    full: Arc<[AtomicBool; STREAMS.len() + 1]>,
 }
 
 impl fmt::Debug for Bus {
@@ -155,14 +160,20 @@ impl Bus {
 
     /// Says whether a stream takes more. What has to be stored there waits, or is refused as if the server had said so.
     pub(crate) fn set_full(&self, stream: &StreamDefinition, is_full: bool) {
-        if let Some(place) = STREAMS.iter().position(|known| known.name == stream.name) {
-            self.full[place].store(is_full, Ordering::Relaxed);
-        }
+        self.full[place_of(stream.name)].store(is_full, Ordering::Relaxed);
     }
 
     pub(crate) fn is_full(&self, stream: &StreamDefinition) -> bool {
-        let place = STREAMS.iter().position(|known| known.name == stream.name);
-        place.is_some_and(|place| self.full[place].load(Ordering::Relaxed))
+        self.full[place_of(stream.name)].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ledger_full(&self, is_full: bool) {
+        self.full[STREAMS.len()].store(is_full, Ordering::Relaxed);
+    }
+
+    /// Whether the ledger of sends takes no new entries: what room is left is for outcomes.
+    pub fn is_ledger_full(&self) -> bool {
+        self.full[STREAMS.len()].load(Ordering::Relaxed)
     }
 
     /// Whether the connection stands at this moment.

@@ -4,6 +4,9 @@
 //! CloudEvents 1.0 in binary mode.
 
 use async_nats::{HeaderMap, HeaderName};
+use bsp::{BspId, ChannelId};
+
+use crate::subject::EventKind;
 
 /// The name of a header, made before any message is: the client would look every name up in its list.
 #[derive(Debug, Clone)]
@@ -53,6 +56,12 @@ pub const REPLAYED: Name = Name::new("Imchannel-Replayed");
 pub const BSP: Name = Name::new("Imchannel-Bsp");
 /// When a dead letter was written, RFC 3339.
 pub const TIME: Name = Name::new("Imchannel-Time");
+/// JetStream: the message is stored only while the last one of its subject has this sequence, 0 for none.
+pub const EXPECTED_LAST_SUBJECT_SEQUENCE: Name = Name::new("Nats-Expected-Last-Subject-Sequence");
+/// Names the lease that a write to the bucket of leases belongs to.
+pub const LEASE_TOKEN: Name = Name::new("Imchannel-Lease");
+/// JetStream's key-value stores: what was done to the key, where it was not written.
+pub const KV_OPERATION: Name = Name::new("KV-Operation");
 /// CloudEvents: version of the specification.
 pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
 /// CloudEvents: id of the event.
@@ -66,6 +75,9 @@ pub const CE_TIME: Name = Name::new("ce-time");
 /// CloudEvents: media type of the payload.
 pub const CE_DATACONTENTTYPE: Name = Name::new("ce-datacontenttype");
 
+/// Media type of every event.
+pub const PROTOBUF: &str = "application/protobuf";
+
 /// Headers of a message.
 #[derive(Debug, Clone, Default)]
 pub struct Headers(pub(crate) HeaderMap);
@@ -74,6 +86,24 @@ impl Headers {
     /// No headers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode.
+    pub fn event(
+        kind: EventKind,
+        event_id: &str,
+        bsp: BspId,
+        channel: &ChannelId,
+        time: Option<jiff::Timestamp>,
+    ) -> Self {
+        Self::new()
+            .with(MESSAGE_ID, event_id)
+            .with(CE_SPECVERSION, "1.0")
+            .with(CE_ID, event_id)
+            .with(CE_TYPE, kind.type_name())
+            .with(CE_SOURCE, &format!("/{bsp}/{channel}"))
+            .with_optional(CE_TIME, time.map(|time| time.to_string()).as_deref())
+            .with(CE_DATACONTENTTYPE, PROTOBUF)
     }
 
     /// Adds a header. A value that no header can carry (a line break) is left out: none of ours has one, but a

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
 use crate::read::ReadError;
-use crate::streams::StreamDefinition;
+use crate::streams::{SENDS_BUCKET, StreamDefinition};
 
 /// Above this share of its bytes a stream is purged.
 const PURGE_ABOVE: f64 = 0.70;
@@ -97,6 +97,21 @@ pub async fn look(bus: &Bus, definition: &'static StreamDefinition) -> Result<()
     Ok(())
 }
 
+/// Above this share of its bytes the ledger of sends takes no new entries. Its old ones go with their age.
+const LEDGER_FULL_ABOVE: f64 = 0.90;
+
+/// Looks once whether the ledger of sends has room for new entries.
+///
+/// # Errors
+/// When it is missing or out of reach.
+pub async fn look_at_ledger(bus: &Bus) -> Result<(), ReadError> {
+    let name = SENDS_BUCKET.stream;
+    let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
+    let is_full = Usage::of(&stream).is_some_and(|usage| usage.is_above(LEDGER_FULL_ABOVE));
+    bus.set_ledger_full(is_full);
+    Ok(())
+}
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Fault> {
@@ -109,7 +124,11 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
     if !usage.is_filling_up() {
         return Ok(0);
     }
-    let floors = finished_up_to(&stream).await?;
+    let readers = readers(&stream).await?;
+    if definition.is_purged_by_subject {
+        return purge_by_subject(bus, definition, &stream, &readers).await;
+    }
+    let floors: Vec<u64> = readers.iter().map(|reader| reader.finished).collect();
     let Some(keep_from) = usage.keep_from(&floors, definition.purge_without_durable) else {
         return Ok(0);
     };
@@ -118,22 +137,48 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Faul
     Ok(purged.purged)
 }
 
-/// For each durable, the last sequence up to which it needs nothing any more. Consumers that come and go with their
+/// Purges of every subject what its reader has finished with.
+async fn purge_by_subject(
+    bus: &Bus,
+    definition: &StreamDefinition,
+    stream: &Stream,
+    readers: &[Reader],
+) -> Result<u64, Fault> {
+    let mut count = 0;
+    for reader in readers.iter().filter(|reader| !reader.filter.is_empty()) {
+        count += stream.purge().filter(&*reader.filter).sequence(reader.finished + 1).await?.purged;
+    }
+    if count > 0 {
+        bus.set_full(definition, false);
+    }
+    Ok(count)
+}
+
+/// A durable, as the keeper sees it.
+struct Reader {
+    /// The only subjects that it reads; empty for all.
+    filter: String,
+    /// The last sequence up to which it needs nothing any more.
+    finished: u64,
+}
+
+/// All durables. Consumers that come and go with their
 /// reader, such as a `tail`, hold nothing back.
 ///
 /// The names come first and each is asked by itself: a cluster's list of consumers silently leaves out those whose
 /// leader does not answer, and a durable that is left out must not look like one that is not there.
-async fn finished_up_to(stream: &Stream) -> Result<Vec<u64>, Fault> {
+async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
     let last_sequence = stream.cached_info().state.last_sequence;
     let names: Vec<String> = stream.consumer_names().try_collect().await?;
-    let mut floors = Vec::new();
+    let mut readers = Vec::new();
     for name in names {
         let info = stream.consumer_info(&name).await?;
         if info.config.durable_name.is_some() {
-            floors.push(finished(&info, last_sequence));
+            let finished = finished(&info, last_sequence);
+            readers.push(Reader { filter: info.config.filter_subject, finished });
         }
     }
-    Ok(floors)
+    Ok(readers)
 }
 
 /// A durable with a filter may have nothing to do for long, and its floor stays where its last message was. With
@@ -166,12 +211,16 @@ impl Usage {
         })
     }
 
+    fn is_above(&self, share: f64) -> bool {
+        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * share
+    }
+
     fn is_filling_up(&self) -> bool {
-        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * PURGE_ABOVE
+        self.is_above(PURGE_ABOVE)
     }
 
     fn is_nearly_full(&self) -> bool {
-        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * REFUSE_ABOVE
+        self.is_above(REFUSE_ABOVE)
     }
 
     /// The first sequence that stays; `None` when nothing may go.

@@ -3,9 +3,12 @@
 //! | subject | stream | who writes, who reads |
 //! |---|---|---|
 //! | `imchannel.webhook.{bsp}.{channel}` | WEBHOOKS | ingress, then durable `normalizer` |
-//! | `imchannel.event.{report,message}.{bsp}.{channel}` | EVENTS | normalizer, then durable `aicc` |
-//! | `imchannel.deadletter.webhook.{channel}` | DEADLETTERS | normalizer, then the operator |
+//! | `imchannel.event.{report,message,send,media}.{bsp}.{channel}` | EVENTS | normalizer, sender, media, then durable `aicc` |
+//! | `imchannel.command.{send,bulk}.{channel}` | COMMANDS | the AICC back end, then durables `send-{channel}`, `bulk-{channel}` |
+//! | `imchannel.deadletter.{webhook,command}.{channel}` | DEADLETTERS | normalizer, sender, then the operator |
 //! | bucket `imchannel_channels` | (KV) | the operator, then every service |
+//! | bucket `imchannel_sends` | (KV) | sender: the ledger |
+//! | bucket `imchannel_lanes` | (KV) | sender: who works which lane |
 //!
 //! What travels is decided elsewhere: this crate takes bytes and typed addresses, says *stored* only when
 //! JetStream has said so, and hands messages to a handler that answers what became of them.
@@ -22,6 +25,10 @@ pub mod worker;
 pub mod keeper;
 pub mod lag;
 pub mod registry;
+pub mod lanes;
+pub mod lane;
+pub mod ledger;
+pub mod lease;
 pub mod read;
 pub mod lookup;
 
@@ -29,4 +36,4 @@ pub use connect::{Bus, BusOptions, ConnectError};
 pub use delivery::{Delivery, Verdict};
 pub use headers::Headers;
 pub use publish::{PublishError, Stored};
-pub use subject::{EventKind, Origin, Subject};
+pub use subject::{EventKind, Origin, Queue, Subject};

@@ -9,12 +9,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stor
 
 use crate::connect::Bus;
 use crate::streams::{
-    CHANNELS_BUCKET, CHANNELS_BUCKET_STREAM, DURABLES, DurableDefinition, STREAMS, StreamDefinition,
-    StreamSettings,
+    BUCKETS, BucketDefinition, DURABLES, DurableDefinition, STREAMS, StreamDefinition, StreamSettings,
 };
-
-/// The largest channel record, in bytes.
-const RECORD_BYTES_MAX: i32 = 64 * 1024;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,7 +32,7 @@ pub enum ProvisionError {
         /// Its stream.
         stream: &'static str,
         /// Its name.
-        name: &'static str,
+        name: String,
         /// What the server said.
         #[source]
         source: Source,
@@ -54,6 +50,10 @@ pub enum ProvisionError {
 
 fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError {
     ProvisionError::Stream { name, source: source.into() }
+}
+
+pub(crate) fn durable_error(stream: &'static str, name: &str, source: impl Into<Source>) -> ProvisionError {
+    ProvisionError::Durable { stream, name: name.to_owned(), source: source.into() }
 }
 
 /// Something that is not as it is defined.
@@ -110,13 +110,16 @@ fn durable_config(definition: &DurableDefinition) -> pull::Config {
 
 /// The stream behind the bucket, as JetStream's key-value stores are laid out (NATS ADR-8). The client's own way to
 /// make a bucket asks for account limits that nats-server 2.9 answers in a form that it cannot read.
-fn bucket_config(settings: &StreamSettings) -> Config {
+fn bucket_config(definition: &BucketDefinition, settings: &StreamSettings) -> Config {
+    let max_bytes = settings.bucket_max_bytes(definition).and_then(|bytes| i64::try_from(bytes).ok());
     Config {
-        name: CHANNELS_BUCKET_STREAM.to_owned(),
-        subjects: vec![format!("$KV.{CHANNELS_BUCKET}.>")],
-        description: Some("channels".to_owned()),
+        name: definition.stream.to_owned(),
+        subjects: vec![format!("$KV.{}.>", definition.name)],
+        description: Some(definition.description.to_owned()),
+        max_age: definition.max_age,
+        max_bytes: max_bytes.unwrap_or(-1),
         max_messages_per_subject: 1,
-        max_message_size: RECORD_BYTES_MAX,
+        max_message_size: definition.value_bytes_max,
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         num_replicas: settings.replicas,
@@ -139,8 +142,10 @@ pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), Provision
     for definition in DURABLES {
         apply_durable(bus, definition).await?;
     }
-    let made = bus.jetstream.create_or_update_stream(bucket_config(settings)).await;
-    made.map_err(|error| ProvisionError::Bucket { name: CHANNELS_BUCKET, source: error.into() })?;
+    for definition in BUCKETS {
+        let made = bus.jetstream.create_or_update_stream(bucket_config(definition, settings)).await;
+        made.map_err(|error| ProvisionError::Bucket { name: definition.name, source: error.into() })?;
+    }
     Ok(())
 }
 
@@ -152,7 +157,7 @@ pub async fn apply_durable(bus: &Bus, definition: &DurableDefinition) -> Result<
     let stream = definition.stream.name;
     let made: Result<jetstream::consumer::PullConsumer, _> =
         bus.jetstream.create_consumer_on_stream(durable_config(definition), stream).await;
-    made.map_err(|error| ProvisionError::Durable { stream, name: definition.name, source: error.into() })?;
+    made.map_err(|error| durable_error(stream, definition.name, error))?;
     Ok(())
 }
 
@@ -172,25 +177,40 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
             check_durable(&found, durable, scope, &mut differences).await?;
         }
     }
-    let of = format!("bucket {CHANNELS_BUCKET}");
-    match find_stream(bus, CHANNELS_BUCKET_STREAM).await? {
-        None => differences.push(missing(of)),
-        Some(found) => {
-            let defaults = StreamSettings::default();
-            let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
-            let found = &found.cached_info().config;
-            // The bucket's bytes and window are the server's own choice.
-            compare_configs(of, found, &bucket_config(settings), Scope::Contract, &mut differences);
+    for definition in BUCKETS {
+        let of = format!("bucket {}", definition.name);
+        let Some(found) = find_stream(bus, definition.stream).await? else {
+            differences.push(missing(of));
+            continue;
+        };
+        let defaults = StreamSettings::default();
+        let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
+        let (found, wanted) = (&found.cached_info().config, bucket_config(definition, settings));
+        // A bucket's window is the server's own choice.
+        compare_configs(of.clone(), found, &wanted, Scope::Contract, &mut differences);
+        if matches!(scope, Scope::Settings(_)) && found.max_bytes != wanted.max_bytes {
+            let (found, wanted) = (found.max_bytes.to_string(), wanted.max_bytes.to_string());
+            differences.push(Difference { of, setting: "max_bytes", found, wanted });
         }
     }
     Ok(differences)
 }
 
-fn missing(of: String) -> Difference {
+pub(crate) fn missing(of: String) -> Difference {
     Difference { of, setting: "existence", found: "missing".to_owned(), wanted: "present".to_owned() }
 }
 
-async fn find_stream(
+/// Whether the server says that there is no such consumer.
+pub(crate) fn is_missing(error: &jetstream::context::ConsumerInfoError) -> bool {
+    use jetstream::context::ConsumerInfoErrorKind::{JetStream, NotFound};
+    match error.kind() {
+        NotFound => true,
+        JetStream(inner) => inner.error_code() == jetstream::ErrorCode::CONSUMER_NOT_FOUND,
+        _ => false,
+    }
+}
+
+pub(crate) async fn find_stream(
     bus: &Bus,
     name: &'static str,
 ) -> Result<Option<jetstream::stream::Stream>, ProvisionError> {
@@ -261,25 +281,18 @@ async fn check_durable(
     scope: Scope<'_>,
     differences: &mut Vec<Difference>,
 ) -> Result<(), ProvisionError> {
-    use jetstream::ErrorCode;
-    use jetstream::context::ConsumerInfoErrorKind::{JetStream, NotFound};
     let of = format!("durable {}", definition.name);
     let info = match stream.consumer_info(definition.name).await {
         Ok(info) => info,
         Err(error) => {
-            let absent = match error.kind() {
-                NotFound => true,
-                JetStream(inner) => inner.error_code() == ErrorCode::CONSUMER_NOT_FOUND,
-                _ => false,
-            };
-            if absent {
+            if is_missing(&error) {
                 if definition.is_ours || matches!(scope, Scope::Settings(_)) {
                     differences.push(missing(of));
                 }
                 return Ok(());
             }
             let stream = definition.stream.name;
-            return Err(ProvisionError::Durable { stream, name: definition.name, source: error.into() });
+            return Err(durable_error(stream, definition.name, error));
         }
     };
     if !definition.is_ours && matches!(scope, Scope::Contract) {
@@ -314,7 +327,7 @@ impl Bus {
     pub async fn delete_durable(&self, definition: &DurableDefinition) -> Result<(), ProvisionError> {
         let (stream, name) = (definition.stream.name, definition.name);
         let deleted = self.jetstream.delete_consumer_from_stream(name, stream).await;
-        deleted.map_err(|error| ProvisionError::Durable { stream, name, source: error.into() })?;
+        deleted.map_err(|error| durable_error(stream, name, error))?;
         Ok(())
     }
 }

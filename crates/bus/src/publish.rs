@@ -56,6 +56,9 @@ pub enum PublishError {
     /// The message is larger than the server takes.
     #[error("the message is larger than the server takes")]
     TooLarge,
+    /// Another message than expected is the last of its subject.
+    #[error("another message than expected is the last of its subject")]
+    WrongLastSequence,
     /// JetStream refused the message.
     #[error("JetStream refused the message")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,7 +67,7 @@ pub enum PublishError {
 impl PublishError {
     /// Whether the same message may be stored on a later attempt.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::TooLarge)
+        !matches!(self, Self::TooLarge | Self::WrongLastSequence)
     }
 
     /// A word for a metric's label.
@@ -76,6 +79,7 @@ impl PublishError {
             Self::Full => "full",
             Self::NoStream => "no_stream",
             Self::TooLarge => "too_large",
+            Self::WrongLastSequence => "wrong_last_sequence",
             Self::Refused(_) => "refused",
         }
     }
@@ -89,6 +93,7 @@ impl From<jetstream::context::PublishError> for PublishError {
             PublishErrorKind::BrokenPipe => Self::Disconnected,
             PublishErrorKind::MaxAckPending => Self::Overloaded,
             PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
             _ if is_full(&error) => Self::Full,
             _ => Self::Refused(error.into()),
         }
@@ -144,7 +149,8 @@ impl Bus {
         }
     }
 
-    async fn attempt(
+    /// One attempt, which is not repeated.
+    pub(crate) async fn attempt(
         &self,
         subject: &async_nats::Subject,
         headers: Headers,

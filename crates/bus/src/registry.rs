@@ -38,7 +38,10 @@ pub enum RegistryError {
 }
 
 async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
-    bus.jetstream.get_key_value(CHANNELS_BUCKET).await.map_err(|error| RegistryError::Bucket(error.into()))
+    bus.jetstream
+        .get_key_value(CHANNELS_BUCKET.name)
+        .await
+        .map_err(|error| RegistryError::Bucket(error.into()))
 }
 
 /// A stored channel: its id, and its record or why there is none.

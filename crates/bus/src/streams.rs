@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use bsp::ChannelId;
+
+use crate::subject::{Queue, Subject};
+
 const HOUR: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1024 * 1024;
 
@@ -20,6 +24,8 @@ pub struct StreamDefinition {
     pub description: &'static str,
     /// Whether it may be purged although nobody reads it with a durable.
     pub purge_without_durable: bool,
+    /// Whether each subject has a reader of its own, so that what one has finished with may go while another is far behind.
+    pub is_purged_by_subject: bool,
     /// A repeated id need not be recognised for longer. Every id is held in the server's memory for so long.
     pub duplicate_window_max: Duration,
 }
@@ -48,6 +54,7 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     max_bytes_default: 4096 * MIB,
     description: "raw webhooks of the BSPs",
     purge_without_durable: false,
+    is_purged_by_subject: false,
     // Long enough for most repeats of a publish whose acknowledgement was lost. One that comes later, such as a BSP's, is
     // stored once more and gives the same events.
     duplicate_window_max: Duration::from_secs(5),
@@ -61,6 +68,19 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
     max_bytes_default: 4096 * MIB,
     description: "events for the AICC back end",
     purge_without_durable: true,
+    is_purged_by_subject: false,
+    duplicate_window_max: HOUR,
+};
+
+/// What the AICC back end wants to have sent.
+pub static COMMANDS: StreamDefinition = StreamDefinition {
+    name: "COMMANDS",
+    subjects: &["imchannel.command.>"],
+    max_age: Duration::from_secs(24 * 3600),
+    max_bytes_default: 1024 * MIB,
+    description: "commands of the AICC back end",
+    purge_without_durable: false,
+    is_purged_by_subject: true,
     duplicate_window_max: HOUR,
 };
 
@@ -72,11 +92,12 @@ pub static DEADLETTERS: StreamDefinition = StreamDefinition {
     max_bytes_default: 512 * MIB,
     description: "what could not be understood, with the reason",
     purge_without_durable: false,
+    is_purged_by_subject: false,
     duplicate_window_max: HOUR,
 };
 
 /// Every stream.
-pub static STREAMS: [&StreamDefinition; 3] = [&WEBHOOKS, &EVENTS, &DEADLETTERS];
+pub static STREAMS: [&StreamDefinition; 4] = [&WEBHOOKS, &EVENTS, &COMMANDS, &DEADLETTERS];
 
 /// The normalizer's place in WEBHOOKS, shared by all of its replicas.
 pub static NORMALIZER: DurableDefinition = DurableDefinition {
@@ -99,10 +120,75 @@ pub static AICC: DurableDefinition = DurableDefinition {
 /// Every durable.
 pub static DURABLES: [&DurableDefinition; 2] = [&NORMALIZER, &AICC];
 
-/// The bucket of channels.
-pub const CHANNELS_BUCKET: &str = "imchannel_channels";
-/// The stream behind it.
-pub const CHANNELS_BUCKET_STREAM: &str = "KV_imchannel_channels";
+/// A lane's place in one of its two queues: one durable for each channel and queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneDurable {
+    /// Its name: `send-{channel}` or `bulk-{channel}`.
+    pub name: String,
+    /// The only subject that it reads.
+    pub filter: String,
+}
+
+impl LaneDurable {
+    /// The durable of a channel's queue.
+    pub fn of(queue: Queue, channel: &ChannelId) -> Self {
+        Self {
+            name: format!("{}-{channel}", queue.token()),
+            filter: Subject::Command(queue, channel.clone()).to_text(),
+        }
+    }
+}
+
+/// A command that nobody has spoken for is delivered again after this. Shorter than a lease: when a lane has changed hands,
+/// what its last owner held comes at once.
+pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
+/// Commands that a lane may hold of each queue, unsettled.
+pub const LANE_HELD_MAX: usize = 2_000;
+
+/// A key-value bucket. All keep one value for each key.
+#[derive(Debug)]
+pub struct BucketDefinition {
+    /// Its name.
+    pub name: &'static str,
+    /// The stream behind it.
+    pub stream: &'static str,
+    /// What it is for.
+    pub description: &'static str,
+    /// How long it keeps a value; zero for ever.
+    pub max_age: Duration,
+    /// The largest value, in bytes.
+    pub value_bytes_max: i32,
+}
+
+/// The channels.
+pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
+    name: "imchannel_channels",
+    stream: "KV_imchannel_channels",
+    description: "channels",
+    max_age: Duration::ZERO,
+    value_bytes_max: 64 * 1024,
+};
+
+/// What is known of every command that was or may have been sent. It outlives the commands.
+pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
+    name: "imchannel_sends",
+    stream: "KV_imchannel_sends",
+    description: "ledger of sends",
+    max_age: Duration::from_secs(26 * 3600),
+    value_bytes_max: 128 * 1024,
+};
+
+/// Who works which lane.
+pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
+    name: "imchannel_lanes",
+    stream: "KV_imchannel_lanes",
+    description: "leases of lanes",
+    max_age: Duration::from_secs(15),
+    value_bytes_max: 4 * 1024,
+};
+
+/// Every bucket.
+pub static BUCKETS: [&BucketDefinition; 3] = [&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET];
 
 /// What the operator chooses for an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,9 +201,16 @@ pub struct StreamSettings {
     pub webhooks_max_bytes: u64,
     /// Bytes of EVENTS.
     pub events_max_bytes: u64,
+    /// Bytes of COMMANDS.
+    pub commands_max_bytes: u64,
     /// Bytes of DEADLETTERS.
     pub deadletters_max_bytes: u64,
+    /// Bytes of the ledger of sends.
+    pub sends_max_bytes: u64,
 }
+
+/// About 400 bytes a send, so ten million sends in the 26 hours that the ledger keeps.
+pub const SENDS_MAX_BYTES_DEFAULT: u64 = 4096 * MIB;
 
 impl Default for StreamSettings {
     fn default() -> Self {
@@ -127,7 +220,9 @@ impl Default for StreamSettings {
             duplicate_window: NORMALIZER.ack_wait + Duration::from_secs(10),
             webhooks_max_bytes: WEBHOOKS.max_bytes_default,
             events_max_bytes: EVENTS.max_bytes_default,
+            commands_max_bytes: COMMANDS.max_bytes_default,
             deadletters_max_bytes: DEADLETTERS.max_bytes_default,
+            sends_max_bytes: SENDS_MAX_BYTES_DEFAULT,
         }
     }
 }
@@ -137,8 +232,14 @@ impl StreamSettings {
         match stream.name {
             "WEBHOOKS" => self.webhooks_max_bytes,
             "EVENTS" => self.events_max_bytes,
+            "COMMANDS" => self.commands_max_bytes,
             _ => self.deadletters_max_bytes,
         }
+    }
+
+    /// Bytes of a bucket; `None` for as many as it takes. Leases and channels are few.
+    pub(crate) fn bucket_max_bytes(&self, bucket: &BucketDefinition) -> Option<u64> {
+        (bucket.name == SENDS_BUCKET.name).then_some(self.sends_max_bytes)
     }
 
     /// JetStream wants a window no longer than the age, which no stream's longest window is.

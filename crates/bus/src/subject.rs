@@ -4,7 +4,7 @@ use std::fmt;
 
 use bsp::{BspId, ChannelId, registry};
 
-use crate::streams::{DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+use crate::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 
 /// What kind of event a subject carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,14 +13,23 @@ pub enum EventKind {
     Report,
     /// `imchannel.v1.InboundMessage`.
     Message,
+    /// `imchannel.v1.SendResult`.
+    Send,
+    /// `imchannel.v1.MediaFetched`.
+    Media,
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Report, Self::Message, Self::Send, Self::Media];
+
     /// The token in the subject.
     pub const fn token(self) -> &'static str {
         match self {
             Self::Report => "report",
             Self::Message => "message",
+            Self::Send => "send",
+            Self::Media => "media",
         }
     }
 
@@ -29,11 +38,13 @@ impl EventKind {
         match self {
             Self::Report => "imchannel.v1.ReportEvent",
             Self::Message => "imchannel.v1.InboundMessage",
+            Self::Send => "imchannel.v1.SendResult",
+            Self::Media => "imchannel.v1.MediaFetched",
         }
     }
 
     fn from_token(token: &str) -> Option<Self> {
-        [Self::Report, Self::Message].into_iter().find(|kind| kind.token() == token)
+        Self::ALL.into_iter().find(|kind| kind.token() == token)
     }
 }
 
@@ -42,14 +53,50 @@ impl EventKind {
 pub enum Origin {
     /// A stored webhook.
     Webhook,
+    /// A command.
+    Command,
 }
 
 impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 2] = [Self::Webhook, Self::Command];
+
     /// The token in the subject.
     pub const fn token(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
+            Self::Command => "command",
         }
+    }
+
+    fn from_token(token: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.token() == token)
+    }
+}
+
+/// The two queues of commands that every channel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// What agents say: it goes first.
+    Send,
+    /// Campaigns: they have what is left of the channel's rate.
+    Bulk,
+}
+
+impl Queue {
+    /// Both, the more urgent first.
+    pub const ALL: [Self; 2] = [Self::Send, Self::Bulk];
+
+    /// The token in the subject.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    fn from_token(token: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|queue| queue.token() == token)
     }
 }
 
@@ -60,6 +107,8 @@ pub enum Subject {
     Webhook(BspId, ChannelId),
     /// `imchannel.event.{kind}.{bsp}.{channel}`
     Event(EventKind, BspId, ChannelId),
+    /// `imchannel.command.{queue}.{channel}`
+    Command(Queue, ChannelId),
     /// `imchannel.deadletter.{origin}.{channel}`
     DeadLetter(Origin, ChannelId),
 }
@@ -78,11 +127,8 @@ impl Subject {
                 let kind = EventKind::from_token(tokens.next()?)?;
                 Self::Event(kind, bsp(tokens.next()?)?, channel(tokens.next()?)?)
             }
-            "deadletter" => {
-                let origin = tokens.next().filter(|token| *token == Origin::Webhook.token());
-                origin?;
-                Self::DeadLetter(Origin::Webhook, channel(tokens.next()?)?)
-            }
+            "command" => Self::Command(Queue::from_token(tokens.next()?)?, channel(tokens.next()?)?),
+            "deadletter" => Self::DeadLetter(Origin::from_token(tokens.next()?)?, channel(tokens.next()?)?),
             _ => return None,
         };
         tokens.next().is_none().then_some(subject)
@@ -93,6 +139,7 @@ impl Subject {
         let parts = match self {
             Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
             Self::Event(kind, bsp, channel) => ["event", kind.token(), bsp.as_str(), channel.as_str()],
+            Self::Command(queue, channel) => ["command", queue.token(), "", channel.as_str()],
             Self::DeadLetter(origin, channel) => ["deadletter", origin.token(), "", channel.as_str()],
         };
         let mut text = String::with_capacity(96);
@@ -109,6 +156,7 @@ impl Subject {
         match self {
             Self::Webhook(..) => &WEBHOOKS,
             Self::Event(..) => &EVENTS,
+            Self::Command(..) => &COMMANDS,
             Self::DeadLetter(..) => &DEADLETTERS,
         }
     }
@@ -116,15 +164,18 @@ impl Subject {
     /// The channel at its end.
     pub fn channel(&self) -> &ChannelId {
         match self {
-            Self::Webhook(_, channel) | Self::Event(_, _, channel) | Self::DeadLetter(_, channel) => channel,
+            Self::Webhook(_, channel)
+            | Self::Event(_, _, channel)
+            | Self::Command(_, channel)
+            | Self::DeadLetter(_, channel) => channel,
         }
     }
 
-    /// The BSP in it; a dead letter's stands in its headers.
+    /// The BSP in it; a dead letter's stands in its headers, and a command's is its channel's.
     pub fn bsp(&self) -> Option<BspId> {
         match self {
             Self::Webhook(bsp, _) | Self::Event(_, bsp, _) => Some(*bsp),
-            Self::DeadLetter(..) => None,
+            Self::Command(..) | Self::DeadLetter(..) => None,
         }
     }
 }
@@ -163,6 +214,11 @@ impl Filter {
         format!("imchannel.event.{}.{}.{}", kind.token(), self.bsp_token(), self.channel_token())
     }
 
+    /// The commands that pass, of both queues. The BSP is not in their subject.
+    pub fn commands(&self) -> String {
+        format!("imchannel.command.*.{}", self.channel_token())
+    }
+
     /// The dead letters that pass. The BSP is not in their subject.
     pub fn dead_letters(&self) -> String {
         format!("imchannel.deadletter.*.{}", self.channel_token())
@@ -190,7 +246,12 @@ mod tests {
                 Subject::Webhook(bsp, channel.clone()),
                 Subject::Event(EventKind::Report, bsp, channel.clone()),
                 Subject::Event(EventKind::Message, bsp, channel.clone()),
+                Subject::Event(EventKind::Send, bsp, channel.clone()),
+                Subject::Event(EventKind::Media, bsp, channel.clone()),
+                Subject::Command(Queue::Send, channel.clone()),
+                Subject::Command(Queue::Bulk, channel.clone()),
                 Subject::DeadLetter(Origin::Webhook, channel.clone()),
+                Subject::DeadLetter(Origin::Command, channel.clone()),
             ] {
                 assert_eq!(Subject::parse(&subject.to_string()), Some(subject));
             }
@@ -206,6 +267,8 @@ mod tests {
             "imchannel.webhook.pigeon.c",
             "imchannel.webhook.infobip.c.d",
             "imchannel.event.weather.infobip.c",
+            "imchannel.command.push.c",
+            "imchannel.command.send",
             "imchannel.deadletter.moon.c",
             "other.webhook.infobip.c",
         ] {

@@ -1,0 +1,213 @@
+//! Reading the commands of one lane, exactly as many as its owner asks for.
+//!
+//! The client's own pull streams fetch ahead. A lane must not: what it has been given and does not hold itself, nobody
+//! keeps alive, and it would come again out of order.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::message::Acker;
+use async_nats::{StatusCode, Subscriber};
+use bsp::ChannelId;
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::connect::Bus;
+use crate::delivery::Delivery;
+use crate::streams::{COMMANDS, LaneDurable};
+use crate::subject::{Queue, Subject};
+
+/// How long the server keeps a request open. It serves the requests of all who ask in turn, also of a process that sleeps:
+/// by the time another has taken its lane, they must have ended.
+const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
+/// After this an unanswered request is taken for lost.
+const REQUEST_LOST: Duration = Duration::from_secs(6);
+/// Bytes that one request may bring.
+const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long to wait for what is still on its way when reading ends.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+
+/// A lane could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the lane of channel {channel}")]
+pub struct LaneError {
+    channel: ChannelId,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A command that the reader's lane holds. Until it is settled nobody else is given it, provided that it is kept.
+pub struct Claim(Acker);
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Claim")
+    }
+}
+
+impl Claim {
+    /// Says that everything is done: the command does not come again.
+    pub async fn settle(self) {
+        let _ = self.0.ack().await;
+    }
+
+    /// Says that it is still worked on.
+    pub async fn keep(&self) {
+        let _ = self.0.ack_with(AckKind::Progress).await;
+    }
+
+    /// Gives it back: it comes again at once, to whoever owns the lane then.
+    pub async fn give_back(self) {
+        let _ = self.0.ack_with(AckKind::Nak(None)).await;
+    }
+}
+
+/// A command as it came.
+#[derive(Debug)]
+pub struct Taken {
+    /// The queue that it was in.
+    pub queue: Queue,
+    /// The message.
+    pub delivery: Delivery,
+    /// The hold on it.
+    pub claim: Claim,
+}
+
+/// What a reader has to tell.
+#[derive(Debug)]
+pub enum Came {
+    /// A command.
+    Command(Box<Taken>),
+    /// The connection was lost and is there again: what was on its way may be lost, and will come again later than what
+    /// follows it.
+    Reconnected,
+}
+
+struct Asked {
+    id: u64,
+    left: usize,
+    lost_at: Instant,
+}
+
+/// Reads both queues of one lane.
+pub struct LaneReader {
+    bus: Bus,
+    channel: ChannelId,
+    inbox: String,
+    replies: Subscriber,
+    asked: [VecDeque<Asked>; 2],
+    next_id: u64,
+    connections: watch::Receiver<u64>,
+}
+
+impl std::fmt::Debug for LaneReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneReader").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+impl LaneReader {
+    /// Ready to ask.
+    ///
+    /// # Errors
+    /// [`LaneError`] when the connection is gone for good.
+    pub async fn open(bus: &Bus, channel: &ChannelId) -> Result<Self, LaneError> {
+        let inbox = bus.client.new_inbox();
+        let subscribed = bus.client.subscribe(format!("{inbox}.*")).await;
+        let replies =
+            subscribed.map_err(|error| LaneError { channel: channel.clone(), source: error.into() })?;
+        let asked = [VecDeque::new(), VecDeque::new()];
+        let mut connections = bus.connections();
+        connections.mark_unchanged();
+        let (bus, channel) = (bus.clone(), channel.clone());
+        Ok(Self { bus, channel, inbox, replies, asked, next_id: 0, connections })
+    }
+
+    /// Commands that were asked for and have not come yet.
+    pub fn asked(&mut self, queue: Queue) -> usize {
+        let now = Instant::now();
+        let asked = &mut self.asked[queue as usize];
+        asked.retain(|request| request.lost_at > now && request.left > 0);
+        asked.iter().map(|request| request.left).sum()
+    }
+
+    /// Asks for so many commands more.
+    ///
+    /// # Errors
+    /// [`LaneError`] when the connection is gone for good.
+    pub async fn ask(&mut self, queue: Queue, count: usize) -> Result<(), LaneError> {
+        if count == 0 || !self.bus.is_connected() {
+            return Ok(());
+        }
+        self.next_id += 1;
+        let id = self.next_id;
+        let durable = LaneDurable::of(queue, &self.channel).name;
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{durable}", COMMANDS.name);
+        let expires_ns = REQUEST_EXPIRES.as_nanos();
+        let request =
+            format!("{{\"batch\":{count},\"expires\":{expires_ns},\"max_bytes\":{REQUEST_BYTES_MAX}}}");
+        let reply = format!("{}.{id}", self.inbox);
+        let sent = self.bus.client.publish_with_reply(subject, reply, request.into()).await;
+        sent.map_err(|error| LaneError { channel: self.channel.clone(), source: error.into() })?;
+        let lost_at = Instant::now() + REQUEST_LOST;
+        self.asked[queue as usize].push_back(Asked { id, left: count, lost_at });
+        Ok(())
+    }
+
+    /// What comes next; `None` when the connection is gone for good. It may be dropped while it waits.
+    pub async fn next(&mut self) -> Option<Came> {
+        loop {
+            let message = tokio::select! {
+                message = self.replies.next() => message?,
+                changed = self.connections.changed() => {
+                    changed.ok()?;
+                    // The server knows nothing of them any more.
+                    self.asked.iter_mut().for_each(VecDeque::clear);
+                    return Some(Came::Reconnected);
+                }
+            };
+            if let Some(taken) = self.read(message) {
+                return Some(Came::Command(taken.into()));
+            }
+        }
+    }
+
+    /// Ends reading, and gives what has come and was not read.
+    pub async fn close(mut self) -> Vec<Taken> {
+        // The server forgets the requests with it. What it has sent before is here already, or on its way.
+        let _ = self.replies.unsubscribe().await;
+        let mut left = Vec::new();
+        while let Ok(Some(message)) = tokio::time::timeout(CLOSE_LIMIT, self.replies.next()).await {
+            left.extend(self.read(message));
+        }
+        left
+    }
+
+    /// The command in a message; `None` for another message.
+    fn read(&mut self, message: async_nats::Message) -> Option<Taken> {
+        if message.status.is_some_and(|status| status != StatusCode::OK) {
+            self.ended(&message.subject);
+            return None;
+        }
+        let Some(Subject::Command(queue, _)) = Subject::parse(&message.subject) else { return None };
+        // Nobody says which request it answers; the oldest will be the first to end.
+        if let Some(request) = self.asked[queue as usize].iter_mut().find(|request| request.left > 0) {
+            request.left -= 1;
+        }
+        let context = self.bus.jetstream.clone();
+        let message = async_nats::jetstream::Message { message, context };
+        let (delivery, acker) = Delivery::split(message)?;
+        Some(Taken { queue, delivery, claim: Claim(acker) })
+    }
+
+    /// A request that the server has ended, with nothing more to give or for another reason.
+    fn ended(&mut self, reply: &str) {
+        let id = reply.rsplit('.').next().and_then(|id| id.parse::<u64>().ok());
+        for asked in &mut self.asked {
+            asked.retain(|request| Some(request.id) != id);
+        }
+    }
+}

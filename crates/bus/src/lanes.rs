@@ -1,0 +1,163 @@
+//! The durables of lanes: two for every channel that can send, made when the channel is applied.
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use bsp::ChannelId;
+use futures_util::TryStreamExt;
+
+use crate::connect::Bus;
+use crate::provision::{Difference, ProvisionError, durable_error, find_stream, is_missing, missing};
+use crate::read::{self, From, Messages, ReadError};
+use crate::streams::{COMMANDS, LANE_ACK_WAIT, LANE_HELD_MAX, LaneDurable};
+use crate::subject::Queue;
+
+fn config(durable: &LaneDurable) -> pull::Config {
+    pull::Config {
+        durable_name: Some(durable.name.clone()),
+        name: Some(durable.name.clone()),
+        filter_subject: durable.filter.clone(),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: LANE_ACK_WAIT,
+        max_deliver: -1,
+        max_ack_pending: LANE_HELD_MAX as i64,
+        ..pull::Config::default()
+    }
+}
+
+/// Makes the durables of a channel, or changes them to what they should be. Stream COMMANDS must be there.
+///
+/// # Errors
+/// [`ProvisionError::Durable`] when the server refuses.
+pub async fn apply(bus: &Bus, channel: &ChannelId) -> Result<(), ProvisionError> {
+    for queue in Queue::ALL {
+        let durable = LaneDurable::of(queue, channel);
+        let made: Result<PullConsumer, _> =
+            bus.jetstream.create_consumer_on_stream(config(&durable), COMMANDS.name).await;
+        made.map_err(|error| durable_error(COMMANDS.name, &durable.name, error))?;
+    }
+    Ok(())
+}
+
+/// Removes the durables of a channel. That one is missing is no fault.
+///
+/// # Errors
+/// [`ProvisionError::Durable`] when the server refuses.
+pub async fn remove(bus: &Bus, channel: &ChannelId) -> Result<(), ProvisionError> {
+    use async_nats::jetstream::ErrorCode;
+    use async_nats::jetstream::stream::ConsumerErrorKind::JetStream;
+    for queue in Queue::ALL {
+        let name = LaneDurable::of(queue, channel).name;
+        match bus.jetstream.delete_consumer_from_stream(&name, COMMANDS.name).await {
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                JetStream(inner) if inner.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {}
+                _ => return Err(durable_error(COMMANDS.name, &name, error)),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Compares the durables of a channel with what they should be.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer; a durable that is missing is a difference and no error.
+pub async fn check(bus: &Bus, channel: &ChannelId) -> Result<Vec<Difference>, ProvisionError> {
+    let mut differences = Vec::new();
+    let Some(stream) = find_stream(bus, COMMANDS.name).await? else {
+        return Ok(vec![missing(format!("stream {}", COMMANDS.name))]);
+    };
+    for queue in Queue::ALL {
+        let durable = LaneDurable::of(queue, channel);
+        let of = format!("durable {}", durable.name);
+        let info = match stream.consumer_info(&durable.name).await {
+            Ok(info) => info,
+            Err(error) if is_missing(&error) => {
+                differences.push(missing(of));
+                continue;
+            }
+            Err(error) => return Err(durable_error(COMMANDS.name, &durable.name, error)),
+        };
+        let (found, wanted) = (info.config, config(&durable));
+        let pairs = [
+            ("filter_subject", found.filter_subject, wanted.filter_subject),
+            ("ack_wait", format!("{:?}", found.ack_wait), format!("{:?}", wanted.ack_wait)),
+            ("max_deliver", found.max_deliver.to_string(), wanted.max_deliver.to_string()),
+            ("max_ack_pending", found.max_ack_pending.to_string(), wanted.max_ack_pending.to_string()),
+        ];
+        for (setting, found, wanted) in pairs {
+            if found != wanted {
+                differences.push(Difference { of: of.clone(), setting, found, wanted });
+            }
+        }
+    }
+    Ok(differences)
+}
+
+/// Every subject of COMMANDS that holds a message.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn subjects(bus: &Bus) -> Result<Vec<String>, ReadError> {
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
+    let counts = stream.info_with_subjects(COMMANDS.subjects[0]).await.map_err(|error| fail(error.into()))?;
+    let counts: Vec<(String, usize)> = counts.try_collect().await.map_err(|error| fail(error.into()))?;
+    Ok(counts.into_iter().map(|(subject, _)| subject).collect())
+}
+
+/// All commands of a subject, for one that no lane reads; `None` when there is none.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn read_all(bus: &Bus, subject: &str) -> Result<Option<Messages>, ReadError> {
+    let messages = read::follow(bus, &COMMANDS, subject.to_owned(), From::Start).await?;
+    Ok((messages.pending() > 0).then_some(messages))
+}
+
+/// Removes a command that no lane reads.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn remove_stray(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
+    use async_nats::jetstream::stream::DeleteMessageErrorKind;
+    match stream.delete_message(sequence).await {
+        Ok(_) => Ok(()),
+        // Another replica was faster.
+        Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(()),
+        Err(error) => Err(fail(error.into())),
+    }
+}
+
+/// How much waits in a queue of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// Commands that no sender has been given yet.
+    pub in_stream: u64,
+    /// Commands that a sender holds: to be sent, under way, or with an outcome that is looked up.
+    pub held: u64,
+    /// The sequence up to which everything is settled.
+    pub settled_to: u64,
+}
+
+/// What waits in a queue of a lane; `None` when its durable is missing.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn waiting(bus: &Bus, queue: Queue, channel: &ChannelId) -> Result<Option<Waiting>, ReadError> {
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await;
+    let stream = stream.map_err(|error| ReadError::new(COMMANDS.name, error))?;
+    let durable = LaneDurable::of(queue, channel);
+    let info = match stream.consumer_info(&durable.name).await {
+        Ok(info) => info,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(ReadError::new(COMMANDS.name, error)),
+    };
+    Ok(Some(Waiting {
+        in_stream: info.num_pending,
+        held: info.num_ack_pending as u64,
+        settled_to: info.ack_floor.stream_sequence,
+    }))
+}

@@ -1,0 +1,295 @@
+//! Leases: at most one live owner for each name, renewed by its owner, taken over when it no longer is.
+//!
+//! A lease keeps two replicas from working the same lane at the same time for long. It cannot do so for certain, as a
+//! process may sleep between asking its lease and acting; what must never happen twice is guarded by the ledger.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::kv::Operation;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Bus;
+use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION, LEASE_TOKEN};
+use crate::publish::PublishError;
+use crate::streams::LANES_BUCKET;
+
+/// Between two renewals.
+pub const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// An owner that could not renew for so long no longer acts.
+pub const OWNER_TRUSTS_FOR: Duration = Duration::from_secs(11);
+/// A lease that was not renewed for so long may be taken over. Later than its owner has stopped, and early enough for a new
+/// owner within 15 s of the old one's death.
+pub const FREE_AFTER: Duration = Duration::from_secs(13);
+/// For one write.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
+/// While what is stored is read, the server is not silent for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Between two attempts to follow the bucket.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// A lease as it was last seen.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What its owner wrote.
+    pub value: Bytes,
+    /// When it was last renewed, as far as this process knows.
+    pub renewed_at: Instant,
+    is_released: bool,
+    revision: u64,
+}
+
+impl Seen {
+    /// Whether it may be taken.
+    pub fn is_free(&self, now: Instant) -> bool {
+        self.is_released || now.saturating_duration_since(self.renewed_at) >= FREE_AFTER
+    }
+}
+
+/// All leases as they were last seen. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    bus: Bus,
+    seen: Arc<Mutex<HashMap<String, Seen>>>,
+    is_read: tokio::sync::watch::Receiver<bool>,
+}
+
+/// A lease that this process holds.
+#[derive(Debug)]
+pub struct Lease {
+    name: String,
+    /// Stands in every write of this lease, so that one whose acknowledgement was lost is known again.
+    token: String,
+    revision: u64,
+    renewed_at: Instant,
+}
+
+/// A lease was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Somebody else has written it.
+    #[error("somebody else holds the lease {0}")]
+    Lost(String),
+    /// Nobody knows.
+    #[error("the lease {0} was not written")]
+    NotWritten(String, #[source] PublishError),
+}
+
+impl Lease {
+    /// Whether its owner may still act on it.
+    pub fn is_held(&self) -> bool {
+        self.renewed_at.elapsed() < OWNER_TRUSTS_FOR
+    }
+
+    /// When it was last renewed.
+    pub fn renewed_at(&self) -> Instant {
+        self.renewed_at
+    }
+}
+
+impl Leases {
+    /// Follows the bucket until `stop`.
+    pub fn follow(bus: &Bus, stop: CancellationToken) -> Self {
+        let (sender, is_read) = tokio::sync::watch::channel(false);
+        let leases = Self { bus: bus.clone(), seen: Arc::default(), is_read };
+        let followed = leases.clone();
+        tokio::spawn(async move {
+            let following = async {
+                loop {
+                    if let Err(error) = followed.follow_once(&sender).await {
+                        tracing::debug!(function = "lease", "reading the leases failed: {error}");
+                    }
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = following => {}
+            }
+        });
+        leases
+    }
+
+    async fn follow_once(
+        &self,
+        is_read: &tokio::sync::watch::Sender<bool>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.bus.connected().await;
+        let mut connections = self.bus.connections();
+        connections.mark_unchanged();
+        let opening = async {
+            let bucket = self.bus.jetstream.get_key_value(LANES_BUCKET.name).await?;
+            let stored = bucket.status().await?.values();
+            let entries = bucket.watch_with_history(">").await?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((stored, entries))
+        };
+        let (stored, mut entries) = tokio::select! {
+            opened = opening => opened?,
+            _ = connections.changed() => return Ok(()),
+        };
+        let mut is_complete = stored == 0;
+        loop {
+            if is_complete {
+                is_read.send_replace(true);
+            }
+            let entry = tokio::select! {
+                entry = entries.next() => entry,
+                _ = connections.changed() => return Ok(()),
+                // All that was counted may have grown too old before it could be read.
+                () = tokio::time::sleep(SILENCE_MAX), if !is_complete => {
+                    is_complete = true;
+                    continue;
+                }
+            };
+            let Some(entry) = entry.transpose()? else { return Ok(()) };
+            // What was stored before may be old, by the server's clock; what comes now is new, whatever the clocks say.
+            let age = if is_complete { Duration::ZERO } else { age_of(entry.created) };
+            is_complete |= entry.delta == 0;
+            let now = Instant::now();
+            let seen = Seen {
+                value: entry.value,
+                renewed_at: now.checked_sub(age).unwrap_or(now),
+                is_released: entry.operation != Operation::Put,
+                revision: entry.revision,
+            };
+            self.remember(entry.key, seen);
+        }
+    }
+
+    fn remember(&self, name: String, seen: Seen) {
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(&name) {
+            Some(known) if known.revision > seen.revision => {}
+            _ => drop(all.insert(name, seen)),
+        }
+    }
+
+    /// Whether the bucket has been read once: before, everything looks free.
+    pub fn is_read(&self) -> bool {
+        *self.is_read.borrow()
+    }
+
+    /// All leases that somebody holds.
+    pub fn held(&self) -> Vec<(String, Seen)> {
+        let now = Instant::now();
+        let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = all.iter().filter(|(_, seen)| !seen.is_free(now));
+        held.map(|(name, seen)| (name.clone(), seen.clone())).collect()
+    }
+
+    /// Since when a lease is free; `None` while somebody holds it. One that was never held is free since long ago.
+    pub fn is_free(&self, name: &str) -> bool {
+        let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(name).is_none_or(|seen| seen.is_free(Instant::now()))
+    }
+
+    /// Takes a lease that nobody holds.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when somebody was faster or the bus is away.
+    pub async fn take(&self, name: &str, value: Bytes) -> Result<Lease, LeaseError> {
+        let known = {
+            let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(name).map(|seen| seen.revision)
+        };
+        let began = Instant::now();
+        let token = format!("{}-{}", name, self.bus.client.new_inbox());
+        let token = token.as_str();
+        let written = match self.write(name, known.unwrap_or(0), (value.clone(), token), false).await {
+            // The server has thrown it away as too old: there is nothing there any more.
+            Err(LeaseError::Lost(_)) if known.is_some() => self.write(name, 0, (value, token), false).await,
+            written => written,
+        };
+        Ok(Lease { name: name.to_owned(), token: token.to_owned(), revision: written?, renewed_at: began })
+    }
+
+    /// Renews a lease.
+    ///
+    /// # Errors
+    /// [`LeaseError::Lost`] when somebody else has taken it; otherwise it may be tried again.
+    pub async fn renew(&self, lease: &mut Lease, value: Bytes) -> Result<(), LeaseError> {
+        let began = Instant::now();
+        let written = self.write(&lease.name, lease.revision, (value.clone(), &lease.token), false).await;
+        lease.revision = match written {
+            Err(LeaseError::Lost(name)) => {
+                // It may be an earlier renewal of its own that came late.
+                let Some(found) = self.own_revision(lease).await else { return Err(LeaseError::Lost(name)) };
+                self.write(&lease.name, found, (value, &lease.token), false).await?
+            }
+            written => written?,
+        };
+        lease.renewed_at = began;
+        Ok(())
+    }
+
+    /// Gives a lease up, so that another may take it at once.
+    pub async fn release(&self, lease: Lease) {
+        let _ = self.write(&lease.name, lease.revision, (Bytes::new(), &lease.token), true).await;
+    }
+
+    /// The revision that the bucket holds, if this very lease has written it.
+    async fn own_revision(&self, lease: &Lease) -> Option<u64> {
+        let stream = self.bus.jetstream.get_stream_no_info(LANES_BUCKET.stream).await.ok()?;
+        let subject = format!("$KV.{}.{}", LANES_BUCKET.name, lease.name);
+        let found = stream.get_last_raw_message_by_subject(&subject).await.ok()?;
+        let is_own = Headers(found.headers.clone()).get(LEASE_TOKEN) == Some(&*lease.token);
+        is_own.then_some(found.sequence)
+    }
+
+    async fn write(
+        &self,
+        name: &str,
+        expected: u64,
+        (value, token): (Bytes, &str),
+        is_release: bool,
+    ) -> Result<u64, LeaseError> {
+        let subject = async_nats::Subject::from(format!("$KV.{}.{name}", LANES_BUCKET.name));
+        let headers = Headers::new()
+            .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())
+            .with(LEASE_TOKEN, token)
+            .with_optional(KV_OPERATION, is_release.then_some("DEL"));
+        let written = self.bus.attempt(&subject, headers, &value, Instant::now() + WRITE_LIMIT).await;
+        match written {
+            Ok(stored) => {
+                let revision = stored.sequence();
+                let seen = Seen { value, renewed_at: Instant::now(), is_released: is_release, revision };
+                self.remember(name.to_owned(), seen);
+                Ok(revision)
+            }
+            Err(PublishError::WrongLastSequence) => Err(LeaseError::Lost(name.to_owned())),
+            Err(error) => Err(LeaseError::NotWritten(name.to_owned(), error)),
+        }
+    }
+}
+
+/// All leases once, for the command line: name and value of each.
+///
+/// # Errors
+/// [`crate::read::ReadError`] when the bucket is missing or out of reach.
+pub async fn list(bus: &Bus) -> Result<Vec<(String, Bytes)>, crate::read::ReadError> {
+    use futures_util::TryStreamExt;
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| {
+        crate::read::ReadError::new(LANES_BUCKET.name, error)
+    };
+    let bucket = bus.jetstream.get_key_value(LANES_BUCKET.name).await;
+    let bucket = bucket.map_err(|error| fail(error.into()))?;
+    let keys = bucket.keys().await.map_err(|error| fail(error.into()))?;
+    let keys: Vec<String> = keys.try_collect().await.map_err(|error| fail(error.into()))?;
+    let mut all = Vec::new();
+    for key in keys {
+        if let Some(value) = bucket.get(&key).await.map_err(|error| fail(error.into()))? {
+            all.push((key, value));
+        }
+    }
+    Ok(all)
+}
+
+fn age_of(created: time::OffsetDateTime) -> Duration {
+    let created = crate::delivery::to_timestamp(created.unix_timestamp_nanos());
+    let age = jiff::Timestamp::now().duration_since(created);
+    Duration::try_from(age).unwrap_or_default().min(LANES_BUCKET.max_age)
+}

@@ -1,0 +1,101 @@
+//! The ledger of sends: what is known of every command that was or may have been sent.
+//!
+//! Every write names what it believes to be there. Of two processes that believe to own the same command, one fails,
+//! whatever their clocks and leases say: this, and nothing else, is what makes a send happen at most once.
+
+use bsp::{ChannelId, CommandId};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::connect::Bus;
+use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION};
+use crate::publish::PublishError;
+use crate::streams::SENDS_BUCKET;
+
+/// The place of a command in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LedgerKey(String);
+
+impl LedgerKey {
+    /// `{channel}.{128-bit hash of command_id}`.
+    pub fn new(channel: &ChannelId, command: &CommandId) -> Self {
+        let hash = Sha256::digest(command.as_str());
+        Self(format!("$KV.{}.{channel}.{}", SENDS_BUCKET.name, hex::encode(&hash[..16])))
+    }
+}
+
+/// Names one state of an entry; every write gives another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// What a key has that was never written.
+    pub const NONE: Self = Self(0);
+}
+
+/// What the ledger holds for a command.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its state.
+    pub revision: Revision,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// The ledger did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another state is there than was believed.
+    #[error("the entry was written by somebody else")]
+    Conflict,
+    /// The entry was not written, or nobody knows whether it was.
+    #[error("the ledger was not written")]
+    Write(#[source] PublishError),
+    /// The entry could not be read.
+    #[error("the ledger was not read")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Bus {
+    /// Writes an entry, provided that it is at `expected`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it is not, which may be this very write's doing if its acknowledgement was lost;
+    /// [`LedgerError::Write`] when nothing is known by `deadline`.
+    pub async fn ledger_write(
+        &self,
+        key: &LedgerKey,
+        expected: Revision,
+        value: Bytes,
+        deadline: Instant,
+    ) -> Result<Revision, LedgerError> {
+        if expected == Revision::NONE && self.is_ledger_full() {
+            return Err(LedgerError::Write(PublishError::Full));
+        }
+        let subject = async_nats::Subject::from(key.0.as_str());
+        let headers = || Headers::new().with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.0.to_string());
+        match self.attempt(&subject, headers(), &value, deadline).await {
+            Ok(stored) => Ok(Revision(stored.sequence())),
+            Err(PublishError::WrongLastSequence) => Err(LedgerError::Conflict),
+            Err(error) => Err(LedgerError::Write(error)),
+        }
+    }
+
+    /// Reads an entry from the leader, so never an older state than one that was acknowledged; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub async fn ledger_read(&self, key: &LedgerKey) -> Result<Option<Entry>, LedgerError> {
+        use async_nats::jetstream::stream::LastRawMessageErrorKind;
+        let fail = |error: Box<dyn std::error::Error + Send + Sync>| LedgerError::Read(error);
+        let stream = self.jetstream.get_stream_no_info(SENDS_BUCKET.stream).await;
+        let stream = stream.map_err(|error| fail(error.into()))?;
+        match stream.get_last_raw_message_by_subject(&key.0).await {
+            Ok(message) if Headers(message.headers.clone()).get(KV_OPERATION).is_some() => Ok(None),
+            Ok(message) => Ok(Some(Entry { revision: Revision(message.sequence), value: message.payload })),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(fail(error.into())),
+        }
+    }
+}
