@@ -1,11 +1,10 @@
-//! Reading bodies: under limits of size and time for a webhook that is admitted, and into the void for one that is
-//! refused.
+//! Reading the body of a webhook that is admitted, under limits of size and time.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -13,11 +12,6 @@ use tokio::time::timeout;
 
 use crate::answer::Refusal;
 use crate::budget::Share;
-
-/// How much of a refused body is read, so that its sender gets the answer and no broken pipe.
-const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// And for how long.
-const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The length that the head announces, if it does.
 pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
@@ -78,29 +72,4 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
         }
     }
     Ok(None)
-}
-
-/// Reads what is left of a refused body and throws it away, piece by piece. Says whether the connection can be used
-/// again: not when some of the body is still to come.
-///
-/// A sender that waits for permission to send (`Expect: 100-continue`) gets it when its body is first asked for; until
-/// then it has not begun, and asking would invite it.
-pub(crate) async fn discard(headers: &HeaderMap, mut body: Body, was_asked_for: bool) -> bool {
-    let expects =
-        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let waits = expects && !was_asked_for;
-    if waits {
-        return body.is_end_stream();
-    }
-    let reading = async {
-        let mut discarded = 0;
-        while let Ok(Some(data)) = next_data(&mut body).await {
-            discarded += data.len();
-            if discarded > DISCARDED_BYTES_MAX {
-                return false;
-            }
-        }
-        true
-    };
-    timeout(DISCARD_TIME_MAX, reading).await.unwrap_or(false)
 }

@@ -238,7 +238,7 @@ impl Ingress {
         let was_announced_too_large =
             body::announced_length(&parts.headers) > Some(self.settings.body_limit_bytes);
         let was_asked_for = refusal.comes_after_body() && !was_announced_too_large;
-        if is_hopeless || !body::discard(&parts.headers, body, was_asked_for).await {
+        if is_hopeless || !service::discard::discard(&parts.headers, body, was_asked_for).await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -17,9 +17,6 @@ pub static CREDENTIAL_KEY: Setting = Setting::new(
     "",
     "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
 );
-/// Folder of secrets.
-pub static SECRETS_DIR: Setting =
-    Setting::new("secrets-dir", "", "Folder of the secrets that channels name as file:NAME");
 /// Largest body.
 pub static BODY_LIMIT_BYTES: Setting = Setting::new(
     "body-limit-bytes",
@@ -56,7 +53,7 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
 static OWN: [&Setting; 11] = [
     &LISTEN,
     &CREDENTIAL_KEY,
-    &SECRETS_DIR,
+    &common::SECRETS_DIR,
     &BODY_LIMIT_BYTES,
     &BODY_TIMEOUT_MS,
     &HEAD_TIMEOUT_MS,
@@ -113,7 +110,7 @@ impl Settings {
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let credential_key = read_credential_key(reader);
-        let folder = reader.optional_text(&SECRETS_DIR).map(PathBuf::from);
+        let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
         let body_limit = reader.number(&BODY_LIMIT_BYTES, 1..=BODY_LIMIT_BYTES_MAX);
         let body_timeout = reader.milliseconds(&BODY_TIMEOUT_MS, 100..=120_000);
         let head = reader.milliseconds(&HEAD_TIMEOUT_MS, 100..=120_000);
@@ -128,7 +125,12 @@ impl Settings {
             secrets: Secrets { folder },
             body_limit_bytes: usize::try_from(body_limit?).ok()?,
             body_timeout: body_timeout?,
-            http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
+            http: HttpLimits {
+                connections: usize::try_from(connections?).ok()?,
+                head: head?,
+                idle: idle?,
+                gathers_answers: true,
+            },
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
             keeper_interval: keeper_interval?,

@@ -9,9 +9,6 @@ use prost::Message;
 use proto::Timestamp;
 use proto::v1::{InboundMessage, ReportEvent};
 
-/// Media type of every event.
-const PROTOBUF: &str = "application/protobuf";
-
 /// An event, encoded.
 #[derive(Debug)]
 pub struct Event<'m> {
@@ -68,14 +65,8 @@ impl Event<'_> {
             None => Cow::Borrowed(self.event_id),
         };
         let time = self.time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
-        Headers::new()
+        Headers::event(self.kind, self.event_id, bsp, channel, time)
             .with(headers::MESSAGE_ID, &message_id)
-            .with(headers::CE_SPECVERSION, "1.0")
-            .with(headers::CE_ID, self.event_id)
-            .with(headers::CE_TYPE, self.kind.type_name())
-            .with(headers::CE_SOURCE, &format!("/{bsp}/{channel}"))
-            .with_optional(headers::CE_TIME, time.map(|time| time.to_string()).as_deref())
-            .with(headers::CE_DATACONTENTTYPE, PROTOBUF)
             .with_optional(headers::TRACEPARENT, traceparent)
             .with_optional(headers::REPLAYED, self.replay.map(|_| "true"))
     }

@@ -42,6 +42,20 @@ pub static OTLP_ENDPOINT: Setting = Setting::new(
 pub static GRACE_MS: Setting =
     Setting::new("grace-ms", "10000", "After a stop, time to finish what is in progress, in milliseconds");
 
+/// Folder of secrets; for the services that resolve references.
+pub static SECRETS_DIR: Setting =
+    Setting::new("secrets-dir", "", "Folder of the secrets that channels name as file:NAME");
+
+/// Where Redis is; for the services that hold files.
+pub static REDIS_URL: Setting =
+    Setting::new("redis-url", "redis://127.0.0.1:6379", "Where Redis is: redis://host:port");
+/// How the BSP reaches media; for the services that make URLs.
+pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
+    "media-public-url",
+    "",
+    "Scheme and host under which the BSP reaches media, such as https://gateway.example; begins the URL of every file",
+);
+
 /// For the services that keep room in streams; not among those that every service has.
 pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
     "keeper-interval-ms",
@@ -100,6 +114,20 @@ impl std::fmt::Debug for Common {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Common").field("admin_listen", &self.admin_listen).finish_non_exhaustive()
     }
+}
+
+/// Reads where the BSP reaches media, without a slash at the end; `None` when it cannot be used, which is noted.
+pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
+    let url = reader.text(&MEDIA_PUBLIC_URL)?;
+    let uri = url.parse::<http::Uri>().ok();
+    let is_web = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    };
+    if !uri.is_some_and(|uri| is_web(&uri) && uri.query().is_none()) || url.contains(['@', '#']) {
+        reader.fault(&MEDIA_PUBLIC_URL, "must begin with http:// or https:// and have a host");
+        return None;
+    }
+    Some(url.trim_end_matches('/').to_owned())
 }
 
 impl Common {

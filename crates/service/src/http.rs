@@ -2,19 +2,24 @@
 //! stop that lets every request in progress have its answer.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -35,11 +40,15 @@ pub struct HttpLimits {
     /// How long a connection may stay without a request. Longer than the load balancer's own limit, so that it and
     /// not we closes a connection.
     pub idle: Duration,
+    /// Whether answers are small and wait in a buffer of any size, so that those of several requests in one packet go out in
+    /// one. It takes away all back-pressure on an answer's body: for nothing that streams.
+    pub gathers_answers: bool,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { connections: 10_000, head: Duration::from_secs(10), idle: Duration::from_secs(75) }
+        let (head, idle) = (Duration::from_secs(10), Duration::from_secs(75));
+        Self { connections: 10_000, head, idle, gathers_answers: false }
     }
 }
 
@@ -64,11 +73,13 @@ pub async fn serve<H: Handler>(
     grace: Duration,
 ) {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX).pipeline_flush(true);
+    builder.max_buf_size(HEAD_BYTES_MAX).pipeline_flush(limits.gathers_answers);
     let patience = Patience { head: limits.head, idle: limits.idle };
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
@@ -83,7 +94,7 @@ pub async fn serve<H: Handler>(
         let service =
             hyper::service::service_fn(move |request| handle(handler.clone(), requests.clone(), request));
         let connection = graceful.watch(builder.serve_connection(io, service));
-        tokio::spawn(async move {
+        connections.spawn(async move {
             // A connection that breaks is the sender's affair; it has no answer and will come again.
             let _ = connection.await;
             drop(place);
@@ -93,6 +104,8 @@ pub async fn serve<H: Handler>(
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!(function = "http", "some connections were still busy after the grace time");
     }
+    // Whoever called goes on when nothing of them is left.
+    connections.shutdown().await;
 }
 
 async fn accept(
@@ -120,6 +133,42 @@ async fn handle<H: Handler>(
 ) -> Result<Response, Infallible> {
     requests.begin();
     let response = handler.handle(request.map(Body::new)).await;
-    requests.end();
-    Ok(response)
+    if response.body().is_end_stream() {
+        requests.end();
+        return Ok(response);
+    }
+    // An answer with a body has not ended before its last byte: a long one is no idleness.
+    Ok(response.map(|body| Body::new(Answering { body, requests })))
+}
+
+/// The body of an answer, which ends its request when it is dropped.
+struct Answering {
+    body: Body,
+    requests: Requests,
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.requests.end();
+    }
 }

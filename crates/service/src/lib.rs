@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod readiness;
 pub mod admin;
 pub mod http;
+pub mod discard;
 pub mod patience;
 pub mod process;
 

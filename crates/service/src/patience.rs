@@ -15,6 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+/// A reader that takes less of an answer than this, in as long as a connection may be idle, is given up.
+const TAKEN_BYTES_MIN: usize = 256 * 1024;
+
 /// How many requests of a connection have begun and ended. Between a beginning and its end, what is read is a body;
 /// after a beginning, the head that was on the way has come.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +65,8 @@ pub(crate) struct PatientStream {
     patience: Patience,
     wait: Wait,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// While the other side does not take an answer as fast as it could: since when, and how much it has taken.
+    slow: Option<(Instant, usize)>,
 }
 
 /// The present wait for a request.
@@ -77,7 +82,7 @@ struct Wait {
 impl PatientStream {
     pub(crate) fn new(stream: TcpStream, patience: Patience, requests: Requests) -> Self {
         let wait = Wait { since: Instant::now(), is_head: false, begun: requests.begun() };
-        Self { stream, requests, patience, wait, alarm: None }
+        Self { stream, requests, patience, wait, alarm: None, slow: None }
     }
 
     /// Keeps an alarm set that ends nothing. After an answer hyper does not look for the next request until something
@@ -88,6 +93,32 @@ impl PatientStream {
         while alarm.as_mut().poll(cx).is_ready() {
             alarm.as_mut().reset(Instant::now() + idle);
         }
+    }
+
+    /// Passes on what became of a write, and gives up a reader that takes next to nothing for as long as a connection may be
+    /// idle: it would keep its answer open for ever.
+    fn watch_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &written
+            && let Some((_, taken)) = &mut self.slow
+        {
+            *taken += count;
+        }
+        if written.is_ready() {
+            return written;
+        }
+        let (since, taken) = *self.slow.get_or_insert_with(|| (Instant::now(), 0));
+        if since.elapsed() >= self.patience.idle {
+            if taken < TAKEN_BYTES_MIN {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.slow = None;
+        }
+        self.stay_awake(cx);
+        Poll::Pending
     }
 
     /// Whether the wait has lasted too long; if not, the task is woken when it has.
@@ -141,7 +172,8 @@ impl AsyncRead for PatientStream {
 
 impl AsyncWrite for PatientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buffer)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.watch_write(cx, written)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -154,7 +186,8 @@ impl AsyncWrite for PatientStream {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.watch_write(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()

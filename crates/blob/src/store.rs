@@ -1,0 +1,249 @@
+//! The connection to Redis, and reading files.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bsp::media::MediaId;
+use bytes::Bytes;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::TcpSettings;
+use redis::{FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, pipe};
+
+use crate::meta::{COMMAND, Meta, data_key, meta_key};
+
+/// Bytes that are read or written at once. Measured: smaller ones cost time, larger ones make every other client of the
+/// server wait.
+pub const WINDOW_BYTES: usize = 64 * 1024;
+/// Bytes that come along when a file is opened: most pictures are whole with it.
+pub const FIRST_BYTES: usize = 128 * 1024;
+/// Connections for windows. One connection serves its requests one after the other.
+const CONNECTIONS: usize = 4;
+/// For a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For an answer to the question whether it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// What was sent and is not acknowledged for so long, the other side will not get.
+const UNANSWERED_MAX: Duration = Duration::from_secs(15);
+/// For an answer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Redis did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// It has no memory left for files, and is configured to keep what it has.
+    #[error("Redis is out of memory")]
+    OutOfMemory,
+    /// It does not answer, or not in time.
+    #[error("Redis does not answer")]
+    Unavailable(#[source] RedisError),
+    /// It refused.
+    #[error("Redis refused")]
+    Refused(#[source] RedisError),
+    /// The URL is none.
+    #[error("the URL of Redis cannot be used")]
+    Url(#[source] RedisError),
+    /// What was being written expired meanwhile.
+    #[error("the file expired while it was written")]
+    Expired,
+}
+
+impl From<RedisError> for BlobError {
+    fn from(error: RedisError) -> Self {
+        // The failure of a pipeline or a transaction has no code of its own; it quotes those of its commands.
+        let text = error.to_string();
+        if text.contains("OOM") {
+            return Self::OutOfMemory;
+        }
+        let is_away = error.is_io_error() || error.is_timeout() || error.is_connection_dropped();
+        // A server that loads its data is as good as away.
+        if is_away || text.contains("LOADING") { Self::Unavailable(error) } else { Self::Refused(error) }
+    }
+}
+
+/// A file that was found.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// What is known of it; `None` for one that an older IMChannel wrote, which knew nothing.
+    pub meta: Option<Meta>,
+    /// Its size, in bytes.
+    pub size: u64,
+    /// How long it lives on; `None` for ever.
+    pub lives_on: Option<Duration>,
+    /// Its first bytes.
+    pub first: Bytes,
+}
+
+/// The files. Clones share the connections, which come up by themselves whenever the server does.
+#[derive(Clone)]
+pub struct BlobStore(Arc<Shared>);
+
+struct Shared {
+    client: redis::Client,
+    connections: [ArcSwap<ConnectionManager>; CONNECTIONS],
+    next: AtomicUsize,
+}
+
+/// A connection that is made at its first request. One that finds no server fails soon; the next one tries anew.
+fn connect(client: &redis::Client) -> Result<ConnectionManager, BlobError> {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+        .set_number_of_retries(1)
+        .set_max_delay(Duration::from_millis(200));
+    ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(BlobError::Url)
+}
+
+impl fmt::Debug for BlobStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlobStore")
+    }
+}
+
+impl BlobStore {
+    /// Ready to connect; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`BlobError::Url`].
+    pub fn new(url: &str) -> Result<Self, BlobError> {
+        let info = url.into_connection_info().map_err(BlobError::Url)?;
+        // A server that vanishes without a word is noticed by this, and not by the kernel's quarter of an hour.
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNANSWERED_MAX);
+        let client = redis::Client::open(info.set_tcp_settings(tcp)).map_err(BlobError::Url)?;
+        let mut connections = Vec::with_capacity(CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            connections.push(ArcSwap::from_pointee(connect(&client)?));
+        }
+        let connections = connections.try_into().unwrap_or_else(|_| unreachable!("so many were made"));
+        Ok(Self(Arc::new(Shared { client, connections, next: AtomicUsize::new(0) })))
+    }
+
+    pub(crate) fn connection(&self) -> ConnectionManager {
+        let place = self.0.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
+        ConnectionManager::clone(&self.0.connections[place].load())
+    }
+
+    /// Asks whether the server answers on every connection. One that the client would not make anew by itself (it was refused,
+    /// or it answers no more, or its server has become a replica) is replaced.
+    ///
+    /// # Errors
+    /// [`BlobError`] when one does not.
+    pub async fn ping(&self) -> Result<(), BlobError> {
+        let pings = (0..CONNECTIONS).map(|place| self.ping_one(place));
+        futures_util::future::join_all(pings).await.into_iter().collect()
+    }
+
+    async fn ping_one(&self, place: usize) -> Result<(), BlobError> {
+        let mut connection = ConnectionManager::clone(&self.0.connections[place].load());
+        // A write: a replica refuses it.
+        let mut ping = redis::cmd("UNLINK");
+        let asked = ping.arg("IMChannel:MultimediaMessage:none").exec_async(&mut connection);
+        let error = match tokio::time::timeout(PING_TIMEOUT, asked).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => BlobError::from(error),
+            Err(_) => BlobError::Unavailable((redis::ErrorKind::Io, "no answer to a ping").into()),
+        };
+        if let Ok(fresh) = connect(&self.0.client) {
+            self.0.connections[place].store(Arc::new(fresh));
+        }
+        Err(error)
+    }
+
+    /// Finds a file, with its first `head` bytes; `None` when there is none. One round trip.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn open(&self, id: &MediaId, head: usize) -> Result<Option<Opened>, BlobError> {
+        let key = data_key(id);
+        let mut pipeline = Pipeline::with_capacity(4);
+        pipeline.hgetall(meta_key(id)).strlen(&key).pttl(&key);
+        if head > 0 {
+            pipeline.getrange(&key, 0, head as isize - 1);
+        } else {
+            pipeline.cmd("ECHO").arg("");
+        }
+        let answers = self.read(&pipeline).await?;
+        let (fields, size, ttl_ms, first): (HashMap<String, String>, u64, i64, Vec<u8>) = answers;
+        if size == 0 {
+            return Ok(None);
+        }
+        let lives_on = u64::try_from(ttl_ms).ok().map(Duration::from_millis);
+        // What cannot be read is another version's, and nobody knows whose file it is.
+        let meta = match fields.is_empty() {
+            true => None,
+            false => match Meta::from_fields(fields) {
+                Some(meta) => Some(meta),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Opened { meta, size, lives_on, first: first.into() }))
+    }
+
+    /// Some bytes of a file; fewer than asked for at its end or when it has expired.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn window(&self, id: &MediaId, from: u64, length: usize) -> Result<Bytes, BlobError> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("GETRANGE").arg(data_key(id)).arg(from).arg(from + length as u64 - 1);
+        let (bytes,): (Vec<u8>,) = self.read(&pipeline).await?;
+        Ok(bytes.into())
+    }
+
+    /// Reads, and once more when the connection turns out to be dead: it is being made anew then.
+    async fn read<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, BlobError> {
+        let mut connection = self.connection();
+        match pipeline.query_async(&mut connection).await {
+            Err(error) if error.is_connection_dropped() || error.is_connection_refusal() => {
+                Ok(pipeline.query_async(&mut connection).await?)
+            }
+            read => Ok(read?),
+        }
+    }
+
+    /// Sets how long a file lives on, it and what is known of it; says whether it was there.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn expire(&self, id: &MediaId, after: Duration) -> Result<bool, BlobError> {
+        self.set_expiry(id, after, false).await
+    }
+
+    /// The same where it lives longer by that; says whether it does. What lives for ever goes on doing so. Needs Redis 7.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn lengthen(&self, id: &MediaId, to: Duration) -> Result<bool, BlobError> {
+        self.set_expiry(id, to, true).await
+    }
+
+    async fn set_expiry(&self, id: &MediaId, after: Duration, only_longer: bool) -> Result<bool, BlobError> {
+        let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+        let mut pipeline = pipe();
+        pipeline.atomic();
+        for key in [data_key(id), meta_key(id)] {
+            pipeline.cmd("PEXPIRE").arg(key).arg(after_ms);
+            if only_longer {
+                pipeline.arg("GT");
+            }
+        }
+        let (was_set, _): (bool, bool) = pipeline.query_async(&mut self.connection()).await?;
+        Ok(was_set)
+    }
+
+    /// Notes the command whose message carries the file's URL. Nothing is written for a file without a hash.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn name_command(&self, id: &MediaId, command: &str) -> Result<(), BlobError> {
+        const IF_THERE: &str =
+            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end";
+        let mut script = redis::cmd("EVAL");
+        script.arg(IF_THERE).arg(1).arg(meta_key(id)).arg(COMMAND).arg(command);
+        script.exec_async(&mut self.connection()).await?;
+        Ok(())
+    }
+}

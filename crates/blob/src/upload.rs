@@ -1,0 +1,94 @@
+//! Writing a file in windows. Nobody sees it before it is whole.
+
+use std::time::Duration;
+
+use bsp::media::MediaId;
+use redis::aio::ConnectionManager;
+use redis::{Pipeline, pipe};
+
+use crate::meta::{Meta, data_key, meta_key, unfinished_key};
+use crate::store::{BlobError, BlobStore};
+
+/// What an upload that broke off has left behind is gone after this.
+const UNFINISHED_LIVES: Duration = Duration::from_secs(120);
+
+/// A file that is being written. One that is dropped is forgotten by the server after two minutes.
+pub struct Upload {
+    connection: ConnectionManager,
+    id: MediaId,
+    unfinished: String,
+    size: u64,
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("id", &self.id).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl BlobStore {
+    /// Begins to write a file.
+    pub fn upload(&self, id: MediaId) -> Upload {
+        Upload { connection: self.connection(), unfinished: unfinished_key(&id), id, size: 0 }
+    }
+}
+
+impl Upload {
+    /// Adds some bytes. The key has its expiry from the first command on, and appending keeps it.
+    ///
+    /// # Errors
+    /// [`BlobError`]; the upload is then lost.
+    pub async fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        let mut pipeline = Pipeline::with_capacity(3);
+        if self.size == 0 {
+            pipeline
+                .cmd("SET")
+                .arg(&self.unfinished)
+                .arg("")
+                .arg("EX")
+                .arg(UNFINISHED_LIVES.as_secs())
+                .ignore();
+        }
+        pipeline.cmd("APPEND").arg(&self.unfinished).arg(bytes);
+        pipeline.cmd("EXPIRE").arg(&self.unfinished).arg(UNFINISHED_LIVES.as_secs()).ignore();
+        let (size,): (u64,) = pipeline.query_async(&mut self.connection).await?;
+        self.size += bytes.len() as u64;
+        if size != self.size { Err(BlobError::Expired) } else { Ok(()) }
+    }
+
+    /// Makes the file visible, it and what is known of it at once.
+    ///
+    /// # Errors
+    /// [`BlobError`]; nothing of it is left then, as far as the server can be reached.
+    pub async fn finish(mut self, meta: &Meta, lives: Duration) -> Result<(), BlobError> {
+        let finished = self.make_visible(meta, lives).await;
+        if finished.is_err() {
+            self.remove().await;
+        }
+        finished
+    }
+
+    async fn make_visible(&mut self, meta: &Meta, lives: Duration) -> Result<(), BlobError> {
+        let lives_ms = i64::try_from(lives.as_millis()).unwrap_or(i64::MAX);
+        let (data, about) = (data_key(&self.id), meta_key(&self.id));
+        let mut transaction = pipe();
+        transaction.atomic();
+        transaction.rename(&self.unfinished, &data).ignore();
+        transaction.pexpire(&data, lives_ms).ignore();
+        transaction.hset_multiple(&about, &meta.to_fields()).ignore();
+        transaction.pexpire(&about, lives_ms).ignore();
+        transaction.exec_async(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Throws away what was written.
+    pub async fn abandon(mut self) {
+        self.remove().await;
+    }
+
+    /// The keys of the finished file too: its transaction may have been done in part, or without our knowing.
+    async fn remove(&mut self) {
+        let keys = [&self.unfinished, &data_key(&self.id), &meta_key(&self.id)];
+        let _ = redis::cmd("UNLINK").arg(&keys).exec_async(&mut self.connection).await;
+    }
+}

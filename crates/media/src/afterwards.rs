@@ -1,0 +1,282 @@
+//! What a fetch leaves behind: the file's new expiry, a log line, an event. All of it is done after the fetch and apart
+//! from it; when too much of it waits, some is dropped and counted.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use blob::{BlobStore, Opened, meta};
+use bsp::media::{MediaId, MediaKind};
+use bsp::{BspId, ChannelId, registry};
+use bus::{Bus, EventKind, Headers, Subject};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use prost::Message;
+use proto::v1::MediaFetched;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::download::function;
+use crate::metrics::MediaMetrics;
+use crate::settings::Settings;
+
+/// Notes that may wait.
+const WAITING_MAX: usize = 10_000;
+/// Notes worked on at once.
+const AT_ONCE: usize = 256;
+/// How long an event is tried to be stored.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+/// After the last fetch, how long what is left may take.
+const ENDING_MAX: Duration = Duration::from_secs(5);
+/// No file lives longer after its upload.
+const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A fetch, and what of it is to be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetch {
+    kind: MediaKind,
+    id: MediaId,
+    is_head: bool,
+    /// Empty when all of it was asked for.
+    range: String,
+    bytes: u64,
+    created_at: Option<Timestamp>,
+    channel: Option<(BspId, ChannelId)>,
+    command: String,
+    ended_at: Timestamp,
+}
+
+impl Fetch {
+    pub(crate) fn new(
+        kind: MediaKind,
+        id: MediaId,
+        is_head: bool,
+        opened: &Opened,
+        bytes: Range<u64>,
+    ) -> Self {
+        let meta = opened.meta.as_ref();
+        let channel = meta.and_then(|meta| {
+            let bsp = registry::find(&meta.bsp)?.profile().id;
+            Some((bsp, ChannelId::parse(&meta.channel).ok()?))
+        });
+        let is_whole = bytes == (0..opened.size);
+        Self {
+            kind,
+            id,
+            is_head,
+            range: if is_whole { String::new() } else { format!("{}-{}", bytes.start, bytes.end - 1) },
+            bytes: 0,
+            created_at: meta.map(|meta| meta.created_at),
+            channel,
+            command: meta.map(|meta| meta.command.clone()).unwrap_or_default(),
+            ended_at: Timestamp::now(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &MediaId {
+        &self.id
+    }
+
+    /// Counts what was handed to the network.
+    pub(crate) fn handed_over(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+}
+
+#[derive(Debug)]
+enum Note {
+    /// A long fetch has begun: the file must not expire under it.
+    Begun(Fetch),
+    /// A fetch has ended, well or not.
+    Ended(Fetch),
+}
+
+/// Takes notes. It never waits. What Redis has to be told and what NATS has to be told wait apart, so that neither's
+/// absence keeps the other waiting.
+#[derive(Debug, Clone)]
+pub(crate) struct Notes {
+    expiries: mpsc::Sender<Note>,
+    events: mpsc::Sender<Fetch>,
+    metrics: Arc<MediaMetrics>,
+}
+
+impl Notes {
+    pub(crate) fn begun(&self, fetch: &Fetch) {
+        self.count(self.expiries.try_send(Note::Begun(fetch.clone())).is_ok());
+    }
+
+    pub(crate) fn ended(&self, fetch: Fetch) {
+        self.metrics.bytes_served.inc_by(fetch.bytes);
+        if fetch.channel.is_some() {
+            self.count(self.events.try_send(Fetch { ended_at: Timestamp::now(), ..fetch.clone() }).is_ok());
+        }
+        self.count(self.expiries.try_send(Note::Ended(fetch)).is_ok());
+    }
+
+    fn count(&self, was_taken: bool) {
+        if !was_taken {
+            self.metrics.notes_dropped.inc();
+        }
+    }
+}
+
+struct Afterwards {
+    bus: Bus,
+    blobs: BlobStore,
+    metrics: Arc<MediaMetrics>,
+    fetched_ttl: Duration,
+}
+
+/// Works on the notes until `finished`, and then on those that are left, for a while.
+pub(crate) fn start(
+    settings: &Settings,
+    bus: Bus,
+    blobs: BlobStore,
+    metrics: Arc<MediaMetrics>,
+    finished: CancellationToken,
+) -> (Notes, JoinHandle<()>) {
+    let (expiries, expiries_taken) = mpsc::channel(WAITING_MAX);
+    let (events, events_taken) = mpsc::channel(WAITING_MAX);
+    let fetched_ttl = settings.fetched_ttl;
+    let afterwards = Arc::new(Afterwards { bus, blobs, metrics: Arc::clone(&metrics), fetched_ttl });
+    let ending = tokio::spawn(async move {
+        let (first, second) = (Arc::clone(&afterwards), Arc::clone(&afterwards));
+        let set = work(expiries_taken, finished.clone(), &afterwards, move |note| {
+            let afterwards = Arc::clone(&first);
+            async move { afterwards.expire(note).await }
+        });
+        let publish = work(events_taken, finished.clone(), &afterwards, move |fetch| {
+            let afterwards = Arc::clone(&second);
+            async move { afterwards.publish(fetch).await }
+        });
+        tokio::join!(set, publish);
+    });
+    (Notes { expiries, events, metrics }, ending)
+}
+
+/// Works on what comes, some at once, until `finished`; then on what is left, for a while. What is left after that is counted.
+async fn work<T, F: Future<Output = ()>>(
+    mut taken: mpsc::Receiver<T>,
+    finished: CancellationToken,
+    afterwards: &Afterwards,
+    handle: impl Fn(T) -> F,
+) {
+    let mut working = FuturesUnordered::new();
+    let mut last = std::pin::pin!(async {
+        finished.cancelled().await;
+        tokio::time::sleep(ENDING_MAX).await;
+    });
+    loop {
+        tokio::select! {
+            () = &mut last => break,
+            Some(()) = working.next(), if !working.is_empty() => {}
+            note = taken.recv(), if working.len() < AT_ONCE => match note {
+                Some(note) => working.push(handle(note)),
+                None => break,
+            },
+            () = finished.cancelled(), if working.is_empty() && taken.is_empty() => return,
+        }
+    }
+    afterwards.metrics.notes_dropped.inc_by((working.len() + taken.len()) as u64);
+}
+
+impl Afterwards {
+    async fn expire(&self, note: Note) {
+        let (fetch, is_end) = match note {
+            Note::Begun(fetch) => (fetch, false),
+            Note::Ended(fetch) => (fetch, true),
+        };
+        let Some(after) = life_after(&fetch, self.fetched_ttl, Timestamp::now()) else { return };
+        let (function, id) = (function(fetch.kind), &fetch.id);
+        // A HEAD may only lengthen a life, and so may the beginning of a fetch: the GET, or the rest of it, is still to come.
+        let set = if fetch.is_head || !is_end {
+            self.blobs.lengthen(id, after).await
+        } else {
+            self.blobs.expire(id, after).await
+        };
+        match set {
+            Ok(was_set) if is_end => tracing::info!(
+                function,
+                media_id = id.as_str(),
+                command_id = fetch.command,
+                "Set expire for key [{}] {}",
+                meta::data_key(id),
+                u8::from(was_set)
+            ),
+            Ok(_) => {}
+            // The file keeps the expiry that it had.
+            Err(error) => {
+                tracing::warn!(function, media_id = id.as_str(), "no new expiry for file {id}: {error}");
+            }
+        }
+    }
+
+    async fn publish(&self, fetch: Fetch) {
+        let Some((bsp, channel)) = fetch.channel else { return };
+        let Ok(event_id) = random_id() else { return };
+        let event = MediaFetched {
+            event_id: event_id.clone(),
+            bsp: bsp.as_str().to_owned(),
+            channel_id: channel.as_str().to_owned(),
+            media_id: fetch.id.to_string(),
+            command_id: fetch.command,
+            method: if fetch.is_head { "HEAD" } else { "GET" }.to_owned(),
+            range: fetch.range,
+            bytes: fetch.bytes,
+            fetched_at: Some(bsp::time::to_proto(fetch.ended_at)),
+        };
+        let headers = || Headers::event(EventKind::Media, &event_id, bsp, &channel, Some(fetch.ended_at));
+        let subject = Subject::Event(EventKind::Media, bsp, channel.clone());
+        let deadline = Instant::now() + STORE_LIMIT;
+        let payload = event.encode_to_vec().into();
+        if let Err(error) = self.bus.store(&subject, headers, &payload, deadline).await {
+            self.metrics.notes_dropped.inc();
+            tracing::warn!(function = "media", "the event of a fetch of {} was dropped: {error}", fetch.id);
+        }
+    }
+}
+
+/// How long a fetched file lives on; `None` for one that has reached [`LIFE_MAX`] and keeps the expiry that it has.
+fn life_after(fetch: &Fetch, fetched_ttl: Duration, now: Timestamp) -> Option<Duration> {
+    let Some(created_at) = fetch.created_at else { return Some(fetched_ttl) };
+    let age = Duration::try_from(now.duration_since(created_at)).unwrap_or_default();
+    let after = fetched_ttl.min(LIFE_MAX.saturating_sub(age));
+    (!after.is_zero()).then_some(after)
+}
+
+fn random_id() -> Result<String, getrandom::Error> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits)?;
+    Ok(hex::encode(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_lives_past_a_week_after_its_upload() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let week = 7 * 24 * 3600;
+        let now = Timestamp::from_second(2_000_000_000).expect("it is a time");
+        for (age_s, expected) in
+            [(400, Some(HOUR)), (week - 60, Some(Duration::from_secs(60))), (week, None), (week + 60, None)]
+        {
+            let fetch = Fetch {
+                kind: MediaKind::Image,
+                id: MediaId::from_random([1; 16]),
+                is_head: false,
+                range: String::new(),
+                bytes: 0,
+                created_at: Timestamp::from_second(2_000_000_000 - age_s).ok(),
+                channel: None,
+                command: String::new(),
+                ended_at: now,
+            };
+            assert_eq!(life_after(&fetch, HOUR, now), expected, "{age_s}");
+        }
+    }
+}

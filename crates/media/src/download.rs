@@ -1,0 +1,280 @@
+//! Serving a file: one round trip to Redis for what is known of it and its first window, and one for each window more,
+//! each asked for when the last has gone out.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use blob::store::{FIRST_BYTES, WINDOW_BYTES};
+use blob::{BlobError, BlobStore, Opened, meta};
+use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body::{Frame, SizeHint};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::afterwards::{Fetch, Notes};
+use crate::answer::{self, Failure, NOSNIFF};
+use crate::range::{self, Part};
+use crate::router::Media;
+
+/// Everything outside `attr-char` (RFC 8187 section 3.2.1).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A request for a file.
+pub(crate) struct Wanted<'r> {
+    pub(crate) tenant: &'r str,
+    pub(crate) kind: MediaKind,
+    pub(crate) id: MediaId,
+    pub(crate) is_head: bool,
+    pub(crate) headers: &'r HeaderMap,
+}
+
+/// A file that may be served to whoever asks.
+struct Found {
+    content_type: String,
+    etag: String,
+    opened: Opened,
+}
+
+impl Media {
+    /// Serves a file, or what is to be said of it.
+    pub(crate) async fn download(&self, wanted: Wanted<'_>) -> Response<Body> {
+        let function = function(wanted.kind);
+        let id = &wanted.id;
+        tracing::info!(function, media_id = id.as_str(), "Request received for ID [{id}]");
+        let method = if wanted.is_head { Method::HEAD } else { Method::GET };
+        let place = self.downloads.clone().try_acquire_owned();
+        let answered = match place {
+            Ok(place) => self.find(&wanted).await.map(|found| self.respond(&wanted, found, place)),
+            Err(_) => Err(Failure::Overloaded),
+        };
+        let (response, outcome) = match answered {
+            Ok((response, outcome)) => (response, outcome),
+            Err(failure) => (answer::failure(failure), failure.outcome()),
+        };
+        self.metrics.fetched(Some(wanted.kind), &method, outcome);
+        response
+    }
+
+    async fn find(&self, wanted: &Wanted<'_>) -> Result<Found, Failure> {
+        let (function, id) = (function(wanted.kind), &wanted.id);
+        tracing::info!(
+            function,
+            media_id = id.as_str(),
+            "[REDIS] Get message with key [{}]",
+            meta::data_key(id)
+        );
+        let head = if wanted.is_head { SNIFFED_BYTES } else { FIRST_BYTES };
+        let opened = match self.blobs.open(id, head).await {
+            Ok(opened) => opened.ok_or(Failure::NotFound)?,
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::error!(
+                    function,
+                    media_id = id.as_str(),
+                    "file {id} cannot be read: {error} {source}"
+                );
+                return Err(Failure::from(&error));
+            }
+        };
+        self.admit(wanted, opened).ok_or(Failure::NotFound)
+    }
+
+    /// The file, if it is the tenant's and of the kind that the URL names.
+    fn admit(&self, wanted: &Wanted<'_>, opened: Opened) -> Option<Found> {
+        if let Some(meta) = &opened.meta {
+            // A file whose bytes have gone in part is none.
+            let is_theirs =
+                meta.tenant == wanted.tenant && meta.kind == wanted.kind && meta.size == opened.size;
+            let (content_type, etag) = (meta.content_type.clone(), format!("\"{}\"", meta.sha256));
+            return is_theirs.then_some(Found { content_type, etag, opened });
+        }
+        // An older IMChannel says nothing about its files: they are served to one tenant, as what their bytes tell.
+        let is_theirs = self.settings.legacy_tenant.as_deref() == Some(wanted.tenant);
+        let head = &opened.first[..opened.first.len().min(SNIFFED_BYTES)];
+        let content_type = media::sniff(wanted.kind, head).filter(|_| is_theirs)?.to_owned();
+        // An id never has other bytes.
+        let etag = format!("\"{}-{}\"", wanted.id, opened.size);
+        Some(Found { content_type, etag, opened })
+    }
+
+    fn respond(
+        &self,
+        wanted: &Wanted<'_>,
+        found: Found,
+        place: OwnedSemaphorePermit,
+    ) -> (Response<Body>, &'static str) {
+        let size = found.opened.size;
+        let mut response = Response::new(Body::empty());
+        describe(response.headers_mut(), &found);
+        if range::is_known(wanted.headers, &found.etag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return (response, "not_modified");
+        }
+        let part = if wanted.is_head { Part::Whole } else { range::part(wanted.headers, size, &found.etag) };
+        let bytes = match part {
+            Part::Whole => 0..size,
+            Part::Bytes(bytes) => {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let text = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
+                insert(response.headers_mut(), CONTENT_RANGE, &text);
+                bytes
+            }
+            Part::Unsatisfiable => {
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{size}"));
+                response.headers_mut().remove(CONTENT_TYPE);
+                return (response, "range_not_satisfiable");
+            }
+        };
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start));
+        let fetch = Fetch::new(wanted.kind, wanted.id.clone(), wanted.is_head, &found.opened, bytes.clone());
+        if wanted.is_head {
+            self.notes.ended(fetch);
+            return (response, "served");
+        }
+        *response.body_mut() = self.stream(fetch, bytes, found.opened.first, place);
+        (response, "served")
+    }
+
+    fn sending(&self, fetch: Fetch, left: Range<u64>, place: OwnedSemaphorePermit) -> Sending {
+        let (blobs, notes) = (self.blobs.clone(), self.notes.clone());
+        Sending { blobs, notes, fetch: Some(fetch), next: left.start, end: left.end, _place: place }
+    }
+
+    /// The bytes of a file. The first window is here already unless a range begins behind it.
+    fn stream(&self, fetch: Fetch, bytes: Range<u64>, first: Bytes, place: OwnedSemaphorePermit) -> Body {
+        let have = bytes.start.min(first.len() as u64)..bytes.end.min(first.len() as u64);
+        let first = first.slice(have.start as usize..have.end as usize);
+        let mut fetch = fetch;
+        let is_whole = first.len() as u64 == bytes.end - bytes.start;
+        if is_whole {
+            fetch.handed_over(first.len());
+            let rest = self.sending(fetch, bytes.end..bytes.end, place);
+            return Body::new(Whole { bytes: Some(first), _rest: rest });
+        }
+        self.notes.begun(&fetch);
+        let next = bytes.start + first.len() as u64;
+        let sending = self.sending(fetch, next..bytes.end, place);
+        let first = (!first.is_empty()).then_some(first);
+        Body::from_stream(stream::unfold((sending, first), |(mut sending, first)| async move {
+            let window = sending.window(first).await?;
+            Some((window, (sending, None)))
+        }))
+    }
+}
+
+/// A file that is here already.
+struct Whole {
+    bytes: Option<Bytes>,
+    /// Dropped with the last byte, or before.
+    _rest: Sending,
+}
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// A file on its way. When it is dropped, at the end or before, the fetch has ended.
+struct Sending {
+    blobs: BlobStore,
+    notes: Notes,
+    fetch: Option<Fetch>,
+    next: u64,
+    end: u64,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Sending {
+    /// The next window; `None` at the end.
+    async fn window(&mut self, first: Option<Bytes>) -> Option<Result<Bytes, BlobError>> {
+        let bytes = match first {
+            Some(first) => first,
+            None if self.next >= self.end => return None,
+            None => {
+                let fetch = self.fetch.as_ref()?;
+                let length = (self.end - self.next).min(WINDOW_BYTES as u64) as usize;
+                let window = match self.blobs.window(fetch.id(), self.next, length).await {
+                    Ok(bytes) if bytes.len() == length => Ok(bytes),
+                    Ok(_) => Err(BlobError::Expired),
+                    Err(error) => Err(error),
+                };
+                match window {
+                    Ok(bytes) => {
+                        self.next += length as u64;
+                        bytes
+                    }
+                    Err(error) => {
+                        tracing::error!(function = "media", "file {} broke off: {error}", fetch.id());
+                        self.next = self.end;
+                        return Some(Err(error));
+                    }
+                }
+            }
+        };
+        if let Some(fetch) = &mut self.fetch {
+            fetch.handed_over(bytes.len());
+        }
+        Some(Ok(bytes))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if let Some(fetch) = self.fetch.take() {
+            self.notes.ended(fetch);
+        }
+    }
+}
+
+fn describe(headers: &mut HeaderMap, found: &Found) {
+    insert(headers, CONTENT_TYPE, &found.content_type);
+    insert(headers, ETAG, &found.etag);
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    headers.insert(NOSNIFF.0, NOSNIFF.1);
+    let name = found.opened.meta.as_ref().map(|meta| meta.file_name.as_str()).unwrap_or_default();
+    if !name.is_empty() {
+        let text = format!("inline; filename*=UTF-8''{}", utf8_percent_encode(name, ESCAPED));
+        insert(headers, CONTENT_DISPOSITION, &text);
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The name under which a fetch's log lines are searched for.
+pub(crate) fn function(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Image => "onGetImageMessage",
+        MediaKind::Document => "onGetDocumentMessage",
+        MediaKind::Audio => "onGetAudioMessage",
+        MediaKind::Video => "onGetVideoMessage",
+    }
+}

@@ -1,0 +1,142 @@
+//! Media: takes files of messages over HTTP, keeps them in Redis with an expiry, and serves them to the BSP, which asks
+//! twice, with HEAD and with GET.
+//!
+//! A file is streamed in windows both ways. What a fetch leaves behind (its expiry, its log line, its event) is done
+//! afterwards and never keeps anybody waiting.
+
+pub mod settings;
+mod router;
+mod answer;
+mod range;
+mod download;
+mod upload;
+mod afterwards;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use blob::BlobStore;
+use bus::{Bus, BusOptions};
+use prometheus_client::registry::Registry;
+use service::http::HttpLimits;
+use service::process::Service;
+use service::{Common, Context};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::MediaMetrics;
+use crate::router::Media;
+pub use crate::settings::Settings;
+
+/// Between two looks whether EVENTS has room.
+const ROOM_LOOK: Duration = Duration::from_millis(500);
+/// Between two looks whether Redis answers.
+const REDIS_LOOK: Duration = Duration::from_secs(1);
+
+/// The service as a process runs it: it connects and listens by itself.
+pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+    let metrics = Arc::new(MediaMetrics::register(registry));
+    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-media" };
+    let grace = common.grace;
+    Service::new(async move {
+        let bus = Bus::connect(&options).await?;
+        let blobs = BlobStore::new(&settings.redis_url)?;
+        let listen = settings.listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let bound = listener.local_addr().unwrap_or(listen);
+        tracing::info!(function = "media", "takes and serves files on {bound}");
+        serve(settings, bus, blobs, listener, context, metrics, grace).await;
+        Ok(())
+    })
+}
+
+/// The service on a given bus and listener, until the context's stop.
+pub fn run(
+    settings: Settings,
+    bus: Bus,
+    blobs: BlobStore,
+    listener: TcpListener,
+    context: Context,
+    registry: &mut Registry,
+    grace: Duration,
+) -> impl Future<Output = ()> + Send + use<> {
+    let metrics = Arc::new(MediaMetrics::register(registry));
+    serve(settings, bus, blobs, listener, context, metrics, grace)
+}
+
+async fn serve(
+    settings: Settings,
+    bus: Bus,
+    blobs: BlobStore,
+    listener: TcpListener,
+    context: Context,
+    metrics: Arc<MediaMetrics>,
+    grace: Duration,
+) {
+    let stop = context.stop.clone();
+    let event_bus = bus.clone();
+    let channels = bus::registry::follow(&bus, stop.clone());
+    require(&context, &bus, &blobs, &channels);
+    // What fetches leave behind goes on until the last one has ended.
+    let finished = CancellationToken::new();
+    let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
+    let (notes, ending) = afterwards;
+    tokio::spawn(look_for_room(event_bus, stop.clone()));
+    let media = Media::new(settings, blobs, channels, notes, metrics);
+    service::http::serve(listener, media.routes(), HttpLimits::default(), stop, grace).await;
+    finished.cancel();
+    let _ = ending.await;
+}
+
+/// What media needs before it serves. NATS is needed for uploads and events, and a BSP that fetches needs neither.
+fn require(context: &Context, bus: &Bus, blobs: &BlobStore, channels: &bus::registry::Snapshots) {
+    let redis = follow_redis(blobs.clone(), context.stop.clone());
+    context.readiness.require("redis", move || redis.borrow().clone());
+    let connection = bus.clone();
+    context.readiness.require("nats", move || {
+        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
+    });
+    let channels = channels.clone();
+    context.readiness.require("channels", move || {
+        if channels.borrow().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
+    });
+    context.readiness.complete();
+}
+
+/// Nothing is published to a stream that has no room. Others keep it; this process only has to know.
+async fn look_for_room(bus: Bus, stop: CancellationToken) {
+    loop {
+        if bus.is_connected() {
+            let _ = bus::keeper::look(&bus, &bus::streams::EVENTS).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(ROOM_LOOK) => {}
+        }
+    }
+}
+
+fn follow_redis(blobs: BlobStore, stop: CancellationToken) -> watch::Receiver<Result<(), String>> {
+    let (sender, receiver) = watch::channel(Err("not asked yet".to_owned()));
+    tokio::spawn(async move {
+        loop {
+            let answer = blobs.ping().await.map_err(|error| error.to_string());
+            if *sender.borrow() != answer {
+                match &answer {
+                    Ok(()) => tracing::info!(function = "media", "Redis answers"),
+                    Err(error) => tracing::warn!(function = "media", "{error}"),
+                }
+                let _ = sender.send_replace(answer);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(REDIS_LOOK) => {}
+            }
+        }
+    });
+    receiver
+}

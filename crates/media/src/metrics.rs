@@ -1,0 +1,60 @@
+//! What media counts.
+
+use axum::http::Method;
+use bsp::media::MediaKind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FetchLabels {
+    kind: &'static str,
+    method: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UploadLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+/// The metrics.
+#[derive(Debug, Default)]
+pub(crate) struct MediaMetrics {
+    fetches: Family<FetchLabels, Counter>,
+    uploads: Family<UploadLabels, Counter>,
+    pub(crate) bytes_served: Counter,
+    pub(crate) bytes_taken: Counter,
+    pub(crate) notes_dropped: Counter,
+}
+
+impl MediaMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("media");
+        let help = "Requests for files by kind, method and outcome (served, not_modified, range_not_satisfiable, or why not)";
+        registry.register("fetches", help, metrics.fetches.clone());
+        let help = "Uploads by kind and outcome (stored, or why not)";
+        registry.register("uploads", help, metrics.uploads.clone());
+        let help = "Bytes of files handed to the network";
+        registry.register("served_bytes", help, metrics.bytes_served.clone());
+        registry.register("taken_bytes", "Bytes of stored uploads", metrics.bytes_taken.clone());
+        let help =
+            "Events and expiries of fetches that were dropped, because too many waited or NATS was away";
+        registry.register("notes_dropped", help, metrics.notes_dropped.clone());
+        metrics
+    }
+
+    pub(crate) fn fetched(&self, kind: Option<MediaKind>, method: &Method, outcome: &'static str) {
+        let kind = kind.map_or("none", MediaKind::name);
+        let method = if method == Method::HEAD { "HEAD" } else { "GET" };
+        self.fetches.get_or_create(&FetchLabels { kind, method, outcome }).inc();
+    }
+
+    pub(crate) fn uploaded(&self, kind: Option<MediaKind>, outcome: &'static str) {
+        let kind = kind.map_or("none", MediaKind::name);
+        self.uploads.get_or_create(&UploadLabels { kind, outcome }).inc();
+    }
+}

@@ -1,0 +1,96 @@
+//! The routes: uploads by `POST /{tenant}/imchannel/media`, files by `GET` and `HEAD`
+//! `/{tenant}/imchannel/get{Image,Document,Audio,Video}Message/{id}`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::Method;
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use blob::BlobStore;
+use bsp::media::{MediaId, MediaKind};
+use bus::registry::Snapshots;
+use tokio::sync::Semaphore;
+
+use crate::afterwards::Notes;
+use crate::answer::{self, Failure};
+use crate::download::Wanted;
+use crate::metrics::MediaMetrics;
+use crate::settings::Settings;
+
+/// Everything that requests need. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Media(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) blobs: BlobStore,
+    pub(crate) channels: Snapshots,
+    pub(crate) notes: Notes,
+    pub(crate) metrics: Arc<MediaMetrics>,
+    pub(crate) downloads: Arc<Semaphore>,
+    pub(crate) uploads: Semaphore,
+}
+
+impl std::ops::Deref for Media {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Media {
+    pub(crate) fn new(
+        settings: Settings,
+        blobs: BlobStore,
+        channels: Snapshots,
+        notes: Notes,
+        metrics: Arc<MediaMetrics>,
+    ) -> Self {
+        let downloads = Arc::new(Semaphore::new(settings.downloads_max));
+        let uploads = Semaphore::new(settings.uploads_max);
+        Self(Arc::new(Shared { settings, blobs, channels, notes, metrics, downloads, uploads }))
+    }
+
+    pub(crate) fn routes(self) -> Router {
+        Router::new()
+            .route("/{tenant}/imchannel/media", post(take).fallback(refuse_method))
+            .route("/{tenant}/imchannel/{route}/{id}", get(give).fallback(refuse_method))
+            .fallback(any(|| async { answer::failure(Failure::NotFound) }))
+            .with_state(self)
+    }
+}
+
+async fn refuse_method() -> Response {
+    answer::failure(Failure::Method)
+}
+
+async fn take(
+    State(media): State<Media>,
+    tenant: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let Ok(Path(tenant)) = tenant else { return answer::failure(Failure::NotFound) };
+    let (parts, body) = request.into_parts();
+    media.upload(&tenant, parts, body).await
+}
+
+/// A request for a file. What is not of the right form is refused before Redis is asked.
+async fn give(
+    State(media): State<Media>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    request: Request<Body>,
+) -> Response {
+    let Ok(Path((tenant, route, id))) = path else { return answer::failure(Failure::NotFound) };
+    let (Some(kind), Some(id)) = (MediaKind::of_route(&route), MediaId::parse(&id)) else {
+        media.metrics.fetched(None, request.method(), "malformed");
+        return answer::failure(Failure::NotFound);
+    };
+    let is_head = request.method() == Method::HEAD;
+    let wanted = Wanted { tenant: &tenant, kind, id, is_head, headers: request.headers() };
+    media.download(wanted).await
+}

@@ -1,0 +1,125 @@
+//! The settings of media.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use channel::Secret;
+use service::common;
+use service::{Common, Faults, Reader, Setting};
+
+/// Where files are taken and served.
+pub static LISTEN: Setting =
+    Setting::new("listen", "0.0.0.0:8081", "Address on which files are taken and served");
+/// Who may upload.
+pub static UPLOAD_TOKEN: Setting =
+    Setting::new("media-upload-token", "", "Bearer token of uploads, at least 16 characters; must be set");
+/// How long a file lives.
+pub static TTL_MS: Setting =
+    Setting::new("media-ttl-ms", "86400000", "How long a file lives after its upload, in milliseconds");
+/// How long a fetched file lives.
+pub static FETCHED_TTL_MS: Setting = Setting::new(
+    "media-fetched-ttl-ms",
+    "3600000",
+    "How long a file lives after it was fetched, in milliseconds; never past 7 days after its upload",
+);
+/// Whose files are those without a tenant.
+pub static LEGACY_TENANT: Setting = Setting::new(
+    "media-legacy-tenant",
+    "",
+    "Tenant to whom files that an older IMChannel has stored are served; without it they are not",
+);
+/// Fetches at once.
+pub static DOWNLOADS_MAX: Setting =
+    Setting::new("media-downloads-max", "256", "Files served at once; further ones are answered 503");
+/// Uploads at once.
+pub static UPLOADS_MAX: Setting =
+    Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
+
+static OWN: [&Setting; 9] = [
+    &LISTEN,
+    &common::REDIS_URL,
+    &common::MEDIA_PUBLIC_URL,
+    &UPLOAD_TOKEN,
+    &TTL_MS,
+    &FETCHED_TTL_MS,
+    &LEGACY_TENANT,
+    &DOWNLOADS_MAX,
+    &UPLOADS_MAX,
+];
+
+/// The settings of the program, common ones first.
+pub fn all() -> Vec<&'static Setting> {
+    common::ALL.into_iter().chain(OWN).collect()
+}
+
+/// A shorter token could be guessed.
+const TOKEN_LENGTH_MIN: usize = 16;
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+
+/// The settings, read.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where files are taken and served.
+    pub listen: SocketAddr,
+    /// Where Redis is. It may hold a password.
+    pub redis_url: String,
+    /// How the BSP reaches this service, without a slash at the end.
+    pub public_url: String,
+    /// Bearer token of uploads.
+    pub upload_token: Secret,
+    /// How long a file lives after its upload.
+    pub ttl: Duration,
+    /// How long it lives after a fetch.
+    pub fetched_ttl: Duration,
+    /// Whose files are those without a tenant.
+    pub legacy_tenant: Option<String>,
+    /// Fetches at once.
+    pub downloads_max: usize,
+    /// Uploads at once.
+    pub uploads_max: usize,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+    let common = Common::read(&mut reader);
+    let settings = Settings::read(&mut reader);
+    reader.finish(|| Some((common?, settings?)))
+}
+
+impl Settings {
+    /// Reads media's own settings, noting faults in `reader`; `None` when there is one.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let listen = reader.value(&LISTEN);
+        let redis_url = reader.text(&common::REDIS_URL);
+        let public_url = common::read_media_public_url(reader);
+        let upload_token = reader.text(&UPLOAD_TOKEN);
+        if upload_token.as_ref().is_some_and(|token| token.len() < TOKEN_LENGTH_MIN) {
+            reader.fault(&UPLOAD_TOKEN, "must have at least 16 characters");
+        }
+        let ttl = reader.milliseconds(&TTL_MS, 1_000..=WEEK_MS);
+        let fetched_ttl = reader.milliseconds(&FETCHED_TTL_MS, 1_000..=WEEK_MS);
+        let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
+        let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
+        let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);
+        Some(Self {
+            listen: listen?,
+            redis_url: redis_url?,
+            public_url: public_url?,
+            upload_token: Secret::new(upload_token?.into_bytes()),
+            ttl: ttl?,
+            fetched_ttl: fetched_ttl?,
+            legacy_tenant,
+            downloads_max: usize::try_from(downloads_max?).ok()?,
+            uploads_max: usize::try_from(uploads_max?).ok()?,
+        })
+    }
+}

@@ -1,0 +1,301 @@
+//! Taking a file: who, what and how large is checked before the first byte is kept, and the bytes go to Redis in windows.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Response, StatusCode};
+use blob::store::WINDOW_BYTES;
+use blob::{BlobError, Meta};
+use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
+use bytes::BytesMut;
+use channel::Channel;
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::{Instant, timeout};
+
+use crate::answer::{self, Failure, NOSNIFF};
+use crate::router::Media;
+
+/// The longest pause between two pieces of a body.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An upload has so long, and a second more for every so many bytes.
+const TIME_MIN: Duration = Duration::from_secs(60);
+const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
+/// What has come is written after this at the latest, so that the unfinished file does not expire.
+const WRITE_AFTER: Duration = Duration::from_secs(20);
+/// Characters of a file's name; WhatsApp's own limit.
+const FILE_NAME_LENGTH_MAX: usize = 240;
+
+/// An upload that may begin.
+struct Admitted {
+    kind: MediaKind,
+    content_type: &'static str,
+    file_name: String,
+    channel: std::sync::Arc<Channel>,
+}
+
+impl Media {
+    /// Takes a file.
+    pub(crate) async fn upload(&self, tenant: &str, parts: Parts, mut body: Body) -> Response<Body> {
+        let admitted = self.admit_upload(tenant, &parts);
+        let kind = admitted.as_ref().map(|admitted| admitted.kind).ok();
+        let place = self.uploads.try_acquire().map_err(|_| Failure::Overloaded);
+        let (taken, was_begun) = match (admitted, place) {
+            (Ok(admitted), Ok(_place)) => (self.take(&admitted, &mut body).await, true),
+            (Err(failure), _) | (_, Err(failure)) => (Err(failure), false),
+        };
+        self.metrics.uploaded(kind, taken.as_ref().map_or_else(|failure| failure.outcome(), |_| "stored"));
+        match taken {
+            Ok(response) => response,
+            Err(failure @ (Failure::TooSlow | Failure::Broken)) => answer::failure_and_close(failure),
+            Err(failure) if service::discard::discard(&parts.headers, body, was_begun).await => {
+                answer::failure(failure)
+            }
+            Err(failure) => answer::failure_and_close(failure),
+        }
+    }
+
+    fn admit_upload(&self, tenant: &str, parts: &Parts) -> Result<Admitted, Failure> {
+        if !self.is_authorized(&parts.headers) {
+            return Err(Failure::Unauthorized);
+        }
+        let mut kind = None;
+        let mut channel_id = None;
+        for pair in parts.uri.query().unwrap_or_default().split('&') {
+            match pair.split_once('=') {
+                Some(("kind", value)) => kind = MediaKind::find(value),
+                Some(("channel", value)) => channel_id = Some(value),
+                _ => {}
+            }
+        }
+        let kind = kind.ok_or(Failure::BadRequest)?;
+        let channels = self.channels.borrow().clone().ok_or(Failure::Unavailable)?;
+        let channel = channels.get(channel_id.ok_or(Failure::BadRequest)?);
+        let channel = channel.filter(|channel| channel.tenant == tenant).ok_or(Failure::NotFound)?;
+        let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.and_then(|text| kind.allowed(text)).ok_or(Failure::Type)?;
+        let announced =
+            parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > kind.bytes_max()) {
+            return Err(Failure::TooLarge);
+        }
+        let file_name = file_name(&parts.headers);
+        Ok(Admitted { kind, content_type, file_name, channel: std::sync::Arc::clone(channel) })
+    }
+
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+        let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let Some((scheme, token)) = value.split_at_checked(7) else { return false };
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+        is_bearer && bool::from(token.trim_ascii().ct_eq(self.settings.upload_token.expose()))
+    }
+
+    async fn take(&self, admitted: &Admitted, body: &mut Body) -> Result<Response<Body>, Failure> {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).map_err(|_| Failure::Unavailable)?;
+        let id = MediaId::from_random(bits);
+        let mut upload = self.blobs.upload(id.clone());
+        let (size, sha256) = match copy(admitted, body, &mut upload).await {
+            Ok(copied) => copied,
+            Err(failure) => {
+                upload.abandon().await;
+                if failure == Failure::OutOfMemory {
+                    say_out_of_memory();
+                }
+                return Err(failure);
+            }
+        };
+        let now = Timestamp::now();
+        let channel = &admitted.channel;
+        let meta = Meta {
+            tenant: channel.tenant.clone(),
+            kind: admitted.kind,
+            content_type: admitted.content_type.to_owned(),
+            size,
+            sha256,
+            file_name: admitted.file_name.clone(),
+            created_at: now,
+            bsp: channel.bsp.profile().id.as_str().to_owned(),
+            channel: channel.id.as_str().to_owned(),
+            command: String::new(),
+        };
+        if let Err(error) = upload.finish(&meta, self.settings.ttl).await {
+            let failure = failed(&error);
+            if failure == Failure::OutOfMemory {
+                say_out_of_memory();
+            }
+            return Err(failure);
+        }
+        self.metrics.bytes_taken.inc_by(size);
+        tracing::info!(
+            function = "media",
+            media_id = id.as_str(),
+            channel = meta.channel,
+            "channel {}: {} {id} of {size} bytes was stored",
+            meta.channel,
+            admitted.kind.name()
+        );
+        Ok(self.created(&id, &meta))
+    }
+
+    fn created(&self, id: &MediaId, meta: &Meta) -> Response<Body> {
+        let url = format!("{}{}", self.settings.public_url, media::path(&meta.tenant, meta.kind, id));
+        let body = json!({
+            "id": id.as_str(), "url": url, "content_type": meta.content_type, "size": meta.size,
+            "sha256": meta.sha256, "expires_at": (meta.created_at + self.settings.ttl).to_string(),
+        });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = StatusCode::CREATED;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(NOSNIFF.0, NOSNIFF.1);
+        if let Ok(url) = HeaderValue::from_str(&url) {
+            headers.insert(LOCATION, url);
+        }
+        response
+    }
+}
+
+/// Copies a body to Redis; gives its size and its SHA-256.
+async fn copy(
+    admitted: &Admitted,
+    body: &mut Body,
+    upload: &mut blob::Upload,
+) -> Result<(u64, String), Failure> {
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    let began = Instant::now();
+    let mut written_at = began;
+    let mut window = BytesMut::with_capacity(WINDOW_BYTES);
+    loop {
+        let frame = timeout(PIECE_TIMEOUT, body.frame()).await.map_err(|_| Failure::TooSlow)?;
+        let piece = match frame {
+            Some(frame) => frame.map_err(|_| Failure::Broken)?.into_data().unwrap_or_default(),
+            None => break,
+        };
+        size += piece.len() as u64;
+        if began.elapsed() > TIME_MIN + Duration::from_secs(size / BYTES_PER_SECOND_MIN) {
+            return Err(Failure::TooSlow);
+        }
+        if size > admitted.kind.bytes_max() {
+            return Err(Failure::TooLarge);
+        }
+        hash.update(&piece);
+        window.extend_from_slice(&piece);
+        if window.len() >= WINDOW_BYTES || written_at.elapsed() > WRITE_AFTER {
+            written_at = Instant::now();
+            write(admitted, upload, &mut window, size).await?;
+        }
+    }
+    if size == 0 {
+        return Err(Failure::BadRequest);
+    }
+    if !window.is_empty() {
+        write(admitted, upload, &mut window, size).await?;
+    }
+    Ok((size, hex::encode(hash.finalize())))
+}
+
+async fn write(
+    admitted: &Admitted,
+    upload: &mut blob::Upload,
+    window: &mut BytesMut,
+    size: u64,
+) -> Result<(), Failure> {
+    let is_first = size == window.len() as u64;
+    let head = &window[..window.len().min(SNIFFED_BYTES)];
+    // WhatsApp refuses a picture whose bytes are of another type than it was told, and only a late report says so.
+    if is_first
+        && admitted.kind == MediaKind::Image
+        && media::sniff(admitted.kind, head) != Some(admitted.content_type)
+    {
+        return Err(Failure::Type);
+    }
+    upload.append(window).await.map_err(|error| failed(&error))?;
+    window.clear();
+    Ok(())
+}
+
+fn failed(error: &BlobError) -> Failure {
+    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(function = "media", "an upload was not stored: {error} {source}");
+    Failure::from(error)
+}
+
+fn say_out_of_memory() {
+    tracing::error!(
+        function = "media",
+        "Redis is out of memory: uploads are answered 507 until files expire or maxmemory is raised"
+    );
+}
+
+/// The name in `Content-Disposition` (RFC 6266), the encoded form before the plain one; empty where there is none.
+fn file_name(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_DISPOSITION).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let Some(value) = value else { return String::new() };
+    let parameters = parameters(&value);
+    let parameter = |wanted: &str| {
+        let found = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, text)| text.clone()).filter(|text| !text.is_empty())
+    };
+    let encoded = parameter("filename*").and_then(|text| {
+        let (_, encoded) = text.split_once("''")?;
+        Some(percent_decode_str(encoded).decode_utf8_lossy().into_owned())
+    });
+    let name = encoded.or_else(|| parameter("filename")).unwrap_or_default();
+    // A path is none of a name's business.
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(FILE_NAME_LENGTH_MAX).collect()
+}
+
+/// The parameters of a header's value; a quoted one may hold semicolons (RFC 9110 section 5.6.6).
+fn parameters(value: &str) -> Vec<(String, String)> {
+    let (mut parts, mut part, mut is_quoted, mut is_escaped) = (Vec::new(), String::new(), false, false);
+    for c in value.chars() {
+        match c {
+            _ if is_escaped => {
+                part.push(c);
+                is_escaped = false;
+            }
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ';' if !is_quoted => parts.push(std::mem::take(&mut part)),
+            _ => part.push(c),
+        }
+    }
+    parts.push(part);
+    let pair = |part: &String| {
+        let (name, text) = part.split_once('=')?;
+        Some((name.trim().to_owned(), text.trim().to_owned()))
+    };
+    parts.iter().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_read_in_both_forms_and_has_no_path() {
+        let cases = [
+            ("attachment; filename=\"a b.pdf\"", "a b.pdf"),
+            ("attachment; filename=a.pdf; filename*=UTF-8''gr%C3%BC%C3%9Fe.pdf", "grüße.pdf"),
+            ("inline; FileName=\"../../etc/passwd\"", "passwd"),
+            ("attachment; filename=\"r;ep\\\"s.pdf\"", "r;ep\"s.pdf"),
+            ("attachment", ""),
+        ];
+        for (text, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(text).expect("a value"));
+            assert_eq!(file_name(&headers), expected, "{text}");
+        }
+    }
+}
