@@ -25,6 +25,8 @@ pub struct Channel {
     pub signature: Option<Signature>,
     /// The BSP's own settings.
     pub settings: serde_json::Value,
+    /// Whether an operator has paused what is sent through it.
+    pub is_paused: bool,
 }
 
 /// How request signatures are checked.

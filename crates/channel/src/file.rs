@@ -47,6 +47,11 @@ impl Described {
         self.bsp
     }
 
+    /// The BSP's own settings.
+    pub fn settings(&self) -> &serde_json::Value {
+        &self.settings
+    }
+
     /// Its webhook logins in clear.
     pub fn logins(&self) -> &[Login] {
         &self.webhook
@@ -75,6 +80,7 @@ impl Described {
             key_fingerprint: key.fingerprint(),
             signature: self.signature.clone(),
             settings: self.settings.clone(),
+            paused: false,
         }
     }
 }

@@ -31,6 +31,9 @@ pub struct Record {
     /// The BSP's own settings; `null` where it has none.
     #[serde(default)]
     pub settings: serde_json::Value,
+    /// Whether an operator has paused what is sent through it. No channels file says so: applying one leaves it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// How a channel's request signatures are checked.
@@ -110,6 +113,7 @@ impl Record {
             key_fingerprint: self.key_fingerprint.clone(),
             signature,
             settings: self.settings.clone(),
+            is_paused: self.paused,
         })
     }
 }

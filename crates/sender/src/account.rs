@@ -1,0 +1,90 @@
+//! The account that a lane sends through: its settings, and its key, fetched anew now and then because it may be changed
+//! in its place.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bsp::sending::{self, Sending};
+use bsp::{BspId, ChannelId};
+use channel::{Channel, Secrets};
+use reqwest::header::HeaderValue;
+use tokio::time::Instant;
+
+/// A key that was found is used for so long before it is fetched again.
+const KEY_LIFE: Duration = Duration::from_secs(30);
+/// One that was not found is asked for again after this.
+const KEY_RETRY: Duration = Duration::from_secs(2);
+
+/// A channel's account.
+pub(crate) struct Account {
+    pub(crate) bsp: BspId,
+    pub(crate) channel: ChannelId,
+    pub(crate) tenant: String,
+    pub(crate) sending: &'static dyn Sending,
+    pub(crate) settings: serde_json::Value,
+    pub(crate) details: sending::Account,
+    secrets: Secrets,
+    key: Mutex<Option<(Result<HeaderValue, String>, Instant)>>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+/// Names an account across channels and replicas: they share its limits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct AccountName(pub(crate) String);
+
+impl Account {
+    /// The account of a channel; `None` for one that cannot send.
+    pub(crate) fn of(channel: &Channel, secrets: &Secrets) -> Option<Self> {
+        let sending = channel.bsp.sending()?;
+        Some(Self {
+            bsp: channel.bsp.profile().id,
+            channel: channel.id.clone(),
+            tenant: channel.tenant.clone(),
+            sending,
+            settings: channel.settings.clone(),
+            details: sending.account(&channel.settings)?,
+            secrets: secrets.clone(),
+            key: Mutex::new(None),
+        })
+    }
+
+    /// Its name. The reference of the key is part of it, and no secret.
+    pub(crate) fn name(&self) -> AccountName {
+        AccountName(format!("{} {}", self.details.base_url, self.details.key))
+    }
+
+    /// The value of its `Authorization` header.
+    ///
+    /// # Errors
+    /// Why there is none, in words without a secret.
+    pub(crate) async fn authorization(self: &Arc<Self>) -> Result<HeaderValue, String> {
+        let known = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((key, fetched_at)) = known {
+            let life = if key.is_ok() { KEY_LIFE } else { KEY_RETRY };
+            if fetched_at.elapsed() < life {
+                return key;
+            }
+        }
+        let account = Arc::clone(self);
+        // Files are read by blocking calls.
+        let fetched = tokio::task::spawn_blocking(move || account.fetch()).await;
+        let fetched = fetched.unwrap_or_else(|_| Err("it could not be fetched".to_owned()));
+        let entry = Some((fetched.clone(), Instant::now()));
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+        fetched
+    }
+
+    fn fetch(&self) -> Result<HeaderValue, String> {
+        let key = self.secrets.resolve(&self.details.key).map_err(|error| error.to_string())?;
+        let value = self.sending.authorization(key.expose());
+        let mut value = HeaderValue::from_bytes(&value)
+            .map_err(|_| format!("{} holds what no header can carry", self.details.key))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}

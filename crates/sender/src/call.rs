@@ -1,0 +1,180 @@
+//! One call to a BSP: the bytes go out, an answer comes back or does not, and what is certain about it is said.
+
+use std::time::Duration;
+
+use bsp::mask;
+use bsp::sending::{Answer, Request};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use service::LogPayloads;
+use tokio::time::{Instant, timeout_at};
+
+use crate::account::Account;
+
+/// Connections without a request are closed after this, before the BSP's side closes them under a call that is just
+/// written, whose outcome nobody would know.
+const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of an answer so much is read. It speaks of one message.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// An answer of the log speaks of a thousand entries at most.
+const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The longest that a BSP's wish to be left alone is heard.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is certain after a call.
+#[derive(Debug)]
+pub(crate) enum CallEnd {
+    /// The BSP answered.
+    Answered(Box<Answer>),
+    /// It answered that there were too many calls. Nothing was sent.
+    Limited {
+        /// When it wants to be asked again, where it says so.
+        after: Option<Duration>,
+    },
+    /// There was no connection. Nothing was sent.
+    NotConnected,
+    /// Something may have been sent, and no answer came.
+    NoAnswer(&'static str),
+}
+
+/// The client for all accounts.
+///
+/// # Errors
+/// When none can be made.
+pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_max_idle_per_host(1024)
+        .tcp_nodelay(true)
+        .user_agent(concat!("imchannel/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Sends a message. The call ends at `deadline` whatever happens.
+pub(crate) async fn send(
+    client: &reqwest::Client,
+    account: &Account,
+    authorization: HeaderValue,
+    request: Request,
+    (message_id, deadline): (&str, Instant),
+    payloads: LogPayloads,
+) -> CallEnd {
+    let function = request.function;
+    let url = format!("{}{}", account.details.base_url, request.path);
+    let channel = account.channel.as_str();
+    let data = shown(&request.body, request.logged_keys, payloads);
+    tracing::info!(
+        function,
+        channel,
+        message_id,
+        "request to [{url}] Data [{}] with api key header",
+        data.unwrap_or_else(|| message_id.to_owned())
+    );
+    let call = client
+        .post(&url)
+        .header(CONTENT_TYPE, JSON)
+        .header(ACCEPT, JSON)
+        .header(AUTHORIZATION, authorization)
+        .body(request.body);
+    let (status, after, body) = match timeout_at(deadline, exchange(call)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(end)) => return said(end, function, channel, message_id, &url),
+        Err(_) => return said(CallEnd::NoAnswer("timed_out"), function, channel, message_id, &url),
+    };
+    let text = shown(&body, account.sending.answer_logged_keys(), payloads);
+    tracing::info!(
+        function,
+        channel,
+        message_id,
+        status,
+        "response of [{url}]: {}",
+        text.unwrap_or_else(|| format!("{status} {message_id}"))
+    );
+    match account.sending.answer(status, &body, message_id) {
+        Answer::Limited => CallEnd::Limited { after },
+        answer => CallEnd::Answered(answer.into()),
+    }
+}
+
+fn shown(body: &[u8], keys: &[&str], payloads: LogPayloads) -> Option<String> {
+    match payloads {
+        LogPayloads::Masked => Some(mask::body("application/json", body, keys)),
+        LogPayloads::Full => Some(mask::unmasked(body)),
+        LogPayloads::Off => None,
+    }
+}
+
+fn said(end: CallEnd, function: &'static str, channel: &str, message_id: &str, url: &str) -> CallEnd {
+    let what = match &end {
+        CallEnd::NotConnected => "there is no connection",
+        CallEnd::NoAnswer("timed_out") => "it did not come in time",
+        _ => "the connection broke",
+    };
+    tracing::warn!(function, channel, message_id, "no response of [{url}] to message {message_id}: {what}");
+    end
+}
+
+type Exchanged = (u16, Option<Duration>, Vec<u8>);
+
+async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
+    let mut answer = call.send().await.map_err(|error| ended(&error))?;
+    let status = answer.status().as_u16();
+    let after = answer.headers().get(RETRY_AFTER).and_then(retry_after);
+    let mut body = Vec::new();
+    while body.len() < ANSWER_BYTES_MAX {
+        match answer.chunk().await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) => break,
+            // Whatever the status was: without its body nothing is certain of a 200, and the others need none.
+            Err(_) if status == 200 => return Err(CallEnd::NoAnswer("broken")),
+            Err(_) => break,
+        }
+    }
+    Ok((status, after, body))
+}
+
+/// Only a connection that was never there makes it certain that nothing was sent.
+fn ended(error: &reqwest::Error) -> CallEnd {
+    if error.is_connect() {
+        CallEnd::NotConnected
+    } else if error.is_timeout() {
+        CallEnd::NoAnswer("timed_out")
+    } else {
+        CallEnd::NoAnswer("broken")
+    }
+}
+
+/// Seconds. The other form, a date, is not used by the BSPs.
+fn retry_after(value: &HeaderValue) -> Option<Duration> {
+    let seconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+/// Asks the BSP's log; gives status and body.
+///
+/// # Errors
+/// When no answer came by `deadline`.
+pub(crate) async fn look_up(
+    client: &reqwest::Client,
+    url: String,
+    authorization: HeaderValue,
+    deadline: Instant,
+) -> Result<(u16, Vec<u8>), ()> {
+    let call = client.get(url).header(ACCEPT, JSON).header(AUTHORIZATION, authorization);
+    let exchange = async {
+        let mut answer = call.send().await.map_err(drop)?;
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(drop)? {
+            body.extend_from_slice(&piece);
+            if body.len() > LOG_BYTES_MAX {
+                return Err(());
+            }
+        }
+        Ok((status, body))
+    };
+    timeout_at(deadline, exchange).await.map_err(drop)?
+}

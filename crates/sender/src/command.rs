@@ -1,0 +1,112 @@
+//! Reading a command off the bus: its encoding, its faults, its deadline. Pure.
+
+use std::time::Duration;
+
+use bsp::ChannelId;
+use bsp::command::{self, Command, Received, Refused};
+use bus::{Delivery, headers};
+use jiff::Timestamp;
+use prost::Message;
+use proto::v1::SendCommand;
+use sha2::{Digest, Sha256};
+
+/// No command is sent later than this after it was stored: an hour before the stream forgets it.
+const LIFE_MAX: Duration = Duration::from_secs(23 * 3600);
+/// Of an id that breaks the rules, so much is told.
+const ODD_ID_LENGTH_MAX: usize = 256;
+
+/// A command that may be sent.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) command: Command,
+    /// As it came.
+    pub(crate) delivery: Delivery,
+    /// Tells whether two commands of the same id are the same.
+    pub(crate) digest: String,
+    /// After this it is not sent.
+    pub(crate) deadline: Timestamp,
+}
+
+impl Job {
+    /// The trace that it belongs to, where there is one.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.delivery.headers.get(headers::TRACEPARENT)
+    }
+}
+
+/// A command that cannot be sent.
+#[derive(Debug)]
+pub(crate) struct Unsendable {
+    /// The id as it can be read; empty when it cannot.
+    pub(crate) id: String,
+    pub(crate) context: String,
+    pub(crate) faults: Vec<proto::v1::CommandFault>,
+    /// Why it is a dead letter too: what it is, and a sentence. `None` for a readable command that breaks a rule.
+    pub(crate) dead: Option<(&'static str, String)>,
+}
+
+/// Reads a stored command.
+///
+/// # Errors
+/// [`Unsendable`] when it is none, or breaks a rule.
+pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
+    let decoded = decode(delivery)?;
+    let command = command::check(Received { channel, command: &decoded })
+        .map_err(|refused| unsendable(refused, &decoded.command_id))?;
+    let end = last_deadline(delivery);
+    Ok(Job {
+        deadline: command.not_after.map_or(end, |not_after| not_after.min(end)),
+        command,
+        delivery: delivery.clone(),
+        digest: hex::encode(&Sha256::digest(decoded.encode_to_vec())[..8]),
+    })
+}
+
+/// The latest deadline that a stored command can have.
+pub(crate) fn last_deadline(delivery: &Delivery) -> Timestamp {
+    delivery.stored_at + LIFE_MAX
+}
+
+fn unsendable(refused: Refused, raw_id: &str) -> Unsendable {
+    let dead =
+        refused.id.is_none().then(|| ("no_command_id", "the command has no usable 'command_id'".to_owned()));
+    let id = refused.id.map_or_else(|| readable_id(raw_id), |id| id.as_str().to_owned());
+    Unsendable { id, context: refused.context, faults: refused.faults, dead }
+}
+
+fn readable_id(raw: &str) -> String {
+    raw.chars().filter(|c| !c.is_control()).take(ODD_ID_LENGTH_MAX).collect()
+}
+
+/// JSON where the header says so, or where there is no header and the first byte is a brace, which begins no protobuf of
+/// ours (it would be field 15 of a group).
+fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
+    let declared = delivery.headers.get(headers::CONTENT_TYPE).map(str::trim);
+    let bare = declared.and_then(|text| text.split(';').next()).map(str::trim);
+    let is_json = match bare {
+        Some(bare) => bare.eq_ignore_ascii_case("application/json"),
+        None => delivery.payload.first() == Some(&b'{'),
+    };
+    let malformed = |id: &str, form: &str| Unsendable {
+        id: readable_id(id),
+        context: String::new(),
+        faults: vec![proto::v1::CommandFault {
+            field: "command".to_owned(),
+            rule: format!("is a SendCommand as {form}"),
+        }],
+        dead: Some(("malformed", format!("the payload is no SendCommand as {form}"))),
+    };
+    if is_json {
+        return serde_json::from_slice(&delivery.payload).map_err(|_| {
+            let loose = serde_json::from_slice::<serde_json::Value>(&delivery.payload).unwrap_or_default();
+            let id = [&loose["commandId"], &loose["command_id"]].into_iter().find_map(|id| id.as_str());
+            malformed(id.unwrap_or_default(), "proto3 JSON")
+        });
+    }
+    let mut command = SendCommand::default();
+    // What was read before the fault stays.
+    match command.merge(&mut delivery.payload.clone()) {
+        Ok(()) => Ok(command),
+        Err(_) => Err(malformed(&command.command_id, "protobuf")),
+    }
+}

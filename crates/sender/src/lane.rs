@@ -1,0 +1,364 @@
+//! The loop of one lane: takes commands as fast as its channel may send, starts them in order, keeps hold of them, and
+//! lets go of what is settled.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::lane::{Came, Claim, LaneError, LaneReader, Taken};
+use bus::streams::LANE_HELD_MAX;
+use bus::{Queue, lanes};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use opentelemetry::trace::SpanKind;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::backlog::{self, Waiting};
+use crate::command::{self, Job};
+use crate::gate::{Pass, Shut};
+use crate::held::Held;
+use crate::metrics::ChannelLabels;
+use crate::refuse;
+use crate::send::{Ending, Lane};
+
+/// Commands that are being sent or looked up at once, of which agents' have the last part to themselves: a campaign whose
+/// outcomes are all unknown must not keep them waiting.
+const IN_PROGRESS_MAX: usize = 1000;
+const IN_PROGRESS_BULK_MAX: usize = 800;
+/// Commands that wait behind others to the same recipient or for their turn, of each queue.
+const WAITING_MAX: usize = 500;
+/// Bytes of all commands that a lane holds. Nothing more is asked for above it.
+const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A lane fetches ahead for so long at its rate, and at least so many.
+const AHEAD: Duration = Duration::from_millis(500);
+const AHEAD_MIN: usize = 4;
+/// Between two signs that a command is still held. A third of the time after which it would come again.
+const KEEP_EVERY: Duration = Duration::from_secs(3);
+/// Between two looks at everything else.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After a change of owner, how long what the last one held is waited for.
+const INHERITING_MAX: Duration = Duration::from_secs(25);
+/// For the question how much that is.
+const COUNT_LIMIT: Duration = Duration::from_secs(1);
+
+/// A command that this lane has finished with.
+struct Finished {
+    sequence: u64,
+    recipient: String,
+    ending: Ending,
+}
+
+/// The hold on a command, and what it weighs.
+struct Hold {
+    claim: Claim,
+    bytes: usize,
+}
+
+/// The state of the loop.
+struct Loop {
+    lane: Lane,
+    reader: LaneReader,
+    held: Held<Job>,
+    holds: HashMap<u64, Hold>,
+    held_bytes: usize,
+    running: FuturesUnordered<BoxFuture<'static, Finished>>,
+    /// Commands that somebody was given and that have not come yet, since when they are waited for. Before the first look
+    /// nobody knows of any, and nothing is asked for.
+    inheriting: Option<(u64, Instant)>,
+    is_paused: watch::Receiver<bool>,
+    waiting: watch::Receiver<Waiting>,
+    /// When a start may be tried again.
+    next_start: Option<Instant>,
+}
+
+/// Works a lane until it is to be left, and then finishes what is under way.
+pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
+    let channel = lane.account.channel.clone();
+    let reader = match LaneReader::open(&lane.shared.bus, &channel).await {
+        Ok(reader) => reader,
+        Err(error) => return tracing::error!(function = "sender", "{error}"),
+    };
+    let (told, waiting) = watch::channel(Waiting::default());
+    let watching = tokio::spawn(backlog::watch(lane.clone(), told));
+    let metrics = Arc::clone(&lane.shared.metrics);
+    let mut working = Loop {
+        lane,
+        reader,
+        held: Held::default(),
+        holds: HashMap::new(),
+        held_bytes: 0,
+        running: FuturesUnordered::new(),
+        inheriting: Some((0, Instant::now())),
+        is_paused,
+        waiting,
+        next_start: None,
+    };
+    working.run().await;
+    watching.abort();
+    working.leave().await;
+    metrics.forget(&channel);
+}
+
+impl Loop {
+    async fn run(&mut self) {
+        let closing = self.lane.closing.clone();
+        let mut keeping = interval(KEEP_EVERY);
+        let mut looking = interval(LOOK_EVERY);
+        for ticks in [&mut keeping, &mut looking] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            let next_start = self.next_start;
+            tokio::select! {
+                () = closing.cancelled() => return,
+                came = self.reader.next() => match came {
+                    Some(Came::Command(taken)) => self.take(*taken),
+                    // What was on its way comes again, and what is younger must not overtake it.
+                    Some(Came::Reconnected) => self.inheriting = Some((0, Instant::now())),
+                    None => return,
+                },
+                Some(finished) = self.running.next(), if !self.running.is_empty() => self.finish(finished).await,
+                () = sleep_until(next_start), if next_start.is_some() => {}
+                _ = self.is_paused.changed() => self.look().await,
+                _ = keeping.tick() => self.keep().await,
+                _ = looking.tick() => self.look().await,
+            }
+            self.start();
+            if self.ask().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes in a command that came.
+    fn take(&mut self, taken: Taken) {
+        let Taken { queue, delivery, claim } = taken;
+        let sequence = delivery.sequence;
+        if delivery.attempt > 1
+            && let Some((left, _)) = &mut self.inheriting
+        {
+            *left = left.saturating_sub(1);
+        }
+        let bytes = delivery.payload.len();
+        self.held_bytes += bytes;
+        if let Some(before) = self.holds.insert(sequence, Hold { claim, bytes }) {
+            // It came again although it is held: the last sign came too late. The newer hold counts.
+            self.held_bytes -= before.bytes;
+            return;
+        }
+        match command::read(&self.lane.account.channel, &delivery) {
+            Ok(job) => {
+                let recipient = job.command.recipient.clone();
+                self.held.insert(queue, sequence, &recipient, job);
+            }
+            Err(unsendable) => {
+                let lane = self.lane.clone();
+                self.push(sequence, String::new(), async move {
+                    refuse::until_stored(&lane, &delivery, &unsendable).await
+                });
+            }
+        }
+    }
+
+    /// Lets go of what is settled. What was left is held until the lane is: then it goes to the next owner.
+    async fn finish(&mut self, finished: Finished) {
+        self.held.finish(&finished.recipient);
+        if finished.ending == Ending::Left {
+            return;
+        }
+        let Some(hold) = self.holds.remove(&finished.sequence) else { return };
+        self.held_bytes -= hold.bytes;
+        match finished.ending {
+            Ending::Settled => hold.claim.settle().await,
+            // Nobody keeps it any more, so it comes again after a while.
+            Ending::Broken | Ending::Left => {}
+        }
+    }
+
+    /// Starts what may be started now.
+    fn start(&mut self) {
+        self.next_start = None;
+        if self.inheriting.is_some() || self.lane.closing.is_cancelled() {
+            return;
+        }
+        while let Some((queue, first)) = self.held.peek() {
+            let places = if queue == Queue::Send { IN_PROGRESS_MAX } else { IN_PROGRESS_BULK_MAX };
+            if self.running.len() >= places {
+                return;
+            }
+            // What is too late is answered at once, halted or not; and what was worked on before may have to be looked up,
+            // or answered once more, and waits for its leave by itself if it has to be sent.
+            let needs_leave = Timestamp::now() < first.deadline && first.delivery.attempt == 1;
+            let mut pass = None;
+            if needs_leave {
+                match self.lane.gate.pass(Instant::now()) {
+                    Ok(leave) => pass = Some(leave),
+                    Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until, _)) => {
+                        self.next_start = Some(until);
+                        return;
+                    }
+                    // The end of the probe, or the next look, wakes the loop.
+                    Err(Shut::Probing(_) | Shut::Halted) => return,
+                }
+            }
+            let Some((_, sequence, job)) = self.held.start() else { return };
+            let recipient = job.command.recipient.clone();
+            self.begin(sequence, recipient, job, pass);
+        }
+    }
+
+    /// Begins to work on a command. `recipient` is free again at its end; empty for one that keeps nobody busy.
+    fn begin(&mut self, sequence: u64, recipient: String, job: Job, pass: Option<Pass>) {
+        let lane = self.lane.clone();
+        self.push(sequence, recipient, async move {
+            let tracing = &lane.shared.tracing;
+            let mut span = tracing.start("send command", SpanKind::Consumer, job.traceparent());
+            let ending = lane.work(&job, pass).await;
+            if ending != Ending::Settled {
+                span.fail("not_settled");
+            }
+            ending
+        });
+    }
+
+    /// A panic costs one command its turn, and not the lane.
+    fn push(
+        &mut self,
+        sequence: u64,
+        recipient: String,
+        work: impl Future<Output = Ending> + Send + 'static,
+    ) {
+        self.running.push(Box::pin(async move {
+            let ending = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Ending::Broken);
+            Finished { sequence, recipient, ending }
+        }));
+    }
+
+    /// Answers what has grown too old while it was held. It is not sent, so it keeps no recipient busy.
+    fn answer_late(&mut self) {
+        let now = Timestamp::now();
+        for (sequence, job) in self.held.take_out(|job| now >= job.deadline) {
+            self.begin(sequence, String::new(), job, None);
+        }
+    }
+
+    /// Asks for as much as can be started soon.
+    async fn ask(&mut self) -> Result<(), LaneError> {
+        let rate = f64::from(self.lane.account.details.sends_per_second);
+        let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, WAITING_MAX);
+        let is_closed = self.lane.gate.reason(Instant::now()).is_some();
+        for queue in Queue::ALL {
+            let wanted = match self.inheriting {
+                _ if self.held_bytes > HELD_BYTES_MAX => 0,
+                Some((left, _)) => usize::try_from(left).unwrap_or(0).min(LANE_HELD_MAX),
+                None if is_closed || self.running.len() >= IN_PROGRESS_MAX => 0,
+                None if self.held.waiting(queue) >= WAITING_MAX => 0,
+                None => ahead.saturating_sub(self.held.ready(queue)),
+            };
+            let asked = self.reader.asked(queue);
+            // Few and large requests rather than one for each command.
+            if wanted > asked && (asked == 0 || wanted - asked > ahead / 2) {
+                self.reader.ask(queue, wanted - asked).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self) {
+        if !self.lane.ownership.holds() {
+            // Another may have the lane: it is not kept from what is held here.
+            return;
+        }
+        for hold in self.holds.values() {
+            hold.claim.keep().await;
+        }
+    }
+
+    /// Looks at what keeps the lane from sending, and tells it.
+    async fn look(&mut self) {
+        self.answer_late();
+        if let Some((_, since)) = self.inheriting {
+            self.inherit(since).await;
+        }
+        let waiting = *self.waiting.borrow();
+        let halted = if *self.is_paused.borrow() {
+            "paused by an operator".to_owned()
+        } else if waiting.is_unreadable {
+            "its durables are missing: run `imchannel channel apply` or `streams apply`".to_owned()
+        } else if self.lane.shared.bus.is_ledger_full() {
+            "the ledger of sends is full".to_owned()
+        } else if let Err(fault) = self.lane.account.authorization().await {
+            format!("no key: {fault}")
+        } else {
+            String::new()
+        };
+        self.lane.gate.halt(&halted);
+        self.lane.shared.faults.set(&self.lane.account.channel, waiting.is_unreadable);
+        self.tell(waiting.in_stream);
+    }
+
+    /// What somebody was given and is not here comes again when its time is up. Until all of it is here, nothing younger is
+    /// started.
+    async fn inherit(&mut self, since: Instant) {
+        let mut given = 0;
+        for queue in Queue::ALL {
+            let count = lanes::waiting(&self.lane.shared.bus, queue, &self.lane.account.channel);
+            match tokio::time::timeout(COUNT_LIMIT, count).await {
+                Ok(Ok(found)) => given += found.unwrap_or_default().held,
+                // Without an answer nothing is known.
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+        let missing = given.saturating_sub(self.holds.len() as u64);
+        let is_over = missing == 0 || since.elapsed() > INHERITING_MAX;
+        self.inheriting = if is_over { None } else { Some((missing, since)) };
+    }
+
+    fn tell(&self, in_stream: u64) {
+        let halted = match self.lane.gate.reason(Instant::now()) {
+            Some(reason) => reason,
+            None if self.inheriting.is_some() => "waits for what the last owner held".to_owned(),
+            None => String::new(),
+        };
+        let labels = ChannelLabels { channel: self.lane.account.channel.to_string() };
+        let metrics = &self.lane.shared.metrics;
+        metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
+        metrics.in_progress.get_or_create(&labels).set(self.running.len() as i64);
+        metrics.waiting.get_or_create(&labels).set(i64::try_from(in_stream).unwrap_or(i64::MAX));
+        self.lane.ownership.set_state(halted, self.running.len());
+    }
+
+    /// Finishes what is under way and gives the rest back, in order.
+    async fn leave(mut self) {
+        let mut keeping = interval(KEEP_EVERY);
+        while !self.running.is_empty() {
+            tokio::select! {
+                Some(finished) = self.running.next() => self.finish(finished).await,
+                _ = keeping.tick() => self.keep().await,
+            }
+        }
+        // First the requests, or what is given back would come here again.
+        let unread = self.reader.close().await;
+        if !self.lane.ownership.holds() {
+            // They are the next owner's already, or soon will be.
+            return;
+        }
+        let mut claims: Vec<_> =
+            self.holds.into_iter().map(|(sequence, hold)| (sequence, hold.claim)).collect();
+        claims.extend(unread.into_iter().map(|taken| (taken.delivery.sequence, taken.claim)));
+        claims.sort_by_key(|(sequence, _)| *sequence);
+        for (_, claim) in claims {
+            claim.give_back().await;
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}

@@ -1,0 +1,286 @@
+//! Which lanes this replica works: its share of those that nobody holds, by leases. A replica that has more than its share
+//! gives some up, so that a new one gets work.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bsp::ChannelId;
+use bus::lease::{Lease, Leases, RENEW_EVERY};
+use bus::registry::Snapshots;
+use channel::{Channel, Channels};
+use tokio::sync::watch;
+use tokio::task::{self, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::{Account, AccountName};
+use crate::gate::Gate;
+use crate::lane;
+use crate::lookup::Sharers;
+use crate::ownership::{self, LaneState, Ownership, lane_lease};
+use crate::send::{Lane, Shared};
+
+/// Between two looks at channels and leases.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A replica that just came is given the time to take its share before others give theirs up.
+const REBALANCE_AFTER: Duration = Duration::from_secs(3);
+
+/// A lane that this replica works.
+struct Worked {
+    channel: Arc<Channel>,
+    gate: Gate,
+    is_paused: watch::Sender<bool>,
+    /// Ends the lane.
+    closing: CancellationToken,
+}
+
+/// Lanes that cannot be read because their durables are missing, for the readiness of the process. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LaneFaults(Arc<Mutex<BTreeSet<ChannelId>>>);
+
+impl LaneFaults {
+    pub(crate) fn set(&self, channel: &ChannelId, is_faulty: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_faulty {
+            all.insert(channel.clone());
+        } else {
+            all.remove(channel);
+        }
+    }
+
+    fn keep_only(&self, is_worked: impl Fn(&ChannelId) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|channel| is_worked(channel));
+    }
+
+    /// Whether all lanes can be read; if not, which cannot.
+    pub(crate) fn state(&self) -> Result<(), String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: Vec<&str> = all.iter().map(ChannelId::as_str).collect();
+        if names.is_empty() { Ok(()) } else { Err(format!("durables are missing: {}", names.join(", "))) }
+    }
+}
+
+/// The lanes of this replica.
+pub(crate) struct Lanes {
+    shared: Arc<Shared>,
+    leases: Leases,
+    snapshots: Snapshots,
+    owner: String,
+    worked: HashMap<ChannelId, Worked>,
+    running: JoinSet<()>,
+    tasks: HashMap<task::Id, ChannelId>,
+    too_many_since: Option<Instant>,
+}
+
+/// Says how many replicas work lanes of an account, by their leases.
+pub(crate) fn sharers(leases: &Leases) -> Sharers {
+    let leases = leases.clone();
+    Arc::new(move |name: &AccountName| {
+        let mut owners = HashSet::new();
+        for (_, seen) in leases.held() {
+            if let Ok(state) = serde_json::from_slice::<LaneState>(&seen.value)
+                && state.account == name.0
+            {
+                owners.insert(state.owner);
+            }
+        }
+        u32::try_from(owners.len()).unwrap_or(u32::MAX)
+    })
+}
+
+fn presence_lease(owner: &str) -> String {
+    format!("replica.{owner}")
+}
+
+impl Lanes {
+    pub(crate) fn new(shared: Arc<Shared>, leases: Leases, snapshots: Snapshots, owner: String) -> Self {
+        Self {
+            shared,
+            leases,
+            snapshots,
+            owner,
+            worked: HashMap::new(),
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            too_many_since: None,
+        }
+    }
+
+    /// Works until `stop`, and then until every lane is left.
+    pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut presence = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = self.snapshots.changed() => if changed.is_err() { break },
+                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
+                    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                    if let Some(channel) = self.tasks.remove(&id) {
+                        self.worked.remove(&channel);
+                    }
+                }
+                _ = ticks.tick() => {}
+            }
+            let channels = self.snapshots.borrow_and_update().clone();
+            let can_work = self.leases.is_read() && self.shared.bus.is_connected();
+            let Some(channels) = channels.filter(|_| can_work) else { continue };
+            self.show_presence(&mut presence).await;
+            self.follow(&channels).await;
+        }
+        for worked in self.worked.values() {
+            worked.closing.cancel();
+        }
+        // First, so that the others take the lanes as soon as they are free.
+        if let Some(presence) = presence {
+            self.leases.release(presence).await;
+        }
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all).await.is_err() {
+            tracing::warn!(function = "sender", "some calls were still under way after the grace time");
+        }
+    }
+
+    /// Lets the other replicas know that this one is there.
+    async fn show_presence(&self, presence: &mut Option<Lease>) {
+        let value = || bytes::Bytes::from_static(b"{}");
+        let renewed = match presence {
+            None => self.leases.take(&presence_lease(&self.owner), value()).await.map(Some),
+            Some(lease) if lease.renewed_at().elapsed() < RENEW_EVERY => return,
+            Some(lease) => self.leases.renew(lease, value()).await.map(|()| None),
+        };
+        match renewed {
+            Ok(Some(lease)) => *presence = Some(lease),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(function = "sender", "{error}");
+                if presence.as_ref().is_some_and(|lease| !lease.is_held()) {
+                    *presence = None;
+                }
+            }
+        }
+    }
+
+    /// Leaves what is no longer to be worked, and takes what is free.
+    async fn follow(&mut self, channels: &Channels) {
+        for (id, worked) in &self.worked {
+            match channels.get(id.as_str()) {
+                Some(channel) if is_same(channel, &worked.channel) => {
+                    let _ = worked.is_paused.send_if_modified(|paused| {
+                        std::mem::replace(paused, channel.is_paused) != channel.is_paused
+                    });
+                    set_rate(&worked.gate, channel);
+                }
+                // It is taken anew with its new account, by whoever is next.
+                _ => worked.closing.cancel(),
+            }
+        }
+        self.shared.faults.keep_only(|id| self.worked.contains_key(id));
+        let sending: Vec<&Arc<Channel>> =
+            channels.iter().filter(|channel| channel.bsp.sending().is_some()).collect();
+        let share = self.share(sending.len());
+        for channel in sending {
+            if self.worked.len() >= share {
+                break;
+            }
+            if !self.worked.contains_key(&channel.id) && self.leases.is_free(&lane_lease(channel.id.as_str()))
+            {
+                self.take(channel).await;
+            }
+        }
+        self.shared.metrics.lanes.set(self.worked.len() as i64);
+        self.give_up_what_is_too_much(share);
+    }
+
+    /// How many of so many lanes are this replica's part, rounded up so that every lane is somebody's.
+    fn share(&self, lanes: usize) -> usize {
+        let own = presence_lease(&self.owner);
+        let others = self.leases.held();
+        let others = others.iter().filter(|(name, _)| name.starts_with("replica.") && *name != own).count();
+        lanes.div_ceil(others + 1)
+    }
+
+    fn give_up_what_is_too_much(&mut self, share: usize) {
+        let open: Vec<&Worked> =
+            self.worked.values().filter(|worked| !worked.closing.is_cancelled()).collect();
+        if open.len() <= share {
+            self.too_many_since = None;
+            return;
+        }
+        let since = *self.too_many_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < REBALANCE_AFTER {
+            return;
+        }
+        for worked in &open[share..] {
+            worked.closing.cancel();
+        }
+    }
+
+    async fn take(&mut self, channel: &Arc<Channel>) {
+        let Some(account) = Account::of(channel, &self.shared.settings.secrets) else { return };
+        let state = LaneState {
+            owner: self.owner.clone(),
+            account: account.name().0,
+            halted: "begins".to_owned(),
+            in_progress: 0,
+        };
+        let value = serde_json::to_vec(&state).expect("it has no map").into();
+        let lease = match self.leases.take(&lane_lease(channel.id.as_str()), value).await {
+            Ok(lease) => lease,
+            Err(error) => return tracing::debug!(function = "sender", "{error}"),
+        };
+        tracing::info!(
+            function = "sender",
+            channel = channel.id.as_str(),
+            "works the lane of channel {}",
+            channel.id
+        );
+        let closing = CancellationToken::new();
+        let ownership = Ownership::new(&lease, state);
+        let gate = Gate::new(account.details.sends_per_second, Instant::now());
+        let (is_paused, paused) = watch::channel(channel.is_paused);
+        let lane = Lane {
+            shared: Arc::clone(&self.shared),
+            account: Arc::new(account),
+            gate: gate.clone(),
+            ownership: ownership.clone(),
+            closing: closing.clone(),
+        };
+        let (leases, id, left) = (self.leases.clone(), channel.id.clone(), closing.clone());
+        let task = self.running.spawn(async move {
+            let ended = CancellationToken::new();
+            // Also when the lane panics: another takes it then.
+            let _ended = ended.clone().drop_guard();
+            let keeping = tokio::spawn(ownership::keep(leases, lease, ownership, left, ended.clone()));
+            lane::run(lane, paused).await;
+            ended.cancel();
+            let _ = keeping.await;
+            tracing::info!(function = "sender", channel = id.as_str(), "left the lane of channel {id}");
+        });
+        self.tasks.insert(task.id(), channel.id.clone());
+        let channel = Arc::clone(channel);
+        self.worked.insert(channel.id.clone(), Worked { channel, gate, is_paused, closing });
+    }
+}
+
+/// Whether a lane can go on with a channel's new settings.
+fn is_same(now: &Channel, before: &Channel) -> bool {
+    let account = |channel: &Channel| {
+        let mut settings = channel.settings.clone();
+        // The rate can change under way.
+        if let Some(settings) = settings.as_object_mut() {
+            settings.remove("sends_per_second");
+        }
+        (channel.tenant.clone(), channel.bsp.profile().id, settings)
+    };
+    account(now) == account(before)
+}
+
+fn set_rate(gate: &Gate, channel: &Channel) {
+    let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
+    if let Some(account) = account {
+        gate.set_rate(account.sends_per_second);
+    }
+}

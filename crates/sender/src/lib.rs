@@ -1,0 +1,165 @@
+//! Sender: takes commands of the AICC back end off the bus, sends each through its channel's BSP at most once, and says
+//! what became of it.
+//!
+//! The life of a command is [`send`](mod@send), top to bottom. A channel's commands are one lane, worked by one replica at
+//! a time ([`lanes`](mod@lanes)), which holds the channel's rate and the order of messages to one recipient
+//! ([`lane`](mod@lane)). What makes sure that nothing is sent twice is the ledger, and nothing but it.
+
+pub mod settings;
+mod lanes;
+mod ownership;
+mod lane;
+mod held;
+mod gate;
+mod command;
+mod send;
+mod record;
+mod account;
+mod link;
+mod call;
+mod lookup;
+mod outcome;
+mod publish;
+mod backlog;
+mod refuse;
+mod strays;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use blob::BlobStore;
+use bus::lease::Leases;
+use bus::streams::{COMMANDS, DEADLETTERS, EVENTS};
+use bus::{Bus, BusOptions};
+use prometheus_client::registry::Registry;
+use service::process::Service;
+use service::{Common, Context, LogPayloads};
+use tokio_util::sync::CancellationToken;
+
+use crate::lanes::{LaneFaults, Lanes};
+use crate::lookup::Lookups;
+use crate::metrics::SenderMetrics;
+pub use crate::ownership::{LaneState, lane_lease, lane_of_lease};
+use crate::send::Shared;
+pub use crate::settings::Settings;
+
+/// The service as a process runs it: it connects by itself.
+pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+    let metrics = Arc::new(SenderMetrics::register(registry));
+    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-sender" };
+    let (payloads, grace) = (common.log_payloads, common.grace);
+    Service::new(async move {
+        let bus = Bus::connect(&options).await?;
+        let blobs = BlobStore::new(&settings.redis_url)?;
+        Box::pin(work(settings, bus, blobs, context, metrics, payloads, grace)).await
+    })
+}
+
+/// The service on a given bus, until the context's stop.
+pub fn run(
+    settings: Settings,
+    bus: Bus,
+    blobs: BlobStore,
+    context: Context,
+    registry: &mut Registry,
+    payloads: LogPayloads,
+    grace: Duration,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let metrics = Arc::new(SenderMetrics::register(registry));
+    Box::pin(work(settings, bus, blobs, context, metrics, payloads, grace))
+}
+
+async fn work(
+    settings: Settings,
+    bus: Bus,
+    blobs: BlobStore,
+    context: Context,
+    metrics: Arc<SenderMetrics>,
+    payloads: LogPayloads,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    let stop = context.stop.clone();
+    let snapshots = bus::registry::follow(&bus, stop.clone());
+    // Leases are read until the last lane is left.
+    let ended = CancellationToken::new();
+    let leases = Leases::follow(&bus, ended.clone());
+    let faults = LaneFaults::default();
+    require(&context, &bus, &snapshots, &leases, &faults);
+    let client = call::client().context("no HTTP client")?;
+    let lookups = Lookups::new(client.clone(), Arc::clone(&metrics), lanes::sharers(&leases));
+    let keeper_interval = settings.keeper_interval;
+    let shared = Arc::new(Shared {
+        bus: bus.clone(),
+        blobs,
+        client,
+        settings,
+        metrics: Arc::clone(&metrics),
+        lookups,
+        faults,
+        tracing: context.tracing.clone(),
+        payloads,
+    });
+    let lanes = Lanes::new(Arc::clone(&shared), leases, snapshots.clone(), replica_name()?);
+    let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];
+    tokio::join!(
+        lanes.run(stop.clone(), grace),
+        strays::run(&shared, snapshots, stop.clone()),
+        look_at_ledger(&bus, keeper_interval, stop.clone()),
+        bus::keeper::run(&bus, &kept, keeper_interval, &metrics.keeper, stop.clone()),
+    );
+    ended.cancel();
+    bus.flush(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// Whether the ledger has room for new entries.
+async fn look_at_ledger(bus: &Bus, interval: Duration, stop: CancellationToken) {
+    loop {
+        if bus.is_connected() {
+            let _ = bus::keeper::look_at_ledger(bus).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+/// A name that no other process has, which begins with the host's for people.
+fn replica_name() -> anyhow::Result<String> {
+    let mut bits = [0; 4];
+    getrandom::fill(&mut bits).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(48).collect();
+    let host = if host.is_empty() { "sender".to_owned() } else { host };
+    Ok(format!("{host}-{}", hex::encode(bits)))
+}
+
+/// What the sender needs before it takes work.
+fn require(
+    context: &Context,
+    bus: &Bus,
+    channels: &bus::registry::Snapshots,
+    leases: &Leases,
+    faults: &LaneFaults,
+) {
+    let connection = bus.clone();
+    context.readiness.require("nats", move || {
+        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
+    });
+    let streams = bus::readiness::follow(bus, context.stop.clone());
+    context.readiness.require("streams", move || streams.borrow().clone());
+    let channels = channels.clone();
+    context.readiness.require("channels", move || {
+        if channels.borrow().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
+    });
+    let leases = leases.clone();
+    context
+        .readiness
+        .require("leases", move || if leases.is_read() { Ok(()) } else { Err("not read yet".to_owned()) });
+    let faults = faults.clone();
+    context.readiness.require("lanes", move || faults.state());
+    context.readiness.complete();
+}

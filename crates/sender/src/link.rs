@@ -1,0 +1,108 @@
+//! Where the BSP will find the file of a message: a foreign URL as it is, a stored file under its own, and a file that
+//! came inside the command stored first.
+
+use std::time::Duration;
+
+use blob::{BlobError, BlobStore, Meta};
+use bsp::command::{Command, Source};
+use bsp::media::{self, MediaId, MediaKind};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::account::Account;
+
+/// A file that is about to be sent lives so long at least: the BSP may take its time to fetch it.
+const LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
+
+/// A URL for the BSP.
+#[derive(Clone)]
+pub(crate) struct FileLink {
+    pub(crate) url: String,
+    pub(crate) is_ours: bool,
+}
+
+/// There is no link.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The file is not there, or not this tenant's.
+    #[error("the file is not stored, has expired, or is another tenant's")]
+    NotFound,
+    /// The file is of another kind than the message.
+    #[error("the file was uploaded as another kind")]
+    OtherKind,
+    /// Redis is away or full: later it may be there.
+    #[error("Redis: {0}")]
+    Store(#[from] BlobError),
+}
+
+/// The link for a command's file; `None` for a command without one. What is stored gets the life that it needs and the
+/// command's name.
+///
+/// # Errors
+/// [`LinkError`].
+pub(crate) async fn prepare(
+    blobs: &BlobStore,
+    public_url: &str,
+    account: &Account,
+    command: &Command,
+    now: Timestamp,
+) -> Result<Option<FileLink>, LinkError> {
+    let Some((kind, file)) = command.content.media() else { return Ok(None) };
+    let id = match &file.source {
+        Source::Url(url) => return Ok(Some(FileLink { url: url.clone(), is_ours: false })),
+        Source::Stored(id) => {
+            claim(blobs, account, kind, id).await?;
+            id.clone()
+        }
+        Source::Inline { data, content_type } => {
+            store(blobs, account, kind, (data, content_type, &file.file_name), now).await?
+        }
+    };
+    blobs.name_command(&id, command.id.as_str()).await?;
+    let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
+    Ok(Some(FileLink { url, is_ours: true }))
+}
+
+/// Makes sure that a stored file is there, may be sent, and stays for long enough.
+async fn claim(blobs: &BlobStore, account: &Account, kind: MediaKind, id: &MediaId) -> Result<(), LinkError> {
+    let found = blobs.open(id, 0).await?.ok_or(LinkError::NotFound)?;
+    let meta = found.meta.ok_or(LinkError::NotFound)?;
+    if meta.tenant != account.tenant || meta.size != found.size {
+        return Err(LinkError::NotFound);
+    }
+    if meta.kind != kind {
+        return Err(LinkError::OtherKind);
+    }
+    if found.lives_on.is_some_and(|left| left < LIFE_MIN) && !blobs.expire(id, LIFE_MIN).await? {
+        return Err(LinkError::NotFound);
+    }
+    Ok(())
+}
+
+async fn store(
+    blobs: &BlobStore,
+    account: &Account,
+    kind: MediaKind,
+    (data, content_type, file_name): (&[u8], &str, &str),
+    now: Timestamp,
+) -> Result<MediaId, LinkError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|_| LinkError::NotFound)?;
+    let id = MediaId::from_random(bits);
+    let meta = Meta {
+        tenant: account.tenant.clone(),
+        kind,
+        content_type: content_type.to_owned(),
+        size: data.len() as u64,
+        sha256: hex::encode(Sha256::digest(data)),
+        file_name: file_name.to_owned(),
+        created_at: now,
+        bsp: account.bsp.as_str().to_owned(),
+        channel: account.channel.as_str().to_owned(),
+        command: String::new(),
+    };
+    let mut upload = blobs.upload(id.clone());
+    upload.append(data).await?;
+    upload.finish(&meta, LIFE_MIN).await?;
+    Ok(id)
+}

@@ -1,0 +1,157 @@
+//! Questions to the BSP's log, many messages in one, within the one budget that all channels and replicas of an account
+//! share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bsp::sending::{Answer, Found, LookupFault};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::account::{Account, AccountName};
+use crate::call;
+use crate::metrics::SenderMetrics;
+
+/// For one question.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// After the log was asked too often.
+const LIMITED_PAUSE: Duration = Duration::from_secs(10);
+/// A task that was asked nothing for so long ends.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What the log said of a message.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// It shows the message.
+    Found(Box<Answer>),
+    /// It does not, or not yet.
+    Silent,
+    /// It could not be asked, which says nothing.
+    Unanswered,
+}
+
+struct Question {
+    message_id: String,
+    account: Arc<Account>,
+    answer: oneshot::Sender<Look>,
+}
+
+/// Says how many replicas work lanes of an account, to divide its budget by.
+pub(crate) type Sharers = Arc<dyn Fn(&AccountName) -> u32 + Send + Sync>;
+
+/// Asks logs.
+#[derive(Clone)]
+pub(crate) struct Lookups {
+    client: reqwest::Client,
+    metrics: Arc<SenderMetrics>,
+    sharers: Sharers,
+    accounts: Arc<Mutex<HashMap<AccountName, mpsc::UnboundedSender<Question>>>>,
+}
+
+impl std::fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lookups")
+    }
+}
+
+impl Lookups {
+    pub(crate) fn new(client: reqwest::Client, metrics: Arc<SenderMetrics>, sharers: Sharers) -> Self {
+        Self { client, metrics, sharers, accounts: Arc::default() }
+    }
+
+    /// Asks for one message, with others when others wait. The questions of a lane are bounded by what it may hold.
+    pub(crate) async fn ask(&self, account: &Arc<Account>, message_id: &str) -> Look {
+        let (answer, answered) = oneshot::channel();
+        let question = Question { message_id: message_id.to_owned(), account: Arc::clone(account), answer };
+        self.send(account.name(), question);
+        answered.await.unwrap_or(Look::Unanswered)
+    }
+
+    fn send(&self, name: AccountName, question: Question) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = match accounts.get(&name) {
+            Some(queue) => match queue.send(question) {
+                Ok(()) => return,
+                Err(unsent) => unsent.0,
+            },
+            None => question,
+        };
+        let (queue, questions) = mpsc::unbounded_channel();
+        let _ = queue.send(question);
+        accounts.insert(name.clone(), queue);
+        tokio::spawn(self.clone().work(name, questions));
+    }
+
+    /// Asks for what waits, at the account's pace, until nothing has waited for long.
+    async fn work(self, name: AccountName, mut questions: mpsc::UnboundedReceiver<Question>) {
+        let mut waiting = VecDeque::new();
+        while let Ok(Some(question)) = tokio::time::timeout(IDLE, questions.recv()).await {
+            waiting.push_back(question);
+            while !waiting.is_empty() {
+                while let Ok(question) = questions.try_recv() {
+                    waiting.push_back(question);
+                }
+                let account = Arc::clone(&waiting[0].account);
+                let count = account.sending.lookup_ids_max().min(waiting.len());
+                let batch: Vec<Question> = waiting.drain(..count).collect();
+                let was_limited = self.ask_now(&account, batch).await;
+                let interval = account.sending.lookup_interval() * (self.sharers)(&name).max(1);
+                tokio::time::sleep(if was_limited { LIMITED_PAUSE.max(interval) } else { interval }).await;
+            }
+        }
+        // Closed first: a question that comes too late finds no queue and begins another.
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        questions.close();
+        if accounts.get(&name).is_some_and(mpsc::UnboundedSender::is_closed) {
+            accounts.remove(&name);
+        }
+        while let Ok(question) = questions.try_recv() {
+            let _ = question.answer.send(Look::Unanswered);
+        }
+    }
+
+    /// Says whether the log was asked too often.
+    async fn ask_now(&self, account: &Arc<Account>, batch: Vec<Question>) -> bool {
+        let ids: Vec<&str> = batch.iter().map(|question| question.message_id.as_str()).collect();
+        let answer = self.answer(account, &ids).await;
+        let outcome = match &answer {
+            Ok(_) => "answered",
+            Err(Some(LookupFault::Limited)) => "limited",
+            Err(Some(LookupFault::Unreadable)) => "unreadable",
+            Err(None) => "no_answer",
+        };
+        self.metrics.lookup(account.bsp, outcome);
+        tracing::info!(
+            function = "sendMessage",
+            channel = account.channel.as_str(),
+            "the log was asked for {} messages: {outcome}: {}",
+            ids.len(),
+            ids.join(" ")
+        );
+        let was_limited = matches!(answer, Err(Some(LookupFault::Limited)));
+        let found: Option<HashMap<String, Answer>> = answer
+            .ok()
+            .map(|found| found.into_iter().map(|found| (found.message_id, found.answer)).collect());
+        for question in batch {
+            let look = match &found {
+                Some(found) => match found.get(&question.message_id) {
+                    Some(answer) => Look::Found(answer.clone().into()),
+                    None => Look::Silent,
+                },
+                None => Look::Unanswered,
+            };
+            let _ = question.answer.send(look);
+        }
+        was_limited
+    }
+
+    async fn answer(&self, account: &Arc<Account>, ids: &[&str]) -> Result<Vec<Found>, Option<LookupFault>> {
+        let authorization = account.authorization().await.map_err(|_| None)?;
+        let url = format!("{}{}", account.details.base_url, account.sending.lookup_path(ids));
+        let deadline = Instant::now() + CALL_LIMIT;
+        let (status, body) =
+            call::look_up(&self.client, url, authorization, deadline).await.map_err(|()| None)?;
+        account.sending.lookup_answer(status, &body).map_err(Some)
+    }
+}

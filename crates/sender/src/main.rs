@@ -1,0 +1,17 @@
+//! The program `imchannel-sender`.
+
+use std::process::ExitCode;
+
+use service::process::Program;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let program = Program {
+        name: "imchannel-sender",
+        about: "Sends commands through BSPs, each at most once, and says what became of them",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    service::process::main(program, &sender::settings::all(), sender::settings::read, sender::service)
+}

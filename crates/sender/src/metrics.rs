@@ -1,0 +1,101 @@
+//! What the sender counts.
+
+use bsp::{BspId, ChannelId};
+use bus::keeper::KeeperMetrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use service::Histogram;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    bsp: &'static str,
+    content: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    bsp: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ChannelLabels {
+    pub(crate) channel: String,
+}
+
+/// The metrics.
+#[derive(Debug, Default)]
+pub(crate) struct SenderMetrics {
+    results: Family<ResultLabels, Counter>,
+    calls: Family<CallLabels, Counter>,
+    lookups: Family<CallLabels, Counter>,
+    pub(crate) repeated: Counter,
+    pub(crate) dead_letters: Counter,
+    pub(crate) withheld: Counter,
+    pub(crate) call_time: Histogram,
+    pub(crate) accept_time: Histogram,
+    pub(crate) lanes: Gauge,
+    pub(crate) in_progress: Family<ChannelLabels, Gauge>,
+    pub(crate) waiting: Family<ChannelLabels, Gauge>,
+    pub(crate) halted: Family<ChannelLabels, Gauge>,
+    pub(crate) keeper: KeeperMetrics,
+}
+
+impl SenderMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("sender");
+        let metrics = Self { keeper: KeeperMetrics::register(registry), ..Self::default() };
+        let help = "Results by BSP, content and outcome (accepted, rejected, expired, unknown)";
+        registry.register("results", help, metrics.results.clone());
+        let help = "Calls that send, by BSP and what they ended with";
+        registry.register("calls", help, metrics.calls.clone());
+        let help = "Questions to the BSP's log, by BSP and what they ended with";
+        registry.register("lookups", help, metrics.lookups.clone());
+        let help = "Commands that had been published before and were not sent again";
+        registry.register("repeated_commands", help, metrics.repeated.clone());
+        registry.register("dead_letters", "Commands that became dead letters", metrics.dead_letters.clone());
+        let help =
+            "Calls that were not made at the last moment because this process had slept or lost its lane";
+        registry.register("withheld_calls", help, metrics.withheld.clone());
+        registry.register(
+            "call_seconds",
+            "Duration of calls that send, in seconds",
+            metrics.call_time.clone(),
+        );
+        let help = "From a command's storage to the BSP's acceptance, in seconds";
+        registry.register("accept_seconds", help, metrics.accept_time.clone());
+        registry.register("lanes", "Lanes that this replica works", metrics.lanes.clone());
+        let help = "Commands by channel that are being sent or looked up by this replica";
+        registry.register("in_progress", help, metrics.in_progress.clone());
+        let help =
+            "Commands by channel that wait in COMMANDS, as the lane's owner sees them every few seconds";
+        registry.register("waiting", help, metrics.waiting.clone());
+        let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
+        registry.register("halted", help, metrics.halted.clone());
+        metrics
+    }
+
+    pub(crate) fn result(&self, bsp: BspId, content: &'static str, outcome: &'static str) {
+        self.results.get_or_create(&ResultLabels { bsp: bsp.as_str(), content, outcome }).inc();
+    }
+
+    pub(crate) fn call(&self, bsp: BspId, outcome: &'static str) {
+        self.calls.get_or_create(&CallLabels { bsp: bsp.as_str(), outcome }).inc();
+    }
+
+    pub(crate) fn lookup(&self, bsp: BspId, outcome: &'static str) {
+        self.lookups.get_or_create(&CallLabels { bsp: bsp.as_str(), outcome }).inc();
+    }
+
+    /// Forgets the gauges of a lane that this replica no longer works.
+    pub(crate) fn forget(&self, channel: &ChannelId) {
+        let labels = ChannelLabels { channel: channel.to_string() };
+        self.in_progress.remove(&labels);
+        self.waiting.remove(&labels);
+        self.halted.remove(&labels);
+    }
+}

@@ -1,0 +1,123 @@
+//! Results: what is told of a decided command. Pure.
+
+use bsp::sending::Answer;
+use bsp::{BspId, ChannelId, event_id};
+use jiff::Timestamp;
+use proto::v1::{CommandFault, ProviderStatus, ReportError, SendOutcome, SendResult};
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    Accepted { message_id: String, status: ProviderStatus },
+    Rejected { status: Option<ProviderStatus>, error: ReportError },
+    Refused { faults: Vec<CommandFault> },
+    Expired { last_error: Option<&'static str> },
+    Unknown,
+}
+
+/// A command, for its result.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject<'a> {
+    pub(crate) bsp: BspId,
+    pub(crate) channel: &'a ChannelId,
+    pub(crate) command_id: &'a str,
+    pub(crate) message_id: String,
+    pub(crate) context: &'a str,
+    pub(crate) attempts: u32,
+}
+
+impl Outcome {
+    /// What an answer decides; `None` when it decides nothing. `is_first` says whether no earlier attempt may have
+    /// arrived: then a duplicate is somebody else's message.
+    pub(crate) fn of_answer(answer: Answer, message_id: &str, is_first: bool) -> Option<Self> {
+        match answer {
+            Answer::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
+            Answer::Rejected { status, error, .. } => Some(Self::Rejected { status, error }),
+            Answer::Duplicate { status } if is_first => {
+                let error = ReportError {
+                    code: status.id.clone(),
+                    name: status.name.clone(),
+                    description: status.description.clone(),
+                    permanent: Some(true),
+                };
+                Some(Self::Rejected { status: Some(status), error })
+            }
+            Answer::Duplicate { status } => {
+                Some(Self::Accepted { message_id: message_id.to_owned(), status })
+            }
+            Answer::Limited | Answer::Unclear { .. } => None,
+        }
+    }
+
+    pub(crate) fn rejected(code: &str, description: &str) -> Self {
+        Self::Rejected { status: None, error: error(code, description, Some(true)) }
+    }
+
+    /// A word for a metric's label.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Rejected { .. } | Self::Refused { .. } => "rejected",
+            Self::Expired { .. } => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The result that says it.
+    pub(crate) fn to_result(&self, of: Subject<'_>, now: Timestamp) -> SendResult {
+        let mut result = SendResult {
+            bsp: of.bsp.as_str().to_owned(),
+            channel_id: of.channel.as_str().to_owned(),
+            command_id: of.command_id.to_owned(),
+            message_id: of.message_id,
+            attempts: of.attempts,
+            decided_at: Some(bsp::time::to_proto(now)),
+            context: of.context.to_owned(),
+            ..SendResult::default()
+        };
+        match self.clone() {
+            Self::Accepted { message_id, status } => {
+                result.set_outcome(SendOutcome::Accepted);
+                result.message_id = message_id;
+                result.provider_status = Some(status);
+            }
+            Self::Rejected { status, error } => {
+                result.set_outcome(SendOutcome::Rejected);
+                result.provider_status = status;
+                result.error = Some(error);
+            }
+            Self::Refused { faults } => {
+                result.set_outcome(SendOutcome::Rejected);
+                let list: Vec<_> =
+                    faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
+                result.error = Some(error("INVALID_COMMAND", &list.join("; "), Some(true)));
+                result.faults = faults;
+            }
+            Self::Expired { last_error } => {
+                result.set_outcome(SendOutcome::Expired);
+                let text = last_error.map_or_else(
+                    || "the deadline passed before the message could be sent".to_owned(),
+                    |last| {
+                        format!(
+                            "the deadline passed before the message could be sent; the last attempt: {last}"
+                        )
+                    },
+                );
+                result.error = Some(error("DEADLINE_PASSED", &text, Some(true)));
+            }
+            Self::Unknown => {
+                result.set_outcome(SendOutcome::Unknown);
+                let text = "the call ended without a clear answer and the BSP's log did not show the message";
+                result.error = Some(error("OUTCOME_UNKNOWN", text, None));
+            }
+        }
+        let code = result.error.as_ref().map(|error| error.code.clone()).unwrap_or_default();
+        let outcome = result.outcome().as_str_name();
+        result.event_id = event_id::of_result(of.bsp, of.channel, of.command_id, outcome, &code);
+        result
+    }
+}
+
+fn error(code: &str, description: &str, permanent: Option<bool>) -> ReportError {
+    ReportError { code: code.to_owned(), name: String::new(), description: description.to_owned(), permanent }
+}

@@ -1,0 +1,113 @@
+//! Who works a lane, and until when it may believe so.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bus::lease::{Lease, LeaseError, Leases, OWNER_TRUSTS_FOR, RENEW_EVERY};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What the owner of a lane writes into its lease, for other replicas and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneState {
+    /// The replica.
+    pub owner: String,
+    /// The account, so that replicas know with whom they share its limits.
+    pub account: String,
+    /// Why nothing is sent, in words; empty while it is.
+    #[serde(default)]
+    pub halted: String,
+    /// Commands that it has begun and whose outcome is being looked up or waited for.
+    #[serde(default)]
+    pub in_progress: usize,
+}
+
+/// The name of a lane's lease.
+pub fn lane_lease(channel: &str) -> String {
+    format!("lane.{channel}")
+}
+
+/// The channel of a lane's lease; `None` for another lease.
+pub fn lane_of_lease(name: &str) -> Option<&str> {
+    name.strip_prefix("lane.")
+}
+
+/// Whether this process still works a lane. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Ownership(Arc<Owned>);
+
+#[derive(Debug)]
+struct Owned {
+    began: Instant,
+    trusted_to_ms: AtomicU64,
+    state: Mutex<LaneState>,
+}
+
+impl Ownership {
+    pub(crate) fn new(lease: &Lease, state: LaneState) -> Self {
+        let owned =
+            Owned { began: Instant::now(), trusted_to_ms: AtomicU64::new(0), state: Mutex::new(state) };
+        let ownership = Self(Arc::new(owned));
+        ownership.renewed(lease);
+        ownership
+    }
+
+    /// Whether a call may still be made.
+    pub(crate) fn holds(&self) -> bool {
+        let now_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        now_ms < self.0.trusted_to_ms.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_state(&self, halted: String, in_progress: usize) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.halted = halted;
+        state.in_progress = in_progress;
+    }
+
+    fn value(&self) -> Bytes {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        serde_json::to_vec(&*state).expect("it has no map").into()
+    }
+
+    fn renewed(&self, lease: &Lease) {
+        let trusted_to = lease.renewed_at() + OWNER_TRUSTS_FOR;
+        let to_ms = trusted_to.saturating_duration_since(self.0.began).as_millis();
+        self.0.trusted_to_ms.store(u64::try_from(to_ms).unwrap_or(0), Ordering::Release);
+    }
+}
+
+/// Renews a lease until `ended`, and gives it up then. A lease that is lost cancels `closing`.
+pub(crate) async fn keep(
+    leases: Leases,
+    mut lease: Lease,
+    ownership: Ownership,
+    closing: CancellationToken,
+    ended: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let mut is_lost = false;
+    while !is_lost {
+        tokio::select! {
+            () = ended.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        match leases.renew(&mut lease, ownership.value()).await {
+            Ok(()) => ownership.renewed(&lease),
+            Err(LeaseError::NotWritten(..)) if lease.is_held() => ticks.reset_after(RENEW_EVERY / 5),
+            // Others may have it, or soon will: what is under way is ended, and nothing new begun.
+            Err(error) => {
+                tracing::warn!(function = "sender", "{error}: the lane is left");
+                is_lost = true;
+                closing.cancel();
+            }
+        }
+    }
+    ended.cancelled().await;
+    if !is_lost {
+        leases.release(lease).await;
+    }
+}

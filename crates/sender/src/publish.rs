@@ -1,0 +1,96 @@
+//! What the sender puts onto the bus: results and dead letters.
+
+use std::time::Duration;
+
+use bsp::{BspId, ChannelId};
+use bus::streams::COMMANDS;
+use bus::{Bus, Delivery, EventKind, Headers, Origin, PublishError, Subject, headers};
+use jiff::Timestamp;
+use prost::Message;
+use proto::v1::SendResult;
+use tokio::time::Instant;
+
+/// For one attempt of storing. Whoever needs it stored tries again.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Publishes a result. The same result published twice has the same id.
+///
+/// # Errors
+/// [`PublishError`] when it is not known to be stored.
+pub(crate) async fn result(
+    bus: &Bus,
+    (bsp, channel): (BspId, &ChannelId),
+    result: &SendResult,
+    traceparent: Option<&str>,
+) -> Result<(), PublishError> {
+    let decided_at = result.decided_at.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    let headers = || {
+        let headers = Headers::event(EventKind::Send, &result.event_id, bsp, channel, decided_at);
+        headers.with_optional(headers::TRACEPARENT, traceparent)
+    };
+    let subject = Subject::Event(EventKind::Send, bsp, channel.clone());
+    let deadline = Instant::now() + STORE_LIMIT;
+    bus.store(&subject, headers, &result.encode_to_vec().into(), deadline).await?;
+    Ok(())
+}
+
+/// Puts a command among the dead letters, its bytes as they came.
+///
+/// # Errors
+/// [`PublishError`] when it is not known to be stored.
+pub(crate) async fn dead_letter(
+    bus: &Bus,
+    (bsp, channel): (BspId, &ChannelId),
+    delivery: &Delivery,
+    why: (&'static str, &str),
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    letter(bus, (Some(bsp), channel), delivery, why, now).await
+}
+
+/// The same for a command of a channel that nothing can be sent through.
+///
+/// # Errors
+/// [`PublishError`] when it is not known to be stored.
+pub(crate) async fn stray(
+    bus: &Bus,
+    channel: &ChannelId,
+    delivery: &Delivery,
+    why: (&'static str, &str),
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    letter(bus, (None, channel), delivery, why, now).await
+}
+
+async fn letter(
+    bus: &Bus,
+    (bsp, channel): (Option<BspId>, &ChannelId),
+    delivery: &Delivery,
+    (kind, reason): (&'static str, &str),
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    let sequence = delivery.sequence;
+    let headers = || {
+        Headers::new()
+            .with(headers::MESSAGE_ID, &format!("command-{sequence}"))
+            .with(headers::REASON_KIND, kind)
+            .with(headers::REASON, reason)
+            .with(headers::ORIGIN, &format!("{}/{sequence}/0", COMMANDS.name))
+            .with(headers::PART, "body")
+            .with_optional(headers::BSP, bsp.map(BspId::as_str))
+            .with(headers::TIME, &now.to_string())
+            .with_optional(headers::CONTENT_TYPE, delivery.headers.get(headers::CONTENT_TYPE))
+            .with_optional(headers::TRACEPARENT, delivery.headers.get(headers::TRACEPARENT))
+    };
+    let subject = Subject::DeadLetter(Origin::Command, channel.clone());
+    let deadline = Instant::now() + STORE_LIMIT;
+    bus.store(&subject, headers, &delivery.payload, deadline).await?;
+    tracing::warn!(
+        function = "sender",
+        channel = channel.as_str(),
+        stream_sequence = sequence,
+        reason = kind,
+        "channel {channel}: command {sequence} is a dead letter: {reason}"
+    );
+    Ok(())
+}

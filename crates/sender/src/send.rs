@@ -1,0 +1,639 @@
+//! The life of a command, from the lane to its result: intent, call, outcome.
+//!
+//! Each stage leads to the next and says so by its value. What must not happen twice, the ledger forbids: the intent is
+//! written before the call under the condition that nobody else has written, and the outcome under the condition that
+//! the intent still stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bsp::sending::{Answer, Link};
+use bus::ledger::{LedgerError, LedgerKey, Revision};
+use jiff::Timestamp;
+use proto::v1::SendResult;
+use service::{LogPayloads, Tracing};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::Account;
+use crate::call::{self, CallEnd};
+use crate::command::Job;
+use crate::gate::{Gate, Health, Pass, Shut};
+use crate::lanes::LaneFaults;
+use crate::link::{self, FileLink, LinkError};
+use crate::lookup::Lookups;
+use crate::metrics::SenderMetrics;
+use crate::outcome::{Outcome, Subject};
+use crate::ownership::Ownership;
+use crate::publish;
+use crate::record::{Next, Record, State};
+use crate::settings::Settings;
+
+/// A call is made so soon after its intent or not at all: a process that slept in between no longer knows who else has
+/// looked.
+const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
+/// For one write to the ledger.
+const LEDGER_LIMIT: Duration = Duration::from_secs(3);
+/// For the outcome of a call, which nobody else knows, while the bus is away.
+const DECIDED_LIMIT: Duration = Duration::from_secs(60);
+/// Between two attempts of what the bus or Redis did not do.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at an entry that another version has written.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses after calls that did nothing: the first, and the longest.
+const BACK_OFF_FIRST_MS: u64 = 500;
+const BACK_OFF_MAX_MS: u64 = 30_000;
+
+/// What all lanes of a replica share.
+pub(crate) struct Shared {
+    pub(crate) bus: bus::Bus,
+    pub(crate) blobs: blob::BlobStore,
+    pub(crate) client: reqwest::Client,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<SenderMetrics>,
+    pub(crate) lookups: Lookups,
+    pub(crate) faults: LaneFaults,
+    pub(crate) tracing: Tracing,
+    pub(crate) payloads: LogPayloads,
+}
+
+/// One lane, as its commands see it.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) gate: Gate,
+    pub(crate) ownership: Ownership,
+    /// Cancelled when the lane is to be left: nothing new is begun, and nothing waits on.
+    pub(crate) closing: CancellationToken,
+}
+
+/// How a command's work in this process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Its result is stored: it is acknowledged.
+    Settled,
+    /// The lane was left: the next owner goes on from the ledger.
+    Left,
+    /// The work broke down by a fault of ours: the command comes again and goes on from the ledger.
+    Broken,
+}
+
+/// What the ledger is known to hold.
+struct Known {
+    revision: Revision,
+    record: Option<Record>,
+}
+
+/// Where a command is.
+enum Stage {
+    /// The ledger has to be asked.
+    Read,
+    /// A call may be made.
+    Attempt(Known),
+    /// A call was or may have been made, and its outcome is not known.
+    LookUp(Known),
+    /// It is decided, and the ledger does not know yet.
+    Decide(Known, Box<Outcome>),
+    /// The ledger knows, and the result has to be stored.
+    Publish(Box<SendResult>),
+    /// It was published twice with another content.
+    Misused,
+    End(Ending),
+}
+
+impl Known {
+    const NOTHING: Self = Self { revision: Revision::NONE, record: None };
+
+    fn attempts(&self) -> u32 {
+        self.record.as_ref().map_or(0, |record| record.attempts)
+    }
+
+    /// When the first call was made whose outcome is not known, and whether the message was sent anew since.
+    fn unknown(&self) -> Option<(i64, bool)> {
+        match self.record.as_ref()?.state {
+            State::Intent { unknown_since_ms, is_resent, .. } => Some((unknown_since_ms, is_resent)),
+            State::NotSent | State::Done { .. } => None,
+        }
+    }
+}
+
+impl Lane {
+    /// Works on a command until its result is stored or the lane is left. `pass` is the leave for its first call; a command
+    /// that is too late, or that somebody has worked on before, needs none.
+    pub(crate) async fn work(&self, job: &Job, mut pass: Option<Pass>) -> Ending {
+        let key = LedgerKey::new(&self.account.channel, &job.command.id);
+        let mut link = None;
+        // What was never delivered before has no entry, and if it has one, writing the intent finds out.
+        let mut stage = if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(Known::NOTHING) };
+        loop {
+            // The leave is for whoever is about to call, and for nobody who waits for something else.
+            if !matches!(stage, Stage::Attempt(_)) {
+                pass = None;
+            }
+            stage = match stage {
+                Stage::Read => self.read(job, &key).await,
+                Stage::Attempt(known) => self.attempt(job, &key, known, (&mut link, &mut pass)).await,
+                Stage::LookUp(known) => self.look_up(job, known).await,
+                Stage::Decide(known, outcome) => self.decide(job, &key, known, &outcome).await,
+                Stage::Publish(result) => self.publish(job, &result).await,
+                Stage::Misused => self.misused(job).await,
+                Stage::End(ending) => return ending,
+            };
+        }
+    }
+
+    /// Where a command goes on that can do nothing now: it asks the ledger again after a while.
+    async fn later(&self, wait: Duration) -> Stage {
+        if self.pause(wait).await { Stage::Read } else { Stage::End(Ending::Left) }
+    }
+
+    /// Asks the ledger what is known of a command.
+    async fn read(&self, job: &Job, key: &LedgerKey) -> Stage {
+        let entry = match self.shared.bus.ledger_read(key).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Stage::Attempt(Known::NOTHING),
+            Err(error) => {
+                tracing::warn!(function = "sender", "the ledger was not read: {error}");
+                return self.later(RETRY_PAUSE).await;
+            }
+        };
+        let Some(record) = Record::from_bytes(&entry.value) else {
+            // Another version's: it knows what to do with it, and this one must not guess.
+            tracing::error!(function = "sender", "the entry of {} cannot be read", job.command.id);
+            return self.later(UNREADABLE_PAUSE).await;
+        };
+        let revision = entry.revision;
+        match record.next(job.delivery.sequence, &job.digest) {
+            Next::Repeated => {
+                self.shared.metrics.repeated.inc();
+                Stage::End(Ending::Settled)
+            }
+            Next::Other => Stage::Misused,
+            Next::Attempt(record) => Stage::Attempt(Known { revision, record: Some(record) }),
+            Next::LookUp(record) => Stage::LookUp(Known { revision, record: Some(record) }),
+            Next::Publish(result) => Stage::Publish(result),
+            Next::Nothing => Stage::End(Ending::Settled),
+        }
+    }
+
+    /// Makes one call, if the deadline allows it and the file is there. `link` is found once and kept.
+    async fn attempt(
+        &self,
+        job: &Job,
+        key: &LedgerKey,
+        known: Known,
+        (link, pass): (&mut Option<Option<FileLink>>, &mut Option<Pass>),
+    ) -> Stage {
+        if Timestamp::now() >= job.deadline {
+            return self.late(known);
+        }
+        if !self.ownership.holds() {
+            // A moment later it is known whether the lane is lost.
+            return self.later(RETRY_PAUSE).await;
+        }
+        if link.is_none() {
+            let found = self.link(job).await;
+            match found {
+                Ok(found) => *link = Some(found),
+                Err(Some(outcome)) => return self.undo(known, outcome),
+                Err(None) => return Stage::End(Ending::Left),
+            }
+        }
+        let Ok(authorization) = self.account.authorization().await else {
+            return self.later(RETRY_PAUSE).await;
+        };
+        let leave = match pass.take().filter(|pass| pass.is_fresh(Instant::now())) {
+            Some(pass) => pass,
+            None => match self.wait_for_leave(job).await {
+                Some(pass) => pass,
+                None if self.closing.is_cancelled() => return Stage::End(Ending::Left),
+                None => return self.late(known),
+            },
+        };
+        let intent = match self.write_intent(job, key, known).await {
+            Ok(intent) => intent,
+            Err(stage) => return stage,
+        };
+        if !self.may_call(&intent) {
+            self.shared.metrics.withheld.inc();
+            tracing::warn!(
+                function = "sender",
+                "the call for {} was withheld: it would come too late",
+                job.command.id
+            );
+            return self.not_sent(job, key, intent.known, Duration::ZERO).await;
+        }
+        let link = link.iter().flatten().next();
+        let link = link.map(|link| Link { url: &link.url, is_ours: link.is_ours });
+        let request = self.account.sending.request(&self.account.settings, &job.command, link);
+        let message_id = job.command.id.message_id();
+        let deadline = intent.at + self.shared.settings.send_timeout;
+        let began = Instant::now();
+        let within = (message_id.as_str(), deadline);
+        let end = call::send(
+            &self.shared.client,
+            &self.account,
+            authorization,
+            request,
+            within,
+            self.shared.payloads,
+        )
+        .await;
+        self.shared.metrics.call_time.observe(began.elapsed());
+        self.after_call(job, key, intent.known, end, leave).await
+    }
+
+    /// What follows from the end of a call.
+    async fn after_call(&self, job: &Job, key: &LedgerKey, known: Known, end: CallEnd, leave: Pass) -> Stage {
+        let (name, health) = describe(&end);
+        self.shared.metrics.call(self.account.bsp, name);
+        leave.say(health, Instant::now());
+        match end {
+            CallEnd::Answered(answer) => {
+                let message_id = job.command.id.message_id();
+                let is_first = known.attempts() <= 1;
+                // Of a message that is sent anew, a refusal says nothing about the call before.
+                let is_resent = known.unknown().is_some_and(|(_, is_resent)| is_resent);
+                match Outcome::of_answer(*answer, &message_id, is_first) {
+                    Some(Outcome::Rejected { .. }) if is_resent => {
+                        Stage::Decide(known, Outcome::Unknown.into())
+                    }
+                    Some(outcome) => Stage::Decide(known, outcome.into()),
+                    None => Stage::LookUp(known),
+                }
+            }
+            CallEnd::NoAnswer(_) => Stage::LookUp(known),
+            CallEnd::Limited { after } => {
+                let wait = after.unwrap_or_default().max(back_off(known.attempts()));
+                self.gate.limit(Instant::now() + wait);
+                self.not_sent(job, key, known, wait).await
+            }
+            CallEnd::NotConnected => {
+                let wait = back_off(known.attempts());
+                self.not_sent(job, key, known, wait).await
+            }
+        }
+    }
+
+    /// The link of the command's file.
+    ///
+    /// # Errors
+    /// The outcome of a command whose file cannot be sent; `None` when the lane is left.
+    async fn link(&self, job: &Job) -> Result<Option<FileLink>, Option<Outcome>> {
+        loop {
+            let (blobs, url) = (&self.shared.blobs, self.shared.settings.media_public_url.as_str());
+            let prepared = link::prepare(blobs, url, &self.account, &job.command, Timestamp::now()).await;
+            let error = match prepared {
+                Ok(link) => return Ok(link),
+                Err(LinkError::NotFound) => {
+                    return Err(Some(Outcome::rejected("MEDIA_NOT_FOUND", &LinkError::NotFound.to_string())));
+                }
+                Err(LinkError::OtherKind) => {
+                    return Err(Some(Outcome::rejected(
+                        "MEDIA_NOT_ALLOWED",
+                        &LinkError::OtherKind.to_string(),
+                    )));
+                }
+                Err(LinkError::Store(error)) => error,
+            };
+            tracing::warn!(function = "sender", "the file of {} waits: {error}", job.command.id);
+            if Timestamp::now() >= job.deadline {
+                return Err(Some(Outcome::Expired { last_error: Some("the file store did not answer") }));
+            }
+            if !self.pause(RETRY_PAUSE).await {
+                return Err(None);
+            }
+        }
+    }
+
+    /// Leave for another call; `None` when the deadline passes first or the lane is left.
+    async fn wait_for_leave(&self, job: &Job) -> Option<Pass> {
+        let line = self.gate.wait_in_line();
+        while Timestamp::now() < job.deadline {
+            let now = Instant::now();
+            let until = match self.gate.pass(now) {
+                Ok(pass) => return Some(pass),
+                Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until, _)) => until,
+                Err(Shut::Probing(_) | Shut::Halted) => now + RETRY_PAUSE,
+            };
+            // The deadline may come before the gate opens.
+            if !self.pause((until - now).min(Duration::from_secs(1)) + line.spread()).await {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The deadline has passed: what is not known to be unsent is unknown, the rest expired.
+    fn late(&self, known: Known) -> Stage {
+        let outcome = match known.unknown() {
+            Some(_) => Outcome::Unknown,
+            None if known.attempts() > 0 => Outcome::Expired { last_error: Some("the BSP did not take it") },
+            None => Outcome::Expired { last_error: None },
+        };
+        Stage::Decide(known, outcome.into())
+    }
+
+    /// What comes before a call ends the command; but of one that may have been sent before, that says nothing.
+    fn undo(&self, known: Known, outcome: Outcome) -> Stage {
+        let outcome = if known.unknown().is_some() { Outcome::Unknown } else { outcome };
+        Stage::Decide(known, outcome.into())
+    }
+
+    /// Whether the call may be made, asked last of all.
+    fn may_call(&self, intent: &Intent) -> bool {
+        // A suspended machine stops one of the clocks.
+        let age_ms = Timestamp::now().as_millisecond() - intent.at_ms;
+        let is_fresh = intent.at.elapsed() < INTENT_AGE_MAX
+            && u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < INTENT_AGE_MAX.as_millis());
+        is_fresh && self.ownership.holds()
+    }
+
+    /// A call did nothing. That is written down, so that nobody has to look it up, and after `wait` another is made.
+    async fn not_sent(&self, job: &Job, key: &LedgerKey, known: Known, wait: Duration) -> Stage {
+        // Of a message that may have been sent before, this says nothing.
+        let is_certain = known.unknown().is_some_and(|(_, is_resent)| !is_resent);
+        let known = if is_certain {
+            let Some(record) = known.record else { return Stage::Read };
+            let record = record.not_sent();
+            match self.write(key, known.revision, record, Patience::Decided).await {
+                Ok(known) => known,
+                Err(stage) => return stage,
+            }
+        } else {
+            known
+        };
+        let left = Timestamp::now().until(job.deadline).ok().and_then(|left| Duration::try_from(left).ok());
+        if !self.pause(wait.min(left.unwrap_or_default())).await {
+            return Stage::End(Ending::Left);
+        }
+        Stage::Attempt(known)
+    }
+
+    /// Waits; says whether the lane goes on.
+    pub(crate) async fn pause(&self, wait: Duration) -> bool {
+        tokio::select! {
+            () = self.closing.cancelled() => false,
+            () = tokio::time::sleep(wait) => !self.closing.is_cancelled(),
+        }
+    }
+
+    /// Writes the decision down.
+    async fn decide(&self, job: &Job, key: &LedgerKey, known: Known, outcome: &Outcome) -> Stage {
+        let now = Timestamp::now();
+        let result = outcome.to_result(self.subject(job, known.attempts()), now);
+        let record = known.record.unwrap_or_else(|| {
+            Record::new(job.delivery.sequence, job.digest.clone(), 0, token(), State::NotSent)
+        });
+        let stage =
+            match self.write(key, known.revision, record.done(&result, false), Patience::Decided).await {
+                Ok(_) => Stage::Publish(Box::new(result)),
+                Err(stage) => return stage,
+            };
+        self.shared.metrics.result(self.account.bsp, job.command.content.name(), outcome.name());
+        if matches!(outcome, Outcome::Accepted { .. }) {
+            let age = Duration::try_from(now.duration_since(job.delivery.stored_at)).unwrap_or_default();
+            self.shared.metrics.accept_time.observe(age);
+        }
+        stage
+    }
+
+    /// The id was used for another message, so its result is that message's: this one becomes a dead letter.
+    async fn misused(&self, job: &Job) -> Stage {
+        let why = ("reused_command_id", "its command_id was used before, for another message");
+        let place = (self.account.bsp, &self.account.channel);
+        match publish::dead_letter(&self.shared.bus, place, &job.delivery, why, Timestamp::now()).await {
+            Ok(()) => {
+                self.shared.metrics.dead_letters.inc();
+                Stage::End(Ending::Settled)
+            }
+            Err(error) => {
+                tracing::warn!(function = "sender", "a dead letter was not stored: {error}");
+                if self.pause(RETRY_PAUSE).await { Stage::Misused } else { Stage::End(Ending::Left) }
+            }
+        }
+    }
+
+    fn subject<'a>(&'a self, job: &'a Job, attempts: u32) -> Subject<'a> {
+        Subject {
+            bsp: self.account.bsp,
+            channel: &self.account.channel,
+            command_id: job.command.id.as_str(),
+            message_id: job.command.id.message_id(),
+            context: &job.command.context,
+            attempts,
+        }
+    }
+
+    /// Stores the result. It is in the ledger, so nothing is lost if the lane is left meanwhile.
+    async fn publish(&self, job: &Job, result: &SendResult) -> Stage {
+        loop {
+            let place = (self.account.bsp, &self.account.channel);
+            match publish::result(&self.shared.bus, place, result, job.traceparent()).await {
+                Ok(()) => return Stage::End(Ending::Settled),
+                Err(error) => {
+                    tracing::warn!(
+                        function = "sender",
+                        message_id = result.message_id,
+                        "the result of {} was not stored: {error}",
+                        job.command.id
+                    );
+                }
+            }
+            if !self.pause(RETRY_PAUSE).await {
+                return Stage::End(Ending::Left);
+            }
+        }
+    }
+}
+
+/// How long a write to the ledger is tried.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// As long as this process owns the lane: what it wants to do, the next owner can do.
+    Owner,
+    /// Longer: only this process knows what the BSP answered.
+    Decided,
+}
+
+/// An intent that is written.
+struct Intent {
+    known: Known,
+    at: Instant,
+    at_ms: i64,
+}
+
+impl Lane {
+    /// Writes the intent of a call, provided that the ledger is as it was known.
+    async fn write_intent(&self, job: &Job, key: &LedgerKey, known: Known) -> Result<Intent, Stage> {
+        let (at, at_ms) = (Instant::now(), Timestamp::now().as_millisecond());
+        // An intent that stands already is that of a call whose outcome stayed unknown: this call repeats it.
+        let (unknown_since_ms, is_resent) =
+            known.unknown().map_or((at_ms, false), |(since, _)| (since, true));
+        let state = State::Intent { at_ms, unknown_since_ms, is_resent };
+        let record =
+            Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
+        let known = self.write(key, known.revision, record, Patience::Owner).await?;
+        Ok(Intent { known, at, at_ms })
+    }
+
+    /// Writes an entry until it is known whether it is written.
+    ///
+    /// # Errors
+    /// Where to go on when it is not.
+    async fn write(
+        &self,
+        key: &LedgerKey,
+        expected: Revision,
+        record: Record,
+        patience: Patience,
+    ) -> Result<Known, Stage> {
+        let began = Instant::now();
+        loop {
+            let deadline = Instant::now() + LEDGER_LIMIT;
+            match self.shared.bus.ledger_write(key, expected, record.to_bytes(), deadline).await {
+                Ok(revision) => return Ok(Known { revision, record: Some(record) }),
+                Err(LedgerError::Conflict) => {
+                    // It may be this very write, whose acknowledgement was lost.
+                    match self.shared.bus.ledger_read(key).await {
+                        Ok(Some(entry)) => {
+                            let found = Record::from_bytes(&entry.value);
+                            let is_this = found.as_ref() == Some(&record);
+                            let known = Known { revision: entry.revision, record: found };
+                            return if is_this { Ok(known) } else { Err(Stage::Read) };
+                        }
+                        Ok(None) => return Err(Stage::Read),
+                        Err(error) => tracing::warn!(function = "sender", "the ledger was not read: {error}"),
+                    }
+                }
+                Err(error) => tracing::warn!(function = "sender", "the ledger was not written: {error}"),
+            }
+            match patience {
+                Patience::Owner if self.pause(RETRY_PAUSE).await => {}
+                Patience::Owner => return Err(Stage::End(Ending::Left)),
+                Patience::Decided => tokio::time::sleep(RETRY_PAUSE).await,
+            }
+            if began.elapsed() > DECIDED_LIMIT {
+                return Err(self.later(RETRY_PAUSE).await);
+            }
+        }
+    }
+
+    /// Asks the BSP's log until it shows the message or has been asked often enough.
+    async fn look_up(&self, job: &Job, known: Known) -> Stage {
+        let Some(State::Intent { at_ms, unknown_since_ms, is_resent }) =
+            known.record.as_ref().map(|record| record.state.clone())
+        else {
+            return Stage::Read;
+        };
+        let message_id = job.command.id.message_id();
+        match self.ask_log(&message_id, at_ms).await {
+            Some(Ok(answer)) => {
+                let is_first = known.attempts() <= 1;
+                let outcome = Outcome::of_answer(answer, &message_id, is_first);
+                // The log may show the refusal of the second call alone.
+                let outcome =
+                    outcome.filter(|outcome| !is_resent || matches!(outcome, Outcome::Accepted { .. }));
+                if let Some(outcome) = outcome {
+                    return Stage::Decide(known, outcome.into());
+                }
+            }
+            Some(Err(())) => {}
+            None => return Stage::End(Ending::Left),
+        }
+        let Some(resend_after) = self.account.details.resend_unknown_after.filter(|_| !is_resent) else {
+            return Stage::Decide(known, Outcome::Unknown.into());
+        };
+        let now = Timestamp::now();
+        let age_ms = now.as_millisecond().saturating_sub(unknown_since_ms);
+        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+        if now + resend_after.saturating_sub(age) >= job.deadline {
+            return Stage::Decide(known, Outcome::Unknown.into());
+        }
+        if !self.pause(resend_after.saturating_sub(age)).await {
+            return Stage::End(Ending::Left);
+        }
+        tracing::warn!(
+            function = "sender",
+            message_id,
+            "message {message_id} is sent anew: its outcome stayed unknown"
+        );
+        Stage::Attempt(known)
+    }
+
+    /// Asks at every delay that is still to come, and once for those that have passed. `Some(Err)` when the log stayed
+    /// silent, `None` when the lane is left.
+    async fn ask_log(&self, message_id: &str, intent_at_ms: i64) -> Option<Result<Answer, ()>> {
+        use crate::lookup::Look;
+        /// The last question is repeated so often when it finds no answer at all.
+        const REPEATS_MAX: u32 = 24;
+        const REPEAT_PAUSE: Duration = Duration::from_secs(5);
+        let age_ms = Timestamp::now().as_millisecond().saturating_sub(intent_at_ms);
+        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+        let started = Instant::now();
+        let settings = &self.shared.settings;
+        // Never before the call itself must have ended.
+        let mut due: Vec<Duration> = settings
+            .lookup_delays
+            .iter()
+            .map(|delay| (*delay).max(settings.send_timeout).saturating_sub(age))
+            .collect();
+        due.dedup();
+        let last = due.last().copied();
+        for wait in due {
+            if !self.pause((started + wait).saturating_duration_since(Instant::now())).await {
+                return None;
+            }
+            let mut repeats = 0;
+            loop {
+                let look = tokio::select! {
+                    look = self.shared.lookups.ask(&self.account, message_id) => look,
+                    () = self.closing.cancelled() => return None,
+                };
+                match look {
+                    Look::Found(answer) => return Some(Ok(*answer)),
+                    Look::Silent => break,
+                    Look::Unanswered if Some(wait) != last || repeats >= REPEATS_MAX => break,
+                    Look::Unanswered => {}
+                }
+                repeats += 1;
+                if !self.pause(REPEAT_PAUSE).await {
+                    return None;
+                }
+            }
+        }
+        Some(Err(()))
+    }
+}
+
+/// A name for a metric, and what the call says of the account.
+fn describe(end: &CallEnd) -> (&'static str, Health) {
+    match end {
+        CallEnd::Answered(answer) => match &**answer {
+            Answer::Accepted { .. } => ("accepted", Health::Good),
+            Answer::Rejected { is_of_account: true, .. } => {
+                ("refused_account", Health::Bad("it refuses the key"))
+            }
+            Answer::Rejected { .. } => ("rejected", Health::Good),
+            Answer::Duplicate { .. } => ("duplicate", Health::Good),
+            Answer::Unclear { what } => ("unclear", Health::Bad(what)),
+            Answer::Limited => ("limited", Health::Unsaid),
+        },
+        CallEnd::Limited { .. } => ("limited", Health::Unsaid),
+        CallEnd::NotConnected => ("not_connected", Health::Bad("there is no connection")),
+        CallEnd::NoAnswer("timed_out") => ("timed_out", Health::Bad("no answer in time")),
+        CallEnd::NoAnswer(_) => ("broken", Health::Bad("the connection breaks")),
+    }
+}
+
+/// Doubles with every attempt and is anything between half and all of that, so that lanes do not come back together.
+fn back_off(attempts: u32) -> Duration {
+    let longest_ms = (BACK_OFF_FIRST_MS << attempts.saturating_sub(1).min(10)).min(BACK_OFF_MAX_MS);
+    Duration::from_millis(fastrand::u64(longest_ms / 2..=longest_ms))
+}
+
+/// Tells one write from all others.
+pub(crate) fn token() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}

@@ -1,0 +1,119 @@
+//! The settings of the sender.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use channel::Secrets;
+use service::common;
+use service::{Common, Faults, Reader, Setting};
+
+/// How long a call may take.
+pub static SEND_TIMEOUT_MS: Setting = Setting::new(
+    "send-timeout-ms",
+    "10000",
+    "How long a call to the BSP may take, in milliseconds; after it the outcome is looked up",
+);
+/// When the BSP's log is asked.
+pub static LOOKUP_DELAYS_MS: Setting = Setting::new(
+    "lookup-delays-ms",
+    "5000,15000,30000,60000,120000,300000",
+    "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
+);
+
+static OWN: [&Setting; 6] = [
+    &common::REDIS_URL,
+    &common::MEDIA_PUBLIC_URL,
+    &common::SECRETS_DIR,
+    &common::KEEPER_INTERVAL_MS,
+    &SEND_TIMEOUT_MS,
+    &LOOKUP_DELAYS_MS,
+];
+
+/// The settings of the program, common ones first.
+pub fn all() -> Vec<&'static Setting> {
+    common::ALL.into_iter().chain(OWN).collect()
+}
+
+/// Looks into the log for one message.
+const LOOKUPS_MAX: usize = 20;
+
+/// The settings, read.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where Redis is. It may hold a password.
+    pub redis_url: String,
+    /// How the BSP reaches media, without a slash at the end.
+    pub media_public_url: String,
+    /// Where named secrets lie.
+    pub secrets: Secrets,
+    /// Between two looks of the keeper.
+    pub keeper_interval: Duration,
+    /// How long a call may take.
+    pub send_timeout: Duration,
+    /// When the log is asked, growing, counted from the intent.
+    pub lookup_delays: Vec<Duration>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("send_timeout", &self.send_timeout).finish_non_exhaustive()
+    }
+}
+
+/// Reads all settings.
+///
+/// # Errors
+/// Every fault.
+pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+    let common = Common::read(&mut reader);
+    let settings = Settings::read(&mut reader);
+    reader.finish(|| Some((common?, settings?)))
+}
+
+impl Settings {
+    /// Reads the sender's own settings, noting faults in `reader`; `None` when there is one.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let redis_url = reader.text(&common::REDIS_URL);
+        let media_public_url = common::read_media_public_url(reader);
+        let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
+        let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
+        let send_timeout = reader.milliseconds(&SEND_TIMEOUT_MS, 100..=60_000);
+        let delays = reader.text(&LOOKUP_DELAYS_MS);
+        let lookup_delays = delays.as_deref().and_then(read_delays);
+        if delays.is_some() && lookup_delays.is_none() {
+            let rule = format!(
+                "must be 1 to {LOOKUPS_MAX} growing numbers from 100 to 3600000, separated by commas"
+            );
+            reader.fault(&LOOKUP_DELAYS_MS, &rule);
+        }
+        Some(Self {
+            redis_url: redis_url?,
+            media_public_url: media_public_url?,
+            secrets: Secrets { folder },
+            keeper_interval: keeper_interval?,
+            send_timeout: send_timeout?,
+            lookup_delays: lookup_delays?,
+        })
+    }
+}
+
+fn read_delays(text: &str) -> Option<Vec<Duration>> {
+    let numbers: Option<Vec<u64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers = numbers.filter(|numbers| (1..=LOOKUPS_MAX).contains(&numbers.len()))?;
+    let grows = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    let fits = numbers.iter().all(|number| (100..=3_600_000).contains(number));
+    (grows && fits).then(|| numbers.into_iter().map(Duration::from_millis).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow() {
+        assert_eq!(read_delays("100, 200").map(|delays| delays.len()), Some(2));
+        for bad in ["", "200,100", "100,100", "50", "a", "3600001"] {
+            assert_eq!(read_delays(bad), None, "{bad}");
+        }
+    }
+}
