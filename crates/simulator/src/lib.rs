@@ -5,6 +5,8 @@
 //! says which event must come of it (`infobip`, `koomessage`, `gupshup`, `twilio`). None of it uses the gateway's
 //! parsers, so that the comparison proves something. [`run`] posts, [`ledger`] compares.
 //!
+//! The other way round, [`omni`] is what the gateway sends to: Infobip's API, its customers and its moods.
+//!
 //! Reading the events off the bus is left to the caller: this crate knows HTTP and no NATS.
 
 pub mod plan;
@@ -21,6 +23,7 @@ mod post;
 pub mod tally;
 pub mod ledger;
 pub mod run;
+pub mod omni;
 
 pub use expected::Expected;
 pub use ledger::{Ledger, Seen, Verdict};

@@ -1,0 +1,90 @@
+//! What happens to a message that was taken: its file is fetched, with HEAD and then with GET; the customer gets it and reads
+//! it; and the gateway is told.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use sha2::{Digest, Sha256};
+
+use super::schema;
+use super::{Fetched, Omni};
+use crate::happening::{Happening, Ids, Report, Step};
+use crate::post;
+
+/// Our number, in reports.
+const BUSINESS: &str = "447860099299";
+/// From the message to its delivery, and from there to its reading.
+const STEP_PAUSE: Duration = Duration::from_millis(150);
+/// EC_MEDIA_HOSTING_ERROR and its siblings come as a failure; this is the place of one in the list of failures.
+const FAILURE: usize = 0;
+
+impl Omni {
+    /// Delivers the message at this place of the ledger.
+    pub(super) async fn deliver(self, place: usize) {
+        let Some(message) = self.state().received.get(place).cloned() else { return };
+        let mut step = Step::Delivered;
+        if let Some(url) = schema::file_url(&message.content) {
+            let fetched = self.fetch(url).await;
+            if fetched.is_err() {
+                step = Step::Failed(FAILURE);
+            }
+            if let Some(entry) = self.state().received.get_mut(place) {
+                match fetched {
+                    Ok(file) => entry.file = Some(file),
+                    Err(fault) => entry.fault = Some(fault),
+                }
+            }
+        }
+        let Some(Some(target)) = self.scenarios.get(&message.scenario) else { return };
+        let steps = if step == Step::Delivered { &[Step::Delivered, Step::Read][..] } else { &[step][..] };
+        for step in steps {
+            tokio::time::sleep(STEP_PAUSE).await;
+            let report = Happening::Report(Report {
+                ids: Ids { message: message.message_id.clone(), whatsapp: String::new() },
+                customer: message.recipient.clone(),
+                business: BUSINESS.to_owned(),
+                step: *step,
+                at: now_in_milliseconds(),
+            });
+            let body = target.sender.body(target, &[report]);
+            post::post(&self.client, &self.plan, (0, target), &body, &self.tally).await;
+        }
+    }
+
+    /// Fetches a file as Infobip does: a HEAD first, whose type and length the GET must keep.
+    async fn fetch(&self, url: &str) -> Result<Fetched, String> {
+        let head = self.client.head(url).send().await.map_err(|error| error.to_string())?;
+        if head.status() != 200 {
+            return Err(format!("HEAD was answered {}", head.status()));
+        }
+        let text = |headers: &reqwest::header::HeaderMap, name| {
+            headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        let announced = (text(head.headers(), CONTENT_TYPE), text(head.headers(), CONTENT_LENGTH));
+        let mut answer = self.client.get(url).send().await.map_err(|error| error.to_string())?;
+        if answer.status() != 200 {
+            return Err(format!("GET was answered {}", answer.status()));
+        }
+        let content_type = text(answer.headers(), CONTENT_TYPE);
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        while let Some(piece) = answer.chunk().await.map_err(|error| error.to_string())? {
+            hash.update(&piece);
+            bytes += piece.len() as u64;
+        }
+        let got = (content_type.clone(), bytes.to_string());
+        if got != announced {
+            return Err(format!("HEAD announced {announced:?} and GET delivered {got:?}"));
+        }
+        Ok(Fetched { content_type, bytes, sha256: hex(&hash.finalize()) })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn now_in_milliseconds() -> Timestamp {
+    Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default()
+}

@@ -1,0 +1,248 @@
+//! Infobip's sending side: `POST /omni/1/advanced` and `GET /omni/1/logs` of the OMNI failover API, strict about the schema,
+//! with customers behind it who receive, and reports that go back to the gateway.
+//!
+//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) for requests, answers and both forms of
+//! errors; its page on rate limits for the log's 120 calls a minute. What it does when it is unwell ([`Faults`]) is made
+//! up, as wickedly as HTTP allows.
+
+mod schema;
+mod server;
+mod deliver;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::plan::{Mix, Plan, RunTag, TwilioRetries};
+use crate::tally::Tally;
+use crate::target::Target;
+
+/// How unwell it is. Shares lie between 0 and 1 and are drawn for every call.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    /// Before any answer.
+    pub latency: Duration,
+    /// Answered 429 with `Retry-After: 1`.
+    pub limited: f64,
+    /// Answered 500, and nothing was taken.
+    pub error_before: f64,
+    /// Answered 500, and the message was taken.
+    pub error_after: f64,
+    /// Taken, and answered after [`Faults::stall_for`].
+    pub stalled: f64,
+    /// How long a stalled answer takes.
+    pub stall_for: Duration,
+    /// Taken, and the connection cut without an answer.
+    pub cut: f64,
+    /// Refused inside a 200.
+    pub rejected: f64,
+    /// Whether a message id that was used before is refused.
+    pub unique_ids: bool,
+    /// A taken message shows in the log after some time up to this.
+    pub log_lag: Duration,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            latency: Duration::ZERO,
+            limited: 0.0,
+            error_before: 0.0,
+            error_after: 0.0,
+            stalled: 0.0,
+            stall_for: Duration::from_secs(15),
+            cut: 0.0,
+            rejected: 0.0,
+            unique_ids: true,
+            log_lag: Duration::ZERO,
+        }
+    }
+}
+
+/// A sender number: its scenario, and where its reports go.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// `scenarioKey` of its requests.
+    pub key: String,
+    /// The channel of the gateway; `None` when nobody is to be told anything.
+    pub target: Option<Target>,
+}
+
+/// A message that a customer has got.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its id.
+    pub message_id: String,
+    /// The customer.
+    pub recipient: String,
+    /// The scenario that it came through.
+    pub scenario: String,
+    /// What it says: the object `whatsApp` of the request.
+    pub content: Value,
+    /// When it was taken.
+    pub at: Instant,
+    /// Its file, once it was fetched.
+    pub file: Option<Fetched>,
+    /// What went wrong when it was fetched.
+    pub fault: Option<String>,
+}
+
+/// A file as it was fetched, with HEAD and then with GET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its type, which both said.
+    pub content_type: String,
+    /// Its size, which HEAD announced and GET delivered.
+    pub bytes: u64,
+    /// SHA-256 of what GET delivered, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Counts of calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// To send.
+    pub sends: u64,
+    /// Of these, answered with a fault of [`Faults`].
+    pub faulty: u64,
+    /// Refused because the request broke the schema.
+    pub malformed: u64,
+    /// Refused because the id was used before.
+    pub duplicates: u64,
+    /// Questions to the log.
+    pub lookups: u64,
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone)]
+struct Logged {
+    recipient: String,
+    status: Status,
+    visible_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Status {
+    group: (u32, &'static str),
+    id: u32,
+    name: &'static str,
+    description: &'static str,
+}
+
+const PENDING: Status = Status {
+    group: (1, "PENDING"),
+    id: 7,
+    name: "PENDING_ENROUTE",
+    description: "Message sent to next instance",
+};
+const REJECTED: Status = Status {
+    group: (5, "REJECTED"),
+    id: 12,
+    name: "REJECTED_NOT_ENOUGH_CREDITS",
+    description: "Not enough credits",
+};
+const DUPLICATE: Status = Status {
+    group: (5, "REJECTED"),
+    id: 23,
+    name: "REJECTED_DUPLICATE_MESSAGE_ID",
+    description: "Rejected due to a duplicate message ID specified in the submit request",
+};
+
+#[derive(Debug, Default)]
+struct State {
+    faults: Faults,
+    received: Vec<Received>,
+    ids: HashSet<String>,
+    log: HashMap<String, Vec<Logged>>,
+    calls: Calls,
+}
+
+/// A simulated Infobip account. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Omni {
+    api_key: String,
+    scenarios: Arc<HashMap<String, Option<Target>>>,
+    state: Arc<Mutex<State>>,
+    client: reqwest::Client,
+    /// For the reports that it posts.
+    plan: Arc<Plan>,
+    tally: Arc<Tally>,
+}
+
+impl Omni {
+    /// An account with these senders, whose calls must present `api_key`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(api_key: &str, scenarios: Vec<Scenario>, faults: Faults) -> reqwest::Result<Self> {
+        let client =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
+        let plan = Plan {
+            rate_per_s: 1.0,
+            count: None,
+            seed: 1,
+            run: RunTag(0),
+            speed: 60.0,
+            mix: Mix::default(),
+            twilio_retries: TwilioRetries::All,
+        };
+        let scenarios = scenarios.into_iter().map(|scenario| (scenario.key, scenario.target)).collect();
+        let state = State { faults, ..State::default() };
+        Ok(Self {
+            api_key: api_key.to_owned(),
+            scenarios: Arc::new(scenarios),
+            state: Arc::new(Mutex::new(state)),
+            client,
+            plan: Arc::new(plan),
+            tally: Arc::new(Tally::new(1)),
+        })
+    }
+
+    /// From now on it is as unwell as this.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+    }
+
+    /// What customers have got, in the order in which it was taken. A message that was taken twice stands here twice.
+    pub fn received(&self) -> Vec<Received> {
+        self.state().received.clone()
+    }
+
+    /// How many messages customers have got.
+    pub fn received_count(&self) -> usize {
+        self.state().received.len()
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Calls {
+        self.state().calls
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn log(&mut self, message_id: &str, recipient: &str, status: Status) {
+        let lag = self.faults.log_lag.mul_f64(fastrand::f64());
+        let logged = Logged { recipient: recipient.to_owned(), status, visible_at: Instant::now() + lag };
+        self.log.entry(message_id.to_owned()).or_default().push(logged);
+    }
+}
+
+/// The scenario that a channel's settings name; `None` for a channel that does not send through Infobip.
+pub fn scenario_key(settings: &Value) -> Option<String> {
+    settings["scenario_key"].as_str().map(str::to_owned)
+}
+
+/// Turns a channel's settings to a simulated account. Settings of another BSP stay as they are.
+pub fn point_at(settings: &mut Value, base_url: &str, key_reference: &str) {
+    if scenario_key(settings).is_some() {
+        settings["base_url"] = base_url.into();
+        settings["api_key"] = key_reference.into();
+    }
+}

@@ -1,0 +1,264 @@
+//! The HTTP side: who calls, what is answered, and when nothing is.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::schema;
+use super::{DUPLICATE, Omni, PENDING, REJECTED, Received, Status};
+
+/// A larger request is no message.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The connection is cut: the caller gets no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cut")]
+struct Cut;
+
+/// What is done with a call, drawn by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Fine,
+    Limited,
+    ErrorBefore,
+    ErrorAfter,
+    Stalled,
+    Cut,
+    Rejected,
+}
+
+type Answer = (StatusCode, Value);
+
+impl Omni {
+    /// Serves until `stop`.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            while connections.try_join_next().is_some() {}
+            let Ok((stream, _)) = accepted else { continue };
+            let _ = stream.set_nodelay(true);
+            let omni = self.clone();
+            let service = service_fn(move |request| {
+                let omni = omni.clone();
+                async move { omni.handle(request).await }
+            });
+            connections.spawn(async move {
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Cut> {
+        let expected = format!("App {}", self.api_key);
+        let presented = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        if presented != Some(expected.as_bytes()) {
+            return Ok(respond(fault(
+                StatusCode::UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "Invalid login details",
+                None,
+            )));
+        }
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match (method, path.as_str()) {
+            (Method::POST, "/omni/1/advanced") => self.advanced(request).await,
+            (Method::GET, "/omni/1/logs") => {
+                let latency = self.state().faults.latency;
+                tokio::time::sleep(latency).await;
+                Ok(respond(self.logs(request.uri().query().unwrap_or_default())))
+            }
+            _ => Ok(respond(fault(StatusCode::NOT_FOUND, "NOT_FOUND", "Requested URL not found", None))),
+        }
+    }
+
+    async fn advanced(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Cut> {
+        let is_json = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+        let body =
+            Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|_| Cut)?.to_bytes();
+        let (fate, faults) = {
+            let mut state = self.state();
+            state.calls.sends += 1;
+            let fate = draw(&state.faults);
+            state.calls.faulty += u64::from(fate != Fate::Fine);
+            (fate, state.faults.clone())
+        };
+        tokio::time::sleep(faults.latency).await;
+        match fate {
+            Fate::Limited => {
+                let mut response = respond(fault(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "TOO_MANY_REQUESTS",
+                    "Too many requests",
+                    None,
+                ));
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                return Ok(response);
+            }
+            Fate::ErrorBefore => return Ok(respond(general_error())),
+            _ => {}
+        }
+        let read = if is_json {
+            schema::read(&body)
+        } else {
+            Err(("Content-Type", "must be application/json".to_owned()))
+        };
+        let request = match read {
+            Ok(request) => request,
+            Err((field, why)) => {
+                self.state().calls.malformed += 1;
+                let errors = json!({ field: [why] });
+                return Ok(respond(fault(
+                    StatusCode::BAD_REQUEST,
+                    "BAD_REQUEST",
+                    "Bad request",
+                    Some(errors),
+                )));
+            }
+        };
+        if !self.scenarios.contains_key(&request.scenario_key) {
+            let errors = json!({ "scenarioKey": ["unknown scenario"] });
+            return Ok(respond(fault(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Bad request", Some(errors))));
+        }
+        let messages: Vec<Value> =
+            request.destinations.iter().map(|to| self.take(&request, to, fate)).collect();
+        match fate {
+            Fate::ErrorAfter => Ok(respond(general_error())),
+            Fate::Cut => Err(Cut),
+            Fate::Stalled => {
+                tokio::time::sleep(faults.stall_for).await;
+                Ok(respond((StatusCode::OK, json!({ "messages": messages }))))
+            }
+            _ => Ok(respond((StatusCode::OK, json!({ "messages": messages })))),
+        }
+    }
+
+    /// Takes one message or refuses it; gives its entry in the answer.
+    fn take(&self, request: &schema::Request, destination: &schema::Destination, fate: Fate) -> Value {
+        let to = &destination.to;
+        let recipient = to.phone_number.clone().or_else(|| to.whats_app_user_id.clone()).unwrap_or_default();
+        let message_id = destination.message_id.clone().unwrap_or_else(random_uuid);
+        let mut state = self.state();
+        let status = if fate == Fate::Rejected {
+            REJECTED
+        } else if state.faults.unique_ids && state.ids.contains(&message_id) {
+            state.calls.duplicates += 1;
+            DUPLICATE
+        } else {
+            PENDING
+        };
+        state.log(&message_id, &recipient, status);
+        if status.id == PENDING.id {
+            state.ids.insert(message_id.clone());
+            let place = state.received.len();
+            state.received.push(Received {
+                message_id: message_id.clone(),
+                recipient: recipient.clone(),
+                scenario: request.scenario_key.clone(),
+                content: request.whats_app.clone(),
+                at: Instant::now(),
+                file: None,
+                fault: None,
+            });
+            drop(state);
+            tokio::spawn(self.clone().deliver(place));
+        }
+        let mut to_object = json!({});
+        let key = if to.phone_number.is_some() { "phoneNumber" } else { "whatsAppUserId" };
+        to_object[key] = json!(recipient);
+        json!({ "to": to_object, "status": status_object(status), "messageId": message_id })
+    }
+
+    fn logs(&self, query: &str) -> Answer {
+        let mut ids = Vec::new();
+        for pair in query.split('&') {
+            if let Some(("messageId", value)) = pair.split_once('=') {
+                ids.extend(value.split(',').map(str::to_owned));
+            }
+        }
+        let mut state = self.state();
+        state.calls.lookups += 1;
+        let now = Instant::now();
+        let mut results = Vec::new();
+        for id in &ids {
+            for logged in state.log.get(id).into_iter().flatten() {
+                if logged.visible_at <= now {
+                    results.push(json!({
+                        "messageId": id, "to": logged.recipient, "from": "447860099299", "channel": "WHATSAPP",
+                        "messageCount": 1, "status": status_object(logged.status),
+                    }));
+                }
+            }
+        }
+        (StatusCode::OK, json!({ "results": results }))
+    }
+}
+
+fn draw(faults: &super::Faults) -> Fate {
+    let mut left = fastrand::f64();
+    let shares = [
+        (faults.limited, Fate::Limited),
+        (faults.error_before, Fate::ErrorBefore),
+        (faults.error_after, Fate::ErrorAfter),
+        (faults.stalled, Fate::Stalled),
+        (faults.cut, Fate::Cut),
+        (faults.rejected, Fate::Rejected),
+    ];
+    for (share, fate) in shares {
+        if left < share {
+            return fate;
+        }
+        left -= share;
+    }
+    Fate::Fine
+}
+
+fn status_object(status: Status) -> Value {
+    json!({
+        "groupId": status.group.0, "groupName": status.group.1,
+        "id": status.id, "name": status.name, "description": status.description,
+    })
+}
+
+fn general_error() -> Answer {
+    let text = "Something went wrong. Please contact support.";
+    fault(StatusCode::INTERNAL_SERVER_ERROR, "GENERAL_ERROR", text, None)
+}
+
+/// The older APIs' form of an error.
+fn fault(status: StatusCode, message_id: &str, text: &str, validation: Option<Value>) -> Answer {
+    let mut exception = json!({ "messageId": message_id, "text": text });
+    if let Some(validation) = validation {
+        exception["validationErrors"] = validation;
+    }
+    (status, json!({ "requestError": { "serviceException": exception } }))
+}
+
+fn respond((status, body): Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn random_uuid() -> String {
+    let bits = fastrand::u128(..);
+    let digits = format!("{bits:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
