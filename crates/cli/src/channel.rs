@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use bsp::SettingsContext;
-use bus::{Bus, registry};
+use bsp::{ChannelId, SettingsContext};
+use bus::{Bus, Queue, lanes, registry};
 use channel::file::Described;
 use channel::{InvalidRecord, Record};
 use clap::Subcommand;
@@ -41,8 +41,23 @@ pub(crate) enum Channel {
         /// The channel's id.
         id: String,
     },
-    /// Remove stored channels; their webhooks are answered 401 from then on.
+    /// Remove stored channels; their webhooks are answered 401 from then on, and nothing is sent through them.
     Remove {
+        /// The channels' ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Also when commands wait, which will then never be answered.
+        #[arg(long)]
+        abandon: bool,
+    },
+    /// Send nothing through channels until they are resumed. Commands wait, and are answered when their time is up.
+    Pause {
+        /// The channels' ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Send through paused channels again.
+    Resume {
         /// The channels' ids.
         #[arg(required = true)]
         ids: Vec<String>,
@@ -64,7 +79,9 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
-        Channel::Remove { ids } => remove(&target.connect().await?, &ids, out).await?,
+        Channel::Remove { ids, abandon } => remove(&target.connect().await?, &ids, abandon, out).await?,
+        Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,
+        Channel::Resume { ids } => set_paused(&target.connect().await?, &ids, false, out).await?,
     }
     Ok(Done::Well)
 }
@@ -121,13 +138,20 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
     }
     let mut done: Vec<(&str, &str)> = Vec::new();
     for record in records {
+        // A file does not say whether a channel is paused: that stays as it is.
+        let paused = matches!(find(&record.id), Some(Ok(Record { paused: true, .. })));
+        let wanted = Record { paused, ..record.clone() };
         let action = match find(&record.id) {
-            Some(Ok(found)) if found == record => "unchanged",
+            Some(Ok(found)) if *found == wanted => "unchanged",
             Some(_) => "changed",
             None => "created",
         };
+        if !how.dry_run {
+            // First, so that no sender finds a channel without them.
+            make_lanes(bus, &wanted).await?;
+        }
         if action != "unchanged" && !how.dry_run {
-            registry::put(bus, record).await?;
+            registry::put(bus, &wanted).await?;
         }
         done.push((&record.id, action));
     }
@@ -135,7 +159,7 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
         stored.iter().filter(|(id, _)| how.prune && records.iter().all(|record| record.id != *id));
     for (id, _) in superfluous {
         if !how.dry_run {
-            registry::remove(bus, id).await?;
+            remove_one(bus, id, false).await?;
         }
         done.push((id, "removed"));
     }
@@ -146,6 +170,60 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
         out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
     }
     Ok(Done::Well)
+}
+
+/// The durables of a channel that can send.
+async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
+    let channel = record.to_channel()?;
+    if channel.bsp.sending().is_some() {
+        lanes::apply(bus, &channel.id).await?;
+    }
+    Ok(())
+}
+
+/// Removes a channel and its durables, unless commands wait.
+async fn remove_one(bus: &Bus, id: &str, abandon: bool) -> anyhow::Result<()> {
+    if let Ok(channel) = ChannelId::parse(id) {
+        let mut waiting = 0;
+        for queue in Queue::ALL {
+            let found = lanes::waiting(bus, queue, &channel).await?.unwrap_or_default();
+            waiting += found.in_stream + found.held;
+        }
+        if waiting > 0 && !abandon {
+            bail!(
+                "{waiting} commands wait for channel {id}; remove it later, or --abandon them without an answer"
+            );
+        }
+        registry::remove(bus, id).await?;
+        lanes::remove(bus, &channel).await?;
+        return Ok(());
+    }
+    registry::remove(bus, id).await?;
+    Ok(())
+}
+
+async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Out) -> anyhow::Result<()> {
+    let stored = registry::list(bus).await?;
+    for id in ids {
+        let Some((_, Ok(record))) = stored.iter().find(|(key, _)| key == id) else {
+            bail!("there is no channel {id}");
+        };
+        let can_send = record.to_channel()?.bsp.sending().is_some();
+        if !can_send {
+            bail!("nothing is sent through channel {id}: its BSP is only listened to");
+        }
+        let action = match (record.paused == paused, paused) {
+            (true, _) => "unchanged",
+            (false, true) => "paused",
+            (false, false) => "resumed",
+        };
+        if action != "unchanged" {
+            registry::put(bus, &Record { paused, ..record.clone() }).await?;
+        }
+        out.say(&format!("{} channel {id}", styled(GOOD, action)));
+        out.object(&json!({ "channel": id, "action": action }));
+    }
+    Ok(())
 }
 
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
@@ -160,7 +238,7 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
             Ok(record) => {
                 out.object(&json!({
                     "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
-                    "signature": record.signature.is_some(),
+                    "signature": record.signature.is_some(), "paused": record.paused,
                 }));
                 let signature = if record.signature.is_some() { "checked" } else { "-" };
                 let credentials = record.webhook.len().to_string();
@@ -170,15 +248,17 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
                     record.tenant.clone(),
                     credentials,
                     signature.to_owned(),
+                    if record.paused { styled(ODD, "paused") } else { String::new() },
                 ]);
             }
             Err(error) => {
                 out.object(&json!({ "id": id, "invalid": error.to_string() }));
-                rows.push([id.clone(), styled(BAD, "invalid"), String::new(), String::new(), String::new()]);
+                let none = String::new;
+                rows.push([id.clone(), styled(BAD, "invalid"), none(), none(), none(), none()]);
             }
         }
     }
-    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature"], &rows);
+    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sending"], &rows);
     Ok(())
 }
 
@@ -195,6 +275,7 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "key_fingerprint": record.key_fingerprint,
         "signature": record.signature,
         "settings": record.settings,
+        "paused": record.paused,
         "report_path": format!("/social/on/whatsapp/{}/report/{}", record.bsp, record.id),
         "message_path": format!("/social/on/whatsapp/{}/message/{}", record.bsp, record.id),
     });
@@ -203,12 +284,12 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn remove(bus: &Bus, ids: &[String], out: &Out) -> anyhow::Result<()> {
+async fn remove(bus: &Bus, ids: &[String], abandon: bool, out: &Out) -> anyhow::Result<()> {
     for id in ids {
         if find(bus, id).await?.is_none() {
             bail!("there is no channel {id}");
         }
-        registry::remove(bus, id).await?;
+        remove_one(bus, id, abandon).await?;
         out.say(&format!("{} channel {id}", styled(GOOD, "removed")));
         out.object(&json!({ "channel": id, "action": "removed" }));
     }

@@ -8,7 +8,7 @@ use bsp::{BspId, ChannelId, Parsed, Reject, Webhook, registry};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, WEBHOOKS};
 use bus::subject::Filter;
-use bus::{Bus, Delivery, Subject, headers, lookup};
+use bus::{Bus, Delivery, Origin, Subject, headers, lookup};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
@@ -238,6 +238,9 @@ enum Now {
 
 /// The item is parsed within its webhook while that is stored, and alone after that.
 async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
+    if let Some(Subject::DeadLetter(Origin::Command, _)) = letter.address() {
+        return Ok(Now::Refused("it was a command; whoever made it has to publish a correct one".to_owned()));
+    }
     let origin = letter.headers.get(headers::ORIGIN).and_then(parse_origin);
     let Some((sequence, index)) = origin else { return Ok(Now::Refused("it names no webhook".to_owned())) };
     let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?.filter(|webhook| is_origin(webhook, letter));

@@ -10,6 +10,10 @@ mod when;
 mod simulate;
 mod replay;
 mod deadletter;
+mod send;
+mod sends;
+mod media;
+mod simulate_infobip;
 mod top;
 mod up;
 
@@ -52,6 +56,14 @@ enum Command {
     Channel(channel::Channel),
     /// Show what passes: stored webhooks, events, dead letters.
     Tail(tail::Tail),
+    /// Send one message and watch what becomes of it.
+    Send(send::Send),
+    /// Look at what waits to be sent.
+    #[command(subcommand)]
+    Sends(sends::Sends),
+    /// Upload files of messages, fetch them, look at them.
+    #[command(subcommand)]
+    Media(media::MediaCommand),
     /// Watch what passes and what waits, by BSP and channel.
     Top(top::Top),
     /// Put stored webhooks through the parsers of this version once more.
@@ -62,6 +74,8 @@ enum Command {
     DeadLetter(deadletter::DeadLetters),
     /// Post webhooks as the BSPs do, repeats and all, and check that exactly the right events come out.
     Simulate(simulate::Simulate),
+    /// Be Infobip's sending side: take messages, fetch their files, report back; as unwell as wanted.
+    SimulateInfobip(simulate_infobip::SimulateInfobip),
 }
 
 /// What a command ends with when nothing failed.
@@ -106,6 +120,10 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
             Command::Channel(command) => channel::run(command, &cli.target, out).await,
             Command::Tail(command) => tail::run(command, &cli.target, out).await,
+            Command::Send(command) => send::run(command, &cli.target, out).await,
+            Command::Sends(command) => sends::run(command, &cli.target, out).await,
+            Command::Media(command) => media::run(command, &cli.target, out).await,
+            Command::SimulateInfobip(command) => simulate_infobip::run(command, &cli.target, out).await,
             Command::Top(command) => top::run(command, &cli.target, out).await,
             Command::Replay(command) => replay::run(command, &cli.target, out).await,
             Command::DeadLetter(command) => deadletter::run(command, &cli.target, out).await,
@@ -129,6 +147,7 @@ mod tests {
     fn the_readme_names_every_setting_with_its_default() {
         let readme = include_str!("../../../README.md");
         let settings = ingress::settings::all().into_iter().chain(normalizer::settings::all());
+        let settings = settings.chain(sender::settings::all()).chain(::media::settings::all());
         for setting in settings {
             let default =
                 if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };

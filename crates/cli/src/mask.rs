@@ -2,7 +2,7 @@
 
 use bsp::mask::MASK;
 use proto::v1::inbound_message::Content;
-use proto::v1::{InboundMessage, Media, ReportEvent};
+use proto::v1::{InboundMessage, Media, ReportEvent, SendResult};
 
 pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.recipient);
@@ -12,6 +12,19 @@ pub(crate) fn report(report: &mut ReportEvent) {
         hide(&mut status.description);
     }
     if let Some(error) = &mut report.error {
+        hide(&mut error.description);
+    }
+}
+
+pub(crate) fn result(result: &mut SendResult) {
+    hide(&mut result.context);
+    if let Some(status) = &mut result.provider_status {
+        hide(&mut status.description);
+    }
+    // The gateway's own words quote nothing; a BSP's may.
+    if let Some(error) = &mut result.error
+        && error.code.bytes().all(|byte| byte.is_ascii_digit())
+    {
         hide(&mut error.description);
     }
 }

@@ -13,6 +13,7 @@ use crate::Done;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
     json: bool,
+    is_silent: bool,
 }
 
 /// Stands where a name is not known.
@@ -41,19 +42,24 @@ impl Out {
     }
 
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, is_silent: false }
+    }
+
+    /// The same without a word.
+    pub(crate) fn silent(self) -> Self {
+        Self { is_silent: true, ..self }
     }
 
     /// A line for people; nothing for programs.
     pub(crate) fn say(self, line: &str) {
-        if !self.json {
+        if !self.json && !self.is_silent {
             print_line(line);
         }
     }
 
     /// An object for programs; nothing for people.
     pub(crate) fn object(self, object: &Value) {
-        if self.json {
+        if self.json && !self.is_silent {
             print_line(&object.to_string());
         }
     }

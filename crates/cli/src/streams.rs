@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use bus::Bus;
+use bsp::ChannelId;
 use bus::provision::{self, Difference, Scope};
-use bus::streams::{DURABLES, STREAMS, StreamSettings};
+use bus::streams::{BUCKETS, DURABLES, STREAMS, StreamSettings};
+use bus::{Bus, lanes, registry};
 use clap::{Args, Subcommand};
 
 use crate::Done;
@@ -33,9 +34,15 @@ pub(crate) struct Sizes {
     /// Bytes that stream EVENTS may hold.
     #[arg(long, env = "IMCHANNEL_EVENTS_MAX_BYTES", default_value_t = bus::streams::EVENTS.max_bytes_default)]
     events_max_bytes: u64,
+    /// Bytes that stream COMMANDS may hold.
+    #[arg(long, env = "IMCHANNEL_COMMANDS_MAX_BYTES", default_value_t = bus::streams::COMMANDS.max_bytes_default)]
+    commands_max_bytes: u64,
     /// Bytes that stream DEADLETTERS may hold.
     #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_BYTES", default_value_t = bus::streams::DEADLETTERS.max_bytes_default)]
     deadletters_max_bytes: u64,
+    /// Bytes that the ledger of sends may hold, about 1 KB a send for 26 hours.
+    #[arg(long, env = "IMCHANNEL_SENDS_MAX_BYTES", default_value_t = bus::streams::SENDS_MAX_BYTES_DEFAULT)]
+    sends_max_bytes: u64,
 }
 
 impl Sizes {
@@ -45,7 +52,9 @@ impl Sizes {
             duplicate_window: Duration::from_millis(self.duplicate_window_ms),
             webhooks_max_bytes: self.webhooks_max_bytes,
             events_max_bytes: self.events_max_bytes,
+            commands_max_bytes: self.commands_max_bytes,
             deadletters_max_bytes: self.deadletters_max_bytes,
+            sends_max_bytes: self.sends_max_bytes,
         }
     }
 }
@@ -54,22 +63,39 @@ pub(crate) async fn run(command: Streams, bus: &Bus, out: &Out) -> anyhow::Resul
     match command {
         Streams::Apply(sizes) => {
             let settings = sizes.to_settings();
-            provision::apply(bus, &settings).await?;
+            apply(bus, &settings).await?;
             let streams: Vec<_> = STREAMS.iter().map(|stream| stream.name).collect();
             let durables: Vec<_> = DURABLES.iter().map(|durable| durable.name).collect();
             out.say(&format!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
             out.say(&format!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
-            out.say(&format!("{} bucket {}", styled(GOOD, "applied"), bus::streams::CHANNELS_BUCKET));
-            out.object(&serde_json::json!({ "applied": { "streams": streams, "durables": durables } }));
+            let buckets: Vec<_> = BUCKETS.iter().map(|bucket| bucket.name).collect();
+            out.say(&format!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
+            let applied = serde_json::json!({ "streams": streams, "durables": durables, "buckets": buckets });
+            out.object(&serde_json::json!({ "applied": applied }));
             check(bus, &settings, out).await
         }
         Streams::Check(sizes) => check(bus, &sizes.to_settings(), out).await,
     }
 }
 
+/// Makes everything, the durables of stored channels too.
+pub(crate) async fn apply(bus: &Bus, settings: &StreamSettings) -> anyhow::Result<()> {
+    provision::apply(bus, settings).await?;
+    for channel in sending(bus).await? {
+        lanes::apply(bus, &channel).await?;
+    }
+    Ok(())
+}
+
 /// A server may take a setting and not keep it (old ones ignore what they do not know), so applying ends in a check.
 async fn check(bus: &Bus, settings: &StreamSettings, out: &Out) -> anyhow::Result<Done> {
-    let differences = provision::check(bus, Scope::Settings(settings)).await?;
+    let mut differences = provision::check(bus, Scope::Settings(settings)).await?;
+    let is_registry_there = !differences.iter().any(|difference| difference.setting == "existence");
+    if is_registry_there {
+        for channel in sending(bus).await? {
+            differences.extend(lanes::check(bus, &channel).await?);
+        }
+    }
     if differences.is_empty() {
         out.say(&format!("{} on nats-server {}", styled(GOOD, "as defined"), bus.server_version()));
         out.object(&serde_json::json!({ "differences": 0, "nats_server": bus.server_version() }));
@@ -85,4 +111,11 @@ async fn check(bus: &Bus, settings: &StreamSettings, out: &Out) -> anyhow::Resul
     let rows: Vec<_> = differences.into_iter().map(row).collect();
     out.table(&["Of", "Setting", "Found", "Wanted"], &rows);
     Ok(Done::Different)
+}
+
+/// The stored channels that can send: each has two durables.
+async fn sending(bus: &Bus) -> anyhow::Result<Vec<ChannelId>> {
+    let stored = registry::list(bus).await?;
+    let channels = stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok());
+    Ok(channels.filter(|channel| channel.bsp.sending().is_some()).map(|channel| channel.id).collect())
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use anyhow::bail;
 use bsp::{BspId, ChannelId, mask as body_mask, registry};
 use bus::read::{self, From};
-use bus::streams::{DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
 use bus::{Delivery, EventKind, Subject, headers};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
-use proto::v1::{InboundMessage, ReportEvent, ReportStatus};
+use proto::v1::{
+    InboundMessage, MediaFetched, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
+};
 use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
@@ -30,6 +32,12 @@ pub(crate) enum What {
     Reports,
     /// Customers' messages.
     Messages,
+    /// What became of commands.
+    Sends,
+    /// Files that were fetched.
+    Media,
+    /// Commands as they are stored.
+    Commands,
     /// What could not be understood.
     Deadletters,
 }
@@ -62,6 +70,9 @@ pub(crate) struct Tail {
 }
 
 pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    if command.what == What::Commands && command.bsp.is_some() {
+        return Ok(out.faulty("commands do not name a BSP: choose them by --channel"));
+    }
     let from = command.from(Timestamp::now());
     let bus = target.connect().await?;
     let (stream, filter) = command.source();
@@ -95,6 +106,9 @@ impl Tail {
             What::Webhooks => (&WEBHOOKS, filter.webhooks()),
             What::Reports => (&EVENTS, filter.events(EventKind::Report)),
             What::Messages => (&EVENTS, filter.events(EventKind::Message)),
+            What::Sends => (&EVENTS, filter.events(EventKind::Send)),
+            What::Media => (&EVENTS, filter.events(EventKind::Media)),
+            What::Commands => (&COMMANDS, filter.commands()),
             What::Deadletters => (&DEADLETTERS, filter.dead_letters()),
         }
     }
@@ -115,6 +129,9 @@ impl Tail {
             What::Webhooks => webhook(delivery, self.reveal),
             What::Reports => report(delivery, self.reveal),
             What::Messages => message(delivery, self.reveal),
+            What::Sends => sent(delivery, self.reveal),
+            What::Media => fetched(delivery),
+            What::Commands => command(delivery, self.reveal),
             What::Deadletters => dead_letter(delivery, self.reveal),
         };
         // The subject of a dead letter does not name the BSP.
@@ -189,6 +206,84 @@ pub(crate) fn message(delivery: &Delivery, reveal: bool) -> Shown {
         event.sender,
         content.unwrap_or_default(),
     );
+    (object, line)
+}
+
+/// The result of a command for both readers.
+pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
+    let mut event = match SendResult::decode(delivery.payload.clone()) {
+        Ok(event) => event,
+        Err(error) => return undecodable(delivery, &error),
+    };
+    if !reveal {
+        mask::result(&mut event);
+    }
+    let style = match event.outcome() {
+        SendOutcome::Accepted => GOOD,
+        SendOutcome::Rejected | SendOutcome::Expired => BAD,
+        SendOutcome::Unknown | SendOutcome::Unspecified => ODD,
+    };
+    let outcome = event.outcome().as_str_name().trim_start_matches("SEND_OUTCOME_");
+    let error = event.error.as_ref().map(|error| format!(" {} {}", error.code, error.description));
+    let line = format!(
+        "{} {} {} {} command {} message {} after {} calls{}",
+        time_of(delivery),
+        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(STRONG, "send"),
+        styled(style, outcome),
+        event.command_id,
+        event.message_id,
+        event.attempts,
+        error.unwrap_or_default(),
+    );
+    (serde_json::to_value(&event).unwrap_or_default(), line)
+}
+
+/// A fetch for both readers. Nothing in it is personal.
+pub(crate) fn fetched(delivery: &Delivery) -> Shown {
+    let event = match MediaFetched::decode(delivery.payload.clone()) {
+        Ok(event) => event,
+        Err(error) => return undecodable(delivery, &error),
+    };
+    let range = if event.range.is_empty() { String::new() } else { format!(" of range {}", event.range) };
+    let line = format!(
+        "{} {} {} {} file {} {} bytes{range} command {}",
+        time_of(delivery),
+        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(STRONG, "media"),
+        event.method,
+        event.media_id,
+        event.bytes,
+        event.command_id,
+    );
+    (serde_json::to_value(&event).unwrap_or_default(), line)
+}
+
+/// A stored command. Only its id and its kind are not personal.
+fn command(delivery: &Delivery, reveal: bool) -> Shown {
+    let is_json = delivery.payload.first() == Some(&b'{');
+    let decoded = if is_json {
+        serde_json::from_slice::<SendCommand>(&delivery.payload).ok()
+    } else {
+        SendCommand::decode(delivery.payload.clone()).ok()
+    };
+    let channel = delivery.address().map(|address| address.channel().to_string()).unwrap_or_default();
+    let queue = delivery.subject.split('.').nth(2).unwrap_or_default();
+    let mut body =
+        decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
+    if !reveal {
+        let keys = ["commandId", "channelId", "notAfter", "mediaId", "language"];
+        let masked = body_mask::body("application/json", body.to_string().as_bytes(), &keys);
+        body = serde_json::from_str(&masked).unwrap_or_default();
+    }
+    let line = format!(
+        "{} {} {} {body}",
+        time_of(delivery),
+        styled(DIM, &format!("{queue}/{channel}")),
+        styled(STRONG, &format!("command {}", delivery.sequence)),
+    );
+    let object =
+        json!({ "sequence": delivery.sequence, "queue": queue, "channel": channel, "command": body });
     (object, line)
 }
 

@@ -13,6 +13,10 @@ const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
 pub(crate) const DATA_FOLDER_DEFAULT: &str = ".imchannel";
 /// In its data folder, `up` writes where its NATS server is.
 pub(crate) const NATS_URL_FILE: &str = "nats.url";
+/// Where its media service is.
+pub(crate) const MEDIA_URL_FILE: &str = "media.url";
+/// The token of uploads to it.
+pub(crate) const MEDIA_TOKEN_FILE: &str = "media.token";
 /// And where its admin port is.
 pub(crate) const ADMIN_URL_FILE: &str = "admin.url";
 

@@ -17,6 +17,7 @@ const PORT_TRIES: usize = 5;
 #[derive(Debug)]
 pub struct RedisServer {
     child: Child,
+    folder: PathBuf,
     port: u16,
 }
 
@@ -30,11 +31,21 @@ impl RedisServer {
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let mut tries = 1;
         loop {
-            match launch(&folder).await {
+            let port = free_port().await.map_err(|source| StartError::Spawn { program: PROGRAM, source })?;
+            match launch(&folder, port).await {
                 Err(StartError::NotStarted { .. }) if tries < PORT_TRIES => tries += 1,
                 started => return started,
             }
         }
+    }
+
+    /// Starts it again on its port, empty, after it was stopped.
+    ///
+    /// # Errors
+    /// [`StartError`] when it does not come up.
+    pub async fn start_again(&mut self) -> Result<(), StartError> {
+        *self = launch(&self.folder, self.port).await?;
+        Ok(())
     }
 
     /// Waits until the server has ended, whatever the reason.
@@ -53,8 +64,7 @@ impl RedisServer {
     }
 }
 
-async fn launch(folder: &Path) -> Result<RedisServer, StartError> {
-    let port = free_port().await.map_err(|source| StartError::Spawn { program: PROGRAM, source })?;
+async fn launch(folder: &Path, port: u16) -> Result<RedisServer, StartError> {
     let log = folder.join("redis-server.log");
     let args = [
         "--bind",
@@ -80,7 +90,7 @@ async fn launch(folder: &Path) -> Result<RedisServer, StartError> {
     let pid = child.id().unwrap_or_default();
     let ready = || async move { is_process(port, pid).await.then_some(()) };
     program::wait_until(PROGRAM, &mut child, &log, ready).await?;
-    Ok(RedisServer { child, port })
+    Ok(RedisServer { child, folder: folder.to_owned(), port })
 }
 
 async fn free_port() -> std::io::Result<u16> {

@@ -105,6 +105,8 @@ fn seen(delivery: &Delivery) -> Option<Seen> {
             Some(Seen::Message(Box::new(InboundMessage::decode(payload).ok()?)))
         }
         Subject::DeadLetter(_, channel) => Some(Seen::DeadLetter { channel: channel.to_string(), payload }),
-        Subject::Webhook(..) => None,
+        Subject::Event(EventKind::Send | EventKind::Media, ..)
+        | Subject::Webhook(..)
+        | Subject::Command(..) => None,
     }
 }

@@ -211,6 +211,8 @@ impl Reader {
             Subject::Event(_, bsp, _) => {
                 counted.rows.entry(Name { bsp: bsp.to_string(), channel }).or_default().events += 1;
             }
+            // Commands wait in their lanes; `sends waiting` shows them.
+            Subject::Command(..) => {}
             Subject::DeadLetter(..) => {
                 let bsp = delivery.headers.get(headers::BSP).and_then(registry::find);
                 let bsp = bsp.map_or_else(|| out::UNKNOWN.to_owned(), |bsp| bsp.profile().id.to_string());

@@ -12,6 +12,7 @@ use crate::tail;
 /// What a newcomer needs to know.
 pub(super) struct Greeting {
     pub(super) ingress: SocketAddr,
+    pub(super) media: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) nats_url: Option<String>,
     pub(super) channels: Vec<Described>,
@@ -20,7 +21,7 @@ pub(super) struct Greeting {
 impl Greeting {
     /// Says where to post and how to look.
     pub(super) fn say(&self, out: &Out) {
-        let Self { ingress, admin, nats_url, channels } = self;
+        let Self { ingress, media, admin, nats_url, channels } = self;
         let url = |channel: &Described| {
             format!(
                 "http://{ingress}/social/on/whatsapp/{}/report/{}",
@@ -30,7 +31,7 @@ impl Greeting {
         };
         let urls: Vec<_> = channels.iter().map(url).collect();
         out.object(&serde_json::json!({
-            "ingress": ingress.to_string(), "admin": admin.to_string(), "nats_url": nats_url, "urls": urls,
+            "ingress": ingress.to_string(), "media": media.to_string(), "admin": admin.to_string(), "nats_url": nats_url, "urls": urls,
         }));
         out.say(&format!("\n{} imchannel takes webhooks on http://{ingress}", styled(GOOD, "ready:")));
         if channels.is_empty() {
@@ -45,8 +46,15 @@ impl Greeting {
         }
         let program =
             std::env::current_exe().map_or_else(|_| "imchannel".into(), |path| path.display().to_string());
-        out.say(&styled(STRONG, "Look (or messages, webhooks, deadletters)"));
         let option = nats_url.as_ref().map(|url| format!("--nats-url {url} ")).unwrap_or_default();
+        if let Some(channel) = channels.iter().find(|channel| channel.bsp().sending().is_some()) {
+            out.say(&styled(STRONG, "Send (or --image FILE, --document FILE)"));
+            out.say(&format!(
+                "  {program} {option}send --channel {} --to 8618257518838 --text Hello",
+                channel.id()
+            ));
+        }
+        out.say(&styled(STRONG, "Look (or messages, sends, webhooks, deadletters)"));
         out.say(&format!("  {program} {option}tail reports --from-start"));
         out.say(&format!("  curl http://{admin}/ready    curl http://{admin}/metrics"));
         out.say("Log lines and the events that come out follow. Ctrl-C stops everything.\n");
@@ -60,6 +68,8 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
         let (object, line) = match event.delivery.address() {
             Some(Subject::Event(EventKind::Report, ..)) => tail::report(&event.delivery, false),
             Some(Subject::Event(EventKind::Message, ..)) => tail::message(&event.delivery, false),
+            Some(Subject::Event(EventKind::Send, ..)) => tail::sent(&event.delivery, false),
+            Some(Subject::Event(EventKind::Media, ..)) => tail::fetched(&event.delivery),
             _ => continue,
         };
         out.object(&object);

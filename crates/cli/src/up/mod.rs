@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use ::servers::NatsServer;
 use anyhow::{Context as _, bail};
+use blob::BlobStore;
+use bus::Bus;
 use bus::read::{self, From};
 use bus::streams::EVENTS;
-use bus::{Bus, provision};
 use channel::Record;
 use clap::Args;
 use prometheus_client::registry::Registry;
@@ -30,13 +31,17 @@ use crate::up::greeting::Greeting;
 use crate::up::plan::Plan;
 pub(crate) use crate::up::plan::settings;
 use crate::up::servers::Servers;
-use crate::{Done, channel as channels, when};
+use crate::up::simulation::Account;
+use crate::{Done, channel as channels, streams, when};
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
     /// Address on which webhooks are taken.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     ingress: SocketAddr,
+    /// Address on which files of messages are taken and served.
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    media: SocketAddr,
     /// Address of /live, /ready and /metrics.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDR")]
     admin: SocketAddr,
@@ -52,7 +57,8 @@ pub(crate) struct Up {
     /// Do not show the events that come out.
     #[arg(long)]
     quiet: bool,
-    /// Let simulated BSPs post to the channels of the file, so that there is something to watch.
+    /// Let simulated BSPs post to the channels of the file and take what is sent through them, so that there is something
+    /// to watch.
     #[arg(long, requires = "channels")]
     simulate: bool,
     /// Webhooks that they post a second.
@@ -70,14 +76,23 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Done> {
     let folder = &command.data_dir;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot use the folder {}", folder.display()))?;
+    if command.simulate && target.nats_url.is_some() {
+        return Ok(out.faulty(
+            "--simulate turns channels to a simulated account: not on an installation given by --nats-url",
+        ));
+    }
     let Some(plan) = plan::plan(&command, target, matches, out)? else { return Ok(Done::Faulty) };
     let _lock = plan::lock(folder)?;
     // The ports come first: a second gateway fails here, before it has started or changed anything.
     let ports = Ports {
         ingress: listen(command.ingress, "webhooks").await?,
+        media: listen(command.media, "files").await?,
         admin: listen(command.admin, "probes and metrics").await?,
     };
-    let admin_url = AdminUrl::write(folder, ports.admin.local_addr()?)?;
+    let urls = [
+        UrlFile::write(folder, target::ADMIN_URL_FILE, ports.admin.local_addr()?)?,
+        UrlFile::write(folder, target::MEDIA_URL_FILE, ports.media.local_addr()?)?,
+    ];
     let _log = service::log::start(plan.common.log_format, plan.common.log_level)?;
     let stop = process::stop_on_signal()?;
     out.keep_going();
@@ -86,24 +101,24 @@ pub(crate) async fn run(
     let mut servers = Servers::start(&command, target).await?;
     let outcome = serve(&command, plan, &mut servers, ports, stop, out).await;
     servers.stop().await;
-    drop(admin_url);
+    drop(urls);
     outcome?;
     Ok(Done::Well)
 }
 
-/// Says in the data folder where the admin port is, for other commands in this folder, as long as it is open.
-struct AdminUrl(PathBuf);
+/// Says in the data folder where a port is, for other commands in this folder, as long as it is open.
+struct UrlFile(PathBuf);
 
-impl AdminUrl {
-    fn write(folder: &Path, address: SocketAddr) -> anyhow::Result<Self> {
-        let path = folder.join(target::ADMIN_URL_FILE);
+impl UrlFile {
+    fn write(folder: &Path, file: &str, address: SocketAddr) -> anyhow::Result<Self> {
+        let path = folder.join(file);
         std::fs::write(&path, format!("http://{address}"))
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self(path))
     }
 }
 
-impl Drop for AdminUrl {
+impl Drop for UrlFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
@@ -112,6 +127,7 @@ impl Drop for AdminUrl {
 /// The gateway's open ports.
 struct Ports {
     ingress: TcpListener,
+    media: TcpListener,
     admin: TcpListener,
 }
 
@@ -125,20 +141,34 @@ async fn serve(
     out: &Out,
 ) -> anyhow::Result<()> {
     let bus = target::connect(&servers.nats_url).await?;
-    provision::apply(&bus, &command.sizes.to_settings()).await?;
-    let records: Vec<Record> = plan.channels.iter().map(|channel| channel.to_record(&plan.key)).collect();
+    streams::apply(&bus, &command.sizes.to_settings()).await?;
+    let mut plan = plan;
+    if plan.is_own_media_url {
+        let url = format!("http://{}", ports.media.local_addr()?);
+        plan.sender.media_public_url.clone_from(&url);
+        plan.media.public_url = url;
+    }
+    let mut records: Vec<Record> = plan.channels.iter().map(|channel| channel.to_record(&plan.key)).collect();
+    let real_records = records.clone();
+    let account = match command.simulate {
+        true => Some(Account::open(command, &mut plan, &mut records, ports.ingress.local_addr()?).await?),
+        false => None,
+    };
     if channels::apply(&bus, &records, How::default(), out).await? != Done::Well {
         bail!("the channels were not applied");
     }
     let greeting = Greeting {
         ingress: ports.ingress.local_addr()?,
+        media: ports.media.local_addr()?,
         admin: ports.admin.local_addr()?,
         // A URL from outside may hold a password, so only our own is shown.
         nats_url: servers.nats.as_ref().map(NatsServer::url),
         channels: plan.channels.clone(),
     };
     let events = read::follow(&bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?;
-    let running = start(plan, &bus, ports, &stop)?;
+    let blobs = BlobStore::new(&servers.redis_url)?;
+    let account = account.map(|account| account.serve(&stop));
+    let running = start(plan, &bus, blobs, ports, &stop)?;
     running.until_ready(&stop).await;
     greeting.say(out);
     let shower = (!command.quiet).then(|| tokio::spawn(greeting::show_events(events, *out)));
@@ -150,7 +180,11 @@ async fn serve(
     stop.cancel();
     out.say("stopping");
     running.finish().await;
-    for task in [shower, simulation].into_iter().flatten() {
+    if command.simulate {
+        // The simulated account ends with this run; what the file says stays.
+        channels::apply(&bus, &real_records, How::default(), &Out::new(false).silent()).await?;
+    }
+    for task in [shower, simulation, account].into_iter().flatten() {
         task.abort();
     }
     bus.flush(Duration::from_secs(1)).await;
@@ -185,7 +219,13 @@ struct Running {
     stop_admin: CancellationToken,
 }
 
-fn start(plan: Plan, bus: &Bus, ports: Ports, stop: &CancellationToken) -> anyhow::Result<Running> {
+fn start(
+    plan: Plan,
+    bus: &Bus,
+    blobs: BlobStore,
+    ports: Ports,
+    stop: &CancellationToken,
+) -> anyhow::Result<Running> {
     let mut context = Context::new(stop.clone());
     if let Some(endpoint) = &plan.common.otlp_endpoint {
         context.tracing = service::Tracing::to_endpoint(endpoint, "imchannel")?;
@@ -196,7 +236,17 @@ fn start(plan: Plan, bus: &Bus, ports: Ports, stop: &CancellationToken) -> anyho
         ingress::run(plan.ingress, bus.clone(), ports.ingress, context.clone(), &mut registry, grace);
     let normalizer =
         normalizer::run(plan.normalizer, bus.clone(), context.clone(), &mut registry, payloads, grace);
-    let services = vec![tokio::spawn(ingress), tokio::spawn(normalizer)];
+    let sender =
+        sender::run(plan.sender, bus.clone(), blobs.clone(), context.clone(), &mut registry, payloads, grace);
+    let media =
+        media::run(plan.media, bus.clone(), blobs, ports.media, context.clone(), &mut registry, grace);
+    let sender = async move {
+        if let Err(error) = sender.await {
+            tracing::error!(function = "process", "the sender ended: {error:#}");
+        }
+    };
+    let services =
+        vec![tokio::spawn(ingress), tokio::spawn(normalizer), tokio::spawn(sender), tokio::spawn(media)];
     let stop_admin = CancellationToken::new();
     let admin = process::serve_admin(ports.admin, context.clone(), registry, stop_admin.clone());
     Ok(Running { context, services, admin: tokio::spawn(admin), stop_admin })

@@ -12,7 +12,7 @@ use service::{Reader, Setting, process};
 use super::Up;
 use crate::channel as channels;
 use crate::out::Out;
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// Channels may send to these when the whole gateway is on one machine.
 const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
@@ -24,9 +24,12 @@ pub(crate) fn settings() -> Vec<&'static Setting> {
         common::ADMIN_LISTEN.flag,
         ingress::settings::LISTEN.flag,
         ingress::settings::CREDENTIAL_KEY.flag,
+        common::REDIS_URL.flag,
     ];
     let mut all = ingress::settings::all();
     all.extend(normalizer::settings::all());
+    all.extend(sender::settings::all());
+    all.extend(media::settings::all());
     let mut seen = Vec::new();
     all.retain(|setting| {
         let is_new = !seen.contains(&setting.flag);
@@ -41,6 +44,10 @@ pub(super) struct Plan {
     pub(super) common: Common,
     pub(super) ingress: ingress::Settings,
     pub(super) normalizer: normalizer::Settings,
+    pub(super) sender: sender::Settings,
+    pub(super) media: media::Settings,
+    /// Whether files' URLs begin with the gateway's own address, which is not known before its port is open.
+    pub(super) is_own_media_url: bool,
     pub(super) key: CredentialKey,
     pub(super) channels: Vec<Described>,
 }
@@ -54,7 +61,7 @@ pub(super) fn plan(
 ) -> anyhow::Result<Option<Plan>> {
     let key_text = match (&target.credential_key, &target.nats_url) {
         (Some(key), _) => key.clone(),
-        (None, None) => own_key(&command.data_dir)?,
+        (None, None) => own_secret(&command.data_dir, CREDENTIAL_KEY_FILE)?,
         (None, Some(_)) => {
             out.faulty("with --nats-url, give that installation's IMCHANNEL_CREDENTIAL_KEY too");
             return Ok(None);
@@ -64,14 +71,19 @@ pub(super) fn plan(
     reader.provide(&common::ADMIN_LISTEN, command.admin.to_string());
     reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
     reader.provide(&ingress::settings::CREDENTIAL_KEY, key_text);
+    let is_own_media_url = reader.optional_text(&common::MEDIA_PUBLIC_URL).is_none();
+    reader.provide(&common::MEDIA_PUBLIC_URL, format!("http://{}", command.media));
+    reader.provide(&media::settings::UPLOAD_TOKEN, own_secret(&command.data_dir, target::MEDIA_TOKEN_FILE)?);
     if out.is_json() {
         reader.provide(&common::LOG_FORMAT, "json");
     }
     let common = Common::read(&mut reader);
     let ingress = ingress::Settings::read(&mut reader);
     let normalizer = normalizer::Settings::read(&mut reader);
-    let read = reader.finish(|| Some((common?, ingress?, normalizer?)));
-    let (common, ingress, normalizer) = match read {
+    let sender = sender::Settings::read(&mut reader);
+    let media = media::Settings::read(&mut reader);
+    let read = reader.finish(|| Some((common?, ingress?, normalizer?, sender?, media?)));
+    let (common, ingress, normalizer, sender, media) = match read {
         Ok(read) => read,
         Err(faults) => {
             process::print_faults("imchannel up", &faults);
@@ -85,12 +97,23 @@ pub(super) fn plan(
         None => Some(Vec::new()),
     };
     let key = ingress.credential_key.clone();
-    Ok(channels.map(|channels| Plan { common, ingress, normalizer, key, channels }))
+    Ok(channels.map(|channels| Plan {
+        common,
+        ingress,
+        normalizer,
+        sender,
+        media,
+        is_own_media_url,
+        key,
+        channels,
+    }))
 }
 
-/// The key in the data folder, made at the first start.
-fn own_key(folder: &Path) -> anyhow::Result<String> {
-    let path = folder.join("credential.key");
+const CREDENTIAL_KEY_FILE: &str = "credential.key";
+
+/// A secret in the data folder, made at the first start.
+fn own_secret(folder: &Path, file: &str) -> anyhow::Result<String> {
+    let path = folder.join(file);
     if let Ok(key) = std::fs::read_to_string(&path) {
         return Ok(key.trim().to_owned());
     }

@@ -14,6 +14,7 @@ const NATS_PORT: u16 = 4222;
 /// The servers that `up` runs, where it was not given others.
 pub(super) struct Servers {
     pub(super) nats_url: String,
+    pub(super) redis_url: String,
     url_file: PathBuf,
     pub(super) nats: Option<NatsServer>,
     redis: Option<RedisServer>,
@@ -36,7 +37,9 @@ impl Servers {
             std::fs::write(&url_file, &nats_url)
                 .with_context(|| format!("cannot write {}", url_file.display()))?;
         }
-        Ok(Self { nats_url, url_file, nats, redis })
+        let redis_url =
+            redis.as_ref().map(RedisServer::url).or_else(|| command.redis_url.clone()).unwrap_or_default();
+        Ok(Self { nats_url, redis_url, url_file, nats, redis })
     }
 
     /// Waits until one of them ends, which none should.

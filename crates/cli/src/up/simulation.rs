@@ -1,18 +1,26 @@
-//! `up --simulate`: simulated BSPs that post to the gateway in the same process, slowly and without end, so that there
-//! is something to watch.
+//! `up --simulate`: simulated BSPs that post to the gateway in the same process, slowly and without end, and a simulated
+//! Infobip account that everything is sent to, so that there is something to watch.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bus::Bus;
+use channel::Record;
 use channel::file::Described;
 use jiff::Timestamp;
+use simulator::omni::{self, Faults, Omni};
 use simulator::{Mix, Plan, Simulator, TwilioRetries};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::Up;
+use super::plan::Plan as UpPlan;
 
 use crate::out::{BAD, GOOD, ODD, Out, STRONG, styled};
 use crate::simulate::watch::Watch;
 use crate::simulate::{new_run, targets};
+use crate::simulate_infobip;
 
 /// Entries of the ledger; older ones are forgotten once they are settled.
 const LEDGER_ENTRIES_MAX: usize = 100_000;
@@ -20,6 +28,46 @@ const LEDGER_ENTRIES_MAX: usize = 100_000;
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Divides the BSPs' waits.
 const SPEED: f64 = 60.0;
+
+/// The API key of the simulated account, as a file of secrets: whatever the channels name is another account's.
+const KEY_FILE: &str = "simulated-infobip.key";
+/// Before every answer.
+const LATENCY: Duration = Duration::from_millis(50);
+
+/// A simulated account that everything is sent to.
+pub(super) struct Account {
+    omni: Omni,
+    listener: TcpListener,
+}
+
+impl Account {
+    /// Opens its port and turns the channels to it.
+    pub(super) async fn open(
+        command: &Up,
+        plan: &mut UpPlan,
+        records: &mut [Record],
+        ingress: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let folder = command.data_dir.join("simulated");
+        std::fs::create_dir_all(&folder)?;
+        let key = format!("simulated-{}", new_run()?);
+        std::fs::write(folder.join(KEY_FILE), &key)?;
+        plan.sender.secrets.folder = Some(folder);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        for record in records {
+            omni::point_at(&mut record.settings, &url, &format!("file:{KEY_FILE}"));
+        }
+        let faults = Faults { latency: LATENCY, ..Faults::default() };
+        let omni = simulate_infobip::account(&key, &format!("http://{ingress}"), &plan.channels, faults)?;
+        Ok(Self { omni, listener })
+    }
+
+    /// Answers until `stop`.
+    pub(super) fn serve(self, stop: &CancellationToken) -> JoinHandle<()> {
+        tokio::spawn(self.omni.serve(self.listener, stop.clone()))
+    }
+}
 
 /// Posts until `stop`, and says now and then how the ledger stands.
 pub(super) async fn run(

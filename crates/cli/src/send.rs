@@ -1,0 +1,308 @@
+//! `imchannel send`: one message, and its life until the customer has read it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::bail;
+use bsp::command::{self, Received};
+use bsp::media::MediaKind;
+use bsp::{ChannelId, registry as bsps};
+use bus::read::{self, From};
+use bus::streams::EVENTS;
+use bus::{Bus, Delivery, EventKind, Headers, Queue, Subject, headers};
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use prost::Message;
+use proto::v1::outbound_media::Source;
+use proto::v1::send_command::Content;
+use proto::v1::{
+    MediaFetched, OutboundMedia, OutboundText, ReportEvent, ReportStatus, SendCommand, SendOutcome,
+    SendResult, Template,
+};
+use tokio::time::Instant;
+
+use crate::Done;
+use crate::media::Service;
+use crate::out::{DIM, ODD, Out, STRONG, styled};
+use crate::target::Target;
+use crate::{tail, when};
+
+/// For the command to be stored.
+const STORE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How far to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Until {
+    /// The command is stored.
+    Stored,
+    /// The BSP has taken it.
+    Accepted,
+    /// It is on the customer's device.
+    Delivered,
+    /// The customer has read it.
+    Read,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// The channel to send through.
+    #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
+    channel: ChannelId,
+    /// The customer.
+    #[arg(long, value_name = "NUMBER")]
+    to: String,
+    #[command(flatten)]
+    what: What,
+    /// Text under an image, a document or a video.
+    #[arg(long, conflicts_with_all = ["text", "template", "audio"])]
+    caption: Option<String>,
+    /// Send as part of a campaign: agents' messages go first.
+    #[arg(long)]
+    bulk: bool,
+    /// Id of the command [default: a new one]. The same id is sent once, however often it is published.
+    #[arg(long)]
+    command_id: Option<String>,
+    /// Comes back in the result.
+    #[arg(long, default_value = "")]
+    context: String,
+    /// Do not send it later than in this time (90s, 15m, 2h).
+    #[arg(long, value_name = "SPAN", value_parser = when::span)]
+    not_after: Option<Duration>,
+    /// How far to watch.
+    #[arg(long, default_value = "read", value_enum)]
+    until: Until,
+    /// How long to watch.
+    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = when::span)]
+    patience: Duration,
+    #[command(flatten)]
+    media: Service,
+}
+
+/// What to send.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Text.
+    #[arg(long)]
+    text: Option<String>,
+    /// A picture (JPEG, PNG).
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// A document (PDF, Word, Excel, PowerPoint, text).
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+    /// A recording (AAC, AMR, MP3, M4A, Ogg Opus).
+    #[arg(long, value_name = "FILE")]
+    audio: Option<PathBuf>,
+    /// A film (MP4, 3GPP).
+    #[arg(long, value_name = "FILE")]
+    video: Option<PathBuf>,
+    /// A template as JSON, such as '{"name":"hello","language":"en","placeholders":["Jo"]}'.
+    #[arg(long, value_name = "JSON")]
+    template: Option<String>,
+}
+
+pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let bus = target.connect().await?;
+    let id = match &command.command_id {
+        Some(id) => id.clone(),
+        None => new_id()?,
+    };
+    if let Err(fault) = check_channel(&bus, &command.channel).await? {
+        return Ok(out.faulty(&fault));
+    }
+    let content = match command.draft() {
+        Ok(content) => content,
+        Err(fault) => return Ok(out.faulty(&fault)),
+    };
+    let not_after = command.not_after.map(|span| bsp::time::to_proto(Timestamp::now() + span));
+    let mut message = SendCommand {
+        command_id: id.clone(),
+        channel_id: command.channel.to_string(),
+        recipient: command.to.clone(),
+        not_after,
+        context: command.context.clone(),
+        content: Some(content),
+    };
+    // The same rules as the sender's, without waiting for it.
+    if let Err(refused) = command::check(Received { channel: &command.channel, command: &message }) {
+        let faults: Vec<_> =
+            refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
+        return Ok(out.faulty(&faults.join("; ")));
+    }
+    if let Some((kind, file)) = command.what.file() {
+        let uploaded =
+            command.media.upload(&bus, command.channel.as_str(), kind, file, (target, out)).await?;
+        out.say(&format!("{} file {} is stored", styled(STRONG, "0"), uploaded.id));
+        out.object(&uploaded.answer);
+        message.content = Some(command.file_content(kind, file, uploaded.id.as_str()));
+    }
+    let events =
+        read::follow(&bus, &EVENTS, format!("imchannel.event.*.*.{}", command.channel), From::Now).await?;
+    let queue = if command.bulk { Queue::Bulk } else { Queue::Send };
+    let subject = Subject::Command(queue, command.channel.clone());
+    let headers =
+        || Headers::new().with(headers::MESSAGE_ID, &id).with(headers::CONTENT_TYPE, headers::PROTOBUF);
+    let deadline = Instant::now() + STORE_LIMIT;
+    let stored = bus.store(&subject, headers, &message.encode_to_vec().into(), deadline).await?;
+    let word = if stored.is_duplicate() { "was stored before" } else { "is stored" };
+    out.say(&format!(
+        "{} command {id} {word} as {} of stream COMMANDS",
+        styled(STRONG, "1"),
+        stored.sequence()
+    ));
+    out.object(&serde_json::json!({ "command_id": id, "sequence": stored.sequence(), "duplicate": stored.is_duplicate() }));
+    if command.until == Until::Stored {
+        return Ok(Done::Well);
+    }
+    watch(events, &id, command.until, command.patience, out).await
+}
+
+/// Whether something can be sent through a channel.
+async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
+    let stored = bus::registry::list(bus).await?;
+    let Some((_, record)) = stored.into_iter().find(|(key, _)| key == id.as_str()) else {
+        return Ok(Err(format!("there is no channel {id}")));
+    };
+    let channel = record?.to_channel()?;
+    let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
+    Ok(match account {
+        Some(_) => Ok(()),
+        None => Err(format!("nothing can be sent through channel {id}")),
+    })
+}
+
+/// Stands for the id of a file that is not uploaded yet, so that everything else is checked first.
+const NO_FILE_YET: &str = "00000000-0000-4000-8000-000000000000";
+
+impl What {
+    fn file(&self) -> Option<(MediaKind, &Path)> {
+        let files = [
+            (MediaKind::Image, &self.image),
+            (MediaKind::Document, &self.document),
+            (MediaKind::Audio, &self.audio),
+            (MediaKind::Video, &self.video),
+        ];
+        files.into_iter().find_map(|(kind, file)| Some((kind, file.as_deref()?)))
+    }
+}
+
+impl Send {
+    /// The content before its file is uploaded.
+    fn draft(&self) -> Result<Content, String> {
+        if let Some(body) = &self.what.text {
+            return Ok(Content::Text(OutboundText { body: body.clone(), preview_url: false }));
+        }
+        if let Some(json) = &self.what.template {
+            let template: Result<Template, _> = serde_json::from_str(json);
+            return template
+                .map(Content::Template)
+                .map_err(|error| format!("--template is no template: {error}"));
+        }
+        let (kind, file) = self.what.file().ok_or("there is nothing to send")?;
+        Ok(self.file_content(kind, file, NO_FILE_YET))
+    }
+
+    fn file_content(&self, kind: MediaKind, file: &Path, id: &str) -> Content {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let media = OutboundMedia {
+            source: Some(Source::MediaId(id.to_owned())),
+            caption: self.caption.clone().unwrap_or_default(),
+            file_name: name,
+            content_type: String::new(),
+        };
+        match kind {
+            MediaKind::Image => Content::Image(media),
+            MediaKind::Document => Content::Document(media),
+            MediaKind::Audio => Content::Audio(media),
+            MediaKind::Video => Content::Video(media),
+        }
+    }
+}
+
+/// What an event says about the command that is watched.
+enum Step {
+    Other,
+    Note,
+    Reached(Until),
+    Failed,
+}
+
+async fn watch(
+    mut events: read::Messages,
+    id: &str,
+    until: Until,
+    patience: Duration,
+    out: &Out,
+) -> anyhow::Result<Done> {
+    let deadline = Instant::now() + patience;
+    let began = Instant::now();
+    loop {
+        let next = tokio::time::timeout_at(deadline, events.next()).await;
+        let Ok(next) = next else { bail!("command {id} did not come so far in {} s", patience.as_secs()) };
+        let Some(event) = next else { bail!("the events have ended") };
+        let delivery = event?.delivery;
+        let (step, (object, line)) = look(&delivery, id);
+        if matches!(step, Step::Other) {
+            continue;
+        }
+        out.object(&object);
+        out.say(&format!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
+        match step {
+            Step::Reached(reached) if reached >= until => return Ok(Done::Well),
+            Step::Failed => bail!("the message was not sent or did not arrive"),
+            Step::Other | Step::Note | Step::Reached(_) => {}
+        }
+    }
+}
+
+type Shown = (serde_json::Value, String);
+
+fn look(delivery: &Delivery, id: &str) -> (Step, Shown) {
+    let payload = delivery.payload.clone();
+    let nothing = (Step::Other, (serde_json::Value::Null, String::new()));
+    let kind = match delivery.address() {
+        Some(Subject::Event(kind, bsp, _)) if bsps::get(bsp).sending().is_some() => kind,
+        _ => return nothing,
+    };
+    match kind {
+        EventKind::Send => match SendResult::decode(payload) {
+            Ok(result) if result.command_id == id => {
+                let step = match result.outcome() {
+                    SendOutcome::Accepted => Step::Reached(Until::Accepted),
+                    SendOutcome::Unknown | SendOutcome::Unspecified => Step::Note,
+                    SendOutcome::Rejected | SendOutcome::Expired => Step::Failed,
+                };
+                let mut shown = tail::sent(delivery, false);
+                if result.outcome() == SendOutcome::Unknown {
+                    shown.1.push_str(&styled(ODD, " (a report may still resolve it)"));
+                }
+                (step, shown)
+            }
+            _ => nothing,
+        },
+        EventKind::Report => match ReportEvent::decode(payload) {
+            Ok(report) if report.command_id == id => {
+                let step = match report.status() {
+                    ReportStatus::Delivered => Step::Reached(Until::Delivered),
+                    ReportStatus::Read => Step::Reached(Until::Read),
+                    ReportStatus::Failed => Step::Failed,
+                    _ => Step::Note,
+                };
+                (step, tail::report(delivery, false))
+            }
+            _ => nothing,
+        },
+        EventKind::Media => match MediaFetched::decode(payload) {
+            Ok(fetched) if fetched.command_id == id => (Step::Note, tail::fetched(delivery)),
+            _ => nothing,
+        },
+        EventKind::Message => nothing,
+    }
+}
+
+fn new_id() -> anyhow::Result<String> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(hex::encode(bits))
+}

@@ -1,0 +1,159 @@
+//! `imchannel simulate-infobip`: Infobip's sending side, to be sent to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bsp::SettingsContext;
+use channel::file::Described;
+use clap::Args;
+use serde_json::json;
+use simulator::omni::{self, Faults, Omni};
+use tokio::net::TcpListener;
+
+use crate::out::{GOOD, Out, STRONG, styled};
+use crate::simulate::targets;
+use crate::target::Target;
+use crate::{Done, channel as channels, when};
+
+/// Between two lines about the ledger.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateInfobip {
+    /// The channels whose scenarios it knows and whose reports it posts (TOML).
+    #[arg(long, value_name = "FILE")]
+    channels: PathBuf,
+    /// Where it listens: the `base_url` of those channels.
+    #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where the gateway takes webhooks.
+    #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    gateway: String,
+    /// The API key that calls must present.
+    #[arg(
+        long,
+        env = "INFOBIP_API_KEY",
+        hide_env_values = true,
+        default_value = "simulated",
+        hide_default_value = true,
+        value_name = "KEY"
+    )]
+    api_key: String,
+    #[command(flatten)]
+    switches: Switches,
+}
+
+/// How unwell it is.
+#[derive(Debug, Args)]
+struct Switches {
+    /// Before every answer, in milliseconds.
+    #[arg(long, default_value_t = 50, value_name = "MS")]
+    latency_ms: u64,
+    /// Calls answered 429, in per cent.
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    limited: f64,
+    /// Calls answered 500 without taking the message, in per cent.
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    error_before: f64,
+    /// Calls answered 500 after taking the message, in per cent.
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    error_after: f64,
+    /// Calls that take the message and answer late, in per cent.
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    stalled: f64,
+    /// How late, in milliseconds.
+    #[arg(long, default_value_t = 15_000, value_name = "MS")]
+    stall_ms: u64,
+    /// Calls that take the message and cut the connection, in per cent.
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    cut: f64,
+    /// Messages refused inside a 200, in per cent.
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    rejected: f64,
+    /// Take a message again whose id was used before.
+    #[arg(long)]
+    allow_repeated_ids: bool,
+    /// Show messages in the log only after up to so long (30s).
+    #[arg(long, default_value = "0s", value_name = "SPAN", value_parser = when::span)]
+    log_lag: Duration,
+}
+
+impl Switches {
+    fn to_faults(&self) -> Faults {
+        Faults {
+            latency: Duration::from_millis(self.latency_ms),
+            limited: self.limited / 100.0,
+            error_before: self.error_before / 100.0,
+            error_after: self.error_after / 100.0,
+            stalled: self.stalled / 100.0,
+            stall_for: Duration::from_millis(self.stall_ms),
+            cut: self.cut / 100.0,
+            rejected: self.rejected / 100.0,
+            unique_ids: !self.allow_repeated_ids,
+            log_lag: self.log_lag,
+        }
+    }
+}
+
+pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let mut context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
+    context.extra_hosts.extend(["127.0.0.1", "localhost", "::1"].map(str::to_owned));
+    let Some(channels) = channels::read_file(&command.channels, &context, out)? else {
+        return Ok(Done::Faulty);
+    };
+    let simulated = account(&command.api_key, &command.gateway, &channels, command.switches.to_faults())?;
+    let listener = TcpListener::bind(command.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", command.listen))?;
+    let address = listener.local_addr()?;
+    out.say(&format!("{} a simulated Infobip answers on http://{address}", styled(GOOD, "ready:")));
+    out.object(&json!({ "listen": address.to_string() }));
+    let stop = service::process::stop_on_signal()?;
+    let serving = tokio::spawn(simulated.clone().serve(listener, stop.clone()));
+    let mut lines = tokio::time::interval(SAY_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = lines.tick() => say(&simulated, out),
+        }
+    }
+    say(&simulated, out);
+    let _ = serving.await;
+    Ok(Done::Well)
+}
+
+/// An account with the channels' scenarios, which reports to the gateway.
+pub(crate) fn account(
+    api_key: &str,
+    gateway: &str,
+    channels: &[Described],
+    faults: Faults,
+) -> anyhow::Result<Omni> {
+    let mut scenarios = Vec::new();
+    for channel in channels {
+        let Some(key) = omni::scenario_key(channel.settings()) else { continue };
+        let target = targets(gateway, std::slice::from_ref(channel))?.pop();
+        scenarios.push(omni::Scenario { key, target });
+    }
+    Ok(Omni::new(api_key, scenarios, faults)?)
+}
+
+fn say(simulated: &Omni, out: &Out) {
+    let calls = simulated.calls();
+    let received = simulated.received_count();
+    out.object(&json!({
+        "sends": calls.sends, "faulty": calls.faulty, "malformed": calls.malformed, "duplicates": calls.duplicates,
+        "lookups": calls.lookups, "received": received,
+    }));
+    out.say(&format!(
+        "{} {} calls, {} answered badly on purpose, {} malformed, {} with a used id; {received} messages reached their \
+         customers; the log was asked {} times",
+        styled(STRONG, "infobip"),
+        calls.sends,
+        calls.faulty,
+        calls.malformed,
+        calls.duplicates,
+        calls.lookups,
+    ));
+}
