@@ -20,7 +20,7 @@ async fn streams_are_applied_checked_and_repaired() {
     let installation = Installation::start_bare().await;
     let check = run_cli(&installation, &["--json", "streams", "check"]).await;
     assert_eq!(code(&check), 3);
-    assert_eq!(lines(&check).len(), 4, "three streams and a bucket are missing");
+    assert_eq!(lines(&check).len(), 7, "four streams and three buckets are missing");
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0, "applying twice is safe");
     assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
@@ -199,6 +199,8 @@ async fn up_runs_everything_and_stops_in_order() {
             "up",
             "--ingress",
             "127.0.0.1:0",
+            "--media",
+            "127.0.0.1:0",
             "--admin",
             "127.0.0.1:0",
             "--channels",
@@ -298,6 +300,8 @@ async fn up_never_shows_the_password_of_another_installation() {
         "--json",
         "up",
         "--ingress",
+        "127.0.0.1:0",
+        "--media",
         "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",

@@ -71,7 +71,7 @@ async fn without_a_terminal_it_says_what_to_do() {
     let output = run_cli_with(&installation.nats.url(), "imchannel", &args, &[]).await;
     let look: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&look["admin_ports"]["asked"], &look["admin_ports"]["answering"]), (&1.into(), &0.into()));
-    assert_eq!(look["streams"].as_array().unwrap().len(), 3);
+    assert_eq!(look["streams"].as_array().unwrap().len(), 4);
 }
 
 fn row(look: &Value, channel: &str) -> Option<Value> {

@@ -78,6 +78,9 @@ impl Installation {
     pub(crate) async fn apply_channels(&self, file: &str) {
         let key = CredentialKey::new(KEY.as_bytes()).unwrap();
         for channel in channel::file::parse(file, &SettingsContext::default()).unwrap() {
+            if channel.bsp().sending().is_some() {
+                bus::lanes::apply(&self.bus, channel.id()).await.unwrap();
+            }
             bus::registry::put(&self.bus, &channel.to_record(&key)).await.unwrap();
         }
     }

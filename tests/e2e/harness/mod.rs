@@ -2,6 +2,7 @@
 //! of their own, a client, and waiting for conditions.
 
 mod installation;
+pub(crate) mod outbound;
 mod program;
 mod webhook;
 

@@ -136,11 +136,27 @@ impl Program {
         let _ = self.child.kill().await;
     }
 
+    /// Sends it a signal.
+    pub(crate) async fn signal(&mut self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let kill = ["-c", "kill -\"$0\" \"$1\"", name, &pid];
+        assert!(Command::new("sh").args(kill).status().await.unwrap().success());
+    }
+
     /// Tells it to stop and waits for its end; says whether it ended well.
     pub(crate) async fn stop(&mut self) -> bool {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().await.unwrap().success());
+        self.signal("TERM").await;
         self.ended_well().await
+    }
+
+    /// Memory that it holds at this moment, and the most that it ever held, in bytes.
+    pub(crate) fn resident_bytes(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let of = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        };
+        (of("VmRSS:"), of("VmHWM:"))
     }
 }
 

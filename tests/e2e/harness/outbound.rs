@@ -1,0 +1,313 @@
+//! The outbound side of an installation: a Redis server, a simulated Infobip account, channels that send to it, senders and
+//! media, in this process or as programs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use blob::BlobStore;
+use bsp::{ChannelId, SettingsContext};
+use bus::streams::{EVENTS, StreamSettings};
+use bus::{Bus, BusOptions, Headers, Queue, Subject, headers, provision};
+use channel::file::Described;
+use channel::{CredentialKey, Secrets};
+use prometheus_client::registry::Registry;
+use prost::Message;
+use proto::v1::{MediaFetched, OutboundText, SendCommand, SendOutcome, SendResult, send_command};
+use servers::RedisServer;
+use service::{Context, LogPayloads, Reader};
+use simulator::Target;
+use simulator::omni::{Faults, Omni, Scenario};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::installation::KEY;
+use super::{Installation, PATIENCE, Program, eventually};
+
+/// The account's key, and the token of uploads.
+const API_KEY: &str = "0123456789abcdef0123456789abcdef-key";
+pub(crate) const UPLOAD_TOKEN: &str = "upload-token-of-the-tests";
+pub(crate) const TENANT: &str = "tenantname";
+
+/// Everything that sending needs.
+pub(crate) struct Outbound {
+    pub(crate) installation: Installation,
+    pub(crate) redis: RedisServer,
+    pub(crate) omni: Omni,
+    pub(crate) account_url: String,
+    pub(crate) media_url: String,
+    stop_omni: CancellationToken,
+}
+
+/// A sender in this process.
+pub(crate) struct RunningSender {
+    stop: CancellationToken,
+    registry: Registry,
+    task: JoinHandle<()>,
+}
+
+/// Media in this process.
+pub(crate) struct RunningMedia {
+    pub(crate) url: String,
+    pub(crate) context: Context,
+    registry: Registry,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.stop_omni.cancel();
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn channel(number: usize) -> ChannelId {
+    ChannelId::parse(&format!("channel-{number}")).unwrap()
+}
+
+/// A channel as its file describes it.
+fn described(number: usize, rate_per_s: u32, url: &str, more: &str) -> Described {
+    let file = format!(
+        "[[channel]]\nid = \"{}\"\nbsp = \"infobip\"\ntenant = \"{TENANT}\"\nwebhook = [{{ password = \"p\" }}]\n\
+         [channel.infobip]\nbase_url = \"{url}\"\napi_key = \"file:api.key\"\nscenario_key = \"S-{number}\"\n\
+         sends_per_second = {rate_per_s}\n{more}\n",
+        channel(number)
+    );
+    let context = SettingsContext { extra_hosts: vec!["127.0.0.1".to_owned()] };
+    channel::file::parse(&file, &context).unwrap().remove(0)
+}
+
+impl Outbound {
+    /// So many channels, each with a rate of its own, on a healthy account.
+    pub(crate) async fn start(rates_per_s: &[u32]) -> Self {
+        Self::start_with(rates_per_s, &StreamSettings::default()).await
+    }
+
+    pub(crate) async fn start_with(rates_per_s: &[u32], streams: &StreamSettings) -> Self {
+        let installation = Installation::start_bare().await;
+        provision::apply(&installation.bus, streams).await.unwrap();
+        Self::on(installation, rates_per_s, None).await
+    }
+
+    /// On an installation with its streams. The account reports to `gateway`, if there is one.
+    pub(crate) async fn on(installation: Installation, rates_per_s: &[u32], gateway: Option<&str>) -> Self {
+        service::process::install_tls();
+        let redis = RedisServer::start(installation.folder().join("redis")).await.unwrap();
+        std::fs::write(installation.folder().join("api.key"), API_KEY).unwrap();
+        let scenarios = (0..rates_per_s.len()).map(|number| Scenario {
+            key: format!("S-{number}"),
+            target: gateway.map(|gateway| {
+                let described = described(number, 1, "http://127.0.0.1:1", "");
+                Target::new(gateway, &described, &Secrets::default()).unwrap()
+            }),
+        });
+        let omni = Omni::new(API_KEY, scenarios.collect(), Faults::default()).unwrap();
+        let stop_omni = CancellationToken::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let account_url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(omni.clone().serve(listener, stop_omni.clone()));
+        let media_url = format!("http://{}", free_address());
+        let outbound = Self { installation, redis, omni, account_url, media_url, stop_omni };
+        for (number, rate) in rates_per_s.iter().enumerate() {
+            outbound.apply_channel(number, *rate, "").await;
+        }
+        outbound
+    }
+
+    /// Stores a channel as `channel apply` does.
+    pub(crate) async fn apply_channel(&self, number: usize, rate_per_s: u32, more: &str) {
+        self.apply_channel_at(number, rate_per_s, &self.account_url, more).await;
+    }
+
+    pub(crate) async fn apply_channel_at(&self, number: usize, rate_per_s: u32, url: &str, more: &str) {
+        let described = described(number, rate_per_s, url, more);
+        let key = CredentialKey::new(KEY.as_bytes()).unwrap();
+        bus::lanes::apply(&self.installation.bus, described.id()).await.unwrap();
+        bus::registry::put(&self.installation.bus, &described.to_record(&key)).await.unwrap();
+    }
+    fn secrets_dir(&self) -> String {
+        self.installation.folder().to_string_lossy().into_owned()
+    }
+
+    /// A sender whose patience is short, so that unknown outcomes do not take minutes.
+    pub(crate) async fn sender(&self) -> RunningSender {
+        self.sender_with(&[("send-timeout-ms", "1000"), ("lookup-delays-ms", "1000,2000,4000")]).await
+    }
+
+    pub(crate) async fn sender_with(&self, more: &[(&'static str, &str)]) -> RunningSender {
+        let (redis, secrets) = (self.redis.url(), self.secrets_dir());
+        let values = [
+            ("redis-url", redis.as_str()),
+            ("media-public-url", self.media_url.as_str()),
+            ("secrets-dir", secrets.as_str()),
+        ];
+        let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
+        let settings = sender::Settings::read(&mut reader);
+        let settings = reader.finish(|| settings).unwrap();
+        let bus =
+            Bus::connect(&BusOptions { url: self.installation.nats.url(), name: "sender" }).await.unwrap();
+        let context = Context::new(CancellationToken::new());
+        let stop = context.stop.clone();
+        let mut registry = Registry::default();
+        let blobs = BlobStore::new(&redis).unwrap();
+        let grace = Duration::from_secs(5);
+        let running = sender::run(settings, bus, blobs, context, &mut registry, LogPayloads::Masked, grace);
+        let task = tokio::spawn(async move { running.await.unwrap() });
+        RunningSender { stop, registry, task }
+    }
+
+    /// The same as a program.
+    pub(crate) fn sender_program(&self, more: &[(&str, &str)]) -> Program {
+        let (redis, secrets) = (self.redis.url(), self.secrets_dir());
+        let mut variables = vec![
+            ("IMCHANNEL_REDIS_URL", redis.as_str()),
+            ("IMCHANNEL_MEDIA_PUBLIC_URL", self.media_url.as_str()),
+            ("IMCHANNEL_SECRETS_DIR", secrets.as_str()),
+        ];
+        variables.extend(more.iter().copied());
+        Program::start("imchannel-sender", &self.installation, &variables)
+    }
+
+    pub(crate) async fn media(&self) -> RunningMedia {
+        self.media_with(&[]).await
+    }
+
+    pub(crate) async fn media_with(&self, more: &[(&'static str, &str)]) -> RunningMedia {
+        let redis = self.redis.url();
+        let values = [
+            ("redis-url", redis.as_str()),
+            ("media-public-url", self.media_url.as_str()),
+            ("media-upload-token", UPLOAD_TOKEN),
+        ];
+        let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
+        let settings = media::Settings::read(&mut reader);
+        let settings = reader.finish(|| settings).unwrap();
+        let bus =
+            Bus::connect(&BusOptions { url: self.installation.nats.url(), name: "media" }).await.unwrap();
+        let context = Context::new(CancellationToken::new());
+        let mut registry = Registry::default();
+        let blobs = BlobStore::new(&redis).unwrap();
+        let address = self.media_url.trim_start_matches("http://");
+        let listener = TcpListener::bind(address).await.unwrap();
+        let grace = Duration::from_secs(5);
+        let running = media::run(settings, bus, blobs, listener, context.clone(), &mut registry, grace);
+        let media =
+            RunningMedia { url: self.media_url.clone(), context, registry, task: tokio::spawn(running) };
+        eventually("media is ready", || async { media.context.readiness.is_ready().then_some(()) }).await;
+        media
+    }
+
+    /// Stores a command as the AICC back end does; gives its sequence.
+    pub(crate) async fn publish(&self, queue: Queue, command: &SendCommand) -> u64 {
+        self.publish_as(queue, command, &command.command_id).await
+    }
+
+    /// The same under an id of the publish's own.
+    pub(crate) async fn publish_as(&self, queue: Queue, command: &SendCommand, message_id: &str) -> u64 {
+        let payload = command.encode_to_vec();
+        let channel = ChannelId::parse(&command.channel_id).unwrap();
+        self.publish_raw(queue, &channel, payload, &[(headers::MESSAGE_ID, message_id)]).await
+    }
+
+    pub(crate) async fn publish_raw(
+        &self,
+        queue: Queue,
+        channel: &ChannelId,
+        payload: Vec<u8>,
+        fields: &[(headers::Name, &str)],
+    ) -> u64 {
+        let make =
+            || fields.iter().fold(Headers::new(), |made, (name, value)| made.with(name.clone(), value));
+        let subject = Subject::Command(queue, channel.clone());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        self.installation.bus.store(&subject, make, &payload.into(), deadline).await.unwrap().sequence()
+    }
+
+    /// All results, in the order in which they were stored.
+    pub(crate) async fn results(&self) -> Vec<SendResult> {
+        let stored = self.installation.stored(&EVENTS, "imchannel.event.send.>").await;
+        stored.into_iter().map(|event| SendResult::decode(event.payload).unwrap()).collect()
+    }
+
+    /// All fetches.
+    pub(crate) async fn fetches(&self) -> Vec<MediaFetched> {
+        let stored = self.installation.stored(&EVENTS, "imchannel.event.media.>").await;
+        stored.into_iter().map(|event| MediaFetched::decode(event.payload).unwrap()).collect()
+    }
+
+    /// The first result of a command.
+    pub(crate) async fn result(&self, command_id: &str) -> SendResult {
+        eventually(&format!("{command_id} has a result"), || async {
+            self.results().await.into_iter().find(|result| result.command_id == command_id)
+        })
+        .await
+    }
+
+    /// How the customers' ledger shows a message, by its id.
+    pub(crate) fn received(&self, message_id: &str) -> usize {
+        self.omni.received().iter().filter(|received| received.message_id == message_id).count()
+    }
+
+    /// Pauses or resumes a channel as the command line does.
+    pub(crate) async fn set_paused(&self, number: usize, paused: bool) {
+        let id = channel(number).to_string();
+        let stored = bus::registry::list(&self.installation.bus).await.unwrap();
+        let (_, record) = stored.into_iter().find(|(key, _)| *key == id).unwrap();
+        let record = channel::Record { paused, ..record.unwrap() };
+        bus::registry::put(&self.installation.bus, &record).await.unwrap();
+    }
+}
+
+/// A text to one customer.
+pub(crate) fn text(number: usize, command_id: &str, recipient: &str, body: &str) -> SendCommand {
+    SendCommand {
+        command_id: command_id.to_owned(),
+        channel_id: channel(number).to_string(),
+        recipient: recipient.to_owned(),
+        content: Some(send_command::Content::Text(OutboundText {
+            body: body.to_owned(),
+            preview_url: false,
+        })),
+        ..SendCommand::default()
+    }
+}
+
+pub(crate) fn outcome(result: &SendResult) -> SendOutcome {
+    result.outcome()
+}
+
+fn shown(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    text
+}
+
+impl RunningSender {
+    /// What its admin port would show.
+    pub(crate) fn metrics(&self) -> String {
+        shown(&self.registry)
+    }
+
+    /// Stops it as a signal would, and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+impl RunningMedia {
+    /// What its admin port would show.
+    pub(crate) fn metrics(&self) -> String {
+        shown(&self.registry)
+    }
+
+    /// Stops it as a signal would, and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.context.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
