@@ -11,9 +11,11 @@ use async_nats::jetstream::stream::{Config, StorageType};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use redis::AsyncCommands as _;
+use redis::aio::ConnectionManager;
 use tokio::net::TcpListener;
 
 use crate::place::{CHANNEL, PASSWORD};
@@ -85,6 +87,23 @@ async fn receive(
         return StatusCode::SERVICE_UNAVAILABLE;
     };
     if sent.await.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// Serves values out of Redis until the process is killed.
+pub(crate) async fn media(listen: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
+    let connection = redis::Client::open(redis_url)?.get_connection_manager().await?;
+    let router = Router::new().route("/{tenant}/imchannel/{route}/{id}", get(give)).with_state(connection);
+    axum::serve(TcpListener::bind(listen).await?, router).await?;
+    Ok(())
+}
+
+async fn give(
+    State(mut connection): State<ConnectionManager>,
+    Path((_, _, id)): Path<(String, String, String)>,
+) -> Result<Vec<u8>, StatusCode> {
+    let key = format!("IMChannel:MultimediaMessage:{id}");
+    let value: redis::RedisResult<Option<Vec<u8>>> = connection.get(key).await;
+    value.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?.ok_or(StatusCode::NOT_FOUND)
 }
 
 /// Works through stream RAW until the process is killed.

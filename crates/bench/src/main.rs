@@ -75,6 +75,18 @@ enum Command {
         #[arg(long)]
         nats_url: String,
     },
+    /// The bare server of files: the value out of Redis.
+    FloorMedia {
+        /// Where it listens.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where Redis is.
+        #[arg(long)]
+        redis_url: String,
+        /// Not used; every bare program is started alike.
+        #[arg(long, hide = true)]
+        nats_url: Option<String>,
+    },
     /// Posts reports to a gateway over and over, and says how fast they are answered.
     Load {
         /// Address of the gateway.
@@ -100,6 +112,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    service::process::install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
@@ -109,6 +122,7 @@ fn main() -> anyhow::Result<()> {
             }
             Command::FloorServe { listen, nats_url } => floor::serve(listen, &nats_url).await,
             Command::FloorNormalize { nats_url } => floor::normalize(&nats_url).await,
+            Command::FloorMedia { listen, redis_url, nats_url: _ } => floor::media(listen, &redis_url).await,
             Command::Load { gateway, path, password, connections, seconds, rate } => {
                 let target = Target { address: gateway, path, password };
                 let (time, bodies) = (Duration::from_secs(seconds), Arc::new(Bodies::new()));

@@ -47,9 +47,15 @@ impl Place {
         );
         let channels = channel::file::parse(&file, &SettingsContext::default());
         for channel in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
+            bus::lanes::apply(&bus, channel.id()).await?;
             bus::registry::put(&bus, &channel.to_record(&key)).await?;
         }
         Ok(Self { nats, bus, folder })
+    }
+
+    /// Where its servers keep their data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A program of the workspace, with its log in a file as a container's would be.

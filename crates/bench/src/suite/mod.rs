@@ -3,7 +3,9 @@
 pub(crate) mod against;
 pub(crate) mod chain;
 pub(crate) mod ingress;
+pub(crate) mod media;
 pub(crate) mod normalizer;
+pub(crate) mod sender;
 
 use std::path::Path;
 use std::time::Duration;
@@ -38,6 +40,10 @@ pub(crate) enum Part {
     Normalizer,
     /// From the first byte to the readable event.
     Chain,
+    /// Sends a second, and a channel beside a slow one.
+    Sender,
+    /// Media against the bare handler.
+    Media,
 }
 
 /// Measures `only` these, or everything, and then writes the report. `others` are the folders of FastAPI and Fastify.
@@ -64,6 +70,14 @@ pub(crate) async fn run(
     if wanted(Part::Chain) {
         report::say("from the first byte to the readable event");
         report.chain = Some(chain::measure(effort).await?);
+    }
+    if wanted(Part::Sender) {
+        report::say("one sender over many channels");
+        report.sender = Some(sender::measure(effort).await?);
+    }
+    if wanted(Part::Media) {
+        report::say("media against the bare handler");
+        report.media = Some(media::measure(effort).await?);
     }
     if only.is_empty() {
         report.write(effort, path)?;

@@ -1,0 +1,214 @@
+//! One sender over many channels, against a simulated account that takes its time; and a channel beside a slow one.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use bsp::{ChannelId, SettingsContext};
+use bus::{Headers, Queue, Subject, headers};
+use channel::CredentialKey;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use prost::Message;
+use proto::v1::{OutboundText, SendCommand, send_command};
+use servers::RedisServer;
+use simulator::omni::{Faults, Omni, Scenario};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::place::{Place, Program};
+use crate::report;
+use crate::suite::{Effort, purge};
+
+/// Channels of the throughput measurement, and the commands of each.
+const CHANNELS: usize = 20;
+const COMMANDS_EACH: usize = 1_500;
+/// The account's answer takes so long.
+pub(crate) const LATENCY: Duration = Duration::from_millis(50);
+/// More than one channel can reach here, so that the sender and not the rate is measured.
+const RATE_PER_S: u32 = 1_000;
+/// Commands that wait for the slow channel, and those of the other.
+const SLOW_WAITING: usize = 10_000;
+const BESIDE: usize = 1_000;
+const BESIDE_RATE_PER_S: u32 = 500;
+const API_KEY: &str = "bench-key";
+/// For anything to arrive at all.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Commands that are published at once.
+const PUBLISHES: usize = 256;
+
+/// What was measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Sends a second, from the first to the last, in every round.
+    pub(crate) per_second: Vec<f64>,
+    /// Seconds for the messages of a channel: alone, and beside a slow one.
+    pub(crate) beside: Vec<(f64, f64)>,
+    /// The most memory that the sender of the last round had.
+    pub(crate) peak_mib: Option<f64>,
+}
+
+struct Stage {
+    place: Place,
+    redis: RedisServer,
+    omni: Omni,
+    account_url: String,
+    stop: CancellationToken,
+}
+
+fn channel_id(number: usize) -> anyhow::Result<ChannelId> {
+    Ok(ChannelId::parse(&format!("bench-{number}"))?)
+}
+
+impl Stage {
+    async fn start() -> anyhow::Result<Self> {
+        let place = Place::start().await?;
+        let redis = RedisServer::start(place.folder().join("redis")).await?;
+        std::fs::write(place.folder().join("api.key"), API_KEY)?;
+        let scenarios = (0..CHANNELS + 2).map(|number| Scenario { key: format!("S-{number}"), target: None });
+        let faults = Faults { latency: LATENCY, ..Faults::default() };
+        let omni = Omni::new(API_KEY, scenarios.collect(), faults)?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let account_url = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        tokio::spawn(omni.clone().serve(listener, stop.clone()));
+        Ok(Self { place, redis, omni, account_url, stop })
+    }
+
+    async fn apply(&self, number: usize, rate_per_s: u32) -> anyhow::Result<()> {
+        let file = format!(
+            "[[channel]]\nid = \"{}\"\nbsp = \"infobip\"\ntenant = \"bench\"\nwebhook = [{{ password = \"p\" }}]\n\
+             [channel.infobip]\nbase_url = \"{}\"\napi_key = \"file:api.key\"\nscenario_key = \"S-{number}\"\n\
+             sends_per_second = {rate_per_s}\n",
+            channel_id(number)?,
+            self.account_url
+        );
+        let context = SettingsContext { extra_hosts: vec!["127.0.0.1".to_owned()] };
+        let key = CredentialKey::new(b"0123456789abcdef0123456789abcdef")?;
+        let channels = channel::file::parse(&file, &context);
+        for described in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
+            bus::lanes::apply(&self.place.bus, described.id()).await?;
+            bus::registry::put(&self.place.bus, &described.to_record(&key)).await?;
+        }
+        Ok(())
+    }
+
+    fn sender(&self) -> anyhow::Result<Program> {
+        let (redis, secrets) = (self.redis.url(), self.place.folder().to_string_lossy().into_owned());
+        self.place.program(
+            "imchannel-sender",
+            &[
+                ("IMCHANNEL_REDIS_URL", &redis),
+                ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
+                ("IMCHANNEL_SECRETS_DIR", &secrets),
+            ],
+        )
+    }
+
+    /// Publishes commands to one channel, each to a customer of its own.
+    async fn publish(&self, number: usize, run: &str, count: usize, queue: Queue) -> anyhow::Result<()> {
+        let channel = channel_id(number)?;
+        let subject = Subject::Command(queue, channel.clone());
+        let mut publishing = FuturesUnordered::new();
+        for command in 0..count {
+            let id = format!("{run}-{number}-{command}");
+            let text = OutboundText { body: "Your order is on its way.".to_owned(), preview_url: false };
+            let message = SendCommand {
+                command_id: id.clone(),
+                channel_id: channel.to_string(),
+                recipient: format!("49{number:02}{command:08}"),
+                content: Some(send_command::Content::Text(text)),
+                ..SendCommand::default()
+            };
+            let (subject, bus) = (subject.clone(), self.place.bus.clone());
+            publishing.push(async move {
+                let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
+                let deadline = Instant::now() + LIMIT;
+                bus.store(&subject, headers, &message.encode_to_vec().into(), deadline).await
+            });
+            if publishing.len() >= PUBLISHES
+                && let Some(stored) = publishing.next().await
+            {
+                stored?;
+            }
+        }
+        while let Some(stored) = publishing.next().await {
+            stored?;
+        }
+        Ok(())
+    }
+
+    /// Waits until so many messages of a run have reached their customers; gives the times of the first and the last.
+    async fn arrived(&self, prefix: &str, count: usize) -> anyhow::Result<(Instant, Instant)> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let received = self.omni.received();
+            let of_run = received.iter().filter(|message| message.message_id.starts_with(prefix));
+            let times: Vec<Instant> = of_run.map(|message| message.at).collect();
+            if let (Some(first), Some(last)) = (times.iter().min(), times.iter().max())
+                && times.len() >= count
+            {
+                return Ok((*first, *last));
+            }
+            if Instant::now() > deadline {
+                bail!("{} of {count} messages arrived", times.len());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
+    let stage = Stage::start().await?;
+    let mut per_second = Vec::new();
+    let mut peak_mib = None;
+    for number in 0..CHANNELS {
+        stage.apply(number, RATE_PER_S).await?;
+    }
+    for round in 0..effort.rounds {
+        purge(&stage.place, &["COMMANDS", "EVENTS", "KV_imchannel_sends"]).await?;
+        for number in 0..CHANNELS {
+            stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Queue::Send).await?;
+        }
+        let sender = stage.sender()?;
+        let count = CHANNELS * COMMANDS_EACH;
+        let (first, last) = stage.arrived(&format!("imc-r{round}-"), count).await?;
+        let rate = count as f64 / (last - first).as_secs_f64();
+        report::say(&format!("  {rate:.0} sends/s"));
+        per_second.push(rate);
+        peak_mib = sender.peak_mib().or(peak_mib);
+        sender.end().await;
+    }
+    let beside = measure_beside(&stage, effort).await?;
+    stage.stop.cancel();
+    Ok(Measured { per_second, beside, peak_mib })
+}
+
+/// The time of a channel's messages, without and with ten thousand others that wait for a channel limited to one a second.
+async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
+    let (slow, quick) = (CHANNELS, CHANNELS + 1);
+    purge(&stage.place, &["COMMANDS", "EVENTS", "KV_imchannel_sends"]).await?;
+    stage.apply(slow, 1).await?;
+    stage.apply(quick, BESIDE_RATE_PER_S).await?;
+    let sender = stage.sender()?;
+    let mut pairs = Vec::new();
+    let run = async |name: &str| -> anyhow::Result<f64> {
+        stage.publish(quick, name, BESIDE, Queue::Send).await?;
+        let (first, last) = stage.arrived(&format!("imc-{name}-"), BESIDE).await?;
+        Ok((last - first).as_secs_f64())
+    };
+    run("warm").await?;
+    let mut alone = Vec::new();
+    for round in 0..effort.rounds {
+        alone.push(run(&format!("alone{round}")).await?);
+    }
+    stage.publish(slow, "slow", SLOW_WAITING, Queue::Bulk).await?;
+    stage.arrived("imc-slow-", 1).await?;
+    for (round, alone) in alone.into_iter().enumerate() {
+        let beside = run(&format!("beside{round}")).await?;
+        report::say(&format!("  alone {alone:.2} s, beside a slow channel {beside:.2} s"));
+        pairs.push((alone, beside));
+    }
+    sender.end().await;
+    Ok(pairs)
+}

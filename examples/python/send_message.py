@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Sends one WhatsApp text through imchannel, and waits for what becomes of it.
+
+    pip install -r requirements.txt
+    python send_message.py --nats-url nats://127.0.0.1:4222 --channel CHANNEL --to 8618257518838 --text Hello
+
+Exit code 0: the message came as far as --until says. 1: it did not, or nobody said so in time. 2: wrong options.
+
+Two consumers for one message are for trying out. A back end publishes as is done here, and learns the outcomes where it
+reads all of its events (see read_events.py).
+"""
+
+import argparse
+import asyncio
+import importlib
+import pathlib
+import sys
+import tempfile
+import uuid
+
+import nats
+from grpc_tools import protoc
+from nats.js import api
+
+PROTO = pathlib.Path(__file__).resolve().parents[2] / "proto"
+ACK_WAIT_S = 2
+# A message has come so far when a report has this status or one of a higher rank.
+GOALS = {"accepted": "PENDING", "delivered": "DELIVERED", "read": "READ"}
+
+
+def load_messages():
+    """Compiles proto/imchannel/v1 and gives the command, its result and its reports."""
+    out = tempfile.mkdtemp()
+    files = sorted(str(path) for path in PROTO.glob("imchannel/v1/*.proto"))
+    well_known = pathlib.Path(protoc.__file__).parent / "_proto"
+    status = protoc.main(["protoc", f"-I{PROTO}", f"-I{well_known}", f"--python_out={out}", *files])
+    if status != 0:
+        sys.exit("the .proto files do not compile")
+    sys.path.insert(0, out)
+    return [importlib.import_module(f"imchannel.v1.{name}_pb2") for name in ("command", "result", "report")]
+
+
+def name_of(enum, number, prefix):
+    # A later version may know more values than these files.
+    known = enum.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix(prefix) if known else str(number)
+
+
+class Watch:
+    """What the events say about one command."""
+
+    def __init__(self, result_pb2, report_pb2, command_id, goal):
+        self.result_pb2, self.report_pb2 = result_pb2, report_pb2
+        self.command_id = command_id
+        self.goal = self.rank(GOALS[goal])
+        self.seen = set()
+        self.outcome = None
+        self.furthest = 0
+        # Whether the message came as far as was asked for.
+        self.reached = asyncio.get_running_loop().create_future()
+
+    def rank(self, status):
+        return self.report_pb2.ReportStatus.Value(f"REPORT_STATUS_{status}")
+
+    async def take_result(self, msg):
+        event = self.result_pb2.SendResult.FromString(msg.data)
+        if not self.is_new(event):
+            return
+        self.outcome = name_of(self.result_pb2.SendOutcome, event.outcome, "SEND_OUTCOME_")
+        if self.outcome == "ACCEPTED":
+            # It says as much as this report.
+            self.furthest = max(self.furthest, self.rank("PENDING"))
+        faults = [f"{fault.field}: {fault.rule}" for fault in event.faults]
+        self.say(event, f"result {event.command_id} is {self.outcome}", faults)
+
+    async def take_report(self, msg):
+        event = self.report_pb2.ReportEvent.FromString(msg.data)
+        if not self.is_new(event):
+            return
+        # The number of a status is its rank: a late FAILED never takes a DELIVERED back.
+        self.furthest = max(self.furthest, event.status)
+        status = name_of(self.report_pb2.ReportStatus, event.status, "REPORT_STATUS_")
+        self.say(event, f"report {event.message_id} is {status}", [])
+
+    def is_new(self, event):
+        """Says whether an event is about this command and was not here before: events come at least once."""
+        if event.command_id != self.command_id or event.event_id in self.seen:
+            return False
+        self.seen.add(event.event_id)
+        return True
+
+    def say(self, event, what, faults):
+        reasons = "; ".join(part for part in (event.error.code, event.error.description, *faults) if part)
+        print(f"{event.bsp}/{event.channel_id} {what}{f' ({reasons})' if reasons else ''}", flush=True)
+        self.decide()
+
+    def decide(self):
+        # Events come in no order, so a report may be here before the result.
+        if self.outcome is None or self.reached.done():
+            return
+        if self.furthest in (self.rank("FAILED"), self.rank("DELETED")) or self.furthest < self.rank("PENDING"):
+            # Without any report it is the result that says so: REJECTED, EXPIRED or UNKNOWN.
+            self.reached.set_result(False)
+        elif self.furthest >= self.goal:
+            self.reached.set_result(True)
+
+
+async def publish(stream, subject, body, headers):
+    """Publishes until COMMANDS has said that it holds the message."""
+    while True:
+        try:
+            return await stream.publish(subject, body, timeout=ACK_WAIT_S, headers=headers)
+        except (nats.errors.TimeoutError, nats.js.errors.NoStreamResponseError):
+            # Without an acknowledgement nobody knows whether the command is stored. It is published again with the same
+            # Nats-Msg-Id: the stream drops the second one, and where it no longer knows the id, the gateway still sends
+            # a command once. A new id would be a second message to the customer.
+            print("no acknowledgement, publishing again", file=sys.stderr, flush=True)
+            await asyncio.sleep(0.5)
+
+
+async def send(args):
+    command_pb2, result_pb2, report_pb2 = load_messages()
+    client = await nats.connect(args.nats_url)
+    stream = client.jetstream()
+    watch = Watch(result_pb2, report_pb2, args.command_id, args.until)
+    # Before the command is published, so that no event is missed. Servers before 2.10 take one filter for a consumer.
+    for kind, take in (("send", watch.take_result), ("report", watch.take_report)):
+        subject = f"imchannel.event.{kind}.*.{args.channel}"
+        new = api.DeliverPolicy.NEW
+        await stream.subscribe(subject, stream="EVENTS", cb=take, ordered_consumer=True, deliver_policy=new)
+    command = command_pb2.SendCommand(
+        command_id=args.command_id,
+        channel_id=args.channel,
+        recipient=args.to,
+        text=command_pb2.OutboundText(body=args.text),
+    )
+    headers = {"Nats-Msg-Id": args.command_id, "Content-Type": "application/protobuf"}
+    subject = f"imchannel.command.send.{args.channel}"
+    ack = await publish(stream, subject, command.SerializeToString(), headers)
+    print(f"command {args.command_id} is {'already ' if ack.duplicate else ''}stored", flush=True)
+    reached = await watch.reached
+    await client.close()
+    return reached
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--nats-url", default="nats://127.0.0.1:4222")
+    args.add_argument("--channel", required=True, help="the channel's id")
+    args.add_argument("--to", required=True, help="the customer's number in international form")
+    args.add_argument("--text", required=True)
+    args.add_argument("--command-id", default=str(uuid.uuid4()), help="a new one unless given")
+    args.add_argument("--until", choices=GOALS, default="read", help="how far the message has to come (read)")
+    args.add_argument("--timeout", type=float, default=60, help="seconds to wait (60)")
+    args = args.parse_args()
+    try:
+        reached = asyncio.run(asyncio.wait_for(send(args), args.timeout))
+    except asyncio.TimeoutError:
+        sys.exit(f"nobody said in time that the message is {args.until}")
+    sys.exit(0 if reached else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+/**
+ * Sends one WhatsApp text through imchannel, and waits for what becomes of it.
+ *
+ *     npm ci
+ *     npm run send --silent -- --nats-url nats://127.0.0.1:4222 --channel CHANNEL --to 8618257518838 --text Hello
+ *
+ * Exit code 0: the message came as far as --until says. 1: it did not, or nobody said so in time. 2: wrong options.
+ *
+ * Two consumers for one message are for trying out. A back end publishes as is done here, and learns the outcomes where
+ * it reads all of its events (see read_events.ts).
+ */
+
+import { randomUUID } from "node:crypto";
+import { parseArgs } from "node:util";
+
+import { DeliverPolicy, jetstream, type JsMsg } from "@nats-io/jetstream";
+import { connect, headers } from "@nats-io/transport-node";
+
+// Made from ../../proto by `npm run generate`, which `npm run send` runs first; its names are the .proto files'.
+import { imchannel } from "./events.js";
+
+const { ReportEvent, ReportStatus, SendOutcome, SendResult } = imchannel.v1;
+const ACK_WAIT_MS = 2_000;
+// A message has come so far when a report has this status or one of a higher rank.
+const GOALS = new Map<string, imchannel.v1.ReportStatus>([
+  ["accepted", ReportStatus.REPORT_STATUS_PENDING],
+  ["delivered", ReportStatus.REPORT_STATUS_DELIVERED],
+  ["read", ReportStatus.REPORT_STATUS_READ],
+]);
+
+/** What the events say about one command. */
+class Watch {
+  private readonly seen = new Set<string>();
+  private outcome?: imchannel.v1.SendOutcome;
+  private furthest = 0;
+  private end!: (reached: boolean) => void;
+  /** Whether the message came as far as the goal. */
+  readonly reached = new Promise<boolean>((resolve) => (this.end = resolve));
+
+  constructor(
+    private readonly commandId: string,
+    private readonly goal: imchannel.v1.ReportStatus,
+  ) {}
+
+  takeResult(msg: JsMsg): void {
+    const event = SendResult.decode(msg.data);
+    if (!this.isNew(event)) {
+      return;
+    }
+    this.outcome = event.outcome;
+    if (event.outcome === SendOutcome.SEND_OUTCOME_ACCEPTED) {
+      // It says as much as this report.
+      this.furthest = Math.max(this.furthest, ReportStatus.REPORT_STATUS_PENDING);
+    }
+    // A later version may know more values than these files.
+    const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
+    const faults = event.faults.map((fault) => `${fault.field}: ${fault.rule}`);
+    this.say(event, `result ${event.command_id} is ${outcome}`, faults);
+  }
+
+  takeReport(msg: JsMsg): void {
+    const event = ReportEvent.decode(msg.data);
+    if (!this.isNew(event)) {
+      return;
+    }
+    // The number of a status is its rank: a late FAILED never takes a DELIVERED back.
+    this.furthest = Math.max(this.furthest, event.status);
+    const status = ReportStatus[event.status]?.replace("REPORT_STATUS_", "") ?? event.status;
+    this.say(event, `report ${event.message_id} is ${status}`, []);
+  }
+
+  /** Says whether an event is about this command and was not here before: events come at least once. */
+  private isNew(event: imchannel.v1.SendResult | imchannel.v1.ReportEvent): boolean {
+    if (event.command_id !== this.commandId || this.seen.has(event.event_id)) {
+      return false;
+    }
+    this.seen.add(event.event_id);
+    return true;
+  }
+
+  private say(event: imchannel.v1.SendResult | imchannel.v1.ReportEvent, what: string, faults: string[]): void {
+    const reasons = [event.error?.code, event.error?.description, ...faults].filter(Boolean).join("; ");
+    console.log(`${event.bsp}/${event.channel_id} ${what}${reasons ? ` (${reasons})` : ""}`);
+    this.decide();
+  }
+
+  private decide(): void {
+    // Events come in no order, so a report may be here before the result.
+    if (this.outcome === undefined) {
+      return;
+    }
+    const lost: number[] = [ReportStatus.REPORT_STATUS_FAILED, ReportStatus.REPORT_STATUS_DELETED];
+    if (lost.includes(this.furthest) || this.furthest < ReportStatus.REPORT_STATUS_PENDING) {
+      // Without any report it is the result that says so: REJECTED, EXPIRED or UNKNOWN.
+      this.end(false);
+    } else if (this.furthest >= this.goal) {
+      this.end(true);
+    }
+  }
+}
+
+function refuse(why: string): never {
+  console.error(`send_message: ${why}`);
+  process.exit(2);
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
+        // The channel's id.
+        channel: { type: "string" },
+        // The customer's number in international form.
+        to: { type: "string" },
+        text: { type: "string" },
+        "command-id": { type: "string", default: randomUUID() },
+        // How far the message has to come: accepted, delivered or read.
+        until: { type: "string", default: "read" },
+        // Seconds to wait.
+        timeout: { type: "string", default: "60" },
+      },
+    }).values;
+  } catch (error) {
+    refuse(String(error));
+  }
+}
+
+const args = parse();
+const { channel, to, text, until, "command-id": commandId } = args;
+const goal = GOALS.get(until);
+const timeout = Number(args.timeout) * 1_000;
+if (!channel || !to || !text || goal === undefined || !(timeout > 0)) {
+  refuse("needs --channel, --to and --text; --until is accepted, delivered or read; --timeout is in seconds");
+}
+
+async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<boolean> {
+  const stream = jetstream(client);
+  const watch = new Watch(commandId, goal);
+  // Before the command is published, so that no event is missed. Servers before 2.10 take one filter for a consumer.
+  for (const kind of ["send", "report"]) {
+    const consumer = await stream.consumers.get("EVENTS", {
+      filter_subjects: `imchannel.event.${kind}.*.${channel}`,
+      deliver_policy: DeliverPolicy.New,
+    });
+    await consumer.consume({ callback: (msg) => (kind === "send" ? watch.takeResult(msg) : watch.takeReport(msg)) });
+  }
+  // The proto3 JSON of `SendCommand`, for callers without generated code; protobuf does as well.
+  const command = { commandId, channelId: channel, recipient: to, text: { body: text } };
+  const contentType = headers();
+  contentType.set("Content-Type", "application/json");
+  const ack = await stream.publish(`imchannel.command.send.${channel}`, JSON.stringify(command), {
+    headers: contentType,
+    // Without an acknowledgement nobody knows whether the command is stored. It is published again with the same
+    // Nats-Msg-Id: the stream drops the second one, and where it no longer knows the id, the gateway still sends a
+    // command once. A new id would be a second message to the customer.
+    msgID: commandId,
+    timeout: ACK_WAIT_MS,
+    retries: Infinity,
+  });
+  console.log(`command ${commandId} is ${ack.duplicate ? "already " : ""}stored`);
+  return watch.reached;
+}
+
+const late = setTimeout(() => {
+  console.error(`nobody said in time that the message is ${until}`);
+  process.exit(1);
+}, timeout);
+const client = await connect({ servers: args["nats-url"], maxReconnectAttempts: -1 });
+process.exitCode = (await send(channel, goal)) ? 0 : 1;
+clearTimeout(late);
+await client.close();
