@@ -33,12 +33,13 @@ def load_messages():
     sys.path.insert(0, out)
     report = importlib.import_module("imchannel.v1.report_pb2")
     message = importlib.import_module("imchannel.v1.message_pb2")
-    return report, message
+    result = importlib.import_module("imchannel.v1.result_pb2")
+    return report, message, result
 
 
 class Reader:
     def __init__(self):
-        self.report_pb2, self.message_pb2 = load_messages()
+        self.report_pb2, self.message_pb2, self.result_pb2 = load_messages()
         self.seen = {}
         self.furthest = {}
 
@@ -55,7 +56,13 @@ class Reader:
             self.take_report(self.report_pb2.ReportEvent.FromString(msg.data))
         elif kind == "imchannel.v1.InboundMessage":
             self.take_message(self.message_pb2.InboundMessage.FromString(msg.data))
+        elif kind == "imchannel.v1.SendResult":
+            self.take_result(self.result_pb2.SendResult.FromString(msg.data))
         return True
+
+    def take_result(self, event):
+        outcome = self.result_pb2.SendOutcome.Name(event.outcome).removeprefix("SEND_OUTCOME_")
+        print(f"{event.bsp}/{event.channel_id} result {event.command_id} is {outcome}", flush=True)
 
     def take_report(self, event):
         # The number of a status is its rank: a late PENDING never takes a DELIVERED back.

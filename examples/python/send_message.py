@@ -134,7 +134,9 @@ async def send(args):
         recipient=args.to,
         text=command_pb2.OutboundText(body=args.text),
     )
-    headers = {"Nats-Msg-Id": args.command_id, "Content-Type": "application/protobuf"}
+    # The stream knows ids over all channels.
+    message_id = f"{args.channel}.{args.command_id}"
+    headers = {"Nats-Msg-Id": message_id, "Content-Type": "application/protobuf"}
     subject = f"imchannel.command.send.{args.channel}"
     ack = await publish(stream, subject, command.SerializeToString(), headers)
     print(f"command {args.command_id} is {'already ' if ack.duplicate else ''}stored", flush=True)

@@ -16,7 +16,7 @@ import { connect } from "@nats-io/transport-node";
 // Made from ../../proto by `npm run generate`, which `npm start` runs first; the names are those of the .proto files.
 import { imchannel } from "./events.js";
 
-const { InboundMessage, ReportEvent, ReportStatus } = imchannel.v1;
+const { InboundMessage, ReportEvent, ReportStatus, SendOutcome, SendResult } = imchannel.v1;
 const REMEMBERED_IDS_MAX = 100_000;
 
 class Reader {
@@ -39,8 +39,15 @@ class Reader {
       this.takeReport(ReportEvent.decode(msg.data));
     } else if (kind === "imchannel.v1.InboundMessage") {
       this.takeMessage(InboundMessage.decode(msg.data));
+    } else if (kind === "imchannel.v1.SendResult") {
+      this.takeResult(SendResult.decode(msg.data));
     }
     return true;
+  }
+
+  private takeResult(event: imchannel.v1.SendResult): void {
+    const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
+    console.log(`${event.bsp}/${event.channel_id} result ${event.command_id} is ${outcome}`);
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {

@@ -154,7 +154,8 @@ async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<b
     // Without an acknowledgement nobody knows whether the command is stored. It is published again with the same
     // Nats-Msg-Id: the stream drops the second one, and where it no longer knows the id, the gateway still sends a
     // command once. A new id would be a second message to the customer.
-    msgID: commandId,
+    // The stream knows ids over all channels.
+    msgID: `${channel}.${commandId}`,
     timeout: ACK_WAIT_MS,
     retries: Infinity,
   });

@@ -175,6 +175,51 @@ async fn a_wrong_key_rejects_a_few_and_halts_the_channel() {
 }
 
 #[tokio::test]
+async fn a_quiet_channel_goes_on_by_itself_when_its_account_is_mended() {
+    let outbound = Outbound::start(&[100]).await;
+    let key = outbound.installation.folder().join("api.key");
+    std::fs::write(&key, "another-key").unwrap();
+    let sender = outbound.sender().await;
+    for number in 0..8 {
+        let id = format!("bad-{number}");
+        outbound.publish(Queue::Send, &text(0, &id, &format!("49151{number:04}"), "Hello")).await;
+    }
+    // The breaker opens, and probes use up what is left.
+    within(Duration::from_secs(60), "all are refused", || async {
+        (outbound.results().await.len() == 8).then_some(())
+    })
+    .await;
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
+    // A key is fetched anew every 30 s, so the refused one may be used a few times more.
+    for number in 0..10 {
+        let id = format!("good-{number}");
+        outbound.publish(Queue::Send, &text(0, &id, "4915112345", "Hello")).await;
+        let result = within(Duration::from_secs(60), "it is answered", || async {
+            outbound.results().await.into_iter().find(|result| result.command_id == id)
+        })
+        .await;
+        if outcome(&result) == SendOutcome::Accepted {
+            assert_eq!(outbound.received(&format!("imc-{id}")), 1);
+            return sender.stop().await;
+        }
+    }
+    panic!("nothing was accepted after the key was mended");
+}
+
+#[tokio::test]
+async fn commands_of_a_channel_that_is_not_there_become_dead_letters() {
+    let outbound = Outbound::start(&[100]).await;
+    let _sender = outbound.sender().await;
+    outbound.publish(Queue::Send, &text(7, "stray", "4915112345", "Hello")).await;
+    let letter = within(Duration::from_secs(150), "it is a dead letter", || async {
+        outbound.installation.dead_letters().await.pop()
+    })
+    .await;
+    assert_eq!(letter.headers.get(headers::REASON_KIND), Some("no_channel"));
+    assert_eq!(letter.subject, "imchannel.deadletter.command.channel-7");
+}
+
+#[tokio::test]
 async fn a_paused_channel_keeps_its_commands_and_answers_those_that_grow_too_old() {
     let outbound = Outbound::start(&[100]).await;
     outbound.set_paused(0, true).await;

@@ -1,8 +1,8 @@
 //! Files of messages, as they lie in Redis. The only crate that knows the client library.
 //!
 //! A file is a plain string under `IMChannel:MultimediaMessage:ID`, as older IMChannels wrote it; what is known of it lies
-//! beside it in a hash with the same expiry ([`meta`]). It is read and written in windows, so that neither this process
-//! nor the server ever holds a whole one in a buffer ([`store`], [`upload`]).
+//! beside it in a hash with the same expiry ([`meta`]). It is read and written in windows, so that neither the server
+//! nor whoever serves a file ever holds a whole one in a buffer ([`store`], [`upload`]).
 
 pub mod meta;
 pub mod store;

@@ -1,6 +1,6 @@
 //! What is known of a file: the fields of its hash.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use bsp::media::{MediaId, MediaKind};
 use jiff::Timestamp;
@@ -19,6 +19,9 @@ pub(crate) fn meta_key(id: &MediaId) -> String {
 pub(crate) fn unfinished_key(id: &MediaId) -> String {
     format!("{{{}}}:unfinished", data_key(id))
 }
+
+/// No file lives longer after its upload.
+pub const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is known of a file.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,38 +55,63 @@ impl std::fmt::Debug for Meta {
     }
 }
 
+impl Meta {
+    /// What is left of [`LIFE_MAX`].
+    pub fn life_left(&self, now: Timestamp) -> Duration {
+        let age = Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default();
+        LIFE_MAX.saturating_sub(age)
+    }
+}
+
 pub(crate) const COMMAND: &str = "command";
+/// The fields of the hash.
+pub(crate) const FIELDS: [&str; 10] = [
+    "tenant",
+    "kind",
+    "content_type",
+    "size",
+    "sha256",
+    "file_name",
+    "created_at_ms",
+    "bsp",
+    "channel",
+    COMMAND,
+];
 
 impl Meta {
-    pub(crate) fn to_fields(&self) -> [(&'static str, String); 10] {
-        [
-            ("tenant", self.tenant.clone()),
-            ("kind", self.kind.name().to_owned()),
-            ("content_type", self.content_type.clone()),
-            ("size", self.size.to_string()),
-            ("sha256", self.sha256.clone()),
-            ("file_name", self.file_name.clone()),
-            ("created_at_ms", self.created_at.as_millisecond().to_string()),
-            ("bsp", self.bsp.clone()),
-            ("channel", self.channel.clone()),
-            (COMMAND, self.command.clone()),
-        ]
+    /// Names and values, in the order of [`FIELDS`].
+    pub(crate) fn to_fields(&self) -> [(&'static str, String); FIELDS.len()] {
+        let values = [
+            self.tenant.clone(),
+            self.kind.name().to_owned(),
+            self.content_type.clone(),
+            self.size.to_string(),
+            self.sha256.clone(),
+            self.file_name.clone(),
+            self.created_at.as_millisecond().to_string(),
+            self.bsp.clone(),
+            self.channel.clone(),
+            self.command.clone(),
+        ];
+        let mut names = FIELDS.into_iter();
+        values.map(|value| (names.next().unwrap_or_default(), value))
     }
 
-    /// `None` when the hash is not one of ours.
-    pub(crate) fn from_fields(mut fields: HashMap<String, String>) -> Option<Self> {
-        let mut take = |name| fields.remove(name);
+    /// The values of [`FIELDS`], in their order. `None` when the hash is not one of ours.
+    pub(crate) fn from_values(values: [Option<String>; FIELDS.len()]) -> Option<Self> {
+        let [tenant, kind, content_type, size, sha256, file_name, created_at_ms, bsp, channel, command] =
+            values;
         Some(Self {
-            tenant: take("tenant")?,
-            kind: MediaKind::find(&take("kind")?)?,
-            content_type: take("content_type")?,
-            size: take("size")?.parse().ok()?,
-            sha256: take("sha256")?,
-            file_name: take("file_name").unwrap_or_default(),
-            created_at: Timestamp::from_millisecond(take("created_at_ms")?.parse().ok()?).ok()?,
-            bsp: take("bsp").unwrap_or_default(),
-            channel: take("channel").unwrap_or_default(),
-            command: take(COMMAND).unwrap_or_default(),
+            tenant: tenant?,
+            kind: MediaKind::find(&kind?)?,
+            content_type: content_type?,
+            size: size?.parse().ok()?,
+            sha256: sha256?,
+            file_name: file_name.unwrap_or_default(),
+            created_at: Timestamp::from_millisecond(created_at_ms?.parse().ok()?).ok()?,
+            bsp: bsp.unwrap_or_default(),
+            channel: channel.unwrap_or_default(),
+            command: command.unwrap_or_default(),
         })
     }
 }
@@ -92,9 +120,8 @@ impl Meta {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_known_comes_back_from_its_fields() {
-        let meta = Meta {
+    fn example() -> Meta {
+        Meta {
             tenant: "t".to_owned(),
             kind: MediaKind::Video,
             content_type: "video/mp4".to_owned(),
@@ -105,10 +132,26 @@ mod tests {
             bsp: "infobip".to_owned(),
             channel: "c".to_owned(),
             command: String::new(),
-        };
-        let fields = meta.to_fields().into_iter().map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(Meta::from_fields(fields.collect()), Some(meta));
-        assert_eq!(Meta::from_fields(HashMap::new()), None);
+        }
+    }
+
+    #[test]
+    fn what_is_known_comes_back_from_its_fields() {
+        let meta = example();
+        let values = meta.to_fields().map(|(_, value)| Some(value));
+        assert_eq!(Meta::from_values(values), Some(meta));
+        assert_eq!(Meta::from_values(Default::default()), None);
+    }
+
+    #[test]
+    fn nothing_lives_past_a_week_after_its_upload() {
+        let at = |second| Timestamp::from_second(second).expect("it is a time");
+        let meta = Meta { created_at: at(1_000_000), ..example() };
+        let week = 7 * 24 * 3600;
+        for (age_s, left_s) in [(0, week), (week - 60, 60), (week, 0), (week + 60, 0)] {
+            let left = meta.life_left(at(1_000_000 + age_s as i64));
+            assert_eq!(left, Duration::from_secs(left_s), "{age_s}");
+        }
     }
 
     #[test]

@@ -1,19 +1,18 @@
 //! The connection to Redis, and reading files.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bsp::media::MediaId;
+use bsp::media::{MediaId, SNIFFED_BYTES};
 use bytes::Bytes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, pipe};
+use redis::{FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
 
-use crate::meta::{COMMAND, Meta, data_key, meta_key};
+use crate::meta::{COMMAND, FIELDS, Meta, data_key, meta_key};
 
 /// Bytes that are read or written at once. Measured: smaller ones cost time, larger ones make every other client of the
 /// server wait.
@@ -71,10 +70,32 @@ pub struct Opened {
     pub meta: Option<Meta>,
     /// Its size, in bytes.
     pub size: u64,
-    /// How long it lives on; `None` for ever.
-    pub lives_on: Option<Duration>,
     /// Its first bytes.
     pub first: Bytes,
+}
+
+/// A new expiry of a file.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    /// The file.
+    pub id: MediaId,
+    /// From now on.
+    pub after: Duration,
+    /// Whether it counts only where the file lives longer by it.
+    pub only_longer: bool,
+}
+
+/// What was found; `None` when there is no file, or when it is another version's and nobody knows whose.
+fn opened(values: Vec<Option<String>>, size: u64, first: Vec<u8>) -> Option<Opened> {
+    if first.is_empty() {
+        return None;
+    }
+    let first = first.into();
+    if values.iter().all(Option::is_none) {
+        return Some(Opened { meta: None, size, first });
+    }
+    let meta = Meta::from_values(values.try_into().ok()?)?;
+    Some(Opened { meta: Some(meta), size, first })
 }
 
 /// The files. Clones share the connections, which come up by themselves whenever the server does.
@@ -152,34 +173,50 @@ impl BlobStore {
         Err(error)
     }
 
-    /// Finds a file, with its first `head` bytes; `None` when there is none. One round trip.
+    /// Finds a file, with its first [`FIRST_BYTES`]; `None` when there is none. One round trip for nearly all.
     ///
     /// # Errors
     /// [`BlobError`].
-    pub async fn open(&self, id: &MediaId, head: usize) -> Result<Option<Opened>, BlobError> {
+    pub async fn open(&self, id: &MediaId) -> Result<Option<Opened>, BlobError> {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("HMGET").arg(meta_key(id)).arg(&FIELDS);
+        pipeline.getrange(data_key(id), 0, FIRST_BYTES as isize - 1);
+        let (values, first): (Vec<Option<String>>, Vec<u8>) = self.read(&pipeline).await?;
+        if first.len() < FIRST_BYTES {
+            let size = first.len() as u64;
+            return Ok(opened(values, size, first));
+        }
+        // It is larger than what came, and only its hash could say how large without another question.
+        match opened(values, 0, first) {
+            Some(Opened { meta: Some(meta), first, .. }) => {
+                Ok(Some(Opened { size: meta.size, meta: Some(meta), first }))
+            }
+            Some(Opened { meta: None, first, .. }) => {
+                let size = self.size(id).await?;
+                Ok(Some(Opened { meta: None, size, first }))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a file, with as many first bytes as its type can be told by.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn look(&self, id: &MediaId) -> Result<Option<Opened>, BlobError> {
         let key = data_key(id);
-        let mut pipeline = Pipeline::with_capacity(4);
-        pipeline.hgetall(meta_key(id)).strlen(&key).pttl(&key);
-        if head > 0 {
-            pipeline.getrange(&key, 0, head as isize - 1);
-        } else {
-            pipeline.cmd("ECHO").arg("");
-        }
-        let answers = self.read(&pipeline).await?;
-        let (fields, size, ttl_ms, first): (HashMap<String, String>, u64, i64, Vec<u8>) = answers;
-        if size == 0 {
-            return Ok(None);
-        }
-        let lives_on = u64::try_from(ttl_ms).ok().map(Duration::from_millis);
-        // What cannot be read is another version's, and nobody knows whose file it is.
-        let meta = match fields.is_empty() {
-            true => None,
-            false => match Meta::from_fields(fields) {
-                Some(meta) => Some(meta),
-                None => return Ok(None),
-            },
-        };
-        Ok(Some(Opened { meta, size, lives_on, first: first.into() }))
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.cmd("HMGET").arg(meta_key(id)).arg(&FIELDS);
+        pipeline.strlen(&key).getrange(&key, 0, SNIFFED_BYTES as isize - 1);
+        let (values, size, first): (Vec<Option<String>>, u64, Vec<u8>) = self.read(&pipeline).await?;
+        Ok(opened(values, size, first))
+    }
+
+    async fn size(&self, id: &MediaId) -> Result<u64, BlobError> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.strlen(data_key(id));
+        let (size,): (u64,) = self.read(&pipeline).await?;
+        Ok(size)
     }
 
     /// Some bytes of a file; fewer than asked for at its end or when it has expired.
@@ -204,34 +241,34 @@ impl BlobStore {
         }
     }
 
-    /// Sets how long a file lives on, it and what is known of it; says whether it was there.
-    ///
-    /// # Errors
-    /// [`BlobError`].
-    pub async fn expire(&self, id: &MediaId, after: Duration) -> Result<bool, BlobError> {
-        self.set_expiry(id, after, false).await
-    }
-
-    /// The same where it lives longer by that; says whether it does. What lives for ever goes on doing so. Needs Redis 7.
+    /// Sets how long a file lives on, it and what is known of it, where it lives longer by that; says whether it is there.
+    /// What lives for ever goes on doing so. Needs Redis 7.
     ///
     /// # Errors
     /// [`BlobError`].
     pub async fn lengthen(&self, id: &MediaId, to: Duration) -> Result<bool, BlobError> {
-        self.set_expiry(id, to, true).await
+        let is_there = self.set_expiries(&[Expiry { id: id.clone(), after: to, only_longer: true }]).await?;
+        Ok(is_there == [true])
     }
 
-    async fn set_expiry(&self, id: &MediaId, after: Duration, only_longer: bool) -> Result<bool, BlobError> {
-        let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-        let mut pipeline = pipe();
-        pipeline.atomic();
-        for key in [data_key(id), meta_key(id)] {
-            pipeline.cmd("PEXPIRE").arg(key).arg(after_ms);
-            if only_longer {
-                pipeline.arg("GT");
+    /// Sets how long files live on, all in one round trip; says of each whether it is there.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn set_expiries(&self, expiries: &[Expiry]) -> Result<Vec<bool>, BlobError> {
+        let mut pipeline = Pipeline::with_capacity(3 * expiries.len());
+        for Expiry { id, after, only_longer } in expiries {
+            let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+            for key in [data_key(id), meta_key(id)] {
+                pipeline.cmd("PEXPIRE").arg(key).arg(after_ms);
+                if *only_longer {
+                    pipeline.arg("GT");
+                }
+                pipeline.ignore();
             }
+            pipeline.exists(data_key(id));
         }
-        let (was_set, _): (bool, bool) = pipeline.query_async(&mut self.connection()).await?;
-        Ok(was_set)
+        Ok(pipeline.query_async(&mut self.connection()).await?)
     }
 
     /// Notes the command whose message carries the file's URL. Nothing is written for a file without a hash.

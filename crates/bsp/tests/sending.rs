@@ -146,8 +146,14 @@ fn every_fault_of_a_command_is_named() {
             vec!["contacts.contacts[0].formatted_name", "contacts.contacts[0].first_name"],
         ),
         (
-            json!({ "template": { "placeholders": [""], "buttons": [{}] } }),
-            vec!["template.name", "template.language", "template.placeholders[0]", "template.buttons[0]"],
+            json!({ "template": { "placeholders": [""], "header": {}, "buttons": [{}] } }),
+            vec![
+                "template.name",
+                "template.language",
+                "template.placeholders[0]",
+                "template.header",
+                "template.buttons[0]",
+            ],
         ),
     ];
     for (content, expected) in cases {

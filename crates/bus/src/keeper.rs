@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
+use crate::provision::is_missing;
 use crate::read::ReadError;
 use crate::streams::{SENDS_BUCKET, StreamDefinition};
 
@@ -172,7 +173,12 @@ async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
     let names: Vec<String> = stream.consumer_names().try_collect().await?;
     let mut readers = Vec::new();
     for name in names {
-        let info = stream.consumer_info(&name).await?;
+        let info = match stream.consumer_info(&name).await {
+            Ok(info) => info,
+            // A reader that has come and gone.
+            Err(error) if is_missing(&error) => continue,
+            Err(error) => return Err(error.into()),
+        };
         if info.config.durable_name.is_some() {
             let finished = finished(&info, last_sequence);
             readers.push(Reader { filter: info.config.filter_subject, finished });

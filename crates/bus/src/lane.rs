@@ -81,6 +81,8 @@ pub struct Taken {
 pub enum Came {
     /// A command.
     Command(Box<Taken>),
+    /// A request has ended: another may be made.
+    Ended,
     /// The connection was lost and is there again: what was on its way may be lost, and will come again later than what
     /// follows it.
     Reconnected,
@@ -169,8 +171,11 @@ impl LaneReader {
                     return Some(Came::Reconnected);
                 }
             };
-            if let Some(taken) = self.read(message) {
-                return Some(Came::Command(taken.into()));
+            let is_status = message.status.is_some_and(|status| status != StatusCode::OK);
+            match self.read(message) {
+                Some(taken) => return Some(Came::Command(taken.into())),
+                None if is_status => return Some(Came::Ended),
+                None => {}
             }
         }
     }

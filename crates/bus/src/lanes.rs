@@ -58,6 +58,25 @@ pub async fn remove(bus: &Bus, channel: &ChannelId) -> Result<(), ProvisionError
     Ok(())
 }
 
+/// Removes what a channel's queue holds up to a sequence, all of which is settled: a channel of that id that is made later
+/// does not begin with it.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn forget_settled(
+    bus: &Bus,
+    queue: Queue,
+    channel: &ChannelId,
+    settled_to: u64,
+) -> Result<(), ReadError> {
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
+    let filter = LaneDurable::of(queue, channel).filter;
+    let purge = stream.purge().filter(filter).sequence(settled_to + 1).await;
+    purge.map_err(|error| fail(error.into()))?;
+    Ok(())
+}
+
 /// Compares the durables of a channel with what they should be.
 ///
 /// # Errors
@@ -138,8 +157,8 @@ pub struct Waiting {
     pub in_stream: u64,
     /// Commands that a sender holds: to be sent, under way, or with an outcome that is looked up.
     pub held: u64,
-    /// The sequence up to which everything is settled.
-    pub settled_to: u64,
+    /// The sequence up to which everything was given to a sender.
+    pub given_to: u64,
 }
 
 /// What waits in a queue of a lane; `None` when its durable is missing.
@@ -158,6 +177,6 @@ pub async fn waiting(bus: &Bus, queue: Queue, channel: &ChannelId) -> Result<Opt
     Ok(Some(Waiting {
         in_stream: info.num_pending,
         held: info.num_ack_pending as u64,
-        settled_to: info.ack_floor.stream_sequence,
+        given_to: info.delivered.stream_sequence,
     }))
 }

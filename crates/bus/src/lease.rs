@@ -181,7 +181,7 @@ impl Leases {
         held.map(|(name, seen)| (name.clone(), seen.clone())).collect()
     }
 
-    /// Since when a lease is free; `None` while somebody holds it. One that was never held is free since long ago.
+    /// Whether nobody holds a lease. One that was never held is free.
     pub fn is_free(&self, name: &str) -> bool {
         let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(name).is_none_or(|seen| seen.is_free(Instant::now()))

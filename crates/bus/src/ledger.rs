@@ -70,9 +70,6 @@ impl Bus {
         value: Bytes,
         deadline: Instant,
     ) -> Result<Revision, LedgerError> {
-        if expected == Revision::NONE && self.is_ledger_full() {
-            return Err(LedgerError::Write(PublishError::Full));
-        }
         let subject = async_nats::Subject::from(key.0.as_str());
         let headers = || Headers::new().with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.0.to_string());
         match self.attempt(&subject, headers(), &value, deadline).await {

@@ -209,7 +209,7 @@ pub struct StreamSettings {
     pub sends_max_bytes: u64,
 }
 
-/// About 400 bytes a send, so ten million sends in the 26 hours that the ledger keeps.
+/// About 1 KB a send (its result lies in it), so four million sends in the 26 hours that the ledger keeps.
 pub const SENDS_MAX_BYTES_DEFAULT: u64 = 4096 * MIB;
 
 impl Default for StreamSettings {

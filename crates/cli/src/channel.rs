@@ -46,7 +46,7 @@ pub(crate) enum Channel {
         /// The channels' ids.
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Also when commands wait, which will then never be answered.
+        /// Also when commands wait, which then become dead letters.
         #[arg(long)]
         abandon: bool,
     },
@@ -185,17 +185,22 @@ async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
 async fn remove_one(bus: &Bus, id: &str, abandon: bool) -> anyhow::Result<()> {
     if let Ok(channel) = ChannelId::parse(id) {
         let mut waiting = 0;
+        let mut given_to = [0; 2];
         for queue in Queue::ALL {
             let found = lanes::waiting(bus, queue, &channel).await?.unwrap_or_default();
             waiting += found.in_stream + found.held;
+            given_to[queue as usize] = found.given_to;
         }
         if waiting > 0 && !abandon {
             bail!(
-                "{waiting} commands wait for channel {id}; remove it later, or --abandon them without an answer"
+                "{waiting} commands wait for channel {id}; remove it later, or --abandon them to the dead letters"
             );
         }
         registry::remove(bus, id).await?;
         lanes::remove(bus, &channel).await?;
+        for queue in Queue::ALL.into_iter().filter(|_| waiting == 0) {
+            lanes::forget_settled(bus, queue, &channel, given_to[queue as usize]).await?;
+        }
         return Ok(());
     }
     registry::remove(bus, id).await?;

@@ -141,8 +141,11 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         read::follow(&bus, &EVENTS, format!("imchannel.event.*.*.{}", command.channel), From::Now).await?;
     let queue = if command.bulk { Queue::Bulk } else { Queue::Send };
     let subject = Subject::Command(queue, command.channel.clone());
-    let headers =
-        || Headers::new().with(headers::MESSAGE_ID, &id).with(headers::CONTENT_TYPE, headers::PROTOBUF);
+    // The stream knows ids over all channels.
+    let publish_id = format!("{}.{id}", command.channel);
+    let headers = || {
+        Headers::new().with(headers::MESSAGE_ID, &publish_id).with(headers::CONTENT_TYPE, headers::PROTOBUF)
+    };
     let deadline = Instant::now() + STORE_LIMIT;
     let stored = bus.store(&subject, headers, &message.encode_to_vec().into(), deadline).await?;
     let word = if stored.is_duplicate() { "was stored before" } else { "is stored" };

@@ -12,9 +12,9 @@ use serde_json::json;
 use simulator::omni::{self, Faults, Omni};
 use tokio::net::TcpListener;
 
-use crate::out::{GOOD, Out, STRONG, styled};
+use crate::out::{BAD, GOOD, Out, STRONG, styled};
 use crate::simulate::targets;
-use crate::target::Target;
+use crate::target::{LOOPBACK_HOSTS, Target};
 use crate::{Done, channel as channels, when};
 
 /// Between two lines about the ledger.
@@ -93,13 +93,14 @@ impl Switches {
             rejected: self.rejected / 100.0,
             unique_ids: !self.allow_repeated_ids,
             log_lag: self.log_lag,
+            ..Faults::default()
         }
     }
 }
 
 pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) -> anyhow::Result<Done> {
     let mut context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
-    context.extra_hosts.extend(["127.0.0.1", "localhost", "::1"].map(str::to_owned));
+    context.extra_hosts.extend(LOOPBACK_HOSTS.map(str::to_owned));
     let Some(channels) = channels::read_file(&command.channels, &context, out)? else {
         return Ok(Done::Faulty);
     };
@@ -112,12 +113,17 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     let stop = service::process::stop_on_signal()?;
     let serving = tokio::spawn(simulated.clone().serve(listener, stop.clone()));
     let mut lines = tokio::time::interval(SAY_EVERY);
+    let mut shown = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = lines.tick() => say(&simulated, out),
+            _ = lines.tick() => {
+                shown = show_received(&simulated, shown, out);
+                say(&simulated, out);
+            }
         }
     }
+    show_received(&simulated, shown, out);
     say(&simulated, out);
     let _ = serving.await;
     Ok(Done::Well)
@@ -137,6 +143,25 @@ pub(crate) fn account(
         scenarios.push(omni::Scenario { key, target });
     }
     Ok(Omni::new(api_key, scenarios, faults)?)
+}
+
+/// The ledger: what customers have got since the last look, without what is personal. Gives how many it is now.
+fn show_received(simulated: &Omni, shown: usize, out: &Out) -> usize {
+    let received = simulated.received();
+    for (place, message) in received.iter().enumerate().skip(shown) {
+        let is_repeat = received[..place].iter().any(|before| before.message_id == message.message_id);
+        let file = message.file.as_ref();
+        out.object(&json!({
+            "received": message.message_id, "scenario": message.scenario, "repeated": is_repeat,
+            "file": file.map(|file| json!({ "sha256": file.sha256, "bytes": file.bytes, "content_type": file.content_type })),
+            "fault": message.fault,
+        }));
+        let file = file.map(|file| format!(" with a file of {} bytes", file.bytes)).unwrap_or_default();
+        let fault = message.fault.as_ref().map(|fault| format!(" {fault}")).unwrap_or_default();
+        let twice = if is_repeat { styled(BAD, " for the second time") } else { String::new() };
+        out.say(&format!("  {} reached its customer{file}{twice}{fault}", message.message_id));
+    }
+    received.len()
 }
 
 fn say(simulated: &Omni, out: &Out) {

@@ -9,6 +9,8 @@ use clap::Args;
 
 /// Where NATS is when nobody says and no `up` runs in this folder.
 const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
+/// Channels may send to these when the whole gateway, or a simulated BSP, is on one machine.
+pub(crate) const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 /// Where `up` keeps its data when nobody says.
 pub(crate) const DATA_FOLDER_DEFAULT: &str = ".imchannel";
 /// In its data folder, `up` writes where its NATS server is.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use blob::store::Expiry;
 use blob::{BlobStore, Opened, meta};
 use bsp::media::{MediaId, MediaKind};
 use bsp::{BspId, ChannelId, registry};
@@ -31,9 +32,6 @@ const AT_ONCE: usize = 256;
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 /// After the last fetch, how long what is left may take.
 const ENDING_MAX: Duration = Duration::from_secs(5);
-/// No file lives longer after its upload.
-const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// A fetch, and what of it is to be told.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetch {
@@ -43,7 +41,8 @@ pub(crate) struct Fetch {
     /// Empty when all of it was asked for.
     range: String,
     bytes: u64,
-    created_at: Option<Timestamp>,
+    /// What is left of the longest life; `None` where nobody knows since when it lives.
+    life_left: Option<Duration>,
     channel: Option<(BspId, ChannelId)>,
     command: String,
     ended_at: Timestamp,
@@ -69,7 +68,7 @@ impl Fetch {
             is_head,
             range: if is_whole { String::new() } else { format!("{}-{}", bytes.start, bytes.end - 1) },
             bytes: 0,
-            created_at: meta.map(|meta| meta.created_at),
+            life_left: meta.map(|meta| meta.life_left(Timestamp::now())),
             channel,
             command: meta.map(|meta| meta.command.clone()).unwrap_or_default(),
             ended_at: Timestamp::now(),
@@ -143,13 +142,10 @@ pub(crate) fn start(
     let fetched_ttl = settings.fetched_ttl;
     let afterwards = Arc::new(Afterwards { bus, blobs, metrics: Arc::clone(&metrics), fetched_ttl });
     let ending = tokio::spawn(async move {
-        let (first, second) = (Arc::clone(&afterwards), Arc::clone(&afterwards));
-        let set = work(expiries_taken, finished.clone(), &afterwards, move |note| {
-            let afterwards = Arc::clone(&first);
-            async move { afterwards.expire(note).await }
-        });
+        let set = afterwards.expire_all(expiries_taken, finished.clone());
+        let publisher = Arc::clone(&afterwards);
         let publish = work(events_taken, finished.clone(), &afterwards, move |fetch| {
-            let afterwards = Arc::clone(&second);
+            let afterwards = Arc::clone(&publisher);
             async move { afterwards.publish(fetch).await }
         });
         tokio::join!(set, publish);
@@ -184,32 +180,60 @@ async fn work<T, F: Future<Output = ()>>(
 }
 
 impl Afterwards {
-    async fn expire(&self, note: Note) {
-        let (fetch, is_end) = match note {
-            Note::Begun(fetch) => (fetch, false),
-            Note::Ended(fetch) => (fetch, true),
-        };
-        let Some(after) = life_after(&fetch, self.fetched_ttl, Timestamp::now()) else { return };
-        let (function, id) = (function(fetch.kind), &fetch.id);
-        // A HEAD may only lengthen a life, and so may the beginning of a fetch: the GET, or the rest of it, is still to come.
-        let set = if fetch.is_head || !is_end {
-            self.blobs.lengthen(id, after).await
-        } else {
-            self.blobs.expire(id, after).await
-        };
-        match set {
-            Ok(was_set) if is_end => tracing::info!(
-                function,
-                media_id = id.as_str(),
-                command_id = fetch.command,
-                "Set expire for key [{}] {}",
-                meta::data_key(id),
-                u8::from(was_set)
-            ),
-            Ok(_) => {}
-            // The file keeps the expiry that it had.
-            Err(error) => {
-                tracing::warn!(function, media_id = id.as_str(), "no new expiry for file {id}: {error}");
+    /// Sets the expiries of all that waits, many in one round trip, until `finished` and nothing waits any more.
+    async fn expire_all(&self, mut taken: mpsc::Receiver<Note>, finished: CancellationToken) {
+        let mut notes = Vec::with_capacity(AT_ONCE);
+        loop {
+            tokio::select! {
+                count = taken.recv_many(&mut notes, AT_ONCE) => if count == 0 { return },
+                () = finished.cancelled(), if taken.is_empty() => return,
+            }
+            let limit = tokio::time::timeout(ENDING_MAX, self.expire(&notes)).await;
+            if limit.is_err() {
+                self.metrics.notes_dropped.inc_by(notes.len() as u64);
+            }
+            notes.clear();
+        }
+    }
+
+    async fn expire(&self, notes: &[Note]) {
+        let mut expiries: Vec<Expiry> = Vec::new();
+        let mut fetches = Vec::new();
+        for note in notes {
+            let (Note::Begun(fetch) | Note::Ended(fetch)) = note;
+            let is_end = matches!(note, Note::Ended(_));
+            let Some(after) = life_after(fetch, self.fetched_ttl) else { continue };
+            // A HEAD may only lengthen a life, and so may the beginning of a fetch: the GET, or the rest of it, is still to
+            // come.
+            let only_longer = fetch.is_head || !is_end;
+            let same = |known: &Expiry| known.id == fetch.id && known.only_longer == only_longer;
+            let place = expiries.iter().position(same).unwrap_or(expiries.len());
+            if place == expiries.len() {
+                expiries.push(Expiry { id: fetch.id.clone(), after, only_longer });
+            }
+            if is_end {
+                fetches.push((fetch, place));
+            }
+        }
+        if expiries.is_empty() {
+            return;
+        }
+        let set = self.blobs.set_expiries(&expiries).await;
+        for (fetch, place) in fetches {
+            let (function, id) = (function(fetch.kind), &fetch.id);
+            match &set {
+                Ok(are_there) => tracing::info!(
+                    function,
+                    media_id = id.as_str(),
+                    command_id = fetch.command,
+                    "Set expire for key [{}] {}",
+                    meta::data_key(id),
+                    u8::from(are_there.get(place).copied().unwrap_or_default())
+                ),
+                // The file keeps the expiry that it had.
+                Err(error) => {
+                    tracing::warn!(function, media_id = id.as_str(), "no new expiry for file {id}: {error}");
+                }
             }
         }
     }
@@ -239,11 +263,9 @@ impl Afterwards {
     }
 }
 
-/// How long a fetched file lives on; `None` for one that has reached [`LIFE_MAX`] and keeps the expiry that it has.
-fn life_after(fetch: &Fetch, fetched_ttl: Duration, now: Timestamp) -> Option<Duration> {
-    let Some(created_at) = fetch.created_at else { return Some(fetched_ttl) };
-    let age = Duration::try_from(now.duration_since(created_at)).unwrap_or_default();
-    let after = fetched_ttl.min(LIFE_MAX.saturating_sub(age));
+/// How long a fetched file lives on; `None` for one that has lived as long as any may, and keeps the expiry that it has.
+fn life_after(fetch: &Fetch, fetched_ttl: Duration) -> Option<Duration> {
+    let after = fetched_ttl.min(fetch.life_left.unwrap_or(fetched_ttl));
     (!after.is_zero()).then_some(after)
 }
 
@@ -251,32 +273,4 @@ fn random_id() -> Result<String, getrandom::Error> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits)?;
     Ok(hex::encode(bits))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_lives_past_a_week_after_its_upload() {
-        const HOUR: Duration = Duration::from_secs(3600);
-        let week = 7 * 24 * 3600;
-        let now = Timestamp::from_second(2_000_000_000).expect("it is a time");
-        for (age_s, expected) in
-            [(400, Some(HOUR)), (week - 60, Some(Duration::from_secs(60))), (week, None), (week + 60, None)]
-        {
-            let fetch = Fetch {
-                kind: MediaKind::Image,
-                id: MediaId::from_random([1; 16]),
-                is_head: false,
-                range: String::new(),
-                bytes: 0,
-                created_at: Timestamp::from_second(2_000_000_000 - age_s).ok(),
-                channel: None,
-                command: String::new(),
-                ended_at: now,
-            };
-            assert_eq!(life_after(&fetch, HOUR, now), expected, "{age_s}");
-        }
-    }
 }

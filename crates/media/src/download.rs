@@ -10,7 +10,7 @@ use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use blob::store::{FIRST_BYTES, WINDOW_BYTES};
+use blob::store::WINDOW_BYTES;
 use blob::{BlobError, BlobStore, Opened, meta};
 use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
 use bytes::Bytes;
@@ -71,8 +71,8 @@ impl Media {
             "[REDIS] Get message with key [{}]",
             meta::data_key(id)
         );
-        let head = if wanted.is_head { SNIFFED_BYTES } else { FIRST_BYTES };
-        let opened = match self.blobs.open(id, head).await {
+        let found = if wanted.is_head { self.blobs.look(id).await } else { self.blobs.open(id).await };
+        let opened = match found {
             Ok(opened) => opened.ok_or(Failure::NotFound)?,
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

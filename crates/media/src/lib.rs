@@ -80,7 +80,7 @@ async fn serve(
     let stop = context.stop.clone();
     let event_bus = bus.clone();
     let channels = bus::registry::follow(&bus, stop.clone());
-    require(&context, &bus, &blobs, &channels);
+    require(&context, &blobs, &channels);
     // What fetches leave behind goes on until the last one has ended.
     let finished = CancellationToken::new();
     let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
@@ -92,14 +92,11 @@ async fn serve(
     let _ = ending.await;
 }
 
-/// What media needs before it serves. NATS is needed for uploads and events, and a BSP that fetches needs neither.
-fn require(context: &Context, bus: &Bus, blobs: &BlobStore, channels: &bus::registry::Snapshots) {
+/// What media needs before it serves. NATS is not among it: a BSP that fetches a file must get it while NATS is away, and
+/// its event is dropped and counted.
+fn require(context: &Context, blobs: &BlobStore, channels: &bus::registry::Snapshots) {
     let redis = follow_redis(blobs.clone(), context.stop.clone());
     context.readiness.require("redis", move || redis.borrow().clone());
-    let connection = bus.clone();
-    context.readiness.require("nats", move || {
-        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
-    });
     let channels = channels.clone();
     context.readiness.require("channels", move || {
         if channels.borrow().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }

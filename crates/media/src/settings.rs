@@ -54,7 +54,6 @@ pub fn all() -> Vec<&'static Setting> {
 
 /// A shorter token could be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
-const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 
 /// The settings, read.
 #[derive(Clone)]
@@ -105,8 +104,9 @@ impl Settings {
         if upload_token.as_ref().is_some_and(|token| token.len() < TOKEN_LENGTH_MIN) {
             reader.fault(&UPLOAD_TOKEN, "must have at least 16 characters");
         }
-        let ttl = reader.milliseconds(&TTL_MS, 1_000..=WEEK_MS);
-        let fetched_ttl = reader.milliseconds(&FETCHED_TTL_MS, 1_000..=WEEK_MS);
+        let longest_ms = u64::try_from(blob::meta::LIFE_MAX.as_millis()).unwrap_or(u64::MAX);
+        let ttl = reader.milliseconds(&TTL_MS, 1_000..=longest_ms);
+        let fetched_ttl = reader.milliseconds(&FETCHED_TTL_MS, 1_000..=longest_ms);
         let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
         let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);

@@ -48,8 +48,10 @@ struct Away;
 
 struct Backlog {
     lane: Lane,
-    /// What was read: deadline and sequence, the earliest first.
-    deadlines: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    /// What was read: deadline, sequence and queue, the earliest first.
+    deadlines: BinaryHeap<Reverse<(Timestamp, u64, Queue)>>,
+    /// The newest message of the stream at the last reading.
+    newest: u64,
     /// How far each queue was read.
     read_to: [u64; 2],
     read_at: Option<Instant>,
@@ -59,8 +61,14 @@ struct Backlog {
 /// Watches what waits until the lane is left, and tells how much it is.
 pub(crate) async fn watch(lane: Lane, waiting: watch::Sender<Waiting>) {
     let closing = lane.closing.clone();
-    let mut backlog =
-        Backlog { lane, deadlines: BinaryHeap::new(), read_to: [0; 2], read_at: None, behind_since: None };
+    let mut backlog = Backlog {
+        lane,
+        deadlines: BinaryHeap::new(),
+        newest: 0,
+        read_to: [0; 2],
+        read_at: None,
+        behind_since: None,
+    };
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -78,12 +86,13 @@ pub(crate) async fn watch(lane: Lane, waiting: watch::Sender<Waiting>) {
 impl Backlog {
     async fn look(&mut self, told: &watch::Sender<Waiting>) {
         let mut waiting = Waiting::default();
-        let mut settled_to = [0; 2];
+        // What a lane was given is the lane's to answer.
+        let mut given_to = [0; 2];
         for queue in Queue::ALL {
             match lanes::waiting(&self.lane.shared.bus, queue, &self.lane.account.channel).await {
                 Ok(Some(found)) => {
                     waiting.in_stream += found.in_stream;
-                    settled_to[queue as usize] = found.settled_to;
+                    given_to[queue as usize] = found.given_to;
                 }
                 Ok(None) => waiting.is_unreadable = true,
                 // Without an answer nothing is known.
@@ -103,19 +112,30 @@ impl Backlog {
         }
         if self.read_at.is_none_or(|at| at.elapsed() >= READ_EVERY) {
             self.read_at = Some(Instant::now());
-            for queue in Queue::ALL {
-                if let Err(error) = self.read(queue, settled_to[queue as usize]).await {
-                    tracing::debug!(function = "sender", "the deadlines of a lane were not read: {error}");
-                }
+            if let Err(error) = self.read_new(given_to).await {
+                tracing::debug!(function = "sender", "the deadlines of a lane were not read: {error}");
             }
         }
-        self.answer_due().await;
+        self.answer_due(given_to).await;
     }
 
-    async fn read(&mut self, queue: Queue, settled_to: u64) -> Result<(), read::ReadError> {
+    /// Reads what has come since the last time; nothing, where nothing has.
+    async fn read_new(&mut self, given_to: [u64; 2]) -> Result<(), read::ReadError> {
+        let newest = read::last_sequence(&self.lane.shared.bus, &COMMANDS).await?;
+        if newest == self.newest {
+            return Ok(());
+        }
+        for queue in Queue::ALL {
+            self.read(queue, given_to[queue as usize]).await?;
+        }
+        self.newest = newest;
+        Ok(())
+    }
+
+    async fn read(&mut self, queue: Queue, given_to: u64) -> Result<(), read::ReadError> {
         let channel = &self.lane.account.channel;
         let filter = BusSubject::Command(queue, channel.clone()).to_text();
-        let from = From::Sequence(self.read_to[queue as usize].max(settled_to) + 1);
+        let from = From::Sequence(self.read_to[queue as usize].max(given_to) + 1);
         let mut commands = read::follow(&self.lane.shared.bus, &COMMANDS, filter, from).await?;
         while let Some(delivery) = commands.next_stored().await? {
             self.read_to[queue as usize] = delivery.sequence;
@@ -123,18 +143,25 @@ impl Backlog {
                 Ok(job) => job.deadline,
                 Err(_) => command::last_deadline(&delivery),
             };
-            self.deadlines.push(Reverse((deadline, delivery.sequence)));
+            self.deadlines.push(Reverse((deadline, delivery.sequence, queue)));
         }
         Ok(())
     }
 
-    async fn answer_due(&mut self) {
-        for _ in 0..AT_ONCE {
+    async fn answer_due(&mut self, given_to: [u64; 2]) {
+        let mut answered = 0;
+        while answered < AT_ONCE {
             let now = Timestamp::now();
-            let Some(Reverse((deadline, sequence))) = self.deadlines.peek().copied() else { return };
-            // What cannot be stored now stays first.
-            if deadline > now || self.expire(sequence).await.is_err() {
+            let Some(Reverse((deadline, sequence, queue))) = self.deadlines.peek().copied() else { return };
+            if deadline > now {
                 return;
+            }
+            if sequence > given_to[queue as usize] {
+                // What cannot be stored now stays first.
+                if self.expire(sequence).await.is_err() {
+                    return;
+                }
+                answered += 1;
             }
             self.deadlines.pop();
         }
@@ -167,7 +194,7 @@ impl Backlog {
                     let found = Record::from_bytes(&entry.value);
                     match found.map(|found| found.next(delivery.sequence, &job.digest)) {
                         // An earlier sweep could not publish it.
-                        Some(Next::Publish(result)) => (entry.revision, result),
+                        Some(Next::Publish(result)) if result.attempts == 0 => (entry.revision, result),
                         // Somebody works on it, or has.
                         _ => return Ok(()),
                     }

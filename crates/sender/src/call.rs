@@ -6,7 +6,7 @@ use bsp::mask;
 use bsp::sending::{Answer, Request};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use service::LogPayloads;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::account::Account;
 
@@ -79,10 +79,15 @@ pub(crate) async fn send(
         .header(ACCEPT, JSON)
         .header(AUTHORIZATION, authorization)
         .body(request.body);
-    let (status, after, body) = match timeout_at(deadline, exchange(call)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(end)) => return said(end, function, channel, message_id, &url),
-        Err(_) => return said(CallEnd::NoAnswer("timed_out"), function, channel, message_id, &url),
+    // The deadline is looked at first: a process that slept must not hand the request on after it.
+    let exchanged = tokio::select! {
+        biased;
+        () = sleep_until(deadline) => Err(CallEnd::NoAnswer("timed_out")),
+        exchanged = exchange(call) => exchanged,
+    };
+    let (status, after, body) = match exchanged {
+        Ok(answer) => answer,
+        Err(end) => return said(end, function, channel, message_id, &url),
     };
     let text = shown(&body, account.sending.answer_logged_keys(), payloads);
     tracing::info!(

@@ -59,6 +59,7 @@ struct State {
     halted: String,
     /// Commands that wait for leave by themselves.
     waiters: u32,
+    was_loops_turn: bool,
 }
 
 /// The gate of one lane. Clones share it.
@@ -89,6 +90,7 @@ impl Gate {
             is_probing: false,
             halted: String::new(),
             waiters: 0,
+            was_loops_turn: false,
         })))
     }
 
@@ -134,6 +136,21 @@ impl Gate {
     pub(crate) fn wait_in_line(&self) -> InLine {
         self.state().waiters += 1;
         InLine(self.clone())
+    }
+
+    /// Whether commands are of use now. A broken account is asked for one again when it is to be tried.
+    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+        let state = self.state();
+        let is_limited = state.limited_until.is_some_and(|until| until > now);
+        let is_left_alone = state.broken_until.is_some_and(|until| until > now) || state.is_probing;
+        state.halted.is_empty() && !is_limited && !is_left_alone
+    }
+
+    /// Whether the loop of the lane may take a leave: those who wait by themselves have every second one.
+    pub(crate) fn is_loops_turn(&self) -> bool {
+        let mut state = self.state();
+        state.was_loops_turn = state.waiters == 0 || !state.was_loops_turn;
+        state.was_loops_turn
     }
 
     /// Why nothing is sent, for people; `None` while calls are made.
@@ -273,6 +290,17 @@ mod tests {
         drop(pass(later).unwrap());
         pass(later).unwrap().say(Health::Good, later);
         assert!(pass(later + ms(1)).is_ok() && pass(later + ms(2)).is_ok());
+    }
+
+    #[test]
+    fn a_broken_account_is_asked_for_commands_when_it_is_to_be_tried() {
+        let now = Instant::now();
+        let gate = Gate::new(1000, now);
+        for number in 0..5 {
+            gate.pass(now + ms(2 * number)).unwrap().say(BAD, now);
+        }
+        assert!(!gate.may_ask(now + ms(20)) && gate.reason(now + PAUSE_FIRST).is_some());
+        assert!(gate.may_ask(now + PAUSE_FIRST));
     }
 
     #[test]

@@ -9,12 +9,11 @@ use std::time::Duration;
 use bus::lane::{Came, Claim, LaneError, LaneReader, Taken};
 use bus::streams::LANE_HELD_MAX;
 use bus::{Queue, lanes};
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backlog::{self, Waiting};
@@ -42,6 +41,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a change of owner, how long what the last one held is waited for.
 const INHERITING_MAX: Duration = Duration::from_secs(25);
+/// While commands wait for leave by themselves, the loop leaves them every second turn, for so long.
+const TURN: Duration = Duration::from_millis(10);
 /// For the question how much that is.
 const COUNT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -65,7 +66,9 @@ struct Loop {
     held: Held<Job>,
     holds: HashMap<u64, Hold>,
     held_bytes: usize,
-    running: FuturesUnordered<BoxFuture<'static, Finished>>,
+    /// Each is a task of its own: a future that waits for a place in the client's queue must go on to be polled while this loop
+    /// waits for one too, or the places that are given to it are lost to everybody.
+    running: JoinSet<Finished>,
     /// Commands that somebody was given and that have not come yet, since when they are waited for. Before the first look
     /// nobody knows of any, and nothing is asked for.
     inheriting: Option<(u64, Instant)>,
@@ -83,6 +86,9 @@ pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
         Err(error) => return tracing::error!(function = "sender", "{error}"),
     };
     let (told, waiting) = watch::channel(Waiting::default());
+    // However this ends, nothing of the lane goes on.
+    let _closing = lane.closing.clone().drop_guard();
+    let closing = lane.closing.clone();
     let watching = tokio::spawn(backlog::watch(lane.clone(), told));
     let metrics = Arc::clone(&lane.shared.metrics);
     let mut working = Loop {
@@ -91,13 +97,14 @@ pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
         held: Held::default(),
         holds: HashMap::new(),
         held_bytes: 0,
-        running: FuturesUnordered::new(),
+        running: JoinSet::new(),
         inheriting: Some((0, Instant::now())),
         is_paused,
         waiting,
         next_start: None,
     };
     working.run().await;
+    closing.cancel();
     watching.abort();
     working.leave().await;
     metrics.forget(&channel);
@@ -118,10 +125,15 @@ impl Loop {
                 came = self.reader.next() => match came {
                     Some(Came::Command(taken)) => self.take(*taken),
                     // What was on its way comes again, and what is younger must not overtake it.
+                    Some(Came::Ended) => {}
                     Some(Came::Reconnected) => self.inheriting = Some((0, Instant::now())),
                     None => return,
                 },
-                Some(finished) = self.running.next(), if !self.running.is_empty() => self.finish(finished).await,
+                Some(finished) = self.running.join_next(), if !self.running.is_empty() => match finished {
+                    Ok(finished) => self.finish(finished).await,
+                    // Nobody knows which it was: the next owner takes all of them up.
+                    Err(_) => return,
+                },
                 () = sleep_until(next_start), if next_start.is_some() => {}
                 _ = self.is_paused.changed() => self.look().await,
                 _ = keeping.tick() => self.keep().await,
@@ -195,6 +207,10 @@ impl Loop {
             let needs_leave = Timestamp::now() < first.deadline && first.delivery.attempt == 1;
             let mut pass = None;
             if needs_leave {
+                if !self.lane.gate.is_loops_turn() {
+                    self.next_start = Some(Instant::now() + TURN);
+                    return;
+                }
                 match self.lane.gate.pass(Instant::now()) {
                     Ok(leave) => pass = Some(leave),
                     Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until, _)) => {
@@ -232,10 +248,10 @@ impl Loop {
         recipient: String,
         work: impl Future<Output = Ending> + Send + 'static,
     ) {
-        self.running.push(Box::pin(async move {
+        self.running.spawn(async move {
             let ending = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Ending::Broken);
             Finished { sequence, recipient, ending }
-        }));
+        });
     }
 
     /// Answers what has grown too old while it was held. It is not sent, so it keeps no recipient busy.
@@ -250,7 +266,7 @@ impl Loop {
     async fn ask(&mut self) -> Result<(), LaneError> {
         let rate = f64::from(self.lane.account.details.sends_per_second);
         let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, WAITING_MAX);
-        let is_closed = self.lane.gate.reason(Instant::now()).is_some();
+        let is_closed = !self.lane.gate.may_ask(Instant::now());
         for queue in Queue::ALL {
             let wanted = match self.inheriting {
                 _ if self.held_bytes > HELD_BYTES_MAX => 0,
@@ -304,6 +320,10 @@ impl Loop {
     /// What somebody was given and is not here comes again when its time is up. Until all of it is here, nothing younger is
     /// started.
     async fn inherit(&mut self, since: Instant) {
+        if since.elapsed() > INHERITING_MAX {
+            self.inheriting = None;
+            return;
+        }
         let mut given = 0;
         for queue in Queue::ALL {
             let count = lanes::waiting(&self.lane.shared.bus, queue, &self.lane.account.channel);
@@ -314,8 +334,7 @@ impl Loop {
             }
         }
         let missing = given.saturating_sub(self.holds.len() as u64);
-        let is_over = missing == 0 || since.elapsed() > INHERITING_MAX;
-        self.inheriting = if is_over { None } else { Some((missing, since)) };
+        self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
     }
 
     fn tell(&self, in_stream: u64) {
@@ -337,7 +356,11 @@ impl Loop {
         let mut keeping = interval(KEEP_EVERY);
         while !self.running.is_empty() {
             tokio::select! {
-                Some(finished) = self.running.next() => self.finish(finished).await,
+                Some(finished) = self.running.join_next() => {
+                    if let Ok(finished) = finished {
+                        self.finish(finished).await;
+                    }
+                }
                 _ = keeping.tick() => self.keep().await,
             }
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bus::lease::{Lease, Leases, RENEW_EVERY};
+use bus::lease::{Lease, LeaseError, Leases, RENEW_EVERY};
 use bus::registry::Snapshots;
 use channel::{Channel, Channels};
 use tokio::sync::watch;
@@ -128,7 +128,7 @@ impl Lanes {
             let can_work = self.leases.is_read() && self.shared.bus.is_connected();
             let Some(channels) = channels.filter(|_| can_work) else { continue };
             self.show_presence(&mut presence).await;
-            self.follow(&channels).await;
+            self.follow(&channels, &stop).await;
         }
         for worked in self.worked.values() {
             worked.closing.cancel();
@@ -164,7 +164,7 @@ impl Lanes {
     }
 
     /// Leaves what is no longer to be worked, and takes what is free.
-    async fn follow(&mut self, channels: &Channels) {
+    async fn follow(&mut self, channels: &Channels, stop: &CancellationToken) {
         for (id, worked) in &self.worked {
             match channels.get(id.as_str()) {
                 Some(channel) if is_same(channel, &worked.channel) => {
@@ -182,12 +182,15 @@ impl Lanes {
             channels.iter().filter(|channel| channel.bsp.sending().is_some()).collect();
         let share = self.share(sending.len());
         for channel in sending {
-            if self.worked.len() >= share {
+            if self.worked.len() >= share || stop.is_cancelled() {
                 break;
             }
             if !self.worked.contains_key(&channel.id) && self.leases.is_free(&lane_lease(channel.id.as_str()))
             {
-                self.take(channel).await;
+                // When the bus does not answer, the next round tries again.
+                if !self.take(channel).await {
+                    break;
+                }
             }
         }
         self.shared.metrics.lanes.set(self.worked.len() as i64);
@@ -218,8 +221,9 @@ impl Lanes {
         }
     }
 
-    async fn take(&mut self, channel: &Arc<Channel>) {
-        let Some(account) = Account::of(channel, &self.shared.settings.secrets) else { return };
+    /// Says whether the bus answered.
+    async fn take(&mut self, channel: &Arc<Channel>) -> bool {
+        let Some(account) = Account::of(channel, &self.shared.settings.secrets) else { return true };
         let state = LaneState {
             owner: self.owner.clone(),
             account: account.name().0,
@@ -229,7 +233,10 @@ impl Lanes {
         let value = serde_json::to_vec(&state).expect("it has no map").into();
         let lease = match self.leases.take(&lane_lease(channel.id.as_str()), value).await {
             Ok(lease) => lease,
-            Err(error) => return tracing::debug!(function = "sender", "{error}"),
+            Err(error) => {
+                tracing::debug!(function = "sender", "{error}");
+                return matches!(error, LeaseError::Lost(_));
+            }
         };
         tracing::info!(
             function = "sender",
@@ -262,6 +269,7 @@ impl Lanes {
         self.tasks.insert(task.id(), channel.id.clone());
         let channel = Arc::clone(channel);
         self.worked.insert(channel.id.clone(), Worked { channel, gate, is_paused, closing });
+        true
     }
 }
 

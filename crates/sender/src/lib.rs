@@ -101,11 +101,11 @@ async fn work(
         tracing: context.tracing.clone(),
         payloads,
     });
-    let lanes = Lanes::new(Arc::clone(&shared), leases, snapshots.clone(), replica_name()?);
+    let lanes = Lanes::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         lanes.run(stop.clone(), grace),
-        strays::run(&shared, snapshots, stop.clone()),
+        strays::run(&shared, snapshots, leases, stop.clone()),
         look_at_ledger(&bus, keeper_interval, stop.clone()),
         bus::keeper::run(&bus, &kept, keeper_interval, &metrics.keeper, stop.clone()),
     );

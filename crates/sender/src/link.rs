@@ -51,7 +51,7 @@ pub(crate) async fn prepare(
     let id = match &file.source {
         Source::Url(url) => return Ok(Some(FileLink { url: url.clone(), is_ours: false })),
         Source::Stored(id) => {
-            claim(blobs, account, kind, id).await?;
+            claim(blobs, account, (kind, id), now).await?;
             id.clone()
         }
         Source::Inline { data, content_type } => {
@@ -64,8 +64,13 @@ pub(crate) async fn prepare(
 }
 
 /// Makes sure that a stored file is there, may be sent, and stays for long enough.
-async fn claim(blobs: &BlobStore, account: &Account, kind: MediaKind, id: &MediaId) -> Result<(), LinkError> {
-    let found = blobs.open(id, 0).await?.ok_or(LinkError::NotFound)?;
+async fn claim(
+    blobs: &BlobStore,
+    account: &Account,
+    (kind, id): (MediaKind, &MediaId),
+    now: Timestamp,
+) -> Result<(), LinkError> {
+    let found = blobs.look(id).await?.ok_or(LinkError::NotFound)?;
     let meta = found.meta.ok_or(LinkError::NotFound)?;
     if meta.tenant != account.tenant || meta.size != found.size {
         return Err(LinkError::NotFound);
@@ -73,7 +78,8 @@ async fn claim(blobs: &BlobStore, account: &Account, kind: MediaKind, id: &Media
     if meta.kind != kind {
         return Err(LinkError::OtherKind);
     }
-    if found.lives_on.is_some_and(|left| left < LIFE_MIN) && !blobs.expire(id, LIFE_MIN).await? {
+    let life = LIFE_MIN.min(meta.life_left(now));
+    if !blobs.lengthen(id, life).await? {
         return Err(LinkError::NotFound);
     }
     Ok(())

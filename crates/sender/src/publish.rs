@@ -10,6 +10,8 @@ use prost::Message;
 use proto::v1::SendResult;
 use tokio::time::Instant;
 
+/// Bytes that the headers of a dead letter may need.
+const LETTER_MARGIN: usize = 4 * 1024;
 /// For one attempt of storing. Whoever needs it stored tries again.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -84,7 +86,15 @@ async fn letter(
     };
     let subject = Subject::DeadLetter(Origin::Command, channel.clone());
     let deadline = Instant::now() + STORE_LIMIT;
-    bus.store(&subject, headers, &delivery.payload, deadline).await?;
+    match bus.store(&subject, headers, &delivery.payload, deadline).await {
+        // Its headers make it larger than a message may be: what fits of it is kept, and COMMANDS has all of it for a day.
+        Err(PublishError::TooLarge) => {
+            let cut =
+                delivery.payload.slice(..delivery.payload.len() - LETTER_MARGIN.min(delivery.payload.len()));
+            bus.store(&subject, headers, &cut, deadline).await?
+        }
+        stored => stored?,
+    };
     tracing::warn!(
         function = "sender",
         channel = channel.as_str(),

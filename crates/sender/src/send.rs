@@ -4,11 +4,14 @@
 //! written before the call under the condition that nobody else has written, and the outcome under the condition that
 //! the intent still stands.
 
+mod intent;
+mod look_up;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bsp::sending::{Answer, Link};
-use bus::ledger::{LedgerError, LedgerKey, Revision};
+use bus::ledger::{LedgerKey, Revision};
 use jiff::Timestamp;
 use proto::v1::SendResult;
 use service::{LogPayloads, Tracing};
@@ -27,15 +30,12 @@ use crate::outcome::{Outcome, Subject};
 use crate::ownership::Ownership;
 use crate::publish;
 use crate::record::{Next, Record, State};
+use crate::send::intent::{Intent, Patience};
 use crate::settings::Settings;
 
 /// A call is made so soon after its intent or not at all: a process that slept in between no longer knows who else has
 /// looked.
 const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
-/// For one write to the ledger.
-const LEDGER_LIMIT: Duration = Duration::from_secs(3);
-/// For the outcome of a call, which nobody else knows, while the bus is away.
-const DECIDED_LIMIT: Duration = Duration::from_secs(60);
 /// Between two attempts of what the bus or Redis did not do.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at an entry that another version has written.
@@ -445,165 +445,6 @@ impl Lane {
                 return Stage::End(Ending::Left);
             }
         }
-    }
-}
-
-/// How long a write to the ledger is tried.
-#[derive(Debug, Clone, Copy)]
-enum Patience {
-    /// As long as this process owns the lane: what it wants to do, the next owner can do.
-    Owner,
-    /// Longer: only this process knows what the BSP answered.
-    Decided,
-}
-
-/// An intent that is written.
-struct Intent {
-    known: Known,
-    at: Instant,
-    at_ms: i64,
-}
-
-impl Lane {
-    /// Writes the intent of a call, provided that the ledger is as it was known.
-    async fn write_intent(&self, job: &Job, key: &LedgerKey, known: Known) -> Result<Intent, Stage> {
-        let (at, at_ms) = (Instant::now(), Timestamp::now().as_millisecond());
-        // An intent that stands already is that of a call whose outcome stayed unknown: this call repeats it.
-        let (unknown_since_ms, is_resent) =
-            known.unknown().map_or((at_ms, false), |(since, _)| (since, true));
-        let state = State::Intent { at_ms, unknown_since_ms, is_resent };
-        let record =
-            Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
-        let known = self.write(key, known.revision, record, Patience::Owner).await?;
-        Ok(Intent { known, at, at_ms })
-    }
-
-    /// Writes an entry until it is known whether it is written.
-    ///
-    /// # Errors
-    /// Where to go on when it is not.
-    async fn write(
-        &self,
-        key: &LedgerKey,
-        expected: Revision,
-        record: Record,
-        patience: Patience,
-    ) -> Result<Known, Stage> {
-        let began = Instant::now();
-        loop {
-            let deadline = Instant::now() + LEDGER_LIMIT;
-            match self.shared.bus.ledger_write(key, expected, record.to_bytes(), deadline).await {
-                Ok(revision) => return Ok(Known { revision, record: Some(record) }),
-                Err(LedgerError::Conflict) => {
-                    // It may be this very write, whose acknowledgement was lost.
-                    match self.shared.bus.ledger_read(key).await {
-                        Ok(Some(entry)) => {
-                            let found = Record::from_bytes(&entry.value);
-                            let is_this = found.as_ref() == Some(&record);
-                            let known = Known { revision: entry.revision, record: found };
-                            return if is_this { Ok(known) } else { Err(Stage::Read) };
-                        }
-                        Ok(None) => return Err(Stage::Read),
-                        Err(error) => tracing::warn!(function = "sender", "the ledger was not read: {error}"),
-                    }
-                }
-                Err(error) => tracing::warn!(function = "sender", "the ledger was not written: {error}"),
-            }
-            match patience {
-                Patience::Owner if self.pause(RETRY_PAUSE).await => {}
-                Patience::Owner => return Err(Stage::End(Ending::Left)),
-                Patience::Decided => tokio::time::sleep(RETRY_PAUSE).await,
-            }
-            if began.elapsed() > DECIDED_LIMIT {
-                return Err(self.later(RETRY_PAUSE).await);
-            }
-        }
-    }
-
-    /// Asks the BSP's log until it shows the message or has been asked often enough.
-    async fn look_up(&self, job: &Job, known: Known) -> Stage {
-        let Some(State::Intent { at_ms, unknown_since_ms, is_resent }) =
-            known.record.as_ref().map(|record| record.state.clone())
-        else {
-            return Stage::Read;
-        };
-        let message_id = job.command.id.message_id();
-        match self.ask_log(&message_id, at_ms).await {
-            Some(Ok(answer)) => {
-                let is_first = known.attempts() <= 1;
-                let outcome = Outcome::of_answer(answer, &message_id, is_first);
-                // The log may show the refusal of the second call alone.
-                let outcome =
-                    outcome.filter(|outcome| !is_resent || matches!(outcome, Outcome::Accepted { .. }));
-                if let Some(outcome) = outcome {
-                    return Stage::Decide(known, outcome.into());
-                }
-            }
-            Some(Err(())) => {}
-            None => return Stage::End(Ending::Left),
-        }
-        let Some(resend_after) = self.account.details.resend_unknown_after.filter(|_| !is_resent) else {
-            return Stage::Decide(known, Outcome::Unknown.into());
-        };
-        let now = Timestamp::now();
-        let age_ms = now.as_millisecond().saturating_sub(unknown_since_ms);
-        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-        if now + resend_after.saturating_sub(age) >= job.deadline {
-            return Stage::Decide(known, Outcome::Unknown.into());
-        }
-        if !self.pause(resend_after.saturating_sub(age)).await {
-            return Stage::End(Ending::Left);
-        }
-        tracing::warn!(
-            function = "sender",
-            message_id,
-            "message {message_id} is sent anew: its outcome stayed unknown"
-        );
-        Stage::Attempt(known)
-    }
-
-    /// Asks at every delay that is still to come, and once for those that have passed. `Some(Err)` when the log stayed
-    /// silent, `None` when the lane is left.
-    async fn ask_log(&self, message_id: &str, intent_at_ms: i64) -> Option<Result<Answer, ()>> {
-        use crate::lookup::Look;
-        /// The last question is repeated so often when it finds no answer at all.
-        const REPEATS_MAX: u32 = 24;
-        const REPEAT_PAUSE: Duration = Duration::from_secs(5);
-        let age_ms = Timestamp::now().as_millisecond().saturating_sub(intent_at_ms);
-        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-        let started = Instant::now();
-        let settings = &self.shared.settings;
-        // Never before the call itself must have ended.
-        let mut due: Vec<Duration> = settings
-            .lookup_delays
-            .iter()
-            .map(|delay| (*delay).max(settings.send_timeout).saturating_sub(age))
-            .collect();
-        due.dedup();
-        let last = due.last().copied();
-        for wait in due {
-            if !self.pause((started + wait).saturating_duration_since(Instant::now())).await {
-                return None;
-            }
-            let mut repeats = 0;
-            loop {
-                let look = tokio::select! {
-                    look = self.shared.lookups.ask(&self.account, message_id) => look,
-                    () = self.closing.cancelled() => return None,
-                };
-                match look {
-                    Look::Found(answer) => return Some(Ok(*answer)),
-                    Look::Silent => break,
-                    Look::Unanswered if Some(wait) != last || repeats >= REPEATS_MAX => break,
-                    Look::Unanswered => {}
-                }
-                repeats += 1;
-                if !self.pause(REPEAT_PAUSE).await {
-                    return None;
-                }
-            }
-        }
-        Some(Err(()))
     }
 }
 

@@ -115,7 +115,7 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
-            // Answers are small and whole: waiting to fill a packet only costs time.
+            // What is ready goes out: waiting to fill a packet only costs time.
             let _ = stream.set_nodelay(true);
             Some((stream, place))
         }

@@ -237,10 +237,7 @@ fn read_template(template: &proto::v1::Template, faults: &mut Faults) -> Option<
     }
     let count = template.buttons.len();
     faults.unless(count <= BUTTONS_MAX, "template.buttons", &format!("has at most {BUTTONS_MAX}"));
-    let header = match &template.header {
-        Some(header) => Some(read_header(header, faults)?),
-        None => None,
-    };
+    let header = template.header.as_ref().map(|header| read_header(header, faults));
     let buttons = template.buttons.iter().take(BUTTONS_MAX).enumerate();
     let buttons: Vec<_> = buttons.filter_map(|(place, button)| read_button(place, button, faults)).collect();
     Some(Template {
@@ -248,7 +245,10 @@ fn read_template(template: &proto::v1::Template, faults: &mut Faults) -> Option<
         namespace: template.namespace.clone(),
         language: template.language.clone(),
         placeholders: template.placeholders.clone(),
-        header,
+        header: match header {
+            Some(header) => Some(header?),
+            None => None,
+        },
         buttons,
     })
 }

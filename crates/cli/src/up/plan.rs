@@ -12,10 +12,7 @@ use service::{Reader, Setting, process};
 use super::Up;
 use crate::channel as channels;
 use crate::out::Out;
-use crate::target::{self, Target};
-
-/// Channels may send to these when the whole gateway is on one machine.
-const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+use crate::target::{self, LOOPBACK_HOSTS, Target};
 
 /// The settings that `up` passes on to the services; what it decides itself is not among them.
 pub(crate) fn settings() -> Vec<&'static Setting> {

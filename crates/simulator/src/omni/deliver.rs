@@ -77,12 +77,8 @@ impl Omni {
         if got != announced {
             return Err(format!("HEAD announced {announced:?} and GET delivered {got:?}"));
         }
-        Ok(Fetched { content_type, bytes, sha256: hex(&hash.finalize()) })
+        Ok(Fetched { content_type, bytes, sha256: hex::encode(hash.finalize()) })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn now_in_milliseconds() -> Timestamp {

@@ -9,7 +9,7 @@ mod schema;
 mod server;
 mod deliver;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use crate::plan::{Mix, Plan, RunTag, TwilioRetries};
 use crate::tally::Tally;
 use crate::target::Target;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How unwell it is. Shares lie between 0 and 1 and are drawn for every call.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Faults {
     pub unique_ids: bool,
     /// A taken message shows in the log after some time up to this.
     pub log_lag: Duration,
+    /// Questions to the log that are answered in a minute; further ones get 429.
+    pub lookups_per_minute: usize,
 }
 
 impl Default for Faults {
@@ -58,6 +62,7 @@ impl Default for Faults {
             rejected: 0.0,
             unique_ids: true,
             log_lag: Duration::ZERO,
+            lookups_per_minute: 120,
         }
     }
 }
@@ -114,6 +119,8 @@ pub struct Calls {
     pub duplicates: u64,
     /// Questions to the log.
     pub lookups: u64,
+    /// Of these, too many in a minute.
+    pub lookups_refused: u64,
 }
 
 /// An entry of the log.
@@ -158,6 +165,8 @@ struct State {
     ids: HashSet<String>,
     log: HashMap<String, Vec<Logged>>,
     calls: Calls,
+    /// When the log was asked, in the last minute.
+    asked: VecDeque<Instant>,
 }
 
 /// A simulated Infobip account. Clones share it.
@@ -227,6 +236,18 @@ impl Omni {
 }
 
 impl State {
+    /// Whether the log may be asked once more.
+    fn may_ask(&mut self, now: Instant) -> bool {
+        while self.asked.front().is_some_and(|asked| now - *asked >= MINUTE) {
+            self.asked.pop_front();
+        }
+        if self.asked.len() >= self.faults.lookups_per_minute {
+            return false;
+        }
+        self.asked.push_back(now);
+        true
+    }
+
     fn log(&mut self, message_id: &str, recipient: &str, status: Status) {
         let lag = self.faults.log_lag.mul_f64(fastrand::f64());
         let logged = Logged { recipient: recipient.to_owned(), status, visible_at: Instant::now() + lag };

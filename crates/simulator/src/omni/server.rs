@@ -195,6 +195,10 @@ impl Omni {
         let mut state = self.state();
         state.calls.lookups += 1;
         let now = Instant::now();
+        if !state.may_ask(now) {
+            state.calls.lookups_refused += 1;
+            return fault(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", "Too many requests", None);
+        }
         let mut results = Vec::new();
         for id in &ids {
             for logged in state.log.get(id).into_iter().flatten() {
