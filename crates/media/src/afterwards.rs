@@ -30,8 +30,8 @@ const WAITING_MAX: usize = 10_000;
 const AT_ONCE: usize = 256;
 /// How long an event is tried to be stored.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// After the last fetch, how long what is left may take.
-const ENDING_MAX: Duration = Duration::from_secs(5);
+/// Notes are gathered for so long.
+const GATHER_FOR: Duration = Duration::from_millis(5);
 /// A fetch, and what of it is to be told.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetch {
@@ -143,57 +143,67 @@ pub(crate) fn start(
     let afterwards = Arc::new(Afterwards { bus, blobs, metrics: Arc::clone(&metrics), fetched_ttl });
     let ending = tokio::spawn(async move {
         let set = afterwards.expire_all(expiries_taken, finished.clone());
-        let publisher = Arc::clone(&afterwards);
-        let publish = work(events_taken, finished.clone(), &afterwards, move |fetch| {
-            let afterwards = Arc::clone(&publisher);
-            async move { afterwards.publish(fetch).await }
-        });
+        let publish = afterwards.publish_all(events_taken, finished.clone());
         tokio::join!(set, publish);
     });
     (Notes { expiries, events, metrics }, ending)
 }
 
-/// Works on what comes, some at once, until `finished`; then on what is left, for a while. What is left after that is counted.
-async fn work<T, F: Future<Output = ()>>(
-    mut taken: mpsc::Receiver<T>,
-    finished: CancellationToken,
-    afterwards: &Afterwards,
-    handle: impl Fn(T) -> F,
-) {
-    let mut working = FuturesUnordered::new();
-    let mut last = std::pin::pin!(async {
-        finished.cancelled().await;
-        tokio::time::sleep(ENDING_MAX).await;
-    });
-    loop {
-        tokio::select! {
-            () = &mut last => break,
-            Some(()) = working.next(), if !working.is_empty() => {}
-            note = taken.recv(), if working.len() < AT_ONCE => match note {
-                Some(note) => working.push(handle(note)),
-                None => break,
-            },
-            () = finished.cancelled(), if working.is_empty() && taken.is_empty() => return,
-        }
+/// Takes what waits, at least one and at most [`AT_ONCE`], after a moment in which more may come: many together cost less, and
+/// nobody waits for them. `false` when there is nothing more to come.
+async fn gather<T>(
+    taken: &mut mpsc::Receiver<T>,
+    gathered: &mut Vec<T>,
+    finished: &CancellationToken,
+) -> bool {
+    tokio::select! {
+        count = taken.recv_many(gathered, AT_ONCE) => if count == 0 { return false },
+        () = finished.cancelled(), if taken.is_empty() => return false,
     }
-    afterwards.metrics.notes_dropped.inc_by((working.len() + taken.len()) as u64);
+    if gathered.len() < AT_ONCE && !finished.is_cancelled() {
+        tokio::time::sleep(GATHER_FOR).await;
+    }
+    while gathered.len() < AT_ONCE
+        && let Ok(more) = taken.try_recv()
+    {
+        gathered.push(more);
+    }
+    true
 }
 
 impl Afterwards {
     /// Sets the expiries of all that waits, many in one round trip, until `finished` and nothing waits any more.
     async fn expire_all(&self, mut taken: mpsc::Receiver<Note>, finished: CancellationToken) {
         let mut notes = Vec::with_capacity(AT_ONCE);
-        loop {
-            tokio::select! {
-                count = taken.recv_many(&mut notes, AT_ONCE) => if count == 0 { return },
-                () = finished.cancelled(), if taken.is_empty() => return,
-            }
-            let limit = tokio::time::timeout(ENDING_MAX, self.expire(&notes)).await;
-            if limit.is_err() {
-                self.metrics.notes_dropped.inc_by(notes.len() as u64);
+        while gather(&mut taken, &mut notes, &finished).await {
+            let done = tokio::time::timeout(STORE_LIMIT, self.expire(&notes)).await;
+            if done.is_err() {
+                self.drop_notes(notes.len());
             }
             notes.clear();
+            if finished.is_cancelled() && done.is_err() {
+                // Redis is away, and the process ends.
+                return self.drop_notes(taken.len());
+            }
         }
+    }
+
+    /// Publishes the events of all that waits, in the same way.
+    async fn publish_all(&self, mut taken: mpsc::Receiver<Fetch>, finished: CancellationToken) {
+        let mut fetches = Vec::with_capacity(AT_ONCE);
+        while gather(&mut taken, &mut fetches, &finished).await {
+            let publishing: FuturesUnordered<_> =
+                fetches.drain(..).map(|fetch| self.publish(fetch)).collect();
+            let stored = publishing.filter(|is_stored| std::future::ready(*is_stored)).count().await;
+            if finished.is_cancelled() && stored == 0 {
+                // NATS is away, and the process ends.
+                return self.drop_notes(taken.len());
+            }
+        }
+    }
+
+    fn drop_notes(&self, count: usize) {
+        self.metrics.notes_dropped.inc_by(count as u64);
     }
 
     async fn expire(&self, notes: &[Note]) {
@@ -238,9 +248,10 @@ impl Afterwards {
         }
     }
 
-    async fn publish(&self, fetch: Fetch) {
-        let Some((bsp, channel)) = fetch.channel else { return };
-        let Ok(event_id) = random_id() else { return };
+    /// Says whether the event is stored.
+    async fn publish(&self, fetch: Fetch) -> bool {
+        let Some((bsp, channel)) = fetch.channel else { return false };
+        let Ok(event_id) = random_id() else { return false };
         let event = MediaFetched {
             event_id: event_id.clone(),
             bsp: bsp.as_str().to_owned(),
@@ -256,10 +267,12 @@ impl Afterwards {
         let subject = Subject::Event(EventKind::Media, bsp, channel.clone());
         let deadline = Instant::now() + STORE_LIMIT;
         let payload = event.encode_to_vec().into();
-        if let Err(error) = self.bus.store(&subject, headers, &payload, deadline).await {
-            self.metrics.notes_dropped.inc();
+        let stored = self.bus.store(&subject, headers, &payload, deadline).await;
+        if let Err(error) = &stored {
+            self.drop_notes(1);
             tracing::warn!(function = "media", "the event of a fetch of {} was dropped: {error}", fetch.id);
         }
+        stored.is_ok()
     }
 }
 

@@ -7,6 +7,7 @@
 use proto::v1::{ProviderStatus, ReportError};
 use serde::Deserialize;
 
+use super::report::Status;
 use crate::json::Text;
 use crate::sending::{Answer, Found, LookupFault};
 
@@ -25,20 +26,6 @@ struct Entry<'a> {
     message_id: Text<'a>,
     #[serde(borrow)]
     status: Status<'a>,
-}
-
-#[derive(Deserialize)]
-struct Status<'a> {
-    #[serde(borrow, default, rename = "groupId")]
-    group_id: Text<'a>,
-    #[serde(borrow, default, rename = "groupName")]
-    group_name: Text<'a>,
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    description: Text<'a>,
 }
 
 /// To a sending call.
@@ -103,15 +90,8 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
 }
 
 fn provider_status(status: &Status<'_>) -> ProviderStatus {
-    let raw = status.name.or(&status.group_name).owned();
-    ProviderStatus {
-        group_id: status.group_id.owned(),
-        group_name: status.group_name.owned(),
-        id: status.id.owned(),
-        name: status.name.owned(),
-        description: cut(status.description.as_str()),
-        raw,
-    }
+    let description = cut(status.description.as_str());
+    ProviderStatus { description, ..status.to_provider_status() }
 }
 
 /// Of a text for people, as much as people read: it is stored with the outcome.

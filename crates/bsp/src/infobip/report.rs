@@ -75,20 +75,20 @@ struct Report<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct Status<'a> {
+pub(super) struct Status<'a> {
     #[serde(borrow, default)]
-    group_id: Text<'a>,
+    pub(super) group_id: Text<'a>,
     #[serde(borrow, default)]
-    group_name: Text<'a>,
+    pub(super) group_name: Text<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    pub(super) id: Text<'a>,
     #[serde(borrow, default)]
-    name: Text<'a>,
+    pub(super) name: Text<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    pub(super) description: Text<'a>,
     /// Only in errors.
     #[serde(borrow, default)]
-    permanent: Text<'a>,
+    pub(super) permanent: Text<'a>,
 }
 
 impl Status<'_> {
@@ -100,7 +100,7 @@ impl Status<'_> {
         GROUPS.iter().find(|group| group.name.eq_ignore_ascii_case(self.group_name.as_str()))
     }
 
-    fn to_provider_status(&self) -> ProviderStatus {
+    pub(super) fn to_provider_status(&self) -> ProviderStatus {
         ProviderStatus {
             group_id: self.group_id.owned(),
             group_name: self.group_name.owned(),
