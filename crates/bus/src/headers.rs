@@ -88,16 +88,17 @@ impl Headers {
         Self::default()
     }
 
-    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode.
+    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode. `publish_id` is JetStream's
+    /// de-duplication id: the event's own, but for a replay.
     pub fn event(
         kind: EventKind,
-        event_id: &str,
+        (publish_id, event_id): (&str, &str),
         bsp: BspId,
         channel: &ChannelId,
         time: Option<jiff::Timestamp>,
     ) -> Self {
         Self::new()
-            .with(MESSAGE_ID, event_id)
+            .with(MESSAGE_ID, publish_id)
             .with(CE_SPECVERSION, "1.0")
             .with(CE_ID, event_id)
             .with(CE_TYPE, kind.type_name())

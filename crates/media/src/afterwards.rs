@@ -263,7 +263,8 @@ impl Afterwards {
             bytes: fetch.bytes,
             fetched_at: Some(bsp::time::to_proto(fetch.ended_at)),
         };
-        let headers = || Headers::event(EventKind::Media, &event_id, bsp, &channel, Some(fetch.ended_at));
+        let headers =
+            || Headers::event(EventKind::Media, (&event_id, &event_id), bsp, &channel, Some(fetch.ended_at));
         let subject = Subject::Event(EventKind::Media, bsp, channel.clone());
         let deadline = Instant::now() + STORE_LIMIT;
         let payload = event.encode_to_vec().into();

@@ -65,8 +65,7 @@ impl Event<'_> {
             None => Cow::Borrowed(self.event_id),
         };
         let time = self.time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
-        Headers::event(self.kind, self.event_id, bsp, channel, time)
-            .with(headers::MESSAGE_ID, &message_id)
+        Headers::event(self.kind, (&message_id, self.event_id), bsp, channel, time)
             .with_optional(headers::TRACEPARENT, traceparent)
             .with_optional(headers::REPLAYED, self.replay.map(|_| "true"))
     }

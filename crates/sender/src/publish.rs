@@ -27,7 +27,8 @@ pub(crate) async fn result(
 ) -> Result<(), PublishError> {
     let decided_at = result.decided_at.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
     let headers = || {
-        let headers = Headers::event(EventKind::Send, &result.event_id, bsp, channel, decided_at);
+        let headers =
+            Headers::event(EventKind::Send, (&result.event_id, &result.event_id), bsp, channel, decided_at);
         headers.with_optional(headers::TRACEPARENT, traceparent)
     };
     let subject = Subject::Event(EventKind::Send, bsp, channel.clone());
