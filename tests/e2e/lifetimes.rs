@@ -106,6 +106,14 @@ async fn an_operator_pauses_looks_and_resumes() {
         (outbound.omni.received_count() == 1).then_some(())
     })
     .await;
+    // The second time nothing is sent, and what became of the first is shown.
+    let again = ["--json", "send", "--channel", "channel-0", "--to", "4915112345", "--text", "y"];
+    let again = [&again[..], &["--command-id", "again", "--until", "accepted", "--patience", "30s"]].concat();
+    for _ in 0..2 {
+        let (code, words) = run(&again).await;
+        assert!(code == Some(0) && words.contains("ACCEPTED"), "{words}");
+    }
+    assert_eq!(outbound.omni.received_count(), 2);
     let (code, words) =
         run(&["--json", "send", "--channel", "channel-0", "--to", "nobody", "--text", ""]).await;
     assert!(code == Some(2) && words.contains("recipient") && words.contains("text.body"), "{words}");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bus::Queue;
-use bus::streams::StreamSettings;
+use bus::streams::{EVENTS, StreamSettings};
 use proto::v1::{SendOutcome, SendResult};
 use simulator::omni::Faults;
 
@@ -99,8 +99,11 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
         tokio::spawn(async move { torment(&outbound, &is_over).await })
     };
     let results = within(Duration::from_secs(240), "every command has a result", || async {
-        // Reading all of them takes a while, so not too often.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Reading all of them takes a while, so only when there can be enough.
+        let stored = bus::read::last_sequence(&outbound.installation.bus, &EVENTS).await.ok()?;
+        if stored < COMMANDS as u64 {
+            return None;
+        }
         let results = outbound.results().await;
         let ids: HashSet<&str> = results.iter().map(|result| result.command_id.as_str()).collect();
         (ids.len() == COMMANDS).then_some(results)

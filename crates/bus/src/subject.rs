@@ -214,6 +214,11 @@ impl Filter {
         format!("imchannel.event.{}.{}.{}", kind.token(), self.bsp_token(), self.channel_token())
     }
 
+    /// The events of every kind that pass.
+    pub fn all_events(&self) -> String {
+        format!("imchannel.event.*.{}.{}", self.bsp_token(), self.channel_token())
+    }
+
     /// The commands that pass, of both queues. The BSP is not in their subject.
     pub fn commands(&self) -> String {
         format!("imchannel.command.*.{}", self.channel_token())

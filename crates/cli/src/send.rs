@@ -9,6 +9,7 @@ use bsp::media::MediaKind;
 use bsp::{ChannelId, registry as bsps};
 use bus::read::{self, From};
 use bus::streams::EVENTS;
+use bus::subject::Filter;
 use bus::{Bus, Delivery, EventKind, Headers, Queue, Subject, headers};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -137,8 +138,10 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         out.object(&uploaded.answer);
         message.content = Some(command.file_content(kind, file, uploaded.id.as_str()));
     }
-    let events =
-        read::follow(&bus, &EVENTS, format!("imchannel.event.*.*.{}", command.channel), From::Now).await?;
+    let filter = Filter { bsp: None, channel: Some(command.channel.clone()) };
+    // What became of an id that was used before may be stored already, and is not published again.
+    let from = if command.command_id.is_some() { From::Start } else { From::Now };
+    let events = read::follow(&bus, &EVENTS, filter.all_events(), from).await?;
     let queue = if command.bulk { Queue::Bulk } else { Queue::Send };
     let subject = Subject::Command(queue, command.channel.clone());
     // The stream knows ids over all channels.
