@@ -1,7 +1,7 @@
 //! Answers without a file: always an empty body, and never a type that a browser would guess.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONNECTION, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use blob::BlobError;
 
@@ -91,12 +91,10 @@ pub(crate) fn failure(failure: Failure) -> Response<Body> {
         Failure::Unavailable | Failure::Overloaded | Failure::OutOfMemory => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
         }
-        Failure::Method => {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
-        }
         Failure::BadRequest
         | Failure::Broken
         | Failure::NotFound
+        | Failure::Method
         | Failure::TooSlow
         | Failure::TooLarge
         | Failure::Type => {}

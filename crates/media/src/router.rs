@@ -7,7 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::Method;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use blob::BlobStore;
@@ -58,15 +59,18 @@ impl Media {
 
     pub(crate) fn routes(self) -> Router {
         Router::new()
-            .route("/{tenant}/imchannel/media", post(take).fallback(refuse_method))
-            .route("/{tenant}/imchannel/{route}/{id}", get(give).fallback(refuse_method))
+            .route("/{tenant}/imchannel/media", post(take).fallback(|| refuse_method("POST")))
+            .route("/{tenant}/imchannel/{route}/{id}", get(give).fallback(|| refuse_method("GET, HEAD")))
             .fallback(any(|| async { answer::failure(Failure::NotFound) }))
             .with_state(self)
     }
 }
 
-async fn refuse_method() -> Response {
-    answer::failure(Failure::Method)
+/// `allowed` are the methods of the path.
+async fn refuse_method(allowed: &'static str) -> Response {
+    let mut response = answer::failure(Failure::Method);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 async fn take(
