@@ -9,6 +9,8 @@ mod refusals;
 mod slow_senders;
 mod bodies;
 mod registry;
+mod permissions;
+mod tls;
 mod outage;
 mod kill;
 mod worker;

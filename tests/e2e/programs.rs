@@ -125,7 +125,7 @@ async fn bad_settings_stop_the_start_with_every_fault_listed() {
     }
     let output = run_cli_with("nats://127.0.0.1:1", "imchannel", &["tail", "reports"], &[]).await;
     assert_eq!(code(&output), 1);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("NATS does not answer at 127.0.0.1:1"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot connect to NATS at 127.0.0.1:1"));
     for wrong in [
         &["tail", "everything"][..],
         &["tail", "reports", "--since", "bananas"],

@@ -35,8 +35,8 @@ impl Place {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         // On the disk of the project: a temporary folder may lie in memory.
         let folder = TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?;
-        let nats = NatsServer::start(NatsOptions { folder: folder.path().join("nats"), port: None }).await?;
-        let bus = Bus::connect_now(&BusOptions { url: nats.url(), name: "bench" }).await?;
+        let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await?;
+        let bus = Bus::connect_now(&BusOptions::new("bench", nats.url())).await?;
         provision::apply(&bus, &StreamSettings::default()).await?;
         floor::make_streams(&nats.url()).await?;
         let key = CredentialKey::new(KEY.as_bytes())?;

@@ -4,10 +4,13 @@
 //! beside it in a hash with the same expiry ([`meta`]). It is read and written in windows, so that neither the server
 //! nor whoever serves a file ever holds a whole one in a buffer ([`store`], [`upload`]).
 
+mod options;
 pub mod meta;
 pub mod store;
 pub mod upload;
+mod unfetched;
 
 pub use meta::Meta;
+pub use options::RedisOptions;
 pub use store::{BlobError, BlobStore, Opened};
 pub use upload::Upload;

@@ -10,9 +10,10 @@ use bsp::media::{MediaId, SNIFFED_BYTES};
 use bytes::Bytes;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
-use redis::{FromRedisValue, IntoConnectionInfo, Pipeline, RedisError};
+use redis::{FromRedisValue, Pipeline, RedisError};
 
 use crate::meta::{COMMAND, FIELDS, Meta, data_key, meta_key};
+use crate::options::RedisOptions;
 
 /// Bytes that are read or written at once. Measured: smaller ones cost time, larger ones make every other client of the
 /// server wait.
@@ -42,8 +43,8 @@ pub enum BlobError {
     /// It refused.
     #[error("Redis refused")]
     Refused(#[source] RedisError),
-    /// The URL is none.
-    #[error("the URL of Redis cannot be used")]
+    /// The URL is none, or the file of its authority cannot be read.
+    #[error("the URL of Redis, or the file of its authority, cannot be used")]
     Url(#[source] RedisError),
     /// What was being written expired meanwhile.
     #[error("the file expired while it was written")]
@@ -129,11 +130,10 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError::Url`].
-    pub fn new(url: &str) -> Result<Self, BlobError> {
-        let info = url.into_connection_info().map_err(BlobError::Url)?;
+    pub fn new(options: &RedisOptions) -> Result<Self, BlobError> {
         // A server that vanishes without a word is noticed by this, and not by the kernel's quarter of an hour.
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNANSWERED_MAX);
-        let client = redis::Client::open(info.set_tcp_settings(tcp)).map_err(BlobError::Url)?;
+        let client = options.client(tcp).map_err(BlobError::Url)?;
         let mut connections = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
             connections.push(ArcSwap::from_pointee(connect(&client)?));

@@ -75,7 +75,7 @@ impl Upload {
         transaction.atomic();
         transaction.rename(&self.unfinished, &data).ignore();
         transaction.pexpire(&data, lives_ms).ignore();
-        transaction.hset_multiple(&about, &meta.to_fields()).ignore();
+        transaction.cmd("HSET").arg(&about).arg(&meta.to_fields()).ignore();
         transaction.pexpire(&about, lives_ms).ignore();
         transaction.exec_async(&mut self.connection).await?;
         Ok(())

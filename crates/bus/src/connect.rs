@@ -1,15 +1,20 @@
 //! The connection: it comes up by itself, whenever the server does, and says at any time whether it stands.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, Event, connection};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::nkey::NkeySeed;
 use crate::streams::{STREAMS, StreamDefinition};
 
 /// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
@@ -29,10 +34,36 @@ const ABANDONED_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How to reach the bus.
 #[derive(Clone)]
 pub struct BusOptions {
-    /// `nats://host:port`, several separated by commas.
+    /// `nats://host:port` or `tls://host:port`, several separated by commas.
     pub url: String,
-    /// What the server's monitoring shows.
+    /// What the server's monitoring shows. The answers to this client's requests come to subjects that begin with
+    /// `_INBOX_{name}`, which the server lets nobody else read.
     pub name: &'static str,
+    /// Who it is, where the server wants to know.
+    pub nkey: Option<NkeySeed>,
+    /// PEM file of the authority that signed the server's certificate, where the machine does not know it.
+    pub ca_file: Option<PathBuf>,
+    /// Told what the server does not let this client do, once for each thing; the log is told anyway.
+    pub refused: Option<fn(&str)>,
+    /// 1 while the connection stands.
+    pub connected: Gauge,
+}
+
+impl BusOptions {
+    /// A client that nobody asks who it is.
+    pub fn new(name: &'static str, url: impl Into<String>) -> Self {
+        Self { url: url.into(), name, nkey: None, ca_file: None, refused: None, connected: Gauge::default() }
+    }
+
+    /// Shows in `registry` whether the connection stands.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("nats");
+        registry.register(
+            "connected",
+            "1 while the connection to NATS stands, else 0",
+            self.connected.clone(),
+        );
+    }
 }
 
 // The URL may hold a password.
@@ -127,10 +158,13 @@ impl Bus {
             options.url.split(',').map(|url| url.trim().parse()).collect();
         let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
         let (connected, connections) = watch::channel(0);
+        let gauge = options.connected.clone();
         let is_up = Arc::new(AtomicBool::new(false));
         let was_heard = Arc::clone(&is_up);
+        let refusals = Refusals { known: Mutex::default(), tell: options.refused };
         let mut connect = async_nats::ConnectOptions::new()
             .name(options.name)
+            .custom_inbox_prefix(format!("_INBOX_{}", options.name))
             .ping_interval(PING_INTERVAL)
             .connection_timeout(CONNECT_TIMEOUT)
             .reconnect_delay_callback(|attempt| {
@@ -140,14 +174,25 @@ impl Bus {
                 match event {
                     Event::Connected => {
                         was_heard.store(true, Ordering::Relaxed);
+                        gauge.set(1);
                         connected.send_modify(|count| *count += 1);
                     }
-                    Event::Disconnected | Event::Closed => was_heard.store(false, Ordering::Relaxed),
+                    Event::Disconnected | Event::Closed => {
+                        was_heard.store(false, Ordering::Relaxed);
+                        gauge.set(0);
+                    }
                     _ => {}
                 }
+                refusals.note(&event);
                 log_event(&event);
                 std::future::ready(())
             });
+        if let Some(nkey) = &options.nkey {
+            connect = connect.nkey(nkey.expose().to_owned());
+        }
+        if let Some(file) = &options.ca_file {
+            connect = connect.add_root_certificates(file.clone());
+        }
         if retry {
             connect = connect.retry_on_initial_connect();
         }
@@ -206,6 +251,34 @@ impl Bus {
     /// Version of the server, such as `2.9.10`; empty before the first connection.
     pub fn server_version(&self) -> String {
         self.client.server_info().version
+    }
+}
+
+/// Different refusals that are remembered. What is refused is refused again and again.
+const REFUSALS_MAX: usize = 100;
+
+/// What the server does not let this client do: a fault of its permissions, which nothing else shows, since what was
+/// refused is never answered.
+struct Refusals {
+    known: Mutex<HashSet<String>>,
+    tell: Option<fn(&str)>,
+}
+
+impl Refusals {
+    fn note(&self, event: &Event) {
+        let Event::ServerError(error) = event else { return };
+        let text = error.to_string();
+        if !text.to_ascii_lowercase().contains("permissions violation") {
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REFUSALS_MAX || !known.insert(text.clone()) {
+            return;
+        }
+        tracing::error!(function = "bus", "NATS refuses: {text}");
+        if let Some(tell) = self.tell {
+            tell(&text);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::message::{Acker, StreamMessage};
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -84,6 +84,18 @@ impl Delivery {
             stored_at,
         };
         Some((delivery, acker))
+    }
+
+    /// A stored message that nobody was given.
+    pub(crate) fn stored(message: StreamMessage) -> Self {
+        Self {
+            subject: message.subject.to_string(),
+            headers: Headers(message.headers),
+            payload: message.payload,
+            sequence: message.sequence,
+            attempt: 0,
+            stored_at: to_timestamp(message.time.unix_timestamp_nanos()),
+        }
     }
 
     /// The subject as a type; `None` when it is none of ours.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::delivery::to_timestamp;
 use crate::read::ReadError;
-use crate::streams::{DURABLES, DurableDefinition, STREAMS};
+use crate::streams::{DURABLES, DurableDefinition, SENDS_BUCKET, STREAMS};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurableLabels {
@@ -179,6 +179,12 @@ async fn look(bus: &Bus, metrics: &LagMetrics) {
         let labels = StreamLabels { stream: stream.name };
         metrics.bytes.get_or_create(&labels).set(to_gauge(stream.bytes));
         metrics.max_bytes.get_or_create(&labels).set(to_gauge(stream.max_bytes));
+    }
+    if let Ok(ledger) = bus.jetstream.get_stream(SENDS_BUCKET.stream).await {
+        let info = ledger.cached_info();
+        let labels = StreamLabels { stream: SENDS_BUCKET.stream };
+        metrics.bytes.get_or_create(&labels).set(to_gauge(info.state.bytes));
+        metrics.max_bytes.get_or_create(&labels).set(info.config.max_bytes);
     }
     for durable in snapshot.durables {
         let labels = DurableLabels { stream: durable.stream, durable: durable.name };

@@ -5,8 +5,9 @@ use bsp::ChannelId;
 use futures_util::TryStreamExt;
 
 use crate::connect::Bus;
+use crate::delivery::Delivery;
 use crate::provision::{Difference, ProvisionError, durable_error, find_stream, is_missing, missing};
-use crate::read::{self, From, Messages, ReadError};
+use crate::read::ReadError;
 use crate::streams::{COMMANDS, LANE_ACK_WAIT, LANE_HELD_MAX, LaneDurable};
 use crate::subject::Queue;
 
@@ -125,13 +126,20 @@ pub async fn subjects(bus: &Bus) -> Result<Vec<String>, ReadError> {
     Ok(counts.into_iter().map(|(subject, _)| subject).collect())
 }
 
-/// All commands of a subject, for one that no lane reads; `None` when there is none.
+/// The first command of a subject whose sequence is `from` or more; `None` when there is none. One at a time, so that no
+/// reader has to make a consumer for what others work on, and none holds more than one command of a megabyte.
 ///
 /// # Errors
 /// [`ReadError`] when stream COMMANDS is out of reach.
-pub async fn read_all(bus: &Bus, subject: &str) -> Result<Option<Messages>, ReadError> {
-    let messages = read::follow(bus, &COMMANDS, subject.to_owned(), From::Start).await?;
-    Ok((messages.pending() > 0).then_some(messages))
+pub async fn next_stored(bus: &Bus, subject: &str, from: u64) -> Result<Option<Delivery>, ReadError> {
+    use async_nats::jetstream::stream::RawMessageErrorKind;
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
+    match stream.raw_message_builder().sequence(from.max(1)).next_by_subject(subject).send().await {
+        Ok(message) => Ok(Some(Delivery::stored(message))),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(fail(error.into())),
+    }
 }
 
 /// Removes a command that no lane reads.

@@ -15,6 +15,7 @@
 
 pub mod subject;
 pub mod headers;
+pub mod nkey;
 pub mod connect;
 pub mod streams;
 pub mod provision;
@@ -35,5 +36,6 @@ pub mod lookup;
 pub use connect::{Bus, BusOptions, ConnectError};
 pub use delivery::{Delivery, Verdict};
 pub use headers::Headers;
+pub use nkey::NkeySeed;
 pub use publish::{PublishError, Stored};
 pub use subject::{EventKind, Origin, Queue, Subject};

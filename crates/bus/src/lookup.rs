@@ -3,8 +3,7 @@
 use async_nats::jetstream::stream::RawMessageErrorKind;
 
 use crate::connect::Bus;
-use crate::delivery::{Delivery, to_timestamp};
-use crate::headers::Headers;
+use crate::delivery::Delivery;
 use crate::streams::{DEADLETTERS, StreamDefinition};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -31,14 +30,7 @@ pub async fn get(
     let fail = |source: Source| LookupError { stream: stream.name, sequence, source };
     let found = bus.jetstream.get_stream(stream.name).await.map_err(|error| fail(error.into()))?;
     match found.get_raw_message(sequence).await {
-        Ok(message) => Ok(Some(Delivery {
-            subject: message.subject.to_string(),
-            headers: Headers(message.headers),
-            payload: message.payload,
-            sequence: message.sequence,
-            attempt: 0,
-            stored_at: to_timestamp(message.time.unix_timestamp_nanos()),
-        })),
+        Ok(message) => Ok(Some(Delivery::stored(message))),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(fail(error.into())),
     }

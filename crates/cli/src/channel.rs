@@ -9,6 +9,7 @@ use channel::file::Described;
 use channel::{InvalidRecord, Record};
 use clap::Subcommand;
 use serde_json::json;
+use service::examples;
 
 use crate::Done;
 use crate::out::{BAD, GOOD, ODD, Out, styled};
@@ -69,17 +70,22 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
         Channel::Apply { file, prune, dry_run, rekey } => {
             let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
             let Some(channels) = read_file(&file, &context, out)? else { return Ok(Done::Faulty) };
+            if let Some(refused) = refuse_examples(&channels, target, out) {
+                return Ok(refused);
+            }
             let key = match target.key() {
                 Ok(key) => key,
                 Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
             };
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
             let how = How { prune, dry_run, rekey };
-            return apply(&target.connect().await?, &records, how, out).await;
+            return apply(&target.connect_as_provisioner().await?, &records, how, out).await;
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
-        Channel::Remove { ids, abandon } => remove(&target.connect().await?, &ids, abandon, out).await?,
+        Channel::Remove { ids, abandon } => {
+            remove(&target.connect_as_provisioner().await?, &ids, abandon, out).await?;
+        }
         Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,
         Channel::Resume { ids } => set_paused(&target.connect().await?, &ids, false, out).await?,
     }
@@ -118,6 +124,24 @@ pub(crate) fn read_file(
             Ok(None)
         }
     }
+}
+
+/// Refuses passwords that everybody knows, unless the installation is on this machine or said to be reached by a loopback
+/// address.
+pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out) -> Option<Done> {
+    if target.is_on_loopback() {
+        return None;
+    }
+    let has_example = |channel: &&Described| {
+        channel.logins().iter().any(|login| login.password.expose().starts_with(examples::PREFIX.as_bytes()))
+    };
+    let channel = channels.iter().find(has_example)?;
+    Some(out.faulty(&format!(
+        "channel {} has a password that begins with {}: everybody knows those; they are accepted only on an installation that is \
+         reached by a loopback address (IMCHANNEL_EXPOSED_ON)",
+        channel.id(),
+        examples::PREFIX
+    )))
 }
 
 /// Stores what differs, and says for each channel what was done.

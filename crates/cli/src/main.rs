@@ -3,6 +3,8 @@
 mod out;
 mod target;
 mod streams;
+mod setup;
+mod secrets;
 mod channel;
 mod tail;
 mod mask;
@@ -51,6 +53,11 @@ enum Command {
     /// Make or check the streams, durables and buckets on the bus.
     #[command(subcommand)]
     Streams(streams::Streams),
+    /// Make everything that services need on the bus: streams, durables, buckets, channels. Safe to repeat.
+    Setup(setup::Setup),
+    /// Make the secrets of an installation.
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// Describe channels to the gateway and look at them.
     #[command(subcommand)]
     Channel(channel::Channel),
@@ -115,9 +122,11 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
         match cli.command {
             Command::Up(command) => {
                 let settings = matches.subcommand_matches("up").context("no settings")?;
-                up::run(command, &cli.target, settings, out).await
+                Box::pin(up::run(command, &cli.target, settings, out)).await
             }
-            Command::Streams(command) => streams::run(command, &cli.target.connect().await?, out).await,
+            Command::Streams(command) => streams::run(command, &cli.target, out).await,
+            Command::Setup(command) => setup::run(command, &cli.target, out).await,
+            Command::Secrets(command) => secrets::run(&command, out),
             Command::Channel(command) => channel::run(command, &cli.target, out).await,
             Command::Tail(command) => tail::run(command, &cli.target, out).await,
             Command::Send(command) => send::run(command, &cli.target, out).await,

@@ -81,6 +81,14 @@ pub(crate) struct Service {
     /// Bearer token of uploads [default: that of the `up` in this folder].
     #[arg(long, env = "IMCHANNEL_MEDIA_UPLOAD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     media_upload_token: Option<String>,
+    /// File that holds the token.
+    #[arg(
+        long,
+        env = "IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE",
+        conflicts_with = "media_upload_token",
+        value_name = "FILE"
+    )]
+    media_upload_token_file: Option<PathBuf>,
 }
 
 // The token is secret.
@@ -123,8 +131,11 @@ impl Service {
         let of_up = |file| if is_of_up { read_of_up(file) } else { None };
         let url = self.media_url.clone().or_else(|| of_up(target::MEDIA_URL_FILE));
         let url = url.unwrap_or_else(|| "http://127.0.0.1:8081".to_owned());
-        let token = self.media_upload_token.clone().or_else(|| of_up(target::MEDIA_TOKEN_FILE));
-        let token = token.context("set IMCHANNEL_MEDIA_UPLOAD_TOKEN or --media-upload-token")?;
+        let token = match &self.media_upload_token_file {
+            Some(file) => Some(target::read_secret(file)?),
+            None => self.media_upload_token.clone().or_else(|| of_up(target::MEDIA_TOKEN_FILE)),
+        };
+        let token = token.context("set IMCHANNEL_MEDIA_UPLOAD_TOKEN or --media-upload-token, or its file")?;
         Ok((url.trim_end_matches('/').to_owned(), token))
     }
 

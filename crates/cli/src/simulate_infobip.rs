@@ -9,12 +9,13 @@ use bsp::SettingsContext;
 use channel::file::Described;
 use clap::Args;
 use serde_json::json;
+use service::tls::TlsFiles;
 use simulator::omni::{self, Faults, Omni};
 use tokio::net::TcpListener;
 
 use crate::out::{BAD, GOOD, Out, STRONG, styled};
 use crate::simulate::targets;
-use crate::target::{LOOPBACK_HOSTS, Target};
+use crate::target::{self, LOOPBACK_HOSTS, Target};
 use crate::{Done, channel as channels, when};
 
 /// Between two lines about the ledger.
@@ -41,6 +42,15 @@ pub(crate) struct SimulateInfobip {
         value_name = "KEY"
     )]
     api_key: String,
+    /// File that holds the API key.
+    #[arg(long, env = "INFOBIP_API_KEY_FILE", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// PEM file of the certificate chain under which it speaks HTTPS; without it HTTP.
+    #[arg(long, requires = "tls_key_file", value_name = "FILE")]
+    tls_certificate_file: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(long, requires = "tls_certificate_file", value_name = "FILE")]
+    tls_key_file: Option<PathBuf>,
     #[command(flatten)]
     switches: Switches,
 }
@@ -104,14 +114,22 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     let Some(channels) = channels::read_file(&command.channels, &context, out)? else {
         return Ok(Done::Faulty);
     };
-    let simulated = account(&command.api_key, &command.gateway, &channels, command.switches.to_faults())?;
+    let api_key = match &command.api_key_file {
+        Some(file) => target::read_secret(file)?,
+        None => command.api_key.clone(),
+    };
+    let simulated = account(&api_key, &command.gateway, &channels, command.switches.to_faults())?;
     let listener = TcpListener::bind(command.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", command.listen))?;
     let address = listener.local_addr()?;
-    out.say(&format!("{} a simulated Infobip answers on http://{address}", styled(GOOD, "ready:")));
-    out.object(&json!({ "listen": address.to_string() }));
     let stop = service::process::stop_on_signal()?;
-    let serving = tokio::spawn(simulated.clone().serve(listener, stop.clone()));
+    let files = command.tls_certificate_file.zip(command.tls_key_file);
+    let tls =
+        files.map(|(certificate, key)| TlsFiles { certificate, key }.follow(stop.clone())).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    out.say(&format!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
+    out.object(&json!({ "listen": address.to_string() }));
+    let serving = tokio::spawn(simulated.clone().serve_with(listener, tls, stop.clone()));
     let mut lines = tokio::time::interval(SAY_EVERY);
     let mut shown = 0;
     loop {

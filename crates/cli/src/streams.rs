@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::Done;
 use crate::out::{GOOD, Out, styled};
+use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Streams {
@@ -59,23 +60,27 @@ impl Sizes {
     }
 }
 
-pub(crate) async fn run(command: Streams, bus: &Bus, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow::Result<Done> {
     match command {
         Streams::Apply(sizes) => {
-            let settings = sizes.to_settings();
-            apply(bus, &settings).await?;
-            let streams: Vec<_> = STREAMS.iter().map(|stream| stream.name).collect();
-            let durables: Vec<_> = DURABLES.iter().map(|durable| durable.name).collect();
-            out.say(&format!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
-            out.say(&format!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
-            let buckets: Vec<_> = BUCKETS.iter().map(|bucket| bucket.name).collect();
-            out.say(&format!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
-            let applied = serde_json::json!({ "streams": streams, "durables": durables, "buckets": buckets });
-            out.object(&serde_json::json!({ "applied": applied }));
-            check(bus, &settings, out).await
+            apply_and_check(&target.connect_as_provisioner().await?, &sizes.to_settings(), out).await
         }
-        Streams::Check(sizes) => check(bus, &sizes.to_settings(), out).await,
+        Streams::Check(sizes) => check(&target.connect().await?, &sizes.to_settings(), out).await,
     }
+}
+
+/// Makes everything, says so, and looks whether the server has kept it.
+pub(crate) async fn apply_and_check(bus: &Bus, settings: &StreamSettings, out: &Out) -> anyhow::Result<Done> {
+    apply(bus, settings).await?;
+    let streams: Vec<_> = STREAMS.iter().map(|stream| stream.name).collect();
+    let durables: Vec<_> = DURABLES.iter().map(|durable| durable.name).collect();
+    out.say(&format!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
+    out.say(&format!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
+    let buckets: Vec<_> = BUCKETS.iter().map(|bucket| bucket.name).collect();
+    out.say(&format!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
+    let applied = serde_json::json!({ "streams": streams, "durables": durables, "buckets": buckets });
+    out.object(&serde_json::json!({ "applied": applied }));
+    check(bus, settings, out).await
 }
 
 /// Makes everything, the durables of stored channels too.

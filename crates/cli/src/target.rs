@@ -1,9 +1,10 @@
 //! Which installation a command is for.
 
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use bus::{Bus, BusOptions};
+use bus::{Bus, BusOptions, NkeySeed};
 use channel::CredentialKey;
 use clap::Args;
 
@@ -32,6 +33,26 @@ pub(crate) struct Target {
     /// Key under which webhook credentials are stored, at least 32 characters; the same for all services.
     #[arg(long, global = true, env = "IMCHANNEL_CREDENTIAL_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) credential_key: Option<String>,
+    /// File that holds the credential key.
+    #[arg(
+        long,
+        global = true,
+        env = "IMCHANNEL_CREDENTIAL_KEY_FILE",
+        hide_env_values = true,
+        conflicts_with = "credential_key",
+        value_name = "FILE"
+    )]
+    pub(crate) credential_key_file: Option<PathBuf>,
+    /// File with the nkey seed of a NATS user: the operator, or for `setup`, `streams apply` and `channel` the provisioner.
+    #[arg(long, global = true, env = "IMCHANNEL_NATS_NKEY_FILE", value_name = "FILE")]
+    nats_nkey_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the certificate of a tls:// NATS server.
+    #[arg(long, global = true, env = "IMCHANNEL_NATS_CA_FILE", value_name = "FILE")]
+    nats_ca_file: Option<PathBuf>,
+    /// IP address under which the installation is reached; example secrets are refused unless it is a loopback address [default:
+    /// that of NATS].
+    #[arg(long, global = true, env = "IMCHANNEL_EXPOSED_ON", value_name = "IP")]
+    exposed_on: Option<String>,
     /// Hosts that channels may send to beside *.api.infobip.com, separated by commas.
     #[arg(long, global = true, env = "IMCHANNEL_INFOBIP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
     pub(crate) infobip_hosts: Vec<String>,
@@ -45,14 +66,50 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    /// Connects, or fails at once with a clear word.
+    /// Connects as the operator, who reads everything; fails at once with a clear word.
     pub(crate) async fn connect(&self) -> anyhow::Result<Bus> {
+        connect_now(self.options("imchannel-operator")?).await
+    }
+
+    /// Connects as the provisioner, who makes streams, durables and channels; fails at once with a clear word.
+    pub(crate) async fn connect_as_provisioner(&self) -> anyhow::Result<Bus> {
+        connect_now(self.options("imchannel-provisioner")?).await
+    }
+
+    /// How to reach NATS under that name.
+    pub(crate) fn options(&self, name: &'static str) -> anyhow::Result<BusOptions> {
+        let file = self.nats_nkey_file.as_ref().filter(|file| !file.as_os_str().is_empty());
+        let nkey = file.map(|file| {
+            let text = read_secret(file)?;
+            NkeySeed::parse(&text).with_context(|| format!("{} cannot be used", file.display()))
+        });
+        Ok(BusOptions {
+            nkey: nkey.transpose()?,
+            ca_file: self.nats_ca_file.clone().filter(|file| !file.as_os_str().is_empty()),
+            refused: Some(say_refused),
+            ..BusOptions::new(name, self.url())
+        })
+    }
+
+    /// Whether the installation is reached by a loopback address: as it was said, or else where its NATS is.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        // Compose files set variables that are empty where nothing is meant.
+        if let Some(address) = self.exposed_on.as_ref().filter(|address| !address.is_empty()) {
+            return address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        }
+        let url = self.url();
+        let place = url.rsplit(['@', '/']).next().unwrap_or_default();
+        let host = place.rsplit_once(':').map_or(place, |(host, _)| host).trim_matches(['[', ']']);
+        LOOPBACK_HOSTS.contains(&host)
+    }
+
+    fn url(&self) -> String {
         if let Some(url) = &self.nats_url {
-            return connect(url).await;
+            return url.clone();
         }
         // Its server has another port than the usual one where that was taken.
         let of_up = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(NATS_URL_FILE));
-        connect(of_up.as_deref().map_or(NATS_URL_DEFAULT, str::trim)).await
+        of_up.as_deref().map_or(NATS_URL_DEFAULT, str::trim).to_owned()
     }
 
     /// The admin port of the `up` in this folder, unless another installation is meant.
@@ -64,18 +121,37 @@ impl Target {
         Some(text.trim().to_owned())
     }
 
+    /// The credential key as text, where one is given.
+    pub(crate) fn key_text(&self) -> anyhow::Result<Option<String>> {
+        match &self.credential_key_file {
+            Some(file) => Ok(Some(read_secret(file)?)),
+            None => Ok(self.credential_key.clone()),
+        }
+    }
+
     /// The credential key.
     pub(crate) fn key(&self) -> anyhow::Result<CredentialKey> {
         let text =
-            self.credential_key.as_ref().context("set IMCHANNEL_CREDENTIAL_KEY or --credential-key")?;
+            self.key_text()?.context("set IMCHANNEL_CREDENTIAL_KEY or --credential-key, or its file")?;
         Ok(CredentialKey::new(text.as_bytes())?)
     }
 }
 
-/// Connects to the bus at `url`.
-pub(crate) async fn connect(url: &str) -> anyhow::Result<Bus> {
-    let options = BusOptions { url: url.to_owned(), name: "imchannel" };
+/// A secret out of its file.
+pub(crate) fn read_secret(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Connects, or says where nobody answers.
+pub(crate) async fn connect_now(options: BusOptions) -> anyhow::Result<Bus> {
     // The URL may hold a password, so only its end is named.
-    let place = url.rsplit(['@', '/']).next().unwrap_or_default();
-    Bus::connect_now(&options).await.with_context(|| format!("NATS does not answer at {place}"))
+    let place = options.url.rsplit(['@', '/']).next().unwrap_or_default().to_owned();
+    Bus::connect_now(&options).await.with_context(|| format!("cannot connect to NATS at {place}"))
+}
+
+/// A request that the server refuses is never answered: without this a person would only see that time ran out.
+#[expect(clippy::print_stderr, reason = "it comes at any time, beside what the command prints")]
+fn say_refused(why: &str) {
+    eprintln!("imchannel: NATS refuses: {why} (is this the right nkey for this command?)");
 }

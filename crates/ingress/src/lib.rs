@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::Bus;
 use bus::keeper::KeeperMetrics;
-use bus::{Bus, BusOptions};
 use prometheus_client::registry::Registry;
+use service::http::HttpServer;
 use service::process::Service;
 use service::{Common, Context};
 use tokio::net::TcpListener;
@@ -32,7 +33,8 @@ pub use crate::settings::Settings;
 /// The service as a process runs it: it connects and listens by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
-    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-ingress" };
+    let options = common.nats.named("imchannel-ingress");
+    options.register(registry);
     let grace = common.grace;
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
@@ -41,8 +43,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
         tracing::info!(function = "ingress", "takes webhooks on {bound}");
-        serve(settings, bus, listener, context, metrics, grace).await;
-        Ok(())
+        serve(settings, bus, listener, context, metrics, grace).await
     })
 }
 
@@ -54,7 +55,7 @@ pub fn run(
     context: Context,
     registry: &mut Registry,
     grace: Duration,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
     serve(settings, bus, listener, context, metrics, grace)
 }
@@ -66,15 +67,17 @@ async fn serve(
     context: Context,
     metrics: Arc<metrics::IngressMetrics>,
     grace: Duration,
-) {
+) -> anyhow::Result<()> {
     let stop = context.stop.clone();
+    let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
+    let server = HttpServer { limits: settings.http, tls, drain_delay: settings.drain_delay };
     let doors = Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings, &metrics, stop.clone());
     require(&context, &bus, &doors);
     // Without a normalizer nobody else would make room in a stream that is full of processed webhooks.
     tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), stop.clone()));
-    let limits = settings.http;
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
-    service::http::serve(listener, Routes(ingress), limits, stop, grace).await;
+    service::http::serve(listener, Routes(ingress), server, stop, grace).await;
+    Ok(())
 }
 
 async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: CancellationToken) {

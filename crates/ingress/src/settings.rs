@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use channel::{CredentialKey, Secrets};
-use service::common;
 use service::http::HttpLimits;
+use service::tls::{self, TlsFiles};
 use service::{Common, Faults, Reader, Setting};
+use service::{common, examples};
 
 /// Where webhooks are taken.
 pub static LISTEN: Setting = Setting::new("listen", "0.0.0.0:8080", "Address on which webhooks are taken");
@@ -16,7 +17,8 @@ pub static CREDENTIAL_KEY: Setting = Setting::new(
     "credential-key",
     "",
     "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
-);
+)
+.secret();
 /// Largest body.
 pub static BODY_LIMIT_BYTES: Setting = Setting::new(
     "body-limit-bytes",
@@ -50,7 +52,7 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-static OWN: [&Setting; 11] = [
+static OWN: [&Setting; 14] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &common::SECRETS_DIR,
@@ -62,6 +64,9 @@ static OWN: [&Setting; 11] = [
     &REQUESTS_MAX,
     &BODY_MEMORY_BYTES,
     &common::KEEPER_INTERVAL_MS,
+    &common::DRAIN_DELAY_MS,
+    &tls::CERTIFICATE_FILE,
+    &tls::KEY_FILE,
 ];
 
 /// The settings of the program, common ones first.
@@ -93,6 +98,10 @@ pub struct Settings {
     pub body_memory_bytes: usize,
     /// Between two looks of the keeper.
     pub keeper_interval: Duration,
+    /// How long webhooks are still taken after a stop.
+    pub drain_delay: Duration,
+    /// HTTPS.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Reads all settings.
@@ -119,6 +128,9 @@ impl Settings {
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
+        let drain_delay = common::read_drain_delay(reader);
+        let tls = TlsFiles::read(reader);
+        examples::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,
@@ -134,6 +146,8 @@ impl Settings {
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
             keeper_interval: keeper_interval?,
+            drain_delay: drain_delay?,
+            tls: tls?,
         })
     }
 }

@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use blob::BlobStore;
-use bus::{Bus, BusOptions};
+use bus::Bus;
+use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use service::http::HttpLimits;
+use service::http::HttpServer;
 use service::process::Service;
 use service::{Common, Context};
 use tokio::net::TcpListener;
@@ -35,22 +36,24 @@ pub use crate::settings::Settings;
 const ROOM_LOOK: Duration = Duration::from_millis(500);
 /// Between two looks whether Redis answers.
 const REDIS_LOOK: Duration = Duration::from_secs(1);
+/// Between two looks whether files have expired that nobody came for.
+const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 
 /// The service as a process runs it: it connects and listens by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
-    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-media" };
+    let options = common.nats.named("imchannel-media");
+    options.register(registry);
     let grace = common.grace;
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
-        let blobs = BlobStore::new(&settings.redis_url)?;
+        let blobs = BlobStore::new(&settings.redis)?;
         let listen = settings.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
         tracing::info!(function = "media", "takes and serves files on {bound}");
-        serve(settings, bus, blobs, listener, context, metrics, grace).await;
-        Ok(())
+        serve(settings, bus, blobs, listener, context, metrics, grace).await
     })
 }
 
@@ -63,7 +66,7 @@ pub fn run(
     context: Context,
     registry: &mut Registry,
     grace: Duration,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(MediaMetrics::register(registry));
     serve(settings, bus, blobs, listener, context, metrics, grace)
 }
@@ -76,8 +79,10 @@ async fn serve(
     context: Context,
     metrics: Arc<MediaMetrics>,
     grace: Duration,
-) {
+) -> anyhow::Result<()> {
     let stop = context.stop.clone();
+    let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
+    let server = HttpServer { tls, drain_delay: settings.drain_delay, ..HttpServer::default() };
     let event_bus = bus.clone();
     let channels = bus::registry::follow(&bus, stop.clone());
     require(&context, &blobs, &channels);
@@ -86,10 +91,12 @@ async fn serve(
     let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
     let (notes, ending) = afterwards;
     tokio::spawn(look_for_room(event_bus, stop.clone()));
+    tokio::spawn(count_unfetched(blobs.clone(), Arc::clone(&metrics), stop.clone()));
     let media = Media::new(settings, blobs, channels, notes, metrics);
-    service::http::serve(listener, media.routes(), HttpLimits::default(), stop, grace).await;
+    service::http::serve(listener, media.routes(), server, stop, grace).await;
     finished.cancel();
     let _ = ending.await;
+    Ok(())
 }
 
 /// What media needs before it serves. NATS is not among it: a BSP that fetches a file must get it while NATS is away, and
@@ -102,6 +109,25 @@ fn require(context: &Context, blobs: &BlobStore, channels: &bus::registry::Snaps
         if channels.borrow().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
     });
     context.readiness.complete();
+}
+
+/// Counts the files that a message was sent with and nobody came for.
+async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: CancellationToken) {
+    loop {
+        if let Ok(count) = blobs.take_expired_unfetched(Timestamp::now()).await
+            && count > 0
+        {
+            metrics.expired_unfetched.inc_by(count);
+            tracing::warn!(
+                function = "media",
+                "{count} files of sent messages expired before anybody fetched them"
+            );
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UNFETCHED_LOOK) => {}
+        }
+    }
 }
 
 /// Nothing is published to a stream that has no room. Others keep it; this process only has to know.

@@ -28,6 +28,7 @@ pub(crate) struct MediaMetrics {
     pub(crate) bytes_served: Counter,
     pub(crate) bytes_taken: Counter,
     pub(crate) notes_dropped: Counter,
+    pub(crate) expired_unfetched: Counter,
 }
 
 impl MediaMetrics {
@@ -44,6 +45,8 @@ impl MediaMetrics {
         let help =
             "Events and expiries of fetches that were dropped, because too many waited or NATS was away";
         registry.register("notes_dropped", help, metrics.notes_dropped.clone());
+        let help = "Files that a message was sent with and whose life ended without a GET; counted by one replica each";
+        registry.register("expired_unfetched", help, metrics.expired_unfetched.clone());
         metrics
     }
 

@@ -3,16 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use blob::RedisOptions;
 use channel::Secret;
-use service::common;
+use service::tls::{self, TlsFiles};
 use service::{Common, Faults, Reader, Setting};
+use service::{common, examples};
 
 /// Where files are taken and served.
 pub static LISTEN: Setting =
     Setting::new("listen", "0.0.0.0:8081", "Address on which files are taken and served");
 /// Who may upload.
 pub static UPLOAD_TOKEN: Setting =
-    Setting::new("media-upload-token", "", "Bearer token of uploads, at least 16 characters; must be set");
+    Setting::new("media-upload-token", "", "Bearer token of uploads, at least 16 characters; must be set")
+        .secret();
 /// How long a file lives.
 pub static TTL_MS: Setting =
     Setting::new("media-ttl-ms", "86400000", "How long a file lives after its upload, in milliseconds");
@@ -35,9 +38,11 @@ pub static DOWNLOADS_MAX: Setting =
 pub static UPLOADS_MAX: Setting =
     Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
 
-static OWN: [&Setting; 9] = [
+static OWN: [&Setting; 14] = [
     &LISTEN,
     &common::REDIS_URL,
+    &common::REDIS_PASSWORD,
+    &common::REDIS_CA_FILE,
     &common::MEDIA_PUBLIC_URL,
     &UPLOAD_TOKEN,
     &TTL_MS,
@@ -45,6 +50,9 @@ static OWN: [&Setting; 9] = [
     &LEGACY_TENANT,
     &DOWNLOADS_MAX,
     &UPLOADS_MAX,
+    &common::DRAIN_DELAY_MS,
+    &tls::CERTIFICATE_FILE,
+    &tls::KEY_FILE,
 ];
 
 /// The settings of the program, common ones first.
@@ -60,8 +68,8 @@ const TOKEN_LENGTH_MIN: usize = 16;
 pub struct Settings {
     /// Where files are taken and served.
     pub listen: SocketAddr,
-    /// Where Redis is. It may hold a password.
-    pub redis_url: String,
+    /// How to reach Redis.
+    pub redis: RedisOptions,
     /// How the BSP reaches this service, without a slash at the end.
     pub public_url: String,
     /// Bearer token of uploads.
@@ -76,6 +84,10 @@ pub struct Settings {
     pub downloads_max: usize,
     /// Uploads at once.
     pub uploads_max: usize,
+    /// How long requests are still taken after a stop.
+    pub drain_delay: Duration,
+    /// HTTPS.
+    pub tls: Option<TlsFiles>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -98,7 +110,7 @@ impl Settings {
     /// Reads media's own settings, noting faults in `reader`; `None` when there is one.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
-        let redis_url = reader.text(&common::REDIS_URL);
+        let redis = common::read_redis(reader);
         let public_url = common::read_media_public_url(reader);
         let upload_token = reader.text(&UPLOAD_TOKEN);
         if upload_token.as_ref().is_some_and(|token| token.len() < TOKEN_LENGTH_MIN) {
@@ -110,9 +122,12 @@ impl Settings {
         let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
         let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);
+        let drain_delay = common::read_drain_delay(reader);
+        let tls = TlsFiles::read(reader);
+        examples::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &common::REDIS_PASSWORD]);
         Some(Self {
             listen: listen?,
-            redis_url: redis_url?,
+            redis: redis?,
             public_url: public_url?,
             upload_token: Secret::new(upload_token?.into_bytes()),
             ttl: ttl?,
@@ -120,6 +135,8 @@ impl Settings {
             legacy_tenant,
             downloads_max: usize::try_from(downloads_max?).ok()?,
             uploads_max: usize::try_from(uploads_max?).ok()?,
+            drain_delay: drain_delay?,
+            tls: tls?,
         })
     }
 }

@@ -15,11 +15,11 @@ mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::Bus;
 use bus::keeper::KeeperMetrics;
 use bus::lag::LagMetrics;
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, WEBHOOKS};
 use bus::worker::{WorkerMetrics, WorkerOptions};
-use bus::{Bus, BusOptions};
 use prometheus_client::registry::Registry;
 use service::process::Service;
 use service::{Common, Context, LogPayloads};
@@ -31,7 +31,8 @@ pub use crate::settings::Settings;
 /// The service as a process runs it: it connects by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Metrics::register(registry);
-    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-normalizer" };
+    let options = common.nats.named("imchannel-normalizer");
+    options.register(registry);
     let (payloads, grace) = (common.log_payloads, common.grace);
     Service::new(async move {
         let bus = Bus::connect(&options).await?;

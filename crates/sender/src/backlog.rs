@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bsp::command::Command;
 use bus::ledger::{LedgerError, LedgerKey, Revision};
-use bus::read::{self, From};
+use bus::read;
 use bus::streams::COMMANDS;
 use bus::{Delivery, Queue, Subject as BusSubject, lanes, lookup};
 use jiff::Timestamp;
@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BEHIND_AFTER: Duration = Duration::from_secs(4);
 /// Between two readings of what is new.
 const READ_EVERY: Duration = Duration::from_secs(5);
+/// The longest reading of one look. What is due is answered between two.
+const READ_FOR: Duration = Duration::from_millis(800);
 /// Commands answered in one look.
 const AT_ONCE: usize = 500;
 /// For one write to the ledger.
@@ -39,6 +41,8 @@ const LEDGER_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) struct Waiting {
     /// Commands that no sender has been given.
     pub(crate) in_stream: u64,
+    /// When the oldest of them was stored.
+    pub(crate) oldest: Option<Timestamp>,
     /// Whether a durable is missing: then nothing can be read.
     pub(crate) is_unreadable: bool,
 }
@@ -93,6 +97,10 @@ impl Backlog {
                 Ok(Some(found)) => {
                     waiting.in_stream += found.in_stream;
                     given_to[queue as usize] = found.given_to;
+                    if found.in_stream > 0 {
+                        let oldest = self.oldest(queue, found.given_to).await;
+                        waiting.oldest = waiting.oldest.into_iter().chain(oldest).min();
+                    }
                 }
                 Ok(None) => waiting.is_unreadable = true,
                 // Without an answer nothing is known.
@@ -111,33 +119,48 @@ impl Backlog {
             return;
         }
         if self.read_at.is_none_or(|at| at.elapsed() >= READ_EVERY) {
-            self.read_at = Some(Instant::now());
-            if let Err(error) = self.read_new(given_to).await {
-                tracing::debug!(function = "sender", "the deadlines of a lane were not read: {error}");
+            match self.read_new(given_to).await {
+                // What is left is read at the next look, after what is due was answered.
+                Ok(is_complete) => self.read_at = is_complete.then(Instant::now),
+                Err(error) => {
+                    self.read_at = Some(Instant::now());
+                    tracing::debug!(function = "sender", "the deadlines of a lane were not read: {error}");
+                }
             }
         }
         self.answer_due(given_to).await;
     }
 
-    /// Reads what has come since the last time; nothing, where nothing has.
-    async fn read_new(&mut self, given_to: [u64; 2]) -> Result<(), read::ReadError> {
-        let newest = read::last_sequence(&self.lane.shared.bus, &COMMANDS).await?;
-        if newest == self.newest {
-            return Ok(());
-        }
-        for queue in Queue::ALL {
-            self.read(queue, given_to[queue as usize]).await?;
-        }
-        self.newest = newest;
-        Ok(())
+    /// When the first command that nobody was given was stored.
+    async fn oldest(&self, queue: Queue, given_to: u64) -> Option<Timestamp> {
+        let subject = BusSubject::Command(queue, self.lane.account.channel.clone()).to_text();
+        let next = lanes::next_stored(&self.lane.shared.bus, &subject, given_to + 1).await;
+        next.ok().flatten().map(|delivery| delivery.stored_at)
     }
 
-    async fn read(&mut self, queue: Queue, given_to: u64) -> Result<(), read::ReadError> {
+    /// Reads what has come since the last time; nothing, where nothing has. Says whether that was all.
+    async fn read_new(&mut self, given_to: [u64; 2]) -> Result<bool, read::ReadError> {
+        let newest = read::last_sequence(&self.lane.shared.bus, &COMMANDS).await?;
+        if newest == self.newest {
+            return Ok(true);
+        }
+        let until = Instant::now() + READ_FOR;
+        for queue in Queue::ALL {
+            if !self.read(queue, given_to[queue as usize], until).await? {
+                return Ok(false);
+            }
+        }
+        self.newest = newest;
+        Ok(true)
+    }
+
+    async fn read(&mut self, queue: Queue, given_to: u64, until: Instant) -> Result<bool, read::ReadError> {
         let channel = &self.lane.account.channel;
-        let filter = BusSubject::Command(queue, channel.clone()).to_text();
-        let from = From::Sequence(self.read_to[queue as usize].max(given_to) + 1);
-        let mut commands = read::follow(&self.lane.shared.bus, &COMMANDS, filter, from).await?;
-        while let Some(delivery) = commands.next_stored().await? {
+        let subject = BusSubject::Command(queue, channel.clone()).to_text();
+        while Instant::now() < until {
+            let from = self.read_to[queue as usize].max(given_to) + 1;
+            let next = lanes::next_stored(&self.lane.shared.bus, &subject, from).await?;
+            let Some(delivery) = next else { return Ok(true) };
             self.read_to[queue as usize] = delivery.sequence;
             let deadline = match command::read(channel, &delivery) {
                 Ok(job) => job.deadline,
@@ -145,7 +168,7 @@ impl Backlog {
             };
             self.deadlines.push(Reverse((deadline, delivery.sequence, queue)));
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn answer_due(&mut self, given_to: [u64; 2]) {

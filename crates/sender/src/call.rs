@@ -1,7 +1,9 @@
 //! One call to a BSP: the bytes go out, an answer comes back or does not, and what is certain about it is said.
 
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bsp::mask;
 use bsp::sending::{Answer, Request};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -41,16 +43,22 @@ pub(crate) enum CallEnd {
 /// The client for all accounts.
 ///
 /// # Errors
-/// When none can be made.
-pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+/// When none can be made, or the file of the authority cannot be used.
+pub(crate) fn client(ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder();
+    if let Some(file) = ca_file {
+        let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        builder = builder.add_root_certificate(reqwest::Certificate::from_pem(&pem)?);
+    }
+    let client = builder
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_CONNECTION)
         .pool_max_idle_per_host(1024)
         .tcp_nodelay(true)
         .user_agent(concat!("imchannel/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .build();
+    client.context("no HTTP client")
 }
 
 /// Sends a message. The call ends at `deadline` whatever happens.

@@ -314,7 +314,7 @@ impl Loop {
         };
         self.lane.gate.halt(&halted);
         self.lane.shared.faults.set(&self.lane.account.channel, waiting.is_unreadable);
-        self.tell(waiting.in_stream);
+        self.tell(waiting);
     }
 
     /// What somebody was given and is not here comes again when its time is up. Until all of it is here, nothing younger is
@@ -337,7 +337,7 @@ impl Loop {
         self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
     }
 
-    fn tell(&self, in_stream: u64) {
+    fn tell(&self, waiting: Waiting) {
         let halted = match self.lane.gate.reason(Instant::now()) {
             Some(reason) => reason,
             None if self.inheriting.is_some() => "waits for what the last owner held".to_owned(),
@@ -347,7 +347,9 @@ impl Loop {
         let metrics = &self.lane.shared.metrics;
         metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
         metrics.in_progress.get_or_create(&labels).set(self.running.len() as i64);
-        metrics.waiting.get_or_create(&labels).set(i64::try_from(in_stream).unwrap_or(i64::MAX));
+        metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting.in_stream).unwrap_or(i64::MAX));
+        let age = waiting.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
+        metrics.oldest_waiting.get_or_create(&labels).set(age.unwrap_or_default());
         self.lane.ownership.set_state(halted, self.running.len());
     }
 

@@ -28,11 +28,10 @@ mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use blob::BlobStore;
+use bus::Bus;
 use bus::lease::Leases;
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS};
-use bus::{Bus, BusOptions};
 use prometheus_client::registry::Registry;
 use service::process::Service;
 use service::{Common, Context, LogPayloads};
@@ -48,11 +47,12 @@ pub use crate::settings::Settings;
 /// The service as a process runs it: it connects by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
-    let options = BusOptions { url: common.nats_url.clone(), name: "imchannel-sender" };
+    let options = common.nats.named("imchannel-sender");
+    options.register(registry);
     let (payloads, grace) = (common.log_payloads, common.grace);
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
-        let blobs = BlobStore::new(&settings.redis_url)?;
+        let blobs = BlobStore::new(&settings.redis)?;
         Box::pin(work(settings, bus, blobs, context, metrics, payloads, grace)).await
     })
 }
@@ -87,7 +87,7 @@ async fn work(
     let leases = Leases::follow(&bus, ended.clone());
     let faults = LaneFaults::default();
     require(&context, &bus, &snapshots, &leases, &faults);
-    let client = call::client().context("no HTTP client")?;
+    let client = call::client(settings.bsp_ca_file.as_deref())?;
     let lookups = Lookups::new(client.clone(), Arc::clone(&metrics), lanes::sharers(&leases));
     let keeper_interval = settings.keeper_interval;
     let shared = Arc::new(Shared {

@@ -59,6 +59,7 @@ pub(crate) async fn prepare(
         }
     };
     blobs.name_command(&id, command.id.as_str()).await?;
+    blobs.expect_fetch(&id, now, LIFE_MIN).await?;
     let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
     Ok(Some(FileLink { url, is_ours: true }))
 }

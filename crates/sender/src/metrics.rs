@@ -41,6 +41,7 @@ pub(crate) struct SenderMetrics {
     pub(crate) lanes: Gauge,
     pub(crate) in_progress: Family<ChannelLabels, Gauge>,
     pub(crate) waiting: Family<ChannelLabels, Gauge>,
+    pub(crate) oldest_waiting: Family<ChannelLabels, Gauge>,
     pub(crate) halted: Family<ChannelLabels, Gauge>,
     pub(crate) keeper: KeeperMetrics,
 }
@@ -74,6 +75,9 @@ impl SenderMetrics {
         let help =
             "Commands by channel that wait in COMMANDS, as the lane's owner sees them every few seconds";
         registry.register("waiting", help, metrics.waiting.clone());
+        let help =
+            "Age in seconds of the oldest command by channel that waits in COMMANDS, 0 when there is none";
+        registry.register("oldest_waiting_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
         registry.register("halted", help, metrics.halted.clone());
         metrics
@@ -96,6 +100,7 @@ impl SenderMetrics {
         let labels = ChannelLabels { channel: channel.to_string() };
         self.in_progress.remove(&labels);
         self.waiting.remove(&labels);
+        self.oldest_waiting.remove(&labels);
         self.halted.remove(&labels);
     }
 }

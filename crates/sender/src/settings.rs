@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use blob::RedisOptions;
 use channel::Secrets;
-use service::common;
 use service::{Common, Faults, Reader, Setting};
+use service::{common, examples};
 
 /// How long a call may take.
 pub static SEND_TIMEOUT_MS: Setting = Setting::new(
@@ -20,13 +21,23 @@ pub static LOOKUP_DELAYS_MS: Setting = Setting::new(
     "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
 );
 
-static OWN: [&Setting; 6] = [
+/// Who vouches for the BSP, beside the authorities that the machine knows.
+pub static INFOBIP_CA_FILE: Setting = Setting::new(
+    "infobip-ca-file",
+    "",
+    "PEM file of one more authority that may sign the BSP's certificate, for a simulated one or a proxy that looks into TLS",
+);
+
+static OWN: [&Setting; 9] = [
     &common::REDIS_URL,
+    &common::REDIS_PASSWORD,
+    &common::REDIS_CA_FILE,
     &common::MEDIA_PUBLIC_URL,
     &common::SECRETS_DIR,
     &common::KEEPER_INTERVAL_MS,
     &SEND_TIMEOUT_MS,
     &LOOKUP_DELAYS_MS,
+    &INFOBIP_CA_FILE,
 ];
 
 /// The settings of the program, common ones first.
@@ -40,8 +51,8 @@ const LOOKUPS_MAX: usize = 20;
 /// The settings, read.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where Redis is. It may hold a password.
-    pub redis_url: String,
+    /// How to reach Redis.
+    pub redis: RedisOptions,
     /// How the BSP reaches media, without a slash at the end.
     pub media_public_url: String,
     /// Where named secrets lie.
@@ -52,6 +63,8 @@ pub struct Settings {
     pub send_timeout: Duration,
     /// When the log is asked, growing, counted from the intent.
     pub lookup_delays: Vec<Duration>,
+    /// One more authority that may sign the BSP's certificate.
+    pub bsp_ca_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -73,7 +86,7 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 impl Settings {
     /// Reads the sender's own settings, noting faults in `reader`; `None` when there is one.
     pub fn read(reader: &mut Reader) -> Option<Self> {
-        let redis_url = reader.text(&common::REDIS_URL);
+        let redis = common::read_redis(reader);
         let media_public_url = common::read_media_public_url(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
         let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
@@ -86,13 +99,16 @@ impl Settings {
             );
             reader.fault(&LOOKUP_DELAYS_MS, &rule);
         }
+        examples::refuse(reader, None, &[&common::REDIS_PASSWORD]);
+        let bsp_ca_file = reader.optional_text(&INFOBIP_CA_FILE).map(PathBuf::from);
         Some(Self {
-            redis_url: redis_url?,
+            redis: redis?,
             media_public_url: media_public_url?,
             secrets: Secrets { folder },
             keeper_interval: keeper_interval?,
             send_timeout: send_timeout?,
             lookup_delays: lookup_delays?,
+            bsp_ca_file,
         })
     }
 }

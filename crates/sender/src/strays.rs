@@ -99,13 +99,14 @@ impl Strays {
     ) -> anyhow::Result<()> {
         // What a lane was given before is answered, or in the ledger.
         let given_to = lanes::waiting(&self.shared.bus, queue, id).await?.unwrap_or_default().given_to;
-        let Some(mut strays) = lanes::read_all(&self.shared.bus, subject).await? else { return Ok(()) };
-        while let Some(delivery) = strays.next_stored().await? {
+        let mut from = given_to + 1;
+        while let Some(delivery) = lanes::next_stored(&self.shared.bus, subject, from).await? {
+            from = delivery.sequence + 1;
             // The channel may be made meanwhile.
             if self.why_not(id).is_none() {
                 return Ok(());
             }
-            if delivery.sequence > given_to && !self.is_known(id, &delivery).await? {
+            if !self.is_known(id, &delivery).await? {
                 bury(&self.shared, id, &delivery, why).await?;
             }
         }

@@ -9,4 +9,4 @@ mod program;
 
 pub use nats::{NatsOptions, NatsServer};
 pub use program::StartError;
-pub use redis::RedisServer;
+pub use redis::{RedisOptions, RedisServer};

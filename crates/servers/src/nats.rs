@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use crate::program::{self, StartError};
 
 const PROGRAM: &str = "nats-server";
 const PID_FILE: &str = "nats-server.pid";
+const LOG_FILE: &str = "nats-server.log";
 
 /// How to run it.
 #[derive(Debug, Clone)]
@@ -16,13 +17,25 @@ pub struct NatsOptions {
     pub folder: PathBuf,
     /// The port on the loopback address; a free one if not given.
     pub port: Option<u16>,
+    /// A configuration file of the caller's. Address, port and folder above count all the same.
+    pub config: Option<PathBuf>,
+    /// What stands in its environment, for the variables of the configuration.
+    pub environment: Vec<(String, String)>,
+}
+
+impl NatsOptions {
+    /// A server with JetStream that anybody on this machine may use.
+    pub fn open(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), port: None, config: None, environment: Vec::new() }
+    }
 }
 
 /// A running server.
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,
-    folder: PathBuf,
+    /// With the folder's absolute path and the port that it has.
+    options: NatsOptions,
     port: u16,
 }
 
@@ -34,8 +47,9 @@ impl NatsServer {
     pub async fn start(options: NatsOptions) -> Result<Self, StartError> {
         let folder = program::make_folder(&options.folder)?;
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
-        let (child, port) = launch(&folder, options.port).await?;
-        Ok(Self { child, folder, port })
+        let options = NatsOptions { folder, ..options };
+        let (child, port) = launch(&options).await?;
+        Ok(Self { child, options: NatsOptions { port: Some(port), ..options }, port })
     }
 
     /// Starts a server on `port` where that is free, else on any free one.
@@ -47,7 +61,7 @@ impl NatsServer {
         // It may be what a gateway that was killed has left behind that holds the port.
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let is_free = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok();
-        Self::start(NatsOptions { folder, port: is_free.then_some(port) }).await
+        Self::start(NatsOptions { port: is_free.then_some(port), ..NatsOptions::open(folder) }).await
     }
 
     /// Waits until the server has ended, whatever the reason.
@@ -58,6 +72,11 @@ impl NatsServer {
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// What it has written into its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.options.folder.join(LOG_FILE)).unwrap_or_default()
     }
 
     /// The port on the loopback address.
@@ -90,21 +109,33 @@ impl NatsServer {
     /// # Errors
     /// [`StartError`] when it does not come up.
     pub async fn start_again(&mut self) -> Result<(), StartError> {
-        let (child, _) = launch(&self.folder, Some(self.port)).await?;
+        let (child, _) = launch(&self.options).await?;
         self.child = child;
         Ok(())
     }
 }
 
-async fn launch(folder: &Path, port: Option<u16>) -> Result<(Child, u16), StartError> {
+/// Version of the nats-server that would be started, such as `2.9.10`.
+///
+/// # Errors
+/// [`StartError`] when it is not installed or cannot be run.
+pub async fn version() -> Result<String, StartError> {
+    let output = Command::new(program::find(PROGRAM)?).arg("--version").output().await;
+    let output = output.map_err(|source| StartError::Spawn { program: PROGRAM, source })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.trim().rsplit([' ', 'v']).next().unwrap_or_default().to_owned())
+}
+
+async fn launch(options: &NatsOptions) -> Result<(Child, u16), StartError> {
+    let folder = &options.folder;
     let ports_folder = folder.join("ports");
     let _ = std::fs::remove_dir_all(&ports_folder);
     program::make_folder(&ports_folder)?;
-    let log = folder.join("nats-server.log");
+    let log = folder.join(LOG_FILE);
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     // -1 lets the server choose a free port, which it writes into the ports file.
-    let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
-    let args = [
+    let port = options.port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
+    let mut args = vec![
         "--addr".to_owned(),
         "127.0.0.1".to_owned(),
         "--port".to_owned(),
@@ -117,7 +148,12 @@ async fn launch(folder: &Path, port: Option<u16>) -> Result<(Child, u16), StartE
         "--pid".to_owned(),
         path(PID_FILE),
     ];
-    let mut child = program::spawn(PROGRAM, &args, &log)?;
+    if let Some(config) = &options.config {
+        args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
+        // Whatever port the file names for it may be another server's.
+        args.extend(["--http_port", "-1"].map(str::to_owned));
+    }
+    let mut child = program::spawn(PROGRAM, &args, &options.environment, &log)?;
     // The file carries the child's process id in its name: another server on the port cannot be taken for ours.
     let ports_file = ports_folder.join(format!("nats-server_{}.ports", child.id().unwrap_or_default()));
     let ready = || async { answering_port(&ports_file).await };

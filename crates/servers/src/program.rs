@@ -65,13 +65,24 @@ pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf, StartError> {
 }
 
 /// Runs a program whose output goes to `log`. It is killed when the handle is dropped.
-pub(crate) fn spawn(program: &'static str, args: &[String], log: &Path) -> Result<Child, StartError> {
+pub(crate) fn spawn(
+    program: &'static str,
+    args: &[String],
+    environment: &[(String, String)],
+    log: &Path,
+) -> Result<Child, StartError> {
     let binary = find(program)?;
     let fail = |source| StartError::Spawn { program, source };
     let output = std::fs::File::create(log).map_err(fail)?;
     let errors = output.try_clone().map_err(fail)?;
     let mut command = Command::new(binary);
-    command.args(args).stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
+    command
+        .args(args)
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .kill_on_drop(true);
     // A group of its own: Ctrl-C in a terminal stops the gateway first and the servers after it.
     command.process_group(0);
     command.spawn().map_err(fail)

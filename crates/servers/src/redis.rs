@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 
@@ -17,8 +16,19 @@ const PORT_TRIES: usize = 5;
 #[derive(Debug)]
 pub struct RedisServer {
     child: Child,
-    folder: PathBuf,
+    options: RedisOptions,
     port: u16,
+}
+
+/// How to run it.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// Where its log and state lie. Each server needs its own.
+    pub folder: PathBuf,
+    /// A configuration file of the caller's, which decides on everything but address, port and folder.
+    pub config: Option<PathBuf>,
+    /// More arguments, such as `--aclfile FILE`. The word `PORT` stands for its port.
+    pub args: Vec<String>,
 }
 
 impl RedisServer {
@@ -27,12 +37,21 @@ impl RedisServer {
     /// # Errors
     /// [`StartError`] when it is not installed or does not come up.
     pub async fn start(folder: PathBuf) -> Result<Self, StartError> {
-        let folder = program::make_folder(&folder)?;
+        Self::start_with(RedisOptions { folder, config: None, args: Vec::new() }).await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// [`StartError`] when it is not installed or does not come up.
+    pub async fn start_with(options: RedisOptions) -> Result<Self, StartError> {
+        let folder = program::make_folder(&options.folder)?;
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
+        let options = RedisOptions { folder, ..options };
         let mut tries = 1;
         loop {
             let port = free_port().await.map_err(|source| StartError::Spawn { program: PROGRAM, source })?;
-            match launch(&folder, port).await {
+            match launch(&options, port).await {
                 Err(StartError::NotStarted { .. }) if tries < PORT_TRIES => tries += 1,
                 started => return started,
             }
@@ -44,7 +63,7 @@ impl RedisServer {
     /// # Errors
     /// [`StartError`] when it does not come up.
     pub async fn start_again(&mut self) -> Result<(), StartError> {
-        *self = launch(&self.folder, self.port).await?;
+        *self = launch(&self.options, self.port).await?;
         Ok(())
     }
 
@@ -58,53 +77,59 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// The port on the loopback address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Ends the server in order.
     pub async fn stop(&mut self) {
         program::terminate(&mut self.child).await;
     }
 }
 
-async fn launch(folder: &Path, port: u16) -> Result<RedisServer, StartError> {
+async fn launch(options: &RedisOptions, port: u16) -> Result<RedisServer, StartError> {
+    let folder = &options.folder;
     let log = folder.join("redis-server.log");
-    let args = [
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        &port.to_string(),
-        "--dir",
-        &folder.to_string_lossy(),
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--maxmemory-policy",
-        "noeviction",
-        // The command line stays as it is, so that a left-over can be told by its folder.
-        "--set-proc-title",
-        "no",
-        "--pidfile",
-        &folder.join(PID_FILE).to_string_lossy(),
-    ]
-    .map(str::to_owned);
-    let mut child = program::spawn(PROGRAM, &args, &log)?;
+    let pid_file = folder.join(PID_FILE);
+    let _ = std::fs::remove_file(&pid_file);
+    let port_text = port.to_string();
+    let mut args: Vec<String> =
+        options.config.iter().map(|config| config.to_string_lossy().into_owned()).collect();
+    if args.is_empty() {
+        let ours = ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"];
+        args.extend(ours.map(str::to_owned));
+    }
+    args.extend(
+        [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port_text,
+            "--dir",
+            &folder.to_string_lossy(),
+            // The command line stays as it is, so that a left-over can be told by its folder.
+            "--set-proc-title",
+            "no",
+            "--pidfile",
+            &pid_file.to_string_lossy(),
+        ]
+        .map(str::to_owned),
+    );
+    args.extend(options.args.iter().map(|arg| arg.replace("PORT", &port_text)));
+    let mut child = program::spawn(PROGRAM, &args, &[], &log)?;
     let pid = child.id().unwrap_or_default();
-    let ready = || async move { is_process(port, pid).await.then_some(()) };
+    let ready = || async { is_process(port, pid, &pid_file).await.then_some(()) };
     program::wait_until(PROGRAM, &mut child, &log, ready).await?;
-    Ok(RedisServer { child, folder: folder.to_owned(), port })
+    Ok(RedisServer { child, options: options.clone(), port })
 }
 
 async fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 
-/// Whether the server on the port is the process of that id.
-async fn is_process(port: u16, pid: u32) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"INFO server\r\nQUIT\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        std::io::Result::Ok(answer)
-    };
-    ask.await.is_ok_and(|answer| answer.contains(&format!("process_id:{pid}\r\n")))
+/// Whether the process of that id listens on the port: it writes its file when it does, and ends when it cannot.
+async fn is_process(port: u16, pid: u32, pid_file: &Path) -> bool {
+    let written = std::fs::read_to_string(pid_file).unwrap_or_default();
+    written.trim() == pid.to_string() && TcpStream::connect(("127.0.0.1", port)).await.is_ok()
 }

@@ -1,9 +1,14 @@
 //! The settings that every service has.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use blob::RedisOptions;
+use bus::{BusOptions, NkeySeed};
+
+use crate::examples;
 use crate::log::LogFormat;
 use crate::settings::{Reader, Setting};
 
@@ -12,6 +17,24 @@ pub static NATS_URL: Setting = Setting::new(
     "nats-url",
     "nats://127.0.0.1:4222",
     "Where NATS is: nats://host:port, several separated by commas",
+);
+/// Who this process is to NATS.
+pub static NATS_NKEY_FILE: Setting = Setting::new(
+    "nats-nkey-file",
+    "",
+    "File with the nkey seed of the process's NATS user; without it NATS is not told who it is",
+);
+/// Who vouches for the NATS server.
+pub static NATS_CA_FILE: Setting = Setting::new(
+    "nats-ca-file",
+    "",
+    "PEM file of the authority that signed the certificate of a tls:// NATS server, where the machine does not know it",
+);
+/// Under which address the world reaches the process.
+pub static EXPOSED_ON: Setting = Setting::new(
+    "exposed-on",
+    "",
+    "IP address under which this installation is reached, where that is not the one it listens on; example secrets are refused unless it is a loopback address",
 );
 /// Where probes and metrics are served.
 pub static ADMIN_LISTEN: Setting =
@@ -42,13 +65,33 @@ pub static OTLP_ENDPOINT: Setting = Setting::new(
 pub static GRACE_MS: Setting =
     Setting::new("grace-ms", "10000", "After a stop, time to finish what is in progress, in milliseconds");
 
+/// How long requests are still taken after a stop; for the services behind a load balancer.
+pub static DRAIN_DELAY_MS: Setting = Setting::new(
+    "drain-delay-ms",
+    "0",
+    "After a stop, how long requests are still taken while /ready says no, in milliseconds, so that load balancers notice",
+);
+
 /// Folder of secrets; for the services that resolve references.
 pub static SECRETS_DIR: Setting =
     Setting::new("secrets-dir", "", "Folder of the secrets that channels name as file:NAME");
 
 /// Where Redis is; for the services that hold files.
-pub static REDIS_URL: Setting =
-    Setting::new("redis-url", "redis://127.0.0.1:6379", "Where Redis is: redis://host:port");
+pub static REDIS_URL: Setting = Setting::new(
+    "redis-url",
+    "redis://127.0.0.1:6379",
+    "Where Redis is: redis://host:port, or rediss:// for TLS; with a user as redis://user@host:port",
+);
+/// The password of the Redis user.
+pub static REDIS_PASSWORD: Setting =
+    Setting::new("redis-password", "", "Password of the Redis user, where it does not stand in the URL")
+        .secret();
+/// Who vouches for the Redis server.
+pub static REDIS_CA_FILE: Setting = Setting::new(
+    "redis-ca-file",
+    "",
+    "PEM file of the authority that signed the certificate of a rediss:// server, where the machine does not know it",
+);
 /// How the BSP reaches media; for the services that make URLs.
 pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
     "media-public-url",
@@ -64,8 +107,18 @@ pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
 );
 
 /// All that every service has.
-pub static ALL: [&Setting; 7] =
-    [&NATS_URL, &ADMIN_LISTEN, &LOG_FORMAT, &LOG_PAYLOADS, &LOG_LEVEL, &OTLP_ENDPOINT, &GRACE_MS];
+pub static ALL: [&Setting; 10] = [
+    &NATS_URL,
+    &NATS_NKEY_FILE,
+    &NATS_CA_FILE,
+    &EXPOSED_ON,
+    &ADMIN_LISTEN,
+    &LOG_FORMAT,
+    &LOG_PAYLOADS,
+    &LOG_LEVEL,
+    &OTLP_ENDPOINT,
+    &GRACE_MS,
+];
 
 /// How much of a message may stand in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +144,45 @@ impl FromStr for LogPayloads {
     }
 }
 
+/// How to reach NATS, read.
+#[derive(Debug, Clone)]
+pub struct Nats(BusOptions);
+
+impl Nats {
+    /// Reads it, noting faults in `reader`; `None` when there is one.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let url = reader.text(&NATS_URL);
+        let mut is_faulty = false;
+        let nkey = reader.optional_text(&NATS_NKEY_FILE).and_then(|file| {
+            let seed = std::fs::read_to_string(file).map_err(|error| error.to_string());
+            let seed = seed.and_then(|text| NkeySeed::parse(&text).map_err(|error| error.to_string()));
+            seed.map_err(|error| {
+                is_faulty = true;
+                reader.fault(&NATS_NKEY_FILE, &format!("cannot be used: {error}"));
+            })
+            .ok()
+        });
+        if let Some(seed) = &nkey {
+            examples::refuse_nkey(reader, seed, &NATS_NKEY_FILE);
+        }
+        let ca_file = reader.optional_text(&NATS_CA_FILE).map(PathBuf::from);
+        if is_faulty {
+            return None;
+        }
+        Some(Self(BusOptions { nkey, ca_file, ..BusOptions::new("imchannel", url?) }))
+    }
+
+    /// The same for a client of that name.
+    pub fn named(&self, name: &'static str) -> BusOptions {
+        BusOptions { name, ..self.0.clone() }
+    }
+}
+
 /// The common settings, read.
 #[derive(Clone)]
 pub struct Common {
-    /// Where NATS is. It may hold a password.
-    pub nats_url: String,
+    /// How to reach NATS.
+    pub nats: Nats,
     /// Where probes and metrics are served.
     pub admin_listen: SocketAddr,
     /// Form of the log lines.
@@ -116,6 +203,19 @@ impl std::fmt::Debug for Common {
     }
 }
 
+/// Reads how long requests are still taken after a stop.
+pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
+    reader.milliseconds(&DRAIN_DELAY_MS, 0..=300_000)
+}
+
+/// Reads how to reach Redis; `None` when there is a fault, which is noted.
+pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
+    let url = reader.text(&REDIS_URL);
+    let password = reader.optional_text(&REDIS_PASSWORD);
+    let ca_file = reader.optional_text(&REDIS_CA_FILE).map(PathBuf::from);
+    Some(RedisOptions { url: url?, password, ca_file })
+}
+
 /// Reads where the BSP reaches media, without a slash at the end; `None` when it cannot be used, which is noted.
 pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
     let url = reader.text(&MEDIA_PUBLIC_URL)?;
@@ -133,7 +233,11 @@ pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
 impl Common {
     /// Reads them, noting faults in `reader`; `None` when there is one.
     pub fn read(reader: &mut Reader) -> Option<Self> {
-        let nats_url = reader.text(&NATS_URL);
+        let nats = Nats::read(reader);
+        if reader.optional_text(&EXPOSED_ON).is_some() {
+            // A fault is noted; the value itself is for the examples, which ask for it.
+            let _ = reader.value::<IpAddr>(&EXPOSED_ON);
+        }
         let admin_listen = reader.value(&ADMIN_LISTEN);
         let log_format = reader.value(&LOG_FORMAT);
         let log_payloads = reader.value(&LOG_PAYLOADS);
@@ -141,7 +245,7 @@ impl Common {
         let otlp_endpoint = reader.optional_text(&OTLP_ENDPOINT);
         let grace = reader.milliseconds(&GRACE_MS, 100..=300_000);
         Some(Self {
-            nats_url: nats_url?,
+            nats: nats?,
             admin_listen: admin_listen?,
             log_format: log_format?,
             log_payloads: log_payloads?,

@@ -20,6 +20,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -52,6 +53,23 @@ impl Default for HttpLimits {
     }
 }
 
+/// How a port is served.
+#[derive(Clone, Default)]
+pub struct HttpServer {
+    /// Its limits.
+    pub limits: HttpLimits,
+    /// HTTPS; HTTP without it.
+    pub tls: Option<TlsAcceptor>,
+    /// After a stop, for how long requests are still taken, so that load balancers notice that the process is not ready.
+    pub drain_delay: Duration,
+}
+
+impl std::fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpServer").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 /// What answers requests. axum's router does, and a service whose every request goes the same way may do without one.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers a request.
@@ -64,24 +82,30 @@ impl Handler for Router {
     }
 }
 
-/// Serves until `stop`, then finishes what is in progress within `grace`.
+/// Serves until `stop` and the drain delay after it, then finishes what is in progress within `grace`.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     handler: H,
-    limits: HttpLimits,
+    server: HttpServer,
     stop: CancellationToken,
     grace: Duration,
 ) {
+    let HttpServer { limits, tls, drain_delay } = server;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX).pipeline_flush(limits.gathers_answers);
     let patience = Patience { head: limits.head, idle: limits.idle };
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let closing = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain_delay).await;
+    };
+    let mut closing = std::pin::pin!(closing);
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = &mut closing => break,
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else {
@@ -89,14 +113,25 @@ pub async fn serve<H: Handler>(
             continue;
         };
         let requests = Requests::default();
-        let io = TokioIo::new(PatientStream::new(stream, patience, requests.clone()));
+        let stream = PatientStream::new(stream, patience, requests.clone());
         let handler = handler.clone();
         let service =
             hyper::service::service_fn(move |request| handle(handler.clone(), requests.clone(), request));
-        let connection = graceful.watch(builder.serve_connection(io, service));
+        // A connection that breaks is the sender's affair; it has no answer and will come again.
+        let Some(tls) = &tls else {
+            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            connections.spawn(async move {
+                let _ = connection.await;
+                drop(place);
+            });
+            continue;
+        };
+        let (builder, watcher, handshake) = (builder.clone(), graceful.watcher(), tls.accept(stream));
         connections.spawn(async move {
-            // A connection that breaks is the sender's affair; it has no answer and will come again.
-            let _ = connection.await;
+            // The patience with a head is the patience with a handshake too.
+            if let Ok(stream) = handshake.await {
+                let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
+            }
             drop(place);
         });
     }

@@ -2,16 +2,19 @@
 //! log lines, metrics and traces, the admin port, an HTTP server that slow senders cannot wear out, and a stop that
 //! loses nothing.
 //!
-//! It knows no BSP, no stream and no message.
+//! It reads how to reach the bus and Redis, and knows no BSP, no stream and no message.
 
 pub mod settings;
 pub mod common;
+pub mod examples;
 pub mod log;
 pub mod trace;
 pub mod histogram;
 pub mod readiness;
 pub mod admin;
+mod health;
 pub mod http;
+pub mod tls;
 pub mod discard;
 pub mod patience;
 pub mod process;

@@ -3,17 +3,18 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::Common;
-use crate::http::{self, HttpLimits};
+use crate::http::{self, HttpServer};
 use crate::readiness::Readiness;
 use crate::settings::{self, Faults, Reader, Setting};
 use crate::trace::Tracing;
-use crate::{admin, log};
+use crate::{admin, health, log};
 
 /// Exit code for settings that cannot be used.
 pub const EXIT_SETTINGS: u8 = 2;
@@ -73,7 +74,10 @@ pub fn main<S: Send + 'static>(
     start: impl FnOnce(S, &Common, Context, &mut Registry) -> Service,
 ) -> ExitCode {
     let command = clap::Command::new(program.name).about(program.about).version(program.version);
-    let matches = settings::add_to(command, settings).get_matches();
+    let matches = settings::add_to(command, settings).subcommand(health::command()).get_matches();
+    if let Some(asked) = matches.subcommand_matches(health::NAME) {
+        return health::ask(&matches, asked);
+    }
     let (common, settings) = match read(Reader::from_matches(&matches, settings)) {
         Ok(read) => read,
         Err(faults) => {
@@ -120,7 +124,7 @@ fn run(
             context.tracing = Tracing::to_endpoint(endpoint, program.name)?;
         }
         let tracing = context.tracing.clone();
-        let mut registry = Registry::with_prefix("imchannel");
+        let mut registry = registry(program.name, program.version);
         let service = start(context.clone(), &mut registry);
         tracing::info!(function = "process", "{} {} starts", program.name, program.version);
         let outcome = with_admin(common, context, registry, service).await;
@@ -131,6 +135,14 @@ fn run(
     });
     runtime.shutdown_timeout(common.grace);
     outcome
+}
+
+/// The metrics of a program, which begin with which one it is.
+pub fn registry(program: &'static str, version: &'static str) -> Registry {
+    let mut registry = Registry::with_prefix("imchannel");
+    let build = Info::new(vec![("program", program), ("version", version)]);
+    registry.register("build", "The program and its version", build);
+    registry
 }
 
 /// Runs a service beside its admin port, which goes last: a probe should see a process that is draining.
@@ -167,7 +179,7 @@ pub async fn serve_admin(
     });
     let router = admin::router(context.readiness, Arc::new(registry));
     let grace = std::time::Duration::from_millis(500);
-    http::serve(listener, router, HttpLimits::default(), stop, grace).await;
+    http::serve(listener, router, HttpServer::default(), stop, grace).await;
 }
 
 /// From now on a panic says where it was and not what it was about: its message may quote a customer's text.

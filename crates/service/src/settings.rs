@@ -18,17 +18,29 @@ pub struct Setting {
     pub default: &'static str,
     /// What it means, with its unit.
     pub help: &'static str,
+    /// Whether it can also lie in a file, which `--{flag}-file` or `{variable}_FILE` names.
+    pub is_secret: bool,
 }
 
 impl Setting {
     /// A setting whose variable follows from its flag.
     pub const fn new(flag: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { flag, variable: None, default, help }
+        Self { flag, variable: None, default, help, is_secret: false }
     }
 
     /// The same with another variable.
     pub const fn from_variable(self, variable: &'static str) -> Self {
         Self { variable: Some(variable), ..self }
+    }
+
+    /// The same, and a secret: a process's environment is easily seen, so it may come in a file.
+    pub const fn secret(self) -> Self {
+        Self { is_secret: true, ..self }
+    }
+
+    /// The environment variable that names its file.
+    pub fn file_variable(&self) -> String {
+        format!("{}_FILE", self.variable())
     }
 
     /// The environment variable.
@@ -52,11 +64,26 @@ impl Setting {
             .value_name("VALUE")
             .help(help)
     }
+
+    fn to_file_arg(self) -> clap::Arg {
+        clap::Arg::new(self.file_flag())
+            .long(self.file_flag())
+            .env(self.file_variable())
+            .hide_env_values(true)
+            .value_name("FILE")
+            .help(format!("File that holds --{}", self.flag))
+    }
+
+    fn file_flag(&self) -> String {
+        format!("{}-file", self.flag)
+    }
 }
 
 /// The command with a flag for each setting.
 pub fn add_to(command: clap::Command, settings: &[&'static Setting]) -> clap::Command {
-    command.args(settings.iter().map(|setting| setting.to_arg()))
+    let secrets = settings.iter().filter(|setting| setting.is_secret);
+    let files = secrets.map(|setting| setting.to_file_arg());
+    command.args(settings.iter().map(|setting| setting.to_arg())).args(files)
 }
 
 /// Every fault of the settings.
@@ -85,7 +112,26 @@ impl Reader {
             let value = matches.get_one::<String>(setting.flag)?;
             Some((setting.flag, value.clone()))
         };
-        Self { values: settings.iter().filter_map(value).collect(), faults: Vec::new() }
+        let mut reader = Self { values: settings.iter().filter_map(value).collect(), faults: Vec::new() };
+        for setting in settings.iter().filter(|setting| setting.is_secret) {
+            let file = matches.get_one::<String>(&setting.file_flag());
+            if let Some(file) = file.filter(|file| !file.is_empty()) {
+                reader.read_secret(setting, file);
+            }
+        }
+        reader
+    }
+
+    fn read_secret(&mut self, setting: &'static Setting, file: &str) {
+        let is_given = self.values.get(setting.flag).is_some_and(|value| !value.is_empty());
+        if is_given {
+            self.fault(setting, "is given twice: itself, and by a file");
+            return;
+        }
+        match std::fs::read_to_string(file) {
+            Ok(text) => drop(self.values.insert(setting.flag, text.trim().to_owned())),
+            Err(error) => self.fault(setting, &format!("cannot be read from its file: {error}")),
+        }
     }
 
     /// Reads from given values, by flag: for tests, which leave the environment alone.
@@ -183,6 +229,26 @@ mod tests {
                 "--the-name (THE_NAME) is not set",
             ]
         );
+    }
+
+    #[test]
+    fn a_secret_may_lie_in_a_file_and_is_given_once() {
+        static TOKEN: Setting = Setting::new("test-token", "", "a token").secret();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "word\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let read = |args: &[&str]| {
+            let command = add_to(clap::Command::new("test"), &[&TOKEN]);
+            let matches = command.get_matches_from([&["test"], args].concat());
+            let mut reader = Reader::from_matches(&matches, &[&TOKEN]);
+            let token = reader.text(&TOKEN);
+            reader.finish(|| token)
+        };
+        assert_eq!(read(&["--test-token-file", path]), Ok("word".to_owned()));
+        let twice = read(&["--test-token-file", path, "--test-token", "other"]).unwrap_err();
+        assert!(twice.to_string().contains("is given twice"), "{twice}");
+        let missing = read(&["--test-token-file", "/nowhere/token"]).unwrap_err();
+        assert!(missing.0[0].contains("IMCHANNEL_TEST_TOKEN) cannot be read"), "{missing}");
     }
 
     #[test]

@@ -64,9 +64,9 @@ impl Installation {
     /// A server and nothing on it.
     pub(crate) async fn start_bare() -> Self {
         let folder = TempDir::new().unwrap();
-        let options = NatsOptions { folder: folder.path().join("nats"), port: None };
+        let options = NatsOptions::open(folder.path().join("nats"));
         let nats = NatsServer::start(options).await.unwrap();
-        let bus = Bus::connect_now(&BusOptions { url: nats.url(), name: "test" }).await.unwrap();
+        let bus = Bus::connect_now(&BusOptions::new("test", nats.url())).await.unwrap();
         Self { nats, bus, folder }
     }
 
@@ -99,14 +99,15 @@ impl Installation {
         let settings = ingress::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         // A connection of its own, as a process has.
-        let bus = Bus::connect(&BusOptions { url: self.nats.url(), name: "ingress" }).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("ingress", self.nats.url())).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let context = Context::new(CancellationToken::new());
         let mut registry = Registry::default();
         let grace = Duration::from_secs(5);
         let running = ingress::run(settings, bus, listener, context.clone(), &mut registry, grace);
-        RunningIngress { address, context, task: tokio::spawn(running) }
+        let task = tokio::spawn(async move { running.await.unwrap() });
+        RunningIngress { address, context, task }
     }
 
     /// A normalizer.
@@ -119,7 +120,7 @@ impl Installation {
         let mut reader = Reader::from_values(settings.iter().copied());
         let settings = normalizer::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&BusOptions { url: self.nats.url(), name: "normalizer" }).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("normalizer", self.nats.url())).await.unwrap();
         let context = Context::new(CancellationToken::new());
         let stop = context.stop.clone();
         let mut registry = Registry::default();

@@ -4,6 +4,7 @@
 mod installation;
 pub(crate) mod outbound;
 mod program;
+pub(crate) mod secured;
 mod webhook;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use blob::BlobStore;
+use blob::{BlobStore, RedisOptions};
 use bsp::{ChannelId, SettingsContext};
 use bus::streams::{EVENTS, StreamSettings};
 use bus::{Bus, BusOptions, Headers, Queue, Subject, headers, provision};
@@ -148,12 +148,11 @@ impl Outbound {
         let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = sender::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus =
-            Bus::connect(&BusOptions { url: self.installation.nats.url(), name: "sender" }).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("sender", self.installation.nats.url())).await.unwrap();
         let context = Context::new(CancellationToken::new());
         let stop = context.stop.clone();
         let mut registry = Registry::default();
-        let blobs = BlobStore::new(&redis).unwrap();
+        let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
         let grace = Duration::from_secs(5);
         let running = sender::run(settings, bus, blobs, context, &mut registry, LogPayloads::Masked, grace);
         let task = tokio::spawn(async move { running.await.unwrap() });
@@ -186,17 +185,16 @@ impl Outbound {
         let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = media::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus =
-            Bus::connect(&BusOptions { url: self.installation.nats.url(), name: "media" }).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("media", self.installation.nats.url())).await.unwrap();
         let context = Context::new(CancellationToken::new());
         let mut registry = Registry::default();
-        let blobs = BlobStore::new(&redis).unwrap();
+        let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
         let address = self.media_url.trim_start_matches("http://");
         let listener = TcpListener::bind(address).await.unwrap();
         let grace = Duration::from_secs(5);
         let running = media::run(settings, bus, blobs, listener, context.clone(), &mut registry, grace);
-        let media =
-            RunningMedia { url: self.media_url.clone(), context, registry, task: tokio::spawn(running) };
+        let task = tokio::spawn(async move { running.await.unwrap() });
+        let media = RunningMedia { url: self.media_url.clone(), context, registry, task };
         eventually("media is ready", || async { media.context.readiness.is_ready().then_some(()) }).await;
         media
     }

@@ -27,15 +27,14 @@ fn binary(name: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// Without a URL the program is told nothing of an installation.
 fn command(name: &str, nats_url: &str) -> Command {
     let mut command = Command::new(binary(name));
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("IMCHANNEL_NATS_URL", nats_url)
-        .env("IMCHANNEL_CREDENTIAL_KEY", KEY)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
+    if !nats_url.is_empty() {
+        command.env("IMCHANNEL_NATS_URL", nats_url).env("IMCHANNEL_CREDENTIAL_KEY", KEY);
+    }
     command
 }
 
@@ -70,9 +69,6 @@ impl Program {
         variables: &[(&str, &str)],
     ) -> Self {
         let mut command = command(name, nats_url);
-        if nats_url.is_empty() {
-            command.env_remove("IMCHANNEL_NATS_URL").env_remove("IMCHANNEL_CREDENTIAL_KEY");
-        }
         let mut child = command
             .args(args)
             .env("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")

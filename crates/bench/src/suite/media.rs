@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use blob::{BlobStore, Meta};
+use blob::{BlobStore, Meta, RedisOptions};
 use bsp::media::{MediaId, MediaKind};
 use jiff::Timestamp;
 use servers::RedisServer;
@@ -82,7 +82,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
 
 /// Files as uploads leave them.
 async fn store(redis_url: &str) -> anyhow::Result<Vec<MediaId>> {
-    let blobs = BlobStore::new(redis_url)?;
+    let blobs = BlobStore::new(&RedisOptions::at(redis_url))?;
     let mut ids = Vec::new();
     for number in 0..BLOBS {
         let mut bits = [7; 16];

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use ::servers::NatsServer;
 use anyhow::{Context as _, bail};
-use blob::BlobStore;
-use bus::Bus;
+use blob::{BlobStore, RedisOptions};
 use bus::read::{self, From};
 use bus::streams::EVENTS;
+use bus::{Bus, BusOptions};
 use channel::Record;
 use clap::Args;
 use prometheus_client::registry::Registry;
@@ -140,7 +140,8 @@ async fn serve(
     stop: CancellationToken,
     out: &Out,
 ) -> anyhow::Result<()> {
-    let bus = target::connect(&servers.nats_url).await?;
+    let options = BusOptions::new("imchannel", &servers.nats_url);
+    let bus = target::connect_now(options.clone()).await?;
     streams::apply(&bus, &command.sizes.to_settings()).await?;
     let mut plan = plan;
     if plan.is_own_media_url {
@@ -166,9 +167,12 @@ async fn serve(
         channels: plan.channels.clone(),
     };
     let events = read::follow(&bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?;
-    let blobs = BlobStore::new(&servers.redis_url)?;
+    let blobs =
+        BlobStore::new(&RedisOptions { url: servers.redis_url.clone(), ..plan.sender.redis.clone() })?;
     let account = account.map(|account| account.serve(&stop));
-    let running = start(plan, &bus, blobs, ports, &stop)?;
+    let mut registry = process::registry("imchannel", env!("CARGO_PKG_VERSION"));
+    options.register(&mut registry);
+    let running = start(plan, &bus, blobs, ports, registry, &stop)?;
     running.until_ready(&stop).await;
     greeting.say(out);
     let shower = (!command.quiet).then(|| tokio::spawn(greeting::show_events(events, *out)));
@@ -224,13 +228,13 @@ fn start(
     bus: &Bus,
     blobs: BlobStore,
     ports: Ports,
+    mut registry: Registry,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let mut context = Context::new(stop.clone());
     if let Some(endpoint) = &plan.common.otlp_endpoint {
         context.tracing = service::Tracing::to_endpoint(endpoint, "imchannel")?;
     }
-    let mut registry = Registry::with_prefix("imchannel");
     let (grace, payloads) = (plan.common.grace, plan.common.log_payloads);
     let ingress =
         ingress::run(plan.ingress, bus.clone(), ports.ingress, context.clone(), &mut registry, grace);
@@ -240,16 +244,21 @@ fn start(
         sender::run(plan.sender, bus.clone(), blobs.clone(), context.clone(), &mut registry, payloads, grace);
     let media =
         media::run(plan.media, bus.clone(), blobs, ports.media, context.clone(), &mut registry, grace);
-    let sender = async move {
-        if let Err(error) = sender.await {
-            tracing::error!(function = "process", "the sender ended: {error:#}");
-        }
-    };
-    let services =
-        vec![tokio::spawn(ingress), tokio::spawn(normalizer), tokio::spawn(sender), tokio::spawn(media)];
+    let services = vec![
+        tokio::spawn(tell_end("ingress", ingress)),
+        tokio::spawn(normalizer),
+        tokio::spawn(tell_end("the sender", sender)),
+        tokio::spawn(tell_end("media", media)),
+    ];
     let stop_admin = CancellationToken::new();
     let admin = process::serve_admin(ports.admin, context.clone(), registry, stop_admin.clone());
     Ok(Running { context, services, admin: tokio::spawn(admin), stop_admin })
+}
+
+async fn tell_end(name: &'static str, service: impl Future<Output = anyhow::Result<()>>) {
+    if let Err(error) = service.await {
+        tracing::error!(function = "process", "{name} ended: {error:#}");
+    }
 }
 
 impl Running {

@@ -18,6 +18,9 @@ use crate::target::{self, LOOPBACK_HOSTS, Target};
 pub(crate) fn settings() -> Vec<&'static Setting> {
     let decided = [
         common::NATS_URL.flag,
+        common::NATS_NKEY_FILE.flag,
+        common::NATS_CA_FILE.flag,
+        common::EXPOSED_ON.flag,
         common::ADMIN_LISTEN.flag,
         ingress::settings::LISTEN.flag,
         ingress::settings::CREDENTIAL_KEY.flag,
@@ -56,8 +59,8 @@ pub(super) fn plan(
     matches: &clap::ArgMatches,
     out: &Out,
 ) -> anyhow::Result<Option<Plan>> {
-    let key_text = match (&target.credential_key, &target.nats_url) {
-        (Some(key), _) => key.clone(),
+    let key_text = match (target.key_text()?, &target.nats_url) {
+        (Some(key), _) => key,
         (None, None) => own_secret(&command.data_dir, CREDENTIAL_KEY_FILE)?,
         (None, Some(_)) => {
             out.faulty("with --nats-url, give that installation's IMCHANNEL_CREDENTIAL_KEY too");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::schema;
@@ -40,8 +41,13 @@ enum Fate {
 type Answer = (StatusCode, Value);
 
 impl Omni {
-    /// Serves until `stop`.
+    /// Serves by HTTP until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        self.serve_with(listener, None, stop).await;
+    }
+
+    /// Serves until `stop`, by HTTPS where that is set up.
+    pub async fn serve_with(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -56,8 +62,15 @@ impl Omni {
                 let omni = omni.clone();
                 async move { omni.handle(request).await }
             });
+            let tls = tls.clone();
             connections.spawn(async move {
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let Some(tls) = tls else {
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    return;
+                };
+                if let Ok(stream) = tls.accept(stream).await {
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                }
             });
         }
     }

@@ -1,0 +1,87 @@
+//! Files that a message was sent with and that nobody has come for yet, so that one whose life ends without a fetch can
+//! be counted: its message reached nobody whole.
+//!
+//! They lie in one sorted set, by the time at which somebody should look. Whether a file still lives, Redis itself says
+//! then; the time in the set is only a reminder.
+
+use std::time::Duration;
+
+use bsp::media::MediaId;
+use jiff::Timestamp;
+use redis::Pipeline;
+
+use crate::meta::data_key;
+use crate::store::{BlobError, BlobStore};
+
+const KEY: &str = "IMChannel:MultimediaMessage:unfetched";
+/// Files looked at in one go.
+const LOOK_AT_MAX: usize = 500;
+
+fn to_score(time: Timestamp, after: Duration) -> i64 {
+    time.as_millisecond().saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl BlobStore {
+    /// Notes that a message goes out with this file, which lives for so long.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn expect_fetch(&self, id: &MediaId, now: Timestamp, lives: Duration) -> Result<(), BlobError> {
+        let mut command = redis::cmd("ZADD");
+        command.arg(KEY).arg(to_score(now, lives)).arg(id.as_str());
+        command.exec_async(&mut self.connection()).await?;
+        Ok(())
+    }
+
+    /// Notes that somebody has come for these files.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn were_fetched<'i>(&self, ids: impl Iterator<Item = &'i MediaId>) -> Result<(), BlobError> {
+        let ids: Vec<&str> = ids.map(MediaId::as_str).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        redis::cmd("ZREM").arg(KEY).arg(ids).exec_async(&mut self.connection()).await?;
+        Ok(())
+    }
+
+    /// Counts the files whose life has ended without a fetch, and forgets them: each is counted once, whoever asks.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn take_expired_unfetched(&self, now: Timestamp) -> Result<u64, BlobError> {
+        let mut connection = self.connection();
+        let mut due = redis::cmd("ZRANGE");
+        due.arg(KEY)
+            .arg("-inf")
+            .arg(now.as_millisecond())
+            .arg("BYSCORE")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(LOOK_AT_MAX);
+        let due: Vec<String> = due.query_async(&mut connection).await?;
+        let due: Vec<MediaId> = due.iter().filter_map(|id| MediaId::parse(id)).collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let mut lives = Pipeline::with_capacity(due.len());
+        for id in &due {
+            lives.pttl(data_key(id));
+        }
+        let lives: Vec<i64> = lives.query_async(&mut connection).await?;
+        let mut expired = 0;
+        for (id, left_ms) in due.iter().zip(lives) {
+            // -1 stands for a file that lives for ever, -2 for none.
+            match u64::try_from(left_ms) {
+                Ok(left_ms) => self.expect_fetch(id, now, Duration::from_millis(left_ms)).await?,
+                Err(_) => {
+                    let mut forget = redis::cmd("ZREM");
+                    let removed: u64 = forget.arg(KEY).arg(id.as_str()).query_async(&mut connection).await?;
+                    expired += if left_ms == -2 { removed } else { 0 };
+                }
+            }
+        }
+        Ok(expired)
+    }
+}

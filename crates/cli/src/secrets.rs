@@ -1,0 +1,135 @@
+//! `imchannel secrets`: every secret of an installation, made once, each in a file of its own, in the layout that
+//! docker-compose.yml and deploy/kubernetes expect.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bus::NkeySeed;
+use clap::{Args, Subcommand};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
+use serde_json::json;
+use service::examples;
+use sha2::{Digest, Sha256};
+
+use crate::Done;
+use crate::out::{GOOD, Out, styled};
+
+/// Users of NATS; a seed is made for each, and `deploy/nats/users.conf` says what each may do.
+const NATS_USERS: [&str; 7] = ["ingress", "normalizer", "sender", "media", "aicc", "provisioner", "operator"];
+/// Users of Redis with a password.
+const REDIS_USERS: [&str; 3] = ["media", "sender", "operator"];
+/// What each of those may do, with places for the passwords' hashes.
+const REDIS_ACL: &str = include_str!("../../../deploy/redis/users.acl");
+/// Under these names the simulated Infobip is reached.
+const SIMULATED_HOSTS: [&str; 2] = ["infobip", "localhost"];
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secrets {
+    /// Make a folder with every secret of an installation. Nothing that is there already is touched.
+    Make(Make),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Make {
+    /// The folder, which must not exist yet.
+    folder: PathBuf,
+    /// Make examples that everybody may know: they are refused on an installation that is reached by anything but a loopback
+    /// address.
+    #[arg(long)]
+    example: bool,
+}
+
+pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
+    let Secrets::Make(make) = command;
+    if make.folder.exists() {
+        bail!("{} is there already; secrets are never overwritten", make.folder.display());
+    }
+    let folder = Folder(make.folder.clone());
+    let prefix = if make.example { examples::PREFIX } else { "" };
+    folder.write("credential.key", &random(prefix)?)?;
+    folder.write("media.token", &random(prefix)?)?;
+    folder.write("channels/infobip_api_key", &random(prefix)?)?;
+    make_nats(&folder)?;
+    make_redis(&folder, prefix)?;
+    make_simulated(&folder)?;
+    out.say(&format!("{} the secrets of an installation in {}", styled(GOOD, "made"), make.folder.display()));
+    out.say(
+        "The files are readable by everybody who can enter the folder, and only you can: containers run as another user and get\n\
+         single files. Put the real API key of your BSP into channels/infobip_api_key.",
+    );
+    out.object(&json!({ "made": make.folder, "example": make.example }));
+    Ok(Done::Well)
+}
+
+/// The seeds go to their users, the public keys into the server's environment.
+fn make_nats(folder: &Folder) -> anyhow::Result<()> {
+    let mut environment =
+        String::from("# Public keys of the NATS users, for nats-server's environment. They are no secret.\n");
+    for user in NATS_USERS {
+        let seed = NkeySeed::generate();
+        folder.write(&format!("nats/{user}.nk"), seed.expose())?;
+        environment.push_str(&format!("NATS_{}_NKEY={}\n", user.to_uppercase(), seed.public_key()));
+    }
+    folder.write("nats/users.env", environment.trim_end())
+}
+
+/// Redis knows the passwords by their SHA-256 alone.
+fn make_redis(folder: &Folder, prefix: &str) -> anyhow::Result<()> {
+    let mut acl: String =
+        REDIS_ACL.lines().filter(|line| line.starts_with("user ")).fold(String::new(), |mut lines, line| {
+            lines.push_str(line);
+            lines.push('\n');
+            lines
+        });
+    for user in REDIS_USERS {
+        let password = random(prefix)?;
+        acl = acl.replace(&format!("<{user}>"), &hex::encode(Sha256::digest(&password)));
+        folder.write(&format!("redis/{user}.password"), &password)?;
+    }
+    folder.write("redis/users.acl", acl.trim_end())
+}
+
+/// The sender calls its BSP by HTTPS only, the simulated one too: an authority of its own signs its certificate.
+fn make_simulated(folder: &Folder) -> anyhow::Result<()> {
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name.push(DnType::CommonName, "imchannel, simulated BSPs only");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let mut server = CertificateParams::new(SIMULATED_HOSTS.map(str::to_owned))?;
+    server.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
+    server.distinguished_name.push(DnType::CommonName, SIMULATED_HOSTS[0]);
+    let key = KeyPair::generate()?;
+    let certificate = server.signed_by(&key, &authority)?;
+    folder.write("simulate/ca.pem", authority.pem().trim_end())?;
+    folder.write("simulate/infobip.pem", certificate.pem().trim_end())?;
+    folder.write("simulate/infobip.key", key.serialize_pem().trim_end())
+}
+
+fn random(prefix: &str) -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(format!("{prefix}{}", hex::encode(bytes)))
+}
+
+/// A folder that only its owner can enter.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.0.join(name);
+        self.try_write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn try_write(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.0)?;
+        let parent = path.parent().unwrap_or(&self.0);
+        std::fs::DirBuilder::new().mode(0o755).recursive(true).create(parent)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+        writeln!(file, "{text}")
+    }
+}

@@ -1,0 +1,73 @@
+//! `imchannel setup`: everything that must be on the bus before services work, in one go, for the job of a deployment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bsp::SettingsContext;
+use bus::Bus;
+use channel::Record;
+use clap::Args;
+use tokio::time::Instant;
+
+use crate::out::Out;
+use crate::streams::{self, Sizes};
+use crate::target::Target;
+use crate::{Done, channel as channels, when};
+
+/// Between two attempts to reach NATS.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Applies streams, durables and buckets, and then channels. Safe to repeat.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// The channels file (TOML); without it streams, durables and buckets only.
+    #[arg(long, value_name = "FILE")]
+    channels: Option<PathBuf>,
+    /// How long to wait for NATS.
+    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
+    wait: Duration,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
+    let described = match &command.channels {
+        Some(file) => match channels::read_file(file, &context, out)? {
+            Some(described) => described,
+            None => return Ok(Done::Faulty),
+        },
+        None => Vec::new(),
+    };
+    if let Some(refused) = channels::refuse_examples(&described, target, out) {
+        return Ok(refused);
+    }
+    let key = match (described.is_empty(), target.key()) {
+        (true, _) => None,
+        (false, Ok(key)) => Some(key),
+        (false, Err(error)) => return Ok(out.faulty(&format!("{error:#}"))),
+    };
+    let bus = reach(target, command.wait, out).await?;
+    let applied = streams::apply_and_check(&bus, &command.sizes.to_settings(), out).await?;
+    let Some(key) = key.filter(|_| applied == Done::Well) else { return Ok(applied) };
+    let records: Vec<Record> = described.iter().map(|channel| channel.to_record(&key)).collect();
+    channels::apply(&bus, &records, channels::How::default(), out).await
+}
+
+/// A deployment starts everything at once, and NATS may come last.
+async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus> {
+    let deadline = Instant::now() + wait;
+    let mut has_said = false;
+    loop {
+        let error = match target.connect_as_provisioner().await {
+            Ok(bus) => return Ok(bus),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(error) => error,
+        };
+        if !has_said {
+            out.say(&format!("waiting for NATS: {error:#}"));
+            has_said = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

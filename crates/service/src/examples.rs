@@ -1,0 +1,79 @@
+//! The example secrets that come with imchannel, which everybody knows: they are for trying it out on one machine, and
+//! refused where an installation is reached by anything but a loopback address.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bus::NkeySeed;
+
+use crate::common::EXPOSED_ON;
+use crate::settings::{Reader, Setting};
+
+/// How every example secret begins that has a free form.
+pub const PREFIX: &str = "example-";
+/// The public keys of the example nkeys, which have no free form.
+const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env");
+
+const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
+     (IMCHANNEL_EXPOSED_ON, or else the address it listens on)";
+
+/// Whether a secret is one of the examples.
+pub fn is_example(secret: &str) -> bool {
+    secret.starts_with(PREFIX)
+}
+
+pub(crate) fn is_example_nkey(seed: &NkeySeed) -> bool {
+    NKEYS.lines().any(|line| line.split_once('=').is_some_and(|(_, key)| key == seed.public_key()))
+}
+
+/// Whether examples may be used: the world reaches the process by a loopback address, as far as is known.
+fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
+    if let Some(exposed_on) = reader.optional_text(&EXPOSED_ON) {
+        return exposed_on.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    }
+    let listen = listen.and_then(|setting| reader.optional_text(setting));
+    listen.and_then(|text| text.parse::<SocketAddr>().ok()).is_some_and(|address| address.ip().is_loopback())
+}
+
+/// Notes a fault for each secret that is an example where none may be. `listen` is the setting of the port that the world
+/// comes to, for a process that has one.
+pub fn refuse(reader: &mut Reader, listen: Option<&'static Setting>, secrets: &[&'static Setting]) {
+    if is_private(reader, listen) {
+        return;
+    }
+    for secret in secrets {
+        if reader.optional_text(secret).is_some_and(|text| is_example(&text)) {
+            reader.fault(secret, RULE);
+        }
+    }
+}
+
+/// The same for the nkey of a process.
+pub(crate) fn refuse_nkey(reader: &mut Reader, seed: &NkeySeed, setting: &'static Setting) {
+    if is_example_nkey(seed) && !is_private(reader, None) {
+        reader.fault(setting, RULE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static LISTEN: Setting = Setting::new("listen", "0.0.0.0:8080", "where");
+    static TOKEN: Setting = Setting::new("token", "", "a token").secret();
+
+    fn faults(values: &[(&'static str, &str)]) -> usize {
+        let mut reader = Reader::from_values(values.iter().copied());
+        refuse(&mut reader, Some(&LISTEN), &[&TOKEN]);
+        reader.finish(|| Some(())).map_or_else(|faults| faults.0.len(), |()| 0)
+    }
+
+    #[test]
+    fn examples_are_for_loopback_only() {
+        let example = ("token", "example-0123456789");
+        assert_eq!(faults(&[example]), 1);
+        assert_eq!(faults(&[example, ("listen", "127.0.0.1:1")]), 0);
+        assert_eq!(faults(&[example, ("exposed-on", "127.0.0.1")]), 0);
+        assert_eq!(faults(&[example, ("listen", "127.0.0.1:1"), ("exposed-on", "192.0.2.1")]), 1);
+        assert_eq!(faults(&[("token", "0123456789")]), 0);
+    }
+}

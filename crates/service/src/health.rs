@@ -1,0 +1,71 @@
+//! `health`: asks the process beside it, by its admin port, whether it is ready. For probes in images that have no shell and
+//! no other program.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::common::ADMIN_LISTEN;
+use crate::settings::Reader;
+
+pub(crate) const NAME: &str = "health";
+/// A process that takes longer is not well.
+const LIMIT: Duration = Duration::from_secs(3);
+/// More than any answer of the admin port to these questions has.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+pub(crate) fn command() -> clap::Command {
+    clap::Command::new(NAME)
+        .about("Ask the running process whether it is ready; exit code 0 when it is, 1 when not")
+        .arg(
+            clap::Arg::new("live")
+                .long("live")
+                .action(clap::ArgAction::SetTrue)
+                .help("Ask only whether it runs"),
+        )
+}
+
+#[expect(clippy::print_stdout, reason = "the answer is the output of this command")]
+pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitCode {
+    let mut reader = Reader::from_matches(matches, &[&ADMIN_LISTEN]);
+    let Some(listen) = reader.value::<SocketAddr>(&ADMIN_LISTEN) else {
+        println!("IMCHANNEL_ADMIN_LISTEN is no address");
+        return ExitCode::FAILURE;
+    };
+    let path = if asked.get_flag("live") { "/live" } else { "/ready" };
+    match get(listen, path) {
+        Ok((true, answer)) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Ok((false, answer)) => {
+            println!("{answer}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("no answer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the answer is 200, and its body.
+fn get(listen: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
+    // A process that listens everywhere is asked on this machine.
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, listen.port()), LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut text = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    Ok((head.starts_with("HTTP/1.1 200 "), body.trim().to_owned()))
+}

@@ -1,0 +1,148 @@
+//! TLS for the HTTP servers: a certificate and its key from two files, read again when they change, so that a renewed
+//! certificate needs no restart.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Reader, Setting};
+
+/// The certificate.
+pub static CERTIFICATE_FILE: Setting = Setting::new(
+    "tls-certificate-file",
+    "",
+    "PEM file of the certificate chain under which the port speaks HTTPS; without it HTTP. It is read again when it changes",
+);
+/// Its key.
+pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the certificate's private key");
+
+/// Between two looks whether the files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// One of the files.
+    #[error("{file} cannot be read: {reason}")]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not. It quotes nothing of it.
+        reason: String,
+    },
+    /// They do not belong together, or are of a kind that is not supported.
+    #[error("the certificate and its key cannot be used: {0}")]
+    Pair(String),
+}
+
+/// The two files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads the settings, noting faults in `reader`; `Some(None)` when HTTP is wanted.
+    pub fn read(reader: &mut Reader) -> Option<Option<Self>> {
+        let certificate = reader.optional_text(&CERTIFICATE_FILE).map(PathBuf::from);
+        let key = reader.optional_text(&KEY_FILE).map(PathBuf::from);
+        match (certificate, key) {
+            (None, None) => Some(None),
+            (Some(certificate), Some(key)) => {
+                let files = Self { certificate, key };
+                if let Err(error) = files.load() {
+                    reader.fault(&CERTIFICATE_FILE, &error.to_string());
+                    return None;
+                }
+                Some(Some(files))
+            }
+            _ => {
+                reader.conflict("--tls-certificate-file and --tls-key-file belong together");
+                None
+            }
+        }
+    }
+
+    fn load(&self) -> Result<CertifiedKey, TlsError> {
+        let fail = |file: &Path, reason: String| TlsError::File { file: file.to_owned(), reason };
+        let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
+        let chain: Vec<CertificateDer<'static>> = chain
+            .map_err(|error: rustls::pki_types::pem::Error| fail(&self.certificate, error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key);
+        let key = key.map_err(|error| fail(&self.key, error.to_string()))?;
+        let loaded = CertifiedKey::from_der(chain, key, &ring::default_provider());
+        let loaded = loaded.map_err(|error| TlsError::Pair(error.to_string()))?;
+        loaded.keys_match().map_err(|error| TlsError::Pair(error.to_string()))?;
+        Ok(loaded)
+    }
+
+    /// What a server needs, with a task that follows the files until `stop`.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn follow(self, stop: CancellationToken) -> Result<TlsAcceptor, TlsError> {
+        let current = Arc::new(Current(ArcSwap::from_pointee(self.load()?)));
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| TlsError::Pair(error.to_string()))?;
+        let mut config = config.with_no_client_auth().with_cert_resolver(Arc::clone(&current) as _);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.renew(&current) => {}
+            }
+        });
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// A pair that does not fit is one of which only half was written: the old one stays until the other half is there.
+    async fn renew(&self, current: &Current) {
+        let mut complained = false;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            match self.load() {
+                Ok(loaded) if loaded.cert == current.0.load().cert => complained = false,
+                Ok(loaded) => {
+                    current.0.store(Arc::new(loaded));
+                    complained = false;
+                    tracing::info!(function = "http", "the renewed certificate is in use");
+                }
+                Err(error) if !complained => {
+                    complained = true;
+                    tracing::error!(function = "http", "the old certificate stays in use: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The certificate that is shown to whoever connects now.
+struct Current(ArcSwap<CertifiedKey>);
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}

@@ -1,0 +1,128 @@
+//! A locked-down installation: NATS and Redis with the configuration of `deploy/`, secrets that the command line has made.
+
+use std::path::{Path, PathBuf};
+
+use bus::{Bus, BusOptions, NkeySeed};
+use servers::nats::{self, NatsOptions, NatsServer};
+use servers::{RedisOptions, RedisServer};
+use tempfile::TempDir;
+
+use super::{Program, run_cli_with};
+
+/// The repository's own folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+pub(crate) struct Secured {
+    pub(crate) nats: NatsServer,
+    pub(crate) redis: RedisServer,
+    folder: TempDir,
+}
+
+impl Secured {
+    pub(crate) async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let secrets = folder.path().join("secrets");
+        let made = run_cli_with("", "imchannel", &["secrets", "make", secrets.to_str().unwrap()], &[]).await;
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let config = nats_config(folder.path()).await;
+        let environment = std::fs::read_to_string(secrets.join("nats/users.env")).unwrap();
+        let environment = environment.lines().filter_map(|line| line.split_once('='));
+        let nats = NatsServer::start(NatsOptions {
+            config: Some(config),
+            environment: environment.map(|(name, key)| (name.to_owned(), key.to_owned())).collect(),
+            ..NatsOptions::open(folder.path().join("nats"))
+        });
+        let nats = nats.await.unwrap();
+        let acl = secrets.join("redis/users.acl").to_string_lossy().into_owned();
+        let redis = RedisServer::start_with(RedisOptions {
+            folder: folder.path().join("redis"),
+            config: Some(root().join("deploy/redis/redis.conf")),
+            args: vec!["--aclfile".to_owned(), acl],
+        });
+        Self { nats, redis: redis.await.unwrap(), folder }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file of the folder of secrets.
+    pub(crate) fn secret_file(&self, name: &str) -> String {
+        self.folder.path().join("secrets").join(name).to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> String {
+        std::fs::read_to_string(self.secret_file(name)).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn seed(&self, user: &str) -> NkeySeed {
+        NkeySeed::parse(&self.secret(&format!("nats/{user}.nk"))).unwrap()
+    }
+
+    /// A connection as one of the users.
+    pub(crate) async fn bus(&self, name: &'static str, user: &str) -> Bus {
+        let options = BusOptions { nkey: Some(self.seed(user)), ..BusOptions::new(name, self.nats.url()) };
+        Bus::connect_now(&options).await.unwrap()
+    }
+
+    /// The variables of a program that is that user, where it has one of that name in Redis too.
+    pub(crate) fn variables(&self, user: &str) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("IMCHANNEL_NATS_URL", self.nats.url()),
+            ("IMCHANNEL_NATS_NKEY_FILE", self.secret_file(&format!("nats/{user}.nk"))),
+            ("IMCHANNEL_SECRETS_DIR", self.secret_file("channels")),
+        ];
+        if matches!(user, "ingress" | "provisioner") {
+            variables.push(("IMCHANNEL_CREDENTIAL_KEY_FILE", self.secret_file("credential.key")));
+        }
+        let password = self.secret_file(&format!("redis/{user}.password"));
+        if Path::new(&password).exists() {
+            variables
+                .push(("IMCHANNEL_REDIS_URL", format!("redis://{user}@127.0.0.1:{}", self.redis.port())));
+            variables.push(("IMCHANNEL_REDIS_PASSWORD_FILE", password));
+        }
+        variables
+    }
+
+    /// A service, with these variables more.
+    pub(crate) fn program(&self, service: &str, more: &[(&'static str, &str)]) -> Program {
+        let variables = self.variables(service);
+        let variables: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .chain(more.iter().copied())
+            .collect();
+        Program::start_with_args(&format!("imchannel-{service}"), "", &[], &variables)
+    }
+
+    /// Runs a command as the operator or the provisioner; gives its output, which must be that of success.
+    pub(crate) async fn cli(&self, user: &str, args: &[&str]) -> String {
+        let variables = self.variables(user);
+        let mut variables: Vec<(&str, &str)> =
+            variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        variables.push(("IMCHANNEL_INFOBIP_HOSTS", "127.0.0.1"));
+        let output = run_cli_with("", "imchannel", args, &variables).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
+    /// What the NATS server has refused so far.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        self.nats.log().lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()
+    }
+}
+
+/// The configuration of `deploy/nats`. nats-server 2.9 does not know all of it, and gets the users alone.
+async fn nats_config(folder: &Path) -> PathBuf {
+    let version = nats::version().await.unwrap();
+    if !version.starts_with("2.9.") {
+        return root().join("deploy/nats/nats.conf");
+    }
+    let config = folder.join("nats.conf");
+    std::fs::copy(root().join("deploy/nats/users.conf"), folder.join("users.conf")).unwrap();
+    std::fs::write(&config, "jetstream: enabled\ninclude users.conf\n").unwrap();
+    config
+}

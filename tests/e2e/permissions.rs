@@ -1,0 +1,348 @@
+//! Least privilege: the users of `deploy/nats/users.conf` and `deploy/redis/users.acl` can do all of their work and nothing
+//! else, on real servers with these very files.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bsp::ChannelId;
+use bus::streams::AICC;
+use bus::worker::{self, WorkerMetrics, WorkerOptions};
+use bus::{Headers, Queue, Subject, Verdict};
+use prost::Message;
+use proto::v1::{
+    MediaFetched, OutboundMedia, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
+    outbound_media, send_command,
+};
+use simulator::Target;
+use simulator::omni::{Faults, Omni, Scenario};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::secured::Secured;
+use crate::harness::{PATIENCE, eventually};
+
+const CHANNEL: &str = "channel-0";
+const MARKER: &str = "nobody.may.publish.here";
+
+fn channels_file(account_url: &str) -> String {
+    format!(
+        "[[channel]]\nid = \"{CHANNEL}\"\nbsp = \"infobip\"\ntenant = \"tenantname\"\n\
+         webhook = [{{ password = \"webhook-password\" }}]\n[channel.infobip]\nbase_url = \"{account_url}\"\n\
+         api_key = \"file:infobip_api_key\"\nscenario_key = \"S-0\"\nsends_per_second = 50\n"
+    )
+}
+
+/// Everything as it is deployed, each program under its own user: a file goes up, a command out, reports come in.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_user_can_do_its_work_and_is_refused_nothing() {
+    service::process::install_tls();
+    let secured = Secured::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let file = channels_file(&format!("http://{}", listener.local_addr().unwrap()));
+    let path = secured.folder().join("channels.toml");
+    std::fs::write(&path, &file).unwrap();
+    secured.cli("provisioner", &["setup", "--channels", path.to_str().unwrap()]).await;
+
+    let mut ingress = secured.program("ingress", &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+    let gateway = format!("http://{}", ingress.address_after("takes webhooks on").await);
+    let _normalizer = secured.program("normalizer", &[]);
+    let token = secured.secret_file("media.token");
+    // Media tells Infobip its own address, so it has to be known before it runs.
+    let media_address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let media_url = format!("http://{media_address}");
+    let mut media = secured.program(
+        "media",
+        &[
+            ("IMCHANNEL_LISTEN", &media_address),
+            ("IMCHANNEL_MEDIA_PUBLIC_URL", &media_url),
+            ("IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE", &token),
+        ],
+    );
+    media.line_with("takes and serves files").await;
+    let _sender = secured.program("sender", &[("IMCHANNEL_MEDIA_PUBLIC_URL", &media_url)]);
+    let context = bsp::SettingsContext { extra_hosts: vec!["127.0.0.1".to_owned()] };
+    let described = channel::file::parse(&file, &context).unwrap().remove(0);
+    let target = Target::new(&gateway, &described, &channel::Secrets::default()).unwrap();
+    let scenario = Scenario { key: "S-0".to_owned(), target: Some(target) };
+    let omni =
+        Omni::new(&secured.secret("channels/infobip_api_key"), vec![scenario], Faults::default()).unwrap();
+    tokio::spawn(omni.serve(listener, CancellationToken::new()));
+
+    let media_id = upload(&media_url, &secured.secret("media.token")).await;
+    let aicc = secured.bus("aicc", "aicc").await;
+    let events = read_events(&aicc);
+    publish_image(&aicc, &media_id).await;
+    eventually("result, fetch and report are there", || async {
+        let events = events.lock().unwrap();
+        let result = events.iter().find(|(kind, _)| kind == "imchannel.v1.SendResult")?;
+        let result = SendResult::decode(&result.1[..]).unwrap();
+        assert_eq!(result.outcome(), SendOutcome::Accepted, "{result:?}");
+        let fetched = |(kind, payload): &(String, Vec<u8>)| {
+            kind == "imchannel.v1.MediaFetched"
+                && MediaFetched::decode(&payload[..]).unwrap().media_id == media_id
+        };
+        let read = |(kind, payload): &(String, Vec<u8>)| {
+            let is_report = kind == "imchannel.v1.ReportEvent";
+            is_report && ReportEvent::decode(&payload[..]).unwrap().status() == ReportStatus::Read
+        };
+        (events.iter().any(fetched) && events.iter().any(read)).then_some(())
+    })
+    .await;
+    operate(&secured).await;
+    assert_eq!(secured.refusals(), Vec::<String>::new());
+}
+
+/// The command line's own work, under its own users.
+async fn operate(secured: &Secured) {
+    for args in [
+        &["streams", "check"][..],
+        &["channel", "list"],
+        &["channel", "show", CHANNEL],
+        &["channel", "pause", CHANNEL],
+        &["channel", "resume", CHANNEL],
+        &["sends", "waiting"],
+        &["tail", "reports", "--from-start", "--no-follow"],
+        &["tail", "webhooks", "--from-start", "--no-follow"],
+        &["tail", "commands", "--from-start", "--no-follow"],
+        &["deadletter", "list"],
+        &["replay", "webhooks", "--dry-run"],
+        &["replay", "webhooks"],
+        &["deadletter", "replay", "--all"],
+        &["send", "--channel", CHANNEL, "--to", "4915112345", "--text", "Hello"],
+    ] {
+        secured.cli("operator", args).await;
+    }
+    secured.cli("provisioner", &["streams", "apply"]).await;
+    secured.cli("provisioner", &["channel", "remove", CHANNEL, "--abandon"]).await;
+}
+
+async fn upload(media_url: &str, token: &str) -> String {
+    let url = format!("{media_url}/tenantname/imchannel/media?channel={CHANNEL}&kind=document");
+    let client = reqwest::Client::new();
+    let answer = eventually("the upload is taken", || async {
+        let upload = client.post(&url).bearer_auth(token).header("content-type", "text/plain").body("hello");
+        let answer = upload.send().await.unwrap();
+        (answer.status() == 201).then_some(answer)
+    })
+    .await;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+async fn publish_image(aicc: &bus::Bus, media_id: &str) {
+    let media = OutboundMedia {
+        source: Some(outbound_media::Source::MediaId(media_id.to_owned())),
+        file_name: "hello.txt".to_owned(),
+        ..OutboundMedia::default()
+    };
+    let command = SendCommand {
+        command_id: "c-1".to_owned(),
+        channel_id: CHANNEL.to_owned(),
+        recipient: "4915112345".to_owned(),
+        content: Some(send_command::Content::Document(media)),
+        ..SendCommand::default()
+    };
+    let subject = Subject::Command(Queue::Send, ChannelId::parse(CHANNEL).unwrap());
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    aicc.store(&subject, Headers::new, &command.encode_to_vec().into(), deadline).await.unwrap();
+}
+
+type Events = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+/// What comes out of the durable `aicc`: type and payload.
+fn read_events(aicc: &bus::Bus) -> Events {
+    let events = Events::default();
+    let (bus, seen) = (aicc.clone(), Arc::clone(&events));
+    tokio::spawn(async move {
+        let options = WorkerOptions { durable: &AICC, concurrency: 8, grace: Duration::from_secs(1) };
+        let handler = move |delivery: bus::Delivery| {
+            let kind = delivery.headers.get(bus::headers::CE_TYPE).unwrap_or_default().to_owned();
+            seen.lock().unwrap().push((kind, delivery.payload.to_vec()));
+            std::future::ready(Verdict::Done)
+        };
+        let stop = CancellationToken::new();
+        worker::run(&bus, &options, &WorkerMetrics::default(), stop, handler).await;
+    });
+    events
+}
+
+/// A user's bare connection, and what it was refused.
+struct Intruder {
+    client: async_nats::Client,
+    refused: Arc<Mutex<Vec<String>>>,
+    markers: usize,
+}
+
+impl Intruder {
+    async fn connect(secured: &Secured, user: &str, inbox: &str) -> Self {
+        let refused: Arc<Mutex<Vec<String>>> = Arc::default();
+        let told = Arc::clone(&refused);
+        let options = async_nats::ConnectOptions::new()
+            .nkey(secured.seed(user).expose().to_owned())
+            .custom_inbox_prefix(inbox)
+            .event_callback(move |event| {
+                if let async_nats::Event::ServerError(error) = event {
+                    told.lock().unwrap().push(error.to_string());
+                }
+                std::future::ready(())
+            });
+        let client = options.connect(secured.nats.url()).await.unwrap();
+        Self { client, refused, markers: 0 }
+    }
+
+    /// Whether the server refuses what was just done: it answers in order, so that a refusal comes before that of a marker.
+    async fn was_refused(&mut self, subject: &str) -> bool {
+        self.markers += 1;
+        let marker = format!("{MARKER}.{}", self.markers);
+        self.client.publish(marker.clone(), "".into()).await.unwrap();
+        eventually("the marker is refused", || async {
+            let refused = self.refused.lock().unwrap();
+            let holds = |subject: &str| {
+                refused
+                    .iter()
+                    .any(|text| text.to_lowercase().contains(&format!("\"{}\"", subject.to_lowercase())))
+            };
+            holds(&marker).then(|| holds(subject))
+        })
+        .await
+    }
+
+    async fn may_publish(&mut self, subject: &str) -> bool {
+        self.client.publish(subject.to_owned(), "{}".into()).await.unwrap();
+        !self.was_refused(subject).await
+    }
+
+    async fn may_subscribe(&mut self, subject: &str) -> bool {
+        let _subscription = self.client.subscribe(subject.to_owned()).await.unwrap();
+        !self.was_refused(subject).await
+    }
+}
+
+const USERS: [(&str, &str); 7] = [
+    ("ingress", "_INBOX_imchannel-ingress"),
+    ("normalizer", "_INBOX_imchannel-normalizer"),
+    ("sender", "_INBOX_imchannel-sender"),
+    ("media", "_INBOX_imchannel-media"),
+    ("aicc", "_INBOX_aicc"),
+    ("provisioner", "_INBOX_imchannel-provisioner"),
+    ("operator", "_INBOX_imchannel-operator"),
+];
+
+/// What can be done on the bus, and by whom.
+const RIGHTS: [(&str, &[&str]); 31] = [
+    ("imchannel.webhook.infobip.channel-0", &["ingress"]),
+    ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.send.infobip.channel-0", &["sender"]),
+    ("imchannel.event.media.infobip.channel-0", &["media"]),
+    ("imchannel.command.send.channel-0", &["aicc", "operator"]),
+    ("imchannel.command.bulk.channel-0", &["aicc", "operator"]),
+    ("imchannel.deadletter.webhook.channel-0", &["normalizer"]),
+    ("imchannel.deadletter.command.channel-0", &["sender"]),
+    ("$KV.imchannel_channels.channel-0", &["provisioner", "operator"]),
+    ("$KV.imchannel_sends.channel-0.0123", &["sender"]),
+    ("$KV.imchannel_lanes.lane.channel-0", &["sender"]),
+    // Work is pulled and settled by whose work it is.
+    ("$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.normalizer", &["normalizer", "operator"]),
+    ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.aicc", &["aicc", "operator"]),
+    ("$JS.API.CONSUMER.MSG.NEXT.COMMANDS.send-channel-0", &["sender", "operator"]),
+    ("$JS.ACK.WEBHOOKS.normalizer.1.1.1.1.1", &["normalizer", "operator"]),
+    ("$JS.ACK.EVENTS.aicc.1.1.1.1.1", &["aicc", "operator"]),
+    ("$JS.ACK.COMMANDS.send-channel-0.1.1.1.1.1", &["sender", "operator"]),
+    // Durables and streams are made by the provisioner alone; a person who reads makes consumers that go with them.
+    ("$JS.API.CONSUMER.DURABLE.CREATE.WEBHOOKS.normalizer", &["provisioner"]),
+    ("$JS.API.CONSUMER.CREATE.WEBHOOKS.normalizer", &["provisioner", "operator"]),
+    (
+        "$JS.API.CONSUMER.CREATE.COMMANDS.send-channel-0.imchannel.command.send.channel-0",
+        &["provisioner", "operator"],
+    ),
+    ("$JS.API.CONSUMER.DELETE.EVENTS.aicc", &["provisioner", "operator"]),
+    ("$JS.API.STREAM.CREATE.OTHER", &["provisioner"]),
+    ("$JS.API.STREAM.UPDATE.WEBHOOKS", &["provisioner"]),
+    ("$JS.API.STREAM.DELETE.WEBHOOKS", &[]),
+    ("$JS.API.STREAM.PURGE.WEBHOOKS", &["ingress", "normalizer"]),
+    ("$JS.API.STREAM.PURGE.KV_imchannel_sends", &[]),
+    ("$JS.API.STREAM.MSG.DELETE.EVENTS", &[]),
+    ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender"]),
+    ("$JS.API.STREAM.MSG.GET.KV_imchannel_sends", &["sender", "operator"]),
+    ("_INBOX_imchannel-sender.forged", &[]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_may_do_what_is_anothers_work_or_overhear_it() {
+    let secured = Secured::start().await;
+    for (user, inbox) in USERS {
+        let mut intruder = Intruder::connect(&secured, user, inbox).await;
+        for (subject, allowed) in RIGHTS {
+            let may = intruder.may_publish(subject).await;
+            assert_eq!(may, allowed.contains(&user), "{user} publishes to {subject}");
+        }
+        for subject in ["imchannel.>", "imchannel.event.>", "$JS.>", "$KV.>", "_INBOX.>", ">"] {
+            assert!(!intruder.may_subscribe(subject).await, "{user} listens to {subject}");
+        }
+        for (other, its_inbox) in USERS {
+            let may = intruder.may_subscribe(&format!("{its_inbox}.>")).await;
+            assert_eq!(may, user == other, "{user} listens to the answers for {other}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_get_in() {
+    let secured = Secured::start().await;
+    let stranger = bus::NkeySeed::generate();
+    for nkey in [None, Some(stranger)] {
+        let options = bus::BusOptions { nkey, ..bus::BusOptions::new("stranger", secured.nats.url()) };
+        assert!(bus::Bus::connect_now(&options).await.is_err());
+    }
+}
+
+/// Asks Redis something as a user; gives the answer's first line.
+async fn ask_redis(secured: &Secured, user: &str, question: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", secured.redis.port())).await.unwrap();
+    if user != "default" {
+        let password = match user {
+            "probe" => "none".to_owned(),
+            user => secured.secret(&format!("redis/{user}.password")),
+        };
+        stream.write_all(format!("AUTH {user} {password}\r\n").as_bytes()).await.unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"+OK\r\n", "{user} cannot log in");
+    }
+    stream.write_all(format!("{question}\r\n").as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..length]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_users_reach_files_and_nothing_else() {
+    let secured = Secured::start().await;
+    let file = "IMChannel:MultimediaMessage:0190";
+    let all = ["media", "sender", "operator", "probe", "default"];
+    let rights: [(String, &[&str]); 15] = [
+        ("PING".to_owned(), &["media", "sender", "operator", "probe"]),
+        (format!("STRLEN {file}"), &["media", "sender"]),
+        (format!("HSET {{{file}}}:meta tenant t"), &["media", "sender"]),
+        (format!("ZADD {file} 1 x"), &["media", "sender"]),
+        (format!("ZREM {file} x"), &["media"]),
+        (format!("EVAL \"return redis.call('HSET', KEYS[1], 'a', 'b')\" 1 {{{file}}}:meta"), &["sender"]),
+        ("EVAL \"return redis.call('FLUSHALL')\" 0".to_owned(), &[]),
+        ("GETRANGE other 0 1".to_owned(), &[]),
+        ("SET other value".to_owned(), &[]),
+        ("KEYS *".to_owned(), &[]),
+        ("FLUSHALL".to_owned(), &[]),
+        ("CONFIG SET maxmemory-policy allkeys-lru".to_owned(), &[]),
+        ("CONFIG GET maxmemory-policy".to_owned(), &["operator"]),
+        ("INFO server".to_owned(), &["operator"]),
+        ("ACL LIST".to_owned(), &[]),
+    ];
+    for (question, allowed) in &rights {
+        for user in all {
+            let answer = ask_redis(&secured, user, question).await;
+            assert_eq!(!answer.starts_with('-'), allowed.contains(&user), "{user}: {question}: {answer}");
+        }
+    }
+}
