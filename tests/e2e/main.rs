@@ -25,5 +25,6 @@ mod media;
 mod replay;
 mod simulation;
 mod top;
+mod doctor;
 mod traces;
 mod readers;

@@ -8,6 +8,7 @@ mod options;
 pub mod meta;
 pub mod store;
 pub mod upload;
+pub mod inspect;
 mod unfetched;
 
 pub use meta::Meta;

@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod lease;
 pub mod read;
 pub mod lookup;
+pub mod inspect;
 
 pub use connect::{Bus, BusOptions, ConnectError};
 pub use delivery::{Delivery, Verdict};

@@ -17,6 +17,7 @@ mod sends;
 mod media;
 mod simulate_infobip;
 mod top;
+mod doctor;
 mod up;
 
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ enum Command {
     Media(media::MediaCommand),
     /// Watch what passes and what waits, by BSP and channel.
     Top(top::Top),
+    /// Check a running installation: what is wrong, why it matters, and what to do; exit code 3 when something is.
+    Doctor(doctor::Doctor),
     /// Put stored webhooks through the parsers of this version once more.
     #[command(subcommand)]
     Replay(replay::Replay),
@@ -134,6 +137,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Media(command) => media::run(command, &cli.target, out).await,
             Command::SimulateInfobip(command) => simulate_infobip::run(command, &cli.target, out).await,
             Command::Top(command) => top::run(command, &cli.target, out).await,
+            Command::Doctor(command) => doctor::run(command, &cli.target, out).await,
             Command::Replay(command) => replay::run(command, &cli.target, out).await,
             Command::DeadLetter(command) => deadletter::run(command, &cli.target, out).await,
             Command::Simulate(command) => simulate::run(command, &cli.target, out).await,

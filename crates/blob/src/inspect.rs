@@ -1,0 +1,59 @@
+//! Redis as it is found, for whoever looks at an installation from outside. Nothing is judged here, and no file is touched.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+
+use crate::options::RedisOptions;
+use crate::store::BlobError;
+
+/// For a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For an answer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that asks and changes nothing.
+#[derive(Clone)]
+pub struct Inspector(MultiplexedConnection);
+
+impl std::fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inspector")
+    }
+}
+
+impl Inspector {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`BlobError`] when the URL is none, nobody answers, or the user is not let in.
+    pub async fn connect(options: &RedisOptions) -> Result<Self, BlobError> {
+        let client = options.client(TcpSettings::default().set_nodelay(true)).map_err(BlobError::Url)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Self(connection))
+    }
+
+    /// What `INFO` says: lines of `name:value`.
+    ///
+    /// # Errors
+    /// [`BlobError`], also when the user may not ask.
+    pub async fn info(&mut self) -> Result<String, BlobError> {
+        Ok(redis::cmd("INFO").query_async(&mut self.0).await?)
+    }
+
+    /// The server's time.
+    ///
+    /// # Errors
+    /// [`BlobError`], also when the user may not ask.
+    pub async fn time(&mut self) -> Result<Timestamp, BlobError> {
+        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.0).await?;
+        let time = Timestamp::from_microsecond(seconds.saturating_mul(1_000_000).saturating_add(micros));
+        time.map_err(|_| BlobError::Refused((redis::ErrorKind::Parse, "a time out of range").into()))
+    }
+}

@@ -1,0 +1,300 @@
+//! The bus as it is found, for whoever looks at an installation from outside. Every value is plain, and nothing is judged here.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::{Info, Stream};
+use bsp::ChannelId;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+
+use crate::connect::Bus;
+use crate::delivery::to_timestamp;
+use crate::provision::{ProvisionError, find_stream, is_missing};
+use crate::read::ReadError;
+use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STREAMS, WEBHOOKS};
+use crate::subject::Queue;
+
+/// The server forgets a consumer of ours after this, should it not be removed.
+const CONSUMER_LIFE: Duration = Duration::from_secs(5);
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// The server that this connection goes to.
+#[derive(Debug, Clone)]
+pub struct ServerSeen {
+    /// Its version, such as `2.10.27`.
+    pub version: String,
+    /// The name of its cluster, if it says that it is in one.
+    pub cluster: Option<String>,
+    /// The largest message that it takes, in bytes.
+    pub payload_max: usize,
+}
+
+/// A copy of a stream beside the leader's.
+#[derive(Debug, Clone)]
+pub struct PeerSeen {
+    /// The server that holds it.
+    pub name: String,
+    /// Whether it has everything.
+    pub is_current: bool,
+    /// Whether its server is gone.
+    pub is_offline: bool,
+}
+
+/// A stream, or the stream behind a bucket.
+#[derive(Debug, Clone)]
+pub struct StreamSeen {
+    /// Its name.
+    pub name: &'static str,
+    /// Messages that it holds.
+    pub messages: u64,
+    /// Bytes that it holds.
+    pub bytes: u64,
+    /// Bytes that it may hold; `None` for as many as the server takes.
+    pub max_bytes: Option<u64>,
+    /// How long it keeps a message; zero for ever.
+    pub max_age: Duration,
+    /// Copies that it is to have.
+    pub replicas: usize,
+    /// For how long it recognises a repeated id.
+    pub duplicate_window: Duration,
+    /// When its oldest message was stored.
+    pub first_time: Option<Timestamp>,
+    /// The sequence of its newest message, also of one that is gone.
+    pub last_sequence: u64,
+    /// When its newest message was stored.
+    pub last_time: Option<Timestamp>,
+    /// Whether it has a leader; without one it takes and gives nothing. Unknown where the server does not say.
+    pub has_leader: Option<bool>,
+    /// Its other copies.
+    pub peers: Vec<PeerSeen>,
+}
+
+/// A durable.
+#[derive(Debug, Clone)]
+pub struct DurableSeen {
+    /// Its stream.
+    pub stream: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The channel whose lane reads by it; `None` for one over a whole stream.
+    pub channel: Option<ChannelId>,
+    /// The sequence up to which it has given everything out.
+    pub delivered: u64,
+    /// The sequence up to which everything was acknowledged.
+    pub acknowledged: u64,
+    /// Messages that it has not given out yet.
+    pub pending: u64,
+    /// Messages that were given out and not acknowledged.
+    pub held: u64,
+    /// Requests of readers that wait for a message.
+    pub requests: usize,
+    /// When the oldest unacknowledged message was stored; `None` when there is none, and for lanes.
+    pub oldest: Option<Timestamp>,
+}
+
+/// A lease.
+#[derive(Debug, Clone)]
+pub struct LeaseSeen {
+    /// Its name.
+    pub name: String,
+    /// What its owner wrote.
+    pub value: Bytes,
+    /// When it was last renewed, by the server's clock.
+    pub renewed_at: Timestamp,
+}
+
+/// The server's time, and this machine's before it was asked and after it had answered.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeSeen {
+    /// Before.
+    pub asked_at: Timestamp,
+    /// The server's.
+    pub said: Timestamp,
+    /// After.
+    pub heard_at: Timestamp,
+}
+
+/// What the server said of itself when it was connected to.
+pub fn server(bus: &Bus) -> ServerSeen {
+    let info = bus.client.server_info();
+    let cluster = info.cluster.filter(|name| !name.is_empty());
+    ServerSeen { version: info.version, cluster, payload_max: info.max_payload }
+}
+
+/// What the account uses and may use, in the JSON of JetStream's own answer, whose form depends on the server's version.
+///
+/// # Errors
+/// [`ReadError`] when there is no answer.
+pub async fn account(bus: &Bus) -> Result<Bytes, ReadError> {
+    let answer = bus.client.request("$JS.API.INFO", Bytes::new()).await;
+    Ok(answer.map_err(|error| ReadError::new("account", error))?.payload)
+}
+
+/// All streams, those behind the buckets too. A missing one is left out.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer.
+pub async fn streams(bus: &Bus) -> Result<Vec<StreamSeen>, ProvisionError> {
+    let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
+    let mut seen = Vec::new();
+    for name in names {
+        if let Some(stream) = find_stream(bus, name).await? {
+            seen.push(seen_stream(name, stream.cached_info()));
+        }
+    }
+    Ok(seen)
+}
+
+fn seen_stream(name: &'static str, info: &Info) -> StreamSeen {
+    let (state, config) = (&info.state, &info.config);
+    let time =
+        |time: time::OffsetDateTime| (state.messages > 0).then(|| to_timestamp(time.unix_timestamp_nanos()));
+    let cluster = info.cluster.as_ref();
+    let peers = cluster.map(|cluster| &*cluster.replicas).unwrap_or_default().iter();
+    StreamSeen {
+        name,
+        messages: state.messages,
+        bytes: state.bytes,
+        // Servers write "no limit" as 0 or -1.
+        max_bytes: u64::try_from(config.max_bytes).ok().filter(|bytes| *bytes > 0),
+        max_age: config.max_age,
+        replicas: config.num_replicas,
+        duplicate_window: config.duplicate_window,
+        first_time: time(state.first_timestamp),
+        last_sequence: state.last_sequence,
+        last_time: time(state.last_timestamp),
+        has_leader: cluster.map(|cluster| cluster.leader.as_ref().is_some_and(|name| !name.is_empty())),
+        peers: peers
+            .map(|peer| PeerSeen {
+                name: peer.name.clone(),
+                is_current: peer.current,
+                is_offline: peer.offline,
+            })
+            .collect(),
+    }
+}
+
+/// The durables over whole streams. A missing one is left out.
+///
+/// # Errors
+/// [`ReadError`] when a stream is missing or out of reach.
+pub async fn durables(bus: &Bus) -> Result<Vec<DurableSeen>, ReadError> {
+    let mut seen = Vec::new();
+    for durable in DURABLES {
+        let name = durable.stream.name;
+        let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
+        let Some(mut found) = seen_durable(&stream, name, durable.name.to_owned()).await? else { continue };
+        if found.pending + found.held > 0 {
+            let sequence = (found.acknowledged + 1).max(stream.cached_info().state.first_sequence);
+            let oldest = stream.get_raw_message(sequence).await.ok();
+            found.oldest = oldest.map(|message| to_timestamp(message.time.unix_timestamp_nanos()));
+        }
+        seen.push(found);
+    }
+    Ok(seen)
+}
+
+/// The durables of a channel's lane. A missing one is left out.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is missing or out of reach.
+pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<DurableSeen>, ReadError> {
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await;
+    let stream = stream.map_err(|error| ReadError::new(COMMANDS.name, error))?;
+    let mut seen = Vec::new();
+    for queue in Queue::ALL {
+        let name = LaneDurable::of(queue, channel).name;
+        if let Some(found) = seen_durable(&stream, COMMANDS.name, name).await? {
+            seen.push(DurableSeen { channel: Some(channel.clone()), ..found });
+        }
+    }
+    Ok(seen)
+}
+
+async fn seen_durable<I>(
+    stream: &Stream<I>,
+    of: &'static str,
+    name: String,
+) -> Result<Option<DurableSeen>, ReadError> {
+    let info = match stream.consumer_info(&name).await {
+        Ok(info) => info,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(ReadError::new(of, error)),
+    };
+    Ok(Some(DurableSeen {
+        stream: of,
+        name,
+        channel: None,
+        delivered: info.delivered.stream_sequence,
+        acknowledged: info.ack_floor.stream_sequence,
+        pending: info.num_pending,
+        held: info.num_ack_pending as u64,
+        requests: info.num_waiting,
+        oldest: None,
+    }))
+}
+
+/// How many messages a stream holds that were stored at that time or later, and what time it is there. Nothing is read: a
+/// consumer that counts them is made and removed.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach.
+pub async fn stored_since(
+    bus: &Bus,
+    name: &'static str,
+    since: Timestamp,
+) -> Result<(u64, TimeSeen), ReadError> {
+    let fail = |source: Source| ReadError::new(name, source);
+    let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(since.as_nanosecond());
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::ByStartTime {
+            start_time: start_time.map_err(|error| fail(error.into()))?,
+        },
+        ack_policy: AckPolicy::None,
+        headers_only: true,
+        inactive_threshold: CONSUMER_LIFE,
+        ..pull::Config::default()
+    };
+    let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| fail(error.into()))?;
+    let asked_at = Timestamp::now();
+    let consumer = stream.create_consumer(config).await.map_err(|error| fail(error.into()))?;
+    let heard_at = Timestamp::now();
+    let info = consumer.cached_info();
+    let said = to_timestamp(info.created.unix_timestamp_nanos());
+    // It goes by itself where this is not allowed.
+    let _ = stream.delete_consumer(&info.name).await;
+    Ok((info.num_pending, TimeSeen { asked_at, said, heard_at }))
+}
+
+/// Every subject of WEBHOOKS that holds a message, and how many.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach.
+pub async fn webhook_subjects(bus: &Bus) -> Result<Vec<(String, usize)>, ReadError> {
+    let fail = |source: Source| ReadError::new(WEBHOOKS.name, source);
+    let stream = bus.jetstream.get_stream_no_info(WEBHOOKS.name).await.map_err(|error| fail(error.into()))?;
+    let counts = stream.info_with_subjects(WEBHOOKS.subjects[0]).await.map_err(|error| fail(error.into()))?;
+    counts.try_collect().await.map_err(|error| fail(error.into()))
+}
+
+/// All leases that were not given up.
+///
+/// # Errors
+/// [`ReadError`] when the bucket is missing or out of reach.
+pub async fn leases(bus: &Bus) -> Result<Vec<LeaseSeen>, ReadError> {
+    let fail = |source: Source| ReadError::new(LANES_BUCKET.name, source);
+    let bucket = bus.jetstream.get_key_value(LANES_BUCKET.name).await.map_err(|error| fail(error.into()))?;
+    let keys = bucket.keys().await.map_err(|error| fail(error.into()))?;
+    let keys: Vec<String> = keys.try_collect().await.map_err(|error| fail(error.into()))?;
+    let mut all = Vec::new();
+    for name in keys {
+        // One that went meanwhile is no fault.
+        let Some(entry) = bucket.entry(&name).await.map_err(|error| fail(error.into()))? else { continue };
+        let renewed_at = to_timestamp(entry.created.unix_timestamp_nanos());
+        all.push(LeaseSeen { name, value: entry.value, renewed_at });
+    }
+    Ok(all)
+}

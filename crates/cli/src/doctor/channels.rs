@@ -1,0 +1,174 @@
+//! The registry: records that can be read, stored under the key that ingress has, and webhooks that come.
+
+use std::time::Duration;
+
+use bus::Subject;
+use bus::inspect::StreamSeen;
+use bus::registry::Stored;
+use bus::streams::WEBHOOKS;
+use channel::Channel;
+use jiff::Timestamp;
+
+use super::finding::{Check, Finding, count, names, span};
+use super::gather::Look;
+
+const RECORDS: Check = Check("channels.records");
+const KEY: Check = Check("channels.key");
+const SILENT: Check = Check("channels.webhooks");
+
+/// The channels that can be read.
+pub(super) fn readable(stored: &[Stored]) -> Vec<Channel> {
+    stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok()).collect()
+}
+
+pub(super) fn judge_records(stored: &Look<Vec<Stored>>) -> Finding {
+    let stored = match stored {
+        Ok(stored) => stored,
+        Err(error) => return RECORDS.unseen(error),
+    };
+    let is_unreadable =
+        |record: &&Stored| record.1.as_ref().map_or(true, |record| record.to_channel().is_err());
+    let unreadable: Vec<String> = stored.iter().filter(is_unreadable).map(|(id, _)| id.clone()).collect();
+    if !unreadable.is_empty() {
+        let what = format!("this version cannot read the records of {}", names(&unreadable));
+        let why = "Services that start now do not know these channels: their webhooks are answered 401, and nothing is sent.";
+        let remedy =
+            "Apply the channels file again with this version, or use the version that has written them.";
+        return RECORDS.wrong(what, why, remedy).about(unreadable);
+    }
+    if stored.is_empty() {
+        let why = "Every webhook is answered 401.";
+        return RECORDS.warning(
+            "no channel is stored",
+            why,
+            "Run `imchannel channel apply -f channels.toml`.",
+        );
+    }
+    RECORDS.ok(format!("{} can be read", count(stored.len(), "channel")))
+}
+
+/// `key` is the fingerprint of the credential key that was given here.
+pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Finding> {
+    let first = &channels.first()?.key_fingerprint;
+    let why = "A channel under another key than ingress has accepts no password at all: its webhooks are answered 401.";
+    let remedy = "Apply the channels file with the key that ingress has: `imchannel channel apply -f channels.toml --rekey`.";
+    let others = |fingerprint: &str| -> Vec<String> {
+        let others = channels.iter().filter(|channel| channel.key_fingerprint != fingerprint);
+        others.map(|channel| channel.id.to_string()).collect()
+    };
+    let Some(key) = key else {
+        let others = others(first);
+        if !others.is_empty() {
+            let what =
+                format!("channels are stored under different keys; {} is under another", names(&others));
+            return Some(KEY.wrong(what, why, remedy).about(others));
+        }
+        return Some(KEY.unknown(
+            "all channels are stored under one key; whether it is that of ingress is not to be seen",
+            why,
+            "Give IMCHANNEL_CREDENTIAL_KEY as ingress has it.",
+        ));
+    };
+    let others = others(key);
+    if others.is_empty() {
+        return Some(KEY.ok("all channels are stored under the credential key given here"));
+    }
+    let what = format!("{} under another key than the one given here", names(&others));
+    Some(KEY.wrong(what, why, remedy).about(others))
+}
+
+/// `subjects` are those of WEBHOOKS that hold a message.
+pub(super) fn judge_silent(
+    channels: &[Channel],
+    subjects: &Look<Vec<(String, usize)>>,
+    streams: &Look<Vec<StreamSeen>>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let subjects = match subjects {
+        Ok(subjects) => subjects,
+        Err(error) => return Some(SILENT.unseen(error)),
+    };
+    if channels.is_empty() {
+        return None;
+    }
+    let has_webhook = |channel: &&Channel| {
+        let subject = Subject::Webhook(channel.bsp.profile().id, channel.id.clone()).to_text();
+        !subjects.iter().any(|(found, _)| *found == subject)
+    };
+    let silent: Vec<String> =
+        channels.iter().filter(has_webhook).map(|channel| channel.id.to_string()).collect();
+    // What was processed may have been purged sooner than it is old.
+    let stream = streams.iter().flatten().find(|stream| stream.name == WEBHOOKS.name);
+    let oldest = stream.and_then(|stream| stream.first_time);
+    let seen = oldest.and_then(|time| Duration::try_from(now.duration_since(time)).ok());
+    let seen = seen.map_or_else(|| "of those stored".to_owned(), |age| format!("in the last {}", span(age)));
+    if silent.is_empty() {
+        return Some(SILENT.ok(format!("every channel got a webhook {seen}")));
+    }
+    Some(
+        SILENT
+            .warning(
+                format!("no webhook {seen} is for {} (72 hours are stored at most)", names(&silent)),
+                "The BSP may not know the channel's URL, or use another password and be answered 401.",
+                "Ask the BSP for URL and header of the channel; see imchannel_ingress_channel_refused_total, and `imchannel top --admin` for refusals.",
+            )
+            .about(silent),
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bsp::SettingsContext;
+    use channel::CredentialKey;
+
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    pub(in crate::doctor) fn stored() -> Vec<Stored> {
+        let key = CredentialKey::new(&[7; 32]).unwrap();
+        let file = include_str!("../../../../examples/channels.toml");
+        let described = channel::file::parse(file, &SettingsContext::default()).unwrap();
+        described.iter().map(|channel| (channel.id().to_string(), Ok(channel.to_record(&key)))).collect()
+    }
+
+    #[test]
+    fn records_that_cannot_be_read_are_wrong() {
+        assert_eq!(judge_records(&Ok(stored())).level, Level::Ok);
+        assert_eq!(judge_records(&Ok(Vec::new())).level, Level::Warning);
+        let mut newer = stored();
+        newer[1].1.as_mut().unwrap().version = 99;
+        let found = judge_records(&Ok(newer));
+        assert_eq!((found.level, found.of), (Level::Wrong, vec!["koomessage-demo".to_owned()]));
+    }
+
+    #[test]
+    fn another_key_is_wrong() {
+        let channels = readable(&stored());
+        let fingerprint = CredentialKey::new(&[7; 32]).unwrap().fingerprint();
+        let level = |channels: &[Channel], key| judge_key(channels, key).unwrap().level;
+        assert_eq!(level(&channels, Some(&fingerprint)), Level::Ok);
+        assert_eq!(level(&channels, Some("00000000")), Level::Wrong);
+        assert_eq!(level(&channels, None), Level::Unknown);
+        let mut mixed = channels;
+        mixed[2].key_fingerprint = "00000000".to_owned();
+        assert_eq!(level(&mixed, None), Level::Wrong);
+        assert_eq!(judge_key(&[], None), None);
+    }
+
+    #[test]
+    fn a_silent_channel_is_a_warning() {
+        let channels = readable(&stored());
+        let subjects: Vec<_> = channels
+            .iter()
+            .map(|channel| {
+                (Subject::Webhook(channel.bsp.profile().id, channel.id.clone()).to_text(), 3_usize)
+            })
+            .collect();
+        let judged = |subjects: &[(String, usize)]| {
+            judge_silent(&channels, &Ok(subjects.to_vec()), &Ok(Vec::new()), Timestamp::UNIX_EPOCH).unwrap()
+        };
+        assert_eq!(judged(&subjects).level, Level::Ok);
+        let found = judged(&subjects[1..]);
+        assert_eq!((found.level, found.of), (Level::Warning, vec!["202105102694809992".to_owned()]));
+    }
+}

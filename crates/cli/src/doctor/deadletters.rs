@@ -1,0 +1,57 @@
+//! Dead letters: what could not be understood, and waits for somebody to look at it.
+
+use bus::inspect::StreamSeen;
+use bus::streams::DEADLETTERS;
+use jiff::Timestamp;
+
+use super::finding::{Check, Finding, count, span};
+use super::gather::Look;
+
+const PRESENT: Check = Check("deadletters.present");
+
+/// `reason` is that of the newest one.
+pub(super) fn judge(
+    streams: &Look<Vec<StreamSeen>>,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let streams = match streams {
+        Ok(streams) => streams,
+        Err(error) => return Some(PRESENT.unseen(error)),
+    };
+    // One that is missing is told by another check.
+    let stream = streams.iter().find(|stream| stream.name == DEADLETTERS.name)?;
+    if stream.messages == 0 {
+        return Some(PRESENT.ok("there are no dead letters"));
+    }
+    let age = stream.last_time.and_then(|time| std::time::Duration::try_from(now.duration_since(time)).ok());
+    let age = age.map_or_else(String::new, |age| format!(", the newest {} old", span(age)));
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    Some(PRESENT.warning(
+        format!("{}{age}{reason}", count(usize::try_from(stream.messages).unwrap_or(usize::MAX), "dead letter")),
+        "Each is a report, a message or a command that led to nothing; after 14 days it is gone.",
+        "Run `imchannel deadletter list`, then `imchannel deadletter replay --all --dry-run` or `imchannel deadletter drop`.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::fill::tests::stream;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn dead_letters_are_a_warning() {
+        let now = Timestamp::UNIX_EPOCH;
+        let judged = |bytes| {
+            let last_time = Some(now - jiff::SignedDuration::from_mins(9));
+            let stream = StreamSeen { last_time, ..stream("DEADLETTERS", bytes, 1 << 20) };
+            judge(&Ok(vec![stream]), Some("truncated"), now).unwrap()
+        };
+        assert_eq!(judged(0).level, Level::Ok);
+        let found = judged(7_000);
+        assert_eq!(found.level, Level::Warning);
+        assert_eq!(found.what, "7 dead letters, the newest 9 min old (truncated)");
+        assert_eq!(judge(&Ok(Vec::new()), None, now), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a check says: a finding, and the words that several checks use.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Names that a sentence holds; the rest is counted.
+const NAMES_MAX: usize = 5;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// As it should be.
+    Ok,
+    /// It could not be looked at.
+    Unknown,
+    /// It works, and will not in circumstances that come.
+    Warning,
+    /// Something does not work, or loses what it must not lose.
+    Wrong,
+}
+
+impl Level {
+    pub(super) const ALL: [Self; 4] = [Self::Ok, Self::Unknown, Self::Warning, Self::Wrong];
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Warning => "warning",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+/// What a check says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// The check's name, which stays the same from version to version.
+    pub(super) check: &'static str,
+    pub(super) level: Level,
+    /// What was found, in one sentence with its numbers.
+    pub(super) what: String,
+    /// Why it matters; empty where all is well.
+    pub(super) why: String,
+    /// What to do, with a command where there is one; empty where all is well.
+    pub(super) remedy: String,
+    /// The streams, channels, references that are meant.
+    pub(super) of: Vec<String>,
+}
+
+impl Finding {
+    /// Names what is meant.
+    pub(super) fn about(self, of: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { of: of.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "check": self.check, "level": self.level.word(), "what": self.what, "why": self.why,
+            "do": self.remedy, "of": self.of,
+        })
+    }
+}
+
+/// A check's name, which makes findings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Check(pub(super) &'static str);
+
+impl Check {
+    fn make(self, level: Level, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
+        let (why, remedy) = (why.to_owned(), remedy.to_owned());
+        Finding { check: self.0, level, what: what.into(), why, remedy, of: Vec::new() }
+    }
+
+    pub(super) fn ok(self, what: impl Into<String>) -> Finding {
+        self.make(Level::Ok, what, "", "")
+    }
+
+    pub(super) fn unknown(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
+        self.make(Level::Unknown, what, why, remedy)
+    }
+
+    pub(super) fn warning(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
+        self.make(Level::Warning, what, why, remedy)
+    }
+
+    pub(super) fn wrong(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
+        self.make(Level::Wrong, what, why, remedy)
+    }
+
+    /// What could not be looked at because somebody did not answer, or not as needed.
+    pub(super) fn unseen(self, error: &str) -> Finding {
+        self.unknown(
+            format!("could not be looked at: {error}"),
+            "",
+            "See that this user may ask for it (the operator may), and that the server is not overloaded.",
+        )
+    }
+}
+
+/// `a, b, c` or, of many, the first few and how many more.
+pub(super) fn names(all: &[String]) -> String {
+    let mut text = all.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if all.len() > NAMES_MAX {
+        text.push_str(&format!(" and {} more", all.len() - NAMES_MAX));
+    }
+    text
+}
+
+/// `1 channel`, `3 channels`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// `850 B`, `1.5 GiB`.
+pub(super) fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut size, mut unit) = (number as f64, 0);
+    while size >= 1024.0 && unit + 1 < units.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", units[unit]) }
+}
+
+/// `40 ms`, `12 s`, `8 min`, `2.5 h`, `3.1 days`.
+pub(super) fn span(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        _ if seconds == 0.0 => "0 s".to_owned(),
+        _ if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
+        _ if seconds < 120.0 => format!("{seconds:.0} s"),
+        _ if seconds < 7_200.0 => format!("{:.0} min", seconds / 60.0),
+        _ if seconds < 48.0 * 3600.0 => format!("{:.1} h", seconds / 3600.0),
+        _ => format!("{:.1} days", seconds / 86_400.0),
+    }
+}
+
+/// `12 %` of a limit.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(4 << 30)],
+            ["0 B", "1023 B", "1.5 KiB", "4.0 GiB"]
+        );
+        let spans = [0.0, 0.04, 12.4, 480.0, 9_000.0, 270_000.0].map(|s| span(Duration::from_secs_f64(s)));
+        assert_eq!(spans, ["0 s", "40 ms", "12 s", "8 min", "2.5 h", "3.1 days"]);
+        let many: Vec<String> = (0..7).map(|number| number.to_string()).collect();
+        assert_eq!(names(&many), "0, 1, 2, 3, 4 and 2 more");
+        assert_eq!((count(1, "channel"), count(0, "channel")), ("1 channel".into(), "0 channels".into()));
+    }
+}

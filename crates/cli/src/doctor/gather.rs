@@ -1,0 +1,281 @@
+//! Looks at everything, side by side and each within a time limit; what does not answer keeps nothing else from being seen.
+
+use std::time::Duration;
+
+use bsp::ChannelId;
+use bus::inspect::{self, DurableSeen, LeaseSeen, ServerSeen, StreamSeen};
+use bus::provision::{self, Difference, Scope};
+use bus::registry::{self, Stored};
+use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, SENDS_BUCKET, WEBHOOKS};
+use bus::{Bus, headers, lanes, lookup};
+use channel::{Channel, Secrets};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::channels::readable;
+use super::clock::Reading;
+use super::fill::Rate;
+use super::lanes::Lane;
+use super::monitor::Monitor;
+use super::redis::Redis;
+use super::references::Named;
+use super::services::Service;
+use super::{Options, media, monitor, redis, references, services};
+
+/// For everything that is asked of one server in one go.
+const LIMIT: Duration = Duration::from_secs(15);
+/// What came in within so long tells the rate.
+const RATE_SPAN: Duration = Duration::from_secs(5 * 60);
+/// A burst into an empty stream is not taken for a rate.
+const RATE_SPAN_MIN: Duration = Duration::from_secs(60);
+/// Lanes that are looked at side by side.
+const LANES_AT_ONCE: usize = 16;
+
+/// What was seen, or why it was not.
+pub(super) type Look<T> = Result<T, String>;
+
+/// A durable at both looks.
+#[derive(Debug, Clone)]
+pub(super) struct Moves {
+    pub(super) before: DurableSeen,
+    pub(super) after: DurableSeen,
+}
+
+/// What was seen of the bus.
+#[derive(Debug)]
+pub(super) struct Nats {
+    pub(super) server: ServerSeen,
+    pub(super) account: Look<Value>,
+    pub(super) stored: Look<Vec<Stored>>,
+    pub(super) channels: Vec<Channel>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) differences: Look<Vec<Difference>>,
+    pub(super) streams: Look<Vec<StreamSeen>>,
+    pub(super) rates: Look<Vec<Rate>>,
+    pub(super) moves: Look<Vec<Moves>>,
+    pub(super) subjects: Look<Vec<(String, usize)>>,
+    pub(super) leases: Look<Vec<LeaseSeen>>,
+    /// Why the newest dead letter is one.
+    pub(super) reason: Option<String>,
+    /// By the clock of NATS.
+    pub(super) now: Timestamp,
+    pub(super) clock: Option<Reading>,
+    pub(super) references: Vec<Named>,
+    pub(super) hosts: Vec<Named>,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) nats: Look<Nats>,
+    pub(super) monitors: Vec<(String, Look<Monitor>)>,
+    pub(super) redis: Option<Look<Redis>>,
+    pub(super) media: Option<(String, Look<media::Answer>)>,
+    pub(super) services: Vec<(String, Look<Service>)>,
+}
+
+impl Observed {
+    /// Whether anything at all has answered.
+    pub(super) fn has_answer(&self) -> bool {
+        self.nats.is_ok()
+            || matches!(self.redis, Some(Ok(_)))
+            || matches!(self.media, Some((_, Ok(_))))
+            || self.monitors.iter().any(|(_, monitor)| monitor.is_ok())
+            || self.services.iter().any(|(_, service)| service.is_ok())
+    }
+}
+
+/// What really failed: the innermost cause, which names no URL.
+pub(super) fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn words(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
+}
+
+async fn limited<T, E: Into<anyhow::Error>>(
+    limit: Duration,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Look<T> {
+    match tokio::time::timeout(limit, asking).await {
+        Ok(answer) => answer.map_err(words),
+        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+    }
+}
+
+pub(super) async fn everything(options: &Options, bus: Look<Bus>) -> anyhow::Result<Observed> {
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+    let stored = match &bus {
+        Ok(bus) => limited(LIMIT, registry::list(bus)).await,
+        Err(error) => Err(error.clone()),
+    };
+    let channels = stored.as_ref().map(|stored| readable(stored)).unwrap_or_default();
+    // A load balancer may know tenants; without a channel any will do.
+    let tenant = channels.first().map_or_else(|| "tenant".to_owned(), |channel| channel.tenant.clone());
+    let nats = async {
+        match bus {
+            Ok(bus) => Ok(Box::pin(look_at_nats(&bus, options, stored, channels)).await),
+            Err(error) => Err(error),
+        }
+    };
+    let monitors = options.nats_monitor.iter().map(|url| async {
+        let asked = limited(LIMIT, async { monitor::ask(&client, url).await.map_err(anyhow::Error::msg) });
+        (url.clone(), asked.await)
+    });
+    let services = options.admin.iter().map(|url| async {
+        let asked = limited(LIMIT, async { services::ask(&client, url).await.map_err(anyhow::Error::msg) });
+        (url.clone(), asked.await)
+    });
+    let redis = async {
+        let at = options.redis.as_ref()?;
+        Some(limited(LIMIT, async { redis::ask(at).await.map_err(anyhow::Error::msg) }).await)
+    };
+    let media = async {
+        let url = options.media_public_url.as_ref()?;
+        let asked =
+            limited(LIMIT, async { media::ask(&client, url, &tenant).await.map_err(anyhow::Error::msg) });
+        Some((url.clone(), asked.await))
+    };
+    let (nats, monitors, services, redis, media) = tokio::join!(
+        nats,
+        futures_util::future::join_all(monitors),
+        futures_util::future::join_all(services),
+        redis,
+        media
+    );
+    Ok(Observed { nats, monitors, redis, media, services })
+}
+
+async fn look_at_nats(
+    bus: &Bus,
+    options: &Options,
+    stored: Look<Vec<Stored>>,
+    channels: Vec<Channel>,
+) -> Nats {
+    let sending: Vec<ChannelId> = channels
+        .iter()
+        .filter(|channel| channel.bsp.sending().is_some())
+        .map(|channel| channel.id.clone())
+        .collect();
+    // One that has no account has durables, and nobody works its lane.
+    let lanes = channels.iter().filter(|channel| {
+        channel.bsp.sending().is_some_and(|sending| sending.account(&channel.settings).is_some())
+    });
+    let lanes: Vec<Lane> =
+        lanes.map(|channel| Lane { channel: channel.id.clone(), is_paused: channel.is_paused }).collect();
+    let secrets = Secrets { folder: options.secrets_dir.clone() };
+    let (account, differences, streams, counts, moves, subjects, leases, references, hosts) = tokio::join!(
+        limited(LIMIT, account(bus)),
+        limited(LIMIT, differences(bus, &sending)),
+        limited(LIMIT, inspect::streams(bus)),
+        limited(LIMIT, recent(bus)),
+        limited(LIMIT + options.watch_for, moves(bus, &sending, options.watch_for)),
+        limited(LIMIT, inspect::webhook_subjects(bus)),
+        limited(LIMIT, inspect::leases(bus)),
+        references::resolve(&channels, &secrets),
+        references::find_hosts(&channels),
+    );
+    let clock = counts.as_ref().ok().and_then(|counts| counts.first()).map(|(_, _, time)| *time);
+    let clock = clock.map(|time| Reading::new("NATS", time.asked_at, time.said, time.heard_at));
+    let ahead = clock.as_ref().map_or(0, |reading| reading.ahead_ms);
+    let rates = counts.map(|counts| rates(&counts, streams.as_deref().unwrap_or_default()));
+    Nats {
+        server: inspect::server(bus),
+        account,
+        stored,
+        channels,
+        lanes,
+        differences,
+        reason: newest_reason(bus, streams.as_deref().unwrap_or_default()).await,
+        streams,
+        rates,
+        moves,
+        subjects,
+        leases,
+        now: Timestamp::now() + SignedDuration::from_millis(ahead),
+        clock,
+        references,
+        hosts,
+    }
+}
+
+async fn account(bus: &Bus) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&inspect::account(bus).await?)?)
+}
+
+async fn differences(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<Difference>> {
+    let mut differences = provision::check(bus, Scope::Contract).await?;
+    let is_missing = |name: &str| differences.iter().any(|found| found.of == format!("stream {name}"));
+    if is_missing(COMMANDS.name) {
+        return Ok(differences);
+    }
+    for channel in sending {
+        differences.extend(lanes::check(bus, channel).await?);
+    }
+    Ok(differences)
+}
+
+/// Messages of a stream, since when, and the time there.
+type Recent = (&'static str, u64, inspect::TimeSeen);
+
+async fn recent(bus: &Bus) -> anyhow::Result<Vec<Recent>> {
+    let names = [WEBHOOKS.name, EVENTS.name, COMMANDS.name, DEADLETTERS.name, SENDS_BUCKET.stream];
+    let mut recent = Vec::new();
+    for name in names {
+        let since = Timestamp::now() - RATE_SPAN;
+        // One that is missing is told by another check.
+        if let Ok((messages, time)) = inspect::stored_since(bus, name, since).await {
+            recent.push((name, messages, time));
+        }
+    }
+    anyhow::ensure!(!recent.is_empty(), "no stream could be asked what it stored of late");
+    Ok(recent)
+}
+
+fn rates(counts: &[Recent], streams: &[StreamSeen]) -> Vec<Rate> {
+    let rates = counts.iter().map(|(name, messages, time)| {
+        let first = streams.iter().find(|stream| stream.name == *name).and_then(|stream| stream.first_time);
+        let held = first.and_then(|first| Duration::try_from(time.said.duration_since(first)).ok());
+        let within = held.map_or(RATE_SPAN, |held| held.clamp(RATE_SPAN_MIN, RATE_SPAN));
+        Rate { stream: name, messages: *messages, within }
+    });
+    rates.collect()
+}
+
+async fn moves(bus: &Bus, sending: &[ChannelId], watch_for: Duration) -> anyhow::Result<Vec<Moves>> {
+    let before = durables(bus, sending).await?;
+    tokio::time::sleep(watch_for).await;
+    let after = durables(bus, sending).await?;
+    let moves = after.into_iter().filter_map(|after| {
+        let before = before.iter().find(|before| before.name == after.name)?.clone();
+        Some(Moves { before, after })
+    });
+    Ok(moves.collect())
+}
+
+async fn durables(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<DurableSeen>> {
+    let mut all = inspect::durables(bus).await?;
+    let lanes = stream::iter(sending.iter().cloned().map(|channel| {
+        let bus = bus.clone();
+        async move { inspect::lane_durables(&bus, &channel).await }
+    }));
+    let lanes: Vec<Vec<DurableSeen>> = lanes.buffer_unordered(LANES_AT_ONCE).try_collect().await?;
+    all.extend(lanes.into_iter().flatten());
+    Ok(all)
+}
+
+async fn newest_reason(bus: &Bus, streams: &[StreamSeen]) -> Option<String> {
+    let stream = streams.iter().find(|stream| stream.name == DEADLETTERS.name && stream.messages > 0)?;
+    let asking = lookup::get(bus, &DEADLETTERS, stream.last_sequence);
+    let letter = limited(LIMIT, asking).await.ok()??;
+    letter.headers.get(headers::REASON_KIND).map(str::to_owned)
+}

@@ -1,0 +1,216 @@
+//! The lanes of sending channels: somebody works each, none is halted, and what waits gets on.
+
+use std::time::Duration;
+
+use bsp::ChannelId;
+use bus::inspect::LeaseSeen;
+use bus::lease::FREE_AFTER;
+use jiff::Timestamp;
+use sender::LaneState;
+
+use super::finding::{Check, Finding, count, names, span};
+use super::gather::{Look, Moves};
+use super::movement::{Motion, motion};
+
+const OWNER: Check = Check("lanes.owner");
+const HALTED: Check = Check("lanes.halted");
+const MOVING: Check = Check("lanes.moving");
+const PAUSED: Check = Check("lanes.paused");
+
+/// What a sender writes while it takes a lane over, and no reason to worry.
+const BEGINS: &str = "begins";
+
+/// A channel that can send.
+#[derive(Debug, Clone)]
+pub(super) struct Lane {
+    pub(super) channel: ChannelId,
+    pub(super) is_paused: bool,
+}
+
+/// `now` is by the clock of NATS, which stamps the leases.
+pub(super) fn judge(
+    lanes: &[Lane],
+    leases: &Look<Vec<LeaseSeen>>,
+    moves: &Look<Vec<Moves>>,
+    watched: Duration,
+    now: Timestamp,
+) -> Vec<Finding> {
+    if lanes.is_empty() {
+        return vec![OWNER.ok("no channel can send")];
+    }
+    let leases = match leases {
+        Ok(leases) => leases,
+        Err(error) => return vec![OWNER.unseen(error)],
+    };
+    let waiting = |lane: &Lane| {
+        let all = moves.iter().flatten().filter(|moves| moves.after.channel.as_ref() == Some(&lane.channel));
+        all.map(|moves| moves.after.pending + moves.after.held).sum::<u64>()
+    };
+    let state = |lane: &Lane| {
+        let name = sender::lane_lease(lane.channel.as_str());
+        let lease = leases.iter().find(|lease| lease.name == name)?;
+        let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
+        let state = serde_json::from_slice::<LaneState>(&lease.value).ok()?;
+        (age < FREE_AFTER).then_some(state)
+    };
+    let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting)];
+    findings.extend(judge_halted(lanes, &state));
+    findings.push(match moves {
+        Err(error) => MOVING.unseen(error),
+        Ok(moves) => {
+            let is_working = |lane: &Lane| state(lane).is_some_and(|state| state.halted.is_empty());
+            judge_moving(lanes, moves, &is_working, watched)
+        }
+    });
+    let paused: Vec<String> = ids(lanes.iter().filter(|lane| lane.is_paused));
+    if !paused.is_empty() {
+        let what = format!("{} paused by an operator: {}", count(paused.len(), "channel"), names(&paused));
+        findings.push(PAUSED.ok(what).about(paused));
+    }
+    findings
+}
+
+fn ids<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
+    lanes.map(|lane| lane.channel.to_string()).collect()
+}
+
+fn judge_owners(
+    lanes: &[Lane],
+    has_owner: &dyn Fn(&Lane) -> bool,
+    waiting: &dyn Fn(&Lane) -> u64,
+) -> Finding {
+    let (mut alone, mut waiting_in_all) = (Vec::new(), 0);
+    for lane in lanes.iter().filter(|lane| !has_owner(lane)) {
+        alone.push(lane.channel.to_string());
+        waiting_in_all += waiting(lane);
+    }
+    let remedy = "Start imchannel-sender, or see why its /ready says 503; `imchannel sends waiting` shows each channel.";
+    if alone.is_empty() {
+        return OWNER.ok(format!("a sender works the lane of every channel ({})", lanes.len()));
+    }
+    let what = format!("no sender works the lane of {}; {waiting_in_all} commands wait there", names(&alone));
+    let finding = if waiting_in_all > 0 {
+        OWNER.wrong(what, "They are answered EXPIRED when their time is up, and not sent.", remedy)
+    } else {
+        OWNER.warning(what, "What is to be sent there will wait.", remedy)
+    };
+    finding.about(alone)
+}
+
+/// One finding for each reason.
+fn judge_halted(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>) -> Vec<Finding> {
+    let mut halted: Vec<(String, Vec<String>)> = Vec::new();
+    for lane in lanes.iter().filter(|lane| !lane.is_paused) {
+        let Some(state) = state(lane).filter(|state| !state.halted.is_empty() && state.halted != BEGINS)
+        else {
+            continue;
+        };
+        match halted.iter_mut().find(|(reason, _)| *reason == state.halted) {
+            Some((_, of)) => of.push(lane.channel.to_string()),
+            None => halted.push((state.halted, vec![lane.channel.to_string()])),
+        }
+    }
+    if halted.is_empty() {
+        return vec![HALTED.ok("no lane is halted")];
+    }
+    let findings = halted.into_iter().map(|(reason, of)| {
+        let what = format!("nothing is sent through {}: {reason}", names(&of));
+        let why = "Commands wait, and are answered EXPIRED when their time is up.";
+        let remedy = "Mend what the reason says; the sender looks again by itself within seconds.";
+        // The BSP's own limit passes by itself.
+        let passes = reason.contains("limits the rate");
+        let finding =
+            if passes { HALTED.warning(what, why, remedy) } else { HALTED.wrong(what, why, remedy) };
+        finding.about(of)
+    });
+    findings.collect()
+}
+
+fn judge_moving(
+    lanes: &[Lane],
+    moves: &[Moves],
+    is_working: &dyn Fn(&Lane) -> bool,
+    watched: Duration,
+) -> Finding {
+    let stands = |lane: &&Lane| {
+        let mut of_lane = moves.iter().filter(|moves| moves.after.channel.as_ref() == Some(&lane.channel));
+        // Bulk waits while agents' commands go out, so one queue that gets on is enough.
+        let mut waits = false;
+        of_lane.all(|moves| {
+            let motion = motion(&moves.before, &moves.after);
+            waits |= moves.before.pending > 0 && moves.after.pending > 0;
+            motion != Motion::Moves
+        }) && waits
+    };
+    let standing =
+        ids(lanes.iter().filter(|lane| !lane.is_paused && is_working(lane)).filter(|lane| stands(lane)));
+    if standing.is_empty() {
+        return MOVING.ok("every lane that is worked and has something to send gets on");
+    }
+    MOVING
+        .warning(
+            format!(
+                "nothing was taken within {} of what waits for {}",
+                span(watched),
+                names(&standing)
+            ),
+            "A sender holds the lane and sends nothing, though nothing halts it.",
+            "Read the sender's log for these channels; every command that it holds may be waiting for its outcome.",
+        )
+        .about(standing)
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::inspect::DurableSeen;
+
+    use super::*;
+    use crate::doctor::finding::Level;
+    use crate::doctor::movement::tests::durable;
+
+    fn channel() -> ChannelId {
+        ChannelId::parse("c-1").unwrap()
+    }
+
+    fn lease(age_s: i64, halted: &str) -> LeaseSeen {
+        let state = LaneState {
+            owner: "s-1".to_owned(),
+            account: "a".to_owned(),
+            halted: halted.to_owned(),
+            in_progress: 0,
+        };
+        LeaseSeen {
+            name: "lane.c-1".to_owned(),
+            value: serde_json::to_vec(&state).unwrap().into(),
+            renewed_at: Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_secs(age_s),
+        }
+    }
+
+    fn judged(leases: Vec<LeaseSeen>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
+        let make = || DurableSeen { channel: Some(channel()), ..durable("send-c-1", 5, pending, 1) };
+        let moves = vec![Moves { before: make(), after: make() }];
+        let lanes = [Lane { channel: channel(), is_paused }];
+        let watched = Duration::from_secs(3);
+        let findings = judge(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH);
+        findings
+            .iter()
+            .map(|found| (found.check, found.level))
+            .filter(|(_, level)| *level != Level::Ok)
+            .collect()
+    }
+
+    #[test]
+    fn a_lane_needs_an_owner_that_sends() {
+        assert_eq!(judged(vec![lease(2, "")], 0, false), []);
+        assert_eq!(judged(vec![lease(2, BEGINS)], 0, false), []);
+        assert_eq!(judged(vec![], 0, false), [("lanes.owner", Level::Warning)]);
+        assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Wrong)]);
+        // Its owner has not renewed it.
+        assert_eq!(judged(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Wrong)]);
+        assert_eq!(judged(vec![lease(2, "the account fails")], 3, false), [("lanes.halted", Level::Wrong)]);
+        let limited = "the BSP limits the rate for 3 s more";
+        assert_eq!(judged(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
+        assert_eq!(judged(vec![lease(2, "")], 3, false), [("lanes.moving", Level::Warning)]);
+        assert_eq!(judged(vec![lease(2, "paused by an operator")], 3, true), []);
+    }
+}

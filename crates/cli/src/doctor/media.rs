@@ -1,0 +1,188 @@
+//! The public URL of media: asked for a file that does not exist, as the BSP asks, from wherever this runs.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bsp::media::{self, MediaId, MediaKind};
+use jiff::Timestamp;
+use reqwest::Url;
+use reqwest::header::{CONTENT_TYPE, DATE, LOCATION};
+
+use super::clock::{Reading, http_date};
+use super::finding::{Check, Finding};
+use super::gather::{Look, reason};
+
+const URL: Check = Check("media.url");
+const ANSWER: Check = Check("media.answer");
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The header that every answer of media has.
+const NOSNIFF: &str = "x-content-type-options";
+/// Of an answer's body; media's has none.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What answered.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) is_nosniff: bool,
+    pub(super) body_bytes: usize,
+    pub(super) content_type: String,
+    pub(super) location: String,
+    pub(super) clock: Option<Reading>,
+}
+
+/// Asks for a file of a tenant that nobody has.
+pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> Look<Answer> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|error| error.to_string())?;
+    let path = media::path(tenant, MediaKind::Image, &MediaId::from_random(bits));
+    let url = format!("{}{path}", base.trim_end_matches('/'));
+    let asked_at = Timestamp::now();
+    let mut answer = client.get(url).timeout(TIMEOUT).send().await.map_err(|error| reason(&error))?;
+    let heard_at = Timestamp::now();
+    let text = |name| {
+        let value = answer.headers().get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let date = http_date(&text(DATE.as_str()));
+    let clock = date.map(|said| Reading::of_seconds("media", asked_at, said, heard_at));
+    let (status, is_nosniff) = (answer.status().as_u16(), text(NOSNIFF) == "nosniff");
+    let (content_type, location) = (text(CONTENT_TYPE.as_str()), text(LOCATION.as_str()));
+    let mut body_bytes = 0;
+    while let Ok(Some(piece)) = answer.chunk().await {
+        body_bytes += piece.len();
+        if body_bytes > BODY_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(Answer { status, is_nosniff, body_bytes, content_type, location, clock })
+}
+
+/// `None` when nobody said where media is.
+pub(super) fn judge(asked: Option<&(String, Look<Answer>)>) -> Vec<Finding> {
+    let Some((url, answer)) = asked else {
+        let why = "It begins the URL of every file; when the BSP cannot fetch by it, no file arrives.";
+        let remedy = "Give --media-public-url (IMCHANNEL_MEDIA_PUBLIC_URL), as sender and media have it.";
+        return vec![URL.unknown("the public URL of media was not given", why, remedy)];
+    };
+    vec![judge_url(url), judge_answer(url, answer)]
+}
+
+fn judge_url(text: &str) -> Finding {
+    let remedy = "Set IMCHANNEL_MEDIA_PUBLIC_URL of sender and media to the https URL under which the world reaches media.";
+    let Ok(url) = Url::parse(text) else {
+        return URL.wrong(format!("'{text}' is no URL"), "No file can be fetched by it.", remedy);
+    };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    if let Some(place) = private_place(host) {
+        let what = format!("{text} names {place}");
+        return URL.warning(what, "A BSP on the internet cannot fetch files there.", remedy);
+    }
+    if url.scheme() != "https" {
+        let why = "Files go over the internet for everybody to read, and a BSP may refuse such a URL.";
+        return URL.warning(format!("{text} is not https"), why, remedy);
+    }
+    URL.ok(format!("{text} is https, and no private address"))
+}
+
+/// What a host is that the internet cannot reach; `None` for any other.
+fn private_place(host: &str) -> Option<&'static str> {
+    match host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_loopback() => Some("this very machine"),
+        Ok(ip) if ip.is_unspecified() => Some("no address"),
+        Ok(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => Some("a private address"),
+        Ok(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => Some("a private address"),
+        Ok(_) => None,
+        Err(_) if host == "localhost" || host.ends_with(".localhost") => Some("this very machine"),
+        Err(_) if !host.contains('.') => Some("a host of a private network"),
+        Err(_) if [".local", ".internal", ".svc"].iter().any(|end| host.ends_with(end)) => {
+            Some("a host of a private network")
+        }
+        Err(_) => None,
+    }
+}
+
+fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
+    let why =
+        "The BSP fetches every file by this URL: what it does not get there, the customer does not get.";
+    let route = "Let the load balancer pass /{tenant}/imchannel/ of this host to imchannel-media, unchanged.";
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let what = format!("nobody answers at {url}: {error}");
+            return ANSWER.wrong(what, why, "Start imchannel-media, or mend the name, port or certificate.");
+        }
+    };
+    let kind = if answer.content_type.is_empty() { "no type" } else { &answer.content_type };
+    match answer.status {
+        404 if answer.is_nosniff && answer.body_bytes == 0 => {
+            ANSWER.ok("media answers, and knows no file of a random id")
+        }
+        404 => ANSWER.wrong(
+            format!(
+                "{url} answers 404 with {} bytes ({kind}), which is not what media answers",
+                answer.body_bytes
+            ),
+            why,
+            route,
+        ),
+        503 if answer.is_nosniff => ANSWER.wrong(
+            format!("media answers 503 at {url}"),
+            why,
+            "Redis is away or too many files are served at once: see redis.connection and media's /ready.",
+        ),
+        301 | 302 | 303 | 307 | 308 => ANSWER.wrong(
+            format!("{url} sends its visitors on to {}", answer.location),
+            "A BSP need not follow, and what it is sent may not be the file.",
+            "Set IMCHANNEL_MEDIA_PUBLIC_URL to where it leads, or serve media itself there.",
+        ),
+        status => ANSWER.wrong(
+            format!(
+                "{url} answers {status} ({kind}) to a request for a file that nobody has; media answers 404"
+            ),
+            why,
+            route,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn the_url_is_one_that_the_world_can_reach() {
+        for (url, level) in [
+            ("https://media.example", Level::Ok),
+            ("https://198.51.100.7:8443", Level::Ok),
+            ("http://media.example", Level::Warning),
+            ("http://127.0.0.1:8081", Level::Warning),
+            ("https://localhost", Level::Warning),
+            ("https://10.1.2.3", Level::Warning),
+            ("https://[::1]:8081", Level::Warning),
+            ("https://media:8081", Level::Warning),
+            ("https://media.imchannel.svc", Level::Warning),
+            ("media", Level::Wrong),
+        ] {
+            assert_eq!(judge_url(url).level, level, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_media_answers_as_media_does() {
+        let level = |status, is_nosniff, body_bytes| {
+            let (content_type, location) = ("text/html".to_owned(), String::new());
+            let answer = Answer { status, is_nosniff, body_bytes, content_type, location, clock: None };
+            judge_answer("https://media.example", &Ok(answer)).level
+        };
+        assert_eq!(level(404, true, 0), Level::Ok);
+        // A web server's own page, and a page for everything.
+        assert_eq!(level(404, false, 153), Level::Wrong);
+        assert_eq!(level(200, false, 5_000), Level::Wrong);
+        assert_eq!(level(302, false, 0), Level::Wrong);
+        assert_eq!(level(503, true, 0), Level::Wrong);
+        assert_eq!(judge(None)[0].level, Level::Unknown);
+    }
+}

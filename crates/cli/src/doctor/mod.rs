@@ -1,0 +1,222 @@
+//! `imchannel doctor`: looks at a running installation from outside, and says what is wrong, why it matters and what to do.
+//!
+//! [`gather`] asks everybody; each of the other files judges one subject, by pure functions from what was seen to findings.
+
+mod finding;
+mod gather;
+mod server;
+mod monitor;
+mod durability;
+mod definition;
+mod replicas;
+mod fill;
+mod movement;
+mod lanes;
+mod deadletters;
+mod channels;
+mod references;
+mod redis;
+mod media;
+mod services;
+mod clock;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use blob::RedisOptions;
+use clap::Args;
+use serde_json::json;
+
+use self::finding::{Check, Finding, Level};
+use self::gather::{Nats, Observed};
+use crate::Done;
+use crate::out::{BAD, DIM, GOOD, ODD, Out, styled};
+use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target};
+use crate::when;
+
+const CONNECTION: Check = Check("nats.connection");
+
+/// The width of the levels' and the checks' columns.
+const LEVEL_WIDTH: usize = 8;
+const CHECK_WIDTH: usize = 25;
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Where Redis is: redis://user@host:port.
+    #[arg(long, env = "IMCHANNEL_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    redis_url: Option<String>,
+    /// Password of Redis, where it does not stand in the URL.
+    #[arg(long, env = "IMCHANNEL_REDIS_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    redis_password: Option<String>,
+    /// File that holds it.
+    #[arg(
+        long,
+        env = "IMCHANNEL_REDIS_PASSWORD_FILE",
+        value_name = "FILE",
+        conflicts_with = "redis_password"
+    )]
+    redis_password_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the certificate of a rediss:// server.
+    #[arg(long, env = "IMCHANNEL_REDIS_CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<PathBuf>,
+    /// Scheme and host under which the BSP reaches media [default: that of the `up` in this folder].
+    #[arg(long, env = "IMCHANNEL_MEDIA_PUBLIC_URL", value_name = "URL")]
+    media_public_url: Option<String>,
+    /// Monitoring ports of the NATS servers, such as http://nats:8222.
+    #[arg(long, env = "IMCHANNEL_NATS_MONITOR_URL", value_delimiter = ',', value_name = "URLS")]
+    nats_monitor: Vec<String>,
+    /// Folder of the secrets that channels name as file:NAME.
+    #[arg(long, env = "IMCHANNEL_SECRETS_DIR", value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
+    /// Admin ports of the services [default: that of the `up` in this folder].
+    #[arg(long, value_delimiter = ',', value_name = "URLS")]
+    admin: Vec<String>,
+    /// How long it is watched whether readers get on.
+    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = when::span)]
+    watch_for: Duration,
+}
+
+// URL and password may be secret.
+impl std::fmt::Debug for Doctor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doctor").field("watch_for", &self.watch_for).finish_non_exhaustive()
+    }
+}
+
+/// The options, with what stands in files and in the data folder of an `up`.
+struct Options {
+    redis: Option<RedisOptions>,
+    media_public_url: Option<String>,
+    nats_monitor: Vec<String>,
+    secrets_dir: Option<PathBuf>,
+    admin: Vec<String>,
+    watch_for: Duration,
+}
+
+impl Doctor {
+    fn read(self, target: &Target) -> anyhow::Result<Options> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let password = match self.redis_password_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(&file);
+                let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+                Some(text.trim().to_owned())
+            }
+            None => self.redis_password,
+        };
+        let (password, ca_file) = (given(password), self.redis_ca_file);
+        let is_ups = target.nats_url.is_none();
+        let media_of_up = || {
+            let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(MEDIA_URL_FILE)).ok()?;
+            is_ups.then(|| text.trim().to_owned())
+        };
+        let admin =
+            if self.admin.is_empty() { target.admin_of_up().into_iter().collect() } else { self.admin };
+        Ok(Options {
+            redis: given(self.redis_url).map(|url| RedisOptions { url, password, ca_file }),
+            media_public_url: given(self.media_public_url).or_else(media_of_up),
+            nats_monitor: self.nats_monitor.into_iter().filter(|url| !url.is_empty()).collect(),
+            secrets_dir: self.secrets_dir.filter(|folder| !folder.as_os_str().is_empty()),
+            admin,
+            watch_for: self.watch_for,
+        })
+    }
+}
+
+pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let key = match target.key_text().and_then(|text| text.map(|_| target.key()).transpose()) {
+        Ok(key) => key.map(|key| key.fingerprint()),
+        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+    };
+    let options = match command.read(target) {
+        Ok(options) => options,
+        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+    };
+    let bus = target.connect().await.map_err(|error| format!("{error:#}"));
+    let observed = Box::pin(gather::everything(&options, bus)).await?;
+    let findings = judge(&observed, key.as_deref(), options.watch_for);
+    for finding in &findings {
+        show(finding, out);
+    }
+    let count = |level| findings.iter().filter(|found| found.level == level).count();
+    let counts = Level::ALL.map(|level| (level, count(level)));
+    let summary: Vec<String> = counts
+        .iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(level, number)| styled(style(*level), &format!("{number} {}", level.word())))
+        .collect();
+    out.say(&summary.join(", "));
+    let counts = counts.map(|(level, number)| (level.word().to_owned(), json!(number)));
+    out.object(&json!({ "findings": serde_json::Map::from_iter(counts) }));
+    anyhow::ensure!(observed.has_answer(), "nothing answers, so next to nothing could be checked");
+    Ok(if count(Level::Wrong) > 0 { Done::Different } else { Done::Well })
+}
+
+/// All findings, always in the same order.
+fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
+    let mut findings = match &observed.nats {
+        Ok(nats) => judge_nats(nats, observed, key, watched),
+        Err(error) => vec![CONNECTION.wrong(
+            error.clone(),
+            "Without it no webhook is stored and nothing is sent; streams, channels and lanes could not be looked at.",
+            "Start nats-server, or check IMCHANNEL_NATS_URL and what lies between.",
+        )],
+    };
+    findings.extend(redis::judge(observed.redis.as_ref()));
+    findings.extend(media::judge(observed.media.as_ref()));
+    findings.extend(services::judge(&observed.services, env!("CARGO_PKG_VERSION")));
+    let nats = observed.nats.as_ref().ok().and_then(|nats| nats.clock.clone());
+    let monitors = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.clock.clone());
+    let redis = observed.redis.iter().flatten().filter_map(|redis| redis.clock.clone());
+    let media = observed.media.iter().filter_map(|(_, answer)| answer.as_ref().ok()?.clock.clone());
+    let services = observed.services.iter().filter_map(|(_, service)| service.as_ref().ok()?.clock.clone());
+    let clocks: Vec<_> = nats.into_iter().chain(monitors).chain(redis).chain(media).chain(services).collect();
+    findings.push(clock::judge(&clocks));
+    findings
+}
+
+fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
+    let mut findings = vec![CONNECTION.ok("NATS answers")];
+    findings.extend(server::judge(&nats.server, &nats.account));
+    findings.extend(monitor::judge(&observed.monitors));
+    let (version, least) = (server::read_version(&nats.server.version), replicas::least(&nats.streams));
+    findings.push(durability::judge(&observed.monitors, version, least));
+    findings.extend(definition::judge(&nats.differences, &nats.streams));
+    let sizes = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.cluster_size);
+    let size = sizes.max();
+    let has_peers = nats.streams.iter().flatten().any(|stream| !stream.peers.is_empty());
+    let is_cluster = size.is_some_and(|size| size > 1) || has_peers || nats.server.cluster.is_some();
+    findings.extend(replicas::judge(&nats.streams, is_cluster, size));
+    let durables: Vec<_> = nats.moves.iter().flatten().map(|moves| moves.after.clone()).collect();
+    findings.extend(fill::judge(&nats.streams, &durables, &nats.rates));
+    findings.extend(movement::judge(&nats.moves, watched, nats.now));
+    findings.extend(deadletters::judge(&nats.streams, nats.reason.as_deref(), nats.now));
+    findings.push(channels::judge_records(&nats.stored));
+    findings.extend(channels::judge_key(&nats.channels, key));
+    findings.extend(channels::judge_silent(&nats.channels, &nats.subjects, &nats.streams, nats.now));
+    findings.extend(references::judge_references(&nats.references));
+    findings.extend(references::judge_hosts(&nats.hosts));
+    findings.extend(lanes::judge(&nats.lanes, &nats.leases, &nats.moves, watched, nats.now));
+    findings
+}
+
+fn style(level: Level) -> anstyle::Style {
+    match level {
+        Level::Ok => GOOD,
+        Level::Unknown => DIM,
+        Level::Warning => ODD,
+        Level::Wrong => BAD,
+    }
+}
+
+fn show(finding: &Finding, out: &Out) {
+    out.object(&finding.to_json());
+    let level = styled(style(finding.level), &format!("{:<LEVEL_WIDTH$}", finding.level.word()));
+    out.say(&format!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
+    for (word, text) in [("why", &finding.why), ("do", &finding.remedy)] {
+        if !text.is_empty() {
+            out.say(&format!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word:<3}"))));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Redis: it answers, is new enough, keeps what it has, and has room.
+
+use std::collections::BTreeMap;
+
+use blob::RedisOptions;
+use blob::inspect::Inspector;
+use jiff::Timestamp;
+
+use super::clock::Reading;
+use super::finding::{Check, Finding, bytes, percent};
+use super::gather::Look;
+
+const CONNECTION: Check = Check("redis.connection");
+const VERSION: Check = Check("redis.version");
+const ROLE: Check = Check("redis.role");
+const POLICY: Check = Check("redis.policy");
+const MEMORY: Check = Check("redis.memory");
+const PERSISTENCE: Check = Check("redis.persistence");
+
+const SHARE_WARNING: f64 = 0.70;
+const SHARE_WRONG: f64 = 0.90;
+
+/// What was seen of Redis.
+#[derive(Debug)]
+pub(super) struct Redis {
+    /// What `INFO` says.
+    pub(super) info: Look<BTreeMap<String, String>>,
+    pub(super) clock: Option<Reading>,
+}
+
+/// Asks a server.
+pub(super) async fn ask(options: &RedisOptions) -> Look<Redis> {
+    let words = |error: blob::BlobError| format!("{:#}", anyhow::Error::from(error));
+    let mut inspector = Inspector::connect(options).await.map_err(words)?;
+    let info = inspector.info().await.map(|text| read(&text)).map_err(words);
+    let asked_at = Timestamp::now();
+    let time = inspector.time().await;
+    let clock = time.ok().map(|said| Reading::new("Redis", asked_at, said, Timestamp::now()));
+    Ok(Redis { info, clock })
+}
+
+fn read(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// `None` when nobody said where Redis is.
+pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
+    let redis = match redis {
+        Some(Ok(redis)) => redis,
+        None => {
+            let why = "Files of messages lie there; what its settings are decides whether they can get lost.";
+            let remedy = "Give --redis-url (IMCHANNEL_REDIS_URL).";
+            return vec![CONNECTION.unknown("it was not said where Redis is", why, remedy)];
+        }
+        Some(Err(error)) => {
+            let why = "No file can be uploaded, served or sent; commands with files wait.";
+            let remedy = "Start Redis, or check URL, user and password.";
+            return vec![CONNECTION.wrong(format!("Redis cannot be asked: {error}"), why, remedy)];
+        }
+    };
+    let info = match &redis.info {
+        Ok(info) => info,
+        Err(error) => {
+            let what = format!("it answers, and does not say how it is set up: {error}");
+            let why = "This user may not ask: the services' own users may do no more than they need.";
+            let remedy = "Use the user `operator`, who may run INFO and TIME.";
+            return vec![CONNECTION.ok("it answers"), POLICY.unknown(what, why, remedy)];
+        }
+    };
+    let mut findings = vec![CONNECTION.ok("it answers"), judge_version(info), judge_role(info)];
+    findings.extend([judge_policy(info), judge_memory(info), judge_persistence(info)]);
+    findings
+}
+
+fn text<'a>(info: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+    info.get(name).map(String::as_str).unwrap_or_default()
+}
+
+fn number(info: &BTreeMap<String, String>, name: &str) -> Option<u64> {
+    info.get(name)?.parse().ok()
+}
+
+fn judge_version(info: &BTreeMap<String, String>) -> Finding {
+    let version = text(info, "redis_version");
+    match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
+        Some(major) if major >= 7 => VERSION.ok(format!("redis-server {version}")),
+        Some(_) => VERSION.wrong(
+            format!("redis-server {version} is older than 7"),
+            "The life of a file is lengthened by PEXPIRE … GT, which older servers refuse: no message with a file goes out.",
+            "Upgrade Redis to 7 or later.",
+        ),
+        None => VERSION.unknown("the server does not say its version", "", ""),
+    }
+}
+
+fn judge_role(info: &BTreeMap<String, String>) -> Finding {
+    match text(info, "role") {
+        "master" => ROLE.ok("it takes writes"),
+        "" => ROLE.unknown("it does not say whether it takes writes", "", ""),
+        role => ROLE.wrong(
+            format!("it is a {role} of another server"),
+            "It refuses every write: nothing can be uploaded, and no life be lengthened.",
+            "Point IMCHANNEL_REDIS_URL at the primary.",
+        ),
+    }
+}
+
+fn judge_policy(info: &BTreeMap<String, String>) -> Finding {
+    let policy = text(info, "maxmemory_policy");
+    let evicted = number(info, "evicted_keys").unwrap_or(0);
+    match policy {
+        "" => POLICY.unknown("it does not say what it evicts", "", ""),
+        "noeviction" => POLICY.ok("it evicts nothing"),
+        _ => POLICY.wrong(
+            format!("maxmemory-policy is {policy}; {evicted} keys were evicted since its start"),
+            "When memory runs out, files of messages that are under way vanish, and the BSP gets a 404 for them.",
+            "Run `redis-cli config set maxmemory-policy noeviction`, and set it in the server's configuration too.",
+        ),
+    }
+}
+
+fn judge_memory(info: &BTreeMap<String, String>) -> Finding {
+    let (Some(used), Some(max)) = (number(info, "used_memory"), number(info, "maxmemory")) else {
+        return MEMORY.unknown("it does not say how much memory it uses", "", "");
+    };
+    if max == 0 {
+        return MEMORY.warning(
+            format!("it uses {} and has no limit", bytes(used)),
+            "Without maxmemory it grows until the system kills it, and all files are gone; with it, uploads are answered 507.",
+            "Set maxmemory below what the machine has: the files of a day and half as much again.",
+        );
+    }
+    let share = used as f64 / max as f64;
+    let what = format!("it uses {} of {} ({})", bytes(used), bytes(max), percent(share));
+    let why = "At its limit every upload is answered 507.";
+    let remedy = "Raise maxmemory, or let files live shorter (IMCHANNEL_MEDIA_TTL_MS).";
+    match share {
+        _ if share > SHARE_WRONG => MEMORY.wrong(what, why, remedy),
+        _ if share > SHARE_WARNING => MEMORY.warning(what, why, remedy),
+        _ => MEMORY.ok(what),
+    }
+}
+
+/// Either is fine; what was chosen is said.
+fn judge_persistence(info: &BTreeMap<String, String>) -> Finding {
+    match text(info, "aof_enabled") {
+        "1" => PERSISTENCE.ok("it keeps an append-only file: files of messages outlive its restart"),
+        _ => PERSISTENCE.ok(
+            "it keeps no append-only file: with its restart files of messages may be lost, and commands that name them are answered MEDIA_NOT_FOUND",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    const INFO: &str = "# Server\r\nredis_version:7.0.15\r\n# Memory\r\nused_memory:10\r\nmaxmemory:100\r\n\
+        maxmemory_policy:noeviction\r\n# Persistence\r\naof_enabled:0\r\n# Stats\r\nevicted_keys:0\r\n# Replication\r\nrole:master\r\n";
+
+    fn levels(from: &str, to: &str) -> Vec<(&'static str, Level)> {
+        let info = Ok(read(&INFO.replace(from, to)));
+        let findings = judge(Some(&Ok(Redis { info, clock: None })));
+        let all = findings.iter().map(|found| (found.check, found.level));
+        all.filter(|(_, level)| *level != Level::Ok).collect()
+    }
+
+    #[test]
+    fn each_setting_is_judged() {
+        assert_eq!(levels("", ""), []);
+        assert_eq!(levels("noeviction", "allkeys-lru"), [("redis.policy", Level::Wrong)]);
+        assert_eq!(levels("7.0.15", "6.2.1"), [("redis.version", Level::Wrong)]);
+        assert_eq!(levels("role:master", "role:slave"), [("redis.role", Level::Wrong)]);
+        assert_eq!(levels("maxmemory:100", "maxmemory:0"), [("redis.memory", Level::Warning)]);
+        assert_eq!(levels("used_memory:10", "used_memory:80"), [("redis.memory", Level::Warning)]);
+        assert_eq!(levels("used_memory:10", "used_memory:95"), [("redis.memory", Level::Wrong)]);
+    }
+
+    #[test]
+    fn what_may_not_be_asked_is_unknown() {
+        let refused = Redis { info: Err("NOPERM".to_owned()), clock: None };
+        let findings = judge(Some(&Ok(refused)));
+        assert_eq!((findings[1].check, findings[1].level), ("redis.policy", Level::Unknown));
+        assert_eq!(judge(Some(&Err("refused".to_owned())))[0].level, Level::Wrong);
+        assert_eq!(judge(None)[0].level, Level::Unknown);
+    }
+}

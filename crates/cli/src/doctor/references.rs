@@ -1,0 +1,185 @@
+//! The secrets that channels name, and the hosts that they send to: looked up as the services do, from here. No value is
+//! ever printed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bsp::secret_reference::SecretReference;
+use channel::{Channel, SecretError, Secrets};
+use reqwest::header::HeaderValue;
+
+use super::finding::{Check, Finding, count, names};
+
+const REFERENCES: Check = Check("channels.references");
+const HOSTS: Check = Check("channels.hosts");
+
+/// For a name to be resolved.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What became of a reference, or of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    Yes,
+    /// It leads nowhere, for this reason.
+    No(String),
+    /// It cannot be told from here, for this reason.
+    Unseen(String),
+}
+
+/// What was looked up, and for which channels.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) channels: Vec<String>,
+    pub(super) found: Found,
+}
+
+/// Follows the references of all channels.
+pub(super) async fn resolve(channels: &[Channel], secrets: &Secrets) -> Vec<Named> {
+    let mut of: BTreeMap<String, (SecretReference, bool, Vec<String>)> = BTreeMap::new();
+    for channel in channels {
+        let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
+        let keys = channel.signature.iter().flat_map(|signature| signature.keys.iter().cloned());
+        let all = account.map(|account| (account.key, true)).into_iter().chain(keys.map(|key| (key, false)));
+        for (reference, is_header) in all {
+            let entry = of.entry(reference.to_string()).or_insert_with(|| (reference, false, Vec::new()));
+            entry.1 |= is_header;
+            entry.2.push(channel.id.to_string());
+        }
+    }
+    let secrets = secrets.clone();
+    // Files are read by blocking calls.
+    let resolved = tokio::task::spawn_blocking(move || {
+        let named = of.into_iter().map(|(name, (reference, is_header, channels))| Named {
+            name,
+            channels,
+            found: follow(&secrets, &reference, is_header),
+        });
+        named.collect()
+    });
+    resolved.await.unwrap_or_default()
+}
+
+fn follow(secrets: &Secrets, reference: &SecretReference, is_header: bool) -> Found {
+    match secrets.resolve(reference) {
+        Ok(secret) if is_header && HeaderValue::from_bytes(secret.expose()).is_err() => {
+            Found::No("it holds what no header can carry, such as a second line".to_owned())
+        }
+        Ok(_) => Found::Yes,
+        Err(SecretError::NoVariable(_)) => {
+            Found::Unseen("it is not set here; what counts is the sender's environment".to_owned())
+        }
+        Err(SecretError::NoFolder(_)) => Found::Unseen("no folder of secrets was given".to_owned()),
+        Err(error @ (SecretError::Unreadable { .. } | SecretError::Empty(_))) => {
+            Found::No(format!("{:#}", anyhow::Error::from(error)))
+        }
+    }
+}
+
+/// Resolves the hosts of the channels' accounts. Nothing is sent to them.
+pub(super) async fn find_hosts(channels: &[Channel]) -> Vec<Named> {
+    let mut of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for channel in channels {
+        let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
+        let url = account.and_then(|account| reqwest::Url::parse(&account.base_url).ok());
+        let host = url.as_ref().and_then(|url| url.host_str());
+        if let Some(host) = host {
+            of.entry(host.trim_matches(['[', ']']).to_owned()).or_default().push(channel.id.to_string());
+        }
+    }
+    let looking = of.into_iter().map(|(name, channels)| async {
+        let looking = async { tokio::net::lookup_host((&*name, 443)).await.map(|all| all.count()) };
+        let found = match tokio::time::timeout(RESOLVE_TIMEOUT, looking).await {
+            Ok(Ok(0)) => Found::No("it has no address".to_owned()),
+            Ok(Ok(_)) => Found::Yes,
+            Ok(Err(error)) => Found::No(error.to_string()),
+            Err(_) => Found::Unseen("the name servers do not answer in time".to_owned()),
+        };
+        Named { name, channels, found }
+    });
+    futures_util::future::join_all(looking).await
+}
+
+pub(super) fn judge_references(references: &[Named]) -> Vec<Finding> {
+    judge(REFERENCES, references, "every secret that a channel names is found", |what, is_missing| {
+        let why = "Nothing is sent through a channel whose key cannot be fetched, and no signature of it can be checked.";
+        if is_missing {
+            let remedy = "Put the secret where the reference says: a file under IMCHANNEL_SECRETS_DIR, in every sender (for signatures: in every ingress).";
+            REFERENCES.wrong(what, why, remedy)
+        } else {
+            let remedy = "Run this where the senders run, with their environment and IMCHANNEL_SECRETS_DIR; lanes.halted tells what the senders say.";
+            REFERENCES.unknown(what, why, remedy)
+        }
+    })
+}
+
+pub(super) fn judge_hosts(hosts: &[Named]) -> Vec<Finding> {
+    judge(HOSTS, hosts, "the host of every account has an address", |what, is_missing| {
+        let why = "A sender that cannot find the host sends nothing; commands wait until their time is up.";
+        if is_missing {
+            // Senders may have other name servers than this machine.
+            HOSTS.warning(what, why, "Check base_url of these channels, and the name servers of the senders.")
+        } else {
+            HOSTS.unknown(what, why, "Run this where the senders run.")
+        }
+    })
+}
+
+/// One finding for each that leads nowhere or cannot be told, and one when all are found.
+fn judge(check: Check, all: &[Named], well: &str, make: impl Fn(String, bool) -> Finding) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for Named { name, channels, found } in all {
+        let (reason, is_missing) = match found {
+            Found::Yes => continue,
+            Found::No(reason) => (reason, true),
+            Found::Unseen(reason) => (reason, false),
+        };
+        let of = names(channels);
+        let what = if is_missing {
+            format!("{name} of {of} is not found: {reason}")
+        } else {
+            format!("{name} of {of} cannot be looked up from here: {reason}")
+        };
+        findings.push(make(what, is_missing).about([name]));
+    }
+    if findings.is_empty() {
+        findings.push(check.ok(format!("{well} ({})", count(all.len(), "name"))));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn what_leads_nowhere_is_told_by_name() {
+        let named = |name: &str, found| Named {
+            name: name.to_owned(),
+            channels: vec!["c-1".to_owned(), "c-2".to_owned()],
+            found,
+        };
+        let all = [
+            named("file:a", Found::Yes),
+            named("file:b", Found::No("empty".to_owned())),
+            named("env:INFOBIP_C", Found::Unseen("not set here".to_owned())),
+        ];
+        let findings = judge_references(&all);
+        let levels: Vec<_> = findings.iter().map(|found| (&*found.of[0], found.level)).collect();
+        assert_eq!(levels, [("file:b", Level::Wrong), ("env:INFOBIP_C", Level::Unknown)]);
+        assert_eq!(judge_references(&all[..1])[0].level, Level::Ok);
+        assert_eq!(judge_hosts(&all)[0].level, Level::Warning);
+    }
+
+    #[test]
+    fn a_file_is_looked_for_in_the_folder() {
+        let folder = std::env::temp_dir();
+        let reference = SecretReference::parse("file:imchannel-no-such-secret").unwrap();
+        let secrets = |folder| Secrets { folder };
+        assert!(matches!(follow(&secrets(Some(folder)), &reference, true), Found::No(_)));
+        assert!(matches!(follow(&secrets(None), &reference, true), Found::Unseen(_)));
+        let variable = SecretReference::parse("env:IMCHANNEL_SECRET_NOT_SET").unwrap();
+        assert!(matches!(follow(&secrets(None), &variable, true), Found::Unseen(_)));
+    }
+}

@@ -1,0 +1,158 @@
+//! The NATS server: its version, its largest message, what the account may still store.
+
+use bus::inspect::ServerSeen;
+use serde_json::Value;
+
+use super::finding::{Check, Finding, bytes, percent};
+use super::gather::Look;
+
+const VERSION: Check = Check("nats.version");
+const PAYLOAD: Check = Check("nats.max_payload");
+const ACCOUNT: Check = Check("nats.account");
+
+/// What ingress takes as a body unless it is told otherwise, and room for the headers that it adds.
+const PAYLOAD_NEEDED: usize = 960 * 1024 + 16 * 1024;
+const SHARE_WARNING: f64 = 0.70;
+const SHARE_WRONG: f64 = 0.90;
+
+/// A version: 2.10.27 is `(2, 10, 27)`.
+pub(super) type Version = (u32, u32, u32);
+
+/// Reads a version; what follows the numbers (`-beta.1`) is passed over.
+pub(super) fn read_version(text: &str) -> Option<Version> {
+    let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
+        let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
+        part[..end].parse().ok()
+    });
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+pub(super) fn judge(server: &ServerSeen, account: &Look<Value>) -> Vec<Finding> {
+    vec![judge_version(&server.version), judge_payload(server.payload_max), judge_account(account)]
+}
+
+fn judge_version(text: &str) -> Finding {
+    let upgrade = "Upgrade nats-server to a current version, one server after the other.";
+    let what = format!("nats-server {text}");
+    match read_version(text) {
+        None => VERSION.unknown(format!("the server calls its version '{text}'"), "", ""),
+        Some(version) if version < (2, 9, 10) => VERSION.wrong(
+            format!("{what} is older than 2.9.10"),
+            "No version before it was tried: JetStream of that time lacks what the gateway relies on.",
+            upgrade,
+        ),
+        Some((2, 10, 20..=22)) => VERSION.wrong(
+            what,
+            "2.10.20 to 2.10.22 can lose whole streams when the server's process is killed; 2.10.23 mended it.",
+            upgrade,
+        ),
+        Some(version) if version < (2, 10, 0) => VERSION.warning(
+            what,
+            "It has no sync_interval: what was acknowledged in the last two minutes is lost with the power.",
+            upgrade,
+        ),
+        Some(_) => VERSION.ok(what),
+    }
+}
+
+fn judge_payload(payload_max: usize) -> Finding {
+    let what = format!("the server takes messages of up to {}", bytes(payload_max as u64));
+    if payload_max >= PAYLOAD_NEEDED {
+        return PAYLOAD.ok(what);
+    }
+    PAYLOAD.warning(
+        format!("{what}, and ingress takes bodies of up to 960 KiB unless it is told otherwise"),
+        "A webhook that is larger than the server's limit can never be stored.",
+        "Set `max_payload: 1MB` in the server's configuration, or lower IMCHANNEL_BODY_LIMIT_BYTES.",
+    )
+}
+
+/// Limits of the account as JetStream tells them; with tiers each has its own.
+fn judge_account(account: &Look<Value>) -> Finding {
+    let account = match account {
+        Ok(account) if account["error"].is_null() => account,
+        Ok(account) => return ACCOUNT.unseen(&account["error"]["description"].to_string()),
+        Err(error) => return ACCOUNT.unseen(error),
+    };
+    let tiers = account["tiers"].as_object().into_iter().flatten().map(|(_, tier)| tier);
+    // With tiers, the numbers at the top are no limits.
+    let all: Vec<&Value> =
+        if account["tiers"].is_object() { tiers.collect() } else { std::iter::once(account).collect() };
+    let pairs = [("storage", "max_storage"), ("streams", "max_streams"), ("consumers", "max_consumers")];
+    let mut fullest: Option<(f64, String)> = None;
+    for part in all {
+        for (used, limit) in pairs {
+            let (Some(used_now), Some(max)) = (part[used].as_u64(), part["limits"][limit].as_u64()) else {
+                continue; // -1: without a limit
+            };
+            let share = used_now as f64 / max.max(1) as f64;
+            let numbers = if used == "storage" {
+                format!("{} of {} of storage", bytes(used_now), bytes(max))
+            } else {
+                format!("{used_now} of {max} {used}")
+            };
+            if max > 0 && fullest.as_ref().is_none_or(|(most, _)| share > *most) {
+                fullest = Some((share, numbers));
+            }
+        }
+    }
+    let why = "At its limit the account stores nothing more, or lets no further reader in.";
+    let remedy = "Raise the limits of the account in the server's configuration.";
+    match fullest {
+        None => ACCOUNT.ok("the account has no limits of its own"),
+        Some((share, used)) => {
+            let what = format!("the account uses {used} ({})", percent(share));
+            match share {
+                _ if share > SHARE_WRONG => ACCOUNT.wrong(what, why, remedy),
+                _ if share > SHARE_WARNING => ACCOUNT.warning(what, why, remedy),
+                _ => ACCOUNT.ok(what),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn versions_are_judged_by_what_they_lose() {
+        let cases = [
+            ("2.9.9", Level::Wrong),
+            ("2.9.10", Level::Warning),
+            ("2.10.19", Level::Ok),
+            ("2.10.20", Level::Wrong),
+            ("2.10.22", Level::Wrong),
+            ("2.10.23", Level::Ok),
+            ("2.14.2-preview.1", Level::Ok),
+            ("v2.12.0", Level::Ok),
+            ("latest", Level::Unknown),
+            ("2.10", Level::Unknown),
+        ];
+        for (version, level) in cases {
+            assert_eq!(judge_version(version).level, level, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_small_payload_is_a_warning() {
+        assert_eq!(judge_payload(1 << 20).level, Level::Ok);
+        assert_eq!(judge_payload(512 << 10).level, Level::Warning);
+    }
+
+    #[test]
+    fn the_fullest_limit_decides() {
+        let account = |storage: u64, max: i64| json!({ "storage": storage, "streams": 7, "limits": { "max_storage": max, "max_streams": -1 } });
+        let level = |account: Value| judge_account(&Ok(account)).level;
+        assert_eq!(level(account(50, -1)), Level::Ok);
+        assert_eq!(level(account(50, 100)), Level::Ok);
+        assert_eq!(level(account(75, 100)), Level::Warning);
+        assert_eq!(level(account(95, 100)), Level::Wrong);
+        let tiers = json!({ "tiers": { "R3": account(95, 100) }, "limits": { "max_storage": 0 } });
+        assert_eq!(level(tiers), Level::Wrong);
+        assert_eq!(level(json!({ "error": { "description": "no" } })), Level::Unknown);
+    }
+}

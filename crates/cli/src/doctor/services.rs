@@ -1,0 +1,159 @@
+//! The services' own words: whether they are ready, and which versions run side by side.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::DATE;
+use serde_json::Value;
+
+use super::clock::{Reading, http_date};
+use super::finding::{Check, Finding, count, names};
+use super::gather::{Look, reason};
+
+const READY: Check = Check("services.ready");
+const VERSION: Check = Check("services.version");
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A service, as its admin port shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    /// What of its conditions does not hold; empty when it is ready.
+    pub(super) lacks: Vec<String>,
+    /// Program and version, where it says them.
+    pub(super) build: Option<(String, String)>,
+    pub(super) clock: Option<Reading>,
+}
+
+/// Asks an admin port.
+pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Service> {
+    let base = url.trim_end_matches('/');
+    let asked_at = Timestamp::now();
+    let answer = client.get(format!("{base}/ready")).timeout(TIMEOUT).send().await;
+    let answer = answer.map_err(|error| reason(&error))?;
+    let date = answer.headers().get(DATE).and_then(|value| http_date(value.to_str().ok()?));
+    let clock = date.map(|said| Reading::of_seconds(base, asked_at, said, Timestamp::now()));
+    let status = answer.status().as_u16();
+    let ready: Value = serde_json::from_slice(&answer.bytes().await.map_err(|error| reason(&error))?)
+        .map_err(|_| format!("/ready answers {status} and is not that of a service"))?;
+    let metrics = client.get(format!("{base}/metrics")).timeout(TIMEOUT).send().await;
+    let metrics = match metrics {
+        Ok(answer) => answer.text().await.unwrap_or_default(),
+        Err(_) => String::new(),
+    };
+    Ok(Service { lacks: read_lacks(&ready), build: read_build(&metrics), clock })
+}
+
+fn read_lacks(ready: &Value) -> Vec<String> {
+    if ready["ready"] == true {
+        return Vec::new();
+    }
+    let conditions = ready["conditions"].as_object().into_iter().flatten();
+    let lacks = conditions.filter(|(_, state)| *state != "ok");
+    let lacks: Vec<String> =
+        lacks.map(|(name, state)| format!("{name}: {}", state.as_str().unwrap_or_default())).collect();
+    if lacks.is_empty() { vec!["it does not say why".to_owned()] } else { lacks }
+}
+
+/// Program and version of `imchannel_build_info{program="…",version="…"} 1`.
+fn read_build(metrics: &str) -> Option<(String, String)> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix("imchannel_build_info{"))?;
+    let label = |name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    Some((label("program").unwrap_or_default(), label("version")?))
+}
+
+/// `own` is the version of this command line.
+pub(super) fn judge(services: &[(String, Look<Service>)], own: &str) -> Vec<Finding> {
+    if services.is_empty() {
+        let remedy = "Give --admin http://ingress:9090,http://normalizer:9090,… of every replica.";
+        return vec![READY.unknown(
+            "no admin port was given, so no service was asked",
+            "Only a service itself says what it waits for, and which version it is.",
+            remedy,
+        )];
+    }
+    let mut findings: Vec<Finding> =
+        services.iter().filter_map(|(url, service)| judge_ready(url, service)).collect();
+    if findings.is_empty() {
+        findings.push(READY.ok(format!("{} asked, all ready", count(services.len(), "service"))));
+    }
+    findings.push(judge_versions(services, own));
+    findings
+}
+
+/// `None` when it is.
+fn judge_ready(url: &str, service: &Look<Service>) -> Option<Finding> {
+    let finding = match service {
+        Ok(service) if service.lacks.is_empty() => return None,
+        Ok(service) => READY.wrong(
+            format!("the service at {url} is not ready ({})", service.lacks.join("; ")),
+            "Nothing is passed to it until it is.",
+            "Mend what its condition says; its log says more.",
+        ),
+        Err(error) => READY.wrong(
+            format!("no service answers at {url}: {error}"),
+            "It is not running, or its admin port is not reachable from here.",
+            "Start it, or check IMCHANNEL_ADMIN_LISTEN and what lies between.",
+        ),
+    };
+    Some(finding.about([url]))
+}
+
+fn judge_versions(services: &[(String, Look<Service>)], own: &str) -> Finding {
+    let builds = services.iter().filter_map(|(url, service)| {
+        let (program, version) = service.as_ref().ok()?.build.as_ref()?;
+        Some((url, program, version))
+    });
+    let builds: Vec<_> = builds.collect();
+    let others: Vec<String> = builds
+        .iter()
+        .filter(|(_, _, version)| *version != own)
+        .map(|(url, program, version)| format!("{program} {version} at {url}"))
+        .collect();
+    if builds.is_empty() {
+        return VERSION.unknown("no service says its version", "", "");
+    }
+    if others.is_empty() {
+        return VERSION.ok(format!("all services that say so are {own}, as this command line is"));
+    }
+    VERSION.warning(
+        format!("this command line is {own}, and there is {}", names(&others)),
+        "Versions side by side are meant for the time of an upgrade: a parser of one may know what another does not.",
+        "Finish the upgrade, or use the command line of the services' version.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    fn service(ready: &Value, version: Option<&str>) -> (String, Look<Service>) {
+        let metrics = version.map(|version| {
+            format!("# TYPE imchannel_build info\nimchannel_build_info{{program=\"ingress\",version=\"{version}\"}} 1\n")
+        });
+        let build = read_build(&metrics.unwrap_or_default());
+        ("http://i:9090".to_owned(), Ok(Service { lacks: read_lacks(ready), build, clock: None }))
+    }
+
+    #[test]
+    fn a_service_says_what_it_lacks_and_which_version_it_is() {
+        let levels = |services: &[_]| -> Vec<_> {
+            judge(services, "0.2.0").iter().map(|found| (found.check, found.level)).collect()
+        };
+        let ready = json!({ "ready": true, "conditions": { "nats": "ok" } });
+        let not = json!({ "ready": false, "conditions": { "nats": "not connected", "started": "ok" } });
+        let all = levels(&[service(&ready, Some("0.2.0"))]);
+        assert_eq!(all, [("services.ready", Level::Ok), ("services.version", Level::Ok)]);
+        let mixed = levels(&[service(&ready, Some("0.2.0")), service(&not, Some("0.1.0"))]);
+        assert_eq!(mixed, [("services.ready", Level::Wrong), ("services.version", Level::Warning)]);
+        assert_eq!(levels(&[service(&ready, None)])[1].1, Level::Unknown);
+        assert_eq!(levels(&[]), [("services.ready", Level::Unknown)]);
+        assert_eq!(read_lacks(&not), ["nats: not connected"]);
+    }
+}
