@@ -10,6 +10,7 @@ mod slow_senders;
 mod bodies;
 mod registry;
 mod permissions;
+mod contracts;
 mod tls;
 mod outage;
 mod kill;
