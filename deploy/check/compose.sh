@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Is docker-compose.yml what compose understands, and does it keep what it promises? No engine is needed: the compose plugin
+# resolves the file by itself. Where there is no plugin, a newer Debian package brings one.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. deploy/check/lib.sh
+. deploy/check/debian.sh
+
+# Sets `compose`: this machine's own, where it is new enough for what the file uses, or else Debian's.
+find_compose() {
+  local folder
+  compose=(docker compose)
+  if is_new_enough; then return 0; fi
+  folder=$(debian_newer sid docker-compose) || return 1
+  compose=("$folder/usr/libexec/docker/cli-plugins/docker-compose")
+  is_new_enough
+}
+
+# 2.24 and later put lists of `<<` and files of secrets together as we need it.
+is_new_enough() {
+  version=$("${compose[@]}" version --short 2>/dev/null) || return 1
+  version=${version#v}
+  [ "$(printf '%s\n2.24.0\n' "$version" | sort -V | head -n 1)" = 2.24.0 ]
+}
+
+# Nobody's own settings: the defaults are what is checked.
+resolve() { env -u COMPOSE_FILE -u COMPOSE_PROFILES "${clean[@]}" "${compose[@]}" --env-file /dev/null -f docker-compose.yml "$@"; }
+clean=()
+for name in $(compgen -e | grep -E '^(IMCHANNEL_|OTEL_|RUST_IMAGE|RUNTIME_IMAGE|[A-Z]+_IMAGE$|[A-Z]+_PORT$)' || true); do
+  clean+=(-u "$name")
+done
+
+check_resolved() { "$PYTHON" - "$1" <<'PYTHON'
+"""Asserts what the file promises, on the resolved file with every profile."""
+import json, os, re, sys
+
+project = json.load(open(sys.argv[1], encoding="utf-8"))
+services = project["services"]
+faults = []
+# Their images have no program that could ask, or they are no servers.
+WITHOUT_HEALTH = {"simulate", "infobip", "collector", "jaeger", "imchannel"}
+SCALE = {"ingress", "normalizer", "sender", "media"}
+ONE_SHOT = {"setup", "nats-volume"}
+
+
+def expect(condition, words):
+    if not condition:
+        faults.append(words)
+
+
+for name, service in services.items():
+    expect("container_name" not in service, f"{name}: has a container_name")
+    is_observed = service.get("profiles") == ["observe"]
+    ports = service.get("ports", [])
+    expect(not ports or name == "proxy" or is_observed, f"{name}: publishes a port")
+    for port in ports:
+        expect(port.get("host_ip") == "127.0.0.1", f"{name}: port {port.get('published')} is not on loopback by default")
+    disabled = service.get("healthcheck", {}).get("disable", False)
+    if name in ONE_SHOT:
+        expect(service.get("restart") == "no", f"{name}: is a one-shot and starts again")
+    elif name in WITHOUT_HEALTH:
+        expect(disabled, f"{name}: says nothing about its health")
+    else:
+        expect(service.get("healthcheck", {}).get("test") and not disabled, f"{name}: has no health check")
+        expect(service.get("restart") == "unless-stopped", f"{name}: does not start again")
+    for volume in service.get("volumes", []):
+        if volume["type"] == "bind":
+            expect(os.path.exists(volume["source"]), f"{name}: {volume['source']} does not exist")
+            expect(volume.get("read_only"), f"{name}: {volume['source']} can be written to")
+    expect(service.get("read_only"), f"{name}: its image can be written to")
+    expect(service.get("cap_drop") == ["ALL"], f"{name}: keeps capabilities")
+    expect(service.get("cap_add", []) == (["CHOWN"] if name == "nats-volume" else []), f"{name}: has capabilities")
+    expect("no-new-privileges:true" in service.get("security_opt", []), f"{name}: may gain privileges")
+    user = service.get("user", "0").split(":")[0]
+    expect(user != "0" or name == "nats-volume", f"{name}: runs as root")
+    expect(service.get("mem_limit") or name in ONE_SHOT, f"{name}: has no limit of memory")
+    expect(service.get("logging", {}).get("options", {}).get("max-size"), f"{name}: its log grows for ever")
+    for other in service.get("depends_on", {}):
+        expect(other in services, f"{name}: waits for {other}, which does not exist")
+    build = service.get("build")
+    expect(bool(build) == service["image"].startswith("imchannel/"), f"{name}: is built and should not be, or the other way")
+    if build:
+        kind = service["image"].split("/")[1].split(":")[0]
+        expect(build["target"] == kind, f"{name}: target {build['target']} for image {service['image']}")
+        expect({"RUST_IMAGE", "RUNTIME_IMAGE"} <= set(build["args"]), f"{name}: the base images cannot be chosen")
+        environment = service["environment"]
+        expect(environment.get("IMCHANNEL_EXPOSED_ON") == "127.0.0.1", f"{name}: IMCHANNEL_EXPOSED_ON is not where it is published")
+        for variable, value in environment.items():
+            named = value and value.startswith("/run/secrets/")
+            mounted = [secret["target"] for secret in service.get("secrets", [])]
+            expect(not named or value in mounted, f"{name}: {variable} names {value}, which is not mounted")
+
+expect(SCALE <= set(services), "a service is missing")
+for name in SCALE:
+    waits = services[name]["depends_on"].get("setup", {}).get("condition")
+    expect(waits == "service_completed_successfully", f"{name}: does not wait for setup")
+
+outside = {network for network, settings in project["networks"].items() if not settings.get("internal")}
+expect(outside == {"edge", "out", "observe"}, f"networks that lead outside: {sorted(outside)}")
+expect(set(services["nats"]["networks"]) == {"back"} == set(services["redis"]["networks"]), "NATS or Redis is seen by more than `back`")
+
+boards = re.search(r"path: (\S+)", open("deploy/grafana/provisioning/dashboards/dashboards.yml", encoding="utf-8").read()).group(1)
+expect(boards in [volume["target"] for volume in services["grafana"]["volumes"]], f"grafana: {boards} is not mounted")
+
+used = {secret["source"] for service in services.values() for secret in service.get("secrets", [])}
+for name, secret in project["secrets"].items():
+    expect(os.path.isfile(secret["file"]), f"secret {name}: {secret['file']} does not exist")
+    # The programs run as another user, and compose mounts the file as it is.
+    readable = os.path.isfile(secret["file"]) and os.stat(secret["file"]).st_mode & 0o004
+    expect(readable, f"secret {name}: {secret['file']} is not readable by everybody")
+    expect(name in used, f"secret {name}: nobody uses it")
+
+print("\n".join(faults), end="")
+sys.exit(1 if faults else 0)
+PYTHON
+}
+
+[ -d deploy/compose/example ] || fail "deploy/compose/example does not exist (imchannel secrets make --example)"
+python_for_checks
+mkdir -p "$CHECKS"
+if ! find_compose; then
+  "$PYTHON" -c 'import yaml; yaml.safe_load(open("docker-compose.yml", encoding="utf-8"))' || fail "docker-compose.yml is no YAML"
+  ok "docker-compose.yml is YAML"
+  not_checked "the compose file: there is no docker compose 2.24 or later here, and none could be fetched"
+  exit 0
+fi
+
+resolve config --quiet || fail "docker-compose.yml without profiles"
+for profile in simulate observe tools; do
+  resolve --profile "$profile" config --quiet || fail "docker-compose.yml with profile $profile"
+done
+ok "compose file, without and with each profile (docker-compose $version)"
+
+resolve --profile '*' config --format json >"$CHECKS/compose.json"
+faults=$(check_resolved "$CHECKS/compose.json") || fail "compose file:"$'\n'"$faults"
+ok "compose file: ports, names, health checks, mounts, secrets, users and networks are as promised"
+
+# Everywhere else than on loopback the address is handed on, so that the services can refuse the example secrets.
+IMCHANNEL_BIND=192.0.2.1 "${compose[@]}" --env-file /dev/null -f docker-compose.yml config --format json |
+  "$PYTHON" -c '
+import json, sys
+services = json.load(sys.stdin)["services"]
+ours = [service for service in services.values() if service["image"].startswith("imchannel/")]
+assert ours and all(service["environment"]["IMCHANNEL_EXPOSED_ON"] == "192.0.2.1" for service in ours)
+assert {port["host_ip"] for port in services["proxy"]["ports"]} == {"192.0.2.1"}
+' || fail "compose file: IMCHANNEL_BIND does not reach every service"
+ok "compose file: IMCHANNEL_BIND reaches every service"
+
+# Another folder of secrets, named as people name folders, takes the place of every example.
+rm -rf "$CHECKS/secrets"
+cp -R deploy/compose/example "$CHECKS/secrets"
+IMCHANNEL_SECRETS=target/check/secrets IMCHANNEL_CHANNELS=examples/channels.toml \
+  "${compose[@]}" --env-file /dev/null -f docker-compose.yml --profile '*' config >"$CHECKS/compose.yml"
+if grep -n 'compose/example' "$CHECKS/compose.yml"; then fail "compose file: IMCHANNEL_SECRETS does not replace every example secret"; fi
+ok "compose file: IMCHANNEL_SECRETS and IMCHANNEL_CHANNELS replace every example"
+
+if docker info >/dev/null 2>&1; then
+  not_checked "docker compose up: there is an engine here; deploy/compose/README.md says how to try it"
+else
+  not_checked "docker compose up: there is no container engine here"
+fi
