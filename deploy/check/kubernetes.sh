@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Renders what lies in deploy/kubernetes and checks it: strict schemas, and whether everything fits together. No cluster is
+# asked. With --write it first writes the PrometheusRule anew out of deploy/prometheus/alerts.yml.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. deploy/check/lib.sh
+. deploy/check/debian.sh
+python_for_checks
+write=()
+[ "${1:-}" != --write ] || write=(--write)
+
+# A kubectl that has kustomize inside (1.21 and later; preStop sleeps and the like are not its affair).
+if ! has kubectl || ! kubectl kustomize --help >/dev/null 2>&1; then
+  folder=$(debian_newer sid kubectl) || fail "there is no kubectl, and Debian's could not be fetched"
+  export PATH="$PWD/$folder/usr/bin:$folder/usr/bin:$PATH"
+  kubectl version --client >/dev/null 2>&1 || fail "Debian's kubectl does not run here"
+fi
+for file in deploy/nats/nats.conf deploy/nats/users.conf deploy/redis/redis.conf; do
+  [ -f "$file" ] || fail "$file is not there, and the manifests contain it"
+done
+
+"$PYTHON" deploy/check/kubernetes.py rules ${write[@]+"${write[@]}"}
+
+# Rendering. "everything" is production with every component turned on.
+out="$CHECKS/kubernetes"
+rm -rf "$out"
+mkdir -p "$out/deploy"
+cp -R deploy/kubernetes deploy/nats deploy/redis "$out/deploy/"
+everything="$out/deploy/kubernetes/overlays/everything"
+mv "$out/deploy/kubernetes/overlays/production" "$everything"
+sed -i.was -E 's|^  # - (\.\./\.\./components/[a-z-]+).*|  - \1|' "$everything/kustomization.yaml"
+for component in deploy/kubernetes/components/*/; do
+  grep -qF -- "- ../../components/$(basename "$component")" "$everything/kustomization.yaml" ||
+    fail "the overlay production does not name the component $(basename "$component")"
+done
+render() { kubectl kustomize "$1" >"$out/$2.yaml" || fail "kustomize cannot build $1"; }
+render deploy/kubernetes/namespace namespace
+render deploy/kubernetes/base base
+render deploy/kubernetes/overlays/dev dev
+render deploy/kubernetes/overlays/production production
+render "$everything" everything
+ok "kustomize ($(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Version: //p'))"
+
+# The Secrets out of a folder of the layout that `imchannel secrets make` has. The content is of no matter here.
+secrets="$out/secrets"
+mkdir -p "$secrets/nats" "$secrets/redis" "$secrets/channels"
+for file in credential.key media.token channels/infobip_api_key channels/twilio_token redis/users.acl \
+  redis/{media,sender,operator}.password nats/{ingress,normalizer,sender,media,aicc,provisioner,operator}.nk; do
+  printf 'not a secret\n' >"$secrets/$file"
+done
+printf 'NATS_%s_NKEY=U\n' INGRESS NORMALIZER SENDER MEDIA AICC PROVISIONER OPERATOR >"$secrets/nats/users.env"
+if [ -d deploy/compose/example ]; then
+  while IFS= read -r file; do
+    [ -f "deploy/compose/example/$file" ] || fail "secrets.sh and deploy/compose/example differ about $file"
+  done < <(cd "$secrets" && find . -type f ! -name twilio_token)
+fi
+deploy/kubernetes/secrets.sh "$secrets" examples/channels.toml >"$out/secrets.yaml" || fail "deploy/kubernetes/secrets.sh"
+
+"$PYTHON" deploy/check/kubernetes.py manifests "$out"
+
+# The configuration that the chart would make, for a server that knows `sync_interval: always` (2.10). Its folders become ours.
+"$PYTHON" deploy/check/kubernetes.py nats "$out"
+if folder=$(debian_newer trixie nats-server); then
+  server="$folder/usr/sbin/nats-server"
+  need openssl openssl || fail "the checks need openssl"
+  takes() (
+    set -a
+    # shellcheck disable=SC1091  # it has just been written
+    . "$out/nats.env"
+    POD_NAME=nats-0 exec "$server" -t -c "$1"
+  )
+  mkdir -p "$out/etc/nats-config" "$out/etc/nats-files" "$out/etc/nats-certs/nats" "$out/data"
+  cp deploy/nats/users.conf "$out/etc/nats-files/"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=nats \
+    -keyout "$out/etc/nats-certs/nats/tls.key" -out "$out/etc/nats-certs/nats/tls.crt" 2>/dev/null
+  cp "$out/etc/nats-certs/nats/tls.crt" "$out/etc/nats-certs/nats/ca.crt"
+  cp -R "$out/etc/nats-certs/nats" "$out/etc/nats-certs/cluster"
+  for name in values values-tls; do
+    sed -e "s|\"/data|\"$out/data|" -e "s|\"/etc/nats-certs|\"$out/etc/nats-certs|" "$out/nats-$name.conf" \
+      >"$out/etc/nats-config/nats.conf"
+    takes "$out/etc/nats-config/nats.conf" >"$out/nats-$name.log" 2>&1 ||
+      fail "nats-server does not take what $name.yaml comes to: $(tail -n 1 "$out/nats-$name.log")"
+  done
+  # A server that takes anything would prove nothing.
+  sed -i.was '1s/{/{ "no_such_setting": 1,/' "$out/etc/nats-config/nats.conf"
+  if takes "$out/etc/nats-config/nats.conf" >"$out/nats-wrong.log" 2>&1; then fail "nats-server takes a setting that does not exist"; fi
+  ok "the chart's nats.conf, with and without TLS, and users.conf ($("$server" --version))"
+else
+  not_checked "the chart's nats.conf: Debian's newer nats-server could not be fetched"
+fi
+not_checked "the NATS chart itself: helm and the chart are not here. Look at \`helm template\` before installing it"
+not_checked "Kubernetes: no cluster. Admission, scheduling, what a network plugin makes of the policies, ingress controller, KEDA"
