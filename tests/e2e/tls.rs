@@ -64,7 +64,8 @@ async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
     let authority = Authority::new();
     let config = authority.file("nats.conf");
     let tls = format!(
-        "jetstream: enabled\ntls {{ cert_file: \"{}\", key_file: \"{}\" }}\n",
+        "jetstream {{ store_dir: \"{}\" }}\ntls {{ cert_file: \"{}\", key_file: \"{}\" }}\n",
+        authority.text("jetstream"),
         authority.text("server.pem"),
         authority.text("server.key")
     );

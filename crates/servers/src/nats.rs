@@ -17,7 +17,8 @@ pub struct NatsOptions {
     pub folder: PathBuf,
     /// The port on the loopback address; a free one if not given.
     pub port: Option<u16>,
-    /// A configuration file of the caller's. Address, port and folder above count all the same.
+    /// A configuration file of the caller's, which says where streams lie (servers of today refuse to be told twice). Address
+    /// and port above count all the same.
     pub config: Option<PathBuf>,
     /// What stands in its environment, for the variables of the configuration.
     pub environment: Vec<(String, String)>,
@@ -140,18 +141,18 @@ async fn launch(options: &NatsOptions) -> Result<(Child, u16), StartError> {
         "127.0.0.1".to_owned(),
         "--port".to_owned(),
         port,
-        "--jetstream".to_owned(),
-        "--store_dir".to_owned(),
-        path("jetstream"),
         "--ports_file_dir".to_owned(),
         ports_folder.to_string_lossy().into_owned(),
         "--pid".to_owned(),
         path(PID_FILE),
     ];
-    if let Some(config) = &options.config {
-        args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
-        // Whatever port the file names for it may be another server's.
-        args.extend(["--http_port", "-1"].map(str::to_owned));
+    match &options.config {
+        Some(config) => {
+            args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
+            // Whatever port the file names for it may be another server's.
+            args.extend(["--http_port", "-1"].map(str::to_owned));
+        }
+        None => args.extend(["--jetstream".to_owned(), "--store_dir".to_owned(), path("jetstream")]),
     }
     let mut child = program::spawn(PROGRAM, &args, &options.environment, &log)?;
     // The file carries the child's process id in its name: another server on the port cannot be taken for ours.

@@ -115,14 +115,20 @@ impl Secured {
     }
 }
 
-/// The configuration of `deploy/nats`. nats-server 2.9 does not know all of it, and gets the users alone.
+/// The configuration of `deploy/nats`, but for the folder of the streams. nats-server 2.9 does not know all of it, and gets the
+/// users alone.
 async fn nats_config(folder: &Path) -> PathBuf {
+    let store = format!("store_dir: \"{}\"", folder.join("jetstream").display());
     let version = nats::version().await.unwrap();
-    if !version.starts_with("2.9.") {
-        return root().join("deploy/nats/nats.conf");
-    }
-    let config = folder.join("nats.conf");
+    let text = if version.starts_with("2.9.") {
+        format!("jetstream {{ {store} }}\ninclude users.conf\n")
+    } else {
+        let text = std::fs::read_to_string(root().join("deploy/nats/nats.conf")).unwrap();
+        assert_eq!(text.matches("store_dir: /data").count(), 1);
+        text.replace("store_dir: /data", &store)
+    };
     std::fs::copy(root().join("deploy/nats/users.conf"), folder.join("users.conf")).unwrap();
-    std::fs::write(&config, "jetstream: enabled\ninclude users.conf\n").unwrap();
+    let config = folder.join("nats.conf");
+    std::fs::write(&config, text).unwrap();
     config
 }
