@@ -408,3 +408,51 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
     let other = send("other", Source::MediaId(pdf["id"].as_str().unwrap().to_owned()), "").await;
     assert_eq!(other.error.unwrap().code, "MEDIA_NOT_ALLOWED");
 }
+
+#[tokio::test]
+async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
+    use blob::store::Expiry;
+    use blob::{BlobStore, RedisOptions};
+    use bsp::media::MediaId;
+    use jiff::Timestamp;
+    let outbound = Outbound::start(&[50]).await;
+    let media: RunningMedia = outbound.media().await;
+    let blobs = BlobStore::new(&RedisOptions::at(outbound.redis.url())).unwrap();
+    let png = || bytes(b"\x89PNG\r\n\x1a\n", 100);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let told = stored(&media.url, "image", "image/png", png()).await;
+        ids.push(MediaId::parse(told["id"].as_str().unwrap()).unwrap());
+    }
+    let (now, hour) = (Timestamp::now(), Duration::from_secs(3600));
+    for id in &ids {
+        blobs.expect_fetch(id, now, hour).await.unwrap();
+    }
+    // The first is fetched, the second's message did not go out after all.
+    let url = format!("{}/{TENANT}/imchannel/getImageMessage/{}", media.url, ids[0]);
+    assert_eq!(client().get(url).send().await.unwrap().bytes().await.unwrap(), png());
+    eventually("the fetch is noted", || async {
+        (ttl_s(&outbound, ids[0].as_str()).await <= 3600).then_some(())
+    })
+    .await;
+    blobs.expect_no_fetch([&ids[1]].into_iter()).await.unwrap();
+    // While they live, none of them has expired.
+    let later = now + Duration::from_secs(2 * 3600);
+    assert_eq!(blobs.take_expired_unfetched(later).await.unwrap(), 0);
+    let expiries =
+        ids.iter().map(|id| Expiry { id: id.clone(), after: Duration::from_millis(1), only_longer: false });
+    blobs.set_expiries(&expiries.collect::<Vec<_>>()).await.unwrap();
+    let much_later = now + Duration::from_secs(10 * 24 * 3600);
+    let counted = eventually("the third is counted", || async {
+        let count = blobs.take_expired_unfetched(much_later).await.unwrap();
+        (count > 0).then_some(count)
+    });
+    assert_eq!(counted.await, 1);
+    assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 0, "once");
+    // Media looks by itself every few seconds.
+    blobs.expect_fetch(&ids[2], now, Duration::ZERO).await.unwrap();
+    within(Duration::from_secs(30), "media counts one", || async {
+        media.metrics().contains("media_expired_unfetched_total 1").then_some(())
+    })
+    .await;
+}

@@ -13,14 +13,12 @@ use proto::v1::{
     MediaFetched, OutboundMedia, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
     outbound_media, send_command,
 };
-use simulator::Target;
-use simulator::omni::{Faults, Omni, Scenario};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::secured::Secured;
-use crate::harness::{PATIENCE, eventually};
+use crate::harness::{PATIENCE, Program, eventually};
 
 const CHANNEL: &str = "channel-0";
 const MARKER: &str = "nobody.may.publish.here";
@@ -38,8 +36,8 @@ fn channels_file(account_url: &str) -> String {
 async fn every_user_can_do_its_work_and_is_refused_nothing() {
     service::process::install_tls();
     let secured = Secured::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let file = channels_file(&format!("http://{}", listener.local_addr().unwrap()));
+    let account = free_address();
+    let file = channels_file(&format!("https://{account}"));
     let path = secured.folder().join("channels.toml");
     std::fs::write(&path, &file).unwrap();
     secured.cli("provisioner", &["setup", "--channels", path.to_str().unwrap()]).await;
@@ -49,7 +47,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     let _normalizer = secured.program("normalizer", &[]);
     let token = secured.secret_file("media.token");
     // Media tells Infobip its own address, so it has to be known before it runs.
-    let media_address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let media_address = free_address();
     let media_url = format!("http://{media_address}");
     let mut media = secured.program(
         "media",
@@ -60,19 +58,17 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
         ],
     );
     media.line_with("takes and serves files").await;
-    let _sender = secured.program("sender", &[("IMCHANNEL_MEDIA_PUBLIC_URL", &media_url)]);
-    let context = bsp::SettingsContext { extra_hosts: vec!["127.0.0.1".to_owned()] };
-    let described = channel::file::parse(&file, &context).unwrap().remove(0);
-    let target = Target::new(&gateway, &described, &channel::Secrets::default()).unwrap();
-    let scenario = Scenario { key: "S-0".to_owned(), target: Some(target) };
-    let omni =
-        Omni::new(&secured.secret("channels/infobip_api_key"), vec![scenario], Faults::default()).unwrap();
-    tokio::spawn(omni.serve(listener, CancellationToken::new()));
+    let authority = secured.secret_file("simulate/ca.pem");
+    let _sender = secured.program(
+        "sender",
+        &[("IMCHANNEL_MEDIA_PUBLIC_URL", &media_url), ("IMCHANNEL_INFOBIP_CA_FILE", &authority)],
+    );
+    let _infobip = simulated_infobip(&secured, &account, path.to_str().unwrap(), &gateway).await;
 
     let media_id = upload(&media_url, &secured.secret("media.token")).await;
     let aicc = secured.bus("aicc", "aicc").await;
     let events = read_events(&aicc);
-    publish_image(&aicc, &media_id).await;
+    publish_document(&aicc, &media_id).await;
     eventually("result, fetch and report are there", || async {
         let events = events.lock().unwrap();
         let result = events.iter().find(|(kind, _)| kind == "imchannel.v1.SendResult")?;
@@ -89,8 +85,58 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
         (events.iter().any(fetched) && events.iter().any(read)).then_some(())
     })
     .await;
+    // A body that nobody can read, and a command that waits for longer than a lane is given before it is called behind.
+    let broken =
+        reqwest::Client::new().post(format!("{gateway}/social/on/whatsapp/infobip/report/{CHANNEL}"));
+    let broken =
+        broken.header("AccountKey", "webhook-password").header("content-type", "application/json").body("{");
+    assert_eq!(broken.send().await.unwrap().status(), 200);
+    eventually("it is a dead letter", || async {
+        let letters = secured.cli("operator", &["--json", "deadletter", "list"]).await;
+        letters.contains("truncated").then_some(())
+    })
+    .await;
+    secured.cli("operator", &["channel", "pause", CHANNEL]).await;
+    publish_text(&aicc, "c-2", Duration::from_secs(8)).await;
+    eventually("what waits in a paused lane expires", || async {
+        let events = events.lock().unwrap();
+        let results = events.iter().filter(|(kind, _)| kind == "imchannel.v1.SendResult");
+        let mut results = results.map(|(_, payload)| SendResult::decode(&payload[..]).unwrap());
+        results.find(|result| result.command_id == "c-2" && result.outcome() == SendOutcome::Expired)
+    })
+    .await;
+    secured.cli("operator", &["channel", "resume", CHANNEL]).await;
     operate(&secured).await;
     assert_eq!(secured.refusals(), Vec::<String>::new());
+}
+
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Infobip as the compose file runs it: by HTTPS, with a certificate that only the sender is told to trust.
+async fn simulated_infobip(secured: &Secured, listen: &str, channels: &str, gateway: &str) -> Program {
+    let files = ["channels/infobip_api_key", "simulate/infobip.pem", "simulate/infobip.key"];
+    let [key, certificate, certificate_key] = files.map(|name| secured.secret_file(name));
+    let args = [
+        "simulate-infobip",
+        "--channels",
+        channels,
+        "--listen",
+        listen,
+        "--gateway",
+        gateway,
+        "--api-key-file",
+        &key,
+        "--tls-certificate-file",
+        &certificate,
+        "--tls-key-file",
+        &certificate_key,
+    ];
+    let mut program =
+        Program::start_with_args("imchannel", "", &args, &[("IMCHANNEL_INFOBIP_HOSTS", "127.0.0.1")]);
+    program.line_with("answers on https://").await;
+    program
 }
 
 /// The command line's own work, under its own users.
@@ -106,9 +152,10 @@ async fn operate(secured: &Secured) {
         &["tail", "webhooks", "--from-start", "--no-follow"],
         &["tail", "commands", "--from-start", "--no-follow"],
         &["deadletter", "list"],
+        &["deadletter", "drop", "--all", "--yes"],
+        &["doctor", "--watch-for", "1s"],
         &["replay", "webhooks", "--dry-run"],
         &["replay", "webhooks"],
-        &["deadletter", "replay", "--all"],
         &["send", "--channel", CHANNEL, "--to", "4915112345", "--text", "Hello"],
     ] {
         secured.cli("operator", args).await;
@@ -130,19 +177,33 @@ async fn upload(media_url: &str, token: &str) -> String {
     answer["id"].as_str().unwrap().to_owned()
 }
 
-async fn publish_image(aicc: &bus::Bus, media_id: &str) {
+async fn publish_text(aicc: &bus::Bus, command_id: &str, lives: Duration) {
+    let text = proto::v1::OutboundText { body: "Hello".to_owned(), ..Default::default() };
+    let not_after = bsp::time::to_proto(jiff::Timestamp::now() + lives);
+    let content = Some(send_command::Content::Text(text));
+    publish(aicc, SendCommand { content, not_after: Some(not_after), ..command(command_id) }).await;
+}
+
+async fn publish_document(aicc: &bus::Bus, media_id: &str) {
     let media = OutboundMedia {
         source: Some(outbound_media::Source::MediaId(media_id.to_owned())),
         file_name: "hello.txt".to_owned(),
         ..OutboundMedia::default()
     };
-    let command = SendCommand {
-        command_id: "c-1".to_owned(),
+    publish(aicc, SendCommand { content: Some(send_command::Content::Document(media)), ..command("c-1") })
+        .await;
+}
+
+fn command(command_id: &str) -> SendCommand {
+    SendCommand {
+        command_id: command_id.to_owned(),
         channel_id: CHANNEL.to_owned(),
         recipient: "4915112345".to_owned(),
-        content: Some(send_command::Content::Document(media)),
         ..SendCommand::default()
-    };
+    }
+}
+
+async fn publish(aicc: &bus::Bus, command: SendCommand) {
     let subject = Subject::Command(Queue::Send, ChannelId::parse(CHANNEL).unwrap());
     let deadline = tokio::time::Instant::now() + PATIENCE;
     aicc.store(&subject, Headers::new, &command.encode_to_vec().into(), deadline).await.unwrap();
@@ -230,7 +291,7 @@ const USERS: [(&str, &str); 7] = [
 ];
 
 /// What can be done on the bus, and by whom.
-const RIGHTS: [(&str, &[&str]); 31] = [
+const RIGHTS: [(&str, &[&str]); 45] = [
     ("imchannel.webhook.infobip.channel-0", &["ingress"]),
     ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
@@ -265,7 +326,24 @@ const RIGHTS: [(&str, &[&str]); 31] = [
     ("$JS.API.STREAM.PURGE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.MSG.DELETE.EVENTS", &[]),
     ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender"]),
+    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["operator"]),
     ("$JS.API.STREAM.MSG.GET.KV_imchannel_sends", &["sender", "operator"]),
+    // A sender reads what waits behind its lanes; the normalizer the age of the oldest webhook.
+    ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.WEBHOOKS", &["normalizer", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "operator"]),
+    // The keeper makes room by what every durable has settled.
+    ("$JS.API.STREAM.PURGE.COMMANDS", &["sender", "provisioner"]),
+    ("$JS.API.STREAM.PURGE.EVENTS", &["normalizer", "sender"]),
+    ("$JS.API.STREAM.PURGE.DEADLETTERS", &["normalizer", "sender"]),
+    ("$JS.API.CONSUMER.NAMES.WEBHOOKS", &["ingress", "normalizer", "operator"]),
+    ("$JS.API.CONSUMER.NAMES.COMMANDS", &["sender", "operator"]),
+    // Acknowledgements and flow control of servers that put domain and account in front.
+    ("$JS.ACK._.hash.WEBHOOKS.normalizer.1.1.1.1.1", &["normalizer", "operator"]),
+    ("$JS.ACK._.hash.COMMANDS.send-channel-0.1.1.1.1.1", &["sender", "operator"]),
+    ("$JS.ACK._.hash.EVENTS.aicc.1.1.1.1.1", &["aicc", "operator"]),
+    ("$JS.FC.KV_imchannel_channels.x", &["ingress", "sender", "media", "provisioner", "operator"]),
+    ("$JS.FC._.hash.KV_imchannel_lanes.x", &["sender", "operator"]),
     ("_INBOX_imchannel-sender.forged", &[]),
 ];
 
@@ -322,12 +400,13 @@ async fn redis_users_reach_files_and_nothing_else() {
     let secured = Secured::start().await;
     let file = "IMChannel:MultimediaMessage:0190";
     let all = ["media", "sender", "operator", "probe", "default"];
-    let rights: [(String, &[&str]); 15] = [
+    let rights: [(String, &[&str]); 16] = [
         ("PING".to_owned(), &["media", "sender", "operator", "probe"]),
         (format!("STRLEN {file}"), &["media", "sender"]),
         (format!("HSET {{{file}}}:meta tenant t"), &["media", "sender"]),
         (format!("ZADD {file} 1 x"), &["media", "sender"]),
-        (format!("ZREM {file} x"), &["media"]),
+        (format!("ZREM {file} x"), &["media", "sender"]),
+        (format!("ZRANGE {file} 0 -1"), &["media"]),
         (format!("EVAL \"return redis.call('HSET', KEYS[1], 'a', 'b')\" 1 {{{file}}}:meta"), &["sender"]),
         ("EVAL \"return redis.call('FLUSHALL')\" 0".to_owned(), &[]),
         ("GETRANGE other 0 1".to_owned(), &[]),
@@ -335,7 +414,7 @@ async fn redis_users_reach_files_and_nothing_else() {
         ("KEYS *".to_owned(), &[]),
         ("FLUSHALL".to_owned(), &[]),
         ("CONFIG SET maxmemory-policy allkeys-lru".to_owned(), &[]),
-        ("CONFIG GET maxmemory-policy".to_owned(), &["operator"]),
+        ("CONFIG GET maxmemory-policy".to_owned(), &[]),
         ("INFO server".to_owned(), &["operator"]),
         ("ACL LIST".to_owned(), &[]),
     ];

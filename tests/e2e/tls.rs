@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use blob::{BlobStore, RedisOptions as RedisClient};
 use bus::{Bus, BusOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use servers::{NatsOptions, NatsServer, RedisOptions, RedisServer};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Installation, Program, eventually, within};
 
@@ -82,12 +86,10 @@ async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
     bus::provision::apply(&bus, &bus::streams::StreamSettings::default()).await.unwrap();
     // The same by the settings of a program.
     let ca = authority.text("ca.pem");
-    let variables = [
-        ("IMCHANNEL_NATS_URL", url.as_str()),
-        ("IMCHANNEL_NATS_CA_FILE", &ca),
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
-    ];
-    let mut normalizer = Program::start_with_args("imchannel-normalizer", "", &[], &variables[..2]);
+    let variables = [("IMCHANNEL_NATS_URL", url.as_str()), ("IMCHANNEL_NATS_CA_FILE", &ca)];
+    let mut stranger = Program::start_with_args("imchannel-normalizer", "", &[], &variables[..1]);
+    stranger.line_with("no connection to NATS").await;
+    let mut normalizer = Program::start_with_args("imchannel-normalizer", "", &[], &variables);
     normalizer.line_with("the streams are as they are defined").await;
 }
 
@@ -193,4 +195,45 @@ async fn unusable_tls_files_stop_the_start_with_their_fault() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && said.contains(fault), "{said}");
     }
+}
+
+/// A TLS connection to a port, with no request on it yet.
+async fn connect(address: &str, authority: &Authority) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let pem = std::fs::read(authority.file("ca.pem")).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()
+}
+
+/// Balancers open connections ahead, and probe ports without a word. Neither is a slow request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_not_hold_up_a_stop() {
+    service::process::install_tls();
+    let authority = Authority::new();
+    let installation = Installation::start().await;
+    let (certificate, key) = (authority.text("server.pem"), authority.text("server.key"));
+    let variables = [
+        ("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str()),
+        ("IMCHANNEL_TLS_KEY_FILE", &key),
+        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_HEAD_TIMEOUT_MS", "500"),
+        ("IMCHANNEL_GRACE_MS", "60000"),
+    ];
+    let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
+    let address = ingress.address_after("takes webhooks on").await;
+    let mut ahead = connect(&address, &authority).await;
+    // Three times as long as a head may take, and nobody closes it.
+    let mut answer = [0; 12];
+    let rested = tokio::time::timeout(std::time::Duration::from_millis(1500), ahead.read(&mut answer)).await;
+    assert!(rested.is_err(), "the resting connection was closed");
+    ahead.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    ahead.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    drop(ahead);
+    // It never says a word; the stop would wait for it for a minute, which is longer than the harness does.
+    let _silent = TcpStream::connect(&address).await.unwrap();
+    assert!(ingress.stop().await);
 }

@@ -33,11 +33,11 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Notes that somebody has come for these files.
+    /// Forgets files: somebody has come for them, or their message did not go out.
     ///
     /// # Errors
     /// [`BlobError`].
-    pub async fn were_fetched<'i>(&self, ids: impl Iterator<Item = &'i MediaId>) -> Result<(), BlobError> {
+    pub async fn expect_no_fetch<'i>(&self, ids: impl Iterator<Item = &'i MediaId>) -> Result<(), BlobError> {
         let ids: Vec<&str> = ids.map(MediaId::as_str).collect();
         if ids.is_empty() {
             return Ok(());
@@ -74,7 +74,16 @@ impl BlobStore {
         for (id, left_ms) in due.iter().zip(lives) {
             // -1 stands for a file that lives for ever, -2 for none.
             match u64::try_from(left_ms) {
-                Ok(left_ms) => self.expect_fetch(id, now, Duration::from_millis(left_ms)).await?,
+                Ok(left_ms) => {
+                    // Only where it is still noted: somebody may have come for it meanwhile.
+                    let mut again = redis::cmd("ZADD");
+                    again
+                        .arg(KEY)
+                        .arg("XX")
+                        .arg(to_score(now, Duration::from_millis(left_ms)))
+                        .arg(id.as_str());
+                    again.exec_async(&mut connection).await?;
+                }
                 Err(_) => {
                     let mut forget = redis::cmd("ZREM");
                     let removed: u64 = forget.arg(KEY).arg(id.as_str()).query_async(&mut connection).await?;

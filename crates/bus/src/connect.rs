@@ -78,6 +78,15 @@ impl fmt::Debug for BusOptions {
 #[error("cannot connect to NATS")]
 pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
+impl ConnectError {
+    /// Whether nobody answers, so that waiting may help: not for a wrong URL, key or certificate.
+    pub fn is_away(&self) -> bool {
+        use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
+        let error = self.0.downcast_ref::<async_nats::ConnectError>();
+        error.is_some_and(|error| matches!(error.kind(), Dns | Io | TimedOut))
+    }
+}
+
 /// How long publishes wait for their acknowledgement, longest first: a little under the halves of the deadlines that there
 /// are, and the least for what is left of one. The client keeps a timer for each publish anyway; a choice of a few saves a
 /// second one.
@@ -126,6 +135,8 @@ pub struct Bus {
     connections: watch::Receiver<u64>,
     /// What the client's events said last. Every publish asks, and the client's own state lies behind a lock.
     is_up: Arc<AtomicBool>,
+    /// Why the last attempt to connect failed; empty while the connection stands.
+    fault: Arc<Mutex<String>>,
     /// Which streams take nothing more for now, by their place in [`STREAMS`].
     full: Arc<[AtomicBool; STREAMS.len() + 1]>,
 }
@@ -161,7 +172,8 @@ impl Bus {
         let gauge = options.connected.clone();
         let is_up = Arc::new(AtomicBool::new(false));
         let was_heard = Arc::clone(&is_up);
-        let refusals = Refusals { known: Mutex::default(), tell: options.refused };
+        let fault = Arc::new(Mutex::new(String::new()));
+        let refusals = Refusals { known: Mutex::default(), fault: Arc::clone(&fault), tell: options.refused };
         let mut connect = async_nats::ConnectOptions::new()
             .name(options.name)
             .custom_inbox_prefix(format!("_INBOX_{}", options.name))
@@ -200,7 +212,7 @@ impl Bus {
         let jetstream = context(&client, REQUEST_TIMEOUT);
         let publishers =
             Publishers(PATIENCES_MS.map(|patience_ms| context(&client, Duration::from_millis(patience_ms))));
-        Ok(Self { client, jetstream, publishers, connections, is_up, full: Arc::default() })
+        Ok(Self { client, jetstream, publishers, connections, is_up, fault, full: Arc::default() })
     }
 
     /// Says whether a stream takes more. What has to be stored there waits, or is refused as if the server had said so.
@@ -225,6 +237,22 @@ impl Bus {
     pub fn is_connected(&self) -> bool {
         // The event of a new connection may come late; the client's state does not.
         self.is_up.load(Ordering::Relaxed) || self.client.connection_state() == connection::State::Connected
+    }
+
+    /// Whether the connection stands, and if not, why not, as far as the client says.
+    ///
+    /// # Errors
+    /// A text for people.
+    pub fn connection(&self) -> Result<(), String> {
+        if self.is_connected() {
+            return Ok(());
+        }
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        if fault.is_empty() {
+            Err("not connected".to_owned())
+        } else {
+            Err(format!("not connected: {fault}"))
+        }
     }
 
     /// Waits until the connection stands.
@@ -257,28 +285,47 @@ impl Bus {
 /// Different refusals that are remembered. What is refused is refused again and again.
 const REFUSALS_MAX: usize = 100;
 
-/// What the server does not let this client do: a fault of its permissions, which nothing else shows, since what was
-/// refused is never answered.
+/// What the server does not let this client do, and why it cannot be reached: faults of permissions and settings, each said
+/// once. What was refused is never answered, so nothing else would show it.
 struct Refusals {
     known: Mutex<HashSet<String>>,
+    fault: Arc<Mutex<String>>,
     tell: Option<fn(&str)>,
 }
 
 impl Refusals {
     fn note(&self, event: &Event) {
-        let Event::ServerError(error) = event else { return };
-        let text = error.to_string();
-        if !text.to_ascii_lowercase().contains("permissions violation") {
-            return;
+        match event {
+            Event::Connected => self.set_fault(String::new()),
+            Event::ClientError(error) => {
+                let text = error.to_string();
+                if self.is_new(&text) {
+                    tracing::warn!(function = "bus", "no connection to NATS: {text}");
+                }
+                self.set_fault(text);
+            }
+            Event::ServerError(error) => self.note_refusal(&error.to_string()),
+            _ => {}
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REFUSALS_MAX || !known.insert(text.clone()) {
+    }
+
+    fn note_refusal(&self, text: &str) {
+        if !text.to_ascii_lowercase().contains("permissions violation") || !self.is_new(text) {
             return;
         }
         tracing::error!(function = "bus", "NATS refuses: {text}");
         if let Some(tell) = self.tell {
-            tell(&text);
+            tell(text);
         }
+    }
+
+    fn is_new(&self, text: &str) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < REFUSALS_MAX && known.insert(text.to_owned())
+    }
+
+    fn set_fault(&self, text: String) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 }
 

@@ -64,6 +64,17 @@ pub async fn last_sequence(bus: &Bus, stream: &'static StreamDefinition) -> Resu
     Ok(found.cached_info().state.last_sequence)
 }
 
+/// The sequences of the oldest and of the newest message of a stream. Where it holds none, the first is behind the last.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or out of reach.
+pub async fn sequences(bus: &Bus, stream: &'static StreamDefinition) -> Result<(u64, u64), ReadError> {
+    let found = bus.jetstream.get_stream(stream.name).await;
+    let found = found.map_err(|error| ReadError::new(stream.name, error))?;
+    let state = &found.cached_info().state;
+    Ok((state.first_sequence, state.last_sequence))
+}
+
 /// When the oldest message of a stream was stored; `None` when it holds none.
 ///
 /// # Errors

@@ -1,8 +1,9 @@
 //! `imchannel secrets`: every secret of an installation, made once, each in a file of its own, in the layout that
 //! docker-compose.yml and deploy/kubernetes expect.
 
+use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -77,20 +78,24 @@ fn make_nats(folder: &Folder) -> anyhow::Result<()> {
     folder.write("nats/users.env", environment.trim_end())
 }
 
-/// Redis knows the passwords by their SHA-256 alone.
 fn make_redis(folder: &Folder, prefix: &str) -> anyhow::Result<()> {
-    let mut acl: String =
-        REDIS_ACL.lines().filter(|line| line.starts_with("user ")).fold(String::new(), |mut lines, line| {
-            lines.push_str(line);
-            lines.push('\n');
-            lines
-        });
+    let mut passwords = Vec::new();
     for user in REDIS_USERS {
         let password = random(prefix)?;
-        acl = acl.replace(&format!("<{user}>"), &hex::encode(Sha256::digest(&password)));
         folder.write(&format!("redis/{user}.password"), &password)?;
+        passwords.push((user, password));
     }
-    folder.write("redis/users.acl", acl.trim_end())
+    folder.write("redis/users.acl", &acl(&passwords))
+}
+
+/// The users' rights with their passwords, which Redis knows by their SHA-256 alone.
+fn acl(passwords: &[(&str, String)]) -> String {
+    let lines: Vec<&str> = REDIS_ACL.lines().filter(|line| line.starts_with("user ")).collect();
+    let mut acl = lines.join("\n");
+    for (user, password) in passwords {
+        acl = acl.replace(&format!("<{user}>"), &hex::encode(Sha256::digest(password)));
+    }
+    acl
 }
 
 /// The sender calls its BSP by HTTPS only, the simulated one too: an authority of its own signs its certificate.
@@ -129,7 +134,30 @@ impl Folder {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.0)?;
         let parent = path.parent().unwrap_or(&self.0);
         std::fs::DirBuilder::new().mode(0o755).recursive(true).create(parent)?;
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-        writeln!(file, "{text}")
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        writeln!(file, "{text}")?;
+        // Whatever the umask is.
+        std::fs::set_permissions(
+            parent,
+            Permissions::from_mode(if parent == self.0 { 0o700 } else { 0o755 }),
+        )?;
+        file.set_permissions(Permissions::from_mode(0o644))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_users_of_redis_have_the_rights_of_today() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/compose/example/redis");
+        let password = |user: &'static str| {
+            let text = std::fs::read_to_string(example.join(format!("{user}.password"))).unwrap();
+            (user, text.trim().to_owned())
+        };
+        let wanted = acl(&REDIS_USERS.map(password));
+        assert!(!wanted.contains('<'), "{wanted}");
+        assert_eq!(std::fs::read_to_string(example.join("users.acl")).unwrap().trim_end(), wanted);
     }
 }

@@ -61,7 +61,8 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
     loop {
         let error = match target.connect_as_provisioner().await {
             Ok(bus) => return Ok(bus),
-            Err(error) if Instant::now() >= deadline => return Err(error),
+            // Waiting makes neither a key nor a file right.
+            Err(error) if Instant::now() >= deadline || !is_away(&error) => return Err(error),
             Err(error) => error,
         };
         if !has_said {
@@ -70,4 +71,9 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether nobody answers yet, or the server is only starting.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<bus::ConnectError>().is_some_and(bus::ConnectError::is_away)
 }

@@ -97,10 +97,11 @@ impl Target {
         if let Some(address) = self.exposed_on.as_ref().filter(|address| !address.is_empty()) {
             return address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         }
-        let url = self.url();
-        let place = url.rsplit(['@', '/']).next().unwrap_or_default();
-        let host = place.rsplit_once(':').map_or(place, |(host, _)| host).trim_matches(['[', ']']);
-        LOOPBACK_HOSTS.contains(&host)
+        self.url().split(',').all(|url| {
+            let place = url.trim().rsplit(['@', '/']).next().unwrap_or_default();
+            let host = place.rsplit_once(':').map_or(place, |(host, _)| host).trim_matches(['[', ']']);
+            LOOPBACK_HOSTS.contains(&host)
+        })
     }
 
     fn url(&self) -> String {

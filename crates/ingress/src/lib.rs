@@ -87,9 +87,7 @@ async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: C
 /// What ingress needs before it takes webhooks.
 fn require(context: &Context, bus: &Bus, doors: &Doors) {
     let connection = bus.clone();
-    context.readiness.require("nats", move || {
-        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
-    });
+    context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     let doors = doors.clone();

@@ -231,7 +231,7 @@ impl Afterwards {
         let set = self.blobs.set_expiries(&expiries).await;
         let gets = fetches.iter().filter(|(fetch, _)| !fetch.is_head).map(|(fetch, _)| &fetch.id);
         // One that stays noted is counted as never fetched, which is the smaller fault.
-        let _ = self.blobs.were_fetched(gets).await;
+        let _ = self.blobs.expect_no_fetch(gets).await;
         for (fetch, place) in fetches {
             let (function, id) = (function(fetch.kind), &fetch.id);
             match &set {

@@ -45,7 +45,7 @@ impl MediaMetrics {
         let help =
             "Events and expiries of fetches that were dropped, because too many waited or NATS was away";
         registry.register("notes_dropped", help, metrics.notes_dropped.clone());
-        let help = "Files that a message was sent with and whose life ended without a GET; counted by one replica each";
+        let help = "Files that a message went out with and whose life ended without a GET after it; counted by one replica each";
         registry.register("expired_unfetched", help, metrics.expired_unfetched.clone());
         metrics
     }

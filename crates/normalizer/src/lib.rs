@@ -104,9 +104,7 @@ async fn work(
 /// What the normalizer needs before it takes work.
 fn require(context: &Context, bus: &Bus) {
     let connection = bus.clone();
-    context.readiness.require("nats", move || {
-        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
-    });
+    context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     context.readiness.complete();

@@ -13,6 +13,7 @@ use bus::ledger::{LedgerError, LedgerKey, Revision};
 use bus::read;
 use bus::streams::COMMANDS;
 use bus::{Delivery, Queue, Subject as BusSubject, lanes, lookup};
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -31,6 +32,12 @@ const BEHIND_AFTER: Duration = Duration::from_secs(4);
 const READ_EVERY: Duration = Duration::from_secs(5);
 /// The longest reading of one look. What is due is answered between two.
 const READ_FOR: Duration = Duration::from_millis(800);
+/// Commands asked for at once; each may have a megabyte.
+const READS_AT_ONCE: usize = 16;
+/// What is to be read is cut into so many pieces of one size at most: more than are read at once, because some are emptier.
+const PIECES_MAX: u64 = 128;
+/// A shorter piece is not worth a question.
+const PIECE_MIN: u64 = 64;
 /// Commands answered in one look.
 const AT_ONCE: usize = 500;
 /// For one write to the ledger.
@@ -50,14 +57,70 @@ pub(crate) struct Waiting {
 /// The bus is away, or does not take what has to be stored.
 struct Away;
 
+/// A command's deadline, its sequence and its queue.
+type Due = (Timestamp, u64, Queue);
+
+/// A piece of the stream that is to be read for the commands of one queue. Several are read at once, because each command
+/// takes a question of its own.
+struct Piece {
+    queue: Queue,
+    next: u64,
+    end: u64,
+}
+
+impl Piece {
+    /// All from `from` to `end`, in pieces.
+    fn cut(queue: Queue, from: u64, end: u64) -> impl Iterator<Item = Self> {
+        let count = (end + 1).saturating_sub(from);
+        let size = count.div_ceil(PIECES_MAX).max(PIECE_MIN);
+        (0..count.div_ceil(size)).map(move |place| {
+            let next = from + place * size;
+            Self { queue, next, end: end.min(next + size - 1) }
+        })
+    }
+
+    /// Reads it until the time is up; gives what was found, what is left, and why it could not go on.
+    async fn read(
+        mut self,
+        lane: &Lane,
+        given_to: [u64; 2],
+        until: Instant,
+    ) -> (Vec<Due>, Option<Self>, Option<read::ReadError>) {
+        let channel = &lane.account.channel;
+        let subject = BusSubject::Command(self.queue, channel.clone()).to_text();
+        let mut found = Vec::new();
+        loop {
+            self.next = self.next.max(given_to[self.queue as usize] + 1);
+            if self.next > self.end {
+                return (found, None, None);
+            }
+            if Instant::now() >= until {
+                return (found, Some(self), None);
+            }
+            match lanes::next_stored(&lane.shared.bus, &subject, self.next).await {
+                Ok(Some(delivery)) if delivery.sequence <= self.end => {
+                    let deadline = match command::read(channel, &delivery) {
+                        Ok(job) => job.deadline,
+                        Err(_) => command::last_deadline(&delivery),
+                    };
+                    found.push((deadline, delivery.sequence, self.queue));
+                    self.next = delivery.sequence + 1;
+                }
+                Ok(_) => return (found, None, None),
+                Err(error) => return (found, Some(self), Some(error)),
+            }
+        }
+    }
+}
+
 struct Backlog {
     lane: Lane,
-    /// What was read: deadline, sequence and queue, the earliest first.
-    deadlines: BinaryHeap<Reverse<(Timestamp, u64, Queue)>>,
-    /// The newest message of the stream at the last reading.
-    newest: u64,
-    /// How far each queue was read.
-    read_to: [u64; 2],
+    /// What was read, the earliest first.
+    deadlines: BinaryHeap<Reverse<Due>>,
+    /// What is still to be read.
+    unread: Vec<Piece>,
+    /// Up to here the stream was read, or is to be read in pieces.
+    seen_to: u64,
     read_at: Option<Instant>,
     behind_since: Option<Instant>,
 }
@@ -68,8 +131,8 @@ pub(crate) async fn watch(lane: Lane, waiting: watch::Sender<Waiting>) {
     let mut backlog = Backlog {
         lane,
         deadlines: BinaryHeap::new(),
-        newest: 0,
-        read_to: [0; 2],
+        unread: Vec::new(),
+        seen_to: 0,
         read_at: None,
         behind_since: None,
     };
@@ -140,35 +203,24 @@ impl Backlog {
 
     /// Reads what has come since the last time; nothing, where nothing has. Says whether that was all.
     async fn read_new(&mut self, given_to: [u64; 2]) -> Result<bool, read::ReadError> {
-        let newest = read::last_sequence(&self.lane.shared.bus, &COMMANDS).await?;
-        if newest == self.newest {
-            return Ok(true);
-        }
-        let until = Instant::now() + READ_FOR;
+        let (first, newest) = read::sequences(&self.lane.shared.bus, &COMMANDS).await?;
         for queue in Queue::ALL {
-            if !self.read(queue, given_to[queue as usize], until).await? {
-                return Ok(false);
-            }
+            let from = first.max(self.seen_to + 1).max(given_to[queue as usize] + 1);
+            self.unread.extend(Piece::cut(queue, from, newest));
         }
-        self.newest = newest;
-        Ok(true)
-    }
-
-    async fn read(&mut self, queue: Queue, given_to: u64, until: Instant) -> Result<bool, read::ReadError> {
-        let channel = &self.lane.account.channel;
-        let subject = BusSubject::Command(queue, channel.clone()).to_text();
-        while Instant::now() < until {
-            let from = self.read_to[queue as usize].max(given_to) + 1;
-            let next = lanes::next_stored(&self.lane.shared.bus, &subject, from).await?;
-            let Some(delivery) = next else { return Ok(true) };
-            self.read_to[queue as usize] = delivery.sequence;
-            let deadline = match command::read(channel, &delivery) {
-                Ok(job) => job.deadline,
-                Err(_) => command::last_deadline(&delivery),
-            };
-            self.deadlines.push(Reverse((deadline, delivery.sequence, queue)));
+        self.seen_to = self.seen_to.max(newest);
+        let until = Instant::now() + READ_FOR;
+        let pieces = std::mem::take(&mut self.unread).into_iter();
+        let lane = &self.lane;
+        let reading = pieces.map(|piece| piece.read(lane, given_to, until));
+        let mut reading = futures_util::stream::iter(reading).buffer_unordered(READS_AT_ONCE);
+        let mut fault = None;
+        while let Some((found, left, failed)) = reading.next().await {
+            self.deadlines.extend(found.into_iter().map(Reverse));
+            self.unread.extend(left);
+            fault = fault.or(failed);
         }
-        Ok(false)
+        fault.map_or(Ok(self.unread.is_empty()), Err)
     }
 
     async fn answer_due(&mut self, given_to: [u64; 2]) {

@@ -146,9 +146,7 @@ fn require(
     faults: &LaneFaults,
 ) {
     let connection = bus.clone();
-    context.readiness.require("nats", move || {
-        if connection.is_connected() { Ok(()) } else { Err("not connected".to_owned()) }
-    });
+    context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     let channels = channels.clone();

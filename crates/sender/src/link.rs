@@ -6,6 +6,7 @@ use std::time::Duration;
 use blob::{BlobError, BlobStore, Meta};
 use bsp::command::{Command, Source};
 use bsp::media::{self, MediaId, MediaKind};
+use bsp::sending::Link;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -18,7 +19,31 @@ const LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone)]
 pub(crate) struct FileLink {
     pub(crate) url: String,
-    pub(crate) is_ours: bool,
+    /// The file, where media serves it.
+    stored: Option<MediaId>,
+}
+
+/// For a note about a file, which nothing depends on.
+const NOTE_LIMIT: Duration = Duration::from_millis(500);
+
+impl FileLink {
+    /// What the BSP's request needs of it.
+    pub(crate) fn as_link(&self) -> Link<'_> {
+        Link { url: &self.url, is_ours: self.stored.is_some() }
+    }
+
+    /// Notes that a message goes out with the file, so that it is counted when nobody comes for it. Redis may refuse: then it is
+    /// not counted, and the message goes out all the same.
+    pub(crate) async fn expect_fetch(&self, blobs: &BlobStore, now: Timestamp) {
+        let Some(id) = &self.stored else { return };
+        let _ = tokio::time::timeout(NOTE_LIMIT, blobs.expect_fetch(id, now, LIFE_MIN)).await;
+    }
+
+    /// Takes that back: the message did not go out.
+    pub(crate) async fn expect_nothing(&self, blobs: &BlobStore) {
+        let ids = self.stored.iter();
+        let _ = tokio::time::timeout(NOTE_LIMIT, blobs.expect_no_fetch(ids)).await;
+    }
 }
 
 /// There is no link.
@@ -49,7 +74,7 @@ pub(crate) async fn prepare(
 ) -> Result<Option<FileLink>, LinkError> {
     let Some((kind, file)) = command.content.media() else { return Ok(None) };
     let id = match &file.source {
-        Source::Url(url) => return Ok(Some(FileLink { url: url.clone(), is_ours: false })),
+        Source::Url(url) => return Ok(Some(FileLink { url: url.clone(), stored: None })),
         Source::Stored(id) => {
             claim(blobs, account, (kind, id), now).await?;
             id.clone()
@@ -58,10 +83,12 @@ pub(crate) async fn prepare(
             store(blobs, account, kind, (data, content_type, &file.file_name), now).await?
         }
     };
-    blobs.name_command(&id, command.id.as_str()).await?;
-    blobs.expect_fetch(&id, now, LIFE_MIN).await?;
+    // A Redis that is full refuses this, and the message needs it not: it would wait for room that only its own fetch makes.
+    if let Err(error) = blobs.name_command(&id, command.id.as_str()).await {
+        tracing::debug!(function = "sender", "the file of {} does not name it: {error}", command.id);
+    }
     let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
-    Ok(Some(FileLink { url, is_ours: true }))
+    Ok(Some(FileLink { url, stored: Some(id) }))
 }
 
 /// Makes sure that a stored file is there, may be sent, and stays for long enough.

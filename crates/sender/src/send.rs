@@ -10,7 +10,7 @@ mod look_up;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bsp::sending::{Answer, Link};
+use bsp::sending::Answer;
 use bus::ledger::{LedgerKey, Revision};
 use jiff::Timestamp;
 use proto::v1::SendResult;
@@ -211,6 +211,10 @@ impl Lane {
                 None => return self.late(known),
             },
         };
+        let file = link.iter().flatten().next();
+        if let Some(file) = file {
+            file.expect_fetch(&self.shared.blobs, Timestamp::now()).await;
+        }
         let intent = match self.write_intent(job, key, known).await {
             Ok(intent) => intent,
             Err(stage) => return stage,
@@ -224,8 +228,7 @@ impl Lane {
             );
             return self.not_sent(job, key, intent.known, Duration::ZERO).await;
         }
-        let link = link.iter().flatten().next();
-        let link = link.map(|link| Link { url: &link.url, is_ours: link.is_ours });
+        let link = file.map(FileLink::as_link);
         let request = self.account.sending.request(&self.account.settings, &job.command, link);
         let message_id = job.command.id.message_id();
         let deadline = intent.at + self.shared.settings.send_timeout;
@@ -241,7 +244,16 @@ impl Lane {
         )
         .await;
         self.shared.metrics.call_time.observe(began.elapsed());
-        self.after_call(job, key, intent.known, end, leave).await
+        let is_unsent = matches!(end, CallEnd::Limited { .. } | CallEnd::NotConnected);
+        let stage = self.after_call(job, key, intent.known, end, leave).await;
+        let is_refused =
+            matches!(&stage, Stage::Decide(_, outcome) if matches!(**outcome, Outcome::Rejected { .. }));
+        if let Some(file) = file
+            && (is_unsent || is_refused)
+        {
+            file.expect_nothing(&self.shared.blobs).await;
+        }
+        stage
     }
 
     /// What follows from the end of a call.

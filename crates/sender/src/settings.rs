@@ -6,7 +6,7 @@ use std::time::Duration;
 use blob::RedisOptions;
 use channel::Secrets;
 use service::{Common, Faults, Reader, Setting};
-use service::{common, examples};
+use service::{common, examples, tls};
 
 /// How long a call may take.
 pub static SEND_TIMEOUT_MS: Setting = Setting::new(
@@ -100,7 +100,7 @@ impl Settings {
             reader.fault(&LOOKUP_DELAYS_MS, &rule);
         }
         examples::refuse(reader, None, &[&common::REDIS_PASSWORD]);
-        let bsp_ca_file = reader.optional_text(&INFOBIP_CA_FILE).map(PathBuf::from);
+        let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {
             redis: redis?,
             media_public_url: media_public_url?,

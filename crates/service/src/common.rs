@@ -1,7 +1,6 @@
 //! The settings that every service has.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use bus::{BusOptions, NkeySeed};
 use crate::examples;
 use crate::log::LogFormat;
 use crate::settings::{Reader, Setting};
+use crate::tls;
 
 /// Where NATS is.
 pub static NATS_URL: Setting = Setting::new(
@@ -165,7 +165,7 @@ impl Nats {
         if let Some(seed) = &nkey {
             examples::refuse_nkey(reader, seed, &NATS_NKEY_FILE);
         }
-        let ca_file = reader.optional_text(&NATS_CA_FILE).map(PathBuf::from);
+        let ca_file = tls::read_authority(reader, &NATS_CA_FILE);
         if is_faulty {
             return None;
         }
@@ -212,7 +212,10 @@ pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
 pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
     let url = reader.text(&REDIS_URL);
     let password = reader.optional_text(&REDIS_PASSWORD);
-    let ca_file = reader.optional_text(&REDIS_CA_FILE).map(PathBuf::from);
+    let ca_file = tls::read_authority(reader, &REDIS_CA_FILE);
+    if ca_file.is_some() && url.as_ref().is_some_and(|url| !url.starts_with("rediss://")) {
+        reader.fault(&REDIS_CA_FILE, "is of no use without a URL that begins with rediss://");
+    }
     Some(RedisOptions { url: url?, password, ca_file })
 }
 

@@ -102,6 +102,7 @@ pub async fn serve<H: Handler>(
         tokio::time::sleep(drain_delay).await;
     };
     let mut closing = std::pin::pin!(closing);
+    let ending = CancellationToken::new();
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -127,15 +128,22 @@ pub async fn serve<H: Handler>(
             continue;
         };
         let (builder, watcher, handshake) = (builder.clone(), graceful.watcher(), tls.accept(stream));
+        let ending = ending.clone();
         connections.spawn(async move {
-            // The patience with a head is the patience with a handshake too.
-            if let Ok(stream) = handshake.await {
+            // The patience with a head is the patience with a handshake too. An unfinished one does not hold up the end.
+            let stream = tokio::select! {
+                stream = handshake => stream,
+                () = ending.cancelled() => return,
+            };
+            if let Ok(mut stream) = stream {
+                stream.get_mut().0.wait_anew();
                 let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
             }
             drop(place);
         });
     }
     drop(listener);
+    ending.cancel();
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!(function = "http", "some connections were still busy after the grace time");
     }

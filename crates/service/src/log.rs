@@ -80,7 +80,9 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
         .with_default(level)
         // Libraries speak of connections at levels that only help their own authors; the NATS client shows the URL
         // with its password there.
-        .with_targets(LIBRARIES.map(|target| (target, Level::WARN)));
+        .with_targets(LIBRARIES.map(|target| (target, Level::WARN)))
+        // Each failed attempt to connect, several a second; the bus says once what is wrong.
+        .with_target("async_nats::connector", tracing_subscriber::filter::LevelFilter::OFF);
     tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
     Ok(LogGuard { lines: sender, writer: Some(writer) })
 }

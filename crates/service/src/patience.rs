@@ -85,6 +85,11 @@ impl PatientStream {
         Self { stream, requests, patience, wait, alarm: None, slow: None }
     }
 
+    /// What was read so far was no part of a request: the connection waits for its first one from now on.
+    pub(crate) fn wait_anew(&mut self) {
+        self.wait = Wait { since: Instant::now(), is_head: false, begun: self.requests.begun() };
+    }
+
     /// Keeps an alarm set that ends nothing. After an answer hyper does not look for the next request until something
     /// wakes it, so a sender that is gone would otherwise keep its place.
     fn stay_awake(&mut self, cx: &mut Context<'_>) {

@@ -30,6 +30,18 @@ pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the
 /// Between two looks whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// Reads a setting that names the PEM file of an authority, noting a fault in `reader` when the file holds no certificate.
+pub fn read_authority(reader: &mut Reader, setting: &'static Setting) -> Option<PathBuf> {
+    let file = PathBuf::from(reader.optional_text(setting)?);
+    let certificates = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => reader.fault(setting, "holds no certificate"),
+        Ok(_) => {}
+        Err(error) => reader.fault(setting, &format!("cannot be read: {error}")),
+    }
+    Some(file)
+}
+
 /// Certificate and key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

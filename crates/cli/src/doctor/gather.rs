@@ -76,9 +76,9 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Whether anything at all has answered.
+    /// Whether anything at all has answered. A server that only lets somebody in who may ask for nothing has not.
     pub(super) fn has_answer(&self) -> bool {
-        self.nats.is_ok()
+        self.nats.as_ref().is_ok_and(|nats| nats.stored.is_ok() || nats.streams.is_ok())
             || matches!(self.redis, Some(Ok(_)))
             || matches!(self.media, Some((_, Ok(_))))
             || self.monitors.iter().any(|(_, monitor)| monitor.is_ok())

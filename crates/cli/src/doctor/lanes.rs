@@ -27,6 +27,11 @@ pub(super) struct Lane {
     pub(super) is_paused: bool,
 }
 
+/// Where the channels could not be read.
+pub(super) fn unseen(error: &str) -> Finding {
+    OWNER.unseen(error)
+}
+
 /// `now` is by the clock of NATS, which stamps the leases.
 pub(super) fn judge(
     lanes: &[Lane],

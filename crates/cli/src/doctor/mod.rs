@@ -193,6 +193,12 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     findings.extend(movement::judge(&nats.moves, watched, nats.now));
     findings.extend(deadletters::judge(&nats.streams, nats.reason.as_deref(), nats.now));
     findings.push(channels::judge_records(&nats.stored));
+    if let Err(error) = &nats.stored {
+        // Nothing is known of channels, which is not the same as that there are none.
+        findings.extend(references::unseen(error));
+        findings.push(lanes::unseen(error));
+        return findings;
+    }
     findings.extend(channels::judge_key(&nats.channels, key));
     findings.extend(channels::judge_silent(&nats.channels, &nats.subjects, &nats.streams, nats.now));
     findings.extend(references::judge_references(&nats.references));

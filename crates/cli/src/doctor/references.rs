@@ -13,6 +13,11 @@ use super::finding::{Check, Finding, count, names};
 const REFERENCES: Check = Check("channels.references");
 const HOSTS: Check = Check("channels.hosts");
 
+/// Where the channels could not be read.
+pub(super) fn unseen(error: &str) -> [Finding; 2] {
+    [REFERENCES.unseen(error), HOSTS.unseen(error)]
+}
+
 /// For a name to be resolved.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
