@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import importlib
 import pathlib
+import ssl
 import sys
 import tempfile
 
@@ -81,18 +82,28 @@ class Reader:
         print(f"{event.bsp}/{event.channel_id} message {event.message_id} from {event.sender}: {text}", flush=True)
 
 
+def connect(args):
+    # nats-py speaks TLS when the server says that it has to be, whatever the URL says.
+    tls = ssl.create_default_context(cafile=args.ca_file)
+    # The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+    return nats.connect(args.nats_url, nkeys_seed=args.nkey_file, tls=tls, inbox_prefix="_INBOX_aicc")
+
+
 async def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--nats-url", default="nats://127.0.0.1:4222")
+    args.add_argument("--nkey-file", help="seed of the AICC back end's user, if the server asks for one")
+    args.add_argument("--ca-file", help="PEM of the authority behind a tls:// server, if the machine does not know it")
     args.add_argument("--count", type=int, help="end after so many events")
     args = args.parse_args()
-    client = await nats.connect(args.nats_url)
+    client = await connect(args)
     subscription = await client.jetstream().pull_subscribe_bind("aicc", "EVENTS")
     reader, taken = Reader(), 0
     while args.count is None or taken < args.count:
         try:
             messages = await subscription.fetch(100, timeout=5)
-        except nats.errors.TimeoutError:
+        except asyncio.TimeoutError:
+            # Of which nats.errors.TimeoutError is a kind; nats-py raises both.
             continue
         for msg in messages:
             taken += reader.take(msg)

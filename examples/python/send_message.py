@@ -6,14 +6,15 @@
 
 Exit code 0: the message came as far as --until says. 1: it did not, or nobody said so in time. 2: wrong options.
 
-Two consumers for one message are for trying out. A back end publishes as is done here, and learns the outcomes where it
-reads all of its events (see read_events.py).
+Looking for the events of one message is for trying out. A back end publishes as is done here, and learns the
+outcomes where it reads all of its events (see read_events.py).
 """
 
 import argparse
 import asyncio
 import importlib
 import pathlib
+import ssl
 import sys
 import tempfile
 import uuid
@@ -24,6 +25,7 @@ from nats.js import api
 
 PROTO = pathlib.Path(__file__).resolve().parents[2] / "proto"
 ACK_WAIT_S = 2
+GIVE_BACK_S = 5
 # A message has come so far when a report has this status or one of a higher rank.
 GOALS = {"accepted": "PENDING", "delivered": "DELIVERED", "read": "READ"}
 
@@ -62,10 +64,24 @@ class Watch:
     def rank(self, status):
         return self.report_pb2.ReportStatus.Value(f"REPORT_STATUS_{status}")
 
-    async def take_result(self, msg):
-        event = self.result_pb2.SendResult.FromString(msg.data)
-        if not self.is_new(event):
-            return
+    async def take(self, msg):
+        """Handles an event if it is about this command; says whether it is."""
+        kind = msg.subject.split(".")[2]
+        if kind == "send":
+            event, handle = self.result_pb2.SendResult.FromString(msg.data), self.take_result
+        elif kind == "report":
+            event, handle = self.report_pb2.ReportEvent.FromString(msg.data), self.take_report
+        else:
+            return False
+        if event.command_id != self.command_id:
+            return False
+        # Events come at least once.
+        if event.event_id not in self.seen:
+            self.seen.add(event.event_id)
+            handle(event)
+        return True
+
+    def take_result(self, event):
         self.outcome = name_of(self.result_pb2.SendOutcome, event.outcome, "SEND_OUTCOME_")
         if self.outcome == "ACCEPTED":
             # It says as much as this report.
@@ -73,21 +89,11 @@ class Watch:
         faults = [f"{fault.field}: {fault.rule}" for fault in event.faults]
         self.say(event, f"result {event.command_id} is {self.outcome}", faults)
 
-    async def take_report(self, msg):
-        event = self.report_pb2.ReportEvent.FromString(msg.data)
-        if not self.is_new(event):
-            return
+    def take_report(self, event):
         # The number of a status is its rank: a late FAILED never takes a DELIVERED back.
         self.furthest = max(self.furthest, event.status)
         status = name_of(self.report_pb2.ReportStatus, event.status, "REPORT_STATUS_")
         self.say(event, f"report {event.message_id} is {status}", [])
-
-    def is_new(self, event):
-        """Says whether an event is about this command and was not here before: events come at least once."""
-        if event.command_id != self.command_id or event.event_id in self.seen:
-            return False
-        self.seen.add(event.event_id)
-        return True
 
     def say(self, event, what, faults):
         reasons = "; ".join(part for part in (event.error.code, event.error.description, *faults) if part)
@@ -105,6 +111,43 @@ class Watch:
             self.reached.set_result(True)
 
 
+def connect(args):
+    # nats-py speaks TLS when the server says that it has to be, whatever the URL says.
+    tls = ssl.create_default_context(cafile=args.ca_file)
+    # The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+    return nats.connect(args.nats_url, nkeys_seed=args.nkey_file, tls=tls, inbox_prefix="_INBOX_aicc")
+
+
+async def watch_beside(stream, channel, watch):
+    """Watches by consumers that go with this connection, and disturb nobody."""
+    # Servers before 2.10 take one filter for a consumer.
+    for kind in ("send", "report"):
+        subject = f"imchannel.event.{kind}.*.{channel}"
+        new = api.DeliverPolicy.NEW
+        await stream.subscribe(subject, stream="EVENTS", cb=watch.take, ordered_consumer=True, deliver_policy=new)
+
+
+async def watch_by_durable(stream, watch):
+    """Watches by the durable `aicc`, for the AICC back end's user, who may make no consumer.
+
+    Every event comes to one reader only: a back end that runs at the same time may get those of this command. What is
+    not about this command is given back, and comes again, here or there. Not at once: the server hands out what was
+    given back before what is new. And it hands out 20 000 events before it wants some acknowledged: where more wait for
+    the back end, none of this command come.
+    """
+    subscription = await stream.pull_subscribe_bind("aicc", "EVENTS")
+    while not watch.reached.done():
+        try:
+            messages = await subscription.fetch(100, timeout=1)
+        except asyncio.TimeoutError:
+            continue
+        for msg in messages:
+            if await watch.take(msg):
+                await msg.ack()
+            else:
+                await msg.nak(delay=GIVE_BACK_S)
+
+
 async def publish(stream, subject, body, headers):
     """Publishes until COMMANDS has said that it holds the message."""
     while True:
@@ -120,14 +163,12 @@ async def publish(stream, subject, body, headers):
 
 async def send(args):
     command_pb2, result_pb2, report_pb2 = load_messages()
-    client = await nats.connect(args.nats_url)
+    client = await connect(args)
     stream = client.jetstream()
     watch = Watch(result_pb2, report_pb2, args.command_id, args.until)
-    # Before the command is published, so that no event is missed. Servers before 2.10 take one filter for a consumer.
-    for kind, take in (("send", watch.take_result), ("report", watch.take_report)):
-        subject = f"imchannel.event.{kind}.*.{args.channel}"
-        new = api.DeliverPolicy.NEW
-        await stream.subscribe(subject, stream="EVENTS", cb=take, ordered_consumer=True, deliver_policy=new)
+    if not args.nkey_file:
+        # Before the command is published, so that no event is missed. The durable has them all.
+        await watch_beside(stream, args.channel, watch)
     command = command_pb2.SendCommand(
         command_id=args.command_id,
         channel_id=args.channel,
@@ -140,14 +181,18 @@ async def send(args):
     subject = f"imchannel.command.send.{args.channel}"
     ack = await publish(stream, subject, command.SerializeToString(), headers)
     print(f"command {args.command_id} is {'already ' if ack.duplicate else ''}stored", flush=True)
+    if args.nkey_file:
+        await watch_by_durable(stream, watch)
     reached = await watch.reached
-    await client.close()
+    await client.drain()
     return reached
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--nats-url", default="nats://127.0.0.1:4222")
+    args.add_argument("--nkey-file", help="seed of the AICC back end's user, if the server asks for one")
+    args.add_argument("--ca-file", help="PEM of the authority behind a tls:// server, if the machine does not know it")
     args.add_argument("--channel", required=True, help="the channel's id")
     args.add_argument("--to", required=True, help="the customer's number in international form")
     args.add_argument("--text", required=True)

@@ -8,10 +8,11 @@
  * status of each message) a back end keeps in its database, and acknowledges after writing there.
  */
 
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 import { jetstream, type JsMsg } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import { connect, nkeyAuthenticator } from "@nats-io/transport-node";
 
 // Made from ../../proto by `npm run generate`, which `npm start` runs first; the names are those of the .proto files.
 import { imchannel } from "./events.js";
@@ -70,12 +71,25 @@ class Reader {
 const { values: args } = parseArgs({
   options: {
     "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
+    // Seed of the AICC back end's user, if the server asks for one.
+    "nkey-file": { type: "string" },
+    // PEM of the authority behind a tls:// server, if the machine does not know it.
+    "ca-file": { type: "string" },
     // Ends after so many events. What was fetched beyond them comes again, to the next reader.
     count: { type: "string" },
   },
 });
 const count = Number(args.count ?? Infinity);
-const client = await connect({ servers: args["nats-url"], maxReconnectAttempts: -1 });
+const seed = args["nkey-file"] && Buffer.from(readFileSync(args["nkey-file"], "utf8").trim());
+const client = await connect({
+  servers: args["nats-url"],
+  maxReconnectAttempts: -1,
+  authenticator: seed ? nkeyAuthenticator(seed) : undefined,
+  // Else nats.js speaks TLS only when the server says that it has to be, whatever the URL says.
+  tls: args["nats-url"].startsWith("tls://") ? { caFile: args["ca-file"] } : undefined,
+  // The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+  inboxPrefix: "_INBOX_aicc",
+});
 const consumer = await jetstream(client).consumers.get("EVENTS", "aicc");
 const reader = new Reader();
 let taken = 0;

@@ -6,21 +6,23 @@
  *
  * Exit code 0: the message came as far as --until says. 1: it did not, or nobody said so in time. 2: wrong options.
  *
- * Two consumers for one message are for trying out. A back end publishes as is done here, and learns the outcomes where
- * it reads all of its events (see read_events.ts).
+ * Looking for the events of one message is for trying out. A back end publishes as is done here, and learns the
+ * outcomes where it reads all of its events (see read_events.ts).
  */
 
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
-import { DeliverPolicy, jetstream, type JsMsg } from "@nats-io/jetstream";
-import { connect, headers } from "@nats-io/transport-node";
+import { DeliverPolicy, jetstream, type JetStreamClient, type JsMsg } from "@nats-io/jetstream";
+import { connect, headers, nkeyAuthenticator } from "@nats-io/transport-node";
 
 // Made from ../../proto by `npm run generate`, which `npm run send` runs first; its names are the .proto files'.
 import { imchannel } from "./events.js";
 
 const { ReportEvent, ReportStatus, SendOutcome, SendResult } = imchannel.v1;
 const ACK_WAIT_MS = 2_000;
+const GIVE_BACK_MS = 5_000;
 // A message has come so far when a report has this status or one of a higher rank.
 const GOALS = new Map<string, imchannel.v1.ReportStatus>([
   ["accepted", ReportStatus.REPORT_STATUS_PENDING],
@@ -42,11 +44,29 @@ class Watch {
     private readonly goal: imchannel.v1.ReportStatus,
   ) {}
 
-  takeResult(msg: JsMsg): void {
-    const event = SendResult.decode(msg.data);
-    if (!this.isNew(event)) {
-      return;
+  /** Handles an event if it is about this command; says whether it is. */
+  take(msg: JsMsg): boolean {
+    const kind = msg.subject.split(".")[2];
+    if (kind !== "send" && kind !== "report") {
+      return false;
     }
+    const event = kind === "send" ? SendResult.decode(msg.data) : ReportEvent.decode(msg.data);
+    if (event.command_id !== this.commandId) {
+      return false;
+    }
+    // Events come at least once.
+    if (!this.seen.has(event.event_id)) {
+      this.seen.add(event.event_id);
+      if (event instanceof SendResult) {
+        this.takeResult(event);
+      } else {
+        this.takeReport(event);
+      }
+    }
+    return true;
+  }
+
+  private takeResult(event: imchannel.v1.SendResult): void {
     this.outcome = event.outcome;
     if (event.outcome === SendOutcome.SEND_OUTCOME_ACCEPTED) {
       // It says as much as this report.
@@ -58,24 +78,11 @@ class Watch {
     this.say(event, `result ${event.command_id} is ${outcome}`, faults);
   }
 
-  takeReport(msg: JsMsg): void {
-    const event = ReportEvent.decode(msg.data);
-    if (!this.isNew(event)) {
-      return;
-    }
+  private takeReport(event: imchannel.v1.ReportEvent): void {
     // The number of a status is its rank: a late FAILED never takes a DELIVERED back.
     this.furthest = Math.max(this.furthest, event.status);
     const status = ReportStatus[event.status]?.replace("REPORT_STATUS_", "") ?? event.status;
     this.say(event, `report ${event.message_id} is ${status}`, []);
-  }
-
-  /** Says whether an event is about this command and was not here before: events come at least once. */
-  private isNew(event: imchannel.v1.SendResult | imchannel.v1.ReportEvent): boolean {
-    if (event.command_id !== this.commandId || this.seen.has(event.event_id)) {
-      return false;
-    }
-    this.seen.add(event.event_id);
-    return true;
   }
 
   private say(event: imchannel.v1.SendResult | imchannel.v1.ReportEvent, what: string, faults: string[]): void {
@@ -109,6 +116,10 @@ function parse() {
     return parseArgs({
       options: {
         "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
+        // Seed of the AICC back end's user, if the server asks for one.
+        "nkey-file": { type: "string" },
+        // PEM of the authority behind a tls:// server, if the machine does not know it.
+        "ca-file": { type: "string" },
         // The channel's id.
         channel: { type: "string" },
         // The customer's number in international form.
@@ -134,17 +145,37 @@ if (!channel || !to || !text || goal === undefined || !(timeout > 0)) {
   refuse("needs --channel, --to and --text; --until is accepted, delivered or read; --timeout is in seconds");
 }
 
-async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<boolean> {
-  const stream = jetstream(client);
-  const watch = new Watch(commandId, goal);
-  // Before the command is published, so that no event is missed. Servers before 2.10 take one filter for a consumer.
+/** Watches by consumers that go with this connection, and disturb nobody. */
+async function watchBeside(stream: JetStreamClient, channel: string, watch: Watch): Promise<void> {
+  // Servers before 2.10 take one filter for a consumer.
   for (const kind of ["send", "report"]) {
     const consumer = await stream.consumers.get("EVENTS", {
       filter_subjects: `imchannel.event.${kind}.*.${channel}`,
       deliver_policy: DeliverPolicy.New,
     });
-    await consumer.consume({ callback: (msg) => (kind === "send" ? watch.takeResult(msg) : watch.takeReport(msg)) });
+    await consumer.consume({ callback: (msg) => void watch.take(msg) });
   }
+}
+
+/**
+ * Watches by the durable `aicc`, for the AICC back end's user, who may make no consumer.
+ *
+ * Every event comes to one reader only: a back end that runs at the same time may get those of this command. What is
+ * not about this command is given back, and comes again, here or there. Not at once: the server hands out what was
+ * given back before what is new. And it hands out 20 000 events before it wants some acknowledged: where more wait for
+ * the back end, none of this command come.
+ */
+async function watchByDurable(stream: JetStreamClient, watch: Watch): Promise<void> {
+  const consumer = await stream.consumers.get("EVENTS", "aicc");
+  const callback = (msg: JsMsg) => (watch.take(msg) ? msg.ack() : msg.nak(GIVE_BACK_MS));
+  await consumer.consume({ max_messages: 100, callback });
+}
+
+async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<boolean> {
+  const stream = jetstream(client);
+  const watch = new Watch(commandId, goal);
+  // Before the command is published, so that no event is missed.
+  await (args["nkey-file"] ? watchByDurable(stream, watch) : watchBeside(stream, channel, watch));
   // The proto3 JSON of `SendCommand`, for callers without generated code; protobuf does as well.
   const command = { commandId, channelId: channel, recipient: to, text: { body: text } };
   const contentType = headers();
@@ -167,7 +198,16 @@ const late = setTimeout(() => {
   console.error(`nobody said in time that the message is ${until}`);
   process.exit(1);
 }, timeout);
-const client = await connect({ servers: args["nats-url"], maxReconnectAttempts: -1 });
+const seed = args["nkey-file"] && Buffer.from(readFileSync(args["nkey-file"], "utf8").trim());
+const client = await connect({
+  servers: args["nats-url"],
+  maxReconnectAttempts: -1,
+  authenticator: seed ? nkeyAuthenticator(seed) : undefined,
+  // Else nats.js speaks TLS only when the server says that it has to be, whatever the URL says.
+  tls: args["nats-url"].startsWith("tls://") ? { caFile: args["ca-file"] } : undefined,
+  // The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+  inboxPrefix: "_INBOX_aicc",
+});
 process.exitCode = (await send(channel, goal)) ? 0 : 1;
 clearTimeout(late);
-await client.close();
+await client.drain();
