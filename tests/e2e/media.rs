@@ -431,8 +431,10 @@ async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
     // The first is fetched, the second's message did not go out after all.
     let url = format!("{}/{TENANT}/imchannel/getImageMessage/{}", media.url, ids[0]);
     assert_eq!(client().get(url).send().await.unwrap().bytes().await.unwrap(), png());
+    let noted = b"IMChannel:MultimediaMessage:unfetched";
     eventually("the fetch is noted", || async {
-        (ttl_s(&outbound, ids[0].as_str()).await <= 3600).then_some(())
+        let score = redis(&outbound, &[b"ZSCORE", noted, ids[0].as_str().as_bytes()]).await;
+        score.starts_with("$-1").then_some(())
     })
     .await;
     blobs.expect_no_fetch([&ids[1]].into_iter()).await.unwrap();
@@ -442,12 +444,17 @@ async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
     let expiries =
         ids.iter().map(|id| Expiry { id: id.clone(), after: Duration::from_millis(1), only_longer: false });
     blobs.set_expiries(&expiries.collect::<Vec<_>>()).await.unwrap();
+    eventually("they are gone", || async {
+        for id in &ids {
+            if ttl_s(&outbound, id.as_str()).await != -2 {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
     let much_later = now + Duration::from_secs(10 * 24 * 3600);
-    let counted = eventually("the third is counted", || async {
-        let count = blobs.take_expired_unfetched(much_later).await.unwrap();
-        (count > 0).then_some(count)
-    });
-    assert_eq!(counted.await, 1);
+    assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 1, "the third alone");
     assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 0, "once");
     // Media looks by itself every few seconds.
     blobs.expect_fetch(&ids[2], now, Duration::ZERO).await.unwrap();

@@ -425,3 +425,40 @@ async fn redis_users_reach_files_and_nothing_else() {
         }
     }
 }
+
+/// An upload becomes visible by a transaction, and Redis leaves a transaction out of what it reads back from its log when its
+/// user `default` may not make it.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_outlive_a_restart_of_redis() {
+    use blob::{BlobStore, Meta, RedisOptions};
+    use bsp::media::{MediaId, MediaKind};
+    let mut secured = Secured::start().await;
+    let options = RedisOptions {
+        url: format!("redis://media@127.0.0.1:{}", secured.redis.port()),
+        password: Some(secured.secret("redis/media.password")),
+        ca_file: None,
+    };
+    let blobs = BlobStore::new(&options).unwrap();
+    let id = MediaId::from_random([7; 16]);
+    let meta = Meta {
+        tenant: "tenantname".to_owned(),
+        kind: MediaKind::Document,
+        content_type: "text/plain".to_owned(),
+        size: 5,
+        sha256: String::new(),
+        file_name: String::new(),
+        created_at: jiff::Timestamp::now(),
+        bsp: "infobip".to_owned(),
+        channel: CHANNEL.to_owned(),
+        command: String::new(),
+    };
+    let mut upload = blobs.upload(id.clone());
+    upload.append(b"hello").await.unwrap();
+    upload.finish(&meta, Duration::from_secs(3600)).await.unwrap();
+    secured.redis.stop().await;
+    secured.redis.start_again().await.unwrap();
+    let found = eventually("Redis answers again", || async { blobs.look(&id).await.ok() }).await;
+    let found = found.expect("the file is there");
+    assert_eq!((found.size, found.first.as_ref()), (5, &b"hello"[..]));
+    assert_eq!(found.meta.map(|meta| meta.tenant), Some(meta.tenant));
+}

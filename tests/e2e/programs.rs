@@ -217,9 +217,16 @@ async fn up_runs_everything_and_stops_in_order() {
             (webhook.try_post(address).await.ok()?.status.as_u16() == 200).then_some(())
         })
         .await;
-        up.line_with(r#""function":"onReport""#).await;
-        let event: Value =
-            serde_json::from_str(&up.line_with(r#""status":"REPORT_STATUS_READ""#).await).unwrap();
+        // The log has a writer of its own, so its line may come before the event or after it.
+        let (mut is_logged, mut event) = (false, None);
+        while !is_logged || event.is_none() {
+            let line = up.line_with("{").await;
+            is_logged |= line.contains(r#""function":"onReport""#);
+            if line.contains(r#""status":"REPORT_STATUS_READ""#) {
+                event = Some(serde_json::from_str::<Value>(&line).unwrap());
+            }
+        }
+        let event = event.unwrap();
         assert_eq!(event["messageId"], format!("up-{round}"));
         assert_eq!(event["recipient"], "***");
         // A second gateway on the same folder is refused, and leaves the first one alone.

@@ -1,0 +1,261 @@
+"""Real servers and programs on loopback, for the measurements beside this file. Only the standard library is used.
+
+Everything lies in a folder that is removed at the end, listens on free ports of 127.0.0.1, and is killed at the end.
+"""
+
+import http.client
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+
+CREDENTIAL_KEY = "measure-measure-measure-measure-"
+API_KEY = "measure-key"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)
+
+
+def until(condition, what, limit_s=60):
+    """Waits until the condition is true, and gives what it gave."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        try:
+            found = condition()
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
+            found = None
+        if found:
+            return found
+        time.sleep(0.05)
+    raise SystemExit(f"waited {limit_s} s in vain until {what}")
+
+
+def spread(values, form="{:,.0f}"):
+    """Least, median, most."""
+    return " / ".join(form.format(value) for value in (min(values), statistics.median(values), max(values)))
+
+
+def is_led_by(detail, name):
+    """What is not copied has no leader but its server."""
+    return (detail.get("cluster") or {}).get("leader", name) == name
+
+
+class Nats:
+    """One nats-server, or a cluster of three."""
+
+    def __init__(self, lab, program, nodes=1, sync=None):
+        self.lab, self.program, self.sync = lab, program, sync
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nats-", dir=lab.folder))
+        self.nodes = []
+        for number in range(nodes):
+            ports = {"client": free_port(), "monitor": free_port(), "route": free_port()}
+            self.nodes.append({"name": f"n{number}", "process": None, **ports})
+        for node in self.nodes:
+            self.write_config(node)
+            self.start(node)
+        until(lambda: all(self.healthy(node) for node in self.nodes), "NATS is there")
+
+    def write_config(self, node):
+        sync = f"sync_interval: {self.sync}" if self.sync else ""
+        routes = ", ".join(f"nats://127.0.0.1:{other['route']}" for other in self.nodes)
+        cluster = f"cluster {{ name: lab, listen: 127.0.0.1:{node['route']}, routes: [{routes}] }}"
+        (self.folder / f"{node['name']}.conf").write_text(
+            f"server_name: {node['name']}\nlisten: 127.0.0.1:{node['client']}\nhttp: 127.0.0.1:{node['monitor']}\n"
+            f"lame_duck_grace_period: 1s\nlame_duck_duration: 30s\njetstream {{ store_dir: {self.folder / node['name']}, max_file_store: 20GB, max_memory_store: 64MB, {sync} }}\n"
+            f"max_payload: 1MB\n{cluster if len(self.nodes) > 1 else ''}\n"
+        )
+
+    def start(self, node, program=None):
+        log = open(self.folder / f"{node['name']}.log", "a")
+        args = [program or self.program, "-c", self.folder / f"{node['name']}.conf"]
+        node["process"] = subprocess.Popen(args, stdout=log, stderr=log)
+        self.lab.started.append(node["process"])
+
+    def kill(self, node, how=signal.SIGKILL):
+        node["process"].send_signal(how)
+        node["process"].wait()
+
+    def healthy(self, node):
+        return get(f"http://127.0.0.1:{node['monitor']}/healthz")["status"] == "ok"
+
+    @property
+    def url(self):
+        return ",".join(f"nats://127.0.0.1:{node['client']}" for node in self.nodes)
+
+    def memory(self, node):
+        return get(f"http://127.0.0.1:{node['monitor']}/varz")["mem"]
+
+    def details(self):
+        """Every server's word about every stream: (server's name, stream)."""
+        for node in self.nodes:
+            if node["process"].poll() is not None:
+                continue
+            answer = get(f"http://127.0.0.1:{node['monitor']}/jsz?accounts=1&streams=1&consumers=1")
+            for account in answer.get("account_details") or []:
+                for stream in account.get("stream_detail") or []:
+                    yield node["name"], stream
+
+    def streams(self):
+        """The streams as their leaders have them."""
+        return {stream["name"]: stream for name, stream in self.details() if is_led_by(stream, name)}
+
+    def count(self, stream):
+        """Messages and bytes."""
+        state = self.streams()[stream]["state"]
+        return state["messages"], state["bytes"]
+
+    def waiting(self, stream, durable=None):
+        """What the durables of a stream have not finished, as the leader of each has it."""
+        waiting = 0
+        for name, detail in self.details():
+            for one in detail.get("consumer_detail") or []:
+                if detail["name"] == stream and is_led_by(one, name) and durable in (None, one["name"]):
+                    waiting += one["num_pending"] + one["num_ack_pending"]
+        return waiting
+
+    def stop(self):
+        for node in self.nodes:
+            if node["process"] and node["process"].poll() is None:
+                self.kill(node)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Lab:
+    """A folder, and the programs that were started in it."""
+
+    def __init__(self, programs):
+        self.programs = pathlib.Path(programs).resolve()
+        if not (self.programs / "imchannel-ingress").exists():
+            raise SystemExit(f"{self.programs} has no imchannel-ingress: `cargo build --release`, or --programs FOLDER")
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="imchannel-measure-"))
+        self.started = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def environment(self, nats, **more):
+        mine = {
+            "PATH": os.environ["PATH"],
+            "IMCHANNEL_NATS_URL": nats.url,
+            "IMCHANNEL_CREDENTIAL_KEY": CREDENTIAL_KEY,
+            "IMCHANNEL_LOG_LEVEL": "warn",
+            "IMCHANNEL_INFOBIP_HOSTS": "127.0.0.1",
+            "INFOBIP_API_KEY": API_KEY,
+        }
+        return mine | {name: str(value) for name, value in more.items()}
+
+    def program(self, name, nats, args=(), **environment):
+        log = open(self.folder / f"{name}-{len(self.started)}.log", "w")
+        command = [self.programs / name, *map(str, args)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(nats, **environment))
+        process.log = pathlib.Path(log.name)
+        self.started.append(process)
+        return process
+
+    def service(self, name, nats, **environment):
+        """A service, once it is ready."""
+        admin = free_port()
+        environment["IMCHANNEL_ADMIN_LISTEN"] = f"127.0.0.1:{admin}"
+        process = self.program(f"imchannel-{name}", nats, **environment)
+        process.admin = admin
+        until(lambda: get(f"http://127.0.0.1:{admin}/ready") is not None, f"{name} is ready")
+        return process
+
+    def stop(self, process, how=signal.SIGTERM):
+        if process.poll() is None:
+            process.send_signal(how)
+        process.wait()
+
+    def cli(self, nats, *args, **environment):
+        command = [self.programs / "imchannel", *map(str, args)]
+        done = subprocess.run(command, env=self.environment(nats, **environment), capture_output=True, text=True)
+        done.args = args
+        return done
+
+    def set_up(self, nats, channels, replicas=1):
+        for args in (["streams", "apply", "--replicas", replicas], ["channel", "apply", "-f", channels]):
+            done = self.cli(nats, *args)
+            if done.returncode:
+                raise SystemExit(f"{args}: {done.stdout}{done.stderr}")
+
+    def channels(self, account_port, count=20, per_second=1000):
+        """A file of channels: `count` of Infobip's that send, and one of each other BSP."""
+        text = ""
+        for number in range(count):
+            text += (
+                f'[[channel]]\nid = "measure-{number}"\nbsp = "infobip"\ntenant = "measure"\nwebhook = [{{ password = "p" }}]\n'
+                f'[channel.infobip]\nbase_url = "http://127.0.0.1:{account_port}"\napi_key = "env:INFOBIP_API_KEY"\n'
+                f'scenario_key = "S-{number}"\nsends_per_second = {per_second}\n'
+            )
+        for bsp, login in (("koomessage", ""), ("gupshup", ""), ("twilio", 'user = "u", ')):
+            text += f'[[channel]]\nid = "measure-{bsp}"\nbsp = "{bsp}"\ntenant = "measure"\nwebhook = [{{ {login}password = "p" }}]\n'
+        file = self.folder / "channels.toml"
+        file.write_text(text)
+        return file
+
+
+def text_command(channel, number, run, body_bytes):
+    """A SendCommand with a text as protobuf (fields 1, 2, 3 and 20 of command.proto)."""
+
+    def field(tag, value):
+        head, length = bytes([tag << 3 & 0x7F | 2]) if tag < 16 else bytes([(tag << 3 | 2) & 0x7F | 0x80, tag >> 4]), len(value)
+        return head + (bytes([length]) if length < 128 else bytes([length & 0x7F | 0x80, length >> 7])) + value
+
+    text = field(1, b"x" * body_bytes)
+    command = f"{run}-{number}".encode()
+    return field(1, command) + field(2, channel.encode()) + field(3, f"4915{number:08}".encode()) + field(20, text)
+
+
+def publish(nats, messages, window=1000):
+    """Publishes (subject, headers, payload) by the bare protocol; `window` of them wait for their acknowledgement at once."""
+    node = next(node for node in nats.nodes if node["process"].poll() is None)
+    with socket.create_connection(("127.0.0.1", node["client"])) as stream:
+        lines = stream.makefile("rb")
+        lines.readline()
+        stream.sendall(b'CONNECT {"verbose":false,"headers":true}\r\nSUB _INBOX.measure 1\r\n')
+        for batch in batches(messages, window):
+            text = b""
+            for subject, headers, payload in batch:
+                head = b"NATS/1.0\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in headers) + b"\r\n"
+                text += f"HPUB {subject} _INBOX.measure {len(head)} {len(head) + len(payload)}\r\n".encode() + head + payload + b"\r\n"
+            waiting = len(batch)
+            stream.sendall(text)
+            while waiting:
+                line = lines.readline()
+                if line.startswith(b"MSG"):
+                    answer = json.loads(lines.read(int(line.split()[-1]) + 2))
+                    if "error" in answer:
+                        raise SystemExit(f"a publish was answered {answer['error']}")
+                    waiting -= 1
+                elif line.startswith(b"PING"):
+                    stream.sendall(b"PONG\r\n")
+
+
+def batches(items, size):
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
