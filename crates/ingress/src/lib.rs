@@ -74,9 +74,12 @@ async fn serve(
     let doors = Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings, &metrics, stop.clone());
     require(&context, &bus, &doors);
     // Without a normalizer nobody else would make room in a stream that is full of processed webhooks.
-    tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), stop.clone()));
+    // It looks until the last webhook is taken, which is after the stop: what it said of the stream would else stand still.
+    let served = CancellationToken::new();
+    tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), served.clone()));
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
     service::http::serve(listener, Routes(ingress), server, stop, grace).await;
+    served.cancel();
     Ok(())
 }
 

@@ -90,7 +90,7 @@ async fn serve(
     let finished = CancellationToken::new();
     let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
     let (notes, ending) = afterwards;
-    tokio::spawn(look_for_room(event_bus, stop.clone()));
+    tokio::spawn(look_for_room(event_bus, finished.clone()));
     tokio::spawn(count_unfetched(blobs.clone(), Arc::clone(&metrics), stop.clone()));
     let media = Media::new(settings, blobs, channels, notes, metrics);
     service::http::serve(listener, media.routes(), server, stop, grace).await;

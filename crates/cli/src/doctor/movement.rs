@@ -62,7 +62,7 @@ fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding
         Motion::Alone => check.wrong(
             format!("no normalizer asks for webhooks; {waits}"),
             why,
-            "Start imchannel-normalizer, or see why its /ready says 503.",
+            "Start imchannel-normalizer, or see why its /ready says 503, or whether imchannel_worker_paused says that EVENTS or DEADLETTERS is full.",
         ),
         Motion::Stands => check.wrong(
             format!("nothing was taken or acknowledged within {}; {waits}", span(watched)),
