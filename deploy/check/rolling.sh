@@ -7,4 +7,5 @@ cd "$(dirname "$0")/../.."
 
 need haproxy haproxy || fail "this check needs haproxy"
 cargo test --quiet --locked -p e2e --test rolling >&2 || fail "a rolling restart under load"
-ok "rolling restarts behind haproxy $(path_of haproxy | xargs -I{} {} -v | sed -n '1s/.*version \\([^ ]*\\).*/\\1/p'): no failed attempt, a clean ledger"
+version=$("$(path_of haproxy)" -v | sed -n '1s/.*version \([^ ]*\).*/\1/p')
+ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
