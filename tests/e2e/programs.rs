@@ -322,3 +322,44 @@ async fn up_never_shows_the_password_of_another_installation() {
     assert!(!shown.contains("top-secret"), "{shown}");
     assert!(shown.contains("\"nats_url\":null"), "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_says_whether_the_process_beside_it_is_ready() {
+    let installation = Installation::start().await;
+    let mut normalizer = Program::start("imchannel-normalizer", &installation, &[]);
+    let admin = normalizer.address_after("probes and metrics on").await;
+    let ask = async |args: &[&str]| {
+        let variables = [("IMCHANNEL_ADMIN_LISTEN", admin.as_str())];
+        code(&run_cli_with(&installation.nats.url(), "imchannel-normalizer", args, &variables).await)
+    };
+    eventually("it is ready", || async { (ask(&["health"]).await == 0).then_some(()) }).await;
+    installation.nats.suspend().await;
+    eventually("it is not ready without NATS", || async { (ask(&["health"]).await == 1).then_some(()) })
+        .await;
+    assert_eq!(ask(&["health", "--live"]).await, 0);
+    installation.nats.resume().await;
+    normalizer.kill().await;
+    assert_eq!(ask(&["health", "--live"]).await, 1);
+}
+
+#[tokio::test]
+async fn example_secrets_stop_the_start_of_what_the_world_can_reach() {
+    let example = crate::harness::secured::root().join("deploy/compose/example");
+    let file = |name: &str| example.join(name).to_string_lossy().into_owned();
+    let key = std::fs::read_to_string(file("credential.key")).unwrap();
+    let (nkey, password) = (file("nats/normalizer.nk"), file("redis/sender.password"));
+    let media = ("IMCHANNEL_MEDIA_PUBLIC_URL", "https://media.example");
+    for (program, variables) in [
+        ("imchannel-ingress", vec![("IMCHANNEL_CREDENTIAL_KEY", key.trim())]),
+        ("imchannel-normalizer", vec![("IMCHANNEL_NATS_NKEY_FILE", nkey.as_str())]),
+        ("imchannel-sender", vec![("IMCHANNEL_REDIS_PASSWORD_FILE", password.as_str()), media]),
+    ] {
+        let output = run_cli_with("nats://127.0.0.1:1", program, &[], &variables).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            code(&output) == 2 && said.contains("is an example that everybody knows"),
+            "{program}: {said}"
+        );
+        assert!(!said.contains(key.trim()), "{said}");
+    }
+}

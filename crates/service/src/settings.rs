@@ -99,10 +99,17 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 /// Reads settings and gathers their faults.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Reader {
     values: HashMap<&'static str, String>,
     faults: Vec<String>,
+}
+
+// Some values are secret.
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("faults", &self.faults).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
