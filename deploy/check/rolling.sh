@@ -1,11 +1,43 @@
 #!/usr/bin/env bash
-# A rolling restart under load: two ingress and two normalizer processes behind haproxy, with deploy/haproxy/haproxy.cfg.
-# No attempt may fail, and the ledger must be clean.
+# Rolling restarts under load behind haproxy, with deploy/haproxy/haproxy.cfg: first with the same programs, and then the
+# version before is replaced by this one and the other way, in the order of docs/operations.md. No attempt may fail, no replica
+# may be unready, and the ledgers must be clean.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 
+# The version before this one.
+PREVIOUS=81bee835cf70405f2b608544fc4f4daf95efbc4a
+
+previous="$CHECKS/previous/$PREVIOUS"
+
+# build_previous: makes the programs of the version before.
+build_previous() {
+  local program
+  printf 'building the version before (%s)\n' "${PREVIOUS:0:12}" >&2
+  rm -rf "$previous"
+  mkdir -p "$previous/source"
+  git archive "$PREVIOUS" | tar -x -C "$previous/source"
+  (cd "$previous/source" && CARGO_TARGET_DIR="$previous/target" cargo build --quiet --locked --workspace --bins) >&2 ||
+    fail "the version before does not build"
+  # The one that is looked for comes last.
+  for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel; do
+    cp "$previous/target/debug/$program" "$previous/"
+  done
+  rm -rf "$previous/source" "$previous/target"
+}
+
 need haproxy haproxy || fail "this check needs haproxy"
-cargo test --quiet --locked -p e2e --test rolling >&2 || fail "a rolling restart under load"
 version=$("$(path_of haproxy)" -v | sed -n '1s/.*version \([^ ]*\).*/\1/p')
-ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
+if [ -x "$previous/imchannel" ] || git cat-file -e "$PREVIOUS^{commit}" 2>/dev/null; then
+  [ -x "$previous/imchannel" ] || build_previous
+  IMCHANNEL_TEST_PREVIOUS_PROGRAMS=$previous cargo test --quiet --locked -p e2e --test rolling -- --test-threads 1 >&2 ||
+    fail "a rolling restart under load"
+  ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
+  ok "the version before (${PREVIOUS:0:12}) replaced by this one, and the other way: never unready, nothing lost, nothing sent twice"
+else
+  # A clone without history, or no clone.
+  cargo test --quiet --locked -p e2e --test rolling -- no_attempt_fails >&2 || fail "a rolling restart under load"
+  ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
+  not_checked "whether this version replaces the one before: commit ${PREVIOUS:0:12} is not in this clone"
+fi

@@ -20,6 +20,7 @@ mod programs;
 mod lines;
 mod admin;
 mod sends;
+mod orphans;
 mod lifetimes;
 mod storm;
 mod media;

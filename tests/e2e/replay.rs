@@ -73,7 +73,7 @@ async fn a_dry_run_shows_what_another_parser_would_change() {
         assert_eq!(Webhook::infobip(body).post(ingress.address).await.status.as_u16(), 200);
     }
     installation.until_processed().await;
-    for report in installation.stored(&EVENTS, "imchannel.event.report.>").await {
+    for report in installation.stored(&EVENTS, "imchannel.event.report.*.*").await {
         installation
             .forge(&report, |event| {
                 event.set_status(ReportStatus::Delivered);
@@ -204,7 +204,7 @@ async fn dead_letters_that_are_understood_now_are_published_with_and_without_the
                     .with(headers::ORIGIN, &origin)
             };
             let channel = bsp::ChannelId::parse("202105102694809992").unwrap();
-            let subject = bus::Subject::DeadLetter(bus::Origin::Webhook, channel);
+            let subject = bus::Subject::DeadLetter(bus::Origin::Webhook, Some(channel));
             let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
             installation.bus.store(&subject, headers, &body.into(), deadline).await.unwrap();
         }

@@ -98,7 +98,7 @@ async fn an_altered_or_invented_event_makes_the_ledger_unclean() {
     let mut simulation = gateway.simulation(&["--count", "300", "--rate", "60", "--settle", "60s"]);
     // An event of the run is stored a second time: under another id, as another message, with another status.
     let forged = within(PART_LIMIT, "an event comes out", || async {
-        let reports = gateway.installation.stored(&bus::streams::EVENTS, "imchannel.event.report.>").await;
+        let reports = gateway.installation.stored(&bus::streams::EVENTS, "imchannel.event.report.*.*").await;
         reports.into_iter().next()
     })
     .await;

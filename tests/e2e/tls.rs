@@ -90,7 +90,7 @@ async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
     let mut stranger = Program::start_with_args("imchannel-normalizer", "", &[], &variables[..1]);
     stranger.line_with("no connection to NATS").await;
     let mut normalizer = Program::start_with_args("imchannel-normalizer", "", &[], &variables);
-    normalizer.line_with("the streams are as they are defined").await;
+    normalizer.line_with("the streams have what this service needs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,24 +32,39 @@ impl fmt::Display for BspId {
 /// The longest channel id.
 pub const CHANNEL_ID_LENGTH_MAX: usize = 64;
 
-/// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -`, so that it is one token of a subject and one segment of a URL.
+/// Stands where a channel's id would stand and the channel cannot be told: in the subject of such a dead letter.
+pub const UNKNOWN_CHANNEL: &str = "unknown";
+/// Words that no channel may have as its id, because they say that there is no channel.
+pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, "none"];
+
+/// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -` and none of [`RESERVED_CHANNEL_IDS`], so that it is one token of a subject
+/// and one segment of a URL.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(Box<str>);
 
 /// A text that cannot be a channel's id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a channel id has 1 to {CHANNEL_ID_LENGTH_MAX} letters, digits, '_' or '-'")]
-pub struct InvalidChannelId;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidChannelId {
+    /// It is empty, too long, or has a character that a subject token may not have.
+    #[error("a channel id has 1 to {CHANNEL_ID_LENGTH_MAX} letters, digits, '_' or '-'")]
+    Form,
+    /// It is one of [`RESERVED_CHANNEL_IDS`].
+    #[error("'unknown' and 'none' are reserved and cannot be a channel id: choose another")]
+    Reserved,
+}
 
 impl ChannelId {
     /// Checks `id` and takes it.
     ///
     /// # Errors
-    /// [`InvalidChannelId`] when it is empty, too long, or has a character that a subject token may not have.
+    /// [`InvalidChannelId`], which says what is wrong with it.
     pub fn parse(id: &str) -> Result<Self, InvalidChannelId> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if id.is_empty() || id.len() > CHANNEL_ID_LENGTH_MAX || !id.bytes().all(allowed) {
-            return Err(InvalidChannelId);
+            return Err(InvalidChannelId::Form);
+        }
+        if RESERVED_CHANNEL_IDS.contains(&id) {
+            return Err(InvalidChannelId::Reserved);
         }
         Ok(Self(id.into()))
     }
@@ -125,5 +140,23 @@ impl fmt::Debug for ChannelId {
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_say_that_there_is_no_channel_are_no_channel_id() {
+        for id in RESERVED_CHANNEL_IDS {
+            assert_eq!(ChannelId::parse(id), Err(InvalidChannelId::Reserved), "{id}");
+        }
+        for id in ["", "has space", "a.b", "*", ">", &"x".repeat(CHANNEL_ID_LENGTH_MAX + 1)] {
+            assert_eq!(ChannelId::parse(id), Err(InvalidChannelId::Form), "{id}");
+        }
+        for id in ["Unknown", "none-1", "a", &"x".repeat(CHANNEL_ID_LENGTH_MAX)] {
+            assert_eq!(ChannelId::parse(id).unwrap().as_str(), id);
+        }
     }
 }

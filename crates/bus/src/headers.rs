@@ -48,6 +48,8 @@ pub const REASON_KIND: Name = Name::new("Imchannel-Reason-Kind");
 pub const REASON: Name = Name::new("Imchannel-Reason");
 /// Stream, sequence and item that a dead letter comes from, as `WEBHOOKS/17/0`.
 pub const ORIGIN: Name = Name::new("Imchannel-Origin");
+/// The subject that a command was published to, on its dead letter: the queue, and where no lane reads it, all of it.
+pub const SUBJECT: Name = Name::new("Imchannel-Subject");
 /// Whether a dead letter is a whole body (`body`) or one of its items (`item`).
 pub const PART: Name = Name::new("Imchannel-Part");
 /// `true` on an event that an operator had published again.

@@ -2,7 +2,6 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use bsp::ChannelId;
-use futures_util::TryStreamExt;
 
 use crate::connect::Bus;
 use crate::delivery::Delivery;
@@ -114,18 +113,6 @@ pub async fn check(bus: &Bus, channel: &ChannelId) -> Result<Vec<Difference>, Pr
     Ok(differences)
 }
 
-/// Every subject of COMMANDS that holds a message.
-///
-/// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
-pub async fn subjects(bus: &Bus) -> Result<Vec<String>, ReadError> {
-    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
-    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
-    let counts = stream.info_with_subjects(COMMANDS.subjects[0]).await.map_err(|error| fail(error.into()))?;
-    let counts: Vec<(String, usize)> = counts.try_collect().await.map_err(|error| fail(error.into()))?;
-    Ok(counts.into_iter().map(|(subject, _)| subject).collect())
-}
-
 /// The first command of a subject whose sequence is `from` or more; `None` when there is none. One at a time, so that no
 /// reader has to make a consumer for what others work on, and none holds more than one command of a megabyte.
 ///
@@ -138,22 +125,6 @@ pub async fn next_stored(bus: &Bus, subject: &str, from: u64) -> Result<Option<D
     match stream.raw_message_builder().sequence(from.max(1)).next_by_subject(subject).send().await {
         Ok(message) => Ok(Some(Delivery::stored(message))),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(fail(error.into())),
-    }
-}
-
-/// Removes a command that no lane reads.
-///
-/// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
-pub async fn remove_stray(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
-    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
-    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
-    use async_nats::jetstream::stream::DeleteMessageErrorKind;
-    match stream.delete_message(sequence).await {
-        Ok(_) => Ok(()),
-        // Another replica was faster.
-        Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(()),
         Err(error) => Err(fail(error.into())),
     }
 }

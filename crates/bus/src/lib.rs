@@ -5,7 +5,7 @@
 //! | `imchannel.webhook.{bsp}.{channel}` | WEBHOOKS | ingress, then durable `normalizer` |
 //! | `imchannel.event.{report,message,send,media}.{bsp}.{channel}` | EVENTS | normalizer, sender, media, then durable `aicc` |
 //! | `imchannel.command.{send,bulk}.{channel}` | COMMANDS | the AICC back end, then durables `send-{channel}`, `bulk-{channel}` |
-//! | `imchannel.deadletter.{webhook,command}.{channel}` | DEADLETTERS | normalizer, sender, then the operator |
+//! | `imchannel.deadletter.{webhook,command}.{channel or unknown}` | DEADLETTERS | normalizer, sender, then the operator |
 //! | bucket `imchannel_channels` | (KV) | the operator, then every service |
 //! | bucket `imchannel_sends` | (KV) | sender: the ledger |
 //! | bucket `imchannel_lanes` | (KV) | sender: who works which lane |
@@ -19,6 +19,7 @@ pub mod nkey;
 pub mod connect;
 pub mod streams;
 pub mod provision;
+pub mod needs;
 pub mod readiness;
 pub mod publish;
 pub mod delivery;
@@ -28,9 +29,11 @@ pub mod lag;
 pub mod registry;
 pub mod lanes;
 pub mod lane;
+pub mod orphans;
 pub mod ledger;
 pub mod lease;
 pub mod read;
+mod merge;
 pub mod lookup;
 pub mod inspect;
 

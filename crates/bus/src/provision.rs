@@ -1,7 +1,7 @@
 //! Makes the streams, durables and buckets what [`crate::streams`] says they are, and tells where they differ.
 //!
-//! One writer applies (the operator's command line); services only check, so that two versions running side by
-//! side never turn a configuration back and forth.
+//! One writer applies (the operator's command line), so that two versions running side by side never turn a configuration
+//! back and forth. The command line compares exactly; services ask only for what they need ([`crate::needs`]).
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -72,13 +72,13 @@ pub struct Difference {
 /// Which settings a check compares.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// What imchannel relies on. Sizes and copies are the operator's.
+    /// What imchannel defines. Sizes and copies are the operator's.
     Contract,
     /// That, and the operator's choices.
     Settings(&'a StreamSettings),
 }
 
-fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Config {
+pub(crate) fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Config {
     Config {
         name: definition.name.to_owned(),
         subjects: definition.subjects.iter().map(|&subject| subject.to_owned()).collect(),
@@ -95,7 +95,7 @@ fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Co
     }
 }
 
-fn durable_config(definition: &DurableDefinition) -> pull::Config {
+pub(crate) fn durable_config(definition: &DurableDefinition) -> pull::Config {
     pull::Config {
         durable_name: Some(definition.name.to_owned()),
         name: Some(definition.name.to_owned()),
@@ -110,7 +110,7 @@ fn durable_config(definition: &DurableDefinition) -> pull::Config {
 
 /// The stream behind the bucket, as JetStream's key-value stores are laid out (NATS ADR-8). The client's own way to
 /// make a bucket asks for account limits that nats-server 2.9 answers in a form that it cannot read.
-fn bucket_config(definition: &BucketDefinition, settings: &StreamSettings) -> Config {
+pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSettings) -> Config {
     let max_bytes = settings.bucket_max_bytes(definition).and_then(|bytes| i64::try_from(bytes).ok());
     Config {
         name: definition.stream.to_owned(),
@@ -249,7 +249,7 @@ fn compare_configs(
             differences.push(Difference { of: of.clone(), setting, found, wanted });
         }
     };
-    compare("subjects", format!("{:?}", found.subjects), format!("{:?}", wanted.subjects));
+    compare("subjects", sorted(&found.subjects), sorted(&wanted.subjects));
     compare("retention", format!("{:?}", found.retention), format!("{:?}", wanted.retention));
     compare("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard));
     compare("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
@@ -273,6 +273,13 @@ fn compare_configs(
         let windows = (format!("{:?}", found.duplicate_window), format!("{:?}", wanted.duplicate_window));
         compare("duplicate_window", windows.0, windows.1);
     }
+}
+
+/// A set in words: the server need not keep the order.
+fn sorted(subjects: &[String]) -> String {
+    let mut subjects: Vec<&String> = subjects.iter().collect();
+    subjects.sort();
+    format!("{subjects:?}")
 }
 
 async fn check_durable(

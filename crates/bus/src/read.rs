@@ -106,6 +106,20 @@ impl std::fmt::Debug for Messages {
 }
 
 impl Messages {
+    pub(crate) fn new(
+        inner: impl Stream<Item = Result<Read, ReadError>> + Send + 'static,
+        stream: &'static str,
+        pending: u64,
+        last: u64,
+    ) -> Self {
+        Self { inner: Box::pin(inner), stream, pending, last, is_over: pending == 0 }
+    }
+
+    /// The sequence of the newest message of the stream when reading began.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// How many were stored already when reading began.
     pub fn pending(&self) -> u64 {
         self.pending
@@ -145,6 +159,26 @@ pub async fn follow(
     from: From,
 ) -> Result<Messages, ReadError> {
     open(bus, stream, from, OrderedConfig { filter_subject: filter, ..OrderedConfig::default() }).await
+}
+
+/// Begins to read what passes any of several filters, which no message passes twice. In the stream's order what is stored when
+/// reading begins, and what is stored later as it comes.
+///
+/// One consumer for each filter: nats-server 2.9 knows no consumer with several, and ignores the setting without a word.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn follow_all(
+    bus: &Bus,
+    stream: &'static StreamDefinition,
+    filters: Vec<String>,
+    from: From,
+) -> Result<Messages, ReadError> {
+    let mut sources = Vec::with_capacity(filters.len());
+    for filter in filters {
+        sources.push(follow(bus, stream, filter, from).await?);
+    }
+    Ok(crate::merge::merged(stream.name, sources))
 }
 
 /// Begins to read subjects and headers, and leaves the payloads where they are.
@@ -193,5 +227,5 @@ async fn open(
         };
         std::future::ready(read)
     });
-    Ok(Messages { inner: Box::pin(inner), stream: stream.name, pending, last, is_over: pending == 0 })
+    Ok(Messages::new(inner, stream.name, pending, last))
 }

@@ -1,4 +1,4 @@
-//! Whether the bus is as a service needs it: connected, and its streams as they are defined.
+//! Whether the bus has what a service needs ([`crate::needs`]), looked at again and again.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
-use crate::provision::{self, Scope};
+use crate::needs::Needs;
 
 /// Between two looks while all is well.
 const INTERVAL_GOOD: Duration = Duration::from_secs(10);
-/// Between two looks while something differs: a service should be ready soon after the streams are applied.
+/// Between two looks while something is missing: a service should be ready soon after the streams are applied.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);
 
-/// What was last found: `Ok`, or what differs in words.
+/// What was last found: `Ok`, or what is missing in words.
 pub type StreamsState = watch::Receiver<Result<(), String>>;
 
-/// Looks at the streams again and again until `stop`.
-pub fn follow(bus: &Bus, stop: CancellationToken) -> StreamsState {
+/// Looks at what a service needs again and again until `stop`.
+pub fn follow(bus: &Bus, needs: &'static Needs, stop: CancellationToken) -> StreamsState {
     let (sender, receiver) = watch::channel(Err("not looked at yet".to_owned()));
     let bus = bus.clone();
     tokio::spawn(async move {
         loop {
-            let found = look(&bus).await;
+            let found = look(&bus, needs).await;
             let interval = if matches!(found, Some(Ok(()))) { INTERVAL_GOOD } else { INTERVAL_BAD };
             // No answer says nothing about the streams: what was found last stands.
             if let Some(found) = found {
@@ -38,9 +38,9 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> StreamsState {
 }
 
 /// `None` when the server does not answer.
-async fn look(bus: &Bus) -> Option<Result<(), String>> {
+async fn look(bus: &Bus, needs: &Needs) -> Option<Result<(), String>> {
     bus.connected().await;
-    let differences = provision::check(bus, Scope::Contract).await.ok()?;
+    let differences = needs.unmet(bus).await.ok()?;
     if differences.is_empty() {
         return Some(Ok(()));
     }
@@ -58,8 +58,10 @@ fn report_change(sender: &watch::Sender<Result<(), String>>, found: Result<(), S
         return;
     }
     match &found {
-        Ok(()) => tracing::info!(function = "bus", "the streams are as they are defined"),
-        Err(text) => tracing::warn!(function = "bus", "the streams are not as they are defined: {text}"),
+        Ok(()) => tracing::info!(function = "bus", "the streams have what this service needs"),
+        Err(text) => {
+            tracing::warn!(function = "bus", "the streams do not have what this service needs: {text}")
+        }
     }
     let _ = sender.send_replace(found);
 }

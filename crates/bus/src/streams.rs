@@ -14,7 +14,7 @@ const MIB: u64 = 1024 * 1024;
 pub struct StreamDefinition {
     /// Its name.
     pub name: &'static str,
-    /// What it stores.
+    /// What it stores. nats-server 2.9 takes a consumer's filter only if it fits one of these alone.
     pub subjects: &'static [&'static str],
     /// How long it keeps a message.
     pub max_age: Duration,
@@ -49,7 +49,7 @@ pub struct DurableDefinition {
 /// Raw webhooks, as the BSPs posted them.
 pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     name: "WEBHOOKS",
-    subjects: &["imchannel.webhook.>"],
+    subjects: &["imchannel.webhook.*.*"],
     max_age: Duration::from_secs(72 * 3600),
     max_bytes_default: 4096 * MIB,
     description: "raw webhooks of the BSPs",
@@ -63,7 +63,7 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
 /// What the AICC back end reads.
 pub static EVENTS: StreamDefinition = StreamDefinition {
     name: "EVENTS",
-    subjects: &["imchannel.event.>"],
+    subjects: &["imchannel.event.*.*.*"],
     max_age: Duration::from_secs(72 * 3600),
     max_bytes_default: 4096 * MIB,
     description: "events for the AICC back end",
@@ -75,7 +75,8 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
 /// What the AICC back end wants to have sent.
 pub static COMMANDS: StreamDefinition = StreamDefinition {
     name: "COMMANDS",
-    subjects: &["imchannel.command.>"],
+    // Exactly what lanes read, so that a publish to any other subject is refused.
+    subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"],
     max_age: Duration::from_secs(24 * 3600),
     max_bytes_default: 1024 * MIB,
     description: "commands of the AICC back end",
@@ -87,7 +88,7 @@ pub static COMMANDS: StreamDefinition = StreamDefinition {
 /// What could not be understood.
 pub static DEADLETTERS: StreamDefinition = StreamDefinition {
     name: "DEADLETTERS",
-    subjects: &["imchannel.deadletter.>"],
+    subjects: &["imchannel.deadletter.*.*"],
     max_age: Duration::from_secs(14 * 24 * 3600),
     max_bytes_default: 512 * MIB,
     description: "what could not be understood, with the reason",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bsp::{BspId, ChannelId, registry};
+use bsp::{BspId, ChannelId, UNKNOWN_CHANNEL, registry};
 
 use crate::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 
@@ -109,8 +109,8 @@ pub enum Subject {
     Event(EventKind, BspId, ChannelId),
     /// `imchannel.command.{queue}.{channel}`
     Command(Queue, ChannelId),
-    /// `imchannel.deadletter.{origin}.{channel}`
-    DeadLetter(Origin, ChannelId),
+    /// `imchannel.deadletter.{origin}.{channel}`, with `unknown` in place of a channel that cannot be told.
+    DeadLetter(Origin, Option<ChannelId>),
 }
 
 impl Subject {
@@ -128,7 +128,13 @@ impl Subject {
                 Self::Event(kind, bsp(tokens.next()?)?, channel(tokens.next()?)?)
             }
             "command" => Self::Command(Queue::from_token(tokens.next()?)?, channel(tokens.next()?)?),
-            "deadletter" => Self::DeadLetter(Origin::from_token(tokens.next()?)?, channel(tokens.next()?)?),
+            "deadletter" => {
+                let origin = Origin::from_token(tokens.next()?)?;
+                match tokens.next()? {
+                    UNKNOWN_CHANNEL => Self::DeadLetter(origin, None),
+                    token => Self::DeadLetter(origin, Some(channel(token)?)),
+                }
+            }
             _ => return None,
         };
         tokens.next().is_none().then_some(subject)
@@ -140,7 +146,10 @@ impl Subject {
             Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
             Self::Event(kind, bsp, channel) => ["event", kind.token(), bsp.as_str(), channel.as_str()],
             Self::Command(queue, channel) => ["command", queue.token(), "", channel.as_str()],
-            Self::DeadLetter(origin, channel) => ["deadletter", origin.token(), "", channel.as_str()],
+            Self::DeadLetter(origin, channel) => {
+                let channel = channel.as_ref().map_or(UNKNOWN_CHANNEL, ChannelId::as_str);
+                ["deadletter", origin.token(), "", channel]
+            }
         };
         let mut text = String::with_capacity(96);
         text.push_str("imchannel");
@@ -161,14 +170,19 @@ impl Subject {
         }
     }
 
-    /// The channel at its end.
-    pub fn channel(&self) -> &ChannelId {
+    /// The channel at its end; `None` for a dead letter whose channel cannot be told.
+    pub fn channel(&self) -> Option<&ChannelId> {
         match self {
-            Self::Webhook(_, channel)
-            | Self::Event(_, _, channel)
-            | Self::Command(_, channel)
-            | Self::DeadLetter(_, channel) => channel,
+            Self::Webhook(_, channel) | Self::Event(_, _, channel) | Self::Command(_, channel) => {
+                Some(channel)
+            }
+            Self::DeadLetter(_, channel) => channel.as_ref(),
         }
+    }
+
+    /// The token at its end, for people and labels: the channel's id, or `unknown`.
+    pub fn channel_token(&self) -> &str {
+        self.channel().map_or(UNKNOWN_CHANNEL, ChannelId::as_str)
     }
 
     /// The BSP in it; a dead letter's stands in its headers, and a command's is its channel's.
@@ -194,7 +208,24 @@ impl fmt::Display for Subject {
     }
 }
 
+/// Whether every subject that `narrow` stands for is one that `wide` stands for. Both may have wildcards: `*` for one token,
+/// `>` at the end for one or more.
+pub fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(wanted), Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
 /// A filter over the subjects of a stream. `None` stands for every value.
+///
+/// nats-server 2.9 takes a consumer's filter only if one subject of the stream covers it, or it covers one
+/// (its `validFilteredSubject`). Every text that comes out of here is so.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only this BSP.
@@ -219,9 +250,14 @@ impl Filter {
         format!("imchannel.event.*.{}.{}", self.bsp_token(), self.channel_token())
     }
 
-    /// The commands that pass, of both queues. The BSP is not in their subject.
-    pub fn commands(&self) -> String {
-        format!("imchannel.command.*.{}", self.channel_token())
+    /// The commands that pass. Those of one channel need a filter for each queue: no subject of COMMANDS covers both. Without a
+    /// channel, also those that no lane reads. The BSP is not in their subject.
+    pub fn commands(&self) -> Vec<String> {
+        if self.channel.is_none() {
+            return vec!["imchannel.command.>".to_owned()];
+        }
+        let of = |queue: Queue| format!("imchannel.command.{}.{}", queue.token(), self.channel_token());
+        Queue::ALL.map(of).to_vec()
     }
 
     /// The dead letters that pass. The BSP is not in their subject.
@@ -255,8 +291,9 @@ mod tests {
                 Subject::Event(EventKind::Media, bsp, channel.clone()),
                 Subject::Command(Queue::Send, channel.clone()),
                 Subject::Command(Queue::Bulk, channel.clone()),
-                Subject::DeadLetter(Origin::Webhook, channel.clone()),
-                Subject::DeadLetter(Origin::Command, channel.clone()),
+                Subject::DeadLetter(Origin::Webhook, Some(channel.clone())),
+                Subject::DeadLetter(Origin::Command, Some(channel.clone())),
+                Subject::DeadLetter(Origin::Command, None),
             ] {
                 assert_eq!(Subject::parse(&subject.to_string()), Some(subject));
             }
@@ -274,10 +311,62 @@ mod tests {
             "imchannel.event.weather.infobip.c",
             "imchannel.command.push.c",
             "imchannel.command.send",
+            "imchannel.command.send.unknown",
+            "imchannel.command.send.none",
+            "imchannel.command.Send.c",
             "imchannel.deadletter.moon.c",
+            "imchannel.deadletter.command.none",
             "other.webhook.infobip.c",
         ] {
             assert_eq!(Subject::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_stands_for() {
+        for (wide, narrow) in [
+            (">", "a"),
+            (">", "a.>"),
+            ("a.>", "a.b"),
+            ("a.>", "a.*.c"),
+            ("a.*.*", "a.*.*"),
+            ("a.*.*", "a.b.c"),
+            ("a.b", "a.b"),
+            ("a.*", "a.*"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} covers {narrow}");
+        }
+        for (wide, narrow) in [
+            ("a.>", "a"),
+            ("a.*", "a.>"),
+            ("a.*", "a.b.c"),
+            ("a.*.*", "a.b.>"),
+            ("a.b", "a.*"),
+            ("a.b.c", "a.b"),
+            ("a.b", "a.B"),
+        ] {
+            assert!(!covers(wide, narrow), "{wide} does not cover {narrow}");
+        }
+    }
+
+    #[test]
+    fn every_filter_fits_one_subject_of_its_stream() {
+        let channel = Some(ChannelId::parse("c").unwrap());
+        let bsp = Some(registry::REGISTRY[0].profile().id);
+        for filter in [
+            Filter::default(),
+            Filter { bsp, channel: None },
+            Filter { bsp: None, channel: channel.clone() },
+            Filter { bsp, channel },
+        ] {
+            let mut all = vec![(&WEBHOOKS, filter.webhooks()), (&EVENTS, filter.all_events())];
+            all.extend(EventKind::ALL.map(|kind| (&EVENTS, filter.events(kind))));
+            all.extend(filter.commands().into_iter().map(|text| (&COMMANDS, text)));
+            all.push((&DEADLETTERS, filter.dead_letters()));
+            for (stream, text) in all {
+                let fits = |subject: &&str| covers(subject, &text) || covers(&text, subject);
+                assert!(stream.subjects.iter().any(fits), "{text} of {}", stream.name);
+            }
         }
     }
 }

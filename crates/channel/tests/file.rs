@@ -79,7 +79,7 @@ api_key = "a secret in clear"
 sends_per_second = 0
 
 [[channel]]
-id = "c"
+id = "unknown"
 bsp = "pigeon"
 
 [[channel]]
@@ -107,6 +107,7 @@ webhook = []
         (9, "'api_key' must be a reference"),
         (10, "'sends_per_second' must be a whole number from 1 to 1000"),
         (12, "'tenant' is missing"),
+        (13, "'id': 'unknown' and 'none' are reserved"),
         (14, "'bsp' must be one of infobip, koomessage, gupshup, twilio"),
         (19, "'tenant' has 1 to"),
         (20, "'user' is missing"),

@@ -206,7 +206,7 @@ async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Don
 }
 
 fn channel_of(letter: &Delivery) -> String {
-    letter.address().map(|address| address.channel().to_string()).unwrap_or_default()
+    letter.address().map(|address| address.channel_token().to_owned()).unwrap_or_default()
 }
 
 async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) -> anyhow::Result<Done> {
@@ -271,7 +271,7 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
 /// sequences.
 fn is_origin(webhook: &Delivery, letter: &Delivery) -> bool {
     let Some(Subject::Webhook(bsp, channel)) = webhook.address() else { return false };
-    let is_same_channel = letter.address().is_some_and(|address| *address.channel() == channel);
+    let is_same_channel = letter.address().is_some_and(|address| address.channel() == Some(&channel));
     let is_same_bsp = letter.headers.get(headers::BSP) == Some(bsp.as_str());
     let (whole, part) = (&webhook.payload[..], &letter.payload[..]);
     let holds = part.is_empty() || whole.windows(part.len()).any(|window| window == part);
@@ -282,8 +282,9 @@ fn parse_alone(letter: &Delivery, sequence: u64, is_item: bool) -> Option<Parsed
     let bsp = registry::find(letter.headers.get(headers::BSP)?)?;
     let body = if is_item { bsp.body_around(&letter.payload) } else { letter.payload.clone() };
     let address = letter.address()?;
+    let channel = address.channel()?;
     let received_at = normalizer::received_at(letter);
-    Some(normalizer::parse(bsp, &Webhook { channel: address.channel(), body: &body, received_at, sequence }))
+    Some(normalizer::parse(bsp, &Webhook { channel, body: &body, received_at, sequence }))
 }
 
 async fn replay_letters(
@@ -305,10 +306,11 @@ async fn replay_letters(
             Now::Understood(..) if dry_run => ("would be published", String::new()),
             Now::Understood(webhook, parsed) => {
                 let address = letter.address().context("the letter's subject is none of ours")?;
+                let channel = address.channel().context("the letter names no channel")?;
                 let bsp = registry::find(letter.headers.get(headers::BSP).unwrap_or_default());
                 let bsp = bsp.context("the letter's BSP is not known")?.profile().id;
                 for item in &parsed.items {
-                    let to = (bsp, address.channel());
+                    let to = (bsp, channel);
                     published += u64::from(publish::publish_item(bus, &webhook, to, item, number).await?);
                 }
                 if !keep {

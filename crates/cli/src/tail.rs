@@ -75,8 +75,8 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
     }
     let from = command.from(Timestamp::now());
     let bus = target.connect().await?;
-    let (stream, filter) = command.source();
-    let mut messages = read::follow(&bus, stream, filter, from).await?;
+    let (stream, filters) = command.source();
+    let mut messages = read::follow_all(&bus, stream, filters, from).await?;
     if command.no_follow && messages.pending() == 0 {
         return Ok(Done::Well);
     }
@@ -100,16 +100,16 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
 }
 
 impl Tail {
-    fn source(&self) -> (&'static StreamDefinition, String) {
+    fn source(&self) -> (&'static StreamDefinition, Vec<String>) {
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() };
         match self.what {
-            What::Webhooks => (&WEBHOOKS, filter.webhooks()),
-            What::Reports => (&EVENTS, filter.events(EventKind::Report)),
-            What::Messages => (&EVENTS, filter.events(EventKind::Message)),
-            What::Sends => (&EVENTS, filter.events(EventKind::Send)),
-            What::Media => (&EVENTS, filter.events(EventKind::Media)),
+            What::Webhooks => (&WEBHOOKS, vec![filter.webhooks()]),
+            What::Reports => (&EVENTS, vec![filter.events(EventKind::Report)]),
+            What::Messages => (&EVENTS, vec![filter.events(EventKind::Message)]),
+            What::Sends => (&EVENTS, vec![filter.events(EventKind::Send)]),
+            What::Media => (&EVENTS, vec![filter.events(EventKind::Media)]),
             What::Commands => (&COMMANDS, filter.commands()),
-            What::Deadletters => (&DEADLETTERS, filter.dead_letters()),
+            What::Deadletters => (&DEADLETTERS, vec![filter.dead_letters()]),
         }
     }
 
@@ -267,8 +267,9 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
     } else {
         SendCommand::decode(delivery.payload.clone()).ok()
     };
-    let channel = delivery.address().map(|address| address.channel().to_string()).unwrap_or_default();
-    let queue = delivery.subject.split('.').nth(2).unwrap_or_default();
+    // As they stand in the subject, also where no lane reads it.
+    let place = delivery.subject.strip_prefix("imchannel.command.").unwrap_or_default();
+    let (queue, channel) = place.split_once('.').unwrap_or((place, ""));
     let mut body =
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
     if !reveal {
@@ -295,7 +296,7 @@ fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
 fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
     let address = delivery.address();
     let bsp = address.as_ref().and_then(Subject::bsp);
-    let channel = address.as_ref().map(|address| address.channel().to_string()).unwrap_or_default();
+    let channel = address.as_ref().map(|address| address.channel_token().to_owned()).unwrap_or_default();
     let body = body_text(bsp, delivery, reveal);
     let bsp = bsp.map(BspId::as_str).unwrap_or_default();
     let route = delivery.headers.get(headers::ROUTE).unwrap_or_default();
@@ -321,7 +322,7 @@ fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
 pub(crate) fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
     let header = |name| delivery.headers.get(name).unwrap_or_default();
     let bsp = registry::find(header(headers::BSP)).map(|bsp| bsp.profile().id);
-    let channel = delivery.address().map(|address| address.channel().to_string()).unwrap_or_default();
+    let channel = delivery.address().map(|address| address.channel_token().to_owned()).unwrap_or_default();
     let body = body_text(bsp, delivery, reveal);
     let line = format!(
         "{} {} {} {} from {}: {body}",

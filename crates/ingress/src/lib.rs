@@ -18,6 +18,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bus::Bus;
 use bus::keeper::KeeperMetrics;
+use bus::needs::{Needs, StreamUse};
+use bus::streams::{CHANNELS_BUCKET, WEBHOOKS};
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
@@ -84,14 +86,21 @@ async fn serve(
 }
 
 async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: CancellationToken) {
-    bus::keeper::run(&bus, &[&bus::streams::WEBHOOKS], interval, &metrics, stop).await;
+    bus::keeper::run(&bus, &[&WEBHOOKS], interval, &metrics, stop).await;
 }
+
+/// What ingress works with.
+static NEEDS: Needs = Needs {
+    streams: &[StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] }],
+    durables: &[],
+    buckets: &[&CHANNELS_BUCKET],
+};
 
 /// What ingress needs before it takes webhooks.
 fn require(context: &Context, bus: &Bus, doors: &Doors) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
-    let streams = bus::readiness::follow(bus, context.stop.clone());
+    let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     let doors = doors.clone();
     context.readiness.require("channels", move || {

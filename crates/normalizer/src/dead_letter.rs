@@ -1,6 +1,6 @@
 //! A dead letter: the exact bytes that could not be understood, with the reason and where they come from.
 
-use bsp::{BspId, ChannelId, Reject};
+use bsp::{BspId, Reject};
 use bus::streams::WEBHOOKS;
 use bus::{Delivery, Headers, headers};
 use jiff::Timestamp;
@@ -37,12 +37,12 @@ impl Letter<'_> {
 }
 
 /// Says that a letter was stored. The reason holds no value of the body.
-pub(crate) fn warn(letter: &Letter<'_>, channel: &ChannelId) {
+pub(crate) fn warn(letter: &Letter<'_>, channel: &str) {
     let Letter { reject, index, delivery, .. } = letter;
     let sequence = delivery.sequence;
     tracing::warn!(
         function = "normalizer",
-        channel = channel.as_str(),
+        channel,
         stream_sequence = sequence,
         reason = reject.kind,
         "channel {channel}: item {index} of webhook {sequence} is a dead letter: {}",

@@ -24,8 +24,6 @@ const ITEMS_AT_ONCE: usize = 64;
 /// After so many attempts, the last ones a minute apart, a webhook that JetStream refuses to have stored is given up:
 /// what it came to becomes a dead letter. An outage is no refusal, and is waited out.
 const ATTEMPTS_MAX: u64 = 10;
-/// Stands in the subject of a dead letter whose channel cannot be told.
-const UNKNOWN_CHANNEL: &str = "unknown";
 
 /// Everything that handling needs.
 #[derive(Debug)]
@@ -40,7 +38,8 @@ pub(crate) struct Normalizer {
 struct Origin<'d> {
     delivery: &'d Delivery,
     bsp: Option<BspId>,
-    channel: ChannelId,
+    /// `None` where the subject names none.
+    channel: Option<ChannelId>,
     received_at: Timestamp,
     traceparent: Option<String>,
 }
@@ -54,7 +53,7 @@ impl Normalizer {
             delivery.headers.get(headers::TRACEPARENT),
         );
         let (bsp, channel) = match delivery.address() {
-            Some(Subject::Webhook(bsp, channel)) => (Some(bsp), channel),
+            Some(Subject::Webhook(bsp, channel)) => (Some(bsp), Some(channel)),
             _ => (None, last_token(&delivery.subject)),
         };
         let origin = Origin {
@@ -64,9 +63,9 @@ impl Normalizer {
             traceparent: span.traceparent(),
             delivery: &delivery,
         };
-        let parsed = match bsp.map(registry::get) {
-            Some(bsp) => self.parse(bsp, &origin, &span),
-            None => whole_body_rejected(
+        let parsed = match (bsp.map(registry::get), &origin.channel) {
+            (Some(bsp), Some(channel)) => self.parse((bsp, channel), &origin, &span),
+            _ => whole_body_rejected(
                 "unknown_subject",
                 "no BSP of this version posts to this subject",
                 &delivery.payload,
@@ -82,10 +81,15 @@ impl Normalizer {
     }
 
     /// Parses and logs.
-    fn parse(&self, bsp: &'static dyn Bsp, origin: &Origin<'_>, span: &Span) -> Parsed {
+    fn parse(
+        &self,
+        (bsp, channel): (&'static dyn Bsp, &ChannelId),
+        origin: &Origin<'_>,
+        span: &Span,
+    ) -> Parsed {
         let delivery = origin.delivery;
         let webhook = Webhook {
-            channel: &origin.channel,
+            channel,
             body: &delivery.payload,
             received_at: origin.received_at,
             sequence: delivery.sequence,
@@ -130,11 +134,12 @@ impl Normalizer {
         if let Outcome::Rejected(reject) = &item.outcome {
             return self.reject(item.index, reject, origin).await;
         }
-        let (Some(event), Some(bsp)) = (event::of_item(item), origin.bsp) else {
+        let (Some(event), Some(bsp), Some(channel)) = (event::of_item(item), origin.bsp, &origin.channel)
+        else {
             return Verdict::Done;
         };
-        let subject = Subject::Event(event.kind, bsp, origin.channel.clone());
-        let headers = || event.headers(bsp, &origin.channel, origin.traceparent.as_deref());
+        let subject = Subject::Event(event.kind, bsp, channel.clone());
+        let headers = || event.headers(bsp, channel, origin.traceparent.as_deref());
         let deadline = Instant::now() + STORE_LIMIT;
         match self.bus.store(&subject, headers, &event.payload, deadline).await {
             Ok(_) => Verdict::Done,
@@ -176,20 +181,20 @@ impl Normalizer {
         let subject = Subject::DeadLetter(bus::Origin::Webhook, origin.channel.clone());
         let deadline = Instant::now() + STORE_LIMIT;
         self.bus.store(&subject, || letter.headers(now), raw, deadline).await?;
-        dead_letter::warn(&letter, &origin.channel);
+        dead_letter::warn(&letter, subject.channel_token());
         self.metrics.dead_letter(origin.bsp, reject.kind);
         Ok(())
     }
 
     /// Counts what a finished webhook came to.
     fn count(&self, parsed: &Parsed, origin: &Origin<'_>) {
-        let Some(bsp) = origin.bsp else { return };
+        let (Some(bsp), Some(channel)) = (origin.bsp, &origin.channel) else { return };
         for item in &parsed.items {
             self.metrics.item(bsp, &item.outcome);
         }
         for unrecognised in &parsed.unrecognised {
             self.metrics.unrecognised(bsp, unrecognised.field);
-            line::warn_unrecognised(bsp, &origin.channel, unrecognised);
+            line::warn_unrecognised(bsp, channel, unrecognised);
         }
         let age = Timestamp::now().duration_since(origin.received_at);
         self.metrics.finished(Duration::try_from(age).unwrap_or_default());
@@ -223,8 +228,6 @@ pub fn received_at(delivery: &Delivery) -> Timestamp {
     header.and_then(|text| text.parse().ok()).unwrap_or(delivery.stored_at)
 }
 
-fn last_token(subject: &str) -> ChannelId {
-    let token = subject.rsplit('.').next().unwrap_or_default();
-    let channel = ChannelId::parse(token).or_else(|_| ChannelId::parse(UNKNOWN_CHANNEL));
-    channel.expect("'unknown' is a channel id")
+fn last_token(subject: &str) -> Option<ChannelId> {
+    ChannelId::parse(subject.rsplit('.').next().unwrap_or_default()).ok()
 }

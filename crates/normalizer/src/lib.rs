@@ -18,6 +18,7 @@ use std::time::Duration;
 use bus::Bus;
 use bus::keeper::KeeperMetrics;
 use bus::lag::LagMetrics;
+use bus::needs::{Needs, StreamUse};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, WEBHOOKS};
 use bus::worker::{WorkerMetrics, WorkerOptions};
 use prometheus_client::registry::Registry;
@@ -101,11 +102,25 @@ async fn work(
     );
 }
 
+/// What the normalizer works with.
+static NEEDS: Needs = Needs {
+    streams: &[
+        StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] },
+        StreamUse {
+            stream: &EVENTS,
+            subjects: &["imchannel.event.report.*.*", "imchannel.event.message.*.*"],
+        },
+        StreamUse { stream: &DEADLETTERS, subjects: &["imchannel.deadletter.webhook.*"] },
+    ],
+    durables: &[&NORMALIZER],
+    buckets: &[],
+};
+
 /// What the normalizer needs before it takes work.
 fn require(context: &Context, bus: &Bus) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
-    let streams = bus::readiness::follow(bus, context.stop.clone());
+    let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     context.readiness.complete();
 }

@@ -22,7 +22,7 @@ mod outcome;
 mod publish;
 mod backlog;
 mod refuse;
-mod strays;
+mod orphans;
 mod metrics;
 
 use std::sync::Arc;
@@ -31,7 +31,8 @@ use std::time::Duration;
 use blob::BlobStore;
 use bus::Bus;
 use bus::lease::Leases;
-use bus::streams::{COMMANDS, DEADLETTERS, EVENTS};
+use bus::needs::{Needs, StreamUse};
+use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, SENDS_BUCKET};
 use prometheus_client::registry::Registry;
 use service::process::Service;
 use service::{Common, Context, LogPayloads};
@@ -105,7 +106,7 @@ async fn work(
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         lanes.run(stop.clone(), grace),
-        strays::run(&shared, snapshots, leases, stop.clone()),
+        orphans::run(&shared, snapshots, leases, stop.clone()),
         look_at_ledger(&bus, keeper_interval, stop.clone()),
         bus::keeper::run(&bus, &kept, keeper_interval, &metrics.keeper, stop.clone()),
     );
@@ -137,6 +138,17 @@ fn replica_name() -> anyhow::Result<String> {
     Ok(format!("{host}-{}", hex::encode(bits)))
 }
 
+/// What the sender works with. The durables of its lanes are looked at lane by lane.
+static NEEDS: Needs = Needs {
+    streams: &[
+        StreamUse { stream: &COMMANDS, subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"] },
+        StreamUse { stream: &EVENTS, subjects: &["imchannel.event.send.*.*"] },
+        StreamUse { stream: &DEADLETTERS, subjects: &["imchannel.deadletter.command.*"] },
+    ],
+    durables: &[],
+    buckets: &[&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET],
+};
+
 /// What the sender needs before it takes work.
 fn require(
     context: &Context,
@@ -147,7 +159,7 @@ fn require(
 ) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
-    let streams = bus::readiness::follow(bus, context.stop.clone());
+    let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     let channels = channels.clone();
     context.readiness.require("channels", move || {

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// Bytes that the headers of a dead letter may need.
 const LETTER_MARGIN: usize = 4 * 1024;
+/// The longest value, in bytes, that a dead letter takes over from its command. Longer ones are left out, so that
+/// [`LETTER_MARGIN`] is enough: what a back end publishes has any length.
+const TAKEN_OVER_MAX: usize = 512;
 /// For one attempt of storing. Whoever needs it stored tries again.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -48,16 +51,16 @@ pub(crate) async fn dead_letter(
     why: (&'static str, &str),
     now: Timestamp,
 ) -> Result<(), PublishError> {
-    letter(bus, (Some(bsp), channel), delivery, why, now).await
+    letter(bus, (Some(bsp), Some(channel)), delivery, why, now).await
 }
 
-/// The same for a command of a channel that nothing can be sent through.
+/// The same for a command that no lane takes. `channel` is `None` where its subject can be no channel's.
 ///
 /// # Errors
 /// [`PublishError`] when it is not known to be stored.
-pub(crate) async fn stray(
+pub(crate) async fn orphan(
     bus: &Bus,
-    channel: &ChannelId,
+    channel: Option<&ChannelId>,
     delivery: &Delivery,
     why: (&'static str, &str),
     now: Timestamp,
@@ -67,7 +70,7 @@ pub(crate) async fn stray(
 
 async fn letter(
     bus: &Bus,
-    (bsp, channel): (Option<BspId>, &ChannelId),
+    (bsp, channel): (Option<BspId>, Option<&ChannelId>),
     delivery: &Delivery,
     (kind, reason): (&'static str, &str),
     now: Timestamp,
@@ -79,13 +82,14 @@ async fn letter(
             .with(headers::REASON_KIND, kind)
             .with(headers::REASON, reason)
             .with(headers::ORIGIN, &format!("{}/{sequence}/0", COMMANDS.name))
+            .with_optional(headers::SUBJECT, short(Some(&delivery.subject)))
             .with(headers::PART, "body")
             .with_optional(headers::BSP, bsp.map(BspId::as_str))
             .with(headers::TIME, &now.to_string())
-            .with_optional(headers::CONTENT_TYPE, delivery.headers.get(headers::CONTENT_TYPE))
-            .with_optional(headers::TRACEPARENT, delivery.headers.get(headers::TRACEPARENT))
+            .with_optional(headers::CONTENT_TYPE, short(delivery.headers.get(headers::CONTENT_TYPE)))
+            .with_optional(headers::TRACEPARENT, short(delivery.headers.get(headers::TRACEPARENT)))
     };
-    let subject = Subject::DeadLetter(Origin::Command, channel.clone());
+    let subject = Subject::DeadLetter(Origin::Command, channel.cloned());
     let deadline = Instant::now() + STORE_LIMIT;
     match bus.store(&subject, headers, &delivery.payload, deadline).await {
         // Its headers make it larger than a message may be: what fits of it is kept, and COMMANDS has all of it for a day.
@@ -96,12 +100,17 @@ async fn letter(
         }
         stored => stored?,
     };
+    let channel = subject.channel_token();
     tracing::warn!(
         function = "sender",
-        channel = channel.as_str(),
+        channel,
         stream_sequence = sequence,
         reason = kind,
         "channel {channel}: command {sequence} is a dead letter: {reason}"
     );
     Ok(())
+}
+
+fn short(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| value.len() <= TAKEN_OVER_MAX)
 }

@@ -53,7 +53,7 @@ fn known_subjects() -> Vec<Subject> {
         .into_iter()
         .flat_map(|kind| bsps().map(move |bsp| Subject::Event(kind, bsp, channel())));
     let commands = Queue::ALL.into_iter().map(|queue| Subject::Command(queue, channel()));
-    let letters = Origin::ALL.into_iter().map(|origin| Subject::DeadLetter(origin, channel()));
+    let letters = Origin::ALL.into_iter().map(|origin| Subject::DeadLetter(origin, Some(channel())));
     webhooks.chain(events).chain(commands).chain(letters).collect()
 }
 

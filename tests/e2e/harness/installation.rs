@@ -169,13 +169,13 @@ impl Installation {
 
     /// All reports.
     pub(crate) async fn reports(&self) -> Vec<ReportEvent> {
-        let stored = self.stored(&EVENTS, "imchannel.event.report.>").await;
+        let stored = self.stored(&EVENTS, "imchannel.event.report.*.*").await;
         stored.into_iter().map(|event| ReportEvent::decode(event.payload).unwrap()).collect()
     }
 
     /// All inbound messages.
     pub(crate) async fn messages(&self) -> Vec<InboundMessage> {
-        let stored = self.stored(&EVENTS, "imchannel.event.message.>").await;
+        let stored = self.stored(&EVENTS, "imchannel.event.message.*.*").await;
         stored.into_iter().map(|event| InboundMessage::decode(event.payload).unwrap()).collect()
     }
 

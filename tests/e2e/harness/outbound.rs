@@ -161,6 +161,11 @@ impl Outbound {
 
     /// The same as a program.
     pub(crate) fn sender_program(&self, more: &[(&str, &str)]) -> Program {
+        self.sender_program_of("imchannel-sender", more)
+    }
+
+    /// The same of another version, by its path.
+    pub(crate) fn sender_program_of(&self, program: &str, more: &[(&str, &str)]) -> Program {
         let (redis, secrets) = (self.redis.url(), self.secrets_dir());
         let mut variables = vec![
             ("IMCHANNEL_REDIS_URL", redis.as_str()),
@@ -168,7 +173,7 @@ impl Outbound {
             ("IMCHANNEL_SECRETS_DIR", secrets.as_str()),
         ];
         variables.extend(more.iter().copied());
-        Program::start("imchannel-sender", &self.installation, &variables)
+        Program::start(program, &self.installation, &variables)
     }
 
     pub(crate) async fn media(&self) -> RunningMedia {
@@ -227,13 +232,13 @@ impl Outbound {
 
     /// All results, in the order in which they were stored.
     pub(crate) async fn results(&self) -> Vec<SendResult> {
-        let stored = self.installation.stored(&EVENTS, "imchannel.event.send.>").await;
+        let stored = self.installation.stored(&EVENTS, "imchannel.event.send.*.*").await;
         stored.into_iter().map(|event| SendResult::decode(event.payload).unwrap()).collect()
     }
 
     /// All fetches.
     pub(crate) async fn fetches(&self) -> Vec<MediaFetched> {
-        let stored = self.installation.stored(&EVENTS, "imchannel.event.media.>").await;
+        let stored = self.installation.stored(&EVENTS, "imchannel.event.media.*.*").await;
         stored.into_iter().map(|event| MediaFetched::decode(event.payload).unwrap()).collect()
     }
 

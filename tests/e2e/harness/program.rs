@@ -11,8 +11,12 @@ use tokio::sync::mpsc;
 use super::PATIENCE;
 use super::installation::{Installation, KEY};
 
-/// A program of this workspace. The first call makes sure that all are built from these sources.
+/// A program of this workspace, or of another version where the name is a path. The first call makes sure that all are built from
+/// these sources.
 fn binary(name: &str) -> PathBuf {
+    if name.contains('/') {
+        return PathBuf::from(name);
+    }
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let status = std::process::Command::new(env!("CARGO"))

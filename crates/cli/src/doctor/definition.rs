@@ -43,7 +43,7 @@ fn judge_difference(check: Check, difference: &Difference) -> Finding {
     let remedy = if is_lane {
         "Run `imchannel streams apply` or `imchannel channel apply -f channels.toml`: both make the durables of every channel that sends."
     } else {
-        "Run `imchannel streams apply` with the sizes of this installation; it makes what is missing and changes what differs."
+        "Run `imchannel streams apply` with the sizes of this installation; it makes what is missing and changes what differs. During an upgrade first replace every service."
     };
     let (what, why) = if *setting == "existence" {
         let why = match () {
@@ -53,7 +53,7 @@ fn judge_difference(check: Check, difference: &Difference) -> Finding {
         };
         (format!("{of} is missing"), why)
     } else {
-        let why = "Services check this and are not ready while it differs: messages may be lost or come in a way they do not expect.";
+        let why = "Services are not ready where it is less than they need. More than defined was changed by hand, or by another version.";
         (format!("{of}: {setting} is {found}, not {wanted}"), why)
     };
     check.wrong(what, why, remedy).about([name])

@@ -104,7 +104,9 @@ fn seen(delivery: &Delivery) -> Option<Seen> {
         Subject::Event(EventKind::Message, ..) => {
             Some(Seen::Message(Box::new(InboundMessage::decode(payload).ok()?)))
         }
-        Subject::DeadLetter(_, channel) => Some(Seen::DeadLetter { channel: channel.to_string(), payload }),
+        address @ Subject::DeadLetter(..) => {
+            Some(Seen::DeadLetter { channel: address.channel_token().to_owned(), payload })
+        }
         Subject::Event(EventKind::Send | EventKind::Media, ..)
         | Subject::Webhook(..)
         | Subject::Command(..) => None,

@@ -199,7 +199,7 @@ impl Reader {
 
     fn count(&self, delivery: &Delivery) {
         let Some(subject) = delivery.address() else { return };
-        let channel = subject.channel().to_string();
+        let channel = subject.channel_token().to_owned();
         let mut counted = lock(&self.counted);
         match subject {
             Subject::Webhook(bsp, _) => {

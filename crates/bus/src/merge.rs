@@ -1,0 +1,94 @@
+//! Several readers of one stream as one, for filters that one consumer of nats-server 2.9 cannot have together.
+
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use futures_util::stream::unfold;
+
+use crate::read::{Messages, Read, ReadError};
+
+/// A reader that said that more is stored is waited for so long: what it counted may be purged meanwhile.
+const ORDER_WAIT: Duration = Duration::from_secs(1);
+
+/// Gives the messages of all readers: in the stream's order while all of them have some, and then as they come. `Read::pending`
+/// is over all of them.
+pub(crate) fn merged(stream: &'static str, readers: Vec<Messages>) -> Messages {
+    let pending = readers.iter().map(Messages::pending).sum();
+    let last = readers.iter().map(Messages::last).max().unwrap_or_default();
+    let sources = readers.into_iter().map(|messages| {
+        let left = messages.pending();
+        Source { messages, left, head: None }
+    });
+    let merge = Merge { sources: sources.collect() };
+    let inner = unfold(merge, |mut merge| async move {
+        let next = merge.next().await?;
+        Some((next, merge))
+    });
+    Messages::new(inner, stream, pending, last)
+}
+
+/// One reader.
+struct Source {
+    messages: Messages,
+    /// Its next message, when that is there before its turn.
+    head: Option<Read>,
+    /// Its messages behind the head.
+    left: u64,
+}
+
+struct Merge {
+    sources: Vec<Source>,
+}
+
+impl Merge {
+    async fn next(&mut self) -> Option<Result<Read, ReadError>> {
+        // Only with the next message of each is it known which one is first.
+        for source in &mut self.sources {
+            if let Some(error) = source.fill().await {
+                return Some(Err(error));
+            }
+        }
+        let first = self.sources.iter_mut().filter(|source| source.head.is_some());
+        let first = first.min_by_key(|source| source.head.as_ref().map(|read| read.delivery.sequence));
+        let read = match first.and_then(|source| source.head.take()) {
+            Some(read) => read,
+            None => match self.whichever_comes().await? {
+                Ok(read) => read,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        let pending = self.sources.iter().map(|source| source.left + u64::from(source.head.is_some())).sum();
+        Some(Ok(Read { pending, ..read }))
+    }
+
+    /// The next message of any reader; `None` when one has ended.
+    async fn whichever_comes(&mut self) -> Option<Result<Read, ReadError>> {
+        let waiting = self.sources.iter_mut().map(|source| Box::pin(source.messages.next()));
+        let (next, place, _) = select_all(waiting).await;
+        if let Some(Ok(read)) = &next {
+            self.sources[place].left = read.pending;
+        }
+        next
+    }
+}
+
+impl Source {
+    /// Takes its next message where one is stored; says what went wrong.
+    async fn fill(&mut self) -> Option<ReadError> {
+        if self.head.is_some() || self.left == 0 {
+            return None;
+        }
+        match tokio::time::timeout(ORDER_WAIT, self.messages.next()).await {
+            Ok(Some(Ok(read))) => {
+                self.left = read.pending;
+                self.head = Some(read);
+                None
+            }
+            Ok(Some(Err(error))) => Some(error),
+            Ok(None) | Err(_) => {
+                self.left = 0;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Commands that lie in COMMANDS under subjects that no lane reads, for the sender, which makes dead letters of them.
+
+use std::collections::HashSet;
+use std::pin::pin;
+
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, InfoError};
+use futures_util::TryStreamExt;
+
+use crate::connect::Bus;
+use crate::delivery::Delivery;
+use crate::lanes::next_stored;
+use crate::read::ReadError;
+use crate::streams::COMMANDS;
+use crate::subject::covers;
+
+/// What COMMANDS was made with before its subjects were cut to those that lanes read. Commands that it took are stored still.
+const FORMER_SUBJECT: &str = "imchannel.command.>";
+/// Subjects that one look gives at most. What lies beyond is seen when some of these are gone.
+pub const SUBJECTS_MAX: usize = 100_000;
+
+fn fail(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadError {
+    ReadError::new(COMMANDS.name, error)
+}
+
+/// The subjects under which COMMANDS holds a message, [`SUBJECTS_MAX`] at most, also those that it no longer takes. Left out are
+/// those that its configuration takes and this version does not define: a newer version's lanes read them.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn subjects(bus: &Bus) -> Result<HashSet<String>, ReadError> {
+    let stream = bus.jetstream.get_stream(COMMANDS.name).await.map_err(fail)?;
+    let taken = stream.cached_info().config.subjects.iter();
+    let newer: Vec<&String> = taken.filter(|subject| !is_ours(subject)).collect();
+    let counts = stream.info_with_subjects(">").await.map_err(|error: InfoError| fail(error))?;
+    let mut counts = pin!(counts);
+    let mut found = HashSet::new();
+    while let Some((subject, _)) = counts.try_next().await.map_err(fail)? {
+        if !newer.iter().any(|pattern| covers(pattern, &subject)) {
+            found.insert(subject);
+        }
+        if found.len() == SUBJECTS_MAX {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn is_ours(subject: &str) -> bool {
+    subject == FORMER_SUBJECT || COMMANDS.subjects.contains(&subject)
+}
+
+/// The first command stored under exactly this subject whose sequence is `from` or more; `None` when there is none.
+///
+/// A publisher may use `*` and `>` as if they were letters, and nats-server stores that; asked for such a subject it gives
+/// what the wildcard stands for, so commands of other subjects are passed over.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Delivery>, ReadError> {
+    while let Some(delivery) = next_stored(bus, subject, from).await? {
+        if delivery.subject == subject {
+            return Ok(Some(delivery));
+        }
+        from = delivery.sequence + 1;
+    }
+    Ok(None)
+}
+
+/// Removes a command that no lane reads.
+///
+/// # Errors
+/// [`ReadError`] when stream COMMANDS is out of reach.
+pub async fn remove(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
+    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(fail)?;
+    match stream.delete_message(sequence).await {
+        Ok(_) => Ok(()),
+        // Another replica was faster.
+        Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(()),
+        Err(error) => Err(fail(error)),
+    }
+}

@@ -1,0 +1,94 @@
+//! haproxy in front of two ingress processes, with the file of `deploy/haproxy`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::{Child, Command};
+
+use crate::PART_LIMIT;
+use crate::harness::secured::root;
+use crate::harness::{Installation, Program, within};
+
+pub(crate) fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// One replica's two ports, which its successor has too.
+pub(crate) struct Place {
+    pub(crate) name: &'static str,
+    pub(crate) listen: String,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Place {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, listen: free_address().to_string(), admin: free_address() }
+    }
+
+    /// Ingress at this place; `program` is its name, or a path to another version's.
+    pub(crate) fn ingress(&self, program: &str, installation: &Installation) -> Program {
+        let admin = self.admin.to_string();
+        let variables = [
+            ("IMCHANNEL_LISTEN", self.listen.as_str()),
+            ("IMCHANNEL_ADMIN_LISTEN", &admin),
+            // As docker-compose.yml has it: more than haproxy needs to notice.
+            ("IMCHANNEL_DRAIN_DELAY_MS", "5000"),
+        ];
+        Program::start(program, installation, &variables)
+    }
+}
+
+/// haproxy with the file of `deploy/`, where names that only a container knows are replaced by addresses.
+pub(crate) struct Proxy {
+    pub(crate) webhooks: SocketAddr,
+    admin: SocketAddr,
+    _child: Child,
+}
+
+impl Proxy {
+    pub(crate) fn start(folder: &Path, places: &[Place]) -> Self {
+        let (webhooks, files, admin) = (free_address(), free_address(), free_address());
+        let mut file = std::fs::read_to_string(root().join("deploy/haproxy/haproxy.cfg")).unwrap();
+        let server = |place: &Place| {
+            format!("  server {} {} check port {}", place.name, place.listen, place.admin.port())
+        };
+        let servers: Vec<String> = places.iter().map(server).collect();
+        for (found, wanted) in [
+            ("bind :8080", format!("bind {webhooks}")),
+            ("bind :8081", format!("bind {files}")),
+            ("bind :8404", format!("bind {admin}")),
+            ("  server-template ingress 1-32 ingress:8080", servers.join("\n")),
+            ("  server-template media 1-32 media:8081", "  server media 127.0.0.1:1".to_owned()),
+        ] {
+            assert_eq!(file.matches(found).count(), 1, "{found} in haproxy.cfg");
+            file = file.replace(found, &wanted);
+        }
+        let path = folder.join("haproxy.cfg");
+        std::fs::write(&path, file).unwrap();
+        let search = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let child = Command::new("haproxy")
+            .arg("-f")
+            .arg(&path)
+            .env("PATH", search)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        Self { webhooks, admin, _child: child.expect("haproxy is installed") }
+    }
+
+    /// Waits until it sends requests to a replica, or sends it none.
+    pub(crate) async fn until(&self, place: &Place, is_up: bool) {
+        let url = format!("http://{}/metrics", self.admin);
+        let wanted = format!(
+            "haproxy_server_status{{proxy=\"ingress\",server=\"{}\",state=\"UP\"}} {}",
+            place.name,
+            u8::from(is_up)
+        );
+        within(PART_LIMIT, &wanted, || async {
+            let metrics = reqwest::get(&url).await.ok()?.text().await.ok()?;
+            metrics.contains(&wanted).then_some(())
+        })
+        .await;
+    }
+}

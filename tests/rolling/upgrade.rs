@@ -1,0 +1,281 @@
+//! The version before is replaced by this one under load, and this one by it: ingress, normalizers and senders, two of each.
+//!
+//! The order is that of docs/operations.md. The version before is ready only on streams that are exactly as it defines them,
+//! and this one on streams that hold at least what it needs. So the programs go first and the streams after them, and on the
+//! way back the streams go first.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bus::streams::WEBHOOKS;
+use bus::{Headers, Queue, Subject, headers};
+use prost::Message;
+use tokio::task::JoinHandle;
+
+use crate::harness::outbound::{Outbound, channel, outcome, text};
+use crate::harness::{CHANNELS, Installation, Program, run_cli_with, within};
+use crate::proxy::{Place, Proxy};
+use crate::{PART_LIMIT, all_was_kept, until_stored};
+
+/// The folder with the programs of the version before.
+const PREVIOUS: &str = "IMCHANNEL_TEST_PREVIOUS_PROGRAMS";
+/// Webhooks a second, and how many of them: longer than twelve replacements take, each ingress with its drain.
+const RATE: u64 = 150;
+const COUNT: u64 = 30_000;
+/// A service looks at its streams every 10 s while all is well. After so many webhooks each has looked again.
+const LOOKED_AGAIN: u64 = RATE * 15;
+/// Between two commands, and between two looks at `/ready`.
+const COMMAND_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The programs of a version.
+#[derive(Clone)]
+struct Version {
+    /// Ends with a slash; empty for this version.
+    folder: String,
+}
+
+impl Version {
+    fn previous() -> Self {
+        let folder = std::env::var(PREVIOUS).unwrap_or_default();
+        assert!(
+            Path::new(&folder).join("imchannel-sender").exists(),
+            "{PREVIOUS} must name the folder with the programs of the version before: deploy/check/rolling.sh builds them"
+        );
+        Self { folder: format!("{folder}/") }
+    }
+
+    fn this() -> Self {
+        Self { folder: String::new() }
+    }
+
+    fn program(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
+    }
+
+    /// Runs the command line of this version.
+    async fn cli(&self, installation: &Installation, args: &[&str]) {
+        let variables = [("IMCHANNEL_INFOBIP_HOSTS", "127.0.0.1")];
+        let url = installation.nats.url();
+        let output = run_cli_with(&url, &self.program("imchannel"), args, &variables).await;
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    }
+}
+
+/// Asks a replica again and again whether it is ready, and remembers each time that it should have been and was not.
+struct Watched {
+    admin: String,
+    should_be_ready: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Watched {
+    fn new(name: String, admin: String, faults: Arc<Mutex<Vec<String>>>) -> Self {
+        let should_be_ready = Arc::new(AtomicBool::new(false));
+        let (expected, url) = (Arc::clone(&should_be_ready), format!("http://{admin}/ready"));
+        let task = tokio::spawn(async move {
+            loop {
+                let was_expected = expected.load(Ordering::SeqCst);
+                let said = ready(&url).await;
+                // Only what was expected before and after the question.
+                if was_expected && expected.load(Ordering::SeqCst) && said != "ready" {
+                    faults.lock().unwrap().push(format!("{name}: {said}"));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        Self { admin, should_be_ready, task }
+    }
+
+    async fn until_ready(&self) {
+        let url = format!("http://{}/ready", self.admin);
+        within(PART_LIMIT, "it is ready", || async { (ready(&url).await == "ready").then_some(()) }).await;
+        self.should_be_ready.store(true, Ordering::SeqCst);
+    }
+
+    fn goes(&self) {
+        self.should_be_ready.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// `ready`, or what it says instead.
+async fn ready(url: &str) -> String {
+    match reqwest::get(url).await {
+        Ok(answer) if answer.status() == 200 => "ready".to_owned(),
+        Ok(answer) => answer.text().await.unwrap_or_default(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// One replica of a service.
+struct Replica {
+    name: &'static str,
+    place: Place,
+    watched: Watched,
+    program: Program,
+}
+
+/// Two replicas of each service behind a proxy.
+struct Gateway<'a> {
+    outbound: &'a Outbound,
+    proxy: Proxy,
+    replicas: Vec<Replica>,
+    faults: Arc<Mutex<Vec<String>>>,
+}
+
+fn start(outbound: &Outbound, version: &Version, name: &str, place: &Place) -> Program {
+    let (program, admin) = (version.program(name), place.admin.to_string());
+    let variables = [("IMCHANNEL_ADMIN_LISTEN", admin.as_str())];
+    match name {
+        "imchannel-ingress" => place.ingress(&program, &outbound.installation),
+        "imchannel-sender" => outbound.sender_program_of(&program, &variables),
+        _ => Program::start(&program, &outbound.installation, &variables),
+    }
+}
+
+impl<'a> Gateway<'a> {
+    async fn start(outbound: &'a Outbound, version: &Version) -> Self {
+        let places = [Place::new("a"), Place::new("b")];
+        let proxy = Proxy::start(outbound.installation.folder(), &places);
+        let mut gateway = Self { outbound, proxy, replicas: Vec::new(), faults: Arc::default() };
+        for (number, place) in places.into_iter().enumerate() {
+            let others = ["imchannel-normalizer", "imchannel-sender"];
+            let mut of_number = vec![("imchannel-ingress", place)];
+            of_number.extend(others.map(|name| (name, Place::new("none"))));
+            for (name, place) in of_number {
+                let label = format!("{name} {number}");
+                let watched = Watched::new(label, place.admin.to_string(), Arc::clone(&gateway.faults));
+                let program = start(outbound, version, name, &place);
+                watched.until_ready().await;
+                gateway.replicas.push(Replica { name, place, watched, program });
+            }
+        }
+        for replica in gateway.replicas.iter().filter(|replica| replica.name == "imchannel-ingress") {
+            gateway.proxy.until(&replica.place, true).await;
+        }
+        gateway
+    }
+
+    /// Replaces every replica, one after the other, each ready before the next.
+    async fn replace(&mut self, version: &Version) {
+        for replica in &mut self.replicas {
+            let is_behind_proxy = replica.name == "imchannel-ingress";
+            replica.watched.goes();
+            assert!(replica.program.stop().await, "{} that is told to stop ends well", replica.name);
+            if is_behind_proxy {
+                self.proxy.until(&replica.place, false).await;
+            }
+            replica.program = start(self.outbound, version, replica.name, &replica.place);
+            replica.watched.until_ready().await;
+            if is_behind_proxy {
+                self.proxy.until(&replica.place, true).await;
+            }
+        }
+    }
+
+    /// Applies a version's streams, and waits until every replica has looked at them.
+    async fn apply(&self, version: &Version) {
+        version.cli(&self.outbound.installation, &["streams", "apply"]).await;
+        let stored = bus::read::last_sequence(&self.outbound.installation.bus, &WEBHOOKS).await.unwrap();
+        until_stored(&self.outbound.installation, stored + LOOKED_AGAIN).await;
+        self.was_ready();
+    }
+
+    fn was_ready(&self) {
+        assert_eq!(*self.faults.lock().unwrap(), [String::new(); 0], "a replica was not ready");
+    }
+}
+
+/// Publishes commands until it is told to stop; gives how many.
+fn publish_commands(bus: bus::Bus, is_over: Arc<AtomicBool>) -> JoinHandle<u64> {
+    let published = AtomicU64::new(0);
+    tokio::spawn(async move {
+        while !is_over.load(Ordering::SeqCst) {
+            let number = published.fetch_add(1, Ordering::SeqCst);
+            let queue = if number % 2 == 0 { Queue::Send } else { Queue::Bulk };
+            let id = format!("c-{number}");
+            let command = text(0, &id, &format!("4915112{:04}", number % 50), "Hello");
+            let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
+            let deadline = tokio::time::Instant::now() + PART_LIMIT;
+            let (subject, payload) = (Subject::Command(queue, channel(0)), command.encode_to_vec().into());
+            bus.store(&subject, headers, &payload, deadline).await.unwrap();
+            tokio::time::sleep(COMMAND_EVERY).await;
+        }
+        published.into_inner()
+    })
+}
+
+/// Each command has one result, and the customer one message.
+async fn all_were_sent(outbound: &Outbound, count: u64) {
+    let results = within(PART_LIMIT, "every command has its result", || async {
+        let results = outbound.results().await;
+        (results.len() as u64 >= count).then_some(results)
+    })
+    .await;
+    assert_eq!(results.len() as u64, count);
+    for number in 0..count {
+        let id = format!("c-{number}");
+        let result = results.iter().find(|result| result.command_id == id).unwrap();
+        assert_eq!(outcome(result).as_str_name(), "SEND_OUTCOME_ACCEPTED", "{id}");
+    }
+    assert_eq!(outbound.omni.received_count() as u64, count);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_replaces_the_one_before_and_the_other_way_without_unready_time() {
+    service::process::install_tls();
+    let (previous, this) = (Version::previous(), Version::this());
+    let installation = Installation::start_bare().await;
+    previous.cli(&installation, &["streams", "apply"]).await;
+    let outbound = Outbound::on(installation, &[100], None).await;
+    let installation = &outbound.installation;
+    let channels = installation.folder().join("channels.toml");
+    std::fs::write(&channels, CHANNELS).unwrap();
+    let channels = channels.to_str().unwrap();
+    previous.cli(installation, &["channel", "apply", "-f", channels]).await;
+
+    let mut gateway = Gateway::start(&outbound, &previous).await;
+    let url = format!("http://{}", gateway.proxy.webhooks);
+    let (rate, count) = (RATE.to_string(), COUNT.to_string());
+    let args = ["--json", "simulate", "--channels", channels, "--gateway", &url];
+    let run = ["--count", &count, "--rate", &rate, "--settle", "120s"];
+    let args: Vec<&str> = args.into_iter().chain(run).collect();
+    let mut simulation = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let commands = publish_commands(installation.bus.clone(), Arc::clone(&is_over));
+    until_stored(installation, RATE).await;
+
+    gateway.replace(&this).await;
+    gateway.was_ready();
+    gateway.apply(&this).await;
+    // Back.
+    gateway.apply(&previous).await;
+    gateway.replace(&previous).await;
+    gateway.was_ready();
+
+    let stored = bus::read::last_sequence(&installation.bus, &WEBHOOKS).await.unwrap();
+    assert!(stored < COUNT, "the load ended before the last replacement did");
+    is_over.store(true, Ordering::SeqCst);
+    all_were_sent(&outbound, commands.await.unwrap()).await;
+    all_was_kept(&mut simulation).await;
+    gateway.was_ready();
+
+    // Why the order is as it is: the version before is not ready on this one's streams.
+    this.cli(installation, &["streams", "apply"]).await;
+    for replica in &gateway.replicas {
+        replica.watched.goes();
+        let url = format!("http://{}/ready", replica.watched.admin);
+        within(PART_LIMIT, "it says what differs", || async {
+            ready(&url).await.contains("subjects is").then_some(())
+        })
+        .await;
+    }
+}
