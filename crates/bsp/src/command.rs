@@ -9,6 +9,7 @@
 )]
 
 mod check;
+mod template;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ pub use check::{CONTEXT_LENGTH_MAX, check};
 pub struct Command {
     /// Its id.
     pub id: CommandId,
-    /// The customer, without `whatsapp:` and plus sign.
+    /// The customer, without `whatsapp:`, plus sign and international prefix.
     pub recipient: String,
     /// The message is not sent after this time.
     pub not_after: Option<Timestamp>,

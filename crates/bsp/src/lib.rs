@@ -3,7 +3,7 @@
 //! One folder holds one BSP, with the same file names in each: `mod.rs` (its profile and its [`Bsp`]
 //! implementation), `credential.rs` (what its webhooks present), `report.rs` and `message.rs` (its bodies, read
 //! into `imchannel.v1` events); for a BSP that we send through also `send.rs` (requests) and `answer.rs` (what its
-//! answers mean). [`command`] says what may be sent at all, [`media`] which files. [`registry`] is the only list that names them. To add a BSP, write its folder
+//! answers mean). [`command`] says what may be sent at all, [`media`] which files, [`web_url`] which addresses can exist. [`registry`] is the only list that names them. To add a BSP, write its folder
 //! and its line there; no service changes.
 //!
 //! Nothing here does I/O, reads a clock or keeps state: bytes and `now` come in, values go out. Storing,
@@ -22,6 +22,7 @@ pub mod form;
 mod whatsapp;
 pub mod mask;
 pub mod toml_table;
+pub mod web_url;
 pub mod media;
 pub mod command;
 pub mod sending;

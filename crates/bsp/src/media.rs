@@ -1,8 +1,17 @@
-//! What WhatsApp takes as media: kinds, types, sizes, and how a type is told from the first bytes of a file.
+//! What WhatsApp takes as media: kinds, types and sizes; the names of types (`content_type`), and what the first bytes of a
+//! file tell (`first_bytes`).
 //!
 //! Sources: Meta's list of supported media types and Infobip's OMNI failover API for the sizes (both read 2026-11).
 
+mod content_type;
+mod first_bytes;
+mod iso;
+mod zip;
+
 use std::fmt;
+
+pub use content_type::OGG_OPUS;
+pub use first_bytes::{OtherFormat, SNIFFED_BYTES, check_first_bytes, sniff};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -80,12 +89,6 @@ impl MediaKind {
             ],
         }
     }
-
-    /// The allowed type that a `Content-Type` header names, whatever its case and parameters.
-    pub fn allowed(self, content_type: &str) -> Option<&'static str> {
-        let bare = content_type.split(';').next().unwrap_or_default().trim();
-        self.content_types().iter().copied().find(|allowed| allowed.eq_ignore_ascii_case(bare))
-    }
 }
 
 /// The id of a file: a UUID in its usual form, 128 bits that nobody can guess.
@@ -135,43 +138,6 @@ pub fn path(tenant: &str, kind: MediaKind, id: &MediaId) -> String {
     format!("/{tenant}/imchannel/{}/{id}", kind.route())
 }
 
-/// Bytes of a file that [`sniff`] looks at.
-pub const SNIFFED_BYTES: usize = 64;
-
-/// The type that the first bytes of a file tell, among those that WhatsApp takes for this kind; `None` when they tell none.
-pub fn sniff(kind: MediaKind, head: &[u8]) -> Option<&'static str> {
-    let told: &[&str] = match head {
-        [0xff, 0xd8, 0xff, ..] => &["image/jpeg"],
-        [0x89, b'P', b'N', b'G', ..] => &["image/png"],
-        [b'%', b'P', b'D', b'F', ..] => &["application/pdf"],
-        [b'O', b'g', b'g', b'S', ..] => &["audio/ogg"],
-        [b'#', b'!', b'A', b'M', b'R', ..] => &["audio/amr"],
-        [b'I', b'D', b'3', ..] => &["audio/mpeg"],
-        // A frame of ADTS has a layer of 0, one of MPEG audio has not.
-        [0xff, second, ..] if second & 0xf6 == 0xf0 => &["audio/aac"],
-        [0xff, second, ..] if second & 0xe0 == 0xe0 => &["audio/mpeg"],
-        [_, _, _, _, b'f', b't', b'y', b'p', b'3', b'g', ..] => &["video/3gpp"],
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => &["video/mp4", "audio/mp4"],
-        // Word, Excel and PowerPoint share their containers; the most frequent stands for all.
-        [b'P', b'K', 3, 4, ..] => {
-            &["application/vnd.openxmlformats-officedocument.wordprocessingml.document"]
-        }
-        [0xd0, 0xcf, 0x11, 0xe0, ..] => &["application/msword"],
-        _ => &[],
-    };
-    let known = told.iter().copied().find(|told| kind.content_types().contains(told));
-    known
-        .or_else(|| (kind == MediaKind::Document && told.is_empty() && is_text(head)).then_some("text/plain"))
-}
-
-fn is_text(head: &[u8]) -> bool {
-    let is_cut = |error: std::str::Utf8Error| error.error_len().is_none();
-    let is_unicode = std::str::from_utf8(head).map_or_else(is_cut, |_| true);
-    !head.is_empty()
-        && is_unicode
-        && head.iter().all(|byte| *byte >= b' ' || matches!(byte, b'\n' | b'\r' | b'\t'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,33 +152,5 @@ mod tests {
         {
             assert_eq!(MediaId::parse(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn types_are_told_by_their_first_bytes_and_only_for_their_kind() {
-        use MediaKind::{Audio, Document, Image, Video};
-        let cases: [(MediaKind, &[u8], Option<&str>); 12] = [
-            (Image, b"\xff\xd8\xff\xe0....", Some("image/jpeg")),
-            (Image, b"\x89PNG\r\n\x1a\n", Some("image/png")),
-            (Document, b"\x89PNG\r\n\x1a\n", None),
-            (Document, b"%PDF-1.7", Some("application/pdf")),
-            (Document, "grüß dich".as_bytes(), Some("text/plain")),
-            (Document, b"\x00\x01\x02", None),
-            (Video, b"\x00\x00\x00\x18ftypmp42", Some("video/mp4")),
-            (Audio, b"\x00\x00\x00\x18ftypM4A ", Some("audio/mp4")),
-            (Video, b"\x00\x00\x00\x18ftyp3gp5", Some("video/3gpp")),
-            (Audio, b"OggS", Some("audio/ogg")),
-            (Image, b"<html>", None),
-            (Document, b"", None),
-        ];
-        for (kind, head, expected) in cases {
-            assert_eq!(sniff(kind, head), expected, "{kind:?} {head:?}");
-        }
-    }
-
-    #[test]
-    fn parameters_and_case_of_a_type_do_not_matter() {
-        assert_eq!(MediaKind::Document.allowed("Text/Plain; charset=utf-8"), Some("text/plain"));
-        assert_eq!(MediaKind::Image.allowed("image/webp"), None);
     }
 }

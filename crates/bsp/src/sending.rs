@@ -44,6 +44,8 @@ pub struct Link<'a> {
     pub url: &'a str,
     /// Whether it is one of ours, which may stand in a log: a foreign one may hold a token.
     pub is_ours: bool,
+    /// The name that the file was uploaded under; empty where there is none. It counts where the command gives no name.
+    pub file_name: &'a str,
 }
 
 /// A call that sends one message: `POST`, JSON.

@@ -242,9 +242,30 @@ fn read_signature(table: &mut Table<'_, '_>, profile: &Profile) -> Option<Signat
 }
 
 fn is_origin(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else {
-        return false;
-    };
-    let scheme = matches!(uri.scheme_str(), Some("https" | "http"));
-    scheme && uri.host().is_some() && uri.path() == "/" && uri.query().is_none() && !url.contains(['@', '#'])
+    let is_bare = |uri: http::Uri| uri.path() == "/" && uri.query().is_none();
+    bsp::web_url::parse(url).is_ok_and(is_bare) && !url.contains('#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_a_port_that_exist() {
+        for good in ["https://gateway.example", "http://127.0.0.1:8080/", "https://gateway.example:443"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "https://gateway.example/x",
+            "https://gateway.example?x",
+            "https://gateway.example#x",
+            "https://anna@gateway.example",
+            "https://gateway.example:99999",
+            "https://gateway..example",
+            "ftp://gateway.example",
+            "gateway.example",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
 }

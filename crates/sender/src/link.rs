@@ -19,6 +19,8 @@ const LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone)]
 pub(crate) struct FileLink {
     pub(crate) url: String,
+    /// The name that it was uploaded under; empty for none.
+    file_name: String,
     /// The file, where media serves it.
     stored: Option<MediaId>,
 }
@@ -29,7 +31,7 @@ const NOTE_LIMIT: Duration = Duration::from_millis(500);
 impl FileLink {
     /// What the BSP's request needs of it.
     pub(crate) fn as_link(&self) -> Link<'_> {
-        Link { url: &self.url, is_ours: self.stored.is_some() }
+        Link { url: &self.url, is_ours: self.stored.is_some(), file_name: &self.file_name }
     }
 
     /// Notes that a message goes out with the file, so that it is counted when nobody comes for it. Redis may refuse: then it is
@@ -73,14 +75,14 @@ pub(crate) async fn prepare(
     now: Timestamp,
 ) -> Result<Option<FileLink>, LinkError> {
     let Some((kind, file)) = command.content.media() else { return Ok(None) };
-    let id = match &file.source {
-        Source::Url(url) => return Ok(Some(FileLink { url: url.clone(), stored: None })),
-        Source::Stored(id) => {
-            claim(blobs, account, (kind, id), now).await?;
-            id.clone()
+    let (id, file_name) = match &file.source {
+        Source::Url(url) => {
+            return Ok(Some(FileLink { url: url.clone(), file_name: String::new(), stored: None }));
         }
+        Source::Stored(id) => (id.clone(), claim(blobs, account, (kind, id), now).await?),
         Source::Inline { data, content_type } => {
-            store(blobs, account, kind, (data, content_type, &file.file_name), now).await?
+            let id = store(blobs, account, kind, (data, content_type, &file.file_name), now).await?;
+            (id, file.file_name.clone())
         }
     };
     // A Redis that is full refuses this, and the message needs it not: it would wait for room that only its own fetch makes.
@@ -88,16 +90,16 @@ pub(crate) async fn prepare(
         tracing::debug!(function = "sender", "the file of {} does not name it: {error}", command.id);
     }
     let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
-    Ok(Some(FileLink { url, stored: Some(id) }))
+    Ok(Some(FileLink { url, file_name, stored: Some(id) }))
 }
 
-/// Makes sure that a stored file is there, may be sent, and stays for long enough.
+/// Makes sure that a stored file is there, may be sent, and stays for long enough; gives the name that it was uploaded under.
 async fn claim(
     blobs: &BlobStore,
     account: &Account,
     (kind, id): (MediaKind, &MediaId),
     now: Timestamp,
-) -> Result<(), LinkError> {
+) -> Result<String, LinkError> {
     let found = blobs.look(id).await?.ok_or(LinkError::NotFound)?;
     let meta = found.meta.ok_or(LinkError::NotFound)?;
     if meta.tenant != account.tenant || meta.size != found.size {
@@ -110,7 +112,7 @@ async fn claim(
     if !blobs.lengthen(id, life).await? {
         return Err(LinkError::NotFound);
     }
-    Ok(())
+    Ok(meta.file_name)
 }
 
 async fn store(

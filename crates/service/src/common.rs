@@ -222,13 +222,16 @@ pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
 /// Reads where the BSP reaches media, without a slash at the end; `None` when it cannot be used, which is noted.
 pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
     let url = reader.text(&MEDIA_PUBLIC_URL)?;
-    let uri = url.parse::<http::Uri>().ok();
-    let is_web = |uri: &http::Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
-    };
-    if !uri.is_some_and(|uri| is_web(&uri) && uri.query().is_none()) || url.contains(['@', '#']) {
-        reader.fault(&MEDIA_PUBLIC_URL, "must begin with http:// or https:// and have a host");
-        return None;
+    match bsp::web_url::parse(&url) {
+        Ok(uri) if uri.query().is_none() && !url.contains('#') => {}
+        Ok(_) => {
+            reader.fault(&MEDIA_PUBLIC_URL, "must have neither query nor fragment");
+            return None;
+        }
+        Err(fault) => {
+            reader.fault(&MEDIA_PUBLIC_URL, &fault.to_string());
+            return None;
+        }
     }
     Some(url.trim_end_matches('/').to_owned())
 }
@@ -256,5 +259,31 @@ impl Common {
             otlp_endpoint,
             grace: grace?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_media_is_one_that_can_be_called() {
+        let read = |url: &str| {
+            let mut reader = Reader::from_values([("media-public-url", url)]);
+            let url = read_media_public_url(&mut reader);
+            reader.finish(|| url).ok()
+        };
+        assert_eq!(read("https://media.example/files/").as_deref(), Some("https://media.example/files"));
+        assert_eq!(read("http://10.0.0.1:8081").as_deref(), Some("http://10.0.0.1:8081"));
+        for bad in [
+            "https://media.example:99999",
+            "https://media..example",
+            "https://anna@media.example",
+            "https://media.example?x=1",
+            "https://media.example#x",
+            "media.example",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 }

@@ -1,16 +1,14 @@
-//! The rules for commands, one function for each kind of content.
+//! The rules for commands, one function for each kind of content. Those for templates stand in `template`.
 
 use jiff::Timestamp;
 use proto::v1::send_command::Content as ProtoContent;
-use proto::v1::{
-    CommandFault, Contacts, Location, OutboundMedia, OutboundText, outbound_media, template_button,
-    template_header,
-};
+use proto::v1::{CommandFault, Contacts, Location, OutboundMedia, OutboundText, outbound_media};
 
-use super::{Button, Command, Content, Header, Media, Received, Refused, Source, Template};
+use super::template::read_template;
+use super::{Command, Content, Media, Received, Refused, Source};
 use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
-use crate::media::{MediaId, MediaKind};
-use crate::text;
+use crate::media::{self, MediaId, MediaKind};
+use crate::{text, web_url};
 
 /// Characters of the caller's context: what Infobip's `callbackData` holds.
 pub const CONTEXT_LENGTH_MAX: usize = 4000;
@@ -20,11 +18,6 @@ const URL_LENGTH_MAX: usize = 2048;
 const FILE_NAME_LENGTH_MAX: usize = 240;
 const PLACE_LENGTH_MAX: usize = 1000;
 const CONTACTS_MAX: usize = 257;
-const TEMPLATE_NAME_LENGTH_MAX: usize = 512;
-const PLACEHOLDERS_MAX: usize = 100;
-const BUTTONS_MAX: usize = 10;
-const URL_PLACEHOLDER_LENGTH_MAX: usize = 1500;
-const PAYLOAD_LENGTH_MAX: usize = 128;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 /// WhatsApp's business-scoped user ids: a country, a dot, and what follows it.
@@ -42,9 +35,10 @@ pub fn check(received: Received<'_>) -> Result<Command, Refused> {
     faults.unless(id.is_some(), "command_id", &rule);
     let is_same = command.channel_id == channel.as_str();
     faults.unless(is_same, "channel_id", "equals the last part of the subject");
-    let recipient = text::address(&command.recipient);
-    let rule = "is a telephone number in international form (5 to 15 digits) or a business-scoped user id";
-    faults.unless(is_recipient(recipient), "recipient", rule);
+    let recipient = read_recipient(&command.recipient);
+    let rule = "is a telephone number in international form (country code first, 5 to 15 digits, no trunk prefix 0) \
+                or a business-scoped user id";
+    faults.unless(recipient.is_some(), "recipient", rule);
     faults.at_most("context", &command.context, CONTEXT_LENGTH_MAX);
     let not_after = read_time(command.not_after.as_ref(), &mut faults);
     let content = match &command.content {
@@ -57,35 +51,36 @@ pub fn check(received: Received<'_>) -> Result<Command, Refused> {
             None
         }
     };
-    match (id, content) {
-        (Some(id), Some(content)) if faults.0.is_empty() => Ok(Command {
+    match (id, recipient, content) {
+        (Some(id), Some(recipient), Some(content)) if faults.0.is_empty() => Ok(Command {
             id,
             recipient: recipient.to_owned(),
             not_after,
             context: command.context.clone(),
             content,
         }),
-        (id, _) => {
+        (id, _, _) => {
             let context = command.context.chars().take(CONTEXT_LENGTH_MAX).collect();
             Err(Refused { id, context, faults: faults.0 })
         }
     }
 }
 
-struct Faults(Vec<CommandFault>);
+/// What is wrong with a command, field by field.
+pub(super) struct Faults(Vec<CommandFault>);
 
 impl Faults {
-    fn add(&mut self, field: &str, rule: &str) {
+    pub(super) fn add(&mut self, field: &str, rule: &str) {
         self.0.push(CommandFault { field: field.to_owned(), rule: rule.to_owned() });
     }
 
-    fn unless(&mut self, holds: bool, field: &str, rule: &str) {
+    pub(super) fn unless(&mut self, holds: bool, field: &str, rule: &str) {
         if !holds {
             self.add(field, rule);
         }
     }
 
-    fn at_most(&mut self, field: &str, text: &str, characters: usize) {
+    pub(super) fn at_most(&mut self, field: &str, text: &str, characters: usize) {
         self.unless(
             text.chars().count() <= characters,
             field,
@@ -93,24 +88,38 @@ impl Faults {
         );
     }
 
-    fn between_one_and(&mut self, characters: usize, field: &str, text: &str) {
+    pub(super) fn between_one_and(&mut self, characters: usize, field: &str, text: &str) {
         let fits = !text.trim().is_empty() && text.chars().count() <= characters;
         self.unless(fits, field, &format!("has 1 to {characters} characters and not only spaces"));
     }
 }
 
-fn is_recipient(address: &str) -> bool {
-    let is_number =
-        NUMBER_DIGITS.contains(&address.len()) && address.bytes().all(|byte| byte.is_ascii_digit());
-    let is_user_id = || {
-        let (country, rest) = address.split_once('.').unwrap_or_default();
-        address.len() <= USER_ID_LENGTH_MAX
-            && country.len() == 2
-            && country.bytes().all(|byte| byte.is_ascii_uppercase())
-            && !rest.is_empty()
-            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    is_number || is_user_id()
+/// The customer as BSPs want it: a number without its international prefix, or a business-scoped user id; `None` when it is
+/// neither.
+fn read_recipient(raw: &str) -> Option<&str> {
+    let address = text::address(raw);
+    if is_user_id(address) {
+        return Some(address);
+    }
+    // 00 is what most countries dial before a country code (ITU-T E.164 leaves it to them).
+    let number = address.strip_prefix("00").unwrap_or(address);
+    // No country code begins with 0: what does so lacks its country.
+    let is_number = NUMBER_DIGITS.contains(&number.len())
+        && !number.starts_with('0')
+        && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(number)
+}
+
+/// A country, then the id; a parent's, which several businesses share, has `ENT` between them (Meta, "Business-scoped user
+/// IDs", updated 2026-05-28).
+fn is_user_id(address: &str) -> bool {
+    let (country, rest) = address.split_once('.').unwrap_or_default();
+    let id = rest.strip_prefix("ENT.").unwrap_or(rest);
+    address.len() <= USER_ID_LENGTH_MAX
+        && country.len() == 2
+        && country.bytes().all(|byte| byte.is_ascii_uppercase())
+        && !id.is_empty()
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn read_time(time: Option<&proto::Timestamp>, faults: &mut Faults) -> Option<Timestamp> {
@@ -144,7 +153,12 @@ fn read_text(text: &OutboundText, faults: &mut Faults) -> Content {
 }
 
 /// `None` when there is no usable source, which is noted.
-fn read_media(field: &str, kind: MediaKind, media: &OutboundMedia, faults: &mut Faults) -> Option<Media> {
+pub(super) fn read_media(
+    field: &str,
+    kind: MediaKind,
+    media: &OutboundMedia,
+    faults: &mut Faults,
+) -> Option<Media> {
     let at = |name: &str| format!("{field}.{name}");
     if kind == MediaKind::Audio {
         faults.unless(media.caption.is_empty(), &at("caption"), "is empty: WhatsApp shows none with audio");
@@ -160,7 +174,11 @@ fn read_media(field: &str, kind: MediaKind, media: &OutboundMedia, faults: &mut 
         Some(outbound_media::Source::Data(data)) => {
             let fits = !data.is_empty() && data.len() as u64 <= kind.bytes_max();
             faults.unless(fits, &at("data"), &format!("has 1 to {} bytes", kind.bytes_max()));
-            Source::Inline { data: data.clone(), content_type: content_type? }
+            let content_type = content_type?;
+            if fits && let Err(other) = media::check_first_bytes(content_type, data) {
+                faults.add(&at("data"), &format!("is a file of its content_type ({other})"));
+            }
+            Source::Inline { data: data.clone(), content_type }
         }
         Some(outbound_media::Source::MediaId(id)) => {
             let id = MediaId::parse(id);
@@ -168,8 +186,10 @@ fn read_media(field: &str, kind: MediaKind, media: &OutboundMedia, faults: &mut 
             Source::Stored(id?)
         }
         Some(outbound_media::Source::Url(url)) => {
-            let rule = format!("is an absolute http or https URL of at most {URL_LENGTH_MAX} characters");
-            faults.unless(is_url(url), &at("url"), &rule);
+            let rule = format!(
+                "is an absolute http or https URL of at most {URL_LENGTH_MAX} characters, without user information"
+            );
+            faults.unless(url.len() <= URL_LENGTH_MAX && web_url::parse(url).is_ok(), &at("url"), &rule);
             Source::Url(url.clone())
         }
         None => {
@@ -180,16 +200,7 @@ fn read_media(field: &str, kind: MediaKind, media: &OutboundMedia, faults: &mut 
     Some(Media { source, caption: media.caption.clone(), file_name: media.file_name.clone() })
 }
 
-fn is_url(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else { return false };
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    url.len() <= URL_LENGTH_MAX
-        && is_web
-        && uri.host().is_some_and(|host| !host.is_empty())
-        && !url.contains('@')
-}
-
-fn read_location(field: &str, location: &Location, faults: &mut Faults) -> Location {
+pub(super) fn read_location(field: &str, location: &Location, faults: &mut Faults) -> Location {
     let at = |name: &str| format!("{field}.{name}");
     faults.unless((-90.0..=90.0).contains(&location.latitude), &at("latitude"), "lies between -90 and 90");
     faults.unless(
@@ -221,81 +232,4 @@ fn read_contacts(contacts: &Contacts, faults: &mut Faults) -> Content {
         }
     }
     Content::Contacts(contacts.contacts.clone())
-}
-
-fn read_template(template: &proto::v1::Template, faults: &mut Faults) -> Option<Template> {
-    faults.between_one_and(TEMPLATE_NAME_LENGTH_MAX, "template.name", &template.name);
-    faults.unless(!template.language.trim().is_empty(), "template.language", "is not empty");
-    let count = template.placeholders.len();
-    faults.unless(
-        count <= PLACEHOLDERS_MAX,
-        "template.placeholders",
-        &format!("has at most {PLACEHOLDERS_MAX}"),
-    );
-    for (place, text) in template.placeholders.iter().take(PLACEHOLDERS_MAX).enumerate() {
-        faults.between_one_and(TEXT_LENGTH_MAX, &format!("template.placeholders[{place}]"), text);
-    }
-    let count = template.buttons.len();
-    faults.unless(count <= BUTTONS_MAX, "template.buttons", &format!("has at most {BUTTONS_MAX}"));
-    let header = template.header.as_ref().map(|header| read_header(header, faults));
-    let buttons = template.buttons.iter().take(BUTTONS_MAX).enumerate();
-    let buttons: Vec<_> = buttons.filter_map(|(place, button)| read_button(place, button, faults)).collect();
-    Some(Template {
-        name: template.name.clone(),
-        namespace: template.namespace.clone(),
-        language: template.language.clone(),
-        placeholders: template.placeholders.clone(),
-        header: match header {
-            Some(header) => Some(header?),
-            None => None,
-        },
-        buttons,
-    })
-}
-
-/// `None` when it has nothing usable, which is noted.
-fn read_header(header: &proto::v1::TemplateHeader, faults: &mut Faults) -> Option<Header> {
-    use template_header::Content as Proto;
-    const FIELD: &str = "template.header";
-    let media = |kind, media: &OutboundMedia, faults: &mut Faults| {
-        let field = format!("{FIELD}.{}", MediaKind::name(kind));
-        faults.unless(media.caption.is_empty(), &format!("{field}.caption"), "is empty in a template");
-        read_media(&field, kind, media, faults).map(|media| Header::Media(kind, media))
-    };
-    match &header.content {
-        Some(Proto::Text(text)) => {
-            faults.between_one_and(TEXT_LENGTH_MAX, "template.header.text", text);
-            Some(Header::Text(text.clone()))
-        }
-        Some(Proto::Image(image)) => media(MediaKind::Image, image, faults),
-        Some(Proto::Document(document)) => media(MediaKind::Document, document, faults),
-        Some(Proto::Video(video)) => media(MediaKind::Video, video, faults),
-        Some(Proto::Location(location)) => {
-            Some(Header::Location(read_location("template.header.location", location, faults)))
-        }
-        None => {
-            faults.add(FIELD, "is one of text, image, document, video, location");
-            None
-        }
-    }
-}
-
-/// `None` when it has nothing usable, which is noted.
-fn read_button(place: usize, button: &proto::v1::TemplateButton, faults: &mut Faults) -> Option<Button> {
-    use template_button::Content as Proto;
-    let field = format!("template.buttons[{place}]");
-    match &button.content {
-        Some(Proto::UrlPlaceholder(text)) => {
-            faults.between_one_and(URL_PLACEHOLDER_LENGTH_MAX, &field, text);
-            Some(Button::UrlPlaceholder(text.clone()))
-        }
-        Some(Proto::QuickReplyPayload(text)) => {
-            faults.between_one_and(PAYLOAD_LENGTH_MAX, &field, text);
-            Some(Button::QuickReplyPayload(text.clone()))
-        }
-        None => {
-            faults.add(&field, "is one of url_placeholder, quick_reply_payload");
-            None
-        }
-    }
 }

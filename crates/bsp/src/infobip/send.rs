@@ -91,14 +91,13 @@ struct WhatsApp<'a> {
 
 /// The call for a command.
 pub(super) fn request(settings: &Value, command: &Command, link: Option<Link<'_>>) -> Request {
-    let url = link.map(|link| link.url).unwrap_or_default();
     let recipient = command.recipient.as_str();
     // A number has digits only, a business-scoped user id a dot.
     let to = if recipient.contains('.') { To::WhatsAppUserId(recipient) } else { To::PhoneNumber(recipient) };
     let body = Body {
         scenario_key: settings["scenario_key"].as_str().unwrap_or_default(),
         destinations: [Destination { message_id: command.id.message_id(), to }],
-        whats_app: whats_app(&command.content, url),
+        whats_app: whats_app(&command.content, link),
         callback_data: &command.context,
     };
     Request {
@@ -121,12 +120,12 @@ fn function(content: &Content) -> &'static str {
     }
 }
 
-fn whats_app<'a>(content: &'a Content, url: &'a str) -> WhatsApp<'a> {
+fn whats_app<'a>(content: &'a Content, link: Option<Link<'a>>) -> WhatsApp<'a> {
     match content {
         Content::Text { body, preview_url } => {
             WhatsApp { text: Some(body), preview_url: preview_url.then_some(true), ..WhatsApp::default() }
         }
-        Content::Media(kind, media) => file(*kind, media, url),
+        Content::Media(kind, media) => file(*kind, media, link),
         Content::Location(location) => WhatsApp {
             longitude: Some(location.longitude),
             latitude: Some(location.latitude),
@@ -137,19 +136,34 @@ fn whats_app<'a>(content: &'a Content, url: &'a str) -> WhatsApp<'a> {
         Content::Contacts(contacts) => {
             WhatsApp { contacts: Some(contacts.iter().map(contact).collect()), ..WhatsApp::default() }
         }
-        Content::Template(template) => self::template(template, url),
+        Content::Template(template) => self::template(template, link),
     }
 }
 
-/// There is no field for a file's name, so it is shown as the caption where there is no other, as IMChannel always did.
-fn file<'a>(kind: MediaKind, media: &'a Media, url: &'a str) -> WhatsApp<'a> {
-    let text = filled(&media.caption).or(filled(&media.file_name));
+/// There is no field for a file's name, so it is shown as the caption where there is no other, as IMChannel always did. Of an
+/// upload's name this is true for a document only: a picture that is called `IMG_1.jpg` is to have no caption by that.
+fn file<'a>(kind: MediaKind, media: &'a Media, link: Option<Link<'a>>) -> WhatsApp<'a> {
+    let url = url(link);
+    let name = match kind {
+        MediaKind::Document => document_name(media, link),
+        MediaKind::Image | MediaKind::Audio | MediaKind::Video => filled(&media.file_name),
+    };
+    let text = filled(&media.caption).or(name);
     match kind {
         MediaKind::Image => WhatsApp { text, image_url: Some(url), ..WhatsApp::default() },
         MediaKind::Document => WhatsApp { text, file_url: Some(url), ..WhatsApp::default() },
         MediaKind::Video => WhatsApp { text, video_url: Some(url), ..WhatsApp::default() },
         MediaKind::Audio => WhatsApp { audio_url: Some(url), ..WhatsApp::default() },
     }
+}
+
+fn url(link: Option<Link<'_>>) -> &str {
+    link.map(|link| link.url).unwrap_or_default()
+}
+
+/// The name that the command gives, or else that of the upload.
+fn document_name<'a>(media: &'a Media, link: Option<Link<'a>>) -> Option<&'a str> {
+    filled(&media.file_name).or_else(|| link.and_then(|link| filled(link.file_name)))
 }
 
 fn contact(contact: &Contact) -> Value {
@@ -175,8 +189,15 @@ fn contact(contact: &Contact) -> Value {
 }
 
 /// Text alone goes into `templateData`; anything else needs the other form.
-fn template<'a>(template: &'a Template, url: &str) -> WhatsApp<'a> {
+fn template<'a>(template: &'a Template, link: Option<Link<'_>>) -> WhatsApp<'a> {
+    // The header itself has no field for these two.
+    let place = match &template.header {
+        Some(Header::Location(location)) => (filled(&location.name), filled(&location.address)),
+        Some(Header::Text(_) | Header::Media(..)) | None => (None, None),
+    };
     let named = WhatsApp {
+        location_name: place.0,
+        address: place.1,
         template_name: Some(&template.name),
         template_namespace: filled(&template.namespace),
         language: Some(&template.language),
@@ -187,7 +208,7 @@ fn template<'a>(template: &'a Template, url: &str) -> WhatsApp<'a> {
     }
     let mut data = json!({ "body": { "placeholders": template.placeholders } });
     if let Some(header) = &template.header {
-        data["header"] = self::header(header, url);
+        data["header"] = self::header(header, link);
     }
     if !template.buttons.is_empty() {
         data["buttons"] = template.buttons.iter().map(button).collect();
@@ -195,13 +216,14 @@ fn template<'a>(template: &'a Template, url: &str) -> WhatsApp<'a> {
     WhatsApp { media_template_data: Some(data), ..named }
 }
 
-fn header(header: &Header, url: &str) -> Value {
+fn header(header: &Header, link: Option<Link<'_>>) -> Value {
+    let url = url(link);
     match header {
         Header::Text(text) => json!({ "textPlaceholder": text }),
         Header::Media(MediaKind::Image, _) => json!({ "imageUrl": url }),
         Header::Media(MediaKind::Video, _) => json!({ "videoUrl": url }),
         Header::Media(_, media) => {
-            let name = filled(&media.file_name).unwrap_or("document");
+            let name = document_name(media, link).unwrap_or("document");
             json!({ "documentUrl": url, "documentFilename": name })
         }
         Header::Location(Location { latitude, longitude, .. }) => {

@@ -8,6 +8,7 @@ use crate::contract::SettingsContext;
 use crate::secret_reference::SecretReference;
 use crate::sending::Account;
 use crate::toml_table::Table;
+use crate::web_url;
 
 /// Infobip gives every account a host under this one.
 const HOST_SUFFIX: &str = ".api.infobip.com";
@@ -61,25 +62,24 @@ pub(super) fn account(settings: &Value) -> Option<Account> {
     })
 }
 
-fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), &'static str> {
-    let uri: http::Uri = url.parse().map_err(|_| "is no URL")?;
-    let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']);
+fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), String> {
+    let uri = web_url::parse(url).map_err(|fault| fault.to_string())?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
     match uri.scheme_str() {
         Some("https") => {}
         Some("http") if loopback => {}
-        Some("http") => return Err("must begin with https:// (http only to a loopback address)"),
-        _ => return Err("must begin with https://"),
+        _ => return Err("must begin with https:// (http only to a loopback address)".to_owned()),
     }
-    if uri.path() != "/" || uri.query().is_some() || url.contains('@') || url.contains('#') {
-        return Err("must be scheme, host and port alone");
+    if uri.path() != "/" || uri.query().is_some() || url.contains('#') {
+        return Err("must be scheme, host and port alone".to_owned());
     }
     let infobips = host.len() > HOST_SUFFIX.len() && host.to_ascii_lowercase().ends_with(HOST_SUFFIX);
     let listed = extra_hosts.iter().any(|extra| extra.eq_ignore_ascii_case(host));
     if infobips || listed {
         return Ok(());
     }
-    Err("must be a host of *.api.infobip.com or one listed in IMCHANNEL_INFOBIP_HOSTS")
+    Err("must be a host of *.api.infobip.com or one listed in IMCHANNEL_INFOBIP_HOSTS".to_owned())
 }
 
 #[cfg(test)]
@@ -103,6 +103,11 @@ mod tests {
             "https://.api.infobip.com",
             "https://abc.api.infobip.com/omni",
             "https://user@abc.api.infobip.com",
+            "https://a..api.infobip.com",
+            "https://-a.api.infobip.com",
+            "https://abc.api.infobip.com:99999",
+            "https://abc.api.infobip.com:0",
+            "https://abc.api.infobip.com:",
             "https://abc.api.infobip.com?x=1",
             "ftp://abc.api.infobip.com",
             "abc.api.infobip.com",

@@ -109,6 +109,10 @@ struct Name {
 /// What is wrong with a request: the field and a sentence.
 pub(super) type Fault = (&'static str, String);
 
+/// Characters of a template's body and of its header's text, once they are filled in.
+const TEMPLATE_BODY_MAX: usize = 1024;
+const TEMPLATE_HEADER_MAX: usize = 60;
+
 /// Reads a request.
 ///
 /// # Errors
@@ -167,6 +171,7 @@ fn check_content(whats_app: &Value) -> Result<(), Fault> {
         at_most(field, text.as_ref(), 1000)?;
     }
     check_template(&content)?;
+    check_place_names(&content)?;
     let is_place = match (content.latitude, content.longitude) {
         (Some(latitude), Some(longitude)) if latitude.abs() <= 90.0 && longitude.abs() <= 180.0 => true,
         (None, None) => false,
@@ -180,6 +185,26 @@ fn check_content(whats_app: &Value) -> Result<(), Fault> {
     }
     if content.preview_url.is_some() && !is_text {
         return Err(("whatsApp.previewUrl", "must come with text".to_owned()));
+    }
+    Ok(())
+}
+
+/// A name and an address belong to a place, be it the message or the header of its template.
+fn check_place_names(content: &WhatsApp) -> Result<(), Fault> {
+    let header = content.media_template_data.as_ref().and_then(|data| data.header.as_ref());
+    let has_place = content.latitude.is_some() || header.is_some_and(|header| header.latitude.is_some());
+    let has_name = content.location_name.is_some() || content.address.is_some();
+    if has_name && !has_place {
+        return Err(("whatsApp.locationName", "must come with a place".to_owned()));
+    }
+    Ok(())
+}
+
+/// Of what is filled into a template; the API itself takes it, and WhatsApp refuses it later.
+fn check_filled(field: &'static str, text: &str) -> Result<(), Fault> {
+    if text.contains(['\n', '\r', '\t']) || text.contains("     ") {
+        let why = "cannot have new-line/tab characters or more than 4 consecutive spaces";
+        return Err((field, why.to_owned()));
     }
     Ok(())
 }
@@ -208,7 +233,10 @@ fn check_template(content: &WhatsApp) -> Result<(), Fault> {
     if placeholders.iter().any(String::is_empty) {
         return Err(("whatsApp.templateData", "must not have empty entries".to_owned()));
     }
-    Ok(())
+    for placeholder in placeholders {
+        check_filled("whatsApp.templateData", placeholder)?;
+    }
+    at_most("whatsApp.templateData", Some(&placeholders.concat()), TEMPLATE_BODY_MAX)
 }
 
 fn check_media_template(data: &MediaTemplate) -> Result<(), Fault> {
@@ -224,8 +252,13 @@ fn check_media_template(data: &MediaTemplate) -> Result<(), Fault> {
             return Err(("whatsApp.mediaTemplateData.header", "must be of one kind".to_owned()));
         }
     }
+    if let Some(text) = data.header.as_ref().and_then(|header| header.text_placeholder.as_ref()) {
+        at_most("whatsApp.mediaTemplateData.header", Some(text), TEMPLATE_HEADER_MAX)?;
+        check_filled("whatsApp.mediaTemplateData.header", text)?;
+    }
     for button in data.buttons.iter().flatten() {
         at_most("urlPlaceholder", button.url_placeholder.as_ref(), 1500)?;
+        check_filled("urlPlaceholder", button.url_placeholder.as_deref().unwrap_or_default())?;
         at_most("quickReplyPayload", button.quick_reply_payload.as_ref(), 128)?;
         if button.url_placeholder.is_some() == button.quick_reply_payload.is_some() {
             return Err(("whatsApp.mediaTemplateData.buttons", "must be of one kind".to_owned()));

@@ -1,0 +1,125 @@
+//! The rules for templates: what is filled in has to leave them within WhatsApp's limits, as far as that can be known without
+//! their registered texts.
+
+use proto::v1::{OutboundMedia, template_button, template_header};
+
+use super::check::{Faults, read_location, read_media};
+use super::{Button, Header, Template};
+use crate::media::MediaKind;
+
+const NAME_LENGTH_MAX: usize = 512;
+const PLACEHOLDERS_MAX: usize = 100;
+const BUTTONS_MAX: usize = 10;
+/// Characters of a body with its placeholders (Meta, "Templates", read 2026-11; error 132005 of a longer one). The registered
+/// text is not known here: it is certain only that the placeholders alone must not be longer.
+const BODY_LENGTH_MAX: usize = 1024;
+/// The same for the text of a header.
+const HEADER_LENGTH_MAX: usize = 60;
+const URL_PLACEHOLDER_LENGTH_MAX: usize = 1500;
+const PAYLOAD_LENGTH_MAX: usize = 128;
+/// Spaces in a row that WhatsApp takes in what is filled in. Its words, which Infobip's WhatsApp API (3.210.0) repeats: "cannot
+/// have new-line/tab characters or more than 4 consecutive spaces".
+const SPACES_IN_A_ROW_MAX: usize = 4;
+
+/// `None` when its header has nothing usable, which is noted.
+pub(super) fn read_template(template: &proto::v1::Template, faults: &mut Faults) -> Option<Template> {
+    faults.between_one_and(NAME_LENGTH_MAX, "template.name", &template.name);
+    faults.unless(!template.language.trim().is_empty(), "template.language", "is not empty");
+    let count = template.placeholders.len();
+    faults.unless(
+        count <= PLACEHOLDERS_MAX,
+        "template.placeholders",
+        &format!("has at most {PLACEHOLDERS_MAX}"),
+    );
+    check_placeholders(&template.placeholders, faults);
+    let count = template.buttons.len();
+    faults.unless(count <= BUTTONS_MAX, "template.buttons", &format!("has at most {BUTTONS_MAX}"));
+    let header = template.header.as_ref().map(|header| read_header(header, faults));
+    let buttons = template.buttons.iter().take(BUTTONS_MAX).enumerate();
+    let buttons: Vec<_> = buttons.filter_map(|(place, button)| read_button(place, button, faults)).collect();
+    Some(Template {
+        name: template.name.clone(),
+        namespace: template.namespace.clone(),
+        language: template.language.clone(),
+        placeholders: template.placeholders.clone(),
+        header: match header {
+            Some(header) => Some(header?),
+            None => None,
+        },
+        buttons,
+    })
+}
+
+/// The placeholder with which the body becomes too long is named.
+fn check_placeholders(placeholders: &[String], faults: &mut Faults) {
+    let mut length = 0;
+    for (place, text) in placeholders.iter().take(PLACEHOLDERS_MAX).enumerate() {
+        let field = format!("template.placeholders[{place}]");
+        faults.unless(!text.trim().is_empty(), &field, "is not empty and has not only spaces");
+        check_blanks(&field, text, faults);
+        let before = length;
+        length += text.chars().count();
+        if before <= BODY_LENGTH_MAX && length > BODY_LENGTH_MAX {
+            let rule = format!(
+                "keeps the body within {BODY_LENGTH_MAX} characters, together with the placeholders before it"
+            );
+            faults.add(&field, &rule);
+        }
+    }
+}
+
+fn check_blanks(field: &str, text: &str, faults: &mut Faults) {
+    let has_line_or_tab = text.contains(['\n', '\r', '\t']);
+    let has_too_many_spaces = text.contains(&" ".repeat(SPACES_IN_A_ROW_MAX + 1));
+    let rule = format!("has no newline, no tab, and no more than {SPACES_IN_A_ROW_MAX} spaces in a row");
+    faults.unless(!has_line_or_tab && !has_too_many_spaces, field, &rule);
+}
+
+/// `None` when it has nothing usable, which is noted.
+fn read_header(header: &proto::v1::TemplateHeader, faults: &mut Faults) -> Option<Header> {
+    use template_header::Content as Proto;
+    const FIELD: &str = "template.header";
+    let media = |kind, media: &OutboundMedia, faults: &mut Faults| {
+        let field = format!("{FIELD}.{}", MediaKind::name(kind));
+        faults.unless(media.caption.is_empty(), &format!("{field}.caption"), "is empty in a template");
+        read_media(&field, kind, media, faults).map(|media| Header::Media(kind, media))
+    };
+    match &header.content {
+        Some(Proto::Text(text)) => {
+            faults.between_one_and(HEADER_LENGTH_MAX, "template.header.text", text);
+            check_blanks("template.header.text", text, faults);
+            Some(Header::Text(text.clone()))
+        }
+        Some(Proto::Image(image)) => media(MediaKind::Image, image, faults),
+        Some(Proto::Document(document)) => media(MediaKind::Document, document, faults),
+        Some(Proto::Video(video)) => media(MediaKind::Video, video, faults),
+        Some(Proto::Location(location)) => {
+            Some(Header::Location(read_location("template.header.location", location, faults)))
+        }
+        None => {
+            faults.add(FIELD, "is one of text, image, document, video, location");
+            None
+        }
+    }
+}
+
+/// `None` when it has nothing usable, which is noted.
+fn read_button(place: usize, button: &proto::v1::TemplateButton, faults: &mut Faults) -> Option<Button> {
+    use template_button::Content as Proto;
+    let field = format!("template.buttons[{place}]");
+    match &button.content {
+        Some(Proto::UrlPlaceholder(text)) => {
+            faults.between_one_and(URL_PLACEHOLDER_LENGTH_MAX, &field, text);
+            check_blanks(&field, text, faults);
+            Some(Button::UrlPlaceholder(text.clone()))
+        }
+        Some(Proto::QuickReplyPayload(text)) => {
+            faults.between_one_and(PAYLOAD_LENGTH_MAX, &field, text);
+            Some(Button::QuickReplyPayload(text.clone()))
+        }
+        None => {
+            faults.add(&field, "is one of url_placeholder, quick_reply_payload");
+            None
+        }
+    }
+}

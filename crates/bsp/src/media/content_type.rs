@@ -1,0 +1,115 @@
+//! Which type a `Content-Type` names: the types that WhatsApp takes, and the other names that programs have for them.
+
+use super::MediaKind;
+
+/// Ogg with its codec, which Meta's list of supported media types asks for ("OPUS codecs only; base audio/ogg not
+/// supported", read 2026-11).
+pub const OGG_OPUS: &str = "audio/ogg; codecs=opus";
+const OGG: &str = "audio/ogg";
+
+/// Other names of the types: older ones, and those that browsers, phones and libraries write.
+const ALIASES: &[(&str, &str)] = &[
+    ("image/jpg", "image/jpeg"),
+    ("image/pjpeg", "image/jpeg"),
+    ("image/x-png", "image/png"),
+    ("audio/mp3", "audio/mpeg"),
+    ("audio/x-mp3", "audio/mpeg"),
+    ("audio/mpeg3", "audio/mpeg"),
+    ("audio/x-mpeg-3", "audio/mpeg"),
+    ("audio/x-mpeg", "audio/mpeg"),
+    ("audio/mpg", "audio/mpeg"),
+    ("audio/m4a", "audio/mp4"),
+    ("audio/x-m4a", "audio/mp4"),
+    ("audio/x-mp4", "audio/mp4"),
+    ("audio/mp4a-latm", "audio/mp4"),
+    ("audio/x-aac", "audio/aac"),
+    ("audio/aacp", "audio/aac"),
+    ("audio/vnd.dlna.adts", "audio/aac"),
+    ("audio/x-amr", "audio/amr"),
+    ("audio/opus", OGG_OPUS),
+    ("audio/x-opus", OGG_OPUS),
+    ("audio/x-opus+ogg", OGG_OPUS),
+    ("audio/x-ogg", OGG),
+    ("application/ogg", OGG),
+    ("video/m4v", "video/mp4"),
+    ("video/x-m4v", "video/mp4"),
+    ("video/3gp", "video/3gpp"),
+    ("application/x-pdf", "application/pdf"),
+    ("application/vnd.ms-word", "application/msword"),
+    ("application/x-msword", "application/msword"),
+    ("application/excel", "application/vnd.ms-excel"),
+    ("application/msexcel", "application/vnd.ms-excel"),
+    ("application/x-msexcel", "application/vnd.ms-excel"),
+    ("application/powerpoint", "application/vnd.ms-powerpoint"),
+    ("application/mspowerpoint", "application/vnd.ms-powerpoint"),
+    ("application/x-mspowerpoint", "application/vnd.ms-powerpoint"),
+];
+
+/// A type without its parameters.
+pub(super) fn bare(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+impl MediaKind {
+    /// The type that a `Content-Type` header names, whatever its case: the type as WhatsApp knows it. Parameters are
+    /// dropped but for the codec of Ogg, which is a part of the type; one of another codec than Opus is none.
+    pub fn allowed(self, content_type: &str) -> Option<&'static str> {
+        let name = bare(content_type);
+        let known = self.content_types().iter().find(|known| known.eq_ignore_ascii_case(name)).copied();
+        let alias =
+            || ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, known)| *known);
+        let known = known.or_else(alias).filter(|known| self.content_types().contains(&bare(known)))?;
+        if bare(known) != OGG {
+            return Some(known);
+        }
+        match codecs(content_type) {
+            None => Some(known),
+            Some(codecs) if codecs.eq_ignore_ascii_case("opus") => Some(OGG_OPUS),
+            Some(_) => None,
+        }
+    }
+}
+
+/// The parameter `codecs` (RFC 6381), without its quotes.
+fn codecs(content_type: &str) -> Option<&str> {
+    let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let mut codecs = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("codecs"));
+    codecs.next().map(|(_, value)| value.trim().trim_matches('"').trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_stands_for_a_type_that_is_taken_and_is_none_itself() {
+        for (alias, known) in ALIASES {
+            let takes = |kind: &MediaKind| kind.content_types().contains(&bare(known));
+            let kind = MediaKind::ALL.into_iter().find(takes).unwrap_or_else(|| panic!("{alias}"));
+            assert_eq!(kind.allowed(&alias.to_uppercase()), Some(*known), "{alias}");
+            assert!(!kind.content_types().contains(alias), "{alias}");
+        }
+    }
+
+    #[test]
+    fn case_and_parameters_do_not_matter_but_for_the_codec_of_ogg() {
+        use MediaKind::{Audio, Document, Image, Video};
+        for (kind, text, expected) in [
+            (Document, "Text/Plain; charset=utf-8", Some("text/plain")),
+            (Image, "image/webp", None),
+            (Image, "application/pdf", None),
+            (Image, "", None),
+            (Audio, "audio/mp4; codecs=\"mp4a.40.2\"", Some("audio/mp4")),
+            (Audio, "audio/ogg", Some("audio/ogg")),
+            (Audio, "AUDIO/OGG;Codecs=\"Opus\"", Some(OGG_OPUS)),
+            (Audio, "audio/ogg ; charset=binary ; codecs=opus", Some(OGG_OPUS)),
+            (Audio, "application/ogg; codecs=opus", Some(OGG_OPUS)),
+            (Audio, "audio/ogg; codecs=vorbis", None),
+            (Audio, "audio/ogg; codecs=\"opus, vorbis\"", None),
+            (Video, "application/ogg", None),
+            (Video, "audio/mp4", None),
+        ] {
+            assert_eq!(kind.allowed(text), expected, "{kind:?} {text}");
+        }
+    }
+}

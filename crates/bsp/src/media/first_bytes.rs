@@ -1,0 +1,266 @@
+//! What a file is, told by its first bytes, and whether it is what it is announced as.
+//!
+//! WhatsApp takes a file by its bytes and says that they are of another type only in a late report. The formats here are
+//! the ones that WhatsApp takes and those that are most often announced as one of them. Sources: the WHATWG's MIME
+//! Sniffing Standard; ISO/IEC 14496-12 (brands of `ftyp`), 11172-3 and 13818-7 (frames of MPEG audio and AAC); RFC 3533 and
+//! RFC 7845 (Ogg Opus); RFC 4867 (AMR); PKWARE's APPNOTE and ECMA-376 part 2 (OOXML); MS-CFB (all read 2026-11).
+//!
+//! The crate `infer` (0.22) was considered: it has no 3GPP, takes MP3 with a checksum for nothing, and looks at the first brand of
+//! an MP4 alone, so that good files would be refused.
+
+use super::content_type::{OGG_OPUS, bare};
+use super::{MediaKind, iso, zip};
+
+/// Bytes of a file that are looked at: an OOXML file names its parts within them.
+pub const SNIFFED_BYTES: usize = 4096;
+
+const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+const EXCEL: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+const POWERPOINT: &str = "application/vnd.openxmlformats-officedocument.presentationml.presentation";
+
+/// A format that first bytes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Jpeg,
+    Png,
+    Gif,
+    Webp,
+    Pdf,
+    OggOpus,
+    /// Ogg with another codec.
+    Ogg,
+    Amr,
+    Aac,
+    MpegAudio,
+    /// An ID3 tag that hides what follows it: MPEG audio nearly always, AAC sometimes.
+    Id3,
+    Flac,
+    Wave,
+    M4a,
+    Mp4,
+    ThreeGpp,
+    /// Both brands.
+    Mp4AndThreeGpp,
+    QuickTime,
+    /// HEIF, AVIF or a raw photograph.
+    IsoPicture,
+    /// ISO media of a brand that is not known here.
+    IsoOther,
+    Matroska,
+    WordPackage,
+    ExcelPackage,
+    PowerPointPackage,
+    /// A package of one of the three; its first bytes do not say which.
+    OfficePackage,
+    Zip,
+    /// The container of Word, Excel and PowerPoint before 2007, and of later files with a password.
+    Ole,
+    Html,
+    Text,
+    Unknown,
+}
+
+impl Format {
+    fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Gif => "GIF",
+            Self::Webp => "WebP",
+            Self::Pdf => "PDF",
+            Self::OggOpus => "Ogg Opus",
+            Self::Ogg => "Ogg with another codec than Opus",
+            Self::Amr => "AMR",
+            Self::Aac => "AAC",
+            Self::MpegAudio | Self::Id3 => "MP3",
+            Self::Flac => "FLAC",
+            Self::Wave => "WAV",
+            Self::M4a => "M4A",
+            Self::Mp4 | Self::Mp4AndThreeGpp => "MP4",
+            Self::ThreeGpp => "3GPP",
+            Self::QuickTime => "QuickTime",
+            Self::IsoPicture => "HEIF, AVIF or a raw photograph",
+            Self::IsoOther => "another ISO media format than MP4 and 3GPP",
+            Self::Matroska => "WebM or Matroska",
+            Self::WordPackage => "a Word package",
+            Self::ExcelPackage => "an Excel package",
+            Self::PowerPointPackage => "a PowerPoint package",
+            Self::OfficePackage => "an Office package",
+            Self::Zip => "ZIP",
+            Self::Ole => "an OLE container",
+            Self::Html => "HTML",
+            Self::Text => "text",
+            Self::Unknown => return None,
+        })
+    }
+
+    /// Whether a file that begins so may be announced as this type, which has no parameters.
+    fn fits(self, content_type: &str) -> bool {
+        match content_type {
+            "image/jpeg" => self == Self::Jpeg,
+            "image/png" => self == Self::Png,
+            "audio/aac" => matches!(self, Self::Aac | Self::Id3),
+            "audio/amr" => self == Self::Amr,
+            "audio/mpeg" => matches!(self, Self::MpegAudio | Self::Id3),
+            "audio/mp4" => matches!(self, Self::M4a | Self::Mp4 | Self::Mp4AndThreeGpp),
+            "audio/ogg" => self == Self::OggOpus,
+            "video/mp4" => matches!(self, Self::Mp4 | Self::Mp4AndThreeGpp),
+            "video/3gpp" => matches!(self, Self::ThreeGpp | Self::Mp4AndThreeGpp),
+            "application/pdf" => self == Self::Pdf,
+            "text/plain" => matches!(self, Self::Text | Self::Html),
+            // The first bytes of an OLE container do not say whose it is.
+            "application/msword" | "application/vnd.ms-excel" | "application/vnd.ms-powerpoint" => {
+                self == Self::Ole
+            }
+            // With a password it lies in an OLE container (MS-OFFCRYPTO section 2.3).
+            WORD => matches!(self, Self::WordPackage | Self::OfficePackage | Self::Ole),
+            EXCEL => matches!(self, Self::ExcelPackage | Self::OfficePackage | Self::Ole),
+            POWERPOINT => matches!(self, Self::PowerPointPackage | Self::OfficePackage | Self::Ole),
+            _ => false,
+        }
+    }
+}
+
+/// A file is not what it is announced as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct OtherFormat {
+    /// The announced type.
+    expected: &'static str,
+    found: Format,
+}
+
+impl OtherFormat {
+    fn text(self) -> String {
+        let expected = self.expected;
+        match self.found.name() {
+            Some(found) => format!("the first bytes are those of {found}, not of {expected}"),
+            None => format!("the first bytes are not those of {expected}"),
+        }
+    }
+}
+
+/// Checks that a file is what it is announced as. `head` is its beginning: all of it, or [`SNIFFED_BYTES`] at least.
+///
+/// # Errors
+/// [`OtherFormat`], whose text quotes nothing of the file.
+pub fn check_first_bytes(expected: &'static str, head: &[u8]) -> Result<(), OtherFormat> {
+    let found = format(head);
+    if found.fits(bare(expected)) { Ok(()) } else { Err(OtherFormat { expected, found }) }
+}
+
+/// The type that the first bytes of a file tell, among those that WhatsApp takes for this kind; `None` when they tell none.
+pub fn sniff(kind: MediaKind, head: &[u8]) -> Option<&'static str> {
+    let told: &[&str] = match format(head) {
+        Format::Jpeg => &["image/jpeg"],
+        Format::Png => &["image/png"],
+        Format::Pdf => &["application/pdf"],
+        Format::OggOpus => &[OGG_OPUS],
+        // WhatsApp refuses it; what was stored is served as what it is.
+        Format::Ogg => &["audio/ogg"],
+        Format::Amr => &["audio/amr"],
+        Format::Aac => &["audio/aac"],
+        Format::MpegAudio | Format::Id3 => &["audio/mpeg"],
+        Format::ThreeGpp => &["video/3gpp"],
+        Format::M4a => &["audio/mp4"],
+        Format::Mp4 | Format::Mp4AndThreeGpp => &["video/mp4", "audio/mp4"],
+        // The most frequent of the three stands for all.
+        Format::WordPackage | Format::OfficePackage => &[WORD],
+        Format::ExcelPackage => &[EXCEL],
+        Format::PowerPointPackage => &[POWERPOINT],
+        Format::Ole => &["application/msword"],
+        Format::Text | Format::Html => &["text/plain"],
+        Format::Gif
+        | Format::Webp
+        | Format::Flac
+        | Format::Wave
+        | Format::QuickTime
+        | Format::IsoPicture
+        | Format::IsoOther
+        | Format::Matroska
+        | Format::Zip
+        | Format::Unknown => &[],
+    };
+    told.iter().copied().find(|told| kind.content_types().contains(&bare(told)))
+}
+
+pub(super) fn format(head: &[u8]) -> Format {
+    let head = &head[..head.len().min(SNIFFED_BYTES)];
+    match head {
+        [0xff, 0xd8, 0xff, ..] => Format::Jpeg,
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Format::Png,
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Gif,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Format::Webp,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Format::Wave,
+        [b'f', b'L', b'a', b'C', ..] => Format::Flac,
+        [b'#', b'!', b'A', b'M', b'R', b'\n', ..] => Format::Amr,
+        [b'O', b'g', b'g', b'S', 0, ..] => ogg(head),
+        [b'I', b'D', b'3', 2..=4, ..] => behind_id3(head),
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => Format::Matroska,
+        [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Format::Ole,
+        [b'P', b'K', 3, 4, ..] => zip::format(head),
+        // A box of 16 MiB before the film itself is none.
+        [0, _, _, _, b'f', b't', b'y', b'p', ..] => iso::format(head),
+        _ => audio_frame(head).unwrap_or_else(|| text(head)),
+    }
+}
+
+/// RFC 3533 section 6: a head of 27 bytes, the sizes of the segments, and the first packet, which names the codec.
+fn ogg(head: &[u8]) -> Format {
+    let segments = head.get(26).copied().unwrap_or_default();
+    let packet = head.get(27 + usize::from(segments)..).unwrap_or_default();
+    if packet.starts_with(b"OpusHead") { Format::OggOpus } else { Format::Ogg }
+}
+
+/// ID3v2.4 section 3.1: the size of the tag has four bytes of seven bits.
+fn behind_id3(head: &[u8]) -> Format {
+    let Some(&[flags, a, b, c, d]) = head.get(5..10) else { return Format::Id3 };
+    let size = [a, b, c, d].into_iter().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
+    let has_footer = flags & 0x10 != 0;
+    let behind = head.get(10 + size + if has_footer { 10 } else { 0 }..).unwrap_or_default();
+    match behind {
+        [b'f', b'L', b'a', b'C', ..] => Format::Flac,
+        behind => audio_frame(behind).unwrap_or(Format::Id3),
+    }
+}
+
+/// A frame of AAC (ADTS, whose layer is 0; or the old ADIF) or of MPEG audio.
+fn audio_frame(head: &[u8]) -> Option<Format> {
+    let &[0xff, second, third, ..] = head else {
+        return head.starts_with(b"ADIF").then_some(Format::Aac);
+    };
+    if second & 0xf6 == 0xf0 {
+        let is_rate = third >> 2 & 0x0f <= 12;
+        return is_rate.then_some(Format::Aac);
+    }
+    let (version, layer) = (second >> 3 & 3, second >> 1 & 3);
+    let (bits, rate) = (third >> 4, third >> 2 & 3);
+    // Version 1 is none. Layer I (3) was never in use, and would take the mark of UTF-16 for a frame.
+    let is_frame = second >= 0xe0 && version != 1 && matches!(layer, 1 | 2) && bits != 15 && rate != 3;
+    is_frame.then_some(Format::MpegAudio)
+}
+
+/// What is left: PDF and HTML, before which blanks and the mark of UTF-8 may stand, and text.
+fn text(head: &[u8]) -> Format {
+    let begin = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    if begin.starts_with(b"%PDF-") {
+        return Format::Pdf;
+    }
+    let begins = |tag: &&[u8]| begin.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag));
+    let is_html = HTML.iter().any(begins);
+    match is_text(head) {
+        true if is_html => Format::Html,
+        true => Format::Text,
+        false => Format::Unknown,
+    }
+}
+
+const HTML: [&[u8]; 6] = [b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<!--"];
+
+/// Whether it has none of the bytes that no text has, in whatever encoding (MIME Sniffing Standard, "binary data byte"); UTF-16
+/// has them and a mark.
+fn is_text(head: &[u8]) -> bool {
+    let is_utf_16 = matches!(head, [0xfe, 0xff, ..] | [0xff, 0xfe, ..]);
+    let is_binary = |byte: &u8| matches!(byte, 0..=8 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
+    !head.is_empty() && (is_utf_16 || !head.iter().any(is_binary))
+}
