@@ -48,7 +48,7 @@ CHANNELS = {
 FILES = {
     "Image": ("image/png", b"\x89PNG\r\n\x1a\n"),
     "Document": ("text/plain", b"Hello"),
-    "Audio": ("audio/ogg", b"OggS"),
+    "Audio": ("audio/aac", b"\xff\xf1\x50\x80"),
     "Video": ("video/mp4", b"\0\0\0\x18ftypmp42"),
 }
 

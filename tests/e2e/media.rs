@@ -14,7 +14,7 @@ use crate::harness::{Program, alone, eventually, within};
 const MIB: usize = 1024 * 1024;
 const LEGACY_ID: &str = "bb8b8717-5b71-45a7-be04-af9cb746661b";
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
@@ -25,7 +25,7 @@ fn bytes(head: &[u8], count: usize) -> Vec<u8> {
     all
 }
 
-fn upload(
+pub(crate) fn upload(
     media: &str,
     kind: &str,
     content_type: &str,
@@ -38,18 +38,18 @@ fn upload(
         .body(body)
 }
 
-async fn stored(media: &str, kind: &str, content_type: &str, body: Vec<u8>) -> Value {
+pub(crate) async fn stored(media: &str, kind: &str, content_type: &str, body: Vec<u8>) -> Value {
     let answer = upload(media, kind, content_type, body).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-fn header<'r>(response: &'r Response, name: &str) -> &'r str {
+pub(crate) fn header<'r>(response: &'r Response, name: &str) -> &'r str {
     response.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
 
 /// One command to Redis, as any client could send it; gives the answer's text.
-async fn redis(outbound: &Outbound, command: &[&[u8]]) -> String {
+pub(crate) async fn redis(outbound: &Outbound, command: &[&[u8]]) -> String {
     let address = outbound.redis.url().replace("redis://", "");
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut request = format!("*{}\r\n", command.len()).into_bytes();
@@ -99,7 +99,7 @@ async fn a_file_comes_back_as_it_went_in_whole_and_in_parts() {
         ("content-length", pdf.len().to_string().as_str()),
         ("accept-ranges", "bytes"),
         ("x-content-type-options", "nosniff"),
-        ("content-disposition", "inline; filename*=UTF-8''gr%C3%BC%C3%9Fe.pdf"),
+        ("content-disposition", "inline; filename=\"gr__e.pdf\"; filename*=UTF-8''gr%C3%BC%C3%9Fe.pdf"),
     ] {
         assert_eq!(header(&head, name), expected, "{name}");
     }
@@ -157,10 +157,15 @@ async fn check_parts(url: &str, pdf: &[u8], etag: &str) {
     assert_eq!((known.status(), known.bytes().await.unwrap().len()), (StatusCode::NOT_MODIFIED, 0));
 }
 
-async fn status(request: reqwest::RequestBuilder) -> u16 {
+pub(crate) async fn status(request: reqwest::RequestBuilder) -> u16 {
     let answer = request.send().await.unwrap();
     let status = answer.status().as_u16();
-    if status >= 400 {
+    if status == 415 {
+        assert_eq!(header(&answer, "content-type"), "application/problem+json");
+        let problem: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!((&problem["type"], &problem["status"]), (&"about:blank".into(), &415.into()));
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    } else if status >= 400 {
         assert!(answer.bytes().await.unwrap().is_empty(), "an answer {status} with a body");
     }
     status

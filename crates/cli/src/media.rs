@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bsp::media::{MediaId, MediaKind};
+use bsp::media::{MediaId, MediaKind, OGG_OPUS};
 use bus::{Bus, registry};
 use clap::{Args, Subcommand, ValueEnum};
 use futures_util::StreamExt;
@@ -190,7 +190,7 @@ impl Service {
             .with_context(|| format!("media does not answer at {media_url}"))?;
         bar.finish_and_clear();
         if answer.status() != 201 {
-            bail!("media answered {}: {}", answer.status(), meaning(answer.status().as_u16()));
+            return Err(refused(answer).await);
         }
         let answer: Value = serde_json::from_slice(&answer.bytes().await?)?;
         let id = answer["id"].as_str().and_then(MediaId::parse).context("media gave no id")?;
@@ -240,6 +240,15 @@ fn client() -> anyhow::Result<reqwest::Client> {
     Ok(client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).no_proxy().build()?)
 }
 
+/// Why an upload was refused: in media's words where it gives any (RFC 9457), else what the status means.
+async fn refused(answer: reqwest::Response) -> anyhow::Error {
+    let status = answer.status();
+    let body = answer.bytes().await.unwrap_or_default();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let why = problem["detail"].as_str().unwrap_or_else(|| meaning(status.as_u16()));
+    anyhow::anyhow!("media answered {status}: {why}")
+}
+
 fn meaning(status: u16) -> &'static str {
     match status {
         401 => "the token is not its token",
@@ -278,9 +287,9 @@ const TYPES: [(&str, &str); 22] = [
     ("amr", "audio/amr"),
     ("mp3", "audio/mpeg"),
     ("m4a", "audio/mp4"),
-    ("ogg", "audio/ogg"),
-    ("oga", "audio/ogg"),
-    ("opus", "audio/ogg"),
+    ("ogg", OGG_OPUS),
+    ("oga", OGG_OPUS),
+    ("opus", OGG_OPUS),
     ("mp4", "video/mp4"),
     ("m4v", "video/mp4"),
     ("3gp", "video/3gpp"),
@@ -294,11 +303,11 @@ fn type_by_name(file: &Path) -> Option<&'static str> {
 
 fn kind_of(file: &Path) -> Option<MediaKind> {
     let content_type = type_by_name(file)?;
-    MediaKind::ALL.into_iter().find(|kind| kind.content_types().contains(&content_type))
+    MediaKind::ALL.into_iter().find(|kind| kind.allowed(content_type).is_some())
 }
 
 fn content_type(kind: MediaKind, file: &Path) -> Option<&'static str> {
-    type_by_name(file).filter(|content_type| kind.content_types().contains(content_type))
+    type_by_name(file).filter(|content_type| kind.allowed(content_type).is_some())
 }
 
 fn bar(size: u64, out: &Out) -> indicatif::ProgressBar {

@@ -1,9 +1,11 @@
-//! Answers without a file: always an empty body, and never a type that a browser would guess.
+//! Answers without a file: an empty body but where a reason helps, and never a type that a browser would guess.
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use blob::BlobError;
+use bsp::media::{MediaKind, OtherFormat};
+use serde_json::json;
 
 pub(crate) const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
@@ -26,13 +28,34 @@ pub(crate) enum Failure {
     /// The file is larger than WhatsApp takes.
     TooLarge,
     /// WhatsApp does not take such files.
-    Type,
+    Type(TypeFault),
     /// Redis has no memory left.
     OutOfMemory,
     /// Redis is away.
     Unavailable,
     /// Too many at once.
     Overloaded,
+}
+
+/// What is wrong with a file's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TypeFault {
+    /// It is announced as a type that WhatsApp does not take for this kind, or as none.
+    NotTaken(MediaKind),
+    /// It is not what it is announced as.
+    OtherFormat(OtherFormat),
+}
+
+impl TypeFault {
+    fn detail(self) -> String {
+        match self {
+            Self::NotTaken(kind) => {
+                let (name, types) = (kind.name(), kind.content_types().join(", "));
+                format!("Content-Type must be one of these for kind={name}: {types}")
+            }
+            Self::OtherFormat(other) => format!("The file is not of its Content-Type: {other}"),
+        }
+    }
 }
 
 impl Failure {
@@ -44,7 +67,7 @@ impl Failure {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Type => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Type(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::OutOfMemory => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -60,7 +83,7 @@ impl Failure {
             Self::TooSlow => "too_slow",
             Self::Broken => "broken",
             Self::TooLarge => "too_large",
-            Self::Type => "type",
+            Self::Type(_) => "type",
             Self::OutOfMemory => "out_of_memory",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
@@ -91,15 +114,24 @@ pub(crate) fn failure(failure: Failure) -> Response<Body> {
         Failure::Unavailable | Failure::Overloaded | Failure::OutOfMemory => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
         }
+        Failure::Type(fault) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            *response.body_mut() = Body::from(problem(failure.status(), &fault.detail()));
+        }
         Failure::BadRequest
         | Failure::Broken
         | Failure::NotFound
         | Failure::Method
         | Failure::TooSlow
-        | Failure::TooLarge
-        | Failure::Type => {}
+        | Failure::TooLarge => {}
     }
     response
+}
+
+/// RFC 9457. Without a type of its own, the title is the status's.
+fn problem(status: StatusCode, detail: &str) -> String {
+    let title = status.canonical_reason().unwrap_or_default();
+    json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail }).to_string()
 }
 
 /// The same, on a connection that cannot be used again because some of the body is still to come.

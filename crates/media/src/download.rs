@@ -16,16 +16,13 @@ use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::afterwards::{Fetch, Notes};
 use crate::answer::{self, Failure, NOSNIFF};
+use crate::disposition;
 use crate::range::{self, Part};
 use crate::router::Media;
-
-/// Everything outside `attr-char` (RFC 8187 section 3.2.1).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A request for a file.
 pub(crate) struct Wanted<'r> {
@@ -258,8 +255,7 @@ fn describe(headers: &mut HeaderMap, found: &Found) {
     headers.insert(NOSNIFF.0, NOSNIFF.1);
     let name = found.opened.meta.as_ref().map(|meta| meta.file_name.as_str()).unwrap_or_default();
     if !name.is_empty() {
-        let text = format!("inline; filename*=UTF-8''{}", utf8_percent_encode(name, ESCAPED));
-        insert(headers, CONTENT_DISPOSITION, &text);
+        insert(headers, CONTENT_DISPOSITION, &disposition::write(name));
     }
 }
 

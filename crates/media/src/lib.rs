@@ -8,6 +8,7 @@ pub mod settings;
 mod router;
 mod answer;
 mod range;
+mod disposition;
 mod download;
 mod upload;
 mod afterwards;

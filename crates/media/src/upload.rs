@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION,
-};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response, StatusCode};
 use blob::store::WINDOW_BYTES;
@@ -15,13 +13,13 @@ use bytes::BytesMut;
 use channel::Channel;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
 
-use crate::answer::{self, Failure, NOSNIFF};
+use crate::answer::{self, Failure, NOSNIFF, TypeFault};
+use crate::disposition;
 use crate::router::Media;
 
 /// The longest pause between two pieces of a body.
@@ -31,8 +29,6 @@ const TIME_MIN: Duration = Duration::from_secs(60);
 const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 /// What has come is written after this at the latest, so that the unfinished file does not expire.
 const WRITE_AFTER: Duration = Duration::from_secs(20);
-/// Characters of a file's name; WhatsApp's own limit.
-const FILE_NAME_LENGTH_MAX: usize = 240;
 
 /// An upload that may begin.
 struct Admitted {
@@ -81,13 +77,14 @@ impl Media {
         let channel = channels.get(channel_id.ok_or(Failure::BadRequest)?);
         let channel = channel.filter(|channel| channel.tenant == tenant).ok_or(Failure::NotFound)?;
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let content_type = content_type.and_then(|text| kind.allowed(text)).ok_or(Failure::Type)?;
+        let content_type = content_type.and_then(|text| kind.allowed(text));
+        let content_type = content_type.ok_or(Failure::Type(TypeFault::NotTaken(kind)))?;
         let announced =
             parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > kind.bytes_max()) {
             return Err(Failure::TooLarge);
         }
-        let file_name = file_name(&parts.headers);
+        let file_name = disposition::read(&parts.headers);
         Ok(Admitted { kind, content_type, file_name, channel: std::sync::Arc::clone(channel) })
     }
 
@@ -190,7 +187,9 @@ async fn copy(
         }
         hash.update(&piece);
         window.extend_from_slice(&piece);
-        if window.len() >= WINDOW_BYTES || written_at.elapsed() > WRITE_AFTER {
+        // The first bytes are looked at together, however slowly they come; until then there is nothing that could expire.
+        let is_due = written_at.elapsed() > WRITE_AFTER && size >= SNIFFED_BYTES as u64;
+        if window.len() >= WINDOW_BYTES || is_due {
             written_at = Instant::now();
             write(admitted, upload, &mut window, size).await?;
         }
@@ -211,13 +210,10 @@ async fn write(
     size: u64,
 ) -> Result<(), Failure> {
     let is_first = size == window.len() as u64;
-    let head = &window[..window.len().min(SNIFFED_BYTES)];
-    // WhatsApp refuses a picture whose bytes are of another type than it was told, and only a late report says so.
-    if is_first
-        && admitted.kind == MediaKind::Image
-        && media::sniff(admitted.kind, head) != Some(admitted.content_type)
-    {
-        return Err(Failure::Type);
+    // WhatsApp refuses a file whose bytes are of another type than it was told, and only a late report says so.
+    if is_first {
+        media::check_first_bytes(admitted.content_type, window)
+            .map_err(|other| Failure::Type(TypeFault::OtherFormat(other)))?;
     }
     upload.append(window).await.map_err(|error| failed(&error))?;
     window.clear();
@@ -235,67 +231,4 @@ fn say_out_of_memory() {
         function = "media",
         "Redis is out of memory: uploads are answered 507 until files expire or maxmemory is raised"
     );
-}
-
-/// The name in `Content-Disposition` (RFC 6266), the encoded form before the plain one; empty where there is none.
-fn file_name(headers: &HeaderMap) -> String {
-    let value = headers.get(CONTENT_DISPOSITION).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let Some(value) = value else { return String::new() };
-    let parameters = parameters(&value);
-    let parameter = |wanted: &str| {
-        let found = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.map(|(_, text)| text.clone()).filter(|text| !text.is_empty())
-    };
-    let encoded = parameter("filename*").and_then(|text| {
-        let (_, encoded) = text.split_once("''")?;
-        Some(percent_decode_str(encoded).decode_utf8_lossy().into_owned())
-    });
-    let name = encoded.or_else(|| parameter("filename")).unwrap_or_default();
-    // A path is none of a name's business.
-    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    name.chars().filter(|c| !c.is_control()).take(FILE_NAME_LENGTH_MAX).collect()
-}
-
-/// The parameters of a header's value; a quoted one may hold semicolons (RFC 9110 section 5.6.6).
-fn parameters(value: &str) -> Vec<(String, String)> {
-    let (mut parts, mut part, mut is_quoted, mut is_escaped) = (Vec::new(), String::new(), false, false);
-    for c in value.chars() {
-        match c {
-            _ if is_escaped => {
-                part.push(c);
-                is_escaped = false;
-            }
-            '\\' if is_quoted => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            ';' if !is_quoted => parts.push(std::mem::take(&mut part)),
-            _ => part.push(c),
-        }
-    }
-    parts.push(part);
-    let pair = |part: &String| {
-        let (name, text) = part.split_once('=')?;
-        Some((name.trim().to_owned(), text.trim().to_owned()))
-    };
-    parts.iter().filter_map(pair).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_read_in_both_forms_and_has_no_path() {
-        let cases = [
-            ("attachment; filename=\"a b.pdf\"", "a b.pdf"),
-            ("attachment; filename=a.pdf; filename*=UTF-8''gr%C3%BC%C3%9Fe.pdf", "grüße.pdf"),
-            ("inline; FileName=\"../../etc/passwd\"", "passwd"),
-            ("attachment; filename=\"r;ep\\\"s.pdf\"", "r;ep\"s.pdf"),
-            ("attachment", ""),
-        ];
-        for (text, expected) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_DISPOSITION, HeaderValue::from_str(text).expect("a value"));
-            assert_eq!(file_name(&headers), expected, "{text}");
-        }
-    }
 }

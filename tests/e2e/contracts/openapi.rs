@@ -98,7 +98,7 @@ impl Contract {
         let bare = bare.unwrap_or_else(|| panic!("{at}: no content type"));
         let media_type = content.get(&bare).unwrap_or_else(|| panic!("{at}: nobody describes {bare}"));
         assert_eq!(body.is_empty(), is_head, "{at}");
-        if bare == "application/json" {
+        if bare == "application/json" || bare == "application/problem+json" {
             let body: Value = serde_json::from_slice(&body).unwrap();
             let schema = self.document.resolve(&media_type["schema"]);
             let fields: BTreeSet<_> = entries(&body).map(|(name, _)| name).collect();
@@ -323,17 +323,19 @@ async fn media_answers_as_described() {
         ("unknown channel", post("channel=nobody&kind=image", "image/png", png()), 404),
         ("too large", post(image, "image/png", vec![b' '; 5 * MIB + 1]), 413),
         ("another type", post(image, "text/plain", png()), 415),
+        ("no document", post("channel=channel-0&kind=document", "application/pdf", png()), 415),
         ("another picture", post(image, "image/jpeg", png()), 415),
     ] {
         assert_eq!(contract.call(UPLOAD_PATH, request).await, status, "{what}");
     }
     call_with_other_methods(&contract, UPLOAD_PATH, &at(image)).await;
 
+    // The beginnings of each kind's first type but for pictures.
+    let (aac, mp4) = (b"\xff\xf1\x50\x80", b"\0\0\0\x10ftypmp42");
     for (kind, body) in
-        MediaKind::ALL.into_iter().zip([png(), b"%PDF-1.7".to_vec(), b"OggS".to_vec(), b"3gp?".to_vec()])
+        MediaKind::ALL.into_iter().zip([png(), b"%PDF-1.7".to_vec(), aac.to_vec(), mp4.to_vec()])
     {
         let path = file_path(kind);
-        // Each kind's first type but for pictures, whose bytes tell it.
         let content_type = if kind == MediaKind::Image { "image/png" } else { kind.content_types()[0] };
         let named = "attachment; filename=\"file\"";
         let query = format!("channel=channel-0&kind={}", kind.name());

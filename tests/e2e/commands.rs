@@ -1,0 +1,68 @@
+//! Commands by their content: what WhatsApp would refuse is refused before any call, and what it takes arrives as it was meant.
+
+use bus::{Queue, headers};
+use proto::v1::SendOutcome;
+use serde_json::json;
+
+use crate::harness::outbound::{Outbound, channel, outcome, text};
+
+/// Publishes a command as proto3 JSON.
+async fn publish_json(outbound: &Outbound, command: &serde_json::Value) {
+    let json_header = (headers::CONTENT_TYPE, "application/json");
+    let payload = command.to_string().into_bytes();
+    outbound.publish_raw(Queue::Send, &channel(0), payload, &[json_header]).await;
+}
+
+#[tokio::test]
+async fn a_template_that_whatsapp_would_refuse_is_never_sent() {
+    let outbound = Outbound::start(&[100]).await;
+    let _sender = outbound.sender().await;
+    let template = |id: &str, more: serde_json::Value| {
+        let mut template = json!({ "name": "visit", "language": "en" });
+        template.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "commandId": id, "channelId": "channel-0", "recipient": "4915112345", "template": template })
+    };
+    for (id, more, field) in [
+        ("line", json!({ "placeholders": ["Jo", "two\nlines"] }), "template.placeholders[1]"),
+        ("tab", json!({ "placeholders": ["Jo", "a\ttab"] }), "template.placeholders[1]"),
+        ("spaces", json!({ "placeholders": ["Jo", "a     b"] }), "template.placeholders[1]"),
+        ("long", json!({ "placeholders": ["x".repeat(600), "x".repeat(600)] }), "template.placeholders[1]"),
+        ("header", json!({ "header": { "text": "x".repeat(61) } }), "template.header.text"),
+        ("header-line", json!({ "header": { "text": "a\nb" } }), "template.header.text"),
+        ("button", json!({ "buttons": [{ "urlPlaceholder": "a\nb" }] }), "template.buttons[0]"),
+    ] {
+        publish_json(&outbound, &template(id, more)).await;
+        let result = outbound.result(id).await;
+        assert_eq!((outcome(&result), result.attempts), (SendOutcome::Rejected, 0), "{id}");
+        let fields: Vec<_> = result.faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(fields, [field], "{id}");
+    }
+    let place = json!({ "latitude": 52.5, "longitude": 13.4, "name": "Office", "address": "Am Platz 1" });
+    let good = json!({ "placeholders": ["Jo", "a    b"], "header": { "location": place } });
+    publish_json(&outbound, &template("good", good)).await;
+    assert_eq!(outcome(&outbound.result("good").await), SendOutcome::Accepted);
+    let received = outbound.omni.received();
+    assert_eq!(received.len(), 1, "what was refused cost no call");
+    let content = &received[0].content;
+    assert_eq!((&content["locationName"], &content["address"]), (&json!("Office"), &json!("Am Platz 1")));
+}
+
+#[tokio::test]
+async fn recipients_are_numbers_as_people_dial_them_and_user_ids() {
+    let outbound = Outbound::start(&[100]).await;
+    let _sender = outbound.sender().await;
+    for (id, recipient, reached) in [
+        ("dialed", "004915112345", "4915112345"),
+        ("plus", "+4915112345", "4915112345"),
+        ("user", "US.13491208655302741918", "US.13491208655302741918"),
+        ("parent", "US.ENT.11815799212886844830", "US.ENT.11815799212886844830"),
+    ] {
+        outbound.publish(Queue::Send, &text(0, id, recipient, "Hello")).await;
+        assert_eq!(outcome(&outbound.result(id).await), SendOutcome::Accepted, "{id}");
+        assert_eq!(outbound.omni.received().last().unwrap().recipient, reached);
+    }
+    outbound.publish(Queue::Send, &text(0, "trunk", "015112345", "Hello")).await;
+    let faults = outbound.result("trunk").await.faults;
+    assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["recipient"]);
+    assert_eq!(outbound.omni.received_count(), 4);
+}
