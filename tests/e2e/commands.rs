@@ -1,9 +1,13 @@
 //! Commands by their content: what WhatsApp would refuse is refused before any call, and what it takes arrives as it was meant.
 
+use bsp::CommandId;
+use bus::ledger::{LedgerKey, Revision};
 use bus::{Queue, headers};
-use proto::v1::SendOutcome;
+use prost::Message;
+use proto::v1::{SendOutcome, SendResult};
 use serde_json::json;
 
+use crate::harness::PATIENCE;
 use crate::harness::outbound::{Outbound, channel, outcome, text};
 
 /// Publishes a command as proto3 JSON.
@@ -65,4 +69,48 @@ async fn recipients_are_numbers_as_people_dial_them_and_user_ids() {
     let faults = outbound.result("trunk").await.faults;
     assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["recipient"]);
     assert_eq!(outbound.omni.received_count(), 4);
+}
+
+#[tokio::test]
+async fn what_another_version_has_begun_is_not_called_unsent_by_the_rules_of_this_one() {
+    let outbound = Outbound::start(&[100]).await;
+    let refused = |id: &str| text(0, id, "015112345", "a number that this version refuses");
+    let mut sequences = Vec::new();
+    for id in ["begun", "accepted", "not-sent"] {
+        sequences.push(outbound.publish(Queue::Send, &refused(id)).await);
+    }
+    let accepted = SendResult {
+        event_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        bsp: "infobip".to_owned(),
+        channel_id: channel(0).to_string(),
+        command_id: "accepted".to_owned(),
+        message_id: "imc-accepted".to_owned(),
+        outcome: SendOutcome::Accepted.into(),
+        attempts: 1,
+        ..SendResult::default()
+    };
+    let accepted = hex::encode(accepted.encode_to_vec());
+    let states = [
+        json!({ "intent": { "at_ms": 1, "unknown_since_ms": 1, "is_resent": false } }),
+        json!({ "done": { "result": accepted, "is_answered": false } }),
+        json!("not_sent"),
+    ];
+    for ((id, sequence), state) in ["begun", "accepted", "not-sent"].into_iter().zip(sequences).zip(states) {
+        let entry = json!({ "version": 1, "sequence": sequence, "digest": "d", "attempts": 1, "token": "t", "state": state });
+        let key = LedgerKey::new(&channel(0), &CommandId::parse(id).unwrap());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let written =
+            outbound.installation.bus.ledger_write(&key, Revision::NONE, entry.to_string().into(), deadline);
+        written.await.unwrap();
+    }
+    let _sender = outbound.sender().await;
+    for (id, expected, faults) in [
+        ("begun", SendOutcome::Unknown, 0),
+        ("accepted", SendOutcome::Accepted, 0),
+        ("not-sent", SendOutcome::Rejected, 1),
+    ] {
+        let result = outbound.result(id).await;
+        assert_eq!((outcome(&result), result.attempts, result.faults.len()), (expected, 1, faults), "{id}");
+    }
+    assert_eq!(outbound.omni.received_count(), 0);
 }

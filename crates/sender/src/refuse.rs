@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::command::Unsendable;
 use crate::outcome::{Outcome, Subject};
 use crate::publish;
-use crate::record::Record;
+use crate::record::{Next, Record};
 use crate::send::{Ending, Lane};
 
 /// Between two attempts.
@@ -55,31 +55,51 @@ pub(crate) async fn once(
     let known_id = CommandId::parse(id);
     let mut dead = dead.as_ref().map(|(kind, reason)| (*kind, reason.as_str()));
     let mut is_told = !id.is_empty();
-    if let Some(command_id) = &known_id
-        && is_of_another(lane, command_id, delivery).await?
-    {
-        // The result of that id is another command's.
-        dead = Some(("reused_command_id", "its command_id was used before, for another message"));
-        is_told = false;
+    let mut outcome = Outcome::Refused { faults: faults.clone() };
+    let mut attempts = 0;
+    let known = match &known_id {
+        Some(command_id) => known(lane, command_id).await?,
+        None => None,
+    };
+    if let Some(record) = known {
+        attempts = record.attempts;
+        let digest = record.digest.clone();
+        match record.next(delivery.sequence, &digest) {
+            // The result of that id is another command's.
+            Next::Repeated | Next::Other => {
+                dead = Some(("reused_command_id", "its command_id was used before, for another message"));
+                is_told = false;
+            }
+            // A version with other rules took it: what came of it then is not undone by the rules of this one.
+            Next::Publish(result) => {
+                return Ok(publish::result(bus, (bsp, channel), &result, traceparent(delivery)).await?);
+            }
+            Next::Nothing => return Ok(()),
+            Next::LookUp(_) => outcome = Outcome::Unknown,
+            Next::Attempt(_) => {}
+        }
     }
     if let Some(why) = dead {
         publish::dead_letter(bus, (bsp, channel), delivery, why, now).await?;
         lane.shared.metrics.dead_letters.inc();
     }
     if is_told {
-        let outcome = Outcome::Refused { faults: faults.clone() };
         let message_id = known_id.map(|id| id.message_id()).unwrap_or_default();
-        let subject = Subject { bsp, channel, command_id: id, message_id, context, attempts: 0 };
-        let traceparent = delivery.headers.get(headers::TRACEPARENT);
-        publish::result(bus, (bsp, channel), &outcome.to_result(subject, now), traceparent).await?;
+        let subject = Subject { bsp, channel, command_id: id, message_id, context, attempts };
+        let result = outcome.to_result(subject, now);
+        publish::result(bus, (bsp, channel), &result, traceparent(delivery)).await?;
         lane.shared.metrics.result(bsp, "none", outcome.name());
     }
     Ok(())
 }
 
-async fn is_of_another(lane: &Lane, id: &CommandId, delivery: &Delivery) -> Result<bool, RefuseError> {
+fn traceparent(delivery: &Delivery) -> Option<&str> {
+    delivery.headers.get(headers::TRACEPARENT)
+}
+
+/// What the ledger holds under the command's id.
+async fn known(lane: &Lane, id: &CommandId) -> Result<Option<Record>, RefuseError> {
     let key = LedgerKey::new(&lane.account.channel, id);
     let entry = lane.shared.bus.ledger_read(&key).await.map_err(|_| RefuseError::Ledger)?;
-    let record = entry.and_then(|entry| Record::from_bytes(&entry.value));
-    Ok(record.is_some_and(|record| record.sequence != delivery.sequence))
+    Ok(entry.and_then(|entry| Record::from_bytes(&entry.value)))
 }
