@@ -7,6 +7,7 @@ mod harness;
 mod documents;
 mod refusals;
 mod slow_senders;
+mod unread_answers;
 mod bodies;
 mod registry;
 mod permissions;

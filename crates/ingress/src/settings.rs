@@ -41,7 +41,8 @@ pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
     "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
 );
 /// Connections at once.
-pub static CONNECTIONS_MAX: Setting = Setting::new("connections-max", "10000", "Connections at once");
+pub static CONNECTIONS_MAX: Setting =
+    Setting::new("connections-max", "4096", "Connections at once; further ones wait");
 /// Requests at once.
 pub static REQUESTS_MAX: Setting =
     Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
@@ -137,12 +138,7 @@ impl Settings {
             secrets: Secrets { folder },
             body_limit_bytes: usize::try_from(body_limit?).ok()?,
             body_timeout: body_timeout?,
-            http: HttpLimits {
-                connections: usize::try_from(connections?).ok()?,
-                head: head?,
-                idle: idle?,
-                gathers_answers: true,
-            },
+            http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
             keeper_interval: keeper_interval?,

@@ -26,8 +26,9 @@ use tower::ServiceExt;
 
 use crate::patience::{Patience, PatientStream, Requests};
 
-/// Bytes of a request's head at most.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a request's head at most, and of what is read of a connection at once: what a stranger can make a connection
+/// hold. Whole heads of BSPs and their proxies have less than 4 KiB.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// After a failed accept (too many open files), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,15 +42,12 @@ pub struct HttpLimits {
     /// How long a connection may stay without a request. Longer than the load balancer's own limit, so that it and
     /// not we closes a connection.
     pub idle: Duration,
-    /// Whether answers are small and wait in a buffer of any size, so that those of several requests in one packet go out in
-    /// one. It takes away all back-pressure on an answer's body: for nothing that streams.
-    pub gathers_answers: bool,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
         let (head, idle) = (Duration::from_secs(10), Duration::from_secs(75));
-        Self { connections: 10_000, head, idle, gathers_answers: false }
+        Self { connections: 4096, head, idle }
     }
 }
 
@@ -92,7 +90,9 @@ pub async fn serve<H: Handler>(
 ) {
     let HttpServer { limits, tls, drain_delay } = server;
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX).pipeline_flush(limits.gathers_answers);
+    // Answers are never gathered (`pipeline_flush`): the next request of a connection is read when the last one's answer has
+    // gone out, so that a sender that reads no answers is not given any more of them. hyper would gather without a limit.
+    builder.max_buf_size(HEAD_BYTES_MAX);
     let patience = Patience { head: limits.head, idle: limits.idle };
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
@@ -114,7 +114,7 @@ pub async fn serve<H: Handler>(
             continue;
         };
         let requests = Requests::default();
-        let stream = PatientStream::new(stream, patience, requests.clone());
+        let stream = PatientStream::new(stream, patience, requests.clone(), ending.clone());
         let handler = handler.clone();
         let service =
             hyper::service::service_fn(move |request| handle(handler.clone(), requests.clone(), request));

@@ -17,6 +17,7 @@ pub mod http;
 pub mod tls;
 pub mod discard;
 pub mod patience;
+mod linger;
 pub mod process;
 
 pub use common::{Common, LogPayloads};

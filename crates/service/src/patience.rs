@@ -8,12 +8,15 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::linger::Linger;
 
 /// A reader that takes less of an answer than this, in as long as a connection may be idle, is given up.
 const TAKEN_BYTES_MIN: usize = 256 * 1024;
@@ -65,8 +68,23 @@ pub(crate) struct PatientStream {
     patience: Patience,
     wait: Wait,
     alarm: Option<Pin<Box<Sleep>>>,
-    /// While the other side does not take an answer as fast as it could: since when, and how much it has taken.
-    slow: Option<(Instant, usize)>,
+    /// While the other side does not take an answer as fast as it could.
+    slow: Option<Slow>,
+    /// Cancelled when the server stops.
+    ending: CancellationToken,
+    /// It was idle for too long: nothing of the other side is on its way.
+    was_given_up: bool,
+    linger: Option<Linger>,
+}
+
+/// An answer that the other side takes slowly.
+#[derive(Debug)]
+struct Slow {
+    since: Instant,
+    /// How much it has taken since then, in bytes.
+    taken: usize,
+    /// The count of requests at which it began: a later answer is another one.
+    begun: u64,
 }
 
 /// The present wait for a request.
@@ -80,9 +98,15 @@ struct Wait {
 }
 
 impl PatientStream {
-    pub(crate) fn new(stream: TcpStream, patience: Patience, requests: Requests) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        patience: Patience,
+        requests: Requests,
+        ending: CancellationToken,
+    ) -> Self {
         let wait = Wait { since: Instant::now(), is_head: false, begun: requests.begun() };
-        Self { stream, requests, patience, wait, alarm: None, slow: None }
+        let (alarm, slow, was_given_up, linger) = (None, None, false, None);
+        Self { stream, requests, patience, wait, alarm, slow, ending, was_given_up, linger }
     }
 
     /// What was read so far was no part of a request: the connection waits for its first one from now on.
@@ -108,19 +132,25 @@ impl PatientStream {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &written
-            && let Some((_, taken)) = &mut self.slow
+            && let Some(slow) = &mut self.slow
         {
-            *taken += count;
+            slow.taken += count;
         }
         if written.is_ready() {
             return written;
         }
-        let (since, taken) = *self.slow.get_or_insert_with(|| (Instant::now(), 0));
-        if since.elapsed() >= self.patience.idle {
-            if taken < TAKEN_BYTES_MIN {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            self.slow = None;
+        let begun = self.requests.begun();
+        let fresh = Slow { since: Instant::now(), taken: 0, begun };
+        let slow = match self.slow.take() {
+            Some(slow) if slow.begun == begun => slow,
+            _ => fresh,
+        };
+        if !self.is_past(cx, slow.since + self.patience.idle) {
+            self.slow = Some(slow);
+            return Poll::Pending;
+        }
+        if slow.taken < TAKEN_BYTES_MIN {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         self.stay_awake(cx);
         Poll::Pending
@@ -129,7 +159,11 @@ impl PatientStream {
     /// Whether the wait has lasted too long; if not, the task is woken when it has.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = if self.wait.is_head { self.patience.head } else { self.patience.idle };
-        let end = self.wait.since + limit;
+        self.is_past(cx, self.wait.since + limit)
+    }
+
+    /// Whether a time is past; if not, the task is woken when it is.
+    fn is_past(&mut self, cx: &mut Context<'_>, end: Instant) -> bool {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
         if alarm.deadline() > end {
             alarm.as_mut().reset(end);
@@ -165,7 +199,10 @@ impl AsyncRead for PatientStream {
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         match read {
-            Poll::Pending if this.is_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending if this.is_over(cx) => {
+                this.was_given_up = true;
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Poll::Ready(_) if buffer.filled().len() > before && !this.wait.is_head => {
                 this.wait = Wait { since: Instant::now(), is_head: true, begun };
                 read
@@ -184,7 +221,15 @@ impl AsyncWrite for PatientStream {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        // A stop waits for answers, and not for other sides to close connections that are idle.
+        if this.was_given_up || this.ending.is_cancelled() {
+            return Poll::Ready(Ok(()));
+        }
+        this.linger.get_or_insert_with(Linger::start).poll(&mut this.stream, cx).map(Ok)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -196,5 +241,74 @@ impl AsyncWrite for PatientStream {
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+
+    /// A connection with small buffers: ours and the other side's.
+    async fn pair() -> (PatientStream, TcpStream, Requests) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        let ours = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (other, _) = listener.accept().await.unwrap();
+        let (requests, patience) = (Requests::default(), Patience { head: IDLE, idle: IDLE });
+        let ours = PatientStream::new(ours, patience, requests.clone(), CancellationToken::new());
+        (ours, other, requests)
+    }
+
+    /// Writes until the other side has to read, and gives how much that was.
+    async fn fill(stream: &mut PatientStream) -> io::Result<usize> {
+        let mut filled = 0;
+        poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut *stream).poll_write(cx, &[0; 1024]) {
+                    Poll::Ready(Ok(count)) => filled += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Ready(Ok(filled)),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn later(time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_an_answer_is_given_up() {
+        let (mut ours, _other, requests) = pair().await;
+        requests.begin();
+        fill(&mut ours).await.unwrap();
+        later(IDLE / 2).await;
+        fill(&mut ours).await.unwrap();
+        later(IDLE).await;
+        assert_eq!(fill(&mut ours).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn an_answer_taken_slowly_does_not_count_for_a_later_one() {
+        let (mut ours, mut other, requests) = pair().await;
+        requests.begin();
+        let filled = fill(&mut ours).await.unwrap();
+        assert!(filled < TAKEN_BYTES_MIN);
+        other.read_exact(&mut vec![0; filled]).await.unwrap();
+        requests.end();
+        later(IDLE * 2).await;
+        requests.begin();
+        assert!(fill(&mut ours).await.is_ok());
     }
 }
