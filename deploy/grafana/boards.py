@@ -199,6 +199,16 @@ def details():
               "and calls withheld because the process had slept or lost its lane.",
               OTHERS),
         width=8)
+    board.add(
+        lines("Behind earlier ones, by channel", "short", [(f"max by (channel) (imchannel_sender_behind{{{CHANNEL}}})", "{{channel}}")],
+              "Commands that wait for an earlier one to the same recipient. 500 of one recipient may wait."),
+        lines("Recipients in 1 h", "short",
+              [("sum(increase(imchannel_sender_overtaken_commands_total[1h]))", "overtaken"),
+               ("sum(increase(imchannel_sender_recipient_queue_full_total[1h]))", "queue full")],
+              "Commands of unknown outcome that the next one to their recipient was let pass, "
+              "and commands refused because too many waited for their recipient.",
+              OTHERS),
+        width=12)
 
     board.row("Media")
     board.add(

@@ -30,7 +30,8 @@ OUTCOMES = {
     "served": SKY, "not_modified": GREY, "not_found": ORANGE, "unavailable": RED, "out_of_memory": RED, "answered": SKY, "no_answer": RED}
 QUANTILES = {"p50": SKY, "p95": YELLOW, "p99": RED}
 OTHERS = {"done": SKY, "retried": ORANGE, "panicked": RED, "out": SKY, "in": GREEN, "held": SKY, "paused": RED,
-          "dead letters": RED, "published twice": GREY, "withheld": ORANGE, "dropped": ORANGE, "expired unfetched": RED}
+          "dead letters": RED, "published twice": GREY, "withheld": ORANGE, "dropped": ORANGE, "expired unfetched": RED,
+          "overtaken": ORANGE, "queue full": RED}
 
 
 class Board:

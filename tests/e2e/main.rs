@@ -23,6 +23,7 @@ mod admin;
 mod sends;
 mod orphans;
 mod commands;
+mod order;
 mod lifetimes;
 mod storm;
 mod media;

@@ -20,7 +20,13 @@ pub struct Account {
     pub sends_per_second: u32,
     /// After this a message whose outcome stayed unknown is sent once more; `None` for never.
     pub resend_unknown_after: Option<Duration>,
+    /// How long the next message to a recipient is held back after a call whose outcome is not known; `None` for until it is
+    /// decided.
+    pub unknown_hold: Option<Duration>,
 }
+
+/// [`Account::unknown_hold`] of a channel that does not say otherwise.
+pub const UNKNOWN_HOLD_DEFAULT: Duration = Duration::from_secs(30);
 
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -143,8 +143,9 @@ impl LaneDurable {
 /// A command that nobody has spoken for is delivered again after this. Shorter than a lease: when a lane has changed hands,
 /// what its last owner held comes at once.
 pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
-/// Commands that a lane may hold of each queue, unsettled.
-pub const LANE_HELD_MAX: usize = 2_000;
+/// Commands that a lane may hold of each queue, unsettled: 4,000 that wait (500 of one recipient at most), 1,000 in progress,
+/// 500 fetched ahead, and a margin.
+pub const LANE_HELD_MAX: usize = 6_000;
 
 /// A key-value bucket. All keep one value for each key.
 #[derive(Debug)]

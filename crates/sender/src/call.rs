@@ -12,9 +12,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::account::Account;
 
-/// Connections without a request are closed after this, before the BSP's side closes them under a call that is just
-/// written, whose outcome nobody would know.
-const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+/// Connections to one host that may rest at once.
+const IDLE_CONNECTIONS_MAX: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of an answer so much is read. It speaks of one message.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -34,17 +33,22 @@ pub(crate) enum CallEnd {
         /// When it wants to be asked again, where it says so.
         after: Option<Duration>,
     },
-    /// There was no connection. Nothing was sent.
+    /// There was no connection, or it ended before a byte of the call was written. Nothing was sent.
     NotConnected,
     /// Something may have been sent, and no answer came.
     NoAnswer(&'static str),
 }
 
-/// The client for all accounts.
+/// The client for all accounts. A connection that rested for `idle_timeout` is closed, so that the BSP's side does not close
+/// it under a call that is just written, whose outcome nobody would know; zero gives every call a connection of its own.
+///
+/// A call is written once. Below this client, hyper takes a call back that it has not begun to write when its connection
+/// ends, and hyper-util gives it to another connection; nothing else is repeated, which `retry::never` and HTTP/1.1 alone
+/// make sure of (sources of hyper 1.12, hyper-util 0.1.21 and reqwest 0.13.5).
 ///
 /// # Errors
 /// When none can be made, or the file of the authority cannot be used.
-pub(crate) fn client(ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+pub(crate) fn client(ca_file: Option<&Path>, idle_timeout: Duration) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder();
     if let Some(file) = ca_file {
         let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -53,8 +57,10 @@ pub(crate) fn client(ca_file: Option<&Path>) -> anyhow::Result<reqwest::Client> 
     let client = builder
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .pool_max_idle_per_host(1024)
+        .pool_idle_timeout(idle_timeout)
+        .pool_max_idle_per_host(if idle_timeout.is_zero() { 0 } else { IDLE_CONNECTIONS_MAX })
+        .retry(reqwest::retry::never())
+        .http1_only()
         .tcp_nodelay(true)
         .user_agent(concat!("imchannel/", env!("CARGO_PKG_VERSION")))
         .build();
@@ -149,15 +155,29 @@ async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
     Ok((status, after, body))
 }
 
-/// Only a connection that was never there makes it certain that nothing was sent.
+/// Only a connection that was never there, or a call that was not begun to be written, makes it certain that nothing was
+/// sent.
 fn ended(error: &reqwest::Error) -> CallEnd {
-    if error.is_connect() {
+    if error.is_connect() || is_unwritten(error) {
         CallEnd::NotConnected
     } else if error.is_timeout() {
         CallEnd::NoAnswer("timed_out")
     } else {
         CallEnd::NoAnswer("broken")
     }
+}
+
+/// Whether the connection ended before a byte of the call was written: hyper's dispatcher says "canceled" of calls that it
+/// has not taken from its queue, and of nothing else.
+fn is_unwritten(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return error.is_canceled();
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// Seconds. The other form, a date, is not used by the BSPs.
@@ -191,3 +211,6 @@ pub(crate) async fn look_up(
     };
     timeout_at(deadline, exchange).await.map_err(drop)?
 }
+
+#[cfg(test)]
+mod tests;

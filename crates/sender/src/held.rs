@@ -1,25 +1,99 @@
 //! The commands that a lane holds and has not begun to send, and which of them is next: agents before campaigns, in order
-//! for each recipient, and never two to one recipient at once. Pure.
+//! for each recipient, and never two calls to one recipient at once. A command whose outcome is not known may be overtaken
+//! by the next one to its recipient, one such command at a time. What one recipient may have waiting is limited. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bus::Queue;
 
+/// Commands of one recipient that may wait in a lane, of both queues together.
+pub(crate) const RECIPIENT_WAITING_MAX: usize = 500;
+/// Bytes of the commands of one recipient that may wait in a lane: a quarter of what a lane may hold. One command may
+/// always wait.
+pub(crate) const RECIPIENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// The place of a command: its queue and its sequence in the stream.
 type Place = (Queue, u64);
+
+/// A command that is to wait.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) queue: Queue,
+    /// Its sequence in the stream.
+    pub(crate) sequence: u64,
+    /// What it weighs.
+    pub(crate) bytes: usize,
+    pub(crate) command: T,
+}
+
+/// How many commands wait behind an earlier one to the same recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Crowd {
+    /// The commands.
+    pub(crate) behind: usize,
+    /// Their recipients.
+    pub(crate) recipients: usize,
+    /// Of these, the ones that have as many commands waiting as they may.
+    pub(crate) full: usize,
+}
 
 /// What is held for one recipient.
 #[derive(Debug)]
 struct Recipient<T> {
-    is_busy: bool,
-    waiting: BTreeMap<Place, T>,
+    /// The command that nothing else may pass: it is being sent, or its outcome is waited for.
+    current: Option<u64>,
+    /// Whether `current` may be overtaken as soon as no other command is.
+    may_be_overtaken: bool,
+    /// A command whose outcome is not known and which others pass.
+    overtaken: Option<u64>,
+    waiting: BTreeMap<Place, Entry<T>>,
+    waiting_bytes: usize,
+}
+
+impl<T> Default for Recipient<T> {
+    fn default() -> Self {
+        Self {
+            current: None,
+            may_be_overtaken: false,
+            overtaken: None,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+        }
+    }
+}
+
+impl<T> Recipient<T> {
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= RECIPIENT_WAITING_MAX || self.waiting_bytes >= RECIPIENT_BYTES_MAX
+    }
+
+    fn is_over_limit(&self) -> bool {
+        self.waiting.len() > RECIPIENT_WAITING_MAX
+            || (self.waiting.len() > 1 && self.waiting_bytes > RECIPIENT_BYTES_MAX)
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Entry<T>> {
+        let entry = self.waiting.remove(&place)?;
+        self.waiting_bytes -= entry.bytes;
+        Some(entry)
+    }
+
+    /// The first waiting command, where it may be sent now.
+    fn ready(&self) -> Option<Place> {
+        let first = self.waiting.keys().next().copied();
+        first.filter(|_| self.current.is_none())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.current.is_none() && self.overtaken.is_none() && self.waiting.is_empty()
+    }
 }
 
 /// Commands by recipient.
 #[derive(Debug)]
 pub(crate) struct Held<T> {
     recipients: HashMap<String, Recipient<T>>,
-    /// The first command of every recipient that is not busy.
+    /// The first command of every recipient that may be sent one now.
     ready: BTreeMap<Place, String>,
     waiting: [usize; 2],
 }
@@ -31,31 +105,44 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    /// Takes a command in.
-    pub(crate) fn insert(&mut self, queue: Queue, sequence: u64, recipient: &str, command: T) {
-        let entry = self.recipients.entry(recipient.to_owned());
-        let held = entry.or_insert_with(|| Recipient { is_busy: false, waiting: BTreeMap::new() });
-        let first_before = held.waiting.keys().next().copied();
-        if held.waiting.insert((queue, sequence), command).is_none() {
-            self.waiting[queue as usize] += 1;
+    /// Takes a command in. Gives those that the recipient may not have waiting any more: the last of them in order, so
+    /// that an agent's command takes the place of a campaign's.
+    pub(crate) fn insert(&mut self, recipient: &str, entry: Entry<T>) -> Vec<Entry<T>> {
+        let held = self.recipients.entry(recipient.to_owned()).or_default();
+        let ready_before = held.ready();
+        let place = (entry.queue, entry.sequence);
+        if let Some(before) = held.remove(place) {
+            self.waiting[before.queue as usize] -= 1;
         }
-        if held.is_busy || first_before.is_some_and(|first| first < (queue, sequence)) {
-            return;
+        self.waiting[entry.queue as usize] += 1;
+        held.waiting_bytes += entry.bytes;
+        held.waiting.insert(place, entry);
+        let mut too_many = Vec::new();
+        while held.is_over_limit() {
+            let Some((_, last)) = held.waiting.pop_last() else { break };
+            held.waiting_bytes -= last.bytes;
+            self.waiting[last.queue as usize] -= 1;
+            too_many.push(last);
         }
-        if let Some(first) = first_before {
-            self.ready.remove(&first);
+        let ready = held.ready();
+        if ready != ready_before {
+            if let Some(before) = ready_before {
+                self.ready.remove(&before);
+            }
+            self.ready.extend(ready.map(|place| (place, recipient.to_owned())));
         }
-        self.ready.insert((queue, sequence), recipient.to_owned());
+        too_many
     }
 
-    /// The command that is to be sent next. Its recipient is busy until [`Held::finish`].
-    pub(crate) fn start(&mut self) -> Option<(Queue, u64, T)> {
+    /// The command that is to be sent next. Its recipient is busy until [`Held::finish`] or [`Held::overtake`].
+    pub(crate) fn start(&mut self) -> Option<Entry<T>> {
         let (place, recipient) = self.ready.pop_first()?;
         let held = self.recipients.get_mut(&recipient)?;
-        let command = held.waiting.remove(&place)?;
-        held.is_busy = true;
-        self.waiting[place.0 as usize] -= 1;
-        Some((place.0, place.1, command))
+        let entry = held.remove(place)?;
+        held.current = Some(entry.sequence);
+        held.may_be_overtaken = false;
+        self.waiting[entry.queue as usize] -= 1;
+        Some(entry)
     }
 
     /// Takes out every waiting command that `is_over`, wherever it stands: none of them is to be sent any more.
@@ -67,38 +154,63 @@ impl<T> Held<T> {
             let places: Vec<Place> = held
                 .waiting
                 .iter()
-                .filter(|(_, command)| is_over(command))
+                .filter(|(_, entry)| is_over(&entry.command))
                 .map(|(place, _)| *place)
                 .collect();
             for place in places {
                 self.ready.remove(&place);
                 self.waiting[place.0 as usize] -= 1;
-                over.extend(held.waiting.remove(&place).map(|command| (place.1, command)));
+                over.extend(held.remove(place).map(|entry| (entry.sequence, entry.command)));
             }
-            let (is_busy, first) = (held.is_busy, held.waiting.keys().next().copied());
-            match first {
-                Some(first) if !is_busy => drop(self.ready.insert(first, name)),
-                None if !is_busy => drop(self.recipients.remove(&name)),
-                _ => {}
-            }
+            self.settle(&name);
         }
         over
     }
 
-    /// Says that a recipient is free for the next command.
-    pub(crate) fn finish(&mut self, recipient: &str) {
+    /// Says that the outcome of a command is not known and was waited for long enough: the next command to its recipient
+    /// may go, unless another one is overtaken already. Then it may go when that one is decided.
+    pub(crate) fn overtake(&mut self, recipient: &str, sequence: u64) {
         let Some(held) = self.recipients.get_mut(recipient) else { return };
-        held.is_busy = false;
-        match held.waiting.keys().next() {
-            Some(first) => drop(self.ready.insert(*first, recipient.to_owned())),
-            None => drop(self.recipients.remove(recipient)),
+        if held.current != Some(sequence) {
+            return;
+        }
+        if held.overtaken.is_some() {
+            held.may_be_overtaken = true;
+            return;
+        }
+        held.overtaken = held.current.take();
+        self.settle(recipient);
+    }
+
+    /// Says that a command of a recipient is decided.
+    pub(crate) fn finish(&mut self, recipient: &str, sequence: u64) {
+        let Some(held) = self.recipients.get_mut(recipient) else { return };
+        if held.overtaken == Some(sequence) {
+            held.overtaken = None;
+            if std::mem::take(&mut held.may_be_overtaken) {
+                held.overtaken = held.current.take();
+            }
+        } else if held.current == Some(sequence) {
+            held.current = None;
+            held.may_be_overtaken = false;
+        }
+        self.settle(recipient);
+    }
+
+    /// Lists the first command of a recipient who is free, and forgets one for whom nothing is held.
+    fn settle(&mut self, recipient: &str) {
+        let Some(held) = self.recipients.get(recipient) else { return };
+        if held.is_empty() {
+            self.recipients.remove(recipient);
+        } else if let Some(first) = held.ready() {
+            self.ready.insert(first, recipient.to_owned());
         }
     }
 
     /// The command that [`Held::start`] would give.
-    pub(crate) fn peek(&self) -> Option<(Queue, &T)> {
+    pub(crate) fn peek(&self) -> Option<&Entry<T>> {
         let (place, recipient) = self.ready.first_key_value()?;
-        Some((place.0, self.recipients.get(recipient)?.waiting.get(place)?))
+        self.recipients.get(recipient)?.waiting.get(place)
     }
 
     /// Commands of a queue that wait, whether they could be started or not.
@@ -110,33 +222,50 @@ impl<T> Held<T> {
     pub(crate) fn ready(&self, queue: Queue) -> usize {
         self.ready.range((queue, 0)..=(queue, u64::MAX)).count()
     }
+
+    /// What waits behind earlier commands.
+    pub(crate) fn crowd(&self) -> Crowd {
+        let mut crowd = Crowd::default();
+        for held in self.recipients.values() {
+            let behind = held.waiting.len() - usize::from(held.ready().is_some());
+            crowd.behind += behind;
+            crowd.recipients += usize::from(behind > 0);
+            crowd.full += usize::from(behind > 0 && held.is_full());
+        }
+        crowd
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn put(held: &mut Held<&'static str>, at: Place, recipient: &str, command: &'static str) -> Vec<u64> {
+        let entry = Entry { queue: at.0, sequence: at.1, bytes: 1, command };
+        held.insert(recipient, entry).into_iter().map(|entry| entry.sequence).collect()
+    }
+
     fn started(held: &mut Held<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| held.start().map(|(_, _, command)| command)).collect()
+        std::iter::from_fn(|| held.start().map(|entry| entry.command)).collect()
     }
 
     #[test]
     fn agents_go_before_campaigns_and_recipients_get_one_at_a_time_in_order() {
         let mut held = Held::default();
-        held.insert(Queue::Bulk, 1, "anna", "bulk to anna");
-        held.insert(Queue::Bulk, 2, "bert", "bulk to bert");
-        held.insert(Queue::Send, 5, "carl", "second to carl");
-        held.insert(Queue::Send, 3, "anna", "agent to anna");
+        put(&mut held, (Queue::Bulk, 1), "anna", "bulk to anna");
+        put(&mut held, (Queue::Bulk, 2), "bert", "bulk to bert");
+        put(&mut held, (Queue::Send, 5), "carl", "second to carl");
+        put(&mut held, (Queue::Send, 3), "anna", "agent to anna");
         // Delivered again, after what was published later.
-        held.insert(Queue::Send, 4, "carl", "first to carl");
+        put(&mut held, (Queue::Send, 4), "carl", "first to carl");
         assert_eq!((held.waiting(Queue::Send), held.ready(Queue::Send), held.ready(Queue::Bulk)), (3, 2, 1));
         assert_eq!(started(&mut held), ["agent to anna", "first to carl", "bulk to bert"]);
-        held.finish("carl");
+        held.finish("carl", 4);
         assert_eq!(started(&mut held), ["second to carl"]);
-        held.finish("anna");
+        held.finish("anna", 3);
         assert_eq!(started(&mut held), ["bulk to anna"]);
-        for recipient in ["anna", "bert", "carl"] {
-            held.finish(recipient);
+        for (recipient, sequence) in [("anna", 1), ("bert", 2), ("carl", 5)] {
+            held.finish(recipient, sequence);
         }
         assert!(held.recipients.is_empty() && held.peek().is_none());
     }
@@ -152,14 +281,71 @@ mod tests {
             (5, "carl", "over 5"),
             (6, "carl", "6"),
         ] {
-            held.insert(Queue::Bulk, sequence, recipient, command);
+            put(&mut held, (Queue::Bulk, sequence), recipient, command);
         }
-        assert_eq!(held.start().map(|(_, sequence, _)| sequence), Some(1));
+        assert_eq!(held.start().map(|entry| entry.sequence), Some(1));
         let mut over = held.take_out(|command| command.starts_with("over"));
         over.sort_unstable();
         assert_eq!(over, [(2, "over 2"), (4, "over 4"), (5, "over 5")]);
         assert_eq!((held.waiting(Queue::Bulk), started(&mut held)), (2, vec!["6"]));
-        held.finish("anna");
+        held.finish("anna", 1);
         assert_eq!(started(&mut held), ["3"]);
+    }
+
+    #[test]
+    fn one_unknown_command_of_a_recipient_is_overtaken_at_a_time() {
+        let mut held = Held::default();
+        for (sequence, command) in [(1, "1"), (2, "2"), (3, "3"), (4, "4")] {
+            put(&mut held, (Queue::Send, sequence), "anna", command);
+        }
+        assert_eq!(started(&mut held), ["1"]);
+        // Nothing else is under way.
+        held.overtake("anna", 2);
+        assert_eq!(started(&mut held), [""; 0]);
+        held.overtake("anna", 1);
+        assert_eq!(started(&mut held), ["2"]);
+        // The second one is unknown too: the third waits until the first is decided.
+        held.overtake("anna", 2);
+        assert_eq!(started(&mut held), [""; 0]);
+        held.finish("anna", 1);
+        assert_eq!(started(&mut held), ["3"]);
+        // Decided in another order.
+        held.finish("anna", 3);
+        assert_eq!(started(&mut held), ["4"]);
+        held.finish("anna", 4);
+        assert!(!held.recipients.is_empty(), "the second is still looked up");
+        held.finish("anna", 2);
+        assert!(held.recipients.is_empty());
+    }
+
+    #[test]
+    fn a_recipient_has_a_limit_and_agents_take_the_place_of_campaigns() {
+        let mut held = Held::default();
+        for sequence in 1..=RECIPIENT_WAITING_MAX as u64 {
+            assert_eq!(put(&mut held, (Queue::Bulk, sequence), "anna", "bulk"), [0; 0]);
+        }
+        assert_eq!(put(&mut held, (Queue::Bulk, 900), "anna", "too many"), [900]);
+        assert_eq!(put(&mut held, (Queue::Send, 901), "anna", "agent"), [500]);
+        // What is delivered again late keeps its place.
+        assert_eq!(put(&mut held, (Queue::Send, 600), "anna", "earlier"), [499]);
+        assert_eq!(put(&mut held, (Queue::Bulk, 902), "bert", "bulk to bert"), [0; 0]);
+        assert_eq!((held.waiting(Queue::Send), held.waiting(Queue::Bulk)), (2, 499));
+        assert_eq!(held.crowd(), Crowd { behind: 499, recipients: 1, full: 1 });
+        assert_eq!(started(&mut held), ["earlier", "bulk to bert"]);
+        assert_eq!(put(&mut held, (Queue::Bulk, 903), "anna", "fits again"), [0; 0]);
+    }
+
+    #[test]
+    fn large_commands_fill_a_recipient_sooner() {
+        let mut held = Held::default();
+        let large = |sequence, bytes| Entry { queue: Queue::Send, sequence, bytes, command: "large" };
+        // One may wait, however large it is.
+        assert!(held.insert("anna", large(1, 2 * RECIPIENT_BYTES_MAX)).is_empty());
+        assert_eq!(held.insert("anna", large(2, 1)).len(), 1);
+        for sequence in 1..=8 {
+            assert!(held.insert("bert", large(sequence, RECIPIENT_BYTES_MAX / 8)).is_empty());
+        }
+        assert_eq!(held.insert("bert", large(9, 1)).len(), 1);
+        assert_eq!(held.crowd().full, 1);
     }
 }

@@ -12,29 +12,35 @@ use bus::{Queue, lanes};
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backlog::{self, Waiting};
 use crate::command::{self, Job};
-use crate::gate::{Pass, Shut};
-use crate::held::Held;
+use crate::gate::Shut;
+use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
 use crate::metrics::ChannelLabels;
+use crate::ownership::Crowded;
 use crate::refuse;
-use crate::send::{Ending, Lane};
+use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
 /// Commands that are being sent or looked up at once, of which agents' have the last part to themselves: a campaign whose
 /// outcomes are all unknown must not keep them waiting.
 const IN_PROGRESS_MAX: usize = 1000;
 const IN_PROGRESS_BULK_MAX: usize = 800;
-/// Commands that wait behind others to the same recipient or for their turn, of each queue.
-const WAITING_MAX: usize = 500;
+/// Commands that wait behind others to the same recipient or for their turn, of each queue. Seven recipients with as many
+/// as they may have leave room for those of others.
+const WAITING_MAX: usize = 8 * RECIPIENT_WAITING_MAX;
+/// Of each queue a lane is given what waits, what is in progress and what it fetches ahead, and never more than its durable
+/// allows.
+const _: () = assert!(WAITING_MAX + IN_PROGRESS_MAX + AHEAD_MAX <= LANE_HELD_MAX);
 /// Bytes of all commands that a lane holds. Nothing more is asked for above it.
 const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A lane fetches ahead for so long at its rate, and at least so many.
+/// A lane fetches ahead for so long at its rate, and at least and at most so many.
 const AHEAD: Duration = Duration::from_millis(500);
 const AHEAD_MIN: usize = 4;
+const AHEAD_MAX: usize = 500;
 /// Between two signs that a command is still held. A third of the time after which it would come again.
 const KEEP_EVERY: Duration = Duration::from_secs(3);
 /// Between two looks at everything else.
@@ -69,6 +75,11 @@ struct Loop {
     /// Each is a task of its own: a future that waits for a place in the client's queue must go on to be polled while this loop
     /// waits for one too, or the places that are given to it are lost to everybody.
     running: JoinSet<Finished>,
+    /// Commands whose outcome is not known and which may be overtaken now, and where they say so.
+    overtaken: mpsc::UnboundedReceiver<Overtaken>,
+    overtaking: mpsc::UnboundedSender<Overtaken>,
+    /// Commands that were refused since the last look.
+    refused: usize,
     /// Commands that somebody was given and that have not come yet, since when they are waited for. Before the first look
     /// nobody knows of any, and nothing is asked for.
     inheriting: Option<(u64, Instant)>,
@@ -86,6 +97,7 @@ pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
         Err(error) => return tracing::error!(function = "sender", "{error}"),
     };
     let (told, waiting) = watch::channel(Waiting::default());
+    let (overtaking, overtaken) = mpsc::unbounded_channel();
     // However this ends, nothing of the lane goes on.
     let _closing = lane.closing.clone().drop_guard();
     let closing = lane.closing.clone();
@@ -98,6 +110,9 @@ pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
         holds: HashMap::new(),
         held_bytes: 0,
         running: JoinSet::new(),
+        overtaken,
+        overtaking,
+        refused: 0,
         inheriting: Some((0, Instant::now())),
         is_paused,
         waiting,
@@ -134,6 +149,7 @@ impl Loop {
                     // Nobody knows which it was: the next owner takes all of them up.
                     Err(_) => return,
                 },
+                Some(overtaken) = self.overtaken.recv() => self.overtake(&overtaken),
                 () = sleep_until(next_start), if next_start.is_some() => {}
                 _ = self.is_paused.changed() => self.look().await,
                 _ = keeping.tick() => self.keep().await,
@@ -165,7 +181,12 @@ impl Loop {
         match command::read(&self.lane.account.channel, &delivery) {
             Ok(job) => {
                 let recipient = job.command.recipient.clone();
-                self.held.insert(queue, sequence, &recipient, job);
+                let too_many = self.held.insert(&recipient, Entry { queue, sequence, bytes, command: job });
+                for entry in too_many {
+                    self.refused += 1;
+                    self.lane.shared.metrics.recipient_queue_full.inc();
+                    self.begin(entry.sequence, String::new(), entry.command, Turn::Refuse);
+                }
             }
             Err(unsendable) => {
                 let lane = self.lane.clone();
@@ -176,9 +197,15 @@ impl Loop {
         }
     }
 
+    /// Lets the next command to a recipient go although the outcome of this one is not known.
+    fn overtake(&mut self, overtaken: &Overtaken) {
+        self.lane.shared.metrics.overtaken.inc();
+        self.held.overtake(&overtaken.recipient, overtaken.sequence);
+    }
+
     /// Lets go of what is settled. What was left is held until the lane is: then it goes to the next owner.
     async fn finish(&mut self, finished: Finished) {
-        self.held.finish(&finished.recipient);
+        self.held.finish(&finished.recipient, finished.sequence);
         if finished.ending == Ending::Left {
             return;
         }
@@ -197,8 +224,8 @@ impl Loop {
         if self.inheriting.is_some() || self.lane.closing.is_cancelled() {
             return;
         }
-        while let Some((queue, first)) = self.held.peek() {
-            let places = if queue == Queue::Send { IN_PROGRESS_MAX } else { IN_PROGRESS_BULK_MAX };
+        while let Some(Entry { queue, command: first, .. }) = self.held.peek() {
+            let places = if *queue == Queue::Send { IN_PROGRESS_MAX } else { IN_PROGRESS_BULK_MAX };
             if self.running.len() >= places {
                 return;
             }
@@ -221,19 +248,21 @@ impl Loop {
                     Err(Shut::Probing(_) | Shut::Halted) => return,
                 }
             }
-            let Some((_, sequence, job)) = self.held.start() else { return };
+            let Some(Entry { sequence, command: job, .. }) = self.held.start() else { return };
             let recipient = job.command.recipient.clone();
-            self.begin(sequence, recipient, job, pass);
+            let this = Overtaken { recipient: recipient.clone(), sequence };
+            let overtaking = Overtaking { this, lane: self.overtaking.clone() };
+            self.begin(sequence, recipient, job, Turn::Send { pass, overtaking });
         }
     }
 
     /// Begins to work on a command. `recipient` is free again at its end; empty for one that keeps nobody busy.
-    fn begin(&mut self, sequence: u64, recipient: String, job: Job, pass: Option<Pass>) {
+    fn begin(&mut self, sequence: u64, recipient: String, job: Job, turn: Turn) {
         let lane = self.lane.clone();
         self.push(sequence, recipient, async move {
             let tracing = &lane.shared.tracing;
             let mut span = tracing.start("send command", SpanKind::Consumer, job.traceparent());
-            let ending = lane.work(&job, pass).await;
+            let ending = lane.work(&job, turn).await;
             if ending != Ending::Settled {
                 span.fail("not_settled");
             }
@@ -258,21 +287,21 @@ impl Loop {
     fn answer_late(&mut self) {
         let now = Timestamp::now();
         for (sequence, job) in self.held.take_out(|job| now >= job.deadline) {
-            self.begin(sequence, String::new(), job, None);
+            self.begin(sequence, String::new(), job, Turn::Answer);
         }
     }
 
     /// Asks for as much as can be started soon.
     async fn ask(&mut self) -> Result<(), LaneError> {
         let rate = f64::from(self.lane.account.details.sends_per_second);
-        let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, WAITING_MAX);
+        let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, AHEAD_MAX);
         let is_closed = !self.lane.gate.may_ask(Instant::now());
         for queue in Queue::ALL {
             let wanted = match self.inheriting {
-                _ if self.held_bytes > HELD_BYTES_MAX => 0,
+                Some(_) if self.held_bytes > HELD_BYTES_MAX => 0,
                 Some((left, _)) => usize::try_from(left).unwrap_or(0).min(LANE_HELD_MAX),
                 None if is_closed || self.running.len() >= IN_PROGRESS_MAX => 0,
-                None if self.held.waiting(queue) >= WAITING_MAX => 0,
+                None if self.is_full(queue) => 0,
                 None => ahead.saturating_sub(self.held.ready(queue)),
             };
             let asked = self.reader.asked(queue);
@@ -282,6 +311,11 @@ impl Loop {
             }
         }
         Ok(())
+    }
+
+    /// Whether the lane holds as much of a queue as it may.
+    fn is_full(&self, queue: Queue) -> bool {
+        self.held_bytes > HELD_BYTES_MAX || self.held.waiting(queue) >= WAITING_MAX
     }
 
     async fn keep(&mut self) {
@@ -337,7 +371,7 @@ impl Loop {
         self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
     }
 
-    fn tell(&self, waiting: Waiting) {
+    fn tell(&mut self, waiting: Waiting) {
         let halted = match self.lane.gate.reason(Instant::now()) {
             Some(reason) => reason,
             None if self.inheriting.is_some() => "waits for what the last owner held".to_owned(),
@@ -350,7 +384,23 @@ impl Loop {
         metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting.in_stream).unwrap_or(i64::MAX));
         let age = waiting.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
         metrics.oldest_waiting.get_or_create(&labels).set(age.unwrap_or_default());
-        self.lane.ownership.set_state(halted, self.running.len());
+        let crowd = self.held.crowd();
+        let crowded = Crowded {
+            behind: crowd.behind,
+            recipients: crowd.recipients,
+            full_recipients: crowd.full,
+            is_lane_full: Queue::ALL.into_iter().any(|queue| self.is_full(queue)),
+        };
+        metrics.behind.get_or_create(&labels).set(i64::try_from(crowd.behind).unwrap_or(i64::MAX));
+        self.lane.ownership.set_state(halted, self.running.len(), crowded);
+        let refused = std::mem::take(&mut self.refused);
+        if refused > 0 {
+            tracing::warn!(
+                function = "sender",
+                channel = self.lane.account.channel.as_str(),
+                "{refused} commands were refused in the last second: as many as may wait for their recipients do"
+            );
+        }
     }
 
     /// Finishes what is under way and gives the rest back, in order.

@@ -18,7 +18,7 @@ use crate::account::{Account, AccountName};
 use crate::gate::Gate;
 use crate::lane;
 use crate::lookup::Sharers;
-use crate::ownership::{self, LaneState, Ownership, lane_lease};
+use crate::ownership::{self, Crowded, LaneState, Ownership, lane_lease};
 use crate::send::{Lane, Shared};
 
 /// Between two looks at channels and leases.
@@ -229,6 +229,7 @@ impl Lanes {
             account: account.name().0,
             halted: "begins".to_owned(),
             in_progress: 0,
+            crowded: Crowded::default(),
         };
         let value = serde_json::to_vec(&state).expect("it has no map").into();
         let lease = match self.leases.take(&lane_lease(channel.id.as_str()), value).await {

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::lanes::{LaneFaults, Lanes};
 use crate::lookup::Lookups;
 use crate::metrics::SenderMetrics;
-pub use crate::ownership::{LaneState, lane_lease, lane_of_lease};
+pub use crate::ownership::{Crowded, LaneState, lane_lease, lane_of_lease};
 use crate::send::Shared;
 pub use crate::settings::Settings;
 
@@ -88,7 +88,7 @@ async fn work(
     let leases = Leases::follow(&bus, ended.clone());
     let faults = LaneFaults::default();
     require(&context, &bus, &snapshots, &leases, &faults);
-    let client = call::client(settings.bsp_ca_file.as_deref())?;
+    let client = call::client(settings.bsp_ca_file.as_deref(), settings.bsp_idle_timeout)?;
     let lookups = Lookups::new(client.clone(), Arc::clone(&metrics), lanes::sharers(&leases));
     let keeper_interval = settings.keeper_interval;
     let shared = Arc::new(Shared {

@@ -36,11 +36,14 @@ pub(crate) struct SenderMetrics {
     pub(crate) repeated: Counter,
     pub(crate) dead_letters: Counter,
     pub(crate) withheld: Counter,
+    pub(crate) overtaken: Counter,
+    pub(crate) recipient_queue_full: Counter,
     pub(crate) call_time: Histogram,
     pub(crate) accept_time: Histogram,
     pub(crate) lanes: Gauge,
     pub(crate) in_progress: Family<ChannelLabels, Gauge>,
     pub(crate) waiting: Family<ChannelLabels, Gauge>,
+    pub(crate) behind: Family<ChannelLabels, Gauge>,
     pub(crate) oldest_waiting: Family<ChannelLabels, Gauge>,
     pub(crate) halted: Family<ChannelLabels, Gauge>,
     pub(crate) keeper: KeeperMetrics,
@@ -62,6 +65,10 @@ impl SenderMetrics {
         let help =
             "Calls that were not made at the last moment because this process had slept or lost its lane";
         registry.register("withheld_calls", help, metrics.withheld.clone());
+        let help = "Commands whose outcome was not known when the next one to their recipient was let go";
+        registry.register("overtaken_commands", help, metrics.overtaken.clone());
+        let help = "Commands that were refused because as many as may wait for their recipient did (RECIPIENT_QUEUE_FULL)";
+        registry.register("recipient_queue_full", help, metrics.recipient_queue_full.clone());
         registry.register(
             "call_seconds",
             "Duration of calls that send, in seconds",
@@ -75,6 +82,8 @@ impl SenderMetrics {
         let help =
             "Commands by channel that wait in COMMANDS, as the lane's owner sees them every few seconds";
         registry.register("waiting", help, metrics.waiting.clone());
+        let help = "Commands by channel that this replica holds behind earlier ones to the same recipients";
+        registry.register("behind", help, metrics.behind.clone());
         let help =
             "Age in seconds of the oldest command by channel that waits in COMMANDS, 0 when there is none";
         registry.register("oldest_waiting_age_seconds", help, metrics.oldest_waiting.clone());
@@ -100,6 +109,7 @@ impl SenderMetrics {
         let labels = ChannelLabels { channel: channel.to_string() };
         self.in_progress.remove(&labels);
         self.waiting.remove(&labels);
+        self.behind.remove(&labels);
         self.oldest_waiting.remove(&labels);
         self.halted.remove(&labels);
     }

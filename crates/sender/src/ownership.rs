@@ -22,6 +22,23 @@ pub struct LaneState {
     /// Commands that it has begun and whose outcome is being looked up or waited for.
     #[serde(default)]
     pub in_progress: usize,
+    /// What waits behind earlier commands to the same recipients. Senders of before this field leave it out.
+    #[serde(default)]
+    pub crowded: Crowded,
+}
+
+/// Commands of a lane that wait behind earlier ones to the same recipients. No recipient is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Crowded {
+    /// The commands.
+    pub behind: usize,
+    /// Their recipients.
+    pub recipients: usize,
+    /// Recipients with as many waiting commands as they may have: further ones are refused.
+    pub full_recipients: usize,
+    /// Whether the lane holds as many commands as it may and takes no more.
+    pub is_lane_full: bool,
 }
 
 /// The name of a lane's lease.
@@ -60,10 +77,11 @@ impl Ownership {
         now_ms < self.0.trusted_to_ms.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_state(&self, halted: String, in_progress: usize) {
+    pub(crate) fn set_state(&self, halted: String, in_progress: usize, crowded: Crowded) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.halted = halted;
         state.in_progress = in_progress;
+        state.crowded = crowded;
     }
 
     fn value(&self) -> Bytes {

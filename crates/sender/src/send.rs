@@ -4,8 +4,10 @@
 //! written before the call under the condition that nobody else has written, and the outcome under the condition that
 //! the intent still stands.
 
+mod file;
 mod intent;
 mod look_up;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use crate::call::{self, CallEnd};
 use crate::command::Job;
 use crate::gate::{Gate, Health, Pass, Shut};
 use crate::lanes::LaneFaults;
-use crate::link::{self, FileLink, LinkError};
+use crate::link::FileLink;
 use crate::lookup::Lookups;
 use crate::metrics::SenderMetrics;
 use crate::outcome::{Outcome, Subject};
@@ -31,6 +33,7 @@ use crate::ownership::Ownership;
 use crate::publish;
 use crate::record::{Next, Record, State};
 use crate::send::intent::{Intent, Patience};
+pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
 use crate::settings::Settings;
 
 /// A call is made so soon after its intent or not at all: a process that slept in between no longer knows who else has
@@ -119,22 +122,31 @@ impl Known {
 }
 
 impl Lane {
-    /// Works on a command until its result is stored or the lane is left. `pass` is the leave for its first call; a command
-    /// that is too late, or that somebody has worked on before, needs none.
-    pub(crate) async fn work(&self, job: &Job, mut pass: Option<Pass>) -> Ending {
+    /// Works on a command until its result is stored or the lane is left.
+    pub(crate) async fn work(&self, job: &Job, turn: Turn) -> Ending {
         let key = LedgerKey::new(&self.account.channel, &job.command.id);
+        let mut turn = turn.into_parts();
         let mut link = None;
+        // When a call of this process ended whose outcome is not known.
+        let mut ended_at = None;
         // What was never delivered before has no entry, and if it has one, writing the intent finds out.
         let mut stage = if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(Known::NOTHING) };
         loop {
             // The leave is for whoever is about to call, and for nobody who waits for something else.
             if !matches!(stage, Stage::Attempt(_)) {
-                pass = None;
+                turn.pass = None;
             }
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
-                Stage::Attempt(known) => self.attempt(job, &key, known, (&mut link, &mut pass)).await,
-                Stage::LookUp(known) => self.look_up(job, known).await,
+                Stage::Attempt(known) if turn.is_refused => self.undo(known, turn::recipient_queue_full()),
+                Stage::Attempt(known) => {
+                    let next = self.attempt(job, &key, known, (&mut link, &mut turn.pass)).await;
+                    ended_at = matches!(next, Stage::LookUp(_)).then(Instant::now);
+                    next
+                }
+                Stage::LookUp(known) => {
+                    self.look_up_while_held(job, known, ended_at, &mut turn.overtaking).await
+                }
                 Stage::Decide(known, outcome) => self.decide(job, &key, known, &outcome).await,
                 Stage::Publish(result) => self.publish(job, &result).await,
                 Stage::Misused => self.misused(job).await,
@@ -284,37 +296,6 @@ impl Lane {
             CallEnd::NotConnected => {
                 let wait = back_off(known.attempts());
                 self.not_sent(job, key, known, wait).await
-            }
-        }
-    }
-
-    /// The link of the command's file.
-    ///
-    /// # Errors
-    /// The outcome of a command whose file cannot be sent; `None` when the lane is left.
-    async fn link(&self, job: &Job) -> Result<Option<FileLink>, Option<Outcome>> {
-        loop {
-            let (blobs, url) = (&self.shared.blobs, self.shared.settings.media_public_url.as_str());
-            let prepared = link::prepare(blobs, url, &self.account, &job.command, Timestamp::now()).await;
-            let error = match prepared {
-                Ok(link) => return Ok(link),
-                Err(LinkError::NotFound) => {
-                    return Err(Some(Outcome::rejected("MEDIA_NOT_FOUND", &LinkError::NotFound.to_string())));
-                }
-                Err(LinkError::OtherKind) => {
-                    return Err(Some(Outcome::rejected(
-                        "MEDIA_NOT_ALLOWED",
-                        &LinkError::OtherKind.to_string(),
-                    )));
-                }
-                Err(LinkError::Store(error)) => error,
-            };
-            tracing::warn!(function = "sender", "the file of {} waits: {error}", job.command.id);
-            if Timestamp::now() >= job.deadline {
-                return Err(Some(Outcome::Expired { last_error: Some("the file store did not answer") }));
-            }
-            if !self.pause(RETRY_PAUSE).await {
-                return Err(None);
             }
         }
     }

@@ -21,6 +21,12 @@ pub static LOOKUP_DELAYS_MS: Setting = Setting::new(
     "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
 );
 
+/// How long a connection to the BSP may rest.
+pub static BSP_IDLE_TIMEOUT_MS: Setting = Setting::new(
+    "bsp-idle-timeout-ms",
+    "4000",
+    "How long a connection to the BSP may rest before it is closed, in milliseconds; keep it below the limit of the BSP's side, and 0 gives every call a connection of its own",
+);
 /// Who vouches for the BSP, beside the authorities that the machine knows.
 pub static INFOBIP_CA_FILE: Setting = Setting::new(
     "infobip-ca-file",
@@ -28,7 +34,7 @@ pub static INFOBIP_CA_FILE: Setting = Setting::new(
     "PEM file of one more authority that may sign the BSP's certificate, for a simulated one or a proxy that looks into TLS",
 );
 
-static OWN: [&Setting; 9] = [
+static OWN: [&Setting; 10] = [
     &common::REDIS_URL,
     &common::REDIS_PASSWORD,
     &common::REDIS_CA_FILE,
@@ -37,6 +43,7 @@ static OWN: [&Setting; 9] = [
     &common::KEEPER_INTERVAL_MS,
     &SEND_TIMEOUT_MS,
     &LOOKUP_DELAYS_MS,
+    &BSP_IDLE_TIMEOUT_MS,
     &INFOBIP_CA_FILE,
 ];
 
@@ -63,6 +70,8 @@ pub struct Settings {
     pub send_timeout: Duration,
     /// When the log is asked, growing, counted from the intent.
     pub lookup_delays: Vec<Duration>,
+    /// How long a connection to the BSP may rest; zero for connections that are used once.
+    pub bsp_idle_timeout: Duration,
     /// One more authority that may sign the BSP's certificate.
     pub bsp_ca_file: Option<PathBuf>,
 }
@@ -99,6 +108,7 @@ impl Settings {
             );
             reader.fault(&LOOKUP_DELAYS_MS, &rule);
         }
+        let bsp_idle_timeout = reader.milliseconds(&BSP_IDLE_TIMEOUT_MS, 0..=600_000);
         examples::refuse(reader, None, &[&common::REDIS_PASSWORD]);
         let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {
@@ -108,6 +118,7 @@ impl Settings {
             keeper_interval: keeper_interval?,
             send_timeout: send_timeout?,
             lookup_delays: lookup_delays?,
+            bsp_idle_timeout: bsp_idle_timeout?,
             bsp_ca_file,
         })
     }

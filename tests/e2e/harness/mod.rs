@@ -1,6 +1,7 @@
 //! What the tests stand on: an installation (servers, streams, channels), services in this process or as programs
 //! of their own, a client, and waiting for conditions.
 
+pub(crate) mod balancer;
 mod installation;
 pub(crate) mod outbound;
 mod program;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::contract::SettingsContext;
 use crate::secret_reference::SecretReference;
-use crate::sending::Account;
+use crate::sending::{Account, UNKNOWN_HOLD_DEFAULT};
 use crate::toml_table::Table;
 use crate::web_url;
 
@@ -18,6 +18,8 @@ const SENDS_PER_SECOND_MAX: u32 = 1_000;
 /// In seconds: from the last look into the log to well before a command's deadline.
 const RESEND_AFTER_S_MIN: u32 = 300;
 const RESEND_AFTER_S_MAX: u32 = 12 * 3600;
+/// In seconds. Zero holds messages back until the one before is decided, which takes minutes.
+const UNKNOWN_HOLD_S_MAX: u32 = 3600;
 
 pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Value {
     let base_url = table.required_string("base_url");
@@ -25,6 +27,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     let scenario_key = table.required_string("scenario_key");
     let sends_per_second = table.integer("sends_per_second", 1, SENDS_PER_SECOND_MAX);
     let resend_after_s = table.integer("resend_unknown_after", RESEND_AFTER_S_MIN, RESEND_AFTER_S_MAX);
+    let unknown_hold_s = table.integer("unknown_hold", 0, UNKNOWN_HOLD_S_MAX);
     table.refuse_unknown_keys();
     if !table.is_present() {
         return Value::Null;
@@ -48,17 +51,22 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     if let Some(seconds) = resend_after_s {
         settings["resend_unknown_after"] = json!(seconds);
     }
+    if let Some(seconds) = unknown_hold_s {
+        settings["unknown_hold"] = json!(seconds);
+    }
     settings
 }
 
 /// The account of stored settings; `None` when they do not hold one.
 pub(super) fn account(settings: &Value) -> Option<Account> {
     let resend_after_s = settings["resend_unknown_after"].as_u64();
+    let unknown_hold = settings["unknown_hold"].as_u64().map_or(UNKNOWN_HOLD_DEFAULT, Duration::from_secs);
     Some(Account {
         base_url: settings["base_url"].as_str()?.to_owned(),
         key: SecretReference::parse(settings["api_key"].as_str()?)?,
         sends_per_second: u32::try_from(settings["sends_per_second"].as_u64()?).ok()?.max(1),
         resend_unknown_after: resend_after_s.map(Duration::from_secs),
+        unknown_hold: Some(unknown_hold).filter(|hold| !hold.is_zero()),
     })
 }
 
@@ -85,6 +93,19 @@ fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_message_is_held_back_for_half_a_minute_unless_the_channel_says_otherwise() {
+        let hold = |extra: Value| {
+            let mut settings = json!({ "base_url": "https://a.api.infobip.com", "api_key": "file:k", "sends_per_second": 1 });
+            settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            account(&settings).unwrap().unknown_hold
+        };
+        // A record of before this setting.
+        assert_eq!(hold(json!({})), Some(Duration::from_secs(30)));
+        assert_eq!(hold(json!({ "unknown_hold": 5 })), Some(Duration::from_secs(5)));
+        assert_eq!(hold(json!({ "unknown_hold": 0 })), None);
+    }
 
     #[test]
     fn base_urls_outside_infobip_must_be_listed() {

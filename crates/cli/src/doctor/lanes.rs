@@ -183,6 +183,7 @@ mod tests {
             account: "a".to_owned(),
             halted: halted.to_owned(),
             in_progress: 0,
+            crowded: sender::Crowded::default(),
         };
         LeaseSeen {
             name: "lane.c-1".to_owned(),

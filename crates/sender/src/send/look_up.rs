@@ -6,12 +6,14 @@ use bsp::sending::Answer;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Ending, Known, Lane, Stage};
+use super::{Ending, Known, Lane, Overtaking, Stage};
 use crate::command::Job;
 use crate::lookup::Look;
 use crate::outcome::Outcome;
 use crate::record::State;
 
+/// A call of this process that ended without a clear answer is asked for after this: a log shows most messages by then.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// The last question is repeated so often when it finds no answer at all, and so far apart.
 const REPEATS_MAX: u32 = 24;
 const REPEAT_PAUSE: Duration = Duration::from_secs(5);
@@ -26,8 +28,42 @@ enum Silence {
 }
 
 impl Lane {
+    /// Looks a message up, and lets the next one to the recipient go when that takes longer than the channel wants to hold
+    /// it back. `ended_at` is when the call ended, where it was made by this process.
+    pub(super) async fn look_up_while_held(
+        &self,
+        job: &Job,
+        known: Known,
+        ended_at: Option<Instant>,
+        overtaking: &mut Option<Overtaking>,
+    ) -> Stage {
+        let hold = self.hold_end(&known, ended_at);
+        let mut looking = std::pin::pin!(self.look_up(job, known, ended_at));
+        if let Some(hold) = hold {
+            tokio::select! {
+                stage = &mut looking => return stage,
+                () = tokio::time::sleep_until(hold) => {}
+            }
+            if let Some(overtaking) = overtaking.take() {
+                overtaking.begin();
+            }
+        }
+        looking.await
+    }
+
+    /// Until when the next message to the recipient is held back; `None` for until this one is decided.
+    fn hold_end(&self, known: &Known, ended_at: Option<Instant>) -> Option<Instant> {
+        let hold = self.account.details.unknown_hold?;
+        if let Some(ended_at) = ended_at {
+            return Some(ended_at + hold);
+        }
+        // Another process made the call. It has ended when its time is up.
+        let State::Intent { at_ms, .. } = known.record.as_ref()?.state else { return None };
+        Some(Instant::now() + (self.shared.settings.send_timeout + hold).saturating_sub(age(at_ms)))
+    }
+
     /// Asks the BSP's log until it shows the message or has been asked often enough.
-    pub(super) async fn look_up(&self, job: &Job, known: Known) -> Stage {
+    async fn look_up(&self, job: &Job, known: Known, ended_at: Option<Instant>) -> Stage {
         let Some(State::Intent { at_ms, unknown_since_ms, is_resent }) =
             known.record.as_ref().map(|record| record.state.clone())
         else {
@@ -35,7 +71,7 @@ impl Lane {
         };
         let message_id = job.command.id.message_id();
         let mut was_asked = true;
-        match self.ask_log(&message_id, at_ms).await {
+        match self.ask_log(&message_id, at_ms, ended_at).await {
             Some(Ok(answer)) => {
                 let is_first = known.attempts() <= 1;
                 let outcome = Outcome::of_answer(answer, &message_id, is_first);
@@ -52,13 +88,11 @@ impl Lane {
         let Some(resend_after) = self.account.details.resend_unknown_after.filter(|_| !is_resent) else {
             return Stage::Decide(known, Outcome::Unknown.into());
         };
-        let now = Timestamp::now();
-        let age_ms = now.as_millisecond().saturating_sub(unknown_since_ms);
-        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-        if now + resend_after.saturating_sub(age) >= job.deadline {
+        let left = resend_after.saturating_sub(age(unknown_since_ms));
+        if Timestamp::now() + left >= job.deadline {
             return Stage::Decide(known, Outcome::Unknown.into());
         }
-        if !self.pause(resend_after.saturating_sub(age)).await {
+        if !self.pause(left).await {
             return Stage::End(Ending::Left);
         }
         // Once more, right before: what the log shows by now is not sent again, and what it was not asked for neither.
@@ -78,20 +112,18 @@ impl Lane {
         Stage::Attempt(known)
     }
 
-    /// Asks at every delay that is still to come, and once for those that have passed. `Some(Err)` when the log stayed
+    /// Asks at every time that is still to come, and once for those that have passed. `Some(Err)` when the log stayed
     /// silent, `None` when the lane is left.
-    async fn ask_log(&self, message_id: &str, intent_at_ms: i64) -> Option<Result<Answer, Silence>> {
-        let age_ms = Timestamp::now().as_millisecond().saturating_sub(intent_at_ms);
-        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+    async fn ask_log(
+        &self,
+        message_id: &str,
+        intent_at_ms: i64,
+        ended_at: Option<Instant>,
+    ) -> Option<Result<Answer, Silence>> {
         let started = Instant::now();
         let settings = &self.shared.settings;
-        // Never before the call itself must have ended.
-        let mut due: Vec<Duration> = settings
-            .lookup_delays
-            .iter()
-            .map(|delay| (*delay).max(settings.send_timeout).saturating_sub(age))
-            .collect();
-        due.dedup();
+        let since_end = ended_at.map(|at| started.saturating_duration_since(at));
+        let due = due(&settings.lookup_delays, settings.send_timeout, age(intent_at_ms), since_end);
         let last = due.last().copied();
         let mut silence = Silence::Unanswered;
         for wait in due {
@@ -120,5 +152,58 @@ impl Lane {
             }
         }
         Some(Err(silence))
+    }
+}
+
+/// How long ago a time of the ledger is.
+fn age(at_ms: i64) -> Duration {
+    let age_ms = Timestamp::now().as_millisecond().saturating_sub(at_ms);
+    Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+}
+
+/// When to ask, from now on, for a message whose intent is `age` old. `since_end` is how long ago its call ended, where this
+/// process saw that.
+fn due(
+    delays: &[Duration],
+    send_timeout: Duration,
+    age: Duration,
+    since_end: Option<Duration>,
+) -> Vec<Duration> {
+    let Some(since_end) = since_end else {
+        // The call of another process may be under way until its time is up.
+        let mut due: Vec<_> =
+            delays.iter().map(|delay| (*delay).max(send_timeout).saturating_sub(age)).collect();
+        due.dedup();
+        return due;
+    };
+    let first = FIRST_LOOK.saturating_sub(since_end);
+    let later = delays.iter().map(|delay| delay.saturating_sub(age)).filter(|delay| *delay > first);
+    std::iter::once(first).chain(later).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(all: &[u64]) -> Vec<Duration> {
+        all.iter().map(|seconds| Duration::from_secs(*seconds)).collect()
+    }
+
+    #[test]
+    fn a_call_that_was_seen_to_end_is_asked_for_a_second_later() {
+        let delays = seconds(&[5, 15, 30]);
+        let timeout = Duration::from_secs(10);
+        let due = |age: u64, since_end: Option<u64>| {
+            due(&delays, timeout, Duration::from_secs(age), since_end.map(Duration::from_secs))
+        };
+        // It broke at once.
+        assert_eq!(due(0, Some(0)), seconds(&[1, 5, 15, 30]));
+        // It timed out: what lies before the first look is left out.
+        assert_eq!(due(10, Some(0)), seconds(&[1, 5, 20]));
+        // The call of a process that died may last until its time is up.
+        assert_eq!(due(2, None), seconds(&[8, 13, 28]));
+        assert_eq!(due(20, None), seconds(&[0, 10]));
+        assert_eq!(due(100, None), seconds(&[0]));
+        assert_eq!(due(100, Some(0)), seconds(&[1]));
     }
 }

@@ -47,6 +47,22 @@ pub struct Faults {
     pub log_lag: Duration,
     /// Questions to the log that are answered in a minute; further ones get 429.
     pub lookups_per_minute: usize,
+    /// Only messages to this customer meet the faults above, but for the last; `None` for all messages.
+    pub only_recipient: Option<String>,
+}
+
+impl Faults {
+    /// The faults that messages to a customer meet.
+    fn of(&self, recipient: &str) -> Self {
+        match &self.only_recipient {
+            Some(only) if only != recipient => Self {
+                unique_ids: self.unique_ids,
+                lookups_per_minute: self.lookups_per_minute,
+                ..Self::default()
+            },
+            _ => self.clone(),
+        }
+    }
 }
 
 impl Default for Faults {
@@ -63,6 +79,7 @@ impl Default for Faults {
             unique_ids: true,
             log_lag: Duration::ZERO,
             lookups_per_minute: 120,
+            only_recipient: None,
         }
     }
 }
@@ -249,7 +266,7 @@ impl State {
     }
 
     fn log(&mut self, message_id: &str, recipient: &str, status: Status) {
-        let lag = self.faults.log_lag.mul_f64(fastrand::f64());
+        let lag = self.faults.of(recipient).log_lag.mul_f64(fastrand::f64());
         let logged = Logged { recipient: recipient.to_owned(), status, visible_at: Instant::now() + lag };
         self.log.entry(message_id.to_owned()).or_default().push(logged);
     }

@@ -108,9 +108,10 @@ impl Omni {
         let (fate, faults) = {
             let mut state = self.state();
             state.calls.sends += 1;
-            let fate = draw(&state.faults);
+            let faults = state.faults.of(&recipient_of(&body));
+            let fate = draw(&faults);
             state.calls.faulty += u64::from(fate != Fate::Fine);
-            (fate, state.faults.clone())
+            (fate, faults)
         };
         tokio::time::sleep(faults.latency).await;
         match fate {
@@ -225,6 +226,13 @@ impl Omni {
         }
         (StatusCode::OK, json!({ "results": results }))
     }
+}
+
+/// The customer of a request, as far as it can be read.
+fn recipient_of(body: &[u8]) -> String {
+    let request = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let to = &request["destinations"][0]["to"];
+    to["phoneNumber"].as_str().or(to["whatsAppUserId"].as_str()).unwrap_or_default().to_owned()
 }
 
 fn draw(faults: &super::Faults) -> Fate {

@@ -1,0 +1,41 @@
+//! The file of a command: its link, or why the command cannot be sent with it.
+
+use jiff::Timestamp;
+
+use super::{Lane, RETRY_PAUSE};
+use crate::command::Job;
+use crate::link::{self, FileLink, LinkError};
+use crate::outcome::Outcome;
+
+impl Lane {
+    /// The link of the command's file.
+    ///
+    /// # Errors
+    /// The outcome of a command whose file cannot be sent; `None` when the lane is left.
+    pub(super) async fn link(&self, job: &Job) -> Result<Option<FileLink>, Option<Outcome>> {
+        loop {
+            let (blobs, url) = (&self.shared.blobs, self.shared.settings.media_public_url.as_str());
+            let prepared = link::prepare(blobs, url, &self.account, &job.command, Timestamp::now()).await;
+            let error = match prepared {
+                Ok(link) => return Ok(link),
+                Err(LinkError::NotFound) => {
+                    return Err(Some(Outcome::rejected("MEDIA_NOT_FOUND", &LinkError::NotFound.to_string())));
+                }
+                Err(LinkError::OtherKind) => {
+                    return Err(Some(Outcome::rejected(
+                        "MEDIA_NOT_ALLOWED",
+                        &LinkError::OtherKind.to_string(),
+                    )));
+                }
+                Err(LinkError::Store(error)) => error,
+            };
+            tracing::warn!(function = "sender", "the file of {} waits: {error}", job.command.id);
+            if Timestamp::now() >= job.deadline {
+                return Err(Some(Outcome::Expired { last_error: Some("the file store did not answer") }));
+            }
+            if !self.pause(RETRY_PAUSE).await {
+                return Err(None);
+            }
+        }
+    }
+}
