@@ -10,7 +10,7 @@ use channel::file::Described;
 use clap::Args;
 use serde_json::json;
 use service::tls::TlsFiles;
-use simulator::omni::{self, Faults, Omni};
+use simulator::omni::{self, Faults, Front, Omni};
 use tokio::net::TcpListener;
 
 use crate::out::{BAD, GOOD, Out, STRONG, styled};
@@ -61,6 +61,9 @@ struct Switches {
     /// Before every answer, in milliseconds.
     #[arg(long, default_value_t = 50, value_name = "MS")]
     latency_ms: u64,
+    /// Answer every call that sends in HTML with this status, as a load balancer without a server does.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..600))]
+    balancer: Option<u16>,
     /// Calls answered 429, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     limited: f64,
@@ -94,6 +97,7 @@ impl Switches {
     fn to_faults(&self) -> Faults {
         Faults {
             latency: Duration::from_millis(self.latency_ms),
+            fronts: self.balancer.map(Front::html).into_iter().collect(),
             limited: self.limited / 100.0,
             error_before: self.error_before / 100.0,
             error_after: self.error_after / 100.0,

@@ -8,6 +8,7 @@
 mod schema;
 mod server;
 mod deliver;
+mod front;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub use self::front::{Front, RetryAfter, Words};
 use crate::plan::{Mix, Plan, RunTag, TwilioRetries};
 use crate::tally::Tally;
 use crate::target::Target;
@@ -27,8 +29,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Faults {
     /// Before any answer.
     pub latency: Duration,
-    /// Answered 429 with `Retry-After: 1`.
+    /// What answers in the account's place: of several, the first that the message is for.
+    pub fronts: Vec<Front>,
+    /// Answered 429, with [`Faults::retry_after`].
     pub limited: f64,
+    /// What its 429s say to calls that send.
+    pub retry_after: Option<RetryAfter>,
+    /// What its 429s say to questions to the log.
+    pub log_retry_after: Option<RetryAfter>,
     /// Answered 500, and nothing was taken.
     pub error_before: f64,
     /// Answered 500, and the message was taken.
@@ -69,7 +77,10 @@ impl Default for Faults {
     fn default() -> Self {
         Self {
             latency: Duration::ZERO,
+            fronts: Vec::new(),
             limited: 0.0,
+            retry_after: Some(RetryAfter::Seconds(1)),
+            log_retry_after: None,
             error_before: 0.0,
             error_after: 0.0,
             stalled: 0.0,
@@ -128,7 +139,7 @@ pub struct Fetched {
 pub struct Calls {
     /// To send.
     pub sends: u64,
-    /// Of these, answered with a fault of [`Faults`].
+    /// Of these, answered with a fault of [`Faults`] or by a [`Front`].
     pub faulty: u64,
     /// Refused because the request broke the schema.
     pub malformed: u64,

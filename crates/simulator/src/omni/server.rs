@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::schema;
-use super::{DUPLICATE, Omni, PENDING, REJECTED, Received, Status};
+use super::{DUPLICATE, Faults, Front, Omni, PENDING, REJECTED, Received, RetryAfter, Status};
 
 /// A larger request is no message.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -92,7 +92,13 @@ impl Omni {
             (Method::GET, "/omni/1/logs") => {
                 let latency = self.state().faults.latency;
                 tokio::time::sleep(latency).await;
-                Ok(respond(self.logs(request.uri().query().unwrap_or_default())))
+                let answer = self.logs(request.uri().query().unwrap_or_default());
+                let retry_after = self.state().faults.log_retry_after;
+                Ok(if answer.0 == StatusCode::TOO_MANY_REQUESTS {
+                    limited(retry_after)
+                } else {
+                    respond(answer)
+                })
             }
             _ => Ok(respond(fault(StatusCode::NOT_FOUND, "NOT_FOUND", "Requested URL not found", None))),
         }
@@ -114,17 +120,15 @@ impl Omni {
             (fate, faults)
         };
         tokio::time::sleep(faults.latency).await;
-        match fate {
-            Fate::Limited => {
-                let mut response = respond(fault(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "TOO_MANY_REQUESTS",
-                    "Too many requests",
-                    None,
-                ));
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                return Ok(response);
+        let front = in_front(&faults, &body);
+        if let Some(front) = front {
+            self.state().calls.faulty += u64::from(fate == Fate::Fine);
+            if !front.is_after {
+                return Ok(front.answer());
             }
+        }
+        match fate {
+            Fate::Limited => return Ok(limited(faults.retry_after)),
             Fate::ErrorBefore => return Ok(respond(general_error())),
             _ => {}
         }
@@ -152,6 +156,9 @@ impl Omni {
         }
         let messages: Vec<Value> =
             request.destinations.iter().map(|to| self.take(&request, to, fate)).collect();
+        if let Some(front) = front {
+            return Ok(front.answer());
+        }
         match fate {
             Fate::ErrorAfter => Ok(respond(general_error())),
             Fate::Cut => Err(Cut),
@@ -235,7 +242,25 @@ fn recipient_of(body: &[u8]) -> String {
     to["phoneNumber"].as_str().or(to["whatsAppUserId"].as_str()).unwrap_or_default().to_owned()
 }
 
-fn draw(faults: &super::Faults) -> Fate {
+/// What answers a call in the account's place.
+fn in_front<'a>(faults: &'a Faults, body: &[u8]) -> Option<&'a Front> {
+    if faults.fronts.is_empty() {
+        return None;
+    }
+    let recipient = recipient_of(body);
+    faults.fronts.iter().find(|front| front.answers(&recipient))
+}
+
+fn limited(retry_after: Option<RetryAfter>) -> Response<Full<Bytes>> {
+    let answer = fault(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", "Too many requests", None);
+    let mut response = respond(answer);
+    if let Some(retry_after) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, retry_after.value());
+    }
+    response
+}
+
+fn draw(faults: &Faults) -> Fate {
     let mut left = fastrand::f64();
     let shares = [
         (faults.limited, Fate::Limited),

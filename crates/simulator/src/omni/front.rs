@@ -1,0 +1,112 @@
+//! What stands in front of an account and answers in its place: a load balancer that has no server, one that loses the server
+//! after it has the message, a gateway that refuses the key, a redirect.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+/// It answers calls that send, while it stands in [`Faults`](super::Faults).
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// What it answers.
+    pub status: StatusCode,
+    /// In whose words.
+    pub words: Words,
+    /// When it wants to be asked again.
+    pub retry_after: Option<RetryAfter>,
+    /// Where it sends the caller instead.
+    pub location: Option<String>,
+    /// The account has taken the message, and its answer is lost on the way.
+    pub is_after: bool,
+    /// Only messages to this customer; all without one.
+    pub recipient: Option<String>,
+    /// Of those, the share that it answers, between 0 and 1.
+    pub share: f64,
+}
+
+/// The body of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Words {
+    /// A page, as balancers and proxies show it.
+    Html,
+    /// The older APIs' form of an error, with this name: the account itself speaks.
+    Account(&'static str),
+}
+
+/// The header `Retry-After`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// As a number.
+    Seconds(u64),
+    /// As a date so far ahead, rounded up to a whole second.
+    Date(Duration),
+}
+
+impl Front {
+    /// A balancer that has no server.
+    ///
+    /// # Panics
+    /// When there is no such status.
+    pub fn html(status: u16) -> Self {
+        Self {
+            status: StatusCode::from_u16(status).expect("a status has three digits"),
+            words: Words::Html,
+            retry_after: None,
+            location: None,
+            is_after: false,
+            recipient: None,
+            share: 1.0,
+        }
+    }
+
+    /// The account's own error of this name.
+    ///
+    /// # Panics
+    /// When there is no such status.
+    pub fn own(status: u16, name: &'static str) -> Self {
+        Self { words: Words::Account(name), ..Self::html(status) }
+    }
+
+    /// Whether it answers a call with a message to this customer, drawn for every call.
+    pub(super) fn answers(&self, recipient: &str) -> bool {
+        self.recipient.as_deref().is_none_or(|only| only == recipient) && fastrand::f64() < self.share
+    }
+
+    pub(super) fn answer(&self) -> Response<Full<Bytes>> {
+        let (kind, body) = match self.words {
+            Words::Html => ("text/html", format!("<html><body><h1>{}</h1></body></html>", self.status)),
+            Words::Account(name) => {
+                let exception = json!({ "messageId": name, "text": "It was refused" });
+                ("application/json", json!({ "requestError": { "serviceException": exception } }).to_string())
+            }
+        };
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if let Some(location) = self.location.as_ref().and_then(|location| location.parse().ok()) {
+            headers.insert(LOCATION, location);
+        }
+        if let Some(retry_after) = self.retry_after {
+            headers.insert(RETRY_AFTER, retry_after.value());
+        }
+        response
+    }
+}
+
+impl RetryAfter {
+    pub(super) fn value(self) -> HeaderValue {
+        let text = match self {
+            Self::Seconds(seconds) => seconds.to_string(),
+            Self::Date(ahead) => {
+                let at = SystemTime::now() + ahead + Duration::from_millis(999);
+                httpdate::fmt_http_date(at)
+            }
+        };
+        HeaderValue::from_str(&text).expect("digits and a date can be in a header")
+    }
+}
