@@ -20,6 +20,7 @@ mod full;
 mod programs;
 mod lines;
 mod admin;
+mod answers;
 mod sends;
 mod orphans;
 mod commands;

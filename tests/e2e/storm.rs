@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::Queue;
 use bus::streams::{EVENTS, StreamSettings};
 use proto::v1::{SendOutcome, SendResult};
-use simulator::omni::Faults;
+use simulator::omni::{Faults, Front, RetryAfter};
 
 use crate::harness::outbound::{Outbound, outcome, text};
 use crate::harness::{Program, alone, eventually, within};
@@ -19,9 +19,16 @@ const COMMANDS: usize = 2_000;
 const CHANNELS: usize = 12;
 /// The account neither refuses a used id nor hurries with its log: nothing but the senders' own care prevents a repeat.
 fn unwell() -> Faults {
+    let share = 0.01;
+    let fronts = vec![
+        Front { share, ..Front::html(404) },
+        Front { share, is_after: true, ..Front::html(502) },
+        Front { share, retry_after: Some(RetryAfter::Seconds(1)), ..Front::html(503) },
+    ];
     Faults {
         latency: Duration::from_millis(20),
-        limited: 0.02,
+        fronts,
+        limited: 0.01,
         error_before: 0.02,
         error_after: 0.02,
         stalled: 0.02,

@@ -73,6 +73,49 @@ impl fmt::Debug for Request {
     }
 }
 
+/// What came back from a sending call, as far as its meaning depends on it.
+#[derive(Clone, Copy)]
+pub struct Response<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// What the header `Retry-After` asks for, where there is one that can be read.
+    pub retry_after: Option<Duration>,
+    /// The body, or the part of it that was read.
+    pub body: &'a [u8],
+}
+
+// The body is personal.
+impl fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// A call that did nothing, for a reason that is not the message: the account, or something in front of the BSP. Any other
+/// message would have been answered the same, and this one may be sent later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotSent {
+    /// The HTTP status.
+    pub status: u16,
+    /// The BSP's own error. `None` when the body is not the BSP's: a load balancer, a proxy or another server answered.
+    pub error: Option<ReportError>,
+}
+
+/// For people who look for the cause.
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status;
+        match &self.error {
+            Some(error) if !error.name.is_empty() => write!(f, "{status} {}", error.name),
+            Some(_) => write!(f, "{status} by the BSP"),
+            None if (300..400).contains(&status) => {
+                write!(f, "{status}, a redirect that is not followed: check base_url")
+            }
+            None => write!(f, "{status} by something in front of the BSP"),
+        }
+    }
+}
+
 /// What an answer to a sending call means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -83,14 +126,12 @@ pub enum Answer {
         /// Its words.
         status: ProviderStatus,
     },
-    /// The BSP has not taken it, and would not if it were asked again.
+    /// The BSP has not taken it, and would not if it were asked again: the message is at fault.
     Rejected {
         /// Its words, where it gave a status.
         status: Option<ProviderStatus>,
         /// Why.
         error: ReportError,
-        /// Whether the account is at fault and not the message: every other message would be refused too.
-        is_of_account: bool,
     },
     /// The BSP refuses the id because it has a message of that id already.
     Duplicate {
@@ -99,6 +140,8 @@ pub enum Answer {
     },
     /// Too many calls: this one did nothing, and a later one may be taken.
     Limited,
+    /// The call did nothing, and says nothing about the message.
+    NotSent(NotSent),
     /// Nobody can tell from this answer whether the message was taken.
     Unclear {
         /// What was odd, in a few words without a value of the answer.
@@ -139,7 +182,7 @@ pub trait Sending: Sync + fmt::Debug {
     fn answer_logged_keys(&self) -> &'static [&'static str];
 
     /// What an answer means. `message_id` is the id that was sent along.
-    fn answer(&self, status: u16, body: &[u8], message_id: &str) -> Answer;
+    fn answer(&self, response: Response<'_>, message_id: &str) -> Answer;
 
     /// Path and query that ask the log for messages.
     fn lookup_path(&self, message_ids: &[&str]) -> String;

@@ -1,9 +1,12 @@
 //! What goes to Infobip and what its answers mean, and which commands are refused.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::time::Duration;
+
 use bsp::command::{self, Command, Received};
-use bsp::sending::{Answer, Link, LookupFault, Sending};
+use bsp::sending::{Answer, Link, LookupFault, NotSent, Response, Sending};
 use bsp::{ChannelId, registry};
+use proptest::prelude::*;
 use proto::v1::SendCommand;
 use serde_json::{Value, json};
 
@@ -337,8 +340,9 @@ fn no_fault_quotes_the_command() {
 fn kind(answer: &Answer) -> &'static str {
     match answer {
         Answer::Accepted { .. } => "accepted",
-        Answer::Rejected { is_of_account: false, .. } => "rejected",
-        Answer::Rejected { is_of_account: true, .. } => "account",
+        Answer::Rejected { .. } => "rejected",
+        Answer::NotSent(NotSent { error: Some(_), .. }) => "not sent, own",
+        Answer::NotSent(NotSent { error: None, .. }) => "not sent, elsewhere",
         Answer::Duplicate { .. } => "duplicate",
         Answer::Limited => "limited",
         Answer::Unclear { .. } => "unclear",
@@ -351,11 +355,16 @@ fn ok(message_id: &str, group: i32, name: &str, id: i32) -> String {
     .to_string()
 }
 
+fn response(status: u16, body: &str) -> Response<'_> {
+    Response { status, retry_after: None, body: body.as_bytes() }
+}
+
 #[test]
-fn answers_mean_what_infobip_says() {
+fn a_success_means_what_its_entry_says() {
     let cases = [
         (200, ok("imc-1", 1, "PENDING", 7), "accepted"),
         (200, ok("other", 1, "PENDING", 7), "accepted"),
+        (202, ok("imc-1", 1, "PENDING", 7), "accepted"),
         (200, ok("imc-1", 5, "REJECTED", 12), "rejected"),
         (200, ok("imc-1", 5, "REJECTED", 23), "duplicate"),
         (200, ok("imc-1", 9, "HOVERING", 990), "unclear"),
@@ -364,35 +373,113 @@ fn answers_mean_what_infobip_says() {
         (200, "{}".to_owned(), "unclear"),
         (200, "<html>".to_owned(), "unclear"),
         (200, String::new(), "unclear"),
-        (
-            400,
-            r#"{"requestError":{"serviceException":{"messageId":"BAD_REQUEST","text":"Bad request"}}}"#
-                .to_owned(),
-            "rejected",
-        ),
-        (400, "<xml/>".to_owned(), "rejected"),
-        (
-            401,
-            r#"{"requestError":{"serviceException":{"messageId":"UNAUTHORIZED","text":"x"}}}"#.to_owned(),
-            "account",
-        ),
-        (403, String::new(), "account"),
-        (404, String::new(), "rejected"),
-        (429, r#"{"errorCode":"E429"}"#.to_owned(), "limited"),
-        (500, String::new(), "unclear"),
-        (503, String::new(), "unclear"),
-        (302, String::new(), "unclear"),
         (202, String::new(), "unclear"),
+        (200, VALIDATION.to_owned(), "rejected"),
+        (200, exception("GENERAL_ERROR"), "unclear"),
     ];
     for (status, body, expected) in cases {
-        assert_eq!(kind(&infobip().answer(status, body.as_bytes(), "imc-1")), expected, "{status} {body}");
+        assert_eq!(kind(&infobip().answer(response(status, &body), "imc-1")), expected, "{status} {body}");
     }
+}
+
+const VALIDATION: &str = r#"{"requestError":{"serviceException":{"messageId":"BAD_REQUEST","text":"Bad request",
+    "validationErrors":{"destinations[0].to.phoneNumber":["is not a valid international number"]}}}}"#;
+const HTML: &str = "<html><body><h1>No</h1></body></html>";
+
+fn exception(name: &str) -> String {
+    json!({ "requestError": { "serviceException": { "messageId": name, "text": "t" } } }).to_string()
+}
+
+/// Who wrote the body decides about what it speaks.
+#[test]
+fn only_infobips_own_error_about_the_message_is_a_verdict_on_it() {
+    let elsewhere = ["", HTML, "{}", r#"{"message":"no Route matched"}"#, "[1]", "{\"requestErr"];
+    for body in elsewhere {
+        for status in [401, 402, 403, 404, 405, 407, 408, 409, 413, 421, 425, 301, 302, 307, 308] {
+            assert_eq!(
+                kind(&infobip().answer(response(status, body), "m")),
+                "not sent, elsewhere",
+                "{status} {body}"
+            );
+        }
+        for status in [500, 501, 502, 503, 504, 520, 300, 303, 304] {
+            assert_eq!(kind(&infobip().answer(response(status, body), "m")), "unclear", "{status} {body}");
+        }
+        assert_eq!(kind(&infobip().answer(response(429, body), "m")), "limited", "{body}");
+        assert_eq!(kind(&infobip().answer(response(400, body), "m")), "rejected", "{body}");
+    }
+    for (status, name) in [
+        (401, "UNAUTHORIZED"),
+        (403, "FORBIDDEN"),
+        (404, "NOT_FOUND"),
+        (408, "GENERAL_ERROR"),
+        (409, "GENERAL_ERROR"),
+    ] {
+        assert_eq!(
+            kind(&infobip().answer(response(status, &exception(name)), "m")),
+            "not sent, own",
+            "{status} {name}"
+        );
+    }
+    for status in [400, 401, 403, 404, 409, 413, 422, 429, 500, 503] {
+        assert_eq!(kind(&infobip().answer(response(status, VALIDATION), "m")), "rejected", "{status}");
+    }
+    let violation =
+        r#"{"errorCode":"E422","description":"d","violations":[{"property":"p","violation":"v"}]}"#;
+    assert_eq!(kind(&infobip().answer(response(404, violation), "m")), "rejected");
+    assert_eq!(kind(&infobip().answer(response(422, r#"{"errorCode":"E422"}"#), "m")), "rejected");
+    for status in [500, 502, 503, 504] {
+        for body in [exception("GENERAL_ERROR"), r#"{"errorCode":"E500","violations":[]}"#.to_owned()] {
+            assert_eq!(kind(&infobip().answer(response(status, &body), "m")), "unclear", "{status} {body}");
+        }
+    }
+}
+
+/// Its risk stands in ARCHITECTURE.md.
+#[test]
+fn a_503_that_is_not_infobips_and_says_when_to_come_back_did_nothing() {
+    let at = |status, body: &str| {
+        let retry_after = Some(Duration::from_secs(2));
+        kind(&infobip().answer(Response { status, retry_after, body: body.as_bytes() }, "m"))
+    };
+    for body in ["", HTML, r#"{"message":"name resolution failed"}"#] {
+        assert_eq!((at(503, body), at(502, body)), ("not sent, elsewhere", "unclear"), "{body}");
+    }
+    for body in
+        [exception("GENERAL_ERROR"), r#"{"errorCode":"E503"}"#.to_owned(), r#"{"error":"x"}"#.to_owned()]
+    {
+        assert_eq!(at(503, &body), "unclear", "{body}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in front of the BSP answers, and whatever it is cut to.
+    #[test]
+    fn no_body_of_somebody_else_is_a_verdict(status in 100u16..600, body in ".{0,200}", cut in 0usize..400) {
+        let own = VALIDATION.as_bytes().get(..cut.min(VALIDATION.len() - 1)).unwrap();
+        for body in [body.as_bytes(), own] {
+            let answer = infobip().answer(Response { status, retry_after: None, body }, "imc-1");
+            let is_verdict = matches!(answer, Answer::Rejected { .. } | Answer::Accepted { .. } | Answer::Duplicate { .. });
+            prop_assert_eq!(is_verdict, status == 400);
+        }
+    }
+}
+
+#[test]
+fn an_error_is_told_in_the_bsps_words() {
     let Answer::Rejected { error, .. } =
-        infobip().answer(400, br#"{"errorCode":"E400","description":"d"}"#, "m")
+        infobip().answer(response(400, r#"{"errorCode":"E400","description":"d"}"#), "m")
     else {
         panic!("it is a rejection")
     };
     assert_eq!((error.code.as_str(), error.name.as_str(), error.description.as_str()), ("400", "E400", "d"));
+    let why = |status, body: &str| match infobip().answer(response(status, body), "m") {
+        Answer::NotSent(why) => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(401, &exception("UNAUTHORIZED")), "401 UNAUTHORIZED");
+    assert_eq!(why(404, HTML), "404 by something in front of the BSP");
+    assert_eq!(why(302, ""), "302, a redirect that is not followed: check base_url");
 }
 
 #[test]

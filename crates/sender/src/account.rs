@@ -79,6 +79,11 @@ impl Account {
         fetched
     }
 
+    /// The account refused its key: it is fetched again before the next call, since it may have been changed in its place.
+    pub(crate) fn forget_key(&self) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn fetch(&self) -> Result<HeaderValue, String> {
         let key = self.secrets.resolve(&self.details.key).map_err(|error| error.to_string())?;
         let value = self.sending.authorization(key.expose());

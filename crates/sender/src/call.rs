@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bsp::mask;
-use bsp::sending::{Answer, Request};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use bsp::sending::{Answer, NotSent, Request, Response};
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use service::LogPayloads;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::account::Account;
+use crate::retry_after;
 
 /// Connections to one host that may rest at once.
 const IDLE_CONNECTIONS_MAX: usize = 1024;
@@ -19,8 +21,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// An answer of the log speaks of a thousand entries at most.
 const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The longest that a BSP's wish to be left alone is heard.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is certain after a call.
@@ -30,6 +30,13 @@ pub(crate) enum CallEnd {
     Answered(Box<Answer>),
     /// It answered that there were too many calls. Nothing was sent.
     Limited {
+        /// When it wants to be asked again, where it says so.
+        after: Option<Duration>,
+    },
+    /// The account, or something in front of the BSP, refused the call. Nothing was sent.
+    Refused {
+        /// What was answered.
+        why: NotSent,
         /// When it wants to be asked again, where it says so.
         after: Option<Duration>,
     },
@@ -55,6 +62,7 @@ pub(crate) fn client(ca_file: Option<&Path>, idle_timeout: Duration) -> anyhow::
         builder = builder.add_root_certificate(reqwest::Certificate::from_pem(&pem)?);
     }
     let client = builder
+        // A message goes where the channel's settings say, and nowhere else.
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(idle_timeout)
@@ -112,8 +120,9 @@ pub(crate) async fn send(
         "response of [{url}]: {}",
         text.unwrap_or_else(|| format!("{status} {message_id}"))
     );
-    match account.sending.answer(status, &body, message_id) {
+    match account.sending.answer(Response { status, retry_after: after, body: &body }, message_id) {
         Answer::Limited => CallEnd::Limited { after },
+        Answer::NotSent(why) => CallEnd::Refused { why, after },
         answer => CallEnd::Answered(answer.into()),
     }
 }
@@ -141,14 +150,16 @@ type Exchanged = (u16, Option<Duration>, Vec<u8>);
 async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
     let mut answer = call.send().await.map_err(|error| ended(&error))?;
     let status = answer.status().as_u16();
-    let after = answer.headers().get(RETRY_AFTER).and_then(retry_after);
+    let after = when_to_come_back(answer.headers());
     let mut body = Vec::new();
     while body.len() < ANSWER_BYTES_MAX {
         match answer.chunk().await {
             Ok(Some(piece)) => body.extend_from_slice(&piece),
             Ok(None) => break,
-            // Whatever the status was: without its body nothing is certain of a 200, and the others need none.
-            Err(_) if status == 200 => return Err(CallEnd::NoAnswer("broken")),
+            // Without its body nothing is certain of a success, nor of who answered a 503; the others need none.
+            Err(_) if (200..300).contains(&status) || status >= 500 => {
+                return Err(CallEnd::NoAnswer("broken"));
+            }
             Err(_) => break,
         }
     }
@@ -180,13 +191,20 @@ fn is_unwritten(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Seconds. The other form, a date, is not used by the BSPs.
-fn retry_after(value: &HeaderValue) -> Option<Duration> {
-    let seconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+fn when_to_come_back(headers: &HeaderMap) -> Option<Duration> {
+    retry_after::parse(headers.get(RETRY_AFTER)?, Timestamp::now())
 }
 
-/// Asks the BSP's log; gives status and body.
+/// What the BSP's log was answered with.
+#[derive(Debug)]
+pub(crate) struct LogAnswer {
+    pub(crate) status: u16,
+    /// When it wants to be asked again, where it says so.
+    pub(crate) after: Option<Duration>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Asks the BSP's log.
 ///
 /// # Errors
 /// When no answer came by `deadline`.
@@ -195,11 +213,12 @@ pub(crate) async fn look_up(
     url: String,
     authorization: HeaderValue,
     deadline: Instant,
-) -> Result<(u16, Vec<u8>), ()> {
+) -> Result<LogAnswer, ()> {
     let call = client.get(url).header(ACCEPT, JSON).header(AUTHORIZATION, authorization);
     let exchange = async {
         let mut answer = call.send().await.map_err(drop)?;
         let status = answer.status().as_u16();
+        let after = when_to_come_back(answer.headers());
         let mut body = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(drop)? {
             body.extend_from_slice(&piece);
@@ -207,7 +226,7 @@ pub(crate) async fn look_up(
                 return Err(());
             }
         }
-        Ok((status, body))
+        Ok(LogAnswer { status, after, body })
     };
     timeout_at(deadline, exchange).await.map_err(drop)?
 }

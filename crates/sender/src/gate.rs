@@ -1,12 +1,19 @@
 //! When a lane may call its BSP: at its channel's rate, not before the BSP wants to be asked again, and not while the
 //! account is down. Pure but for the lock around it; time comes in as an argument.
+//!
+//! A lane whose account is down makes one call at a time, to find out whether it works again. Which command such a probe is
+//! made for goes round ([`turns`](mod@turns)), since one of them may be refused for a reason of its own.
+
+pub(crate) mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so many calls in a row that the account failed, the lane stops calling.
+use crate::gate::turns::{Place, Turns, Who};
+
+/// After so many calls in a row that failed, the lane stops calling. A call that was refused stops it at once.
 const FAILURES_MAX: u32 = 5;
 /// The first pause of a broken account, and the longest.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -19,14 +26,46 @@ const PASS_LIFE: Duration = Duration::from_millis(200);
 const BURST: Duration = Duration::from_millis(50);
 
 /// What a call says about its account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// It answers.
-    Good,
-    /// It does not answer, fails, or refuses whatever it is asked.
-    Bad(&'static str),
+    /// It takes messages.
+    Accepts,
+    /// It answers about messages.
+    Answers,
+    /// It does not answer, or fails: several of these in a row pause the lane.
+    Fails(&'static str),
+    /// It refuses calls whatever they say: the lane is paused at once.
+    Refuses(Refusal),
+    /// Too many calls. The lane is left alone for as long as the BSP asks for.
+    Limits {
+        /// What `Retry-After` asks for.
+        after: Option<Duration>,
+        /// As [`Refusal::is_alone`]. What the BSP asks for is obeyed all the same.
+        is_alone: bool,
+    },
     /// The call says nothing about it.
     Unsaid,
+}
+
+/// A call that did nothing, for a reason that is not its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The reason, for people.
+    pub(crate) why: String,
+    /// When the BSP, or what stands in front of it, wants to be asked again, where that is said.
+    pub(crate) after: Option<Duration>,
+    /// Whether other commands were taken since this one was refused before. Then the account works, and only this command
+    /// waits.
+    pub(crate) is_alone: bool,
+}
+
+/// What a call changed, to be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// No call is made for so long.
+    Paused(Duration),
+    /// Calls are made again.
+    Opened,
 }
 
 /// Why no call may be made now.
@@ -37,11 +76,18 @@ pub(crate) enum Shut {
     /// The BSP wants to be left alone until then.
     Limited(Instant),
     /// The account fails; it is tried again then.
-    Broken(Instant, &'static str),
-    /// One call tries whether the account works again.
-    Probing(&'static str),
+    Broken(Instant),
+    /// Another command's call tries whether the account works again, or is about to.
+    Probing,
     /// The channel is paused, or something that every call needs is missing.
     Halted,
+}
+
+/// Why and until when an account is left alone.
+#[derive(Debug)]
+struct Broken {
+    until: Instant,
+    why: String,
 }
 
 #[derive(Debug)]
@@ -50,15 +96,18 @@ struct State {
     /// When the next call would be made at an even rate.
     next_at: Instant,
     limited_until: Option<Instant>,
+    /// The next pause after too many calls, where the BSP does not say how long.
+    limit_pause: Duration,
     failures: u32,
-    last_failure: &'static str,
     pause: Duration,
-    broken_until: Option<Instant>,
+    broken: Option<Broken>,
     is_probing: bool,
+    /// Messages that were taken.
+    accepted: u64,
     /// Why no call may be made at all; empty when calls may.
     halted: String,
-    /// Commands that wait for leave by themselves.
-    waiters: u32,
+    /// Commands that wait for leave by themselves, and whose turn it is.
+    turns: Turns,
     was_loops_turn: bool,
 }
 
@@ -83,13 +132,14 @@ impl Gate {
             interval: Duration::from_secs(1) / calls_per_second.max(1),
             next_at: now,
             limited_until: None,
+            limit_pause: PAUSE_FIRST,
             failures: 0,
-            last_failure: "",
             pause: PAUSE_FIRST,
-            broken_until: None,
+            broken: None,
             is_probing: false,
+            accepted: 0,
             halted: String::new(),
-            waiters: 0,
+            turns: Turns::default(),
             was_loops_turn: false,
         })))
     }
@@ -104,8 +154,12 @@ impl Gate {
         self.state().interval = Duration::from_secs(1) / calls_per_second.max(1);
     }
 
-    /// Leave for one call, or why there is none.
+    /// Leave for one call of the lane's loop, or why there is none.
     pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
+        self.pass_for(Who::Loop, now)
+    }
+
+    fn pass_for(&self, who: Who, now: Instant) -> Result<Pass, Shut> {
         let mut state = self.state();
         if !state.halted.is_empty() {
             return Err(Shut::Halted);
@@ -113,43 +167,65 @@ impl Gate {
         if let Some(until) = state.limited_until.filter(|until| *until > now) {
             return Err(Shut::Limited(until));
         }
-        let mut is_probe = false;
-        if let Some(until) = state.broken_until {
+        let broken_until = state.broken.as_ref().map(|broken| broken.until);
+        if let Some(until) = broken_until {
+            state.turns.wants(who);
             if state.is_probing {
-                return Err(Shut::Probing(state.last_failure));
+                return Err(Shut::Probing);
             }
             if until > now {
-                return Err(Shut::Broken(until, state.last_failure));
+                return Err(Shut::Broken(until));
             }
-            is_probe = true;
+            if !state.turns.is_next(who) {
+                return Err(Shut::Probing);
+            }
         }
         let next_at = state.next_at.max(now.checked_sub(BURST).unwrap_or(now));
         if next_at > now {
             return Err(Shut::Rate(next_at));
         }
         state.next_at = next_at + state.interval;
-        state.is_probing |= is_probe;
+        let is_probe = broken_until.is_some();
+        if is_probe {
+            state.is_probing = true;
+            state.turns.taken(who);
+        }
         Ok(Pass { gate: self.clone(), is_probe, is_said: false, given_at: now })
     }
 
-    /// Waits in line until this is dropped.
-    pub(crate) fn wait_in_line(&self) -> InLine {
-        self.state().waiters += 1;
-        InLine(self.clone())
+    /// The loop of the lane has nothing that needs leave now.
+    pub(crate) fn loop_rests(&self) {
+        self.state().turns.loop_rests();
     }
 
-    /// Whether commands are of use now. A broken account is asked for one again when it is to be tried.
+    /// A command waits in line until this is dropped.
+    pub(crate) fn wait_in_line(&self, place: Place) -> InLine {
+        self.state().turns.enter(place);
+        InLine { gate: self.clone(), place }
+    }
+
+    /// Whether commands are of use now. A broken account needs some too, to be tried with.
     pub(crate) fn may_ask(&self, now: Instant) -> bool {
         let state = self.state();
         let is_limited = state.limited_until.is_some_and(|until| until > now);
-        let is_left_alone = state.broken_until.is_some_and(|until| until > now) || state.is_probing;
-        state.halted.is_empty() && !is_limited && !is_left_alone
+        state.halted.is_empty() && !is_limited
     }
 
-    /// Whether the loop of the lane may take a leave: those who wait by themselves have every second one.
+    /// Whether the account is left alone, but for probes.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.state().broken.is_some()
+    }
+
+    /// Messages that the account has taken through this gate.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.state().accepted
+    }
+
+    /// Whether the loop of the lane may take a leave: those who wait by themselves have every second one. Probes have turns
+    /// of their own.
     pub(crate) fn is_loops_turn(&self) -> bool {
         let mut state = self.state();
-        state.was_loops_turn = state.waiters == 0 || !state.was_loops_turn;
+        state.was_loops_turn = state.broken.is_some() || state.turns.waiters() == 0 || !state.was_loops_turn;
         state.was_loops_turn
     }
 
@@ -159,40 +235,54 @@ impl Gate {
         if !state.halted.is_empty() {
             return Some(state.halted.clone());
         }
-        if let Some(until) = state.limited_until.filter(|until| *until > now) {
-            return Some(format!("the BSP limits the rate for {} s more", (until - now).as_secs() + 1));
-        }
-        let until = state.broken_until?;
+        let limited_until = state.limited_until.filter(|until| *until > now);
+        let Some(broken) = &state.broken else {
+            let left = limited_until?.saturating_duration_since(now).as_secs();
+            return Some(format!("the BSP limits the rate for {} s more", left + 1));
+        };
+        let until = limited_until.map_or(broken.until, |limited| limited.max(broken.until));
         let left = until.saturating_duration_since(now).as_secs();
-        Some(format!("the account fails ({}); next try in {left} s", state.last_failure))
+        Some(format!("the account fails ({}); next try in {left} s", broken.why))
     }
 
-    /// Makes all calls wait: the BSP has said that there were too many.
-    pub(crate) fn limit(&self, until: Instant) {
-        let mut state = self.state();
-        state.limited_until = Some(state.limited_until.map_or(until, |known| known.max(until)));
-    }
-
-    fn say(&self, health: Health, is_probe: bool, now: Instant) {
+    fn say(&self, health: Health, is_probe: bool, now: Instant) -> Option<Change> {
         let mut state = self.state();
         if is_probe {
             state.is_probing = false;
         }
         match health {
-            Health::Unsaid => {}
-            Health::Good => {
-                state.failures = 0;
-                state.broken_until = None;
-                state.pause = PAUSE_FIRST;
+            Health::Unsaid => None,
+            Health::Answers => state.open(),
+            Health::Accepts => {
+                state.accepted += 1;
+                state.limit_pause = PAUSE_FIRST;
+                state.open()
             }
-            Health::Bad(what) => {
+            Health::Fails(why) => {
                 state.failures = state.failures.saturating_add(1);
-                state.last_failure = what;
                 // Calls that were under way when it broke say nothing new.
-                if is_probe || (state.failures >= FAILURES_MAX && state.broken_until.is_none()) {
-                    state.broken_until = Some(now + state.pause);
-                    state.pause = (state.pause * 2).min(PAUSE_MAX);
+                let is_news = is_probe || (state.failures >= FAILURES_MAX && state.broken.is_none());
+                is_news.then(|| state.leave_alone(why.to_owned(), now))
+            }
+            Health::Refuses(refusal) => {
+                if let Some(after) = refusal.after.filter(|_| is_probe || !refusal.is_alone) {
+                    state.limit(now + after);
                 }
+                let is_news = is_probe || (state.broken.is_none() && !refusal.is_alone);
+                is_news.then(|| state.leave_alone(refusal.why, now))
+            }
+            Health::Limits { after: Some(after), .. } => {
+                state.limit(now + after);
+                None
+            }
+            Health::Limits { after: None, is_alone } => {
+                // Of calls that were under way together, one counts.
+                if !is_alone && state.limited_until.is_none_or(|until| until <= now) {
+                    let pause = state.limit_pause;
+                    state.limit(now + pause);
+                    state.limit_pause = (pause * 2).min(PAUSE_MAX);
+                }
+                None
             }
         }
     }
@@ -202,23 +292,50 @@ impl Gate {
     }
 }
 
+impl State {
+    /// Makes all calls wait until then, whatever other calls are answered.
+    fn limit(&mut self, until: Instant) {
+        self.limited_until = Some(self.limited_until.map_or(until, |known| known.max(until)));
+    }
+
+    fn leave_alone(&mut self, why: String, now: Instant) -> Change {
+        let pause = self.pause;
+        self.broken = Some(Broken { until: now + pause, why });
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        Change::Paused(pause)
+    }
+
+    fn open(&mut self) -> Option<Change> {
+        self.failures = 0;
+        self.pause = PAUSE_FIRST;
+        self.broken.take().map(|_| Change::Opened)
+    }
+}
+
 /// A place among those who wait for leave by themselves.
 #[derive(Debug)]
-pub(crate) struct InLine(Gate);
+pub(crate) struct InLine {
+    gate: Gate,
+    place: Place,
+}
 
 impl InLine {
+    /// Leave for one call, or why there is none.
+    pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
+        self.gate.pass_for(Who::Waiter(self.place), now)
+    }
+
     /// How long to wait beyond the moment at which a call may be made, so that not all come at once for one leave.
     pub(crate) fn spread(&self) -> Duration {
-        let state = self.0.state();
-        let longest = (state.interval * state.waiters).min(SPREAD_MAX);
+        let state = self.gate.state();
+        let longest = (state.interval * state.turns.waiters()).min(SPREAD_MAX);
         longest.mul_f64(fastrand::f64())
     }
 }
 
 impl Drop for InLine {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.waiters = state.waiters.saturating_sub(1);
+        self.gate.state().turns.leave(self.place);
     }
 }
 
@@ -229,9 +346,9 @@ impl Pass {
     }
 
     /// Says what the call told about the account.
-    pub(crate) fn say(mut self, health: Health, now: Instant) {
+    pub(crate) fn say(mut self, health: Health, now: Instant) -> Option<Change> {
         self.is_said = true;
-        self.gate.say(health, self.is_probe, now);
+        self.gate.say(health, self.is_probe, now)
     }
 }
 
@@ -244,74 +361,4 @@ impl Drop for Pass {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BAD: Health = Health::Bad("500");
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn calls_are_spread_evenly_and_little_is_caught_up_with() {
-        let start = Instant::now();
-        let gate = Gate::new(100, start);
-        let passes = |now: Instant| std::iter::from_fn(|| gate.pass(now).ok()).count();
-        assert_eq!(passes(start), 1);
-        assert_eq!(gate.pass(start + ms(9)).unwrap_err(), Shut::Rate(start + ms(10)));
-        assert_eq!(passes(start + ms(10)), 1);
-        // A minute later: what 50 ms hold, and the one that is due.
-        assert_eq!(passes(start + ms(60_000)), 6);
-    }
-
-    #[test]
-    fn a_broken_account_is_left_alone_and_tried_by_one_call() {
-        let now = Instant::now();
-        let gate = Gate::new(1_000_000, now);
-        let pass = |at: Instant| gate.pass(at);
-        let passes: Vec<_> = (0..8).map(|number| pass(now + ms(number)).unwrap()).collect();
-        let mut passes = passes.into_iter();
-        for pass in passes.by_ref().take(4) {
-            pass.say(BAD, now);
-        }
-        assert!(pass(now + ms(9)).is_ok());
-        for pass in passes {
-            pass.say(BAD, now);
-        }
-        assert_eq!(pass(now + ms(10)).unwrap_err(), Shut::Broken(now + PAUSE_FIRST, "500"));
-        let later = now + PAUSE_FIRST;
-        let probe = pass(later).unwrap();
-        assert_eq!(pass(later).unwrap_err(), Shut::Probing("500"));
-        probe.say(BAD, later);
-        assert_eq!(pass(later).unwrap_err(), Shut::Broken(later + 2 * PAUSE_FIRST, "500"));
-        let later = later + 2 * PAUSE_FIRST;
-        // A probe that comes to nothing leaves the place to another.
-        drop(pass(later).unwrap());
-        pass(later).unwrap().say(Health::Good, later);
-        assert!(pass(later + ms(1)).is_ok() && pass(later + ms(2)).is_ok());
-    }
-
-    #[test]
-    fn a_broken_account_is_asked_for_commands_when_it_is_to_be_tried() {
-        let now = Instant::now();
-        let gate = Gate::new(1000, now);
-        for number in 0..5 {
-            gate.pass(now + ms(2 * number)).unwrap().say(BAD, now);
-        }
-        assert!(!gate.may_ask(now + ms(20)) && gate.reason(now + PAUSE_FIRST).is_some());
-        assert!(gate.may_ask(now + PAUSE_FIRST));
-    }
-
-    #[test]
-    fn a_limit_holds_all_calls() {
-        let now = Instant::now();
-        let gate = Gate::new(1000, now);
-        gate.limit(now + ms(500));
-        gate.limit(now + ms(200));
-        assert_eq!(gate.pass(now + ms(400)).unwrap_err(), Shut::Limited(now + ms(500)));
-        assert!(gate.reason(now).is_some());
-        assert!(gate.pass(now + ms(500)).is_ok());
-        assert_eq!(gate.reason(now + ms(500)), None);
-    }
-}
+mod tests;

@@ -221,6 +221,7 @@ impl Loop {
     /// Starts what may be started now.
     fn start(&mut self) {
         self.next_start = None;
+        self.lane.gate.loop_rests();
         if self.inheriting.is_some() || self.lane.closing.is_cancelled() {
             return;
         }
@@ -240,12 +241,12 @@ impl Loop {
                 }
                 match self.lane.gate.pass(Instant::now()) {
                     Ok(leave) => pass = Some(leave),
-                    Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until, _)) => {
+                    Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until)) => {
                         self.next_start = Some(until);
                         return;
                     }
                     // The end of the probe, or the next look, wakes the loop.
-                    Err(Shut::Probing(_) | Shut::Halted) => return,
+                    Err(Shut::Probing | Shut::Halted) => return,
                 }
             }
             let Some(Entry { sequence, command: job, .. }) = self.held.start() else { return };
@@ -294,7 +295,9 @@ impl Loop {
     /// Asks for as much as can be started soon.
     async fn ask(&mut self) -> Result<(), LaneError> {
         let rate = f64::from(self.lane.account.details.sends_per_second);
-        let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, AHEAD_MAX);
+        // What a paused account is tried with is no more than a few.
+        let ahead_max = if self.lane.gate.is_broken() { AHEAD_MIN } else { AHEAD_MAX };
+        let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, ahead_max);
         let is_closed = !self.lane.gate.may_ask(Instant::now());
         for queue in Queue::ALL {
             let wanted = match self.inheriting {

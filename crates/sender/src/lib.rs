@@ -17,6 +17,7 @@ mod record;
 mod account;
 mod link;
 mod call;
+mod retry_after;
 mod lookup;
 mod outcome;
 mod publish;

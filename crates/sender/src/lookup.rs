@@ -15,7 +15,7 @@ use crate::metrics::SenderMetrics;
 
 /// For one question.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// After the log was asked too often.
+/// After the log was asked too often, where it does not say how long to wait.
 const LIMITED_PAUSE: Duration = Duration::from_secs(10);
 /// A task that was asked nothing for so long ends.
 const IDLE: Duration = Duration::from_secs(60);
@@ -35,6 +35,18 @@ struct Question {
     message_id: String,
     account: Arc<Account>,
     answer: oneshot::Sender<Look>,
+}
+
+/// What came of one call.
+struct Asked {
+    /// `Err(None)` when there was no answer.
+    answer: Result<Vec<Found>, Option<LookupFault>>,
+    /// How long the log wants to be left alone, where it does.
+    wait: Option<Duration>,
+}
+
+impl Asked {
+    const NOT: Self = Self { answer: Err(None), wait: None };
 }
 
 /// Says how many replicas work lanes of an account, to divide its budget by.
@@ -95,9 +107,9 @@ impl Lookups {
                 let account = Arc::clone(&waiting[0].account);
                 let count = account.sending.lookup_ids_max().min(waiting.len());
                 let batch: Vec<Question> = waiting.drain(..count).collect();
-                let was_limited = self.ask_now(&account, batch).await;
+                let wait = self.ask_now(&account, batch).await;
                 let interval = account.sending.lookup_interval() * (self.sharers)(&name).max(1);
-                tokio::time::sleep(if was_limited { LIMITED_PAUSE.max(interval) } else { interval }).await;
+                tokio::time::sleep(wait.unwrap_or_default().max(interval)).await;
             }
         }
         // Closed first: a question that comes too late finds no queue and begins another.
@@ -111,10 +123,10 @@ impl Lookups {
         }
     }
 
-    /// Says whether the log was asked too often.
-    async fn ask_now(&self, account: &Arc<Account>, batch: Vec<Question>) -> bool {
+    /// Says how long the log wants to be left alone, where it does.
+    async fn ask_now(&self, account: &Arc<Account>, batch: Vec<Question>) -> Option<Duration> {
         let ids: Vec<&str> = batch.iter().map(|question| question.message_id.as_str()).collect();
-        let answer = self.answer(account, &ids).await;
+        let Asked { answer, wait } = self.answer(account, &ids).await;
         let outcome = match &answer {
             Ok(_) => "answered",
             Err(Some(LookupFault::Limited)) => "limited",
@@ -129,7 +141,6 @@ impl Lookups {
             ids.len(),
             ids.join(" ")
         );
-        let was_limited = matches!(answer, Err(Some(LookupFault::Limited)));
         let found: Option<HashMap<String, Answer>> = answer
             .ok()
             .map(|found| found.into_iter().map(|found| (found.message_id, found.answer)).collect());
@@ -143,15 +154,22 @@ impl Lookups {
             };
             let _ = question.answer.send(look);
         }
-        was_limited
+        wait
     }
 
-    async fn answer(&self, account: &Arc<Account>, ids: &[&str]) -> Result<Vec<Found>, Option<LookupFault>> {
-        let authorization = account.authorization().await.map_err(|_| None)?;
+    async fn answer(&self, account: &Arc<Account>, ids: &[&str]) -> Asked {
+        let Ok(authorization) = account.authorization().await else { return Asked::NOT };
         let url = format!("{}{}", account.details.base_url, account.sending.lookup_path(ids));
         let deadline = Instant::now() + CALL_LIMIT;
-        let (status, body) =
-            call::look_up(&self.client, url, authorization, deadline).await.map_err(|()| None)?;
-        account.sending.lookup_answer(status, &body).map_err(Some)
+        let Ok(log) = call::look_up(&self.client, url, authorization, deadline).await else {
+            return Asked::NOT;
+        };
+        let answer = account.sending.lookup_answer(log.status, &log.body).map_err(Some);
+        let wait = match &answer {
+            Ok(_) => None,
+            Err(Some(LookupFault::Limited)) => Some(log.after.unwrap_or(LIMITED_PAUSE)),
+            Err(_) => log.after,
+        };
+        Asked { answer, wait }
     }
 }

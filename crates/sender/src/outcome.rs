@@ -11,7 +11,7 @@ pub(crate) enum Outcome {
     Accepted { message_id: String, status: ProviderStatus },
     Rejected { status: Option<ProviderStatus>, error: ReportError },
     Refused { faults: Vec<CommandFault> },
-    Expired { last_error: Option<&'static str> },
+    Expired { last_error: Option<String> },
     Unknown,
 }
 
@@ -32,7 +32,7 @@ impl Outcome {
     pub(crate) fn of_answer(answer: Answer, message_id: &str, is_first: bool) -> Option<Self> {
         match answer {
             Answer::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
-            Answer::Rejected { status, error, .. } => Some(Self::Rejected { status, error }),
+            Answer::Rejected { status, error } => Some(Self::Rejected { status, error }),
             Answer::Duplicate { status } if is_first => {
                 let error = ReportError {
                     code: status.id.clone(),
@@ -45,7 +45,7 @@ impl Outcome {
             Answer::Duplicate { status } => {
                 Some(Self::Accepted { message_id: message_id.to_owned(), status })
             }
-            Answer::Limited | Answer::Unclear { .. } => None,
+            Answer::Limited | Answer::NotSent(_) | Answer::Unclear { .. } => None,
         }
     }
 

@@ -4,15 +4,16 @@
 //! written before the call under the condition that nobody else has written, and the outcome under the condition that
 //! the intent still stands.
 
+mod after;
 mod file;
 mod intent;
 mod look_up;
+mod trials;
 mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bsp::sending::Answer;
 use bus::ledger::{LedgerKey, Revision};
 use jiff::Timestamp;
 use proto::v1::SendResult;
@@ -23,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Account;
 use crate::call::{self, CallEnd};
 use crate::command::Job;
-use crate::gate::{Gate, Health, Pass, Shut};
+use crate::gate::turns::Place;
+use crate::gate::{Gate, Pass, Shut};
 use crate::lanes::LaneFaults;
 use crate::link::FileLink;
 use crate::lookup::Lookups;
@@ -32,7 +34,9 @@ use crate::outcome::{Outcome, Subject};
 use crate::ownership::Ownership;
 use crate::publish;
 use crate::record::{Next, Record, State};
+use crate::send::after::Called;
 use crate::send::intent::{Intent, Patience};
+use crate::send::trials::Trials;
 pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
 use crate::settings::Settings;
 
@@ -43,9 +47,6 @@ const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at an entry that another version has written.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
-/// Pauses after calls that did nothing: the first, and the longest.
-const BACK_OFF_FIRST_MS: u64 = 500;
-const BACK_OFF_MAX_MS: u64 = 30_000;
 
 /// What all lanes of a replica share.
 pub(crate) struct Shared {
@@ -88,6 +89,16 @@ struct Known {
     record: Option<Record>,
 }
 
+/// What a command's work in this process has found and met with so far.
+#[derive(Default)]
+struct Progress {
+    /// Where its file lies, once that was looked for; `Some(None)` for a command without one.
+    link: Option<Option<FileLink>>,
+    /// The leave for its next call.
+    pass: Option<Pass>,
+    trials: Trials,
+}
+
 /// Where a command is.
 enum Stage {
     /// The ledger has to be asked.
@@ -126,7 +137,7 @@ impl Lane {
     pub(crate) async fn work(&self, job: &Job, turn: Turn) -> Ending {
         let key = LedgerKey::new(&self.account.channel, &job.command.id);
         let mut turn = turn.into_parts();
-        let mut link = None;
+        let mut progress = Progress { pass: turn.pass.take(), ..Progress::default() };
         // When a call of this process ended whose outcome is not known.
         let mut ended_at = None;
         // What was never delivered before has no entry, and if it has one, writing the intent finds out.
@@ -134,13 +145,13 @@ impl Lane {
         loop {
             // The leave is for whoever is about to call, and for nobody who waits for something else.
             if !matches!(stage, Stage::Attempt(_)) {
-                turn.pass = None;
+                progress.pass = None;
             }
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
                 Stage::Attempt(known) if turn.is_refused => self.undo(known, turn::recipient_queue_full()),
                 Stage::Attempt(known) => {
-                    let next = self.attempt(job, &key, known, (&mut link, &mut turn.pass)).await;
+                    let next = self.attempt(job, &key, known, &mut progress).await;
                     ended_at = matches!(next, Stage::LookUp(_)).then(Instant::now);
                     next
                 }
@@ -189,25 +200,19 @@ impl Lane {
         }
     }
 
-    /// Makes one call, if the deadline allows it and the file is there. `link` is found once and kept.
-    async fn attempt(
-        &self,
-        job: &Job,
-        key: &LedgerKey,
-        known: Known,
-        (link, pass): (&mut Option<Option<FileLink>>, &mut Option<Pass>),
-    ) -> Stage {
+    /// Makes one call, if the deadline allows it and the file is there. Its link is found once and kept.
+    async fn attempt(&self, job: &Job, key: &LedgerKey, known: Known, progress: &mut Progress) -> Stage {
         if Timestamp::now() >= job.deadline {
-            return self.late(known);
+            return self.late(known, &progress.trials);
         }
         if !self.ownership.holds() {
             // A moment later it is known whether the lane is lost.
             return self.later(RETRY_PAUSE).await;
         }
-        if link.is_none() {
+        if progress.link.is_none() {
             let found = self.link(job).await;
             match found {
-                Ok(found) => *link = Some(found),
+                Ok(found) => progress.link = Some(found),
                 Err(Some(outcome)) => return self.undo(known, outcome),
                 Err(None) => return Stage::End(Ending::Left),
             }
@@ -215,14 +220,11 @@ impl Lane {
         let Ok(authorization) = self.account.authorization().await else {
             return self.later(RETRY_PAUSE).await;
         };
-        let leave = match pass.take().filter(|pass| pass.is_fresh(Instant::now())) {
-            Some(pass) => pass,
-            None => match self.wait_for_leave(job).await {
-                Some(pass) => pass,
-                None if self.closing.is_cancelled() => return Stage::End(Ending::Left),
-                None => return self.late(known),
-            },
+        let Some(leave) = self.leave(job, progress).await else {
+            let is_left = self.closing.is_cancelled();
+            return if is_left { Stage::End(Ending::Left) } else { self.late(known, &progress.trials) };
         };
+        let Progress { link, trials, .. } = progress;
         let file = link.iter().flatten().next();
         if let Some(file) = file {
             file.expect_fetch(&self.shared.blobs, Timestamp::now()).await;
@@ -256,8 +258,10 @@ impl Lane {
         )
         .await;
         self.shared.metrics.call_time.observe(began.elapsed());
-        let is_unsent = matches!(end, CallEnd::Limited { .. } | CallEnd::NotConnected);
-        let stage = self.after_call(job, key, intent.known, end, leave).await;
+        let is_unsent =
+            matches!(end, CallEnd::Limited { .. } | CallEnd::Refused { .. } | CallEnd::NotConnected);
+        let called = Called { job, key, known: intent.known, end };
+        let stage = self.after_call(called, leave, trials).await;
         let is_refused =
             matches!(&stage, Stage::Decide(_, outcome) if matches!(**outcome, Outcome::Rejected { .. }));
         if let Some(file) = file
@@ -268,50 +272,24 @@ impl Lane {
         stage
     }
 
-    /// What follows from the end of a call.
-    async fn after_call(&self, job: &Job, key: &LedgerKey, known: Known, end: CallEnd, leave: Pass) -> Stage {
-        let (name, health) = describe(&end);
-        self.shared.metrics.call(self.account.bsp, name);
-        leave.say(health, Instant::now());
-        match end {
-            CallEnd::Answered(answer) => {
-                let message_id = job.command.id.message_id();
-                let is_first = known.attempts() <= 1;
-                // Of a message that is sent anew, a refusal says nothing about the call before.
-                let is_resent = known.unknown().is_some_and(|(_, is_resent)| is_resent);
-                match Outcome::of_answer(*answer, &message_id, is_first) {
-                    Some(Outcome::Rejected { .. }) if is_resent => {
-                        Stage::Decide(known, Outcome::Unknown.into())
-                    }
-                    Some(outcome) => Stage::Decide(known, outcome.into()),
-                    None => Stage::LookUp(known),
-                }
-            }
-            CallEnd::NoAnswer(_) => Stage::LookUp(known),
-            CallEnd::Limited { after } => {
-                let wait = after.unwrap_or_default().max(back_off(known.attempts()));
-                self.gate.limit(Instant::now() + wait);
-                self.not_sent(job, key, known, wait).await
-            }
-            CallEnd::NotConnected => {
-                let wait = back_off(known.attempts());
-                self.not_sent(job, key, known, wait).await
-            }
+    /// Leave for the next call; `None` when the deadline passes first or the lane is left.
+    async fn leave(&self, job: &Job, progress: &mut Progress) -> Option<Pass> {
+        if let Some(pass) = progress.pass.take().filter(|pass| pass.is_fresh(Instant::now())) {
+            return Some(pass);
         }
-    }
-
-    /// Leave for another call; `None` when the deadline passes first or the lane is left.
-    async fn wait_for_leave(&self, job: &Job) -> Option<Pass> {
-        let line = self.gate.wait_in_line();
+        let place = Place { last_call: progress.trials.last_call(), sequence: job.delivery.sequence };
+        let line = self.gate.wait_in_line(place);
         while Timestamp::now() < job.deadline {
             let now = Instant::now();
-            let until = match self.gate.pass(now) {
+            let (until, spread) = match line.pass(now) {
                 Ok(pass) => return Some(pass),
-                Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until, _)) => until,
-                Err(Shut::Probing(_) | Shut::Halted) => now + RETRY_PAUSE,
+                Err(Shut::Rate(until) | Shut::Limited(until)) => (until, line.spread()),
+                // One of those in line is next, and it is not to be late.
+                Err(Shut::Broken(until)) => (until, Duration::ZERO),
+                Err(Shut::Probing | Shut::Halted) => (now + RETRY_PAUSE, Duration::ZERO),
             };
             // The deadline may come before the gate opens.
-            if !self.pause((until - now).min(Duration::from_secs(1)) + line.spread()).await {
+            if !self.pause((until - now).min(Duration::from_secs(1)) + spread).await {
                 return None;
             }
         }
@@ -319,10 +297,13 @@ impl Lane {
     }
 
     /// The deadline has passed: what is not known to be unsent is unknown, the rest expired.
-    fn late(&self, known: Known) -> Stage {
+    fn late(&self, known: Known, trials: &Trials) -> Stage {
         let outcome = match known.unknown() {
             Some(_) => Outcome::Unknown,
-            None if known.attempts() > 0 => Outcome::Expired { last_error: Some("the BSP did not take it") },
+            None if known.attempts() > 0 => {
+                let last_error = trials.why().unwrap_or("the BSP did not take it").to_owned();
+                Outcome::Expired { last_error: Some(last_error) }
+            }
             None => Outcome::Expired { last_error: None },
         };
         Stage::Decide(known, outcome.into())
@@ -439,32 +420,6 @@ impl Lane {
             }
         }
     }
-}
-
-/// A name for a metric, and what the call says of the account.
-fn describe(end: &CallEnd) -> (&'static str, Health) {
-    match end {
-        CallEnd::Answered(answer) => match &**answer {
-            Answer::Accepted { .. } => ("accepted", Health::Good),
-            Answer::Rejected { is_of_account: true, .. } => {
-                ("refused_account", Health::Bad("it refuses the key"))
-            }
-            Answer::Rejected { .. } => ("rejected", Health::Good),
-            Answer::Duplicate { .. } => ("duplicate", Health::Good),
-            Answer::Unclear { what } => ("unclear", Health::Bad(what)),
-            Answer::Limited => ("limited", Health::Unsaid),
-        },
-        CallEnd::Limited { .. } => ("limited", Health::Unsaid),
-        CallEnd::NotConnected => ("not_connected", Health::Bad("there is no connection")),
-        CallEnd::NoAnswer("timed_out") => ("timed_out", Health::Bad("no answer in time")),
-        CallEnd::NoAnswer(_) => ("broken", Health::Bad("the connection breaks")),
-    }
-}
-
-/// Doubles with every attempt and is anything between half and all of that, so that lanes do not come back together.
-fn back_off(attempts: u32) -> Duration {
-    let longest_ms = (BACK_OFF_FIRST_MS << attempts.saturating_sub(1).min(10)).min(BACK_OFF_MAX_MS);
-    Duration::from_millis(fastrand::u64(longest_ms / 2..=longest_ms))
 }
 
 /// Tells one write from all others.

@@ -255,6 +255,14 @@ impl Outbound {
         self.omni.received().iter().filter(|received| received.message_id == message_id).count()
     }
 
+    /// Why a channel's lane sends nothing, as its owner tells it.
+    pub(crate) async fn halted(&self, number: usize) -> Option<String> {
+        let leases = bus::lease::list(&self.installation.bus).await.ok()?;
+        let name = sender::lane_lease(channel(number).as_str());
+        let (_, value) = leases.into_iter().find(|(lease, _)| *lease == name)?;
+        Some(serde_json::from_slice::<sender::LaneState>(&value).ok()?.halted)
+    }
+
     /// Pauses or resumes a channel as the command line does.
     pub(crate) async fn set_paused(&self, number: usize, paused: bool) {
         let id = channel(number).to_string();
@@ -281,6 +289,13 @@ pub(crate) fn text(number: usize, command_id: &str, recipient: &str, body: &str)
 
 pub(crate) fn outcome(result: &SendResult) -> SendOutcome {
     result.outcome()
+}
+
+/// The count of a metric for one outcome, over all BSPs.
+pub(crate) fn counted(metrics: &str, name: &str, outcome: &str) -> u64 {
+    let outcome = format!("outcome=\"{outcome}\"");
+    let lines = metrics.lines().filter(|line| line.contains(name) && line.contains(&outcome));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 fn shown(registry: &Registry) -> String {

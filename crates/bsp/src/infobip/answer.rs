@@ -1,15 +1,16 @@
-//! What Infobip's answers mean, to a sending call and to a question to its log.
+//! What Infobip's answers mean, to a sending call and to a question to its log. The bodies of errors are [`error`]'s.
 //!
-//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for both answers and the two forms of errors, its page on
-//! errors and retries for what a status means, and its registry of status codes (all read 2026-11). A 200 does not mean
+//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for both answers, its page on errors and retries for what a
+//! status means, and its registry of status codes (all read 2026-11). A 200 does not mean
 //! that a message was taken: an entry of group 5 was refused.
 
 use proto::v1::{ProviderStatus, ReportError};
 use serde::Deserialize;
 
+use super::error::{self, Written};
 use super::report::Status;
 use crate::json::Text;
-use crate::sending::{Answer, Found, LookupFault};
+use crate::sending::{Answer, Found, LookupFault, NotSent, Response};
 
 /// REJECTED_DUPLICATE_MESSAGE_ID.
 const DUPLICATE_ID: &str = "23";
@@ -29,31 +30,65 @@ struct Entry<'a> {
 }
 
 /// To a sending call.
-pub(super) fn sending(status: u16, body: &[u8], message_id: &str) -> Answer {
+///
+/// Infobip's page on errors says that a 4xx is not to be repeated unchanged and a 5xx is Infobip's fault. That holds for what
+/// Infobip wrote about this message. A refused key, a missing scope, a limit, and whatever a load balancer or proxy answers
+/// in Infobip's place say nothing about it.
+pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
+    let Response { status, retry_after, body } = response;
+    let text = crate::json::readable(body);
+    let is_success = (200..300).contains(&status);
+    if is_success && let Some(answer) = taken_or_not(&text, message_id) {
+        return answer;
+    }
+    let written = error::read(status, &text);
+    if let Written::OfMessage(error) = written {
+        return Answer::Rejected { status: None, error };
+    }
     match status {
-        200 => taken_or_not(body, message_id),
+        200..=299 => Answer::Unclear { what: "a 2xx that cannot be read" },
+        // RFC 9110 has a 303 mean that the call may have been carried out. The other redirects ask for it elsewhere.
+        301 | 302 | 307 | 308 => not_sent(status, written),
         429 => Answer::Limited,
-        400..=499 => refused(status, body),
+        400..=499 if is_verdict(status, &written) => {
+            Answer::Rejected { status: None, error: written.into_error(status) }
+        }
+        400..=499 => not_sent(status, written),
+        503 if retry_after.is_some() && matches!(written, Written::Elsewhere) => not_sent(status, written),
         500..=599 => Answer::Unclear { what: "a server error" },
         _ => Answer::Unclear { what: "an unexpected status" },
     }
 }
 
-fn taken_or_not(body: &[u8], message_id: &str) -> Answer {
+/// Whether a client error that names no part of the message refuses the message all the same.
+fn is_verdict(status: u16, written: &Written) -> bool {
+    match status {
+        400 => true,
+        // The account, its bill, a proxy, the path, or the moment.
+        401..=405 | 407 | 408 | 421 | 425 => false,
+        // Infobip's own error of another name, with a status that the account does not explain.
+        _ => written.is_refusal(),
+    }
+}
+
+fn not_sent(status: u16, written: Written) -> Answer {
+    let error = match written {
+        Written::OfMessage(error) | Written::Other(error) => Some(error),
+        Written::Unnamed | Written::Elsewhere => None,
+    };
+    Answer::NotSent(NotSent { status, error })
+}
+
+/// The entry of a success; `None` when there is none that can be read.
+fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
         messages: Vec<Entry<'a>>,
     }
-    let text = crate::json::readable(body);
-    let Ok(body) = serde_json::from_str::<Body<'_>>(&text) else {
-        return Answer::Unclear { what: "a 200 that cannot be read" };
-    };
+    let body = serde_json::from_str::<Body<'_>>(text).ok()?;
     let ours = body.messages.iter().find(|entry| entry.message_id.as_str() == message_id);
-    match ours.or(body.messages.first()) {
-        Some(entry) => of_entry(entry, message_id),
-        None => Answer::Unclear { what: "a 200 without a message" },
-    }
+    ours.or(body.messages.first()).map(|entry| of_entry(entry, message_id))
 }
 
 /// Groups: 0 accepted, 1 pending, 3 delivered; 2 undeliverable, 4 expired, 5 rejected.
@@ -83,7 +118,7 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
                 description: status.description.clone(),
                 permanent: None,
             };
-            Answer::Rejected { status: Some(status), error, is_of_account: false }
+            Answer::Rejected { status: Some(status), error }
         }
         None => Answer::Unclear { what: "a status of an unknown group" },
     }
@@ -95,47 +130,8 @@ fn provider_status(status: &Status<'_>) -> ProviderStatus {
 }
 
 /// Of a text for people, as much as people read: it is stored with the outcome.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(TEXT_LENGTH_MAX).collect()
-}
-
-/// Errors come in two forms: the older APIs' `requestError`, and the platform's `errorCode`.
-fn refused(status: u16, body: &[u8]) -> Answer {
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase")]
-    struct Body<'a> {
-        #[serde(borrow)]
-        request_error: Option<RequestError<'a>>,
-        #[serde(borrow, default)]
-        error_code: Text<'a>,
-        #[serde(borrow, default)]
-        description: Text<'a>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct RequestError<'a> {
-        #[serde(borrow)]
-        service_exception: Option<ServiceException<'a>>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase")]
-    struct ServiceException<'a> {
-        #[serde(borrow, default)]
-        message_id: Text<'a>,
-        #[serde(borrow, default)]
-        text: Text<'a>,
-    }
-    let text = crate::json::readable(body);
-    let body: Body<'_> = serde_json::from_str(&text).unwrap_or_default();
-    let exception = body.request_error.and_then(|error| error.service_exception).unwrap_or_default();
-    let name = exception.message_id.or(&body.error_code).owned();
-    let error = ReportError {
-        code: status.to_string(),
-        name,
-        description: cut(exception.text.or(&body.description).as_str()),
-        permanent: Some(true),
-    };
-    Answer::Rejected { status: None, error, is_of_account: matches!(status, 401 | 403) }
 }
 
 /// The path that asks the log.
@@ -185,6 +181,6 @@ fn rank(answer: &Answer) -> u8 {
     match answer {
         Answer::Accepted { .. } => 2,
         Answer::Rejected { .. } => 1,
-        Answer::Duplicate { .. } | Answer::Limited | Answer::Unclear { .. } => 0,
+        Answer::Duplicate { .. } | Answer::Limited | Answer::NotSent(_) | Answer::Unclear { .. } => 0,
     }
 }

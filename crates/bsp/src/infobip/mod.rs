@@ -6,6 +6,7 @@
 
 mod answer;
 mod credential;
+mod error;
 mod message;
 mod messages_api;
 mod report;
@@ -25,7 +26,7 @@ use crate::contract::{Bsp, CredentialForm, Profile, SettingsContext};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
-use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Sending};
+use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Response, Sending};
 use crate::toml_table::Table;
 
 /// See the module.
@@ -86,8 +87,8 @@ impl Sending for Infobip {
         answer::LOGGED_KEYS
     }
 
-    fn answer(&self, status: u16, body: &[u8], message_id: &str) -> Answer {
-        answer::sending(status, body, message_id)
+    fn answer(&self, response: Response<'_>, message_id: &str) -> Answer {
+        answer::sending(response, message_id)
     }
 
     fn lookup_path(&self, message_ids: &[&str]) -> String {

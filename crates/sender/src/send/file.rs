@@ -31,7 +31,9 @@ impl Lane {
             };
             tracing::warn!(function = "sender", "the file of {} waits: {error}", job.command.id);
             if Timestamp::now() >= job.deadline {
-                return Err(Some(Outcome::Expired { last_error: Some("the file store did not answer") }));
+                return Err(Some(Outcome::Expired {
+                    last_error: Some("the file store did not answer".to_owned()),
+                }));
             }
             if !self.pause(RETRY_PAUSE).await {
                 return Err(None);

@@ -1,0 +1,110 @@
+//! Bodies of Infobip's errors, and whose errors they are: about the message, about something else, or not Infobip's at all.
+//!
+//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for `requestError`, of the Messages API for `errorCode`,
+//! and its page on errors for the names (all read 2026-11).
+
+use proto::v1::ReportError;
+use serde_json::Value;
+
+use super::answer::cut;
+
+/// Characters of an error's name that are kept: it is shown as the reason of a paused lane.
+const NAME_LENGTH_MAX: usize = 64;
+/// Errors about this very message.
+const OF_MESSAGE: &[&str] = &["BAD_REQUEST", "E400"];
+/// Errors about the account, the path or Infobip itself.
+const OF_ANYTHING_ELSE: &[&str] = &[
+    "UNAUTHORIZED",
+    "FORBIDDEN",
+    "NOT_FOUND",
+    "TOO_MANY_REQUESTS",
+    "GENERAL_ERROR",
+    "E401",
+    "E403",
+    "E404",
+    "E405",
+    "E408",
+    "E429",
+    "E500",
+    "E502",
+    "E503",
+    "E504",
+];
+
+/// Who wrote the body of an answer, and about what.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// Infobip, about this message.
+    OfMessage(ReportError),
+    /// Infobip, an error that does not say that the message is at fault.
+    Other(ReportError),
+    /// Infobip, no error of a form that is known.
+    Unnamed,
+    /// Something else: a load balancer, a proxy, another server.
+    Elsewhere,
+}
+
+impl Written {
+    /// Whether Infobip named an error that is none of those about the account.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::OfMessage(_) => true,
+            Self::Other(error) => !error.name.is_empty() && !OF_ANYTHING_ELSE.contains(&error.name.as_str()),
+            Self::Unnamed | Self::Elsewhere => false,
+        }
+    }
+
+    /// What a result tells of it.
+    pub(super) fn into_error(self, status: u16) -> ReportError {
+        match self {
+            Self::OfMessage(error) | Self::Other(error) => error,
+            Self::Unnamed | Self::Elsewhere => report_error(status, String::new(), ""),
+        }
+    }
+}
+
+/// Reads a body. Errors come in two forms: the older APIs' `requestError`, and the platform's `errorCode`.
+pub(super) fn read(status: u16, text: &str) -> Written {
+    let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return Written::Elsewhere };
+    let of = |key: &str| body.get(key).unwrap_or(&Value::Null);
+    let exception = &of("requestError")["serviceException"];
+    let (name, description) = if exception.is_object() {
+        (&exception["messageId"], &exception["text"])
+    } else {
+        (of("errorCode"), of("description"))
+    };
+    let is_error = exception.is_object() || body.contains_key("errorCode");
+    if !is_error {
+        // Other parts of Infobip's API answer a bare `error`: who cannot be told from it must not be taken for a balancer.
+        let is_infobips = ["requestError", "messages", "error"].into_iter().any(|key| body.contains_key(key));
+        return if is_infobips { Written::Unnamed } else { Written::Elsewhere };
+    }
+    let error = report_error(status, shown(name), description.as_str().unwrap_or_default());
+    let names_fields = is_filled(&exception["validationErrors"]) || is_filled(of("violations"));
+    if names_fields || OF_MESSAGE.contains(&error.name.as_str()) {
+        Written::OfMessage(error)
+    } else {
+        Written::Other(error)
+    }
+}
+
+fn report_error(status: u16, name: String, description: &str) -> ReportError {
+    ReportError { code: status.to_string(), name, description: cut(description), permanent: Some(true) }
+}
+
+fn shown(name: &Value) -> String {
+    let text = match name {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    text.chars().filter(char::is_ascii_graphic).take(NAME_LENGTH_MAX).collect()
+}
+
+fn is_filled(list: &Value) -> bool {
+    match list {
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(entries) => !entries.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,159 @@
+//! What follows from the end of a call: for the command, and for the lane.
+
+use std::time::Duration;
+
+use bsp::sending::Answer;
+use bus::ledger::LedgerKey;
+use tokio::time::Instant;
+
+use super::trials::Trials;
+use super::{Known, Lane, Stage};
+use crate::call::CallEnd;
+use crate::command::Job;
+use crate::gate::{Change, Health, Pass, Refusal};
+use crate::outcome::Outcome;
+
+/// Pauses after calls that did nothing: the first, and the longest.
+const BACK_OFF_FIRST_MS: u64 = 500;
+const BACK_OFF_MAX_MS: u64 = 30_000;
+
+/// A call that has ended, behind the intent that is `known`.
+pub(super) struct Called<'a> {
+    pub(super) job: &'a Job,
+    pub(super) key: &'a LedgerKey,
+    pub(super) known: Known,
+    pub(super) end: CallEnd,
+}
+
+/// What a call that did nothing leads to.
+struct Unsent<'a> {
+    /// What it says of the account.
+    health: Health,
+    why: String,
+    /// Before the next one.
+    wait: Duration,
+    trials: &'a mut Trials,
+}
+
+impl Lane {
+    /// Says what the call told about the account, and where the command goes on.
+    pub(super) async fn after_call(&self, called: Called<'_>, leave: Pass, trials: &mut Trials) -> Stage {
+        self.shared.metrics.call(self.account.bsp, name(&called.end));
+        let wait = back_off(called.known.attempts());
+        let (health, why, wait) = match &called.end {
+            CallEnd::Answered(answer) => {
+                self.say(leave, health(answer));
+                return decided(called);
+            }
+            CallEnd::NoAnswer(what) => {
+                let what = if *what == "timed_out" { "no answer in time" } else { "the connection breaks" };
+                self.say(leave, Health::Fails(what));
+                return Stage::LookUp(called.known);
+            }
+            CallEnd::NotConnected => {
+                let what = "there is no connection";
+                (Health::Fails(what), what.to_owned(), wait)
+            }
+            CallEnd::Limited { after } => {
+                let _ = trials.refused(None, self.gate.accepted());
+                let health = Health::Limits { after: *after, is_alone: trials.is_alone() };
+                (health, "429, too many calls".to_owned(), wait.max(after.unwrap_or_default()))
+            }
+            CallEnd::Refused { why: refusal, after } => {
+                if matches!(refusal.status, 401 | 403) {
+                    self.account.forget_key();
+                }
+                let verdict = trials.refused(refusal.error.clone(), self.gate.accepted());
+                let (why, after) = (refusal.to_string(), *after);
+                let is_alone = trials.is_alone();
+                let health = Health::Refuses(Refusal { why: why.clone(), after, is_alone });
+                // Of a message that may have been sent before, a refusal says nothing.
+                if let Some(error) = verdict.filter(|_| !is_resent(&called.known)) {
+                    self.say(leave, health);
+                    return Stage::Decide(called.known, Outcome::Rejected { status: None, error }.into());
+                }
+                (health, why, wait.max(after.unwrap_or_default()))
+            }
+        };
+        self.unsent(called, leave, Unsent { health, why, wait, trials }).await
+    }
+
+    async fn unsent(&self, called: Called<'_>, leave: Pass, unsent: Unsent<'_>) -> Stage {
+        self.say(leave, unsent.health);
+        unsent.trials.failed(unsent.why, Instant::now());
+        self.not_sent(called.job, called.key, called.known, unsent.wait).await
+    }
+
+    fn say(&self, leave: Pass, health: Health) {
+        let channel = self.account.channel.as_str();
+        match leave.say(health, Instant::now()) {
+            Some(Change::Paused(pause)) => {
+                let reason = self.gate.reason(Instant::now()).unwrap_or_default();
+                tracing::warn!(
+                    function = "sender",
+                    channel,
+                    "the lane of channel {channel} pauses for {} s: {reason}",
+                    pause.as_secs()
+                );
+            }
+            Some(Change::Opened) => {
+                tracing::info!(function = "sender", channel, "the lane of channel {channel} goes on");
+            }
+            None => {}
+        }
+    }
+}
+
+/// What an answer about the message decides.
+fn decided(called: Called<'_>) -> Stage {
+    let Called { job, known, end, .. } = called;
+    let CallEnd::Answered(answer) = end else { return Stage::LookUp(known) };
+    let message_id = job.command.id.message_id();
+    let is_first = known.attempts() <= 1;
+    match Outcome::of_answer(*answer, &message_id, is_first) {
+        // Of a message that is sent anew, a refusal says nothing about the call before.
+        Some(Outcome::Rejected { .. }) if is_resent(&known) => Stage::Decide(known, Outcome::Unknown.into()),
+        Some(outcome) => Stage::Decide(known, outcome.into()),
+        None => Stage::LookUp(known),
+    }
+}
+
+fn is_resent(known: &Known) -> bool {
+    known.unknown().is_some_and(|(_, is_resent)| is_resent)
+}
+
+/// What an answer says of the account.
+fn health(answer: &Answer) -> Health {
+    match answer {
+        Answer::Accepted { .. } => Health::Accepts,
+        Answer::Rejected { .. } | Answer::Duplicate { .. } => Health::Answers,
+        Answer::Unclear { what } => Health::Fails(what),
+        Answer::Limited | Answer::NotSent(_) => Health::Unsaid,
+    }
+}
+
+/// A name for a metric.
+fn name(end: &CallEnd) -> &'static str {
+    match end {
+        CallEnd::Answered(answer) => match &**answer {
+            Answer::Accepted { .. } => "accepted",
+            Answer::Rejected { .. } => "rejected",
+            Answer::Duplicate { .. } => "duplicate",
+            Answer::Unclear { .. } => "unclear",
+            Answer::Limited => "limited",
+            Answer::NotSent(_) => "refused_account",
+        },
+        CallEnd::Limited { .. } => "limited",
+        CallEnd::Refused { why, .. } if why.error.is_some() => "refused_account",
+        CallEnd::Refused { .. } => "refused_in_front",
+        CallEnd::NotConnected => "not_connected",
+        CallEnd::NoAnswer("timed_out") => "timed_out",
+        CallEnd::NoAnswer(_) => "broken",
+    }
+}
+
+/// Doubles with every attempt and is anything between half and all of that, so that lanes do not come back together.
+fn back_off(attempts: u32) -> Duration {
+    let longest_ms = (BACK_OFF_FIRST_MS << attempts.saturating_sub(1).min(10)).min(BACK_OFF_MAX_MS);
+    Duration::from_millis(fastrand::u64(longest_ms / 2..=longest_ms))
+}

@@ -1,0 +1,76 @@
+//! What the calls of one command have met with in this process, and what that says about the command. Pure.
+//!
+//! A refusal speaks of the account until another command is taken: then the account works, and this command is refused for a
+//! reason of its own. What the BSP itself has answered often enough is then its verdict. No number of refusals alone is one.
+
+use proto::v1::ReportError;
+use tokio::time::Instant;
+
+/// So many refusals of the BSP's own, with other commands taken in between, are its verdict on a command.
+const REFUSALS_MAX: u32 = 5;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Trials {
+    last_call: Option<Instant>,
+    /// Messages that the lane's gate had seen taken when this command was last refused.
+    accepted_before: Option<u64>,
+    is_alone: bool,
+    refusals: u32,
+    why: Option<String>,
+}
+
+impl Trials {
+    /// When the last call was made that did nothing.
+    pub(super) fn last_call(&self) -> Option<Instant> {
+        self.last_call
+    }
+
+    /// Why the last call did nothing, for people.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+
+    /// Whether other commands were taken since this one was refused.
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// A call did nothing.
+    pub(super) fn failed(&mut self, why: String, at: Instant) {
+        self.last_call = Some(at);
+        self.why = Some(why);
+    }
+
+    /// A call was refused, by the BSP's own error or by something else. `accepted` is what the lane's gate has seen taken so
+    /// far, none of it this command. Gives the error when it is the verdict.
+    pub(super) fn refused(&mut self, own: Option<ReportError>, accepted: u64) -> Option<ReportError> {
+        let were_others_taken = self.accepted_before.is_some_and(|before| before < accepted);
+        self.accepted_before = Some(accepted);
+        self.is_alone |= were_others_taken;
+        let error = own?;
+        if self.refusals == 0 || were_others_taken {
+            self.refusals += 1;
+        }
+        (self.refusals >= REFUSALS_MAX).then_some(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_bsps_own_refusals_with_others_taken_in_between_are_a_verdict() {
+        let own = || Some(ReportError { name: "FORBIDDEN".to_owned(), ..ReportError::default() });
+        let mut outage = Trials::default();
+        assert!((0..100).all(|_| outage.refused(own(), 7).is_none()) && !outage.is_alone());
+        let mut elsewhere = Trials::default();
+        assert!((0..100).all(|accepted| elsewhere.refused(None, accepted).is_none()) && elsewhere.is_alone());
+        let mut refused = Trials::default();
+        assert!((0..4).all(|accepted| refused.refused(own(), accepted).is_none()) && refused.is_alone());
+        // Nobody else was taken meanwhile.
+        assert_eq!(refused.refused(own(), 3), None);
+        assert_eq!(refused.refused(own(), 4), own());
+    }
+}
