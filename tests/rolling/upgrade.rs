@@ -22,8 +22,8 @@ use crate::{PART_LIMIT, all_was_kept, until_stored};
 /// The folder with the programs of the version before.
 const PREVIOUS: &str = "IMCHANNEL_TEST_PREVIOUS_PROGRAMS";
 /// Webhooks a second, and how many of them: longer than twelve replacements take, each ingress with its drain.
-const RATE: u64 = 150;
-const COUNT: u64 = 30_000;
+const RATE: u64 = 100;
+const COUNT: u64 = 16_000;
 /// A service looks at its streams every 10 s while all is well. After so many webhooks each has looked again.
 const LOOKED_AGAIN: u64 = RATE * 15;
 /// Between two commands, and between two looks at `/ready`.
