@@ -72,7 +72,8 @@ pub(super) fn plan(
     reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
     reader.provide(&ingress::settings::CREDENTIAL_KEY, key_text);
     let is_own_media_url = reader.optional_text(&common::MEDIA_PUBLIC_URL).is_none();
-    reader.provide(&common::MEDIA_PUBLIC_URL, format!("http://{}", command.media));
+    // Until media has its port; 0 in `--media` is any.
+    reader.provide(&common::MEDIA_PUBLIC_URL, "http://localhost");
     reader.provide(&media::settings::UPLOAD_TOKEN, own_secret(&command.data_dir, target::MEDIA_TOKEN_FILE)?);
     if out.is_json() {
         reader.provide(&common::LOG_FORMAT, "json");
