@@ -26,6 +26,8 @@ mod orphans;
 mod commands;
 mod order;
 mod lifetimes;
+mod operators;
+mod times;
 mod storm;
 mod media;
 mod file_types;

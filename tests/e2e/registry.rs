@@ -39,7 +39,8 @@ async fn a_change_reaches_ingress_within_a_second() {
     installation.apply_channels(&channel(r#"{ password = "two" }"#)).await;
     status_becomes("one", 401).await;
     status_becomes("two", 200).await;
-    bus::registry::remove(&installation.bus, "new-1").await.unwrap();
+    let found = bus::registry::read(&installation.bus, "new-1").await.unwrap().unwrap();
+    bus::registry::remove(&installation.bus, "new-1", found.revision).await.unwrap();
     status_becomes("two", 401).await;
     ingress.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Entry, Operation, Store};
+use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store, UpdateErrorKind};
 use channel::{Channel, Channels, InvalidRecord, Record};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
@@ -35,6 +35,38 @@ pub enum RegistryError {
         #[source]
         source: Source,
     },
+    /// Somebody else has written or removed the channel since it was read.
+    #[error("channel {id} was changed by somebody else in the meantime")]
+    Changed {
+        /// The channel.
+        id: String,
+    },
+}
+
+/// Names one state of a stored channel; every write gives another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision(u64);
+
+/// A stored channel, and the state in which it was read. Who changes a channel names that state in the write, so that of two
+/// operators at once neither undoes what the other has done.
+#[derive(Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: String,
+    /// The state.
+    pub revision: Revision,
+    /// Its record, or why there is none.
+    pub record: Result<Record, InvalidRecord>,
+}
+
+impl Found {
+    fn of(entry: &Entry) -> Option<Self> {
+        if entry.operation != Operation::Put {
+            return None;
+        }
+        let record = Record::from_json(&entry.key, &entry.value);
+        Some(Self { id: entry.key.clone(), revision: Revision(entry.revision), record })
+    }
 }
 
 async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
@@ -52,24 +84,39 @@ pub type Stored = (String, Result<Record, InvalidRecord>);
 /// # Errors
 /// [`RegistryError`] when the bucket cannot be read. A value that is no channel is told in its place.
 pub async fn list(bus: &Bus) -> Result<Vec<Stored>, RegistryError> {
+    let found = read_all(bus).await?;
+    Ok(found.into_iter().map(|found| (found.id, found.record)).collect())
+}
+
+/// All stored channels with their states, by id.
+///
+/// # Errors
+/// As [`list`].
+pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     let bucket = bucket(bus).await?;
     let keys = bucket.keys().await.map_err(|error| RegistryError::Read(error.into()))?;
     let mut keys: Vec<String> =
         keys.try_collect().await.map_err(|error| RegistryError::Read(error.into()))?;
     keys.sort();
-    let mut records = Vec::with_capacity(keys.len());
+    let mut all = Vec::with_capacity(keys.len());
     for key in keys {
         // A key that was removed meanwhile is no fault.
-        let value = bucket.get(&key).await.map_err(|error| RegistryError::Read(error.into()))?;
-        if let Some(value) = value {
-            let record = Record::from_json(&key, &value);
-            records.push((key, record));
-        }
+        let entry = bucket.entry(&key).await.map_err(|error| RegistryError::Read(error.into()))?;
+        all.extend(entry.as_ref().and_then(Found::of));
     }
-    Ok(records)
+    Ok(all)
 }
 
-/// Stores a channel under its id.
+/// One stored channel; `None` when there is none of that id.
+///
+/// # Errors
+/// As [`list`].
+pub async fn read(bus: &Bus, id: &str) -> Result<Option<Found>, RegistryError> {
+    let entry = bucket(bus).await?.entry(id).await.map_err(|error| RegistryError::Read(error.into()))?;
+    Ok(entry.as_ref().and_then(Found::of))
+}
+
+/// Stores a channel under its id, whatever is stored there.
 ///
 /// # Errors
 /// [`RegistryError::Write`] when it was not stored.
@@ -79,13 +126,44 @@ pub async fn put(bus: &Bus, record: &Record) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// Removes a channel. Removing one that is not there is no fault.
+/// Stores a channel under its id, provided that what is stored there is at `expected`; `None` when nothing was.
 ///
 /// # Errors
-/// [`RegistryError::Write`] when it was not removed.
-pub async fn remove(bus: &Bus, id: &str) -> Result<(), RegistryError> {
-    let removed = bucket(bus).await?.purge(id).await;
-    removed.map_err(|error| RegistryError::Write { id: id.to_owned(), source: error.into() })
+/// [`RegistryError::Changed`] when something else is stored there, [`RegistryError::Write`] when it was not stored.
+pub async fn replace(bus: &Bus, record: &Record, expected: Option<Revision>) -> Result<(), RegistryError> {
+    let bucket = bucket(bus).await?;
+    let (id, value) = (record.id.clone(), record.to_json().into());
+    let Some(Revision(expected)) = expected else {
+        return match bucket.create(&id, value).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
+                Err(RegistryError::Changed { id })
+            }
+            Err(error) => Err(RegistryError::Write { id, source: error.into() }),
+        };
+    };
+    match bucket.update(&id, value, expected).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+            Err(RegistryError::Changed { id })
+        }
+        Err(error) => Err(RegistryError::Write { id, source: error.into() }),
+    }
+}
+
+/// Removes a channel, provided that it is at `expected`. A marker takes the place of its value.
+///
+/// # Errors
+/// [`RegistryError::Changed`] when it is not, [`RegistryError::Write`] when it was not removed.
+pub async fn remove(bus: &Bus, id: &str, expected: Revision) -> Result<(), RegistryError> {
+    let id = id.to_owned();
+    match bucket(bus).await?.delete_expect_revision(&id, Some(expected.0)).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+            Err(RegistryError::Changed { id })
+        }
+        Err(error) => Err(RegistryError::Write { id, source: error.into() }),
+    }
 }
 
 /// The channels as last read; `None` until the registry was read once.

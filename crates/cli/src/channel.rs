@@ -1,18 +1,22 @@
 //! `imchannel channel`: the registry of channels.
 
+mod change;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use bsp::{ChannelId, SettingsContext};
-use bus::{Bus, Queue, lanes, registry};
+use bsp::SettingsContext;
+use bus::{Bus, registry};
+use channel::Record;
 use channel::file::Described;
-use channel::{InvalidRecord, Record};
 use clap::Subcommand;
 use serde_json::json;
 use service::examples;
 
+pub(crate) use self::change::{How, apply};
+use self::change::{remove, set_paused};
 use crate::Done;
-use crate::out::{BAD, GOOD, ODD, Out, styled};
+use crate::out::{BAD, ODD, Out, styled};
 use crate::target::Target;
 
 /// Digits of a stored credential that tell it from another, and tell nothing else.
@@ -92,14 +96,6 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
     Ok(Done::Well)
 }
 
-/// How channels are applied.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct How {
-    pub(crate) prune: bool,
-    pub(crate) dry_run: bool,
-    pub(crate) rekey: bool,
-}
-
 /// Reads a channels file; `None` when it has faults, which are printed.
 pub(crate) fn read_file(
     path: &Path,
@@ -144,117 +140,6 @@ pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out
     )))
 }
 
-/// Stores what differs, and says for each channel what was done.
-pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Done> {
-    let stored = registry::list(bus).await?;
-    let find = |id: &str| stored.iter().find(|(key, _)| key == id).map(|(_, record)| record);
-    for record in records {
-        if let Some(Ok(found)) = find(&record.id)
-            && found.key_fingerprint != record.key_fingerprint
-            && !how.rekey
-        {
-            let id = &record.id;
-            return Ok(out.faulty(&format!(
-                "channel {id} was stored under another IMCHANNEL_CREDENTIAL_KEY than this one; services with that key \
-                 would refuse all its webhooks. Use the services' key, or --rekey when they get this one"
-            )));
-        }
-    }
-    let mut done: Vec<(&str, &str)> = Vec::new();
-    for record in records {
-        // A file does not say whether a channel is paused: that stays as it is.
-        let paused = matches!(find(&record.id), Some(Ok(Record { paused: true, .. })));
-        let wanted = Record { paused, ..record.clone() };
-        let action = match find(&record.id) {
-            Some(Ok(found)) if *found == wanted => "unchanged",
-            Some(_) => "changed",
-            None => "created",
-        };
-        if !how.dry_run {
-            // First, so that no sender finds a channel without them.
-            make_lanes(bus, &wanted).await?;
-        }
-        if action != "unchanged" && !how.dry_run {
-            registry::put(bus, &wanted).await?;
-        }
-        done.push((&record.id, action));
-    }
-    let superfluous =
-        stored.iter().filter(|(id, _)| how.prune && records.iter().all(|record| record.id != *id));
-    for (id, _) in superfluous {
-        if !how.dry_run {
-            remove_one(bus, id, false).await?;
-        }
-        done.push((id, "removed"));
-    }
-    for (id, action) in done {
-        let style = if action == "unchanged" { ODD } else { GOOD };
-        let note = if how.dry_run { " (dry run)" } else { "" };
-        out.say(&format!("{} channel {id}{note}", styled(style, action)));
-        out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
-    }
-    Ok(Done::Well)
-}
-
-/// The durables of a channel that can send.
-async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
-    let channel = record.to_channel()?;
-    if channel.bsp.sending().is_some() {
-        lanes::apply(bus, &channel.id).await?;
-    }
-    Ok(())
-}
-
-/// Removes a channel and its durables, unless commands wait.
-async fn remove_one(bus: &Bus, id: &str, abandon: bool) -> anyhow::Result<()> {
-    if let Ok(channel) = ChannelId::parse(id) {
-        let mut waiting = 0;
-        let mut given_to = [0; 2];
-        for queue in Queue::ALL {
-            let found = lanes::waiting(bus, queue, &channel).await?.unwrap_or_default();
-            waiting += found.in_stream + found.held;
-            given_to[queue as usize] = found.given_to;
-        }
-        if waiting > 0 && !abandon {
-            bail!(
-                "{waiting} commands wait for channel {id}; remove it later, or --abandon them to the dead letters"
-            );
-        }
-        registry::remove(bus, id).await?;
-        lanes::remove(bus, &channel).await?;
-        for queue in Queue::ALL.into_iter().filter(|_| waiting == 0) {
-            lanes::forget_settled(bus, queue, &channel, given_to[queue as usize]).await?;
-        }
-        return Ok(());
-    }
-    registry::remove(bus, id).await?;
-    Ok(())
-}
-
-async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Out) -> anyhow::Result<()> {
-    let stored = registry::list(bus).await?;
-    for id in ids {
-        let Some((_, Ok(record))) = stored.iter().find(|(key, _)| key == id) else {
-            bail!("there is no channel {id}");
-        };
-        let can_send = record.to_channel()?.bsp.sending().is_some();
-        if !can_send {
-            bail!("nothing is sent through channel {id}: its BSP is only listened to");
-        }
-        let action = match (record.paused == paused, paused) {
-            (true, _) => "unchanged",
-            (false, true) => "paused",
-            (false, false) => "resumed",
-        };
-        if action != "unchanged" {
-            registry::put(bus, &Record { paused, ..record.clone() }).await?;
-        }
-        out.say(&format!("{} channel {id}", styled(GOOD, action)));
-        out.object(&json!({ "channel": id, "action": action }));
-    }
-    Ok(())
-}
-
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
     let stored = registry::list(bus).await?;
     if stored.is_empty() {
@@ -292,8 +177,8 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
 }
 
 async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
-    let Some(record) = find(bus, id).await? else { bail!("there is no channel {id}") };
-    let record = record?;
+    let Some(found) = registry::read(bus, id).await? else { bail!("there is no channel {id}") };
+    let record = found.record?;
     let fingerprints: Vec<_> =
         record.webhook.iter().map(|digest| digest.get(..FINGERPRINT_DIGITS).unwrap_or_default()).collect();
     let shown = json!({
@@ -311,20 +196,4 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
     out.object(&shown);
     out.say(&serde_json::to_string_pretty(&shown)?);
     Ok(())
-}
-
-async fn remove(bus: &Bus, ids: &[String], abandon: bool, out: &Out) -> anyhow::Result<()> {
-    for id in ids {
-        if find(bus, id).await?.is_none() {
-            bail!("there is no channel {id}");
-        }
-        remove_one(bus, id, abandon).await?;
-        out.say(&format!("{} channel {id}", styled(GOOD, "removed")));
-        out.object(&json!({ "channel": id, "action": "removed" }));
-    }
-    Ok(())
-}
-
-async fn find(bus: &Bus, id: &str) -> anyhow::Result<Option<Result<Record, InvalidRecord>>> {
-    Ok(registry::list(bus).await?.into_iter().find(|(key, _)| key == id).map(|(_, record)| record))
 }

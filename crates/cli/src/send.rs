@@ -8,7 +8,7 @@ use bsp::command::{self, Received};
 use bsp::media::MediaKind;
 use bsp::{ChannelId, registry as bsps};
 use bus::read::{self, From};
-use bus::streams::EVENTS;
+use bus::streams::{COMMANDS, EVENTS};
 use bus::subject::Filter;
 use bus::{Bus, Delivery, EventKind, Headers, Queue, Subject, headers};
 use clap::{Args, ValueEnum};
@@ -20,6 +20,7 @@ use proto::v1::{
     MediaFetched, OutboundMedia, OutboundText, ReportEvent, ReportStatus, SendCommand, SendOutcome,
     SendResult, Template,
 };
+use sender::Used;
 use tokio::time::Instant;
 
 use crate::Done;
@@ -60,7 +61,8 @@ pub(crate) struct Send {
     /// Send as part of a campaign: agents' messages go first.
     #[arg(long)]
     bulk: bool,
-    /// Id of the command [default: a new one]. The same id is sent once, however often it is published.
+    /// Id of the command [default: a new one]. The same command is sent once, however often it is published; an id that was used
+    /// for another one is refused.
     #[arg(long)]
     command_id: Option<String>,
     /// Comes back in the result.
@@ -131,6 +133,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
             refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
         return Ok(out.faulty(&faults.join("; ")));
     }
+    command.refuse_used_id(&bus, &message).await?;
     if let Some((kind, file)) = command.what.file() {
         let uploaded =
             command.media.upload(&bus, command.channel.as_str(), kind, file, (target, out)).await?;
@@ -151,6 +154,12 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     };
     let deadline = Instant::now() + STORE_LIMIT;
     let stored = bus.store(&subject, headers, &message.encode_to_vec().into(), deadline).await?;
+    if stored.is_duplicate() {
+        let first = bus::lookup::get(&bus, &COMMANDS, stored.sequence()).await?;
+        if first.is_some_and(|first| !sender::is_same(&first, &message)) {
+            bail!(used_for_another(&id));
+        }
+    }
     let word = if stored.is_duplicate() { "was stored before" } else { "is stored" };
     out.say(&format!(
         "{} command {id} {word} as {} of stream COMMANDS",
@@ -161,7 +170,15 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     if command.until == Until::Stored {
         return Ok(Done::Well);
     }
-    watch(events, &id, command.until, command.patience, out).await
+    let watched = Watched { bus: &bus, channel: &command.channel, command: &message };
+    watched.follow(events, command.until, command.patience, out).await
+}
+
+fn used_for_another(id: &str) -> String {
+    format!(
+        "the id {id} was used before, for another command (its content, recipient, context or deadline differs): this one is not \
+         sent, and the result under that id is the other one's. Send it under a new id, or leave --command-id out"
+    )
 }
 
 /// Whether something can be sent through a channel.
@@ -194,6 +211,15 @@ impl What {
 }
 
 impl Send {
+    /// Refuses an id that the ledger knows for another command. A file has an id of its own in every command.
+    async fn refuse_used_id(&self, bus: &Bus, message: &SendCommand) -> anyhow::Result<()> {
+        let Some(id) = &self.command_id else { return Ok(()) };
+        match sender::used(bus, &self.channel, message).await? {
+            Used::ForAnother => bail!(used_for_another(id)),
+            Used::ForThis | Used::NotYet => Ok(()),
+        }
+    }
+
     /// The content before its file is uploaded.
     fn draft(&self) -> Result<Content, String> {
         if let Some(body) = &self.what.text {
@@ -234,30 +260,46 @@ enum Step {
     Failed,
 }
 
-async fn watch(
-    mut events: read::Messages,
-    id: &str,
-    until: Until,
-    patience: Duration,
-    out: &Out,
-) -> anyhow::Result<Done> {
-    let deadline = Instant::now() + patience;
-    let began = Instant::now();
-    loop {
-        let next = tokio::time::timeout_at(deadline, events.next()).await;
-        let Ok(next) = next else { bail!("command {id} did not come so far in {} s", patience.as_secs()) };
-        let Some(event) = next else { bail!("the events have ended") };
-        let delivery = event?.delivery;
-        let (step, (object, line)) = look(&delivery, id);
-        if matches!(step, Step::Other) {
-            continue;
-        }
-        out.object(&object);
-        out.say(&format!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
-        match step {
-            Step::Reached(reached) if reached >= until => return Ok(Done::Well),
-            Step::Failed => bail!("the message was not sent or did not arrive"),
-            Step::Other | Step::Note | Step::Reached(_) => {}
+/// A command whose results are awaited.
+struct Watched<'c> {
+    bus: &'c Bus,
+    channel: &'c ChannelId,
+    command: &'c SendCommand,
+}
+
+impl Watched<'_> {
+    async fn follow(
+        &self,
+        mut events: read::Messages,
+        until: Until,
+        patience: Duration,
+        out: &Out,
+    ) -> anyhow::Result<Done> {
+        let id = self.command.command_id.as_str();
+        let deadline = Instant::now() + patience;
+        let began = Instant::now();
+        loop {
+            let next = tokio::time::timeout_at(deadline, events.next()).await;
+            let Ok(next) = next else {
+                bail!("command {id} did not come so far in {} s", patience.as_secs())
+            };
+            let Some(event) = next else { bail!("the events have ended") };
+            let delivery = event?.delivery;
+            let (step, (object, line)) = look(&delivery, id);
+            if matches!(step, Step::Other) {
+                continue;
+            }
+            // The result may be that of a command that still waited when this one was published.
+            if sender::used(self.bus, self.channel, self.command).await? == Used::ForAnother {
+                bail!(used_for_another(id));
+            }
+            out.object(&object);
+            out.say(&format!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
+            match step {
+                Step::Reached(reached) if reached >= until => return Ok(Done::Well),
+                Step::Failed => bail!("the message was not sent or did not arrive"),
+                Step::Other | Step::Note | Step::Reached(_) => {}
+            }
         }
     }
 }

@@ -58,8 +58,13 @@ pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unse
         deadline: command.not_after.map_or(end, |not_after| not_after.min(end)),
         command,
         delivery: delivery.clone(),
-        digest: hex::encode(&Sha256::digest(decoded.encode_to_vec())[..8]),
+        digest: digest(&decoded),
     })
+}
+
+/// Tells two commands of the same id apart.
+pub(crate) fn digest(command: &SendCommand) -> String {
+    hex::encode(&Sha256::digest(command.encode_to_vec())[..8])
 }
 
 /// The latest deadline that a stored command can have.
@@ -80,7 +85,7 @@ fn readable_id(raw: &str) -> String {
 
 /// JSON where the header says so, or where there is no header and the first byte is a brace, which begins no protobuf of
 /// ours (it would be field 15 of a group).
-fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
+pub(crate) fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
     let declared = delivery.headers.get(headers::CONTENT_TYPE).map(str::trim);
     let bare = declared.and_then(|text| text.split(';').next()).map(str::trim);
     let is_json = match bare {

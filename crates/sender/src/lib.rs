@@ -14,6 +14,7 @@ mod gate;
 mod command;
 mod send;
 mod record;
+mod used;
 mod account;
 mod link;
 mod call;
@@ -45,6 +46,7 @@ use crate::metrics::SenderMetrics;
 pub use crate::ownership::{Crowded, LaneState, lane_lease, lane_of_lease};
 use crate::send::Shared;
 pub use crate::settings::Settings;
+pub use crate::used::{Used, is_same, used};
 
 /// The service as a process runs it: it connects by itself.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {

@@ -15,8 +15,9 @@ const HOST_SUFFIX: &str = ".api.infobip.com";
 /// WhatsApp's own limit for a sender is 80 messages a second unless raised; nobody is allowed more than 1,000.
 const SENDS_PER_SECOND_DEFAULT: u32 = 80;
 const SENDS_PER_SECOND_MAX: u32 = 1_000;
-/// In seconds: from the last look into the log to well before a command's deadline.
-const RESEND_AFTER_S_MIN: u32 = 300;
+/// In seconds: from longer than any call to well before a command's deadline. The sender looks into the log as often as its own
+/// settings say before it sends anything again, so with its defaults nothing is sent again before 300 s.
+const RESEND_AFTER_S_MIN: u32 = 30;
 const RESEND_AFTER_S_MAX: u32 = 12 * 3600;
 /// In seconds. Zero holds messages back until the one before is decided, which takes minutes.
 const UNKNOWN_HOLD_S_MAX: u32 = 3600;

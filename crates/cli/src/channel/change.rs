@@ -1,0 +1,201 @@
+//! Changes of the registry: applying a file, pausing and resuming, removing.
+//!
+//! Every write names the state in which its channel was read. Where somebody else was faster, a change that does not touch
+//! what they did is made again on what they left, and any other is refused: of two operators at once neither undoes the
+//! other's work without a word.
+
+use anyhow::bail;
+use bsp::ChannelId;
+use bus::registry::{Found, RegistryError};
+use bus::{Bus, Queue, lanes, registry};
+use channel::Record;
+use serde_json::json;
+
+use crate::Done;
+use crate::out::{GOOD, ODD, Out, styled};
+
+/// How often a change is made again that others came before.
+const ATTEMPTS_MAX: usize = 20;
+
+/// How channels are applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    pub(crate) prune: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) rekey: bool,
+}
+
+/// Stores what differs, and says for each channel what was done.
+pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Done> {
+    let stored = registry::read_all(bus).await?;
+    let find = |id: &str| stored.iter().find(|found| found.id == id);
+    for record in records {
+        if let Some(Found { record: Ok(found), .. }) = find(&record.id)
+            && found.key_fingerprint != record.key_fingerprint
+            && !how.rekey
+        {
+            let id = &record.id;
+            return Ok(out.faulty(&format!(
+                "channel {id} was stored under another IMCHANNEL_CREDENTIAL_KEY than this one; services with that key \
+                 would refuse all its webhooks. Use the services' key, or --rekey when they get this one"
+            )));
+        }
+    }
+    for record in records {
+        let found = find(&record.id);
+        let wanted = Record { paused: is_paused(found), ..record.clone() };
+        let action = match found.map(|found| &found.record) {
+            Some(Ok(found)) if *found == wanted => "unchanged",
+            Some(_) => "changed",
+            None => "created",
+        };
+        if !how.dry_run {
+            // First, so that no sender finds a channel without them.
+            make_lanes(bus, &wanted).await?;
+        }
+        if action != "unchanged" && !how.dry_run {
+            store(bus, wanted, found).await?;
+        }
+        say_applied(&record.id, action, how, out);
+    }
+    let superfluous =
+        stored.iter().filter(|found| how.prune && records.iter().all(|record| record.id != found.id));
+    for found in superfluous {
+        if !how.dry_run {
+            remove_one(bus, found, false).await?;
+        }
+        say_applied(&found.id, "removed", how, out);
+    }
+    Ok(Done::Well)
+}
+
+fn say_applied(id: &str, action: &str, how: How, out: &Out) {
+    let style = if action == "unchanged" { ODD } else { GOOD };
+    let note = if how.dry_run { " (dry run)" } else { "" };
+    out.say(&format!("{} channel {id}{note}", styled(style, action)));
+    out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
+}
+
+/// A file does not say whether a channel is paused: that stays as it is.
+fn is_paused(found: Option<&Found>) -> bool {
+    matches!(found, Some(Found { record: Ok(Record { paused: true, .. }), .. }))
+}
+
+/// Stores a channel of a file over what was found. One that was paused or resumed meanwhile stays so.
+async fn store(bus: &Bus, wanted: Record, found: Option<&Found>) -> anyhow::Result<()> {
+    let mut wanted = wanted;
+    let mut revision = found.map(|found| found.revision);
+    for _ in 0..ATTEMPTS_MAX {
+        match registry::replace(bus, &wanted, revision).await {
+            Err(RegistryError::Changed { .. }) => {}
+            Err(error) => return Err(error.into()),
+            // Once more: who removed the channel right before may have taken its durables away since.
+            Ok(()) => return make_lanes(bus, &wanted).await,
+        }
+        let now = registry::read(bus, &wanted.id).await?;
+        let (Some(found), Some(now)) = (found, now) else { return Err(changed(&wanted.id)) };
+        if !differ_in_pause_alone(found, &now) {
+            return Err(changed(&wanted.id));
+        }
+        wanted.paused = is_paused(Some(&now));
+        revision = Some(now.revision);
+    }
+    Err(changed(&wanted.id))
+}
+
+fn differ_in_pause_alone(before: &Found, now: &Found) -> bool {
+    let (Ok(before), Ok(now)) = (&before.record, &now.record) else { return false };
+    Record { paused: now.paused, ..before.clone() } == *now
+}
+
+fn changed(id: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "channel {id} was changed by somebody else in the meantime, and is as they left it; what was said above is done. Look at \
+         it with `imchannel channel show {id}`, and run this command again if it is still what you want"
+    )
+}
+
+/// The durables of a channel that can send.
+async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
+    let channel = record.to_channel()?;
+    if channel.bsp.sending().is_some() {
+        lanes::apply(bus, &channel.id).await?;
+    }
+    Ok(())
+}
+
+/// Removes a channel and its durables, unless commands wait.
+async fn remove_one(bus: &Bus, found: &Found, abandon: bool) -> anyhow::Result<()> {
+    let id = found.id.as_str();
+    let Ok(channel) = ChannelId::parse(id) else { return remove_entry(bus, found).await };
+    let mut waiting = 0;
+    let mut given_to = [0; 2];
+    for queue in Queue::ALL {
+        let found = lanes::waiting(bus, queue, &channel).await?.unwrap_or_default();
+        waiting += found.in_stream + found.held;
+        given_to[queue as usize] = found.given_to;
+    }
+    if waiting > 0 && !abandon {
+        bail!(
+            "{waiting} commands wait for channel {id}; remove it later, or --abandon them to the dead letters"
+        );
+    }
+    remove_entry(bus, found).await?;
+    lanes::remove(bus, &channel).await?;
+    // Somebody may have made the channel anew since: it needs them.
+    if let Some(Found { record: Ok(record), .. }) = registry::read(bus, id).await? {
+        return make_lanes(bus, &record).await;
+    }
+    for queue in Queue::ALL.into_iter().filter(|_| waiting == 0) {
+        lanes::forget_settled(bus, queue, &channel, given_to[queue as usize]).await?;
+    }
+    Ok(())
+}
+
+async fn remove_entry(bus: &Bus, found: &Found) -> anyhow::Result<()> {
+    match registry::remove(bus, &found.id, found.revision).await {
+        Ok(()) => Ok(()),
+        Err(RegistryError::Changed { id }) => Err(changed(&id)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn remove(bus: &Bus, ids: &[String], abandon: bool, out: &Out) -> anyhow::Result<()> {
+    for id in ids {
+        let Some(found) = registry::read(bus, id).await? else { bail!("there is no channel {id}") };
+        remove_one(bus, &found, abandon).await?;
+        out.say(&format!("{} channel {id}", styled(GOOD, "removed")));
+        out.object(&json!({ "channel": id, "action": "removed" }));
+    }
+    Ok(())
+}
+
+/// Pauses or resumes channels, whatever else others change about them.
+pub(super) async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Out) -> anyhow::Result<()> {
+    for id in ids {
+        let action = set_one_paused(bus, id, paused).await?;
+        out.say(&format!("{} channel {id}", styled(GOOD, action)));
+        out.object(&json!({ "channel": id, "action": action }));
+    }
+    Ok(())
+}
+
+async fn set_one_paused(bus: &Bus, id: &str, paused: bool) -> anyhow::Result<&'static str> {
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(Found { revision, record: Ok(record), .. }) = registry::read(bus, id).await? else {
+            bail!("there is no channel {id}");
+        };
+        if record.to_channel()?.bsp.sending().is_none() {
+            bail!("nothing is sent through channel {id}: its BSP is only listened to");
+        }
+        if record.paused == paused {
+            return Ok("unchanged");
+        }
+        match registry::replace(bus, &Record { paused, ..record }, Some(revision)).await {
+            Ok(()) => return Ok(if paused { "paused" } else { "resumed" }),
+            Err(RegistryError::Changed { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(changed(id))
+}

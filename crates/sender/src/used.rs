@@ -1,0 +1,42 @@
+//! Whether a command's id was used before, and for what: for whoever publishes commands and waits for their results.
+
+use bsp::{ChannelId, CommandId};
+use bus::ledger::{LedgerError, LedgerKey};
+use bus::{Bus, Delivery};
+use proto::v1::SendCommand;
+
+use crate::command;
+use crate::record::Record;
+
+/// What is known of a command's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    /// The ledger has no entry under it: it is new, or its command still waits.
+    NotYet,
+    /// It was used for this very command.
+    ForThis,
+    /// It was used for another one, whose result it has: this one will never be sent.
+    ForAnother,
+}
+
+/// Asks the ledger about the id of a command. Anything that differs makes another command: content, recipient, context and
+/// deadline.
+///
+/// # Errors
+/// [`LedgerError::Read`].
+pub async fn used(bus: &Bus, channel: &ChannelId, command: &SendCommand) -> Result<Used, LedgerError> {
+    let Some(id) = CommandId::parse(&command.command_id) else { return Ok(Used::NotYet) };
+    let entry = bus.ledger_read(&LedgerKey::new(channel, &id)).await?;
+    // What another version wrote is taken for this command: the sender of that version knows.
+    let digest = entry.and_then(|entry| Record::from_bytes(&entry.value)).map(|record| record.digest);
+    Ok(match digest {
+        None => Used::NotYet,
+        Some(digest) if digest == command::digest(command) => Used::ForThis,
+        Some(_) => Used::ForAnother,
+    })
+}
+
+/// Whether a message of stream COMMANDS is this very command.
+pub fn is_same(stored: &Delivery, command: &SendCommand) -> bool {
+    command::decode(stored).is_ok_and(|stored| command::digest(&stored) == command::digest(command))
+}
