@@ -7,11 +7,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::routing::get;
 use bus::streams::{NORMALIZER, StreamSettings};
-use bus::{Headers, Queue, Subject, provision};
+use bus::{Bus, BusOptions, Headers, Queue, Subject, provision};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::harness::cluster::Cluster;
 use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{Installation, PATIENCE, eventually, run_cli_with};
 
@@ -315,4 +316,25 @@ async fn ask(stream: &mut BufReader<TcpStream>, subject: &str, body: &str) -> Va
         }
     };
     tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap()
+}
+
+/// A stream is purged by what the oldest server can do, so each of them is asked, also where only one is in the settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_server_of_a_cluster_is_asked_for_its_version() {
+    let cluster = Cluster::start().await;
+    let url = cluster.servers[0].url();
+    let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
+    let settings = StreamSettings { replicas: 3, ..StreamSettings::default() };
+    // Until the servers have found each other there is no JetStream.
+    eventually("streams are made", || async { provision::apply(&bus, &settings).await.ok() }).await;
+    let seen = look(&url, &[]).await;
+    let version = servers::nats::version().await.unwrap();
+    let found = seen.findings.iter().filter(|found| found["check"] == "nats.version").collect::<Vec<_>>();
+    assert_eq!(found.len(), 1, "{}", seen.text);
+    assert_eq!(found[0]["of"], json!(["n0", "n1", "n2"]), "{}", seen.text);
+    assert!(found[0]["what"].as_str().unwrap().contains(&version), "{}", seen.text);
+    if version.starts_with("2.9.") {
+        assert_eq!(found[0]["level"], "warning", "{}", seen.text);
+        assert!(found[0]["why"].as_str().unwrap().contains("deleted one at a time"), "{}", seen.text);
+    }
 }

@@ -17,6 +17,7 @@ mod outage;
 mod kill;
 mod worker;
 mod full;
+mod purge;
 mod programs;
 mod lines;
 mod admin;

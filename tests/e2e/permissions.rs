@@ -291,7 +291,7 @@ const USERS: [(&str, &str); 7] = [
 ];
 
 /// What can be done on the bus, and by whom.
-const RIGHTS: [(&str, &[&str]); 45] = [
+const RIGHTS: [(&str, &[&str]); 47] = [
     ("imchannel.webhook.infobip.channel-0", &["ingress"]),
     ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
@@ -324,12 +324,15 @@ const RIGHTS: [(&str, &[&str]); 45] = [
     ("$JS.API.STREAM.DELETE.WEBHOOKS", &[]),
     ("$JS.API.STREAM.PURGE.WEBHOOKS", &["ingress", "normalizer"]),
     ("$JS.API.STREAM.PURGE.KV_imchannel_sends", &[]),
-    ("$JS.API.STREAM.MSG.DELETE.EVENTS", &[]),
-    ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender"]),
-    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["operator"]),
+    // Who purges a stream deletes message by message on old servers.
+    ("$JS.API.STREAM.MSG.DELETE.WEBHOOKS", &["ingress", "normalizer"]),
+    ("$JS.API.STREAM.MSG.DELETE.EVENTS", &["normalizer", "sender"]),
+    ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender", "provisioner"]),
+    ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["normalizer", "sender", "operator"]),
+    ("$JS.API.STREAM.MSG.DELETE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.MSG.GET.KV_imchannel_sends", &["sender", "operator"]),
     // A sender reads what waits behind its lanes; the normalizer the age of the oldest webhook.
-    ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "operator"]),
+    ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "provisioner", "operator"]),
     ("$JS.API.STREAM.MSG.GET.WEBHOOKS", &["normalizer", "operator"]),
     ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "operator"]),
     // The keeper makes room by what every durable has settled.

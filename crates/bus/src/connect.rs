@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::nkey::NkeySeed;
 use crate::streams::{STREAMS, StreamDefinition};
+use crate::versions::Servers;
 
 /// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
 /// within 2 s of the server's return.
@@ -139,6 +140,7 @@ pub struct Bus {
     fault: Arc<Mutex<String>>,
     /// Which streams take nothing more for now, by their place in [`STREAMS`].
     full: Arc<[AtomicBool; STREAMS.len() + 1]>,
+    pub(crate) servers: Arc<Servers>,
 }
 
 impl fmt::Debug for Bus {
@@ -168,6 +170,7 @@ impl Bus {
         let servers: Result<Vec<async_nats::ServerAddr>, _> =
             options.url.split(',').map(|url| url.trim().parse()).collect();
         let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
+        let addresses = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
         let (connected, connections) = watch::channel(0);
         let gauge = options.connected.clone();
         let is_up = Arc::new(AtomicBool::new(false));
@@ -212,7 +215,16 @@ impl Bus {
         let jetstream = context(&client, REQUEST_TIMEOUT);
         let publishers =
             Publishers(PATIENCES_MS.map(|patience_ms| context(&client, Duration::from_millis(patience_ms))));
-        Ok(Self { client, jetstream, publishers, connections, is_up, fault, full: Arc::default() })
+        Ok(Self {
+            client,
+            jetstream,
+            publishers,
+            connections,
+            is_up,
+            fault,
+            full: Arc::default(),
+            servers: Arc::new(Servers::new(addresses)),
+        })
     }
 
     /// Says whether a stream takes more. What has to be stored there waits, or is refused as if the server had said so.

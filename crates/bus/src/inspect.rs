@@ -1,5 +1,6 @@
 //! The bus as it is found, for whoever looks at an installation from outside. Every value is plain, and nothing is judged here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -15,6 +16,7 @@ use crate::provision::{ProvisionError, find_stream, is_missing};
 use crate::read::ReadError;
 use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STREAMS, WEBHOOKS};
 use crate::subject::Queue;
+use crate::versions::{self, ServerVersion};
 
 /// The server forgets a consumer of ours after this, should it not be removed.
 const CONSUMER_LIFE: Duration = Duration::from_secs(5);
@@ -122,6 +124,23 @@ pub fn server(bus: &Bus) -> ServerSeen {
     let info = bus.client.server_info();
     let cluster = info.cluster.filter(|name| !name.is_empty());
     ServerSeen { version: info.version, cluster, payload_max: info.max_payload }
+}
+
+/// Every server that holds a stream of ours or could be asked, by name, and its version where it is known.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer.
+pub async fn server_versions(bus: &Bus) -> Result<BTreeMap<String, Option<ServerVersion>>, ProvisionError> {
+    let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
+    let mut holders = BTreeSet::new();
+    for name in names {
+        if let Some(stream) = find_stream(bus, name).await? {
+            holders.extend(versions::holders(stream.cached_info()));
+        }
+    }
+    let known = bus.server_versions(&holders).await;
+    let unknown = holders.into_iter().map(|name| (name, None));
+    Ok(unknown.chain(known.into_iter().map(|(name, version)| (name, Some(version)))).collect())
 }
 
 /// What the account uses and may use, in the JSON of JetStream's own answer, whose form depends on the server's version.

@@ -2,19 +2,21 @@
 //!
 //! A stream that keeps messages by limits refuses new ones when it is full, even if all of it was processed long
 //! ago. The keeper purges, oldest first, what every durable has acknowledged, and nothing else: unprocessed messages
-//! stay, and then the stream may really be full. It says so a little before the server would.
+//! stay, and then the stream may really be full. It says so a little before the server would. How messages are removed
+//! depends on the servers' versions ([`crate::purge`]).
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::Stream;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
 use crate::provision::is_missing;
+use crate::purge::{self, Fault, PurgeMethod, Removed};
 use crate::read::ReadError;
 use crate::streams::{SENDS_BUCKET, StreamDefinition};
 
@@ -28,6 +30,9 @@ const IDLE_MARGIN: u64 = 16;
 const REFUSE_ABOVE: f64 = 0.95;
 /// It is purged down to this share.
 const PURGE_TO: f64 = 0.50;
+
+/// Subjects that are purged side by side. Of each one a message may have to be read, of up to a megabyte.
+const SUBJECTS_AT_ONCE: usize = 4;
 
 /// What the keeper tells of itself.
 #[derive(Debug, Clone, Default)]
@@ -53,34 +58,52 @@ pub async fn run(
     metrics: &KeeperMetrics,
     stop: CancellationToken,
 ) {
+    let mut all: Vec<Kept> = streams.iter().map(|definition| Kept { definition, purged: 0 }).collect();
+    let mut has_more = false;
     loop {
+        let pause = if has_more { Duration::ZERO } else { interval };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        has_more = false;
         if !bus.is_connected() {
             continue;
         }
-        for definition in streams {
+        for kept in &mut all {
             let made = tokio::select! {
                 () = stop.cancelled() => return,
-                made = make_room(bus, definition) => made,
+                made = make_room(bus, kept.definition) => made,
             };
             match made {
-                Ok(0) => {}
-                Ok(purged) => {
-                    metrics.purged.inc_by(purged);
-                    tracing::info!(
-                        function = "keeper",
-                        "purged {purged} processed messages of {}",
-                        definition.name
-                    );
+                Ok(removed) => {
+                    metrics.purged.inc_by(removed.messages);
+                    has_more |= removed.is_cut;
+                    kept.note(removed);
                 }
                 Err(error) => {
-                    tracing::debug!(function = "keeper", "cannot look at {}: {error}", definition.name)
+                    tracing::debug!(function = "keeper", "cannot look at {}: {error}", kept.definition.name)
                 }
             }
         }
+    }
+}
+
+/// A stream, and what was removed from it since that was last logged.
+struct Kept {
+    definition: &'static StreamDefinition,
+    purged: u64,
+}
+
+impl Kept {
+    /// Logs what was removed, once for all the calls that it took.
+    fn note(&mut self, removed: Removed) {
+        self.purged += removed.messages;
+        if removed.is_cut || self.purged == 0 {
+            return;
+        }
+        let (purged, name) = (std::mem::take(&mut self.purged), self.definition.name);
+        tracing::info!(function = "keeper", "purged {purged} processed messages of {name}");
     }
 }
 
@@ -113,46 +136,64 @@ pub async fn look_at_ledger(bus: &Bus) -> Result<(), ReadError> {
     Ok(())
 }
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-
-async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<u64, Fault> {
-    let stream = bus.jetstream.get_stream(definition.name).await?;
+async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<Removed, Fault> {
+    let mut stream = bus.jetstream.get_stream(definition.name).await?;
     let Some(usage) = Usage::of(&stream) else {
         bus.set_full(definition, false);
-        return Ok(0);
+        return Ok(Removed::default());
     };
     bus.set_full(definition, usage.is_nearly_full());
     if !usage.is_filling_up() {
-        return Ok(0);
+        return Ok(Removed::default());
     }
     let readers = readers(&stream).await?;
-    if definition.is_purged_by_subject {
-        return purge_by_subject(bus, definition, &stream, &readers).await;
-    }
-    let floors: Vec<u64> = readers.iter().map(|reader| reader.finished).collect();
-    let Some(keep_from) = usage.keep_from(&floors, definition.purge_without_durable) else {
-        return Ok(0);
+    let removed = if definition.is_purged_by_subject {
+        purge_by_subject(bus, &stream, &readers).await?
+    } else {
+        purge_finished(bus, definition, &stream, &usage, &readers).await?
     };
-    let purged = stream.purge().sequence(keep_from).await?;
-    bus.set_full(definition, false);
-    Ok(purged.purged)
+    if removed.messages > 0 {
+        stream.info().await?;
+        bus.set_full(definition, Usage::of(&stream).is_some_and(|usage| usage.is_nearly_full()));
+    }
+    Ok(removed)
 }
 
-/// Purges of every subject what its reader has finished with.
-async fn purge_by_subject(
+/// Purges what every reader has finished with, down to [`PURGE_TO`].
+async fn purge_finished(
     bus: &Bus,
     definition: &StreamDefinition,
     stream: &Stream,
+    usage: &Usage,
     readers: &[Reader],
-) -> Result<u64, Fault> {
-    let mut count = 0;
-    for reader in readers.iter().filter(|reader| !reader.filter.is_empty()) {
-        count += stream.purge().filter(&*reader.filter).sequence(reader.finished + 1).await?.purged;
+) -> Result<Removed, Fault> {
+    let floors: Vec<u64> = readers.iter().map(|reader| reader.finished).collect();
+    let Some(keep_from) = usage.keep_from(&floors, definition.purge_without_durable) else {
+        return Ok(Removed::default());
+    };
+    let method = PurgeMethod::of(bus, stream.cached_info()).await;
+    purge::all_below(bus, stream, method, keep_from).await
+}
+
+/// Purges of every subject what its reader has finished with, and whoever reads more than one subject.
+async fn purge_by_subject(bus: &Bus, stream: &Stream, readers: &[Reader]) -> Result<Removed, Fault> {
+    let method = PurgeMethod::of(bus, stream.cached_info()).await;
+    let wide = readers.iter().filter(|reader| reader.is_wide());
+    let finished_by_wide = wide.map(|reader| reader.finished).min().unwrap_or(u64::MAX);
+    let mut purges = Vec::new();
+    for reader in readers {
+        if !reader.is_wide() {
+            let keep_from = reader.finished.min(finished_by_wide) + 1;
+            purges.push(purge::subject_below(bus, stream, method, &reader.filter, keep_from));
+        }
     }
-    if count > 0 {
-        bus.set_full(definition, false);
+    let mut purges = stream::iter(purges).buffer_unordered(SUBJECTS_AT_ONCE);
+    let mut sum = Removed::default();
+    while let Some(removed) = purges.try_next().await? {
+        sum.messages += removed.messages;
+        sum.is_cut |= removed.is_cut;
     }
-    Ok(count)
+    Ok(sum)
 }
 
 /// A durable, as the keeper sees it.
@@ -161,6 +202,13 @@ struct Reader {
     filter: String,
     /// The last sequence up to which it needs nothing any more.
     finished: u64,
+}
+
+impl Reader {
+    /// Whether it reads more than one subject.
+    fn is_wide(&self) -> bool {
+        self.filter.is_empty() || self.filter.split('.').any(|token| token == "*" || token == ">")
+    }
 }
 
 /// All durables. Consumers that come and go with their

@@ -6,6 +6,7 @@ use bsp::ChannelId;
 use crate::connect::Bus;
 use crate::delivery::Delivery;
 use crate::provision::{Difference, ProvisionError, durable_error, find_stream, is_missing, missing};
+use crate::purge::{self, PurgeMethod};
 use crate::read::ReadError;
 use crate::streams::{COMMANDS, LANE_ACK_WAIT, LANE_HELD_MAX, LaneDurable};
 use crate::subject::Queue;
@@ -69,12 +70,17 @@ pub async fn forget_settled(
     channel: &ChannelId,
     settled_to: u64,
 ) -> Result<(), ReadError> {
-    let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
-    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
+    let fail = |error: purge::Fault| ReadError::new(COMMANDS.name, error);
     let filter = LaneDurable::of(queue, channel).filter;
-    let purge = stream.purge().filter(filter).sequence(settled_to + 1).await;
-    purge.map_err(|error| fail(error.into()))?;
-    Ok(())
+    loop {
+        let stream = bus.jetstream.get_stream(COMMANDS.name).await.map_err(|error| fail(error.into()))?;
+        let method = PurgeMethod::of(bus, stream.cached_info()).await;
+        let removed =
+            purge::subject_below(bus, &stream, method, &filter, settled_to + 1).await.map_err(fail)?;
+        if !removed.is_cut {
+            return Ok(());
+        }
+    }
 }
 
 /// Compares the durables of a channel with what they should be.

@@ -24,6 +24,8 @@ pub mod readiness;
 pub mod publish;
 pub mod delivery;
 pub mod worker;
+pub mod versions;
+pub mod purge;
 pub mod keeper;
 pub mod lag;
 pub mod registry;

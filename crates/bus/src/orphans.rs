@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::pin::pin;
 
-use async_nats::jetstream::stream::{DeleteMessageErrorKind, InfoError};
+use async_nats::jetstream::stream::InfoError;
 use futures_util::TryStreamExt;
 
 use crate::connect::Bus;
 use crate::delivery::Delivery;
 use crate::lanes::next_stored;
+use crate::purge;
 use crate::read::ReadError;
 use crate::streams::COMMANDS;
 use crate::subject::covers;
@@ -71,11 +72,9 @@ pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Deli
 /// # Errors
 /// [`ReadError`] when stream COMMANDS is out of reach.
 pub async fn remove(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
-    let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await.map_err(fail)?;
-    match stream.delete_message(sequence).await {
-        Ok(_) => Ok(()),
-        // Another replica was faster.
-        Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(()),
-        Err(error) => Err(fail(error)),
-    }
+    // That another replica was faster is no fault.
+    purge::delete(bus, COMMANDS.name, sequence)
+        .await
+        .map_err(|error| ReadError::new(COMMANDS.name, error))?;
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //! of their own, a client, and waiting for conditions.
 
 pub(crate) mod balancer;
+pub(crate) mod cluster;
 mod installation;
 pub(crate) mod outbound;
 mod program;

@@ -1,9 +1,10 @@
 //! What a loss of power costs: how often the servers sync, and how many copies there are.
 
+use bus::versions::ServerVersion;
+
 use super::finding::{Check, Finding, span};
 use super::gather::Look;
 use super::monitor::{Monitor, Sync};
-use super::server::Version;
 
 const DURABILITY: Check = Check("nats.durability");
 
@@ -13,7 +14,7 @@ const REMEDY: &str =
 /// `replicas` is the least that a stream has.
 pub(super) fn judge(
     monitors: &[(String, Look<Monitor>)],
-    version: Option<Version>,
+    version: Option<ServerVersion>,
     replicas: Option<usize>,
 ) -> Finding {
     let copies = replicas.map_or_else(|| "an unknown number of copies".to_owned(), |n| format!("R{n}"));
@@ -33,7 +34,7 @@ pub(super) fn judge(
                 DURABILITY.wrong(what, loss, REMEDY)
             }
         }
-        _ if version.is_some_and(|version| version < (2, 10, 0)) => DURABILITY.warning(
+        _ if version.is_some_and(|version| version < ServerVersion::new(2, 10, 0)) => DURABILITY.warning(
             format!(
                 "the servers sync every two minutes, with {copies}, and this version cannot do otherwise"
             ),
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn one_copy_that_is_not_synced_is_wrong() {
-        let (new, old) = (Some((2, 14, 2)), Some((2, 9, 10)));
+        let (new, old) = (Some(ServerVersion::new(2, 14, 2)), Some(ServerVersion::new(2, 9, 10)));
         let rarely = Sync::Every(Duration::from_secs(120));
         let level = |monitors: &[_], version, replicas| judge(monitors, version, Some(replicas)).level;
         assert_eq!(level(&[monitor(Sync::Always, None)], new, 1), Level::Ok);

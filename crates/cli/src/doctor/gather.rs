@@ -20,6 +20,7 @@ use super::lanes::Lane;
 use super::monitor::Monitor;
 use super::redis::Redis;
 use super::references::Named;
+use super::server::Versions;
 use super::services::Service;
 use super::{Options, media, monitor, redis, references, services};
 
@@ -46,6 +47,7 @@ pub(super) struct Moves {
 #[derive(Debug)]
 pub(super) struct Nats {
     pub(super) server: ServerSeen,
+    pub(super) versions: Look<Versions>,
     pub(super) account: Look<Value>,
     pub(super) stored: Look<Vec<Stored>>,
     pub(super) channels: Vec<Channel>,
@@ -173,7 +175,8 @@ async fn look_at_nats(
     let lanes: Vec<Lane> =
         lanes.map(|channel| Lane { channel: channel.id.clone(), is_paused: channel.is_paused }).collect();
     let secrets = Secrets { folder: options.secrets_dir.clone() };
-    let (account, differences, streams, counts, moves, subjects, leases, references, hosts) = tokio::join!(
+    let (versions, account, differences, streams, counts, moves, subjects, leases, references, hosts) = tokio::join!(
+        limited(LIMIT, inspect::server_versions(bus)),
         limited(LIMIT, account(bus)),
         limited(LIMIT, differences(bus, &sending)),
         limited(LIMIT, inspect::streams(bus)),
@@ -190,6 +193,7 @@ async fn look_at_nats(
     let rates = counts.map(|counts| rates(&counts, streams.as_deref().unwrap_or_default()));
     Nats {
         server: inspect::server(bus),
+        versions,
         account,
         stored,
         channels,

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use blob::RedisOptions;
+use bus::versions::ServerVersion;
 use clap::Args;
 use serde_json::json;
 
@@ -178,9 +179,9 @@ fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Findi
 
 fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
     let mut findings = vec![CONNECTION.ok("NATS answers")];
-    findings.extend(server::judge(&nats.server, &nats.account));
+    findings.extend(server::judge(&nats.server, &nats.versions, &nats.account));
     findings.extend(monitor::judge(&observed.monitors));
-    let (version, least) = (server::read_version(&nats.server.version), replicas::least(&nats.streams));
+    let (version, least) = (ServerVersion::parse(&nats.server.version), replicas::least(&nats.streams));
     findings.push(durability::judge(&observed.monitors, version, least));
     findings.extend(definition::judge(&nats.differences, &nats.streams));
     let sizes = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.cluster_size);

@@ -1,9 +1,13 @@
 //! The NATS server: its version, its largest message, what the account may still store.
 
+use std::collections::BTreeMap;
+
 use bus::inspect::ServerSeen;
+use bus::purge::PURGE_IS_SAFE_FROM;
+use bus::versions::ServerVersion;
 use serde_json::Value;
 
-use super::finding::{Check, Finding, bytes, percent};
+use super::finding::{Check, Finding, bytes, names, percent};
 use super::gather::Look;
 
 const VERSION: Check = Check("nats.version");
@@ -15,44 +19,72 @@ const PAYLOAD_NEEDED: usize = 960 * 1024 + 16 * 1024;
 const SHARE_WARNING: f64 = 0.70;
 const SHARE_WRONG: f64 = 0.90;
 
-/// A version: 2.10.27 is `(2, 10, 27)`.
-pub(super) type Version = (u32, u32, u32);
+/// Servers by name, each with its version where that is known.
+pub(super) type Versions = BTreeMap<String, Option<ServerVersion>>;
 
-/// Reads a version; what follows the numbers (`-beta.1`) is passed over.
-pub(super) fn read_version(text: &str) -> Option<Version> {
-    let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
-        let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
-        part[..end].parse().ok()
-    });
-    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+pub(super) fn judge(server: &ServerSeen, versions: &Look<Versions>, account: &Look<Value>) -> Vec<Finding> {
+    let mut findings = match versions {
+        Ok(versions) if !versions.is_empty() => judge_versions(versions),
+        _ => vec![judge_version(&server.version)],
+    };
+    findings.extend([judge_payload(server.payload_max), judge_account(account)]);
+    findings
 }
 
-pub(super) fn judge(server: &ServerSeen, account: &Look<Value>) -> Vec<Finding> {
-    vec![judge_version(&server.version), judge_payload(server.payload_max), judge_account(account)]
+/// Judges the servers with the worst version, and names them; and those whose version is not known.
+fn judge_versions(versions: &Versions) -> Vec<Finding> {
+    let known = versions
+        .iter()
+        .filter_map(|(name, version)| Some((name, judge_version(&version.as_ref()?.to_string()))));
+    let known: Vec<(&String, Finding)> = known.collect();
+    let worst = known.iter().map(|(_, finding)| finding).max_by_key(|finding| finding.level).cloned();
+    let mut findings = Vec::new();
+    if let Some(worst) = worst {
+        let of: Vec<&String> =
+            known.iter().filter(|(_, finding)| finding.what == worst.what).map(|(name, _)| *name).collect();
+        findings.push(worst.about(of));
+    }
+    let unknown: Vec<String> =
+        versions.iter().filter(|(_, version)| version.is_none()).map(|(name, _)| name.clone()).collect();
+    if !unknown.is_empty() {
+        let what = format!("the version of {} could not be learned", names(&unknown));
+        let why = "Until it is known, the server counts as older than 2.10, and messages are deleted one at a time.";
+        let remedy =
+            "See that the address of every server is in IMCHANNEL_NATS_URL and can be reached from here.";
+        findings.push(VERSION.unknown(what, why, remedy).about(unknown));
+    }
+    findings
 }
 
 fn judge_version(text: &str) -> Finding {
     let upgrade = "Upgrade nats-server to a current version, one server after the other.";
     let what = format!("nats-server {text}");
-    match read_version(text) {
-        None => VERSION.unknown(format!("the server calls its version '{text}'"), "", ""),
-        Some(version) if version < (2, 9, 10) => VERSION.wrong(
+    let Some(version) = ServerVersion::parse(text) else {
+        return VERSION.unknown(format!("the server calls its version '{text}'"), "", "");
+    };
+    if version < ServerVersion::new(2, 9, 10) {
+        return VERSION.wrong(
             format!("{what} is older than 2.9.10"),
             "No version before it was tried: JetStream of that time lacks what the gateway relies on.",
             upgrade,
-        ),
-        Some((2, 10, 20..=22)) => VERSION.wrong(
+        );
+    }
+    if (ServerVersion::new(2, 10, 20)..=ServerVersion::new(2, 10, 22)).contains(&version) {
+        return VERSION.wrong(
             what,
             "2.10.20 to 2.10.22 can lose whole streams when the server's process is killed; 2.10.23 mended it.",
             upgrade,
-        ),
-        Some(version) if version < (2, 10, 0) => VERSION.warning(
-            what,
-            "It has no sync_interval: what was acknowledged in the last two minutes is lost with the power.",
-            upgrade,
-        ),
-        Some(_) => VERSION.ok(what),
+        );
     }
+    if version < PURGE_IS_SAFE_FROM {
+        return VERSION.warning(
+            what,
+            "It has no sync_interval: what was acknowledged in the last two minutes is lost with the power. At a purge it \
+             forgets what is in flight, so processed messages are deleted one at a time, which costs it more work.",
+            upgrade,
+        );
+    }
+    VERSION.ok(what)
 }
 
 fn judge_payload(payload_max: usize) -> Finding {
@@ -135,6 +167,21 @@ mod tests {
         for (version, level) in cases {
             assert_eq!(judge_version(version).level, level, "{version}");
         }
+    }
+
+    #[test]
+    fn old_and_unknown_servers_of_a_cluster_are_named() {
+        let new = Some(ServerVersion::new(2, 12, 1));
+        let old = Some(ServerVersion::new(2, 9, 25));
+        let versions = |all: [Option<ServerVersion>; 3]| {
+            ["n0", "n1", "n2"].map(str::to_owned).into_iter().zip(all).collect::<Versions>()
+        };
+        let seen = |all| judge_versions(&versions(all)).into_iter().map(|found| (found.level, found.of));
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let found: Vec<_> = seen([new, old, new]).collect();
+        assert_eq!(found, [(Level::Warning, names(&["n1"]))]);
+        let found: Vec<_> = seen([new, None, new]).collect();
+        assert_eq!(found, [(Level::Ok, names(&["n0", "n2"])), (Level::Unknown, names(&["n1"]))]);
     }
 
     #[test]

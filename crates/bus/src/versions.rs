@@ -1,0 +1,181 @@
+//! Which version each nats-server runs, so that what an old server does badly can be done in another way.
+//!
+//! A client is told only the version of the server that it is connected to. Every server says its name and version in the
+//! first line that it sends (`INFO {…}`), before it asks who the client is, so one short connection to each address learns
+//! the rest. A server that cannot be reached, or that sends nothing before TLS (`handshake_first`), stays unknown. What
+//! follows from a version is decided elsewhere ([`crate::purge`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_nats::ServerInfo;
+use async_nats::jetstream::stream::Info;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::connect::Bus;
+
+/// What was learned is used for so long, unless the connection came up again meanwhile.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// To connect to one address and read the first line.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// After this no further round of probes begins.
+const LEARN_LIMIT: Duration = Duration::from_secs(2);
+/// Rounds of probes. Behind the address of a load balancer (a Service of Kubernetes) another server answers each time.
+const ROUNDS_MAX: usize = 6;
+/// Connections to each address in every round after the first. With those of the first round, three servers behind one
+/// address are all met in all but 6 of 10,000 cases.
+const PROBES_A_ROUND: usize = 4;
+/// Addresses at most, of the settings and of what servers say of each other.
+const ADDRESSES_MAX: usize = 64;
+/// Bytes of a server's first line at most; real ones have about 500, and 25 more for each other server.
+const INFO_LINE_MAX: u64 = 16 * 1024;
+
+/// A version of nats-server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerVersion {
+    /// 2 in 2.10.27.
+    pub major: u32,
+    /// 10 in 2.10.27.
+    pub minor: u32,
+    /// 27 in 2.10.27.
+    pub patch: u32,
+}
+
+impl ServerVersion {
+    /// Makes one of its numbers.
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self { major, minor, patch }
+    }
+
+    /// Reads a version such as `2.10.27` or `v2.11.0-beta.1`, of which only the numbers count; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
+            let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
+            part[..end].parse().ok()
+        });
+        Some(Self::new(numbers.next()??, numbers.next()??, numbers.next()??))
+    }
+}
+
+impl fmt::Display for ServerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// Servers by name, with the version of each that could be asked.
+pub type Versions = BTreeMap<String, ServerVersion>;
+
+/// The names of the servers that hold a stream. Empty where the server names none: nats-server 2.9 does not when it runs alone.
+pub fn holders(info: &Info) -> BTreeSet<String> {
+    let Some(cluster) = &info.cluster else { return BTreeSet::new() };
+    let peers = cluster.replicas.iter().map(|peer| peer.name.clone());
+    peers.chain(cluster.leader.clone()).filter(|name| !name.is_empty()).collect()
+}
+
+/// What was learned about the servers, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Servers {
+    /// `host:port` of every server in the settings.
+    configured: Vec<String>,
+    learned: Mutex<Learned>,
+}
+
+#[derive(Debug, Default)]
+struct Learned {
+    versions: Versions,
+    until: Option<Instant>,
+    /// How many times the connection had come up.
+    connection: u64,
+}
+
+impl Servers {
+    pub(crate) fn new(configured: Vec<String>) -> Self {
+        Self { configured, learned: Mutex::default() }
+    }
+}
+
+impl Bus {
+    /// The version of every server that can be asked. It looks for those named in `wanted` a little longer than for others.
+    pub async fn server_versions(&self, wanted: &BTreeSet<String>) -> Versions {
+        let info = self.client.server_info();
+        let own = ServerVersion::parse(&info.version).map(|version| (info.server_name.clone(), version));
+        // A server that says that it is in no cluster has no others to be asked about.
+        if own.as_ref().is_some_and(|(name, _)| wanted.iter().all(|wanted| wanted == name))
+            && info.cluster.as_deref().unwrap_or_default().is_empty()
+        {
+            return own.into_iter().collect();
+        }
+        let mut learned = self.servers.learned.lock().await;
+        let connection = *self.connections().borrow();
+        let is_fresh = learned.until.is_some_and(|until| Instant::now() < until);
+        if !is_fresh || learned.connection != connection {
+            let addresses = self.servers.configured.iter().cloned().chain(info.connect_urls);
+            learned.versions = learn(addresses.collect(), wanted).await;
+            learned.until = Some(Instant::now() + KNOWN_FOR);
+            learned.connection = connection;
+        }
+        learned.versions.clone().into_iter().chain(own).collect()
+    }
+}
+
+/// Asks every address, those too that servers name to it, until all that are wanted are known or time is up.
+async fn learn(mut addresses: BTreeSet<String>, wanted: &BTreeSet<String>) -> Versions {
+    let deadline = Instant::now() + LEARN_LIMIT;
+    let mut versions = Versions::new();
+    for round in 0..ROUNDS_MAX {
+        let known = addresses.len();
+        let times = if round == 0 { 1 } else { PROBES_A_ROUND };
+        for info in probe_all(&addresses, times).await {
+            if let Some(version) = ServerVersion::parse(&info.version) {
+                versions.insert(info.server_name, version);
+            }
+            addresses.extend(info.connect_urls.into_iter().take(ADDRESSES_MAX - addresses.len()));
+        }
+        let is_complete = addresses.len() == known && wanted.iter().all(|name| versions.contains_key(name));
+        if is_complete || Instant::now() >= deadline {
+            break;
+        }
+    }
+    versions
+}
+
+/// Connects to everything that the addresses stand for, at once.
+async fn probe_all(addresses: &BTreeSet<String>, times: usize) -> Vec<ServerInfo> {
+    let resolving = addresses.iter().map(|address| timeout(PROBE_TIMEOUT, tokio::net::lookup_host(address)));
+    let resolved = futures_util::future::join_all(resolving).await;
+    let sockets: BTreeSet<SocketAddr> =
+        resolved.into_iter().flatten().flatten().flatten().take(ADDRESSES_MAX).collect();
+    let probes = sockets.iter().flat_map(|socket| std::iter::repeat_n(*socket, times));
+    let probes = probes.map(|socket| async move { timeout(PROBE_TIMEOUT, probe(socket)).await.ok()? });
+    futures_util::future::join_all(probes).await.into_iter().flatten().collect()
+}
+
+/// Reads the first line of a server.
+async fn probe(socket: SocketAddr) -> Option<ServerInfo> {
+    let stream = TcpStream::connect(socket).await.ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).take(INFO_LINE_MAX).read_line(&mut line).await.ok()?;
+    serde_json::from_str(line.strip_prefix("INFO ")?.trim()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let read = |text| ServerVersion::parse(text);
+        assert_eq!(read("2.10.27"), Some(ServerVersion::new(2, 10, 27)));
+        assert_eq!(read("v2.11.0-beta.1"), Some(ServerVersion::new(2, 11, 0)));
+        assert!(read("2.9.25") < read("2.10.0"));
+        for text in ["latest", "2.10", "", "2.x.1"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Making room touches nothing that is in flight: what was delivered and is not acknowledged yet comes again, on old servers
+//! too, which forget it when a stream is purged.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::{self, AckKind};
+use bsp::ChannelId;
+use bus::keeper::{self, KeeperMetrics};
+use bus::streams::{AICC, COMMANDS, EVENTS, LaneDurable, StreamDefinition, StreamSettings, WEBHOOKS};
+use bus::{EventKind, Headers, Queue, Subject, headers, provision, read};
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Installation, PATIENCE, Webhook, eventually, run_cli, within};
+
+const MAX_BYTES: u64 = 256 * 1024;
+/// Messages that fill a stream of [`MAX_BYTES`] to 80 %.
+const COUNT: usize = 200;
+/// Of these, so many are in flight at the purge.
+const IN_FLIGHT: usize = 10;
+
+const CHANNELS: &str = r#"
+[[channel]]
+id = "channel-0"
+bsp = "infobip"
+tenant = "tenantname"
+webhook = [{ password = "p" }]
+
+[[channel]]
+id = "channel-1"
+bsp = "infobip"
+tenant = "tenantname"
+webhook = [{ password = "p" }]
+"#;
+
+fn channel(number: usize) -> ChannelId {
+    ChannelId::parse(&format!("channel-{number}")).unwrap()
+}
+
+async fn store(installation: &Installation, subject: &Subject, count: usize) {
+    let payload = vec![b'x'; 1_000].into();
+    for number in 0..count {
+        let id = format!("{}-{number}", subject.to_text());
+        let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        installation.bus.store(subject, headers, &payload, deadline).await.unwrap();
+    }
+}
+
+/// A reader by a durable, as a back end's own client is one.
+struct Reader(PullConsumer);
+
+impl Reader {
+    async fn open(installation: &Installation, stream: &str, durable: &str) -> Self {
+        let client = async_nats::connect(installation.nats.url()).await.unwrap();
+        let jetstream = jetstream::new(client);
+        Self(jetstream.get_consumer_from_stream(durable, stream).await.unwrap())
+    }
+
+    /// Takes `count` messages, acknowledges all but the last few, and asks for those again in a second. Gives their sequences.
+    async fn take_all_but_a_few(&self, count: usize, few: usize) -> Vec<u64> {
+        let mut messages = self.0.fetch().max_messages(count).messages().await.unwrap();
+        let mut left = Vec::new();
+        for number in 0..count {
+            let next = tokio::time::timeout(PATIENCE, messages.next()).await.unwrap();
+            let message = next.unwrap().unwrap();
+            if number < count - few {
+                message.double_ack().await.unwrap();
+            } else {
+                message.ack_with(AckKind::Nak(Some(Duration::from_secs(1)))).await.unwrap();
+                left.push(message.info().unwrap().stream_sequence);
+            }
+        }
+        left
+    }
+
+    /// Takes what comes until these sequences have come.
+    async fn until_came(&self, mut expected: Vec<u64>) {
+        let coming = async {
+            while !expected.is_empty() {
+                let batch = self.0.batch().max_messages(COUNT).expires(Duration::from_secs(1));
+                let mut messages = batch.messages().await.unwrap();
+                while let Some(Ok(message)) = messages.next().await {
+                    let sequence = message.info().unwrap().stream_sequence;
+                    expected.retain(|wanted| *wanted != sequence);
+                    message.double_ack().await.unwrap();
+                }
+            }
+        };
+        let came = tokio::time::timeout(PATIENCE, coming).await.is_ok();
+        assert!(came, "in flight at the purge, and never delivered again: {expected:?}");
+    }
+}
+
+/// Lets a keeper work on a stream until it holds at most `messages`.
+async fn keep(installation: &Installation, definition: &'static StreamDefinition, messages: usize) {
+    let stop = CancellationToken::new();
+    let (bus, stopped) = (installation.bus.clone(), stop.clone());
+    let keeper = tokio::spawn(async move {
+        keeper::run(&bus, &[definition], Duration::from_millis(50), &KeeperMetrics::default(), stopped).await;
+    });
+    eventually("the keeper makes room", || async {
+        let snapshot = bus::lag::snapshot(&installation.bus).await;
+        let stream = snapshot.streams.iter().find(|stream| stream.name == definition.name)?;
+        (stream.messages <= messages as u64).then_some(())
+    })
+    .await;
+    stop.cancel();
+    keeper.await.unwrap();
+}
+
+fn body(number: usize) -> String {
+    let padding = "x".repeat(2_000);
+    format!(
+        r#"{{"results":[{{"messageId":"m-{number}","to":"49151","status":{{"groupName":"DELIVERED"}}}}],"p":"{padding}"}}"#
+    )
+}
+
+async fn share_of(installation: &Installation, definition: &StreamDefinition) -> f64 {
+    let snapshot = bus::lag::snapshot(&installation.bus).await;
+    let stream = snapshot.streams.iter().find(|stream| stream.name == definition.name).unwrap();
+    stream.bytes as f64 / stream.max_bytes as f64
+}
+
+/// Fills EVENTS to where nothing more is published to it, and not to its last bytes, which an old server does not keep safely.
+async fn fill_events(installation: &Installation) {
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    let subject = Subject::Event(EventKind::Media, bsp, channel(0));
+    let payload = vec![b'x'; 4_000].into();
+    while share_of(installation, &EVENTS).await < 0.955 {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        installation.bus.store(&subject, Headers::new, &payload, deadline).await.unwrap();
+    }
+}
+
+/// EVENTS is full, so webhooks wait, delivered and given back; WEBHOOKS fills up behind them, and what was processed is purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_webhook_is_lost_while_events_is_full_and_webhooks_is_purged() {
+    let (before, count) = (100, 400);
+    let settings = StreamSettings {
+        webhooks_max_bytes: 1024 * 1024,
+        events_max_bytes: 2 * 1024 * 1024,
+        ..StreamSettings::default()
+    };
+    let installation = Installation::start_with(&settings).await;
+    let quick = [("keeper-interval-ms", "50")];
+    let ingress = installation.ingress_with(&quick).await;
+    ingress.until_ready().await;
+    let normalizer = installation.normalizer_with(&quick).await;
+    for number in 0..count {
+        if number == before {
+            installation.until_processed().await;
+            fill_events(&installation).await;
+        }
+        let answer = Webhook::infobip(body(number)).post(ingress.address).await;
+        assert_eq!(answer.status.as_u16(), 200, "webhook {number}: {answer:?}");
+    }
+    eventually("processed webhooks are purged", || async {
+        let (first, _) = read::sequences(&installation.bus, &WEBHOOKS).await.ok()?;
+        (first > 1).then_some(())
+    })
+    .await;
+    assert!(installation.reports().await.len() < count, "EVENTS was never full");
+    let enlarged = StreamSettings { events_max_bytes: 16 * 1024 * 1024, ..settings };
+    provision::apply(&installation.bus, &enlarged).await.unwrap();
+    within(2 * PATIENCE, "every webhook that was answered 200 is an event", || async {
+        let reports = installation.reports().await;
+        (0..count)
+            .all(|number| reports.iter().any(|report| report.message_id == format!("m-{number}")))
+            .then_some(())
+    })
+    .await;
+    normalizer.stop().await;
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_the_back_end_holds_outlive_a_purge() {
+    let settings = StreamSettings { events_max_bytes: MAX_BYTES, ..StreamSettings::default() };
+    let installation = Installation::start_with(&settings).await;
+    let bsp = bsp::registry::find("infobip").unwrap().profile().id;
+    store(&installation, &Subject::Event(EventKind::Report, bsp, channel(0)), COUNT).await;
+    let aicc = Reader::open(&installation, EVENTS.name, AICC.name).await;
+    let left = aicc.take_all_but_a_few(COUNT, IN_FLIGHT).await;
+    keep(&installation, &EVENTS, COUNT * 3 / 4).await;
+    aicc.until_came(left).await;
+}
+
+async fn two_lanes() -> Installation {
+    let settings = StreamSettings { commands_max_bytes: MAX_BYTES, ..StreamSettings::default() };
+    let installation = Installation::start_bare().await;
+    provision::apply(&installation.bus, &settings).await.unwrap();
+    installation.apply_channels(CHANNELS).await;
+    for number in [0, 1] {
+        let subject = Subject::Command(Queue::Send, channel(number));
+        store(&installation, &subject, COUNT / 2).await;
+    }
+    installation
+}
+
+async fn lane(installation: &Installation, number: usize) -> Reader {
+    let durable = LaneDurable::of(Queue::Send, &channel(number));
+    Reader::open(installation, COMMANDS.name, &durable.name).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_a_lane_holds_outlive_a_purge() {
+    let installation = two_lanes().await;
+    let (first, second) = (lane(&installation, 0).await, lane(&installation, 1).await);
+    let left = first.take_all_but_a_few(COUNT / 2, IN_FLIGHT).await;
+    second.take_all_but_a_few(COUNT / 2, 0).await;
+    // An idle lane keeps its last few.
+    keep(&installation, &COMMANDS, COUNT / 4).await;
+    first.until_came(left).await;
+}
+
+/// A durable over all of COMMANDS, which an operator may have made to keep a record of what was asked for.
+async fn recorder(installation: &Installation) -> Reader {
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let config = pull::Config { durable_name: Some("recorder".to_owned()), ..pull::Config::default() };
+    Reader(jetstream::new(client).create_consumer_on_stream(config, COMMANDS.name).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_durable_over_all_commands_has_not_read_is_kept() {
+    let installation = two_lanes().await;
+    let recorder = recorder(&installation).await;
+    lane(&installation, 0).await.take_all_but_a_few(COUNT / 2, 0).await;
+    lane(&installation, 1).await.take_all_but_a_few(COUNT / 2, 0).await;
+    recorder.take_all_but_a_few(COUNT / 2, 0).await;
+    keep(&installation, &COMMANDS, COUNT / 2).await;
+    // The other half is there for it.
+    recorder.take_all_but_a_few(COUNT / 2, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_in_flight_outlive_the_removal_of_another_channel() {
+    let installation = two_lanes().await;
+    lane(&installation, 0).await.take_all_but_a_few(COUNT / 2, 0).await;
+    let recorder = recorder(&installation).await;
+    let left = recorder.take_all_but_a_few(COUNT, IN_FLIGHT).await;
+    let removed = run_cli(&installation, &["channel", "remove", channel(0).as_str()]).await;
+    assert!(removed.status.success(), "{removed:?}");
+    let subject = Subject::Command(Queue::Send, channel(0)).to_text();
+    let mut rest = read::follow(&installation.bus, &COMMANDS, subject, read::From::Start).await.unwrap();
+    assert!(rest.next_stored().await.unwrap().is_none(), "a command of the removed channel is left");
+    recorder.until_came(left).await;
+}
