@@ -8,6 +8,7 @@ mod documents;
 mod refusals;
 mod slow_senders;
 mod unread_answers;
+mod slow_stores;
 mod bodies;
 mod registry;
 mod permissions;

@@ -281,6 +281,11 @@ impl Bus {
         self.connections.clone()
     }
 
+    /// Which connection this is, counted from 1. What was written through an earlier one no longer comes.
+    pub fn connection_number(&self) -> u64 {
+        *self.connections.borrow()
+    }
+
     /// Sends what is still buffered, acknowledgements above all. Gives up after `limit`.
     pub async fn flush(&self, limit: Duration) {
         if !matches!(tokio::time::timeout(limit, self.client.flush()).await, Ok(Ok(()))) {

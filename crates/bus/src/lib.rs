@@ -22,6 +22,8 @@ pub mod provision;
 pub mod needs;
 pub mod readiness;
 pub mod publish;
+pub mod pace;
+pub mod seldom;
 pub mod delivery;
 pub mod worker;
 pub mod versions;

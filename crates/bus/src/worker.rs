@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
 use crate::delivery::{Delivery, Verdict};
+use crate::seldom::Seldom;
 use crate::streams::DurableDefinition;
 
 /// The server sends a sign of life this often while a pull waits.
@@ -257,7 +258,9 @@ impl Lane {
                         }
                     }
                     Some(Err(error)) => {
-                        tracing::warn!(function = "worker", "the pull broke and is built anew: {error}");
+                        if let Some(turn) = PULL_BROKE.turn() {
+                            tracing::warn!(function = "worker", "the pull broke and is built anew: {error}{turn}");
+                        }
                         break;
                     }
                     None => break,
@@ -362,6 +365,9 @@ async fn pull(
     Ok(messages)
 }
 
+static COMES_AGAIN: Seldom = Seldom::new();
+static PULL_BROKE: Seldom = Seldom::new();
+
 /// Handles a message and settles it by the verdict. A handler that panics costs one attempt.
 async fn handle<H, F>(
     handler: &H,
@@ -417,12 +423,14 @@ async fn settle(
     let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();
     let next = if asks_for_pause { "; taking no more for now" } else { "" };
-    tracing::warn!(
-        function = "worker",
-        stream_sequence = sequence,
-        "webhook {sequence} comes again in {:.1} s after attempt {attempt}: {reason}{next}",
-        delay.as_secs_f32()
-    );
+    if let Some(turn) = COMES_AGAIN.turn() {
+        tracing::warn!(
+            function = "worker",
+            stream_sequence = sequence,
+            "webhook {sequence} comes again in {:.1} s after attempt {attempt}: {reason}{next}{turn}",
+            delay.as_secs_f32()
+        );
+    }
     asks_for_pause
 }
 

@@ -9,6 +9,7 @@ use blob::store::Expiry;
 use blob::{BlobStore, Opened, meta};
 use bsp::media::{MediaId, MediaKind};
 use bsp::{BspId, ChannelId, registry};
+use bus::seldom::Seldom;
 use bus::{Bus, EventKind, Headers, Subject};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -32,6 +33,9 @@ const AT_ONCE: usize = 256;
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 /// Notes are gathered for so long.
 const GATHER_FOR: Duration = Duration::from_millis(5);
+
+static NO_EXPIRY: Seldom = Seldom::new();
+static EVENT_DROPPED: Seldom = Seldom::new();
 /// A fetch, and what of it is to be told.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetch {
@@ -245,7 +249,13 @@ impl Afterwards {
                 ),
                 // The file keeps the expiry that it had.
                 Err(error) => {
-                    tracing::warn!(function, media_id = id.as_str(), "no new expiry for file {id}: {error}");
+                    if let Some(turn) = NO_EXPIRY.turn() {
+                        tracing::warn!(
+                            function,
+                            media_id = id.as_str(),
+                            "no new expiry for file {id}: {error}{turn}"
+                        );
+                    }
                 }
             }
         }
@@ -274,7 +284,10 @@ impl Afterwards {
         let stored = self.bus.store(&subject, headers, &payload, deadline).await;
         if let Err(error) = &stored {
             self.drop_notes(1);
-            tracing::warn!(function = "media", "the event of a fetch of {} was dropped: {error}", fetch.id);
+            if let Some(turn) = EVENT_DROPPED.turn() {
+                let id = fetch.id;
+                tracing::warn!(function = "media", "the event of a fetch of {id} was dropped: {error}{turn}");
+            }
         }
         stored.is_ok()
     }

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use blob::store::WINDOW_BYTES;
 use blob::{BlobError, BlobStore, Opened, meta};
 use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
+use bus::seldom::Seldom;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
@@ -23,6 +24,9 @@ use crate::answer::{self, Failure, NOSNIFF};
 use crate::disposition;
 use crate::range::{self, Part};
 use crate::router::Media;
+
+static UNREAD: Seldom = Seldom::new();
+static BROKE_OFF: Seldom = Seldom::new();
 
 /// A request for a file.
 pub(crate) struct Wanted<'r> {
@@ -73,11 +77,13 @@ impl Media {
             Ok(opened) => opened.ok_or(Failure::NotFound)?,
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::error!(
-                    function,
-                    media_id = id.as_str(),
-                    "file {id} cannot be read: {error} {source}"
-                );
+                if let Some(turn) = UNREAD.turn() {
+                    tracing::error!(
+                        function,
+                        media_id = id.as_str(),
+                        "file {id} cannot be read: {error} {source}{turn}"
+                    );
+                }
                 return Err(Failure::from(&error));
             }
         };
@@ -225,7 +231,10 @@ impl Sending {
                         bytes
                     }
                     Err(error) => {
-                        tracing::error!(function = "media", "file {} broke off: {error}", fetch.id());
+                        if let Some(turn) = BROKE_OFF.turn() {
+                            let id = fetch.id();
+                            tracing::error!(function = "media", "file {id} broke off: {error}{turn}");
+                        }
                         self.next = self.end;
                         return Some(Err(error));
                     }

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use blob::store::WINDOW_BYTES;
 use blob::{BlobError, Meta};
 use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
+use bus::seldom::Seldom;
 use bytes::BytesMut;
 use channel::Channel;
 use http_body_util::BodyExt;
@@ -29,6 +30,9 @@ const TIME_MIN: Duration = Duration::from_secs(60);
 const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 /// What has come is written after this at the latest, so that the unfinished file does not expire.
 const WRITE_AFTER: Duration = Duration::from_secs(20);
+
+static NOT_STORED: Seldom = Seldom::new();
+static OUT_OF_MEMORY: Seldom = Seldom::new();
 
 /// An upload that may begin.
 struct Admitted {
@@ -222,13 +226,16 @@ async fn write(
 
 fn failed(error: &BlobError) -> Failure {
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    tracing::error!(function = "media", "an upload was not stored: {error} {source}");
+    if let Some(turn) = NOT_STORED.turn() {
+        tracing::error!(function = "media", "an upload was not stored: {error} {source}{turn}");
+    }
     Failure::from(error)
 }
 
 fn say_out_of_memory() {
+    let Some(turn) = OUT_OF_MEMORY.turn() else { return };
     tracing::error!(
         function = "media",
-        "Redis is out of memory: uploads are answered 507 until files expire or maxmemory is raised"
+        "Redis is out of memory: uploads are answered 507 until files expire or maxmemory is raised{turn}"
     );
 }

@@ -32,6 +32,11 @@ impl Job {
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.delivery.headers.get(headers::TRACEPARENT)
     }
+
+    /// Until its deadline; zero after it.
+    pub(crate) fn time_left(&self) -> Duration {
+        Duration::try_from(self.deadline.duration_since(Timestamp::now())).unwrap_or_default()
+    }
 }
 
 /// A command that cannot be sent.

@@ -239,6 +239,11 @@ impl Loop {
                     self.next_start = Some(Instant::now() + TURN);
                     return;
                 }
+                if !self.lane.shared.ledger.takes_more(&self.lane.account.channel) {
+                    // What was begun waits for the ledger. More of it would only make the wait longer.
+                    self.next_start = Some(Instant::now() + TURN);
+                    return;
+                }
                 match self.lane.gate.pass(Instant::now()) {
                     Ok(leave) => pass = Some(leave),
                     Err(Shut::Rate(until) | Shut::Limited(until) | Shut::Broken(until)) => {

@@ -13,6 +13,7 @@ mod held;
 mod gate;
 mod command;
 mod send;
+mod store_limit;
 mod record;
 mod used;
 mod account;
@@ -38,6 +39,7 @@ use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET,
 use prometheus_client::registry::Registry;
 use service::process::Service;
 use service::{Common, Context, LogPayloads};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::lanes::{LaneFaults, Lanes};
@@ -46,6 +48,7 @@ use crate::metrics::SenderMetrics;
 pub use crate::ownership::{Crowded, LaneState, lane_lease, lane_of_lease};
 use crate::send::Shared;
 pub use crate::settings::Settings;
+use crate::store_limit::StoreLimit;
 pub use crate::used::{Used, is_same, used};
 
 /// The service as a process runs it: it connects by itself.
@@ -104,6 +107,8 @@ async fn work(
         faults,
         tracing: context.tracing.clone(),
         payloads,
+        ledger: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
+        results: StoreLimit::new(metrics.result_store.clone(), Instant::now()),
     });
     let lanes = Lanes::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::Histogram;
 
+use crate::store_limit::StoreMetrics;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     bsp: &'static str,
@@ -47,6 +49,8 @@ pub(crate) struct SenderMetrics {
     pub(crate) oldest_waiting: Family<ChannelLabels, Gauge>,
     pub(crate) halted: Family<ChannelLabels, Gauge>,
     pub(crate) keeper: KeeperMetrics,
+    pub(crate) ledger: StoreMetrics,
+    pub(crate) result_store: StoreMetrics,
 }
 
 impl SenderMetrics {
@@ -89,7 +93,21 @@ impl SenderMetrics {
         registry.register("oldest_waiting_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
         registry.register("halted", help, metrics.halted.clone());
+        metrics.register_ledger(registry);
         metrics
+    }
+
+    fn register_ledger(&self, registry: &mut Registry) {
+        let ledger = &self.ledger;
+        let help = "Writes and reads of the ledger that are under way";
+        registry.register("ledger_in_flight", help, ledger.in_flight.clone());
+        let help =
+            "Writes and reads of the ledger that may be under way at once: fewer while it answers slowly";
+        registry.register("ledger_limit", help, ledger.limit.clone());
+        let help = "How long the ledger takes to acknowledge, in seconds";
+        registry.register("ledger_seconds", help, ledger.time.clone());
+        let help = "Writes and reads of the ledger that were not answered in time";
+        registry.register("ledger_timeouts", help, ledger.timed_out.clone());
     }
 
     pub(crate) fn result(&self, bsp: BspId, content: &'static str, outcome: &'static str) {

@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bus::lease::{Lease, LeaseError, Leases, OWNER_TRUSTS_FOR, RENEW_EVERY};
+use bus::seldom::Seldom;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+static LANE_LEFT: Seldom = Seldom::new();
 
 /// What the owner of a lane writes into its lease, for other replicas and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +121,9 @@ pub(crate) async fn keep(
             Err(LeaseError::NotWritten(..)) if lease.is_held() => ticks.reset_after(RENEW_EVERY / 5),
             // Others may have it, or soon will: what is under way is ended, and nothing new begun.
             Err(error) => {
-                tracing::warn!(function = "sender", "{error}: the lane is left");
+                if let Some(turn) = LANE_LEFT.turn() {
+                    tracing::warn!(function = "sender", "{error}: the lane is left{turn}");
+                }
                 is_lost = true;
                 closing.cancel();
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bsp::CommandId;
 use bus::ledger::LedgerKey;
+use bus::seldom::Seldom;
 use bus::{Delivery, PublishError, headers};
 use jiff::Timestamp;
 
@@ -12,9 +13,12 @@ use crate::outcome::{Outcome, Subject};
 use crate::publish;
 use crate::record::{Next, Record};
 use crate::send::{Ending, Lane};
+use crate::store_limit::Urgency;
 
 /// Between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+static NOT_STORED: Seldom = Seldom::new();
 
 /// It could not be stored, or not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +36,11 @@ pub(crate) async fn until_stored(lane: &Lane, delivery: &Delivery, unsendable: &
     loop {
         match once(lane, delivery, unsendable).await {
             Ok(()) => return Ending::Settled,
-            Err(error) => tracing::warn!(function = "sender", "a refusal was not stored: {error}"),
+            Err(error) => {
+                if let Some(turn) = NOT_STORED.turn() {
+                    tracing::warn!(function = "sender", "a refusal was not stored: {error}{turn}");
+                }
+            }
         }
         if !lane.pause(RETRY_PAUSE).await {
             return Ending::Left;
@@ -100,6 +108,10 @@ fn traceparent(delivery: &Delivery) -> Option<&str> {
 /// What the ledger holds under the command's id.
 async fn known(lane: &Lane, id: &CommandId) -> Result<Option<Record>, RefuseError> {
     let key = LedgerKey::new(&lane.account.channel, id);
+    let _place = tokio::select! {
+        place = lane.shared.ledger.place(&lane.account.channel, Urgency::Begins) => place,
+        () = lane.closing.cancelled() => return Err(RefuseError::Ledger),
+    };
     let entry = lane.shared.bus.ledger_read(&key).await.map_err(|_| RefuseError::Ledger)?;
     Ok(entry.and_then(|entry| Record::from_bytes(&entry.value)))
 }

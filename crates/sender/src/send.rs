@@ -14,7 +14,9 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bus::PublishError;
 use bus::ledger::{LedgerKey, Revision};
+use bus::seldom::Seldom;
 use jiff::Timestamp;
 use proto::v1::SendResult;
 use service::{LogPayloads, Tracing};
@@ -35,10 +37,10 @@ use crate::ownership::Ownership;
 use crate::publish;
 use crate::record::{Next, Record, State};
 use crate::send::after::Called;
-use crate::send::intent::{Intent, Patience};
 use crate::send::trials::Trials;
 pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
 use crate::settings::Settings;
+use crate::store_limit::{StoreLimit, Urgency};
 
 /// A call is made so soon after its intent or not at all: a process that slept in between no longer knows who else has
 /// looked.
@@ -47,6 +49,16 @@ const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at an entry that another version has written.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
+/// While new intents have to wait for the ledger, a leave to call is asked for again after so long.
+const LEDGER_TURN: Duration = Duration::from_millis(20);
+/// So long after a lane was left, its results may still wait for their turn to be stored.
+const RESULT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+static NOT_READ: Seldom = Seldom::new();
+static UNREADABLE: Seldom = Seldom::new();
+static WITHHELD: Seldom = Seldom::new();
+static LETTER_NOT_STORED: Seldom = Seldom::new();
+static RESULT_NOT_STORED: Seldom = Seldom::new();
 
 /// What all lanes of a replica share.
 pub(crate) struct Shared {
@@ -59,6 +71,10 @@ pub(crate) struct Shared {
     pub(crate) faults: LaneFaults,
     pub(crate) tracing: Tracing,
     pub(crate) payloads: LogPayloads,
+    /// What all lanes together may write to the ledger at once.
+    pub(crate) ledger: StoreLimit,
+    /// The same for results.
+    pub(crate) results: StoreLimit,
 }
 
 /// One lane, as its commands see it.
@@ -173,17 +189,33 @@ impl Lane {
 
     /// Asks the ledger what is known of a command.
     async fn read(&self, job: &Job, key: &LedgerKey) -> Stage {
+        let place = tokio::select! {
+            place = self.shared.ledger.place(&self.account.channel, Urgency::Begins) => place,
+            () = self.closing.cancelled() => return Stage::End(Ending::Left),
+        };
+        let began = Instant::now();
         let entry = match self.shared.bus.ledger_read(key).await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Stage::Attempt(Known::NOTHING),
+            Ok(entry) => entry,
             Err(error) => {
-                tracing::warn!(function = "sender", "the ledger was not read: {error}");
+                // A server that is away is not slow.
+                if self.shared.bus.is_connected() {
+                    place.timed_out(Instant::now());
+                }
+                drop(place);
+                if let Some(turn) = NOT_READ.turn() {
+                    tracing::warn!(function = "sender", "{error}{turn}");
+                }
                 return self.later(RETRY_PAUSE).await;
             }
         };
+        place.acknowledged(began, Instant::now());
+        drop(place);
+        let Some(entry) = entry else { return Stage::Attempt(Known::NOTHING) };
         let Some(record) = Record::from_bytes(&entry.value) else {
             // Another version's: it knows what to do with it, and this one must not guess.
-            tracing::error!(function = "sender", "the entry of {} cannot be read", job.command.id);
+            if let Some(turn) = UNREADABLE.turn() {
+                tracing::error!(function = "sender", "the entry of {} cannot be read{turn}", job.command.id);
+            }
             return self.later(UNREADABLE_PAUSE).await;
         };
         let revision = entry.revision;
@@ -229,18 +261,12 @@ impl Lane {
         if let Some(file) = file {
             file.expect_fetch(&self.shared.blobs, Timestamp::now()).await;
         }
-        let intent = match self.write_intent(job, key, known).await {
+        let mut intent = match self.write_intent(job, key, known, trials).await {
             Ok(intent) => intent,
             Err(stage) => return stage,
         };
-        if !self.may_call(&intent) {
-            self.shared.metrics.withheld.inc();
-            tracing::warn!(
-                function = "sender",
-                "the call for {} was withheld: it would come too late",
-                job.command.id
-            );
-            return self.not_sent(job, key, intent.known, Duration::ZERO).await;
+        if !self.may_call(key, &mut intent).await {
+            return self.withhold(job, key, intent.known).await;
         }
         let link = file.map(FileLink::as_link);
         let request = self.account.sending.request(&self.account.settings, &job.command, link);
@@ -272,6 +298,19 @@ impl Lane {
         stage
     }
 
+    /// Makes no call behind an intent that is too old, or not this process's any more, and writes that down.
+    async fn withhold(&self, job: &Job, key: &LedgerKey, known: Known) -> Stage {
+        self.shared.metrics.withheld.inc();
+        if let Some(turn) = WITHHELD.turn() {
+            let id = &job.command.id;
+            tracing::warn!(
+                function = "sender",
+                "the call for {id} was withheld: it would come too late{turn}"
+            );
+        }
+        self.not_sent(job, key, known, Duration::ZERO).await
+    }
+
     /// Leave for the next call; `None` when the deadline passes first or the lane is left.
     async fn leave(&self, job: &Job, progress: &mut Progress) -> Option<Pass> {
         if let Some(pass) = progress.pass.take().filter(|pass| pass.is_fresh(Instant::now())) {
@@ -281,12 +320,16 @@ impl Lane {
         let line = self.gate.wait_in_line(place);
         while Timestamp::now() < job.deadline {
             let now = Instant::now();
-            let (until, spread) = match line.pass(now) {
-                Ok(pass) => return Some(pass),
-                Err(Shut::Rate(until) | Shut::Limited(until)) => (until, line.spread()),
-                // One of those in line is next, and it is not to be late.
-                Err(Shut::Broken(until)) => (until, Duration::ZERO),
-                Err(Shut::Probing | Shut::Halted) => (now + RETRY_PAUSE, Duration::ZERO),
+            let (until, spread) = if self.shared.ledger.takes_more(&self.account.channel) {
+                match line.pass(now) {
+                    Ok(pass) => return Some(pass),
+                    Err(Shut::Rate(until) | Shut::Limited(until)) => (until, line.spread()),
+                    // One of those in line is next, and it is not to be late.
+                    Err(Shut::Broken(until)) => (until, Duration::ZERO),
+                    Err(Shut::Probing | Shut::Halted) => (now + RETRY_PAUSE, Duration::ZERO),
+                }
+            } else {
+                (now + LEDGER_TURN, line.spread())
             };
             // The deadline may come before the gate opens.
             if !self.pause((until - now).min(Duration::from_secs(1)) + spread).await {
@@ -315,15 +358,6 @@ impl Lane {
         Stage::Decide(known, outcome.into())
     }
 
-    /// Whether the call may be made, asked last of all.
-    fn may_call(&self, intent: &Intent) -> bool {
-        // A suspended machine stops one of the clocks.
-        let age_ms = Timestamp::now().as_millisecond() - intent.at_ms;
-        let is_fresh = intent.at.elapsed() < INTENT_AGE_MAX
-            && u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < INTENT_AGE_MAX.as_millis());
-        is_fresh && self.ownership.holds()
-    }
-
     /// A call did nothing. That is written down, so that nobody has to look it up, and after `wait` another is made.
     async fn not_sent(&self, job: &Job, key: &LedgerKey, known: Known, wait: Duration) -> Stage {
         // Of a message that may have been sent before, this says nothing.
@@ -331,15 +365,14 @@ impl Lane {
         let known = if is_certain {
             let Some(record) = known.record else { return Stage::Read };
             let record = record.not_sent();
-            match self.write(key, known.revision, record, Patience::Decided).await {
+            match self.write_outcome(key, known.revision, record).await {
                 Ok(known) => known,
                 Err(stage) => return stage,
             }
         } else {
             known
         };
-        let left = Timestamp::now().until(job.deadline).ok().and_then(|left| Duration::try_from(left).ok());
-        if !self.pause(wait.min(left.unwrap_or_default())).await {
+        if !self.pause(wait.min(job.time_left())).await {
             return Stage::End(Ending::Left);
         }
         Stage::Attempt(known)
@@ -360,11 +393,10 @@ impl Lane {
         let record = known.record.unwrap_or_else(|| {
             Record::new(job.delivery.sequence, job.digest.clone(), 0, token(), State::NotSent)
         });
-        let stage =
-            match self.write(key, known.revision, record.done(&result, false), Patience::Decided).await {
-                Ok(_) => Stage::Publish(Box::new(result)),
-                Err(stage) => return stage,
-            };
+        let stage = match self.write_outcome(key, known.revision, record.done(&result, false)).await {
+            Ok(_) => Stage::Publish(Box::new(result)),
+            Err(stage) => return stage,
+        };
         self.shared.metrics.result(self.account.bsp, job.command.content.name(), outcome.name());
         if matches!(outcome, Outcome::Accepted { .. }) {
             let age = Duration::try_from(now.duration_since(job.delivery.stored_at)).unwrap_or_default();
@@ -383,7 +415,9 @@ impl Lane {
                 Stage::End(Ending::Settled)
             }
             Err(error) => {
-                tracing::warn!(function = "sender", "a dead letter was not stored: {error}");
+                if let Some(turn) = LETTER_NOT_STORED.turn() {
+                    tracing::warn!(function = "sender", "a dead letter was not stored: {error}{turn}");
+                }
                 if self.pause(RETRY_PAUSE).await { Stage::Misused } else { Stage::End(Ending::Left) }
             }
         }
@@ -402,17 +436,29 @@ impl Lane {
 
     /// Stores the result. It is in the ledger, so nothing is lost if the lane is left meanwhile.
     async fn publish(&self, job: &Job, result: &SendResult) -> Stage {
+        let place = tokio::select! {
+            place = self.shared.results.place(&self.account.channel, Urgency::Begins) => place,
+            () = self.left_for(RESULT_WAIT_MAX) => return Stage::End(Ending::Left),
+        };
+        let of = (self.account.bsp, &self.account.channel);
         loop {
-            let place = (self.account.bsp, &self.account.channel);
-            match publish::result(&self.shared.bus, place, result, job.traceparent()).await {
-                Ok(()) => return Stage::End(Ending::Settled),
+            let began = Instant::now();
+            match publish::result(&self.shared.bus, of, result, job.traceparent()).await {
+                Ok(()) => {
+                    place.acknowledged(began, Instant::now());
+                    return Stage::End(Ending::Settled);
+                }
                 Err(error) => {
-                    tracing::warn!(
-                        function = "sender",
-                        message_id = result.message_id,
-                        "the result of {} was not stored: {error}",
-                        job.command.id
-                    );
+                    if matches!(error, PublishError::TimedOut) {
+                        place.timed_out(Instant::now());
+                    }
+                    if let Some(turn) = RESULT_NOT_STORED.turn() {
+                        let id = &job.command.id;
+                        tracing::warn!(
+                            function = "sender",
+                            "the result of {id} was not stored: {error}{turn}"
+                        );
+                    }
                 }
             }
             if !self.pause(RETRY_PAUSE).await {

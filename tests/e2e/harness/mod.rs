@@ -7,6 +7,7 @@ mod installation;
 pub(crate) mod outbound;
 mod program;
 pub(crate) mod secured;
+pub(crate) mod slow_bus;
 mod webhook;
 
 use std::time::Duration;

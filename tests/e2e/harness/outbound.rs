@@ -139,6 +139,11 @@ impl Outbound {
     }
 
     pub(crate) async fn sender_with(&self, more: &[(&'static str, &str)]) -> RunningSender {
+        self.sender_on(&self.installation.nats.url(), more).await
+    }
+
+    /// The same at another address of the bus.
+    pub(crate) async fn sender_on(&self, nats_url: &str, more: &[(&'static str, &str)]) -> RunningSender {
         let (redis, secrets) = (self.redis.url(), self.secrets_dir());
         let values = [
             ("redis-url", redis.as_str()),
@@ -148,7 +153,7 @@ impl Outbound {
         let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = sender::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&BusOptions::new("sender", self.installation.nats.url())).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("sender", nats_url)).await.unwrap();
         let context = Context::new(CancellationToken::new());
         let stop = context.stop.clone();
         let mut registry = Registry::default();

@@ -1,11 +1,14 @@
 //! The file of a command: its link, or why the command cannot be sent with it.
 
+use bus::seldom::Seldom;
 use jiff::Timestamp;
 
 use super::{Lane, RETRY_PAUSE};
 use crate::command::Job;
 use crate::link::{self, FileLink, LinkError};
 use crate::outcome::Outcome;
+
+static WAITS: Seldom = Seldom::new();
 
 impl Lane {
     /// The link of the command's file.
@@ -29,7 +32,9 @@ impl Lane {
                 }
                 Err(LinkError::Store(error)) => error,
             };
-            tracing::warn!(function = "sender", "the file of {} waits: {error}", job.command.id);
+            if let Some(turn) = WAITS.turn() {
+                tracing::warn!(function = "sender", "the file of {} waits: {error}{turn}", job.command.id);
+            }
             if Timestamp::now() >= job.deadline {
                 return Err(Some(Outcome::Expired {
                     last_error: Some("the file store did not answer".to_owned()),

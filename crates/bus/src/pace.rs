@@ -1,0 +1,194 @@
+//! How many writes to a store may be in flight: more while it acknowledges them quickly, fewer when it does not. Pure;
+//! time comes in as an argument. Who waits, and in which order, is left to the caller.
+//!
+//! A store that is given more than it can write does not answer with an error: its acknowledgements come later and later,
+//! until every writer has given up and writes again. So the time that an acknowledgement takes decides how many writes are
+//! begun: additive growth below a target, a proportional cut above it (AIMD).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Writes in flight at the start.
+const FIRST: f64 = 64.0;
+/// The fewest and the most writes in flight. The most is half of what the client takes before it refuses.
+const LEAST: f64 = 8.0;
+const MOST: f64 = 4096.0;
+/// Above this average time to an acknowledgement fewer writes are begun; below half of it more are. An eighth of the age
+/// after which a sender makes no call behind an intent, and an eighth of the shortest deadline of a BSP's webhook.
+pub const TARGET: Duration = Duration::from_millis(250);
+/// The limit changes at most once in so long, so that the effect of one change is seen before the next.
+const CHANGE_EVERY: Duration = Duration::from_millis(100);
+/// A burst of time-outs counts as one within so long.
+const TIME_OUT_EVERY: Duration = Duration::from_secs(1);
+/// Growth of one change: this share of the limit, and at least so many.
+const GROWTH_SHARE: f64 = 0.125;
+const GROWTH_LEAST: f64 = 4.0;
+/// What one cut leaves at least, and what a time-out leaves: it says that the store is several targets behind.
+const CUT_MOST: f64 = 0.5;
+const TIME_OUT_LEAVES: f64 = 0.25;
+
+/// The limit of one store, and what is in flight.
+#[derive(Debug)]
+pub struct Pace {
+    limit: f64,
+    in_flight: usize,
+    changed_at: Instant,
+    timed_out_at: Option<Instant>,
+    seen: Seen,
+}
+
+/// What was seen since the last change.
+#[derive(Debug, Default)]
+struct Seen {
+    acknowledged: u32,
+    took: Duration,
+    was_reached: bool,
+}
+
+impl Pace {
+    /// Nothing is in flight.
+    pub fn new(now: Instant) -> Self {
+        Self { limit: FIRST, in_flight: 0, changed_at: now, timed_out_at: None, seen: Seen::default() }
+    }
+
+    /// Writes that may be in flight.
+    pub fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// Writes that are.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether another write may begin.
+    pub fn has_room(&self) -> bool {
+        self.in_flight < self.limit()
+    }
+
+    /// A write has begun. Who must not wait may begin one without room.
+    pub fn begin(&mut self) {
+        self.in_flight += 1;
+        self.seen.was_reached |= !self.has_room();
+    }
+
+    /// A write is no longer in flight. Says nothing about the store.
+    pub fn end(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// The store has acknowledged a write `took` after it was begun.
+    pub fn acknowledged(&mut self, took: Duration, now: Instant) {
+        self.seen.acknowledged += 1;
+        self.seen.took += took;
+        let average = self.seen.took / self.seen.acknowledged;
+        if now.saturating_duration_since(self.changed_at) < CHANGE_EVERY.max(average) {
+            return;
+        }
+        if average > TARGET {
+            let share = TARGET.as_secs_f64() / average.as_secs_f64();
+            self.limit *= share.max(CUT_MOST);
+        } else if average < TARGET / 2 && self.seen.was_reached {
+            self.limit += (self.limit * GROWTH_SHARE).max(GROWTH_LEAST);
+        }
+        self.changed(now);
+    }
+
+    /// A write was not acknowledged in time.
+    pub fn timed_out(&mut self, now: Instant) {
+        if self.timed_out_at.is_some_and(|at| now.saturating_duration_since(at) < TIME_OUT_EVERY) {
+            return;
+        }
+        self.timed_out_at = Some(now);
+        self.limit *= TIME_OUT_LEAVES;
+        self.changed(now);
+    }
+
+    fn changed(&mut self, now: Instant) {
+        self.limit = self.limit.clamp(LEAST, MOST);
+        self.changed_at = now;
+        self.seen = Seen::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Runs a store that acknowledges one write after another, each after `each`, for `time`; the writer always has more.
+    /// Gives the time to the last acknowledgement, and how many there were.
+    fn run(pace: &mut Pace, from: Instant, each: Duration, time: Duration) -> (Duration, u32) {
+        let (mut now, mut waiting) = (from, VecDeque::new());
+        let (mut took, mut count) = (Duration::ZERO, 0);
+        while now < from + time {
+            while pace.has_room() {
+                pace.begin();
+                waiting.push_back(now);
+            }
+            now += each;
+            let Some(begun) = waiting.pop_front() else { continue };
+            took = now - begun;
+            pace.end();
+            pace.acknowledged(took, now);
+            count += 1;
+        }
+        for _ in waiting {
+            pace.end();
+        }
+        (took, count)
+    }
+
+    #[test]
+    fn acknowledgements_stay_near_the_target_whatever_the_store_can_do() {
+        for each_us in [50, 300, 2_000, 20_000] {
+            let (now, each) = (Instant::now(), Duration::from_micros(each_us));
+            let mut pace = Pace::new(now);
+            let (took, count) = run(&mut pace, now, each, Duration::from_secs(20));
+            assert!(took <= TARGET * 3 / 2, "{each_us} µs each: {took:?}");
+            assert!(count >= 20_000_000 / each_us as u32, "{each_us} µs each: the store was idle");
+        }
+    }
+
+    #[test]
+    fn a_store_that_becomes_slow_is_given_less_at_once_and_more_when_it_is_quick_again() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let long = Duration::from_secs(10);
+        run(&mut pace, now, Duration::from_micros(300), long);
+        let quick = pace.limit();
+        let (took, _) = run(&mut pace, now + long, Duration::from_millis(20), 2 * long);
+        assert!(took <= TARGET * 3 / 2 && pace.limit() < quick / 10, "{took:?}, {}", pace.limit());
+        run(&mut pace, now + 3 * long, Duration::from_micros(300), long);
+        assert!(pace.limit() > quick / 2, "{}", pace.limit());
+    }
+
+    #[test]
+    fn what_times_out_together_counts_once_and_the_limit_never_reaches_zero() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        for number in 0..100 {
+            pace.timed_out(now + Duration::from_millis(number));
+        }
+        assert_eq!(pace.limit(), 16);
+        for number in 2..10 {
+            pace.timed_out(now + Duration::from_secs(number));
+        }
+        assert_eq!(pace.limit(), 8);
+        assert!(pace.has_room());
+    }
+
+    #[test]
+    fn a_limit_that_is_not_reached_does_not_grow() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        for number in 0..100 {
+            pace.begin();
+            pace.end();
+            pace.acknowledged(Duration::from_millis(1), now + Duration::from_millis(100 * number));
+        }
+        assert_eq!(pace.limit(), 64);
+    }
+}

@@ -1,0 +1,87 @@
+//! Log lines that one outage would repeat for every message: one is written now and then, with the number that was not.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Between two lines of the same kind.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// One kind of line. Made as a `static` beside the place that writes it; takes no lock.
+#[derive(Debug)]
+pub struct Seldom {
+    /// When the next line may be written, in milliseconds after [`began`].
+    next_ms: AtomicU64,
+    left_out: AtomicU64,
+}
+
+/// The right to write one line. Its text ends the line with the number of those that were left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    left_out: u64,
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.left_out {
+            0 => Ok(()),
+            count => write!(f, " ({count} more lines like this one were left out)"),
+        }
+    }
+}
+
+/// The first use of any kind of line in this process.
+fn began() -> Instant {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    *BEGAN.get_or_init(Instant::now)
+}
+
+impl Seldom {
+    /// A kind of line of which none was written.
+    pub const fn new() -> Self {
+        Self { next_ms: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+
+    /// Whether a line may be written now. `None` counts it among those that are left out.
+    pub fn turn(&self) -> Option<Turn> {
+        self.turn_at(began().elapsed())
+    }
+
+    fn turn_at(&self, now: Duration) -> Option<Turn> {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let next_ms = self.next_ms.load(Ordering::Relaxed);
+        let after_ms = now_ms.saturating_add(LINE_EVERY.as_millis() as u64);
+        let is_due = now_ms >= next_ms
+            && self.next_ms.compare_exchange(next_ms, after_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !is_due {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Turn { left_out: self.left_out.swap(0, Ordering::Relaxed) })
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_is_written_in_a_while_and_the_others_are_counted() {
+        let (line, at) = (Seldom::new(), Duration::from_millis);
+        assert_eq!(line.turn_at(at(7)).unwrap().to_string(), "");
+        for ms in 8..108 {
+            assert_eq!(line.turn_at(at(ms)), None);
+        }
+        let turn = line.turn_at(at(5_007)).unwrap();
+        assert_eq!(turn.to_string(), " (100 more lines like this one were left out)");
+        assert_eq!(line.turn_at(at(10_006)), None);
+        assert_eq!(line.turn_at(at(10_007)), Some(Turn { left_out: 1 }));
+    }
+}
