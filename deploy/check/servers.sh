@@ -94,7 +94,7 @@ assert varz["jetstream"]["config"]["sync_always"], "it does not sync before it a
 assert varz["max_payload"] == 1024 * 1024, varz["max_payload"]
 assert varz["auth_required"], "it lets everybody in"
 accounts = json.load(urllib.request.urlopen(f"{url}/accountz", timeout=5))["accounts"]
-assert "IMCHANNEL" in accounts, accounts
+assert "IMCHANNEL" in accounts and "AICC" in accounts, accounts
 with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
     lines = client.makefile("rb")
     assert lines.readline().startswith(b"INFO ")

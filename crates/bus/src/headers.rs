@@ -64,6 +64,9 @@ pub const EXPECTED_LAST_SUBJECT_SEQUENCE: Name = Name::new("Nats-Expected-Last-S
 pub const LEASE_TOKEN: Name = Name::new("Imchannel-Lease");
 /// JetStream's key-value stores: what was done to the key, where it was not written.
 pub const KV_OPERATION: Name = Name::new("KV-Operation");
+/// The server's own: which account and client a message came from that an import let into this account. It says nothing about
+/// the message, and no reader looks at it: a command with it and one without it are the same.
+pub const REQUEST_INFO: Name = Name::new("Nats-Request-Info");
 /// CloudEvents: version of the specification.
 pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
 /// CloudEvents: id of the event.

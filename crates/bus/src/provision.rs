@@ -123,8 +123,10 @@ pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSett
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         num_replicas: settings.replicas,
-        allow_rollup: true,
+        // No call may empty a bucket: every value is removed by its age or by a marker in its place. A stream that denies
+        // purges takes no roll-ups either, so a key is removed by `KV-Operation: DEL` and never by a purge of the key.
         deny_delete: true,
+        deny_purge: true,
         allow_direct: true,
         ..Config::default()
     }
@@ -188,9 +190,8 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
         let (found, wanted) = (&found.cached_info().config, bucket_config(definition, settings));
         // A bucket's window is the server's own choice.
         compare_configs(of.clone(), found, &wanted, Scope::Contract, &mut differences);
-        if matches!(scope, Scope::Settings(_)) && found.max_bytes != wanted.max_bytes {
-            let (found, wanted) = (found.max_bytes.to_string(), wanted.max_bytes.to_string());
-            differences.push(Difference { of, setting: "max_bytes", found, wanted });
+        if matches!(scope, Scope::Settings(_)) {
+            compare_bucket(&of, found, &wanted, &mut differences);
         }
     }
     Ok(differences)
@@ -280,6 +281,19 @@ fn sorted(subjects: &[String]) -> String {
     let mut subjects: Vec<&String> = subjects.iter().collect();
     subjects.sort();
     format!("{subjects:?}")
+}
+
+/// What an operator is told of a bucket. None of it keeps a service from working, so that services of two versions run side
+/// by side while buckets are changed.
+fn compare_bucket(of: &str, found: &Config, wanted: &Config, differences: &mut Vec<Difference>) {
+    let mut compare = |setting, found: String, wanted: String| {
+        if found != wanted {
+            differences.push(Difference { of: of.to_owned(), setting, found, wanted });
+        }
+    };
+    compare("max_bytes", found.max_bytes.to_string(), wanted.max_bytes.to_string());
+    compare("deny_delete", found.deny_delete.to_string(), wanted.deny_delete.to_string());
+    compare("deny_purge", found.deny_purge.to_string(), wanted.deny_purge.to_string());
 }
 
 async fn check_durable(

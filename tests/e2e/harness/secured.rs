@@ -16,32 +16,49 @@ pub(crate) fn root() -> &'static Path {
 
 pub(crate) struct Secured {
     pub(crate) nats: NatsServer,
+    /// The other servers of its cluster.
+    pub(crate) others: Vec<NatsServer>,
     pub(crate) redis: RedisServer,
     folder: TempDir,
 }
 
 impl Secured {
     pub(crate) async fn start() -> Self {
+        Self::start_servers(1).await
+    }
+
+    /// The same with so many NATS servers, which are one cluster where there are several.
+    pub(crate) async fn start_servers(count: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let secrets = folder.path().join("secrets");
         let made = run_cli_with("", "imchannel", &["secrets", "make", secrets.to_str().unwrap()], &[]).await;
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let config = nats_config(folder.path()).await;
         let environment = std::fs::read_to_string(secrets.join("nats/users.env")).unwrap();
         let environment = environment.lines().filter_map(|line| line.split_once('='));
-        let nats = NatsServer::start(NatsOptions {
-            config: Some(config),
-            environment: environment.map(|(name, key)| (name.to_owned(), key.to_owned())).collect(),
-            ..NatsOptions::open(folder.path().join("nats"))
-        });
-        let nats = nats.await.unwrap();
+        let environment: Vec<_> = environment.map(|(name, key)| (name.to_owned(), key.to_owned())).collect();
+        let routes: Vec<String> = (0..count).map(|_| free_address()).collect();
+        let mut servers = Vec::new();
+        for number in 0..count {
+            let home = folder.path().join(format!("nats-{number}"));
+            let config = nats_config(&home).await;
+            if count > 1 {
+                in_cluster(&config, number, &routes);
+            }
+            let options = NatsOptions {
+                config: Some(config),
+                environment: environment.clone(),
+                ..NatsOptions::open(home)
+            };
+            servers.push(NatsServer::start(options).await.unwrap());
+        }
         let acl = secrets.join("redis/users.acl").to_string_lossy().into_owned();
         let redis = RedisServer::start_with(RedisOptions {
             folder: folder.path().join("redis"),
             config: Some(root().join("deploy/redis/redis.conf")),
             args: vec!["--aclfile".to_owned(), acl],
         });
-        Self { nats, redis: redis.await.unwrap(), folder }
+        let nats = servers.remove(0);
+        Self { nats, others: servers, redis: redis.await.unwrap(), folder }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -127,8 +144,26 @@ async fn nats_config(folder: &Path) -> PathBuf {
         assert_eq!(text.matches("store_dir: /data").count(), 1);
         text.replace("store_dir: /data", &store)
     };
+    std::fs::create_dir_all(folder).unwrap();
     std::fs::copy(root().join("deploy/nats/users.conf"), folder.join("users.conf")).unwrap();
     let config = folder.join("nats.conf");
     std::fs::write(&config, text).unwrap();
     config
+}
+
+/// The same configuration as one server of a cluster.
+fn in_cluster(config: &Path, number: usize, routes: &[String]) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let text = text.lines().filter(|line| !line.starts_with("server_name:")).collect::<Vec<_>>().join("\n");
+    let listen = &routes[number];
+    let routes: Vec<String> = routes.iter().map(|address| format!("\"nats://{address}\"")).collect();
+    let routes = routes.join(", ");
+    let cluster = format!(
+        "server_name: server-{number}\ncluster {{ name: c, listen: \"{listen}\", routes: [{routes}] }}\n"
+    );
+    std::fs::write(config, cluster + &text).unwrap();
+}
+
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
