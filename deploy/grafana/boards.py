@@ -210,6 +210,17 @@ def details():
               OTHERS),
         width=12)
 
+    board.add(
+        lines("Ledger, under way", "short",
+              [("max(imchannel_sender_ledger_in_flight)", "in flight"), ("min(imchannel_sender_ledger_limit)", "limit"),
+               ("sum(increase(imchannel_sender_ledger_timeouts_total[1h]))", "timeouts in 1 h")],
+              "Writes and reads of the ledger under way in the busiest sender, the lowest limit of a sender, and those that were not answered "
+              "in time. The limit falls while the ledger answers slowly.",
+              OTHERS),
+        latency("Ledger, time to acknowledge", "imchannel_sender_ledger_seconds", "",
+                "How long the ledger takes to acknowledge a write or answer a read."),
+        width=12)
+
     board.row("Media")
     board.add(
         lines("Fetches", "reqps", [(rate("kind, method, outcome", "imchannel_media_fetches_total"), "{{kind}} {{method}} {{outcome}}")],
