@@ -116,6 +116,15 @@ def details():
         timeline("Connected to NATS", [("min by (job, instance) (imchannel_nats_connected)", "{{job}} {{instance}}")],
                  "Whether each instance has a connection to NATS.", [("away", OUTCOMES["unknown"]), ("connected", OUTCOMES["accepted"])]),
         width=8)
+    board.add(
+        lines("Waiting to be stored", "short",
+              [("sum by (job, stream) (imchannel_nats_stores_waiting) > 0", "{{job}} {{stream}}")],
+              "Messages that wait because their stream acknowledges slowly: webhooks, events, results and dead letters.", OTHERS),
+        lines("Stores in flight, lowest limit", "short",
+              [("min by (job, stream) (imchannel_nats_stores_in_flight_limit)", "{{job}} {{stream}}")],
+              "How many stores an instance may have in flight. It grows with the load and falls while the stream acknowledges slowly.",
+              OTHERS),
+        width=12)
 
     board.row("Ingress")
     board.add(

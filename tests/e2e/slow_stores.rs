@@ -1,13 +1,16 @@
 //! Stores that are slower than those who write to them: what is begun follows what they acknowledge.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bus::Queue;
+use futures_util::future::join_all;
 use proto::v1::SendOutcome;
+use tokio::time::Instant;
 
 use crate::harness::outbound::{Outbound, RunningSender, outcome, text};
 use crate::harness::slow_bus::{Slow, SlowBus};
-use crate::harness::{PATIENCE, alone, within};
+use crate::harness::{Installation, PATIENCE, Webhook, alone, within};
 
 const CHANNELS: usize = 4;
 const COMMANDS: usize = 1_200;
@@ -70,4 +73,65 @@ async fn writes_that_a_stall_delays_are_read_back_and_not_repeated() {
     assert_eq!(bus.handed_on(), 600, "an intent and an outcome of each");
     assert_eq!(metric(&metrics, "sender_withheld_calls_total"), 0, "{metrics}");
     sender.stop().await;
+}
+
+/// Posts different reports from so many senders, each the next when the last is answered, until `end`. Gives the answers 200.
+async fn post_until(ingress: SocketAddr, senders: usize, end: Instant) -> usize {
+    let sender = async |sender: usize| {
+        let (mut number, mut answered) = (0, 0);
+        while Instant::now() < end {
+            number += 1;
+            let id = format!("m-{sender}-{number}");
+            answered += usize::from(Webhook::infobip(report(&id)).post(ingress).await.status.as_u16() == 200);
+        }
+        answered
+    };
+    join_all((0..senders).map(sender)).await.into_iter().sum()
+}
+
+fn report(message_id: &str) -> String {
+    format!(
+        r#"{{"results":[{{"messageId":"{message_id}","to":"49151","status":{{"groupName":"DELIVERED"}}}}]}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slow_stream_stores_of_too_many_webhooks_is_answered_200() {
+    let _alone = alone().await;
+    let installation = Installation::start().await;
+    // Fifty a second, for three hundred senders: six times what is stored before the deadline of 2 s.
+    let slow = Slow { prefix: "imchannel.webhook.", each: Duration::from_millis(20), stall: None };
+    let bus = SlowBus::start(&installation.nats.url(), slow).await;
+    let ingress = installation.ingress_on(&bus.url, &[]).await;
+    ingress.until_ready().await;
+    let answered = post_until(ingress.address, 300, Instant::now() + Duration::from_secs(8)).await;
+    let written = bus.handed_on();
+    assert!(answered >= 100, "{answered} of {written} written webhooks were answered 200");
+    assert!(answered as u64 * 2 >= written, "{answered} of {written} written webhooks were answered 200");
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_waits_for_a_slow_stream_is_written_once() {
+    const WEBHOOKS: usize = 900;
+    let _alone = alone().await;
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    for batch in 0..WEBHOOKS / 100 {
+        let posts = (0..100).map(|number| {
+            let webhook = Webhook::infobip(report(&format!("m-{batch}-{number}")));
+            async move { webhook.post(ingress.address).await.status.as_u16() }
+        });
+        assert!(join_all(posts).await.into_iter().all(|status| status == 200));
+    }
+    // The last of all waits 9 s; storing an event may take 5.
+    let slow = Slow { prefix: "imchannel.event.", each: Duration::from_millis(10), stall: None };
+    let bus = SlowBus::start(&installation.nats.url(), slow).await;
+    let normalizer = installation.normalizer_on(&bus.url, &[]).await;
+    installation.until_processed().await;
+    assert_eq!(installation.reports().await.len(), WEBHOOKS);
+    assert_eq!(bus.handed_on(), WEBHOOKS as u64, "each event is written once");
+    assert_eq!(metric(&normalizer.metrics(), "worker_retried_total"), 0);
+    normalizer.stop().await;
+    ingress.stop().await;
 }

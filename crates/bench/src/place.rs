@@ -33,9 +33,23 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        // On the disk of the project: a temporary folder may lie in memory.
-        let folder = TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?;
+        let folder = new_folder()?;
         let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await?;
+        Self::on(nats, folder).await
+    }
+
+    /// The same with a server that syncs every message before it acknowledges, as compose runs it. It has to be 2.10 or later.
+    pub(crate) async fn start_synced() -> anyhow::Result<Self> {
+        let folder = new_folder()?;
+        let (config, store) = (folder.path().join("nats.conf"), folder.path().join("nats"));
+        let text =
+            format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.join("jetstream"));
+        std::fs::write(&config, text)?;
+        let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
+        Self::on(NatsServer::start(options).await?, folder).await
+    }
+
+    async fn on(nats: NatsServer, folder: TempDir) -> anyhow::Result<Self> {
         let bus = Bus::connect_now(&BusOptions::new("bench", nats.url())).await?;
         provision::apply(&bus, &StreamSettings::default()).await?;
         floor::make_streams(&nats.url()).await?;
@@ -103,6 +117,11 @@ impl Place {
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Program { child, name: name.to_owned() })
     }
+}
+
+/// On the disk of the project: a temporary folder may lie in memory.
+fn new_folder() -> anyhow::Result<TempDir> {
+    Ok(TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?)
 }
 
 /// A running program; it is killed when it is dropped.

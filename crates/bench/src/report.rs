@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::load::Outcome;
 use crate::suite::Effort;
-use crate::suite::{against, chain, ingress, media, normalizer, sender};
+use crate::suite::{against, chain, ingress, media, normalizer, sender, synced};
 
 /// A line for whoever waits.
 pub(crate) fn say(line: &str) {
@@ -288,19 +288,41 @@ fn sender_section(text: &mut String, measured: &sender::Measured) -> std::fmt::R
     if let Some(peak) = measured.peak_mib {
         writeln!(text, "| most memory, MiB | {peak:.1} | | |")?;
     }
-    writeln!(text, "\n{}", sync_always())
+    synced_section(text, measured.synced.as_deref())
 }
 
-/// Figures for that setting belong beside these, where the server has it.
-fn sync_always() -> &'static str {
-    let version = first_line("nats-server", &["--version"]);
-    let minor = version.split("v2.").nth(1).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
-    if minor.is_some_and(|minor| minor < 10) {
-        "All figures are with the server's default sync: this nats-server has no `sync_interval: always`, which 2.10 and \
-         later have, so there are none for it."
-    } else {
-        "All figures are with the server's default sync."
-    }
+fn synced_section(text: &mut String, rounds: Option<&[synced::Round]>) -> std::fmt::Result {
+    let Some(rounds) = rounds else {
+        return writeln!(
+            text,
+            "\nAll figures are with the server's default sync: this nats-server has no `sync_interval: always`, which \
+             2.10 and later have, so the rows for it are missing. With a newer one first in `PATH` they are written."
+        );
+    };
+    let of = |pick: fn(&synced::Round) -> f64| spread(rounds.iter().map(pick));
+    let (alone, sends) = (of(|round| round.alone), of(|round| round.sends));
+    let ratio = of(|round| round.sends / round.alone);
+    let warnings: usize = rounds.iter().map(|round| round.warnings).sum();
+    writeln!(
+        text,
+        "\nOn one server with `sync_interval: always`, which is what compose runs. A send writes the ledger twice, its \
+         result and its acknowledgement, so a ratio of 0.5 to what the ledger's stream stores alone (before and after \
+         each round, {WRITES_AT_ONCE} at once) cannot be exceeded.\n",
+        WRITES_AT_ONCE = synced::WRITES_AT_ONCE
+    )?;
+    writeln!(text, "| | | least–most | aim |\n|---|---|---|---|")?;
+    writeln!(
+        text,
+        "| writes/s of the ledger's stream alone | {:.0} | {:.0}–{:.0} | |",
+        alone.median, alone.least, alone.most
+    )?;
+    writeln!(text, "| sends/s | {:.0} | {:.0}–{:.0} | |", sends.median, sends.least, sends.most)?;
+    writeln!(
+        text,
+        "| sends/s against those writes | **{:.2}** | {:.2}–{:.2} | ≥ 0.35 |",
+        ratio.median, ratio.least, ratio.most
+    )?;
+    writeln!(text, "| lines of the sender at WARN or ERROR | {warnings} | | 0 |")
 }
 
 fn media_section(text: &mut String, measured: &media::Measured) -> std::fmt::Result {

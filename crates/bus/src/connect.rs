@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::in_flight::{InFlight, InFlightMetrics};
 use crate::nkey::NkeySeed;
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
@@ -48,15 +49,25 @@ pub struct BusOptions {
     pub refused: Option<fn(&str)>,
     /// 1 while the connection stands.
     pub connected: Gauge,
+    /// How many stores may be in flight, and what waits.
+    pub in_flight: InFlightMetrics,
 }
 
 impl BusOptions {
     /// A client that nobody asks who it is.
     pub fn new(name: &'static str, url: impl Into<String>) -> Self {
-        Self { url: url.into(), name, nkey: None, ca_file: None, refused: None, connected: Gauge::default() }
+        Self {
+            url: url.into(),
+            name,
+            nkey: None,
+            ca_file: None,
+            refused: None,
+            connected: Gauge::default(),
+            in_flight: InFlightMetrics::default(),
+        }
     }
 
-    /// Shows in `registry` whether the connection stands.
+    /// Shows in `registry` whether the connection stands, and what waits to be stored.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("nats");
         registry.register(
@@ -64,6 +75,7 @@ impl BusOptions {
             "1 while the connection to NATS stands, else 0",
             self.connected.clone(),
         );
+        self.in_flight.register(registry);
     }
 }
 
@@ -104,6 +116,12 @@ impl Publishers {
     pub(crate) fn patient_for(&self, limit: Duration) -> &Context {
         &self.0[place_of_patience(limit)]
     }
+
+    /// The least patient one that does not give up within `limit`; where each does, the most patient.
+    pub(crate) fn patient_beyond(&self, limit: Duration) -> &Context {
+        let is_beyond = |patience_ms: &u64| Duration::from_millis(*patience_ms) > limit;
+        &self.0[PATIENCES_MS.iter().rposition(is_beyond).unwrap_or_default()]
+    }
 }
 
 /// The place of the longest patience within `limit`, or of the least.
@@ -140,6 +158,8 @@ pub struct Bus {
     fault: Arc<Mutex<String>>,
     /// Which streams take nothing more for now, by their place in [`STREAMS`].
     full: Arc<[AtomicBool; STREAMS.len() + 1]>,
+    /// The stores in flight, by the place of their stream in [`STREAMS`].
+    in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
 }
 
@@ -215,6 +235,7 @@ impl Bus {
         let jetstream = context(&client, REQUEST_TIMEOUT);
         let publishers =
             Publishers(PATIENCES_MS.map(|patience_ms| context(&client, Duration::from_millis(patience_ms))));
+        let now = tokio::time::Instant::now();
         Ok(Self {
             client,
             jetstream,
@@ -223,6 +244,9 @@ impl Bus {
             is_up,
             fault,
             full: Arc::default(),
+            in_flight: std::array::from_fn(|place| {
+                InFlight::new(STREAMS[place].name, &options.in_flight, now)
+            }),
             servers: Arc::new(Servers::new(addresses)),
         })
     }
@@ -234,6 +258,11 @@ impl Bus {
 
     pub(crate) fn is_full(&self, stream: &StreamDefinition) -> bool {
         self.full[place_of(stream.name)].load(Ordering::Relaxed)
+    }
+
+    /// The stores of a stream that are in flight.
+    pub(crate) fn in_flight(&self, stream: &StreamDefinition) -> &Arc<InFlight> {
+        &self.in_flight[place_of(stream.name)]
     }
 
     pub(crate) fn set_ledger_full(&self, is_full: bool) {

@@ -18,7 +18,7 @@ const MOST: f64 = 4096.0;
 /// after which a sender makes no call behind an intent, and an eighth of the shortest deadline of a BSP's webhook.
 pub const TARGET: Duration = Duration::from_millis(250);
 /// The limit changes at most once in so long, so that the effect of one change is seen before the next.
-const CHANGE_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const CHANGE_EVERY: Duration = Duration::from_millis(100);
 /// A burst of time-outs counts as one within so long.
 const TIME_OUT_EVERY: Duration = Duration::from_secs(1);
 /// Growth of one change: this share of the limit, and at least so many.
@@ -40,10 +40,13 @@ pub struct Pace {
 
 /// What was seen since the last change.
 #[derive(Debug, Default)]
-struct Seen {
-    acknowledged: u32,
-    took: Duration,
-    was_reached: bool,
+pub(crate) struct Seen {
+    /// Writes that were acknowledged.
+    pub(crate) acknowledged: u32,
+    /// What they took together.
+    pub(crate) took: Duration,
+    /// Whether there was no room for another write.
+    pub(crate) was_reached: bool,
 }
 
 impl Pace {
@@ -80,8 +83,17 @@ impl Pace {
 
     /// The store has acknowledged a write `took` after it was begun.
     pub fn acknowledged(&mut self, took: Duration, now: Instant) {
-        self.seen.acknowledged += 1;
-        self.seen.took += took;
+        self.saw(Seen { acknowledged: 1, took, was_reached: false }, now);
+    }
+
+    /// The same for many, and for a caller who counts by itself what is in flight.
+    pub(crate) fn saw(&mut self, seen: Seen, now: Instant) {
+        self.seen.acknowledged += seen.acknowledged;
+        self.seen.took += seen.took;
+        self.seen.was_reached |= seen.was_reached;
+        if self.seen.acknowledged == 0 {
+            return;
+        }
         let average = self.seen.took / self.seen.acknowledged;
         if now.saturating_duration_since(self.changed_at) < CHANGE_EVERY.max(average) {
             return;

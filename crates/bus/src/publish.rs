@@ -9,12 +9,32 @@ use tokio::time::Instant;
 
 use crate::connect::{Bus, PATIENCE_MIN_MS};
 use crate::headers::Headers;
+use crate::in_flight::Permit;
+use crate::pace::TARGET;
 use crate::subject::Subject;
 
 /// Between two attempts to store the same message.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A message that has no permit with this left before its deadline is not written: its acknowledgement, which takes about
+/// [`TARGET`] on a busy stream, would come too late.
+const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
 /// With less than this left the deadline itself ends an attempt.
 const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
+
+/// Until when a message is to be stored, and what that time is for.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    deadline: Instant,
+    attempts: Attempts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempts {
+    /// An attempt, and another where the server dies with the first one's acknowledgement.
+    Two,
+    /// One attempt: the stream is slow, and a second one would only wait behind the first.
+    One,
+}
 
 /// Proof that JetStream has stored a message. Only publishing makes one.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +64,7 @@ pub enum PublishError {
     /// The acknowledgement did not come in time; the message may have been stored.
     #[error("no acknowledgement from JetStream in time")]
     TimedOut,
-    /// Too many publishes wait for their acknowledgement.
+    /// The stream acknowledges too slowly for all that is to be stored; the message was not written.
     #[error("too many publishes in flight")]
     Overloaded,
     /// The stream has reached its limit of bytes.
@@ -120,8 +140,11 @@ impl Bus {
     /// purged. `headers` is called once an attempt and must carry the same `Nats-Msg-Id` each time, so that a
     /// message whose acknowledgement was lost is not stored twice.
     ///
+    /// While the stream acknowledges slowly the message waits for a permit, and it is not written when that comes too late for
+    /// an acknowledgement before the deadline.
+    ///
     /// # Errors
-    /// The last attempt's [`PublishError`].
+    /// The last attempt's [`PublishError`]; [`PublishError::Overloaded`] when no permit came.
     pub async fn store(
         &self,
         subject: &Subject,
@@ -130,46 +153,111 @@ impl Bus {
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
+        // No permit is held while there is no server.
+        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
+            return Err(PublishError::Disconnected);
+        }
+        let in_flight = self.in_flight(stream);
+        if let Some(permit) = in_flight.try_permit() {
+            let time = Time { deadline, attempts: Attempts::Two };
+            return self.store_now(&permit, subject, headers, payload, time).await;
+        }
+        let last_moment = deadline.checked_sub(PERMIT_MARGIN).unwrap_or(deadline);
+        let Ok(permit) = tokio::time::timeout_at(last_moment, in_flight.permit()).await else {
+            return Err(if self.is_full(stream) { PublishError::Full } else { PublishError::Overloaded });
+        };
+        let time = Time { deadline, attempts: Attempts::One };
+        self.store_now(&permit, subject, headers, payload, time).await
+    }
+
+    /// The same for a message that can wait for its permit however long that takes. `limit` counts from the permit.
+    ///
+    /// # Errors
+    /// The last attempt's [`PublishError`].
+    pub async fn store_once_permitted(
+        &self,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        limit: Duration,
+    ) -> Result<Stored, PublishError> {
+        let permit = self.in_flight(subject.stream()).permit().await;
+        let time = Time { deadline: Instant::now() + limit, attempts: Attempts::Two };
+        self.store_now(&permit, subject, headers, payload, time).await
+    }
+
+    async fn store_now(
+        &self,
+        permit: &Permit,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        time: Time,
+    ) -> Result<Stored, PublishError> {
+        let stream = subject.stream();
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
+            let began = Instant::now();
             // Before the server says so: an old one would make room by throwing away what nobody has read.
             let outcome = if self.is_full(stream) {
                 Err(PublishError::Full)
             } else {
-                self.attempt(&subject, headers(), payload, deadline).await
+                self.attempt(&subject, headers(), payload, time).await
             };
+            let now = Instant::now();
             let error = match outcome {
-                Ok(stored) => return Ok(stored),
+                Ok(stored) => {
+                    permit.acknowledged(now - began, now);
+                    return Ok(stored);
+                }
                 Err(error) => error,
             };
-            if !error.is_transient() || Instant::now() + RETRY_PAUSE >= deadline {
+            // A server that is away is not slow.
+            if matches!(error, PublishError::TimedOut) && self.is_connected() {
+                permit.timed_out(now);
+            }
+            if !error.is_transient() || now + RETRY_PAUSE >= time.deadline {
                 return Err(error);
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    /// One attempt, which is not repeated.
-    pub(crate) async fn attempt(
+    /// One attempt, without a permit, which is not repeated.
+    pub(crate) async fn store_once(
         &self,
         subject: &async_nats::Subject,
         headers: Headers,
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
+        self.attempt(subject, headers, payload, Time { deadline, attempts: Attempts::Two }).await
+    }
+
+    async fn attempt(
+        &self,
+        subject: &async_nats::Subject,
+        headers: Headers,
+        payload: &Bytes,
+        time: Time,
+    ) -> Result<Stored, PublishError> {
+        let Time { deadline, attempts } = time;
         // While disconnected the client would queue the message and send it later, whoever has given up by then.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
             return Err(PublishError::Disconnected);
         }
-        // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
         let left = deadline.saturating_duration_since(Instant::now());
-        let jetstream = self.publishers.patient_for(left / 2);
+        let jetstream = match attempts {
+            // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
+            Attempts::Two => self.publishers.patient_for(left / 2),
+            Attempts::One => self.publishers.patient_beyond(left),
+        };
         let publish = async {
             let sent = jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
             Ok::<_, PublishError>(sent.await?)
         };
         // A timer of our own only where the client's, which counts twice, could last too long.
-        let ack = if left < LAST_ATTEMPT {
+        let ack = if left < LAST_ATTEMPT || attempts == Attempts::One {
             tokio::time::timeout_at(deadline, publish).await.map_err(|_| PublishError::TimedOut)??
         } else {
             publish.await?

@@ -18,7 +18,6 @@ use prost::Message;
 use proto::v1::MediaFetched;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::download::function;
@@ -279,9 +278,8 @@ impl Afterwards {
         let headers =
             || Headers::event(EventKind::Media, (&event_id, &event_id), bsp, &channel, Some(fetch.ended_at));
         let subject = Subject::Event(EventKind::Media, bsp, channel.clone());
-        let deadline = Instant::now() + STORE_LIMIT;
         let payload = event.encode_to_vec().into();
-        let stored = self.bus.store(&subject, headers, &payload, deadline).await;
+        let stored = self.bus.store_once_permitted(&subject, headers, &payload, STORE_LIMIT).await;
         if let Err(error) = &stored {
             self.drop_notes(1);
             if let Some(turn) = EVENT_DROPPED.turn() {

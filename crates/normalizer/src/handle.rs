@@ -11,7 +11,6 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use service::{LogPayloads, Span, Tracing};
-use tokio::time::Instant;
 
 use crate::dead_letter::{self, Letter};
 use crate::metrics::NormalizerMetrics;
@@ -140,8 +139,7 @@ impl Normalizer {
         };
         let subject = Subject::Event(event.kind, bsp, channel.clone());
         let headers = || event.headers(bsp, channel, origin.traceparent.as_deref());
-        let deadline = Instant::now() + STORE_LIMIT;
-        match self.bus.store(&subject, headers, &event.payload, deadline).await {
+        match self.bus.store_once_permitted(&subject, headers, &event.payload, STORE_LIMIT).await {
             Ok(_) => Verdict::Done,
             Err(PublishError::Full) => Verdict::pause("stream EVENTS is full"),
             Err(error) if is_hopeless(&error, origin) => {
@@ -179,8 +177,7 @@ impl Normalizer {
         let letter = Letter { reject, index, delivery: origin.delivery, bsp: origin.bsp };
         let now = Timestamp::now();
         let subject = Subject::DeadLetter(bus::Origin::Webhook, origin.channel.clone());
-        let deadline = Instant::now() + STORE_LIMIT;
-        self.bus.store(&subject, || letter.headers(now), raw, deadline).await?;
+        self.bus.store_once_permitted(&subject, || letter.headers(now), raw, STORE_LIMIT).await?;
         dead_letter::warn(&letter, subject.channel_token());
         self.metrics.dead_letter(origin.bsp, reject.kind);
         Ok(())

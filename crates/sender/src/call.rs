@@ -141,7 +141,7 @@ fn said(end: CallEnd, function: &'static str, channel: &str, message_id: &str, u
         CallEnd::NoAnswer("timed_out") => "it did not come in time",
         _ => "the connection broke",
     };
-    tracing::warn!(function, channel, message_id, "no response of [{url}] to message {message_id}: {what}");
+    tracing::info!(function, channel, message_id, "no response of [{url}] to message {message_id}: {what}");
     end
 }
 

@@ -108,7 +108,6 @@ async fn work(
         tracing: context.tracing.clone(),
         payloads,
         ledger: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
-        results: StoreLimit::new(metrics.result_store.clone(), Instant::now()),
     });
     let lanes = Lanes::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];

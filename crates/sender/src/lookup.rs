@@ -97,14 +97,17 @@ impl Lookups {
 
     /// Asks for what waits, at the account's pace, until nothing has waited for long.
     async fn work(self, name: AccountName, mut questions: mpsc::UnboundedReceiver<Question>) {
-        let mut waiting = VecDeque::new();
+        let mut waiting: VecDeque<Question> = VecDeque::new();
         while let Ok(Some(question)) = tokio::time::timeout(IDLE, questions.recv()).await {
             waiting.push_back(question);
             while !waiting.is_empty() {
                 while let Ok(question) = questions.try_recv() {
                     waiting.push_back(question);
                 }
-                let account = Arc::clone(&waiting[0].account);
+                // A lane that was left asks no more.
+                waiting.retain(|question| !question.answer.is_closed());
+                let Some(first) = waiting.front() else { break };
+                let account = Arc::clone(&first.account);
                 let count = account.sending.lookup_ids_max().min(waiting.len());
                 let batch: Vec<Question> = waiting.drain(..count).collect();
                 let wait = self.ask_now(&account, batch).await;

@@ -50,7 +50,6 @@ pub(crate) struct SenderMetrics {
     pub(crate) halted: Family<ChannelLabels, Gauge>,
     pub(crate) keeper: KeeperMetrics,
     pub(crate) ledger: StoreMetrics,
-    pub(crate) result_store: StoreMetrics,
 }
 
 impl SenderMetrics {

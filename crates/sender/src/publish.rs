@@ -8,7 +8,6 @@ use bus::{Bus, Delivery, EventKind, Headers, Origin, PublishError, Subject, head
 use jiff::Timestamp;
 use prost::Message;
 use proto::v1::SendResult;
-use tokio::time::Instant;
 
 /// Bytes that the headers of a dead letter may need.
 const LETTER_MARGIN: usize = 4 * 1024;
@@ -35,8 +34,7 @@ pub(crate) async fn result(
         headers.with_optional(headers::TRACEPARENT, traceparent)
     };
     let subject = Subject::Event(EventKind::Send, bsp, channel.clone());
-    let deadline = Instant::now() + STORE_LIMIT;
-    bus.store(&subject, headers, &result.encode_to_vec().into(), deadline).await?;
+    bus.store_once_permitted(&subject, headers, &result.encode_to_vec().into(), STORE_LIMIT).await?;
     Ok(())
 }
 
@@ -90,13 +88,12 @@ async fn letter(
             .with_optional(headers::TRACEPARENT, short(delivery.headers.get(headers::TRACEPARENT)))
     };
     let subject = Subject::DeadLetter(Origin::Command, channel.cloned());
-    let deadline = Instant::now() + STORE_LIMIT;
-    match bus.store(&subject, headers, &delivery.payload, deadline).await {
+    match bus.store_once_permitted(&subject, headers, &delivery.payload, STORE_LIMIT).await {
         // Its headers make it larger than a message may be: what fits of it is kept, and COMMANDS has all of it for a day.
         Err(PublishError::TooLarge) => {
             let cut =
                 delivery.payload.slice(..delivery.payload.len() - LETTER_MARGIN.min(delivery.payload.len()));
-            bus.store(&subject, headers, &cut, deadline).await?
+            bus.store_once_permitted(&subject, headers, &cut, STORE_LIMIT).await?
         }
         stored => stored?,
     };

@@ -14,7 +14,6 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::PublishError;
 use bus::ledger::{LedgerKey, Revision};
 use bus::seldom::Seldom;
 use jiff::Timestamp;
@@ -73,8 +72,6 @@ pub(crate) struct Shared {
     pub(crate) payloads: LogPayloads,
     /// What all lanes together may write to the ledger at once.
     pub(crate) ledger: StoreLimit,
-    /// The same for results.
-    pub(crate) results: StoreLimit,
 }
 
 /// One lane, as its commands see it.
@@ -436,22 +433,15 @@ impl Lane {
 
     /// Stores the result. It is in the ledger, so nothing is lost if the lane is left meanwhile.
     async fn publish(&self, job: &Job, result: &SendResult) -> Stage {
-        let place = tokio::select! {
-            place = self.shared.results.place(&self.account.channel, Urgency::Begins) => place,
-            () = self.left_for(RESULT_WAIT_MAX) => return Stage::End(Ending::Left),
-        };
-        let of = (self.account.bsp, &self.account.channel);
         loop {
-            let began = Instant::now();
-            match publish::result(&self.shared.bus, of, result, job.traceparent()).await {
-                Ok(()) => {
-                    place.acknowledged(began, Instant::now());
-                    return Stage::End(Ending::Settled);
-                }
+            let of = (self.account.bsp, &self.account.channel);
+            let stored = tokio::select! {
+                stored = publish::result(&self.shared.bus, of, result, job.traceparent()) => stored,
+                () = self.left_for(RESULT_WAIT_MAX) => return Stage::End(Ending::Left),
+            };
+            match stored {
+                Ok(()) => return Stage::End(Ending::Settled),
                 Err(error) => {
-                    if matches!(error, PublishError::TimedOut) {
-                        place.timed_out(Instant::now());
-                    }
                     if let Some(turn) = RESULT_NOT_STORED.turn() {
                         let id = &job.command.id;
                         tracing::warn!(

@@ -94,12 +94,21 @@ impl Installation {
 
     /// Ingress with other settings, perhaps not ready yet.
     pub(crate) async fn ingress_with(&self, settings: &[(&'static str, &str)]) -> RunningIngress {
+        self.ingress_on(&self.nats.url(), settings).await
+    }
+
+    /// The same at another address of the bus.
+    pub(crate) async fn ingress_on(
+        &self,
+        nats_url: &str,
+        settings: &[(&'static str, &str)],
+    ) -> RunningIngress {
         let values = [("credential-key", KEY)].into_iter().chain(settings.iter().copied());
         let mut reader = Reader::from_values(values);
         let settings = ingress::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         // A connection of its own, as a process has.
-        let bus = Bus::connect(&BusOptions::new("ingress", self.nats.url())).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("ingress", nats_url)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let context = Context::new(CancellationToken::new());
@@ -117,10 +126,19 @@ impl Installation {
 
     /// A normalizer with other settings.
     pub(crate) async fn normalizer_with(&self, settings: &[(&'static str, &str)]) -> RunningNormalizer {
+        self.normalizer_on(&self.nats.url(), settings).await
+    }
+
+    /// The same at another address of the bus.
+    pub(crate) async fn normalizer_on(
+        &self,
+        nats_url: &str,
+        settings: &[(&'static str, &str)],
+    ) -> RunningNormalizer {
         let mut reader = Reader::from_values(settings.iter().copied());
         let settings = normalizer::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        let bus = Bus::connect(&BusOptions::new("normalizer", self.nats.url())).await.unwrap();
+        let bus = Bus::connect(&BusOptions::new("normalizer", nats_url)).await.unwrap();
         let context = Context::new(CancellationToken::new());
         let stop = context.stop.clone();
         let mut registry = Registry::default();

@@ -6,6 +6,7 @@ pub(crate) mod ingress;
 pub(crate) mod media;
 pub(crate) mod normalizer;
 pub(crate) mod sender;
+pub(crate) mod synced;
 
 use std::path::Path;
 use std::time::Duration;

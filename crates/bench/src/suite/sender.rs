@@ -18,15 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::place::{Place, Program};
 use crate::report;
-use crate::suite::{Effort, purge};
+use crate::suite::{Effort, purge, synced};
 
 /// Channels of the throughput measurement, and the commands of each.
-const CHANNELS: usize = 20;
+pub(crate) const CHANNELS: usize = 20;
 const COMMANDS_EACH: usize = 1_500;
 /// The account's answer takes so long.
 pub(crate) const LATENCY: Duration = Duration::from_millis(50);
 /// More than one channel can reach here, so that the sender and not the rate is measured.
-const RATE_PER_S: u32 = 1_000;
+pub(crate) const RATE_PER_S: u32 = 1_000;
 /// Commands that wait for the slow channel, and those of the other.
 const SLOW_WAITING: usize = 10_000;
 const BESIDE: usize = 1_000;
@@ -46,10 +46,13 @@ pub(crate) struct Measured {
     pub(crate) beside: Vec<(f64, f64)>,
     /// The most memory that the sender of the last round had.
     pub(crate) peak_mib: Option<f64>,
+    /// On a server that syncs every message; `None` where the server cannot.
+    pub(crate) synced: Option<Vec<synced::Round>>,
 }
 
-struct Stage {
-    place: Place,
+/// A place with an account, whose channels are made as they are needed.
+pub(crate) struct Stage {
+    pub(crate) place: Place,
     redis: RedisServer,
     omni: Omni,
     account_url: String,
@@ -61,8 +64,7 @@ fn channel_id(number: usize) -> anyhow::Result<ChannelId> {
 }
 
 impl Stage {
-    async fn start() -> anyhow::Result<Self> {
-        let place = Place::start().await?;
+    pub(crate) async fn start(place: Place) -> anyhow::Result<Self> {
         let redis = RedisServer::start(place.folder().join("redis")).await?;
         std::fs::write(place.folder().join("api.key"), API_KEY)?;
         let scenarios = (0..CHANNELS + 2).map(|number| Scenario { key: format!("S-{number}"), target: None });
@@ -75,7 +77,7 @@ impl Stage {
         Ok(Self { place, redis, omni, account_url, stop })
     }
 
-    async fn apply(&self, number: usize, rate_per_s: u32) -> anyhow::Result<()> {
+    pub(crate) async fn apply(&self, number: usize, rate_per_s: u32) -> anyhow::Result<()> {
         let file = format!(
             "[[channel]]\nid = \"{}\"\nbsp = \"infobip\"\ntenant = \"bench\"\nwebhook = [{{ password = \"p\" }}]\n\
              [channel.infobip]\nbase_url = \"{}\"\napi_key = \"file:api.key\"\nscenario_key = \"S-{number}\"\n\
@@ -93,7 +95,7 @@ impl Stage {
         Ok(())
     }
 
-    fn sender(&self) -> anyhow::Result<Program> {
+    pub(crate) fn sender(&self) -> anyhow::Result<Program> {
         let (redis, secrets) = (self.redis.url(), self.place.folder().to_string_lossy().into_owned());
         self.place.program(
             "imchannel-sender",
@@ -106,7 +108,13 @@ impl Stage {
     }
 
     /// Publishes commands to one channel, each to a customer of its own.
-    async fn publish(&self, number: usize, run: &str, count: usize, queue: Queue) -> anyhow::Result<()> {
+    pub(crate) async fn publish(
+        &self,
+        number: usize,
+        run: &str,
+        count: usize,
+        queue: Queue,
+    ) -> anyhow::Result<()> {
         let channel = channel_id(number)?;
         let subject = Subject::Command(queue, channel.clone());
         let mut publishing = FuturesUnordered::new();
@@ -139,7 +147,7 @@ impl Stage {
     }
 
     /// Waits until so many messages of a run have reached their customers; gives the times of the first and the last.
-    async fn arrived(&self, prefix: &str, count: usize) -> anyhow::Result<(Instant, Instant)> {
+    pub(crate) async fn arrived(&self, prefix: &str, count: usize) -> anyhow::Result<(Instant, Instant)> {
         let deadline = Instant::now() + LIMIT;
         loop {
             let received = self.omni.received();
@@ -158,8 +166,15 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Ends the account.
+    pub(crate) fn end(&self) {
+        self.stop.cancel();
+    }
+}
+
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let stage = Stage::start().await?;
+    let stage = Stage::start(Place::start().await?).await?;
     let mut per_second = Vec::new();
     let mut peak_mib = None;
     for number in 0..CHANNELS {
@@ -180,8 +195,9 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         sender.end().await;
     }
     let beside = measure_beside(&stage, effort).await?;
-    stage.stop.cancel();
-    Ok(Measured { per_second, beside, peak_mib })
+    stage.end();
+    let synced = synced::measure(effort).await?;
+    Ok(Measured { per_second, beside, peak_mib, synced })
 }
 
 /// The time of a channel's messages, without and with ten thousand others that wait for a channel limited to one a second.

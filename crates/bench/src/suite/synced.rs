@@ -1,0 +1,99 @@
+//! The sender on one server that syncs every message before it acknowledges, against what the ledger's stream stores there
+//! by itself: a send writes the ledger twice, so half of that is the most that there can be.
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use bus::Queue;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use crate::place::Place;
+use crate::report;
+use crate::suite::sender::{CHANNELS, RATE_PER_S, Stage};
+use crate::suite::{Effort, purge};
+
+/// The first server that knows the setting.
+const MINOR_MIN: u32 = 10;
+/// Commands of each channel.
+const COMMANDS_EACH: usize = 500;
+/// Writes of the stream by itself, each as long as an intent, and how many wait for their acknowledgement at once.
+const WRITES: usize = 10_000;
+const WRITE_BYTES: usize = 250;
+pub(crate) const WRITES_AT_ONCE: usize = 500;
+
+/// One round.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// Messages a second that the ledger's stream stores alone.
+    pub(crate) alone: f64,
+    /// Sends a second.
+    pub(crate) sends: f64,
+    /// Lines that the sender wrote at WARN or ERROR.
+    pub(crate) warnings: usize,
+}
+
+/// Measures it; `None` where the server does not know the setting.
+pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>> {
+    if !is_known(&servers::nats::version().await?) {
+        return Ok(None);
+    }
+    let stage = Stage::start(Place::start_synced().await?).await?;
+    for number in 0..CHANNELS {
+        stage.apply(number, RATE_PER_S).await?;
+    }
+    let mut rounds = Vec::new();
+    for number in 0..effort.rounds {
+        purge(&stage.place, &["COMMANDS", "EVENTS", "KV_imchannel_sends"]).await?;
+        let round = measure_once(&stage, number).await?;
+        report::say(&format!("  synced: {:.0} sends/s, {:.0} writes/s alone", round.sends, round.alone));
+        rounds.push(round);
+    }
+    stage.end();
+    Ok(Some(rounds))
+}
+
+async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
+    // Before and after, because machines drift.
+    let before = writes_alone(&stage.place, &format!("before-{number}")).await?;
+    let run = format!("s{number}");
+    for channel in 0..CHANNELS {
+        stage.publish(channel, &run, COMMANDS_EACH, Queue::Send).await?;
+    }
+    let sender = stage.sender()?;
+    let count = CHANNELS * COMMANDS_EACH;
+    let (first, last) = stage.arrived(&format!("imc-{run}-"), count).await?;
+    sender.end().await;
+    let log = std::fs::read_to_string(stage.place.folder().join("imchannel-sender.log"))?;
+    let warnings = log.lines().filter(|line| line.contains("] WARN ") || line.contains("] ERROR ")).count();
+    let after = writes_alone(&stage.place, &format!("after-{number}")).await?;
+    let sends = count as f64 / (last - first).as_secs_f64();
+    Ok(Round { alone: f64::midpoint(before, after), sends, warnings })
+}
+
+/// Messages a second of the ledger's stream.
+async fn writes_alone(place: &Place, run: &str) -> anyhow::Result<f64> {
+    let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
+    let payload = bytes::Bytes::from(vec![b'x'; WRITE_BYTES]);
+    let began = Instant::now();
+    let mut writing = FuturesUnordered::new();
+    for number in 0..WRITES {
+        let subject = format!("$KV.imchannel_sends.bench.{run}-{number}");
+        let (jetstream, payload) = (jetstream.clone(), payload.clone());
+        writing.push(async move { jetstream.publish(subject, payload).await?.await });
+        if writing.len() >= WRITES_AT_ONCE {
+            writing.next().await.context("a write is under way")??;
+        }
+    }
+    while let Some(written) = writing.next().await {
+        written?;
+    }
+    Ok(WRITES as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Whether a server of this version knows `sync_interval: always`.
+fn is_known(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    major > 2 || (major == 2 && minor >= MINOR_MIN)
+}
