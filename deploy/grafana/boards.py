@@ -118,7 +118,7 @@ def details():
         width=8)
     board.add(
         lines("Waiting to be stored", "short",
-              [("sum by (job, stream) (imchannel_nats_stores_waiting) > 0", "{{job}} {{stream}}")],
+              [("sum by (job, stream) (imchannel_nats_stores_waiting)", "{{job}} {{stream}}")],
               "Messages that wait because their stream acknowledges slowly: webhooks, events, results and dead letters.", OTHERS),
         lines("Stores in flight, lowest limit", "short",
               [("min by (job, stream) (imchannel_nats_stores_in_flight_limit)", "{{job}} {{stream}}")],
