@@ -1,7 +1,16 @@
 //! Shapes that are WhatsApp's own and come through several BSPs unchanged but for the spelling of their keys:
-//! business cards and order lines (Meta, "messages object"; Infobip writes the same in camel case).
+//! business cards and order lines (Meta, "messages object"; Infobip writes the same in camel case), the customer, what a
+//! message refers to, and the advertisement behind it.
 
-use proto::v1::{Contact, Contacts, OrderItem};
+mod context;
+mod customer;
+mod referral;
+
+pub(crate) use context::Context;
+pub(crate) use customer::Names;
+pub(crate) use referral::referral;
+
+use proto::v1::{Contact, Contacts, FormReply, OrderItem};
 use serde::Deserialize;
 
 use crate::json::{self, Part, Text};
@@ -92,4 +101,25 @@ pub(crate) fn order_items(raw: Part<'_>) -> Option<Vec<OrderItem>> {
         })
     });
     items.collect()
+}
+
+#[derive(Deserialize)]
+struct Form<'a> {
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    body: Text<'a>,
+    /// A text that holds JSON.
+    #[serde(borrow, default)]
+    response_json: Text<'a>,
+}
+
+/// The answer to a form, `nfm_reply` in Meta's words, or `None` when it has another shape.
+pub(crate) fn form_reply(raw: Part<'_>) -> Option<FormReply> {
+    let form: Form<'_> = json::optional(raw).ok()??;
+    Some(FormReply {
+        name: form.name.owned(),
+        body: form.body.owned(),
+        response_json: form.response_json.present()?.to_owned(),
+    })
 }

@@ -61,7 +61,7 @@ fn no_event_of_a_fixture_has_another_id_than_before() {
     }
     let new: Vec<_> = ids.iter().filter(|(event, _)| !pinned.contains_key(*event)).collect();
     if std::env::var_os("UPDATE_EVENT_IDS").is_some() {
-        let lines = pinned.iter().chain(new).map(|(event, id)| (event, id)).collect::<BTreeMap<_, _>>();
+        let lines: BTreeMap<_, _> = pinned.iter().chain(new).collect();
         let text: String = lines.iter().map(|(event, id)| format!("{event} {id}\n")).collect();
         std::fs::write(pins(), text).unwrap();
         return;

@@ -20,8 +20,6 @@ const PLACE_LENGTH_MAX: usize = 1000;
 const CONTACTS_MAX: usize = 257;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
-/// WhatsApp's business-scoped user ids: a country, a dot, and what follows it.
-const USER_ID_LENGTH_MAX: usize = 150;
 
 /// Checks a command; a command with faults is refused with all of them.
 ///
@@ -98,7 +96,7 @@ impl Faults {
 /// neither.
 fn read_recipient(raw: &str) -> Option<&str> {
     let address = text::address(raw);
-    if is_user_id(address) {
+    if text::is_user_id(address) {
         return Some(address);
     }
     // 00 is what most countries dial before a country code (ITU-T E.164 leaves it to them).
@@ -108,18 +106,6 @@ fn read_recipient(raw: &str) -> Option<&str> {
         && !number.starts_with('0')
         && number.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then_some(number)
-}
-
-/// A country, then the id; a parent's, which several businesses share, has `ENT` between them (Meta, "Business-scoped user
-/// IDs", updated 2026-05-28).
-fn is_user_id(address: &str) -> bool {
-    let (country, rest) = address.split_once('.').unwrap_or_default();
-    let id = rest.strip_prefix("ENT.").unwrap_or(rest);
-    address.len() <= USER_ID_LENGTH_MAX
-        && country.len() == 2
-        && country.bytes().all(|byte| byte.is_ascii_uppercase())
-        && !id.is_empty()
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn read_time(time: Option<&proto::Timestamp>, faults: &mut Faults) -> Option<Timestamp> {
