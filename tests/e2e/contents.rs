@@ -159,6 +159,32 @@ async fn answers_to_forms_changes_and_what_was_taken_back_have_contents_of_their
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_business_card_comes_in_old_and_new_fields() {
+    let webhook = messages(&[json!({ "type": "contacts", "contacts": [{
+        "name": { "formatted_name": "Asha K", "first_name": "Asha" }, "birthday": "1990-01-02",
+        "org": { "company": "ACME", "department": "Sales" },
+        "phones": [{ "type": "CELL" }, { "phone": "+91 800", "wa_id": "91800", "type": "WORK" }],
+        "emails": [{ "email": "a@example.com", "type": "WORK" }], "urls": null,
+        "addresses": [{ "street": "1 Hill Rd", "zip": "411001", "type": "HOME" }],
+    }] })]);
+    let (messages, _) = events(&[webhook]).await;
+    let Some(Content::Contacts(contacts)) = &messages[0].content else { panic!("{messages:?}") };
+    let [card] = contacts.contacts.as_slice() else { panic!("{contacts:?}") };
+    assert_eq!(
+        (card.phones.as_slice(), card.emails.as_slice()),
+        (&["+91 800".to_owned()][..], &["a@example.com".to_owned()][..])
+    );
+    let [phone] = card.phone_numbers.as_slice() else { panic!("{card:?}") };
+    assert_eq!(
+        (phone.number.as_str(), phone.wa_id.as_str(), phone.r#type.as_str()),
+        ("+91 800", "91800", "WORK")
+    );
+    assert_eq!(card.email_addresses[0].r#type, "WORK");
+    assert_eq!((card.addresses[0].street.as_str(), card.addresses[0].zip.as_str()), ("1 Hill Rd", "411001"));
+    assert_eq!((card.birthday.as_str(), card.department.as_str()), ("1990-01-02", "Sales"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_report_tells_participant_price_conversation_and_every_error() {
     let of_group = |participant: &str| {
         json!({ "id": "wamid.g", "status": "delivered", "timestamp": "1772359199", "recipient_id": "group-1",

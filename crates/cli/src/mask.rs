@@ -2,7 +2,7 @@
 
 use bsp::mask::MASK;
 use proto::v1::inbound_message::Content;
-use proto::v1::{Customer, InboundMessage, Media, Referral, ReportEvent, SendResult, edit};
+use proto::v1::{Contact, Customer, InboundMessage, Media, Referral, ReportEvent, SendResult, edit};
 
 /// Ids of messages and groups stay: by them an operator finds what belongs together.
 pub(crate) fn report(report: &mut ReportEvent) {
@@ -62,15 +62,7 @@ pub(crate) fn message(message: &mut InboundMessage) {
             hide(&mut location.address);
         }
         Some(Content::Contacts(contacts)) => {
-            for contact in &mut contacts.contacts {
-                hide(&mut contact.formatted_name);
-                hide(&mut contact.first_name);
-                hide(&mut contact.last_name);
-                hide(&mut contact.organization);
-                for list in [&mut contact.phones, &mut contact.emails, &mut contact.urls] {
-                    list.iter_mut().for_each(hide);
-                }
-            }
+            contacts.contacts.iter_mut().for_each(hide_contact);
         }
         Some(Content::Order(order)) => hide(&mut order.text),
         Some(Content::Unsupported(unsupported)) => hide(&mut unsupported.raw_json),
@@ -97,6 +89,45 @@ pub(crate) fn message(message: &mut InboundMessage) {
             | Content::RequestWelcome(_),
         )
         | None => {}
+    }
+}
+
+/// Everything but what kind of number or address something is.
+fn hide_contact(contact: &mut Contact) {
+    for text in [
+        &mut contact.formatted_name,
+        &mut contact.first_name,
+        &mut contact.middle_name,
+        &mut contact.last_name,
+        &mut contact.prefix,
+        &mut contact.suffix,
+        &mut contact.organization,
+        &mut contact.department,
+        &mut contact.title,
+        &mut contact.birthday,
+    ] {
+        hide(text);
+    }
+    for list in [&mut contact.phones, &mut contact.emails, &mut contact.urls] {
+        list.iter_mut().for_each(hide);
+    }
+    for phone in &mut contact.phone_numbers {
+        hide(&mut phone.number);
+        hide(&mut phone.wa_id);
+    }
+    contact.email_addresses.iter_mut().for_each(|email| hide(&mut email.email));
+    contact.links.iter_mut().for_each(|link| hide(&mut link.url));
+    for address in &mut contact.addresses {
+        for text in [
+            &mut address.street,
+            &mut address.city,
+            &mut address.state,
+            &mut address.zip,
+            &mut address.country,
+            &mut address.country_code,
+        ] {
+            hide(text);
+        }
     }
 }
 
@@ -134,8 +165,8 @@ fn hide(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proto::v1::{
-        Contact, Contacts, Edit, FormReply, Location, MessageContext, Order, ProviderStatus, ReportError,
-        Text, Unsupported,
+        ContactAddress, ContactEmail, ContactPhone, ContactUrl, Contacts, Edit, FormReply, Location,
+        MessageContext, Order, ProviderStatus, ReportError, Text, Unsupported,
     };
 
     use super::*;
@@ -166,10 +197,8 @@ mod tests {
         assert!(!shown.contains(SECRET) && shown.contains("m-1") && shown.contains("7010"), "{shown}");
     }
 
-    #[test]
-    fn nothing_personal_of_any_content_stays() {
-        let media = || Media { url: secret(), file_name: secret(), caption: secret(), ..Media::default() };
-        let card = Contact {
+    fn card() -> Contact {
+        Contact {
             formatted_name: secret(),
             first_name: secret(),
             last_name: secret(),
@@ -177,9 +206,36 @@ mod tests {
             emails: vec![secret()],
             organization: secret(),
             urls: vec![secret()],
-        };
+            phone_numbers: vec![ContactPhone {
+                number: secret(),
+                r#type: "CELL".to_owned(),
+                wa_id: secret(),
+            }],
+            email_addresses: vec![ContactEmail { email: secret(), r#type: String::new() }],
+            links: vec![ContactUrl { url: secret(), r#type: String::new() }],
+            addresses: vec![ContactAddress {
+                street: secret(),
+                city: secret(),
+                state: secret(),
+                zip: secret(),
+                country: secret(),
+                country_code: secret(),
+                r#type: "HOME".to_owned(),
+            }],
+            birthday: secret(),
+            department: secret(),
+            title: secret(),
+            middle_name: secret(),
+            prefix: secret(),
+            suffix: secret(),
+        }
+    }
+
+    /// One of every kind that holds something personal.
+    fn contents() -> Vec<Content> {
+        let media = || Media { url: secret(), file_name: secret(), caption: secret(), ..Media::default() };
         let edited = |content| Content::Edit(Edit { message_id: "m".to_owned(), content: Some(content) });
-        let contents = [
+        vec![
             Content::Text(Text { body: secret() }),
             Content::Image(media()),
             Content::Document(media()),
@@ -187,7 +243,7 @@ mod tests {
             Content::Video(media()),
             Content::Sticker(media()),
             Content::Location(Location { latitude: 1.5, longitude: 2.5, name: secret(), address: secret() }),
-            Content::Contacts(Contacts { contacts: vec![card] }),
+            Content::Contacts(Contacts { contacts: vec![card()] }),
             Content::Order(Order { text: secret(), ..Order::default() }),
             Content::Unsupported(Unsupported { r#type: "HOLOGRAM".to_owned(), raw_json: secret() }),
             Content::FormReply(FormReply {
@@ -200,8 +256,12 @@ mod tests {
             edited(edit::Content::Document(media())),
             edited(edit::Content::Audio(media())),
             edited(edit::Content::Video(media())),
-        ];
-        for content in contents {
+        ]
+    }
+
+    #[test]
+    fn nothing_personal_of_any_content_stays() {
+        for content in contents() {
             let mut event = InboundMessage {
                 sender: secret(),
                 recipient: secret(),

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use proto::v1::send_command::Content as ProtoContent;
-use proto::v1::{CommandFault, Contacts, Location, OutboundMedia, OutboundText, outbound_media};
+use proto::v1::{CommandFault, Location, OutboundMedia, OutboundText, outbound_media};
 
+use super::card::read_contacts;
 use super::template::read_template;
 use super::{Command, Content, Media, Received, Refused, Source};
 use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
@@ -17,7 +18,6 @@ const CAPTION_LENGTH_MAX: usize = 3000;
 const URL_LENGTH_MAX: usize = 2048;
 const FILE_NAME_LENGTH_MAX: usize = 240;
 const PLACE_LENGTH_MAX: usize = 1000;
-const CONTACTS_MAX: usize = 257;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
@@ -197,25 +197,4 @@ pub(super) fn read_location(field: &str, location: &Location, faults: &mut Fault
     faults.at_most(&at("name"), &location.name, PLACE_LENGTH_MAX);
     faults.at_most(&at("address"), &location.address, PLACE_LENGTH_MAX);
     location.clone()
-}
-
-fn read_contacts(contacts: &Contacts, faults: &mut Faults) -> Content {
-    let count = contacts.contacts.len();
-    faults.unless(
-        (1..=CONTACTS_MAX).contains(&count),
-        "contacts.contacts",
-        &format!("has 1 to {CONTACTS_MAX} cards"),
-    );
-    for (place, contact) in contacts.contacts.iter().take(CONTACTS_MAX).enumerate() {
-        for (name, value) in
-            [("formatted_name", &contact.formatted_name), ("first_name", &contact.first_name)]
-        {
-            faults.unless(
-                !value.trim().is_empty(),
-                &format!("contacts.contacts[{place}].{name}"),
-                "is not empty",
-            );
-        }
-    }
-    Content::Contacts(contacts.contacts.clone())
 }
