@@ -34,6 +34,11 @@ impl<'a> Contact<'a> {
         json::optional(self.profile).ok().flatten().unwrap_or_default()
     }
 
+    /// The number, or the user id of a customer who hides it.
+    pub(super) fn address(&self) -> &Text<'a> {
+        self.wa_id.or(self.user_id.or(&self.parent_user_id))
+    }
+
     fn ids(&self) -> impl Iterator<Item = &str> {
         [&self.wa_id, &self.user_id, &self.parent_user_id].into_iter().filter_map(Text::filled)
     }

@@ -75,6 +75,9 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
     }
     let customer = message.from.or(&message.from_user_id);
     let contact = shared.contacts.find([&message.from, &message.from_user_id, &message.from_parent_user_id]);
+    // A message that names no sender is the one contact's. The id is made of the message alone.
+    let nobody = Text::default();
+    let contact_address = contact.map_or(&nobody, Contact::address);
     let context = Context::read(message.context);
     let mut event = InboundMessage {
         // The id alone, as in version 2: both versions of one message may come.
@@ -86,7 +89,7 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
         }
         .id(PROFILE.id, out.webhook.channel),
         message_id: message.id.owned(),
-        sender: text::address(customer.as_str()).to_owned(),
+        sender: text::address(customer.or(contact_address).as_str()).to_owned(),
         recipient: shared.our_number.clone(),
         profile_name: contact.map(|contact| contact.profile().name.owned()).unwrap_or_default(),
         sent_at: time::parse(message.timestamp.as_str()),
