@@ -21,7 +21,9 @@ pub const TARGET: Duration = Duration::from_millis(250);
 pub(crate) const CHANGE_EVERY: Duration = Duration::from_millis(100);
 /// A burst of time-outs counts as one within so long.
 const TIME_OUT_EVERY: Duration = Duration::from_secs(1);
-/// Growth of one change: this share of the limit, and at least so many.
+/// Growth of one change before the first cut: a quick store is used in full within a second.
+const FIRST_GROWTH_SHARE: f64 = 1.0;
+/// Growth of one change after it: this share of the limit, and at least so many.
 const GROWTH_SHARE: f64 = 0.125;
 const GROWTH_LEAST: f64 = 4.0;
 /// What one cut leaves at least, and what a time-out leaves: it says that the store is several targets behind.
@@ -35,6 +37,7 @@ pub struct Pace {
     in_flight: usize,
     changed_at: Instant,
     timed_out_at: Option<Instant>,
+    was_cut: bool,
     seen: Seen,
 }
 
@@ -52,7 +55,14 @@ pub(crate) struct Seen {
 impl Pace {
     /// Nothing is in flight.
     pub fn new(now: Instant) -> Self {
-        Self { limit: FIRST, in_flight: 0, changed_at: now, timed_out_at: None, seen: Seen::default() }
+        Self {
+            limit: FIRST,
+            in_flight: 0,
+            changed_at: now,
+            timed_out_at: None,
+            was_cut: false,
+            seen: Seen::default(),
+        }
     }
 
     /// Writes that may be in flight.
@@ -101,8 +111,10 @@ impl Pace {
         if average > TARGET {
             let share = TARGET.as_secs_f64() / average.as_secs_f64();
             self.limit *= share.max(CUT_MOST);
+            self.was_cut = true;
         } else if average < TARGET / 2 && self.seen.was_reached {
-            self.limit += (self.limit * GROWTH_SHARE).max(GROWTH_LEAST);
+            let share = if self.was_cut { GROWTH_SHARE } else { FIRST_GROWTH_SHARE };
+            self.limit += (self.limit * share).max(GROWTH_LEAST);
         }
         self.changed(now);
     }
@@ -114,6 +126,7 @@ impl Pace {
         }
         self.timed_out_at = Some(now);
         self.limit *= TIME_OUT_LEAVES;
+        self.was_cut = true;
         self.changed(now);
     }
 
@@ -190,6 +203,14 @@ mod tests {
         }
         assert_eq!(pace.limit(), 8);
         assert!(pace.has_room());
+    }
+
+    #[test]
+    fn a_quick_store_is_used_in_full_within_a_second() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        run(&mut pace, now, Duration::from_micros(20), Duration::from_secs(1));
+        assert!(pace.limit() >= 2048, "{}", pace.limit());
     }
 
     #[test]
