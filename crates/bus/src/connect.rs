@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::nkey::NkeySeed;
+use crate::sequence::{GoneBackGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
 
@@ -48,12 +49,15 @@ pub struct BusOptions {
     pub refused: Option<fn(&str)>,
     /// 1 while the connection stands.
     pub connected: Gauge,
+    /// 1 for a stream whose sequence has gone back.
+    pub gone_back: GoneBackGauge,
 }
 
 impl BusOptions {
     /// A client that nobody asks who it is.
     pub fn new(name: &'static str, url: impl Into<String>) -> Self {
-        Self { url: url.into(), name, nkey: None, ca_file: None, refused: None, connected: Gauge::default() }
+        let (connected, gone_back) = (Gauge::default(), GoneBackGauge::default());
+        Self { url: url.into(), name, nkey: None, ca_file: None, refused: None, connected, gone_back }
     }
 
     /// Shows in `registry` whether the connection stands.
@@ -64,6 +68,8 @@ impl BusOptions {
             "1 while the connection to NATS stands, else 0",
             self.connected.clone(),
         );
+        let help = "1 for a stream whose sequence has gone back and that waits for `imchannel streams repair`, else 0";
+        registry.register("sequence_gone_back", help, self.gone_back.clone());
     }
 }
 
@@ -141,6 +147,7 @@ pub struct Bus {
     /// Which streams take nothing more for now, by their place in [`STREAMS`].
     full: Arc<[AtomicBool; STREAMS.len() + 1]>,
     pub(crate) servers: Arc<Servers>,
+    pub(crate) sequences: Arc<Sequences>,
 }
 
 impl fmt::Debug for Bus {
@@ -175,6 +182,8 @@ impl Bus {
         let gauge = options.connected.clone();
         let is_up = Arc::new(AtomicBool::new(false));
         let was_heard = Arc::clone(&is_up);
+        let sequences = Arc::new(Sequences::new(options.gone_back.clone()));
+        let counted = Arc::clone(&sequences);
         let fault = Arc::new(Mutex::new(String::new()));
         let refusals = Refusals { known: Mutex::default(), fault: Arc::clone(&fault), tell: options.refused };
         let mut connect = async_nats::ConnectOptions::new()
@@ -188,6 +197,7 @@ impl Bus {
             .event_callback(move |event| {
                 match event {
                     Event::Connected => {
+                        counted.connected();
                         was_heard.store(true, Ordering::Relaxed);
                         gauge.set(1);
                         connected.send_modify(|count| *count += 1);
@@ -224,6 +234,7 @@ impl Bus {
             fault,
             full: Arc::default(),
             servers: Arc::new(Servers::new(addresses)),
+            sequences,
         })
     }
 
@@ -238,6 +249,20 @@ impl Bus {
 
     pub(crate) fn set_ledger_full(&self, is_full: bool) {
         self.full[STREAMS.len()].store(is_full, Ordering::Relaxed);
+    }
+
+    /// Whether every stream that a guard looks at may be trusted ([`crate::guard`]).
+    ///
+    /// # Errors
+    /// A text for people.
+    pub fn sequences(&self) -> Result<(), String> {
+        self.sequences.state()
+    }
+
+    /// Whether the ledger of sends is known to hold everything that was written to it. Until it is, nothing may be sent.
+    pub fn is_ledger_whole(&self) -> bool {
+        let name = crate::streams::SENDS_BUCKET.stream;
+        self.sequences.is_looked_at(name) && !self.sequences.place(name).is_refused()
     }
 
     /// Whether the ledger of sends takes no new entries: what room is left is for outcomes.

@@ -252,7 +252,8 @@ impl Leases {
             .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())
             .with(LEASE_TOKEN, token)
             .with_optional(KV_OPERATION, is_release.then_some("DEL"));
-        let written = self.bus.attempt(&subject, headers, &value, Instant::now() + WRITE_LIMIT).await;
+        let at = (LANES_BUCKET.stream, &subject);
+        let written = self.bus.attempt(at, headers, &value, Instant::now() + WRITE_LIMIT).await;
         match written {
             Ok(stored) => {
                 let revision = stored.sequence();

@@ -72,7 +72,7 @@ impl Bus {
     ) -> Result<Revision, LedgerError> {
         let subject = async_nats::Subject::from(key.0.as_str());
         let headers = || Headers::new().with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.0.to_string());
-        match self.attempt(&subject, headers(), &value, deadline).await {
+        match self.attempt((SENDS_BUCKET.stream, &subject), headers(), &value, deadline).await {
             Ok(stored) => Ok(Revision(stored.sequence())),
             Err(PublishError::WrongLastSequence) => Err(LedgerError::Conflict),
             Err(error) => Err(LedgerError::Write(error)),

@@ -59,6 +59,9 @@ pub enum PublishError {
     /// Another message than expected is the last of its subject.
     #[error("another message than expected is the last of its subject")]
     WrongLastSequence,
+    /// The stream's sequence has gone back, so that what is stored now may never be delivered.
+    #[error("the stream's sequence has gone back: run `imchannel streams repair`")]
+    GoneBack,
     /// JetStream refused the message.
     #[error("JetStream refused the message")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -80,6 +83,7 @@ impl PublishError {
             Self::NoStream => "no_stream",
             Self::TooLarge => "too_large",
             Self::WrongLastSequence => "wrong_last_sequence",
+            Self::GoneBack => "gone_back",
             Self::Refused(_) => "refused",
         }
     }
@@ -130,14 +134,21 @@ impl Bus {
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
+        let place = self.sequences.place(stream.name);
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
             // Before the server says so: an old one would make room by throwing away what nobody has read.
-            let outcome = if self.is_full(stream) {
+            let outcome = if place.is_refused() {
+                Err(PublishError::GoneBack)
+            } else if self.is_full(stream) {
                 Err(PublishError::Full)
+            } else if !self.sequences.looked_at_by(stream.name, deadline).await {
+                Err(PublishError::Disconnected)
             } else {
-                self.attempt(&subject, headers(), payload, deadline).await
+                self.attempt((stream.name, &subject), headers(), payload, deadline).await
             };
+            // A duplicate says nothing of the sequence, and may be one of what was stored too low.
+            let outcome = if place.is_refused() { outcome.and(Err(PublishError::GoneBack)) } else { outcome };
             let error = match outcome {
                 Ok(stored) => return Ok(stored),
                 Err(error) => error,
@@ -152,7 +163,7 @@ impl Bus {
     /// One attempt, which is not repeated.
     pub(crate) async fn attempt(
         &self,
-        subject: &async_nats::Subject,
+        (stream, subject): (&str, &async_nats::Subject),
         headers: Headers,
         payload: &Bytes,
         deadline: Instant,
@@ -164,6 +175,7 @@ impl Bus {
         // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = self.publishers.patient_for(left / 2);
+        let floor = self.sequences.place(stream).highest();
         let publish = async {
             let sent = jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
             Ok::<_, PublishError>(sent.await?)
@@ -174,6 +186,9 @@ impl Bus {
         } else {
             publish.await?
         };
+        if !ack.duplicate && !self.sequences.acknowledged(stream, floor, ack.sequence) {
+            return Err(PublishError::GoneBack);
+        }
         Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
     }
 }

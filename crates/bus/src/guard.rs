@@ -1,0 +1,296 @@
+//! The guard: looks at the streams that a process publishes to or reads, at the start, on every new connection and every few
+//! seconds, and finds those whose sequence has gone back ([`crate::sequence`] says why that matters).
+//!
+//! What a stream had reached is known from the places of its durables, from what this process has seen, and for buckets from
+//! their marks. A stream that has gone back is refused until it is repaired ([`crate::repair`]): its durables were made again, or
+//! for a bucket an operator has accepted it. A stream that was made again is another stream, with durables of its own; only the
+//! ledger must never be replaced without an operator's word.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Bus;
+use crate::marks::{self, Fault, Mark, StoredMark};
+use crate::provision::{find_stream, is_missing};
+use crate::streams::{BucketDefinition, CHANNELS_BUCKET, SENDS_BUCKET, StreamDefinition};
+
+/// Between two looks while all is well. The mark of a bucket is no older than this.
+const INTERVAL_GOOD: Duration = Duration::from_secs(5);
+/// Between two looks while something is wrong or not known.
+const INTERVAL_BAD: Duration = Duration::from_millis(250);
+/// So many looks in a row must find a stream behind what was seen of it: the new leader of a cluster may still be applying what
+/// it has.
+const BEHIND_LOOKS: u32 = 4;
+
+/// What a process looks at.
+#[derive(Debug, Clone, Copy)]
+pub enum Watch {
+    /// A stream, with its durables.
+    Stream(&'static StreamDefinition),
+    /// A bucket, with its mark if it has one.
+    Bucket(&'static BucketDefinition),
+    /// The same, and this process writes the mark.
+    MarkedBucket(&'static BucketDefinition),
+}
+
+impl Watch {
+    fn stream(self) -> &'static str {
+        match self {
+            Self::Stream(definition) => definition.name,
+            Self::Bucket(definition) | Self::MarkedBucket(definition) => definition.stream,
+        }
+    }
+}
+
+/// Whether a bucket has a mark: what is in the others is worth nothing after seconds.
+pub(crate) fn has_mark(stream: &str) -> bool {
+    [CHANNELS_BUCKET.stream, SENDS_BUCKET.stream].contains(&stream)
+}
+
+/// Begins to look, until `stop`. Nothing is published to a stream before it was looked at.
+pub fn follow(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
+    for watch in watches {
+        bus.sequences.watch(watch.stream(), true);
+    }
+    let mut watched: Vec<Watched> = watches.iter().map(|watch| Watched::new(*watch)).collect();
+    let bus = bus.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = look_on(&bus, &mut watched) => {}
+        }
+        for one in &watched {
+            bus.sequences.watch(one.stream, false);
+        }
+    });
+}
+
+async fn look_on(bus: &Bus, watched: &mut [Watched]) {
+    let mut connections = bus.connections();
+    let mut changes = bus.sequences.changes();
+    loop {
+        bus.connected().await;
+        connections.mark_unchanged();
+        // An answer that went down with a connection would be waited for in vain.
+        let is_good = tokio::select! {
+            is_good = look_at_all(bus, watched) => is_good,
+            _ = connections.changed() => continue,
+        };
+        changes.mark_unchanged();
+        let is_good = is_good && !watched.iter().any(|one| bus.sequences.place(one.stream).is_refused());
+        let pause = if is_good { INTERVAL_GOOD } else { INTERVAL_BAD };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = connections.changed() => {}
+            _ = changes.changed(), if is_good => {}
+        }
+    }
+}
+
+/// Looks once at every stream; says whether all is well.
+async fn look_at_all(bus: &Bus, watched: &mut [Watched]) -> bool {
+    let mut is_good = true;
+    for one in watched {
+        let connection = bus.sequences.connection();
+        match one.look(bus).await {
+            Ok(Looked::Again) => is_good = false,
+            Ok(looked) => {
+                bus.sequences.looked(one.stream, connection);
+                is_good &= looked == Looked::Fine;
+            }
+            Err(error) => {
+                is_good = false;
+                tracing::debug!(function = "guard", "cannot look at {}: {error}", one.stream);
+            }
+        }
+    }
+    is_good
+}
+
+/// What a look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Fine,
+    GoneBack,
+    /// It cannot be said yet.
+    Again,
+}
+
+/// A stream that is looked at.
+struct Watched {
+    watch: Watch,
+    stream: &'static str,
+    /// When the stream was made, since it was first looked at.
+    created_ns: Option<i64>,
+    /// Looks in a row that found it behind.
+    behind: u32,
+    fault: Option<GoneBack>,
+}
+
+/// A stream that has gone back, as it was when that was found.
+struct GoneBack {
+    /// Its durables and when each was made. One that was made since has a right place.
+    durables: BTreeMap<String, i64>,
+    /// Repairs before this one.
+    repairs: u64,
+}
+
+/// A durable's place.
+#[derive(Debug, Clone)]
+pub(crate) struct DurablePlace {
+    pub(crate) name: String,
+    pub(crate) delivered: u64,
+    pub(crate) created_ns: i64,
+}
+
+/// The places of all durables of a stream.
+pub(crate) async fn durables(bus: &Bus, stream: &str) -> Result<Vec<DurablePlace>, Fault> {
+    let stream = bus.jetstream.get_stream_no_info(stream).await?;
+    let names: Vec<String> = stream.consumer_names().try_collect().await?;
+    let mut durables = Vec::new();
+    for name in names {
+        let info = match stream.consumer_info(&name).await {
+            Ok(info) => info,
+            // A reader that has come and gone.
+            Err(error) if is_missing(&error) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if info.config.durable_name.is_some() {
+            let (delivered, created_ns) = (info.delivered.stream_sequence, nanoseconds(info.created));
+            durables.push(DurablePlace { name, delivered, created_ns });
+        }
+    }
+    Ok(durables)
+}
+
+pub(crate) fn nanoseconds(time: time::OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Watched {
+    fn new(watch: Watch) -> Self {
+        Self { watch, stream: watch.stream(), created_ns: None, behind: 0, fault: None }
+    }
+
+    async fn look(&mut self, bus: &Bus) -> Result<Looked, Fault> {
+        let place = bus.sequences.place(self.stream);
+        // What it had reached is asked first, and where it is now last: it may grow in between.
+        let is_new = self.created_ns.is_none();
+        let needs_durables =
+            matches!(self.watch, Watch::Stream(_)) && (is_new || place.is_refused() || self.behind > 0);
+        let mark = if has_mark(self.stream) { marks::read(bus, self.stream).await? } else { None };
+        let places = if needs_durables { self.durables(bus).await? } else { Vec::new() };
+        let highest = place.highest();
+        let Some(found) = find_stream(bus, self.stream).await? else {
+            self.begin_again(bus, 0, None);
+            return Ok(Looked::Fine);
+        };
+        let info = found.cached_info();
+        let (last, created_ns) = (info.state.last_sequence, nanoseconds(info.created));
+        let is_ledger = self.stream == SENDS_BUCKET.stream;
+        if !is_ledger && self.created_ns.is_some_and(|known| known != created_ns) {
+            // It was made again. Its durables are looked at in the next round.
+            self.begin_again(bus, last, None);
+            return Ok(Looked::Again);
+        }
+        self.created_ns = Some(created_ns);
+        if let Some(fault) = &self.fault {
+            if !fault.is_repaired(&places, mark.as_ref(), has_mark(self.stream)) {
+                return Ok(Looked::GoneBack);
+            }
+            tracing::info!(function = "guard", "{} was repaired", self.stream);
+            self.begin_again(bus, last, Some(created_ns));
+            return Ok(Looked::Fine);
+        }
+        let marked = mark.as_ref().map(|stored| &stored.mark);
+        let is_replaced = is_ledger && marked.is_some_and(|mark| mark.created_ns != created_ns);
+        let by_mark = marked.filter(|mark| mark.created_ns == created_ns).map_or(0, |mark| mark.sequence);
+        let delivered = places.iter().map(|place| place.delivered).max().unwrap_or(0);
+        let reached = highest.max(by_mark).max(delivered);
+        if last < reached || is_replaced || place.is_refused() {
+            self.behind += 1;
+            if !place.is_refused() && !is_replaced && self.behind < BEHIND_LOOKS {
+                return Ok(Looked::Again);
+            }
+            self.has_gone_back(bus, places, mark, (created_ns, reached, last)).await;
+            return Ok(Looked::GoneBack);
+        }
+        self.behind = 0;
+        place.raise(last);
+        self.write_mark(bus, mark, Mark { created_ns, sequence: last, repairs: 0 }).await;
+        Ok(Looked::Fine)
+    }
+
+    async fn durables(&self, bus: &Bus) -> Result<Vec<DurablePlace>, Fault> {
+        let Watch::Stream(definition) = self.watch else { return Ok(Vec::new()) };
+        if find_stream(bus, definition.name).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        durables(bus, definition.name).await
+    }
+
+    fn begin_again(&mut self, bus: &Bus, last: u64, created_ns: Option<i64>) {
+        self.created_ns = created_ns;
+        self.behind = 0;
+        self.fault = None;
+        bus.sequences.place(self.stream).reset(last);
+        bus.sequences.set_fault(self.stream, None);
+    }
+
+    async fn has_gone_back(
+        &mut self,
+        bus: &Bus,
+        places: Vec<DurablePlace>,
+        mark: Option<StoredMark>,
+        (created_ns, reached, last): (i64, u64, u64),
+    ) {
+        bus.sequences.place(self.stream).refuse();
+        let text = format!(
+            "{} had reached sequence {reached} and now ends at {last}: the server has forgotten; \
+             run `imchannel streams repair`",
+            self.stream
+        );
+        tracing::error!(function = "guard", "{text}");
+        bus.sequences.set_fault(self.stream, Some(text));
+        let durables = places.into_iter().map(|place| (place.name, place.created_ns)).collect();
+        let repairs = mark.as_ref().map_or(0, |stored| stored.mark.repairs);
+        self.fault = Some(GoneBack { durables, repairs });
+        // So that a process which starts later finds it too.
+        self.write_mark(bus, mark, Mark { created_ns, sequence: reached, repairs: 0 }).await;
+    }
+
+    /// Writes the mark where this process does that and it says more than the stored one. Another process may be faster.
+    async fn write_mark(&self, bus: &Bus, stored: Option<StoredMark>, mark: Mark) {
+        if !matches!(self.watch, Watch::MarkedBucket(_)) || !has_mark(self.stream) {
+            return;
+        }
+        let known = stored.as_ref().map(|stored| &stored.mark);
+        let is_other = known.is_some_and(|known| known.created_ns != mark.created_ns);
+        if is_other && self.stream == SENDS_BUCKET.stream {
+            // That the ledger was replaced is what the mark shows.
+            return;
+        }
+        if known.is_some_and(|known| !is_other && known.sequence >= mark.sequence) {
+            return;
+        }
+        let mark = Mark { repairs: known.map_or(0, |known| known.repairs), ..mark };
+        if let Err(error) = marks::write(bus, self.stream, &mark, stored.as_ref()).await {
+            tracing::debug!(function = "guard", "the mark of {} was not written: {error}", self.stream);
+        }
+    }
+}
+
+impl GoneBack {
+    /// Whether nothing is left that has its place in what is gone: no durable that was there then, and for a bucket, an
+    /// operator's word.
+    fn is_repaired(&self, places: &[DurablePlace], mark: Option<&StoredMark>, has_mark: bool) -> bool {
+        if has_mark {
+            return mark.is_some_and(|stored| stored.mark.repairs > self.repairs);
+        }
+        let is_old = |place: &DurablePlace| self.durables.get(&place.name) == Some(&place.created_ns);
+        !places.iter().any(is_old)
+    }
+}
