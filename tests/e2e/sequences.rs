@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use bus::streams::{
-    AICC, CHANNELS_BUCKET, COMMANDS, EVENTS, NORMALIZER, SENDS_BUCKET, StreamSettings, WEBHOOKS,
+    AICC, CHANNELS_BUCKET, COMMANDS, EVENTS, MARKS_BUCKET, NORMALIZER, SENDS_BUCKET, StreamSettings, WEBHOOKS,
 };
 use bus::{Queue, Subject, lag, provision, repair};
 use prost::Message;
@@ -13,7 +13,9 @@ use proto::v1::SendOutcome;
 use service::Context;
 
 use crate::harness::outbound::{Outbound, channel, outcome, text};
+use crate::harness::secured::Secured;
 use crate::harness::{Installation, Webhook, eventually, run_cli};
+use crate::permissions::channels_file;
 
 /// Where a server keeps what a stream holds.
 fn messages_of(installation: &Installation, stream: &str) -> PathBuf {
@@ -199,6 +201,10 @@ async fn commands_below_the_places_of_their_lanes_are_found_and_sent_after_the_r
     }
     forget(&mut outbound.installation, COMMANDS.name).await;
     until_refused(&sender.context, COMMANDS.name).await;
+    let args = ["send", "--channel", "channel-0", "--to", "4915112345", "--text", "Hello"];
+    let refused = run_cli(&outbound.installation, &args).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("COMMANDS had reached sequence 5"), "{said}");
     publish_bare(&outbound.installation, &text(0, "below", "+4915112345", "Hello")).await;
     repaired(&outbound.installation, &[]).await;
     assert_eq!(outcome(&outbound.result("below").await), SendOutcome::Accepted);
@@ -212,11 +218,7 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
     let sender = outbound.sender().await;
     outbound.publish(Queue::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
     outbound.result("c-1").await;
-    eventually("the mark is written", || async {
-        let found = repair::look(&outbound.installation.bus).await.ok()?;
-        found.iter().any(|found| found.is_ledger() && found.reached >= 2).then_some(())
-    })
-    .await;
+    until_marked(&outbound).await;
     forget(&mut outbound.installation, SENDS_BUCKET.stream).await;
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
     sender.stop().await;
@@ -292,4 +294,75 @@ async fn channels_that_a_server_has_forgotten_stay_known() {
     until_taken(&ingress.context).await;
     assert_eq!(Webhook::infobip(report(2)).post(ingress.address).await.status.as_u16(), 200);
     ingress.stop().await;
+}
+
+/// Services of this version before `setup` of this version: there is no bucket of marks yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_bucket_of_marks_everything_works_and_doctor_says_what_to_do() {
+    let outbound = Outbound::start(&[100]).await;
+    let client = async_nats::connect(outbound.installation.nats.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.delete_stream(MARKS_BUCKET.stream).await.unwrap();
+    let sender = outbound.sender().await;
+    let ingress = outbound.installation.ingress().await;
+    outbound.publish(Queue::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    assert_eq!(outcome(&outbound.result("c-1").await), SendOutcome::Accepted);
+    until_taken(&sender.context).await;
+    until_taken(&ingress.context).await;
+    let doctor = run_cli(&outbound.installation, &["doctor", "--watch-for", "1s"]).await;
+    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(
+        doctor.contains("bucket imchannel_marks is missing") && doctor.contains("streams apply"),
+        "{doctor}"
+    );
+    // What is made then is used from then on.
+    provision::apply(&outbound.installation.bus, &StreamSettings::default()).await.unwrap();
+    until_marked(&outbound).await;
+    sender.stop().await;
+    ingress.stop().await;
+}
+
+async fn until_marked(outbound: &Outbound) {
+    eventually("the mark is written", || async {
+        let found = repair::look(&outbound.installation.bus).await.ok()?;
+        found.iter().any(|found| found.is_ledger() && found.reached >= 2).then_some(())
+    })
+    .await;
+}
+
+/// Whoever may write there, by a reply subject as well, stores what is no mark. Nothing is sent, and a word mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_in_the_place_of_a_mark_stops_sends_until_the_repair() {
+    let outbound = Outbound::start(&[100]).await;
+    let sender = outbound.sender().await;
+    outbound.publish(Queue::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.result("c-1").await;
+    until_marked(&outbound).await;
+    let client = async_nats::connect(outbound.installation.nats.url()).await.unwrap();
+    let subject = format!("$KV.{}.{}", MARKS_BUCKET.name, SENDS_BUCKET.stream);
+    async_nats::jetstream::new(client).publish(subject, "{}".into()).await.unwrap().await.unwrap();
+    until_refused(&sender.context, SENDS_BUCKET.stream).await;
+    outbound.publish(Queue::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
+    repaired(&outbound.installation, &["--yes"]).await;
+    assert_eq!(outcome(&outbound.result("c-2").await), SendOutcome::Accepted);
+    until_taken(&sender.context).await;
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provisioner_repairs_by_what_it_may_do() {
+    let secured = Secured::start().await;
+    let channels = secured.folder().join("channels.toml");
+    std::fs::write(&channels, channels_file("https://127.0.0.1:1")).unwrap();
+    secured.cli("provisioner", &["setup", "--channels", channels.to_str().unwrap()]).await;
+    let names =
+        [WEBHOOKS.name, EVENTS.name, COMMANDS.name, SENDS_BUCKET.stream, CHANNELS_BUCKET.stream].to_vec();
+    let named = names.iter().flat_map(|name| ["--stream", name]);
+    let args: Vec<&str> = ["streams", "repair", "--yes"].into_iter().chain(named).collect();
+    let said = secured.cli("provisioner", &args).await;
+    for name in names {
+        assert!(said.contains(&format!("repaired {name}")), "{name}: {said}");
+    }
+    secured.cli("operator", &["streams", "check"]).await;
+    assert_eq!(secured.refusals(), Vec::<String>::new());
 }

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use async_nats::jetstream::stream::Stream;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
@@ -21,9 +22,13 @@ use crate::streams::{BucketDefinition, CHANNELS_BUCKET, SENDS_BUCKET, StreamDefi
 const INTERVAL_GOOD: Duration = Duration::from_secs(5);
 /// Between two looks while something is wrong or not known.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);
-/// So many looks in a row must find a stream behind what was seen of it: the new leader of a cluster may still be applying what
-/// it has.
-const BEHIND_LOOKS: u32 = 4;
+/// So many looks in a row, five seconds, must find a stream behind what was seen of it: the new leader of a cluster may still be
+/// applying what it has.
+const BEHIND_LOOKS: u32 = 20;
+/// While nothing changes, the places of durables are asked for at every so many looks: a minute.
+const DURABLES_LOOKS: u32 = 12;
+/// Places of durables asked for at once.
+const DURABLES_AT_ONCE: usize = 16;
 
 /// What a process looks at.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +108,8 @@ async fn look_at_all(bus: &Bus, watched: &mut [Watched]) -> bool {
             }
             Err(error) => {
                 is_good = false;
+                let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                bus.sequences.set_unseen(one.stream, format!("{error}{source}"));
                 tracing::debug!(function = "guard", "cannot look at {}: {error}", one.stream);
             }
         }
@@ -127,6 +134,9 @@ struct Watched {
     created_ns: Option<i64>,
     /// Looks in a row that found it behind.
     behind: u32,
+    /// Looks since its durables were asked, and the connection on which they were.
+    since_durables: u32,
+    durables_on: Option<u64>,
     fault: Option<GoneBack>,
 }
 
@@ -150,20 +160,20 @@ pub(crate) struct DurablePlace {
 pub(crate) async fn durables(bus: &Bus, stream: &str) -> Result<Vec<DurablePlace>, Fault> {
     let stream = bus.jetstream.get_stream_no_info(stream).await?;
     let names: Vec<String> = stream.consumer_names().try_collect().await?;
-    let mut durables = Vec::new();
-    for name in names {
-        let info = match stream.consumer_info(&name).await {
-            Ok(info) => info,
-            // A reader that has come and gone.
-            Err(error) if is_missing(&error) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if info.config.durable_name.is_some() {
-            let (delivered, created_ns) = (info.delivered.stream_sequence, nanoseconds(info.created));
-            durables.push(DurablePlace { name, delivered, created_ns });
-        }
-    }
-    Ok(durables)
+    let asked = names.into_iter().map(|name| durable_place(&stream, name));
+    let places = futures_util::stream::iter(asked).buffered(DURABLES_AT_ONCE);
+    places.try_filter_map(async |place| Ok(place)).try_collect().await
+}
+
+/// `None` for a reader that is no durable, or has gone meanwhile.
+async fn durable_place(stream: &Stream<()>, name: String) -> Result<Option<DurablePlace>, Fault> {
+    let info = match stream.consumer_info(&name).await {
+        Ok(info) => info,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (delivered, created_ns) = (info.delivered.stream_sequence, nanoseconds(info.created));
+    Ok(info.config.durable_name.map(|_| DurablePlace { name, delivered, created_ns }))
 }
 
 pub(crate) fn nanoseconds(time: time::OffsetDateTime) -> i64 {
@@ -172,17 +182,16 @@ pub(crate) fn nanoseconds(time: time::OffsetDateTime) -> i64 {
 
 impl Watched {
     fn new(watch: Watch) -> Self {
-        Self { watch, stream: watch.stream(), created_ns: None, behind: 0, fault: None }
+        let stream = watch.stream();
+        let (created_ns, durables_on, fault) = (None, None, None);
+        Self { watch, stream, created_ns, behind: 0, since_durables: 0, durables_on, fault }
     }
 
     async fn look(&mut self, bus: &Bus) -> Result<Looked, Fault> {
         let place = bus.sequences.place(self.stream);
         // What it had reached is asked first, and where it is now last: it may grow in between.
-        let is_new = self.created_ns.is_none();
-        let needs_durables =
-            matches!(self.watch, Watch::Stream(_)) && (is_new || place.is_refused() || self.behind > 0);
         let mark = if has_mark(self.stream) { marks::read(bus, self.stream).await? } else { None };
-        let places = if needs_durables { self.durables(bus).await? } else { Vec::new() };
+        let places = self.durables(bus).await?;
         let highest = place.highest();
         let Some(found) = find_stream(bus, self.stream).await? else {
             self.begin_again(bus, 0, None);
@@ -198,7 +207,12 @@ impl Watched {
         }
         self.created_ns = Some(created_ns);
         if let Some(fault) = &self.fault {
-            if !fault.is_repaired(&places, mark.as_ref(), has_mark(self.stream)) {
+            let is_repaired = if has_mark(self.stream) {
+                fault.is_accepted(mark.as_ref(), created_ns)
+            } else {
+                fault.is_repaired(&places)
+            };
+            if !is_repaired {
                 return Ok(Looked::GoneBack);
             }
             tracing::info!(function = "guard", "{} was repaired", self.stream);
@@ -224,12 +238,24 @@ impl Watched {
         Ok(Looked::Fine)
     }
 
-    async fn durables(&self, bus: &Bus) -> Result<Vec<DurablePlace>, Fault> {
+    /// The places of its durables, where something has happened since they were asked for or it was long ago.
+    async fn durables(&mut self, bus: &Bus) -> Result<Vec<DurablePlace>, Fault> {
         let Watch::Stream(definition) = self.watch else { return Ok(Vec::new()) };
+        let connection = bus.sequences.connection();
+        let is_settled = self.created_ns.is_some()
+            && self.durables_on == Some(connection)
+            && self.behind == 0
+            && !bus.sequences.place(self.stream).is_refused();
+        self.since_durables += 1;
+        if is_settled && self.since_durables < DURABLES_LOOKS {
+            return Ok(Vec::new());
+        }
         if find_stream(bus, definition.name).await?.is_none() {
             return Ok(Vec::new());
         }
-        durables(bus, definition.name).await
+        let places = durables(bus, definition.name).await?;
+        (self.durables_on, self.since_durables) = (Some(connection), 0);
+        Ok(places)
     }
 
     fn begin_again(&mut self, bus: &Bus, last: u64, created_ns: Option<i64>) {
@@ -284,12 +310,14 @@ impl Watched {
 }
 
 impl GoneBack {
-    /// Whether nothing is left that has its place in what is gone: no durable that was there then, and for a bucket, an
-    /// operator's word.
-    fn is_repaired(&self, places: &[DurablePlace], mark: Option<&StoredMark>, has_mark: bool) -> bool {
-        if has_mark {
-            return mark.is_some_and(|stored| stored.mark.repairs > self.repairs);
-        }
+    /// Whether an operator has accepted the bucket as it is. What is stored in the place of a mark may be no mark, and then its
+    /// count begins again.
+    fn is_accepted(&self, mark: Option<&StoredMark>, created_ns: i64) -> bool {
+        mark.is_some_and(|stored| stored.mark.created_ns == created_ns && stored.mark.repairs != self.repairs)
+    }
+
+    /// Whether nothing is left that has its place in what is gone: no durable that was there then.
+    fn is_repaired(&self, places: &[DurablePlace]) -> bool {
         let is_old = |place: &DurablePlace| self.durables.get(&place.name) == Some(&place.created_ns);
         !places.iter().any(is_old)
     }

@@ -26,6 +26,11 @@ pub(crate) struct Mark {
     pub(crate) repairs: u64,
 }
 
+impl Mark {
+    /// Stands for what is stored there and is no mark. It is of no stream that there is, so the ledger waits for an operator.
+    const UNREADABLE: Self = Self { created_ns: 0, sequence: 0, repairs: 0 };
+}
+
 /// A mark as it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredMark {
@@ -54,7 +59,7 @@ pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, 
             };
         }
     };
-    let mark = serde_json::from_slice(&message.payload)?;
+    let mark = serde_json::from_slice(&message.payload).unwrap_or(Mark::UNREADABLE);
     Ok(Some(StoredMark { mark, revision: message.sequence }))
 }
 

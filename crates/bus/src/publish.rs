@@ -138,12 +138,13 @@ impl Bus {
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
             // Before the server says so: an old one would make room by throwing away what nobody has read.
-            let outcome = if place.is_refused() {
-                Err(PublishError::GoneBack)
-            } else if self.is_full(stream) {
+            let outcome = if self.is_full(stream) {
                 Err(PublishError::Full)
             } else if !self.sequences.looked_at_by(stream.name, deadline).await {
                 Err(PublishError::Disconnected)
+            } else if place.is_refused() {
+                // After the wait for the look, which may have found it.
+                Err(PublishError::GoneBack)
             } else {
                 self.attempt((stream.name, &subject), headers(), payload, deadline).await
             };

@@ -10,7 +10,7 @@ use crate::connect::Bus;
 use crate::guard::{durables, has_mark, nanoseconds};
 use crate::marks::{self, Mark};
 use crate::provision::{ProvisionError, durable_error, find_stream};
-use crate::streams::{CHANNELS_BUCKET, SENDS_BUCKET, STREAMS};
+use crate::streams::{CHANNELS_BUCKET, MARKS_BUCKET, SENDS_BUCKET, STREAMS, StreamDefinition};
 
 /// A stream or bucket, and how far it had come.
 #[derive(Debug, Clone)]
@@ -50,6 +50,24 @@ fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError
     ProvisionError::Stream { name, source: source.into() }
 }
 
+/// One stream, for whoever is about to publish to it; `None` where it is missing.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer.
+pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<Found>, ProvisionError> {
+    let name = definition.name;
+    if find_stream(bus, name).await?.is_none() {
+        return Ok(None);
+    }
+    let places = durables(bus, name).await.map_err(|error| stream_error(name, error))?;
+    let reached = places.iter().map(|place| place.delivered).max().unwrap_or(0);
+    // After the durables: a stream grows meanwhile.
+    let Some(found) = find_stream(bus, name).await? else { return Ok(None) };
+    let last = found.cached_info().state.last_sequence;
+    let durables = places.into_iter().map(|place| place.name).collect();
+    Ok(Some(Found { stream: name, reached, last, is_replaced: false, durables }))
+}
+
 /// All streams, and the buckets that have marks. A missing one is left out.
 ///
 /// # Errors
@@ -57,16 +75,7 @@ fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError
 pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
     let mut all = Vec::new();
     for definition in STREAMS {
-        let name = definition.name;
-        if find_stream(bus, name).await?.is_none() {
-            continue;
-        }
-        let places = durables(bus, name).await.map_err(|error| stream_error(name, error))?;
-        let reached = places.iter().map(|place| place.delivered).max().unwrap_or(0);
-        let Some(found) = find_stream(bus, name).await? else { continue };
-        let last = found.cached_info().state.last_sequence;
-        let durables = places.into_iter().map(|place| place.name).collect();
-        all.push(Found { stream: name, reached, last, is_replaced: false, durables });
+        all.extend(look_at(bus, definition).await?);
     }
     for bucket in [&SENDS_BUCKET, &CHANNELS_BUCKET] {
         let name = bucket.stream;
@@ -83,30 +92,35 @@ pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
     Ok(all)
 }
 
-/// Makes the durables of a stream again, each as it was, from the first message on.
+/// Makes the durables of a stream again, each as it was, from the first message on. Gives those that were removed and that the
+/// server did not take: a reader of somebody else's, which this user may not make, or one whose filter the server refuses.
 ///
 /// # Errors
-/// [`ProvisionError`] at the first that the server refuses; a repetition goes on from there.
-pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<(), ProvisionError> {
+/// [`ProvisionError`] at the first that cannot be read or removed; a repetition goes on from there.
+pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<ProvisionError>, ProvisionError> {
     let name = found.stream;
     let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| stream_error(name, error))?;
+    let mut not_made = Vec::new();
     for durable in &found.durables {
         let fail = |error: Source| durable_error(name, durable, error);
         let info = stream.consumer_info(durable).await.map_err(|error| fail(error.into()))?;
         let config = Config { deliver_policy: DeliverPolicy::All, ..info.config };
         stream.delete_consumer(durable).await.map_err(|error| fail(error.into()))?;
         let made = bus.jetstream.create_consumer_on_stream(config, name).await;
-        made.map_err(|error| fail(error.into()))?;
+        not_made.extend(made.map_err(|error| fail(error.into())).err());
     }
-    Ok(())
+    Ok(not_made)
 }
 
 /// Accepts a bucket as it is now. Services that refuse it take it again within a second.
 ///
 /// # Errors
-/// [`ProvisionError`] when it is missing or its mark was not written.
+/// [`ProvisionError`] when it or the bucket of marks is missing, or its mark was not written.
 pub async fn accept(bus: &Bus, found: &Found) -> Result<(), ProvisionError> {
     let name = found.stream;
+    if find_stream(bus, MARKS_BUCKET.stream).await?.is_none() {
+        return Err(stream_error(MARKS_BUCKET.stream, "it is not there: run `imchannel setup` first"));
+    }
     let stored = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
     let Some(stream) = find_stream(bus, name).await? else {
         return Err(stream_error(name, "it is not there"));

@@ -88,6 +88,8 @@ pub(crate) struct Sequences {
     connection: AtomicU64,
     /// Why streams are refused, for people.
     faults: Mutex<BTreeMap<&'static str, String>>,
+    /// Why a stream could not be looked at, the last time that one could not.
+    unseen: Mutex<Option<String>>,
     /// Changes when a stream was looked at, or begins to look wrong.
     changed: watch::Sender<()>,
     gauge: GoneBackGauge,
@@ -99,6 +101,7 @@ impl Sequences {
             places: Default::default(),
             connection: AtomicU64::new(0),
             faults: Mutex::default(),
+            unseen: Mutex::default(),
             changed: watch::Sender::new(()),
             gauge,
         }
@@ -177,6 +180,11 @@ impl Sequences {
         };
     }
 
+    pub(crate) fn set_unseen(&self, stream: &str, why: String) {
+        let text = format!("not looked at yet: {stream}: {why}");
+        *self.unseen.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
     /// What is wrong, or what was not looked at yet.
     pub(crate) fn state(&self) -> Result<(), String> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +194,11 @@ impl Sequences {
         let never = |place: &Place| {
             place.is_watched.load(Ordering::Acquire) && place.looked_on.load(Ordering::Acquire) == NEVER
         };
-        if self.places.iter().any(never) { Err("not looked at yet".to_owned()) } else { Ok(()) }
+        if !self.places.iter().any(never) {
+            return Ok(());
+        }
+        let unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Err(unseen.unwrap_or_else(|| "not looked at yet".to_owned()))
     }
 }
 

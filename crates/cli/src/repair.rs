@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Write as _};
 
+use anyhow::bail;
 use bus::Bus;
 use bus::repair::{self, Found};
+use bus::streams::StreamDefinition;
 use serde_json::json;
 
 use crate::Done;
@@ -31,10 +33,17 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
         out.object(&json!({ "repaired": 0 }));
         return Ok(Done::Well);
     }
+    let mut done = Done::Well;
     for found in streams {
         tell(found, out);
-        repair::make_durables_again(bus, found).await?;
+        let not_made = repair::make_durables_again(bus, found).await?;
         say_done(found, &format!("durables made again: {}", found.durables.join(", ")), out);
+        for error in not_made {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            let advice =
+                "its owner makes it from the first message on; imchannel's own are made by `imchannel setup`";
+            done = out.faulty(&format!("{error} was removed and not made again ({source}): {advice}"));
+        }
     }
     for found in buckets {
         tell(found, out);
@@ -49,7 +58,21 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
         repair::accept(bus, found).await?;
         say_done(found, "accepted as it is", out);
     }
-    Ok(Done::Well)
+    Ok(done)
+}
+
+/// Refuses to publish to a stream whose readers would not be given what it takes.
+///
+/// # Errors
+/// A text for people, and what the server does not answer.
+pub(crate) async fn refuse_gone_back(bus: &Bus, stream: &StreamDefinition) -> anyhow::Result<()> {
+    let found = repair::look_at(bus, stream).await?;
+    if let Some(Found { stream, reached, last, .. }) = found.filter(Found::has_gone_back) {
+        bail!(
+            "{stream} had reached sequence {reached} and now ends at {last}: run `imchannel streams repair`"
+        );
+    }
+    Ok(())
 }
 
 fn tell(found: &Found, out: &Out) {
