@@ -22,6 +22,14 @@ fn messages_of(installation: &Installation, stream: &str) -> PathBuf {
     installation.folder().join("nats/jetstream/jetstream/$G/streams").join(stream).join("msgs")
 }
 
+/// Whether the server has kept the place of a durable whose stream has lost everything. nats-server 2.15 puts it where the stream
+/// is, and so only what remembers the stream finds that it has gone back; nothing would be left undelivered.
+async fn keeps_places(installation: &Installation, stream: &str, durable: &str) -> bool {
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(stream).await.unwrap();
+    stream.consumer_info(durable).await.unwrap().delivered.stream_sequence > 0
+}
+
 /// Restarts the server; it comes up without anything that the stream held, and with all else.
 async fn forget(installation: &mut Installation, stream: &str) {
     installation.nats.stop().await;
@@ -87,16 +95,22 @@ async fn a_webhook_below_the_place_of_its_durable_is_never_answered_200() {
     // The one that was running, and one that starts now.
     until_refused(&ingress.context, WEBHOOKS.name).await;
     let later = installation.ingress_with(&[]).await;
-    until_refused(&later.context, WEBHOOKS.name).await;
-    for address in [ingress.address, later.address] {
-        let answer = Webhook::infobip(report(100)).post(address).await;
+    let answer = Webhook::infobip(report(100)).post(ingress.address).await;
+    assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
+    if keeps_places(&installation, WEBHOOKS.name, NORMALIZER.name).await {
+        until_refused(&later.context, WEBHOOKS.name).await;
+        let answer = Webhook::infobip(report(100)).post(later.address).await;
         assert_eq!(answer.status.as_u16(), 503, "{answer:?}");
+        let doctor = run_cli(&installation, &["doctor", "--watch-for", "1s"]).await;
+        let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(doctor.contains("the sequence has gone back: WEBHOOKS"), "{doctor}");
+        let text = repaired(&installation, &[]).await;
+        assert!(text.contains("WEBHOOKS had reached sequence 20"), "{text}");
+    } else {
+        let text = repaired(&installation, &[]).await;
+        assert!(text.contains("--stream NAME"), "{text}");
+        repaired(&installation, &["--stream", WEBHOOKS.name]).await;
     }
-    let doctor = run_cli(&installation, &["doctor", "--watch-for", "1s"]).await;
-    let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(doctor.contains("the sequence has gone back: WEBHOOKS"), "{doctor}");
-    let text = repaired(&installation, &[]).await;
-    assert!(text.contains("WEBHOOKS had reached sequence 20"), "{text}");
     until_taken(&ingress.context).await;
     until_taken(&later.context).await;
     for (number, address) in [(100, ingress.address), (101, later.address)] {
@@ -113,6 +127,32 @@ async fn a_webhook_below_the_place_of_its_durable_is_never_answered_200() {
     for ingress in [ingress, later] {
         ingress.stop().await;
     }
+    normalizer.stop().await;
+}
+
+/// A stream is called gone back after some seconds; an operator with a script may be faster.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_faster_than_the_services_counts() {
+    let mut installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    for number in 0..20 {
+        assert_eq!(Webhook::infobip(report(number)).post(ingress.address).await.status.as_u16(), 200);
+    }
+    installation.until_processed().await;
+    forget(&mut installation, WEBHOOKS.name).await;
+    repaired(&installation, &["--stream", WEBHOOKS.name]).await;
+    eventually("webhooks are stored again", || async {
+        (Webhook::infobip(report(100)).post(ingress.address).await.status.as_u16() == 200).then_some(())
+    })
+    .await;
+    until_taken(&ingress.context).await;
+    eventually("it is an event", || async {
+        let reports = installation.reports().await;
+        reports.iter().any(|report| report.message_id == "m-100").then_some(())
+    })
+    .await;
+    ingress.stop().await;
     normalizer.stop().await;
 }
 
@@ -160,12 +200,14 @@ async fn events_wait_until_a_stream_that_has_gone_back_is_repaired() {
         (Webhook::infobip(report(100)).post(ingress.address).await.status.as_u16() == 200).then_some(())
     })
     .await;
-    eventually("the normalizer has tried", || async {
-        normalizer.metrics().contains("worker_paused 1").then_some(())
-    })
-    .await;
-    assert_eq!(installation.reports().await.len(), 0, "an event was stored where nobody is given it");
-    repaired(&installation, &[]).await;
+    if keeps_places(&installation, EVENTS.name, AICC.name).await {
+        eventually("the normalizer has tried", || async {
+            normalizer.metrics().contains("worker_paused 1").then_some(())
+        })
+        .await;
+        assert_eq!(installation.reports().await.len(), 0, "an event was stored where nobody is given it");
+        repaired(&installation, &[]).await;
+    }
     assert_eq!(read_all(&aicc, 1).await, ["m-100"]);
     normalizer.stop().await;
     ingress.stop().await;
@@ -201,12 +243,14 @@ async fn commands_below_the_places_of_their_lanes_are_found_and_sent_after_the_r
     }
     forget(&mut outbound.installation, COMMANDS.name).await;
     until_refused(&sender.context, COMMANDS.name).await;
-    let args = ["send", "--channel", "channel-0", "--to", "4915112345", "--text", "Hello"];
-    let refused = run_cli(&outbound.installation, &args).await;
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("COMMANDS had reached sequence 5"), "{said}");
+    if keeps_places(&outbound.installation, COMMANDS.name, "send-channel-0").await {
+        let args = ["send", "--channel", "channel-0", "--to", "4915112345", "--text", "Hello"];
+        let refused = run_cli(&outbound.installation, &args).await;
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && said.contains("COMMANDS had reached sequence 5"), "{said}");
+    }
     publish_bare(&outbound.installation, &text(0, "below", "+4915112345", "Hello")).await;
-    repaired(&outbound.installation, &[]).await;
+    repaired(&outbound.installation, &["--stream", COMMANDS.name]).await;
     assert_eq!(outcome(&outbound.result("below").await), SendOutcome::Accepted);
     until_taken(&sender.context).await;
     sender.stop().await;

@@ -137,14 +137,18 @@ struct Watched {
     /// Looks since its durables were asked, and the connection on which they were.
     since_durables: u32,
     durables_on: Option<u64>,
-    fault: Option<GoneBack>,
+    /// What the last good look has found.
+    known: Option<Before>,
+    /// Set while the stream is refused.
+    fault: Option<Before>,
 }
 
-/// A stream that has gone back, as it was when that was found.
-struct GoneBack {
+/// What there was before a stream went back.
+#[derive(Debug, Default)]
+struct Before {
     /// Its durables and when each was made. One that was made since has a right place.
     durables: BTreeMap<String, i64>,
-    /// Repairs before this one.
+    /// How many times an operator had accepted it.
     repairs: u64,
 }
 
@@ -183,8 +187,8 @@ pub(crate) fn nanoseconds(time: time::OffsetDateTime) -> i64 {
 impl Watched {
     fn new(watch: Watch) -> Self {
         let stream = watch.stream();
-        let (created_ns, durables_on, fault) = (None, None, None);
-        Self { watch, stream, created_ns, behind: 0, since_durables: 0, durables_on, fault }
+        let (created_ns, durables_on, known, fault) = (None, None, None, None);
+        Self { watch, stream, created_ns, behind: 0, since_durables: 0, durables_on, known, fault }
     }
 
     async fn look(&mut self, bus: &Bus) -> Result<Looked, Fault> {
@@ -192,6 +196,7 @@ impl Watched {
         // What it had reached is asked first, and where it is now last: it may grow in between.
         let mark = if has_mark(self.stream) { marks::read(bus, self.stream).await? } else { None };
         let places = self.durables(bus).await?;
+        let repairs = mark.as_ref().map_or(0, |stored| stored.mark.repairs);
         let highest = place.highest();
         let Some(found) = find_stream(bus, self.stream).await? else {
             self.begin_again(bus, 0, None);
@@ -206,13 +211,9 @@ impl Watched {
             return Ok(Looked::Again);
         }
         self.created_ns = Some(created_ns);
-        if let Some(fault) = &self.fault {
-            let is_repaired = if has_mark(self.stream) {
-                fault.is_accepted(mark.as_ref(), created_ns)
-            } else {
-                fault.is_repaired(&places)
-            };
-            if !is_repaired {
+        if let Some(before) = &self.fault {
+            if !before.is_over(self.stream, places.as_deref().unwrap_or_default(), mark.as_ref(), created_ns)
+            {
                 return Ok(Looked::GoneBack);
             }
             tracing::info!(function = "guard", "{} was repaired", self.stream);
@@ -222,25 +223,38 @@ impl Watched {
         let marked = mark.as_ref().map(|stored| &stored.mark);
         let is_replaced = is_ledger && marked.is_some_and(|mark| mark.created_ns != created_ns);
         let by_mark = marked.filter(|mark| mark.created_ns == created_ns).map_or(0, |mark| mark.sequence);
-        let delivered = places.iter().map(|place| place.delivered).max().unwrap_or(0);
+        let delivered = places.iter().flatten().map(|place| place.delivered).max().unwrap_or(0);
         let reached = highest.max(by_mark).max(delivered);
         if last < reached || is_replaced || place.is_refused() {
             self.behind += 1;
             if !place.is_refused() && !is_replaced && self.behind < BEHIND_LOOKS {
                 return Ok(Looked::Again);
             }
-            self.has_gone_back(bus, places, mark, (created_ns, reached, last)).await;
-            return Ok(Looked::GoneBack);
+            let places = places.unwrap_or_default();
+            let before = self.before(&places, repairs, last);
+            if !before.is_over(self.stream, &places, mark.as_ref(), created_ns) {
+                self.has_gone_back(bus, before, mark, (created_ns, reached, last)).await;
+                return Ok(Looked::GoneBack);
+            }
+            // The repair was faster, or there is no reader that it concerns.
+            tracing::warn!(
+                function = "guard",
+                "{} had reached sequence {reached} and now ends at {last}, below the place of no reader",
+                self.stream
+            );
+            self.begin_again(bus, last, Some(created_ns));
+            return Ok(Looked::Fine);
         }
         self.behind = 0;
         place.raise(last);
+        self.know(places, repairs);
         self.write_mark(bus, mark, Mark { created_ns, sequence: last, repairs: 0 }).await;
         Ok(Looked::Fine)
     }
 
     /// The places of its durables, where something has happened since they were asked for or it was long ago.
-    async fn durables(&mut self, bus: &Bus) -> Result<Vec<DurablePlace>, Fault> {
-        let Watch::Stream(definition) = self.watch else { return Ok(Vec::new()) };
+    async fn durables(&mut self, bus: &Bus) -> Result<Option<Vec<DurablePlace>>, Fault> {
+        let Watch::Stream(definition) = self.watch else { return Ok(None) };
         let connection = bus.sequences.connection();
         let is_settled = self.created_ns.is_some()
             && self.durables_on == Some(connection)
@@ -248,20 +262,39 @@ impl Watched {
             && !bus.sequences.place(self.stream).is_refused();
         self.since_durables += 1;
         if is_settled && self.since_durables < DURABLES_LOOKS {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         if find_stream(bus, definition.name).await?.is_none() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let places = durables(bus, definition.name).await?;
         (self.durables_on, self.since_durables) = (Some(connection), 0);
-        Ok(places)
+        Ok(Some(places))
+    }
+
+    /// Keeps what a good look has found.
+    fn know(&mut self, places: Option<Vec<DurablePlace>>, repairs: u64) {
+        let known = self.known.get_or_insert_default();
+        known.repairs = repairs;
+        if let Some(places) = places {
+            known.durables = places.into_iter().map(|place| (place.name, place.created_ns)).collect();
+        }
+    }
+
+    /// What there was before the stream went back: what the last good look has found, and of the durables that are there now those
+    /// whose place is in what is gone. Without a good look the marks of now are all that is known.
+    fn before(&mut self, places: &[DurablePlace], repairs: u64, last: u64) -> Before {
+        let mut before = self.known.take().unwrap_or(Before { durables: BTreeMap::new(), repairs });
+        let is_above = |place: &&DurablePlace| place.delivered > last;
+        let above = places.iter().filter(is_above).map(|place| (place.name.clone(), place.created_ns));
+        before.durables.extend(above);
+        before
     }
 
     fn begin_again(&mut self, bus: &Bus, last: u64, created_ns: Option<i64>) {
         self.created_ns = created_ns;
         self.behind = 0;
-        self.fault = None;
+        (self.fault, self.known, self.durables_on) = (None, None, None);
         bus.sequences.place(self.stream).reset(last);
         bus.sequences.set_fault(self.stream, None);
     }
@@ -269,7 +302,7 @@ impl Watched {
     async fn has_gone_back(
         &mut self,
         bus: &Bus,
-        places: Vec<DurablePlace>,
+        before: Before,
         mark: Option<StoredMark>,
         (created_ns, reached, last): (i64, u64, u64),
     ) {
@@ -281,9 +314,7 @@ impl Watched {
         );
         tracing::error!(function = "guard", "{text}");
         bus.sequences.set_fault(self.stream, Some(text));
-        let durables = places.into_iter().map(|place| (place.name, place.created_ns)).collect();
-        let repairs = mark.as_ref().map_or(0, |stored| stored.mark.repairs);
-        self.fault = Some(GoneBack { durables, repairs });
+        self.fault = Some(before);
         // So that a process which starts later finds it too.
         self.write_mark(bus, mark, Mark { created_ns, sequence: reached, repairs: 0 }).await;
     }
@@ -309,15 +340,22 @@ impl Watched {
     }
 }
 
-impl GoneBack {
-    /// Whether an operator has accepted the bucket as it is. What is stored in the place of a mark may be no mark, and then its
-    /// count begins again.
-    fn is_accepted(&self, mark: Option<&StoredMark>, created_ns: i64) -> bool {
-        mark.is_some_and(|stored| stored.mark.created_ns == created_ns && stored.mark.repairs != self.repairs)
-    }
-
-    /// Whether nothing is left that has its place in what is gone: no durable that was there then.
-    fn is_repaired(&self, places: &[DurablePlace]) -> bool {
+impl Before {
+    /// Whether nothing is left that has its place in what is gone: no durable that was there before, and for a bucket with a mark, an
+    /// operator's word. What is stored in the place of a mark may be no mark, and then its count begins again.
+    fn is_over(
+        &self,
+        stream: &str,
+        places: &[DurablePlace],
+        mark: Option<&StoredMark>,
+        created_ns: i64,
+    ) -> bool {
+        if has_mark(stream) {
+            let is_new = |stored: &StoredMark| {
+                stored.mark.created_ns == created_ns && stored.mark.repairs != self.repairs
+            };
+            return mark.is_some_and(is_new);
+        }
         let is_old = |place: &DurablePlace| self.durables.get(&place.name) == Some(&place.created_ns);
         !places.iter().any(is_old)
     }

@@ -29,7 +29,11 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     let (buckets, streams): (Vec<&Found>, Vec<&Found>) =
         all.iter().filter(is_meant).partition(|found| found.is_bucket());
     if buckets.is_empty() && streams.is_empty() {
-        out.say(&format!("{}: no stream has gone back", styled(GOOD, "nothing to repair")));
+        out.say(&format!(
+            "{}: no stream ends below the places of its readers",
+            styled(GOOD, "nothing to repair")
+        ));
+        out.say("a stream that a service's /ready names all the same is repaired with --stream NAME");
         out.object(&json!({ "repaired": 0 }));
         return Ok(Done::Well);
     }
