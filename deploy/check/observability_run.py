@@ -153,7 +153,7 @@ class Prometheus:
     @staticmethod
     def configuration(admin):
         jobs = [{"job_name": job, "static_configs": [{"targets": [admin.removeprefix("http://")]}], "metric_relabel_configs": [
-            {"source_labels": ["__name__"], "regex": f"imchannel_({mine}|build_info|nats_connected)", "action": "keep"}]}
+            {"source_labels": ["__name__"], "regex": f"imchannel_({mine}|build_info|nats_connected|nats_sequence_gone_back)", "action": "keep"}]}
             for job, mine in JOBS.items()]
         return json.dumps({  # JSON is YAML
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},

@@ -127,7 +127,9 @@ impl Sequences {
     }
 
     /// From now on nothing is published before a look, or no longer.
-    pub(crate) fn watch(&self, stream: &str, is_watched: bool) {
+    pub(crate) fn watch(&self, stream: &'static str, is_watched: bool) {
+        // So that it is seen as well before anything is wrong.
+        let _ = self.gauge.get_or_create(&StreamLabels { stream });
         self.place(stream).is_watched.store(is_watched, Ordering::Release);
         self.changed.send_replace(());
     }
