@@ -21,9 +21,7 @@ pub const TARGET: Duration = Duration::from_millis(250);
 pub(crate) const CHANGE_EVERY: Duration = Duration::from_millis(100);
 /// A burst of time-outs counts as one within so long.
 const TIME_OUT_EVERY: Duration = Duration::from_secs(1);
-/// Growth of one change before the first cut: a quick store is used in full within a second.
-const FIRST_GROWTH_SHARE: f64 = 1.0;
-/// Growth of one change after it: this share of the limit, and at least so many.
+/// Growth of one change: this share of the limit, and at least so many.
 const GROWTH_SHARE: f64 = 0.125;
 const GROWTH_LEAST: f64 = 4.0;
 /// What one cut leaves at least, and what a time-out leaves: it says that the store is several targets behind.
@@ -37,7 +35,6 @@ pub struct Pace {
     in_flight: usize,
     changed_at: Instant,
     timed_out_at: Option<Instant>,
-    was_cut: bool,
     seen: Seen,
 }
 
@@ -55,14 +52,7 @@ pub(crate) struct Seen {
 impl Pace {
     /// Nothing is in flight.
     pub fn new(now: Instant) -> Self {
-        Self {
-            limit: FIRST,
-            in_flight: 0,
-            changed_at: now,
-            timed_out_at: None,
-            was_cut: false,
-            seen: Seen::default(),
-        }
+        Self { limit: FIRST, in_flight: 0, changed_at: now, timed_out_at: None, seen: Seen::default() }
     }
 
     /// Writes that may be in flight.
@@ -111,9 +101,12 @@ impl Pace {
         if average > TARGET {
             let share = TARGET.as_secs_f64() / average.as_secs_f64();
             self.limit *= share.max(CUT_MOST);
-            self.was_cut = true;
         } else if average < TARGET / 2 && self.seen.was_reached {
-            let share = if self.was_cut { GROWTH_SHARE } else { FIRST_GROWTH_SHARE };
+            // A store so quick that it would acknowledge twice as many within half of the target is soon used in full.
+            let since = now.saturating_duration_since(self.changed_at);
+            let in_half =
+                f64::from(self.seen.acknowledged) * (TARGET / 2).as_secs_f64() / since.as_secs_f64();
+            let share = if 2.0 * self.limit <= in_half { 1.0 } else { GROWTH_SHARE };
             self.limit += (self.limit * share).max(GROWTH_LEAST);
         }
         self.changed(now);
@@ -126,7 +119,6 @@ impl Pace {
         }
         self.timed_out_at = Some(now);
         self.limit *= TIME_OUT_LEAVES;
-        self.was_cut = true;
         self.changed(now);
     }
 
