@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 
 use bus::streams::{
-    AICC, CHANNELS_BUCKET, COMMANDS, EVENTS, MARKS_BUCKET, NORMALIZER, SENDS_BUCKET, StreamSettings, WEBHOOKS,
+    AICC, CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, MARKS_BUCKET, NORMALIZER, SENDS_BUCKET,
+    StreamSettings, WEBHOOKS,
 };
 use bus::{Queue, Subject, lag, provision, repair};
 use prost::Message;
@@ -409,4 +410,31 @@ async fn the_provisioner_repairs_by_what_it_may_do() {
     }
     secured.cli("operator", &["streams", "check"]).await;
     assert_eq!(secured.refusals(), Vec::<String>::new());
+}
+
+async fn until_letters(installation: &Installation, count: u64) {
+    eventually(&format!("{count} dead letters are stored"), || async {
+        let found = bus::inspect::streams(&installation.bus).await.ok()?;
+        found.iter().any(|seen| seen.name == DEADLETTERS.name && seen.messages == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_that_have_gone_back_hold_nothing_up_as_no_durable_reads_them() {
+    let mut installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    for number in 1..=3 {
+        let answer = Webhook::infobip(format!("no JSON {number}")).post(ingress.address).await;
+        assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    }
+    until_letters(&installation, 3).await;
+    forget(&mut installation, DEADLETTERS.name).await;
+    ingress.until_ready().await;
+    let answer = Webhook::infobip("no JSON 4".to_owned()).post(ingress.address).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    until_letters(&installation, 1).await;
+    normalizer.stop().await;
+    ingress.stop().await;
 }
