@@ -111,11 +111,14 @@ def details():
         table("Firing", 'ALERTS{alertname=~"Imchannel.+",alertstate="firing"}', "Alerts that fire now. What to do: docs/runbook.md.",
               {"severity": "Severity", "alertname": "Alert", "bsp": "BSP", "channel": "Channel", "stream": "Stream", "job": "Service"}),
         table("Versions", "imchannel_build_info", "What runs.", {"program": "Program", "version": "Version", "instance": "Instance"}),
-        width=8)
+        width=6)
     board.add(
         timeline("Connected to NATS", [("min by (job, instance) (imchannel_nats_connected)", "{{job}} {{instance}}")],
                  "Whether each instance has a connection to NATS.", [("away", OUTCOMES["unknown"]), ("connected", OUTCOMES["accepted"])]),
-        width=8)
+        timeline("Sequence gone back", [("max by (stream) (imchannel_nats_sequence_gone_back)", "{{stream}}")],
+                 "Streams that NATS has set back, as an instance has found. They take nothing until `imchannel streams repair`.",
+                 [("well", OUTCOMES["accepted"]), ("gone back", OUTCOMES["unknown"])]),
+        width=6)
     board.add(
         lines("Waiting to be stored", "short",
               [("sum by (job, stream) (imchannel_nats_stores_waiting)", "{{job}} {{stream}}")],

@@ -39,7 +39,7 @@ async fn a_bucket_of_before_denies_purges_after_apply_and_services_stay_ready() 
     }
     installation.apply_channels(ONE).await;
     assert_eq!(differences(&installation, Scope::Contract).await, Vec::<&str>::new());
-    assert_eq!(differences(&installation, Scope::Settings(&settings)).await, ["deny_purge"; 3]);
+    assert_eq!(differences(&installation, Scope::Settings(&settings)).await, ["deny_purge"; BUCKETS.len()]);
     provision::apply(&installation.bus, &settings).await.unwrap();
     assert_eq!(differences(&installation, Scope::Settings(&settings)).await, Vec::<&str>::new());
     assert_eq!(bus::registry::list(&installation.bus).await.unwrap().len(), 1, "what was stored stays");

@@ -24,6 +24,7 @@ mod kill;
 mod worker;
 mod full;
 mod purge;
+mod sequences;
 mod programs;
 mod lines;
 mod admin;

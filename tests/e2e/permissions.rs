@@ -322,6 +322,8 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$KV.imchannel_channels.channel-0", &["provisioner", "operator"]),
     ("$KV.imchannel_sends.channel-0.0123", &["sender"]),
     ("$KV.imchannel_lanes.lane.channel-0", &["sender"]),
+    ("$KV.imchannel_marks.KV_imchannel_sends", &["sender", "provisioner"]),
+    ("$JS.API.STREAM.MSG.GET.KV_imchannel_marks", &["ingress", "sender", "media", "provisioner", "operator"]),
     // Work is pulled and settled by whose work it is.
     ("$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.normalizer", &["normalizer", "operator"]),
     ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.aicc", &["aicc", "operator"]),
@@ -347,11 +349,13 @@ const RIGHTS: &[(&str, &[&str])] = &[
         "$JS.API.STREAM.INFO.KV_imchannel_sends",
         &["ingress", "normalizer", "sender", "provisioner", "operator"],
     ),
+    ("$JS.API.STREAM.INFO.KV_imchannel_marks", &["provisioner", "operator"]),
     ("$JS.API.STREAM.INFO.OTHER", &[]),
     ("$JS.API.STREAM.UPDATE.WEBHOOKS", &["provisioner"]),
     ("$JS.API.STREAM.DELETE.WEBHOOKS", &[]),
     ("$JS.API.STREAM.PURGE.WEBHOOKS", &["ingress", "normalizer"]),
     ("$JS.API.STREAM.PURGE.KV_imchannel_sends", &[]),
+    ("$JS.API.STREAM.PURGE.KV_imchannel_marks", &[]),
     // Who purges a stream deletes message by message on old servers.
     ("$JS.API.STREAM.MSG.DELETE.WEBHOOKS", &["ingress", "normalizer"]),
     ("$JS.API.STREAM.MSG.DELETE.EVENTS", &["normalizer", "sender"]),
@@ -367,8 +371,11 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.PURGE.COMMANDS", &["sender", "provisioner"]),
     ("$JS.API.STREAM.PURGE.EVENTS", &["normalizer", "sender"]),
     ("$JS.API.STREAM.PURGE.DEADLETTERS", &["normalizer", "sender"]),
-    ("$JS.API.CONSUMER.NAMES.WEBHOOKS", &["ingress", "normalizer", "operator"]),
-    ("$JS.API.CONSUMER.NAMES.COMMANDS", &["sender", "operator"]),
+    ("$JS.API.CONSUMER.NAMES.WEBHOOKS", &["ingress", "normalizer", "provisioner", "operator"]),
+    ("$JS.API.CONSUMER.NAMES.COMMANDS", &["sender", "provisioner", "operator"]),
+    // Who publishes to a stream looks whether it ends below its readers' places.
+    ("$JS.API.CONSUMER.NAMES.EVENTS", &["normalizer", "sender", "media", "provisioner", "operator"]),
+    ("$JS.API.CONSUMER.INFO.EVENTS.other", &["normalizer", "sender", "media", "provisioner", "operator"]),
     // Acknowledgements and flow control of servers that put domain and account in front.
     ("$JS.ACK._.hash.WEBHOOKS.normalizer.1.1.1.1.1", &["normalizer"]),
     ("$JS.ACK._.hash.COMMANDS.send-channel-0.1.1.1.1.1", &["sender"]),

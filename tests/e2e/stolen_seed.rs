@@ -19,11 +19,12 @@ const USERS: [(&str, &str); 7] = [
     ("operator", "_INBOX_imchannel-operator"),
 ];
 const STREAMS: [&str; 4] = ["WEBHOOKS", "EVENTS", "COMMANDS", "DEADLETTERS"];
-const BUCKETS: [&str; 3] = ["KV_imchannel_channels", "KV_imchannel_sends", "KV_imchannel_lanes"];
+const BUCKETS: [&str; 4] =
+    ["KV_imchannel_channels", "KV_imchannel_sends", "KV_imchannel_lanes", "KV_imchannel_marks"];
 const DURABLES: [(&str, &str); 3] =
     [("WEBHOOKS", "normalizer"), ("EVENTS", "aicc"), ("COMMANDS", "send-channel-0")];
 /// What is published, and by whom, so that every stream and bucket holds something.
-const WORK: [(&str, &str); 8] = [
+const WORK: [(&str, &str); 9] = [
     ("ingress", "imchannel.webhook.infobip.channel-0"),
     ("normalizer", "imchannel.event.report.infobip.channel-0"),
     ("sender", "imchannel.event.send.infobip.channel-0"),
@@ -32,12 +33,14 @@ const WORK: [(&str, &str); 8] = [
     ("provisioner", "$KV.imchannel_channels.other"),
     ("sender", "$KV.imchannel_sends.channel-0.0123"),
     ("sender", "$KV.imchannel_lanes.lane.other"),
+    ("sender", "$KV.imchannel_marks.other"),
 ];
 /// Messages of each of those.
 const WORK_COUNT: usize = 5;
 /// A stream that no user may make. What is published says so in its body, as a webhook or a command of a stranger could.
 const PLANTED: &str = "PLANTED";
 const FORGED_CHANNEL: &str = "$KV.imchannel_channels.forged";
+const FORGED_MARK: &str = "$KV.imchannel_marks.KV_imchannel_sends";
 /// The server takes no shorter interval.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long a harm is waited for. It takes some milliseconds; a consumer's heartbeat comes after a tenth of a second.
@@ -80,6 +83,11 @@ fn harms() -> Vec<Harm> {
             measure: Measure::Last { stream: BUCKETS[1], subject: "$KV.imchannel_sends.channel-0.forged" },
         },
         Harm {
+            column: "writes marks",
+            calls: || vec![(FORGED_MARK.to_owned(), planted_body())],
+            measure: Measure::Last { stream: BUCKETS[3], subject: FORGED_MARK },
+        },
+        Harm {
             column: "forges commands",
             calls: || vec![("imchannel.command.send.forged".to_owned(), planted_body())],
             measure: Measure::Last { stream: "COMMANDS", subject: "imchannel.command.send.forged" },
@@ -100,7 +108,7 @@ fn harms() -> Vec<Harm> {
                 [calls("STREAM.PURGE", &BUCKETS, "{}"), calls("STREAM.MSG.DELETE", &BUCKETS, ONE)].concat()
             },
             // Leases go by themselves.
-            measure: Measure::Gone(&[BUCKETS[0], BUCKETS[1]]),
+            measure: Measure::Gone(&[BUCKETS[0], BUCKETS[1], BUCKETS[3]]),
         },
         Harm {
             column: "removes messages",
@@ -220,7 +228,7 @@ impl Target {
             }
             Measure::Planted => {
                 let account = ask(&self.operator, "$JS.API.INFO", "").await;
-                account["streams"].as_u64().unwrap().saturating_sub(7)
+                account["streams"].as_u64().unwrap().saturating_sub((STREAMS.len() + BUCKETS.len()) as u64)
             }
         }
     }

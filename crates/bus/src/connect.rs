@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::in_flight::{InFlight, InFlightMetrics};
 use crate::nkey::NkeySeed;
+use crate::sequence::{GoneBackGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
 
@@ -51,6 +52,8 @@ pub struct BusOptions {
     pub connected: Gauge,
     /// How many stores may be in flight, and what waits.
     pub in_flight: InFlightMetrics,
+    /// 1 for a stream whose sequence has gone back.
+    pub gone_back: GoneBackGauge,
 }
 
 impl BusOptions {
@@ -64,6 +67,7 @@ impl BusOptions {
             refused: None,
             connected: Gauge::default(),
             in_flight: InFlightMetrics::default(),
+            gone_back: GoneBackGauge::default(),
         }
     }
 
@@ -76,6 +80,8 @@ impl BusOptions {
             self.connected.clone(),
         );
         self.in_flight.register(registry);
+        let help = "1 for a stream whose sequence has gone back and that waits for `imchannel streams repair`, else 0";
+        registry.register("sequence_gone_back", help, self.gone_back.clone());
     }
 }
 
@@ -161,6 +167,7 @@ pub struct Bus {
     /// The stores in flight, by the place of their stream in [`STREAMS`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
+    pub(crate) sequences: Arc<Sequences>,
 }
 
 impl fmt::Debug for Bus {
@@ -195,6 +202,8 @@ impl Bus {
         let gauge = options.connected.clone();
         let is_up = Arc::new(AtomicBool::new(false));
         let was_heard = Arc::clone(&is_up);
+        let sequences = Arc::new(Sequences::new(options.gone_back.clone()));
+        let counted = Arc::clone(&sequences);
         let fault = Arc::new(Mutex::new(String::new()));
         let refusals = Refusals { known: Mutex::default(), fault: Arc::clone(&fault), tell: options.refused };
         let mut connect = async_nats::ConnectOptions::new()
@@ -208,6 +217,7 @@ impl Bus {
             .event_callback(move |event| {
                 match event {
                     Event::Connected => {
+                        counted.connected();
                         was_heard.store(true, Ordering::Relaxed);
                         gauge.set(1);
                         connected.send_modify(|count| *count += 1);
@@ -248,6 +258,7 @@ impl Bus {
                 InFlight::new(STREAMS[place].name, &options.in_flight, now)
             }),
             servers: Arc::new(Servers::new(addresses)),
+            sequences,
         })
     }
 
@@ -267,6 +278,20 @@ impl Bus {
 
     pub(crate) fn set_ledger_full(&self, is_full: bool) {
         self.full[STREAMS.len()].store(is_full, Ordering::Relaxed);
+    }
+
+    /// Whether every stream that a guard looks at may be trusted ([`crate::guard`]).
+    ///
+    /// # Errors
+    /// A text for people.
+    pub fn sequences(&self) -> Result<(), String> {
+        self.sequences.state()
+    }
+
+    /// Whether the ledger of sends is known to hold everything that was written to it. Until it is, nothing may be sent.
+    pub fn is_ledger_whole(&self) -> bool {
+        let name = crate::streams::SENDS_BUCKET.stream;
+        self.sequences.is_looked_at(name) && !self.sequences.place(name).is_refused()
     }
 
     /// Whether the ledger of sends takes no new entries: what room is left is for outcomes.

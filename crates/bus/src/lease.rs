@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
 use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION, LEASE_TOKEN};
-use crate::publish::PublishError;
+use crate::publish::{PublishError, Target};
 use crate::streams::LANES_BUCKET;
 
 /// Between two renewals.
@@ -252,7 +252,8 @@ impl Leases {
             .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())
             .with(LEASE_TOKEN, token)
             .with_optional(KV_OPERATION, is_release.then_some("DEL"));
-        let written = self.bus.store_once(&subject, headers, &value, Instant::now() + WRITE_LIMIT).await;
+        let target = Target { stream: LANES_BUCKET.stream, subject: &subject };
+        let written = self.bus.store_once(target, headers, &value, Instant::now() + WRITE_LIMIT).await;
         match written {
             Ok(stored) => {
                 let revision = stored.sequence();

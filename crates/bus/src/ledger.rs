@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::connect::Bus;
 use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION};
-use crate::publish::PublishError;
+use crate::publish::{PublishError, Target};
 use crate::streams::SENDS_BUCKET;
 
 /// The place of a command in the ledger.
@@ -72,7 +72,8 @@ impl Bus {
     ) -> Result<Revision, LedgerError> {
         let subject = async_nats::Subject::from(key.0.as_str());
         let headers = || Headers::new().with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.0.to_string());
-        match self.store_once(&subject, headers(), &value, deadline).await {
+        let target = Target { stream: SENDS_BUCKET.stream, subject: &subject };
+        match self.store_once(target, headers(), &value, deadline).await {
             Ok(stored) => Ok(Revision(stored.sequence())),
             Err(PublishError::WrongLastSequence) => Err(LedgerError::Conflict),
             Err(error) => Err(LedgerError::Write(error)),

@@ -9,6 +9,7 @@
 //! | bucket `imchannel_channels` | (KV) | the operator, then every service |
 //! | bucket `imchannel_sends` | (KV) | sender: the ledger |
 //! | bucket `imchannel_lanes` | (KV) | sender: who works which lane |
+//! | bucket `imchannel_marks` | (KV) | sender: how far ledger and registry had come |
 //!
 //! What travels is decided elsewhere: this crate takes bytes and typed addresses, says *stored* only when
 //! JetStream has said so, and hands messages to a handler that answers what became of them.
@@ -21,12 +22,16 @@ pub mod streams;
 pub mod provision;
 pub mod needs;
 pub mod readiness;
+pub mod sequence;
 pub mod publish;
 pub mod pace;
 mod in_flight;
 pub mod seldom;
 pub mod delivery;
 pub mod worker;
+mod marks;
+pub mod guard;
+pub mod repair;
 pub mod versions;
 pub mod purge;
 pub mod keeper;

@@ -102,7 +102,12 @@ impl Pace {
             let share = TARGET.as_secs_f64() / average.as_secs_f64();
             self.limit *= share.max(CUT_MOST);
         } else if average < TARGET / 2 && self.seen.was_reached {
-            self.limit += (self.limit * GROWTH_SHARE).max(GROWTH_LEAST);
+            // A store so quick that it would acknowledge twice as many within half of the target is soon used in full.
+            let since = now.saturating_duration_since(self.changed_at);
+            let in_half =
+                f64::from(self.seen.acknowledged) * (TARGET / 2).as_secs_f64() / since.as_secs_f64();
+            let share = if 2.0 * self.limit <= in_half { 1.0 } else { GROWTH_SHARE };
+            self.limit += (self.limit * share).max(GROWTH_LEAST);
         }
         self.changed(now);
     }
@@ -190,6 +195,14 @@ mod tests {
         }
         assert_eq!(pace.limit(), 8);
         assert!(pace.has_room());
+    }
+
+    #[test]
+    fn a_quick_store_is_used_in_full_within_a_second() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        run(&mut pace, now, Duration::from_micros(20), Duration::from_secs(1));
+        assert!(pace.limit() >= 2048, "{}", pace.limit());
     }
 
     #[test]

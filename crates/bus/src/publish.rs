@@ -21,6 +21,14 @@ const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
 /// With less than this left the deadline itself ends an attempt.
 const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
 
+/// Where a message is to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'t> {
+    /// The name of the stream, of a bucket too.
+    pub(crate) stream: &'static str,
+    pub(crate) subject: &'t async_nats::Subject,
+}
+
 /// Until when a message is to be stored, and what that time is for.
 #[derive(Debug, Clone, Copy)]
 struct Time {
@@ -79,6 +87,9 @@ pub enum PublishError {
     /// Another message than expected is the last of its subject.
     #[error("another message than expected is the last of its subject")]
     WrongLastSequence,
+    /// The stream's sequence has gone back, so that what is stored now may never be delivered.
+    #[error("the stream's sequence has gone back: run `imchannel streams repair`")]
+    GoneBack,
     /// JetStream refused the message.
     #[error("JetStream refused the message")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -100,6 +111,7 @@ impl PublishError {
             Self::NoStream => "no_stream",
             Self::TooLarge => "too_large",
             Self::WrongLastSequence => "wrong_last_sequence",
+            Self::GoneBack => "gone_back",
             Self::Refused(_) => "refused",
         }
     }
@@ -195,15 +207,24 @@ impl Bus {
         time: Time,
     ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
+        let place = self.sequences.place(stream.name);
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
             let began = Instant::now();
             // Before the server says so: an old one would make room by throwing away what nobody has read.
             let outcome = if self.is_full(stream) {
                 Err(PublishError::Full)
+            } else if !self.sequences.looked_at_by(stream.name, time.deadline).await {
+                Err(PublishError::Disconnected)
+            } else if place.is_refused() {
+                // After the wait for the look, which may have found it.
+                Err(PublishError::GoneBack)
             } else {
-                self.attempt(&subject, headers(), payload, time).await
+                let target = Target { stream: stream.name, subject: &subject };
+                self.attempt(target, headers(), payload, time).await
             };
+            // A duplicate says nothing of the sequence, and may be one of what was stored too low.
+            let outcome = if place.is_refused() { outcome.and(Err(PublishError::GoneBack)) } else { outcome };
             let now = Instant::now();
             let error = match outcome {
                 Ok(stored) => {
@@ -226,17 +247,17 @@ impl Bus {
     /// One attempt, without a permit, which is not repeated.
     pub(crate) async fn store_once(
         &self,
-        subject: &async_nats::Subject,
+        target: Target<'_>,
         headers: Headers,
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
-        self.attempt(subject, headers, payload, Time { deadline, attempts: Attempts::Two }).await
+        self.attempt(target, headers, payload, Time { deadline, attempts: Attempts::Two }).await
     }
 
     async fn attempt(
         &self,
-        subject: &async_nats::Subject,
+        target: Target<'_>,
         headers: Headers,
         payload: &Bytes,
         time: Time,
@@ -252,8 +273,10 @@ impl Bus {
             Attempts::Two => self.publishers.patient_for(left / 2),
             Attempts::One => self.publishers.patient_beyond(left),
         };
+        let floor = self.sequences.place(target.stream).highest();
         let publish = async {
-            let sent = jetstream.publish_with_headers(subject.clone(), headers.0, payload.clone()).await?;
+            let sent =
+                jetstream.publish_with_headers(target.subject.clone(), headers.0, payload.clone()).await?;
             Ok::<_, PublishError>(sent.await?)
         };
         // A timer of our own only where the client's, which counts twice, could last too long.
@@ -262,6 +285,9 @@ impl Bus {
         } else {
             publish.await?
         };
+        if !ack.duplicate && !self.sequences.acknowledged(target.stream, floor, ack.sequence) {
+            return Err(PublishError::GoneBack);
+        }
         Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
     }
 }

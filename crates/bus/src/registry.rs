@@ -7,6 +7,7 @@ use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store, Update
 use channel::{Channel, Channels, InvalidRecord, Record};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
@@ -14,6 +15,9 @@ use crate::streams::CHANNELS_BUCKET;
 
 /// Between two attempts to read the registry.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// For the look at the bucket's sequence, where a service has one.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,6 +27,9 @@ pub enum RegistryError {
     /// The bucket is missing or out of reach.
     #[error("the bucket of channels is not there; was `imchannel streams apply` run?")]
     Bucket(#[source] Source),
+    /// The bucket may have lost channels.
+    #[error("the sequence of the bucket of channels has gone back, or it was not looked at yet")]
+    GoneBack,
     /// Reading failed.
     #[error("cannot read the channels")]
     Read(#[source] Source),
@@ -198,6 +205,12 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
     connections.mark_unchanged();
     let opening = async {
         let bucket = bucket(bus).await?;
+        // Channels that the server has forgotten are not taken away from a service that knows them.
+        if !bus.sequences.looked_at_by(CHANNELS_BUCKET.stream, Instant::now() + LOOK_LIMIT).await
+            || bus.sequences.place(CHANNELS_BUCKET.stream).is_refused()
+        {
+            return Err(RegistryError::GoneBack);
+        }
         let status = bucket.status().await.map_err(|error| RegistryError::Read(error.into()))?;
         let entries =
             bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;

@@ -189,8 +189,17 @@ pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 4 * 1024,
 };
 
+/// How far the sequences of ledger and registry had come, for whoever starts after a fault.
+pub static MARKS_BUCKET: BucketDefinition = BucketDefinition {
+    name: "imchannel_marks",
+    stream: "KV_imchannel_marks",
+    description: "how far sequences had come",
+    max_age: Duration::ZERO,
+    value_bytes_max: 4 * 1024,
+};
+
 /// Every bucket.
-pub static BUCKETS: [&BucketDefinition; 3] = [&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET];
+pub static BUCKETS: [&BucketDefinition; 4] = [&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET, &MARKS_BUCKET];
 
 /// What the operator chooses for an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]

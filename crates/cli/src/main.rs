@@ -3,6 +3,7 @@
 mod out;
 mod target;
 mod streams;
+mod repair;
 mod setup;
 mod secrets;
 mod channel;

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::Done;
 use crate::media::Service;
 use crate::out::{DIM, ODD, Out, STRONG, styled};
+use crate::repair::refuse_gone_back;
 use crate::target::Target;
 use crate::{tail, when};
 
@@ -141,6 +142,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         out.object(&uploaded.answer);
         message.content = Some(command.file_content(kind, file, uploaded.id.as_str()));
     }
+    refuse_gone_back(&bus, &COMMANDS).await?;
     let filter = Filter { bsp: None, channel: Some(command.channel.clone()) };
     // What became of an id that was used before may be stored already, and is not published again.
     let from = if command.command_id.is_some() { From::Start } else { From::Now };

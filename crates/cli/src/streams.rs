@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::Done;
 use crate::out::{GOOD, Out, styled};
+use crate::repair;
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -18,6 +19,16 @@ pub(crate) enum Streams {
     Apply(Sizes),
     /// Compare what is there with what should be; exit code 3 when it differs.
     Check(Sizes),
+    /// After a server has forgotten how far a stream had come (a full disk): make the stream's durables again from its first
+    /// message on, and ask whether sends may go on when the ledger of sends is concerned.
+    Repair {
+        /// Let sends go on without asking.
+        #[arg(long)]
+        yes: bool,
+        /// Repair this one although its numbers look right: one that a service's /ready names.
+        #[arg(long = "stream", value_name = "NAME")]
+        streams: Vec<String>,
+    },
 }
 
 /// The choices of an installation.
@@ -64,6 +75,9 @@ pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow:
     match command {
         Streams::Apply(sizes) => {
             apply_and_check(&target.connect_as_provisioner().await?, &sizes.to_settings(), out).await
+        }
+        Streams::Repair { yes, streams } => {
+            repair::run(&target.connect_as_provisioner().await?, &streams, yes, out).await
         }
         Streams::Check(sizes) => check(&target.connect().await?, &sizes.to_settings(), out).await,
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::Bus;
+use bus::guard::Watch;
 use bus::keeper::KeeperMetrics;
 use bus::needs::{Needs, StreamUse};
 use bus::streams::{CHANNELS_BUCKET, WEBHOOKS};
@@ -73,11 +74,13 @@ async fn serve(
     let stop = context.stop.clone();
     let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
     let server = HttpServer { limits: settings.http, tls, drain_delay: settings.drain_delay };
+    let served = CancellationToken::new();
+    let watches = [Watch::Stream(&WEBHOOKS), Watch::Bucket(&CHANNELS_BUCKET)];
+    bus::guard::follow(&bus, &watches, served.clone());
     let doors = Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings, &metrics, stop.clone());
     require(&context, &bus, &doors);
     // Without a normalizer nobody else would make room in a stream that is full of processed webhooks.
     // It looks until the last webhook is taken, which is after the stop: what it said of the stream would else stand still.
-    let served = CancellationToken::new();
     tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), served.clone()));
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
     service::http::serve(listener, Routes(ingress), server, stop, grace).await;
@@ -102,6 +105,8 @@ fn require(context: &Context, bus: &Bus, doors: &Doors) {
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
+    let sequences = bus.clone();
+    context.readiness.require("sequences", move || sequences.sequences());
     let doors = doors.clone();
     context.readiness.require("channels", move || {
         if doors.current().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }

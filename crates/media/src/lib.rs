@@ -20,6 +20,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use blob::BlobStore;
 use bus::Bus;
+use bus::guard::Watch;
+use bus::streams::{CHANNELS_BUCKET, EVENTS};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
@@ -84,6 +86,8 @@ async fn serve(
     let stop = context.stop.clone();
     let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
     let server = HttpServer { tls, drain_delay: settings.drain_delay, ..HttpServer::default() };
+    let watches = [Watch::Stream(&EVENTS), Watch::Bucket(&CHANNELS_BUCKET)];
+    bus::guard::follow(&bus, &watches, stop.clone());
     let event_bus = bus.clone();
     let channels = bus::registry::follow(&bus, stop.clone());
     require(&context, &blobs, &channels);
@@ -135,7 +139,7 @@ async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: Can
 async fn look_for_room(bus: Bus, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
-            let _ = bus::keeper::look(&bus, &bus::streams::EVENTS).await;
+            let _ = bus::keeper::look(&bus, &EVENTS).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -142,6 +142,7 @@ impl Normalizer {
         match self.bus.store_once_permitted(&subject, headers, &event.payload, STORE_LIMIT).await {
             Ok(_) => Verdict::Done,
             Err(PublishError::Full) => Verdict::pause("stream EVENTS is full"),
+            Err(PublishError::GoneBack) => Verdict::pause("the sequence of stream EVENTS has gone back"),
             Err(error) if is_hopeless(&error, origin) => {
                 let (kind, reason) = (error.kind(), format!("its event was not stored: {error}"));
                 let reject = Reject { kind, reason, raw: origin.delivery.payload.clone() };
@@ -155,6 +156,7 @@ impl Normalizer {
     async fn reject(&self, index: u32, reject: &Reject, origin: &Origin<'_>) -> Verdict {
         match self.store_letter(index, reject, &reject.raw, origin).await {
             Err(PublishError::Full) => Verdict::pause("stream DEADLETTERS is full"),
+            Err(PublishError::GoneBack) => Verdict::pause("the sequence of stream DEADLETTERS has gone back"),
             Err(error) if is_hopeless(&error, origin) => {
                 // The reason at least; the bytes lie in WEBHOOKS, whose sequence the letter names.
                 match self.store_letter(index, reject, &Bytes::new(), origin).await {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
+use bus::guard::Watch;
 use bus::keeper::KeeperMetrics;
 use bus::lag::LagMetrics;
 use bus::needs::{Needs, StreamUse};
@@ -94,6 +95,7 @@ async fn work(
         let normalizer = Arc::clone(&normalizer);
         async move { normalizer.handle(delivery).await }
     };
+    bus::guard::follow(&bus, &[Watch::Stream(&EVENTS), Watch::Stream(&DEADLETTERS)], stop.clone());
     let kept = [&WEBHOOKS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler),
@@ -122,5 +124,7 @@ fn require(context: &Context, bus: &Bus) {
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
+    let sequences = bus.clone();
+    context.readiness.require("sequences", move || sequences.sequences());
     context.readiness.complete();
 }

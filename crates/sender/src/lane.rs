@@ -347,6 +347,9 @@ impl Loop {
             "paused by an operator".to_owned()
         } else if waiting.is_unreadable {
             "its durables are missing: run `imchannel channel apply` or `streams apply`".to_owned()
+        } else if !self.lane.shared.bus.is_ledger_whole() {
+            "the ledger of sends may have lost entries: see /ready, and run `imchannel streams repair`"
+                .to_owned()
         } else if self.lane.shared.bus.is_ledger_full() {
             "the ledger of sends is full".to_owned()
         } else if let Err(fault) = self.lane.account.authorization().await {

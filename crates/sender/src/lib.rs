@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use blob::BlobStore;
 use bus::Bus;
+use bus::guard::Watch;
 use bus::lease::Leases;
 use bus::needs::{Needs, StreamUse};
 use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, SENDS_BUCKET};
@@ -88,6 +89,15 @@ async fn work(
     grace: Duration,
 ) -> anyhow::Result<()> {
     let stop = context.stop.clone();
+    let watches = [
+        Watch::MarkedBucket(&SENDS_BUCKET),
+        Watch::MarkedBucket(&CHANNELS_BUCKET),
+        Watch::Bucket(&LANES_BUCKET),
+        Watch::Stream(&COMMANDS),
+        Watch::Stream(&EVENTS),
+        Watch::Stream(&DEADLETTERS),
+    ];
+    bus::guard::follow(&bus, &watches, stop.clone());
     let snapshots = bus::registry::follow(&bus, stop.clone());
     // Leases are read until the last lane is left.
     let ended = CancellationToken::new();
@@ -168,6 +178,8 @@ fn require(
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
+    let sequences = bus.clone();
+    context.readiness.require("sequences", move || sequences.sequences());
     let channels = channels.clone();
     context.readiness.require("channels", move || {
         if channels.borrow().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }

@@ -162,6 +162,8 @@ impl Lane {
             }
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
+                // What a ledger that has lost entries does not know may have been sent: nothing is said of it either.
+                Stage::Attempt(_) if !self.shared.bus.is_ledger_whole() => self.later(RETRY_PAUSE).await,
                 Stage::Attempt(known) if turn.is_refused => self.undo(known, turn::recipient_queue_full()),
                 Stage::Attempt(known) => {
                     let next = self.attempt(job, &key, known, &mut progress).await;

@@ -41,6 +41,7 @@ pub(crate) struct Outbound {
 
 /// A sender in this process.
 pub(crate) struct RunningSender {
+    pub(crate) context: Context,
     stop: CancellationToken,
     registry: Registry,
     task: JoinHandle<()>,
@@ -159,9 +160,10 @@ impl Outbound {
         let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
         let grace = Duration::from_secs(5);
-        let running = sender::run(settings, bus, blobs, context, &mut registry, LogPayloads::Masked, grace);
+        let running =
+            sender::run(settings, bus, blobs, context.clone(), &mut registry, LogPayloads::Masked, grace);
         let task = tokio::spawn(async move { running.await.unwrap() });
-        RunningSender { stop, registry, task }
+        RunningSender { context, stop, registry, task }
     }
 
     /// The same as a program.

@@ -3,7 +3,7 @@
 
 use bus::inspect::StreamSeen;
 use bus::provision::Difference;
-use bus::streams::{EVENTS, NORMALIZER};
+use bus::streams::{EVENTS, MARKS_BUCKET, NORMALIZER};
 
 use super::finding::{Check, Finding, span};
 use super::gather::Look;
@@ -48,6 +48,9 @@ fn judge_difference(check: Check, difference: &Difference) -> Finding {
     let (what, why) = if *setting == "existence" {
         let why = match () {
             () if is_lane => "Nothing is sent from this queue of the channel.",
+            () if name == MARKS_BUCKET.name => {
+                "Services work without it, but one that starts later cannot see whether the ledger has lost entries."
+            }
             () if of.starts_with("durable ") => "Its service has no place to read from, and is not ready.",
             () => "Services are not ready without it; what should be stored there is refused.",
         };

@@ -7,7 +7,7 @@ use bus::inspect::{self, DurableSeen, LeaseSeen, ServerSeen, StreamSeen};
 use bus::provision::{self, Difference, Scope};
 use bus::registry::{self, Stored};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, SENDS_BUCKET, WEBHOOKS};
-use bus::{Bus, headers, lanes, lookup};
+use bus::{Bus, headers, lanes, lookup, repair};
 use channel::{Channel, Secrets};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -54,6 +54,7 @@ pub(super) struct Nats {
     pub(super) lanes: Vec<Lane>,
     pub(super) differences: Look<Vec<Difference>>,
     pub(super) streams: Look<Vec<StreamSeen>>,
+    pub(super) sequences: Look<Vec<repair::Found>>,
     pub(super) rates: Look<Vec<Rate>>,
     pub(super) moves: Look<Vec<Moves>>,
     pub(super) subjects: Look<Vec<(String, usize)>>,
@@ -175,8 +176,21 @@ async fn look_at_nats(
     let lanes: Vec<Lane> =
         lanes.map(|channel| Lane { channel: channel.id.clone(), is_paused: channel.is_paused }).collect();
     let secrets = Secrets { folder: options.secrets_dir.clone() };
-    let (versions, account, differences, streams, counts, moves, subjects, leases, references, hosts) = tokio::join!(
+    let (
+        versions,
+        sequences,
+        account,
+        differences,
+        streams,
+        counts,
+        moves,
+        subjects,
+        leases,
+        references,
+        hosts,
+    ) = tokio::join!(
         limited(LIMIT, inspect::server_versions(bus)),
+        limited(LIMIT, repair::look(bus)),
         limited(LIMIT, account(bus)),
         limited(LIMIT, differences(bus, &sending)),
         limited(LIMIT, inspect::streams(bus)),
@@ -194,6 +208,7 @@ async fn look_at_nats(
     Nats {
         server: inspect::server(bus),
         versions,
+        sequences,
         account,
         stored,
         channels,

@@ -8,6 +8,7 @@ mod server;
 mod monitor;
 mod durability;
 mod definition;
+mod sequences;
 mod replicas;
 mod fill;
 mod movement;
@@ -184,6 +185,7 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     let (version, least) = (ServerVersion::parse(&nats.server.version), replicas::least(&nats.streams));
     findings.push(durability::judge(&observed.monitors, version, least));
     findings.extend(definition::judge(&nats.differences, &nats.streams));
+    findings.push(sequences::judge(&nats.sequences));
     let sizes = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.cluster_size);
     let size = sizes.max();
     let has_peers = nats.streams.iter().flatten().any(|stream| !stream.peers.is_empty());

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{Selected, bar, parse};
 use crate::Done;
 use crate::out::{GOOD, Out, styled};
+use crate::repair::refuse_gone_back;
 
 /// How long storing one event may take.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
@@ -76,8 +77,9 @@ fn go_on(sequence: u64, last: u64, number: u64) -> String {
 pub(crate) struct Room(JoinHandle<()>);
 
 impl Room {
-    /// Looks once, and then again and again until this is dropped.
+    /// Looks once, and then again and again until this is dropped. Fails where readers would not be given the events.
     pub(crate) async fn watch(bus: &Bus) -> anyhow::Result<Self> {
+        refuse_gone_back(bus, &EVENTS).await?;
         keeper::look(bus, &EVENTS).await?;
         let bus = bus.clone();
         Ok(Self(tokio::spawn(async move {

@@ -83,8 +83,8 @@ impl Lane {
         known: Known,
         trials: &Trials,
     ) -> Result<Intent, Stage> {
-        if self.shared.bus.is_ledger_full() {
-            // What room is left is for outcomes.
+        // What room is left in a full ledger is for outcomes. One that has lost entries says nothing of what was sent.
+        if self.shared.bus.is_ledger_full() || !self.shared.bus.is_ledger_whole() {
             return Err(self.later(RETRY_PAUSE).await);
         }
         // Before the time of the intent: it does not grow old while it waits for its place.
@@ -102,6 +102,10 @@ impl Lane {
         let record =
             Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
         let known = self.write_at(&place, key, known.revision, record, Patience::Owner).await?;
+        // The write itself may be what found that the ledger has lost entries.
+        if !self.shared.bus.is_ledger_whole() {
+            return Err(self.later(RETRY_PAUSE).await);
+        }
         Ok(Intent { known, at, at_ms, stood })
     }
 

@@ -1,0 +1,362 @@
+//! The guard: looks at the streams that a process publishes to or reads, at the start, on every new connection and every few
+//! seconds, and finds those whose sequence has gone back ([`crate::sequence`] says why that matters).
+//!
+//! What a stream had reached is known from the places of its durables, from what this process has seen, and for buckets from
+//! their marks. A stream that has gone back is refused until it is repaired ([`crate::repair`]): its durables were made again, or
+//! for a bucket an operator has accepted it. A stream that was made again is another stream, with durables of its own; only the
+//! ledger must never be replaced without an operator's word.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::Stream;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Bus;
+use crate::marks::{self, Fault, Mark, StoredMark};
+use crate::provision::{find_stream, is_missing};
+use crate::streams::{BucketDefinition, CHANNELS_BUCKET, SENDS_BUCKET, StreamDefinition};
+
+/// Between two looks while all is well. The mark of a bucket is no older than this.
+const INTERVAL_GOOD: Duration = Duration::from_secs(5);
+/// Between two looks while something is wrong or not known.
+const INTERVAL_BAD: Duration = Duration::from_millis(250);
+/// So many looks in a row, five seconds, must find a stream behind what was seen of it: the new leader of a cluster may still be
+/// applying what it has.
+const BEHIND_LOOKS: u32 = 20;
+/// While nothing changes, the places of durables are asked for at every so many looks: a minute.
+const DURABLES_LOOKS: u32 = 12;
+/// Places of durables asked for at once.
+const DURABLES_AT_ONCE: usize = 16;
+
+/// What a process looks at.
+#[derive(Debug, Clone, Copy)]
+pub enum Watch {
+    /// A stream, with its durables.
+    Stream(&'static StreamDefinition),
+    /// A bucket, with its mark if it has one.
+    Bucket(&'static BucketDefinition),
+    /// The same, and this process writes the mark.
+    MarkedBucket(&'static BucketDefinition),
+}
+
+impl Watch {
+    fn stream(self) -> &'static str {
+        match self {
+            Self::Stream(definition) => definition.name,
+            Self::Bucket(definition) | Self::MarkedBucket(definition) => definition.stream,
+        }
+    }
+}
+
+/// Whether a bucket has a mark: what is in the others is worth nothing after seconds.
+pub(crate) fn has_mark(stream: &str) -> bool {
+    [CHANNELS_BUCKET.stream, SENDS_BUCKET.stream].contains(&stream)
+}
+
+/// Begins to look, until `stop`. Nothing is published to a stream before it was looked at.
+pub fn follow(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
+    for watch in watches {
+        bus.sequences.watch(watch.stream(), true);
+    }
+    let mut watched: Vec<Watched> = watches.iter().map(|watch| Watched::new(*watch)).collect();
+    let bus = bus.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = look_on(&bus, &mut watched) => {}
+        }
+        for one in &watched {
+            bus.sequences.watch(one.stream, false);
+        }
+    });
+}
+
+async fn look_on(bus: &Bus, watched: &mut [Watched]) {
+    let mut connections = bus.connections();
+    let mut changes = bus.sequences.changes();
+    loop {
+        bus.connected().await;
+        connections.mark_unchanged();
+        // An answer that went down with a connection would be waited for in vain.
+        let is_good = tokio::select! {
+            is_good = look_at_all(bus, watched) => is_good,
+            _ = connections.changed() => continue,
+        };
+        changes.mark_unchanged();
+        let is_good = is_good && !watched.iter().any(|one| bus.sequences.place(one.stream).is_refused());
+        let pause = if is_good { INTERVAL_GOOD } else { INTERVAL_BAD };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = connections.changed() => {}
+            _ = changes.changed(), if is_good => {}
+        }
+    }
+}
+
+/// Looks once at every stream; says whether all is well.
+async fn look_at_all(bus: &Bus, watched: &mut [Watched]) -> bool {
+    let mut is_good = true;
+    for one in watched {
+        let connection = bus.sequences.connection();
+        match one.look(bus).await {
+            Ok(Looked::Again) => is_good = false,
+            Ok(looked) => {
+                bus.sequences.looked(one.stream, connection);
+                is_good &= looked == Looked::Fine;
+            }
+            Err(error) => {
+                is_good = false;
+                let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                bus.sequences.set_unseen(one.stream, format!("{error}{source}"));
+                tracing::debug!(function = "guard", "cannot look at {}: {error}", one.stream);
+            }
+        }
+    }
+    is_good
+}
+
+/// What a look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Fine,
+    GoneBack,
+    /// It cannot be said yet.
+    Again,
+}
+
+/// A stream that is looked at.
+struct Watched {
+    watch: Watch,
+    stream: &'static str,
+    /// When the stream was made, since it was first looked at.
+    created_ns: Option<i64>,
+    /// Looks in a row that found it behind.
+    behind: u32,
+    /// Looks since its durables were asked, and the connection on which they were.
+    since_durables: u32,
+    durables_on: Option<u64>,
+    /// What the last good look has found.
+    known: Option<Before>,
+    /// Set while the stream is refused.
+    fault: Option<Before>,
+}
+
+/// What there was before a stream went back.
+#[derive(Debug, Default)]
+struct Before {
+    /// Its durables and when each was made. One that was made since has a right place.
+    durables: BTreeMap<String, i64>,
+    /// How many times an operator had accepted it.
+    repairs: u64,
+}
+
+/// A durable's place.
+#[derive(Debug, Clone)]
+pub(crate) struct DurablePlace {
+    pub(crate) name: String,
+    pub(crate) delivered: u64,
+    pub(crate) created_ns: i64,
+}
+
+/// The places of all durables of a stream.
+pub(crate) async fn durables(bus: &Bus, stream: &str) -> Result<Vec<DurablePlace>, Fault> {
+    let stream = bus.jetstream.get_stream_no_info(stream).await?;
+    let names: Vec<String> = stream.consumer_names().try_collect().await?;
+    let asked = names.into_iter().map(|name| durable_place(&stream, name));
+    let places = futures_util::stream::iter(asked).buffered(DURABLES_AT_ONCE);
+    places.try_filter_map(async |place| Ok(place)).try_collect().await
+}
+
+/// `None` for a reader that is no durable, or has gone meanwhile.
+async fn durable_place(stream: &Stream<()>, name: String) -> Result<Option<DurablePlace>, Fault> {
+    let info = match stream.consumer_info(&name).await {
+        Ok(info) => info,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (delivered, created_ns) = (info.delivered.stream_sequence, nanoseconds(info.created));
+    Ok(info.config.durable_name.map(|_| DurablePlace { name, delivered, created_ns }))
+}
+
+pub(crate) fn nanoseconds(time: time::OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Watched {
+    fn new(watch: Watch) -> Self {
+        let stream = watch.stream();
+        let (created_ns, durables_on, known, fault) = (None, None, None, None);
+        Self { watch, stream, created_ns, behind: 0, since_durables: 0, durables_on, known, fault }
+    }
+
+    async fn look(&mut self, bus: &Bus) -> Result<Looked, Fault> {
+        let place = bus.sequences.place(self.stream);
+        // What it had reached is asked first, and where it is now last: it may grow in between.
+        let mark = if has_mark(self.stream) { marks::read(bus, self.stream).await? } else { None };
+        let places = self.durables(bus).await?;
+        let repairs = mark.as_ref().map_or(0, |stored| stored.mark.repairs);
+        let highest = place.highest();
+        let Some(found) = find_stream(bus, self.stream).await? else {
+            self.begin_again(bus, 0, None);
+            return Ok(Looked::Fine);
+        };
+        let info = found.cached_info();
+        let (last, created_ns) = (info.state.last_sequence, nanoseconds(info.created));
+        let is_ledger = self.stream == SENDS_BUCKET.stream;
+        if !is_ledger && self.created_ns.is_some_and(|known| known != created_ns) {
+            // It was made again. Its durables are looked at in the next round.
+            self.begin_again(bus, last, None);
+            return Ok(Looked::Again);
+        }
+        self.created_ns = Some(created_ns);
+        if let Some(before) = &self.fault {
+            if !before.is_over(self.stream, places.as_deref().unwrap_or_default(), mark.as_ref(), created_ns)
+            {
+                return Ok(Looked::GoneBack);
+            }
+            tracing::info!(function = "guard", "{} was repaired", self.stream);
+            self.begin_again(bus, last, Some(created_ns));
+            return Ok(Looked::Fine);
+        }
+        let marked = mark.as_ref().map(|stored| &stored.mark);
+        let is_replaced = is_ledger && marked.is_some_and(|mark| mark.created_ns != created_ns);
+        let by_mark = marked.filter(|mark| mark.created_ns == created_ns).map_or(0, |mark| mark.sequence);
+        let delivered = places.iter().flatten().map(|place| place.delivered).max().unwrap_or(0);
+        let reached = highest.max(by_mark).max(delivered);
+        if last < reached || is_replaced || place.is_refused() {
+            self.behind += 1;
+            if !place.is_refused() && !is_replaced && self.behind < BEHIND_LOOKS {
+                return Ok(Looked::Again);
+            }
+            let places = places.unwrap_or_default();
+            let before = self.before(&places, repairs, last);
+            if !before.is_over(self.stream, &places, mark.as_ref(), created_ns) {
+                self.has_gone_back(bus, before, mark, (created_ns, reached, last)).await;
+                return Ok(Looked::GoneBack);
+            }
+            // The repair was faster, or there is no reader that it concerns.
+            tracing::warn!(
+                function = "guard",
+                "{} had reached sequence {reached} and now ends at {last}, below the place of no reader",
+                self.stream
+            );
+            self.begin_again(bus, last, Some(created_ns));
+            return Ok(Looked::Fine);
+        }
+        self.behind = 0;
+        place.raise(last);
+        self.know(places, repairs);
+        self.write_mark(bus, mark, Mark { created_ns, sequence: last, repairs: 0 }).await;
+        Ok(Looked::Fine)
+    }
+
+    /// The places of its durables, where something has happened since they were asked for or it was long ago.
+    async fn durables(&mut self, bus: &Bus) -> Result<Option<Vec<DurablePlace>>, Fault> {
+        let Watch::Stream(definition) = self.watch else { return Ok(None) };
+        let connection = bus.sequences.connection();
+        let is_settled = self.created_ns.is_some()
+            && self.durables_on == Some(connection)
+            && self.behind == 0
+            && !bus.sequences.place(self.stream).is_refused();
+        self.since_durables += 1;
+        if is_settled && self.since_durables < DURABLES_LOOKS {
+            return Ok(None);
+        }
+        if find_stream(bus, definition.name).await?.is_none() {
+            return Ok(None);
+        }
+        let places = durables(bus, definition.name).await?;
+        (self.durables_on, self.since_durables) = (Some(connection), 0);
+        Ok(Some(places))
+    }
+
+    /// Keeps what a good look has found.
+    fn know(&mut self, places: Option<Vec<DurablePlace>>, repairs: u64) {
+        let known = self.known.get_or_insert_default();
+        known.repairs = repairs;
+        if let Some(places) = places {
+            known.durables = places.into_iter().map(|place| (place.name, place.created_ns)).collect();
+        }
+    }
+
+    /// What there was before the stream went back: what the last good look has found, and of the durables that are there now those
+    /// whose place is in what is gone. Without a good look the marks of now are all that is known.
+    fn before(&mut self, places: &[DurablePlace], repairs: u64, last: u64) -> Before {
+        let mut before = self.known.take().unwrap_or(Before { durables: BTreeMap::new(), repairs });
+        let is_above = |place: &&DurablePlace| place.delivered > last;
+        let above = places.iter().filter(is_above).map(|place| (place.name.clone(), place.created_ns));
+        before.durables.extend(above);
+        before
+    }
+
+    fn begin_again(&mut self, bus: &Bus, last: u64, created_ns: Option<i64>) {
+        self.created_ns = created_ns;
+        self.behind = 0;
+        (self.fault, self.known, self.durables_on) = (None, None, None);
+        bus.sequences.place(self.stream).reset(last);
+        bus.sequences.set_fault(self.stream, None);
+    }
+
+    async fn has_gone_back(
+        &mut self,
+        bus: &Bus,
+        before: Before,
+        mark: Option<StoredMark>,
+        (created_ns, reached, last): (i64, u64, u64),
+    ) {
+        bus.sequences.place(self.stream).refuse();
+        let text = format!(
+            "{} had reached sequence {reached} and now ends at {last}: the server has forgotten; \
+             run `imchannel streams repair`",
+            self.stream
+        );
+        tracing::error!(function = "guard", "{text}");
+        bus.sequences.set_fault(self.stream, Some(text));
+        self.fault = Some(before);
+        // So that a process which starts later finds it too.
+        self.write_mark(bus, mark, Mark { created_ns, sequence: reached, repairs: 0 }).await;
+    }
+
+    /// Writes the mark where this process does that and it says more than the stored one. Another process may be faster.
+    async fn write_mark(&self, bus: &Bus, stored: Option<StoredMark>, mark: Mark) {
+        if !matches!(self.watch, Watch::MarkedBucket(_)) || !has_mark(self.stream) {
+            return;
+        }
+        let known = stored.as_ref().map(|stored| &stored.mark);
+        let is_other = known.is_some_and(|known| known.created_ns != mark.created_ns);
+        if is_other && self.stream == SENDS_BUCKET.stream {
+            // That the ledger was replaced is what the mark shows.
+            return;
+        }
+        if known.is_some_and(|known| !is_other && known.sequence >= mark.sequence) {
+            return;
+        }
+        let mark = Mark { repairs: known.map_or(0, |known| known.repairs), ..mark };
+        if let Err(error) = marks::write(bus, self.stream, &mark, stored.as_ref()).await {
+            tracing::debug!(function = "guard", "the mark of {} was not written: {error}", self.stream);
+        }
+    }
+}
+
+impl Before {
+    /// Whether nothing is left that has its place in what is gone: no durable that was there before, and for a bucket with a mark, an
+    /// operator's word. What is stored in the place of a mark may be no mark, and then its count begins again.
+    fn is_over(
+        &self,
+        stream: &str,
+        places: &[DurablePlace],
+        mark: Option<&StoredMark>,
+        created_ns: i64,
+    ) -> bool {
+        if has_mark(stream) {
+            let is_new = |stored: &StoredMark| {
+                stored.mark.created_ns == created_ns && stored.mark.repairs != self.repairs
+            };
+            return mark.is_some_and(is_new);
+        }
+        let is_old = |place: &DurablePlace| self.durables.get(&place.name) == Some(&place.created_ns);
+        !places.iter().any(is_old)
+    }
+}

@@ -1,0 +1,133 @@
+//! Finding and repairing streams whose sequence has gone back, for the command line ([`crate::guard`] is what finds them in a
+//! service).
+//!
+//! A stream is repaired by making its durables again, from its first message on: what was stored below their old places is then
+//! delivered. A bucket has no durables; it is repaired by an operator who accepts it as it is.
+
+use async_nats::jetstream::consumer::{Config, DeliverPolicy};
+
+use crate::connect::Bus;
+use crate::guard::{durables, has_mark, nanoseconds};
+use crate::marks::{self, Mark};
+use crate::provision::{ProvisionError, durable_error, find_stream};
+use crate::streams::{CHANNELS_BUCKET, MARKS_BUCKET, SENDS_BUCKET, STREAMS, StreamDefinition};
+
+/// A stream or bucket, and how far it had come.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The stream's name.
+    pub stream: &'static str,
+    /// The sequence that it is known to have reached.
+    pub reached: u64,
+    /// Its last sequence now.
+    pub last: u64,
+    /// Whether it was made again since its mark was written, which only matters for the ledger.
+    pub is_replaced: bool,
+    /// Its durables.
+    pub durables: Vec<String>,
+}
+
+impl Found {
+    /// Whether it has gone back.
+    pub fn has_gone_back(&self) -> bool {
+        self.last < self.reached || self.is_replaced
+    }
+
+    /// Whether it is the ledger of sends.
+    pub fn is_ledger(&self) -> bool {
+        self.stream == SENDS_BUCKET.stream
+    }
+
+    /// Whether it is a bucket, of which only an operator can say whether to go on with it as it is.
+    pub fn is_bucket(&self) -> bool {
+        has_mark(self.stream)
+    }
+}
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError {
+    ProvisionError::Stream { name, source: source.into() }
+}
+
+/// One stream, for whoever is about to publish to it; `None` where it is missing.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer.
+pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<Found>, ProvisionError> {
+    let name = definition.name;
+    if find_stream(bus, name).await?.is_none() {
+        return Ok(None);
+    }
+    let places = durables(bus, name).await.map_err(|error| stream_error(name, error))?;
+    let reached = places.iter().map(|place| place.delivered).max().unwrap_or(0);
+    // After the durables: a stream grows meanwhile.
+    let Some(found) = find_stream(bus, name).await? else { return Ok(None) };
+    let last = found.cached_info().state.last_sequence;
+    let durables = places.into_iter().map(|place| place.name).collect();
+    Ok(Some(Found { stream: name, reached, last, is_replaced: false, durables }))
+}
+
+/// All streams, and the buckets that have marks. A missing one is left out.
+///
+/// # Errors
+/// [`ProvisionError`] when the server does not answer.
+pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
+    let mut all = Vec::new();
+    for definition in STREAMS {
+        all.extend(look_at(bus, definition).await?);
+    }
+    for bucket in [&SENDS_BUCKET, &CHANNELS_BUCKET] {
+        let name = bucket.stream;
+        let mark = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
+        let Some(found) = find_stream(bus, name).await? else { continue };
+        let info = found.cached_info();
+        let is_other = |mark: &Mark| mark.created_ns != nanoseconds(info.created);
+        let mark = mark.map(|stored| stored.mark);
+        let is_replaced = name == SENDS_BUCKET.stream && mark.as_ref().is_some_and(is_other);
+        let reached = mark.filter(|mark| !is_other(mark)).map_or(0, |mark| mark.sequence);
+        let last = info.state.last_sequence;
+        all.push(Found { stream: name, reached, last, is_replaced, durables: Vec::new() });
+    }
+    Ok(all)
+}
+
+/// Makes the durables of a stream again, each as it was, from the first message on. Gives those that were removed and that the
+/// server did not take: a reader of somebody else's, which this user may not make, or one whose filter the server refuses.
+///
+/// # Errors
+/// [`ProvisionError`] at the first that cannot be read or removed; a repetition goes on from there.
+pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<ProvisionError>, ProvisionError> {
+    let name = found.stream;
+    let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| stream_error(name, error))?;
+    let mut not_made = Vec::new();
+    for durable in &found.durables {
+        let fail = |error: Source| durable_error(name, durable, error);
+        let info = stream.consumer_info(durable).await.map_err(|error| fail(error.into()))?;
+        let config = Config { deliver_policy: DeliverPolicy::All, ..info.config };
+        stream.delete_consumer(durable).await.map_err(|error| fail(error.into()))?;
+        let made = bus.jetstream.create_consumer_on_stream(config, name).await;
+        not_made.extend(made.map_err(|error| fail(error.into())).err());
+    }
+    Ok(not_made)
+}
+
+/// Accepts a bucket as it is now. Services that refuse it take it again within a second.
+///
+/// # Errors
+/// [`ProvisionError`] when it or the bucket of marks is missing, or its mark was not written.
+pub async fn accept(bus: &Bus, found: &Found) -> Result<(), ProvisionError> {
+    let name = found.stream;
+    if find_stream(bus, MARKS_BUCKET.stream).await?.is_none() {
+        return Err(stream_error(MARKS_BUCKET.stream, "it is not there: run `imchannel setup` first"));
+    }
+    let stored = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
+    let Some(stream) = find_stream(bus, name).await? else {
+        return Err(stream_error(name, "it is not there"));
+    };
+    let info = stream.cached_info();
+    let repairs = stored.as_ref().map_or(0, |stored| stored.mark.repairs) + 1;
+    let mark = Mark { created_ns: nanoseconds(info.created), sequence: info.state.last_sequence, repairs };
+    let written = marks::write(bus, name, &mark, stored.as_ref()).await;
+    written.map_err(|error| stream_error(name, error))
+}

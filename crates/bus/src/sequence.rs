@@ -1,0 +1,245 @@
+//! What this process knows of each stream's sequence, and whether the stream may be trusted.
+//!
+//! A nats-server whose disk was full may start a stream's sequence at 1 again (seen on 2.10.27: an empty stream, a full disk, a
+//! restart). What is stored then lies below the place of the stream's durables and is never delivered, though the server says
+//! that it is stored. So an acknowledgement counts only if its sequence is above every one that was acknowledged before the
+//! publish began, and nothing is published on a new connection before [`crate::guard`] has looked at the stream.
+//!
+//! Everything here is atomic: every publish asks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::streams::{BUCKETS, STREAMS};
+
+/// The stream that a gauge speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StreamLabels {
+    stream: &'static str,
+}
+
+/// 1 for a stream whose sequence has gone back, by stream.
+pub type GoneBackGauge = Family<StreamLabels, Gauge>;
+
+/// The connection of a stream that was never looked at. The client's event of its first connection may come late, so no number
+/// that counts will do.
+const NEVER: u64 = u64::MAX;
+
+/// What is known of one stream.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The highest sequence that was acknowledged or seen.
+    highest: AtomicU64,
+    /// Set when the sequence has gone back, and as soon as it looks like that.
+    is_refused: AtomicBool,
+    /// Whether a guard looks at it. Without one, nobody waits for a look.
+    is_watched: AtomicBool,
+    /// The connection on which it was last looked at.
+    looked_on: AtomicU64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            highest: AtomicU64::default(),
+            is_refused: AtomicBool::default(),
+            is_watched: AtomicBool::default(),
+            looked_on: AtomicU64::new(NEVER),
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise(&self, sequence: u64) {
+        self.highest.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.is_refused.store(true, Ordering::Release);
+    }
+
+    /// Begins again with the stream as it is now.
+    pub(crate) fn reset(&self, sequence: u64) {
+        self.highest.store(sequence, Ordering::Release);
+        self.is_refused.store(false, Ordering::Release);
+    }
+}
+
+/// The streams and buckets of one process.
+#[derive(Debug)]
+pub(crate) struct Sequences {
+    places: [Place; STREAMS.len() + BUCKETS.len()],
+    /// Counts the times that the connection came up, like the client's events do.
+    connection: AtomicU64,
+    /// Why streams are refused, for people.
+    faults: Mutex<BTreeMap<&'static str, String>>,
+    /// Why a stream could not be looked at, the last time that one could not.
+    unseen: Mutex<Option<String>>,
+    /// Changes when a stream was looked at, or begins to look wrong.
+    changed: watch::Sender<()>,
+    gauge: GoneBackGauge,
+}
+
+impl Sequences {
+    pub(crate) fn new(gauge: GoneBackGauge) -> Self {
+        Self {
+            places: Default::default(),
+            connection: AtomicU64::new(0),
+            faults: Mutex::default(),
+            unseen: Mutex::default(),
+            changed: watch::Sender::new(()),
+            gauge,
+        }
+    }
+
+    /// The place of a stream, or of a bucket by the name of its stream.
+    pub(crate) fn place(&self, stream: &str) -> &Place {
+        let names = STREAMS.iter().map(|known| known.name).chain(BUCKETS.iter().map(|known| known.stream));
+        let at = names.into_iter().position(|name| name == stream).expect("every stream is in a list");
+        &self.places[at]
+    }
+
+    pub(crate) fn connection(&self) -> u64 {
+        self.connection.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn connected(&self) {
+        self.connection.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// From now on nothing is published before a look, or no longer.
+    pub(crate) fn watch(&self, stream: &'static str, is_watched: bool) {
+        // So that it is seen as well before anything is wrong.
+        let _ = self.gauge.get_or_create(&StreamLabels { stream });
+        self.place(stream).is_watched.store(is_watched, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn looked(&self, stream: &str, connection: u64) {
+        self.place(stream).looked_on.store(connection, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    /// Whether a stream was looked at since the connection came up.
+    pub(crate) fn is_looked_at(&self, stream: &str) -> bool {
+        let place = self.place(stream);
+        !place.is_watched.load(Ordering::Acquire)
+            || place.looked_on.load(Ordering::Acquire) == self.connection()
+    }
+
+    /// Waits for that look; `false` when it does not come by `deadline`.
+    pub(crate) async fn looked_at_by(&self, stream: &str, deadline: Instant) -> bool {
+        if self.is_looked_at(stream) {
+            return true;
+        }
+        let mut changes = self.changes();
+        while !self.is_looked_at(stream) {
+            if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes an acknowledgement that is no duplicate, of a publish that began when `floor` was the highest sequence. Says whether
+    /// it can be believed.
+    pub(crate) fn acknowledged(&self, stream: &str, floor: u64, sequence: u64) -> bool {
+        let place = self.place(stream);
+        if sequence > floor {
+            place.raise(sequence);
+            return true;
+        }
+        place.refuse();
+        self.changed.send_replace(());
+        false
+    }
+
+    pub(crate) fn set_fault(&self, stream: &'static str, fault: Option<String>) {
+        self.gauge.get_or_create(&StreamLabels { stream }).set(i64::from(fault.is_some()));
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => faults.insert(stream, fault),
+            None => faults.remove(stream),
+        };
+    }
+
+    pub(crate) fn set_unseen(&self, stream: &str, why: String) {
+        let text = format!("not looked at yet: {stream}: {why}");
+        *self.unseen.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// What is wrong, or what was not looked at yet.
+    pub(crate) fn state(&self) -> Result<(), String> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if !faults.is_empty() {
+            return Err(faults.values().cloned().collect::<Vec<_>>().join("; "));
+        }
+        let never = |place: &Place| {
+            place.is_watched.load(Ordering::Acquire) && place.looked_on.load(Ordering::Acquire) == NEVER
+        };
+        if !self.places.iter().any(never) {
+            return Ok(());
+        }
+        let unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Err(unseen.unwrap_or_else(|| "not looked at yet".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_may_come_out_of_order_and_never_from_below() {
+        let sequences = Sequences::new(GoneBackGauge::default());
+        let place = sequences.place("WEBHOOKS");
+        // Two publishes at once, whose acknowledgements change places.
+        let floor = place.highest();
+        assert!(sequences.acknowledged("WEBHOOKS", floor, 12));
+        assert!(sequences.acknowledged("WEBHOOKS", floor, 11));
+        assert_eq!(place.highest(), 12);
+        let floor = place.highest();
+        assert!(!sequences.acknowledged("WEBHOOKS", floor, 1));
+        assert!(place.is_refused() && !sequences.place("EVENTS").is_refused());
+        place.reset(1);
+        let floor = place.highest();
+        assert!(sequences.acknowledged("WEBHOOKS", floor, 2));
+    }
+
+    #[tokio::test]
+    async fn a_watched_stream_waits_for_a_look_on_every_connection() {
+        let sequences = Sequences::new(GoneBackGauge::default());
+        let soon = || Instant::now() + std::time::Duration::from_millis(10);
+        assert!(sequences.looked_at_by("EVENTS", soon()).await, "nobody watches it");
+        sequences.watch("EVENTS", true);
+        assert!(
+            !sequences.looked_at_by("EVENTS", soon()).await,
+            "before the client has said that it is connected"
+        );
+        sequences.connected();
+        assert!(!sequences.looked_at_by("EVENTS", soon()).await);
+        sequences.looked("EVENTS", 1);
+        assert!(sequences.looked_at_by("EVENTS", soon()).await);
+        sequences.connected();
+        assert!(!sequences.looked_at_by("EVENTS", soon()).await);
+    }
+}

@@ -1,0 +1,50 @@
+//! Whether a stream's sequence has gone back, so that what is stored lies below its readers' places.
+
+use bus::repair::Found;
+
+use super::finding::{Check, Finding, names};
+use super::gather::Look;
+
+const SEQUENCES: Check = Check("streams.sequences");
+
+pub(super) fn judge(found: &Look<Vec<Found>>) -> Finding {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return SEQUENCES.unseen(error),
+    };
+    let gone: Vec<&Found> = found.iter().filter(|found| found.has_gone_back()).collect();
+    if gone.is_empty() {
+        return SEQUENCES.ok("every stream has come at least as far as its readers");
+    }
+    let of: Vec<String> = gone.iter().map(|found| found.stream.to_owned()).collect();
+    let why = if gone.iter().any(|found| found.is_ledger()) {
+        "The server has forgotten what was there. The ledger may have lost entries, so nothing is sent on any channel."
+    } else {
+        "The server has forgotten how far they had come: what is stored now lies below the places of their readers and is never \
+         delivered. Nothing more is stored there until they are repaired."
+    };
+    let what = format!("the sequence has gone back: {}", names(&of));
+    SEQUENCES
+        .wrong(what, why, "Run `imchannel streams repair`; docs/runbook.md says what to look at before.")
+        .about(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn a_stream_that_ends_below_its_readers_is_wrong() {
+        let found = |reached, last| {
+            let durables = vec!["normalizer".to_owned()];
+            Ok(vec![Found { stream: "WEBHOOKS", reached, last, is_replaced: false, durables }])
+        };
+        assert_eq!(judge(&found(5, 5)).level, Level::Ok);
+        let finding = judge(&found(16_599, 40));
+        assert_eq!((finding.level, finding.of), (Level::Wrong, vec!["WEBHOOKS".to_owned()]));
+        let replaced = Found { is_replaced: true, ..found(0, 0).unwrap().remove(0) };
+        assert_eq!(judge(&Ok(vec![replaced])).level, Level::Wrong);
+        assert_eq!(judge(&Err("no".to_owned())).level, Level::Unknown);
+    }
+}
