@@ -313,6 +313,8 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("imchannel.webhook.infobip.channel-0", &["ingress"]),
     ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.account.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.customer.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.send.infobip.channel-0", &["sender"]),
     ("imchannel.event.media.infobip.channel-0", &["media"]),
     ("imchannel.command.send.channel-0", &["aicc", "operator"]),

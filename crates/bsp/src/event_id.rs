@@ -11,7 +11,7 @@ use crate::ids::{BspId, ChannelId};
 /// The raw words that tell one report or message from another. Where the BSP does not say, the text is empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EventKey<'a> {
-    /// `report` or `message`.
+    /// `report`, `message`, `account` or `customer`.
     pub kind: &'static str,
     pub message_id: &'a str,
     /// The raw status of a report; the raw type of a message, or nothing where its id alone names it.

@@ -14,6 +14,7 @@ pub mod contract;
 pub mod registry;
 pub mod secret_reference;
 pub mod parsed;
+mod notice;
 pub mod event_id;
 pub mod text;
 pub mod time;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use proto::v1::{EventSource, InboundMessage, ReportEvent};
+use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
 
 use crate::ids::{BspId, ChannelId};
 use crate::json;
@@ -55,7 +55,11 @@ pub enum Outcome {
     Report(Box<ReportEvent>),
     /// A customer's message.
     Message(Box<InboundMessage>),
-    /// Something that is neither, known, and of no use to the contact centre: to be counted under this name.
+    /// Something about a template, a number or the account.
+    Account(Box<AccountEvent>),
+    /// Something about a customer that is no message.
+    Customer(Box<CustomerEvent>),
+    /// Something that is none of these, known, and of no use to the contact centre: to be counted under this name.
     Ignored(&'static str),
     /// Something that could not be understood: for the dead letters.
     Rejected(Reject),
@@ -225,11 +229,11 @@ impl<'a> Collector<'a> {
         u32::try_from(self.parsed.items.len()).unwrap_or(u32::MAX)
     }
 
-    fn next_source(&self) -> EventSource {
+    pub(crate) fn next_source(&self) -> EventSource {
         EventSource { stream_sequence: self.webhook.sequence, item_index: self.next_index() }
     }
 
-    fn push(&mut self, outcome: Outcome) {
+    pub(crate) fn push(&mut self, outcome: Outcome) {
         if self.parsed.items.len() >= ITEMS_MAX {
             self.has_too_many_items = true;
             return;

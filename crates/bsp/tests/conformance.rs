@@ -36,6 +36,8 @@ fn event_ids(parsed: &Parsed) -> Vec<String> {
     let ids = parsed.items.iter().filter_map(|item| match &item.outcome {
         Outcome::Report(report) => Some(report.event_id.clone()),
         Outcome::Message(message) => Some(message.event_id.clone()),
+        Outcome::Account(event) => Some(event.event_id.clone()),
+        Outcome::Customer(event) => Some(event.event_id.clone()),
         Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     });
     ids.collect()
@@ -55,6 +57,15 @@ fn every_event_is_complete() {
                     Outcome::Message(m) => {
                         assert!(m.content.is_some(), "{id}/{name} has no content");
                         (&m.event_id, (&m.bsp, &m.channel_id), m.source, &m.message_id)
+                    }
+                    // These have no message; what they have instead is their kind.
+                    Outcome::Account(a) => {
+                        assert_ne!(a.kind, 0, "{id}/{name}");
+                        (&a.event_id, (&a.bsp, &a.channel_id), a.source, &a.event_id)
+                    }
+                    Outcome::Customer(c) => {
+                        assert_ne!(c.kind, 0, "{id}/{name}");
+                        (&c.event_id, (&c.bsp, &c.channel_id), c.source, &c.event_id)
                     }
                     Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
                 };
@@ -119,6 +130,14 @@ fn no_event_id_stands_for_two_different_things() {
                     Outcome::Message(mut message) => {
                         message.source = None;
                         (message.event_id.clone(), format!("{message:?}"))
+                    }
+                    Outcome::Account(mut event) => {
+                        event.source = None;
+                        (event.event_id.clone(), format!("{event:?}"))
+                    }
+                    Outcome::Customer(mut event) => {
+                        event.source = None;
+                        (event.event_id.clone(), format!("{event:?}"))
                     }
                     Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
                 };

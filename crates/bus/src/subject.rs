@@ -17,11 +17,19 @@ pub enum EventKind {
     Send,
     /// `imchannel.v1.MediaFetched`.
     Media,
+    /// `imchannel.v1.AccountEvent`.
+    Account,
+    /// `imchannel.v1.CustomerEvent`.
+    Customer,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Report, Self::Message, Self::Send, Self::Media];
+    pub const ALL: [Self; 6] =
+        [Self::Report, Self::Message, Self::Send, Self::Media, Self::Account, Self::Customer];
+
+    /// The kinds that come out of webhooks: the normalizer publishes them, and a replay publishes them again.
+    pub const OF_WEBHOOKS: [Self; 4] = [Self::Report, Self::Message, Self::Account, Self::Customer];
 
     /// The token in the subject.
     pub const fn token(self) -> &'static str {
@@ -30,6 +38,8 @@ impl EventKind {
             Self::Message => "message",
             Self::Send => "send",
             Self::Media => "media",
+            Self::Account => "account",
+            Self::Customer => "customer",
         }
     }
 
@@ -40,6 +50,8 @@ impl EventKind {
             Self::Message => "imchannel.v1.InboundMessage",
             Self::Send => "imchannel.v1.SendResult",
             Self::Media => "imchannel.v1.MediaFetched",
+            Self::Account => "imchannel.v1.AccountEvent",
+            Self::Customer => "imchannel.v1.CustomerEvent",
         }
     }
 
@@ -289,6 +301,8 @@ mod tests {
                 Subject::Event(EventKind::Message, bsp, channel.clone()),
                 Subject::Event(EventKind::Send, bsp, channel.clone()),
                 Subject::Event(EventKind::Media, bsp, channel.clone()),
+                Subject::Event(EventKind::Account, bsp, channel.clone()),
+                Subject::Event(EventKind::Customer, bsp, channel.clone()),
                 Subject::Command(Queue::Send, channel.clone()),
                 Subject::Command(Queue::Bulk, channel.clone()),
                 Subject::DeadLetter(Origin::Webhook, Some(channel.clone())),

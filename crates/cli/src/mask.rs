@@ -2,7 +2,10 @@
 
 use bsp::mask::MASK;
 use proto::v1::inbound_message::Content;
-use proto::v1::{Contact, Customer, InboundMessage, Media, Referral, ReportEvent, SendResult, edit};
+use proto::v1::{
+    AccountEvent, Contact, Customer, CustomerEvent, InboundMessage, Media, Referral, ReportEvent, SendResult,
+    edit,
+};
 
 /// Ids of messages and groups stay: by them an operator finds what belongs together.
 pub(crate) fn report(report: &mut ReportEvent) {
@@ -31,6 +34,34 @@ pub(crate) fn result(result: &mut SendResult) {
     {
         hide(&mut error.description);
     }
+}
+
+/// Templates, qualities, limits and decisions stay: they are the business's own, and what an operator looks for.
+pub(crate) fn account(event: &mut AccountEvent) {
+    if let Some(number) = &mut event.number {
+        hide(&mut number.display);
+    }
+    for error in &mut event.errors {
+        hide(&mut error.description);
+    }
+    hide(&mut event.raw_json);
+}
+
+/// A payment's reference is the business's own id of an order; it is hidden as a message's context is.
+pub(crate) fn customer(event: &mut CustomerEvent) {
+    if let Some(customer) = &mut event.customer {
+        hide_customer(customer);
+    }
+    hide(&mut event.old_number);
+    hide(&mut event.old_user_id);
+    hide(&mut event.old_parent_user_id);
+    if let Some(payment) = &mut event.payment {
+        hide(&mut payment.reference);
+        if let Some(error) = &mut payment.error {
+            hide(&mut error.description);
+        }
+    }
+    hide(&mut event.raw_json);
 }
 
 pub(crate) fn message(message: &mut InboundMessage) {
@@ -165,8 +196,9 @@ fn hide(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proto::v1::{
-        ContactAddress, ContactEmail, ContactPhone, ContactUrl, Contacts, Edit, FormReply, Location,
-        MessageContext, Order, ProviderStatus, ReportError, Text, Unsupported,
+        AccountNumber, AccountTemplate, ContactAddress, ContactEmail, ContactPhone, ContactUrl, Contacts,
+        Edit, FormReply, Location, MessageContext, Order, Payment, ProviderStatus, ReportError, Text,
+        Unsupported,
     };
 
     use super::*;
@@ -195,6 +227,40 @@ mod tests {
         report(&mut event);
         let shown = format!("{event:?}");
         assert!(!shown.contains(SECRET) && shown.contains("m-1") && shown.contains("7010"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_personal_of_an_event_about_the_account_or_a_customer_stays() {
+        let error =
+            || ReportError { description: secret(), code: "U30".to_owned(), ..ReportError::default() };
+        let mut event = AccountEvent {
+            template: Some(AccountTemplate { name: "promo".to_owned(), ..AccountTemplate::default() }),
+            number: Some(AccountNumber { display: secret(), ..AccountNumber::default() }),
+            decision: "FLAGGED".to_owned(),
+            errors: vec![error(), error()],
+            raw_json: secret(),
+            ..AccountEvent::default()
+        };
+        account(&mut event);
+        let shown = format!("{event:?}");
+        assert!(!shown.contains(SECRET) && shown.contains("promo") && shown.contains("FLAGGED"), "{shown}");
+        let mut event = CustomerEvent {
+            customer: Some(Customer {
+                number: secret(),
+                user_id: secret(),
+                parent_user_id: secret(),
+                username: secret(),
+            }),
+            old_number: secret(),
+            old_user_id: secret(),
+            old_parent_user_id: secret(),
+            payment: Some(Payment { reference: secret(), status: "failed".to_owned(), error: Some(error()) }),
+            raw_json: secret(),
+            ..CustomerEvent::default()
+        };
+        customer(&mut event);
+        let shown = format!("{event:?}");
+        assert!(!shown.contains(SECRET) && shown.contains("failed") && shown.contains("U30"), "{shown}");
     }
 
     fn card() -> Contact {

@@ -347,7 +347,7 @@ fn look(delivery: &Delivery, id: &str) -> (Step, Shown) {
             Ok(fetched) if fetched.command_id == id => (Step::Note, tail::fetched(delivery)),
             _ => nothing,
         },
-        EventKind::Message => nothing,
+        EventKind::Message | EventKind::Account | EventKind::Customer => nothing,
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
 use crate::target::Target;
 use crate::when::{self, Moment};
-use crate::{Done, mask};
+use crate::{Done, mask, notice};
 
 /// With `--no-follow`, the bus may be silent for so long before that is a failure.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -36,6 +36,10 @@ pub(crate) enum What {
     Sends,
     /// Files that were fetched.
     Media,
+    /// What happened to templates, numbers and the account.
+    Account,
+    /// What customers did beside writing: opted out or in, changed number, paid.
+    Customers,
     /// Commands as they are stored.
     Commands,
     /// What could not be understood.
@@ -108,6 +112,8 @@ impl Tail {
             What::Messages => (&EVENTS, vec![filter.events(EventKind::Message)]),
             What::Sends => (&EVENTS, vec![filter.events(EventKind::Send)]),
             What::Media => (&EVENTS, vec![filter.events(EventKind::Media)]),
+            What::Account => (&EVENTS, vec![filter.events(EventKind::Account)]),
+            What::Customers => (&EVENTS, vec![filter.events(EventKind::Customer)]),
             What::Commands => (&COMMANDS, filter.commands()),
             What::Deadletters => (&DEADLETTERS, vec![filter.dead_letters()]),
         }
@@ -131,6 +137,8 @@ impl Tail {
             What::Messages => message(delivery, self.reveal),
             What::Sends => sent(delivery, self.reveal),
             What::Media => fetched(delivery),
+            What::Account => notice::account(delivery, self.reveal),
+            What::Customers => notice::customer(delivery, self.reveal),
             What::Commands => command(delivery, self.reveal),
             What::Deadletters => dead_letter(delivery, self.reveal),
         };
@@ -153,7 +161,7 @@ pub(crate) fn parse_bsp(name: &str) -> Result<BspId, String> {
     })
 }
 
-type Shown = (Value, String);
+pub(crate) type Shown = (Value, String);
 
 /// A report for both readers.
 pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
@@ -187,7 +195,7 @@ pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
 }
 
 /// A part of a line that is there where its value is.
-fn named(words: &str, value: &str) -> String {
+pub(crate) fn named(words: &str, value: &str) -> String {
     if value.is_empty() { String::new() } else { format!(" {words} {value}") }
 }
 
@@ -301,7 +309,7 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
     (object, line)
 }
 
-fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
+pub(crate) fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
     let line = format!("{} {} cannot be decoded: {error}", time_of(delivery), delivery.subject);
     (json!({ "subject": delivery.subject, "sequence": delivery.sequence, "error": error.to_string() }), line)
 }
@@ -369,6 +377,6 @@ fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
     }
 }
 
-fn time_of(delivery: &Delivery) -> String {
+pub(crate) fn time_of(delivery: &Delivery) -> String {
     styled(DIM, &format!("{:.3}", delivery.stored_at))
 }

@@ -41,7 +41,7 @@ fn message_ids(parsed: &Parsed) -> Vec<&str> {
     let ids = parsed.items.iter().filter_map(|item| match &item.outcome {
         Outcome::Report(report) => Some(report.message_id.as_str()),
         Outcome::Message(message) => Some(message.message_id.as_str()),
-        Outcome::Ignored(_) | Outcome::Rejected(_) => None,
+        Outcome::Account(_) | Outcome::Customer(_) | Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     });
     ids.take(IDS_MAX).collect()
 }

@@ -7,13 +7,19 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::v3_contacts::Contacts;
-use super::{v3_message, v3_status};
+use super::{v3_account, v3_customer, v3_message, v3_status};
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::text;
 
 #[derive(Deserialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
+    /// Of the WhatsApp Business Account.
+    #[serde(borrow, default)]
+    pub(super) id: Text<'a>,
+    /// When Meta made the body, in Unix seconds: the only time of what is about the account.
+    #[serde(borrow, default)]
+    pub(super) time: Text<'a>,
     #[serde(borrow)]
     changes: Vec<&'a RawValue>,
 }
@@ -36,6 +42,12 @@ struct Value<'a> {
     contacts: Part<'a>,
     #[serde(borrow)]
     metadata: Part<'a>,
+    /// Of the number, beside those of single messages.
+    #[serde(borrow)]
+    errors: Part<'a>,
+    /// Taps on links of marketing messages.
+    #[serde(borrow)]
+    user_actions: Part<'a>,
 }
 
 /// What all statuses and messages of a change share. A part of it that has another shape costs that part alone.
@@ -90,39 +102,72 @@ struct Kind<'a> {
     kind: Part<'a>,
 }
 
-/// What Meta sends under other fields than `messages`.
-const IGNORED_FIELDS: [(&str, &str); 6] = [
+/// Fields that are deliberately ignored, and the names that they are counted under: what the business wrote on its own phone,
+/// what its phone shares with the account, bills, calls, groups as such, and conversations that somebody else leads.
+const IGNORED_FIELDS: [(&str, &str); 17] = [
     ("platform-event", "platform_event"),
     ("billing-event", "billing_event"),
-    ("account_update", "account_event"),
-    ("account_alerts", "account_event"),
-    ("message_template_status_update", "template_event"),
-    ("user_preferences", "preference_event"),
+    ("smb_message_echoes", "message_echo"),
+    ("message_echoes", "message_echo"),
+    ("smb_app_state_sync", "business_app"),
+    ("history", "business_app"),
+    ("calls", "call_event"),
+    ("call_settings_update", "call_event"),
+    ("group_lifecycle_update", "group_event"),
+    ("group_participants_update", "group_event"),
+    ("group_settings_update", "group_event"),
+    ("group_status_update", "group_event"),
+    ("messaging_handovers", "handover_event"),
+    ("standby", "handover_event"),
+    ("partner_solutions", "partner_event"),
+    ("automatic_events", "tracking_event"),
+    ("tracking_events", "tracking_event"),
 ];
 
 pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
     for raw in entries {
         match serde_json::from_str::<Entry<'_>>(raw.get()) {
-            Ok(entry) => entry.changes.iter().for_each(|raw| guarded(raw, out, change)),
+            Ok(entry) => {
+                entry.changes.iter().for_each(|raw| guarded(raw, out, |raw, out| change(raw, &entry, out)));
+            }
             Err(error) => out.refuse_item(error.into(), raw.get()),
         }
     }
 }
 
-fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let change: Change<'_> = serde_json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
         out.ignored(counted_as);
         return Ok(());
     }
-    let Some(value) = change.value.filter(|_| field == "messages") else {
-        out.unrecognised("changes.field", field, "");
-        return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
-    };
+    let is_about_account = v3_account::is_about_account(field);
+    if is_about_account || matches!(field, "user_preferences" | "user_id_update") {
+        undamaged(raw, out)?;
+    }
+    match (field, change.value) {
+        ("user_preferences", value) => v3_customer::preferences(value, &entry.time, out),
+        ("user_id_update", value) => v3_customer::user_id_updates(value, &entry.time, out),
+        ("messages", Some(value)) => messages(value, entry, out)?,
+        (_, Some(value)) if is_about_account => v3_account::read(field, value, entry, out)?,
+        ("messages", None) => return Err(Refusal::new("wrong_shape", "the change has no 'value'")),
+        (_, None) if is_about_account => {
+            return Err(Refusal::new("wrong_shape", "the change has no 'value'"));
+        }
+        _ => {
+            out.unrecognised("changes.field", field, "");
+            return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
+        }
+    }
+    Ok(())
+}
+
+fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let value: Value<'_> = serde_json::from_str(value.get())?;
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
-    if statuses.is_none() && messages.is_none() {
+    let is_empty = value.errors.is_none() && value.user_actions.is_none();
+    if statuses.is_none() && messages.is_none() && is_empty {
         return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
     }
     let shared = Shared::read(&value);
@@ -132,6 +177,10 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     for raw in messages.unwrap_or_default() {
         guarded(raw, out, |raw, out| v3_message::read(undamaged(raw, out)?, &shared, out));
     }
+    if value.user_actions.is_some() {
+        out.ignored("user_action");
+    }
+    v3_account::errors(value.errors, &shared.our_number, entry, out);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod credential;
 mod error;
 mod message;
 mod messages_api;
+mod notification;
 mod report;
 mod send;
 mod settings;
@@ -67,6 +68,11 @@ static PROFILE: Profile = Profile {
         "pendingMessageCount",
         "currency",
         "pricePerMessage",
+        "templateId",
+        "templateName",
+        "language",
+        "category",
+        "quality",
     ],
 };
 
@@ -146,9 +152,6 @@ impl Bsp for Infobip {
 struct Envelope<'a> {
     #[serde(borrow)]
     results: Option<Vec<&'a RawValue>>,
-    /// Only in notifications that come without `results`, such as a customer's changed identity.
-    #[serde(borrow)]
-    content: Part<'a>,
 }
 
 /// The fields that tell what an entry is.
@@ -169,6 +172,15 @@ struct Kind<'a> {
     event: Text<'a>,
 }
 
+impl Kind<'_> {
+    /// Reports and messages have none of these: `content` is a list in the Messages API.
+    fn may_be_notification(&self) -> bool {
+        let is_object = self.content.is_some_and(|content| content.get().starts_with('{'));
+        let is_said = !self.event.is_empty() && self.event.as_str() != "MO";
+        self.message.is_none() && self.content.is_none_or(|_| is_object) && (is_object || is_said)
+    }
+}
+
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = json::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
@@ -180,13 +192,25 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
         }
     };
     let Some(results) = envelope.results else {
-        notification(envelope.content, &mut out);
+        bare(&text, &mut out);
         return out.finish();
     };
     for entry in results {
         item(entry, &mut out);
     }
     out.finish()
+}
+
+/// A body without `results`: a notification, or nothing that is known.
+fn bare(text: &str, out: &mut Collector<'_>) {
+    if out.is_damaged(text) {
+        return out.refuse_body(Refusal::no_utf8());
+    }
+    let is_notification =
+        serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| notification::read(raw, out));
+    if !is_notification {
+        out.refuse_body(Refusal::new("wrong_shape", "the body has no list 'results'"));
+    }
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) {
@@ -199,6 +223,9 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) {
     };
     if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
         return out.ignored("typing");
+    }
+    if kind.may_be_notification() && notification::read(raw, out) {
+        return;
     }
     // A failed delivery beats a stray time of reading, which some senders leave in.
     let outcome = if kind.message.is_some() || kind.content.is_some() {
@@ -216,20 +243,5 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) {
     };
     if let Err(refusal) = outcome {
         out.refuse_item(refusal, raw.get());
-    }
-}
-
-/// Notifications are bare objects: of these, a changed identity is known (WhatsApp API, identity change).
-fn notification(content: Part<'_>, out: &mut Collector<'_>) {
-    #[derive(Deserialize)]
-    struct Content<'a> {
-        #[serde(borrow, default, rename = "type")]
-        kind: Text<'a>,
-    }
-    match json::optional::<Content<'_>>(content) {
-        Ok(Some(content)) if content.kind.as_str() == "user_identity_changed" => {
-            out.ignored("identity_changed")
-        }
-        _ => out.refuse_body(Refusal::new("wrong_shape", "the body has no list 'results'")),
     }
 }

@@ -50,6 +50,7 @@ static PROFILE: Profile = Profile {
         "OriginalRepliedMessageSid",
         "StructuredMessage",
         "MessagingServiceSid",
+        "OptOutType",
     ],
 };
 

@@ -7,7 +7,7 @@ use bus::{EventKind, Subject};
 use channel::file::Described;
 
 use crate::out::{DIM, GOOD, Out, STRONG, styled};
-use crate::tail;
+use crate::{notice, tail};
 
 /// What a newcomer needs to know.
 pub(super) struct Greeting {
@@ -70,6 +70,8 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
             Some(Subject::Event(EventKind::Message, ..)) => tail::message(&event.delivery, false),
             Some(Subject::Event(EventKind::Send, ..)) => tail::sent(&event.delivery, false),
             Some(Subject::Event(EventKind::Media, ..)) => tail::fetched(&event.delivery),
+            Some(Subject::Event(EventKind::Account, ..)) => notice::account(&event.delivery, false),
+            Some(Subject::Event(EventKind::Customer, ..)) => notice::customer(&event.delivery, false),
             _ => continue,
         };
         out.object(&object);
