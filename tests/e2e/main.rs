@@ -11,6 +11,7 @@ mod unread_answers;
 mod slow_stores;
 mod bodies;
 mod contents;
+mod notices;
 mod registry;
 mod permissions;
 mod redis_users;
