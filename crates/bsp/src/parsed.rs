@@ -33,7 +33,8 @@ impl std::fmt::Debug for Webhook<'_> {
 /// Everything a body came to.
 #[derive(Debug, Default)]
 pub struct Parsed {
-    /// One for every item of the body, in its order.
+    /// One for every item of the body, in its order; several of an item that says several things, such as a message by which
+    /// a customer opts out.
     pub items: Vec<Item>,
     /// Values that the parser does not know. Their events are among the items all the same.
     pub unrecognised: Vec<Unrecognised>,
@@ -42,7 +43,7 @@ pub struct Parsed {
 /// One item of a body.
 #[derive(Debug)]
 pub struct Item {
-    /// Its position in the body, from 0.
+    /// Its position among all of the body, from 0.
     pub index: u32,
     /// What it came to.
     pub outcome: Outcome,

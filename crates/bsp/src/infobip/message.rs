@@ -157,10 +157,13 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         Some(message) => {
             let kind = read_content(message, &mut event, out)?;
             event.event_id = envelope.event_id(&kind, out);
-            let customer = event.customer.clone();
+            let confirms = kind.eq_ignore_ascii_case(CONFIRMATION);
+            let customer = if confirms { event.customer.clone() } else { None };
             out.message(event);
-            let (id, time) = (envelope.message_id.as_str(), &envelope.received_at);
-            notification::confirmation(message, id, time, customer, out);
+            if confirms {
+                let (id, time) = (envelope.message_id.as_str(), &envelope.received_at);
+                notification::confirmation(message, id, time, customer, out);
+            }
         }
         None => messages_api::read(&envelope, event, out)?,
     }

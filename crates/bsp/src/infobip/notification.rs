@@ -171,7 +171,7 @@ pub(super) fn confirmation(
 ) {
     let Ok(inner) = serde_json::from_str::<Inner<'_>>(raw.get()) else { return };
     let status = inner.status();
-    if !inner.kind.as_str().eq_ignore_ascii_case(CONFIRMATION) || status.is_empty() {
+    if status.is_empty() {
         return;
     }
     let notice =
