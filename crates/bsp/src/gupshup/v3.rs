@@ -103,8 +103,8 @@ struct Kind<'a> {
 }
 
 /// Fields that are deliberately ignored, and the names that they are counted under: what the business wrote on its own phone,
-/// what its phone shares with the account, bills, calls, groups as such, and conversations that somebody else leads.
-const IGNORED_FIELDS: [(&str, &str); 17] = [
+/// what its phone shares with the account, bills, calls, groups as such, profiles, and conversations that somebody else leads.
+const IGNORED_FIELDS: [(&str, &str); 18] = [
     ("platform-event", "platform_event"),
     ("billing-event", "billing_event"),
     ("smb_message_echoes", "message_echo"),
@@ -117,6 +117,7 @@ const IGNORED_FIELDS: [(&str, &str); 17] = [
     ("group_participants_update", "group_event"),
     ("group_settings_update", "group_event"),
     ("group_status_update", "group_event"),
+    ("consumer_profile", "profile_event"),
     ("messaging_handovers", "handover_event"),
     ("standby", "handover_event"),
     ("partner_solutions", "partner_event"),

@@ -13,8 +13,8 @@ use crate::notice::Notice;
 use crate::parsed::{Collector, Refusal};
 use crate::text;
 
-/// The fields that are about the account, beside the template fields.
-const FIELDS: [&str; 16] = [
+/// The fields that are about the account.
+const FIELDS: [&str; 18] = [
     "account_alerts",
     "account_review_update",
     "account_settings_update",
@@ -22,6 +22,7 @@ const FIELDS: [&str; 16] = [
     "business_capability_update",
     "business_status_update",
     "business_username_update",
+    "business_username_updates",
     "flows",
     "message_template_components_update",
     "message_template_quality_update",
@@ -31,11 +32,12 @@ const FIELDS: [&str; 16] = [
     "phone_number_quality_update",
     "security",
     "template_category_update",
+    "template_correct_category_detection",
 ];
 
 /// Whether a field is about the account.
 pub(super) fn is_about_account(field: &str) -> bool {
-    FIELDS.contains(&field) || field == "template_correct_category_detection"
+    FIELDS.contains(&field)
 }
 
 /// The members of all fields, as far as events carry them.
@@ -45,6 +47,9 @@ struct Value<'a> {
     event: Text<'a>,
     #[serde(borrow, default)]
     decision: Text<'a>,
+    /// Of the business's username, and of where payments go.
+    #[serde(borrow, default)]
+    status: Text<'a>,
     #[serde(borrow, default)]
     display_phone_number: Text<'a>,
     #[serde(borrow, default)]
@@ -116,7 +121,7 @@ pub(super) fn read(
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
     let value: Value<'_> = serde_json::from_str(raw.get())?;
-    let word = value.event.or(&value.decision);
+    let word = value.event.or(value.decision.or(&value.status));
     let event = AccountEvent {
         kind: kind(field, word.as_str()).into(),
         template: value.template(field),
