@@ -66,20 +66,25 @@ class Reader:
         print(f"{event.bsp}/{event.channel_id} result {event.command_id} is {outcome}", flush=True)
 
     def take_report(self, event):
-        # The number of a status is its rank: a late PENDING never takes a DELIVERED back.
-        key = (event.bsp, event.channel_id, event.message_id)
+        # The number of a status is its rank: a late PENDING never takes a DELIVERED back. A message to a group has a status
+        # for each participant.
+        key = (event.bsp, event.channel_id, event.message_id, event.participant)
         if event.status <= self.furthest.get(key, 0):
             return
         self.furthest[key] = event.status
         # A later version may know more statuses than these files.
         known = self.report_pb2.ReportStatus.DESCRIPTOR.values_by_number.get(event.status)
         status = known.name.removeprefix("REPORT_STATUS_") if known else event.status
-        print(f"{event.bsp}/{event.channel_id} report {event.message_id} is {status}", flush=True)
+        for_whom = f" for {event.participant}" if event.participant else ""
+        print(f"{event.bsp}/{event.channel_id} report {event.message_id} is {status}{for_whom}", flush=True)
 
     def take_message(self, event):
         content = event.WhichOneof("content")
-        text = event.text.body if content == "text" else f"({content})"
-        print(f"{event.bsp}/{event.channel_id} message {event.message_id} from {event.sender}: {text}", flush=True)
+        texts = {"text": event.text.body, "form_reply": event.form_reply.response_json}
+        text = texts.get(content, f"({content})")
+        # The first message after a tap on an advertisement says which one it was.
+        by = f" by {event.referral.source_type} {event.referral.source_id}" if event.HasField("referral") else ""
+        print(f"{event.bsp}/{event.channel_id} message {event.message_id} from {event.sender}{by}: {text}", flush=True)
 
 
 def connect(args):

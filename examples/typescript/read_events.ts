@@ -52,19 +52,27 @@ class Reader {
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {
-    // The number of a status is its rank: a late PENDING never takes a DELIVERED back.
-    const key = `${event.bsp}/${event.channel_id}/${event.message_id}`;
+    // The number of a status is its rank: a late PENDING never takes a DELIVERED back. A message to a group has a status for
+    // each participant.
+    const key = `${event.bsp}/${event.channel_id}/${event.message_id}/${event.participant}`;
     if (event.status <= (this.furthest.get(key) ?? 0)) {
       return;
     }
     this.furthest.set(key, event.status);
     const status = ReportStatus[event.status]?.replace("REPORT_STATUS_", "") ?? event.status;
-    console.log(`${event.bsp}/${event.channel_id} report ${event.message_id} is ${status}`);
+    const forWhom = event.participant ? ` for ${event.participant}` : "";
+    console.log(`${event.bsp}/${event.channel_id} report ${event.message_id} is ${status}${forWhom}`);
   }
 
   private takeMessage(event: imchannel.v1.InboundMessage): void {
-    const text = event.content === "text" ? event.text?.body : `(${event.content})`;
-    console.log(`${event.bsp}/${event.channel_id} message ${event.message_id} from ${event.sender}: ${text}`);
+    const texts: Record<string, string | null | undefined> = {
+      text: event.text?.body,
+      form_reply: event.form_reply?.response_json,
+    };
+    const text = texts[event.content ?? ""] ?? `(${event.content})`;
+    // The first message after a tap on an advertisement says which one it was.
+    const by = event.referral ? ` by ${event.referral.source_type} ${event.referral.source_id}` : "";
+    console.log(`${event.bsp}/${event.channel_id} message ${event.message_id} from ${event.sender}${by}: ${text}`);
   }
 }
 

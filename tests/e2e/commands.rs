@@ -52,6 +52,41 @@ async fn a_template_that_whatsapp_would_refuse_is_never_sent() {
 }
 
 #[tokio::test]
+async fn a_business_card_arrives_with_all_that_stands_on_it() {
+    let outbound = Outbound::start(&[100]).await;
+    let _sender = outbound.sender().await;
+    let card = json!({
+        "formattedName": "Dr. Jo Doe", "firstName": "Jo", "prefix": "Dr.", "birthday": "1990-01-31",
+        "organization": "X", "title": "Head", "phones": ["old"],
+        "phoneNumbers": [{ "number": "+49 1", "type": "cell", "waId": "491" }],
+        "emailAddresses": [{ "email": "jo@x.example", "type": "work" }], "urls": ["https://x.example"],
+        "addresses": [{ "street": "1 Hill Rd", "city": "Pune", "countryCode": "IN", "type": "HOME" }],
+    });
+    let command = |id: &str, card: serde_json::Value| {
+        json!({ "commandId": id, "channelId": "channel-0", "recipient": "4915112345",
+                "contacts": { "contacts": [card] } })
+    };
+    let mut wrong = card.clone();
+    wrong["phoneNumbers"][0]["type"] = json!("fax");
+    publish_json(&outbound, &command("wrong", wrong)).await;
+    let faults = outbound.result("wrong").await.faults;
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].field, "contacts.contacts[0].phone_numbers[0].type");
+    publish_json(&outbound, &command("card", card)).await;
+    assert_eq!(outcome(&outbound.result("card").await), SendOutcome::Accepted);
+    let received = outbound.omni.received();
+    let expected = json!({
+        "name": { "formattedName": "Dr. Jo Doe", "firstName": "Jo", "namePrefix": "Dr." },
+        "birthday": "1990-01-31", "org": { "company": "X", "title": "Head" },
+        "phones": [{ "phone": "+49 1", "type": "CELL", "waId": "491" }],
+        "emails": [{ "email": "jo@x.example", "type": "WORK" }], "urls": [{ "url": "https://x.example" }],
+        "addresses": [{ "street": "1 Hill Rd", "city": "Pune", "countryCode": "IN", "type": "HOME" }],
+    });
+    assert_eq!(received.len(), 1, "what was refused cost no call");
+    assert_eq!(received[0].content["contacts"], json!([expected]));
+}
+
+#[tokio::test]
 async fn recipients_are_numbers_as_people_dial_them_and_user_ids() {
     let outbound = Outbound::start(&[100]).await;
     let _sender = outbound.sender().await;

@@ -65,7 +65,8 @@ async fn the_five_examples_become_the_right_events() {
         { "bsp": "infobip", "channelId": "202105102694809992",
           "messageId": "wamid.HBgMMzUxOTI3NDgyNjYyFQIAEhggNEVERTc4NzZBNzJFNTYyRTJFQjZDQzQ3OTdDRTA0RjIA",
           "sender": "39123456789", "recipient": "44123456789", "profileName": "Username1",
-          "sentAt": "2025-02-27T15:44:57+00:00", "text": { "body": "Oh well" } },
+          "sentAt": "2025-02-27T15:44:57+00:00", "customer": { "number": "39123456789" },
+          "text": { "body": "Oh well" } },
     ]);
     assert_eq!(Value::Array(tail(&installation, &["messages", "--reveal"]).await), message);
 

@@ -64,6 +64,10 @@ async fn text_picture_and_large_document_end_with_read() {
         assert_eq!(fetches.is_empty(), args[0] == "--text", "{fetches:?}");
         assert!(fetches.is_empty() || fetches == ["HEAD", "GET"], "{fetches:?}");
     }
+    // The BSP gives the context of a command back with every report.
+    let reports = outbound.installation.reports().await;
+    let with_context = reports.iter().filter(|report| report.callback_data == "ticket 7").count();
+    assert_eq!(with_context, 2, "the text was delivered and read: {reports:?}");
     let received = outbound.omni.received();
     let files: Vec<_> = received.iter().map(|message| message.file.clone()).collect();
     assert!(files[0].is_none() && received.len() == 3);

@@ -10,6 +10,7 @@ mod slow_senders;
 mod unread_answers;
 mod slow_stores;
 mod bodies;
+mod contents;
 mod registry;
 mod permissions;
 mod redis_users;

@@ -8,6 +8,7 @@
     reason = "nearly all of it is personal: what cannot be printed is not printed"
 )]
 
+mod card;
 mod check;
 mod template;
 

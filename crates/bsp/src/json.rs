@@ -37,6 +37,11 @@ impl Text<'_> {
         self.as_str().to_owned()
     }
 
+    /// Whether it says yes.
+    pub(crate) fn is_true(&self) -> bool {
+        self.as_str().eq_ignore_ascii_case("true")
+    }
+
     /// This text, or the other where this one is empty.
     pub(crate) fn or<'s>(&'s self, other: &'s Self) -> &'s Self {
         if self.is_empty() { other } else { self }

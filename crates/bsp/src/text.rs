@@ -16,6 +16,30 @@ pub(crate) fn address(raw: &str) -> &str {
 /// A longer address is none: WhatsApp's longest, a business-scoped user id, has 150 characters.
 const ADDRESS_LENGTH_MAX: usize = 256;
 
+/// Characters of the longest business-scoped user id.
+const USER_ID_LENGTH_MAX: usize = 150;
+
+/// Between the country and the id of a parent's user id, which several businesses share.
+const PARENT_MARK: &str = "ENT.";
+
+/// Whether an address is a business-scoped user id: a country, a dot and the id; a parent's has `ENT` between them (Meta,
+/// "Business-scoped user IDs", updated 2026-05-28).
+pub(crate) fn is_user_id(address: &str) -> bool {
+    let (country, rest) = address.split_once('.').unwrap_or_default();
+    let id = rest.strip_prefix(PARENT_MARK).unwrap_or(rest);
+    address.len() <= USER_ID_LENGTH_MAX
+        && country.len() == 2
+        && country.bytes().all(|byte| byte.is_ascii_uppercase())
+        && !id.is_empty()
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether a user id is a parent's.
+pub(crate) fn is_parent_user_id(address: &str) -> bool {
+    let rest = address.split_once('.').map_or("", |(_, rest)| rest);
+    is_user_id(address) && rest.starts_with(PARENT_MARK)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

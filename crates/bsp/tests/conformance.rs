@@ -203,6 +203,19 @@ fn masked_lines_hide_every_number_and_text_of_the_fixtures() {
         "Oh well",
         "Hello",
         "Li\"",
+        "noor.w",
+        "Noor",
+        "Winter sale",
+        "boots",
+        "Which size",
+        "CLID-",
+        "ENT.",
+        "excellent",
+        "Pune",
+        "Better said",
+        "campaign-1",
+        "ticket 7",
+        "order-1",
     ];
     for bsp in registry::REGISTRY {
         let profile = bsp.profile();

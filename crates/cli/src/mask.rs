@@ -2,16 +2,20 @@
 
 use bsp::mask::MASK;
 use proto::v1::inbound_message::Content;
-use proto::v1::{InboundMessage, Media, ReportEvent, SendResult};
+use proto::v1::{Contact, Customer, InboundMessage, Media, Referral, ReportEvent, SendResult, edit};
 
+/// Ids of messages and groups stay: by them an operator finds what belongs together.
 pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.recipient);
     hide(&mut report.sender);
+    hide(&mut report.participant);
+    // The caller's own, or another sender's.
+    hide(&mut report.callback_data);
     // Free text of the BSP's, which may hold anything; codes and names stay.
     if let Some(status) = &mut report.provider_status {
         hide(&mut status.description);
     }
-    if let Some(error) = &mut report.error {
+    for error in report.error.iter_mut().chain(&mut report.errors) {
         hide(&mut error.description);
     }
 }
@@ -33,6 +37,12 @@ pub(crate) fn message(message: &mut InboundMessage) {
     hide(&mut message.sender);
     hide(&mut message.recipient);
     hide(&mut message.profile_name);
+    if let Some(customer) = &mut message.customer {
+        hide_customer(customer);
+    }
+    if let Some(referral) = &mut message.referral {
+        hide_referral(referral);
+    }
     if let Some(context) = &mut message.context {
         hide(&mut context.sender);
     }
@@ -52,21 +62,90 @@ pub(crate) fn message(message: &mut InboundMessage) {
             hide(&mut location.address);
         }
         Some(Content::Contacts(contacts)) => {
-            for contact in &mut contacts.contacts {
-                hide(&mut contact.formatted_name);
-                hide(&mut contact.first_name);
-                hide(&mut contact.last_name);
-                hide(&mut contact.organization);
-                for list in [&mut contact.phones, &mut contact.emails, &mut contact.urls] {
-                    list.iter_mut().for_each(hide);
-                }
-            }
+            contacts.contacts.iter_mut().for_each(hide_contact);
         }
         Some(Content::Order(order)) => hide(&mut order.text),
         Some(Content::Unsupported(unsupported)) => hide(&mut unsupported.raw_json),
+        Some(Content::FormReply(form)) => {
+            hide(&mut form.body);
+            hide(&mut form.response_json);
+        }
+        Some(Content::Edit(edit)) => match &mut edit.content {
+            Some(edit::Content::Text(text)) => hide(&mut text.body),
+            Some(
+                edit::Content::Image(media)
+                | edit::Content::Document(media)
+                | edit::Content::Audio(media)
+                | edit::Content::Video(media),
+            ) => hide_media(media),
+            None => {}
+        },
         // Buttons and rows are our own words; an emoji is nobody's secret.
-        Some(Content::ButtonReply(_) | Content::ListReply(_) | Content::Reaction(_)) | None => {}
+        Some(
+            Content::ButtonReply(_)
+            | Content::ListReply(_)
+            | Content::Reaction(_)
+            | Content::Revoke(_)
+            | Content::RequestWelcome(_),
+        )
+        | None => {}
     }
+}
+
+/// Everything but what kind of number or address something is.
+fn hide_contact(contact: &mut Contact) {
+    for text in [
+        &mut contact.formatted_name,
+        &mut contact.first_name,
+        &mut contact.middle_name,
+        &mut contact.last_name,
+        &mut contact.prefix,
+        &mut contact.suffix,
+        &mut contact.organization,
+        &mut contact.department,
+        &mut contact.title,
+        &mut contact.birthday,
+    ] {
+        hide(text);
+    }
+    for list in [&mut contact.phones, &mut contact.emails, &mut contact.urls] {
+        list.iter_mut().for_each(hide);
+    }
+    for phone in &mut contact.phone_numbers {
+        hide(&mut phone.number);
+        hide(&mut phone.wa_id);
+    }
+    contact.email_addresses.iter_mut().for_each(|email| hide(&mut email.email));
+    contact.links.iter_mut().for_each(|link| hide(&mut link.url));
+    for address in &mut contact.addresses {
+        for text in [
+            &mut address.street,
+            &mut address.city,
+            &mut address.state,
+            &mut address.zip,
+            &mut address.country,
+            &mut address.country_code,
+        ] {
+            hide(text);
+        }
+    }
+}
+
+fn hide_customer(customer: &mut Customer) {
+    hide(&mut customer.number);
+    hide(&mut customer.user_id);
+    hide(&mut customer.parent_user_id);
+    hide(&mut customer.username);
+}
+
+/// What somebody has read and tapped; the kind of the source and its id are the business's own.
+fn hide_referral(referral: &mut Referral) {
+    hide(&mut referral.source_url);
+    hide(&mut referral.headline);
+    hide(&mut referral.body);
+    hide(&mut referral.media_url);
+    hide(&mut referral.click_id);
+    hide(&mut referral.welcome_message);
 }
 
 /// A media URL of Infobip's holds our number, and a file name may hold anything.
@@ -86,7 +165,8 @@ fn hide(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proto::v1::{
-        Contact, Contacts, Location, MessageContext, Order, ProviderStatus, ReportError, Text, Unsupported,
+        ContactAddress, ContactEmail, ContactPhone, ContactUrl, Contacts, Edit, FormReply, Location,
+        MessageContext, Order, ProviderStatus, ReportError, Text, Unsupported,
     };
 
     use super::*;
@@ -99,16 +179,17 @@ mod tests {
 
     #[test]
     fn nothing_personal_of_a_report_stays() {
+        let error =
+            || ReportError { description: secret(), code: "7010".to_owned(), ..ReportError::default() };
         let mut event = ReportEvent {
             recipient: secret(),
             sender: secret(),
             message_id: "m-1".to_owned(),
             provider_status: Some(ProviderStatus { description: secret(), ..ProviderStatus::default() }),
-            error: Some(ReportError {
-                description: secret(),
-                code: "7010".to_owned(),
-                ..ReportError::default()
-            }),
+            error: Some(error()),
+            errors: vec![error(), error()],
+            participant: secret(),
+            callback_data: secret(),
             ..ReportEvent::default()
         };
         report(&mut event);
@@ -116,10 +197,8 @@ mod tests {
         assert!(!shown.contains(SECRET) && shown.contains("m-1") && shown.contains("7010"), "{shown}");
     }
 
-    #[test]
-    fn nothing_personal_of_any_content_stays() {
-        let media = || Media { url: secret(), file_name: secret(), caption: secret(), ..Media::default() };
-        let card = Contact {
+    fn card() -> Contact {
+        Contact {
             formatted_name: secret(),
             first_name: secret(),
             last_name: secret(),
@@ -127,8 +206,36 @@ mod tests {
             emails: vec![secret()],
             organization: secret(),
             urls: vec![secret()],
-        };
-        let contents = [
+            phone_numbers: vec![ContactPhone {
+                number: secret(),
+                r#type: "CELL".to_owned(),
+                wa_id: secret(),
+            }],
+            email_addresses: vec![ContactEmail { email: secret(), r#type: String::new() }],
+            links: vec![ContactUrl { url: secret(), r#type: String::new() }],
+            addresses: vec![ContactAddress {
+                street: secret(),
+                city: secret(),
+                state: secret(),
+                zip: secret(),
+                country: secret(),
+                country_code: secret(),
+                r#type: "HOME".to_owned(),
+            }],
+            birthday: secret(),
+            department: secret(),
+            title: secret(),
+            middle_name: secret(),
+            prefix: secret(),
+            suffix: secret(),
+        }
+    }
+
+    /// One of every kind that holds something personal.
+    fn contents() -> Vec<Content> {
+        let media = || Media { url: secret(), file_name: secret(), caption: secret(), ..Media::default() };
+        let edited = |content| Content::Edit(Edit { message_id: "m".to_owned(), content: Some(content) });
+        vec![
             Content::Text(Text { body: secret() }),
             Content::Image(media()),
             Content::Document(media()),
@@ -136,15 +243,44 @@ mod tests {
             Content::Video(media()),
             Content::Sticker(media()),
             Content::Location(Location { latitude: 1.5, longitude: 2.5, name: secret(), address: secret() }),
-            Content::Contacts(Contacts { contacts: vec![card] }),
+            Content::Contacts(Contacts { contacts: vec![card()] }),
             Content::Order(Order { text: secret(), ..Order::default() }),
             Content::Unsupported(Unsupported { r#type: "HOLOGRAM".to_owned(), raw_json: secret() }),
-        ];
-        for content in contents {
+            Content::FormReply(FormReply {
+                name: "flow".to_owned(),
+                body: secret(),
+                response_json: secret(),
+            }),
+            edited(edit::Content::Text(Text { body: secret() })),
+            edited(edit::Content::Image(media())),
+            edited(edit::Content::Document(media())),
+            edited(edit::Content::Audio(media())),
+            edited(edit::Content::Video(media())),
+        ]
+    }
+
+    #[test]
+    fn nothing_personal_of_any_content_stays() {
+        for content in contents() {
             let mut event = InboundMessage {
                 sender: secret(),
                 recipient: secret(),
                 profile_name: secret(),
+                customer: Some(Customer {
+                    number: secret(),
+                    user_id: secret(),
+                    parent_user_id: secret(),
+                    username: secret(),
+                }),
+                referral: Some(Referral {
+                    source_url: secret(),
+                    headline: secret(),
+                    body: secret(),
+                    media_url: secret(),
+                    click_id: secret(),
+                    welcome_message: secret(),
+                    ..Referral::default()
+                }),
                 context: Some(MessageContext { sender: secret(), ..MessageContext::default() }),
                 content: Some(content),
                 ..InboundMessage::default()

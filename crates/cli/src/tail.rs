@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
 use proto::v1::{
-    InboundMessage, MediaFetched, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
+    InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
 };
 use serde_json::{Value, json};
 
@@ -171,18 +171,24 @@ pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
         ReportStatus::Pending | ReportStatus::Sent | ReportStatus::Deleted => STRONG,
     };
     let status = event.status().as_str_name().trim_start_matches("REPORT_STATUS_");
-    let error = event.error.as_ref().map(|error| format!(" error {} {}", error.code, error.description));
+    let errors = event.errors.iter().map(|error| format!(" error {} {}", error.code, error.description));
     let line = format!(
-        "{} {} {} {} message {} to {}{}",
+        "{} {} {} {} message {} to {}{}{}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
         styled(STRONG, "report"),
         styled(style, status),
         event.message_id,
         event.recipient,
-        error.unwrap_or_default(),
+        named("of the group", &event.participant),
+        errors.collect::<String>(),
     );
     (serde_json::to_value(&event).unwrap_or_default(), line)
+}
+
+/// A part of a line that is there where its value is.
+fn named(words: &str, value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" {words} {value}") }
 }
 
 /// A customer's message for both readers.
@@ -198,15 +204,22 @@ pub(crate) fn message(delivery: &Delivery, reveal: bool) -> Shown {
     let content =
         serde_json::to_value(InboundMessage { content: event.content.clone(), ..InboundMessage::default() });
     let line = format!(
-        "{} {} {} {} from {} {}",
+        "{} {} {} {} from {}{}{}{} {}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
         styled(STRONG, "message"),
         event.message_id,
         event.sender,
+        named("in group", &event.group_id),
+        named("answers", event.context.as_ref().map_or("", |context| &context.message_id)),
+        event.referral.as_ref().map(referral).unwrap_or_default(),
         content.unwrap_or_default(),
     );
     (object, line)
+}
+
+fn referral(referral: &Referral) -> String {
+    format!(" came by {} {} {}", referral.source_type, referral.source_id, referral.headline)
 }
 
 /// The result of a command for both readers.

@@ -94,6 +94,10 @@ fn content_name(content: Option<&Content>) -> &'static str {
         Some(Content::Reaction(_)) => "reaction",
         Some(Content::Order(_)) => "order",
         Some(Content::Unsupported(_)) => "unsupported",
+        Some(Content::FormReply(_)) => "form_reply",
+        Some(Content::Edit(_)) => "edit",
+        Some(Content::Revoke(_)) => "revoke",
+        Some(Content::RequestWelcome(_)) => "request_welcome",
         None => "none",
     }
 }

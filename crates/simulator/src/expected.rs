@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::v1::inbound_message::Content as ProtoContent;
-use proto::v1::{InboundMessage, Location, ProviderStatus, Reply, ReportEvent, ReportStatus, Text};
+use proto::v1::{Customer, InboundMessage, Location, ProviderStatus, Reply, ReportEvent, ReportStatus, Text};
 
 use crate::happening::{Content, Message, Report, Step};
 use crate::target::Target;
@@ -65,9 +65,21 @@ pub(crate) fn message(target: &Target, message: &Message, content: ProtoContent)
         sender: message.customer.clone(),
         recipient: message.business.clone(),
         profile_name: message.name.clone(),
+        customer: Some(Customer { number: message.customer.clone(), ..Customer::default() }),
         content: Some(content),
         ..InboundMessage::default()
     }
+}
+
+/// The message of a BSP that names the customer's user id too.
+pub(crate) fn with_user_id(event: InboundMessage, user_id: &str) -> InboundMessage {
+    let customer = Customer { user_id: user_id.to_owned(), ..event.customer.clone().unwrap_or_default() };
+    InboundMessage { customer: Some(customer), ..event }
+}
+
+/// The business-scoped user id of a customer, by the number.
+pub(crate) fn user_id(customer: &str) -> String {
+    format!("XX.{customer}")
 }
 
 /// Contents that every BSP tells alike; `None` for files and for what is unknown.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::v1::inbound_message::Content as ProtoContent;
-use proto::v1::{InboundMessage, Media, ReportError, ReportEvent, Unsupported};
+use proto::v1::{Conversation, InboundMessage, Media, Pricing, ReportError, ReportEvent, Unsupported};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -120,11 +120,13 @@ fn report_body(target: &Target, report: &Report) -> (String, Expected) {
         Step::Failed(reason) => {
             let (code, text, by_gupshup) = FAILED[reason % FAILED.len()];
             event.occurred_at = expected::time(report.at);
-            event.error = Some(ReportError {
+            let error = ReportError {
                 code: code.to_string(),
                 description: text.to_owned(),
                 ..ReportError::default()
-            });
+            };
+            event.errors = vec![error.clone()];
+            event.error = Some(error);
             if by_gupshup {
                 event.provider_message_id = String::new();
             }
@@ -138,6 +140,9 @@ fn report_body(target: &Target, report: &Report) -> (String, Expected) {
         }
         _ => (both, json!({ "ts": report.at.as_second() })),
     };
+    if report.step == Step::Sent {
+        price(&mut payload, &mut event);
+    }
     payload["type"] = raw.into();
     payload["destination"] = report.customer.as_str().into();
     payload["payload"] = details;
@@ -145,15 +150,34 @@ fn report_body(target: &Target, report: &Report) -> (String, Expected) {
     (body, Expected::Report(Box::new(event)))
 }
 
+/// The first report of a message says what it costs, and which conversation it is counted to.
+fn price(payload: &mut Value, event: &mut ReportEvent) {
+    payload["conversation"] =
+        json!({ "id": "conversation-1", "expiresAt": 1_900_000_000, "type": "utility" });
+    payload["pricing"] = json!({ "policy": "PMP", "category": "utility", "type": "regular" });
+    event.conversation = Some(Conversation {
+        id: "conversation-1".to_owned(),
+        origin: "utility".to_owned(),
+        expires_at: Some(proto::Timestamp { seconds: 1_900_000_000, nanos: 0 }),
+    });
+    event.pricing = Some(Pricing {
+        billable: None,
+        model: "PMP".to_owned(),
+        category: "utility".to_owned(),
+        r#type: "regular".to_owned(),
+    });
+}
+
 fn message_body(target: &Target, message: &Message) -> (String, Expected) {
     let (kind, content, expected) = content(&message.content);
+    let user_id = expected::user_id(&message.customer);
     let payload = json!({
         "id": message.ids.message, "source": message.customer, "type": kind, "payload": content,
-        "sender": { "phone": message.customer, "name": message.name, "country_code": "91" },
+        "sender": { "phone": message.customer, "name": message.name, "country_code": "91", "userId": user_id },
     });
     let event = InboundMessage {
         sent_at: expected::time(message.at),
-        ..expected::message(target, message, expected)
+        ..expected::with_user_id(expected::message(target, message, expected), &user_id)
     };
     (envelope("message", message.at, &message.business, payload), Expected::Message(Box::new(event)))
 }

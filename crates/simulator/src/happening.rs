@@ -30,6 +30,8 @@ pub(crate) struct Report {
     /// Our number.
     pub(crate) business: String,
     pub(crate) step: Step,
+    /// What was given to the BSP with the message and comes back with its reports, where the BSP does so.
+    pub(crate) callback_data: String,
     /// When it happened, in whole milliseconds.
     pub(crate) at: Timestamp,
 }

@@ -149,6 +149,7 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
         "sentAt": time(report),
         "doneAt": time(report),
         "messageCount": 1,
+        "callbackData": report.callback_data,
         "price": { "pricePerMessage": 0.01, "currency": "EUR" },
         "status": {
             "groupId": status.group.0, "groupName": status.group.1,
@@ -159,8 +160,15 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
             "id": code, "name": error_name, "description": "what happened", "permanent": permanent,
         },
     });
+    let error = status.error.map(|(code, name, permanent)| ReportError {
+        code: code.to_string(),
+        name: name.to_owned(),
+        description: "what happened".to_owned(),
+        permanent: Some(permanent),
+    });
     let event = ReportEvent {
         bulk_id,
+        callback_data: report.callback_data.clone(),
         provider_channel: "WHATSAPP".to_owned(),
         command_id: command_id(&report.ids.message),
         occurred_at: expected::time(report.at),
@@ -178,12 +186,8 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
             description: status.description.to_owned(),
             raw: status.name.to_owned(),
         }),
-        error: status.error.map(|(code, name, permanent)| ReportError {
-            code: code.to_string(),
-            name: name.to_owned(),
-            description: "what happened".to_owned(),
-            permanent: Some(permanent),
-        }),
+        errors: error.iter().cloned().collect(),
+        error,
         ..expected::report(target, report, status.name)
     };
     (entry, event)
@@ -193,9 +197,10 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
 fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value, ReportEvent) {
     let entry = json!({
         "messageId": report.ids.message, "to": report.customer, "from": report.business,
-        "sentAt": time(report), key: time(report),
+        "sentAt": time(report), key: time(report), "callbackData": report.callback_data,
     });
     let event = ReportEvent {
+        callback_data: report.callback_data.clone(),
         command_id: command_id(&report.ids.message),
         occurred_at: expected::time(report.at),
         ..expected::report(target, report, raw)
@@ -207,6 +212,7 @@ fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) 
     let (body, content) = content(&message.content);
     // Infobip chooses the ids of what customers write.
     let message_id = message.ids.message.trim_start_matches("imc-");
+    let user_id = expected::user_id(&message.customer);
     let entry = json!({
         "messageId": message_id,
         "from": message.customer,
@@ -216,14 +222,17 @@ fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) 
         "keyword": null,
         "pairedMessageId": null,
         "callbackData": null,
-        "contact": { "name": message.name },
+        "contact": {
+            "name": message.name, "phoneNumber": message.customer, "userId": user_id,
+            "parentUserId": null, "username": null,
+        },
         "message": body,
         "price": { "pricePerMessage": 0.0, "currency": "EUR" },
     });
     let event = InboundMessage {
         message_id: message_id.to_owned(),
         sent_at: expected::time(message.at),
-        ..expected::message(target, message, content)
+        ..expected::with_user_id(expected::message(target, message, content), &user_id)
     };
     (entry, event)
 }

@@ -169,6 +169,7 @@ impl Traffic {
             customer: life.customer.clone(),
             business: business(target),
             step,
+            callback_data: String::new(),
             at,
         };
         if life.steps.is_empty() {

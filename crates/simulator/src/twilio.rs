@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use proto::v1::inbound_message::Content as ProtoContent;
-use proto::v1::{Media, ReportError, ReportEvent, Unsupported};
+use proto::v1::{FormReply, Media, ReportError, ReportEvent};
 use reqwest::header::HeaderMap;
 use sha1::Sha1;
 
@@ -154,15 +154,13 @@ fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expec
     if let Step::Failed(reason) = report.step {
         let (code, text, permanent) = FAILED[reason % FAILED.len()];
         fields.extend([("ErrorCode", code), ("ChannelStatusMessage", text)]);
-        event = ReportEvent {
-            error: Some(ReportError {
-                code: code.to_owned(),
-                name: String::new(),
-                description: text.to_owned(),
-                permanent,
-            }),
-            ..event
+        let error = ReportError {
+            code: code.to_owned(),
+            name: String::new(),
+            description: text.to_owned(),
+            permanent,
         };
+        event = ReportEvent { errors: vec![error.clone()], error: Some(error), ..event };
     }
     ("report", encode(&fields), Expected::Report(Box::new(event)))
 }
@@ -189,6 +187,9 @@ fn message_form(target: &Target, message: &Message) -> (&'static str, String, Ex
 }
 
 type Fields = Vec<(&'static str, String)>;
+
+/// What a customer filled into a form.
+const FORM: &str = "{\"beam\":\"green\"}";
 
 fn content(content: &Content) -> (Fields, ProtoContent) {
     let field = |name, value: &str| (name, value.to_owned());
@@ -232,13 +233,15 @@ fn content(content: &Content) -> (Fields, ProtoContent) {
             let (fields, media) = media(url, "application/pdf", "");
             return (fields, ProtoContent::Document(media));
         }
-        Content::Unknown => {
-            fields.extend([field("Body", ""), field("InteractiveData", "{\"beam\":\"green\"}")])
-        }
+        // Twilio has no kind that the gateway does not know: the answer to a form stands for it.
+        Content::Unknown => fields.extend([field("Body", "Sent"), field("FlowData", FORM)]),
     }
     let plain = expected::content(content).unwrap_or_else(|| {
-        let (r#type, raw_json) = ("InteractiveData".to_owned(), "{\"beam\":\"green\"}".to_owned());
-        ProtoContent::Unsupported(Unsupported { r#type, raw_json })
+        ProtoContent::FormReply(FormReply {
+            name: "flow".to_owned(),
+            body: "Sent".to_owned(),
+            response_json: FORM.to_owned(),
+        })
     });
     (fields, plain)
 }

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use proto::v1::send_command::Content as ProtoContent;
-use proto::v1::{CommandFault, Contacts, Location, OutboundMedia, OutboundText, outbound_media};
+use proto::v1::{CommandFault, Location, OutboundMedia, OutboundText, outbound_media};
 
+use super::card::read_contacts;
 use super::template::read_template;
 use super::{Command, Content, Media, Received, Refused, Source};
 use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
@@ -17,11 +18,8 @@ const CAPTION_LENGTH_MAX: usize = 3000;
 const URL_LENGTH_MAX: usize = 2048;
 const FILE_NAME_LENGTH_MAX: usize = 240;
 const PLACE_LENGTH_MAX: usize = 1000;
-const CONTACTS_MAX: usize = 257;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
-/// WhatsApp's business-scoped user ids: a country, a dot, and what follows it.
-const USER_ID_LENGTH_MAX: usize = 150;
 
 /// Checks a command; a command with faults is refused with all of them.
 ///
@@ -98,7 +96,7 @@ impl Faults {
 /// neither.
 fn read_recipient(raw: &str) -> Option<&str> {
     let address = text::address(raw);
-    if is_user_id(address) {
+    if text::is_user_id(address) {
         return Some(address);
     }
     // 00 is what most countries dial before a country code (ITU-T E.164 leaves it to them).
@@ -108,18 +106,6 @@ fn read_recipient(raw: &str) -> Option<&str> {
         && !number.starts_with('0')
         && number.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then_some(number)
-}
-
-/// A country, then the id; a parent's, which several businesses share, has `ENT` between them (Meta, "Business-scoped user
-/// IDs", updated 2026-05-28).
-fn is_user_id(address: &str) -> bool {
-    let (country, rest) = address.split_once('.').unwrap_or_default();
-    let id = rest.strip_prefix("ENT.").unwrap_or(rest);
-    address.len() <= USER_ID_LENGTH_MAX
-        && country.len() == 2
-        && country.bytes().all(|byte| byte.is_ascii_uppercase())
-        && !id.is_empty()
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn read_time(time: Option<&proto::Timestamp>, faults: &mut Faults) -> Option<Timestamp> {
@@ -211,25 +197,4 @@ pub(super) fn read_location(field: &str, location: &Location, faults: &mut Fault
     faults.at_most(&at("name"), &location.name, PLACE_LENGTH_MAX);
     faults.at_most(&at("address"), &location.address, PLACE_LENGTH_MAX);
     location.clone()
-}
-
-fn read_contacts(contacts: &Contacts, faults: &mut Faults) -> Content {
-    let count = contacts.contacts.len();
-    faults.unless(
-        (1..=CONTACTS_MAX).contains(&count),
-        "contacts.contacts",
-        &format!("has 1 to {CONTACTS_MAX} cards"),
-    );
-    for (place, contact) in contacts.contacts.iter().take(CONTACTS_MAX).enumerate() {
-        for (name, value) in
-            [("formatted_name", &contact.formatted_name), ("first_name", &contact.first_name)]
-        {
-            faults.unless(
-                !value.trim().is_empty(),
-                &format!("contacts.contacts[{place}].{name}"),
-                "is not empty",
-            );
-        }
-    }
-    Content::Contacts(contacts.contacts.clone())
 }

@@ -5,7 +5,7 @@
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
-    InboundMessage, Location, Media, MessageContext, Reaction, Reply, Text as TextContent, Unsupported,
+    InboundMessage, Location, Media, MessageContext, Order, Reaction, Reply, Text as TextContent, Unsupported,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,6 +14,7 @@ use super::PROFILE;
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
+use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
@@ -30,6 +31,9 @@ struct Payload<'a> {
     sender: Part<'a>,
     #[serde(borrow)]
     context: Part<'a>,
+    /// The advertisement that the customer came from, in Meta's words.
+    #[serde(borrow)]
+    referral: Part<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -41,14 +45,10 @@ struct Sender<'a> {
     /// Business-scoped user id of a customer who hides the number.
     #[serde(borrow, default, rename = "userId")]
     user_id: Text<'a>,
-}
-
-#[derive(Deserialize, Default)]
-struct Context<'a> {
+    #[serde(borrow, default, rename = "parentUserId")]
+    parent_user_id: Text<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default, rename = "gsId")]
-    gs_id: Text<'a>,
+    username: Text<'a>,
 }
 
 /// The fields of every type of message, as far as events carry them.
@@ -88,6 +88,19 @@ struct Body<'a> {
     emoji: Text<'a>,
     #[serde(borrow, default, rename = "msgId")]
     message_id: Text<'a>,
+    #[serde(borrow, default)]
+    voice: Text<'a>,
+    #[serde(borrow, default)]
+    animated: Text<'a>,
+    #[serde(borrow, default)]
+    sha256: Text<'a>,
+    /// The answer to a form, in Meta's words.
+    #[serde(borrow)]
+    nfm_reply: Part<'a>,
+    #[serde(borrow, default, alias = "catalogId")]
+    catalog_id: Text<'a>,
+    #[serde(borrow, alias = "productItems")]
+    product_items: Part<'a>,
 }
 
 pub(super) fn read(
@@ -101,9 +114,9 @@ pub(super) fn read(
         return Err(Refusal::new("missing_id", "a message has a 'payload.id'"));
     }
     let sender = json::optional::<Sender<'_>>(payload.sender).ok().flatten().unwrap_or_default();
-    let context = json::optional::<Context<'_>>(payload.context).ok().flatten().unwrap_or_default();
+    let context = Context::read(payload.context);
     let customer = payload.source.or(&sender.phone).or(&sender.user_id);
-    let answered = context.gs_id.or(&context.id);
+    let answered = context.answered();
     let mut event = InboundMessage {
         event_id: EventKey {
             kind: "message",
@@ -120,8 +133,9 @@ pub(super) fn read(
         recipient: text::address(our_number.as_str()).to_owned(),
         profile_name: sender.name.owned(),
         sent_at: time::parse(timestamp.as_str()),
-        context: (!answered.is_empty())
-            .then(|| MessageContext { message_id: answered.owned(), sender: String::new() }),
+        context: to_message_context(&context, our_number),
+        customer: sender.names(&payload.source).to_customer(),
+        referral: whatsapp::referral(payload.referral),
         ..out.new_message()
     };
     if event.sent_at.is_none() && !timestamp.is_empty() {
@@ -139,6 +153,28 @@ pub(super) fn read(
     Ok(())
 }
 
+impl<'a> Sender<'a> {
+    fn names(&'a self, source: &'a Text<'_>) -> Names<'a> {
+        Names {
+            address: source.as_str(),
+            number: self.phone.as_str(),
+            user_id: self.user_id.as_str(),
+            parent_user_id: self.parent_user_id.as_str(),
+            username: self.username.as_str(),
+        }
+    }
+}
+
+/// Only messages that went out through Gupshup have its id, so ours is the number that the answered message came from.
+/// Version 3 says it, version 2 does not.
+fn to_message_context(context: &Context<'_>, our_number: &Text<'_>) -> Option<MessageContext> {
+    let mut event = context.to_message_context()?;
+    if event.sender.is_empty() && !context.gs_id.is_empty() {
+        text::address(our_number.as_str()).clone_into(&mut event.sender);
+    }
+    Some(event)
+}
+
 /// The content of a known type whose fields are there, or `None`.
 fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Content> {
     let media = || {
@@ -147,6 +183,9 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
             content_type: body.content_type.owned(),
             file_name: body.name.owned(),
             caption: body.caption.owned(),
+            voice: body.voice.is_true(),
+            animated: body.animated.is_true(),
+            sha256: body.sha256.owned(),
             ..Media::default()
         })
     };
@@ -163,6 +202,7 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
         "quick_reply" => Content::ButtonReply(reply(&body.id, &body.text)?),
         "image" => Content::Image(media()?),
         "audio" => Content::Audio(media()?),
+        "voice" => Content::Audio(Media { voice: true, ..media()? }),
         "video" => Content::Video(media()?),
         "file" => Content::Document(media()?),
         "sticker" => Content::Sticker(media()?),
@@ -181,6 +221,13 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
             emoji: body.emoji.present()?.to_owned(),
             message_id: answered.or(&body.message_id).or(&body.id).owned(),
         }),
+        // Gupshup's page on version 2 does not list these; they are read in Meta's words.
+        "order" => Content::Order(Order {
+            catalog_id: body.catalog_id.owned(),
+            text: body.text.owned(),
+            items: whatsapp::order_items(body.product_items)?,
+        }),
+        "interactive" | "nfm_reply" => Content::FormReply(whatsapp::form_reply(body.nfm_reply)?),
         _ => return None,
     })
 }

@@ -8,7 +8,10 @@ mod credential;
 mod message;
 mod report;
 mod v3;
+mod v3_contacts;
+mod v3_content;
 mod v3_message;
+mod v3_status;
 
 use std::borrow::Cow;
 use std::time::Duration;

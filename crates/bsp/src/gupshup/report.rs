@@ -3,7 +3,7 @@
 //! `gsId` is the id that the send call answered. It is missing for `enqueued`, for messages that Gupshup itself
 //! refused, and after a week; `id` serves then.
 
-use proto::v1::{ProviderStatus, ReportError, ReportEvent, ReportStatus};
+use proto::v1::{Conversation, Pricing, ProviderStatus, ReportError, ReportEvent, ReportStatus};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -40,6 +40,33 @@ struct Payload<'a> {
     user_id: Text<'a>,
     #[serde(borrow)]
     payload: Part<'a>,
+    #[serde(borrow)]
+    conversation: Part<'a>,
+    #[serde(borrow)]
+    pricing: Part<'a>,
+}
+
+#[derive(Deserialize)]
+struct ConversationPart<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    /// Unix seconds.
+    #[serde(borrow, default, rename = "expiresAt")]
+    expires_at: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct PricingPart<'a> {
+    #[serde(borrow, default)]
+    billable: Text<'a>,
+    #[serde(borrow, default)]
+    policy: Text<'a>,
+    #[serde(borrow, default)]
+    category: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -72,7 +99,7 @@ pub(super) fn read(
     let message_id = payload.gs_id.or(&payload.id).as_str();
     let has_two_ids = !payload.gs_id.is_empty() || !details.whatsapp_message_id.is_empty();
     push(
-        &Status {
+        Status {
             message_id,
             status: payload.kind.as_str(),
             time: details.ts.or(timestamp).as_str(),
@@ -80,11 +107,26 @@ pub(super) fn read(
             other_id: if has_two_ids { details.whatsapp_message_id.or(&payload.id).as_str() } else { "" },
             recipient: payload.destination.or(&payload.user_id).as_str(),
             participant: "",
+            group_id: "",
             sender: our_number.as_str(),
-            error: Error { code: details.code.as_str(), name: "", description: details.reason.as_str() },
+            error_code: details.code.as_str(),
+            errors: error(&details.code, &Text::default(), &details.reason).into_iter().collect(),
+            pricing: pricing_of(payload.pricing),
+            conversation: conversation_of(payload.conversation),
+            callback_data: "",
         },
         out,
     )
+}
+
+fn pricing_of(part: Part<'_>) -> Option<Pricing> {
+    let part: PricingPart<'_> = json::optional(part).ok()??;
+    pricing(&part.billable, [&part.policy, &part.category, &part.kind])
+}
+
+fn conversation_of(part: Part<'_>) -> Option<Conversation> {
+    let part: ConversationPart<'_> = json::optional(part).ok()??;
+    conversation(&part.id, &part.kind, &part.expires_at)
 }
 
 /// A status of either version.
@@ -100,30 +142,52 @@ pub(super) struct Status<'a> {
     pub(super) recipient: &'a str,
     /// Who in a group the status is about.
     pub(super) participant: &'a str,
+    /// The group that the message went to.
+    pub(super) group_id: &'a str,
     pub(super) sender: &'a str,
-    pub(super) error: Error<'a>,
+    /// Tells reports apart, as the first error has it.
+    pub(super) error_code: &'a str,
+    pub(super) errors: Vec<ReportError>,
+    pub(super) pricing: Option<Pricing>,
+    pub(super) conversation: Option<Conversation>,
+    /// What was given to the BSP with the message.
+    pub(super) callback_data: &'a str,
 }
 
-/// An error of either version.
-#[derive(Default)]
-pub(super) struct Error<'a> {
-    pub(super) code: &'a str,
-    pub(super) name: &'a str,
-    pub(super) description: &'a str,
+/// An error of either version; `None` where nothing is said.
+pub(super) fn error(code: &Text<'_>, name: &Text<'_>, description: &Text<'_>) -> Option<ReportError> {
+    let error = ReportError {
+        code: code.owned(),
+        name: name.owned(),
+        description: description.owned(),
+        permanent: None,
+    };
+    (error != ReportError::default()).then_some(error)
 }
 
-impl Error<'_> {
-    fn to_report_error(&self) -> Option<ReportError> {
-        let Self { code, name, description } = *self;
-        if code.is_empty() && name.is_empty() && description.is_empty() {
-            return None;
-        }
-        let (code, name, description) = (code.to_owned(), name.to_owned(), description.to_owned());
-        Some(ReportError { code, name, description, permanent: None })
-    }
+/// The price of either version, whose words are model, category and type; `None` where nothing is said.
+pub(super) fn pricing(billable: &Text<'_>, [model, category, kind]: [&Text<'_>; 3]) -> Option<Pricing> {
+    let pricing = Pricing {
+        billable: match billable.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        },
+        model: model.owned(),
+        category: category.owned(),
+        r#type: kind.owned(),
+    };
+    (pricing != Pricing::default()).then_some(pricing)
 }
 
-pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+/// The conversation of either version; `None` where nothing is said.
+pub(super) fn conversation(id: &Text<'_>, origin: &Text<'_>, expires_at: &Text<'_>) -> Option<Conversation> {
+    let conversation =
+        Conversation { id: id.owned(), origin: origin.owned(), expires_at: time::parse(expires_at.as_str()) };
+    (conversation != Conversation::default()).then_some(conversation)
+}
+
+pub(super) fn push(status: Status<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if status.message_id.is_empty() {
         return Err(Refusal::new("missing_id", "a report has a 'gsId' or an 'id'"));
     }
@@ -132,7 +196,7 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
         message_id: status.message_id,
         status: status.status,
         time: status.event_time,
-        error_code: status.error.code,
+        error_code: status.error_code,
         recipient: &[status.recipient, status.participant].concat(),
     }
     .id(PROFILE.id, out.webhook.channel);
@@ -144,8 +208,14 @@ pub(super) fn push(status: &Status<'_>, out: &mut Collector<'_>) -> Result<(), R
         command_id: ids::command_of_message(status.message_id).to_owned(),
         provider_status: Some(ProviderStatus { raw: status.status.to_owned(), ..ProviderStatus::default() }),
         provider_message_id: status.other_id.to_owned(),
-        error: status.error.to_report_error(),
+        error: status.errors.first().cloned(),
         occurred_at: time::parse(status.time),
+        participant: text::address(status.participant).to_owned(),
+        group_id: status.group_id.to_owned(),
+        pricing: status.pricing,
+        conversation: status.conversation,
+        errors: status.errors,
+        callback_data: status.callback_data.to_owned(),
         ..out.new_report()
     };
     if event.occurred_at.is_none() && !status.time.is_empty() {

@@ -2,17 +2,15 @@
 //! several entries, changes, statuses and messages, and each is an item of its own (Meta, "Status messages webhook
 //! reference", 2025-11; Gupshup, "v3 message events").
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::report::{Error, Status};
-use super::{report, v3_message};
+use super::v3_contacts::Contacts;
+use super::{v3_message, v3_status};
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
-use crate::{text, time};
+use crate::text;
 
 #[derive(Deserialize)]
 struct Entry<'a> {
@@ -42,53 +40,26 @@ struct Value<'a> {
 
 /// What all statuses and messages of a change share. A part of it that has another shape costs that part alone.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct Shared<'a> {
     /// Our number.
     pub(super) our_number: String,
-    /// Names by WhatsApp id and by business-scoped user id.
-    names: HashMap<String, String>,
+    pub(super) contacts: Contacts<'a>,
 }
 
-impl Shared {
-    fn read(value: &Value<'_>) -> Self {
+impl<'a> Shared<'a> {
+    fn read(value: &Value<'a>) -> Self {
         #[derive(Deserialize)]
         struct Metadata<'a> {
             #[serde(borrow, default)]
             display_phone_number: Text<'a>,
         }
-        #[derive(Deserialize)]
-        struct Contact<'a> {
-            #[serde(borrow, default)]
-            wa_id: Text<'a>,
-            #[serde(borrow, default)]
-            user_id: Text<'a>,
-            #[serde(borrow)]
-            profile: Part<'a>,
+        let metadata = json::optional::<Metadata<'_>>(value.metadata).ok().flatten();
+        let our_number =
+            metadata.map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned());
+        Self {
+            our_number: our_number.unwrap_or_default(),
+            contacts: Contacts::read(value.contacts, value.messages.as_deref().unwrap_or_default()),
         }
-        #[derive(Deserialize)]
-        struct Profile<'a> {
-            #[serde(borrow, default)]
-            name: Text<'a>,
-        }
-        let mut shared = Self::default();
-        if let Ok(Some(metadata)) = json::optional::<Metadata<'_>>(value.metadata) {
-            shared.our_number = text::address(metadata.display_phone_number.as_str()).to_owned();
-        }
-        let contacts = json::optional::<Vec<&RawValue>>(value.contacts).ok().flatten().unwrap_or_default();
-        for raw in contacts {
-            let Ok(contact) = serde_json::from_str::<Contact<'_>>(raw.get()) else { continue };
-            let Ok(Some(profile)) = json::optional::<Profile<'_>>(contact.profile) else { continue };
-            for id in [&contact.wa_id, &contact.user_id].into_iter().filter_map(Text::filled) {
-                shared.names.insert(id.to_owned(), profile.name.owned());
-            }
-        }
-        shared
-    }
-
-    /// The name of a customer with one of these ids.
-    pub(super) fn name(&self, ids: [&Text<'_>; 2]) -> String {
-        let known = ids.into_iter().filter_map(Text::filled).find_map(|id| self.names.get(id));
-        known.cloned().unwrap_or_default()
     }
 }
 
@@ -117,47 +88,6 @@ struct Kind<'a> {
     from: Part<'a>,
     #[serde(borrow, rename = "type")]
     kind: Part<'a>,
-}
-
-#[derive(Deserialize)]
-struct MetaStatus<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    gs_id: Text<'a>,
-    #[serde(borrow, default)]
-    status: Text<'a>,
-    /// Unix seconds as a string; milliseconds as a number on `enqueued`.
-    #[serde(borrow, default)]
-    timestamp: Text<'a>,
-    #[serde(borrow, default)]
-    recipient_id: Text<'a>,
-    #[serde(borrow, default)]
-    recipient_user_id: Text<'a>,
-    #[serde(borrow, default)]
-    recipient_participant_id: Text<'a>,
-    #[serde(borrow, default)]
-    meta_msg_id: Text<'a>,
-    #[serde(borrow)]
-    errors: Part<'a>,
-}
-
-#[derive(Deserialize)]
-struct MetaError<'a> {
-    #[serde(borrow, default)]
-    code: Text<'a>,
-    #[serde(borrow, default)]
-    title: Text<'a>,
-    #[serde(borrow, default)]
-    message: Text<'a>,
-    #[serde(borrow)]
-    error_data: Part<'a>,
-}
-
-#[derive(Deserialize, Default)]
-struct ErrorData<'a> {
-    #[serde(borrow, default)]
-    details: Text<'a>,
 }
 
 /// What Meta sends under other fields than `messages`.
@@ -197,41 +127,12 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     }
     let shared = Shared::read(&value);
     for raw in statuses.unwrap_or_default() {
-        guarded(raw, out, |raw, out| status(undamaged(raw, out)?, &shared, out));
+        guarded(raw, out, |raw, out| v3_status::read(undamaged(raw, out)?, &shared, out));
     }
     for raw in messages.unwrap_or_default() {
         guarded(raw, out, |raw, out| v3_message::read(undamaged(raw, out)?, &shared, out));
     }
     Ok(())
-}
-
-fn status(raw: &RawValue, shared: &Shared, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let status: MetaStatus<'_> = serde_json::from_str(raw.get())?;
-    let errors = json::optional::<Vec<MetaError<'_>>>(status.errors).ok().flatten().unwrap_or_default();
-    let data =
-        errors.first().and_then(|error| json::optional::<ErrorData<'_>>(error.error_data).ok().flatten());
-    let data = data.unwrap_or_default();
-    let error = errors.first().map(|error| Error {
-        code: error.code.as_str(),
-        name: error.title.as_str(),
-        description: data.details.or(&error.message).as_str(),
-    });
-    // `enqueued` has the time at which the body was made, in milliseconds; the others have the event's.
-    let is_event_time = status.timestamp.number().is_some_and(|number| number < time::MILLISECONDS_FROM);
-    report::push(
-        &Status {
-            message_id: status.gs_id.or(&status.id).as_str(),
-            status: status.status.as_str(),
-            time: status.timestamp.as_str(),
-            event_time: if is_event_time { status.timestamp.as_str() } else { "" },
-            other_id: if status.gs_id.is_empty() { status.meta_msg_id.as_str() } else { status.id.as_str() },
-            recipient: status.recipient_id.or(&status.recipient_user_id).as_str(),
-            participant: status.recipient_participant_id.as_str(),
-            sender: &shared.our_number,
-            error: error.unwrap_or_default(),
-        },
-        out,
-    )
 }
 
 /// Reads one item; where it cannot be understood, it alone is refused.

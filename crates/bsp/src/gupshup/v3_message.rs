@@ -1,21 +1,22 @@
 //! Meta's inbound message inside Gupshup's version 3 (Meta, "Webhooks: messages object").
 
 use proto::v1::inbound_message::Content;
-use proto::v1::{
-    InboundMessage, Location, Media, MessageContext, Order, Reaction, Reply, Text as TextContent, Unsupported,
-};
+use proto::v1::{Customer, InboundMessage, Unsupported};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
 use super::v3::Shared;
+use super::v3_contacts::Contact;
+use super::v3_content::to_content;
 use crate::event_id::EventKey;
-use crate::json::{self, Part, Text};
+use crate::json::{Part, Text};
 use crate::parsed::{Collector, Refusal};
+use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
-struct Message<'a> {
+pub(super) struct Message<'a> {
     #[serde(borrow, default)]
     id: Text<'a>,
     #[serde(borrow, default)]
@@ -23,94 +24,61 @@ struct Message<'a> {
     #[serde(borrow, default)]
     from_user_id: Text<'a>,
     #[serde(borrow, default)]
+    from_parent_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    group_id: Text<'a>,
+    #[serde(borrow, default)]
     timestamp: Text<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    pub(super) kind: Text<'a>,
     #[serde(borrow)]
     context: Part<'a>,
     #[serde(borrow)]
-    contacts: Part<'a>,
+    referral: Part<'a>,
     #[serde(borrow)]
-    interactive: Part<'a>,
+    pub(super) contacts: Part<'a>,
+    #[serde(borrow)]
+    pub(super) interactive: Part<'a>,
     /// Every other type stands under a key of its own name.
     #[serde(borrow)]
-    text: Part<'a>,
+    pub(super) text: Part<'a>,
     #[serde(borrow)]
-    image: Part<'a>,
+    pub(super) image: Part<'a>,
     #[serde(borrow)]
-    document: Part<'a>,
+    pub(super) document: Part<'a>,
     #[serde(borrow)]
-    audio: Part<'a>,
+    pub(super) audio: Part<'a>,
     #[serde(borrow)]
-    video: Part<'a>,
+    pub(super) voice: Part<'a>,
     #[serde(borrow)]
-    sticker: Part<'a>,
+    pub(super) video: Part<'a>,
     #[serde(borrow)]
-    location: Part<'a>,
+    pub(super) sticker: Part<'a>,
     #[serde(borrow)]
-    button: Part<'a>,
+    pub(super) location: Part<'a>,
     #[serde(borrow)]
-    reaction: Part<'a>,
+    pub(super) button: Part<'a>,
     #[serde(borrow)]
-    order: Part<'a>,
+    pub(super) reaction: Part<'a>,
+    #[serde(borrow)]
+    pub(super) order: Part<'a>,
+    #[serde(borrow)]
+    pub(super) edit: Part<'a>,
+    #[serde(borrow)]
+    pub(super) revoke: Part<'a>,
 }
 
-#[derive(Deserialize, Default)]
-struct Body<'a> {
-    #[serde(borrow, default)]
-    body: Text<'a>,
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    url: Text<'a>,
-    #[serde(borrow, default)]
-    mime_type: Text<'a>,
-    #[serde(borrow, default)]
-    filename: Text<'a>,
-    #[serde(borrow, default)]
-    caption: Text<'a>,
-    #[serde(borrow, default)]
-    latitude: Text<'a>,
-    #[serde(borrow, default)]
-    longitude: Text<'a>,
-    #[serde(borrow, default)]
-    name: Text<'a>,
-    #[serde(borrow, default)]
-    address: Text<'a>,
-    #[serde(borrow, default)]
-    payload: Text<'a>,
-    #[serde(borrow, default)]
-    text: Text<'a>,
-    #[serde(borrow, default)]
-    title: Text<'a>,
-    #[serde(borrow, default)]
-    description: Text<'a>,
-    #[serde(borrow, default)]
-    emoji: Text<'a>,
-    #[serde(borrow, default)]
-    message_id: Text<'a>,
-    #[serde(borrow, default)]
-    from: Text<'a>,
-    #[serde(borrow, default)]
-    catalog_id: Text<'a>,
-    #[serde(borrow)]
-    product_items: Part<'a>,
-}
-
-#[derive(Deserialize)]
-struct Interactive<'a> {
-    #[serde(borrow)]
-    button_reply: Part<'a>,
-    #[serde(borrow)]
-    list_reply: Part<'a>,
-}
-
-pub(super) fn read(raw: &RawValue, shared: &Shared, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let message: Message<'_> = serde_json::from_str(raw.get())?;
     if message.id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has an 'id'"));
     }
     let customer = message.from.or(&message.from_user_id);
+    let contact = shared.contacts.find([&message.from, &message.from_user_id, &message.from_parent_user_id]);
+    // A message that names no sender is the one contact's. The id is made of the message alone.
+    let nobody = Text::default();
+    let contact_address = contact.map_or(&nobody, Contact::address);
+    let context = Context::read(message.context);
     let mut event = InboundMessage {
         // The id alone, as in version 2: both versions of one message may come.
         event_id: EventKey {
@@ -121,23 +89,21 @@ pub(super) fn read(raw: &RawValue, shared: &Shared, out: &mut Collector<'_>) -> 
         }
         .id(PROFILE.id, out.webhook.channel),
         message_id: message.id.owned(),
-        sender: text::address(customer.as_str()).to_owned(),
+        sender: text::address(customer.or(contact_address).as_str()).to_owned(),
         recipient: shared.our_number.clone(),
-        profile_name: shared.name([&message.from, &message.from_user_id]),
+        profile_name: contact.map(|contact| contact.profile().name.owned()).unwrap_or_default(),
         sent_at: time::parse(message.timestamp.as_str()),
-        context: body(message.context).filter(|context| !context.id.is_empty()).map(|context| {
-            MessageContext {
-                message_id: context.id.owned(),
-                sender: text::address(context.from.as_str()).to_owned(),
-            }
-        }),
+        context: context.to_message_context(),
+        customer: message.customer(contact),
+        referral: whatsapp::referral(message.referral),
+        group_id: message.group_id.owned(),
         ..out.new_message()
     };
     if event.sent_at.is_none() && !message.timestamp.is_empty() {
         out.unrecognised("time", message.timestamp.as_str(), &event.message_id);
     }
     let kind = message.kind.as_str();
-    event.content = Some(to_content(&message).unwrap_or_else(|| {
+    event.content = Some(to_content(&message, &context).unwrap_or_else(|| {
         // Meta itself says `unsupported` for what it does not pass on.
         if kind != "unsupported" {
             out.unrecognised("messages.type", kind, message.id.as_str());
@@ -148,71 +114,19 @@ pub(super) fn read(raw: &RawValue, shared: &Shared, out: &mut Collector<'_>) -> 
     Ok(())
 }
 
-fn body(part: Part<'_>) -> Option<Body<'_>> {
-    json::optional(part).ok().flatten()
-}
-
-/// The content of a known type whose fields are there, or `None`.
-fn to_content(message: &Message<'_>) -> Option<Content> {
-    Some(match message.kind.as_str() {
-        "text" => Content::Text(TextContent { body: body(message.text)?.body.present()?.to_owned() }),
-        "image" => Content::Image(media(message.image)?),
-        "document" => Content::Document(media(message.document)?),
-        "audio" | "voice" => Content::Audio(media(message.audio)?),
-        "video" => Content::Video(media(message.video)?),
-        "sticker" => Content::Sticker(media(message.sticker)?),
-        "location" => {
-            let place = body(message.location)?;
-            Content::Location(Location {
-                latitude: place.latitude.number()?,
-                longitude: place.longitude.number()?,
-                name: place.name.owned(),
-                address: place.address.owned(),
-            })
-        }
-        "contacts" => Content::Contacts(whatsapp::contacts(message.contacts)?),
-        "button" => {
-            let button = body(message.button)?;
-            Content::ButtonReply(reply(&button, &button.payload, &button.text))
-        }
-        "interactive" => interactive(message.interactive)?,
-        "reaction" => {
-            let reaction = body(message.reaction)?;
-            Content::Reaction(Reaction {
-                emoji: reaction.emoji.owned(),
-                message_id: reaction.message_id.owned(),
-            })
-        }
-        "order" => {
-            let order = body(message.order)?;
-            let items = whatsapp::order_items(order.product_items)?;
-            Content::Order(Order { catalog_id: order.catalog_id.owned(), text: order.text.owned(), items })
-        }
-        _ => return None,
-    })
-}
-
-fn media(part: Part<'_>) -> Option<Media> {
-    let media = body(part)?;
-    Some(Media {
-        url: media.url.owned(),
-        content_type: media.mime_type.owned(),
-        file_name: media.filename.owned(),
-        caption: media.caption.owned(),
-        requires_auth: false,
-        provider_media_id: media.id.owned(),
-    })
-}
-
-fn interactive(part: Part<'_>) -> Option<Content> {
-    let interactive: Interactive<'_> = json::optional(part).ok()??;
-    if let Some(button) = body(interactive.button_reply) {
-        return Some(Content::ButtonReply(reply(&button, &button.id, &button.title)));
+impl Message<'_> {
+    /// The sender; what the message itself does not say, its contact does.
+    fn customer(&self, contact: Option<&Contact<'_>>) -> Option<Customer> {
+        let unknown = Contact::default();
+        let contact = contact.unwrap_or(&unknown);
+        let profile = contact.profile();
+        let names = Names {
+            address: self.from.as_str(),
+            number: contact.wa_id.as_str(),
+            user_id: self.from_user_id.or(&contact.user_id).as_str(),
+            parent_user_id: self.from_parent_user_id.or(&contact.parent_user_id).as_str(),
+            username: profile.username.as_str(),
+        };
+        names.to_customer()
     }
-    let row = body(interactive.list_reply)?;
-    Some(Content::ListReply(reply(&row, &row.id, &row.title)))
-}
-
-fn reply(body: &Body<'_>, id: &Text<'_>, title: &Text<'_>) -> Reply {
-    Reply { id: id.owned(), title: title.owned(), description: body.description.owned() }
 }

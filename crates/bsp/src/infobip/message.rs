@@ -3,7 +3,7 @@
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
-    InboundMessage, Location, Media, MessageContext, Order, Reaction, Reply, Text as TextContent, Unsupported,
+    FormReply, InboundMessage, Location, Media, Order, Reaction, Reply, Text as TextContent, Unsupported,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,6 +13,7 @@ use super::{PROFILE, messages_api};
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
+use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
@@ -44,7 +45,7 @@ pub(super) struct Envelope<'a> {
     channel: Text<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Profile<'a> {
     #[serde(borrow, default)]
@@ -54,6 +55,10 @@ struct Profile<'a> {
     /// Business-scoped user id of a customer who hides the number.
     #[serde(borrow, default)]
     user_id: Text<'a>,
+    #[serde(borrow, default)]
+    parent_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    username: Text<'a>,
 }
 
 /// The fields of every type of message, as far as events carry them.
@@ -94,23 +99,22 @@ struct Body<'a> {
     catalog_id: Text<'a>,
     #[serde(borrow)]
     product_items: Part<'a>,
+    /// What a customer filled into a flow, an object.
+    #[serde(borrow)]
+    response: Part<'a>,
     #[serde(borrow)]
     context: Part<'a>,
+    #[serde(borrow)]
+    referral: Part<'a>,
 }
 
-#[derive(Deserialize)]
-struct Context<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    from: Text<'a>,
-}
+/// The kind of form that Infobip passes answers to on.
+pub(super) const FLOW: &str = "flow";
 
 /// Types that are known and that events have no words for: they go out as `unsupported`, without a warning.
-const UNSUPPORTED_TYPES: [&str; 6] = [
+const UNSUPPORTED_TYPES: [&str; 5] = [
     "UNSUPPORTED",
     "INFECTED_CONTENT",
-    "INTERACTIVE_FLOW_REPLY",
     "INTERACTIVE_PAYMENT_CONFIRMATION",
     "INTERACTIVE_CALL_PERMISSION_REPLY",
     "INTERACTIVE_IN_THREAD_AUTHENTICATION_REPLY",
@@ -128,11 +132,11 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         recipient: text::address(envelope.to.or(&envelope.destination).as_str()).to_owned(),
         ..out.new_message()
     };
-    if let Ok(Some(profile)) = json::optional::<Profile<'_>>(envelope.contact) {
-        event.profile_name = profile.name.owned();
-        if event.sender.is_empty() {
-            event.sender = text::address(profile.phone_number.or(&profile.user_id).as_str()).to_owned();
-        }
+    let profile = json::optional::<Profile<'_>>(envelope.contact).ok().flatten().unwrap_or_default();
+    event.profile_name = profile.name.owned();
+    event.customer = profile.names(from).to_customer();
+    if event.sender.is_empty() {
+        event.sender = text::address(profile.phone_number.or(&profile.user_id).as_str()).to_owned();
     }
     if !envelope.received_at.is_empty() {
         event.sent_at = time::parse(envelope.received_at.as_str());
@@ -159,6 +163,18 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
     Ok(())
 }
 
+impl<'a> Profile<'a> {
+    fn names(&'a self, from: &'a Text<'_>) -> Names<'a> {
+        Names {
+            address: from.as_str(),
+            number: self.phone_number.as_str(),
+            user_id: self.user_id.as_str(),
+            parent_user_id: self.parent_user_id.as_str(),
+            username: self.username.as_str(),
+        }
+    }
+}
+
 /// Whether a message came by another channel than WhatsApp.
 fn is_other(name: &Text<'_>) -> bool {
     name.filled().is_some_and(|name| !name.eq_ignore_ascii_case(WHATSAPP))
@@ -178,20 +194,19 @@ impl Envelope<'_> {
     }
 }
 
-/// Sets content and context; gives the raw type.
+/// Sets content, context and referral; gives the raw type.
 fn read_content(
     raw: &RawValue,
     event: &mut InboundMessage,
     out: &mut Collector<'_>,
 ) -> Result<String, Refusal> {
     let body: Body<'_> = serde_json::from_str(raw.get())?;
-    let context = json::optional::<Context<'_>>(body.context).ok().flatten();
-    event.context = context.as_ref().filter(|context| !context.id.is_empty()).map(|context| MessageContext {
-        message_id: context.id.owned(),
-        sender: text::address(context.from.as_str()).to_owned(),
-    });
+    let context = Context::read(body.context);
+    event.context = context.to_message_context();
+    event.group_id = context.group_id.owned();
+    event.referral = whatsapp::referral(body.referral);
     let kind = body.kind.as_str().to_ascii_uppercase();
-    let content = to_content(&kind, &body, context.as_ref());
+    let content = to_content(&kind, &body, &context);
     // The id takes the type as it stood, so that it stays the same when a later version knows more types.
     let raw_type = body.kind.owned();
     if let Some(content) = content {
@@ -211,7 +226,7 @@ fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) {
 }
 
 /// The content of a known type, or `None` where there are no words for it.
-fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Option<Content> {
+fn to_content(kind: &str, body: &Body<'_>, context: &Context<'_>) -> Option<Content> {
     let reply = |id: &Text<'_>, title: &Text<'_>| {
         let description = body.description.owned();
         let is_there = !id.is_empty() || !title.is_empty();
@@ -222,7 +237,8 @@ fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Opt
         "IMAGE" => Content::Image(media(body)?),
         // Infobip puts a document's file name into its caption (real pushes, 2025).
         "DOCUMENT" => Content::Document(Media { file_name: body.caption.owned(), ..media(body)? }),
-        "AUDIO" | "VOICE" => Content::Audio(media(body)?),
+        "AUDIO" => Content::Audio(media(body)?),
+        "VOICE" => Content::Audio(Media { voice: true, ..media(body)? }),
         "VIDEO" => Content::Video(media(body)?),
         "STICKER" => Content::Sticker(media(body)?),
         "LOCATION" | "LOCATE" => Content::Location(Location {
@@ -235,9 +251,14 @@ fn to_content(kind: &str, body: &Body<'_>, context: Option<&Context<'_>>) -> Opt
         "BUTTON" => Content::ButtonReply(reply(&body.payload, &body.text)?),
         "INTERACTIVE_BUTTON_REPLY" => Content::ButtonReply(reply(&body.id, &body.title)?),
         "INTERACTIVE_LIST_REPLY" => Content::ListReply(reply(&body.id, &body.title)?),
+        "INTERACTIVE_FLOW_REPLY" => Content::FormReply(FormReply {
+            name: FLOW.to_owned(),
+            body: body.text.owned(),
+            response_json: body.response?.get().to_owned(),
+        }),
         "REACTION" => Content::Reaction(Reaction {
             emoji: if body.action.as_str() == "REMOVED" { String::new() } else { body.emoji.owned() },
-            message_id: context.map(|context| context.id.owned()).unwrap_or_default(),
+            message_id: context.id.owned(),
         }),
         "ORDER" => Content::Order(Order {
             catalog_id: body.catalog_id.owned(),

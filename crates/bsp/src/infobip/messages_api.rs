@@ -2,11 +2,13 @@
 //! type of its own.
 
 use proto::v1::inbound_message::Content;
-use proto::v1::{InboundMessage, Location, Media, Reaction, Reply, Text as TextContent, Unsupported};
+use proto::v1::{
+    FormReply, InboundMessage, Location, Media, Reaction, Reply, Text as TextContent, Unsupported,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::message::Envelope;
+use super::message::{Envelope, FLOW};
 use crate::json::{self, Text};
 use crate::parsed::{Collector, Refusal};
 
@@ -30,6 +32,9 @@ struct Part<'a> {
     emoji: Text<'a>,
     #[serde(borrow, default)]
     action: Text<'a>,
+    /// What a customer filled into a flow, an object.
+    #[serde(borrow)]
+    response: json::Part<'a>,
 }
 
 /// One event for each content of the list.
@@ -83,6 +88,11 @@ fn to_content(part: &Part<'_>) -> Option<Content> {
         "DOCUMENT" | "FILE" => Content::Document(media()?),
         "BUTTON_REPLY" => Content::ButtonReply(reply()?),
         "LIST_REPLY" => Content::ListReply(reply()?),
+        "FLOW_RESPONSE" => Content::FormReply(FormReply {
+            name: FLOW.to_owned(),
+            body: part.text.owned(),
+            response_json: part.response?.get().to_owned(),
+        }),
         "LOCATION" => Content::Location(Location {
             latitude: part.latitude.number()?,
             longitude: part.longitude.number()?,

@@ -5,6 +5,7 @@
 //! entry is, the fields that it has decide.
 
 mod answer;
+mod card;
 mod credential;
 mod error;
 mod message;

@@ -71,6 +71,9 @@ struct Report<'a> {
     status: Part<'a>,
     #[serde(borrow)]
     error: Part<'a>,
+    /// What was given to Infobip with the message.
+    #[serde(borrow, default)]
+    callback_data: Text<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -138,6 +141,7 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
     event.event_id = event_id(&report, &raw_status, time, error_code, out);
     event.provider_status = Some(status.to_provider_status());
     event.error = error.filter(is_error).map(to_report_error);
+    event.errors = event.error.iter().cloned().collect();
     event.occurred_at = occurred_at(time, &event.message_id, out);
     set_status(&mut event, &status, out);
     out.report(event);
@@ -172,6 +176,7 @@ fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Repo
         sender: text::address(report.from.or(&report.sender).as_str()).to_owned(),
         command_id: ids::command_of_message(report.message_id.as_str()).to_owned(),
         provider_channel: report.channel.owned(),
+        callback_data: report.callback_data.owned(),
         ..out.new_report()
     };
     Ok((report, event))

@@ -3,10 +3,11 @@
 //! Source: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) and the log lines of the older IMChannel.
 //! The scenario decides the sender; the channel's settings name it.
 
-use proto::v1::{Contact, Location};
+use proto::v1::Location;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::card;
 use crate::command::{Button, Command, Content, Header, Media, Template};
 use crate::media::MediaKind;
 use crate::sending::{Link, Request};
@@ -133,9 +134,10 @@ fn whats_app<'a>(content: &'a Content, link: Option<Link<'a>>) -> WhatsApp<'a> {
             address: filled(&location.address),
             ..WhatsApp::default()
         },
-        Content::Contacts(contacts) => {
-            WhatsApp { contacts: Some(contacts.iter().map(contact).collect()), ..WhatsApp::default() }
-        }
+        Content::Contacts(contacts) => WhatsApp {
+            contacts: Some(contacts.iter().map(card::of_contact).collect()),
+            ..WhatsApp::default()
+        },
         Content::Template(template) => self::template(template, link),
     }
 }
@@ -164,28 +166,6 @@ fn url(link: Option<Link<'_>>) -> &str {
 /// The name that the command gives, or else that of the upload.
 fn document_name<'a>(media: &'a Media, link: Option<Link<'a>>) -> Option<&'a str> {
     filled(&media.file_name).or_else(|| link.and_then(|link| filled(link.file_name)))
-}
-
-fn contact(contact: &Contact) -> Value {
-    let mut name = json!({ "firstName": contact.first_name, "formattedName": contact.formatted_name });
-    if !contact.last_name.is_empty() {
-        name["lastName"] = json!(contact.last_name);
-    }
-    let mut card = json!({ "name": name });
-    let lists = [
-        ("phones", "phone", &contact.phones),
-        ("emails", "email", &contact.emails),
-        ("urls", "url", &contact.urls),
-    ];
-    for (list, key, values) in lists {
-        if !values.is_empty() {
-            card[list] = values.iter().map(|value| json!({ key: value })).collect();
-        }
-    }
-    if !contact.organization.is_empty() {
-        card["org"] = json!({ "company": contact.organization });
-    }
-    card
 }
 
 /// Text alone goes into `templateData`; anything else needs the other form.

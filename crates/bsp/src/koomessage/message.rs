@@ -11,6 +11,7 @@ use super::PROFILE;
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
+use crate::whatsapp::Names;
 use crate::{text, time};
 
 #[derive(Deserialize)]
@@ -83,7 +84,8 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         sent_at: time::parse(envelope.timestamp.as_str()),
         context: context
             .filter(|context| !context.id.is_empty())
-            .map(|context| MessageContext { message_id: context.id.owned(), sender: String::new() }),
+            .map(|context| MessageContext { message_id: context.id.owned(), ..MessageContext::default() }),
+        customer: Names { address: envelope.user_number.as_str(), ..Names::default() }.to_customer(),
         ..out.new_message()
     };
     if event.sent_at.is_none() && !envelope.timestamp.is_empty() {

@@ -2,13 +2,17 @@
 //! the fields that are there decide.
 
 use proto::v1::inbound_message::Content;
-use proto::v1::{InboundMessage, Location, Media, MessageContext, Reply, Text as TextContent, Unsupported};
+use proto::v1::{
+    Customer, FormReply, InboundMessage, Location, Media, MessageContext, Referral, Reply,
+    Text as TextContent, Unsupported,
+};
 
 use super::{PROFILE, message_sid};
 use crate::event_id::EventKey;
 use crate::form::Form;
 use crate::parsed::{Collector, Refusal};
 use crate::text;
+use crate::whatsapp::Names;
 
 /// WhatsApp allows one medium a message and Twilio's API ten; every one becomes a message of its own.
 const MEDIA_MAX: usize = 10;
@@ -25,6 +29,8 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
         recipient: text::address(form.get("To")).to_owned(),
         profile_name: form.get("ProfileName").to_owned(),
         context: context(form),
+        customer: to_customer(form),
+        referral: referral(form),
         ..out.new_message()
     };
     for (position, content) in contents(form).into_iter().enumerate() {
@@ -44,12 +50,46 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
     Ok(())
 }
 
+/// `WaId` has a number also where `From` has the user id of a customer who hides it.
+fn to_customer(form: &Form<'_>) -> Option<Customer> {
+    let names = Names {
+        address: form.get("From"),
+        number: form.get("WaId"),
+        user_id: form.get("ExternalUserId"),
+        ..Names::default()
+    };
+    names.to_customer()
+}
+
 fn context(form: &Form<'_>) -> Option<MessageContext> {
+    let is_true = |name| form.get(name).eq_ignore_ascii_case("true");
     let message_id = form.get("OriginalRepliedMessageSid");
-    (!message_id.is_empty()).then(|| MessageContext {
+    let (forwarded, frequently_forwarded) = (is_true("Forwarded"), is_true("FrequentlyForwarded"));
+    (!message_id.is_empty() || forwarded || frequently_forwarded).then(|| MessageContext {
         message_id: message_id.to_owned(),
         sender: text::address(form.get("OriginalRepliedMessageSender")).to_owned(),
+        forwarded,
+        frequently_forwarded,
+        referred_product: None,
     })
+}
+
+/// The advertisement or post that the customer came from.
+fn referral(form: &Form<'_>) -> Option<Referral> {
+    let field = |name| form.get(name).to_owned();
+    let referral = Referral {
+        source_type: form.get("ReferralSourceType").to_ascii_lowercase(),
+        source_id: field("ReferralSourceId"),
+        source_url: field("ReferralSourceUrl"),
+        headline: field("ReferralHeadline"),
+        body: field("ReferralBody"),
+        media_type: form.get("ReferralMediaContentType").to_ascii_lowercase(),
+        media_url: field("ReferralMediaUrl"),
+        click_id: field("ReferralCtwaClid"),
+        // Twilio does not pass it on.
+        welcome_message: String::new(),
+    };
+    (referral != Referral::default()).then_some(referral)
 }
 
 /// What the message holds: one content, or one for each medium.
@@ -65,22 +105,53 @@ fn contents(form: &Form<'_>) -> Vec<Content> {
         let address = form.get("Address").to_owned();
         return vec![Content::Location(Location { latitude, longitude, name: name.to_owned(), address })];
     }
-    if form.has("ButtonPayload") || form.has("ButtonText") {
-        let title = if form.get("ButtonText").is_empty() { body } else { form.get("ButtonText") };
-        let id = form.get("ButtonPayload").to_owned();
-        return vec![Content::ButtonReply(Reply { id, title: title.to_owned(), description: String::new() })];
+    if let Some(reply) = reply(form, &LIST) {
+        return vec![Content::ListReply(reply)];
     }
-    for name in ["InteractiveData", "FlowData"] {
-        let data = form.get(name);
-        if !data.is_empty() {
-            let (r#type, raw_json) = (name.to_owned(), data.to_owned());
-            return vec![Content::Unsupported(Unsupported { r#type, raw_json })];
-        }
+    if let Some(reply) = reply(form, &BUTTON) {
+        return vec![Content::ButtonReply(reply)];
+    }
+    if let Some(reply) = form_reply(form) {
+        return vec![Content::FormReply(reply)];
     }
     if form.has("Body") {
         return vec![Content::Text(TextContent { body: body.to_owned() })];
     }
     vec![unsupported(form)]
+}
+
+/// The names of the fields of a tap.
+struct TapFields {
+    id: &'static str,
+    title: &'static str,
+    description: Option<&'static str>,
+}
+
+const LIST: TapFields = TapFields { id: "ListId", title: "ListTitle", description: Some("ListDescription") };
+const BUTTON: TapFields = TapFields { id: "ButtonPayload", title: "ButtonText", description: None };
+
+/// The tap whose fields are there. The text of the message says its title too.
+fn reply(form: &Form<'_>, fields: &TapFields) -> Option<Reply> {
+    if !form.has(fields.id) && !form.has(fields.title) {
+        return None;
+    }
+    let title = if form.get(fields.title).is_empty() { form.get("Body") } else { form.get(fields.title) };
+    Some(Reply {
+        id: form.get(fields.id).to_owned(),
+        title: title.to_owned(),
+        description: fields.description.map(|name| form.get(name)).unwrap_or_default().to_owned(),
+    })
+}
+
+/// What a customer filled in: the answer to a flow (Twilio, "WhatsApp Flows").
+fn form_reply(form: &Form<'_>) -> Option<FormReply> {
+    let data = [("", "InteractiveData"), ("flow", "FlowData")];
+    let (name, field) = data.into_iter().find(|(_, field)| !form.get(field).is_empty())?;
+    Some(FormReply {
+        name: name.to_owned(),
+        body: form.get("Body").to_owned(),
+        response_json: form.get(field).to_owned(),
+    })
 }
 
 fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
@@ -119,7 +190,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
     })
 }
 
-/// A message without text, medium, place or button: all its fields as a JSON object.
+/// A message without text, medium, place, button or form: all its fields as a JSON object.
 fn unsupported(form: &Form<'_>) -> Content {
     let fields = form.fields().iter().map(|(name, value)| (name.to_string(), value.to_string().into()));
     let object: serde_json::Map<String, serde_json::Value> = fields.collect();

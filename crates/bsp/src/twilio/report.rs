@@ -43,6 +43,7 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
         recipient: form.get("To"),
     }
     .id(PROFILE.id, out.webhook.channel);
+    let error = to_error(form, error_code);
     let mut event = ReportEvent {
         event_id,
         message_id: message_id.to_owned(),
@@ -50,7 +51,8 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
         sender: text::address(form.get("From")).to_owned(),
         command_id: ids::command_of_message(message_id).to_owned(),
         provider_status: Some(ProviderStatus { raw: raw_status.to_owned(), ..ProviderStatus::default() }),
-        error: to_error(form, error_code),
+        errors: error.iter().cloned().collect(),
+        error,
         ..out.new_report()
     };
     match STATUSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(raw_status)) {

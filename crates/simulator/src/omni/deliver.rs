@@ -45,6 +45,7 @@ impl Omni {
                 customer: message.recipient.clone(),
                 business: BUSINESS.to_owned(),
                 step: *step,
+                callback_data: message.callback_data.clone(),
                 at: now_in_milliseconds(),
             });
             let body = target.sender.body(target, &[report]);

@@ -115,6 +115,8 @@ pub struct Received {
     pub scenario: String,
     /// What it says: the object `whatsApp` of the request.
     pub content: Value,
+    /// What the request had in `callbackData`.
+    pub callback_data: String,
     /// When it was taken.
     pub at: Instant,
     /// Its file, once it was fetched.

@@ -91,10 +91,76 @@ struct Button {
 #[expect(dead_code, reason = "only their types are checked")]
 struct Contact {
     name: Name,
-    phones: Option<Vec<Value>>,
-    emails: Option<Vec<Value>>,
-    urls: Option<Vec<Value>>,
-    org: Option<Value>,
+    phones: Option<Vec<Phone>>,
+    emails: Option<Vec<Email>>,
+    urls: Option<Vec<Url>>,
+    addresses: Option<Vec<Address>>,
+    org: Option<Organization>,
+    birthday: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "only their types are checked")]
+struct Phone {
+    phone: Option<String>,
+    r#type: Option<PhoneType>,
+    wa_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum PhoneType {
+    Cell,
+    Main,
+    Iphone,
+    Home,
+    Work,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum PlaceType {
+    Home,
+    Work,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only their types are checked")]
+struct Email {
+    email: Option<String>,
+    r#type: Option<PlaceType>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only their types are checked")]
+struct Url {
+    url: Option<String>,
+    r#type: Option<PlaceType>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "only their types are checked")]
+struct Address {
+    street: Option<String>,
+    city: Option<String>,
+    state: Option<String>,
+    zip: Option<String>,
+    country: Option<String>,
+    country_code: Option<String>,
+    r#type: Option<PlaceType>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only their types are checked")]
+struct Organization {
+    company: Option<String>,
+    department: Option<String>,
+    title: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +170,9 @@ struct Name {
     first_name: String,
     formatted_name: String,
     last_name: Option<String>,
+    middle_name: Option<String>,
+    name_prefix: Option<String>,
+    name_suffix: Option<String>,
 }
 
 /// What is wrong with a request: the field and a sentence.

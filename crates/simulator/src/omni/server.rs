@@ -193,6 +193,7 @@ impl Omni {
                 recipient: recipient.clone(),
                 scenario: request.scenario_key.clone(),
                 content: request.whats_app.clone(),
+                callback_data: request.callback_data.clone().unwrap_or_default(),
                 at: Instant::now(),
                 file: None,
                 fault: None,

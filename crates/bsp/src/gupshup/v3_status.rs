@@ -1,0 +1,172 @@
+//! Meta's status inside Gupshup's version 3 (Meta, "Status messages webhook reference", 2025-11, and "Business-scoped user
+//! IDs", 2026-11): what became of a message, for a group once for each participant.
+
+use proto::v1::{Conversation, Pricing, ReportError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::report::{self, Status};
+use super::v3::Shared;
+use crate::json::{self, Part, Text};
+use crate::parsed::{Collector, Refusal};
+use crate::time;
+
+#[derive(Deserialize)]
+struct MetaStatus<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    gs_id: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    /// `payment` for what became of a payment.
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    payment: Part<'a>,
+    /// Unix seconds as a string; milliseconds as a number on `enqueued`.
+    #[serde(borrow, default)]
+    timestamp: Text<'a>,
+    #[serde(borrow, default)]
+    recipient_id: Text<'a>,
+    #[serde(borrow, default)]
+    recipient_user_id: Text<'a>,
+    /// `group` where `recipient_id` names a group.
+    #[serde(borrow, default)]
+    recipient_type: Text<'a>,
+    #[serde(borrow, default)]
+    recipient_participant_id: Text<'a>,
+    #[serde(borrow, default)]
+    recipient_participant_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    recipient_participant_parent_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    meta_msg_id: Text<'a>,
+    #[serde(borrow)]
+    errors: Part<'a>,
+    #[serde(borrow)]
+    conversation: Part<'a>,
+    #[serde(borrow)]
+    pricing: Part<'a>,
+    #[serde(borrow, default)]
+    biz_opaque_callback_data: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct MetaError<'a> {
+    #[serde(borrow, default)]
+    code: Text<'a>,
+    #[serde(borrow, default)]
+    title: Text<'a>,
+    #[serde(borrow, default)]
+    message: Text<'a>,
+    #[serde(borrow)]
+    error_data: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct ErrorData<'a> {
+    #[serde(borrow, default)]
+    details: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct MetaConversation<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    /// Unix seconds.
+    #[serde(borrow, default)]
+    expiration_timestamp: Text<'a>,
+    #[serde(borrow)]
+    origin: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Origin<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct MetaPricing<'a> {
+    #[serde(borrow, default)]
+    billable: Text<'a>,
+    #[serde(borrow, default)]
+    pricing_model: Text<'a>,
+    #[serde(borrow, default)]
+    category: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+}
+
+pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let status: MetaStatus<'_> = serde_json::from_str(raw.get())?;
+    // A payment that failed is no message that failed: it was delivered and read before.
+    if status.kind.as_str() == "payment" || status.payment.is_some() {
+        out.ignored("payment_event");
+        return Ok(());
+    }
+    // `enqueued` has the time at which the body was made, in milliseconds; the others have the event's.
+    let is_event_time = status.timestamp.number().is_some_and(|number| number < time::MILLISECONDS_FROM);
+    let participant = status.participant();
+    let is_group = status.recipient_type.as_str() == "group" || !participant.is_empty();
+    report::push(
+        Status {
+            message_id: status.gs_id.or(&status.id).as_str(),
+            status: status.status.as_str(),
+            time: status.timestamp.as_str(),
+            event_time: if is_event_time { status.timestamp.as_str() } else { "" },
+            other_id: if status.gs_id.is_empty() { status.meta_msg_id.as_str() } else { status.id.as_str() },
+            recipient: status.recipient_id.or(&status.recipient_user_id).as_str(),
+            participant: participant.as_str(),
+            group_id: if is_group { status.recipient_id.as_str() } else { "" },
+            sender: &shared.our_number,
+            error_code: first_code(status.errors).as_str(),
+            errors: errors(status.errors),
+            pricing: pricing(status.pricing),
+            conversation: conversation(status.conversation),
+            callback_data: status.biz_opaque_callback_data.as_str(),
+        },
+        out,
+    )
+}
+
+impl<'a> MetaStatus<'a> {
+    /// Who of a group the status is about.
+    fn participant(&self) -> &Text<'a> {
+        let user_id = self.recipient_participant_user_id.or(&self.recipient_participant_parent_user_id);
+        self.recipient_participant_id.or(user_id)
+    }
+}
+
+/// The code of the first error, for the id of the event: what it is made of never changes, so a list with an entry of
+/// another shape has none.
+fn first_code(list: Part<'_>) -> Text<'_> {
+    let list = json::optional::<Vec<MetaError<'_>>>(list).ok().flatten().unwrap_or_default();
+    list.into_iter().next().map(|error| error.code).unwrap_or_default()
+}
+
+/// All errors; one of another shape costs itself alone.
+fn errors(list: Part<'_>) -> Vec<ReportError> {
+    let list = json::optional::<Vec<&RawValue>>(list).ok().flatten().unwrap_or_default();
+    let errors = list.into_iter().filter_map(|raw| serde_json::from_str::<MetaError<'_>>(raw.get()).ok());
+    errors.filter_map(|error| error.to_report_error()).collect()
+}
+
+impl MetaError<'_> {
+    fn to_report_error(&self) -> Option<ReportError> {
+        let data = json::optional::<ErrorData<'_>>(self.error_data).ok().flatten().unwrap_or_default();
+        report::error(&self.code, &self.title, data.details.or(&self.message))
+    }
+}
+
+fn pricing(part: Part<'_>) -> Option<Pricing> {
+    let pricing: MetaPricing<'_> = json::optional(part).ok()??;
+    report::pricing(&pricing.billable, [&pricing.pricing_model, &pricing.category, &pricing.kind])
+}
+
+fn conversation(part: Part<'_>) -> Option<Conversation> {
+    let conversation: MetaConversation<'_> = json::optional(part).ok()??;
+    let origin: Origin<'_> = json::optional(conversation.origin).ok().flatten().unwrap_or_default();
+    report::conversation(&conversation.id, &origin.kind, &conversation.expiration_timestamp)
+}

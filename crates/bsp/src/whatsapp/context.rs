@@ -1,0 +1,76 @@
+//! What a message refers to: the message that it answers, a product, a forwarding (Meta, "messages object"; Gupshup's
+//! version 2 and Infobip write the same in camel case).
+
+use proto::v1::{MessageContext, ReferredProduct};
+use serde::Deserialize;
+
+use crate::json::{self, Part, Text};
+use crate::text;
+
+#[derive(Deserialize, Default)]
+pub(crate) struct Context<'a> {
+    #[serde(borrow, default)]
+    pub(crate) id: Text<'a>,
+    /// Gupshup's own id of the answered message, under which its reports and the answer to the send name it.
+    #[serde(borrow, default, alias = "gsId")]
+    pub(crate) gs_id: Text<'a>,
+    #[serde(borrow, default)]
+    from: Text<'a>,
+    /// Instead of `from`, where the customer hides the number.
+    #[serde(borrow, default, alias = "fromUserId")]
+    from_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    forwarded: Text<'a>,
+    #[serde(borrow, default, alias = "frequentlyForwarded")]
+    frequently_forwarded: Text<'a>,
+    #[serde(borrow, alias = "referredProduct")]
+    referred_product: Part<'a>,
+    /// Only Infobip's: the group that the message was written in.
+    #[serde(borrow, default, rename = "groupId")]
+    pub(crate) group_id: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Product<'a> {
+    #[serde(borrow, default, alias = "catalogId")]
+    catalog_id: Text<'a>,
+    #[serde(borrow, default, alias = "productRetailerId")]
+    product_retailer_id: Text<'a>,
+}
+
+impl<'a> Context<'a> {
+    /// Reads it; one that is absent or has another shape says nothing.
+    pub(crate) fn read(part: Part<'a>) -> Self {
+        json::optional(part).ok().flatten().unwrap_or_default()
+    }
+
+    /// The id of the answered message, by which reports name it too.
+    pub(crate) fn answered(&self) -> &Text<'a> {
+        self.gs_id.or(&self.id)
+    }
+
+    /// As events carry it; `None` where it says nothing.
+    pub(crate) fn to_message_context(&self) -> Option<MessageContext> {
+        let product = json::optional::<Product<'_>>(self.referred_product).ok().flatten();
+        let context = MessageContext {
+            message_id: self.answered().owned(),
+            sender: text::address(self.from.or(&self.from_user_id).as_str()).to_owned(),
+            forwarded: self.forwarded.is_true(),
+            frequently_forwarded: self.frequently_forwarded.is_true(),
+            referred_product: product.and_then(|product| product.to_referred_product()),
+        };
+        // Who wrote it, without what was written, refers to nothing.
+        let refers = MessageContext { sender: String::new(), ..context.clone() } != MessageContext::default();
+        refers.then_some(context)
+    }
+}
+
+impl Product<'_> {
+    fn to_referred_product(&self) -> Option<ReferredProduct> {
+        let product = ReferredProduct {
+            catalog_id: self.catalog_id.owned(),
+            product_retailer_id: self.product_retailer_id.owned(),
+        };
+        (product != ReferredProduct::default()).then_some(product)
+    }
+}

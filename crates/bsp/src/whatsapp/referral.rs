@@ -1,0 +1,77 @@
+//! The advertisement or post that led a customer to the chat (Meta, "messages object"; Infobip writes it in camel case and
+//! its picture in an object of its own).
+
+use proto::v1::Referral as ReferralEvent;
+use serde::Deserialize;
+
+use crate::json::{self, Part, Text};
+
+#[derive(Deserialize)]
+struct Referral<'a> {
+    #[serde(borrow, default, alias = "sourceType")]
+    source_type: Text<'a>,
+    #[serde(borrow, default, alias = "sourceId")]
+    source_id: Text<'a>,
+    #[serde(borrow, default, alias = "sourceUrl")]
+    source_url: Text<'a>,
+    #[serde(borrow, default)]
+    headline: Text<'a>,
+    #[serde(borrow, default)]
+    body: Text<'a>,
+    #[serde(borrow, default, alias = "mediaType")]
+    media_type: Text<'a>,
+    #[serde(borrow, default, alias = "imageUrl")]
+    image_url: Text<'a>,
+    #[serde(borrow, default, alias = "videoUrl")]
+    video_url: Text<'a>,
+    /// The still picture of a video.
+    #[serde(borrow, default, alias = "thumbnailUrl")]
+    thumbnail_url: Text<'a>,
+    /// Infobip's instead of the four above.
+    #[serde(borrow, rename = "referralMedia")]
+    media: Part<'a>,
+    #[serde(borrow, default, alias = "ctwaClickId", alias = "ctwaClid")]
+    ctwa_clid: Text<'a>,
+    #[serde(borrow, alias = "welcomeMessage")]
+    welcome_message: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Media<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    url: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Welcome<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+}
+
+/// The referral; `None` where it is absent, has another shape or says nothing.
+pub(crate) fn referral(raw: Part<'_>) -> Option<ReferralEvent> {
+    let referral: Referral<'_> = json::optional(raw).ok()??;
+    let media: Media<'_> = json::optional(referral.media).ok().flatten().unwrap_or_default();
+    let welcome: Welcome<'_> = json::optional(referral.welcome_message).ok().flatten().unwrap_or_default();
+    let media_type = referral.media_type.or(&media.kind).as_str().to_ascii_lowercase();
+    // Meta sends the picture of a video beside it.
+    let (first, second) = if media_type == "video" {
+        (&referral.video_url, &referral.image_url)
+    } else {
+        (&referral.image_url, &referral.video_url)
+    };
+    let event = ReferralEvent {
+        source_type: referral.source_type.as_str().to_ascii_lowercase(),
+        source_id: referral.source_id.owned(),
+        source_url: referral.source_url.owned(),
+        headline: referral.headline.owned(),
+        body: referral.body.owned(),
+        media_url: first.or(second).or(&referral.thumbnail_url).or(&media.url).owned(),
+        media_type,
+        click_id: referral.ctwa_clid.owned(),
+        welcome_message: welcome.text.owned(),
+    };
+    (event != ReferralEvent::default()).then_some(event)
+}
