@@ -9,6 +9,8 @@
 )]
 
 mod check;
+mod decode;
+mod json;
 mod template;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use crate::ids::{ChannelId, CommandId};
 use crate::media::{MediaId, MediaKind};
 
 pub use check::{CONTEXT_LENGTH_MAX, check};
+pub use decode::{Encoding, Undecodable, decode};
 
 /// A command that may be sent.
 #[derive(Clone, PartialEq)]

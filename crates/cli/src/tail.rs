@@ -11,9 +11,7 @@ use bus::{Delivery, EventKind, Subject, headers};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
-use proto::v1::{
-    InboundMessage, MediaFetched, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
-};
+use proto::v1::{InboundMessage, MediaFetched, ReportEvent, ReportStatus, SendOutcome, SendResult};
 use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
@@ -261,12 +259,8 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
 
 /// A stored command. Only its id and its kind are not personal.
 fn command(delivery: &Delivery, reveal: bool) -> Shown {
-    let is_json = delivery.payload.first() == Some(&b'{');
-    let decoded = if is_json {
-        serde_json::from_slice::<SendCommand>(&delivery.payload).ok()
-    } else {
-        SendCommand::decode(delivery.payload.clone()).ok()
-    };
+    let content_type = delivery.headers.get(headers::CONTENT_TYPE);
+    let decoded = bsp::command::decode(content_type, &delivery.payload).ok();
     // As they stand in the subject, also where no lane reads it.
     let place = delivery.subject.strip_prefix("imchannel.command.").unwrap_or_default();
     let (queue, channel) = place.split_once('.').unwrap_or((place, ""));

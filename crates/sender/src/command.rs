@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bsp::command::{self, Command, Received, Refused};
+use bsp::command::{self, Command, Received, Refused, Undecodable};
 use bus::{Delivery, headers};
 use jiff::Timestamp;
 use prost::Message;
@@ -88,35 +88,20 @@ fn readable_id(raw: &str) -> String {
     raw.chars().filter(|c| !c.is_control()).take(ODD_ID_LENGTH_MAX).collect()
 }
 
-/// JSON where the header says so, or where there is no header and the first byte is a brace, which begins no protobuf of
-/// ours (it would be field 15 of a group).
+/// Reads the bytes of a stored command.
+///
+/// # Errors
+/// [`Unsendable`] with the fault.
 pub(crate) fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
-    let declared = delivery.headers.get(headers::CONTENT_TYPE).map(str::trim);
-    let bare = declared.and_then(|text| text.split(';').next()).map(str::trim);
-    let is_json = match bare {
-        Some(bare) => bare.eq_ignore_ascii_case("application/json"),
-        None => delivery.payload.first() == Some(&b'{'),
-    };
-    let malformed = |id: &str, form: &str| Unsendable {
-        id: readable_id(id),
-        context: String::new(),
-        faults: vec![proto::v1::CommandFault {
-            field: "command".to_owned(),
-            rule: format!("is a SendCommand as {form}"),
-        }],
-        dead: Some(("malformed", format!("the payload is no SendCommand as {form}"))),
-    };
-    if is_json {
-        return serde_json::from_slice(&delivery.payload).map_err(|_| {
-            let loose = serde_json::from_slice::<serde_json::Value>(&delivery.payload).unwrap_or_default();
-            let id = [&loose["commandId"], &loose["command_id"]].into_iter().find_map(|id| id.as_str());
-            malformed(id.unwrap_or_default(), "proto3 JSON")
-        });
-    }
-    let mut command = SendCommand::default();
-    // What was read before the fault stays.
-    match command.merge(&mut delivery.payload.clone()) {
-        Ok(()) => Ok(command),
-        Err(_) => Err(malformed(&command.command_id, "protobuf")),
-    }
+    let content_type = delivery.headers.get(headers::CONTENT_TYPE);
+    command::decode(content_type, &delivery.payload).map_err(|undecodable| {
+        let Undecodable { encoding, command_id, fault } = undecodable;
+        let (form, field, rule) = (encoding.name(), &fault.field, &fault.rule);
+        Unsendable {
+            id: readable_id(&command_id),
+            context: String::new(),
+            dead: Some(("malformed", format!("the payload is no SendCommand as {form}: {field} {rule}"))),
+            faults: vec![fault],
+        }
+    })
 }
