@@ -21,7 +21,7 @@ use crate::ids::{ChannelId, CommandId};
 use crate::media::{MediaId, MediaKind};
 
 pub use check::{CONTEXT_LENGTH_MAX, check};
-pub use decode::{Encoding, Undecodable, decode};
+pub use decode::{Encoding, Undecodable, decode, read_json};
 
 /// A command that may be sent.
 #[derive(Clone, PartialEq)]

@@ -229,3 +229,14 @@ proptest! {
         }
     }
 }
+
+/// What the command line takes as `--template`.
+#[test]
+fn a_part_of_a_command_is_read_by_the_same_rules() {
+    let template = r#"{"name":"t","language":"en","header":null,"placeholders":["a"]}"#;
+    let read = bsp::command::read_json::<proto::v1::Template>(template).unwrap();
+    assert_eq!((read.name.as_str(), read.header.is_none()), ("t", true));
+    let fault =
+        bsp::command::read_json::<proto::v1::Template>(r#"{"name":"t","placeholders":"a"}"#).unwrap_err();
+    assert_eq!((fault.field.as_str(), fault.rule.as_str()), ("placeholders", "is a list; line 1, column 28"));
+}

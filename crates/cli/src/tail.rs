@@ -223,13 +223,19 @@ pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
     };
     let outcome = event.outcome().as_str_name().trim_start_matches("SEND_OUTCOME_");
     let error = event.error.as_ref().map(|error| format!(" {} {}", error.code, error.description));
+    // Where the result names no channel or no id, the subject and the command's place do.
+    let place = delivery.subject.strip_prefix("imchannel.event.send.").unwrap_or_default().replace('.', "/");
+    let id = if event.command_id.is_empty() {
+        format!("{} of COMMANDS", event.command_sequence)
+    } else {
+        event.command_id.clone()
+    };
     let line = format!(
-        "{} {} {} {} command {} message {} after {} calls{}",
+        "{} {} {} {} command {id} message {} after {} calls{}",
         time_of(delivery),
-        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(DIM, &place),
         styled(STRONG, "send"),
         styled(style, outcome),
-        event.command_id,
         event.message_id,
         event.attempts,
         error.unwrap_or_default(),

@@ -1,27 +1,46 @@
 //! Results: what is told of a decided command. Pure.
 
 use bsp::sending::Answer;
-use bsp::{BspId, ChannelId, event_id};
+use bsp::{BspId, ChannelId, CommandId, event_id};
+use bus::Delivery;
 use jiff::Timestamp;
 use proto::v1::{CommandFault, ProviderStatus, ReportError, SendOutcome, SendResult};
+
+use crate::dead::Dead;
+use crate::publish::{self, Owner};
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    Accepted { message_id: String, status: ProviderStatus },
-    Rejected { status: Option<ProviderStatus>, error: ReportError },
-    Refused { faults: Vec<CommandFault> },
-    Expired { last_error: Option<String> },
+    Accepted {
+        message_id: String,
+        status: ProviderStatus,
+    },
+    Rejected {
+        status: Option<ProviderStatus>,
+        error: ReportError,
+    },
+    Refused {
+        faults: Vec<CommandFault>,
+    },
+    /// It is a dead letter too.
+    Dead {
+        dead: Dead,
+        faults: Vec<CommandFault>,
+    },
+    Expired {
+        last_error: Option<String>,
+    },
     Unknown,
 }
 
 /// A command, for its result.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject<'a> {
-    pub(crate) bsp: BspId,
-    pub(crate) channel: &'a ChannelId,
+    pub(crate) owner: Owner<'a>,
+    /// As it came.
+    pub(crate) delivery: &'a Delivery,
     pub(crate) command_id: &'a str,
-    pub(crate) message_id: String,
     pub(crate) context: &'a str,
     pub(crate) attempts: u32,
 }
@@ -57,7 +76,7 @@ impl Outcome {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
-            Self::Rejected { .. } | Self::Refused { .. } => "rejected",
+            Self::Rejected { .. } | Self::Refused { .. } | Self::Dead { .. } => "rejected",
             Self::Expired { .. } => "expired",
             Self::Unknown => "unknown",
         }
@@ -66,10 +85,12 @@ impl Outcome {
     /// The result that says it.
     pub(crate) fn to_result(&self, of: Subject<'_>, now: Timestamp) -> SendResult {
         let mut result = SendResult {
-            bsp: of.bsp.as_str().to_owned(),
-            channel_id: of.channel.as_str().to_owned(),
+            bsp: of.owner.bsp().map(BspId::as_str).unwrap_or_default().to_owned(),
+            channel_id: of.owner.channel().map(ChannelId::as_str).unwrap_or_default().to_owned(),
             command_id: of.command_id.to_owned(),
-            message_id: of.message_id,
+            message_id: CommandId::parse(of.command_id).map(|id| id.message_id()).unwrap_or_default(),
+            command_sequence: of.delivery.sequence,
+            command_msg_id: publish::msg_id(of.delivery).to_owned(),
             attempts: of.attempts,
             decided_at: Some(bsp::time::to_proto(now)),
             context: of.context.to_owned(),
@@ -88,9 +109,13 @@ impl Outcome {
             }
             Self::Refused { faults } => {
                 result.set_outcome(SendOutcome::Rejected);
-                let list: Vec<_> =
-                    faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
-                result.error = Some(error("INVALID_COMMAND", &list.join("; "), Some(true)));
+                result.error = Some(error("INVALID_COMMAND", &in_words(&faults), Some(true)));
+                result.faults = faults;
+            }
+            Self::Dead { dead, faults } => {
+                result.set_outcome(SendOutcome::Rejected);
+                let words = if faults.is_empty() { dead.reason().to_owned() } else { in_words(&faults) };
+                result.error = Some(error(dead.code(), &words, Some(true)));
                 result.faults = faults;
             }
             Self::Expired { last_error } => {
@@ -113,9 +138,21 @@ impl Outcome {
         }
         let code = result.error.as_ref().map(|error| error.code.clone()).unwrap_or_default();
         let outcome = result.outcome().as_str_name();
-        result.event_id = event_id::of_result(of.bsp, of.channel, of.command_id, outcome, &code);
+        result.event_id = match of.owner {
+            Owner::Channel(bsp, channel) if !matches!(self, Self::Dead { .. }) => {
+                event_id::of_result(bsp, channel, of.command_id, outcome, &code)
+            }
+            Owner::Channel(..) | Owner::Nobody(_) => {
+                event_id::of_stored_command(of.delivery.sequence, of.delivery.stored_at)
+            }
+        };
         result
     }
+}
+
+fn in_words(faults: &[CommandFault]) -> String {
+    let list: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
+    list.join("; ")
 }
 
 fn error(code: &str, description: &str, permanent: Option<bool>) -> ReportError {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use proto::v1::{CommandFault, SendCommand};
+use serde::de::DeserializeOwned;
 
 use super::json;
 
@@ -93,10 +94,20 @@ fn from_json(payload: &[u8]) -> Result<SendCommand, Undecodable> {
             return Err(undecodable(Encoding::Json, loose_id(&readable), WHOLE, rule));
         }
     };
+    read_json(text).map_err(|fault| {
+        let field = if fault.field.is_empty() { WHOLE } else { &fault.field };
+        undecodable(Encoding::Json, loose_id(text), field, fault.rule)
+    })
+}
+
+/// Reads a message of the language out of its proto3 JSON, as it would be read within a command.
+///
+/// # Errors
+/// The first fault, with line and column; its field is empty for the whole text. No value is quoted.
+pub fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, CommandFault> {
     json::read(text).map_err(|fault| {
         let json::Fault { field, rule, line, column } = fault;
-        let field = if field.is_empty() { WHOLE } else { &field };
-        undecodable(Encoding::Json, loose_id(text), field, format!("{rule}; line {line}, column {column}"))
+        CommandFault { field, rule: format!("{rule}; line {line}, column {column}") }
     })
 }
 
