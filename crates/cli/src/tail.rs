@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use bsp::{BspId, ChannelId, mask as body_mask, registry};
+use bsp::mask::{self as body_mask, Readable};
+use bsp::{BspId, ChannelId, registry};
 use bus::read::{self, From};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
@@ -273,8 +274,9 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
     let mut body =
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
     if !reveal {
-        let keys = ["commandId", "channelId", "notAfter", "mediaId", "language"];
-        let masked = body_mask::body("application/json", body.to_string().as_bytes(), &keys);
+        let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
+        let readable = Readable { keys, texts: &[] };
+        let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
         body = serde_json::from_str(&masked).unwrap_or_default();
     }
     let line = format!(
@@ -351,7 +353,7 @@ fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
         return body_mask::unmasked(&delivery.payload);
     }
     match bsp.map(|bsp| registry::get(bsp).profile()) {
-        Some(profile) => body_mask::body(profile.media_type, &delivery.payload, profile.logged_keys),
+        Some(profile) => profile.masked(&delivery.payload),
         None => format!("({} bytes)", delivery.payload.len()),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) enum Outcome {
     Rejected {
         status: Option<ProviderStatus>,
         error: ReportError,
+        faults: Vec<CommandFault>,
     },
     Refused {
         faults: Vec<CommandFault>,
@@ -51,7 +52,7 @@ impl Outcome {
     pub(crate) fn of_answer(answer: Answer, message_id: &str, is_first: bool) -> Option<Self> {
         match answer {
             Answer::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
-            Answer::Rejected { status, error } => Some(Self::Rejected { status, error }),
+            Answer::Rejected { status, error, faults } => Some(Self::Rejected { status, error, faults }),
             Answer::Duplicate { status } if is_first => {
                 let error = ReportError {
                     code: status.id.clone(),
@@ -59,7 +60,7 @@ impl Outcome {
                     description: status.description.clone(),
                     permanent: Some(true),
                 };
-                Some(Self::Rejected { status: Some(status), error })
+                Some(Self::Rejected { status: Some(status), error, faults: Vec::new() })
             }
             Answer::Duplicate { status } => {
                 Some(Self::Accepted { message_id: message_id.to_owned(), status })
@@ -68,8 +69,13 @@ impl Outcome {
         }
     }
 
+    /// A rejection that names no field.
+    pub(crate) fn rejected_for(error: ReportError) -> Self {
+        Self::Rejected { status: None, error, faults: Vec::new() }
+    }
+
     pub(crate) fn rejected(code: &str, description: &str) -> Self {
-        Self::Rejected { status: None, error: error(code, description, Some(true)) }
+        Self::rejected_for(error(code, description, Some(true)))
     }
 
     /// A word for a metric's label.
@@ -102,8 +108,9 @@ impl Outcome {
                 result.message_id = message_id;
                 result.provider_status = Some(status);
             }
-            Self::Rejected { status, error } => {
+            Self::Rejected { status, error, faults } => {
                 result.set_outcome(SendOutcome::Rejected);
+                result.faults = faults;
                 result.provider_status = status;
                 result.error = Some(error);
             }
