@@ -314,6 +314,8 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.send.infobip.channel-0", &["sender"]),
+    ("imchannel.event.send.none.channel-0", &["sender"]),
+    ("imchannel.event.send.none.unknown", &["sender"]),
     ("imchannel.event.media.infobip.channel-0", &["media"]),
     ("imchannel.command.send.channel-0", &["aicc", "operator"]),
     ("imchannel.command.bulk.channel-0", &["aicc", "operator"]),

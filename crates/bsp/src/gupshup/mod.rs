@@ -60,6 +60,13 @@ static PROFILE: Profile = Profile {
         "object",
         "gs_app_id",
     ],
+    error_texts: &[
+        // Version 2: the reason of a failure stands in the inner payload.
+        "payload.reason",
+        "errors.title",
+        "errors.message",
+        "error_data.details",
+    ],
 };
 
 impl Bsp for Gupshup {

@@ -51,6 +51,7 @@ static PROFILE: Profile = Profile {
         "StructuredMessage",
         "MessagingServiceSid",
     ],
+    error_texts: &[".ErrorMessage", ".ChannelStatusMessage"],
 };
 
 impl Bsp for Twilio {
