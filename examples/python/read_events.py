@@ -75,7 +75,9 @@ class Reader:
 
     def take_result(self, event):
         outcome = self.result_pb2.SendOutcome.Name(event.outcome).removeprefix("SEND_OUTCOME_")
-        print(f"{event.bsp}/{event.channel_id} result {event.command_id} is {outcome}", flush=True)
+        # A command that could not be read, or for no known channel, is told by its place in COMMANDS.
+        command = event.command_id or f"of command {event.command_sequence}"
+        print(f"{event.bsp or 'none'}/{event.channel_id or 'unknown'} result {command} is {outcome}", flush=True)
 
     def take_report(self, event):
         # The number of a status is its rank: a late PENDING never takes a DELIVERED back. A message to a group has a status

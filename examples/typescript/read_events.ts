@@ -70,7 +70,9 @@ class Reader {
 
   private takeResult(event: imchannel.v1.SendResult): void {
     const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
-    console.log(`${event.bsp}/${event.channel_id} result ${event.command_id} is ${outcome}`);
+    // A command that could not be read, or for no known channel, is told by its place in COMMANDS.
+    const command = event.command_id || `of command ${event.command_sequence}`;
+    console.log(`${event.bsp || "none"}/${event.channel_id || "unknown"} result ${command} is ${outcome}`);
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {

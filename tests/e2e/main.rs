@@ -33,6 +33,7 @@ mod answers;
 mod sends;
 mod orphans;
 mod commands;
+mod unusable;
 mod order;
 mod lifetimes;
 mod operators;

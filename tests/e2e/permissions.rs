@@ -335,6 +335,8 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("imchannel.event.account.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.customer.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.send.infobip.channel-0", &["sender"]),
+    ("imchannel.event.send.none.channel-0", &["sender"]),
+    ("imchannel.event.send.none.unknown", &["sender"]),
     ("imchannel.event.media.infobip.channel-0", &["media"]),
     ("imchannel.command.send.channel-0", &["aicc", "operator"]),
     ("imchannel.command.bulk.channel-0", &["aicc", "operator"]),

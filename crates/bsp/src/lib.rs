@@ -34,5 +34,5 @@ mod gupshup;
 mod twilio;
 
 pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
-pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
+pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, NO_BSP, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
 pub use parsed::{Item, Outcome, Parsed, Reject, Unrecognised, Webhook};

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bsp::{Bsp, ChannelId, CredentialForm, Outcome, Parsed, Webhook, mask, registry};
+use bsp::{Bsp, ChannelId, CredentialForm, Outcome, Parsed, Webhook, registry};
 use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
@@ -239,7 +239,7 @@ fn masked_lines_hide_every_number_and_text_of_the_fixtures() {
     for bsp in registry::REGISTRY {
         let profile = bsp.profile();
         for (name, body) in fixtures(*bsp) {
-            let line = mask::body(profile.media_type, &body, profile.logged_keys);
+            let line = profile.masked(&body);
             assert!(!line.contains('\n'), "{name}");
             for secret in personal {
                 assert!(!line.contains(secret), "{name} shows {secret}: {line}");
@@ -255,7 +255,7 @@ proptest! {
     fn no_bytes_make_a_parser_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
         for bsp in registry::REGISTRY {
             parse(*bsp, &body, 1);
-            mask::body(bsp.profile().media_type, &body, bsp.profile().logged_keys);
+            bsp.profile().masked(&body);
         }
     }
 
@@ -274,7 +274,7 @@ proptest! {
                 }
             }
             parse(*bsp, &body, 1);
-            mask::body(bsp.profile().media_type, &body, bsp.profile().logged_keys);
+            bsp.profile().masked(&body);
         }
     }
 }

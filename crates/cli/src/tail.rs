@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use bsp::{BspId, ChannelId, mask as body_mask, registry};
+use bsp::mask::{self as body_mask, Readable};
+use bsp::{BspId, ChannelId, registry};
 use bus::read::{self, From};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
@@ -11,9 +12,7 @@ use bus::{Delivery, EventKind, Subject, headers};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
-use proto::v1::{
-    InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
-};
+use proto::v1::{InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendOutcome, SendResult};
 use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
@@ -246,13 +245,19 @@ pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
     };
     let outcome = event.outcome().as_str_name().trim_start_matches("SEND_OUTCOME_");
     let error = event.error.as_ref().map(|error| format!(" {} {}", error.code, error.description));
+    // Where the result names no channel or no id, the subject and the command's place do.
+    let place = delivery.subject.strip_prefix("imchannel.event.send.").unwrap_or_default().replace('.', "/");
+    let id = if event.command_id.is_empty() {
+        format!("{} of COMMANDS", event.command_sequence)
+    } else {
+        event.command_id.clone()
+    };
     let line = format!(
-        "{} {} {} {} command {} message {} after {} calls{}",
+        "{} {} {} {} command {id} message {} after {} calls{}",
         time_of(delivery),
-        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(DIM, &place),
         styled(STRONG, "send"),
         styled(style, outcome),
-        event.command_id,
         event.message_id,
         event.attempts,
         error.unwrap_or_default(),
@@ -282,20 +287,17 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
 
 /// A stored command. Only its id and its kind are not personal.
 fn command(delivery: &Delivery, reveal: bool) -> Shown {
-    let is_json = delivery.payload.first() == Some(&b'{');
-    let decoded = if is_json {
-        serde_json::from_slice::<SendCommand>(&delivery.payload).ok()
-    } else {
-        SendCommand::decode(delivery.payload.clone()).ok()
-    };
+    let content_type = delivery.headers.get(headers::CONTENT_TYPE);
+    let decoded = bsp::command::decode(content_type, &delivery.payload).ok();
     // As they stand in the subject, also where no lane reads it.
     let place = delivery.subject.strip_prefix("imchannel.command.").unwrap_or_default();
     let (queue, channel) = place.split_once('.').unwrap_or((place, ""));
     let mut body =
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
     if !reveal {
-        let keys = ["commandId", "channelId", "notAfter", "mediaId", "language"];
-        let masked = body_mask::body("application/json", body.to_string().as_bytes(), &keys);
+        let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
+        let readable = Readable { keys, texts: &[] };
+        let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
         body = serde_json::from_str(&masked).unwrap_or_default();
     }
     let line = format!(
@@ -372,7 +374,7 @@ fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
         return body_mask::unmasked(&delivery.payload);
     }
     match bsp.map(|bsp| registry::get(bsp).profile()) {
-        Some(profile) => body_mask::body(profile.media_type, &delivery.payload, profile.logged_keys),
+        Some(profile) => profile.masked(&delivery.payload),
         None => format!("({} bytes)", delivery.payload.len()),
     }
 }

@@ -54,9 +54,10 @@ fn known_subjects() -> Vec<Subject> {
     let events = EventKind::ALL
         .into_iter()
         .flat_map(|kind| bsps().map(move |bsp| Subject::Event(kind, bsp, channel())));
+    let of_none = std::iter::once(Subject::ResultOfNone(Some(channel())));
     let commands = Queue::ALL.into_iter().map(|queue| Subject::Command(queue, channel()));
     let letters = Origin::ALL.into_iter().map(|origin| Subject::DeadLetter(origin, Some(channel())));
-    webhooks.chain(events).chain(commands).chain(letters).collect()
+    webhooks.chain(events).chain(of_none).chain(commands).chain(letters).collect()
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn every_subject_has_its_channel_and_its_stream() {
     // A new kind of subject does not compile here before it is described.
     let stream = |subject: &Subject| match subject {
         Subject::Webhook(..) => "WEBHOOKS",
-        Subject::Event(..) => "EVENTS",
+        Subject::Event(..) | Subject::ResultOfNone(..) => "EVENTS",
         Subject::Command(..) => "COMMANDS",
         Subject::DeadLetter(..) => "DEADLETTERS",
     };
@@ -437,7 +438,8 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
             all.extend(installation.stored(stream, everything).await);
         }
         let count = |part: &str| all.iter().filter(|delivery| delivery.subject.contains(part)).count();
-        // A report, a message and an event of either kind, each replayed; two results; a fetch; two letters of webhooks, one of a command.
+        // A report, a message and an event of either kind, each replayed; three results, one of what cannot be read; a fetch; two
+        // letters of webhooks, one of a command.
         let counts = [
             "event.report",
             "event.message",
@@ -448,7 +450,7 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
             "deadletter.webhook",
             "deadletter.command",
         ];
-        (counts.map(count) == [2, 2, 2, 1, 2, 2, 2, 1]).then_some(all)
+        (counts.map(count) == [2, 2, 3, 1, 2, 2, 2, 1]).then_some(all)
     })
     .await;
     sender.stop().await;

@@ -83,6 +83,13 @@ static PROFILE: Profile = Profile {
         "current_limit",
         "old_limit",
     ],
+    error_texts: &[
+        // Version 2: the reason of a failure stands in the inner payload.
+        "payload.reason",
+        "errors.title",
+        "errors.message",
+        "error_data.details",
+    ],
 };
 
 impl Bsp for Gupshup {

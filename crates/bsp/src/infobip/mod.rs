@@ -74,6 +74,7 @@ static PROFILE: Profile = Profile {
         "category",
         "quality",
     ],
+    error_texts: &["status.name", "status.description", "error.name", "error.description"],
 };
 
 impl Sending for Infobip {
@@ -92,6 +93,10 @@ impl Sending for Infobip {
 
     fn answer_logged_keys(&self) -> &'static [&'static str] {
         answer::LOGGED_KEYS
+    }
+
+    fn answer_error_texts(&self) -> &'static [&'static str] {
+        answer::ERROR_TEXTS
     }
 
     fn answer(&self, response: Response<'_>, message_id: &str) -> Answer {

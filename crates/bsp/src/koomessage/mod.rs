@@ -33,6 +33,8 @@ static PROFILE: Profile = Profile {
     signs_requests: false,
     secret_variables: "",
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],
+    // Its reports have a status, a word, and no error.
+    error_texts: &[],
 };
 
 impl Bsp for KooMessage {

@@ -52,6 +52,7 @@ static PROFILE: Profile = Profile {
         "MessagingServiceSid",
         "OptOutType",
     ],
+    error_texts: &[".ErrorMessage", ".ChannelStatusMessage"],
 };
 
 impl Bsp for Twilio {

@@ -114,6 +114,7 @@ fn seen(delivery: &Delivery) -> Option<Seen> {
             Some(Seen::DeadLetter { channel: address.channel_token().to_owned(), payload })
         }
         Subject::Event(EventKind::Send | EventKind::Media, ..)
+        | Subject::ResultOfNone(..)
         | Subject::Webhook(..)
         | Subject::Command(..) => None,
     }
