@@ -38,7 +38,8 @@ async fn what_cannot_be_understood_becomes_a_dead_letter_with_its_bytes() {
     let letters = installation.dead_letters().await;
     assert_eq!(letters.len(), bad.len());
     for (webhook, kind) in &bad {
-        let letter = letters.iter().find(|letter| letter.payload == webhook.body()).unwrap();
+        let letter = letters.iter().find(|letter| letter.payload == webhook.body());
+        let letter = letter.unwrap_or_else(|| panic!("no letter has the bytes of {:?}", webhook.body()));
         assert_eq!(letter.headers.get(headers::REASON_KIND), Some(*kind), "{letter:?}");
         let reason = letter.headers.get(headers::REASON).unwrap();
         assert!(!reason.is_empty() && !reason.contains("hello"), "{reason}");

@@ -189,6 +189,11 @@ impl Kind<'_> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = json::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
+    // A derived reader would take a list for the envelope.
+    if text.trim_start().starts_with('[') {
+        out.refuse_body(Refusal::new("wrong_shape", "the body is a list and no object"));
+        return out.finish();
+    }
     let envelope = match serde_json::from_str::<Envelope<'_>>(&text) {
         Ok(envelope) => envelope,
         Err(error) => {
