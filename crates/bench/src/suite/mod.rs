@@ -89,7 +89,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Empties streams, so that every measurement begins alike.
+/// Empties streams, so that every measurement begins alike. The ledger of sends denies purges and grows; ids differ by round.
 async fn purge(place: &Place, streams: &[&str]) -> anyhow::Result<()> {
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     for stream in streams {

@@ -181,7 +181,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         stage.apply(number, RATE_PER_S).await?;
     }
     for round in 0..effort.rounds {
-        purge(&stage.place, &["COMMANDS", "EVENTS", "KV_imchannel_sends"]).await?;
+        purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
         for number in 0..CHANNELS {
             stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Queue::Send).await?;
         }
@@ -203,7 +203,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
 /// The time of a channel's messages, without and with ten thousand others that wait for a channel limited to one a second.
 async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
     let (slow, quick) = (CHANNELS, CHANNELS + 1);
-    purge(&stage.place, &["COMMANDS", "EVENTS", "KV_imchannel_sends"]).await?;
+    purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
     stage.apply(slow, 1).await?;
     stage.apply(quick, BESIDE_RATE_PER_S).await?;
     let sender = stage.sender()?;

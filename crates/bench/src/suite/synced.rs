@@ -44,7 +44,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>
     }
     let mut rounds = Vec::new();
     for number in 0..effort.rounds {
-        purge(&stage.place, &["COMMANDS", "EVENTS", "KV_imchannel_sends"]).await?;
+        purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
         let round = measure_once(&stage, number).await?;
         report::say(&format!("  synced: {:.0} sends/s, {:.0} writes/s alone", round.sends, round.alone));
         rounds.push(round);
