@@ -34,7 +34,7 @@ pub const CHANNEL_ID_LENGTH_MAX: usize = 64;
 
 /// Stands where a channel's id would stand and the channel cannot be told: in the subject of such a dead letter.
 pub const UNKNOWN_CHANNEL: &str = "unknown";
-/// Stands where a BSP's name would stand and there is none: in the subject of the result of a command for no known channel. No
+/// Stands in place of a BSP's name in the subject of a result where the command's channel is not known. No
 /// BSP has it as its name.
 pub const NO_BSP: &str = "none";
 /// Words that no channel may have as its id, because they say that there is no channel.

@@ -233,7 +233,8 @@ impl Watched {
             let places = places.unwrap_or_default();
             let before = self.before(&places, repairs, last);
             if !before.is_over(self.stream, &places, mark.as_ref(), created_ns) {
-                self.has_gone_back(bus, before, mark, (created_ns, reached, last)).await;
+                let reached = Mark { created_ns, sequence: reached, repairs: 0 };
+                self.has_gone_back(bus, before, mark, reached, last).await;
                 return Ok(Looked::GoneBack);
             }
             // The repair was faster, or there is no reader that it concerns.
@@ -304,19 +305,20 @@ impl Watched {
         bus: &Bus,
         before: Before,
         mark: Option<StoredMark>,
-        (created_ns, reached, last): (i64, u64, u64),
+        reached: Mark,
+        last: u64,
     ) {
         bus.sequences.place(self.stream).refuse();
         let text = format!(
-            "{} had reached sequence {reached} and now ends at {last}: the server has forgotten; \
+            "{} had reached sequence {} and now ends at {last}: the server has forgotten; \
              run `imchannel streams repair`",
-            self.stream
+            self.stream, reached.sequence
         );
         tracing::error!(function = "guard", "{text}");
         bus.sequences.set_fault(self.stream, Some(text));
         self.fault = Some(before);
         // So that a process which starts later finds it too.
-        self.write_mark(bus, mark, Mark { created_ns, sequence: reached, repairs: 0 }).await;
+        self.write_mark(bus, mark, reached).await;
     }
 
     /// Writes the mark where this process does that and it says more than the stored one. Another process may be faster.

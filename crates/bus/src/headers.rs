@@ -87,22 +87,37 @@ pub const PROTOBUF: &str = "application/protobuf";
 #[derive(Debug, Clone, Default)]
 pub struct Headers(pub(crate) HeaderMap);
 
+/// The ids of an event that is published.
+#[derive(Debug, Clone, Copy)]
+pub struct EventIds<'i> {
+    /// JetStream's de-duplication id (`Nats-Msg-Id`): the event's own, but for a replay.
+    pub publish: &'i str,
+    /// The `event_id`.
+    pub event: &'i str,
+}
+
+impl<'i> EventIds<'i> {
+    /// Those of an event that is published for the first time.
+    pub fn same(id: &'i str) -> Self {
+        Self { publish: id, event: id }
+    }
+}
+
 impl Headers {
     /// No headers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode. `publish_id` is JetStream's
-    /// de-duplication id: the event's own, but for a replay.
+    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode.
     pub fn event(
         kind: EventKind,
-        (publish_id, event_id): (&str, &str),
+        ids: EventIds<'_>,
         bsp: BspId,
         channel: &ChannelId,
         time: Option<jiff::Timestamp>,
     ) -> Self {
-        Self::cloud_event(kind, (publish_id, event_id), &format!("/{bsp}/{channel}"), time)
+        Self::cloud_event(kind, ids, &format!("/{bsp}/{channel}"), time)
     }
 
     /// The same of the result of a command for a channel that is not known.
@@ -112,19 +127,14 @@ impl Headers {
         time: Option<jiff::Timestamp>,
     ) -> Self {
         let source = format!("/{NO_BSP}/{}", channel.map_or(UNKNOWN_CHANNEL, ChannelId::as_str));
-        Self::cloud_event(EventKind::Send, (event_id, event_id), &source, time)
+        Self::cloud_event(EventKind::Send, EventIds::same(event_id), &source, time)
     }
 
-    fn cloud_event(
-        kind: EventKind,
-        (publish_id, event_id): (&str, &str),
-        source: &str,
-        time: Option<jiff::Timestamp>,
-    ) -> Self {
+    fn cloud_event(kind: EventKind, ids: EventIds<'_>, source: &str, time: Option<jiff::Timestamp>) -> Self {
         Self::new()
-            .with(MESSAGE_ID, publish_id)
+            .with(MESSAGE_ID, ids.publish)
             .with(CE_SPECVERSION, "1.0")
-            .with(CE_ID, event_id)
+            .with(CE_ID, ids.event)
             .with(CE_TYPE, kind.type_name())
             .with(CE_SOURCE, source)
             .with_optional(CE_TIME, time.map(|time| time.to_string()).as_deref())

@@ -9,6 +9,7 @@ use blob::store::Expiry;
 use blob::{BlobStore, Opened, meta};
 use bsp::media::{MediaId, MediaKind};
 use bsp::{BspId, ChannelId, registry};
+use bus::headers::EventIds;
 use bus::seldom::Seldom;
 use bus::{Bus, EventKind, Headers, Subject};
 use futures_util::StreamExt;
@@ -275,8 +276,9 @@ impl Afterwards {
             bytes: fetch.bytes,
             fetched_at: Some(bsp::time::to_proto(fetch.ended_at)),
         };
-        let headers =
-            || Headers::event(EventKind::Media, (&event_id, &event_id), bsp, &channel, Some(fetch.ended_at));
+        let headers = || {
+            Headers::event(EventKind::Media, EventIds::same(&event_id), bsp, &channel, Some(fetch.ended_at))
+        };
         let subject = Subject::Event(EventKind::Media, bsp, channel.clone());
         let payload = event.encode_to_vec().into();
         let stored = self.bus.store_once_permitted(&subject, headers, &payload, STORE_LIMIT).await;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bsp::{BspId, ChannelId, Item, Outcome};
+use bus::headers::EventIds;
 use bus::{EventKind, Headers, headers};
 use bytes::Bytes;
 use prost::Message;
@@ -87,7 +88,7 @@ impl Event<'_> {
             None => Cow::Borrowed(self.event_id),
         };
         let time = self.time.and_then(|time| jiff::Timestamp::new(time.seconds, time.nanos).ok());
-        Headers::event(self.kind, (&message_id, self.event_id), bsp, channel, time)
+        Headers::event(self.kind, EventIds { publish: &message_id, event: self.event_id }, bsp, channel, time)
             .with_optional(headers::TRACEPARENT, traceparent)
             .with_optional(headers::REPLAYED, self.replay.map(|_| "true"))
     }

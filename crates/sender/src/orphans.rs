@@ -133,7 +133,7 @@ impl Orphans {
         let mut from = 1;
         while let Some(delivery) = orphans::next(&self.shared.bus, subject, from).await? {
             from = delivery.sequence + 1;
-            self.bury(Owner::Nobody(None), &delivery, &Dead::NoSuchSubject, 0).await?;
+            self.bury(Owner::NoChannel(None), &delivery, &Dead::NoSuchSubject, 0).await?;
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Orphans {
 
     /// Answers one of a channel, by what the ledger knows of it from the time in which there was a lane.
     async fn answer(&self, id: &ChannelId, lost: &Lost, delivery: &Delivery) -> anyhow::Result<()> {
-        let owner = lost.bsp.map_or(Owner::Nobody(Some(id)), |bsp| Owner::Channel(bsp, id));
+        let owner = lost.bsp.map_or(Owner::NoChannel(Some(id)), |bsp| Owner::Channel(bsp, id));
         let Ok(job) = command::read(id, delivery) else {
             return self.bury(owner, delivery, &lost.dead, 0).await;
         };

@@ -149,7 +149,7 @@ impl Outcome {
             Owner::Channel(bsp, channel) if !matches!(self, Self::Dead { .. }) => {
                 event_id::of_result(bsp, channel, of.command_id, outcome, &code)
             }
-            Owner::Channel(..) | Owner::Nobody(_) => {
+            Owner::Channel(..) | Owner::NoChannel(_) => {
                 event_id::of_stored_command(of.delivery.sequence, of.delivery.stored_at)
             }
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bsp::{BspId, ChannelId};
+use bus::headers::EventIds;
 use bus::streams::COMMANDS;
 use bus::{Bus, Delivery, EventKind, Headers, Origin, PublishError, Subject, headers};
 use jiff::Timestamp;
@@ -25,21 +26,21 @@ pub(crate) enum Owner<'a> {
     /// A stored channel's.
     Channel(BspId, &'a ChannelId),
     /// Nobody's: no channel of this id is stored, or its subject names none that can be.
-    Nobody(Option<&'a ChannelId>),
+    NoChannel(Option<&'a ChannelId>),
 }
 
 impl<'a> Owner<'a> {
     pub(crate) fn bsp(self) -> Option<BspId> {
         match self {
             Self::Channel(bsp, _) => Some(bsp),
-            Self::Nobody(_) => None,
+            Self::NoChannel(_) => None,
         }
     }
 
     pub(crate) fn channel(self) -> Option<&'a ChannelId> {
         match self {
             Self::Channel(_, channel) => Some(channel),
-            Self::Nobody(channel) => channel,
+            Self::NoChannel(channel) => channel,
         }
     }
 }
@@ -64,15 +65,15 @@ pub(crate) async fn result(
     let headers = || {
         let headers = match owner {
             Owner::Channel(bsp, channel) => {
-                Headers::event(EventKind::Send, (id, id), bsp, channel, decided_at)
+                Headers::event(EventKind::Send, EventIds::same(id), bsp, channel, decided_at)
             }
-            Owner::Nobody(channel) => Headers::result_of_none(id, channel, decided_at),
+            Owner::NoChannel(channel) => Headers::result_of_none(id, channel, decided_at),
         };
         headers.with_optional(headers::TRACEPARENT, traceparent)
     };
     let subject = match owner {
         Owner::Channel(bsp, channel) => Subject::Event(EventKind::Send, bsp, channel.clone()),
-        Owner::Nobody(channel) => Subject::ResultOfNone(channel.cloned()),
+        Owner::NoChannel(channel) => Subject::ResultOfNone(channel.cloned()),
     };
     bus.store_once_permitted(&subject, headers, &result.encode_to_vec().into(), STORE_LIMIT).await?;
     Ok(())

@@ -72,7 +72,7 @@ impl StoreLimit {
     pub(crate) async fn place(&self, lane: &ChannelId, urgency: Urgency) -> Place {
         let waiting = {
             let mut state = self.state();
-            if state.is_nobody_before(urgency) && state.pace.has_room() {
+            if state.is_next(urgency) && state.pace.has_room() {
                 return self.give(&mut state);
             }
             let (sender, receiver) = oneshot::channel();
@@ -120,7 +120,8 @@ impl StoreLimit {
 }
 
 impl State {
-    fn is_nobody_before(&self, urgency: Urgency) -> bool {
+    /// Whether nothing waits that goes before a write of this urgency, or with it.
+    fn is_next(&self, urgency: Urgency) -> bool {
         self.ending.is_empty() && (urgency == Urgency::Ends || self.beginning.is_empty())
     }
 

@@ -169,7 +169,7 @@ fn body(text: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
         "message" => message::read(payload, &envelope.timestamp, &envelope.phone, out),
         _ => {
             out.unrecognised("type", kind, "");
-            Err(Refusal::new("unknown_type", "the body's 'type' is none that is known"))
+            Err(Refusal::new("unknown_type", "the body's 'type' is not known"))
         }
     }
 }

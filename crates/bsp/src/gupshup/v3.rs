@@ -158,7 +158,7 @@ fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
         }
         _ => {
             out.unrecognised("changes.field", field, "");
-            return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
+            return Err(Refusal::new("unknown_type", "the change's 'field' is not known"));
         }
     }
     Ok(())

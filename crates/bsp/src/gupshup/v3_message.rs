@@ -83,8 +83,8 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
     let customer = message.from.or(&message.from_user_id);
     let contact = shared.contacts.find([&message.from, &message.from_user_id, &message.from_parent_user_id]);
     // A message that names no sender is the one contact's. The id is made of the message alone.
-    let nobody = Text::default();
-    let contact_address = contact.map_or(&nobody, Contact::address);
+    let no_address = Text::default();
+    let contact_address = contact.map_or(&no_address, Contact::address);
     let context = Context::read(message.context);
     let mut event = InboundMessage {
         // The id alone, as in version 2: both versions of one message may come.
