@@ -1,12 +1,16 @@
 //! Reading BSPs' JSON without trusting its types: numbers stand as strings and strings as numbers, fields come
-//! as `null` or not at all, and new ones appear unannounced.
+//! as `null` or not at all, and new ones appear unannounced. Only an object is read as a struct ([`from_str`]).
 //!
 //! Reasons for a refusal never quote the body, because they travel to logs and dead letters.
+
+mod objects;
 
 use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
+
+pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
 /// count as absent.
@@ -109,7 +113,7 @@ pub(crate) type Part<'a> = Option<&'a RawValue>;
 /// Reads a part that may be absent. `Err(())` when it is there and does not have the shape.
 pub(crate) fn optional<'a, T: Deserialize<'a>>(part: Part<'a>) -> Result<Option<T>, ()> {
     let Some(raw) = part else { return Ok(None) };
-    serde_json::from_str(raw.get()).map(Some).map_err(|_| ())
+    from_str(raw.get()).map(Some).map_err(|_| ())
 }
 
 /// What is wrong with a text that does not read, without quoting it: a label's word and a sentence.

@@ -118,7 +118,7 @@ const IGNORED_TYPES: [(&str, &str); 7] = [
 ];
 
 fn body(text: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let envelope: Envelope<'_> = serde_json::from_str(text)?;
+    let envelope: Envelope<'_> = json::from_str(text)?;
     if let Some(entries) = envelope.entry {
         v3::read(&entries, out);
         return Ok(());

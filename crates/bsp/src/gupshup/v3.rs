@@ -65,7 +65,7 @@ impl<'a> Shared<'a> {
 
 /// A body around one entry, change, status or message. What all of a change share is not in it.
 pub(super) fn body_around(item: &[u8]) -> Bytes {
-    let (head, tail) = match serde_json::from_slice::<Kind<'_>>(item) {
+    let (head, tail) = match json::from_slice::<Kind<'_>>(item) {
         Ok(kind) if kind.field.is_some() => ("{\"entry\":[{\"changes\":[", "]}]}"),
         Ok(kind) if kind.status.is_some() => (STATUSES, "]}}]}]}"),
         Ok(kind) if kind.from.is_some() || kind.kind.is_some() => (MESSAGES, "]}}]}]}"),
@@ -102,7 +102,7 @@ const IGNORED_FIELDS: [(&str, &str); 6] = [
 
 pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
     for raw in entries {
-        match serde_json::from_str::<Entry<'_>>(raw.get()) {
+        match json::from_str::<Entry<'_>>(raw.get()) {
             Ok(entry) => entry.changes.iter().for_each(|raw| guarded(raw, out, change)),
             Err(error) => out.refuse_item(error.into(), raw.get()),
         }
@@ -110,7 +110,7 @@ pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
 }
 
 fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let change: Change<'_> = serde_json::from_str(raw.get())?;
+    let change: Change<'_> = json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
         out.ignored(counted_as);
@@ -120,7 +120,7 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
         out.unrecognised("changes.field", field, "");
         return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
     };
-    let value: Value<'_> = serde_json::from_str(value.get())?;
+    let value: Value<'_> = json::from_str(value.get())?;
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
     if statuses.is_none() && messages.is_none() {
         return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));

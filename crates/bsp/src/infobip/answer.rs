@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::error::{self, Written};
 use super::report::Status;
-use crate::json::Text;
+use crate::json::{self, Text};
 use crate::sending::{Answer, Found, LookupFault, NotSent, Response};
 
 /// REJECTED_DUPLICATE_MESSAGE_ID.
@@ -36,7 +36,7 @@ struct Entry<'a> {
 /// in Infobip's place say nothing about it.
 pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
     let Response { status, retry_after, body } = response;
-    let text = crate::json::readable(body);
+    let text = json::readable(body);
     let is_success = (200..300).contains(&status);
     if is_success && let Some(answer) = taken_or_not(&text, message_id) {
         return answer;
@@ -86,7 +86,7 @@ fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
         #[serde(borrow)]
         messages: Vec<Entry<'a>>,
     }
-    let body = serde_json::from_str::<Body<'_>>(text).ok()?;
+    let body = json::from_str::<Body<'_>>(text).ok()?;
     let ours = body.messages.iter().find(|entry| entry.message_id.as_str() == message_id);
     ours.or(body.messages.first()).map(|entry| of_entry(entry, message_id))
 }
@@ -150,8 +150,8 @@ pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault
     if status == 429 {
         return Err(LookupFault::Limited);
     }
-    let text = crate::json::readable(body);
-    let body = serde_json::from_str::<Body<'_>>(&text).ok().filter(|_| status == 200);
+    let text = json::readable(body);
+    let body = json::from_str::<Body<'_>>(&text).ok().filter(|_| status == 200);
     let body = body.ok_or(LookupFault::Unreadable)?;
     let mut found: Vec<Found> = Vec::new();
     for entry in &body.results {

@@ -172,7 +172,7 @@ struct Kind<'a> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = json::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let envelope = match serde_json::from_str::<Envelope<'_>>(&text) {
+    let envelope = match json::from_str::<Envelope<'_>>(&text) {
         Ok(envelope) => envelope,
         Err(error) => {
             out.refuse_body(error.into());
@@ -193,7 +193,7 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) {
     if out.is_damaged(raw.get()) {
         return out.refuse_item(Refusal::no_utf8(), raw.get());
     }
-    let kind = match serde_json::from_str::<Kind<'_>>(raw.get()) {
+    let kind = match json::from_str::<Kind<'_>>(raw.get()) {
         Ok(kind) => kind,
         Err(error) => return out.refuse_item(error.into(), raw.get()),
     };

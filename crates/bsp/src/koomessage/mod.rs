@@ -66,7 +66,7 @@ struct Kind<'a> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = json::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let read = serde_json::from_str::<&RawValue>(&text);
+    let read = json::from_str::<&RawValue>(&text);
     let raw = match read {
         Ok(raw) => raw,
         Err(error) => {
@@ -84,7 +84,7 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if out.is_damaged(raw.get()) {
         return Err(Refusal::no_utf8());
     }
-    let kind: Kind<'_> = serde_json::from_str(raw.get())?;
+    let kind: Kind<'_> = json::from_str(raw.get())?;
     // An inbound message has no status, whatever else a report may carry.
     if !kind.status.is_empty() {
         return report::read(raw, out);
