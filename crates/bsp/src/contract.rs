@@ -43,6 +43,9 @@ pub struct Profile {
     pub secret_variables: &'static str,
     /// Keys of its bodies whose values are not personal and stay readable in a masked log line.
     pub logged_keys: &'static [&'static str],
+    /// Keys of its bodies under which only texts for people stand: bytes that are not UTF-8 in them cost no item, also where
+    /// no event has the text.
+    pub text_keys: &'static [&'static str],
 }
 
 /// A request whose signature is to be checked. All parts are as received.

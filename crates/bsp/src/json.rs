@@ -93,20 +93,6 @@ fn unescape(raw: &str) -> serde_json::Result<String> {
     serde_json::from_str(raw).or_else(|_| serde_json::Deserializer::from_str(raw).deserialize_bytes(Lossy))
 }
 
-/// The body as text, for reading. Bytes that are no UTF-8 stand as `?` in it, at the same places, so that they cost the
-/// item that they are in and not its siblings (see [`Collector::is_damaged`](crate::parsed::Collector::is_damaged)).
-pub(crate) fn readable(body: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(body) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::with_capacity(body.len());
-    for chunk in body.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(std::iter::repeat_n('?', chunk.invalid().len()));
-    }
-    Cow::Owned(text)
-}
-
 /// A part of a body that is read later, or not at all. `null` and absence are the same.
 pub(crate) type Part<'a> = Option<&'a RawValue>;
 

@@ -2,6 +2,7 @@
 //! to hold nothing personal. A key that nobody thought of is therefore hidden.
 
 use crate::form::Form;
+use crate::utf8::BYTE_ORDER_MARK;
 
 /// Stands in place of a hidden value.
 pub const MASK: &str = "***";
@@ -15,12 +16,9 @@ pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 /// A JSON or form body on one line, values hidden unless their key is in `logged_keys`.
 pub fn body(media_type: &str, body: &[u8], logged_keys: &[&str]) -> String {
     if media_type == "application/json" {
-        return cut(json(body, logged_keys));
+        return cut(json(body.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(body), logged_keys));
     }
-    match Form::parse(body) {
-        Ok(form) => cut(masked_form(&form, logged_keys)),
-        Err(_) => format!("({} bytes)", body.len()),
-    }
+    cut(masked_form(&Form::parse(body), logged_keys))
 }
 
 /// A body as it came, on one line and cut to [`LOGGED_BYTES_MAX`].

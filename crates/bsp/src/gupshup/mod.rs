@@ -25,6 +25,7 @@ use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::utf8;
 
 /// See the module.
 #[derive(Debug)]
@@ -60,6 +61,18 @@ static PROFILE: Profile = Profile {
         "object",
         "gs_app_id",
     ],
+    text_keys: &[
+        "name",
+        "text",
+        "caption",
+        "title",
+        "description",
+        "body",
+        "reason",
+        "message",
+        "details",
+        "headline",
+    ],
 };
 
 impl Bsp for Gupshup {
@@ -76,10 +89,12 @@ impl Bsp for Gupshup {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
-        let text = json::readable(webhook.body);
+        let text = utf8::readable(webhook.body);
         let mut out = Collector::new(PROFILE.id, webhook, &text);
-        if let Err(refusal) = body(&text, &mut out) {
-            out.refuse_body(refusal);
+        match json::from_str::<Envelope<'_>>(out.document()) {
+            Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
+            Ok(envelope) => out.read_body(|out| version_2(&envelope, out)),
+            Err(error) => out.refuse_body(error.into()),
         }
         out.finish()
     }
@@ -117,15 +132,7 @@ const IGNORED_TYPES: [(&str, &str); 7] = [
     ("platform-event", "platform_event"),
 ];
 
-fn body(text: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let envelope: Envelope<'_> = json::from_str(text)?;
-    if let Some(entries) = envelope.entry {
-        v3::read(&entries, out);
-        return Ok(());
-    }
-    if out.is_damaged(text) {
-        return Err(Refusal::no_utf8());
-    }
+fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let kind = envelope.kind.as_str();
     if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == kind) {
         out.ignored(counted_as);

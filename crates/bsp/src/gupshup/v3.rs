@@ -103,7 +103,9 @@ const IGNORED_FIELDS: [(&str, &str); 6] = [
 pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
     for raw in entries {
         match json::from_str::<Entry<'_>>(raw.get()) {
-            Ok(entry) => entry.changes.iter().for_each(|raw| guarded(raw, out, change)),
+            Ok(entry) => {
+                entry.changes.iter().for_each(|raw| out.read_list(raw.get(), |out| change(raw, out)))
+            }
             Err(error) => out.refuse_item(error.into(), raw.get()),
         }
     }
@@ -125,12 +127,15 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if statuses.is_none() && messages.is_none() {
         return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
     }
+    for part in [value.metadata, value.contacts].into_iter().flatten() {
+        out.check_shared(part.get())?;
+    }
     let shared = Shared::read(&value);
     for raw in statuses.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_status::read(undamaged(raw, out)?, &shared, out));
+        guarded(raw, out, |raw, out| v3_status::read(raw, &shared, out));
     }
     for raw in messages.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_message::read(undamaged(raw, out)?, &shared, out));
+        guarded(raw, out, |raw, out| v3_message::read(raw, &shared, out));
     }
     Ok(())
 }
@@ -141,11 +146,5 @@ fn guarded(
     out: &mut Collector<'_>,
     read: impl FnOnce(&RawValue, &mut Collector<'_>) -> Result<(), Refusal>,
 ) {
-    if let Err(refusal) = read(raw, out) {
-        out.refuse_item(refusal, raw.get());
-    }
-}
-
-fn undamaged<'r>(raw: &'r RawValue, out: &Collector<'_>) -> Result<&'r RawValue, Refusal> {
-    if out.is_damaged(raw.get()) { Err(Refusal::no_utf8()) } else { Ok(raw) }
+    out.read_item(raw.get(), |out| read(raw, out));
 }

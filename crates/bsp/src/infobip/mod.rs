@@ -29,6 +29,7 @@ use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Response, Sending};
 use crate::toml_table::Table;
+use crate::utf8;
 
 /// See the module.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ static PROFILE: Profile = Profile {
         "currency",
         "pricePerMessage",
     ],
+    text_keys: &["text", "caption", "description", "title", "address", "body", "headline"],
 };
 
 impl Sending for Infobip {
@@ -170,9 +172,9 @@ struct Kind<'a> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = json::readable(webhook.body);
+    let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let envelope = match json::from_str::<Envelope<'_>>(&text) {
+    let envelope = match json::from_str::<Envelope<'_>>(out.document()) {
         Ok(envelope) => envelope,
         Err(error) => {
             out.refuse_body(error.into());
@@ -184,24 +186,19 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
         return out.finish();
     };
     for entry in results {
-        item(entry, &mut out);
+        out.read_item(entry.get(), |out| item(entry, out));
     }
     out.finish()
 }
 
-fn item(raw: &RawValue, out: &mut Collector<'_>) {
-    if out.is_damaged(raw.get()) {
-        return out.refuse_item(Refusal::no_utf8(), raw.get());
-    }
-    let kind = match json::from_str::<Kind<'_>>(raw.get()) {
-        Ok(kind) => kind,
-        Err(error) => return out.refuse_item(error.into(), raw.get()),
-    };
+fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let kind: Kind<'_> = json::from_str(raw.get())?;
     if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
-        return out.ignored("typing");
+        out.ignored("typing");
+        return Ok(());
     }
     // A failed delivery beats a stray time of reading, which some senders leave in.
-    let outcome = if kind.message.is_some() || kind.content.is_some() {
+    if kind.message.is_some() || kind.content.is_some() {
         message::read(raw, out)
     } else if report::is_failure(kind.status) {
         report::delivery(raw, out)
@@ -213,9 +210,6 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) {
         report::delivery(raw, out)
     } else {
         Err(Refusal::new("wrong_shape", "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'"))
-    };
-    if let Err(refusal) = outcome {
-        out.refuse_item(refusal, raw.get());
     }
 }
 
