@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use prost::Message;
 
 const ROOT: &str = "../../proto";
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "imchannel/v1/source.proto",
     "imchannel/v1/report.proto",
     "imchannel/v1/message.proto",
     "imchannel/v1/command.proto",
     "imchannel/v1/result.proto",
     "imchannel/v1/media.proto",
+    "imchannel/v1/account.proto",
+    "imchannel/v1/customer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

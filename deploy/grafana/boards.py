@@ -156,9 +156,9 @@ def details():
         lines("Customers' messages, by content", "reqps",
               [(rate("detail", "imchannel_normalizer_items_total", f'kind="message",{BSP}'), "{{detail}}")],
               "Messages that customers wrote, published as events. unsupported is passed on as JSON.", stacked=True),
-        lines("Ignored and rejected items", "reqps",
-              [(rate("kind, detail", "imchannel_normalizer_items_total", f'kind=~"ignored|rejected",{BSP}'), "{{kind}} {{detail}}")],
-              "Items that mean nothing to us, and items that became dead letters.", stacked=True),
+        lines("Other items", "reqps",
+              [(rate("kind, detail", "imchannel_normalizer_items_total", f'kind=~"account|customer|ignored|rejected",{BSP}'), "{{kind}} {{detail}}")],
+              "Events about the account and about customers, items that mean nothing to us, and items that became dead letters.", stacked=True),
         lines("Unknown and damaged values in 1 h", "short",
               [(f"imchannel:unrecognised:increase1h{{{BSP}}}", "{{bsp}} {{field}}"),
                (f"sum by (bsp, field) ((imchannel_normalizer_replaced_total{{{BSP}}} unless imchannel_normalizer_replaced_total offset 1h)"

@@ -24,7 +24,7 @@ REMEMBERED_IDS_MAX = 100_000
 
 
 def load_messages():
-    """Compiles proto/imchannel/v1 and gives the two event types."""
+    """Compiles proto/imchannel/v1 and gives the modules of the events."""
     out = tempfile.mkdtemp()
     files = sorted(str(path) for path in PROTO.glob("imchannel/v1/*.proto"))
     well_known = pathlib.Path(protoc.__file__).parent / "_proto"
@@ -35,12 +35,20 @@ def load_messages():
     report = importlib.import_module("imchannel.v1.report_pb2")
     message = importlib.import_module("imchannel.v1.message_pb2")
     result = importlib.import_module("imchannel.v1.result_pb2")
-    return report, message, result
+    account = importlib.import_module("imchannel.v1.account_pb2")
+    customer = importlib.import_module("imchannel.v1.customer_pb2")
+    return report, message, result, account, customer
+
+
+def name_of(enum, number, prefix):
+    """The name of an enum's value; a later version may know more values than these files."""
+    known = enum.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix(prefix) if known else number
 
 
 class Reader:
     def __init__(self):
-        self.report_pb2, self.message_pb2, self.result_pb2 = load_messages()
+        self.report_pb2, self.message_pb2, self.result_pb2, self.account_pb2, self.customer_pb2 = load_messages()
         self.seen = {}
         self.furthest = {}
 
@@ -59,11 +67,17 @@ class Reader:
             self.take_message(self.message_pb2.InboundMessage.FromString(msg.data))
         elif kind == "imchannel.v1.SendResult":
             self.take_result(self.result_pb2.SendResult.FromString(msg.data))
+        elif kind == "imchannel.v1.AccountEvent":
+            self.take_account_event(self.account_pb2.AccountEvent.FromString(msg.data))
+        elif kind == "imchannel.v1.CustomerEvent":
+            self.take_customer_event(self.customer_pb2.CustomerEvent.FromString(msg.data))
         return True
 
     def take_result(self, event):
         outcome = self.result_pb2.SendOutcome.Name(event.outcome).removeprefix("SEND_OUTCOME_")
-        print(f"{event.bsp}/{event.channel_id} result {event.command_id} is {outcome}", flush=True)
+        # A command that could not be read, or for no known channel, is told by its place in COMMANDS.
+        command = event.command_id or f"of command {event.command_sequence}"
+        print(f"{event.bsp or 'none'}/{event.channel_id or 'unknown'} result {command} is {outcome}", flush=True)
 
     def take_report(self, event):
         # The number of a status is its rank: a late PENDING never takes a DELIVERED back. A message to a group has a status
@@ -72,9 +86,7 @@ class Reader:
         if event.status <= self.furthest.get(key, 0):
             return
         self.furthest[key] = event.status
-        # A later version may know more statuses than these files.
-        known = self.report_pb2.ReportStatus.DESCRIPTOR.values_by_number.get(event.status)
-        status = known.name.removeprefix("REPORT_STATUS_") if known else event.status
+        status = name_of(self.report_pb2.ReportStatus, event.status, "REPORT_STATUS_")
         for_whom = f" for {event.participant}" if event.participant else ""
         print(f"{event.bsp}/{event.channel_id} report {event.message_id} is {status}{for_whom}", flush=True)
 
@@ -85,6 +97,20 @@ class Reader:
         # The first message after a tap on an advertisement says which one it was.
         by = f" by {event.referral.source_type} {event.referral.source_id}" if event.HasField("referral") else ""
         print(f"{event.bsp}/{event.channel_id} message {event.message_id} from {event.sender}{by}: {text}", flush=True)
+
+    def take_account_event(self, event):
+        kind = name_of(self.account_pb2.AccountEventKind, event.kind, "ACCOUNT_EVENT_KIND_")
+        words = [event.template.name, event.template.status, event.number.limit, event.decision]
+        about = " ".join(word for word in words if word)
+        print(f"{event.bsp}/{event.channel_id} account {kind} {about}", flush=True)
+
+    def take_customer_event(self, event):
+        # Of all these, a customer who opted out matters most: nothing of marketing goes there any more.
+        kind = name_of(self.customer_pb2.CustomerEventKind, event.kind, "CUSTOMER_EVENT_KIND_")
+        who = event.customer.number or event.customer.user_id
+        payment = f" {event.payment.reference} is {event.payment.status}" if event.HasField("payment") else ""
+        before = f", {event.old_number or event.old_user_id} before" if event.old_number or event.old_user_id else ""
+        print(f"{event.bsp}/{event.channel_id} customer {who} {kind}{payment}{before}", flush=True)
 
 
 def connect(args):

@@ -51,9 +51,10 @@ def name_of(enum, number, prefix):
 class Watch:
     """What the events say about one command."""
 
-    def __init__(self, result_pb2, report_pb2, command_id, goal):
+    def __init__(self, result_pb2, report_pb2, command_id, message_id, goal):
         self.result_pb2, self.report_pb2 = result_pb2, report_pb2
         self.command_id = command_id
+        self.message_id = message_id
         self.goal = self.rank(GOALS[goal])
         self.seen = set()
         self.outcome = None
@@ -73,7 +74,9 @@ class Watch:
             event, handle = self.report_pb2.ReportEvent.FromString(msg.data), self.take_report
         else:
             return False
-        if event.command_id != self.command_id:
+        # The result of a command that cannot be told by its id (it is used already, say) has the id of the publish.
+        is_answer = kind == "send" and event.command_msg_id == self.message_id
+        if event.command_id != self.command_id and not is_answer:
             return False
         # Events come at least once.
         if event.event_id not in self.seen:
@@ -87,7 +90,7 @@ class Watch:
             # It says as much as this report.
             self.furthest = max(self.furthest, self.rank("PENDING"))
         faults = [f"{fault.field}: {fault.rule}" for fault in event.faults]
-        self.say(event, f"result {event.command_id} is {self.outcome}", faults)
+        self.say(event, f"result {self.command_id} is {self.outcome}", faults)
 
     def take_report(self, event):
         # The number of a status is its rank: a late FAILED never takes a DELIVERED back.
@@ -165,7 +168,9 @@ async def send(args):
     command_pb2, result_pb2, report_pb2 = load_messages()
     client = await connect(args)
     stream = client.jetstream()
-    watch = Watch(result_pb2, report_pb2, args.command_id, args.until)
+    # The stream knows ids over all channels.
+    message_id = f"{args.channel}.{args.command_id}"
+    watch = Watch(result_pb2, report_pb2, args.command_id, message_id, args.until)
     if not args.nkey_file:
         # Before the command is published, so that no event is missed. The durable has them all.
         await watch_beside(stream, args.channel, watch)
@@ -175,8 +180,6 @@ async def send(args):
         recipient=args.to,
         text=command_pb2.OutboundText(body=args.text),
     )
-    # The stream knows ids over all channels.
-    message_id = f"{args.channel}.{args.command_id}"
     headers = {"Nats-Msg-Id": message_id, "Content-Type": "application/protobuf"}
     subject = f"imchannel.command.send.{args.channel}"
     ack = await publish(stream, subject, command.SerializeToString(), headers)

@@ -17,6 +17,7 @@ import { connect, nkeyAuthenticator } from "@nats-io/transport-node";
 // Made from ../../proto by `npm run generate`, which `npm start` runs first; the names are those of the .proto files.
 import { imchannel } from "./events.js";
 
+const { AccountEvent, AccountEventKind, CustomerEvent, CustomerEventKind } = imchannel.v1;
 const { InboundMessage, ReportEvent, ReportStatus, SendOutcome, SendResult } = imchannel.v1;
 const REMEMBERED_IDS_MAX = 100_000;
 
@@ -42,13 +43,36 @@ class Reader {
       this.takeMessage(InboundMessage.decode(msg.data));
     } else if (kind === "imchannel.v1.SendResult") {
       this.takeResult(SendResult.decode(msg.data));
+    } else if (kind === "imchannel.v1.AccountEvent") {
+      this.takeAccountEvent(AccountEvent.decode(msg.data));
+    } else if (kind === "imchannel.v1.CustomerEvent") {
+      this.takeCustomerEvent(CustomerEvent.decode(msg.data));
     }
     return true;
   }
 
+  private takeAccountEvent(event: imchannel.v1.AccountEvent): void {
+    const kind = AccountEventKind[event.kind]?.replace("ACCOUNT_EVENT_KIND_", "") ?? event.kind;
+    const words = [event.template?.name, event.template?.status, event.number?.limit, event.decision];
+    const about = words.filter((word) => word).join(" ");
+    console.log(`${event.bsp}/${event.channel_id} account ${kind} ${about}`);
+  }
+
+  private takeCustomerEvent(event: imchannel.v1.CustomerEvent): void {
+    // Of all these, a customer who opted out matters most: nothing of marketing goes there any more.
+    const kind = CustomerEventKind[event.kind]?.replace("CUSTOMER_EVENT_KIND_", "") ?? event.kind;
+    const who = event.customer?.number || event.customer?.user_id;
+    const payment = event.payment ? ` ${event.payment.reference} is ${event.payment.status}` : "";
+    const old = event.old_number || event.old_user_id;
+    const before = old ? `, ${old} before` : "";
+    console.log(`${event.bsp}/${event.channel_id} customer ${who} ${kind}${payment}${before}`);
+  }
+
   private takeResult(event: imchannel.v1.SendResult): void {
     const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
-    console.log(`${event.bsp}/${event.channel_id} result ${event.command_id} is ${outcome}`);
+    // A command that could not be read, or for no known channel, is told by its place in COMMANDS.
+    const command = event.command_id || `of command ${event.command_sequence}`;
+    console.log(`${event.bsp || "none"}/${event.channel_id || "unknown"} result ${command} is ${outcome}`);
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {

@@ -41,6 +41,7 @@ class Watch {
 
   constructor(
     private readonly commandId: string,
+    private readonly messageId: string,
     private readonly goal: imchannel.v1.ReportStatus,
   ) {}
 
@@ -51,7 +52,9 @@ class Watch {
       return false;
     }
     const event = kind === "send" ? SendResult.decode(msg.data) : ReportEvent.decode(msg.data);
-    if (event.command_id !== this.commandId) {
+    // The result of a command that cannot be told by its id (it is used already, say) has the id of the publish.
+    const isAnswer = event instanceof SendResult && event.command_msg_id === this.messageId;
+    if (event.command_id !== this.commandId && !isAnswer) {
       return false;
     }
     // Events come at least once.
@@ -75,7 +78,7 @@ class Watch {
     // A later version may know more values than these files.
     const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
     const faults = event.faults.map((fault) => `${fault.field}: ${fault.rule}`);
-    this.say(event, `result ${event.command_id} is ${outcome}`, faults);
+    this.say(event, `result ${this.commandId} is ${outcome}`, faults);
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {
@@ -173,7 +176,9 @@ async function watchByDurable(stream: JetStreamClient, watch: Watch): Promise<vo
 
 async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<boolean> {
   const stream = jetstream(client);
-  const watch = new Watch(commandId, goal);
+  // The stream knows ids over all channels.
+  const messageId = `${channel}.${commandId}`;
+  const watch = new Watch(commandId, messageId, goal);
   // Before the command is published, so that no event is missed.
   await (args["nkey-file"] ? watchByDurable(stream, watch) : watchBeside(stream, channel, watch));
   // The proto3 JSON of `SendCommand`, for callers without generated code; protobuf does as well.
@@ -185,8 +190,7 @@ async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<b
     // Without an acknowledgement nobody knows whether the command is stored. It is published again with the same
     // Nats-Msg-Id: the stream drops the second one, and where it no longer knows the id, the gateway still sends a
     // command once. A new id would be a second message to the customer.
-    // The stream knows ids over all channels.
-    msgID: `${channel}.${commandId}`,
+    msgID: messageId,
     timeout: ACK_WAIT_MS,
     retries: Infinity,
   });

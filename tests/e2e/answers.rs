@@ -10,7 +10,7 @@ use proto::v1::{SendCommand, SendOutcome};
 use simulator::omni::{Faults, Front, RetryAfter};
 
 use crate::harness::outbound::{Outbound, counted, outcome, text};
-use crate::harness::{eventually, within};
+use crate::harness::{eventually, run_cli, within};
 
 fn fronts(fronts: Vec<Front>) -> Faults {
     Faults { fronts, ..Faults::default() }
@@ -238,4 +238,29 @@ async fn a_date_in_the_logs_retry_after_is_obeyed() {
     assert_eq!((outcome(&result), result.attempts), (SendOutcome::Accepted, 1));
     assert!(began.elapsed() >= Duration::from_secs(14), "{:?}", began.elapsed());
     assert_eq!(outbound.omni.calls().lookups, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_field_that_the_bsp_refuses_is_told_to_the_back_end_and_in_the_log() {
+    let outbound = Outbound::start(&[100]).await;
+    let (field, what) = ("destinations[0].to.phoneNumber", "is not a valid international number");
+    outbound.omni.set_faults(fronts(vec![Front::invalid(field, what)]));
+    let mut sender = outbound.sender_program(&[]);
+    outbound.publish(Queue::Send, &text(0, "c-1", &customer(1), "Hello")).await;
+    let line = sender.line_with("response of").await;
+    assert!(
+        line.contains(&format!(r#""text":"Bad request","validationErrors":{{"{field}":["{what}"]}}"#)),
+        "{line}"
+    );
+    let result = outbound.result("c-1").await;
+    assert_eq!(outcome(&result), SendOutcome::Rejected);
+    let error = result.error.unwrap();
+    assert_eq!((error.code.as_str(), error.name.as_str()), ("400", "BAD_REQUEST"));
+    let [fault] = &result.faults[..] else { panic!("{:?}", result.faults) };
+    assert_eq!((fault.field.as_str(), fault.rule.as_str()), (field, what));
+    let output =
+        run_cli(&outbound.installation, &["--json", "tail", "sends", "--from-start", "--no-follow"]).await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("Bad request") && shown.contains(field) && shown.contains(what), "{shown}");
+    sender.stop().await;
 }

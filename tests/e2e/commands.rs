@@ -149,3 +149,71 @@ async fn what_another_version_has_begun_is_not_called_unsent_by_the_rules_of_thi
     }
     assert_eq!(outbound.omni.received_count(), 0);
 }
+
+/// What back ends write in other languages: nulls for what is absent, a byte order mark, media types with a suffix.
+#[tokio::test]
+async fn json_is_read_as_back_ends_write_it_and_a_fault_says_where_it_is() {
+    let outbound = Outbound::start(&[100]).await;
+    let _sender = outbound.sender().await;
+    let head = |id: &str| format!(r#""commandId":"{id}","channelId":"channel-0","recipient":"4915112345""#);
+    let taken = [
+        ("null", r#""notAfter":null,"context":null,"text":{"body":"hi","previewUrl":null},"image":null"#),
+        ("null-first", r#""image":null,"template":null,"text":{"body":"hi"}"#),
+        ("null-caption", r#""image":{"url":"https://cdn.example/a.png","caption":null,"fileName":null}"#),
+        (
+            "null-template",
+            r#""template":{"name":"t","language":"en","namespace":null,"placeholders":null,"header":null,"buttons":null}"#,
+        ),
+    ];
+    let types =
+        [None, Some("application/json"), Some("application/protobuf+json"), Some("application/x.y+json")];
+    for ((id, content), content_type) in taken.into_iter().zip(types) {
+        for (more, lead) in [("", ""), ("-mark", "\u{feff}\r\n")] {
+            let id = format!("{id}{more}");
+            let payload = format!("{lead}{{{},{content}}}", head(&id)).into_bytes();
+            let fields: Vec<_> =
+                content_type.map(|value| (headers::CONTENT_TYPE, value)).into_iter().collect();
+            outbound.publish_raw(Queue::Send, &channel(0), payload, &fields).await;
+            let result = outbound.result(&id).await;
+            assert_eq!(outcome(&result), SendOutcome::Accepted, "{id}: {result:?}");
+        }
+    }
+    assert_eq!(outbound.omni.received_count(), 2 * taken.len());
+    for (id, content, field, rule) in [
+        (
+            "no-zone",
+            r#""notAfter":"2030-01-01T08:00:00","text":{"body":"hi"}"#,
+            "not_after",
+            "is a time with its offset",
+        ),
+        (
+            "two",
+            r#""text":{"body":"hi"},"image":{"url":"https://cdn.example/a.png"}"#,
+            "image",
+            "is given once",
+        ),
+        (
+            "typo",
+            r#""text":{"body":"hi"},"callbackData":"x""#,
+            "callback_data",
+            "is one of the fields command_id,",
+        ),
+    ] {
+        let payload = format!("{{{},\n{content}}}", head(id)).into_bytes();
+        let sequence = outbound.publish_raw(Queue::Send, &channel(0), payload, &[]).await;
+        let result = outbound.result(id).await;
+        let [fault] = result.faults.as_slice() else { panic!("{id}: {result:?}") };
+        assert_eq!((outcome(&result), fault.field.as_str()), (SendOutcome::Rejected, field), "{id}");
+        assert!(
+            fault.rule.starts_with(rule) && fault.rule.contains("; line 2, column "),
+            "{id}: {}",
+            fault.rule
+        );
+        let letters = outbound.installation.dead_letters().await;
+        let origin = format!("COMMANDS/{sequence}/0");
+        let its = letters.iter().find(|letter| letter.headers.get(headers::ORIGIN) == Some(&origin)).unwrap();
+        assert_eq!(its.headers.get(headers::REASON_KIND), Some("malformed"));
+        let reason = its.headers.get(headers::REASON).unwrap();
+        assert!(reason.ends_with(&format!("{field} {}", fault.rule)), "{id}: {reason}");
+    }
+}

@@ -200,6 +200,12 @@ async fn each_break_is_found_and_no_other() {
     provision::apply(&patient.installation().bus, &streams).await.unwrap();
 
     normalizer.stop().await;
+    // The server learns a moment later that the connection which asked has gone.
+    eventually("no normalizer asks for webhooks", || async {
+        let durables = bus::inspect::durables(&patient.installation().bus).await.ok()?;
+        durables.iter().any(|seen| seen.name == NORMALIZER.name && seen.requests == 0).then_some(())
+    })
+    .await;
     patient.store_webhook().await;
     patient.seen().await.only_wrong("durables.normalizer");
 

@@ -1,15 +1,20 @@
-//! Commands under subjects that no lane reads: refused when they are published, and dead letters where an older configuration
-//! of the streams has stored them. And what goes with the subjects of the streams: readers' filters, and readiness.
+//! Commands under subjects that no lane reads: refused when they are published, and dead letters with an answer where an older
+//! configuration of the streams has stored them. And what goes with the subjects of the streams: readers' filters, and readiness.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bus::streams::{COMMANDS, DEADLETTERS, StreamSettings};
+use bsp::CommandId;
+use bus::ledger::{LedgerKey, Revision};
+use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamSettings};
 use bus::{Queue, headers, provision};
-use serde_json::Value;
+use prost::Message;
+use proto::v1::{SendOutcome, SendResult};
+use serde_json::{Value, json};
+use sha2::Digest;
 
-use crate::harness::outbound::{Outbound, channel, text};
-use crate::harness::{Installation, Program, eventually, run_cli, within};
+use crate::harness::outbound::{Outbound, channel, outcome, text};
+use crate::harness::{Installation, KEY, PATIENCE, Program, eventually, run_cli, within};
 
 /// Subjects that begin as a command's does, and that no lane reads.
 const UNREAD: [&str; 10] = [
@@ -99,6 +104,7 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
     make_former_streams(installation).await;
     outbound.publish(Queue::Send, &text(0, "waits", "4915112345", "Hello")).await;
     outbound.publish(Queue::Send, &text(7, "missing", "4915112345", "Hello")).await;
+    let answered = leave_commands_of_channels_without_a_lane(&outbound).await;
     let mut orphans = BTreeMap::new();
     // The server refuses `imchannel.command` even with the former subjects.
     for subject in UNREAD.into_iter().filter(|subject| *subject != "imchannel.command") {
@@ -132,20 +138,30 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
         assert_eq!(origin(letter, headers::REASON_KIND), "no_such_subject");
         assert_eq!(letter.payload, origin(letter, headers::SUBJECT));
     }
+    let results = results_under(installation, "imchannel.event.send.none.unknown").await;
+    let places: BTreeSet<_> = results.iter().map(|result| result.command_sequence).collect();
+    assert_eq!((places, results.len()), (orphans.values().copied().collect(), orphans.len()));
+    for result in &results {
+        assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("", ""));
+        assert_eq!((outcome(result), code(result)), (SendOutcome::Rejected, "NO_SUCH_SUBJECT"));
+    }
     // The channel may still be made, so its command has more time.
     assert_eq!(installation.dead_letters().await.len(), orphans.len());
     // 60 to 90 s after the sender has seen it first.
-    until_letters(installation, orphans.len() + 1, Duration::from_secs(100)).await;
+    until_letters(installation, orphans.len() + 4, Duration::from_secs(100)).await;
     let missing = "imchannel.deadletter.command.channel-7";
-    let last = installation.stored(&DEADLETTERS, missing).await.pop().unwrap();
-    assert_eq!(last.headers.get(headers::REASON_KIND), Some("no_channel"));
-    assert_eq!(last.headers.get(headers::SUBJECT), Some("imchannel.command.send.channel-7"));
+    let of_missing = installation.stored(&DEADLETTERS, missing).await;
+    let letter =
+        of_missing.iter().find(|letter| letter.headers.get(headers::REASON_KIND) == Some("no_channel"));
+    assert_eq!(letter.unwrap().headers.get(headers::SUBJECT), Some("imchannel.command.send.channel-7"));
     eventually("nothing else was touched", || async {
         let left: BTreeSet<_> = stored_subjects(installation).await;
-        (left == BTreeSet::from(["imchannel.command.send.channel-0".to_owned(), newer.to_owned()]))
-            .then_some(())
+        // Of the channel that is gone, what was answered before.
+        let wanted = ["imchannel.command.send.channel-0", "imchannel.command.bulk.channel-7", newer];
+        (left == BTreeSet::from(wanted.map(str::to_owned))).then_some(())
     })
     .await;
+    answered.check(installation).await;
     outbound.set_paused(0, false).await;
     outbound.result("waits").await;
 
@@ -153,6 +169,89 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
         run_cli(installation, &["--json", "deadletter", "list", "--reason", "no_such_subject"]).await;
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert_eq!(listed.matches(r#""channel":"unknown""#).count(), orphans.len(), "{listed}");
+}
+
+fn code(result: &SendResult) -> &str {
+    result.error.as_ref().map_or("", |error| error.code.as_str())
+}
+
+async fn results_under(installation: &Installation, subject: &str) -> Vec<SendResult> {
+    let stored = installation.stored(&EVENTS, subject).await;
+    stored.into_iter().map(|delivery| SendResult::decode(delivery.payload).unwrap()).collect()
+}
+
+/// What is to be answered of channels that have no lane: by the code of each command's result.
+struct Answered {
+    of_missing: BTreeMap<u64, (SendOutcome, &'static str)>,
+    of_listener: u64,
+}
+
+impl Answered {
+    async fn check(&self, installation: &Installation) {
+        let results = results_under(installation, "imchannel.event.send.none.channel-7").await;
+        let found: BTreeMap<_, _> =
+            results.iter().map(|result| (result.command_sequence, (outcome(result), code(result)))).collect();
+        let mut wanted = self.of_missing.clone();
+        let first = results.iter().find(|result| result.command_id == "missing").unwrap();
+        wanted.insert(first.command_sequence, (SendOutcome::Rejected, "NO_CHANNEL"));
+        assert_eq!(found, wanted);
+        assert_eq!(results.len(), wanted.len(), "each once");
+        assert!(results.iter().all(|result| result.channel_id == "channel-7"));
+        let [result] = &results_under(installation, "imchannel.event.send.gupshup.listener").await[..] else {
+            panic!("one result")
+        };
+        assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("gupshup", "listener"));
+        assert_eq!((result.command_sequence, code(result)), (self.of_listener, "NO_ACCOUNT"));
+        assert_eq!((result.command_id.as_str(), result.context.as_str()), ("heard", "ticket 7"));
+    }
+}
+
+/// Commands of a channel that is gone, which its lane had left in every state, and one of a channel that only listens.
+async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answered {
+    let bus = &outbound.installation.bus;
+    let listener = "[[channel]]\nid = \"listener\"\nbsp = \"gupshup\"\ntenant = \"t\"\nwebhook = [{ password = \"p\" }]\n";
+    let described = channel::file::parse(listener, &bsp::SettingsContext::default()).unwrap().remove(0);
+    let key = channel::CredentialKey::new(KEY.as_bytes()).unwrap();
+    bus::registry::put(bus, &described.to_record(&key)).await.unwrap();
+    let heard = br#"{"commandId":"heard","channelId":"listener","recipient":"4915112345","context":"ticket 7","text":{"body":"hi"}}"#;
+    let of_listener = outbound.publish_raw(Queue::Send, described.id(), heard.to_vec(), &[]).await;
+    let owed = SendResult {
+        event_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        outcome: SendOutcome::Expired.into(),
+        channel_id: "channel-7".to_owned(),
+        ..SendResult::default()
+    };
+    let done = |is_answered: bool, sequence: u64| {
+        let result = SendResult { command_sequence: sequence, ..owed.clone() };
+        json!({ "done": { "result": hex::encode(result.encode_to_vec()), "is_answered": is_answered } })
+    };
+    let mut of_missing = BTreeMap::new();
+    for (id, queue, answer) in [
+        ("begun", Queue::Send, Some((SendOutcome::Unknown, "OUTCOME_UNKNOWN"))),
+        ("unsent", Queue::Send, Some((SendOutcome::Rejected, "NO_CHANNEL"))),
+        ("owed", Queue::Send, Some((SendOutcome::Expired, ""))),
+        ("used", Queue::Send, Some((SendOutcome::Rejected, "REUSED_COMMAND_ID"))),
+        ("answered", Queue::Bulk, None),
+    ] {
+        let command = text(7, id, "4915112345", "Hello");
+        let sequence = outbound.publish(queue, &command).await;
+        let state = match id {
+            "begun" => json!({ "intent": { "at_ms": 1, "unknown_since_ms": 1, "is_resent": false } }),
+            "unsent" => json!("not_sent"),
+            "owed" => done(false, sequence),
+            _ => done(true, sequence),
+        };
+        let digest = hex::encode(&sha2::Sha256::digest(command.encode_to_vec())[..8]);
+        let digest = if id == "used" { "another".to_owned() } else { digest };
+        let entry = json!({
+            "version": 1, "sequence": sequence, "digest": digest, "attempts": 1, "token": "t", "state": state,
+        });
+        let key = LedgerKey::new(&channel(7), &CommandId::parse(id).unwrap());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        bus.ledger_write(&key, Revision::NONE, entry.to_string().into(), deadline).await.unwrap();
+        of_missing.extend(answer.map(|answer| (sequence, answer)));
+    }
+    Answered { of_missing, of_listener }
 }
 
 /// Asks for nothing but the newest sequence: it takes a minute, and every reader is a consumer that the server keeps for a while.

@@ -67,6 +67,36 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     let aicc = secured.bus("aicc", "aicc").await;
     let events = read_events(&aicc);
     publish_document(&aicc, &media_id).await;
+    until_read(&events, &media_id).await;
+    post_what_is_no_report(&gateway).await;
+    eventually("events about the account and a customer are there", || async {
+        let events = events.lock().unwrap();
+        let is_there = |name: &str| events.iter().any(|(kind, _)| kind == name);
+        (is_there("imchannel.v1.AccountEvent") && is_there("imchannel.v1.CustomerEvent")).then_some(())
+    })
+    .await;
+    eventually("it is a dead letter", || async {
+        let letters = secured.cli("operator", &["--json", "deadletter", "list"]).await;
+        letters.contains("truncated").then_some(())
+    })
+    .await;
+    // A command that waits for longer than a lane is given before it is called behind.
+    secured.cli("operator", &["channel", "pause", CHANNEL]).await;
+    publish_text(&aicc, "c-2", Duration::from_secs(8)).await;
+    eventually("what waits in a paused lane expires", || async {
+        let events = events.lock().unwrap();
+        let results = events.iter().filter(|(kind, _)| kind == "imchannel.v1.SendResult");
+        let mut results = results.map(|(_, payload)| SendResult::decode(&payload[..]).unwrap());
+        results.find(|result| result.command_id == "c-2" && result.outcome() == SendOutcome::Expired)
+    })
+    .await;
+    secured.cli("operator", &["channel", "resume", CHANNEL]).await;
+    operate(&secured).await;
+    assert_eq!(secured.refusals(), Vec::<String>::new());
+}
+
+/// Waits until the result, the fetch of the file and the report of a reading are there.
+async fn until_read(events: &Events, media_id: &str) {
     eventually("result, fetch and report are there", || async {
         let events = events.lock().unwrap();
         let result = events.iter().find(|(kind, _)| kind == "imchannel.v1.SendResult")?;
@@ -83,29 +113,18 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
         (events.iter().any(fetched) && events.iter().any(read)).then_some(())
     })
     .await;
-    // A body that nobody can read, and a command that waits for longer than a lane is given before it is called behind.
-    let broken =
-        reqwest::Client::new().post(format!("{gateway}/social/on/whatsapp/infobip/report/{CHANNEL}"));
-    let broken =
-        broken.header("AccountKey", "webhook-password").header("content-type", "application/json").body("{");
-    assert_eq!(broken.send().await.unwrap().status(), 200);
-    eventually("it is a dead letter", || async {
-        let letters = secured.cli("operator", &["--json", "deadletter", "list"]).await;
-        letters.contains("truncated").then_some(())
-    })
-    .await;
-    secured.cli("operator", &["channel", "pause", CHANNEL]).await;
-    publish_text(&aicc, "c-2", Duration::from_secs(8)).await;
-    eventually("what waits in a paused lane expires", || async {
-        let events = events.lock().unwrap();
-        let results = events.iter().filter(|(kind, _)| kind == "imchannel.v1.SendResult");
-        let mut results = results.map(|(_, payload)| SendResult::decode(&payload[..]).unwrap());
-        results.find(|result| result.command_id == "c-2" && result.outcome() == SendOutcome::Expired)
-    })
-    .await;
-    secured.cli("operator", &["channel", "resume", CHANNEL]).await;
-    operate(&secured).await;
-    assert_eq!(secured.refusals(), Vec::<String>::new());
+}
+
+/// A body that nobody can read, and one about a template and one about a customer.
+async fn post_what_is_no_report(gateway: &str) {
+    let template = r#"{"content":{"type":"TEMPLATE_UPDATE","templateName":"promo","status":"PAUSED"}}"#;
+    let opt_out = r#"{"from":"4915112345","content":{"type":"MARKETING_OPT_OUT"}}"#;
+    let url = format!("{gateway}/social/on/whatsapp/infobip/report/{CHANNEL}");
+    for body in ["{", template, opt_out] {
+        let request = reqwest::Client::new().post(&url).header("AccountKey", "webhook-password");
+        let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
 }
 
 pub(crate) fn free_address() -> String {
@@ -313,7 +332,11 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("imchannel.webhook.infobip.channel-0", &["ingress"]),
     ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.message.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.account.infobip.channel-0", &["normalizer", "operator"]),
+    ("imchannel.event.customer.infobip.channel-0", &["normalizer", "operator"]),
     ("imchannel.event.send.infobip.channel-0", &["sender"]),
+    ("imchannel.event.send.none.channel-0", &["sender"]),
+    ("imchannel.event.send.none.unknown", &["sender"]),
     ("imchannel.event.media.infobip.channel-0", &["media"]),
     ("imchannel.command.send.channel-0", &["aicc", "operator"]),
     ("imchannel.command.bulk.channel-0", &["aicc", "operator"]),

@@ -20,7 +20,7 @@ async fn streams_are_applied_checked_and_repaired() {
     let installation = Installation::start_bare().await;
     let check = run_cli(&installation, &["--json", "streams", "check"]).await;
     assert_eq!(code(&check), 3);
-    assert_eq!(lines(&check).len(), 7, "four streams and three buckets are missing");
+    assert_eq!(lines(&check).len(), 8, "four streams and four buckets are missing");
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0, "applying twice is safe");
     assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);

@@ -56,12 +56,21 @@ async fn the_python_reader_reads_reports_and_messages_once() {
     let report = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"PENDING"}},{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
     let message = r#"{"results":[{"from":"49151","to":"4930","messageId":"in-1","message":{"type":"TEXT","text":"hello"}}]}"#;
     Webhook::infobip(report).post(ingress.address).await;
-    Webhook::infobip(message).post(ingress.address).await;
+    let opt_out = r#"{"from":"49151","content":{"type":"MARKETING_SUBSCRIPTION_UPDATE","value":"stop"}}"#;
+    let template = r#"{"content":{"type":"TEMPLATE_UPDATE","templateName":"promo","status":"PAUSED"}}"#;
+    for body in [message, opt_out, template] {
+        Webhook::infobip(body).post(ingress.address).await;
+    }
     installation.until_processed().await;
-    let args = ["--nats-url", &installation.nats.url(), "--count", "3"];
+    let args = ["--nats-url", &installation.nats.url(), "--count", "5"];
     let (is_well, text) = run_python("read_events.py", &args).await;
     assert!(is_well, "{text}");
-    for line in ["report m-1 is DELIVERED", "message in-1 from 49151: hello"] {
+    for line in [
+        "report m-1 is DELIVERED",
+        "message in-1 from 49151: hello",
+        "customer 49151 OPTED_OUT",
+        "account TEMPLATE_STATUS promo PAUSED",
+    ] {
         assert!(text.contains(line), "no {line:?} in\n{text}");
     }
     let backlog = bus::lag::backlog(&installation.bus, &bus::streams::AICC).await.unwrap();

@@ -41,7 +41,10 @@ async fn a_command_published_twice_is_sent_once_and_answered_once() {
         eventually("it is a dead letter", || async { outbound.installation.dead_letters().await.pop() })
             .await;
     assert_eq!(letter.headers.get(headers::REASON_KIND), Some("reused_command_id"));
-    assert_eq!((outbound.omni.received_count(), outbound.results().await.len()), (1, 1));
+    // And it is answered as that.
+    let result = outbound.result("").await;
+    assert_eq!(result.error.unwrap().code, "REUSED_COMMAND_ID");
+    assert_eq!((outbound.omni.received_count(), outbound.results().await.len()), (1, 2));
     sender.stop().await;
 }
 

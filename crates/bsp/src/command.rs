@@ -10,6 +10,8 @@
 
 mod card;
 mod check;
+mod decode;
+mod json;
 mod template;
 
 use bytes::Bytes;
@@ -20,6 +22,7 @@ use crate::ids::{ChannelId, CommandId};
 use crate::media::{MediaId, MediaKind};
 
 pub use check::{CONTEXT_LENGTH_MAX, check};
+pub use decode::{Encoding, Undecodable, decode, read_json};
 
 /// A command that may be sent.
 #[derive(Clone, PartialEq)]

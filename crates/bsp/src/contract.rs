@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::ids::BspId;
+use crate::mask::{self, Readable};
 use crate::parsed::{Parsed, Webhook};
 use crate::sending::Sending;
 use crate::toml_table::Table;
@@ -43,9 +44,18 @@ pub struct Profile {
     pub secret_variables: &'static str,
     /// Keys of its bodies whose values are not personal and stay readable in a masked log line.
     pub logged_keys: &'static [&'static str],
+    /// What its webhooks say of statuses and errors, as [`mask::Readable::texts`] has it.
+    pub error_texts: &'static [&'static str],
     /// Keys of its bodies under which only texts for people stand: bytes that are not UTF-8 in them cost no item, also where
     /// no event has the text.
     pub text_keys: &'static [&'static str],
+}
+
+impl Profile {
+    /// A webhook's body as it may stand in a log.
+    pub fn masked(&self, body: &[u8]) -> String {
+        mask::body(self.media_type, body, Readable { keys: self.logged_keys, texts: self.error_texts })
+    }
 }
 
 /// A request whose signature is to be checked. All parts are as received.

@@ -11,7 +11,7 @@ use crate::ids::{BspId, ChannelId};
 /// The raw words that tell one report or message from another. Where the BSP does not say, the text is empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EventKey<'a> {
-    /// `report` or `message`.
+    /// `report`, `message`, `account` or `customer`.
     pub kind: &'static str,
     pub message_id: &'a str,
     /// The raw status of a report; the raw type of a message, or nothing where its id alone names it.
@@ -37,17 +37,28 @@ impl EventKey<'_> {
             self.error_code,
             self.recipient,
         ];
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        hex::encode(&hash.finalize()[..16])
+        hash(&parts)
     }
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(&hash.finalize()[..16])
 }
 
 /// The id of the result of a command: the same outcome of the same command gives the same id, whichever replica decides it.
 pub fn of_result(bsp: BspId, channel: &ChannelId, command: &str, outcome: &str, error_code: &str) -> String {
     EventKey { kind: "send", message_id: command, status: outcome, error_code, ..EventKey::default() }
         .id(bsp, channel)
+}
+
+/// The id of the result of a stored command that cannot be told by its command id: it has none, or one that another command
+/// has used. `sequence` is its place in stream COMMANDS. When it was stored is part of the id too, because a stream that is made
+/// again counts from 1 again.
+pub fn of_stored_command(sequence: u64, stored_at: jiff::Timestamp) -> String {
+    hash(&["stored command", &sequence.to_string(), &stored_at.as_nanosecond().to_string()])
 }

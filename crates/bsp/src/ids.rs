@@ -34,8 +34,11 @@ pub const CHANNEL_ID_LENGTH_MAX: usize = 64;
 
 /// Stands where a channel's id would stand and the channel cannot be told: in the subject of such a dead letter.
 pub const UNKNOWN_CHANNEL: &str = "unknown";
+/// Stands where a BSP's name would stand and there is none: in the subject of the result of a command for no known channel. No
+/// BSP has it as its name.
+pub const NO_BSP: &str = "none";
 /// Words that no channel may have as its id, because they say that there is no channel.
-pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, "none"];
+pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 
 /// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -` and none of [`RESERVED_CHANNEL_IDS`], so that it is one token of a subject
 /// and one segment of a URL.

@@ -79,7 +79,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A string with its escapes resolved. Half of a surrogate pair, as a text that was cut inside an emoji ends in,
 /// becomes the replacement character.
-fn unescape(raw: &str) -> serde_json::Result<String> {
+pub(crate) fn unescape(raw: &str) -> serde_json::Result<String> {
     struct Lossy;
     impl serde::de::Visitor<'_> for Lossy {
         type Value = String;

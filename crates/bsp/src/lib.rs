@@ -2,7 +2,7 @@
 //!
 //! One folder holds one BSP, with the same file names in each: `mod.rs` (its profile and its [`Bsp`]
 //! implementation), `credential.rs` (what its webhooks present), `report.rs` and `message.rs` (its bodies, read
-//! into `imchannel.v1` events); for a BSP that we send through also `send.rs` (requests) and `answer.rs` (what its
+//! into `imchannel.v1` events), `notice.rs` or `notification.rs` where it tells more than those; for a BSP that we send through also `send.rs` (requests) and `answer.rs` (what its
 //! answers mean). [`command`] says what may be sent at all, [`media`] which files, [`web_url`] which addresses can exist. [`registry`] is the only list that names them. To add a BSP, write its folder
 //! and its line there; no service changes.
 //!
@@ -14,6 +14,7 @@ pub mod contract;
 pub mod registry;
 pub mod secret_reference;
 pub mod parsed;
+mod notice;
 pub mod event_id;
 pub mod text;
 pub mod time;
@@ -34,5 +35,5 @@ mod gupshup;
 mod twilio;
 
 pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
-pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
+pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, NO_BSP, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
 pub use parsed::{Item, Outcome, Parsed, Reject, Unrecognised, Webhook};

@@ -1,11 +1,19 @@
 //! Bodies as they may stand in a log: on one line, with every value hidden but those under keys that are known
-//! to hold nothing personal. A key that nobody thought of is therefore hidden.
+//! to hold nothing personal. A key that nobody thought of is therefore hidden. What a BSP says of a status or an error is shown,
+//! with the numbers in it masked: without it nobody finds out why messages fail.
+
+mod json;
+
+use std::borrow::Cow;
 
 use crate::form::Form;
-use crate::utf8::BYTE_ORDER_MARK;
 
 /// Stands in place of a hidden value.
 pub const MASK: &str = "***";
+
+/// The shortest number that may be somebody's, in digits: the shortest telephone numbers in international form have so many, and
+/// the longest codes of BSPs fewer.
+const NUMBER_DIGITS_MIN: usize = 7;
 
 /// A longer key or name is hidden: it is none of a BSP's.
 const NAME_LENGTH_MAX: usize = 64;
@@ -13,12 +21,24 @@ const NAME_LENGTH_MAX: usize = 64;
 /// The longest body that is written to the log, in bytes; the rest is cut off.
 pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
-/// A JSON or form body on one line, values hidden unless their key is in `logged_keys`.
-pub fn body(media_type: &str, body: &[u8], logged_keys: &[&str]) -> String {
+/// What of a body may be read by whoever reads the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Readable {
+    /// Keys whose values are shown as they are.
+    pub keys: &'static [&'static str],
+    /// Texts about statuses and errors, shown with the numbers in them masked ([`numbers`]): the key of an object, a dot, and
+    /// the key in it, as `error.description`. Nothing stands before the dot for the outermost object, and after it `*` for every
+    /// key, which may be a path then. In a form there is no object: `.ErrorMessage`.
+    pub texts: &'static [&'static str],
+}
+
+/// A JSON or form body on one line, values hidden unless they are [`Readable`]. Of damaged JSON nothing is shown.
+pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
-        return cut(json(body.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(body), logged_keys));
+        let masked = json::masked(body, readable);
+        return masked.map_or_else(|| format!("({} bytes that are no JSON)", body.len()), cut);
     }
-    cut(masked_form(&Form::parse(body), logged_keys))
+    cut(masked_form(&Form::parse(body), readable))
 }
 
 /// A body as it came, on one line and cut to [`LOGGED_BYTES_MAX`].
@@ -35,7 +55,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-fn masked_form(form: &Form<'_>, logged_keys: &[&str]) -> String {
+fn masked_form(form: &Form<'_>, readable: Readable) -> String {
     let mut line = String::new();
     for (name, value) in form.fields() {
         if !line.is_empty() {
@@ -44,72 +64,17 @@ fn masked_form(form: &Form<'_>, logged_keys: &[&str]) -> String {
         // A body that is no form at all is one long name.
         line.push_str(if is_plain_name(name.as_bytes()) { name } else { MASK });
         line.push('=');
-        if !logged_keys.contains(&name.as_ref()) {
-            line.push_str(MASK);
-            continue;
-        }
-        line.extend(value.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        let is_text = || readable.texts.iter().any(|text| text.strip_prefix('.') == Some(name.as_ref()));
+        let shown: Cow<'_, str> = if readable.keys.contains(&name.as_ref()) {
+            Cow::Borrowed(value)
+        } else if is_text() {
+            Cow::Owned(numbers(value))
+        } else {
+            Cow::Borrowed(MASK)
+        };
+        line.extend(shown.chars().map(|c| if c.is_control() { ' ' } else { c }));
     }
     line
-}
-
-/// Copies the structure of a JSON text and hides its scalars. One pass over the bytes, no tree: this runs for
-/// every webhook. A text that is no JSON comes out as some text in which every scalar is hidden just the same.
-fn json(body: &[u8], logged_keys: &[&str]) -> String {
-    let mut line = Vec::with_capacity(body.len().min(LOGGED_BYTES_MAX) + 64);
-    // The key whose value comes next; arrays keep it for all their elements.
-    let mut key: &[u8] = b"";
-    let mut lists = 0_usize;
-    let mut at = 0;
-    while at < body.len() && line.len() <= LOGGED_BYTES_MAX {
-        let end = match body[at] {
-            b'"' => string_end(body, at),
-            b'}' | b']' => {
-                // What follows in an enclosing array stands under no key of its own.
-                key = b"";
-                lists = 0;
-                line.push(body[at]);
-                at += 1;
-                continue;
-            }
-            byte @ (b'{' | b'[' | b',' | b':') => {
-                // A key is good for one value, or for all of a list.
-                match byte {
-                    b'[' => lists += 1,
-                    b'{' => lists = 0,
-                    b',' if lists == 0 => key = b"",
-                    _ => {}
-                }
-                line.push(byte);
-                at += 1;
-                continue;
-            }
-            byte if byte.is_ascii_whitespace() => {
-                at += 1;
-                continue;
-            }
-            _ => scalar_end(body, at),
-        };
-        let token = &body[at..end];
-        at = end;
-        let is_key = token[0] == b'"' && next_is_colon(body, end);
-        if is_key {
-            key = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
-            line.extend_from_slice(if is_plain_name(key) { token } else { b"\"***\"" });
-        } else if token == b"null" || logged_keys.iter().any(|logged| logged.as_bytes() == key) {
-            line.extend_from_slice(token);
-        } else {
-            line.extend_from_slice(b"\"***\"");
-        }
-        if !is_key && lists == 0 {
-            key = b"";
-        }
-    }
-    let text = String::from_utf8_lossy(&line);
-    if text.bytes().any(|byte| byte.is_ascii_control()) {
-        return text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    }
-    text.into_owned()
 }
 
 /// A key or name that a BSP's document could have.
@@ -118,27 +83,41 @@ fn is_plain_name(name: &[u8]) -> bool {
     name.len() <= NAME_LENGTH_MAX && name.iter().all(plain) && !name.iter().all(u8::is_ascii_digit)
 }
 
-fn string_end(body: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < body.len() {
-        match body[at] {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
+/// A text of a BSP's about a status or an error, with every number in it hidden that may be somebody's: seven digits or more,
+/// also with what people write between them. Codes are shorter.
+pub fn numbers(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut left = text;
+    while let Some(start) = left.find(char::is_numeric) {
+        let number = number_at(&left[start..]);
+        let digits = number.chars().filter(|c| c.is_numeric()).count();
+        shown.push_str(&left[..start]);
+        if digits < NUMBER_DIGITS_MIN {
+            shown.push_str(number);
+        } else {
+            shown.truncate(shown.trim_end_matches('+').len());
+            shown.push_str(MASK);
+        }
+        left = &left[start + number.len()..];
+    }
+    shown.push_str(left);
+    shown
+}
+
+/// The digits at the beginning of a text, and what stands between them. Parentheses behind a whole number begin something else,
+/// such as a code.
+fn number_at(text: &str) -> &str {
+    let between = |c: char| matches!(c, ' ' | '\u{a0}' | '-' | '.' | '(' | ')' | '/');
+    let (mut end, mut digits) = (0, 0);
+    for (at, c) in text.char_indices() {
+        if c.is_numeric() {
+            end = at + c.len_utf8();
+            digits += 1;
+        } else if !between(c) || (c == '(' && digits >= NUMBER_DIGITS_MIN) {
+            break;
         }
     }
-    body.len()
-}
-
-fn scalar_end(body: &[u8], start: usize) -> usize {
-    let ends = |byte: &u8| {
-        matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b':' | b'"') || byte.is_ascii_whitespace()
-    };
-    body[start..].iter().position(ends).map_or(body.len(), |length| start + length.max(1))
-}
-
-fn next_is_colon(body: &[u8], from: usize) -> bool {
-    body[from..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+    &text[..end]
 }
 
 #[cfg(test)]
@@ -147,12 +126,16 @@ mod tests {
 
     const JSON: &str = "application/json";
 
+    fn keys(keys: &'static [&'static str]) -> Readable {
+        Readable { keys, texts: &[] }
+    }
+
     #[test]
     fn only_listed_keys_stay_readable() {
         let source = br#"{ "results": [
             {"messageId":"m-1","to":"4915112345","n":7,"none":null,"text":"say \"hi\", {you}",
              "status":{"groupName":"DELIVERED"},"list":["a","b"]} ] }"#;
-        let line = body(JSON, source, &["messageId", "groupName"]);
+        let line = body(JSON, source, keys(&["messageId", "groupName"]));
         assert_eq!(
             line,
             r#"{"results":[{"messageId":"m-1","to":"***","n":"***","none":null,"text":"***","status":{"groupName":"DELIVERED"},"list":["***","***"]}]}"#
@@ -161,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_listed_key_does_not_uncover_what_follows_its_object() {
-        let line = body(JSON, br#"{"list":[{"messageId":"m-1"},"4915"]}"#, &["messageId"]);
+        let line = body(JSON, br#"{"list":[{"messageId":"m-1"},"4915"]}"#, keys(&["messageId"]));
         assert_eq!(line, r#"{"list":[{"messageId":"m-1"},"***"]}"#);
     }
 
@@ -169,7 +152,7 @@ mod tests {
     fn a_cut_body_shows_nothing_more_than_a_whole_one() {
         let source = br#"{"messageId":"m-1","to":"4915112345","text":"secret"}"#;
         for length in 0..source.len() {
-            let line = body(JSON, &source[..length], &["messageId"]);
+            let line = body(JSON, &source[..length], keys(&["messageId"]));
             assert!(!line.contains("4915") && !line.contains("sec"), "{line}");
         }
     }
@@ -179,7 +162,7 @@ mod tests {
         let line = body(
             "application/x-www-form-urlencoded",
             b"MessageSid=SM1&To=%2B49151&Body=a%0Ab",
-            &["MessageSid", "Body"],
+            keys(&["MessageSid", "Body"]),
         );
         assert_eq!(line, "MessageSid=SM1&To=***&Body=a b");
     }
@@ -187,23 +170,89 @@ mod tests {
     #[test]
     fn what_is_no_json_hides_what_follows_a_value() {
         for source in [&br#"{"messageId":"m-1","4915112345"}"#[..], br#"{"messageId":"m" "4915112345"}"#] {
-            let line = body(JSON, source, &["messageId"]);
+            let line = body(JSON, source, keys(&["messageId"]));
             assert!(!line.contains("4915"), "{line}");
         }
     }
 
     #[test]
+    fn texts_of_errors_are_shown_with_their_numbers_masked() {
+        let texts = &[
+            "error.description",
+            "errors.title",
+            ".description",
+            "validationErrors.*",
+            "error_data.details",
+        ];
+        let readable = Readable { keys: &["code"], texts };
+        for (source, line) in [
+            (
+                r#"{"description":"top","error":{"description":"to +49 151 12345 failed, 131026","name":"x"},"text":"hi"}"#,
+                r#"{"description":"top","error":{"description":"to *** failed, 131026","name":"***"},"text":"***"}"#,
+            ),
+            (
+                r#"{"errors":[{"code":1,"title":"a"},{"title":"b","error_data":{"details":["c",4915112345,7]}}],"title":"d"}"#,
+                r#"{"errors":[{"code":1,"title":"a"},{"title":"b","error_data":{"details":["c","***",7]}}],"title":"***"}"#,
+            ),
+            (
+                r#"{"validationErrors":{"destinations[0].to":["is no number"],"4915112345":"x","a b":"y"},"a[0]":1}"#,
+                r#"{"validationErrors":{"destinations[0].to":["is no number"],"***":"x","***":"y"},"***":"***"}"#,
+            ),
+            // An escape for a digit, and a text of the customer's under a key of an error's name.
+            (
+                r#"{"error":{"description":"\u0034915112345"},"message":{"description":"secret"}}"#,
+                r#"{"error":{"description":"***"},"message":{"description":"***"}}"#,
+            ),
+        ] {
+            assert_eq!(body(JSON, source.as_bytes(), readable), line);
+        }
+        let form = "application/x-www-form-urlencoded";
+        let readable = Readable { keys: &[], texts: &[".ErrorMessage"] };
+        let line = body(form, b"ErrorMessage=No+route+to+%2B4915112345+%2863016%29&Body=hi", readable);
+        assert_eq!(line, "ErrorMessage=No route to *** (63016)&Body=***");
+    }
+
+    #[test]
+    fn numbers_of_people_are_masked_and_codes_are_not() {
+        for (text, shown) in [
+            ("EC_7010, 131026 and 63016", "EC_7010, 131026 and 63016"),
+            ("to +49 (0) 151-123.45/6!", "to ***!"),
+            ("4915112345", "***"),
+            ("user US.13491208655302741918", "user US.***"),
+            ("٠١٢٣٤٥٦٧", "***"),
+            ("1, 2, 3, 4, 5, 6, 7", "1, 2, 3, 4, 5, 6, 7"),
+            ("++4915112345+", "***+"),
+            ("", ""),
+        ] {
+            assert_eq!(numbers(text), shown);
+        }
+    }
+
+    #[test]
+    fn nothing_of_damaged_or_endless_json_is_shown() {
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        for source in ["", "{", r#"{"id":"1",}"#, r#"{"id":"a" "b"}"#, "<html>", &deep] {
+            let line = body(JSON, source.as_bytes(), keys(&["id"]));
+            assert_eq!(line, format!("({} bytes that are no JSON)", source.len()));
+        }
+        assert_eq!(body(JSON, b"\xef\xbb\xbf{\"id\":1}", keys(&["id"])), r#"{"id":1}"#);
+    }
+
+    #[test]
     fn what_is_no_name_is_hidden_too() {
         let form = "application/x-www-form-urlencoded";
-        assert_eq!(body(form, br#"{"text":"call 4915112345"}"#, &["text"]), "***=***");
-        assert_eq!(body(form, b"4915112345=x", &[]), "***=***");
-        assert_eq!(body(JSON, br#"{"4915112345":1,"Jane Doe":2}"#, &[]), r#"{"***":"***","***":"***"}"#);
+        assert_eq!(body(form, br#"{"text":"call 4915112345"}"#, keys(&["text"])), "***=***");
+        assert_eq!(body(form, b"4915112345=x", keys(&[])), "***=***");
+        assert_eq!(
+            body(JSON, br#"{"4915112345":1,"Jane Doe":2}"#, keys(&[])),
+            r#"{"***":"***","***":"***"}"#
+        );
     }
 
     #[test]
     fn a_long_body_is_cut_and_stays_on_one_line() {
         let long = format!(r#"{{"messageId":"{}"}}"#, "x".repeat(3 * LOGGED_BYTES_MAX));
-        assert!(body(JSON, long.as_bytes(), &["messageId"]).len() <= LOGGED_BYTES_MAX + 4);
+        assert!(body(JSON, long.as_bytes(), keys(&["messageId"])).len() <= LOGGED_BYTES_MAX + 4);
         assert_eq!(unmasked(b"a\r\nb"), "a  b");
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use proto::v1::{EventSource, InboundMessage, ReportEvent};
+use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
 
 use crate::ids::{BspId, ChannelId};
 use crate::utf8::{self, Damaged, Replaced};
@@ -36,7 +36,8 @@ impl std::fmt::Debug for Webhook<'_> {
 /// Everything a body came to.
 #[derive(Debug, Default)]
 pub struct Parsed {
-    /// One for every item of the body, in its order.
+    /// One for every item of the body, in its order; several of an item that says several things, such as a message by which
+    /// a customer opts out.
     pub items: Vec<Item>,
     /// Values that the parser does not know. Their events are among the items all the same.
     pub unrecognised: Vec<Unrecognised>,
@@ -47,7 +48,7 @@ pub struct Parsed {
 /// One item of a body.
 #[derive(Debug)]
 pub struct Item {
-    /// Its position in the body, from 0.
+    /// Its position among all of the body, from 0.
     pub index: u32,
     /// What it came to.
     pub outcome: Outcome,
@@ -60,7 +61,11 @@ pub enum Outcome {
     Report(Box<ReportEvent>),
     /// A customer's message.
     Message(Box<InboundMessage>),
-    /// Something that is neither, known, and of no use to the contact centre: to be counted under this name.
+    /// Something about a template, a number or the account.
+    Account(Box<AccountEvent>),
+    /// Something about a customer that is no message.
+    Customer(Box<CustomerEvent>),
+    /// Something that is none of these, known, and of no use to the contact centre: to be counted under this name.
     Ignored(&'static str),
     /// Something that could not be understood: for the dead letters.
     Rejected(Reject),
@@ -138,6 +143,8 @@ pub(crate) struct Collector<'a> {
     /// How many of the items were looked through for them.
     mended: usize,
     replaced: Replaced,
+    /// Whether what an id of an event is made of has such bytes, in the item that is being read.
+    has_damaged_id: bool,
     parsed: Parsed,
     has_too_many_items: bool,
 }
@@ -156,6 +163,7 @@ impl<'a> Collector<'a> {
             form_damage: Vec::new(),
             mended: 0,
             replaced: Replaced::default(),
+            has_damaged_id: false,
             parsed: Parsed::default(),
             has_too_many_items: false,
         }
@@ -254,6 +262,7 @@ impl<'a> Collector<'a> {
         let before = [self.parsed.items.len(), self.parsed.unrecognised.len(), self.replaced.fields.len()];
         self.replaced.texts.clear();
         let outcome = read(self).and_then(|()| self.mend(item));
+        self.has_damaged_id = false;
         if outcome.is_err() {
             self.parsed.items.truncate(before[0]);
             self.parsed.unrecognised.truncate(before[1]);
@@ -265,11 +274,16 @@ impl<'a> Collector<'a> {
 
     /// Replaces the bytes that are not UTF-8 in the words of new events, and looks for others in their item.
     fn mend(&mut self, item: Option<&str>) -> Result<(), Refusal> {
+        if self.has_damaged_id {
+            return Err(Refusal::no_utf8());
+        }
         let mut has_event = false;
         for new in self.parsed.items.iter_mut().skip(self.mended) {
             match &mut new.outcome {
                 Outcome::Report(report) => utf8::mend_report(report, &mut self.replaced)?,
                 Outcome::Message(message) => utf8::mend_message(message, &mut self.replaced)?,
+                Outcome::Account(event) => utf8::has_no_stand_in(event)?,
+                Outcome::Customer(event) => utf8::has_no_stand_in(event)?,
                 Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
             }
             has_event = true;
@@ -281,9 +295,15 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Refuses what items share where it holds bytes that are not UTF-8 in anything but words for people.
-    pub(crate) fn check_shared(&self, json: &str) -> Result<(), Refusal> {
+    /// Refuses what items share, and what may decide that an item is ignored, where it holds bytes that are not UTF-8 in
+    /// anything but words for people.
+    pub(crate) fn check_part(&self, json: &str) -> Result<(), Refusal> {
         if self.is_damaged { self.check(&utf8::in_json(json)) } else { Ok(()) }
+    }
+
+    /// Whether a key of an object itself, not of what is in it, holds bytes that are not UTF-8.
+    pub(crate) fn has_damaged_key(&self, object: &str) -> bool {
+        self.is_damaged && utf8::in_keys(object)
     }
 
     fn check(&self, damaged: &[Damaged]) -> Result<(), Refusal> {
@@ -295,6 +315,11 @@ impl<'a> Collector<'a> {
             Damaged::Key => false,
         };
         if damaged.iter().all(is_word) { Ok(()) } else { Err(Refusal::no_utf8()) }
+    }
+
+    /// Refuses the item that is being read where what an id of an event is made of has bytes that are not UTF-8.
+    pub(crate) fn check_id(&mut self, parts: &[&str]) {
+        self.has_damaged_id |= self.is_damaged && parts.iter().any(|part| part.contains(utf8::STAND_IN));
     }
 
     /// Refuses an item, which is a piece of the body's text.
@@ -338,11 +363,11 @@ impl<'a> Collector<'a> {
         u32::try_from(self.parsed.items.len()).unwrap_or(u32::MAX)
     }
 
-    fn next_source(&self) -> EventSource {
+    pub(crate) fn next_source(&self) -> EventSource {
         EventSource { stream_sequence: self.webhook.sequence, item_index: self.next_index() }
     }
 
-    fn push(&mut self, outcome: Outcome) {
+    pub(crate) fn push(&mut self, outcome: Outcome) {
         if self.parsed.items.len() >= ITEMS_MAX {
             self.has_too_many_items = true;
             return;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use proto::v1::{ProviderStatus, ReportError};
+use proto::v1::{CommandFault, ProviderStatus, ReportError};
 use serde_json::Value;
 
 use crate::command::Command;
@@ -132,6 +132,8 @@ pub enum Answer {
         status: Option<ProviderStatus>,
         /// Why.
         error: ReportError,
+        /// The fields that it finds wrong, by its own names for them and in its own words.
+        faults: Vec<CommandFault>,
     },
     /// The BSP refuses the id because it has a message of that id already.
     Duplicate {
@@ -180,6 +182,9 @@ pub trait Sending: Sync + fmt::Debug {
 
     /// Keys of an answer's body whose values are not personal.
     fn answer_logged_keys(&self) -> &'static [&'static str];
+
+    /// What an answer's body says of statuses and errors, as [`Readable::texts`](crate::mask::Readable::texts) has it.
+    fn answer_error_texts(&self) -> &'static [&'static str];
 
     /// What an answer means. `message_id` is the id that was sent along.
     fn answer(&self, response: Response<'_>, message_id: &str) -> Answer;

@@ -1,7 +1,8 @@
 //! Bytes that are not UTF-8 in a body, as a text that was cut inside a character or came in another charset has them.
 //!
 //! While such a body is read, [`STAND_IN`] stands for each of these bytes, at its place. When an item has become an event,
-//! [`mend_report`] and [`mend_message`] replace it in what people read. Anywhere else (an id, a type, a status, a number, a
+//! [`mend_report`] and [`mend_message`] replace it in what people read; events about the account and about customers are only
+//! looked at ([`has_no_stand_in`]). Anywhere else (an id, a type, a status, a number, a
 //! code, a time) it would be a wrong value, so the item is refused: where another field of the event has it, and where the
 //! item has it in a value that is neither among those words nor under one of the BSP's
 //! [text keys](crate::contract::Profile::text_keys), for such a value may have decided what the event is.
@@ -17,7 +18,7 @@ use proto::v1::{InboundMessage, ReportEvent};
 use serde::Serialize;
 
 use crate::parsed::Refusal;
-pub(crate) use damage::{Damaged, in_json};
+pub(crate) use damage::{Damaged, in_json, in_keys};
 
 /// Stands for one byte that is not UTF-8: the control character DEL. It is one byte long, so that places in the text are
 /// places in the body, and JSON allows it in strings. It means that only in a body with such bytes.
@@ -83,7 +84,12 @@ pub(crate) fn mend_message(message: &mut InboundMessage, replaced: &mut Replaced
 }
 
 /// Looks at every field, also at those of later versions. Bodies with such bytes are rare, so that this may cost something.
-fn has_no_stand_in(event: &impl Serialize) -> Result<(), Refusal> {
+/// Events about the account and about customers have no words to replace: each carries the BSP's object that its words stand
+/// in, and there are ids in that too.
+///
+/// # Errors
+/// A refusal where a field has such bytes.
+pub(crate) fn has_no_stand_in(event: &impl Serialize) -> Result<(), Refusal> {
     match serde_json::to_string(event) {
         Ok(json) if !json.contains(STAND_IN) => Ok(()),
         _ => Err(Refusal::no_utf8()),

@@ -68,6 +68,14 @@ fn shown(parsed: Parsed) -> String {
             }
             serde_json::to_string(&message).unwrap()
         }
+        Outcome::Account(mut event) => {
+            event.raw_json.clear();
+            serde_json::to_string(&event).unwrap()
+        }
+        Outcome::Customer(mut event) => {
+            event.raw_json.clear();
+            serde_json::to_string(&event).unwrap()
+        }
         Outcome::Ignored(_) | Outcome::Rejected(_) => String::new(),
     });
     items.collect::<Vec<_>>().join("\n") + &format!("{:?}", parsed.unrecognised)
@@ -133,6 +141,9 @@ fn kind(item: bsp::Item) -> String {
             let known: Vec<_> = content.as_object().map(Map::keys).into_iter().flatten().collect();
             format!("message {} {known:?}", message.event_id)
         }
+        // Their ids are made of all that the BSP says.
+        Outcome::Account(event) => format!("account {}", event.kind().as_str_name()),
+        Outcome::Customer(event) => format!("customer {}", event.kind().as_str_name()),
         Outcome::Ignored(kind) => format!("ignored {kind}"),
         Outcome::Rejected(reject) => format!("rejected {}", reject.kind),
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bsp::{Bsp, ChannelId, CredentialForm, Outcome, Parsed, Webhook, mask, registry};
+use bsp::{Bsp, ChannelId, CredentialForm, Outcome, Parsed, Webhook, registry};
 use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
@@ -36,6 +36,8 @@ fn event_ids(parsed: &Parsed) -> Vec<String> {
     let ids = parsed.items.iter().filter_map(|item| match &item.outcome {
         Outcome::Report(report) => Some(report.event_id.clone()),
         Outcome::Message(message) => Some(message.event_id.clone()),
+        Outcome::Account(event) => Some(event.event_id.clone()),
+        Outcome::Customer(event) => Some(event.event_id.clone()),
         Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     });
     ids.collect()
@@ -55,6 +57,15 @@ fn every_event_is_complete() {
                     Outcome::Message(m) => {
                         assert!(m.content.is_some(), "{id}/{name} has no content");
                         (&m.event_id, (&m.bsp, &m.channel_id), m.source, &m.message_id)
+                    }
+                    // These have no message; what they have instead is their kind.
+                    Outcome::Account(a) => {
+                        assert_ne!(a.kind, 0, "{id}/{name}");
+                        (&a.event_id, (&a.bsp, &a.channel_id), a.source, &a.event_id)
+                    }
+                    Outcome::Customer(c) => {
+                        assert_ne!(c.kind, 0, "{id}/{name}");
+                        (&c.event_id, (&c.bsp, &c.channel_id), c.source, &c.event_id)
                     }
                     Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
                 };
@@ -119,6 +130,14 @@ fn no_event_id_stands_for_two_different_things() {
                     Outcome::Message(mut message) => {
                         message.source = None;
                         (message.event_id.clone(), format!("{message:?}"))
+                    }
+                    Outcome::Account(mut event) => {
+                        event.source = None;
+                        (event.event_id.clone(), format!("{event:?}"))
+                    }
+                    Outcome::Customer(mut event) => {
+                        event.source = None;
+                        (event.event_id.clone(), format!("{event:?}"))
                     }
                     Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
                 };
@@ -220,7 +239,7 @@ fn masked_lines_hide_every_number_and_text_of_the_fixtures() {
     for bsp in registry::REGISTRY {
         let profile = bsp.profile();
         for (name, body) in fixtures(*bsp) {
-            let line = mask::body(profile.media_type, &body, profile.logged_keys);
+            let line = profile.masked(&body);
             assert!(!line.contains('\n'), "{name}");
             for secret in personal {
                 assert!(!line.contains(secret), "{name} shows {secret}: {line}");
@@ -236,7 +255,7 @@ proptest! {
     fn no_bytes_make_a_parser_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
         for bsp in registry::REGISTRY {
             parse(*bsp, &body, 1);
-            mask::body(bsp.profile().media_type, &body, bsp.profile().logged_keys);
+            bsp.profile().masked(&body);
         }
     }
 
@@ -255,7 +274,7 @@ proptest! {
                 }
             }
             parse(*bsp, &body, 1);
-            mask::body(bsp.profile().media_type, &body, bsp.profile().logged_keys);
+            bsp.profile().masked(&body);
         }
     }
 }

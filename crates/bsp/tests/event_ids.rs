@@ -32,6 +32,8 @@ fn event_ids() -> BTreeMap<String, String> {
                 let id = match item.outcome {
                     Outcome::Report(report) => report.event_id,
                     Outcome::Message(message) => message.event_id,
+                    Outcome::Account(event) => event.event_id,
+                    Outcome::Customer(event) => event.event_id,
                     Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
                 };
                 ids.insert(format!("{folder}/{name} {}", item.index), id);

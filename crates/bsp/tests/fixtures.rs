@@ -16,6 +16,8 @@ fn to_json(parsed: &Parsed) -> Value {
     let items = parsed.items.iter().map(|item| match &item.outcome {
         Outcome::Report(report) => json!({ "report": report }),
         Outcome::Message(message) => json!({ "message": message }),
+        Outcome::Account(event) => json!({ "account": event }),
+        Outcome::Customer(event) => json!({ "customer": event }),
         Outcome::Ignored(kind) => json!({ "ignored": kind }),
         Outcome::Rejected(reject) => json!({
             "rejected": { "kind": reject.kind, "reason": reject.reason, "raw": String::from_utf8_lossy(&reject.raw) }

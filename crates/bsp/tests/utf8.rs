@@ -36,12 +36,25 @@ fn event(outcome: &Outcome) -> Option<Value> {
     match outcome {
         Outcome::Report(report) => Some(serde_json::to_value(report).unwrap()),
         Outcome::Message(message) => Some(serde_json::to_value(message).unwrap()),
+        Outcome::Account(event) => Some(serde_json::to_value(event).unwrap()),
+        Outcome::Customer(event) => Some(serde_json::to_value(event).unwrap()),
         Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     }
 }
 
 fn events(parsed: &Parsed) -> Vec<Value> {
     parsed.items.iter().filter_map(|item| event(&item.outcome)).collect()
+}
+
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Report(_) => "report",
+        Outcome::Message(_) => "message",
+        Outcome::Account(_) => "account",
+        Outcome::Customer(_) => "customer",
+        Outcome::Ignored(_) => "ignored",
+        Outcome::Rejected(_) => "rejected",
+    }
 }
 
 fn ids(events: &[Value]) -> BTreeSet<String> {
@@ -270,6 +283,79 @@ fn an_id_a_type_a_status_a_number_a_code_and_a_time_make_a_dead_letter() {
         let (undamaged, _) = one(bsp, &body.replace('~', ""));
         assert!(event(&undamaged).is_some(), "{body}: {undamaged:?}");
     }
+}
+
+/// They carry the BSP's object, and most ids are made of all of it: there is nothing in them that only people read.
+#[test]
+fn a_bad_byte_in_what_is_said_of_the_account_or_a_customer_makes_a_dead_letter() {
+    let meta = |field: &str, value: &str| {
+        format!(r#"{{"entry":[{{"id":"1","time":17,"changes":[{{"field":"{field}","value":{value}}}]}}]}}"#)
+    };
+    // Words that an event has only the first 64 KiB before.
+    let long = format!(r#"{{"decision":"APPROVED","more":"{}","title":"f~r"}}"#, "x".repeat(70_000));
+    let update = r#"{"event":"REJECTED","message_template_id":7,"reason":"NONE"}"#;
+    let cases = [
+        ("gupshup", meta("message_template_status_update", r#"{"event":"REJECTED~","message_template_id":7}"#)),
+        ("gupshup", meta("message_template_status_update", r#"{"event":"REJECTED","message_template_name":"n~"}"#)),
+        ("gupshup", meta("message_template_status_update", r#"{"event":"REJECTED","reason":"f~r"}"#)),
+        ("gupshup", meta("account_update", r#"{"event":"X","ban_info":{"waba_ban_date":"May~"}}"#)),
+        ("gupshup", meta("account_review_update", &long)),
+        ("gupshup", meta("message_template_status_update", update).replace(r#""id":"1""#, r#""id":"1~""#)),
+        ("gupshup", meta("message_template_status_update", update).replace(":17,", r#":"17~","#)),
+        ("gupshup", meta("message_template_status_update", update).replace(r#"[{"id""#, r#"[{"id~""#)),
+        ("gupshup", meta("message_template_status_update", update).replace("time", "time~")),
+        ("gupshup", meta("messages", r#"{"statuses":[{"id":"m","status":"read"}],"messages~":[]}"#)),
+        ("gupshup", meta("user_preferences", r#"{"user_preferences":[{"wa_id":"49~","value":"stop"}]}"#)),
+        ("gupshup", meta("user_preferences", r#"{"user_preferences":[{"wa_id":"49","value":"stop~"}]}"#)),
+        ("gupshup", meta("user_preferences", r#"{"user_preferences~":[{"wa_id":"49","value":"stop"}]}"#)),
+        ("gupshup", meta("user_id_update", r#"{"user_id_update~":[{"wa_id":"49"}]}"#)),
+        ("gupshup", meta("messages", r#"{"errors":[{"code":"1~","title":"t"}]}"#)),
+        ("gupshup", meta("messages", r#"{"errors":[{"code~":"1"}]}"#)),
+        ("gupshup", meta("messages", r#"{"statuses":[{"id":"m","type":"payment","status":"failed","payment":{"transaction":{"error":{"code":1,"reason":"f~r"}}}}]}"#)),
+        ("gupshup", r#"{"type":"user-event","timestamp":17,"payload":{"phone":"49","type":"opted-out~"}}"#.to_owned()),
+        ("gupshup", r#"{"type":"user-event","timestamp":17,"payload":{"phone":"49","type~":"opted-out"}}"#.to_owned()),
+        ("gupshup", r#"{"type":"template-event","app":"a~","payload":{"id":"7","type":"status-update","status":"APPROVED"}}"#.to_owned()),
+        ("infobip", r#"{"createdAt":"2026-03-01T10:00:00Z","content":{"type":"TEMPLATE_UPDATE","templateName":"n~"}}"#.to_owned()),
+        ("infobip", r#"{"type":"TEMPLATE_UPDATE","templateName":"n","reason":"f~r"}"#.to_owned()),
+        ("infobip", r#"{"type~":"TEMPLATE_UPDATE"}"#.to_owned()),
+        ("infobip", r#"{"results":[{"content":{"type":"PAYMENT_STATUS","paymentId":"p","status":"FAILED","error":{"description":"f~r"}}}]}"#.to_owned()),
+        ("twilio", "MessageSid=SM&From=49&Body=stop&OptOutType=STOP~".to_owned()),
+    ];
+    for (bsp, body) in cases {
+        let (outcome, replaced) = one(bsp, &body);
+        assert!(
+            matches!(&outcome, Outcome::Rejected(reject) if reject.kind == "no_utf8"),
+            "{body}: {outcome:?}"
+        );
+        assert_eq!(replaced, Vec::<&str>::new(), "{body}");
+    }
+}
+
+/// What is ignored on purpose stays ignored; what stands beside an item is not lost with it.
+#[test]
+fn a_bad_byte_costs_nothing_beside_it() {
+    for (bsp, body) in [
+        ("gupshup", r#"{"type":"billing-event","payload":{"x":"~"}}"#),
+        ("gupshup", r#"{"entry":[{"changes":[{"field":"smb_message_echoes","value":{"x":"~"}}]}]}"#),
+        ("infobip", r#"{"type":"BILLING","x":"~"}"#),
+    ] {
+        let (outcome, _) = one(bsp, body);
+        assert!(matches!(outcome, Outcome::Ignored(_)), "{body}: {outcome:?}");
+    }
+    let body = r#"{"entry":[{"id":"1","time":17,"changes":[
+        {"field":"messages","value":{"messages":[{"id":"m","from":"49","type":"text","text":{"body":"caf~"}}],"errors":[{"code":"1~"}]}},
+        {"field":"account_review_update","value":{"decision":"~"}},
+        {"field":"account_review_update","value":{"decision":"APPROVED"}}]}]}"#;
+    let body: Vec<u8> = body.bytes().map(|byte| if byte == b'~' { 0xe9 } else { byte }).collect();
+    let parsed = parse(registry::find("gupshup").unwrap(), &body);
+    let kinds: Vec<&str> = parsed.items.iter().map(|item| name(&item.outcome)).collect();
+    assert_eq!(kinds, ["message", "rejected", "rejected", "account"]);
+    assert_eq!(parsed.replaced, ["text"]);
+    // Twilio's bodies are forms, so that their events carry no object, and a bad byte in a text is none of theirs.
+    let body = b"MessageSid=SM&From=whatsapp%3A%2B49&Body=stop+%E9&OptOutType=STOP";
+    let parsed = parse(registry::find("twilio").unwrap(), body);
+    assert!(matches!(parsed.items[1].outcome, Outcome::Customer(_)), "{parsed:?}");
+    assert_eq!(parsed.replaced, ["text"]);
 }
 
 /// DEL stands for such a byte while a body is read; in a body without one it is what it is.

@@ -4,7 +4,7 @@
 //! CloudEvents 1.0 in binary mode.
 
 use async_nats::{HeaderMap, HeaderName};
-use bsp::{BspId, ChannelId};
+use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 
 use crate::subject::EventKind;
 
@@ -73,7 +73,7 @@ pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
 pub const CE_ID: Name = Name::new("ce-id");
 /// CloudEvents: type of the event.
 pub const CE_TYPE: Name = Name::new("ce-type");
-/// CloudEvents: where the event comes from, `/{bsp}/{channel}`.
+/// CloudEvents: where the event comes from, `/{bsp}/{channel}`; `/none/{channel or unknown}` where there is no channel.
 pub const CE_SOURCE: Name = Name::new("ce-source");
 /// CloudEvents: when it happened.
 pub const CE_TIME: Name = Name::new("ce-time");
@@ -102,12 +102,31 @@ impl Headers {
         channel: &ChannelId,
         time: Option<jiff::Timestamp>,
     ) -> Self {
+        Self::cloud_event(kind, (publish_id, event_id), &format!("/{bsp}/{channel}"), time)
+    }
+
+    /// The same of the result of a command for a channel that is not known.
+    pub fn result_of_none(
+        event_id: &str,
+        channel: Option<&ChannelId>,
+        time: Option<jiff::Timestamp>,
+    ) -> Self {
+        let source = format!("/{NO_BSP}/{}", channel.map_or(UNKNOWN_CHANNEL, ChannelId::as_str));
+        Self::cloud_event(EventKind::Send, (event_id, event_id), &source, time)
+    }
+
+    fn cloud_event(
+        kind: EventKind,
+        (publish_id, event_id): (&str, &str),
+        source: &str,
+        time: Option<jiff::Timestamp>,
+    ) -> Self {
         Self::new()
             .with(MESSAGE_ID, publish_id)
             .with(CE_SPECVERSION, "1.0")
             .with(CE_ID, event_id)
             .with(CE_TYPE, kind.type_name())
-            .with(CE_SOURCE, &format!("/{bsp}/{channel}"))
+            .with(CE_SOURCE, source)
             .with_optional(CE_TIME, time.map(|time| time.to_string()).as_deref())
             .with(CE_DATACONTENTTYPE, PROTOBUF)
     }

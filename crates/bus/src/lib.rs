@@ -3,7 +3,8 @@
 //! | subject | stream | who writes, who reads |
 //! |---|---|---|
 //! | `imchannel.webhook.{bsp}.{channel}` | WEBHOOKS | ingress, then durable `normalizer` |
-//! | `imchannel.event.{report,message,send,media}.{bsp}.{channel}` | EVENTS | normalizer, sender, media, then durable `aicc` |
+//! | `imchannel.event.{report,message,send,media,account,customer}.{bsp}.{channel}` | EVENTS | normalizer, sender, media, then durable `aicc` |
+//! | `imchannel.event.send.none.{channel or unknown}` | EVENTS | sender, then durable `aicc` |
 //! | `imchannel.command.{send,bulk}.{channel}` | COMMANDS | the AICC back end, then durables `send-{channel}`, `bulk-{channel}` |
 //! | `imchannel.deadletter.{webhook,command}.{channel or unknown}` | DEADLETTERS | normalizer, sender, then the operator |
 //! | bucket `imchannel_channels` | (KV) | the operator, then every service |

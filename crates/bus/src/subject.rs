@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bsp::{BspId, ChannelId, UNKNOWN_CHANNEL, registry};
+use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL, registry};
 
 use crate::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 
@@ -17,11 +17,19 @@ pub enum EventKind {
     Send,
     /// `imchannel.v1.MediaFetched`.
     Media,
+    /// `imchannel.v1.AccountEvent`.
+    Account,
+    /// `imchannel.v1.CustomerEvent`.
+    Customer,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Report, Self::Message, Self::Send, Self::Media];
+    pub const ALL: [Self; 6] =
+        [Self::Report, Self::Message, Self::Send, Self::Media, Self::Account, Self::Customer];
+
+    /// The kinds that come out of webhooks: the normalizer publishes them, and a replay publishes them again.
+    pub const OF_WEBHOOKS: [Self; 4] = [Self::Report, Self::Message, Self::Account, Self::Customer];
 
     /// The token in the subject.
     pub const fn token(self) -> &'static str {
@@ -30,6 +38,8 @@ impl EventKind {
             Self::Message => "message",
             Self::Send => "send",
             Self::Media => "media",
+            Self::Account => "account",
+            Self::Customer => "customer",
         }
     }
 
@@ -40,6 +50,8 @@ impl EventKind {
             Self::Message => "imchannel.v1.InboundMessage",
             Self::Send => "imchannel.v1.SendResult",
             Self::Media => "imchannel.v1.MediaFetched",
+            Self::Account => "imchannel.v1.AccountEvent",
+            Self::Customer => "imchannel.v1.CustomerEvent",
         }
     }
 
@@ -107,6 +119,9 @@ pub enum Subject {
     Webhook(BspId, ChannelId),
     /// `imchannel.event.{kind}.{bsp}.{channel}`
     Event(EventKind, BspId, ChannelId),
+    /// `imchannel.event.send.none.{channel}`: the result of a command for a channel that is not known, with `unknown` in place of
+    /// one that cannot be told.
+    ResultOfNone(Option<ChannelId>),
     /// `imchannel.command.{queue}.{channel}`
     Command(Queue, ChannelId),
     /// `imchannel.deadletter.{origin}.{channel}`, with `unknown` in place of a channel that cannot be told.
@@ -125,15 +140,15 @@ impl Subject {
             "webhook" => Self::Webhook(bsp(tokens.next()?)?, channel(tokens.next()?)?),
             "event" => {
                 let kind = EventKind::from_token(tokens.next()?)?;
-                Self::Event(kind, bsp(tokens.next()?)?, channel(tokens.next()?)?)
+                match (kind, tokens.next()?) {
+                    (EventKind::Send, NO_BSP) => Self::ResultOfNone(channel_or_unknown(tokens.next()?)?),
+                    (kind, token) => Self::Event(kind, bsp(token)?, channel(tokens.next()?)?),
+                }
             }
             "command" => Self::Command(Queue::from_token(tokens.next()?)?, channel(tokens.next()?)?),
             "deadletter" => {
                 let origin = Origin::from_token(tokens.next()?)?;
-                match tokens.next()? {
-                    UNKNOWN_CHANNEL => Self::DeadLetter(origin, None),
-                    token => Self::DeadLetter(origin, Some(channel(token)?)),
-                }
+                Self::DeadLetter(origin, channel_or_unknown(tokens.next()?)?)
             }
             _ => return None,
         };
@@ -145,11 +160,9 @@ impl Subject {
         let parts = match self {
             Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
             Self::Event(kind, bsp, channel) => ["event", kind.token(), bsp.as_str(), channel.as_str()],
+            Self::ResultOfNone(_) => ["event", EventKind::Send.token(), NO_BSP, self.channel_token()],
             Self::Command(queue, channel) => ["command", queue.token(), "", channel.as_str()],
-            Self::DeadLetter(origin, channel) => {
-                let channel = channel.as_ref().map_or(UNKNOWN_CHANNEL, ChannelId::as_str);
-                ["deadletter", origin.token(), "", channel]
-            }
+            Self::DeadLetter(origin, _) => ["deadletter", origin.token(), "", self.channel_token()],
         };
         let mut text = String::with_capacity(96);
         text.push_str("imchannel");
@@ -164,19 +177,19 @@ impl Subject {
     pub fn stream(&self) -> &'static StreamDefinition {
         match self {
             Self::Webhook(..) => &WEBHOOKS,
-            Self::Event(..) => &EVENTS,
+            Self::Event(..) | Self::ResultOfNone(..) => &EVENTS,
             Self::Command(..) => &COMMANDS,
             Self::DeadLetter(..) => &DEADLETTERS,
         }
     }
 
-    /// The channel at its end; `None` for a dead letter whose channel cannot be told.
+    /// The channel at its end; `None` for a dead letter, or a result, whose channel cannot be told.
     pub fn channel(&self) -> Option<&ChannelId> {
         match self {
             Self::Webhook(_, channel) | Self::Event(_, _, channel) | Self::Command(_, channel) => {
                 Some(channel)
             }
-            Self::DeadLetter(_, channel) => channel.as_ref(),
+            Self::ResultOfNone(channel) | Self::DeadLetter(_, channel) => channel.as_ref(),
         }
     }
 
@@ -189,7 +202,7 @@ impl Subject {
     pub fn bsp(&self) -> Option<BspId> {
         match self {
             Self::Webhook(bsp, _) | Self::Event(_, bsp, _) => Some(*bsp),
-            Self::Command(..) | Self::DeadLetter(..) => None,
+            Self::ResultOfNone(..) | Self::Command(..) | Self::DeadLetter(..) => None,
         }
     }
 }
@@ -200,6 +213,11 @@ fn bsp(token: &str) -> Option<BspId> {
 
 fn channel(token: &str) -> Option<ChannelId> {
     ChannelId::parse(token).ok()
+}
+
+/// The channel that a token names, or `None` in it for `unknown`; `None` for what is neither.
+fn channel_or_unknown(token: &str) -> Option<Option<ChannelId>> {
+    if token == UNKNOWN_CHANNEL { Some(None) } else { channel(token).map(Some) }
 }
 
 impl fmt::Display for Subject {
@@ -289,6 +307,10 @@ mod tests {
                 Subject::Event(EventKind::Message, bsp, channel.clone()),
                 Subject::Event(EventKind::Send, bsp, channel.clone()),
                 Subject::Event(EventKind::Media, bsp, channel.clone()),
+                Subject::Event(EventKind::Account, bsp, channel.clone()),
+                Subject::Event(EventKind::Customer, bsp, channel.clone()),
+                Subject::ResultOfNone(Some(channel.clone())),
+                Subject::ResultOfNone(None),
                 Subject::Command(Queue::Send, channel.clone()),
                 Subject::Command(Queue::Bulk, channel.clone()),
                 Subject::DeadLetter(Origin::Webhook, Some(channel.clone())),
@@ -309,6 +331,10 @@ mod tests {
             "imchannel.webhook.pigeon.c",
             "imchannel.webhook.infobip.c.d",
             "imchannel.event.weather.infobip.c",
+            "imchannel.event.report.none.c",
+            "imchannel.event.send.none.none",
+            "imchannel.event.send.none.c.d",
+            "imchannel.event.send.infobip.unknown",
             "imchannel.command.push.c",
             "imchannel.command.send",
             "imchannel.command.send.unknown",

@@ -9,6 +9,7 @@ mod secrets;
 mod channel;
 mod tail;
 mod mask;
+mod notice;
 mod when;
 mod simulate;
 mod replay;

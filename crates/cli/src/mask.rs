@@ -1,8 +1,11 @@
 //! Hides what is personal in a decoded event, for terminals and tickets. `--reveal` goes around it.
 
-use bsp::mask::MASK;
+use bsp::mask::{MASK, numbers};
 use proto::v1::inbound_message::Content;
-use proto::v1::{Contact, Customer, InboundMessage, Media, Referral, ReportEvent, SendResult, edit};
+use proto::v1::{
+    AccountEvent, Contact, Customer, CustomerEvent, InboundMessage, Media, ProviderStatus, Referral,
+    ReportError, ReportEvent, SendResult, edit,
+};
 
 /// Ids of messages and groups stay: by them an operator finds what belongs together.
 pub(crate) fn report(report: &mut ReportEvent) {
@@ -11,26 +14,58 @@ pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.participant);
     // The caller's own, or another sender's.
     hide(&mut report.callback_data);
-    // Free text of the BSP's, which may hold anything; codes and names stay.
-    if let Some(status) = &mut report.provider_status {
-        hide(&mut status.description);
-    }
-    for error in report.error.iter_mut().chain(&mut report.errors) {
-        hide(&mut error.description);
-    }
+    report.provider_status.iter_mut().for_each(mask_status);
+    report.error.iter_mut().chain(&mut report.errors).for_each(mask_error);
 }
 
 pub(crate) fn result(result: &mut SendResult) {
     hide(&mut result.context);
-    if let Some(status) = &mut result.provider_status {
-        hide(&mut status.description);
+    result.provider_status.iter_mut().for_each(mask_status);
+    result.error.iter_mut().for_each(mask_error);
+    for fault in &mut result.faults {
+        mask_numbers(&mut fault.field);
+        mask_numbers(&mut fault.rule);
     }
-    // The gateway's own words quote nothing; a BSP's may.
-    if let Some(error) = &mut result.error
-        && error.code.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        hide(&mut error.description);
+}
+
+/// Templates, qualities, limits and decisions stay: they are the business's own, and what an operator looks for.
+pub(crate) fn account(event: &mut AccountEvent) {
+    if let Some(number) = &mut event.number {
+        hide(&mut number.display);
     }
+    event.errors.iter_mut().for_each(mask_error);
+    hide(&mut event.raw_json);
+}
+
+/// A payment's reference is the business's own id of an order; it is hidden as a message's context is.
+pub(crate) fn customer(event: &mut CustomerEvent) {
+    if let Some(customer) = &mut event.customer {
+        hide_customer(customer);
+    }
+    hide(&mut event.old_number);
+    hide(&mut event.old_user_id);
+    hide(&mut event.old_parent_user_id);
+    if let Some(payment) = &mut event.payment {
+        hide(&mut payment.reference);
+        payment.error.iter_mut().for_each(mask_error);
+    }
+    hide(&mut event.raw_json);
+}
+
+/// What a BSP says of a status is shown, with the numbers in it masked.
+fn mask_status(status: &mut ProviderStatus) {
+    let ProviderStatus { group_id, group_name, id, name, description, raw } = status;
+    [group_id, group_name, id, name, description, raw].into_iter().for_each(mask_numbers);
+}
+
+/// The same of an error.
+fn mask_error(error: &mut ReportError) {
+    let ReportError { code, name, description, permanent: _ } = error;
+    [code, name, description].into_iter().for_each(mask_numbers);
+}
+
+fn mask_numbers(text: &mut String) {
+    *text = numbers(text);
 }
 
 pub(crate) fn message(message: &mut InboundMessage) {
@@ -165,8 +200,8 @@ fn hide(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use proto::v1::{
-        ContactAddress, ContactEmail, ContactPhone, ContactUrl, Contacts, Edit, FormReply, Location,
-        MessageContext, Order, ProviderStatus, ReportError, Text, Unsupported,
+        AccountNumber, AccountTemplate, CommandFault, ContactAddress, ContactEmail, ContactPhone, ContactUrl,
+        Contacts, Edit, FormReply, Location, MessageContext, Order, Payment, Text, Unsupported,
     };
 
     use super::*;
@@ -177,24 +212,98 @@ mod tests {
         SECRET.to_owned()
     }
 
+    /// Every word about a status or an error stays, and no number in it does.
+    const SAID: &str = "UNKNOWN_SUBSCRIBER 7010: +49 151 12345 is no customer";
+    const SHOWN: &str = "UNKNOWN_SUBSCRIBER 7010: *** is no customer";
+
+    fn said() -> (Option<ProviderStatus>, Option<ReportError>) {
+        let said = || SAID.to_owned();
+        let status = ProviderStatus {
+            group_id: "5".to_owned(),
+            group_name: said(),
+            id: "7010".to_owned(),
+            name: said(),
+            description: said(),
+            raw: said(),
+        };
+        let error =
+            ReportError { code: "131026".to_owned(), name: said(), description: said(), permanent: None };
+        (Some(status), Some(error))
+    }
+
     #[test]
     fn nothing_personal_of_a_report_stays() {
-        let error =
-            || ReportError { description: secret(), code: "7010".to_owned(), ..ReportError::default() };
+        let (provider_status, error) = said();
         let mut event = ReportEvent {
             recipient: secret(),
             sender: secret(),
             message_id: "m-1".to_owned(),
-            provider_status: Some(ProviderStatus { description: secret(), ..ProviderStatus::default() }),
-            error: Some(error()),
-            errors: vec![error(), error()],
+            provider_status,
+            errors: error.iter().cloned().collect(),
+            error,
             participant: secret(),
             callback_data: secret(),
             ..ReportEvent::default()
         };
         report(&mut event);
         let shown = format!("{event:?}");
-        assert!(!shown.contains(SECRET) && shown.contains("m-1") && shown.contains("7010"), "{shown}");
+        assert!(!shown.contains(SECRET) && !shown.contains("151 12345"), "{shown}");
+        assert_eq!(shown.matches(SHOWN).count(), 8, "{shown}");
+        assert!(shown.contains("m-1") && shown.contains("131026"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_personal_of_a_result_stays() {
+        let (provider_status, error) = said();
+        let fault = CommandFault { field: "destinations[0].to".to_owned(), rule: SAID.to_owned() };
+        let mut event = SendResult {
+            context: secret(),
+            command_id: "c-1".to_owned(),
+            provider_status,
+            error,
+            faults: vec![fault],
+            ..SendResult::default()
+        };
+        result(&mut event);
+        let shown = format!("{event:?}");
+        assert!(!shown.contains(SECRET) && !shown.contains("151 12345"), "{shown}");
+        assert_eq!(shown.matches(SHOWN).count(), 7, "{shown}");
+        assert!(shown.contains("c-1") && shown.contains("destinations[0].to"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_personal_of_an_event_about_the_account_or_a_customer_stays() {
+        let error =
+            || ReportError { description: SAID.to_owned(), code: "U30".to_owned(), ..ReportError::default() };
+        let mut event = AccountEvent {
+            template: Some(AccountTemplate { name: "promo".to_owned(), ..AccountTemplate::default() }),
+            number: Some(AccountNumber { display: secret(), ..AccountNumber::default() }),
+            decision: "FLAGGED".to_owned(),
+            errors: vec![error(), error()],
+            raw_json: secret(),
+            ..AccountEvent::default()
+        };
+        account(&mut event);
+        let shown = format!("{event:?}");
+        assert!(!shown.contains(SECRET) && shown.contains("promo") && shown.contains("FLAGGED"), "{shown}");
+        assert_eq!(shown.matches(SHOWN).count(), 2, "{shown}");
+        let mut event = CustomerEvent {
+            customer: Some(Customer {
+                number: secret(),
+                user_id: secret(),
+                parent_user_id: secret(),
+                username: secret(),
+            }),
+            old_number: secret(),
+            old_user_id: secret(),
+            old_parent_user_id: secret(),
+            payment: Some(Payment { reference: secret(), status: "failed".to_owned(), error: Some(error()) }),
+            raw_json: secret(),
+            ..CustomerEvent::default()
+        };
+        customer(&mut event);
+        let shown = format!("{event:?}");
+        assert!(!shown.contains(SECRET) && shown.contains("failed") && shown.contains(SHOWN), "{shown}");
     }
 
     fn card() -> Contact {

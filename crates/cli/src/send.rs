@@ -172,7 +172,8 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     if command.until == Until::Stored {
         return Ok(Done::Well);
     }
-    let watched = Watched { bus: &bus, channel: &command.channel, command: &message };
+    let sequence = stored.sequence();
+    let watched = Watched { bus: &bus, channel: &command.channel, command: &message, sequence };
     watched.follow(events, command.until, command.patience, out).await
 }
 
@@ -228,10 +229,11 @@ impl Send {
             return Ok(Content::Text(OutboundText { body: body.clone(), preview_url: false }));
         }
         if let Some(json) = &self.what.template {
-            let template: Result<Template, _> = serde_json::from_str(json);
-            return template
-                .map(Content::Template)
-                .map_err(|error| format!("--template is no template: {error}"));
+            let template = command::read_json::<Template>(json).map(Content::Template);
+            return template.map_err(|fault| {
+                let field = if fault.field.is_empty() { "it" } else { &fault.field };
+                format!("--template is no template: {field} {}", fault.rule)
+            });
         }
         let (kind, file) = self.what.file().ok_or("there is nothing to send")?;
         Ok(self.file_content(kind, file, NO_FILE_YET))
@@ -267,6 +269,8 @@ struct Watched<'c> {
     bus: &'c Bus,
     channel: &'c ChannelId,
     command: &'c SendCommand,
+    /// Its place in COMMANDS.
+    sequence: u64,
 }
 
 impl Watched<'_> {
@@ -287,7 +291,7 @@ impl Watched<'_> {
             };
             let Some(event) = next else { bail!("the events have ended") };
             let delivery = event?.delivery;
-            let (step, (object, line)) = look(&delivery, id);
+            let (step, (object, line)) = look(&delivery, id, self.sequence);
             if matches!(step, Step::Other) {
                 continue;
             }
@@ -308,16 +312,19 @@ impl Watched<'_> {
 
 type Shown = (serde_json::Value, String);
 
-fn look(delivery: &Delivery, id: &str) -> (Step, Shown) {
+/// A result that names no id is known by the place of its command.
+fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let payload = delivery.payload.clone();
     let nothing = (Step::Other, (serde_json::Value::Null, String::new()));
     let kind = match delivery.address() {
         Some(Subject::Event(kind, bsp, _)) if bsps::get(bsp).sending().is_some() => kind,
+        // The channel is gone, or has never been.
+        Some(Subject::ResultOfNone(_)) => EventKind::Send,
         _ => return nothing,
     };
     match kind {
         EventKind::Send => match SendResult::decode(payload) {
-            Ok(result) if result.command_id == id => {
+            Ok(result) if result.command_id == id || result.command_sequence == sequence => {
                 let step = match result.outcome() {
                     SendOutcome::Accepted => Step::Reached(Until::Accepted),
                     SendOutcome::Unknown | SendOutcome::Unspecified => Step::Note,
@@ -347,7 +354,7 @@ fn look(delivery: &Delivery, id: &str) -> (Step, Shown) {
             Ok(fetched) if fetched.command_id == id => (Step::Note, tail::fetched(delivery)),
             _ => nothing,
         },
-        EventKind::Message => nothing,
+        EventKind::Message | EventKind::Account | EventKind::Customer => nothing,
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use bsp::{BspId, ChannelId, mask as body_mask, registry};
+use bsp::mask::{self as body_mask, Readable};
+use bsp::{BspId, ChannelId, registry};
 use bus::read::{self, From};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
@@ -11,15 +12,13 @@ use bus::{Delivery, EventKind, Subject, headers};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
-use proto::v1::{
-    InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
-};
+use proto::v1::{InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendOutcome, SendResult};
 use serde_json::{Value, json};
 
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
 use crate::target::Target;
 use crate::when::{self, Moment};
-use crate::{Done, mask};
+use crate::{Done, mask, notice};
 
 /// With `--no-follow`, the bus may be silent for so long before that is a failure.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -36,6 +35,10 @@ pub(crate) enum What {
     Sends,
     /// Files that were fetched.
     Media,
+    /// What happened to templates, numbers and the account.
+    Account,
+    /// What customers did beside writing: opted out or in, changed number, paid.
+    Customers,
     /// Commands as they are stored.
     Commands,
     /// What could not be understood.
@@ -108,6 +111,8 @@ impl Tail {
             What::Messages => (&EVENTS, vec![filter.events(EventKind::Message)]),
             What::Sends => (&EVENTS, vec![filter.events(EventKind::Send)]),
             What::Media => (&EVENTS, vec![filter.events(EventKind::Media)]),
+            What::Account => (&EVENTS, vec![filter.events(EventKind::Account)]),
+            What::Customers => (&EVENTS, vec![filter.events(EventKind::Customer)]),
             What::Commands => (&COMMANDS, filter.commands()),
             What::Deadletters => (&DEADLETTERS, vec![filter.dead_letters()]),
         }
@@ -131,6 +136,8 @@ impl Tail {
             What::Messages => message(delivery, self.reveal),
             What::Sends => sent(delivery, self.reveal),
             What::Media => fetched(delivery),
+            What::Account => notice::account(delivery, self.reveal),
+            What::Customers => notice::customer(delivery, self.reveal),
             What::Commands => command(delivery, self.reveal),
             What::Deadletters => dead_letter(delivery, self.reveal),
         };
@@ -153,7 +160,7 @@ pub(crate) fn parse_bsp(name: &str) -> Result<BspId, String> {
     })
 }
 
-type Shown = (Value, String);
+pub(crate) type Shown = (Value, String);
 
 /// A report for both readers.
 pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
@@ -187,7 +194,7 @@ pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
 }
 
 /// A part of a line that is there where its value is.
-fn named(words: &str, value: &str) -> String {
+pub(crate) fn named(words: &str, value: &str) -> String {
     if value.is_empty() { String::new() } else { format!(" {words} {value}") }
 }
 
@@ -238,13 +245,19 @@ pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
     };
     let outcome = event.outcome().as_str_name().trim_start_matches("SEND_OUTCOME_");
     let error = event.error.as_ref().map(|error| format!(" {} {}", error.code, error.description));
+    // Where the result names no channel or no id, the subject and the command's place do.
+    let place = delivery.subject.strip_prefix("imchannel.event.send.").unwrap_or_default().replace('.', "/");
+    let id = if event.command_id.is_empty() {
+        format!("{} of COMMANDS", event.command_sequence)
+    } else {
+        event.command_id.clone()
+    };
     let line = format!(
-        "{} {} {} {} command {} message {} after {} calls{}",
+        "{} {} {} {} command {id} message {} after {} calls{}",
         time_of(delivery),
-        styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
+        styled(DIM, &place),
         styled(STRONG, "send"),
         styled(style, outcome),
-        event.command_id,
         event.message_id,
         event.attempts,
         error.unwrap_or_default(),
@@ -274,20 +287,17 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
 
 /// A stored command. Only its id and its kind are not personal.
 fn command(delivery: &Delivery, reveal: bool) -> Shown {
-    let is_json = delivery.payload.first() == Some(&b'{');
-    let decoded = if is_json {
-        serde_json::from_slice::<SendCommand>(&delivery.payload).ok()
-    } else {
-        SendCommand::decode(delivery.payload.clone()).ok()
-    };
+    let content_type = delivery.headers.get(headers::CONTENT_TYPE);
+    let decoded = bsp::command::decode(content_type, &delivery.payload).ok();
     // As they stand in the subject, also where no lane reads it.
     let place = delivery.subject.strip_prefix("imchannel.command.").unwrap_or_default();
     let (queue, channel) = place.split_once('.').unwrap_or((place, ""));
     let mut body =
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
     if !reveal {
-        let keys = ["commandId", "channelId", "notAfter", "mediaId", "language"];
-        let masked = body_mask::body("application/json", body.to_string().as_bytes(), &keys);
+        let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
+        let readable = Readable { keys, texts: &[] };
+        let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
         body = serde_json::from_str(&masked).unwrap_or_default();
     }
     let line = format!(
@@ -301,7 +311,7 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
     (object, line)
 }
 
-fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
+pub(crate) fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
     let line = format!("{} {} cannot be decoded: {error}", time_of(delivery), delivery.subject);
     (json!({ "subject": delivery.subject, "sequence": delivery.sequence, "error": error.to_string() }), line)
 }
@@ -364,11 +374,11 @@ fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
         return body_mask::unmasked(&delivery.payload);
     }
     match bsp.map(|bsp| registry::get(bsp).profile()) {
-        Some(profile) => body_mask::body(profile.media_type, &delivery.payload, profile.logged_keys),
+        Some(profile) => profile.masked(&delivery.payload),
         None => format!("({} bytes)", delivery.payload.len()),
     }
 }
 
-fn time_of(delivery: &Delivery) -> String {
+pub(crate) fn time_of(delivery: &Delivery) -> String {
     styled(DIM, &format!("{:.3}", delivery.stored_at))
 }

@@ -7,7 +7,7 @@ use bus::{EventKind, Headers, headers};
 use bytes::Bytes;
 use prost::Message;
 use proto::Timestamp;
-use proto::v1::{InboundMessage, ReportEvent};
+use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
 
 /// An event, encoded.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub fn of_item(item: &Item) -> Option<Event<'_>> {
     match &item.outcome {
         Outcome::Report(report) => Some(from_report(report)),
         Outcome::Message(message) => Some(from_message(message)),
+        Outcome::Account(event) => Some(from_account(event)),
+        Outcome::Customer(event) => Some(from_customer(event)),
         Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     }
 }
@@ -46,6 +48,26 @@ fn from_message(message: &InboundMessage) -> Event<'_> {
         payload: message.encode_to_vec().into(),
         event_id: &message.event_id,
         time: message.sent_at.or(message.received_at),
+        replay: None,
+    }
+}
+
+fn from_account(event: &AccountEvent) -> Event<'_> {
+    Event {
+        kind: EventKind::Account,
+        payload: event.encode_to_vec().into(),
+        event_id: &event.event_id,
+        time: event.occurred_at.or(event.received_at),
+        replay: None,
+    }
+}
+
+fn from_customer(event: &CustomerEvent) -> Event<'_> {
+    Event {
+        kind: EventKind::Customer,
+        payload: event.encode_to_vec().into(),
+        event_id: &event.event_id,
+        time: event.occurred_at.or(event.received_at),
         replay: None,
     }
 }

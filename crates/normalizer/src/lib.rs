@@ -110,7 +110,12 @@ static NEEDS: Needs = Needs {
         StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] },
         StreamUse {
             stream: &EVENTS,
-            subjects: &["imchannel.event.report.*.*", "imchannel.event.message.*.*"],
+            subjects: &[
+                "imchannel.event.report.*.*",
+                "imchannel.event.message.*.*",
+                "imchannel.event.account.*.*",
+                "imchannel.event.customer.*.*",
+            ],
         },
         StreamUse { stream: &DEADLETTERS, subjects: &["imchannel.deadletter.webhook.*"] },
     ],

@@ -22,7 +22,11 @@ pub(crate) fn write(
     let (function, words) =
         if is_message { ("onMessage", "Message received") } else { ("onReport", "Report received") };
     let body = match payloads {
-        LogPayloads::Masked => mask::body(profile.media_type, webhook.body, profile.logged_keys),
+        LogPayloads::Masked => match std::str::from_utf8(webhook.body) {
+            Ok(_) => profile.masked(webhook.body),
+            // The body is hidden as a whole, and its messages are to be found all the same.
+            Err(_) => [&profile.masked(webhook.body), " ", &ids.join(" ")].concat(),
+        },
         LogPayloads::Full => mask::unmasked(webhook.body),
         LogPayloads::Off => ids.join(" "),
     };
@@ -41,7 +45,7 @@ fn message_ids(parsed: &Parsed) -> Vec<&str> {
     let ids = parsed.items.iter().filter_map(|item| match &item.outcome {
         Outcome::Report(report) => Some(report.message_id.as_str()),
         Outcome::Message(message) => Some(message.message_id.as_str()),
-        Outcome::Ignored(_) | Outcome::Rejected(_) => None,
+        Outcome::Account(_) | Outcome::Customer(_) | Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     });
     ids.take(IDS_MAX).collect()
 }

@@ -43,8 +43,8 @@ impl NormalizerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("normalizer");
-        let help = "Items of finished webhooks by BSP, kind (report, message, ignored, rejected) and detail (status, \
-                    type of content, or what was ignored or rejected)";
+        let help = "Items of finished webhooks by BSP, kind (report, message, account, customer, ignored, rejected) and \
+                    detail (status, type of content, kind of event, or what was ignored or rejected)";
         registry.register("items", help, metrics.items.clone());
         let help =
             "Values that the parser does not know, by BSP and field; their events went out all the same";
@@ -63,6 +63,8 @@ impl NormalizerMetrics {
         let (kind, detail) = match outcome {
             Outcome::Report(report) => ("report", report.status().as_str_name()),
             Outcome::Message(message) => ("message", content_name(message.content.as_ref())),
+            Outcome::Account(event) => ("account", event.kind().as_str_name()),
+            Outcome::Customer(event) => ("customer", event.kind().as_str_name()),
             Outcome::Ignored(what) => ("ignored", *what),
             Outcome::Rejected(reject) => ("rejected", reject.kind),
         };

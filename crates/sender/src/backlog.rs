@@ -8,7 +8,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use bsp::command::Command;
 use bus::ledger::{LedgerError, LedgerKey, Revision};
 use bus::read;
 use bus::streams::COMMANDS;
@@ -20,9 +19,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::command::{self, Job};
 use crate::outcome::{Outcome, Subject};
+use crate::publish;
 use crate::record::{Next, Record, State};
+use crate::refuse;
 use crate::send::{Lane, token};
-use crate::{publish, refuse};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -257,7 +257,7 @@ impl Backlog {
     async fn answer(&self, job: &Job, delivery: &Delivery) -> Result<(), Away> {
         let (bus, account) = (&self.lane.shared.bus, &self.lane.account);
         let key = LedgerKey::new(&account.channel, &job.command.id);
-        let result = expired(&self.lane, &job.command);
+        let result = expired(&self.lane, job);
         let record = Record::new(delivery.sequence, job.digest.clone(), 0, token(), State::NotSent);
         let deadline = || Instant::now() + LEDGER_LIMIT;
         let owed = record.clone().done(&result, false);
@@ -276,23 +276,22 @@ impl Backlog {
                 }
                 Err(_) => return Err(Away),
             };
-        let place = (account.bsp, &account.channel);
-        publish::result(bus, place, &result, job.traceparent()).await.map_err(|_| Away)?;
+        let owner = self.lane.owner();
+        publish::result(bus, owner, &result, job.traceparent()).await.map_err(|_| Away)?;
         let metrics = &self.lane.shared.metrics;
-        metrics.result(account.bsp, job.command.content.name(), "expired");
+        metrics.result(owner.bsp(), job.command.content.name(), "expired");
         let answered = record.done(&result, true);
         let _ = bus.ledger_write(&key, revision, answered.to_bytes(), deadline()).await;
         Ok(())
     }
 }
 
-fn expired(lane: &Lane, command: &Command) -> proto::v1::SendResult {
+fn expired(lane: &Lane, job: &Job) -> proto::v1::SendResult {
     let subject = Subject {
-        bsp: lane.account.bsp,
-        channel: &lane.account.channel,
-        command_id: command.id.as_str(),
-        message_id: command.id.message_id(),
-        context: &command.context,
+        owner: lane.owner(),
+        delivery: &job.delivery,
+        command_id: job.command.id.as_str(),
+        context: &job.command.context,
         attempts: 0,
     };
     Outcome::Expired { last_error: None }.to_result(subject, Timestamp::now())

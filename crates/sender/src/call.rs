@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bsp::mask;
+use bsp::mask::{self, Readable};
 use bsp::sending::{Answer, NotSent, Request, Response};
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -87,7 +87,7 @@ pub(crate) async fn send(
     let function = request.function;
     let url = format!("{}{}", account.details.base_url, request.path);
     let channel = account.channel.as_str();
-    let data = shown(&request.body, request.logged_keys, payloads);
+    let data = shown(&request.body, Readable { keys: request.logged_keys, texts: &[] }, payloads);
     tracing::info!(
         function,
         channel,
@@ -111,7 +111,9 @@ pub(crate) async fn send(
         Ok(answer) => answer,
         Err(end) => return said(end, function, channel, message_id, &url),
     };
-    let text = shown(&body, account.sending.answer_logged_keys(), payloads);
+    let readable =
+        Readable { keys: account.sending.answer_logged_keys(), texts: account.sending.answer_error_texts() };
+    let text = shown(&body, readable, payloads);
     tracing::info!(
         function,
         channel,
@@ -127,9 +129,9 @@ pub(crate) async fn send(
     }
 }
 
-fn shown(body: &[u8], keys: &[&str], payloads: LogPayloads) -> Option<String> {
+fn shown(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<String> {
     match payloads {
-        LogPayloads::Masked => Some(mask::body("application/json", body, keys)),
+        LogPayloads::Masked => Some(mask::body("application/json", body, readable)),
         LogPayloads::Full => Some(mask::unmasked(body)),
         LogPayloads::Off => None,
     }

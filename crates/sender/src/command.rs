@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bsp::command::{self, Command, Received, Refused};
+use bsp::command::{self, CONTEXT_LENGTH_MAX, Command, Received, Refused, Undecodable};
 use bus::{Delivery, headers};
 use jiff::Timestamp;
 use prost::Message;
 use proto::v1::SendCommand;
 use sha2::{Digest, Sha256};
+
+use crate::dead::Dead;
+use crate::publish;
 
 /// No command is sent later than this after it was stored: an hour before the stream forgets it.
 const LIFE_MAX: Duration = Duration::from_secs(23 * 3600);
@@ -30,7 +33,7 @@ pub(crate) struct Job {
 impl Job {
     /// The trace that it belongs to, where there is one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
-        self.delivery.headers.get(headers::TRACEPARENT)
+        publish::traceparent(&self.delivery)
     }
 
     /// Until its deadline; zero after it.
@@ -46,8 +49,8 @@ pub(crate) struct Unsendable {
     pub(crate) id: String,
     pub(crate) context: String,
     pub(crate) faults: Vec<proto::v1::CommandFault>,
-    /// Why it is a dead letter too: what it is, and a sentence. `None` for a readable command that breaks a rule.
-    pub(crate) dead: Option<(&'static str, String)>,
+    /// Why it is a dead letter too. `None` for a readable command that breaks a rule.
+    pub(crate) dead: Option<Dead>,
 }
 
 /// Reads a stored command.
@@ -77,9 +80,26 @@ pub(crate) fn last_deadline(delivery: &Delivery) -> Timestamp {
     delivery.stored_at + LIFE_MAX
 }
 
+/// What a result tells of a command that nobody has checked.
+pub(crate) struct Told {
+    /// As far as it can be read.
+    pub(crate) command_id: String,
+    pub(crate) context: String,
+}
+
+/// Reads as much of a command as its result tells.
+pub(crate) fn told(delivery: &Delivery) -> Told {
+    match decode(delivery) {
+        Ok(command) => Told {
+            command_id: readable_id(&command.command_id),
+            context: command.context.chars().take(CONTEXT_LENGTH_MAX).collect(),
+        },
+        Err(unsendable) => Told { command_id: unsendable.id, context: unsendable.context },
+    }
+}
+
 fn unsendable(refused: Refused, raw_id: &str) -> Unsendable {
-    let dead =
-        refused.id.is_none().then(|| ("no_command_id", "the command has no usable 'command_id'".to_owned()));
+    let dead = refused.id.is_none().then_some(Dead::NoCommandId);
     let id = refused.id.map_or_else(|| readable_id(raw_id), |id| id.as_str().to_owned());
     Unsendable { id, context: refused.context, faults: refused.faults, dead }
 }
@@ -88,35 +108,20 @@ fn readable_id(raw: &str) -> String {
     raw.chars().filter(|c| !c.is_control()).take(ODD_ID_LENGTH_MAX).collect()
 }
 
-/// JSON where the header says so, or where there is no header and the first byte is a brace, which begins no protobuf of
-/// ours (it would be field 15 of a group).
+/// Reads the bytes of a stored command.
+///
+/// # Errors
+/// [`Unsendable`] with the fault.
 pub(crate) fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
-    let declared = delivery.headers.get(headers::CONTENT_TYPE).map(str::trim);
-    let bare = declared.and_then(|text| text.split(';').next()).map(str::trim);
-    let is_json = match bare {
-        Some(bare) => bare.eq_ignore_ascii_case("application/json"),
-        None => delivery.payload.first() == Some(&b'{'),
-    };
-    let malformed = |id: &str, form: &str| Unsendable {
-        id: readable_id(id),
-        context: String::new(),
-        faults: vec![proto::v1::CommandFault {
-            field: "command".to_owned(),
-            rule: format!("is a SendCommand as {form}"),
-        }],
-        dead: Some(("malformed", format!("the payload is no SendCommand as {form}"))),
-    };
-    if is_json {
-        return serde_json::from_slice(&delivery.payload).map_err(|_| {
-            let loose = serde_json::from_slice::<serde_json::Value>(&delivery.payload).unwrap_or_default();
-            let id = [&loose["commandId"], &loose["command_id"]].into_iter().find_map(|id| id.as_str());
-            malformed(id.unwrap_or_default(), "proto3 JSON")
-        });
-    }
-    let mut command = SendCommand::default();
-    // What was read before the fault stays.
-    match command.merge(&mut delivery.payload.clone()) {
-        Ok(()) => Ok(command),
-        Err(_) => Err(malformed(&command.command_id, "protobuf")),
-    }
+    let content_type = delivery.headers.get(headers::CONTENT_TYPE);
+    command::decode(content_type, &delivery.payload).map_err(|undecodable| {
+        let Undecodable { encoding, command_id, fault } = undecodable;
+        let (form, field, rule) = (encoding.name(), &fault.field, &fault.rule);
+        Unsendable {
+            id: readable_id(&command_id),
+            context: String::new(),
+            dead: Some(Dead::Malformed(format!("the payload is no SendCommand as {form}: {field} {rule}"))),
+            faults: vec![fault],
+        }
+    })
 }

@@ -22,6 +22,7 @@ mod call;
 mod retry_after;
 mod lookup;
 mod outcome;
+mod dead;
 mod publish;
 mod backlog;
 mod refuse;
@@ -118,6 +119,7 @@ async fn work(
         tracing: context.tracing.clone(),
         payloads,
         ledger: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
+        lettered: dead::Lettered::default(),
     });
     let lanes = Lanes::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];

@@ -1,6 +1,6 @@
 //! What the sender counts.
 
-use bsp::{BspId, ChannelId};
+use bsp::{BspId, ChannelId, NO_BSP};
 use bus::keeper::KeeperMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -109,8 +109,10 @@ impl SenderMetrics {
         registry.register("ledger_timeouts", help, ledger.timed_out.clone());
     }
 
-    pub(crate) fn result(&self, bsp: BspId, content: &'static str, outcome: &'static str) {
-        self.results.get_or_create(&ResultLabels { bsp: bsp.as_str(), content, outcome }).inc();
+    /// `bsp` is `None` where the channel is not known.
+    pub(crate) fn result(&self, bsp: Option<BspId>, content: &'static str, outcome: &'static str) {
+        let bsp = bsp.map_or(NO_BSP, BspId::as_str);
+        self.results.get_or_create(&ResultLabels { bsp, content, outcome }).inc();
     }
 
     pub(crate) fn call(&self, bsp: BspId, outcome: &'static str) {

@@ -1,6 +1,6 @@
 //! Commands that no lane reads: under a subject that can be no channel's, for a channel that does not exist, or for one whose
-//! BSP is only listened to. Each becomes a dead letter, so that none disappears with its age: where the channel may still be
-//! made, after it was missing for a while; else at the next look.
+//! BSP is only listened to. Each becomes a dead letter with a result, so that none disappears with its age and none stays without
+//! an answer: where the channel may still be made, after it was missing for a while; else at the next look.
 //!
 //! COMMANDS refuses a publish to a subject that no lane can read. Such commands are there all the same where an older
 //! configuration of the stream took them, or where a token is no channel id.
@@ -9,49 +9,29 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bsp::ChannelId;
+use bsp::{BspId, ChannelId};
 use bus::lease::Leases;
 use bus::ledger::LedgerKey;
 use bus::registry::Snapshots;
 use bus::{Delivery, Queue, Subject, lanes, orphans, registry};
 use jiff::Timestamp;
+use proto::v1::SendResult;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
+use crate::command::{self, Told};
+use crate::dead::{self, Burial, Dead};
+use crate::outcome::{Outcome, Subject as OfCommand};
 use crate::ownership::lane_lease;
+use crate::publish::{self, Owner};
+use crate::record::{Next, Record};
 use crate::send::Shared;
-use crate::{command, publish};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// A channel that cannot send must have been missing for so long, without a break.
 const MISSING_FOR: Duration = Duration::from_secs(60);
-
-/// Why no lane reads a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// Its subject is none of a channel's queue.
-    Unread,
-    /// Its channel is not stored.
-    MissingChannel,
-    /// Its channel has no account to send through.
-    WithoutAccount,
-}
-
-impl Why {
-    /// As a word out of a fixed set, and as a sentence for the back end's developers.
-    fn reason(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Unread => (
-                "no_such_subject",
-                "no lane reads its subject: publish to imchannel.command.send.{channel} or imchannel.command.bulk.{channel}",
-            ),
-            Self::MissingChannel => ("no_channel", "there is no such channel"),
-            Self::WithoutAccount => ("no_account", "nothing can be sent through this channel"),
-        }
-    }
-}
 
 /// Looks until `stop`. Several replicas that do so do no harm: a letter has its command's number.
 pub(crate) async fn run(shared: &Arc<Shared>, snapshots: Snapshots, leases: Leases, stop: CancellationToken) {
@@ -72,6 +52,13 @@ pub(crate) async fn run(shared: &Arc<Shared>, snapshots: Snapshots, leases: Leas
             }
         }
     }
+}
+
+/// Why no lane takes the commands of a channel.
+struct Lost {
+    /// Where the channel is known.
+    bsp: Option<BspId>,
+    dead: Dead,
 }
 
 struct Orphans {
@@ -115,42 +102,44 @@ impl Orphans {
         id: ChannelId,
         seen: &mut HashSet<ChannelId>,
     ) -> anyhow::Result<()> {
-        let Some(why) = self.why_not(&id) else { return Ok(()) };
+        if self.why_not(&id).is_none() {
+            return Ok(());
+        }
         seen.insert(id.clone());
         let since = *self.missing_since.entry(id.clone()).or_insert_with(Instant::now);
         if since.elapsed() < MISSING_FOR {
             return Ok(());
         }
-        self.bury_all(queue, &id, why).await
+        self.bury_all(queue, &id).await
     }
 
     /// Why no lane takes this channel's commands; `None` when one may.
-    fn why_not(&self, id: &ChannelId) -> Option<Why> {
+    fn why_not(&self, id: &ChannelId) -> Option<Lost> {
         let channels = self.snapshots.borrow().clone()?;
         if !self.leases.is_free(&lane_lease(id.as_str())) {
             return None;
         }
         match channels.get(id.as_str()) {
-            None => Some(Why::MissingChannel),
+            None => Some(Lost { bsp: None, dead: Dead::NoChannel }),
             Some(channel) if Account::of(channel, &self.shared.settings.secrets).is_none() => {
-                Some(Why::WithoutAccount)
+                Some(Lost { bsp: Some(channel.bsp.profile().id), dead: Dead::NoAccount })
             }
             Some(_) => None,
         }
     }
 
-    /// Makes dead letters of everything under a subject that can be no channel's. No lane was given any of it.
+    /// Answers everything under a subject that can be no channel's. No lane was given any of it.
     async fn bury_under(&self, subject: &str) -> anyhow::Result<()> {
         let mut from = 1;
         while let Some(delivery) = orphans::next(&self.shared.bus, subject, from).await? {
             from = delivery.sequence + 1;
-            bury(&self.shared, None, &delivery, Why::Unread).await?;
+            self.bury(Owner::Nobody(None), &delivery, &Dead::NoSuchSubject, 0).await?;
         }
         Ok(())
     }
 
-    /// Makes dead letters of what no lane was given.
-    async fn bury_all(&self, queue: Queue, id: &ChannelId, why: Why) -> anyhow::Result<()> {
+    /// Answers what no lane was given.
+    async fn bury_all(&self, queue: Queue, id: &ChannelId) -> anyhow::Result<()> {
         let subject = Subject::Command(queue, id.clone()).to_text();
         // What a lane was given before is answered, or in the ledger.
         let given_to = lanes::waiting(&self.shared.bus, queue, id).await?.unwrap_or_default().given_to;
@@ -158,33 +147,73 @@ impl Orphans {
         while let Some(delivery) = lanes::next_stored(&self.shared.bus, &subject, from).await? {
             from = delivery.sequence + 1;
             // The channel may be made meanwhile.
-            if self.why_not(id).is_none() {
-                return Ok(());
-            }
-            if !self.is_known(id, &delivery).await? {
-                bury(&self.shared, Some(id), &delivery, why).await?;
-            }
+            let Some(lost) = self.why_not(id) else { return Ok(()) };
+            self.answer(id, &lost, &delivery).await?;
         }
         Ok(())
     }
 
-    /// Whether the ledger knows it: then it was sent, or answered, while its channel was there.
-    async fn is_known(&self, id: &ChannelId, delivery: &Delivery) -> anyhow::Result<bool> {
-        let Ok(job) = command::read(id, delivery) else { return Ok(false) };
-        let key = LedgerKey::new(id, &job.command.id);
-        Ok(self.shared.bus.ledger_read(&key).await?.is_some())
+    /// Answers one of a channel, by what the ledger knows of it from the time in which there was a lane.
+    async fn answer(&self, id: &ChannelId, lost: &Lost, delivery: &Delivery) -> anyhow::Result<()> {
+        let owner = lost.bsp.map_or(Owner::Nobody(Some(id)), |bsp| Owner::Channel(bsp, id));
+        let Ok(job) = command::read(id, delivery) else {
+            return self.bury(owner, delivery, &lost.dead, 0).await;
+        };
+        let entry = self.shared.bus.ledger_read(&LedgerKey::new(id, &job.command.id)).await?;
+        let Some(entry) = entry else { return self.bury(owner, delivery, &lost.dead, 0).await };
+        // Another version's: what it means only that version knows.
+        let Some(record) = Record::from_bytes(&entry.value) else { return Ok(()) };
+        let attempts = record.attempts;
+        match record.next(delivery.sequence, &job.digest) {
+            // It is answered, or the one that it repeats is.
+            Next::Nothing | Next::Repeated => Ok(()),
+            Next::Other => self.bury(owner, delivery, &Dead::ReusedCommandId, 0).await,
+            Next::Attempt(_) => self.bury(owner, delivery, &lost.dead, attempts).await,
+            Next::Publish(result) => self.publish(owner, delivery, &result).await,
+            // Without an account nobody can be asked what became of its call.
+            Next::LookUp(_) => {
+                let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());
+                let subject = OfCommand { owner, delivery, command_id, context, attempts };
+                let result = Outcome::Unknown.to_result(subject, Timestamp::now());
+                self.shared.metrics.result(owner.bsp(), job.command.content.name(), "unknown");
+                self.publish(owner, delivery, &result).await
+            }
+        }
     }
-}
 
-/// The letter first, and then the command goes: a look that is broken off between them is made again.
-async fn bury(
-    shared: &Arc<Shared>,
-    channel: Option<&ChannelId>,
-    delivery: &Delivery,
-    why: Why,
-) -> anyhow::Result<()> {
-    publish::orphan(&shared.bus, channel, delivery, why.reason(), Timestamp::now()).await?;
-    shared.metrics.dead_letters.inc();
-    orphans::remove(&shared.bus, delivery.sequence).await?;
-    Ok(())
+    /// The result first, and then the command goes: a look that is broken off between them is made again.
+    async fn publish(
+        &self,
+        owner: Owner<'_>,
+        delivery: &Delivery,
+        result: &SendResult,
+    ) -> anyhow::Result<()> {
+        publish::result(&self.shared.bus, owner, result, publish::traceparent(delivery)).await?;
+        orphans::remove(&self.shared.bus, delivery.sequence).await?;
+        Ok(())
+    }
+
+    /// Letter and result first, and then the command goes: a look that is broken off between them is made again.
+    async fn bury(
+        &self,
+        owner: Owner<'_>,
+        delivery: &Delivery,
+        dead: &Dead,
+        attempts: u32,
+    ) -> anyhow::Result<()> {
+        let Told { command_id, context } = command::told(delivery);
+        let burial = Burial {
+            owner,
+            delivery,
+            dead,
+            faults: &[],
+            command_id: &command_id,
+            context: &context,
+            attempts,
+            content: "none",
+        };
+        dead::bury(&self.shared, burial).await?;
+        orphans::remove(&self.shared.bus, delivery.sequence).await?;
+        Ok(())
+    }
 }

@@ -1,27 +1,47 @@
 //! Results: what is told of a decided command. Pure.
 
 use bsp::sending::Answer;
-use bsp::{BspId, ChannelId, event_id};
+use bsp::{BspId, ChannelId, CommandId, event_id};
+use bus::Delivery;
 use jiff::Timestamp;
 use proto::v1::{CommandFault, ProviderStatus, ReportError, SendOutcome, SendResult};
+
+use crate::dead::Dead;
+use crate::publish::{self, Owner};
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
-    Accepted { message_id: String, status: ProviderStatus },
-    Rejected { status: Option<ProviderStatus>, error: ReportError },
-    Refused { faults: Vec<CommandFault> },
-    Expired { last_error: Option<String> },
+    Accepted {
+        message_id: String,
+        status: ProviderStatus,
+    },
+    Rejected {
+        status: Option<ProviderStatus>,
+        error: ReportError,
+        faults: Vec<CommandFault>,
+    },
+    Refused {
+        faults: Vec<CommandFault>,
+    },
+    /// It is a dead letter too.
+    Dead {
+        dead: Dead,
+        faults: Vec<CommandFault>,
+    },
+    Expired {
+        last_error: Option<String>,
+    },
     Unknown,
 }
 
 /// A command, for its result.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject<'a> {
-    pub(crate) bsp: BspId,
-    pub(crate) channel: &'a ChannelId,
+    pub(crate) owner: Owner<'a>,
+    /// As it came.
+    pub(crate) delivery: &'a Delivery,
     pub(crate) command_id: &'a str,
-    pub(crate) message_id: String,
     pub(crate) context: &'a str,
     pub(crate) attempts: u32,
 }
@@ -32,7 +52,7 @@ impl Outcome {
     pub(crate) fn of_answer(answer: Answer, message_id: &str, is_first: bool) -> Option<Self> {
         match answer {
             Answer::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
-            Answer::Rejected { status, error } => Some(Self::Rejected { status, error }),
+            Answer::Rejected { status, error, faults } => Some(Self::Rejected { status, error, faults }),
             Answer::Duplicate { status } if is_first => {
                 let error = ReportError {
                     code: status.id.clone(),
@@ -40,7 +60,7 @@ impl Outcome {
                     description: status.description.clone(),
                     permanent: Some(true),
                 };
-                Some(Self::Rejected { status: Some(status), error })
+                Some(Self::Rejected { status: Some(status), error, faults: Vec::new() })
             }
             Answer::Duplicate { status } => {
                 Some(Self::Accepted { message_id: message_id.to_owned(), status })
@@ -49,15 +69,20 @@ impl Outcome {
         }
     }
 
+    /// A rejection that names no field.
+    pub(crate) fn rejected_for(error: ReportError) -> Self {
+        Self::Rejected { status: None, error, faults: Vec::new() }
+    }
+
     pub(crate) fn rejected(code: &str, description: &str) -> Self {
-        Self::Rejected { status: None, error: error(code, description, Some(true)) }
+        Self::rejected_for(error(code, description, Some(true)))
     }
 
     /// A word for a metric's label.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
-            Self::Rejected { .. } | Self::Refused { .. } => "rejected",
+            Self::Rejected { .. } | Self::Refused { .. } | Self::Dead { .. } => "rejected",
             Self::Expired { .. } => "expired",
             Self::Unknown => "unknown",
         }
@@ -66,10 +91,12 @@ impl Outcome {
     /// The result that says it.
     pub(crate) fn to_result(&self, of: Subject<'_>, now: Timestamp) -> SendResult {
         let mut result = SendResult {
-            bsp: of.bsp.as_str().to_owned(),
-            channel_id: of.channel.as_str().to_owned(),
+            bsp: of.owner.bsp().map(BspId::as_str).unwrap_or_default().to_owned(),
+            channel_id: of.owner.channel().map(ChannelId::as_str).unwrap_or_default().to_owned(),
             command_id: of.command_id.to_owned(),
-            message_id: of.message_id,
+            message_id: CommandId::parse(of.command_id).map(|id| id.message_id()).unwrap_or_default(),
+            command_sequence: of.delivery.sequence,
+            command_msg_id: publish::msg_id(of.delivery).to_owned(),
             attempts: of.attempts,
             decided_at: Some(bsp::time::to_proto(now)),
             context: of.context.to_owned(),
@@ -81,16 +108,21 @@ impl Outcome {
                 result.message_id = message_id;
                 result.provider_status = Some(status);
             }
-            Self::Rejected { status, error } => {
+            Self::Rejected { status, error, faults } => {
                 result.set_outcome(SendOutcome::Rejected);
+                result.faults = faults;
                 result.provider_status = status;
                 result.error = Some(error);
             }
             Self::Refused { faults } => {
                 result.set_outcome(SendOutcome::Rejected);
-                let list: Vec<_> =
-                    faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
-                result.error = Some(error("INVALID_COMMAND", &list.join("; "), Some(true)));
+                result.error = Some(error("INVALID_COMMAND", &in_words(&faults), Some(true)));
+                result.faults = faults;
+            }
+            Self::Dead { dead, faults } => {
+                result.set_outcome(SendOutcome::Rejected);
+                let words = if faults.is_empty() { dead.reason().to_owned() } else { in_words(&faults) };
+                result.error = Some(error(dead.code(), &words, Some(true)));
                 result.faults = faults;
             }
             Self::Expired { last_error } => {
@@ -113,9 +145,21 @@ impl Outcome {
         }
         let code = result.error.as_ref().map(|error| error.code.clone()).unwrap_or_default();
         let outcome = result.outcome().as_str_name();
-        result.event_id = event_id::of_result(of.bsp, of.channel, of.command_id, outcome, &code);
+        result.event_id = match of.owner {
+            Owner::Channel(bsp, channel) if !matches!(self, Self::Dead { .. }) => {
+                event_id::of_result(bsp, channel, of.command_id, outcome, &code)
+            }
+            Owner::Channel(..) | Owner::Nobody(_) => {
+                event_id::of_stored_command(of.delivery.sequence, of.delivery.stored_at)
+            }
+        };
         result
     }
+}
+
+fn in_words(faults: &[CommandFault]) -> String {
+    let list: Vec<_> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
+    list.join("; ")
 }
 
 fn error(code: &str, description: &str, permanent: Option<bool>) -> ReportError {

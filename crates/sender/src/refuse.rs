@@ -1,14 +1,15 @@
-//! Commands that cannot be sent: a result where it can be told whose, a dead letter where they cannot be read.
+//! Commands that cannot be sent: each gets a result, and those that cannot be read become dead letters too.
 
 use std::time::Duration;
 
 use bsp::CommandId;
 use bus::ledger::LedgerKey;
 use bus::seldom::Seldom;
-use bus::{Delivery, PublishError, headers};
+use bus::{Delivery, PublishError};
 use jiff::Timestamp;
 
 use crate::command::Unsendable;
+use crate::dead::{self, Burial, Dead};
 use crate::outcome::{Outcome, Subject};
 use crate::publish;
 use crate::record::{Next, Record};
@@ -57,52 +58,45 @@ pub(crate) async fn once(
     delivery: &Delivery,
     unsendable: &Unsendable,
 ) -> Result<(), RefuseError> {
-    let (bus, bsp, channel) = (&lane.shared.bus, lane.account.bsp, &lane.account.channel);
+    let (shared, owner) = (&lane.shared, lane.owner());
     let Unsendable { id, context, faults, dead } = unsendable;
-    let now = Timestamp::now();
-    let known_id = CommandId::parse(id);
-    let mut dead = dead.as_ref().map(|(kind, reason)| (*kind, reason.as_str()));
-    let mut is_told = !id.is_empty();
-    let mut outcome = Outcome::Refused { faults: faults.clone() };
-    let mut attempts = 0;
-    let known = match &known_id {
+    let trace = publish::traceparent(delivery);
+    let mut dead = dead.clone();
+    let mut may_be_sent = false;
+    let known = match &CommandId::parse(id) {
         Some(command_id) => known(lane, command_id).await?,
         None => None,
     };
+    let attempts = known.as_ref().map_or(0, |record| record.attempts);
     if let Some(record) = known {
-        attempts = record.attempts;
         let digest = record.digest.clone();
         match record.next(delivery.sequence, &digest) {
             // The result of that id is another command's.
-            Next::Repeated | Next::Other => {
-                dead = Some(("reused_command_id", "its command_id was used before, for another message"));
-                is_told = false;
-            }
+            Next::Repeated | Next::Other => dead = Some(Dead::ReusedCommandId),
             // A version with other rules took it: what came of it then is not undone by the rules of this one.
-            Next::Publish(result) => {
-                return Ok(publish::result(bus, (bsp, channel), &result, traceparent(delivery)).await?);
-            }
+            Next::Publish(result) => return Ok(publish::result(&shared.bus, owner, &result, trace).await?),
             Next::Nothing => return Ok(()),
-            Next::LookUp(_) => outcome = Outcome::Unknown,
+            Next::LookUp(_) => may_be_sent = true,
             Next::Attempt(_) => {}
         }
     }
-    if let Some(why) = dead {
-        publish::dead_letter(bus, (bsp, channel), delivery, why, now).await?;
-        lane.shared.metrics.dead_letters.inc();
+    if let (Some(dead), false) = (&dead, may_be_sent) {
+        let is_used = *dead == Dead::ReusedCommandId;
+        let (faults, attempts) = if is_used { (&[][..], 0) } else { (&faults[..], attempts) };
+        let content = "none";
+        let burial = Burial { owner, delivery, dead, faults, command_id: id, context, attempts, content };
+        return Ok(dead::bury(shared, burial).await?);
     }
-    if is_told {
-        let message_id = known_id.map(|id| id.message_id()).unwrap_or_default();
-        let subject = Subject { bsp, channel, command_id: id, message_id, context, attempts };
-        let result = outcome.to_result(subject, now);
-        publish::result(bus, (bsp, channel), &result, traceparent(delivery)).await?;
-        lane.shared.metrics.result(bsp, "none", outcome.name());
+    let now = Timestamp::now();
+    if let Some(dead) = &dead {
+        dead::letter(shared, owner, delivery, dead, now).await?;
     }
+    let outcome = if may_be_sent { Outcome::Unknown } else { Outcome::Refused { faults: faults.clone() } };
+    let result = outcome.to_result(Subject { owner, delivery, command_id: id, context, attempts }, now);
+    publish::result(&shared.bus, owner, &result, trace).await?;
+    shared.lettered.remove(delivery.sequence);
+    shared.metrics.result(owner.bsp(), "none", outcome.name());
     Ok(())
-}
-
-fn traceparent(delivery: &Delivery) -> Option<&str> {
-    delivery.headers.get(headers::TRACEPARENT)
 }
 
 /// What the ledger holds under the command's id.

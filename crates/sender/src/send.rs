@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account::Account;
 use crate::call::{self, CallEnd};
 use crate::command::Job;
+use crate::dead::{self, Burial, Dead, Lettered};
 use crate::gate::turns::Place;
 use crate::gate::{Gate, Pass, Shut};
 use crate::lanes::LaneFaults;
@@ -33,7 +34,7 @@ use crate::lookup::Lookups;
 use crate::metrics::SenderMetrics;
 use crate::outcome::{Outcome, Subject};
 use crate::ownership::Ownership;
-use crate::publish;
+use crate::publish::{self, Owner};
 use crate::record::{Next, Record, State};
 use crate::send::after::Called;
 use crate::send::trials::Trials;
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) payloads: LogPayloads,
     /// What all lanes together may write to the ledger at once.
     pub(crate) ledger: StoreLimit,
+    pub(crate) lettered: Lettered,
 }
 
 /// One lane, as its commands see it.
@@ -396,7 +398,7 @@ impl Lane {
             Ok(_) => Stage::Publish(Box::new(result)),
             Err(stage) => return stage,
         };
-        self.shared.metrics.result(self.account.bsp, job.command.content.name(), outcome.name());
+        self.shared.metrics.result(Some(self.account.bsp), job.command.content.name(), outcome.name());
         if matches!(outcome, Outcome::Accepted { .. }) {
             let age = Duration::try_from(now.duration_since(job.delivery.stored_at)).unwrap_or_default();
             self.shared.metrics.accept_time.observe(age);
@@ -404,18 +406,21 @@ impl Lane {
         stage
     }
 
-    /// The id was used for another message, so its result is that message's: this one becomes a dead letter.
+    /// The id was used for another message, whose result stands under it: this one becomes a dead letter, with a result that
+    /// names no id.
     async fn misused(&self, job: &Job) -> Stage {
-        let why = ("reused_command_id", "its command_id was used before, for another message");
-        let place = (self.account.bsp, &self.account.channel);
-        match publish::dead_letter(&self.shared.bus, place, &job.delivery, why, Timestamp::now()).await {
-            Ok(()) => {
-                self.shared.metrics.dead_letters.inc();
-                Stage::End(Ending::Settled)
-            }
+        let Subject { owner, delivery, command_id, context, .. } = self.subject(job, 0);
+        let dead = &Dead::ReusedCommandId;
+        let content = job.command.content.name();
+        let burial = Burial { owner, delivery, dead, faults: &[], command_id, context, attempts: 0, content };
+        match dead::bury(&self.shared, burial).await {
+            Ok(()) => Stage::End(Ending::Settled),
             Err(error) => {
                 if let Some(turn) = LETTER_NOT_STORED.turn() {
-                    tracing::warn!(function = "sender", "a dead letter was not stored: {error}{turn}");
+                    tracing::warn!(
+                        function = "sender",
+                        "a dead letter or its result was not stored: {error}{turn}"
+                    );
                 }
                 if self.pause(RETRY_PAUSE).await { Stage::Misused } else { Stage::End(Ending::Left) }
             }
@@ -424,21 +429,23 @@ impl Lane {
 
     fn subject<'a>(&'a self, job: &'a Job, attempts: u32) -> Subject<'a> {
         Subject {
-            bsp: self.account.bsp,
-            channel: &self.account.channel,
+            owner: self.owner(),
+            delivery: &job.delivery,
             command_id: job.command.id.as_str(),
-            message_id: job.command.id.message_id(),
             context: &job.command.context,
             attempts,
         }
     }
 
+    pub(crate) fn owner(&self) -> Owner<'_> {
+        Owner::Channel(self.account.bsp, &self.account.channel)
+    }
+
     /// Stores the result. It is in the ledger, so nothing is lost if the lane is left meanwhile.
     async fn publish(&self, job: &Job, result: &SendResult) -> Stage {
         loop {
-            let of = (self.account.bsp, &self.account.channel);
             let stored = tokio::select! {
-                stored = publish::result(&self.shared.bus, of, result, job.traceparent()) => stored,
+                stored = publish::result(&self.shared.bus, self.owner(), result, job.traceparent()) => stored,
                 () = self.left_for(RESULT_WAIT_MAX) => return Stage::End(Ending::Left),
             };
             match stored {

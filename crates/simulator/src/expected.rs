@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::v1::inbound_message::Content as ProtoContent;
-use proto::v1::{Customer, InboundMessage, Location, ProviderStatus, Reply, ReportEvent, ReportStatus, Text};
+use proto::v1::{
+    AccountEvent, Customer, CustomerEvent, InboundMessage, Location, ProviderStatus, Reply, ReportEvent,
+    ReportStatus, Text,
+};
 
 use crate::happening::{Content, Message, Report, Step};
 use crate::target::Target;
@@ -17,6 +20,10 @@ pub enum Expected {
     Report(Box<ReportEvent>),
     /// An event of type `InboundMessage`.
     Message(Box<InboundMessage>),
+    /// An event of type `AccountEvent`, about a template.
+    Account(Box<AccountEvent>),
+    /// An event of type `CustomerEvent`, about a payment.
+    Customer(Box<CustomerEvent>),
     /// A dead letter.
     DeadLetter {
         /// The channel in its subject.
@@ -31,6 +38,18 @@ pub(crate) fn dead_letter(target: &Target, payload: &str) -> Expected {
         channel: target.channel.to_string(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     }
+}
+
+/// The id of the template that an event is about: it holds the run's tag and a number, as ids of messages do.
+pub(crate) fn template_id(event: &AccountEvent) -> &String {
+    static NONE: String = String::new();
+    event.template.as_ref().map_or(&NONE, |template| &template.id)
+}
+
+/// The reference of the payment that an event is about.
+pub(crate) fn payment_id(event: &CustomerEvent) -> &String {
+    static NONE: String = String::new();
+    event.payment.as_ref().map_or(&NONE, |payment| &payment.reference)
 }
 
 pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent {

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::v1::inbound_message::Content as ProtoContent;
-use proto::v1::{Conversation, InboundMessage, Media, Pricing, ReportError, ReportEvent, Unsupported};
+use proto::v1::{
+    AccountEvent, AccountEventKind, AccountTemplate, Conversation, Customer, CustomerEvent,
+    CustomerEventKind, InboundMessage, Media, Payment, Pricing, ReportError, ReportEvent, Unsupported,
+};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step, What};
 use crate::plan::{Plan, RunTag};
 use crate::sender::{self, Body, Failure, Sender};
 use crate::target::Target;
@@ -58,6 +61,14 @@ impl Sender for Gupshup {
             }
         };
         Body { route: "message", bytes: Bytes::from(bytes), expected: vec![expected] }
+    }
+
+    fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
+        let (bytes, expected) = match notice.what {
+            What::TemplatePaused => template_body(target, notice),
+            What::PaymentFailed => payment_body(target, notice),
+        };
+        Some(Body { route: "message", bytes: Bytes::from(bytes), expected: vec![expected] })
     }
 
     fn greetings(&self) -> Vec<Body> {
@@ -180,6 +191,68 @@ fn message_body(target: &Target, message: &Message) -> (String, Expected) {
         ..expected::with_user_id(expected::message(target, message, expected), &user_id)
     };
     (envelope("message", message.at, &message.business, payload), Expected::Message(Box::new(event)))
+}
+
+fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
+    let payload = json!({
+        "type": "status-update", "id": notice.id, "status": "paused", "elementName": "order_shipped",
+        "languageCode": "en", "description": "It had issues.",
+    });
+    let event = AccountEvent {
+        bsp: target.bsp.as_str().to_owned(),
+        channel_id: target.channel.as_str().to_owned(),
+        kind: AccountEventKind::TemplateStatus.into(),
+        occurred_at: expected::time(notice.at),
+        template: Some(AccountTemplate {
+            id: notice.id.clone(),
+            name: "order_shipped".to_owned(),
+            language: "en".to_owned(),
+            status: "paused".to_owned(),
+            ..AccountTemplate::default()
+        }),
+        errors: vec![ReportError { description: "It had issues.".to_owned(), ..ReportError::default() }],
+        raw_json: payload.to_string(),
+        ..AccountEvent::default()
+    };
+    let body = envelope("template-event", notice.at, &notice.business, payload);
+    (body, Expected::Account(Box::new(event)))
+}
+
+/// Only version 3 tells payments.
+fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
+    let status = json!({
+        "id": format!("wamid.{}", notice.id), "gs_id": notice.id, "type": "payment", "status": "failed",
+        "timestamp": notice.at.as_second().to_string(), "recipient_id": notice.customer,
+        "payment": { "reference_id": notice.id, "transaction": {
+            "id": "t-1", "status": "failed", "error": { "code": "U30", "reason": "debit failed" },
+        } },
+    });
+    let error = ReportError {
+        code: "U30".to_owned(),
+        description: "debit failed".to_owned(),
+        ..ReportError::default()
+    };
+    let event = CustomerEvent {
+        bsp: target.bsp.as_str().to_owned(),
+        channel_id: target.channel.as_str().to_owned(),
+        kind: CustomerEventKind::Payment.into(),
+        occurred_at: expected::whole_seconds(notice.at),
+        customer: Some(Customer { number: notice.customer.clone(), ..Customer::default() }),
+        payment: Some(Payment {
+            reference: notice.id.clone(),
+            status: "failed".to_owned(),
+            error: Some(error),
+        }),
+        raw_json: status.to_string(),
+        ..CustomerEvent::default()
+    };
+    let body = json!({
+        "gs_app_id": "demo", "object": "whatsapp_business_account",
+        "entry": [{ "id": "1", "changes": [{ "field": "messages", "value": {
+            "metadata": { "display_phone_number": notice.business }, "statuses": [status],
+        } }] }],
+    });
+    (body.to_string(), Expected::Customer(Box::new(event)))
 }
 
 fn envelope(kind: &str, at: jiff::Timestamp, business: &str, payload: Value) -> String {

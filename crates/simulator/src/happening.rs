@@ -85,3 +85,29 @@ pub(crate) enum Content {
     /// A type that nobody has heard of.
     Unknown,
 }
+
+/// Something about the account or a customer.
+#[derive(Debug, Clone)]
+pub(crate) struct Notice {
+    /// Of the template or the payment, unique in the run.
+    pub(crate) id: String,
+    pub(crate) customer: String,
+    /// Our number.
+    pub(crate) business: String,
+    /// When it happened, in whole milliseconds.
+    pub(crate) at: Timestamp,
+    pub(crate) what: What,
+}
+
+impl What {
+    pub(crate) const ALL: [Self; 2] = [Self::TemplatePaused, Self::PaymentFailed];
+}
+
+/// What happened to the account or a customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A template was paused.
+    TemplatePaused,
+    /// A payment did not go through.
+    PaymentFailed,
+}

@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
-use proto::v1::{InboundMessage, ReportEvent};
+use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
 use serde_json::Value;
 
-use crate::expected::Expected;
+use crate::expected::{self, Expected};
 use crate::plan::RunTag;
 
 /// Faults that are kept with their details; the rest are counted.
@@ -22,6 +22,10 @@ pub enum Seen {
     Report(Box<ReportEvent>),
     /// A customer's message.
     Message(Box<InboundMessage>),
+    /// An event about the account.
+    Account(Box<AccountEvent>),
+    /// An event about a customer.
+    Customer(Box<CustomerEvent>),
     /// A dead letter.
     DeadLetter {
         /// The channel in its subject.
@@ -247,6 +251,8 @@ fn key_of(item: &Expected) -> Key {
             (&report.channel_id, &report.message_id, word)
         }
         Expected::Message(message) => (&message.channel_id, &message.message_id, "message"),
+        Expected::Account(event) => (&event.channel_id, expected::template_id(event), "account"),
+        Expected::Customer(event) => (&event.channel_id, expected::payment_id(event), "customer"),
         Expected::DeadLetter { channel, payload } => {
             return Key::DeadLetter { channel: channel.clone(), payload: payload.clone() };
         }
@@ -266,6 +272,16 @@ fn strip(seen: Seen) -> (Expected, String) {
             let id = std::mem::take(&mut message.event_id);
             (message.received_at, message.source) = (None, None);
             (Expected::Message(message), id)
+        }
+        Seen::Account(mut event) => {
+            let id = std::mem::take(&mut event.event_id);
+            (event.received_at, event.source) = (None, None);
+            (Expected::Account(event), id)
+        }
+        Seen::Customer(mut event) => {
+            let id = std::mem::take(&mut event.event_id);
+            (event.received_at, event.source) = (None, None);
+            (Expected::Customer(event), id)
         }
         Seen::DeadLetter { channel, payload } => (Expected::DeadLetter { channel, payload }, String::new()),
     }
@@ -290,6 +306,8 @@ fn json(item: &Expected) -> Value {
     match item {
         Expected::Report(report) => serde_json::to_value(report).unwrap_or_default(),
         Expected::Message(message) => serde_json::to_value(message).unwrap_or_default(),
+        Expected::Account(event) => serde_json::to_value(event).unwrap_or_default(),
+        Expected::Customer(event) => serde_json::to_value(event).unwrap_or_default(),
         Expected::DeadLetter { channel, payload } => {
             serde_json::json!({ "channel": channel, "bytes": String::from_utf8_lossy(payload) })
         }

@@ -35,6 +35,8 @@ impl Plan {
 pub struct Mix {
     /// Customers' messages among all that happens; the rest are reports.
     pub inbound: f64,
+    /// Events about the account and customers, of BSPs that tell them here.
+    pub notices: f64,
     /// Messages that fail.
     pub failed: f64,
     /// Messages that are deleted after they were read.
@@ -55,6 +57,7 @@ impl Default for Mix {
     fn default() -> Self {
         Self {
             inbound: 0.2,
+            notices: 0.02,
             failed: 0.06,
             deleted: 0.01,
             unknown: 0.01,

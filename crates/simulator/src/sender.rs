@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use crate::expected::Expected;
-use crate::happening::{Happening, Ids, Step};
+use crate::happening::{Happening, Ids, Notice, Step};
 use crate::plan::{Plan, RunTag};
 use crate::target::Target;
 use crate::{gupshup, infobip, koomessage, twilio};
@@ -51,6 +51,11 @@ pub(crate) trait Sender: Sync {
 
     /// One body for these happenings.
     fn body(&self, target: &Target, happenings: &[Happening]) -> Body;
+
+    /// One body about the account or a customer; `None` where the BSP says nothing of it here.
+    fn notice(&self, _target: &Target, _notice: &Notice) -> Option<Body> {
+        None
+    }
 
     /// What it posts before anything else.
     fn greetings(&self) -> Vec<Body> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::expected::Expected;
-use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step, What};
 use crate::plan::Plan;
 use crate::sender::Body;
 use crate::target::Target;
@@ -103,6 +103,13 @@ impl Traffic {
         self.number
     }
 
+    fn body(&mut self, target: usize) -> Body {
+        let most = self.targets[target].sender.batch_max(&self.plan).max(1);
+        let count = self.random.usize(1..=most);
+        let happenings: Vec<Happening> = (0..count).map(|_| self.happening(target)).collect();
+        self.targets[target].sender.body(&self.targets[target], &happenings)
+    }
+
     fn happening(&mut self, target: usize) -> Happening {
         let mix = self.plan.mix;
         if self.chance(mix.broken) {
@@ -122,6 +129,23 @@ impl Traffic {
 
     fn customer(&mut self, target: usize) -> String {
         format!("49151{target:03}{:05}", self.random.u32(..CUSTOMERS))
+    }
+
+    /// A body about the account or a customer, now and then, of a BSP that has one.
+    fn notice(&mut self, target: usize) -> Option<Body> {
+        if !self.chance(self.plan.mix.notices) {
+            return None;
+        }
+        let what = What::ALL[self.random.usize(..What::ALL.len())];
+        let notice = Notice {
+            id: self.ids(target).message,
+            customer: self.customer(target),
+            business: business(target),
+            at: self.now(),
+            what,
+        };
+        let target = &self.targets[target];
+        target.sender.notice(target, &notice)
     }
 
     fn message(&mut self, target: usize) -> Message {
@@ -215,10 +239,7 @@ impl Iterator for Traffic {
             return self.recent.get(place).cloned();
         }
         let target = self.random.usize(..self.targets.len());
-        let most = self.targets[target].sender.batch_max(&self.plan).max(1);
-        let count = self.random.usize(1..=most);
-        let happenings: Vec<Happening> = (0..count).map(|_| self.happening(target)).collect();
-        let body = self.targets[target].sender.body(&self.targets[target], &happenings);
+        let body = self.notice(target).unwrap_or_else(|| self.body(target));
         let webhook = Webhook { target, body };
         if self.recent.len() == REPEATABLE_MAX {
             self.recent.pop_front();

@@ -52,6 +52,16 @@ fn found(name: &str, body: &[u8]) -> Vec<Expected> {
             (message.received_at, message.source) = (None, None);
             Expected::Message(message)
         }
+        Outcome::Account(mut event) => {
+            event.event_id.clear();
+            (event.received_at, event.source) = (None, None);
+            Expected::Account(event)
+        }
+        Outcome::Customer(mut event) => {
+            event.event_id.clear();
+            (event.received_at, event.source) = (None, None);
+            Expected::Customer(event)
+        }
         Outcome::Rejected(reject) => {
             Expected::DeadLetter { channel: channel.to_string(), payload: reject.raw }
         }
@@ -64,6 +74,7 @@ fn found(name: &str, body: &[u8]) -> Vec<Expected> {
 fn the_parsers_find_what_the_simulated_bsps_say() {
     let names: Vec<String> = targets().iter().map(Target::name).collect();
     let (mut statuses, mut unsupported, mut dead, mut batches) = (HashSet::new(), 0, 0, 0);
+    let (mut templates, mut payments) = (0, 0);
     for webhook in traffic(1).take(COUNT) {
         let name = &names[webhook.target()];
         let text = String::from_utf8_lossy(webhook.bytes()).into_owned();
@@ -77,6 +88,8 @@ fn the_parsers_find_what_the_simulated_bsps_say() {
                 Expected::Message(message) => {
                     unsupported += usize::from(matches!(message.content, Some(Content::Unsupported(_))));
                 }
+                Expected::Account(_) => templates += 1,
+                Expected::Customer(_) => payments += 1,
                 Expected::DeadLetter { .. } => dead += 1,
             }
         }
@@ -89,6 +102,7 @@ fn the_parsers_find_what_the_simulated_bsps_say() {
         }
     }
     assert!(unsupported > 0 && dead > 0 && batches > 0, "{unsupported} {dead} {batches}");
+    assert!(templates > 0 && payments > 0, "{templates} {payments}");
 }
 
 #[test]
@@ -114,6 +128,12 @@ fn every_event_of_a_run_has_a_name_of_its_own() {
                     format!("{} {} {raw}", report.channel_id, report.message_id)
                 }
                 Expected::Message(message) => format!("{} {}", message.channel_id, message.message_id),
+                Expected::Account(event) => {
+                    format!("{} {}", event.channel_id, event.template.as_ref().unwrap().id)
+                }
+                Expected::Customer(event) => {
+                    format!("{} {}", event.channel_id, event.payment.as_ref().unwrap().reference)
+                }
                 Expected::DeadLetter { payload, .. } => String::from_utf8_lossy(payload).into_owned(),
             };
             assert!(name.contains("abcd1234"), "{name}");

@@ -12,7 +12,9 @@ use bus::streams::{
 };
 use bus::{Delivery, EventKind, Origin, Queue, Subject, headers};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
-use proto::v1::{InboundMessage, MediaFetched, ReportEvent, SendCommand, SendResult};
+use proto::v1::{
+    AccountEvent, CustomerEvent, InboundMessage, MediaFetched, ReportEvent, SendCommand, SendResult,
+};
 use serde_json::{Value, json};
 
 use super::{Document, entries, texts};
@@ -52,9 +54,10 @@ fn known_subjects() -> Vec<Subject> {
     let events = EventKind::ALL
         .into_iter()
         .flat_map(|kind| bsps().map(move |bsp| Subject::Event(kind, bsp, channel())));
+    let of_none = std::iter::once(Subject::ResultOfNone(Some(channel())));
     let commands = Queue::ALL.into_iter().map(|queue| Subject::Command(queue, channel()));
     let letters = Origin::ALL.into_iter().map(|origin| Subject::DeadLetter(origin, Some(channel())));
-    webhooks.chain(events).chain(commands).chain(letters).collect()
+    webhooks.chain(events).chain(of_none).chain(commands).chain(letters).collect()
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn every_subject_has_its_channel_and_its_stream() {
     // A new kind of subject does not compile here before it is described.
     let stream = |subject: &Subject| match subject {
         Subject::Webhook(..) => "WEBHOOKS",
-        Subject::Event(..) => "EVENTS",
+        Subject::Event(..) | Subject::ResultOfNone(..) => "EVENTS",
         Subject::Command(..) => "COMMANDS",
         Subject::DeadLetter(..) => "DEADLETTERS",
     };
@@ -165,6 +168,8 @@ fn read_as(type_name: &str, json: &Value) -> serde_json::Result<()> {
         "imchannel.v1.InboundMessage" => serde_json::from_value::<InboundMessage>(json).map(drop),
         "imchannel.v1.SendResult" => serde_json::from_value::<SendResult>(json).map(drop),
         "imchannel.v1.MediaFetched" => serde_json::from_value::<MediaFetched>(json).map(drop),
+        "imchannel.v1.AccountEvent" => serde_json::from_value::<AccountEvent>(json).map(drop),
+        "imchannel.v1.CustomerEvent" => serde_json::from_value::<CustomerEvent>(json).map(drop),
         "imchannel.v1.SendCommand" => serde_json::from_value::<SendCommand>(json).map(drop),
         other => panic!("no message is called {other}"),
     }
@@ -391,6 +396,12 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     post(&ingress, "report", &format!(r#"{{"results":[{report},{{"price":{{}}}}]}}"#)).await;
     let message = r#"{"from":"39123456789","to":"44123456789","messageId":"w-1","message":{"text":"Hello","type":"TEXT"}}"#;
     post(&ingress, "message", &format!(r#"{{"results":[{message}]}}"#)).await;
+    let template =
+        r#"{"content":{"type":"TEMPLATE_UPDATE","templateName":"order_shipped","status":"PAUSED"}}"#;
+    post(&ingress, "report", template).await;
+    let opt_out =
+        r#"{"from":"39123456789","content":{"type":"MARKETING_SUBSCRIPTION_UPDATE","value":"stop"}}"#;
+    post(&ingress, "report", opt_out).await;
     post(&ingress, "report", r#"{"results":["#).await;
 
     let channel = ChannelId::parse(CHANNEL).unwrap();
@@ -427,16 +438,19 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
             all.extend(installation.stored(stream, everything).await);
         }
         let count = |part: &str| all.iter().filter(|delivery| delivery.subject.contains(part)).count();
-        // A report and a message, each replayed; two results; a fetch; two letters of webhooks, one of a command.
+        // A report, a message and an event of either kind, each replayed; three results, one of what cannot be read; a fetch; two
+        // letters of webhooks, one of a command.
         let counts = [
             "event.report",
             "event.message",
             "event.send",
             "event.media",
+            "event.account",
+            "event.customer",
             "deadletter.webhook",
             "deadletter.command",
         ];
-        (counts.map(count) == [2, 2, 2, 1, 2, 1]).then_some(all)
+        (counts.map(count) == [2, 2, 3, 1, 2, 2, 2, 1]).then_some(all)
     })
     .await;
     sender.stop().await;

@@ -25,6 +25,12 @@ pub(crate) struct Answer {
 }
 
 impl Webhook {
+    /// The same webhook with other bytes at its end, so that the stream does not take it for the first.
+    pub(crate) fn repeated(&self) -> Self {
+        let end: &[u8] = if self.body.starts_with(b"{") { b" " } else { b"&Repeat=1" };
+        Self { body: [&self.body, end].concat(), path: self.path.clone(), headers: self.headers.clone() }
+    }
+
     pub(crate) fn infobip(body: impl Into<Vec<u8>>) -> Self {
         let webhook = Self::new("/social/on/whatsapp/infobip/report/202105102694809992", body);
         webhook

@@ -4,12 +4,16 @@
 //! 2026-11) and the AICC's page on Gupshup's reports. Version 2 has one event a body, told by `type`; reports come
 //! to the `message` URL. Version 3 passes Meta's body on (see `v3`).
 
+mod account_words;
 mod credential;
 mod message;
+mod notice;
 mod report;
 mod v3;
+mod v3_account;
 mod v3_contacts;
 mod v3_content;
+mod v3_customer;
 mod v3_message;
 mod v3_status;
 
@@ -60,6 +64,32 @@ static PROFILE: Profile = Profile {
         "field",
         "object",
         "gs_app_id",
+        "event",
+        "decision",
+        "time",
+        "elementName",
+        "languageCode",
+        "quality",
+        "rejectedReason",
+        "currentLimit",
+        "oldLimit",
+        "message_template_id",
+        "message_template_name",
+        "message_template_language",
+        "message_template_category",
+        "previous_category",
+        "new_category",
+        "previous_quality_score",
+        "new_quality_score",
+        "current_limit",
+        "old_limit",
+    ],
+    error_texts: &[
+        // Version 2: the reason of a failure stands in the inner payload.
+        "payload.reason",
+        "errors.title",
+        "errors.message",
+        "error_data.details",
     ],
     text_keys: &[
         "name",
@@ -111,6 +141,8 @@ struct Envelope<'a> {
     kind: Text<'a>,
     #[serde(borrow, default)]
     timestamp: Text<'a>,
+    #[serde(borrow, default)]
+    app: Text<'a>,
     /// Our number, where Gupshup names it.
     #[serde(borrow, default)]
     phone: Text<'a>,
@@ -121,21 +153,16 @@ struct Envelope<'a> {
     entry: Option<Vec<&'a RawValue>>,
 }
 
-/// Events about the account, the template or the bill. They are answered 200 and counted, nothing more.
-const IGNORED_TYPES: [(&str, &str); 7] = [
-    ("user-event", "user_event"),
-    ("billing-event", "billing_event"),
-    ("template-event", "template_event"),
-    ("account-event", "account_event"),
-    ("system-event", "system_event"),
-    ("preference-event", "preference_event"),
-    ("platform-event", "platform_event"),
-];
-
 fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let kind = envelope.kind.as_str();
-    if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == kind) {
-        out.ignored(counted_as);
+    let around = notice::Around {
+        kind,
+        time: &envelope.timestamp,
+        our_number: &envelope.phone,
+        app: &envelope.app,
+        payload: envelope.payload,
+    };
+    if notice::read(&around, out)? {
         return Ok(());
     }
     let Some(payload) = envelope.payload else {

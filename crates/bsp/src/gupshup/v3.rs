@@ -7,15 +7,31 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::v3_contacts::Contacts;
-use super::{v3_message, v3_status};
+use super::{v3_account, v3_customer, v3_message, v3_status};
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::text;
 
 #[derive(Deserialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
+    /// Of the WhatsApp Business Account.
+    #[serde(borrow, default)]
+    pub(super) id: Text<'a>,
+    /// When Meta made the body, in Unix seconds: the only time of what is about the account.
+    #[serde(borrow, default)]
+    pub(super) time: Text<'a>,
     #[serde(borrow)]
     changes: Vec<&'a RawValue>,
+    /// Whether one of its own keys holds bytes that are not UTF-8: it may have been one of these.
+    #[serde(skip)]
+    has_damaged_key: bool,
+}
+
+impl Entry<'_> {
+    /// Refuses what has its id or time from a damaged entry.
+    fn check(&self) -> Result<(), Refusal> {
+        if self.has_damaged_key { Err(Refusal::no_utf8()) } else { Ok(()) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -36,6 +52,12 @@ struct Value<'a> {
     contacts: Part<'a>,
     #[serde(borrow)]
     metadata: Part<'a>,
+    /// Of the number, beside those of single messages.
+    #[serde(borrow)]
+    errors: Part<'a>,
+    /// Taps on links of marketing messages.
+    #[serde(borrow)]
+    user_actions: Part<'a>,
 }
 
 /// What all statuses and messages of a change share. A part of it that has another shape costs that part alone.
@@ -90,45 +112,99 @@ struct Kind<'a> {
     kind: Part<'a>,
 }
 
-/// What Meta sends under other fields than `messages`.
-const IGNORED_FIELDS: [(&str, &str); 6] = [
+/// Fields that are deliberately ignored, and the names that they are counted under: what the business wrote on its own phone,
+/// what its phone shares with the account, bills, calls, groups as such, profiles, and conversations that somebody else leads.
+const IGNORED_FIELDS: [(&str, &str); 18] = [
     ("platform-event", "platform_event"),
     ("billing-event", "billing_event"),
-    ("account_update", "account_event"),
-    ("account_alerts", "account_event"),
-    ("message_template_status_update", "template_event"),
-    ("user_preferences", "preference_event"),
+    ("smb_message_echoes", "message_echo"),
+    ("message_echoes", "message_echo"),
+    ("smb_app_state_sync", "business_app"),
+    ("history", "business_app"),
+    ("calls", "call_event"),
+    ("call_settings_update", "call_event"),
+    ("group_lifecycle_update", "group_event"),
+    ("group_participants_update", "group_event"),
+    ("group_settings_update", "group_event"),
+    ("group_status_update", "group_event"),
+    ("consumer_profile", "profile_event"),
+    ("messaging_handovers", "handover_event"),
+    ("standby", "handover_event"),
+    ("partner_solutions", "partner_event"),
+    ("automatic_events", "tracking_event"),
+    ("tracking_events", "tracking_event"),
 ];
 
 pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
     for raw in entries {
         match json::from_str::<Entry<'_>>(raw.get()) {
-            Ok(entry) => {
-                entry.changes.iter().for_each(|raw| out.read_list(raw.get(), |out| change(raw, out)))
+            Ok(mut entry) => {
+                entry.has_damaged_key = out.has_damaged_key(raw.get());
+                for raw in &entry.changes {
+                    out.read_list(raw.get(), |out| change(raw, &entry, out));
+                }
             }
             Err(error) => out.refuse_item(error.into(), raw.get()),
         }
     }
 }
 
-fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let change: Change<'_> = json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
         out.ignored(counted_as);
         return Ok(());
     }
-    let Some(value) = change.value.filter(|_| field == "messages") else {
-        out.unrecognised("changes.field", field, "");
-        return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
-    };
+    match field {
+        "messages" => messages(change.value.ok_or_else(no_value)?, entry, out)?,
+        _ if is_notice(field) => out.read_item(raw.get(), |out| notice(raw, &change, entry, out)),
+        _ => {
+            out.unrecognised("changes.field", field, "");
+            return Err(Refusal::new("unknown_type", "the change's 'field' is none that is known"));
+        }
+    }
+    Ok(())
+}
+
+fn no_value() -> Refusal {
+    Refusal::new("wrong_shape", "the change has no 'value'")
+}
+
+/// Whether a field is about the account or a customer. Its change is one item.
+fn is_notice(field: &str) -> bool {
+    matches!(field, "user_preferences" | "user_id_update") || v3_account::is_about_account(field)
+}
+
+fn notice(
+    raw: &RawValue,
+    change: &Change<'_>,
+    entry: &Entry<'_>,
+    out: &mut Collector<'_>,
+) -> Result<(), Refusal> {
+    entry.check()?;
+    out.check_part(raw.get())?;
+    match change.field.as_str() {
+        "user_preferences" => v3_customer::preferences(change.value, &entry.time, out),
+        "user_id_update" => v3_customer::user_id_updates(change.value, &entry.time, out),
+        field => v3_account::read(field, change.value.ok_or_else(no_value)?, entry, out)?,
+    }
+    Ok(())
+}
+
+fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    // It may have been the key of a list.
+    if out.has_damaged_key(value.get()) {
+        return Err(Refusal::no_utf8());
+    }
     let value: Value<'_> = json::from_str(value.get())?;
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
-    if statuses.is_none() && messages.is_none() {
+    let is_empty = value.errors.is_none() && value.user_actions.is_none();
+    if statuses.is_none() && messages.is_none() && is_empty {
         return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
     }
     for part in [value.metadata, value.contacts].into_iter().flatten() {
-        out.check_shared(part.get())?;
+        out.check_part(part.get())?;
     }
     let shared = Shared::read(&value);
     for raw in statuses.unwrap_or_default() {
@@ -136,6 +212,15 @@ fn change(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     }
     for raw in messages.unwrap_or_default() {
         guarded(raw, out, |raw, out| v3_message::read(raw, &shared, out));
+    }
+    if value.user_actions.is_some() {
+        out.ignored("user_action");
+    }
+    if let Some(raw) = value.errors {
+        guarded(raw, out, |raw, out| {
+            entry.check()?;
+            v3_account::errors(raw, &shared.our_number, entry, out)
+        });
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::PROFILE;
 use super::v3::Shared;
 use super::v3_contacts::Contact;
 use super::v3_content::to_content;
+use super::v3_customer::{self, SystemMessage};
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
@@ -66,12 +67,18 @@ pub(super) struct Message<'a> {
     pub(super) edit: Part<'a>,
     #[serde(borrow)]
     pub(super) revoke: Part<'a>,
+    /// What WhatsApp itself says about the customer.
+    #[serde(borrow)]
+    system: Part<'a>,
 }
 
 pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let message: Message<'_> = json::from_str(raw.get())?;
     if message.id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has an 'id'"));
+    }
+    if message.kind.as_str() == "system" && v3_customer::system(&message.as_system(raw), out) {
+        return Ok(());
     }
     let customer = message.from.or(&message.from_user_id);
     let contact = shared.contacts.find([&message.from, &message.from_user_id, &message.from_parent_user_id]);
@@ -114,7 +121,18 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
     Ok(())
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    fn as_system(&'a self, raw: &'a RawValue) -> SystemMessage<'a> {
+        SystemMessage {
+            id: &self.id,
+            from: &self.from,
+            from_user_id: &self.from_user_id,
+            time: &self.timestamp,
+            system: self.system,
+            raw: raw.get(),
+        }
+    }
+
     /// The sender; what the message itself does not say, its contact does.
     fn customer(&self, contact: Option<&Contact<'_>>) -> Option<Customer> {
         let unknown = Contact::default();

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::report::{self, Status};
 use super::v3::Shared;
+use super::v3_customer::{self, PaymentStatus};
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::time;
@@ -103,7 +104,7 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
     let status: MetaStatus<'_> = json::from_str(raw.get())?;
     // A payment that failed is no message that failed: it was delivered and read before.
     if status.kind.as_str() == "payment" || status.payment.is_some() {
-        out.ignored("payment_event");
+        v3_customer::payment(&status.as_payment(raw), out);
         return Ok(());
     }
     // `enqueued` has the time at which the body was made, in milliseconds; the others have the event's.
@@ -132,6 +133,18 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
 }
 
 impl<'a> MetaStatus<'a> {
+    fn as_payment(&'a self, raw: &'a RawValue) -> PaymentStatus<'a> {
+        PaymentStatus {
+            message_id: self.gs_id.or(&self.id),
+            status: &self.status,
+            time: &self.timestamp,
+            recipient: &self.recipient_id,
+            user_id: &self.recipient_user_id,
+            payment: self.payment,
+            raw: raw.get(),
+        }
+    }
+
     /// Who of a group the status is about.
     fn participant(&self) -> &Text<'a> {
         let user_id = self.recipient_participant_user_id.or(&self.recipient_participant_parent_user_id);
@@ -147,7 +160,7 @@ fn first_code(list: Part<'_>) -> Text<'_> {
 }
 
 /// All errors; one of another shape costs itself alone.
-fn errors(list: Part<'_>) -> Vec<ReportError> {
+pub(super) fn errors(list: Part<'_>) -> Vec<ReportError> {
     let list = json::optional::<Vec<&RawValue>>(list).ok().flatten().unwrap_or_default();
     let errors = list.into_iter().filter_map(|raw| json::from_str::<MetaError<'_>>(raw.get()).ok());
     errors.filter_map(|error| error.to_report_error()).collect()

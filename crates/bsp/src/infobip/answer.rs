@@ -22,6 +22,18 @@ const TEXT_LENGTH_MAX: usize = 500;
 pub(super) const LOGGED_KEYS: &[&str] =
     &["messageId", "bulkId", "groupId", "groupName", "id", "name", "errorCode"];
 
+pub(super) const ERROR_TEXTS: &[&str] = &[
+    "status.description",
+    "error.description",
+    "serviceException.text",
+    "validationErrors.*",
+    "violations.property",
+    "violations.violation",
+    ".description",
+    ".action",
+    ".error",
+];
+
 #[derive(Deserialize)]
 struct Entry<'a> {
     #[serde(borrow, default, rename = "messageId")]
@@ -43,8 +55,8 @@ pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
         return answer;
     }
     let written = error::read(status, &text);
-    if let Written::OfMessage(error) = written {
-        return Answer::Rejected { status: None, error };
+    if let Written::OfMessage(error, faults) = written {
+        return Answer::Rejected { status: None, error, faults };
     }
     match status {
         200..=299 => Answer::Unclear { what: "a 2xx that cannot be read" },
@@ -52,7 +64,7 @@ pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
         301 | 302 | 307 | 308 => not_sent(status, written),
         429 => Answer::Limited,
         400..=499 if is_verdict(status, &written) => {
-            Answer::Rejected { status: None, error: written.into_error(status) }
+            Answer::Rejected { status: None, error: written.into_error(status), faults: Vec::new() }
         }
         400..=499 => not_sent(status, written),
         503 if retry_after.is_some() && matches!(written, Written::Elsewhere) => not_sent(status, written),
@@ -74,7 +86,7 @@ fn is_verdict(status: u16, written: &Written) -> bool {
 
 fn not_sent(status: u16, written: Written) -> Answer {
     let error = match written {
-        Written::OfMessage(error) | Written::Other(error) => Some(error),
+        Written::OfMessage(error, _) | Written::Other(error) => Some(error),
         Written::Unnamed | Written::Elsewhere => None,
     };
     Answer::NotSent(NotSent { status, error })
@@ -121,7 +133,7 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
                 description: status.description.clone(),
                 permanent: None,
             };
-            Answer::Rejected { status: Some(status), error }
+            Answer::Rejected { status: Some(status), error, faults: Vec::new() }
         }
         None => Answer::Unclear { what: "a status of an unknown group" },
     }

@@ -3,13 +3,17 @@
 //! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for `requestError`, of the Messages API for `errorCode`,
 //! and its page on errors for the names (all read 2026-11).
 
-use proto::v1::ReportError;
+use proto::v1::{CommandFault, ReportError};
 use serde_json::Value;
 
 use super::answer::cut;
 
 /// Characters of an error's name that are kept: it is shown as the reason of a paused lane.
 const NAME_LENGTH_MAX: usize = 64;
+/// Faults that are passed on, and characters of their fields and words: the ledger holds all of it.
+const FAULTS_MAX: usize = 16;
+const FIELD_LENGTH_MAX: usize = 128;
+const WORDS_LENGTH_MAX: usize = 200;
 /// Errors about this very message.
 const OF_MESSAGE: &[&str] = &["BAD_REQUEST", "E400"];
 /// Errors about the account, the path or Infobip itself.
@@ -34,8 +38,8 @@ const OF_ANYTHING_ELSE: &[&str] = &[
 /// Who wrote the body of an answer, and about what.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// Infobip, about this message.
-    OfMessage(ReportError),
+    /// Infobip, about this message, with the fields that it finds wrong.
+    OfMessage(ReportError, Vec<CommandFault>),
     /// Infobip, an error that does not say that the message is at fault.
     Other(ReportError),
     /// Infobip, no error of a form that is known.
@@ -48,7 +52,7 @@ impl Written {
     /// Whether Infobip named an error that is none of those about the account.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::OfMessage(_) => true,
+            Self::OfMessage(..) => true,
             Self::Other(error) => !error.name.is_empty() && !OF_ANYTHING_ELSE.contains(&error.name.as_str()),
             Self::Unnamed | Self::Elsewhere => false,
         }
@@ -57,7 +61,7 @@ impl Written {
     /// What a result tells of it.
     pub(super) fn into_error(self, status: u16) -> ReportError {
         match self {
-            Self::OfMessage(error) | Self::Other(error) => error,
+            Self::OfMessage(error, _) | Self::Other(error) => error,
             Self::Unnamed | Self::Elsewhere => report_error(status, String::new(), ""),
         }
     }
@@ -82,9 +86,35 @@ pub(super) fn read(status: u16, text: &str) -> Written {
     let error = report_error(status, shown(name), description.as_str().unwrap_or_default());
     let names_fields = is_filled(&exception["validationErrors"]) || is_filled(of("violations"));
     if names_fields || OF_MESSAGE.contains(&error.name.as_str()) {
-        Written::OfMessage(error)
+        Written::OfMessage(error, faults(&exception["validationErrors"], of("violations")))
     } else {
         Written::Other(error)
+    }
+}
+
+/// The fields that Infobip names, each with every word about it: `validationErrors` of the older APIs is an object of lists by
+/// field, `violations` of the platform a list of pairs.
+fn faults(validation_errors: &Value, violations: &Value) -> Vec<CommandFault> {
+    let mut faults = Vec::new();
+    for (field, words) in validation_errors.as_object().into_iter().flatten() {
+        match words {
+            Value::Array(list) => list.iter().for_each(|words| add(&mut faults, field, words)),
+            words => add(&mut faults, field, words),
+        }
+    }
+    for violation in violations.as_array().into_iter().flatten() {
+        add(&mut faults, violation["property"].as_str().unwrap_or_default(), &violation["violation"]);
+    }
+    faults
+}
+
+/// Adds a fault that has a field or words, while there is room.
+fn add(faults: &mut Vec<CommandFault>, field: &str, words: &Value) {
+    let short = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+    let words = words.as_str().unwrap_or_default();
+    if faults.len() < FAULTS_MAX && !(field.is_empty() && words.is_empty()) {
+        let (field, rule) = (short(field, FIELD_LENGTH_MAX), short(words, WORDS_LENGTH_MAX));
+        faults.push(CommandFault { field, rule });
     }
 }
 

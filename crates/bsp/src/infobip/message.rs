@@ -8,8 +8,9 @@ use proto::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::notification::CONFIRMATION;
 use super::report::WHATSAPP;
-use super::{PROFILE, messages_api};
+use super::{PROFILE, messages_api, notification};
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
@@ -115,7 +116,7 @@ pub(super) const FLOW: &str = "flow";
 const UNSUPPORTED_TYPES: [&str; 5] = [
     "UNSUPPORTED",
     "INFECTED_CONTENT",
-    "INTERACTIVE_PAYMENT_CONFIRMATION",
+    CONFIRMATION,
     "INTERACTIVE_CALL_PERMISSION_REPLY",
     "INTERACTIVE_IN_THREAD_AUTHENTICATION_REPLY",
 ];
@@ -156,7 +157,13 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         Some(message) => {
             let kind = read_content(message, &mut event, out)?;
             event.event_id = envelope.event_id(&kind, out);
+            let confirms = kind.eq_ignore_ascii_case(CONFIRMATION);
+            let customer = if confirms { event.customer.clone() } else { None };
             out.message(event);
+            if confirms {
+                let (id, time) = (envelope.message_id.as_str(), &envelope.received_at);
+                notification::confirmation(message, id, time, customer, out);
+            }
         }
         None => messages_api::read(&envelope, event, out)?,
     }

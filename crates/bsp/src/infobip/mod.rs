@@ -10,6 +10,7 @@ mod credential;
 mod error;
 mod message;
 mod messages_api;
+mod notification;
 mod report;
 mod send;
 mod settings;
@@ -68,7 +69,13 @@ static PROFILE: Profile = Profile {
         "pendingMessageCount",
         "currency",
         "pricePerMessage",
+        "templateId",
+        "templateName",
+        "language",
+        "category",
+        "quality",
     ],
+    error_texts: &["status.name", "status.description", "error.name", "error.description"],
     text_keys: &["text", "caption", "description", "title", "address", "body", "headline"],
 };
 
@@ -88,6 +95,10 @@ impl Sending for Infobip {
 
     fn answer_logged_keys(&self) -> &'static [&'static str] {
         answer::LOGGED_KEYS
+    }
+
+    fn answer_error_texts(&self) -> &'static [&'static str] {
+        answer::ERROR_TEXTS
     }
 
     fn answer(&self, response: Response<'_>, message_id: &str) -> Answer {
@@ -148,9 +159,6 @@ impl Bsp for Infobip {
 struct Envelope<'a> {
     #[serde(borrow)]
     results: Option<Vec<&'a RawValue>>,
-    /// Only in notifications that come without `results`, such as a customer's changed identity.
-    #[serde(borrow)]
-    content: Part<'a>,
 }
 
 /// The fields that tell what an entry is.
@@ -171,6 +179,15 @@ struct Kind<'a> {
     event: Text<'a>,
 }
 
+impl Kind<'_> {
+    /// Reports and messages have none of these: `content` is a list in the Messages API.
+    fn may_be_notification(&self) -> bool {
+        let is_object = self.content.is_some_and(|content| content.get().starts_with('{'));
+        let is_said = !self.event.is_empty() && self.event.as_str() != "MO";
+        self.message.is_none() && self.content.is_none_or(|_| is_object) && (is_object || is_said)
+    }
+}
+
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
@@ -182,7 +199,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
         }
     };
     let Some(results) = envelope.results else {
-        notification(envelope.content, &mut out);
+        out.read_body(bare);
         return out.finish();
     };
     for entry in results {
@@ -191,10 +208,24 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
     out.finish()
 }
 
+/// A body without `results`: a notification, or nothing that is known.
+fn bare(out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let body: &RawValue = json::from_str(out.document())?;
+    if notification::read(body, out) {
+        return Ok(());
+    }
+    // What would tell what it is may be what is damaged.
+    out.check_part(body.get())?;
+    Err(Refusal::new("wrong_shape", "the body has no list 'results'"))
+}
+
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let kind: Kind<'_> = json::from_str(raw.get())?;
     if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
         out.ignored("typing");
+        return Ok(());
+    }
+    if kind.may_be_notification() && notification::read(raw, out) {
         return Ok(());
     }
     // A failed delivery beats a stray time of reading, which some senders leave in.
@@ -210,20 +241,5 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
         report::delivery(raw, out)
     } else {
         Err(Refusal::new("wrong_shape", "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'"))
-    }
-}
-
-/// Notifications are bare objects: of these, a changed identity is known (WhatsApp API, identity change).
-fn notification(content: Part<'_>, out: &mut Collector<'_>) {
-    #[derive(Deserialize)]
-    struct Content<'a> {
-        #[serde(borrow, default, rename = "type")]
-        kind: Text<'a>,
-    }
-    match json::optional::<Content<'_>>(content) {
-        Ok(Some(content)) if content.kind.as_str() == "user_identity_changed" => {
-            out.ignored("identity_changed")
-        }
-        _ => out.refuse_body(Refusal::new("wrong_shape", "the body has no list 'results'")),
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
 
     event.event_id = event_id(&report, &raw_status, time, error_code, out);
     event.provider_status = Some(status.to_provider_status());
-    event.error = error.filter(is_error).map(to_report_error);
+    event.error = error.and_then(reported);
     event.errors = event.error.iter().cloned().collect();
     event.occurred_at = occurred_at(time, &event.message_id, out);
     set_status(&mut event, &status, out);
@@ -252,6 +252,11 @@ fn occurred_at(text: &Text<'_>, message_id: &str, out: &mut Collector<'_>) -> Op
         out.unrecognised("time", text.as_str(), message_id);
     }
     time
+}
+
+/// An error object as an error, where something failed.
+pub(super) fn reported(error: Status<'_>) -> Option<ReportError> {
+    is_error(&error).then(|| to_report_error(error))
 }
 
 /// Infobip sends an error object also where nothing failed: `NO_ERROR` with id 0.

@@ -34,6 +34,8 @@ static PROFILE: Profile = Profile {
     signs_requests: false,
     secret_variables: "",
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],
+    // Its reports have a status, a word, and no error.
+    error_texts: &[],
     text_keys: &["user_name", "text", "caption", "title", "description"],
 };
 

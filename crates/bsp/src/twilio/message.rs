@@ -3,13 +3,14 @@
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
-    Customer, FormReply, InboundMessage, Location, Media, MessageContext, Referral, Reply,
-    Text as TextContent, Unsupported,
+    Customer, CustomerEvent, CustomerEventKind, FormReply, InboundMessage, Location, Media, MessageContext,
+    Referral, Reply, Text as TextContent, Unsupported,
 };
 
 use super::{PROFILE, message_sid};
 use crate::event_id::EventKey;
 use crate::form::Form;
+use crate::notice::Notice;
 use crate::parsed::{Collector, Refusal};
 use crate::text;
 use crate::whatsapp::Names;
@@ -47,7 +48,22 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
         .id(PROFILE.id, out.webhook.channel);
         out.message(InboundMessage { event_id, content: Some(content), ..message.clone() });
     }
+    wish(form, message_id, customer, out);
     Ok(())
+}
+
+/// A message whose words mean that the customer wants no more messages, or wants them again, is both: a message, and an
+/// event about the customer (Twilio, "Advanced Opt-Out", `OptOutType`). `HELP` asks for help and changes nothing.
+fn wish(form: &Form<'_>, message_id: &str, customer: &str, out: &mut Collector<'_>) {
+    let word = form.get("OptOutType");
+    let kind = match word.to_ascii_uppercase().as_str() {
+        "STOP" => CustomerEventKind::OptedOut,
+        "START" => CustomerEventKind::OptedIn,
+        _ => return,
+    };
+    let notice = Notice { about: message_id, word, of: customer, ..Notice::default() };
+    let event = CustomerEvent { kind: kind.into(), customer: to_customer(form), ..CustomerEvent::default() };
+    out.customer(&notice, event);
 }
 
 /// `WaId` has a number also where `From` has the user id of a customer who hides it.

@@ -50,7 +50,9 @@ static PROFILE: Profile = Profile {
         "OriginalRepliedMessageSid",
         "StructuredMessage",
         "MessagingServiceSid",
+        "OptOutType",
     ],
+    error_texts: &[".ErrorMessage", ".ChannelStatusMessage"],
     text_keys: &[
         "Body",
         "ProfileName",

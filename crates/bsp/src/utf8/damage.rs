@@ -1,5 +1,9 @@
 //! Finding the values of a body that hold bytes that are not UTF-8.
 
+use std::collections::HashMap;
+
+use serde::de::IgnoredAny;
+
 use super::STAND_IN;
 use crate::json::{self, Text};
 
@@ -47,6 +51,12 @@ pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
     found
 }
 
+/// Whether one of an object's own keys is damaged, or cannot be read.
+pub(crate) fn in_keys(object: &str) -> bool {
+    let members = json::from_str::<HashMap<String, IgnoredAny>>(object);
+    members.map_or(true, |members| members.keys().any(|key| key.contains(STAND_IN)))
+}
+
 fn decoded(token: &str) -> String {
     json::from_str::<Text<'_>>(token).map(|text| text.owned()).unwrap_or_default()
 }
@@ -67,6 +77,13 @@ fn string_end(json: &[u8], start: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_keys_of_the_object_itself_are_looked_at() {
+        let is_damaged = |json: &str| in_keys(&json.replace('~', "\u{7f}"));
+        assert!(is_damaged(r#"{"a~":1}"#) && is_damaged(r#"{"a":1,"\"~":{}}"#));
+        assert!(!is_damaged(r#"{"a":{"b~":1},"c":"~"}"#));
+    }
 
     #[test]
     fn damaged_keys_and_values_are_found() {

@@ -47,7 +47,7 @@ pub(crate) struct Field {
 #[derive(Debug)]
 pub(crate) struct Compared {
     pub(crate) index: u32,
-    /// `report`, `message`, `rejected` or `ignored`.
+    /// `report`, `message`, `account`, `customer`, `rejected` or `ignored`.
     pub(crate) kind: &'static str,
     pub(crate) message_id: String,
     pub(crate) change: Change,
@@ -123,6 +123,8 @@ fn event_of(item: &Item) -> Option<Event> {
     match &item.outcome {
         Outcome::Report(report) => Some(Event::Report(report.clone())),
         Outcome::Message(message) => Some(Event::Message(message.clone())),
+        Outcome::Account(event) => Some(Event::Account(event.clone())),
+        Outcome::Customer(event) => Some(Event::Customer(event.clone())),
         Outcome::Ignored(_) | Outcome::Rejected(_) => None,
     }
 }
@@ -131,13 +133,17 @@ fn kind_of(event: &Event) -> &'static str {
     match event {
         Event::Report(_) => "report",
         Event::Message(_) => "message",
+        Event::Account(_) => "account",
+        Event::Customer(_) => "customer",
     }
 }
 
+/// Empty for an event that is about no message.
 fn message_id(event: &Event) -> String {
     match event {
         Event::Report(report) => report.message_id.clone(),
         Event::Message(message) => message.message_id.clone(),
+        Event::Account(_) | Event::Customer(_) => String::new(),
     }
 }
 
@@ -176,6 +182,16 @@ fn comparable(event: &Event) -> Event {
             (message.received_at, message.source) = (None, None);
             Event::Message(message)
         }
+        Event::Account(event) => {
+            let mut event = event.clone();
+            (event.received_at, event.source) = (None, None);
+            Event::Account(event)
+        }
+        Event::Customer(event) => {
+            let mut event = event.clone();
+            (event.received_at, event.source) = (None, None);
+            Event::Customer(event)
+        }
     }
 }
 
@@ -184,6 +200,8 @@ fn masked(event: &Event) -> Event {
     match &mut event {
         Event::Report(report) => mask::report(report),
         Event::Message(message) => mask::message(message),
+        Event::Account(event) => mask::account(event),
+        Event::Customer(event) => mask::customer(event),
     }
     event
 }
@@ -199,6 +217,8 @@ fn fields(event: &Event) -> Fields {
     let json = match event {
         Event::Report(report) => serde_json::to_value(report),
         Event::Message(message) => serde_json::to_value(message),
+        Event::Account(event) => serde_json::to_value(event),
+        Event::Customer(event) => serde_json::to_value(event),
     };
     let mut all = Vec::new();
     flatten(&json.unwrap_or_default(), String::new(), &mut all);

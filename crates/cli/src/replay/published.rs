@@ -10,13 +10,15 @@ use bus::{Bus, Delivery, EventKind, Subject, headers};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use prost::Message;
-use proto::v1::{EventSource, InboundMessage, ReportEvent};
+use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
 
 /// An event, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
     Report(Box<ReportEvent>),
     Message(Box<InboundMessage>),
+    Account(Box<AccountEvent>),
+    Customer(Box<CustomerEvent>),
 }
 
 impl Event {
@@ -24,6 +26,8 @@ impl Event {
         match self {
             Self::Report(report) => &report.event_id,
             Self::Message(message) => &message.event_id,
+            Self::Account(event) => &event.event_id,
+            Self::Customer(event) => &event.event_id,
         }
     }
 
@@ -31,6 +35,8 @@ impl Event {
         match self {
             Self::Report(report) => report.source,
             Self::Message(message) => message.source,
+            Self::Account(event) => event.source,
+            Self::Customer(event) => event.source,
         }
     }
 }
@@ -54,6 +60,8 @@ impl Wanted {
             match &item.outcome {
                 Outcome::Report(report) => self.ids.insert(report.event_id.clone()),
                 Outcome::Message(message) => self.ids.insert(message.event_id.clone()),
+                Outcome::Account(event) => self.ids.insert(event.event_id.clone()),
+                Outcome::Customer(event) => self.ids.insert(event.event_id.clone()),
                 Outcome::Ignored(_) | Outcome::Rejected(_) => false,
             };
         }
@@ -87,7 +95,7 @@ impl Published {
         let Some(oldest) = published.wanted.oldest else { return Ok(published) };
         // The event of a repeated webhook may have come of the first one, as long ago as repeats are recognised.
         let from = From::Time(oldest - EVENTS.duplicate_window_max);
-        for kind in [EventKind::Report, EventKind::Message] {
+        for kind in EventKind::OF_WEBHOOKS {
             let mut events = read::follow(bus, &EVENTS, filter.events(kind), from).await?;
             bar.inc_length(events.pending());
             while let Some(delivery) = events.next_stored().await? {
@@ -112,6 +120,12 @@ impl Published {
             }
             Some(Subject::Event(EventKind::Message, ..)) => {
                 InboundMessage::decode(payload).ok().map(|message| Event::Message(Box::new(message)))
+            }
+            Some(Subject::Event(EventKind::Account, ..)) => {
+                AccountEvent::decode(payload).ok().map(|event| Event::Account(Box::new(event)))
+            }
+            Some(Subject::Event(EventKind::Customer, ..)) => {
+                CustomerEvent::decode(payload).ok().map(|event| Event::Customer(Box::new(event)))
             }
             _ => None,
         };

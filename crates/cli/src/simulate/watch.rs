@@ -8,7 +8,7 @@ use bus::read::{self, From, Messages};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition};
 use bus::{Bus, Delivery, EventKind, Subject, lag};
 use prost::Message;
-use proto::v1::{InboundMessage, ReportEvent};
+use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
 use simulator::{Seen, Simulator};
 use tokio::task::JoinHandle;
 
@@ -104,10 +104,17 @@ fn seen(delivery: &Delivery) -> Option<Seen> {
         Subject::Event(EventKind::Message, ..) => {
             Some(Seen::Message(Box::new(InboundMessage::decode(payload).ok()?)))
         }
+        Subject::Event(EventKind::Account, ..) => {
+            Some(Seen::Account(Box::new(AccountEvent::decode(payload).ok()?)))
+        }
+        Subject::Event(EventKind::Customer, ..) => {
+            Some(Seen::Customer(Box::new(CustomerEvent::decode(payload).ok()?)))
+        }
         address @ Subject::DeadLetter(..) => {
             Some(Seen::DeadLetter { channel: address.channel_token().to_owned(), payload })
         }
         Subject::Event(EventKind::Send | EventKind::Media, ..)
+        | Subject::ResultOfNone(..)
         | Subject::Webhook(..)
         | Subject::Command(..) => None,
     }

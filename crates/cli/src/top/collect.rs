@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bsp::registry;
+use bsp::{NO_BSP, registry};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, WEBHOOKS};
 use bus::{Bus, Delivery, Subject, headers, lag};
@@ -210,6 +210,9 @@ impl Reader {
             }
             Subject::Event(_, bsp, _) => {
                 counted.rows.entry(Name { bsp: bsp.to_string(), channel }).or_default().events += 1;
+            }
+            Subject::ResultOfNone(_) => {
+                counted.rows.entry(Name { bsp: NO_BSP.to_owned(), channel }).or_default().events += 1;
             }
             // Commands wait in their lanes; `sends waiting` shows them.
             Subject::Command(..) => {}

@@ -7,7 +7,7 @@ use bus::{EventKind, Subject};
 use channel::file::Described;
 
 use crate::out::{DIM, GOOD, Out, STRONG, styled};
-use crate::tail;
+use crate::{notice, tail};
 
 /// What a newcomer needs to know.
 pub(super) struct Greeting {
@@ -68,8 +68,12 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
         let (object, line) = match event.delivery.address() {
             Some(Subject::Event(EventKind::Report, ..)) => tail::report(&event.delivery, false),
             Some(Subject::Event(EventKind::Message, ..)) => tail::message(&event.delivery, false),
-            Some(Subject::Event(EventKind::Send, ..)) => tail::sent(&event.delivery, false),
+            Some(Subject::Event(EventKind::Send, ..) | Subject::ResultOfNone(..)) => {
+                tail::sent(&event.delivery, false)
+            }
             Some(Subject::Event(EventKind::Media, ..)) => tail::fetched(&event.delivery),
+            Some(Subject::Event(EventKind::Account, ..)) => notice::account(&event.delivery, false),
+            Some(Subject::Event(EventKind::Customer, ..)) => notice::customer(&event.delivery, false),
             _ => continue,
         };
         out.object(&object);

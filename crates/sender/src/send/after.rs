@@ -70,7 +70,7 @@ impl Lane {
                 // Of a message that may have been sent before, a refusal says nothing.
                 if let Some(error) = verdict.filter(|_| !is_resent(&called.known)) {
                     self.say(leave, health);
-                    return Stage::Decide(called.known, Outcome::Rejected { status: None, error }.into());
+                    return Stage::Decide(called.known, Outcome::rejected_for(error).into());
                 }
                 (health, why, wait.max(after.unwrap_or_default()))
             }

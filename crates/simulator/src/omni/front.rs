@@ -35,6 +35,13 @@ pub enum Words {
     Html,
     /// The older APIs' form of an error, with this name: the account itself speaks.
     Account(&'static str),
+    /// The same, and this is wrong with this field of the call.
+    Invalid {
+        /// Its path.
+        field: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
 }
 
 /// The header `Retry-After`.
@@ -71,6 +78,11 @@ impl Front {
         Self { words: Words::Account(name), ..Self::html(status) }
     }
 
+    /// The account finds a field of the call wrong.
+    pub fn invalid(field: &'static str, what: &'static str) -> Self {
+        Self { words: Words::Invalid { field, what }, ..Self::html(400) }
+    }
+
     /// Whether it answers a call with a message to this customer, drawn for every call.
     pub(super) fn answers(&self, recipient: &str) -> bool {
         self.recipient.as_deref().is_none_or(|only| only == recipient) && fastrand::f64() < self.share
@@ -81,6 +93,12 @@ impl Front {
             Words::Html => ("text/html", format!("<html><body><h1>{}</h1></body></html>", self.status)),
             Words::Account(name) => {
                 let exception = json!({ "messageId": name, "text": "It was refused" });
+                ("application/json", json!({ "requestError": { "serviceException": exception } }).to_string())
+            }
+            Words::Invalid { field, what } => {
+                let errors = json!({ field: [what] });
+                let exception =
+                    json!({ "messageId": "BAD_REQUEST", "text": "Bad request", "validationErrors": errors });
                 ("application/json", json!({ "requestError": { "serviceException": exception } }).to_string())
             }
         };

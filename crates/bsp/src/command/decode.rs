@@ -1,0 +1,138 @@
+//! The bytes of a command: which of its two encodings they are in, and what is wrong with them.
+
+use bytes::Bytes;
+use prost::Message;
+use proto::v1::{CommandFault, SendCommand};
+use serde::de::DeserializeOwned;
+
+use super::json;
+
+/// Stands in a fault for the command as a whole.
+const WHOLE: &str = "command";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How a command is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Proto3 JSON.
+    Json,
+    /// Protobuf.
+    Protobuf,
+}
+
+impl Encoding {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "proto3 JSON",
+            Self::Protobuf => "protobuf",
+        }
+    }
+
+    /// What the header `Content-Type` says: `application/json` and `application/*+json` (RFC 6839, and RFC 9996 for
+    /// `application/protobuf+json`) are JSON, anything else is protobuf. Without a header a brace says JSON, also behind a byte
+    /// order mark and white space: no command in protobuf begins so, because its first field would be an id that no command
+    /// has.
+    pub fn of(content_type: Option<&str>, payload: &[u8]) -> Self {
+        let declared = content_type.and_then(|text| text.split(';').next()).map(str::trim);
+        let is_json = match declared.filter(|text| !text.is_empty()) {
+            Some(declared) => is_json_type(declared),
+            None => begins_with_brace(payload),
+        };
+        if is_json { Self::Json } else { Self::Protobuf }
+    }
+}
+
+fn is_json_type(declared: &str) -> bool {
+    let Some((kind, subtype)) = declared.split_once('/') else { return false };
+    let is_suffixed =
+        subtype.len() > 5 && subtype.as_bytes()[subtype.len() - 5..].eq_ignore_ascii_case(b"+json");
+    kind.eq_ignore_ascii_case("application") && (subtype.eq_ignore_ascii_case("json") || is_suffixed)
+}
+
+fn begins_with_brace(mut payload: &[u8]) -> bool {
+    loop {
+        match payload {
+            [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] => payload = rest,
+            _ => match payload.strip_prefix(BYTE_ORDER_MARK) {
+                Some(rest) => payload = rest,
+                None => return payload.first() == Some(&b'{'),
+            },
+        }
+    }
+}
+
+/// Bytes that are no command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undecodable {
+    /// The encoding that they were read in.
+    pub encoding: Encoding,
+    /// The `command_id`, as far as it can be read.
+    pub command_id: String,
+    /// What is wrong. No value is quoted.
+    pub fault: CommandFault,
+}
+
+/// Reads a command.
+///
+/// # Errors
+/// [`Undecodable`] with the first fault.
+pub fn decode(content_type: Option<&str>, payload: &Bytes) -> Result<SendCommand, Undecodable> {
+    match Encoding::of(content_type, payload) {
+        Encoding::Json => from_json(payload),
+        Encoding::Protobuf => from_protobuf(payload),
+    }
+}
+
+fn from_json(payload: &[u8]) -> Result<SendCommand, Undecodable> {
+    let text = match std::str::from_utf8(payload) {
+        Ok(text) => text,
+        Err(error) => {
+            let at = error.valid_up_to();
+            let rule = format!("is JSON in UTF-8 (byte {} is not)", at + 1);
+            let readable = String::from_utf8_lossy(payload);
+            return Err(undecodable(Encoding::Json, loose_id(&readable), WHOLE, rule));
+        }
+    };
+    read_json(text).map_err(|fault| {
+        let field = if fault.field.is_empty() { WHOLE } else { &fault.field };
+        undecodable(Encoding::Json, loose_id(text), field, fault.rule)
+    })
+}
+
+/// Reads a message of the language out of its proto3 JSON, as it would be read within a command.
+///
+/// # Errors
+/// The first fault, with line and column; its field is empty for the whole text. No value is quoted.
+pub fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, CommandFault> {
+    json::read(text).map_err(|fault| {
+        let json::Fault { field, rule, line, column } = fault;
+        CommandFault { field, rule: format!("{rule}; line {line}, column {column}") }
+    })
+}
+
+fn from_protobuf(payload: &Bytes) -> Result<SendCommand, Undecodable> {
+    let mut command = SendCommand::default();
+    // What was read before the fault stays.
+    match command.merge(&mut payload.clone()) {
+        Ok(()) => Ok(command),
+        Err(error) => {
+            // Its words name messages, fields and wire types.
+            let said = error.to_string();
+            let said = said.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&said);
+            let rule = format!("is a SendCommand as protobuf ({said})");
+            Err(undecodable(Encoding::Protobuf, command.command_id, WHOLE, rule))
+        }
+    }
+}
+
+fn undecodable(encoding: Encoding, command_id: String, field: &str, rule: String) -> Undecodable {
+    Undecodable { encoding, command_id, fault: CommandFault { field: field.to_owned(), rule } }
+}
+
+/// The id in a text that is JSON and no command.
+fn loose_id(text: &str) -> String {
+    let loose = serde_json::from_str::<serde_json::Value>(json::without_lead(text)).unwrap_or_default();
+    let id = [&loose["commandId"], &loose["command_id"]].into_iter().find_map(|id| id.as_str());
+    id.unwrap_or_default().to_owned()
+}

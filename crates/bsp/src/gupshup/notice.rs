@@ -1,0 +1,226 @@
+//! Gupshup's events of version 2 that are no messages: templates, the account, customers' wishes (Gupshup, "System events"
+//! 2026-05, "User events" and "BSUID" 2026-11).
+
+use proto::v1::{AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, ReportError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::account_words::{account_kind, number_kind, number_quality, reason};
+use super::v3_customer::{self, wish};
+use crate::json::{self, Part, Text};
+use crate::notice::Notice;
+use crate::parsed::{Collector, Refusal};
+use crate::text;
+use crate::whatsapp::Names;
+
+/// The body around an event.
+pub(super) struct Around<'a> {
+    /// Its `type`.
+    pub(super) kind: &'a str,
+    /// When Gupshup made it, the only time of most events.
+    pub(super) time: &'a Text<'a>,
+    pub(super) our_number: &'a Text<'a>,
+    /// Of Gupshup's application.
+    pub(super) app: &'a Text<'a>,
+    pub(super) payload: Part<'a>,
+}
+
+/// Events that are deliberately ignored, and the names that they are counted under.
+const IGNORED_TYPES: [(&str, &str); 2] =
+    [("billing-event", "billing_event"), ("platform-event", "platform_event")];
+
+#[derive(Deserialize, Default)]
+struct Payload<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    /// The customer, of a user event.
+    #[serde(borrow, default)]
+    phone: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    #[serde(borrow, default, rename = "elementName")]
+    element_name: Text<'a>,
+    #[serde(borrow, default, rename = "languageCode")]
+    language_code: Text<'a>,
+    #[serde(borrow, default, rename = "rejectedReason")]
+    rejected_reason: Text<'a>,
+    #[serde(borrow, default)]
+    reason: Text<'a>,
+    #[serde(borrow, default)]
+    description: Text<'a>,
+    /// A word, or an object with `new` in it.
+    #[serde(borrow)]
+    category: Part<'a>,
+    #[serde(borrow)]
+    quality: Part<'a>,
+    /// Of an account event, what its type says.
+    #[serde(borrow)]
+    payload: Part<'a>,
+}
+
+/// What an account event says.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    #[serde(borrow, default)]
+    event: Text<'a>,
+    #[serde(borrow, default)]
+    current_limit: Text<'a>,
+    #[serde(borrow, default)]
+    max_daily_conversation_per_phone: Text<'a>,
+    #[serde(borrow, default)]
+    rejected_reason: Text<'a>,
+    #[serde(borrow, default, rename = "violation_type")]
+    violation_type: Text<'a>,
+    #[serde(borrow)]
+    restriction_info: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Restriction<'a> {
+    #[serde(borrow, default)]
+    restriction_type: Text<'a>,
+    #[serde(borrow, default)]
+    expiration: Text<'a>,
+}
+
+/// Reads an event of one of these types; says whether it was of one.
+pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool, Refusal> {
+    if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == around.kind) {
+        out.ignored(counted_as);
+        return Ok(true);
+    }
+    let read = match around.kind {
+        "user-event" => user,
+        "template-event" => template,
+        "account-event" | "system-event" | "onboarding-event" => account,
+        "preference-event" => preference,
+        _ => return Ok(false),
+    };
+    out.check_part(raw(around))?;
+    read(around, out);
+    Ok(true)
+}
+
+/// Customers who opted in or out. `sandbox-start` comes when the URL is set, and says nothing of a customer.
+fn user(around: &Around<'_>, out: &mut Collector<'_>) {
+    let payload = payload(around.payload);
+    let Some(kind) = wish(payload.kind.as_str()) else { return out.ignored("user_event") };
+    let names = Names { number: payload.phone.as_str(), ..Names::default() };
+    let notice = Notice {
+        about: around.kind,
+        word: payload.kind.as_str(),
+        time: around.time.as_str(),
+        of: payload.phone.as_str(),
+        raw: raw(around),
+    };
+    out.customer(&notice, v3_customer::event(kind, names.to_customer()));
+}
+
+/// Marketing messages that a customer wants, or wants no more.
+fn preference(around: &Around<'_>, out: &mut Collector<'_>) {
+    let payload = payload(around.payload);
+    v3_customer::preferences(payload.payload.or(around.payload), around.time, out);
+}
+
+fn template(around: &Around<'_>, out: &mut Collector<'_>) {
+    let payload = payload(around.payload);
+    let kind = match payload.kind.as_str() {
+        "category-update" => AccountEventKind::TemplateCategory,
+        "quality-update" => AccountEventKind::TemplateQuality,
+        _ => AccountEventKind::TemplateStatus,
+    };
+    let template = AccountTemplate {
+        id: payload.id.owned(),
+        name: payload.element_name.owned(),
+        language: payload.language_code.owned(),
+        status: payload.status.owned(),
+        category: latest(payload.category),
+        quality: latest(payload.quality),
+        reason: payload.rejected_reason.or(&payload.reason).owned(),
+    };
+    let event = AccountEvent {
+        kind: kind.into(),
+        template: Some(template),
+        errors: reason(&Text::default(), payload.description.as_str()).into_iter().collect(),
+        ..AccountEvent::default()
+    };
+    out.account(&notice(around), event);
+}
+
+fn account(around: &Around<'_>, out: &mut Collector<'_>) {
+    let payload = payload(around.payload);
+    let details: Details<'_> = json::optional(payload.payload).ok().flatten().unwrap_or_default();
+    let word = details.status.or(&details.event);
+    let kind = match payload.kind.as_str() {
+        "review-event" => AccountEventKind::Review,
+        "status-event" => account_kind(word.as_str()),
+        "pndn-event" => AccountEventKind::NumberName,
+        "tier-event" => number_kind(word.as_str()),
+        "capability-event" => AccountEventKind::NumberLimit,
+        _ => AccountEventKind::Other,
+    };
+    let is_tier = payload.kind.as_str() == "tier-event";
+    let number = AccountNumber {
+        display: text::address(around.our_number.as_str()).to_owned(),
+        quality: if is_tier { number_quality(&details.event) } else { String::new() },
+        limit: details.current_limit.or(&details.max_daily_conversation_per_phone).owned(),
+    };
+    let event = AccountEvent {
+        kind: kind.into(),
+        number: (number != AccountNumber::default()).then_some(number),
+        decision: word.or(&payload.kind).owned(),
+        errors: details.errors(),
+        ..AccountEvent::default()
+    };
+    out.account(&notice(around), event);
+}
+
+impl Details<'_> {
+    fn errors(&self) -> Vec<ReportError> {
+        let said = [reason(&self.rejected_reason, ""), reason(&self.violation_type, "")];
+        let restrictions: Vec<&RawValue> =
+            json::optional(self.restriction_info).ok().flatten().unwrap_or_default();
+        let restrictions = restrictions.into_iter().filter_map(|raw| {
+            let restriction: Restriction<'_> = json::from_str(raw.get()).ok()?;
+            let until = restriction.expiration.filled().map(|time| format!("until {time}"));
+            reason(&restriction.restriction_type, &until.unwrap_or_default())
+        });
+        said.into_iter().flatten().chain(restrictions).collect()
+    }
+}
+
+fn notice<'n>(around: &Around<'n>) -> Notice<'n> {
+    Notice {
+        about: around.kind,
+        word: raw(around),
+        time: around.time.as_str(),
+        of: around.app.as_str(),
+        raw: raw(around),
+    }
+}
+
+fn raw<'n>(around: &Around<'n>) -> &'n str {
+    around.payload.map(RawValue::get).unwrap_or_default()
+}
+
+fn payload(part: Part<'_>) -> Payload<'_> {
+    json::optional(part).ok().flatten().unwrap_or_default()
+}
+
+/// A word, or the newer one of an object with an old and a new one.
+fn latest(part: Part<'_>) -> String {
+    #[derive(Deserialize)]
+    struct Change<'a> {
+        #[serde(borrow, default, alias = "newCategory", alias = "newQuality")]
+        new: Text<'a>,
+    }
+    let word = json::optional::<Text<'_>>(part).ok().flatten().unwrap_or_default();
+    let change = json::optional::<Change<'_>>(part).ok().flatten();
+    change.map_or_else(|| word.owned(), |change| word.or(&change.new).owned())
+}

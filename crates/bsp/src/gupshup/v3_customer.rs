@@ -1,0 +1,308 @@
+//! What Meta says about customers beside their messages, inside Gupshup's version 3: changed numbers and user ids, wanted and
+//! unwanted marketing messages, payments (Meta, "System messages" 2026-08, "user_preferences" 2026-05, "Business-scoped user
+//! IDs" 2026-11, "Payments" 2026-06). Version 2 passes preferences on in the same form.
+
+use proto::v1::{Customer, CustomerEvent, CustomerEventKind, Payment};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::report;
+use crate::json::{self, Part, Text};
+use crate::notice::Notice;
+use crate::parsed::Collector;
+use crate::text;
+use crate::whatsapp::Names;
+
+/// What a change of the fields `user_preferences` and `user_id_update` holds.
+#[derive(Deserialize)]
+struct Value<'a> {
+    #[serde(borrow)]
+    user_preferences: Part<'a>,
+    #[serde(borrow)]
+    user_id_update: Part<'a>,
+}
+
+#[derive(Deserialize)]
+struct Preference<'a> {
+    #[serde(borrow, default)]
+    wa_id: Text<'a>,
+    #[serde(borrow, default, alias = "userid")]
+    user_id: Text<'a>,
+    #[serde(borrow, default)]
+    parent_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    category: Text<'a>,
+    /// `stop` or `resume`.
+    #[serde(borrow, default)]
+    value: Text<'a>,
+    #[serde(borrow, default)]
+    timestamp: Text<'a>,
+}
+
+/// Reads what customers want and do not want, one event for each entry. What is no entry is counted.
+pub(super) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
+    let value = json::optional::<Value<'_>>(value).ok().flatten();
+    let entries = list(value.and_then(|value| value.user_preferences));
+    if entries.is_empty() {
+        out.ignored("preference_event");
+    }
+    for raw in entries {
+        preference(raw, time, out);
+    }
+}
+
+fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
+    let Ok(preference) = json::from_str::<Preference<'_>>(raw.get()) else {
+        return out.ignored("preference_event");
+    };
+    let kind = wish(preference.value.as_str()).unwrap_or_else(|| {
+        out.unrecognised("user_preferences.value", preference.value.as_str(), "");
+        CustomerEventKind::Other
+    });
+    let names = Names {
+        number: preference.wa_id.as_str(),
+        user_id: preference.user_id.as_str(),
+        parent_user_id: preference.parent_user_id.as_str(),
+        ..Names::default()
+    };
+    let notice = Notice {
+        about: preference.category.as_str(),
+        word: preference.value.as_str(),
+        time: preference.timestamp.or(time).as_str(),
+        of: preference.wa_id.or(&preference.user_id).as_str(),
+        raw: raw.get(),
+    };
+    out.customer(&notice, event(kind, names.to_customer()));
+}
+
+/// What a customer wants, in Meta's words and in Gupshup's.
+pub(super) fn wish(word: &str) -> Option<CustomerEventKind> {
+    match word.to_ascii_lowercase().as_str() {
+        "stop" | "opted-out" => Some(CustomerEventKind::OptedOut),
+        "resume" | "opted-in" => Some(CustomerEventKind::OptedIn),
+        _ => None,
+    }
+}
+
+pub(super) fn event(kind: CustomerEventKind, customer: Option<Customer>) -> CustomerEvent {
+    CustomerEvent { kind: kind.into(), customer, ..CustomerEvent::default() }
+}
+
+/// An entry of `user_id_update`, in which both ids stand beside each other.
+#[derive(Deserialize)]
+struct UserIdUpdate<'a> {
+    #[serde(borrow, default)]
+    wa_id: Text<'a>,
+    #[serde(borrow)]
+    user_id: Part<'a>,
+    #[serde(borrow)]
+    parent_user_id: Part<'a>,
+    #[serde(borrow, default)]
+    timestamp: Text<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Changed<'a> {
+    #[serde(borrow, default)]
+    previous: Text<'a>,
+    #[serde(borrow, default)]
+    current: Text<'a>,
+}
+
+/// Reads changed user ids. Meta says them in system messages since 2026-08, and said them in a field of their own before.
+pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
+    let value = json::optional::<Value<'_>>(value).ok().flatten();
+    let entries = list(value.and_then(|value| value.user_id_update));
+    if entries.is_empty() {
+        out.ignored("user_id_update");
+    }
+    for raw in entries {
+        let Ok(update) = json::from_str::<UserIdUpdate<'_>>(raw.get()) else {
+            out.ignored("user_id_update");
+            continue;
+        };
+        let own: Changed<'_> = json::optional(update.user_id).ok().flatten().unwrap_or_default();
+        let parent: Changed<'_> = json::optional(update.parent_user_id).ok().flatten().unwrap_or_default();
+        let notice = Notice {
+            about: "user_id_update",
+            word: own.current.as_str(),
+            time: update.timestamp.or(time).as_str(),
+            of: own.previous.or(&update.wa_id).as_str(),
+            raw: raw.get(),
+        };
+        let names = Names {
+            number: update.wa_id.as_str(),
+            user_id: own.current.as_str(),
+            parent_user_id: parent.current.as_str(),
+            ..Names::default()
+        };
+        let event = CustomerEvent {
+            old_user_id: own.previous.owned(),
+            old_parent_user_id: parent.previous.owned(),
+            ..event(CustomerEventKind::UserIdChanged, names.to_customer())
+        };
+        out.customer(&notice, event);
+    }
+}
+
+/// What a system message stands in.
+pub(super) struct SystemMessage<'a> {
+    pub(super) id: &'a Text<'a>,
+    pub(super) from: &'a Text<'a>,
+    pub(super) from_user_id: &'a Text<'a>,
+    pub(super) time: &'a Text<'a>,
+    pub(super) system: Part<'a>,
+    pub(super) raw: &'a str,
+}
+
+#[derive(Deserialize)]
+struct System<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    /// The number that the customer has now; the older name is the second.
+    #[serde(borrow, default)]
+    wa_id: Text<'a>,
+    #[serde(borrow, default)]
+    new_wa_id: Text<'a>,
+    /// The number before, in bodies of before 2023.
+    #[serde(borrow, default)]
+    customer: Text<'a>,
+    #[serde(borrow, default)]
+    user_id: Text<'a>,
+    #[serde(borrow, default)]
+    parent_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    previous_user_id: Text<'a>,
+    #[serde(borrow, default)]
+    previous_parent_user_id: Text<'a>,
+    /// `stop` or `resume`.
+    #[serde(borrow, default)]
+    marketing: Text<'a>,
+}
+
+/// Reads a system message about its customer; says whether it was one.
+pub(super) fn system(message: &SystemMessage<'_>, out: &mut Collector<'_>) -> bool {
+    let Ok(Some(system)) = json::optional::<System<'_>>(message.system) else { return false };
+    let event = match system.kind.as_str() {
+        "user_changed_number" | "customer_changed_number" => {
+            system.changed(CustomerEventKind::NumberChanged, message)
+        }
+        "user_changed_user_id" => system.changed(CustomerEventKind::UserIdChanged, message),
+        "user_preference_changed" => {
+            let Some(kind) = wish(system.marketing.as_str()) else { return false };
+            let names = Names {
+                address: message.from.as_str(),
+                user_id: message.from_user_id.as_str(),
+                ..Names::default()
+            };
+            event(kind, names.to_customer())
+        }
+        "user_identity_changed" | "customer_identity_changed" => {
+            out.ignored("identity_changed");
+            return true;
+        }
+        _ => return false,
+    };
+    let notice = Notice {
+        about: message.id.as_str(),
+        word: system.kind.as_str(),
+        time: message.time.as_str(),
+        of: message.from.or(&system.previous_user_id).as_str(),
+        raw: message.raw,
+    };
+    out.customer(&notice, event);
+    true
+}
+
+impl System<'_> {
+    fn changed(&self, kind: CustomerEventKind, message: &SystemMessage<'_>) -> CustomerEvent {
+        let now = self.new_wa_id.or(&self.wa_id);
+        let names = Names {
+            number: now.as_str(),
+            user_id: self.user_id.as_str(),
+            parent_user_id: self.parent_user_id.as_str(),
+            ..Names::default()
+        };
+        CustomerEvent {
+            old_number: old_number(message.from.or(&self.customer).as_str(), now.as_str()).to_owned(),
+            old_user_id: self.previous_user_id.owned(),
+            old_parent_user_id: self.previous_parent_user_id.owned(),
+            ..event(kind, names.to_customer())
+        }
+    }
+}
+
+/// The number before a change; empty where it is the new one, or no number but a user id.
+fn old_number<'a>(before: &'a str, now: &str) -> &'a str {
+    let before = text::address(before);
+    let is_number = before.starts_with(|first: char| first.is_ascii_digit());
+    if is_number && before != text::address(now) { before } else { "" }
+}
+
+/// What a status of a payment stands in.
+pub(super) struct PaymentStatus<'a> {
+    pub(super) message_id: &'a Text<'a>,
+    pub(super) status: &'a Text<'a>,
+    pub(super) time: &'a Text<'a>,
+    pub(super) recipient: &'a Text<'a>,
+    pub(super) user_id: &'a Text<'a>,
+    pub(super) payment: Part<'a>,
+    pub(super) raw: &'a str,
+}
+
+#[derive(Deserialize, Default)]
+struct MetaPayment<'a> {
+    #[serde(borrow, default)]
+    reference_id: Text<'a>,
+    #[serde(borrow)]
+    transaction: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Transaction<'a> {
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+    #[serde(borrow)]
+    error: Part<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct TransactionError<'a> {
+    #[serde(borrow, default)]
+    code: Text<'a>,
+    #[serde(borrow, default)]
+    reason: Text<'a>,
+}
+
+/// Reads what became of a payment.
+pub(super) fn payment(status: &PaymentStatus<'_>, out: &mut Collector<'_>) {
+    let payment: MetaPayment<'_> = json::optional(status.payment).ok().flatten().unwrap_or_default();
+    let transaction: Transaction<'_> = json::optional(payment.transaction).ok().flatten().unwrap_or_default();
+    let error: TransactionError<'_> = json::optional(transaction.error).ok().flatten().unwrap_or_default();
+    let word = [status.status, &payment.reference_id, &transaction.id, &transaction.status].map(Text::as_str);
+    let word = word.join("/");
+    let notice = Notice {
+        about: status.message_id.as_str(),
+        word: &word,
+        time: status.time.as_str(),
+        of: status.recipient.or(status.user_id).as_str(),
+        raw: status.raw,
+    };
+    let names =
+        Names { address: status.recipient.as_str(), user_id: status.user_id.as_str(), ..Names::default() };
+    let event = CustomerEvent {
+        payment: Some(Payment {
+            reference: payment.reference_id.owned(),
+            status: status.status.or(&transaction.status).owned(),
+            error: report::error(&error.code, &Text::default(), &error.reason),
+        }),
+        ..event(CustomerEventKind::Payment, names.to_customer())
+    };
+    out.customer(&notice, event);
+}
+
+fn list(part: Part<'_>) -> Vec<&RawValue> {
+    json::optional(part).ok().flatten().unwrap_or_default()
+}

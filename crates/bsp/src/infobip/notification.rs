@@ -1,0 +1,317 @@
+//! Infobip's notifications: objects about a template, a payment or what a customer wants, which come without `results` or
+//! among them.
+//!
+//! Infobip's Subscriptions API names their events (`TEMPLATE_UPDATE`, `PAYMENT_STATUS`, `MARKETING_SUBSCRIPTION_UPDATE`, …, read
+//! 2026-11) and publishes few of their bodies, so each is told by the words of its type, or by the fields that only it
+//! has, and every name that a field may have is read. The event carries the object as it came.
+
+use proto::v1::{
+    AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, Customer, CustomerEvent,
+    CustomerEventKind, Payment, ReportError,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::report::Status;
+use crate::json::{self, Part, Text};
+use crate::notice::Notice;
+use crate::parsed::Collector;
+use crate::text;
+use crate::whatsapp::Names;
+
+/// The object around what is told; some bodies have everything here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outer<'a> {
+    #[serde(borrow, default)]
+    from: Text<'a>,
+    #[serde(borrow, default)]
+    to: Text<'a>,
+    #[serde(borrow, default)]
+    sender: Text<'a>,
+    #[serde(borrow, default)]
+    created_at: Text<'a>,
+    #[serde(borrow, default)]
+    received_at: Text<'a>,
+    #[serde(borrow, default)]
+    updated_at: Text<'a>,
+    #[serde(borrow, default)]
+    timestamp: Text<'a>,
+    #[serde(borrow)]
+    content: Part<'a>,
+}
+
+/// What is told, under every name.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Inner<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    event: Text<'a>,
+    #[serde(borrow, default)]
+    event_type: Text<'a>,
+    #[serde(borrow, default)]
+    notification_type: Text<'a>,
+    #[serde(borrow, default)]
+    id: Text<'a>,
+    #[serde(borrow, default)]
+    template_id: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    template_name: Text<'a>,
+    #[serde(borrow, default)]
+    language: Text<'a>,
+    #[serde(borrow, default)]
+    template_language: Text<'a>,
+    /// A word, or an object of Infobip's with a name in it.
+    #[serde(borrow)]
+    status: Part<'a>,
+    #[serde(borrow, default)]
+    category: Text<'a>,
+    #[serde(borrow, default)]
+    new_category: Text<'a>,
+    #[serde(borrow, default)]
+    quality: Text<'a>,
+    #[serde(borrow, default)]
+    quality_score: Text<'a>,
+    #[serde(borrow, default)]
+    reason: Text<'a>,
+    #[serde(borrow, default)]
+    rejection_reason: Text<'a>,
+    #[serde(borrow, default)]
+    payment_id: Text<'a>,
+    #[serde(borrow, default)]
+    reference_id: Text<'a>,
+    #[serde(borrow)]
+    error: Part<'a>,
+    #[serde(borrow, default)]
+    user_number: Text<'a>,
+    #[serde(borrow, default)]
+    user_id: Text<'a>,
+    #[serde(borrow, default)]
+    value: Text<'a>,
+    #[serde(borrow, default)]
+    action: Text<'a>,
+    #[serde(borrow, default)]
+    preference: Text<'a>,
+}
+
+/// The type of a message that confirms a payment.
+pub(super) const CONFIRMATION: &str = "INTERACTIVE_PAYMENT_CONFIRMATION";
+
+/// What kind of notification an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Template,
+    Payment,
+    Wish,
+    Account,
+    /// Deliberately ignored, under this name.
+    Ignored(&'static str),
+}
+
+/// Words of a type, in the order in which they decide.
+const WORDS: [(&str, Kind); 11] = [
+    ("identity", Kind::Ignored("identity_changed")),
+    ("echo", Kind::Ignored("message_echo")),
+    ("business_app", Kind::Ignored("business_app")),
+    ("billing", Kind::Ignored("billing_event")),
+    ("click", Kind::Ignored("user_action")),
+    ("template", Kind::Template),
+    ("payment", Kind::Payment),
+    ("marketing", Kind::Wish),
+    ("opt", Kind::Wish),
+    ("preference", Kind::Wish),
+    ("account", Kind::Account),
+];
+
+/// Reads a notification; says whether the object was one.
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
+    let Ok(outer) = json::from_str::<Outer<'_>>(raw.get()) else { return false };
+    // `content` is a list in the Messages API, whose messages are read elsewhere.
+    let content = outer.content.filter(|content| content.get().starts_with('{'));
+    if outer.content.is_some() && content.is_none() {
+        return false;
+    }
+    let Ok(Some(inner)) = json::optional::<Inner<'_>>(content.or(Some(raw))) else { return false };
+    let Some(kind) = inner.notification() else { return false };
+    let word = inner.word();
+    let notice = Notice {
+        about: word.as_str(),
+        word: content.unwrap_or(raw).get(),
+        time: outer.time().as_str(),
+        of: outer.from.or(&outer.sender).as_str(),
+        raw: raw.get(),
+    };
+    match kind {
+        Kind::Ignored(counted_as) => out.ignored(counted_as),
+        Kind::Template => out.account(&notice, inner.to_template_event(&outer)),
+        Kind::Account => out.account(&notice, inner.to_account_event(&outer)),
+        Kind::Payment => out.customer(&notice, inner.to_payment_event(&outer)),
+        Kind::Wish => {
+            let wish = inner.wish().unwrap_or_else(|| {
+                out.unrecognised("content.type", word.as_str(), "");
+                CustomerEventKind::Other
+            });
+            out.customer(&notice, inner.to_customer_event(wish, &outer));
+        }
+    }
+    true
+}
+
+/// A message by which WhatsApp confirms a payment is an event of the payment too, where it has a status.
+pub(super) fn confirmation(
+    raw: &RawValue,
+    message_id: &str,
+    time: &Text<'_>,
+    customer: Option<Customer>,
+    out: &mut Collector<'_>,
+) {
+    let Ok(inner) = json::from_str::<Inner<'_>>(raw.get()) else { return };
+    let status = inner.status();
+    if status.is_empty() {
+        return;
+    }
+    let notice =
+        Notice { about: message_id, word: &status, time: time.as_str(), raw: raw.get(), ..Notice::default() };
+    let event = CustomerEvent {
+        kind: CustomerEventKind::Payment.into(),
+        customer,
+        payment: Some(inner.to_payment()),
+        ..CustomerEvent::default()
+    };
+    out.customer(&notice, event);
+}
+
+impl<'a> Outer<'a> {
+    fn time(&self) -> &Text<'a> {
+        self.created_at.or(self.updated_at.or(self.received_at.or(&self.timestamp)))
+    }
+}
+
+impl<'a> Inner<'a> {
+    fn word(&self) -> &Text<'a> {
+        self.kind.or(self.event.or(self.event_type.or(&self.notification_type)))
+    }
+
+    /// By the word of its type, and without one by the fields that only one kind has.
+    fn notification(&self) -> Option<Kind> {
+        let word = self.word().as_str().to_ascii_lowercase();
+        if let Some((_, kind)) = WORDS.iter().find(|(part, _)| word.contains(part)) {
+            return Some(*kind);
+        }
+        let has_template = !self.template_id.is_empty() || !self.template_name.is_empty();
+        let has_payment = !self.payment_id.is_empty() && self.status.is_some();
+        match () {
+            () if !word.is_empty() => None,
+            () if has_template => Some(Kind::Template),
+            () if has_payment => Some(Kind::Payment),
+            () => None,
+        }
+    }
+
+    /// The word of a status, which may be an object.
+    fn status(&self) -> String {
+        let word = json::optional::<Text<'_>>(self.status).ok().flatten().unwrap_or_default();
+        let status: Status<'_> = json::optional(self.status).ok().flatten().unwrap_or_default();
+        word.or(status.name.or(&status.group_name)).owned()
+    }
+
+    fn error(&self) -> Option<ReportError> {
+        let error: Status<'_> = json::optional(self.error).ok().flatten()?;
+        super::report::reported(error)
+    }
+
+    fn to_template_event(&self, outer: &Outer<'_>) -> AccountEvent {
+        let word = self.word().as_str().to_ascii_lowercase();
+        let (category, quality) =
+            (self.new_category.or(&self.category), self.quality.or(&self.quality_score));
+        let status = self.status();
+        let kind = if word.contains("quality") || (status.is_empty() && !quality.is_empty()) {
+            AccountEventKind::TemplateQuality
+        } else if word.contains("category") || (status.is_empty() && !category.is_empty()) {
+            AccountEventKind::TemplateCategory
+        } else {
+            AccountEventKind::TemplateStatus
+        };
+        let template = AccountTemplate {
+            id: self.template_id.or(&self.id).owned(),
+            name: self.template_name.or(&self.name).owned(),
+            language: self.template_language.or(&self.language).owned(),
+            status,
+            category: category.owned(),
+            quality: quality.owned(),
+            reason: self.reason.or(&self.rejection_reason).owned(),
+        };
+        AccountEvent {
+            kind: kind.into(),
+            template: Some(template),
+            number: our_number(outer),
+            errors: self.error().into_iter().collect(),
+            ..AccountEvent::default()
+        }
+    }
+
+    fn to_account_event(&self, outer: &Outer<'_>) -> AccountEvent {
+        let status = self.status();
+        AccountEvent {
+            kind: AccountEventKind::Other.into(),
+            number: our_number(outer),
+            decision: if status.is_empty() { self.word().owned() } else { status },
+            errors: self.error().into_iter().collect(),
+            ..AccountEvent::default()
+        }
+    }
+
+    fn to_payment_event(&self, outer: &Outer<'_>) -> CustomerEvent {
+        let event = self.to_customer_event(CustomerEventKind::Payment, outer);
+        CustomerEvent { payment: Some(self.to_payment()), ..event }
+    }
+
+    fn to_payment(&self) -> Payment {
+        Payment {
+            reference: self.reference_id.or(&self.payment_id).owned(),
+            status: self.status(),
+            error: self.error(),
+        }
+    }
+
+    /// What the customer wants, in any of the usual words.
+    fn wish(&self) -> Option<CustomerEventKind> {
+        let status = self.status();
+        let said = [self.value.as_str(), self.action.as_str(), self.preference.as_str(), &status];
+        let said = said.into_iter().chain([self.word().as_str()]).filter(|word| !word.is_empty());
+        said.map(str::to_ascii_lowercase).find_map(|word| {
+            let has = |part: &str| word.contains(part);
+            if has("stop") || has("out") || has("unsubscribe") {
+                Some(CustomerEventKind::OptedOut)
+            } else if has("resume")
+                || has("start")
+                || has("opt_in")
+                || has("opted_in")
+                || word == "subscribed"
+            {
+                Some(CustomerEventKind::OptedIn)
+            } else {
+                None
+            }
+        })
+    }
+
+    fn to_customer_event(&self, kind: CustomerEventKind, outer: &Outer<'_>) -> CustomerEvent {
+        let names = Names {
+            address: outer.from.as_str(),
+            number: self.user_number.as_str(),
+            user_id: self.user_id.as_str(),
+            ..Names::default()
+        };
+        CustomerEvent { kind: kind.into(), customer: names.to_customer(), ..CustomerEvent::default() }
+    }
+}
+
+fn our_number(outer: &Outer<'_>) -> Option<AccountNumber> {
+    let display = text::address(outer.sender.or(&outer.to).as_str()).to_owned();
+    (!display.is_empty()).then(|| AccountNumber { display, ..AccountNumber::default() })
+}

@@ -1,0 +1,241 @@
+//! What Infobip's answers to a sending call mean, and what is told of them.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::time::Duration;
+
+use bsp::mask::{self, Readable};
+use bsp::registry;
+use bsp::sending::{Answer, LookupFault, NotSent, Response, Sending};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn infobip() -> &'static dyn Sending {
+    registry::find("infobip").unwrap().sending().unwrap()
+}
+
+fn kind(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Accepted { .. } => "accepted",
+        Answer::Rejected { .. } => "rejected",
+        Answer::NotSent(NotSent { error: Some(_), .. }) => "not sent, own",
+        Answer::NotSent(NotSent { error: None, .. }) => "not sent, elsewhere",
+        Answer::Duplicate { .. } => "duplicate",
+        Answer::Limited => "limited",
+        Answer::Unclear { .. } => "unclear",
+    }
+}
+
+fn ok(message_id: &str, group: i32, name: &str, id: i32) -> String {
+    json!({ "messages": [{ "to": { "phoneNumber": "49" }, "messageId": message_id,
+        "status": { "groupId": group, "groupName": name, "id": id, "name": "N", "description": "d" } }] })
+    .to_string()
+}
+
+fn response(status: u16, body: &str) -> Response<'_> {
+    Response { status, retry_after: None, body: body.as_bytes() }
+}
+
+#[test]
+fn a_success_means_what_its_entry_says() {
+    let cases = [
+        (200, ok("imc-1", 1, "PENDING", 7), "accepted"),
+        (200, ok("other", 1, "PENDING", 7), "accepted"),
+        (202, ok("imc-1", 1, "PENDING", 7), "accepted"),
+        (200, ok("imc-1", 5, "REJECTED", 12), "rejected"),
+        (200, ok("imc-1", 5, "REJECTED", 23), "duplicate"),
+        (200, ok("imc-1", 9, "HOVERING", 990), "unclear"),
+        (200, r#"{"messages":[{"status":{"groupId":5},"to":"null"}]}"#.to_owned(), "rejected"),
+        (200, r#"{"messages":[]}"#.to_owned(), "unclear"),
+        (200, "{}".to_owned(), "unclear"),
+        // Not an object where one belongs.
+        (200, r#"[[["imc-1",["1","PENDING","7"]]]]"#.to_owned(), "unclear"),
+        (200, r#"{"messages":[["imc-1",{"groupId":1}]]}"#.to_owned(), "unclear"),
+        (
+            200,
+            r#"{"messages":[{"messageId":"imc-1","status":["1","PENDING","7","","",""]}]}"#.to_owned(),
+            "unclear",
+        ),
+        (200, "<html>".to_owned(), "unclear"),
+        (200, String::new(), "unclear"),
+        (202, String::new(), "unclear"),
+        (200, VALIDATION.to_owned(), "rejected"),
+        (200, exception("GENERAL_ERROR"), "unclear"),
+    ];
+    for (status, body, expected) in cases {
+        assert_eq!(kind(&infobip().answer(response(status, &body), "imc-1")), expected, "{status} {body}");
+    }
+}
+
+const VALIDATION: &str = r#"{"requestError":{"serviceException":{"messageId":"BAD_REQUEST","text":"Bad request",
+    "validationErrors":{"destinations[0].to.phoneNumber":["is not a valid international number"]}}}}"#;
+const HTML: &str = "<html><body><h1>No</h1></body></html>";
+
+fn exception(name: &str) -> String {
+    json!({ "requestError": { "serviceException": { "messageId": name, "text": "t" } } }).to_string()
+}
+
+/// Who wrote the body decides about what it speaks.
+#[test]
+fn only_infobips_own_error_about_the_message_is_a_verdict_on_it() {
+    let elsewhere = ["", HTML, "{}", r#"{"message":"no Route matched"}"#, "[1]", "{\"requestErr"];
+    for body in elsewhere {
+        for status in [401, 402, 403, 404, 405, 407, 408, 409, 413, 421, 425, 301, 302, 307, 308] {
+            assert_eq!(
+                kind(&infobip().answer(response(status, body), "m")),
+                "not sent, elsewhere",
+                "{status} {body}"
+            );
+        }
+        for status in [500, 501, 502, 503, 504, 520, 300, 303, 304] {
+            assert_eq!(kind(&infobip().answer(response(status, body), "m")), "unclear", "{status} {body}");
+        }
+        assert_eq!(kind(&infobip().answer(response(429, body), "m")), "limited", "{body}");
+        assert_eq!(kind(&infobip().answer(response(400, body), "m")), "rejected", "{body}");
+    }
+    for (status, name) in [
+        (401, "UNAUTHORIZED"),
+        (403, "FORBIDDEN"),
+        (404, "NOT_FOUND"),
+        (408, "GENERAL_ERROR"),
+        (409, "GENERAL_ERROR"),
+    ] {
+        assert_eq!(
+            kind(&infobip().answer(response(status, &exception(name)), "m")),
+            "not sent, own",
+            "{status} {name}"
+        );
+    }
+    for status in [400, 401, 403, 404, 409, 413, 422, 429, 500, 503] {
+        assert_eq!(kind(&infobip().answer(response(status, VALIDATION), "m")), "rejected", "{status}");
+    }
+    let violation =
+        r#"{"errorCode":"E422","description":"d","violations":[{"property":"p","violation":"v"}]}"#;
+    assert_eq!(kind(&infobip().answer(response(404, violation), "m")), "rejected");
+    assert_eq!(kind(&infobip().answer(response(422, r#"{"errorCode":"E422"}"#), "m")), "rejected");
+    for status in [500, 502, 503, 504] {
+        for body in [exception("GENERAL_ERROR"), r#"{"errorCode":"E500","violations":[]}"#.to_owned()] {
+            assert_eq!(kind(&infobip().answer(response(status, &body), "m")), "unclear", "{status} {body}");
+        }
+    }
+}
+
+/// Its risk stands in ARCHITECTURE.md.
+#[test]
+fn a_503_that_is_not_infobips_and_says_when_to_come_back_did_nothing() {
+    let at = |status, body: &str| {
+        let retry_after = Some(Duration::from_secs(2));
+        kind(&infobip().answer(Response { status, retry_after, body: body.as_bytes() }, "m"))
+    };
+    for body in ["", HTML, r#"{"message":"name resolution failed"}"#] {
+        assert_eq!((at(503, body), at(502, body)), ("not sent, elsewhere", "unclear"), "{body}");
+    }
+    for body in
+        [exception("GENERAL_ERROR"), r#"{"errorCode":"E503"}"#.to_owned(), r#"{"error":"x"}"#.to_owned()]
+    {
+        assert_eq!(at(503, &body), "unclear", "{body}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in front of the BSP answers, and whatever it is cut to.
+    #[test]
+    fn no_body_of_somebody_else_is_a_verdict(status in 100u16..600, body in ".{0,200}", cut in 0usize..400) {
+        let own = VALIDATION.as_bytes().get(..cut.min(VALIDATION.len() - 1)).unwrap();
+        for body in [body.as_bytes(), own] {
+            let answer = infobip().answer(Response { status, retry_after: None, body }, "imc-1");
+            let is_verdict = matches!(answer, Answer::Rejected { .. } | Answer::Accepted { .. } | Answer::Duplicate { .. });
+            prop_assert_eq!(is_verdict, status == 400);
+        }
+    }
+}
+
+#[test]
+fn an_error_is_told_in_the_bsps_words() {
+    let Answer::Rejected { error, .. } =
+        infobip().answer(response(400, r#"{"errorCode":"E400","description":"d"}"#), "m")
+    else {
+        panic!("it is a rejection")
+    };
+    assert_eq!((error.code.as_str(), error.name.as_str(), error.description.as_str()), ("400", "E400", "d"));
+    let why = |status, body: &str| match infobip().answer(response(status, body), "m") {
+        Answer::NotSent(why) => why.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(401, &exception("UNAUTHORIZED")), "401 UNAUTHORIZED");
+    assert_eq!(why(404, HTML), "404 by something in front of the BSP");
+    assert_eq!(why(302, ""), "302, a redirect that is not followed: check base_url");
+}
+
+#[test]
+fn the_fields_that_the_bsp_finds_wrong_are_told_in_its_words() {
+    let faults = |body: &str| match infobip().answer(response(400, body), "m") {
+        Answer::Rejected { faults, .. } => {
+            faults.into_iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(faults(VALIDATION), ["destinations[0].to.phoneNumber is not a valid international number"]);
+    let older = |errors: Value| json!({ "requestError": { "serviceException": { "messageId": "BAD_REQUEST", "text": "t", "validationErrors": errors } } });
+    let several = json!({ "content.text": ["must not be blank", "size must be between 1 and 4096"], "to": "is wrong", "odd": [7, null], "odd2": {} });
+    assert_eq!(
+        faults(&older(several).to_string()),
+        [
+            "content.text must not be blank",
+            "content.text size must be between 1 and 4096",
+            "odd ",
+            "odd ",
+            "odd2 ",
+            "to is wrong"
+        ]
+    );
+    let violation = |property: &str, violation: &str| json!({ "property": property, "violation": violation });
+    let violations = json!({ "errorCode": "E400", "description": "d", "violations": [violation("messages[0].sender", "is missing"), violation("", "is odd"), {}, 7] });
+    assert_eq!(faults(&violations.to_string()), ["messages[0].sender is missing", " is odd"]);
+    // What the ledger keeps of it is bounded, in characters and in number.
+    let many: serde_json::Map<String, Value> =
+        (0..100).map(|n| (format!("{n}{}", "ü".repeat(500)), json!(["ü".repeat(500)]))).collect();
+    let found = faults(&older(Value::Object(many)).to_string());
+    assert_eq!((found.len(), found[0].chars().count()), (16, 128 + 1 + 200));
+    for body in
+        ["{}", HTML, r#"{"errorCode":"E400","violations":7}"#, r#"{"errorCode":"E400","violations":[]}"#]
+    {
+        assert_eq!(faults(body), [""; 0], "{body}");
+    }
+}
+
+#[test]
+fn what_an_answer_says_of_an_error_is_readable_in_the_log() {
+    let readable = Readable { keys: infobip().answer_logged_keys(), texts: infobip().answer_error_texts() };
+    for (body, line) in [
+        (
+            VALIDATION,
+            r#"{"requestError":{"serviceException":{"messageId":"BAD_REQUEST","text":"Bad request","validationErrors":{"destinations[0].to.phoneNumber":["is not a valid international number"]}}}}"#,
+        ),
+        (
+            r#"{"errorCode":"E400","description":"no +49 151 123456","action":"a","violations":[{"property":"to[0]","violation":"v"}],"x":1}"#,
+            r#"{"errorCode":"E400","description":"no ***","action":"a","violations":[{"property":"to[0]","violation":"v"}],"x":"***"}"#,
+        ),
+        (
+            r#"{"messages":[{"to":{"phoneNumber":"49151"},"status":{"id":12,"name":"N","description":"d"}}]}"#,
+            r#"{"messages":[{"to":{"phoneNumber":"***"},"status":{"id":12,"name":"N","description":"d"}}]}"#,
+        ),
+    ] {
+        assert_eq!(mask::body("application/json", body.as_bytes(), readable), line);
+    }
+}
+
+#[test]
+fn the_log_shows_what_arrived() {
+    let entry = |id: &str, group: i32, status: i32| json!({ "messageId": id, "to": "49", "status": { "groupId": group, "groupName": "", "id": status, "name": "N" } });
+    let body =
+        json!({ "results": [entry("a", 5, 23), entry("a", 3, 5), entry("b", 5, 12), entry("c", 5, 23), entry("d", 2, 9)] })
+            .to_string();
+    let found = infobip().lookup_answer(200, body.as_bytes()).unwrap();
+    let kinds: Vec<_> = found.iter().map(|found| (found.message_id.as_str(), kind(&found.answer))).collect();
+    assert_eq!(kinds, [("a", "accepted"), ("b", "rejected"), ("c", "duplicate"), ("d", "accepted")]);
+    assert_eq!(infobip().lookup_path(&["imc-1", "imc-2"]), "/omni/1/logs?messageId=imc-1,imc-2&limit=1000");
+    assert_eq!(infobip().lookup_answer(429, b""), Err(LookupFault::Limited));
+    for (status, body) in [(200, ""), (200, "{}"), (500, r#"{"results":[]}"#)] {
+        assert_eq!(infobip().lookup_answer(status, body.as_bytes()), Err(LookupFault::Unreadable));
+    }
+}
