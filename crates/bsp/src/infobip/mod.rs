@@ -75,7 +75,23 @@ static PROFILE: Profile = Profile {
         "category",
         "quality",
     ],
-    error_texts: &["status.name", "status.description", "error.name", "error.description"],
+    error_texts: &[
+        "status.name",
+        "status.description",
+        "error.name",
+        "error.description",
+        // Of a payment, a template or the account, with `content` or without one, among `results` or alone.
+        "message.status",
+        "results.status",
+        "results.reason",
+        "results.rejectionReason",
+        "content.status",
+        "content.reason",
+        "content.rejectionReason",
+        ".status",
+        ".reason",
+        ".rejectionReason",
+    ],
     text_keys: &["text", "caption", "description", "title", "address", "body", "headline"],
 };
 
