@@ -130,6 +130,8 @@ class Gateway:
         assert request(f"{self.ingress}/somewhere/else", status) == 404
         assert request(webhook, status, AccountKey="infobip-secret", **json_type) == 200  # an unknown status
         assert request(webhook, status[:-9], AccountKey="infobip-previous", **json_type) == 200  # a broken body
+        text = b'{"results":[{"messageId":"m-2","from":"8618257518838","message":{"type":"TEXT","text":"caf\xe9"}}]}'
+        assert request(webhook, text, AccountKey="infobip-secret", **json_type) == 200  # a text that is not UTF-8
         (self.folder / "a.jpg").write_bytes(bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9"))
         (self.folder / "a.txt").write_text("A document.\n")
         store = ["--media-url", self.media, "--media-upload-token", self.token]

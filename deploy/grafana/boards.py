@@ -159,8 +159,12 @@ def details():
         lines("Other items", "reqps",
               [(rate("kind, detail", "imchannel_normalizer_items_total", f'kind=~"account|customer|ignored|rejected",{BSP}'), "{{kind}} {{detail}}")],
               "Events about the account and about customers, items that mean nothing to us, and items that became dead letters.", stacked=True),
-        lines("Unknown values in 1 h", "short", [(f"imchannel:unrecognised:increase1h{{{BSP}}}", "{{bsp}} {{field}}")],
-              "Values that this version does not know, by field. Their events went out all the same."),
+        lines("Unknown and damaged values in 1 h", "short",
+              [(f"imchannel:unrecognised:increase1h{{{BSP}}}", "{{bsp}} {{field}}"),
+               (f"sum by (bsp, field) ((imchannel_normalizer_replaced_total{{{BSP}}} unless imchannel_normalizer_replaced_total offset 1h)"
+                f" or increase(imchannel_normalizer_replaced_total{{{BSP}}}[1h])) > 0", "{{bsp}} {{field}} damaged")],
+              "Values that this version does not know, and texts in which bytes that are not UTF-8 were replaced, by field. Their events "
+              "went out all the same."),
         lines("Dead letters in 1 h", "short", [(f"imchannel:dead_letters:increase1h{{{BSP}}}", "{{bsp}} {{reason}}")],
               "Items of webhooks that could not be understood, by reason."),
         width=6)

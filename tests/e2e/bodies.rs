@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 
 use bus::headers;
-use proto::v1::ReportStatus;
+use proto::v1::inbound_message::Content;
+use proto::v1::{InboundMessage, ReportStatus};
 
 use crate::harness::{Installation, Webhook, eventually};
 
@@ -150,4 +151,51 @@ async fn a_full_stream_of_dead_letters_pauses_and_loses_nothing() {
     assert_eq!(bodies.len(), 20);
     normalizer.stop().await;
     ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_is_skipped_and_bad_bytes_are_replaced_in_words_alone() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let normalizer = installation.normalizer().await;
+    let marked = |body: &str| format!("\u{feff}{body}");
+    for webhook in [
+        Webhook::infobip(marked(&format!(r#"{{"results":[{}]}}"#, infobip("bom-1")))),
+        Webhook::twilio(marked("MessageSid=bom-2&MessageStatus=read&To=whatsapp%3A%2B49151")),
+        Webhook::twilio("MessageSid=words-1&From=whatsapp%3A%2B49151&ProfileName=Zo%EB&Body=caf%E9"),
+        Webhook::infobip(
+            b"{\"results\":[{\"messageId\":\"words-2\",\"message\":{\"type\":\"TEXT\",\"text\":\"caf\xe9\"}}]}".to_vec(),
+        ),
+    ] {
+        assert_eq!(webhook.post(ingress.address).await.status.as_u16(), 200);
+    }
+    let damaged = Webhook::twilio("MessageSid=SM%E9&MessageStatus=read");
+    assert_eq!(damaged.post(ingress.address).await.status.as_u16(), 200);
+    installation.until_processed().await;
+
+    let reports: HashSet<String> =
+        installation.reports().await.into_iter().map(|report| report.message_id).collect();
+    assert_eq!(reports, HashSet::from(["bom-1".to_owned(), "bom-2".to_owned()]));
+    let messages = installation.messages().await;
+    let texts: HashSet<&str> = messages.iter().map(text).collect();
+    assert_eq!((messages.len(), texts), (2, HashSet::from(["caf\u{fffd}"])));
+    let letters = installation.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].headers.get(headers::REASON_KIND), Some("no_utf8"));
+    assert_eq!(letters[0].payload, damaged.body());
+    let metrics = normalizer.metrics();
+    for (bsp, field, count) in [("twilio", "profile_name", 1), ("twilio", "text", 1), ("infobip", "text", 1)]
+    {
+        let line = format!("normalizer_replaced_total{{bsp=\"{bsp}\",field=\"{field}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    normalizer.stop().await;
+    ingress.stop().await;
+}
+
+fn text(message: &InboundMessage) -> &str {
+    match &message.content {
+        Some(Content::Text(text)) => &text.body,
+        other => panic!("{other:?}"),
+    }
 }

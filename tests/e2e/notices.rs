@@ -294,7 +294,7 @@ async fn tail_shows_the_events_without_what_is_personal_and_replay_publishes_the
             for personal in ["919000000000", CUSTOMER, "order-4711"] {
                 assert!(!text.contains(personal), "{personal} in {text}");
             }
-            // What a BSP says of an error is for whoever looks for the reason.
+            // What a BSP says of an error is shown.
             assert_eq!(text.contains("debit failed"), what == "customers", "{text}");
         }
     }

@@ -206,3 +206,62 @@ async fn bodies_beyond_the_memory_for_them_are_answered_503() {
     expect(&webhook.post(ingress.address).await, 200, "the memory is free again");
     ingress.stop().await;
 }
+
+/// What a 200 is given for must be readable: nothing undoes a coding or another charset later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoding_that_nobody_undoes_is_refused() {
+    let installation = Installation::start().await;
+    let ingress = installation.ingress().await;
+    let good = Webhook::infobip(BODY);
+    for coding in ["gzip", "GZIP", "x-gzip", "br", "deflate", "zstd", "identity, gzip"] {
+        let answer = good.clone().header("content-encoding", coding).post(ingress.address).await;
+        expect(&answer, 415, coding);
+        assert_eq!(answer.headers.get("accept-encoding").unwrap(), "identity", "{coding}");
+    }
+    // The coding is refused of nobody whose password is wrong.
+    let answer =
+        good.clone().header("content-encoding", "gzip").header("accountkey", "x").post(ingress.address).await;
+    expect(&answer, 401, "gzip and a wrong password");
+    let head = good.head("transfer-encoding: gzip, chunked\r\nconnection: close\r\n");
+    let answer = raw_request(ingress.address, &[&head, b"1\r\n{\r\n0\r\n\r\n"]).await;
+    assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
+
+    let latin1 = Webhook::infobip(b"{\"results\":[{\"x\":\"\xe9\"}]}".to_vec());
+    let form = Webhook::twilio("MessageSid=SM1&Body=caf%E9");
+    let of_type = |webhook: &Webhook, charset: &str| {
+        let is_form = webhook.body().starts_with(b"Message");
+        let essence = if is_form { "application/x-www-form-urlencoded" } else { "application/json" };
+        webhook.clone().header("content-type", &format!("{essence}; charset={charset}"))
+    };
+    for (webhook, what) in [(&latin1, "JSON"), (&form, "a form")] {
+        for charset in ["iso-8859-1", "Windows-1252", "\"utf-16\""] {
+            let answer = of_type(webhook, charset).post(ingress.address).await;
+            expect(&answer, 415, what);
+            assert!(!answer.headers.contains_key("accept-encoding"), "{what} {charset}");
+        }
+    }
+    assert_eq!(installation.webhooks().await.len(), 0, "a refused webhook was stored");
+
+    let utf8 = Webhook::infobip("{\"results\":[{\"x\":\"é\"}]}");
+    let utf8_form = Webhook::twilio("MessageSid=SM1&Body=caf%C3%A9");
+    let taken = [
+        good.clone().header("content-encoding", "identity"),
+        good.clone().header("content-encoding", "Identity").header("content-type", "application/json"),
+        of_type(&utf8, "iso-8859-1"),
+        of_type(&utf8_form, "windows-1252"),
+        of_type(&latin1, "UTF8"),
+        of_type(&latin1, "us-ascii"),
+        of_type(&latin1, "\"utf-8\""),
+        of_type(&form, "Utf-8"),
+        form.clone(),
+    ];
+    for webhook in &taken {
+        expect(&webhook.post(ingress.address).await, 200, "taken");
+    }
+    let metrics = ingress.metrics();
+    for (outcome, count) in [("wrong_encoding", 8), ("wrong_charset", 3)] {
+        let line = format!("ingress_requests_total{{bsp=\"infobip\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    ingress.stop().await;
+}

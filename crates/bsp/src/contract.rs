@@ -46,6 +46,9 @@ pub struct Profile {
     pub logged_keys: &'static [&'static str],
     /// What its webhooks say of statuses and errors, as [`mask::Readable::texts`] has it.
     pub error_texts: &'static [&'static str],
+    /// Keys of its bodies under which only texts for people stand: bytes that are not UTF-8 in them cost no item, also where
+    /// no event has the text.
+    pub text_keys: &'static [&'static str],
 }
 
 impl Profile {

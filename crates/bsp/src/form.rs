@@ -4,30 +4,33 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
+use crate::utf8::{self, Damaged};
+
 /// A decoded form: names and values in the order of the body.
-#[derive(Clone)]
 pub(crate) struct Form<'a> {
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    damaged: Vec<Damaged>,
 }
 
-/// A body with a name or value that is not UTF-8 after decoding.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NotUtf8;
-
 impl<'a> Form<'a> {
-    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, NotUtf8> {
-        let mut fields = Vec::new();
-        for pair in body.split(|byte| *byte == b'&') {
-            if pair.is_empty() {
-                continue;
+    /// Decodes a body; [`utf8::STAND_IN`] stands for bytes of a name or value that are not UTF-8.
+    pub(crate) fn parse(body: &'a [u8]) -> Self {
+        let mut form = Self { fields: Vec::new(), damaged: Vec::new() };
+        for (name, value) in pairs(body) {
+            let ((name, is_name_utf8), (value, is_value_utf8)) = (to_text(name), to_text(value));
+            if !is_name_utf8 {
+                form.damaged.push(Damaged::Key);
+            } else if !is_value_utf8 {
+                form.damaged.push(Damaged::Value { key: name.to_string(), value: value.to_string() });
             }
-            let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&pair[..at], &pair[at + 1..]),
-                None => (pair, &pair[pair.len()..]),
-            };
-            fields.push((decode(name)?, decode(value)?));
+            form.fields.push((name, value));
         }
-        Ok(Self { fields })
+        form
+    }
+
+    /// Its names and values with bytes that are not UTF-8.
+    pub(crate) fn damaged(&self) -> &[Damaged] {
+        &self.damaged
     }
 
     /// The first value of that name, or the empty text.
@@ -44,13 +47,47 @@ impl<'a> Form<'a> {
     }
 }
 
-fn decode(raw: &[u8]) -> Result<Cow<'_, str>, NotUtf8> {
+/// Names and values, decoded to bytes. A byte order mark before the first name is none of it, also where it is encoded.
+pub(crate) fn pairs(body: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    pairs.enumerate().map(|(position, pair)| {
+        let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&pair[..at], &pair[at + 1..]),
+            None => (pair, &pair[pair.len()..]),
+        };
+        let name = decode(name);
+        (if position == 0 { without_mark(name) } else { name }, decode(value))
+    })
+}
+
+fn without_mark(name: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match name.strip_prefix(utf8::BYTE_ORDER_MARK.as_bytes()) {
+        Some(rest) => Cow::Owned(rest.to_vec()),
+        None => name,
+    }
+}
+
+fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     if !raw.contains(&b'+') {
-        return percent_decode(raw).decode_utf8().map_err(|_| NotUtf8);
+        return percent_decode(raw).into();
     }
     let spaced: Vec<u8> = raw.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    let text = percent_decode(&spaced).decode_utf8().map_err(|_| NotUtf8)?;
-    Ok(Cow::Owned(text.into_owned()))
+    Cow::Owned(percent_decode(&spaced).collect())
+}
+
+/// The text of decoded bytes, and whether they are UTF-8.
+fn to_text(bytes: Cow<'_, [u8]>) -> (Cow<'_, str>, bool) {
+    match bytes {
+        Cow::Borrowed(bytes) => {
+            let text = utf8::readable(bytes);
+            let is_utf8 = matches!(text, Cow::Borrowed(_));
+            (text, is_utf8)
+        }
+        Cow::Owned(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => (Cow::Owned(text), true),
+            Err(error) => (Cow::Owned(utf8::readable(error.as_bytes()).into_owned()), false),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +96,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_decoded() {
-        let form = Form::parse(b"To=whatsapp%3A%2B49151&Body=a+b%20c&Empty=&Flag&&Body=second").unwrap();
+        let form = Form::parse(b"To=whatsapp%3A%2B49151&Body=a+b%20c&Empty=&Flag&&Body=second");
         assert_eq!(form.get("To"), "whatsapp:+49151");
         assert_eq!(form.get("Body"), "a b c");
         assert_eq!(form.get("Absent"), "");
@@ -68,8 +105,23 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_escape_stays_and_broken_utf8_is_told() {
-        assert_eq!(Form::parse(b"a=100%").unwrap().get("a"), "100%");
-        assert_eq!(Form::parse(b"a=%FF").err(), Some(NotUtf8));
+    fn a_broken_escape_stays_and_bytes_that_are_not_utf8_are_told() {
+        assert_eq!(Form::parse(b"a=100%").get("a"), "100%");
+        assert_eq!(Form::parse(b"a=%C3%A9").damaged(), []);
+        let value = || Damaged::Value { key: "a".to_owned(), value: "x\u{7f} ".to_owned() };
+        for damaged in [&b"a=x%FF+"[..], b"a=x\xff+", b"a=x%ff%20"] {
+            let form = Form::parse(damaged);
+            assert_eq!(form.get("a"), "x\u{7f} ");
+            assert_eq!(form.damaged(), [value()]);
+        }
+        assert_eq!(Form::parse(b"a%FF=1").damaged(), [Damaged::Key]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_name() {
+        for body in [&b"\xef\xbb\xbfa=1&b=2"[..], b"%EF%BB%BFa=1&b=2"] {
+            let form = Form::parse(body);
+            assert_eq!((form.get("a"), form.get("b")), ("1", "2"));
+        }
     }
 }

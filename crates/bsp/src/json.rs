@@ -1,12 +1,16 @@
 //! Reading BSPs' JSON without trusting its types: numbers stand as strings and strings as numbers, fields come
-//! as `null` or not at all, and new ones appear unannounced.
+//! as `null` or not at all, and new ones appear unannounced. Only an object is read as a struct ([`from_str`]).
 //!
 //! Reasons for a refusal never quote the body, because they travel to logs and dead letters.
+
+mod objects;
 
 use std::borrow::Cow;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde_json::value::RawValue;
+
+pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
 /// count as absent.
@@ -89,27 +93,13 @@ pub(crate) fn unescape(raw: &str) -> serde_json::Result<String> {
     serde_json::from_str(raw).or_else(|_| serde_json::Deserializer::from_str(raw).deserialize_bytes(Lossy))
 }
 
-/// The body as text, for reading. Bytes that are no UTF-8 stand as `?` in it, at the same places, so that they cost the
-/// item that they are in and not its siblings (see [`Collector::is_damaged`](crate::parsed::Collector::is_damaged)).
-pub(crate) fn readable(body: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = std::str::from_utf8(body) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::with_capacity(body.len());
-    for chunk in body.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(std::iter::repeat_n('?', chunk.invalid().len()));
-    }
-    Cow::Owned(text)
-}
-
 /// A part of a body that is read later, or not at all. `null` and absence are the same.
 pub(crate) type Part<'a> = Option<&'a RawValue>;
 
 /// Reads a part that may be absent. `Err(())` when it is there and does not have the shape.
 pub(crate) fn optional<'a, T: Deserialize<'a>>(part: Part<'a>) -> Result<Option<T>, ()> {
     let Some(raw) = part else { return Ok(None) };
-    serde_json::from_str(raw.get()).map(Some).map_err(|_| ())
+    from_str(raw.get()).map(Some).map_err(|_| ())
 }
 
 /// What is wrong with a text that does not read, without quoting it: a label's word and a sentence.

@@ -20,6 +20,7 @@ pub mod text;
 pub mod time;
 pub mod json;
 pub mod form;
+pub mod utf8;
 mod whatsapp;
 pub mod mask;
 pub mod toml_table;

@@ -38,10 +38,7 @@ pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
         let masked = json::masked(body, readable);
         return masked.map_or_else(|| format!("({} bytes that are no JSON)", body.len()), cut);
     }
-    match Form::parse(body) {
-        Ok(form) => cut(masked_form(&form, readable)),
-        Err(_) => format!("({} bytes)", body.len()),
-    }
+    cut(masked_form(&Form::parse(body), readable))
 }
 
 /// A body as it came, on one line and cut to [`LOGGED_BYTES_MAX`].

@@ -29,6 +29,10 @@ pub(crate) struct Notice<'a> {
 }
 
 impl Notice<'_> {
+    fn parts(&self) -> [&str; 5] {
+        [self.about, self.word, self.time, self.of, self.raw]
+    }
+
     fn key(&self, kind: &'static str) -> EventKey<'_> {
         EventKey {
             kind,
@@ -44,6 +48,7 @@ impl Notice<'_> {
 impl Collector<'_> {
     /// Adds an event about the account, of which `event` has what is its own.
     pub(crate) fn account(&mut self, notice: &Notice<'_>, event: AccountEvent) {
+        self.check_id(&notice.parts());
         let event = AccountEvent {
             event_id: notice.key("account").id(self.bsp, self.webhook.channel),
             bsp: self.bsp.as_str().to_owned(),
@@ -59,6 +64,7 @@ impl Collector<'_> {
 
     /// Adds an event about a customer, of which `event` has what is its own.
     pub(crate) fn customer(&mut self, notice: &Notice<'_>, event: CustomerEvent) {
+        self.check_id(&notice.parts());
         let event = CustomerEvent {
             event_id: notice.key("customer").id(self.bsp, self.webhook.channel),
             bsp: self.bsp.as_str().to_owned(),

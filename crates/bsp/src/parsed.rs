@@ -1,11 +1,14 @@
 //! What goes into a parser and what comes out of it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
 
 use crate::ids::{BspId, ChannelId};
-use crate::json;
+use crate::utf8::{self, Damaged, Replaced};
+use crate::{json, registry};
 
 /// A stored webhook.
 #[derive(Clone, Copy)]
@@ -38,6 +41,8 @@ pub struct Parsed {
     pub items: Vec<Item>,
     /// Values that the parser does not know. Their events are among the items all the same.
     pub unrecognised: Vec<Unrecognised>,
+    /// The fields of events in which U+FFFD stands for bytes that were not UTF-8, one entry for each.
+    pub replaced: Vec<&'static str>,
 }
 
 /// One item of a body.
@@ -131,6 +136,15 @@ pub(crate) struct Collector<'a> {
     pub(crate) webhook: &'a Webhook<'a>,
     /// The body as the parser reads it, byte for byte at the places of the original.
     text: &'a str,
+    /// Whether the body holds bytes that are not UTF-8. Only then anything is looked at for them.
+    is_damaged: bool,
+    /// Where a form has them.
+    form_damage: Vec<Damaged>,
+    /// How many of the items were looked through for them.
+    mended: usize,
+    replaced: Replaced,
+    /// Whether what an id of an event is made of has such bytes, in the item that is being read.
+    has_damaged_id: bool,
     parsed: Parsed,
     has_too_many_items: bool,
 }
@@ -139,8 +153,31 @@ pub(crate) struct Collector<'a> {
 pub const ITEMS_MAX: usize = 10_000;
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(bsp: BspId, webhook: &'a Webhook<'a>, text: &'a str) -> Self {
-        Self { bsp, webhook, text, parsed: Parsed::default(), has_too_many_items: false }
+    /// For a body and its [readable](utf8::readable) text.
+    pub(crate) fn new(bsp: BspId, webhook: &'a Webhook<'a>, text: &'a Cow<'a, str>) -> Self {
+        Self {
+            bsp,
+            webhook,
+            text,
+            is_damaged: matches!(text, Cow::Owned(_)),
+            form_damage: Vec::new(),
+            mended: 0,
+            replaced: Replaced::default(),
+            has_damaged_id: false,
+            parsed: Parsed::default(),
+            has_too_many_items: false,
+        }
+    }
+
+    /// For a body that is a form with these [damaged](crate::form::Form::damaged) fields.
+    pub(crate) fn of_form(bsp: BspId, webhook: &'a Webhook<'a>, form_damage: Vec<Damaged>) -> Self {
+        let is_damaged = !form_damage.is_empty();
+        Self { is_damaged, form_damage, ..Self::new(bsp, webhook, &Cow::Borrowed("")) }
+    }
+
+    /// The body's text, without a byte order mark.
+    pub(crate) fn document(&self) -> &'a str {
+        utf8::without_mark(self.text)
     }
 
     /// A report with the fields that do not come from the body.
@@ -186,9 +223,103 @@ impl<'a> Collector<'a> {
         if is_inside { self.webhook.body.slice(start..end) } else { self.webhook.body.clone() }
     }
 
-    /// Whether an item holds bytes that are no UTF-8.
-    pub(crate) fn is_damaged(&self, item: &str) -> bool {
-        std::str::from_utf8(&self.original(item)).is_err()
+    /// Reads one item, a piece of the body's text; where it cannot be understood, it alone is refused.
+    pub(crate) fn read_item(&mut self, item: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
+        if let Err(refusal) = self.attempt(Some(item), read) {
+            self.refuse_part(refusal, item);
+        }
+    }
+
+    /// Reads a part of the body's text that holds items; where it cannot be understood, it is refused as one.
+    pub(crate) fn read_list(&mut self, list: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
+        if let Err(refusal) = self.attempt(None, read) {
+            self.refuse_part(refusal, list);
+        }
+    }
+
+    /// Reads a body of one item; where it cannot be understood, it is refused as a whole.
+    pub(crate) fn read_body(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
+        if let Err(refusal) = self.attempt(Some(self.text), read) {
+            self.refuse_body(refusal);
+        }
+    }
+
+    fn refuse_part(&mut self, refusal: Refusal, part: &str) {
+        let is_damaged = self.is_damaged && std::str::from_utf8(&self.original(part)).is_err();
+        self.refuse_item(if is_damaged { Refusal::no_utf8() } else { refusal }, part);
+    }
+
+    /// Reads an item, or a list without one, and takes back what came of it where bytes that are not UTF-8 stand in
+    /// anything but words for people.
+    fn attempt(
+        &mut self,
+        item: Option<&str>,
+        read: impl FnOnce(&mut Self) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        if !self.is_damaged {
+            return read(self);
+        }
+        let before = [self.parsed.items.len(), self.parsed.unrecognised.len(), self.replaced.fields.len()];
+        self.replaced.texts.clear();
+        let outcome = read(self).and_then(|()| self.mend(item));
+        self.has_damaged_id = false;
+        if outcome.is_err() {
+            self.parsed.items.truncate(before[0]);
+            self.parsed.unrecognised.truncate(before[1]);
+            self.replaced.fields.truncate(before[2]);
+        }
+        self.mended = self.parsed.items.len();
+        outcome
+    }
+
+    /// Replaces the bytes that are not UTF-8 in the words of new events, and looks for others in their item.
+    fn mend(&mut self, item: Option<&str>) -> Result<(), Refusal> {
+        if self.has_damaged_id {
+            return Err(Refusal::no_utf8());
+        }
+        let mut has_event = false;
+        for new in self.parsed.items.iter_mut().skip(self.mended) {
+            match &mut new.outcome {
+                Outcome::Report(report) => utf8::mend_report(report, &mut self.replaced)?,
+                Outcome::Message(message) => utf8::mend_message(message, &mut self.replaced)?,
+                Outcome::Account(event) => utf8::has_no_stand_in(event)?,
+                Outcome::Customer(event) => utf8::has_no_stand_in(event)?,
+                Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
+            }
+            has_event = true;
+        }
+        match item {
+            Some(_) if !self.form_damage.is_empty() => self.check(&self.form_damage),
+            Some(item) if has_event => self.check(&utf8::in_json(item)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what items share, and what may decide that an item is ignored, where it holds bytes that are not UTF-8 in
+    /// anything but words for people.
+    pub(crate) fn check_part(&self, json: &str) -> Result<(), Refusal> {
+        if self.is_damaged { self.check(&utf8::in_json(json)) } else { Ok(()) }
+    }
+
+    /// Whether a key of an object itself, not of what is in it, holds bytes that are not UTF-8.
+    pub(crate) fn has_damaged_key(&self, object: &str) -> bool {
+        self.is_damaged && utf8::in_keys(object)
+    }
+
+    fn check(&self, damaged: &[Damaged]) -> Result<(), Refusal> {
+        let text_keys = registry::get(self.bsp).profile().text_keys;
+        let is_word = |damaged: &Damaged| match damaged {
+            Damaged::Value { key, value } => {
+                text_keys.contains(&key.as_str()) || self.replaced.texts.contains(value)
+            }
+            Damaged::Key => false,
+        };
+        if damaged.iter().all(is_word) { Ok(()) } else { Err(Refusal::no_utf8()) }
+    }
+
+    /// Refuses the item that is being read where what an id of an event is made of has bytes that are not UTF-8.
+    pub(crate) fn check_id(&mut self, parts: &[&str]) {
+        self.has_damaged_id |= self.is_damaged && parts.iter().any(|part| part.contains(utf8::STAND_IN));
     }
 
     /// Refuses an item, which is a piece of the body's text.
@@ -215,6 +346,7 @@ impl<'a> Collector<'a> {
     pub(crate) fn finish(mut self) -> Parsed {
         if self.has_too_many_items {
             self.parsed = Parsed::default();
+            self.replaced = Replaced::default();
             self.refuse_body(Refusal::new(
                 "too_many_items",
                 "the body has more items than one body may have",
@@ -223,6 +355,7 @@ impl<'a> Collector<'a> {
         if self.parsed.items.is_empty() {
             self.ignored("empty");
         }
+        self.parsed.replaced.append(&mut self.replaced.fields);
         self.parsed
     }
 

@@ -47,6 +47,14 @@ fn a_success_means_what_its_entry_says() {
         (200, r#"{"messages":[{"status":{"groupId":5},"to":"null"}]}"#.to_owned(), "rejected"),
         (200, r#"{"messages":[]}"#.to_owned(), "unclear"),
         (200, "{}".to_owned(), "unclear"),
+        // Not an object where one belongs.
+        (200, r#"[[["imc-1",["1","PENDING","7"]]]]"#.to_owned(), "unclear"),
+        (200, r#"{"messages":[["imc-1",{"groupId":1}]]}"#.to_owned(), "unclear"),
+        (
+            200,
+            r#"{"messages":[{"messageId":"imc-1","status":["1","PENDING","7","","",""]}]}"#.to_owned(),
+            "unclear",
+        ),
         (200, "<html>".to_owned(), "unclear"),
         (200, String::new(), "unclear"),
         (202, String::new(), "unclear"),

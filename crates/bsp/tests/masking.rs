@@ -98,6 +98,34 @@ fn damaged_json_shows_no_value() {
     assert!(shown.is_empty(), "{} of {damaged} show a value, such as {:?}", shown.len(), shown[0]);
 }
 
+/// What an event has of statuses and errors.
+fn said(outcome: Outcome) -> Vec<String> {
+    let (mut said, errors) = match outcome {
+        Outcome::Report(report) => {
+            let status = report.provider_status.unwrap_or_default();
+            (vec![status.name, status.description, status.raw], report.errors)
+        }
+        Outcome::Account(event) => {
+            let template = event.template.unwrap_or_default();
+            // Gupshup's version 2 has a description alone under the key of the rows that customers pick, which are texts of messages.
+            let errors =
+                event.errors.into_iter().filter(|error| !error.name.is_empty() || !error.code.is_empty());
+            (vec![template.status, template.reason, event.decision], errors.collect())
+        }
+        Outcome::Customer(event) => {
+            let payment = event.payment.unwrap_or_default();
+            (vec![payment.status], payment.error.into_iter().collect())
+        }
+        _ => return Vec::new(),
+    };
+    for error in errors {
+        // The end of a restriction is the parser's own wording.
+        let description = error.description.strip_prefix("until ").unwrap_or(&error.description).to_owned();
+        said.extend([error.code, error.name, description]);
+    }
+    said
+}
+
 /// Without the reason in the log nobody finds out why messages fail.
 #[test]
 fn what_a_bsp_says_of_a_status_or_an_error_is_shown() {
@@ -119,12 +147,7 @@ fn what_a_bsp_says_of_a_status_or_an_error_is_shown() {
             let line = profile.masked(&body);
             for item in bsp.parse(&Webhook { channel: &channel, body: &body, received_at, sequence: 1 }).items
             {
-                let Outcome::Report(report) = item.outcome else { continue };
-                let status = report.provider_status.unwrap_or_default();
-                let error = report.error.unwrap_or_default();
-                let said =
-                    [status.name, status.description, status.raw, error.code, error.name, error.description];
-                for text in said.iter().filter(|text| !text.is_empty()) {
+                for text in said(item.outcome).iter().filter(|text| !text.is_empty()) {
                     let shown = numbers(text);
                     let escaped = serde_json::to_string(&shown).unwrap();
                     let escaped = &escaped[1..escaped.len() - 1];

@@ -29,6 +29,10 @@ pub(crate) struct Mark {
 impl Mark {
     /// Stands for what is stored there and is no mark. It is of no stream that there is, so the ledger waits for an operator.
     const UNREADABLE: Self = Self { created_ns: 0, sequence: 0, repairs: 0 };
+
+    fn of_stored(value: &[u8]) -> Self {
+        bsp::json::from_slice(value).unwrap_or(Self::UNREADABLE)
+    }
 }
 
 /// A mark as it is stored.
@@ -59,7 +63,7 @@ pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, 
             };
         }
     };
-    let mark = serde_json::from_slice(&message.payload).unwrap_or(Mark::UNREADABLE);
+    let mark = Mark::of_stored(&message.payload);
     Ok(Some(StoredMark { mark, revision: message.sequence }))
 }
 
@@ -75,4 +79,18 @@ pub(crate) async fn write(
     let value = Bytes::from(serde_json::to_vec(mark)?);
     bus.jetstream.publish_with_headers(subject(stream), headers.0, value).await?.await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_mark_is_of_no_stream() {
+        let mark = Mark { created_ns: 5, sequence: 7, repairs: 1 };
+        assert_eq!(Mark::of_stored(&serde_json::to_vec(&mark).unwrap()), mark);
+        for other in ["", "{}", "[5,7,1]", r#"[{"created_ns":5,"sequence":7,"repairs":1}]"#] {
+            assert_eq!(Mark::of_stored(other.as_bytes()), Mark::UNREADABLE, "{other}");
+        }
+    }
 }

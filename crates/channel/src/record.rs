@@ -73,7 +73,7 @@ impl Record {
     /// # Errors
     /// [`InvalidRecord`] when it is none.
     pub fn from_json(key: &str, json: &[u8]) -> Result<Self, InvalidRecord> {
-        let read = serde_json::from_slice::<Self>(json);
+        let read = bsp::json::from_slice::<Self>(json);
         let record = read.map_err(|source| InvalidRecord::Unreadable { key: key.to_owned(), source })?;
         if record.id != key {
             return Err(InvalidRecord::Field { key: key.to_owned(), field: "id" });

@@ -145,3 +145,25 @@ fn passwords_that_no_header_carries_are_refused() {
         assert_eq!(faults(&source).len(), 1, "{password:?}");
     }
 }
+
+/// A reader that serde derives would take the arrays field by field.
+#[test]
+fn an_array_is_no_record_and_no_table() {
+    let record = r#"{"version":1,"id":"c-1","bsp":"twilio","tenant":"t","webhook":[],"key_fingerprint":"f","signature":SIGNATURE}"#;
+    let with = |signature: &str| Record::from_json("c-1", record.replace("SIGNATURE", signature).as_bytes());
+    assert!(with(r#"{"auth_tokens":["env:TWILIO_T"],"public_url":"https://g.example"}"#).is_ok());
+    assert!(with(r#"[["env:TWILIO_T"],"https://g.example"]"#).is_err());
+    let array = r#"[1,"c-1","twilio","t",[],"f",null,null,false]"#;
+    assert!(Record::from_json("c-1", array.as_bytes()).is_err());
+
+    let settings = SettingsContext::default();
+    for (table, array) in [
+        ("[channel.infobip]", "infobip = ['https://xxxx.api.infobip.com', 'env:INFOBIP_API_KEY', 'key']"),
+        ("signature = {", "signature = [['env:TWILIO_TOKEN'], 'https://gateway.example/']"),
+        ("webhook = [{ password = \"koo-password\" }]", "webhook = [['koo-password']]"),
+    ] {
+        let line = GOOD.lines().find(|line| line.starts_with(table)).unwrap();
+        let source = GOOD.replacen(line, array, 1);
+        assert!(file::parse(&source, &settings).is_err(), "{array}");
+    }
+}

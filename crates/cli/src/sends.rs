@@ -39,7 +39,7 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
         }
         let name = sender::lane_lease(&id);
         let state = leases.iter().find(|(key, _)| *key == name);
-        let state = state.and_then(|(_, value)| serde_json::from_slice::<LaneState>(value).ok());
+        let state = state.and_then(|(_, value)| LaneState::from_bytes(value));
         let mut counts = Vec::new();
         for queue in Queue::ALL {
             counts.push(lanes::waiting(bus, queue, &channel.id).await?);

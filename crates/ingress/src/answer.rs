@@ -20,6 +20,10 @@ pub(crate) enum Refusal {
     Unauthorized,
     /// Another media type than the BSP's.
     WrongMediaType,
+    /// A body that is compressed or otherwise encoded.
+    WrongEncoding,
+    /// Another charset than UTF-8, and bytes that are not UTF-8.
+    WrongCharset,
     /// A body over the limit.
     BodyTooLarge,
     /// A body that did not arrive in time.
@@ -36,12 +40,14 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Challenged,
         Self::Unauthorized,
         Self::WrongMediaType,
+        Self::WrongEncoding,
+        Self::WrongCharset,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::BodyBroken,
@@ -58,6 +64,8 @@ impl Refusal {
             Self::Challenged => "challenged",
             Self::Unauthorized => "unauthorized",
             Self::WrongMediaType => "wrong_media_type",
+            Self::WrongEncoding => "wrong_encoding",
+            Self::WrongCharset => "wrong_charset",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyBroken => "body_broken",
@@ -69,7 +77,10 @@ impl Refusal {
 
     /// Whether some of the body may have been read before this refusal.
     pub(crate) const fn comes_after_body(self) -> bool {
-        matches!(self, Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken | Self::NotStored)
+        matches!(
+            self,
+            Self::WrongCharset | Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken | Self::NotStored
+        )
     }
 
     const fn status(self) -> StatusCode {
@@ -77,7 +88,9 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Challenged | Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::WrongMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::WrongMediaType | Self::WrongEncoding | Self::WrongCharset => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
@@ -102,6 +115,10 @@ impl Refusal {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
             _ => {}
+        }
+        if self == Self::WrongEncoding {
+            // RFC 9110 section 12.5.3.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response
     }

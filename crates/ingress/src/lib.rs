@@ -8,6 +8,7 @@ mod router;
 mod receive;
 mod doors;
 mod body;
+mod encoding;
 mod budget;
 mod answer;
 mod metrics;

@@ -23,6 +23,7 @@ use crate::answer::{self, Refusal};
 use crate::body;
 use crate::budget::{Budget, Share};
 use crate::doors::{Door, Doors, Hall};
+use crate::encoding;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
@@ -115,6 +116,9 @@ impl Ingress {
         if !is_media_type(&parts.headers, bsp.profile().media_type) {
             return Err(Refusal::WrongMediaType);
         }
+        if encoding::is_encoded(&parts.headers) {
+            return Err(Refusal::WrongEncoding);
+        }
         let received_at = Timestamp::now();
         let checked = self.read(admitted, parts, body).await?;
         self.store(checked, address.route, &parts.headers, received_at, span).await
@@ -152,7 +156,7 @@ impl Ingress {
         }
     }
 
-    /// Reads the body of an admitted webhook and checks its signature.
+    /// Reads the body of an admitted webhook and checks its signature and its charset.
     async fn read<'h>(
         &'h self,
         admitted: Admitted<'h>,
@@ -168,6 +172,10 @@ impl Ingress {
         let mut memory = self.memory.take(announced.unwrap_or(0)).ok_or(Refusal::Overloaded)?;
         let body = body::read(body, limit, self.settings.body_timeout, &mut memory).await?;
         check_signature(admitted.door, parts, &body)?;
+        let media_type = admitted.door.channel.bsp.profile().media_type;
+        if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
+            return Err(Refusal::WrongCharset);
+        }
         Ok(Checked { door: admitted.door, body, _memory: memory })
     }
 

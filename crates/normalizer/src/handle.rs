@@ -195,6 +195,9 @@ impl Normalizer {
             self.metrics.unrecognised(bsp, unrecognised.field);
             line::warn_unrecognised(bsp, channel, unrecognised);
         }
+        for field in &parsed.replaced {
+            self.metrics.replaced(bsp, field);
+        }
         let age = Timestamp::now().duration_since(origin.received_at);
         self.metrics.finished(Duration::try_from(age).unwrap_or_default());
     }
@@ -218,7 +221,7 @@ pub fn parse(bsp: &dyn Bsp, webhook: &Webhook<'_>) -> Parsed {
 
 fn whole_body_rejected(kind: &'static str, reason: &str, body: &Bytes) -> Parsed {
     let reject = Reject { kind, reason: reason.to_owned(), raw: body.clone() };
-    Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], unrecognised: Vec::new() }
+    Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], ..Parsed::default() }
 }
 
 /// By ingress's clock; by the stream's, for a webhook that something else put there.

@@ -34,6 +34,7 @@ struct ReasonLabels {
 pub(crate) struct NormalizerMetrics {
     items: Family<EventLabels, Counter>,
     unrecognised: Family<FieldLabels, Counter>,
+    replaced: Family<FieldLabels, Counter>,
     dead_letters: Family<ReasonLabels, Counter>,
     age: Histogram,
 }
@@ -48,6 +49,9 @@ impl NormalizerMetrics {
         let help =
             "Values that the parser does not know, by BSP and field; their events went out all the same";
         registry.register("unrecognised", help, metrics.unrecognised.clone());
+        let help =
+            "Texts of events in which bytes that are not UTF-8 were replaced by U+FFFD, by BSP and field";
+        registry.register("replaced", help, metrics.replaced.clone());
         let help = "Dead letters by BSP and reason";
         registry.register("dead_letters", help, metrics.dead_letters.clone());
         let help = "From a webhook's arrival at ingress to the storage of its last event, in seconds";
@@ -69,6 +73,10 @@ impl NormalizerMetrics {
 
     pub(crate) fn unrecognised(&self, bsp: BspId, field: &'static str) {
         self.unrecognised.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
+    }
+
+    pub(crate) fn replaced(&self, bsp: BspId, field: &'static str) {
+        self.replaced.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
     }
 
     pub(crate) fn dead_letter(&self, bsp: Option<BspId>, reason: &'static str) {

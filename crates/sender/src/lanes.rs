@@ -79,7 +79,7 @@ pub(crate) fn sharers(leases: &Leases) -> Sharers {
     Arc::new(move |name: &AccountName| {
         let mut owners = HashSet::new();
         for (_, seen) in leases.held() {
-            if let Ok(state) = serde_json::from_slice::<LaneState>(&seen.value)
+            if let Some(state) = LaneState::from_bytes(&seen.value)
                 && state.account == name.0
             {
                 owners.insert(state.owner);

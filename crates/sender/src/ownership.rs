@@ -44,6 +44,13 @@ pub struct Crowded {
     pub is_lane_full: bool,
 }
 
+impl LaneState {
+    /// Reads what a lease holds; `None` where that is of another form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bsp::json::from_slice(bytes).ok()
+    }
+}
+
 /// The name of a lane's lease.
 pub fn lane_lease(channel: &str) -> String {
     format!("lane.{channel}")
@@ -132,5 +139,25 @@ pub(crate) async fn keep(
     ended.cancelled().await;
     if !is_lost {
         leases.release(lease).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_holds_an_object() {
+        let state = LaneState {
+            owner: "o".to_owned(),
+            account: "a".to_owned(),
+            halted: String::new(),
+            in_progress: 0,
+            crowded: Crowded::default(),
+        };
+        assert_eq!(LaneState::from_bytes(&serde_json::to_vec(&state).unwrap()), Some(state));
+        for other in [r#"["o","a","",0]"#, r#"{"owner":"o","account":"a","crowded":[1,2,3,true]}"#] {
+            assert_eq!(LaneState::from_bytes(other.as_bytes()), None, "{other}");
+        }
     }
 }

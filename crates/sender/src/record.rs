@@ -89,7 +89,7 @@ impl Record {
 
     /// `None` when it is not of a form that this version reads.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<Self>(bytes).ok().filter(|record| record.version == VERSION)
+        bsp::json::from_slice::<Self>(bytes).ok().filter(|record| record.version == VERSION)
     }
 
     /// What a command of that sequence and digest needs.
@@ -128,6 +128,12 @@ mod tests {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
         }
         assert_eq!(Record::from_bytes(b"{}"), None);
+        for array in [
+            r#"[1,7,"d",1,"t","not_sent"]"#,
+            r#"{"version":1,"sequence":7,"digest":"d","attempts":1,"token":"t","state":{"intent":[5,5,false]}}"#,
+        ] {
+            assert_eq!(Record::from_bytes(array.as_bytes()), None, "{array}");
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) struct Installation {
 pub(crate) struct RunningIngress {
     pub(crate) address: SocketAddr,
     pub(crate) context: Context,
+    registry: Registry,
     task: JoinHandle<()>,
 }
 
@@ -116,7 +117,7 @@ impl Installation {
         let grace = Duration::from_secs(5);
         let running = ingress::run(settings, bus, listener, context.clone(), &mut registry, grace);
         let task = tokio::spawn(async move { running.await.unwrap() });
-        RunningIngress { address, context, task }
+        RunningIngress { address, context, registry, task }
     }
 
     /// A normalizer.
@@ -208,6 +209,13 @@ impl Installation {
 }
 
 impl RunningIngress {
+    /// What its admin port would show.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+
     /// Waits until it is ready.
     pub(crate) async fn until_ready(&self) {
         eventually("ingress is ready", || async { self.context.readiness.is_ready().then_some(()) }).await;

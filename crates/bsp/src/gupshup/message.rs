@@ -109,7 +109,7 @@ pub(super) fn read(
     our_number: &Text<'_>,
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
-    let payload: Payload<'_> = serde_json::from_str(raw.get())?;
+    let payload: Payload<'_> = json::from_str(raw.get())?;
     if payload.id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has a 'payload.id'"));
     }

@@ -29,6 +29,7 @@ use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::utf8;
 
 /// See the module.
 #[derive(Debug)]
@@ -89,6 +90,35 @@ static PROFILE: Profile = Profile {
         "errors.title",
         "errors.message",
         "error_data.details",
+        // Of the account, and of a payment.
+        "value.reason",
+        "value.rejection_reason",
+        "value.status",
+        "other_info.title",
+        "other_info.description",
+        "violation_info.violation_type",
+        "restriction_info.restriction_type",
+        "restriction_info.expiration",
+        "restrictionInfo.restrictionType",
+        "restrictionInfo.expiration",
+        "ban_info.waba_ban_state",
+        "ban_info.waba_ban_date",
+        "alert_info.alert_type",
+        "alert_info.alert_description",
+        "payload.violation_type",
+        "error.reason",
+    ],
+    text_keys: &[
+        "name",
+        "text",
+        "caption",
+        "title",
+        "description",
+        "body",
+        "reason",
+        "message",
+        "details",
+        "headline",
     ],
 };
 
@@ -106,10 +136,12 @@ impl Bsp for Gupshup {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
-        let text = json::readable(webhook.body);
+        let text = utf8::readable(webhook.body);
         let mut out = Collector::new(PROFILE.id, webhook, &text);
-        if let Err(refusal) = body(&text, &mut out) {
-            out.refuse_body(refusal);
+        match json::from_str::<Envelope<'_>>(out.document()) {
+            Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
+            Ok(envelope) => out.read_body(|out| version_2(&envelope, out)),
+            Err(error) => out.refuse_body(error.into()),
         }
         out.finish()
     }
@@ -138,15 +170,7 @@ struct Envelope<'a> {
     entry: Option<Vec<&'a RawValue>>,
 }
 
-fn body(text: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let envelope: Envelope<'_> = serde_json::from_str(text)?;
-    if let Some(entries) = envelope.entry {
-        v3::read(&entries, out);
-        return Ok(());
-    }
-    if out.is_damaged(text) {
-        return Err(Refusal::no_utf8());
-    }
+fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let kind = envelope.kind.as_str();
     let around = notice::Around {
         kind,
@@ -155,7 +179,7 @@ fn body(text: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
         app: &envelope.app,
         payload: envelope.payload,
     };
-    if notice::read(&around, out) {
+    if notice::read(&around, out)? {
         return Ok(());
     }
     let Some(payload) = envelope.payload else {

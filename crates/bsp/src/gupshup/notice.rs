@@ -9,7 +9,7 @@ use super::account_words::{account_kind, number_kind, number_quality, reason};
 use super::v3_customer::{self, wish};
 use crate::json::{self, Part, Text};
 use crate::notice::Notice;
-use crate::parsed::Collector;
+use crate::parsed::{Collector, Refusal};
 use crate::text;
 use crate::whatsapp::Names;
 
@@ -90,19 +90,21 @@ struct Restriction<'a> {
 }
 
 /// Reads an event of one of these types; says whether it was of one.
-pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> bool {
+pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool, Refusal> {
     if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == around.kind) {
         out.ignored(counted_as);
-        return true;
+        return Ok(true);
     }
-    match around.kind {
-        "user-event" => user(around, out),
-        "template-event" => template(around, out),
-        "account-event" | "system-event" | "onboarding-event" => account(around, out),
-        "preference-event" => preference(around, out),
-        _ => return false,
-    }
-    true
+    let read = match around.kind {
+        "user-event" => user,
+        "template-event" => template,
+        "account-event" | "system-event" | "onboarding-event" => account,
+        "preference-event" => preference,
+        _ => return Ok(false),
+    };
+    out.check_part(raw(around))?;
+    read(around, out);
+    Ok(true)
 }
 
 /// Customers who opted in or out. `sandbox-start` comes when the URL is set, and says nothing of a customer.
@@ -185,7 +187,7 @@ impl Details<'_> {
         let restrictions: Vec<&RawValue> =
             json::optional(self.restriction_info).ok().flatten().unwrap_or_default();
         let restrictions = restrictions.into_iter().filter_map(|raw| {
-            let restriction: Restriction<'_> = serde_json::from_str(raw.get()).ok()?;
+            let restriction: Restriction<'_> = json::from_str(raw.get()).ok()?;
             let until = restriction.expiration.filled().map(|time| format!("until {time}"));
             reason(&restriction.restriction_type, &until.unwrap_or_default())
         });

@@ -89,7 +89,7 @@ pub(super) fn read(
     our_number: &Text<'_>,
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
-    let payload: Payload<'_> = serde_json::from_str(raw.get())?;
+    let payload: Payload<'_> = json::from_str(raw.get())?;
     // The number that was written to is not the customer's WhatsApp number: no outcome of the message.
     if payload.kind.as_str() == "mismatch" {
         out.ignored("mismatch");

@@ -22,6 +22,16 @@ pub(super) struct Entry<'a> {
     pub(super) time: Text<'a>,
     #[serde(borrow)]
     changes: Vec<&'a RawValue>,
+    /// Whether one of its own keys holds bytes that are not UTF-8: it may have been one of these.
+    #[serde(skip)]
+    has_damaged_key: bool,
+}
+
+impl Entry<'_> {
+    /// Refuses what has its id or time from a damaged entry.
+    fn check(&self) -> Result<(), Refusal> {
+        if self.has_damaged_key { Err(Refusal::no_utf8()) } else { Ok(()) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -77,7 +87,7 @@ impl<'a> Shared<'a> {
 
 /// A body around one entry, change, status or message. What all of a change share is not in it.
 pub(super) fn body_around(item: &[u8]) -> Bytes {
-    let (head, tail) = match serde_json::from_slice::<Kind<'_>>(item) {
+    let (head, tail) = match json::from_slice::<Kind<'_>>(item) {
         Ok(kind) if kind.field.is_some() => ("{\"entry\":[{\"changes\":[", "]}]}"),
         Ok(kind) if kind.status.is_some() => (STATUSES, "]}}]}]}"),
         Ok(kind) if kind.from.is_some() || kind.kind.is_some() => (MESSAGES, "]}}]}]}"),
@@ -127,9 +137,12 @@ const IGNORED_FIELDS: [(&str, &str); 18] = [
 
 pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
     for raw in entries {
-        match serde_json::from_str::<Entry<'_>>(raw.get()) {
-            Ok(entry) => {
-                entry.changes.iter().for_each(|raw| guarded(raw, out, |raw, out| change(raw, &entry, out)));
+        match json::from_str::<Entry<'_>>(raw.get()) {
+            Ok(mut entry) => {
+                entry.has_damaged_key = out.has_damaged_key(raw.get());
+                for raw in &entry.changes {
+                    out.read_list(raw.get(), |out| change(raw, &entry, out));
+                }
             }
             Err(error) => out.refuse_item(error.into(), raw.get()),
         }
@@ -137,25 +150,15 @@ pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
 }
 
 fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let change: Change<'_> = serde_json::from_str(raw.get())?;
+    let change: Change<'_> = json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
         out.ignored(counted_as);
         return Ok(());
     }
-    let is_about_account = v3_account::is_about_account(field);
-    if is_about_account || matches!(field, "user_preferences" | "user_id_update") {
-        undamaged(raw, out)?;
-    }
-    match (field, change.value) {
-        ("user_preferences", value) => v3_customer::preferences(value, &entry.time, out),
-        ("user_id_update", value) => v3_customer::user_id_updates(value, &entry.time, out),
-        ("messages", Some(value)) => messages(value, entry, out)?,
-        (_, Some(value)) if is_about_account => v3_account::read(field, value, entry, out)?,
-        ("messages", None) => return Err(Refusal::new("wrong_shape", "the change has no 'value'")),
-        (_, None) if is_about_account => {
-            return Err(Refusal::new("wrong_shape", "the change has no 'value'"));
-        }
+    match field {
+        "messages" => messages(change.value.ok_or_else(no_value)?, entry, out)?,
+        _ if is_notice(field) => out.read_item(raw.get(), |out| notice(raw, &change, entry, out)),
         _ => {
             out.unrecognised("changes.field", field, "");
             return Err(Refusal::new("unknown_type", "the change's 'field' is not known"));
@@ -164,24 +167,61 @@ fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
     Ok(())
 }
 
+fn no_value() -> Refusal {
+    Refusal::new("wrong_shape", "the change has no 'value'")
+}
+
+/// Whether a field is about the account or a customer. Its change is one item.
+fn is_notice(field: &str) -> bool {
+    matches!(field, "user_preferences" | "user_id_update") || v3_account::is_about_account(field)
+}
+
+fn notice(
+    raw: &RawValue,
+    change: &Change<'_>,
+    entry: &Entry<'_>,
+    out: &mut Collector<'_>,
+) -> Result<(), Refusal> {
+    entry.check()?;
+    out.check_part(raw.get())?;
+    match change.field.as_str() {
+        "user_preferences" => v3_customer::preferences(change.value, &entry.time, out),
+        "user_id_update" => v3_customer::user_id_updates(change.value, &entry.time, out),
+        field => v3_account::read(field, change.value.ok_or_else(no_value)?, entry, out)?,
+    }
+    Ok(())
+}
+
 fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let value: Value<'_> = serde_json::from_str(value.get())?;
+    // It may have been the key of a list.
+    if out.has_damaged_key(value.get()) {
+        return Err(Refusal::no_utf8());
+    }
+    let value: Value<'_> = json::from_str(value.get())?;
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
     let is_empty = value.errors.is_none() && value.user_actions.is_none();
     if statuses.is_none() && messages.is_none() && is_empty {
         return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
     }
+    for part in [value.metadata, value.contacts].into_iter().flatten() {
+        out.check_part(part.get())?;
+    }
     let shared = Shared::read(&value);
     for raw in statuses.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_status::read(undamaged(raw, out)?, &shared, out));
+        guarded(raw, out, |raw, out| v3_status::read(raw, &shared, out));
     }
     for raw in messages.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_message::read(undamaged(raw, out)?, &shared, out));
+        guarded(raw, out, |raw, out| v3_message::read(raw, &shared, out));
     }
     if value.user_actions.is_some() {
         out.ignored("user_action");
     }
-    v3_account::errors(value.errors, &shared.our_number, entry, out);
+    if let Some(raw) = value.errors {
+        guarded(raw, out, |raw, out| {
+            entry.check()?;
+            v3_account::errors(raw, &shared.our_number, entry, out)
+        });
+    }
     Ok(())
 }
 
@@ -191,11 +231,5 @@ fn guarded(
     out: &mut Collector<'_>,
     read: impl FnOnce(&RawValue, &mut Collector<'_>) -> Result<(), Refusal>,
 ) {
-    if let Err(refusal) = read(raw, out) {
-        out.refuse_item(refusal, raw.get());
-    }
-}
-
-fn undamaged<'r>(raw: &'r RawValue, out: &Collector<'_>) -> Result<&'r RawValue, Refusal> {
-    if out.is_damaged(raw.get()) { Err(Refusal::no_utf8()) } else { Ok(raw) }
+    out.read_item(raw.get(), |out| read(raw, out));
 }

@@ -120,7 +120,7 @@ pub(super) fn read(
     entry: &Entry<'_>,
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
-    let value: Value<'_> = serde_json::from_str(raw.get())?;
+    let value: Value<'_> = json::from_str(raw.get())?;
     let word = value.event.or(value.decision.or(&value.status));
     let event = AccountEvent {
         kind: kind(field, word.as_str()).into(),
@@ -135,11 +135,17 @@ pub(super) fn read(
 }
 
 /// Errors beside the messages of a change: those of the number. Where none can be read, they are counted.
-pub(super) fn errors(list: Part<'_>, our_number: &str, entry: &Entry<'_>, out: &mut Collector<'_>) {
-    let Some(raw) = list else { return };
-    let errors = v3_status::errors(list);
-    if errors.is_empty() || out.is_damaged(raw.get()) {
-        return out.ignored("number_error");
+pub(super) fn errors(
+    raw: &RawValue,
+    our_number: &str,
+    entry: &Entry<'_>,
+    out: &mut Collector<'_>,
+) -> Result<(), Refusal> {
+    out.check_part(raw.get())?;
+    let errors = v3_status::errors(Some(raw));
+    if errors.is_empty() {
+        out.ignored("number_error");
+        return Ok(());
     }
     let number = AccountNumber { display: our_number.to_owned(), ..AccountNumber::default() };
     let event = AccountEvent {
@@ -149,6 +155,7 @@ pub(super) fn errors(list: Part<'_>, our_number: &str, entry: &Entry<'_>, out: &
         ..AccountEvent::default()
     };
     out.account(&notice("errors", raw, entry), event);
+    Ok(())
 }
 
 fn notice<'n>(field: &'n str, raw: &'n RawValue, entry: &'n Entry<'_>) -> Notice<'n> {

@@ -59,7 +59,7 @@ impl<'a> Contacts<'a> {
     pub(super) fn read(list: Part<'a>, messages: &[&RawValue]) -> Self {
         let list = json::optional::<Vec<&RawValue>>(list).ok().flatten().unwrap_or_default();
         let contacts: Vec<Contact<'_>> =
-            list.into_iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+            list.into_iter().filter_map(|raw| json::from_str(raw.get()).ok()).collect();
         let mut places = HashMap::new();
         for (place, contact) in contacts.iter().enumerate() {
             for id in contact.ids() {
@@ -90,7 +90,7 @@ fn have_one_sender(messages: &[&RawValue]) -> bool {
     if messages.len() < 2 {
         return true;
     }
-    let mut senders = messages.iter().filter_map(|raw| serde_json::from_str::<Sender<'_>>(raw.get()).ok());
+    let mut senders = messages.iter().filter_map(|raw| json::from_str::<Sender<'_>>(raw.get()).ok());
     let Some(first) = senders.next() else { return true };
     senders.all(|other| first.from == other.from && first.from_user_id == other.from_user_id)
 }

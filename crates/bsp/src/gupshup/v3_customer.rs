@@ -52,7 +52,7 @@ pub(super) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<
 }
 
 fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
-    let Ok(preference) = serde_json::from_str::<Preference<'_>>(raw.get()) else {
+    let Ok(preference) = json::from_str::<Preference<'_>>(raw.get()) else {
         return out.ignored("preference_event");
     };
     let kind = wish(preference.value.as_str()).unwrap_or_else(|| {
@@ -117,7 +117,7 @@ pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collec
         out.ignored("user_id_update");
     }
     for raw in entries {
-        let Ok(update) = serde_json::from_str::<UserIdUpdate<'_>>(raw.get()) else {
+        let Ok(update) = json::from_str::<UserIdUpdate<'_>>(raw.get()) else {
             out.ignored("user_id_update");
             continue;
         };

@@ -11,7 +11,7 @@ use super::v3_contacts::Contact;
 use super::v3_content::to_content;
 use super::v3_customer::{self, SystemMessage};
 use crate::event_id::EventKey;
-use crate::json::{Part, Text};
+use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
@@ -73,7 +73,7 @@ pub(super) struct Message<'a> {
 }
 
 pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let message: Message<'_> = serde_json::from_str(raw.get())?;
+    let message: Message<'_> = json::from_str(raw.get())?;
     if message.id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has an 'id'"));
     }

@@ -101,7 +101,7 @@ struct MetaPricing<'a> {
 }
 
 pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let status: MetaStatus<'_> = serde_json::from_str(raw.get())?;
+    let status: MetaStatus<'_> = json::from_str(raw.get())?;
     // A payment that failed is no message that failed: it was delivered and read before.
     if status.kind.as_str() == "payment" || status.payment.is_some() {
         v3_customer::payment(&status.as_payment(raw), out);
@@ -162,7 +162,7 @@ fn first_code(list: Part<'_>) -> Text<'_> {
 /// All errors; one of another shape costs itself alone.
 pub(super) fn errors(list: Part<'_>) -> Vec<ReportError> {
     let list = json::optional::<Vec<&RawValue>>(list).ok().flatten().unwrap_or_default();
-    let errors = list.into_iter().filter_map(|raw| serde_json::from_str::<MetaError<'_>>(raw.get()).ok());
+    let errors = list.into_iter().filter_map(|raw| json::from_str::<MetaError<'_>>(raw.get()).ok());
     errors.filter_map(|error| error.to_report_error()).collect()
 }
 

@@ -9,8 +9,9 @@ use serde::Deserialize;
 
 use super::error::{self, Written};
 use super::report::Status;
-use crate::json::Text;
+use crate::json::{self, Text};
 use crate::sending::{Answer, Found, LookupFault, NotSent, Response};
+use crate::utf8;
 
 /// REJECTED_DUPLICATE_MESSAGE_ID.
 const DUPLICATE_ID: &str = "23";
@@ -48,7 +49,7 @@ struct Entry<'a> {
 /// in Infobip's place say nothing about it.
 pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
     let Response { status, retry_after, body } = response;
-    let text = crate::json::readable(body);
+    let text = utf8::of_answer(body);
     let is_success = (200..300).contains(&status);
     if is_success && let Some(answer) = taken_or_not(&text, message_id) {
         return answer;
@@ -98,7 +99,7 @@ fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
         #[serde(borrow)]
         messages: Vec<Entry<'a>>,
     }
-    let body = serde_json::from_str::<Body<'_>>(text).ok()?;
+    let body = json::from_str::<Body<'_>>(text).ok()?;
     let ours = body.messages.iter().find(|entry| entry.message_id.as_str() == message_id);
     ours.or(body.messages.first()).map(|entry| of_entry(entry, message_id))
 }
@@ -119,7 +120,9 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
     };
     match group {
         Some(true) => {
-            let id = entry.message_id.filled().unwrap_or(asked).to_owned();
+            // The id that was asked about, where this one lost a byte that is not UTF-8.
+            let id = entry.message_id.filled().filter(|id| !id.contains('\u{fffd}'));
+            let id = id.unwrap_or(asked).to_owned();
             Answer::Accepted { message_id: id, status }
         }
         Some(false) if status.id == DUPLICATE_ID => Answer::Duplicate { status },
@@ -162,8 +165,8 @@ pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault
     if status == 429 {
         return Err(LookupFault::Limited);
     }
-    let text = crate::json::readable(body);
-    let body = serde_json::from_str::<Body<'_>>(&text).ok().filter(|_| status == 200);
+    let text = utf8::of_answer(body);
+    let body = json::from_str::<Body<'_>>(&text).ok().filter(|_| status == 200);
     let body = body.ok_or(LookupFault::Unreadable)?;
     let mut found: Vec<Found> = Vec::new();
     for entry in &body.results {

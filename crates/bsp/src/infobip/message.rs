@@ -122,7 +122,7 @@ const UNSUPPORTED_TYPES: [&str; 5] = [
 ];
 
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let envelope: Envelope<'_> = serde_json::from_str(raw.get())?;
+    let envelope: Envelope<'_> = json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has a 'messageId'"));
     }
@@ -207,7 +207,7 @@ fn read_content(
     event: &mut InboundMessage,
     out: &mut Collector<'_>,
 ) -> Result<String, Refusal> {
-    let body: Body<'_> = serde_json::from_str(raw.get())?;
+    let body: Body<'_> = json::from_str(raw.get())?;
     let context = Context::read(body.context);
     event.context = context.to_message_context();
     event.group_id = context.group_id.owned();

@@ -47,7 +47,7 @@ pub(super) fn read(
         return Err(Refusal::new("wrong_shape", "'content' must be a list"));
     };
     for (position, raw) in parts.into_iter().enumerate() {
-        let part = serde_json::from_str::<Part<'_>>(raw.get()).ok();
+        let part = json::from_str::<Part<'_>>(raw.get()).ok();
         let content = part.as_ref().and_then(to_content);
         if content.is_none() {
             let kind = part.as_ref().map(|part| part.kind.as_str()).unwrap_or_default();

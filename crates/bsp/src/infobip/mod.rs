@@ -30,6 +30,7 @@ use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Response, Sending};
 use crate::toml_table::Table;
+use crate::utf8;
 
 /// See the module.
 #[derive(Debug)]
@@ -74,7 +75,24 @@ static PROFILE: Profile = Profile {
         "category",
         "quality",
     ],
-    error_texts: &["status.name", "status.description", "error.name", "error.description"],
+    error_texts: &[
+        "status.name",
+        "status.description",
+        "error.name",
+        "error.description",
+        // Of a payment, a template or the account, with `content` or without one, among `results` or alone.
+        "message.status",
+        "results.status",
+        "results.reason",
+        "results.rejectionReason",
+        "content.status",
+        "content.reason",
+        "content.rejectionReason",
+        ".status",
+        ".reason",
+        ".rejectionReason",
+    ],
+    text_keys: &["text", "caption", "description", "title", "address", "body", "headline"],
 };
 
 impl Sending for Infobip {
@@ -187,14 +205,9 @@ impl Kind<'_> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = json::readable(webhook.body);
+    let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    // A derived reader would take a list for the envelope.
-    if text.trim_start().starts_with('[') {
-        out.refuse_body(Refusal::new("wrong_shape", "the body is a list and no object"));
-        return out.finish();
-    }
-    let envelope = match serde_json::from_str::<Envelope<'_>>(&text) {
+    let envelope = match json::from_str::<Envelope<'_>>(out.document()) {
         Ok(envelope) => envelope,
         Err(error) => {
             out.refuse_body(error.into());
@@ -202,43 +215,37 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
         }
     };
     let Some(results) = envelope.results else {
-        bare(&text, &mut out);
+        out.read_body(bare);
         return out.finish();
     };
     for entry in results {
-        item(entry, &mut out);
+        out.read_item(entry.get(), |out| item(entry, out));
     }
     out.finish()
 }
 
 /// A body without `results`: a notification, or nothing that is known.
-fn bare(text: &str, out: &mut Collector<'_>) {
-    if out.is_damaged(text) {
-        return out.refuse_body(Refusal::no_utf8());
+fn bare(out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let body: &RawValue = json::from_str(out.document())?;
+    if notification::read(body, out) {
+        return Ok(());
     }
-    let is_notification =
-        serde_json::from_str::<&RawValue>(text).is_ok_and(|raw| notification::read(raw, out));
-    if !is_notification {
-        out.refuse_body(Refusal::new("wrong_shape", "the body has no list 'results'"));
-    }
+    // What would tell what it is may be what is damaged.
+    out.check_part(body.get())?;
+    Err(Refusal::new("wrong_shape", "the body has no list 'results'"))
 }
 
-fn item(raw: &RawValue, out: &mut Collector<'_>) {
-    if out.is_damaged(raw.get()) {
-        return out.refuse_item(Refusal::no_utf8(), raw.get());
-    }
-    let kind = match serde_json::from_str::<Kind<'_>>(raw.get()) {
-        Ok(kind) => kind,
-        Err(error) => return out.refuse_item(error.into(), raw.get()),
-    };
+fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+    let kind: Kind<'_> = json::from_str(raw.get())?;
     if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
-        return out.ignored("typing");
+        out.ignored("typing");
+        return Ok(());
     }
     if kind.may_be_notification() && notification::read(raw, out) {
-        return;
+        return Ok(());
     }
     // A failed delivery beats a stray time of reading, which some senders leave in.
-    let outcome = if kind.message.is_some() || kind.content.is_some() {
+    if kind.message.is_some() || kind.content.is_some() {
         message::read(raw, out)
     } else if report::is_failure(kind.status) {
         report::delivery(raw, out)
@@ -250,8 +257,5 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) {
         report::delivery(raw, out)
     } else {
         Err(Refusal::new("wrong_shape", "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'"))
-    };
-    if let Err(refusal) = outcome {
-        out.refuse_item(refusal, raw.get());
     }
 }

@@ -129,7 +129,7 @@ const WORDS: [(&str, Kind); 11] = [
 
 /// Reads a notification; says whether the object was one.
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
-    let Ok(outer) = serde_json::from_str::<Outer<'_>>(raw.get()) else { return false };
+    let Ok(outer) = json::from_str::<Outer<'_>>(raw.get()) else { return false };
     // `content` is a list in the Messages API, whose messages are read elsewhere.
     let content = outer.content.filter(|content| content.get().starts_with('{'));
     if outer.content.is_some() && content.is_none() {
@@ -169,7 +169,7 @@ pub(super) fn confirmation(
     customer: Option<Customer>,
     out: &mut Collector<'_>,
 ) {
-    let Ok(inner) = serde_json::from_str::<Inner<'_>>(raw.get()) else { return };
+    let Ok(inner) = json::from_str::<Inner<'_>>(raw.get()) else { return };
     let status = inner.status();
     if status.is_empty() {
         return;

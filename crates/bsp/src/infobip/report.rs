@@ -165,7 +165,7 @@ pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Ref
 
 /// Reads the fields that all reports share.
 fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, ReportEvent), Refusal> {
-    let report: Report<'a> = serde_json::from_str(raw.get())?;
+    let report: Report<'a> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
         return Err(Refusal::new("missing_id", "a report has a 'messageId'"));
     }

@@ -69,7 +69,7 @@ struct Context<'a> {
 }
 
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let envelope: Envelope<'_> = serde_json::from_str(raw.get())?;
+    let envelope: Envelope<'_> = json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
         return Err(Refusal::new("missing_id", "a message has a 'message_id'"));
     }

@@ -17,6 +17,7 @@ use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::utf8;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ static PROFILE: Profile = Profile {
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],
     // Its reports have a status, a word, and no error.
     error_texts: &[],
+    text_keys: &["user_name", "text", "caption", "title", "description"],
 };
 
 impl Bsp for KooMessage {
@@ -66,9 +68,9 @@ struct Kind<'a> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = json::readable(webhook.body);
+    let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let read = serde_json::from_str::<&RawValue>(&text);
+    let read = json::from_str::<&RawValue>(out.document());
     let raw = match read {
         Ok(raw) => raw,
         Err(error) => {
@@ -76,17 +78,12 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
             return out.finish();
         }
     };
-    if let Err(refusal) = item(raw, &mut out) {
-        out.refuse_body(refusal);
-    }
+    out.read_body(|out| item(raw, out));
     out.finish()
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    if out.is_damaged(raw.get()) {
-        return Err(Refusal::no_utf8());
-    }
-    let kind: Kind<'_> = serde_json::from_str(raw.get())?;
+    let kind: Kind<'_> = json::from_str(raw.get())?;
     // An inbound message has no status, whatever else a report may carry.
     if !kind.status.is_empty() {
         return report::read(raw, out);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::PROFILE;
 use crate::event_id::EventKey;
 use crate::ids;
-use crate::json::Text;
+use crate::json::{self, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::text;
 
@@ -32,7 +32,7 @@ struct Report<'a> {
 }
 
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let report: Report<'_> = serde_json::from_str(raw.get())?;
+    let report: Report<'_> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
         return Err(Refusal::new("missing_id", "a report has a 'message_id'"));
     }

@@ -53,6 +53,19 @@ static PROFILE: Profile = Profile {
         "OptOutType",
     ],
     error_texts: &[".ErrorMessage", ".ChannelStatusMessage"],
+    text_keys: &[
+        "Body",
+        "ProfileName",
+        "ButtonText",
+        "ListTitle",
+        "ListDescription",
+        "Label",
+        "Address",
+        "ErrorMessage",
+        "ChannelStatusMessage",
+        "ReferralHeadline",
+        "ReferralBody",
+    ],
 };
 
 impl Bsp for Twilio {
@@ -78,11 +91,13 @@ impl Bsp for Twilio {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let mut out = Collector::new(PROFILE.id, webhook, "");
-    let Ok(form) = Form::parse(webhook.body) else {
-        out.refuse_body(Refusal::new("no_utf8", "a field is not UTF-8 after decoding"));
-        return out.finish();
-    };
+    let form = Form::parse(webhook.body);
+    let mut out = Collector::of_form(PROFILE.id, webhook, form.damaged().to_vec());
+    out.read_body(|out| read(&form, out));
+    out.finish()
+}
+
+fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     // A callback has `MessageStatus`, and in old accounts only its double `SmsStatus`; an inbound message has
     // `SmsStatus=received`.
     let status = match form.get("MessageStatus") {
@@ -94,11 +109,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
     let has_message = form.has("Body") || form.has("NumMedia");
     let is_report =
         if form.has("MessageStatus") { !is_inbound_status || !has_message } else { !is_inbound_status };
-    let read = if is_report { report::read(&form, status, &mut out) } else { message::read(&form, &mut out) };
-    if let Err(refusal) = read {
-        out.refuse_body(refusal);
-    }
-    out.finish()
+    if is_report { report::read(form, status, out) } else { message::read(form, out) }
 }
 
 /// The message's id; `SmsSid` is its legacy double.

@@ -5,6 +5,7 @@
 //! the URL may have been signed with its default port or without; and a body that is no form is covered by
 //! `bodySHA256` in the query instead.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::contract::SignedRequest;
-use crate::form::Form;
+use crate::form;
 
 const HEADER: &str = "x-twilio-signature";
 
@@ -41,24 +42,24 @@ pub(super) fn holds(keys: &[&[u8]], request: &SignedRequest<'_>) -> bool {
 }
 
 /// The part of the signed text that comes from the body; `None` when the body is not the one that was signed.
-fn signed_fields(url: &str, body: &[u8]) -> Option<String> {
+fn signed_fields(url: &str, body: &[u8]) -> Option<Vec<u8>> {
     if let Some(wanted) = query_value(url, "bodySHA256") {
         let digest = hex::encode(Sha256::digest(body));
-        return bool::from(digest.as_bytes().ct_eq(wanted.as_bytes())).then(String::new);
+        return bool::from(digest.as_bytes().ct_eq(wanted.as_bytes())).then(Vec::new);
     }
-    let form = Form::parse(body).ok()?;
-    let mut by_name: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in form.fields() {
+    // Byte for byte: what is signed need not be UTF-8.
+    let mut by_name: BTreeMap<Cow<'_, [u8]>, BTreeSet<Cow<'_, [u8]>>> = BTreeMap::new();
+    for (name, value) in form::pairs(body) {
         by_name.entry(name).or_default().insert(value);
     }
-    let mut text = String::new();
+    let mut signed = Vec::new();
     for (name, values) in by_name {
         for value in values {
-            text.push_str(name);
-            text.push_str(value);
+            signed.extend_from_slice(&name);
+            signed.extend_from_slice(&value);
         }
     }
-    Some(text)
+    Some(signed)
 }
 
 fn query_value<'u>(url: &'u str, name: &str) -> Option<&'u str> {
@@ -85,10 +86,10 @@ fn with_and_without_port(url: &str) -> Vec<String> {
     urls
 }
 
-fn sign(key: &[u8], url: &str, fields: &str) -> Vec<u8> {
+fn sign(key: &[u8], url: &str, fields: &[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(url.as_bytes());
-    mac.update(fields.as_bytes());
+    mac.update(fields);
     mac.finalize().into_bytes().to_vec()
 }
 

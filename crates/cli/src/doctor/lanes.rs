@@ -55,7 +55,7 @@ pub(super) fn judge(
         let name = sender::lane_lease(lane.channel.as_str());
         let lease = leases.iter().find(|lease| lease.name == name)?;
         let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
-        let state = serde_json::from_slice::<LaneState>(&lease.value).ok()?;
+        let state = LaneState::from_bytes(&lease.value)?;
         (age < FREE_AFTER).then_some(state)
     };
     let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting)];

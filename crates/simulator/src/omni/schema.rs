@@ -187,7 +187,7 @@ const TEMPLATE_HEADER_MAX: usize = 60;
 /// # Errors
 /// The first fault.
 pub(super) fn read(body: &[u8]) -> Result<Request, Fault> {
-    let request: Request = serde_json::from_slice(body).map_err(|error| ("request", error.to_string()))?;
+    let request: Request = bsp::json::from_slice(body).map_err(|error| ("request", error.to_string()))?;
     if request.destinations.is_empty() {
         return Err(("destinations", "must not be empty".to_owned()));
     }

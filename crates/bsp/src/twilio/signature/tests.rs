@@ -80,3 +80,14 @@ fn a_json_body_must_have_the_hash_of_the_query() {
         &[TOKEN]
     ));
 }
+
+/// What is signed is bytes, whatever charset they are of, without a byte order mark before them.
+#[test]
+fn a_form_that_is_not_utf8_is_signed_byte_for_byte() {
+    let url = "https://mycompany.com/a";
+    let signature = STANDARD.encode(sign(TOKEN, url, b"Bodycaf\xe9MessageSidSM1"));
+    for body in ["MessageSid=SM1&Body=caf%E9", "\u{feff}MessageSid=SM1&Body=caf%E9"] {
+        assert!(check("https://mycompany.com", "/a", body, &signature, &[TOKEN]), "{body}");
+    }
+    assert!(!check("https://mycompany.com", "/a", "MessageSid=SM1&Body=caf%E8", &signature, &[TOKEN]));
+}

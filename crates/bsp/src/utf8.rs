@@ -1,0 +1,119 @@
+//! Bytes that are not UTF-8 in a body, as a text that was cut inside a character or came in another charset has them.
+//!
+//! While such a body is read, [`STAND_IN`] stands for each of these bytes, at its place. When an item has become an event,
+//! [`mend_report`] and [`mend_message`] replace it in what people read; events about the account and about customers are only
+//! looked at ([`has_no_stand_in`]). Anywhere else (an id, a type, a status, a number, a
+//! code, a time) it would be a wrong value, so the item is refused: where another field of the event has it, and where the
+//! item has it in a value that is neither among those words nor under one of the BSP's
+//! [text keys](crate::contract::Profile::text_keys), for such a value may have decided what the event is.
+
+mod damage;
+mod words;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use percent_encoding::percent_decode;
+use proto::v1::{InboundMessage, ReportEvent};
+use serde::Serialize;
+
+use crate::parsed::Refusal;
+pub(crate) use damage::{Damaged, in_json, in_keys};
+
+/// Stands for one byte that is not UTF-8: the control character DEL. It is one byte long, so that places in the text are
+/// places in the body, and JSON allows it in strings. It means that only in a body with such bytes.
+pub(crate) const STAND_IN: char = '\u{7f}';
+
+/// A byte order mark. Some senders put one before the body.
+pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// Whether a body is UTF-8 throughout, a form also once it is decoded.
+pub fn is_utf8(media_type: &str, body: &[u8]) -> bool {
+    let is_form = media_type == "application/x-www-form-urlencoded";
+    std::str::from_utf8(body).is_ok() && (!is_form || percent_decode(body).decode_utf8().is_ok())
+}
+
+/// Bytes as text, of the same length, with [`STAND_IN`] for each that is not UTF-8; borrowed where there is none.
+pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(std::iter::repeat_n(STAND_IN, chunk.invalid().len()));
+    }
+    Cow::Owned(text)
+}
+
+/// A text without the byte order mark before it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// An answer of a BSP as text: without the byte order mark, and with U+FFFD for what is not UTF-8.
+pub(crate) fn of_answer(body: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(body.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(body))
+}
+
+/// What was replaced while a body was read.
+#[derive(Debug, Default)]
+pub(crate) struct Replaced {
+    /// The names of fields of events, one for each.
+    pub(crate) fields: Vec<&'static str>,
+    /// The texts of the item that is being read, as they stood in the body.
+    pub(crate) texts: HashSet<String>,
+}
+
+/// Replaces what stands for bytes in the words of a report.
+///
+/// # Errors
+/// A refusal where another field has such bytes too.
+pub(crate) fn mend_report(report: &mut ReportEvent, replaced: &mut Replaced) -> Result<(), Refusal> {
+    replaced.of_report(report);
+    has_no_stand_in(report)
+}
+
+/// As [`mend_report`], of a message.
+///
+/// # Errors
+/// As [`mend_report`].
+pub(crate) fn mend_message(message: &mut InboundMessage, replaced: &mut Replaced) -> Result<(), Refusal> {
+    replaced.of_message(message);
+    has_no_stand_in(message)
+}
+
+/// Looks at every field, also at those of later versions. Bodies with such bytes are rare, so that this may cost something.
+/// Events about the account and about customers have no words to replace: each carries the BSP's object that its words stand
+/// in, and there are ids in that too.
+///
+/// # Errors
+/// A refusal where a field has such bytes.
+pub(crate) fn has_no_stand_in(event: &impl Serialize) -> Result<(), Refusal> {
+    match serde_json::to_string(event) {
+        Ok(json) if !json.contains(STAND_IN) => Ok(()),
+        _ => Err(Refusal::no_utf8()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_the_length_of_its_bytes() {
+        let bytes = b"\xef\xbb\xbfcaf\xe9, \xf0\x9f\x98 and \xc3\xa9";
+        let text = readable(bytes);
+        assert_eq!(text, "\u{feff}caf\u{7f}, \u{7f}\u{7f}\u{7f} and é");
+        assert_eq!(text.len(), bytes.len());
+        assert!(matches!(readable("é".as_bytes()), Cow::Borrowed("é")));
+    }
+
+    #[test]
+    fn a_form_is_utf8_once_it_is_decoded() {
+        let form = "application/x-www-form-urlencoded";
+        assert!(is_utf8(form, b"Body=%C3%A9&x=%zz") && is_utf8("application/json", b"%FF"));
+        assert!(!is_utf8(form, b"Body=%E9") && !is_utf8(form, b"Body=\xe9"));
+        assert!(!is_utf8("application/json", b"\"\xe9\""));
+    }
+}
