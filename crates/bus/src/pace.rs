@@ -18,7 +18,7 @@ const MOST: f64 = 4096.0;
 /// after which a sender makes no call behind an intent, and an eighth of the shortest deadline of a BSP's webhook.
 pub const TARGET: Duration = Duration::from_millis(250);
 /// The limit changes at most once in so long, so that the effect of one change is seen before the next.
-pub(crate) const CHANGE_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const CHANGE_EVERY: Duration = Duration::from_millis(20);
 /// A burst of time-outs counts as one within so long.
 const TIME_OUT_EVERY: Duration = Duration::from_secs(1);
 /// Growth of one change: this share of the limit, and at least so many.

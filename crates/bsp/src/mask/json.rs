@@ -1,9 +1,11 @@
 //! Masks JSON: its structure is copied, its scalars are hidden. One walk over bytes that are known to be JSON, and no tree: this
 //! runs for every webhook.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
-use super::{LOGGED_BYTES_MAX, Readable, is_plain_name, numbers};
+use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Readable, is_plain_name, numbers};
 use crate::json;
 
 /// A text that is nested deeper is not shown: no BSP's is.
@@ -20,11 +22,11 @@ pub(super) fn masked(body: &[u8], readable: Readable) -> Option<String> {
     let mut walk = Walk { body, readable, line: Vec::new(), open: Vec::new(), key: b"" };
     walk.line.reserve(body.len().min(LOGGED_BYTES_MAX) + 64);
     walk.run()?;
-    let text = String::from_utf8_lossy(&walk.line);
+    let text = String::from_utf8(walk.line).ok()?;
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         return Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
     }
-    Some(text.into_owned())
+    Some(text)
 }
 
 /// An object or a list that the walk is in.
@@ -32,6 +34,11 @@ struct Open<'b> {
     /// The key under which it stands; that of the list, for what stands in a list.
     key: &'b [u8],
     is_list: bool,
+    /// The key of the innermost object here: of this one, or of the one that this list stands in.
+    object: &'b [u8],
+    /// The part of [`Readable::texts`] in which all entries of that object are. For most objects it is empty, so that nothing is
+    /// compared for their values.
+    texts: &'static [&'static str],
 }
 
 struct Walk<'b> {
@@ -55,11 +62,7 @@ impl<'b> Walk<'b> {
                     if self.open.len() >= DEPTH_MAX {
                         return None;
                     }
-                    let is_list = byte == b'[';
-                    self.open.push(Open { key: self.key, is_list });
-                    if !is_list {
-                        self.key = b"";
-                    }
+                    self.open(byte == b'[');
                     self.line.push(byte);
                 }
                 b'}' | b']' => {
@@ -88,10 +91,31 @@ impl<'b> Walk<'b> {
         Some(())
     }
 
+    fn open(&mut self, is_list: bool) {
+        let key = self.key;
+        let open = match self.open.last() {
+            Some(Open { object, texts, .. }) if is_list => Open { key, is_list, object, texts },
+            None if is_list => Open { key, is_list, object: b"", texts: &[] },
+            _ => Open { key, is_list, object: key, texts: self.texts_of(key) },
+        };
+        self.open.push(open);
+        if !is_list {
+            self.key = b"";
+        }
+    }
+
+    fn texts_of(&self, object: &[u8]) -> &'static [&'static str] {
+        let texts = self.readable.texts;
+        let is_of = |text: &&str| name_in(text, object).is_some();
+        let Some(first) = texts.iter().position(is_of) else { return &[] };
+        let last = texts.iter().rposition(is_of).unwrap_or(first);
+        &texts[first..=last]
+    }
+
     /// In a list every value stands under the list's key; in an object a key comes first.
     fn begin_next(&mut self) {
         self.key = match self.open.last() {
-            Some(Open { key, is_list: true }) => key,
+            Some(Open { key, is_list: true, .. }) => key,
             _ => b"",
         };
     }
@@ -111,10 +135,10 @@ impl<'b> Walk<'b> {
     }
 
     fn value(&mut self, token: &[u8]) {
-        let is_readable = |key: &&str| key.as_bytes() == self.key;
+        let is_readable = |key: &&str| is_same(key.as_bytes(), self.key);
         if token == b"null" || self.readable.keys.iter().any(is_readable) {
             self.line.extend_from_slice(token);
-        } else if self.is_text(|name| name == self.key || name == ANY_KEY) {
+        } else if self.is_text(|name| is_same(name, self.key) || name == ANY_KEY) {
             match text(token) {
                 Some(text) => self.line.extend_from_slice(&text),
                 None => self.line.extend_from_slice(HIDDEN),
@@ -126,29 +150,41 @@ impl<'b> Walk<'b> {
 
     /// Whether what stands under a key of this kind in the innermost object is a text to show.
     fn is_text(&self, is_name: impl Fn(&[u8]) -> bool) -> bool {
-        if self.readable.texts.is_empty() {
-            return false;
-        }
-        let object = self.open.iter().rev().find(|open| !open.is_list);
-        let of = object.map(|open| open.key).unwrap_or_default();
-        let mut names = self.readable.texts.iter().filter_map(|text| {
-            let rest = text.as_bytes().strip_prefix(of)?;
-            rest.strip_prefix(b".")
-        });
-        names.any(is_name)
+        let Some(Open { object, texts, .. }) = self.open.last() else { return false };
+        texts.iter().filter_map(|text| name_in(text, object)).any(is_name)
     }
 }
 
+/// The key that an entry of [`Readable::texts`] names in this object. `None` where it is about another object.
+fn name_in<'t>(text: &'t str, object: &[u8]) -> Option<&'t [u8]> {
+    let text = text.as_bytes();
+    // Looked at first, because it tells nearly all entries apart without comparing a word.
+    if text.get(object.len()) != Some(&b'.') {
+        return None;
+    }
+    text.strip_prefix(object)?.strip_prefix(b".")
+}
+
+/// Equality for keys that nearly always differ in length or in their first byte.
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.first() == right.first() && left == right
+}
+
 /// A scalar with the numbers in it masked. `None` where that cannot be said.
-fn text(token: &[u8]) -> Option<Vec<u8>> {
+fn text(token: &[u8]) -> Option<Cow<'_, [u8]>> {
+    // Most texts have too few digits for a number that is hidden.
+    let digits = token.iter().filter(|byte| byte.is_ascii_digit()).count();
+    if token.is_ascii() && digits < NUMBER_DIGITS_MIN && !token.contains(&b'\\') {
+        return Some(Cow::Borrowed(token));
+    }
     let token = std::str::from_utf8(token).ok()?;
     if !token.starts_with('"') {
         let masked = numbers(token);
-        return Some(if masked == token { token.as_bytes().to_vec() } else { HIDDEN.to_vec() });
+        return Some(Cow::Borrowed(if masked == token { token.as_bytes() } else { HIDDEN }));
     }
     // An escape may stand for a digit.
     let text = json::unescape(token).ok()?;
-    serde_json::to_vec(&numbers(&text)).ok()
+    serde_json::to_vec(&numbers(&text)).ok().map(Cow::Owned)
 }
 
 fn string_end(body: &[u8], start: usize) -> usize {
