@@ -170,7 +170,7 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
     let outbound = start(0).await;
     outbound.omni.set_faults(lost_answers());
     // Longer than a busy machine takes: the first message stays unknown meanwhile.
-    let sender = sender(&outbound, 120_000).await;
+    let sender = sender(&outbound, 600_000).await;
     for number in 0..COMMANDS {
         outbound.publish(Queue::Bulk, &text(0, &format!("much-{number}"), CUSTOMER, "Hello")).await;
     }

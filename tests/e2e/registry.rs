@@ -89,6 +89,31 @@ async fn a_stored_value_that_is_no_channel_takes_none_away() {
     ingress.stop().await;
 }
 
+/// Who may ask for messages can have the server's "there is none" stored as a channel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_the_server_in_place_of_a_channel_is_replaced_by_the_channel() {
+    let installation = Installation::start().await;
+    installation.apply_channels(&channel(r#"{ password = "one" }"#)).await;
+    let before = bus::registry::read(&installation.bus, "new-1").await.unwrap().unwrap();
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let next = "$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.normalizer";
+    let none = bytes::Bytes::from_static(br#"{"batch":1,"no_wait":true}"#);
+    client.publish_with_reply(next, "$KV.imchannel_channels.new-1", none).await.unwrap();
+    let found = eventually("the status is stored and told as no channel", || async {
+        let stored = bus::registry::read_all(&installation.bus).await.unwrap();
+        stored.into_iter().find(|found| found.id == "new-1" && found.record.is_err())
+    })
+    .await;
+    let read = bus::registry::read(&installation.bus, "new-1").await.unwrap().unwrap();
+    assert_eq!(read.revision, found.revision);
+    let record = before.record.unwrap();
+    bus::registry::replace(&installation.bus, &record, Some(read.revision)).await.unwrap();
+    // A service that starts now finds every channel.
+    let ingress = installation.ingress().await;
+    assert_eq!(webhook("one").post(ingress.address).await.status.as_u16(), 200);
+    ingress.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_checks_signatures_takes_only_signed_webhooks() {
     let installation = Installation::start().await;

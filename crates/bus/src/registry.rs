@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::header::NATS_SEQUENCE;
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store, UpdateErrorKind};
+use bytes::Bytes;
 use channel::{Channel, Channels, InvalidRecord, Record};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
@@ -101,15 +103,18 @@ pub async fn list(bus: &Bus) -> Result<Vec<Stored>, RegistryError> {
 /// As [`list`].
 pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     let bucket = bucket(bus).await?;
-    let keys = bucket.keys().await.map_err(|error| RegistryError::Read(error.into()))?;
-    let mut keys: Vec<String> =
-        keys.try_collect().await.map_err(|error| RegistryError::Read(error.into()))?;
-    keys.sort();
+    // The client's own list of keys would wait for a message that it takes for a status of the server.
+    let counts =
+        bucket.stream.info_with_subjects(">").await.map_err(|error| RegistryError::Read(error.into()))?;
+    let subjects: Vec<(String, usize)> =
+        counts.try_collect().await.map_err(|error| RegistryError::Read(error.into()))?;
+    let mut keys: Vec<&str> =
+        subjects.iter().filter_map(|(subject, _)| subject.strip_prefix(bucket.prefix.as_str())).collect();
+    keys.sort_unstable();
     let mut all = Vec::with_capacity(keys.len());
     for key in keys {
         // A key that was removed meanwhile is no fault.
-        let entry = bucket.entry(&key).await.map_err(|error| RegistryError::Read(error.into()))?;
-        all.extend(entry.as_ref().and_then(Found::of));
+        all.extend(read_from(bus, &bucket, key).await?);
     }
     Ok(all)
 }
@@ -119,8 +124,29 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
 /// # Errors
 /// As [`list`].
 pub async fn read(bus: &Bus, id: &str) -> Result<Option<Found>, RegistryError> {
-    let entry = bucket(bus).await?.entry(id).await.map_err(|error| RegistryError::Read(error.into()))?;
-    Ok(entry.as_ref().and_then(Found::of))
+    read_from(bus, &bucket(bus).await?, id).await
+}
+
+async fn read_from(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found>, RegistryError> {
+    let entry = bucket.entry(id).await.map_err(|error| RegistryError::Read(error.into()))?;
+    match entry {
+        Some(entry) => Ok(Found::of(&entry)),
+        None => read_status(bus, bucket, id).await,
+    }
+}
+
+/// What is stored there and begins like a status of the server, which the client takes for the answer that nothing is stored.
+/// It is no channel, and can be replaced as any other value.
+async fn read_status(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found>, RegistryError> {
+    let asked = format!("$JS.API.DIRECT.GET.{}.{}{id}", CHANNELS_BUCKET.stream, bucket.prefix);
+    let asking = bus.client.request(asked, Bytes::new());
+    let answer = asking.await.map_err(|error| RegistryError::Read(error.into()))?;
+    let sequence = answer.headers.as_ref().and_then(|headers| headers.get(NATS_SEQUENCE));
+    let Some(revision) = sequence.and_then(|sequence| sequence.as_str().parse().ok()) else {
+        return Ok(None);
+    };
+    let record = Record::from_json(id, &answer.payload);
+    Ok(Some(Found { id: id.to_owned(), revision: Revision(revision), record }))
 }
 
 /// Stores a channel under its id, whatever is stored there.
