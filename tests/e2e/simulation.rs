@@ -1,8 +1,12 @@
 //! All four BSPs against programs that stop, die and multiply, and a NATS server that is restarted: the ledger of what
 //! was answered 200 stays clean.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use bus::Delivery;
+use bus::streams::EVENTS;
+use prost::Message;
+use proto::v1::{AccountEvent, CustomerEvent};
 use serde_json::Value;
 
 use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, within};
@@ -18,7 +22,7 @@ struct Gateway {
     installation: Installation,
     url: String,
     channels: String,
-    _ingress: Program,
+    ingress: Program,
 }
 
 impl Gateway {
@@ -37,7 +41,7 @@ impl Gateway {
         })
         .await;
         let channels = channels.to_string_lossy().into_owned();
-        Self { installation, url: format!("http://{address}"), channels, _ingress: ingress }
+        Self { installation, url: format!("http://{address}"), channels, ingress }
     }
 
     fn normalizer(&self) -> Program {
@@ -166,6 +170,107 @@ async fn a_gateway_that_takes_nothing_is_no_success() {
     let ledger = ledger_of(&mut simulation).await;
     assert_eq!(ledger["ledger"]["promised"], 0);
     assert!(!simulation.ended_well().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bsp_tells_what_it_can_about_the_account_and_customers_and_each_event_is_as_expected() {
+    let gateway = Gateway::start().await;
+    let _normalizer = gateway.normalizer();
+    let args = ["--count", "300", "--rate", "100", "--notices", "100", "--settle", "60s"];
+    let args = [&args[..], &["--admin-listen", "127.0.0.1:0"]].concat();
+    let mut simulation = gateway.simulation(&args);
+    let admin: Value = serde_json::from_str(&simulation.line_with("\"admin\"").await).unwrap();
+    let health = ["health", "--admin-listen", admin["admin"].as_str().unwrap()];
+    within(PART_LIMIT, "the gateway takes webhooks, and the simulation is well", || async {
+        run_cli(&gateway.installation, &health).await.status.success().then_some(())
+    })
+    .await;
+    let ledger = ledger_of(&mut simulation).await;
+    assert!(simulation.ended_well().await, "{ledger:#}");
+    assert_eq!(ledger["clean"], true, "{ledger:#}");
+
+    let account = gateway.installation.stored(&EVENTS, "imchannel.event.account.*.*").await;
+    let account = kinds_by_bsp(account, |event| {
+        let event = AccountEvent::decode(event.payload).unwrap();
+        (event.bsp.clone(), event.kind().as_str_name().trim_start_matches("ACCOUNT_EVENT_KIND_").to_owned())
+    });
+    let template = ["OTHER", "TEMPLATE_CATEGORY", "TEMPLATE_QUALITY", "TEMPLATE_STATUS"];
+    let expected = [("gupshup", &["TEMPLATE_STATUS"][..]), ("infobip", &template)];
+    assert_eq!(account, named(&expected), "Twilio and KooMessage say nothing about the account");
+
+    let customers = gateway.installation.stored(&EVENTS, "imchannel.event.customer.*.*").await;
+    let customers = kinds_by_bsp(customers, |event| {
+        let event = CustomerEvent::decode(event.payload).unwrap();
+        (event.bsp.clone(), event.kind().as_str_name().trim_start_matches("CUSTOMER_EVENT_KIND_").to_owned())
+    });
+    let (all, wishes) = (["OPTED_IN", "OPTED_OUT", "PAYMENT"], ["OPTED_IN", "OPTED_OUT"]);
+    assert_eq!(customers, named(&[("gupshup", &all), ("infobip", &all), ("twilio", &wishes)]));
+}
+
+type Kinds = BTreeMap<String, BTreeSet<String>>;
+
+fn kinds_by_bsp(events: Vec<Delivery>, read: impl Fn(Delivery) -> (String, String)) -> Kinds {
+    let mut kinds = Kinds::new();
+    for (bsp, kind) in events.into_iter().map(read) {
+        kinds.entry(bsp).or_default().insert(kind);
+    }
+    kinds
+}
+
+fn named(kinds: &[(&str, &[&str])]) -> Kinds {
+    let of = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    kinds.iter().map(|(bsp, kinds)| ((*bsp).to_owned(), of(kinds))).collect()
+}
+
+/// What a container of the simulator has in docker-compose.yml.
+const CONTAINER_BYTES: u64 = 256 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_of_a_gateway_that_is_down_stays_small_and_says_what_it_drops() {
+    let _alone = alone().await;
+    let mut gateway = Gateway::start().await;
+    gateway.ingress.kill().await;
+    stays_small(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_of_a_gateway_that_never_answers_stays_small_and_says_what_it_drops() {
+    let _alone = alone().await;
+    let mut gateway = Gateway::start().await;
+    // The system takes connections for a program that accepts none.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    gateway.url = format!("http://{}", silent.local_addr().unwrap());
+    let holding = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            open.push(stream);
+        }
+    });
+    stays_small(&gateway).await;
+    holding.abort();
+}
+
+/// More webhooks than in the fault that was seen: 24,000 at 300 a second were more than the container could hold.
+async fn stays_small(gateway: &Gateway) {
+    // Infobip repeats for 41 hours, so that everything waits; its bodies are the largest.
+    let args = ["--bsp", "infobip", "--rate", "3000", "--speed", "1", "--admin-listen", "127.0.0.1:0"];
+    let mut simulation = gateway.simulation(&args);
+    let admin: Value = serde_json::from_str(&simulation.line_with("\"admin\"").await).unwrap();
+    let health = ["health", "--admin-listen", admin["admin"].as_str().unwrap()];
+    let mut dropped = 0;
+    // It is said again at each tenfold.
+    while dropped < 20_000 {
+        let line = simulation.line_within(PART_LIMIT, "webhooks were dropped").await;
+        assert!(line.contains("too many are being posted or wait for their repeat"), "{line}");
+        dropped = line.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap();
+    }
+    assert_eq!(run_cli(&gateway.installation, &health).await.status.code(), Some(1), "nothing was taken");
+    let (_, most) = simulation.resident_bytes();
+    assert!(most < CONTAINER_BYTES * 3 / 4, "{} MiB", most / 1024 / 1024);
+    simulation.signal("TERM").await;
+    let counts: Value = serde_json::from_str(&simulation.line_with("\"target\"").await).unwrap();
+    assert!(counts["dropped"].as_u64().unwrap() >= dropped, "{counts}");
+    assert_eq!(counts["answered_200"], 0, "{counts}");
 }
 
 /// The last word of a simulation.
