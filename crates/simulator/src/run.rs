@@ -21,7 +21,7 @@ use crate::traffic::{Traffic, Webhook};
 /// Webhooks that are being posted or wait for their repeat at once. They lie in memory while a gateway is away; further ones
 /// are dropped.
 const IN_PROGRESS_MAX: usize = 5_000;
-/// What the ledger holds. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation.rs` measures it).
+/// What the ledger holds. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs` measures it).
 const LEDGER_LIMITS: LedgerLimits = LedgerLimits { open: 20_000, settled: 40_000 };
 /// To connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
