@@ -19,7 +19,7 @@ use crate::target::Target;
 use crate::traffic::{Traffic, Webhook};
 
 /// Webhooks that are being posted or wait for their repeat at once. They lie in memory while a gateway is away; further ones
-/// are dropped.
+/// are dropped. Every channel has an equal share, so that a BSP that repeats for hours takes nothing from the others.
 const IN_PROGRESS_MAX: usize = 5_000;
 /// What the ledger holds. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs` measures it).
 const LEDGER_LIMITS: LedgerLimits = LedgerLimits { open: 20_000, settled: 40_000 };
@@ -107,7 +107,8 @@ impl Simulator {
 
     async fn post_all(&self, start: Timestamp) {
         let mut posting = JoinSet::new();
-        let places = Arc::new(Semaphore::new(IN_PROGRESS_MAX));
+        let share = (IN_PROGRESS_MAX / self.targets.len().max(1)).max(1);
+        let places: Vec<_> = self.targets.iter().map(|_| Arc::new(Semaphore::new(share))).collect();
         self.greet(&mut posting);
         while posting.join_next().await.is_some() {}
         let began = Instant::now();
@@ -117,7 +118,7 @@ impl Simulator {
             let due = began + Duration::from_secs_f64(number as f64 / self.plan.rate_per_s);
             tokio::time::sleep_until(due).await;
             while posting.try_join_next().is_some() {}
-            let Some(place) = self.place_for(&webhook, &places) else {
+            let Some(place) = self.place_for(&webhook, &places[webhook.target]) else {
                 // A rate far above what is possible must not keep the thread to itself.
                 tokio::task::yield_now().await;
                 continue;
