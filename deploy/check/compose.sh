@@ -38,7 +38,9 @@ project = json.load(open(sys.argv[1], encoding="utf-8"))
 services = project["services"]
 faults = []
 # Their images have no program that could ask, or they are no servers.
-WITHOUT_HEALTH = {"simulate", "infobip", "collector", "jaeger", "imchannel"}
+WITHOUT_HEALTH = {"collector", "jaeger", "imchannel"}
+# They end, or a person ends them.
+NOT_AGAIN = {"simulate"}
 SCALE = {"ingress", "normalizer", "sender", "media"}
 ONE_SHOT = {"setup", "nats-volume"}
 
@@ -62,7 +64,8 @@ for name, service in services.items():
         expect(disabled, f"{name}: says nothing about its health")
     else:
         expect(service.get("healthcheck", {}).get("test") and not disabled, f"{name}: has no health check")
-        expect(service.get("restart") == "unless-stopped", f"{name}: does not start again")
+        restart = "no" if name in NOT_AGAIN else "unless-stopped"
+        expect(service.get("restart") == restart, f"{name}: starts again: {service.get('restart')}, not {restart}")
     for volume in service.get("volumes", []):
         if volume["type"] == "bind":
             expect(os.path.exists(volume["source"]), f"{name}: {volume['source']} does not exist")
@@ -94,6 +97,17 @@ expect(SCALE <= set(services), "a service is missing")
 for name in SCALE:
     waits = services[name]["depends_on"].get("setup", {}).get("condition")
     expect(waits == "service_completed_successfully", f"{name}: does not wait for setup")
+
+# redis.conf names its folder relative to where the server is started.
+expect(services["redis"].get("working_dir") == "/data", "redis: is not started in /data, where its volume is")
+expect("/data" in [volume["target"] for volume in services["redis"]["volumes"]], "redis: /data is no volume")
+monitor = services["imchannel"]["environment"].get("IMCHANNEL_NATS_MONITOR_URL")
+expect(monitor == "http://nats:8222", "imchannel: doctor does not know NATS's monitoring port")
+for name in ("simulate", "infobip"):
+    asked = services[name]["healthcheck"]["test"]
+    expect(asked == ["CMD", "/usr/bin/imchannel", "health"], f"{name}: its health check is {asked}")
+    listens = any(argument.startswith("--admin-listen=") for argument in services[name]["command"])
+    expect(listens, f"{name}: has no admin port for its health check")
 
 outside = {network for network, settings in project["networks"].items() if not settings.get("internal")}
 expect(outside == {"edge", "out", "observe"}, f"networks that lead outside: {sorted(outside)}")
@@ -145,6 +159,19 @@ assert ours and all(service["environment"]["IMCHANNEL_EXPOSED_ON"] == "192.0.2.1
 assert {port["host_ip"] for port in services["proxy"]["ports"]} == {"192.0.2.1"}
 ' || fail "compose file: IMCHANNEL_BIND does not reach every service"
 ok "compose file: IMCHANNEL_BIND reaches every service"
+
+# What a smaller or a larger machine needs.
+IMCHANNEL_PROXY_FILES=16384 IMCHANNEL_NATS_MEMORY=6g IMCHANNEL_NATS_GOMEMLIMIT=4800MiB \
+  "${compose[@]}" --env-file /dev/null -f docker-compose.yml config --format json |
+  "$PYTHON" -c '
+import json, sys
+services = json.load(sys.stdin)["services"]
+files = services["proxy"]["ulimits"]["nofile"]
+assert files in (16384, {"soft": 16384, "hard": 16384}), files
+assert services["nats"]["environment"]["GOMEMLIMIT"] == "4800MiB"
+assert int(services["nats"]["mem_limit"]) == 6 * 2**30
+' || fail "compose file: the proxy's files or NATS's memory cannot be chosen"
+ok "compose file: the proxy's limit of files and NATS's memory are taken from variables"
 
 # Another folder of secrets, named as people name folders, takes the place of every example.
 rm -rf "$CHECKS/secrets"

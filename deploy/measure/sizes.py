@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """How many bytes a webhook, an event, a command, a ledger entry and a dead letter take in JetStream, and a file in Redis.
 
-    deploy/measure/sizes.py [--programs target/release] [--nats nats-server]
+    deploy/measure/sizes.py [--programs target/release] [--nats nats-server] [--keys 1000000]
 
 Known numbers of each go through real programs; the streams' own counts of messages and bytes say the rest. The figures of
 docs/operations.md come from here. A minute.
 """
 
 import argparse
+import hashlib
 import http.client
 import json
+import signal
 import subprocess
 
 import lab
@@ -57,7 +59,7 @@ class Sizes:
                 before = {stream: self.nats.count(stream) for stream in ("WEBHOOKS", "EVENTS", "DEADLETTERS")}
                 done = self.lab.cli(
                     self.nats, "simulate", "--channels", channels, "--gateway", f"http://127.0.0.1:{self.gateway}", "--bsp", bsp,
-                    "--inbound", inbound, "--count", 1000, "--rate", 500, "--broken", 0, "--repeated", 0, "--unknown", 0,
+                    "--inbound", inbound, "--notices", 0, "--count", 1000, "--rate", 500, "--broken", 0, "--repeated", 0, "--unknown", 0,
                     "--settle", "20s",
                 )  # fmt: skip
                 self.settled()
@@ -136,7 +138,7 @@ def ids(lab_, program):
     for _ in range(rounds):
         for what, sizes in grown.items():
             nats = lab.Nats(lab_, program)
-            lab_.set_up(nats, lab_.channels(0))
+            lab_.set_up(nats, lab_.channels(lab.free_port()))
             name = "Other" if what.startswith("without") else "Nats-Msg-Id"
             begin = nats.memory(nats.nodes[0])
             subjects = [f"imchannel.event.report.infobip.measure-{number}" for number in range(20)]
@@ -148,11 +150,43 @@ def ids(lab_, program):
         print(f"memory of nats-server, {count:,} messages {what}, MiB: {lab.spread(sizes)}", flush=True)
 
 
+def keys(lab_, program, count):
+    """The server's memory for keys of the ledger: as a sender writes them, an intent and then an outcome, over 20 channels."""
+    nats = lab.Nats(lab_, program)
+    lab_.set_up(nats, lab_.channels(lab.free_port()))
+    begin, began = nats.memory(nats.nodes[0]), nats.count("KV_imchannel_sends")
+    half = count // 2
+    for part in (range(half), range(half, count)):
+        for value in (b"i" * 150, b"o" * 520):
+            lab.publish(
+                nats, ((f"$KV.imchannel_sends.measure-{number % 20}.{key_of(number)}", [("Other", "0")], value) for number in part)
+            )
+        messages, size = (new - old for new, old in zip(nats.count("KV_imchannel_sends"), began))
+        memory = nats.memory(nats.nodes[0])
+        each = f"{(memory - begin) / messages:.0f} bytes a key, {memory / 2**20:.0f} MiB in all"
+        print(f"memory of nats-server, {messages:,} keys of {size / messages:.0f} bytes each: {each}", flush=True)
+    node = nats.nodes[0]
+    nats.kill(node, signal.SIGTERM)
+    nats.start(node)
+    lab.until(lambda: nats.healthy(node), "NATS is there", 300)
+    print(f"... once it was started again: {nats.memory(node) / messages:.0f} bytes a key, all of its memory counted", flush=True)
+    nats.stop()
+
+
+def key_of(number):
+    return hashlib.sha256(str(number).encode()).hexdigest()[:32]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", default="target/release")
     parser.add_argument("--nats", default="nats-server")
+    parser.add_argument("--keys", type=int, help="measure nothing but the memory of so many keys of the ledger")
     options = parser.parse_args()
+    if options.keys:
+        with lab.Lab(options.programs) as lab_:
+            keys(lab_, options.nats, options.keys)
+        return
     print(f"{'what':58} {'where':20} {'number':>7} {'bytes each':>8}")
     with lab.Lab(options.programs) as lab_:
         nats = lab.Nats(lab_, options.nats)

@@ -43,6 +43,7 @@ mod media;
 mod file_types;
 mod replay;
 mod simulation;
+mod simulation_memory;
 mod top;
 mod doctor;
 mod traces;

@@ -1,8 +1,12 @@
 //! All four BSPs against programs that stop, die and multiply, and a NATS server that is restarted: the ledger of what
 //! was answered 200 stays clean.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use bus::Delivery;
+use bus::streams::EVENTS;
+use prost::Message;
+use proto::v1::{AccountEvent, CustomerEvent};
 use serde_json::Value;
 
 use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, within};
@@ -12,17 +16,17 @@ const WEBHOOKS: u64 = 20_000;
 /// Webhooks a second: what debug builds can do on a small machine.
 const RATE: u64 = 800;
 /// For one part of the long run.
-const PART_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+pub(crate) const PART_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
-struct Gateway {
-    installation: Installation,
-    url: String,
+pub(crate) struct Gateway {
+    pub(crate) installation: Installation,
+    pub(crate) url: String,
     channels: String,
-    _ingress: Program,
+    pub(crate) ingress: Program,
 }
 
 impl Gateway {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let installation = Installation::start().await;
         let channels = installation.folder().join("channels.toml");
         std::fs::write(&channels, CHANNELS).unwrap();
@@ -37,14 +41,14 @@ impl Gateway {
         })
         .await;
         let channels = channels.to_string_lossy().into_owned();
-        Self { installation, url: format!("http://{address}"), channels, _ingress: ingress }
+        Self { installation, url: format!("http://{address}"), channels, ingress }
     }
 
     fn normalizer(&self) -> Program {
         Program::start("imchannel-normalizer", &self.installation, &[])
     }
 
-    fn simulation(&self, args: &[&str]) -> Program {
+    pub(crate) fn simulation(&self, args: &[&str]) -> Program {
         let common = ["--json", "simulate", "--channels", &self.channels, "--gateway", &self.url];
         let args: Vec<&str> = common.iter().chain(args).copied().collect();
         Program::start_with_args("imchannel", &self.installation.nats.url(), &args, &[])
@@ -166,6 +170,56 @@ async fn a_gateway_that_takes_nothing_is_no_success() {
     let ledger = ledger_of(&mut simulation).await;
     assert_eq!(ledger["ledger"]["promised"], 0);
     assert!(!simulation.ended_well().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bsp_tells_what_it_can_about_the_account_and_customers_and_each_event_is_as_expected() {
+    let gateway = Gateway::start().await;
+    let _normalizer = gateway.normalizer();
+    let args = ["--count", "300", "--rate", "100", "--notices", "100", "--settle", "60s"];
+    let args = [&args[..], &["--admin-listen", "127.0.0.1:0"]].concat();
+    let mut simulation = gateway.simulation(&args);
+    let admin: Value = serde_json::from_str(&simulation.line_with("\"admin\"").await).unwrap();
+    let health = ["health", "--admin-listen", admin["admin"].as_str().unwrap()];
+    within(PART_LIMIT, "the gateway takes webhooks, and the simulation is well", || async {
+        run_cli(&gateway.installation, &health).await.status.success().then_some(())
+    })
+    .await;
+    let ledger = ledger_of(&mut simulation).await;
+    assert!(simulation.ended_well().await, "{ledger:#}");
+    assert_eq!(ledger["clean"], true, "{ledger:#}");
+
+    let account = gateway.installation.stored(&EVENTS, "imchannel.event.account.*.*").await;
+    let account = kinds_by_bsp(account, |event| {
+        let event = AccountEvent::decode(event.payload).unwrap();
+        (event.bsp.clone(), event.kind().as_str_name().trim_start_matches("ACCOUNT_EVENT_KIND_").to_owned())
+    });
+    let template = ["OTHER", "TEMPLATE_CATEGORY", "TEMPLATE_QUALITY", "TEMPLATE_STATUS"];
+    let expected = [("gupshup", &["TEMPLATE_STATUS"][..]), ("infobip", &template)];
+    assert_eq!(account, named(&expected), "Twilio and KooMessage say nothing about the account");
+
+    let customers = gateway.installation.stored(&EVENTS, "imchannel.event.customer.*.*").await;
+    let customers = kinds_by_bsp(customers, |event| {
+        let event = CustomerEvent::decode(event.payload).unwrap();
+        (event.bsp.clone(), event.kind().as_str_name().trim_start_matches("CUSTOMER_EVENT_KIND_").to_owned())
+    });
+    let (all, wishes) = (["OPTED_IN", "OPTED_OUT", "PAYMENT"], ["OPTED_IN", "OPTED_OUT"]);
+    assert_eq!(customers, named(&[("gupshup", &all), ("infobip", &all), ("twilio", &wishes)]));
+}
+
+type Kinds = BTreeMap<String, BTreeSet<String>>;
+
+fn kinds_by_bsp(events: Vec<Delivery>, read: impl Fn(Delivery) -> (String, String)) -> Kinds {
+    let mut kinds = Kinds::new();
+    for (bsp, kind) in events.into_iter().map(read) {
+        kinds.entry(bsp).or_default().insert(kind);
+    }
+    kinds
+}
+
+fn named(kinds: &[(&str, &[&str])]) -> Kinds {
+    let of = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    kinds.iter().map(|(bsp, kinds)| ((*bsp).to_owned(), of(kinds))).collect()
 }
 
 /// The last word of a simulation.

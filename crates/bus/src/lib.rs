@@ -42,6 +42,7 @@ pub mod lanes;
 pub mod lane;
 pub mod orphans;
 pub mod ledger;
+pub mod ledger_size;
 pub mod lease;
 pub mod read;
 mod merge;

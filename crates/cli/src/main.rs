@@ -18,6 +18,7 @@ mod send;
 mod sends;
 mod media;
 mod simulate_infobip;
+mod health;
 mod top;
 mod doctor;
 mod up;
@@ -88,6 +89,8 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Be Infobip's sending side: take messages, fetch their files, report back; as unwell as wanted.
     SimulateInfobip(simulate_infobip::SimulateInfobip),
+    /// Ask a running simulator whether it is well; exit code 0 when it is, 1 when not.
+    Health(health::Health),
 }
 
 /// What a command ends with when nothing failed.
@@ -138,6 +141,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Sends(command) => sends::run(command, &cli.target, out).await,
             Command::Media(command) => media::run(command, &cli.target, out).await,
             Command::SimulateInfobip(command) => simulate_infobip::run(command, &cli.target, out).await,
+            Command::Health(command) => health::run(&command, out),
             Command::Top(command) => top::run(command, &cli.target, out).await,
             Command::Doctor(command) => doctor::run(command, &cli.target, out).await,
             Command::Replay(command) => replay::run(command, &cli.target, out).await,

@@ -10,14 +10,16 @@ use channel::file::Described;
 use clap::Args;
 use serde_json::json;
 use service::tls::TlsFiles;
-use simulator::omni::{self, Faults, Front, Omni};
+use simulator::omni::{self, Faults, Front, Memory, Omni};
 use tokio::net::TcpListener;
 
 use crate::out::{BAD, GOOD, Out, STRONG, styled};
 use crate::simulate::targets;
 use crate::target::{self, LOOPBACK_HOSTS, Target};
-use crate::{Done, channel as channels, when};
+use crate::{Done, channel as channels, health, when};
 
+/// What it remembers: with requests of the usual size less than 100 MiB.
+const MEMORY: Memory = Memory { messages: 20_000, bytes: 32 * 1024 * 1024, delivering: 4_000 };
 /// Between two lines about the ledger.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,9 @@ pub(crate) struct SimulateInfobip {
     /// PEM file of the certificate's private key.
     #[arg(long, requires = "tls_certificate_file", value_name = "FILE")]
     tls_key_file: Option<PathBuf>,
+    /// Where `imchannel health` asks whether it listens [default: nowhere].
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
     #[command(flatten)]
     switches: Switches,
 }
@@ -130,6 +135,14 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     let files = command.tls_certificate_file.zip(command.tls_key_file);
     let tls =
         files.map(|(certificate, key)| TlsFiles { certificate, key }.follow(stop.clone())).transpose()?;
+    // It is there once the port is open.
+    let _admin = match command.admin_listen {
+        Some(address) => {
+            let listens = health::Condition::new("listening", || Ok(()));
+            Some(health::serve(address, &stop, listens, out).await?)
+        }
+        None => None,
+    };
     let scheme = if tls.is_some() { "https" } else { "http" };
     out.say(&format!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
     out.object(&json!({ "listen": address.to_string() }));
@@ -164,26 +177,25 @@ pub(crate) fn account(
         let target = targets(gateway, std::slice::from_ref(channel))?.pop();
         scenarios.push(omni::Scenario { key, target });
     }
-    Ok(Omni::new(api_key, scenarios, faults)?)
+    Ok(Omni::new(api_key, scenarios, faults)?.remembering(MEMORY))
 }
 
 /// The ledger: what customers have got since the last look, without what is personal. Gives how many it is now.
 fn show_received(simulated: &Omni, shown: usize, out: &Out) -> usize {
-    let received = simulated.received();
-    for (place, message) in received.iter().enumerate().skip(shown) {
-        let is_repeat = received[..place].iter().any(|before| before.message_id == message.message_id);
+    let received = simulated.received_after(shown);
+    for message in &received {
         let file = message.file.as_ref();
         out.object(&json!({
-            "received": message.message_id, "scenario": message.scenario, "repeated": is_repeat,
+            "received": message.message_id, "scenario": message.scenario, "repeated": message.is_repeat,
             "file": file.map(|file| json!({ "sha256": file.sha256, "bytes": file.bytes, "content_type": file.content_type })),
             "fault": message.fault,
         }));
         let file = file.map(|file| format!(" with a file of {} bytes", file.bytes)).unwrap_or_default();
         let fault = message.fault.as_ref().map(|fault| format!(" {fault}")).unwrap_or_default();
-        let twice = if is_repeat { styled(BAD, " for the second time") } else { String::new() };
+        let twice = if message.is_repeat { styled(BAD, " for the second time") } else { String::new() };
         out.say(&format!("  {} reached its customer{file}{twice}{fault}", message.message_id));
     }
-    received.len()
+    shown + received.len()
 }
 
 fn say(simulated: &Omni, out: &Out) {
@@ -191,7 +203,7 @@ fn say(simulated: &Omni, out: &Out) {
     let received = simulated.received_count();
     out.object(&json!({
         "sends": calls.sends, "faulty": calls.faulty, "malformed": calls.malformed, "duplicates": calls.duplicates,
-        "lookups": calls.lookups, "received": received,
+        "lookups": calls.lookups, "received": received, "forgotten": calls.forgotten, "unreported": calls.unreported,
     }));
     out.say(&format!(
         "{} {} calls, {} answered badly on purpose, {} malformed, {} with a used id; {received} messages reached their \
@@ -203,4 +215,15 @@ fn say(simulated: &Omni, out: &Out) {
         calls.duplicates,
         calls.lookups,
     ));
+    if calls.unreported > 0 {
+        let why = "because too many reports wait to be taken by the gateway";
+        out.say(&format!(
+            "  {} {} messages were not reported, {why}",
+            styled(BAD, "dropped"),
+            calls.unreported
+        ));
+    }
+    if calls.forgotten > 0 {
+        out.say(&format!("  the first {} messages are forgotten, as memory is limited", calls.forgotten));
+    }
 }

@@ -50,8 +50,11 @@ pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitC
     }
 }
 
-/// Whether the answer is 200, and its body.
-fn get(listen: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
+/// Asks the admin port of a process; whether the answer is 200, and its body.
+///
+/// # Errors
+/// When there is no answer within 3 s.
+pub fn get(listen: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
     // A process that listens everywhere is asked on this machine.
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),

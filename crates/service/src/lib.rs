@@ -12,7 +12,7 @@ pub mod trace;
 pub mod histogram;
 pub mod readiness;
 pub mod admin;
-mod health;
+pub mod health;
 pub mod http;
 pub mod tls;
 pub mod discard;

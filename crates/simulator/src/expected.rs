@@ -5,11 +5,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use proto::v1::inbound_message::Content as ProtoContent;
 use proto::v1::{
-    AccountEvent, Customer, CustomerEvent, InboundMessage, Location, ProviderStatus, Reply, ReportEvent,
-    ReportStatus, Text,
+    AccountEvent, AccountEventKind, Customer, CustomerEvent, CustomerEventKind, InboundMessage, Location,
+    ProviderStatus, Reply, ReportEvent, ReportStatus, Text,
 };
+use serde_json::Value;
 
-use crate::happening::{Content, Message, Report, Step};
+use crate::happening::{Content, Message, Notice, Report, Step};
 use crate::target::Target;
 
 /// What must come out of one item of a webhook. Ids, the time of receipt and the source are the gateway's own and stay
@@ -20,9 +21,9 @@ pub enum Expected {
     Report(Box<ReportEvent>),
     /// An event of type `InboundMessage`.
     Message(Box<InboundMessage>),
-    /// An event of type `AccountEvent`, about a template.
+    /// An event of type `AccountEvent`.
     Account(Box<AccountEvent>),
-    /// An event of type `CustomerEvent`, about a payment.
+    /// An event of type `CustomerEvent`.
     Customer(Box<CustomerEvent>),
     /// A dead letter.
     DeadLetter {
@@ -40,16 +41,49 @@ pub(crate) fn dead_letter(target: &Target, payload: &str) -> Expected {
     }
 }
 
-/// The id of the template that an event is about: it holds the run's tag and a number, as ids of messages do.
-pub(crate) fn template_id(event: &AccountEvent) -> &String {
-    static NONE: String = String::new();
-    event.template.as_ref().map_or(&NONE, |template| &template.id)
+/// An event about the account, of which the caller adds what is its own.
+pub(crate) fn account(target: &Target, kind: AccountEventKind, raw: &Value) -> AccountEvent {
+    AccountEvent {
+        bsp: target.bsp.as_str().to_owned(),
+        channel_id: target.channel.as_str().to_owned(),
+        kind: kind.into(),
+        raw_json: raw.to_string(),
+        ..AccountEvent::default()
+    }
 }
 
-/// The reference of the payment that an event is about.
-pub(crate) fn payment_id(event: &CustomerEvent) -> &String {
-    static NONE: String = String::new();
-    event.payment.as_ref().map_or(&NONE, |payment| &payment.reference)
+/// An event about a customer, of which the caller adds what is its own.
+pub(crate) fn customer(target: &Target, kind: CustomerEventKind, customer: Customer) -> CustomerEvent {
+    CustomerEvent {
+        bsp: target.bsp.as_str().to_owned(),
+        channel_id: target.channel.as_str().to_owned(),
+        kind: kind.into(),
+        customer: Some(customer),
+        ..CustomerEvent::default()
+    }
+}
+
+/// What tells one event about the account from others: the id of its template, or else the id in the BSP's own object. Both
+/// hold the run's tag and a number, as ids of messages do.
+pub(crate) fn account_id(event: &AccountEvent) -> String {
+    if let Some(template) = &event.template {
+        return template.id.clone();
+    }
+    let raw: Value = serde_json::from_str(&event.raw_json).unwrap_or_default();
+    raw["content"]["id"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What tells one event about a customer from others: the payment's reference, or else the customer's user id.
+pub(crate) fn customer_id(event: &CustomerEvent) -> String {
+    let payment = event.payment.as_ref().map(|payment| &payment.reference);
+    let user_id = event.customer.as_ref().map(|customer| &customer.user_id);
+    payment.or(user_id).cloned().unwrap_or_default()
+}
+
+/// The customer of a wish. A new one each time, because nothing else in such an event names the run.
+pub(crate) fn wishing(notice: &Notice) -> Customer {
+    let user_id = user_id(&notice.id.replace('-', ""));
+    Customer { number: notice.customer.clone(), user_id, ..Customer::default() }
 }
 
 pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent {
@@ -96,7 +130,7 @@ pub(crate) fn with_user_id(event: InboundMessage, user_id: &str) -> InboundMessa
     InboundMessage { customer: Some(customer), ..event }
 }
 
-/// The business-scoped user id of a customer, by the number.
+/// The business-scoped user id of a customer, by the number or another text of letters and digits.
 pub(crate) fn user_id(customer: &str) -> String {
     format!("XX.{customer}")
 }

@@ -4,6 +4,7 @@
 //! Sources: Gupshup's documents on message events, inbound messages, the webhook's key points and the connectivity
 //! check (read 2026-11). How often it repeats is not published.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,15 +61,18 @@ impl Sender for Gupshup {
                 (cut, expected)
             }
         };
-        Body { route: "message", bytes: Bytes::from(bytes), expected: vec![expected] }
+        Body { route: "message", bytes: Bytes::from(bytes), expected: [expected].into() }
     }
 
     fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
         let (bytes, expected) = match notice.what {
             What::TemplatePaused => template_body(target, notice),
             What::PaymentFailed => payment_body(target, notice),
+            What::OptedOut => preference_body(target, notice, "stop", CustomerEventKind::OptedOut),
+            What::OptedIn => preference_body(target, notice, "resume", CustomerEventKind::OptedIn),
+            _ => return None,
         };
-        Some(Body { route: "message", bytes: Bytes::from(bytes), expected: vec![expected] })
+        Some(Body { route: "message", bytes: Bytes::from(bytes), expected: [expected].into() })
     }
 
     fn greetings(&self) -> Vec<Body> {
@@ -82,8 +86,11 @@ impl Sender for Gupshup {
             "app": "Demo", "version": 2, "type": "user-event",
             "payload": { "phone": "callbackSetPhone", "type": "sandbox-start" },
         });
-        let body =
-            |value: Value| Body { route: "message", bytes: value.to_string().into(), expected: Vec::new() };
+        let body = |value: Value| Body {
+            route: "message",
+            bytes: value.to_string().into(),
+            expected: Arc::default(),
+        };
         vec![body(first), body(check)]
     }
 
@@ -199,9 +206,6 @@ fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
         "languageCode": "en", "description": "It had issues.",
     });
     let event = AccountEvent {
-        bsp: target.bsp.as_str().to_owned(),
-        channel_id: target.channel.as_str().to_owned(),
-        kind: AccountEventKind::TemplateStatus.into(),
         occurred_at: expected::time(notice.at),
         template: Some(AccountTemplate {
             id: notice.id.clone(),
@@ -211,8 +215,7 @@ fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
             ..AccountTemplate::default()
         }),
         errors: vec![ReportError { description: "It had issues.".to_owned(), ..ReportError::default() }],
-        raw_json: payload.to_string(),
-        ..AccountEvent::default()
+        ..expected::account(target, AccountEventKind::TemplateStatus, &payload)
     };
     let body = envelope("template-event", notice.at, &notice.business, payload);
     (body, Expected::Account(Box::new(event)))
@@ -232,27 +235,58 @@ fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
         description: "debit failed".to_owned(),
         ..ReportError::default()
     };
+    let customer = Customer { number: notice.customer.clone(), ..Customer::default() };
     let event = CustomerEvent {
-        bsp: target.bsp.as_str().to_owned(),
-        channel_id: target.channel.as_str().to_owned(),
-        kind: CustomerEventKind::Payment.into(),
         occurred_at: expected::whole_seconds(notice.at),
-        customer: Some(Customer { number: notice.customer.clone(), ..Customer::default() }),
         payment: Some(Payment {
             reference: notice.id.clone(),
             status: "failed".to_owned(),
             error: Some(error),
         }),
         raw_json: status.to_string(),
-        ..CustomerEvent::default()
+        ..expected::customer(target, CustomerEventKind::Payment, customer)
     };
-    let body = json!({
-        "gs_app_id": "demo", "object": "whatsapp_business_account",
-        "entry": [{ "id": "1", "changes": [{ "field": "messages", "value": {
+    let body = version_3(
+        "messages",
+        json!({
             "metadata": { "display_phone_number": notice.business }, "statuses": [status],
-        } }] }],
+        }),
+    );
+    (body, Expected::Customer(Box::new(event)))
+}
+
+/// What a customer wants. Version 3 says it with the customer's user id.
+fn preference_body(
+    target: &Target,
+    notice: &Notice,
+    wish: &str,
+    kind: CustomerEventKind,
+) -> (String, Expected) {
+    let customer = expected::wishing(notice);
+    let entry = json!({
+        "wa_id": customer.number, "user_id": customer.user_id, "category": "marketing_messages", "value": wish,
+        "timestamp": notice.at.as_second().to_string(),
     });
-    (body.to_string(), Expected::Customer(Box::new(event)))
+    let event = CustomerEvent {
+        occurred_at: expected::whole_seconds(notice.at),
+        raw_json: entry.to_string(),
+        ..expected::customer(target, kind, customer)
+    };
+    let body = version_3(
+        "user_preferences",
+        json!({
+            "metadata": { "display_phone_number": notice.business }, "user_preferences": [entry],
+        }),
+    );
+    (body, Expected::Customer(Box::new(event)))
+}
+
+fn version_3(field: &str, value: Value) -> String {
+    json!({
+        "gs_app_id": "demo", "object": "whatsapp_business_account",
+        "entry": [{ "id": "1", "changes": [{ "field": field, "value": value }] }],
+    })
+    .to_string()
 }
 
 fn envelope(kind: &str, at: jiff::Timestamp, business: &str, payload: Value) -> String {

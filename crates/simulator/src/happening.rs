@@ -89,7 +89,7 @@ pub(crate) enum Content {
 /// Something about the account or a customer.
 #[derive(Debug, Clone)]
 pub(crate) struct Notice {
-    /// Of the template or the payment, unique in the run.
+    /// Of the template, the payment or the customer, unique in the run.
     pub(crate) id: String,
     pub(crate) customer: String,
     /// Our number.
@@ -99,15 +99,36 @@ pub(crate) struct Notice {
     pub(crate) what: What,
 }
 
-impl What {
-    pub(crate) const ALL: [Self; 2] = [Self::TemplatePaused, Self::PaymentFailed];
-}
-
 /// What happened to the account or a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     /// A template was paused.
     TemplatePaused,
+    /// The quality of a template went down.
+    TemplateDowngraded,
+    /// A template has another category.
+    TemplateRecategorised,
+    /// The account may do less than before.
+    AccountRestricted,
     /// A payment did not go through.
     PaymentFailed,
+    /// A message confirmed a payment.
+    PaymentConfirmed,
+    /// A customer wants no more messages.
+    OptedOut,
+    /// A customer wants messages again.
+    OptedIn,
+}
+
+impl What {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::TemplatePaused,
+        Self::TemplateDowngraded,
+        Self::TemplateRecategorised,
+        Self::AccountRestricted,
+        Self::PaymentFailed,
+        Self::PaymentConfirmed,
+        Self::OptedOut,
+        Self::OptedIn,
+    ];
 }

@@ -13,7 +13,8 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step};
+use crate::infobip_notice;
 use crate::plan::{Plan, RunTag};
 use crate::sender::{self, Body, Failure, Sender};
 use crate::target::Target;
@@ -88,7 +89,11 @@ impl Sender for Infobip {
         }
         let bytes = Bytes::from(format!("{{\"results\":[{}]}}", entries.join(",")));
         let all_messages = happenings.iter().all(|happening| matches!(happening, Happening::Message(_)));
-        Body { route: if all_messages { "message" } else { "report" }, bytes, expected }
+        Body { route: if all_messages { "message" } else { "report" }, bytes, expected: expected.into() }
+    }
+
+    fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
+        Some(infobip_notice::body(target, notice))
     }
 
     fn patience(&self) -> Duration {
@@ -210,6 +215,16 @@ fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value
 
 fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) {
     let (body, content) = content(&message.content);
+    message_entry_of(target, message, &body, content)
+}
+
+/// The entry of a message with this body, and what must come of it.
+pub(crate) fn message_entry_of(
+    target: &Target,
+    message: &Message,
+    body: &Value,
+    content: ProtoContent,
+) -> (Value, InboundMessage) {
     // Infobip chooses the ids of what customers write.
     let message_id = message.ids.message.trim_start_matches("imc-");
     let user_id = expected::user_id(&message.customer);
@@ -275,6 +290,6 @@ fn time(report: &Report) -> String {
 }
 
 /// Infobip writes the offset without a colon.
-fn offset_time(at: jiff::Timestamp) -> String {
+pub(crate) fn offset_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
 }

@@ -43,7 +43,7 @@ impl Sender for KooMessage {
                 ("report", bytes, expected)
             }
         };
-        Body { route, bytes: Bytes::from(bytes), expected: vec![expected] }
+        Body { route, bytes: Bytes::from(bytes), expected: [expected].into() }
     }
 
     fn patience(&self) -> Duration {

@@ -16,6 +16,7 @@ pub mod traffic;
 mod sender;
 mod expected;
 mod infobip;
+mod infobip_notice;
 mod koomessage;
 mod gupshup;
 mod twilio;
@@ -26,7 +27,7 @@ pub mod run;
 pub mod omni;
 
 pub use expected::Expected;
-pub use ledger::{Ledger, Seen, Verdict};
+pub use ledger::{Ledger, LedgerLimits, Seen, Verdict};
 pub use plan::{Mix, Plan, RunTag, TwilioRetries};
 pub use run::Simulator;
 pub use tally::Tally;

@@ -1,14 +1,33 @@
 //! One webhook as its BSP posts it: the call, the answer to a challenge, and the repeats until it is taken or given up.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Response, StatusCode};
+use tokio::sync::Semaphore;
 
 use crate::plan::Plan;
 use crate::sender::{Body, Failure};
 use crate::tally::Tally;
 use crate::target::Target;
+
+/// Calls that are open at once, of all webhooks. Each holds a connection and its buffers, about 45 KiB, for as long as a gateway
+/// that never answers has the BSP's patience. What has no place waits for one.
+const CALLS_MAX: usize = 1_000;
+
+/// What calls are made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) client: Client,
+    places: Arc<Semaphore>,
+}
+
+impl Caller {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, places: Arc::new(Semaphore::new(CALLS_MAX)) }
+    }
+}
 
 /// How a webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +40,7 @@ pub(crate) enum Ending {
 
 /// Posts until it is answered 200 or the BSP gives up.
 pub(crate) async fn post(
-    client: &Client,
+    caller: &Caller,
     plan: &Plan,
     (place, target): (usize, &Target),
     body: &Body,
@@ -29,11 +48,13 @@ pub(crate) async fn post(
 ) -> Ending {
     let mut repeat = 0;
     loop {
+        let open = caller.places.acquire().await;
         let started = Instant::now();
-        let Err(failure) = call(client, (place, target), body, tally).await else {
+        let Err(failure) = call(&caller.client, (place, target), body, tally).await else {
             tally.taken(place, started.elapsed());
             return Ending::Taken;
         };
+        drop(open);
         tally.refused(place, failure);
         let Some(wait) = target.sender.wait_before(repeat, failure, plan) else {
             tally.lost(place);

@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerLimits};
 use crate::plan::{Plan, RunTag};
-use crate::post::{self, Ending};
+use crate::post::{self, Caller, Ending};
 use crate::sender::Body;
-use crate::tally::Tally;
+use crate::tally::{Dropped, Tally};
 use crate::target::Target;
 use crate::traffic::{Traffic, Webhook};
 
-/// Webhooks that are being posted or wait for their repeat at once. More would have to lie in memory while a gateway is
-/// away; beyond it the rate is not kept.
-const IN_PROGRESS_MAX: usize = 20_000;
+/// Webhooks that are being posted or wait for their repeat at once. They lie in memory while a gateway is away; further ones
+/// are dropped. Every channel has an equal share, so that a BSP that repeats for hours takes nothing from the others.
+const IN_PROGRESS_MAX: usize = 5_000;
+/// What the ledger holds. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs` measures it).
+const LEDGER_LIMITS: LedgerLimits = LedgerLimits { open: 20_000, settled: 40_000 };
 /// To connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,25 +31,44 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Simulator {
     plan: Plan,
     targets: Arc<[Target]>,
-    client: Client,
+    caller: Caller,
     ledger: Arc<Mutex<Ledger>>,
     tally: Arc<Tally>,
 }
 
 impl Simulator {
-    /// Ready to run. `entries_max` bounds the ledger.
+    /// Ready to run. Somebody has to tell its ledger what comes out.
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(plan: Plan, targets: Vec<Target>, entries_max: usize) -> reqwest::Result<Self> {
+    pub fn new(plan: Plan, targets: Vec<Target>) -> reqwest::Result<Self> {
+        let ledger = Ledger::new(plan.run, LEDGER_LIMITS);
+        Self::with_ledger(plan, targets, ledger)
+    }
+
+    /// Ready to run, for a gateway whose events nobody reads.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn unwatched(plan: Plan, targets: Vec<Target>) -> reqwest::Result<Self> {
+        let ledger = Ledger::unwatched(plan.run);
+        Self::with_ledger(plan, targets, ledger)
+    }
+
+    fn with_ledger(plan: Plan, targets: Vec<Target>, ledger: Ledger) -> reqwest::Result<Self> {
         let client = Client::builder()
             .connect_timeout(CONNECT_PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        let ledger = Arc::new(Mutex::new(Ledger::new(plan.run, entries_max)));
         let tally = Arc::new(Tally::new(targets.len()));
-        Ok(Self { plan, targets: targets.into(), client, ledger, tally })
+        Ok(Self {
+            plan,
+            targets: targets.into(),
+            caller: Caller::new(client),
+            ledger: Arc::new(Mutex::new(ledger)),
+            tally,
+        })
     }
 
     /// What it was told.
@@ -86,7 +107,8 @@ impl Simulator {
 
     async fn post_all(&self, start: Timestamp) {
         let mut posting = JoinSet::new();
-        let places = Arc::new(Semaphore::new(IN_PROGRESS_MAX));
+        let share = (IN_PROGRESS_MAX / self.targets.len().max(1)).max(1);
+        let places: Vec<_> = self.targets.iter().map(|_| Arc::new(Semaphore::new(share))).collect();
         self.greet(&mut posting);
         while posting.join_next().await.is_some() {}
         let began = Instant::now();
@@ -95,16 +117,34 @@ impl Simulator {
         for (number, webhook) in traffic.take(count).enumerate() {
             let due = began + Duration::from_secs_f64(number as f64 / self.plan.rate_per_s);
             tokio::time::sleep_until(due).await;
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-            self.ledger().expect(webhook.expected());
+            while posting.try_join_next().is_some() {}
+            let Some(place) = self.place_for(&webhook, &places[webhook.target]) else {
+                // A rate far above what is possible must not keep the thread to itself.
+                tokio::task::yield_now().await;
+                continue;
+            };
             let simulator = self.clone();
             posting.spawn(async move {
                 simulator.deliver(webhook).await;
                 drop(place);
             });
-            while posting.try_join_next().is_some() {}
         }
         while posting.join_next().await.is_some() {}
+    }
+
+    /// A place for the webhook, whose items the ledger expects from now on; without one it is dropped.
+    fn place_for(&self, webhook: &Webhook, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            self.tally.dropped(webhook.target, Dropped::InProgress);
+            return None;
+        };
+        let mut ledger = self.ledger();
+        if !ledger.has_room() {
+            self.tally.dropped(webhook.target, Dropped::NotOut);
+            return None;
+        }
+        ledger.expect(&webhook.body.expected);
+        Some(place)
     }
 
     /// What the BSPs post before anything else.
@@ -121,8 +161,9 @@ impl Simulator {
         self.tally.posted(webhook.target);
         let to = (webhook.target, &self.targets[webhook.target]);
         let body: &Body = &webhook.body;
-        if post::post(&self.client, &self.plan, to, body, &self.tally).await == Ending::Taken {
-            self.ledger().promise(webhook.expected());
+        match post::post(&self.caller, &self.plan, to, body, &self.tally).await {
+            Ending::Taken => self.ledger().promise(webhook.expected()),
+            Ending::Lost => self.ledger().give_up(webhook.expected()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the simulator asks of a simulated BSP: its words, its login and its patience.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bsp::BspId;
@@ -19,7 +20,7 @@ pub(crate) struct Body {
     /// `report` or `message`: the URL that this BSP posts it to.
     pub(crate) route: &'static str,
     pub(crate) bytes: Bytes,
-    pub(crate) expected: Vec<Expected>,
+    pub(crate) expected: Arc<[Expected]>,
 }
 
 /// What a call ended with when it was not answered 200.

@@ -11,6 +11,25 @@ use crate::sender::Failure;
 /// The longest time that is told apart, in microseconds: a minute.
 const LONGEST_US: u64 = 60_000_000;
 
+/// Why a webhook was never posted: what would have to lie in memory is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dropped {
+    /// Too many are being posted or wait for their repeat.
+    InProgress,
+    /// Too many promised events have not come out.
+    NotOut,
+}
+
+impl Dropped {
+    /// A word for programs and people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "in progress",
+            Self::NotOut => "not out",
+        }
+    }
+}
+
 /// Counts of one channel.
 #[derive(Debug, Clone)]
 pub struct Counts {
@@ -26,6 +45,8 @@ pub struct Counts {
     pub repeated: u64,
     /// Webhooks that the BSP has given up.
     pub lost: u64,
+    /// Webhooks that were never posted because memory is limited, by why.
+    pub dropped: BTreeMap<Dropped, u64>,
     /// From the call that was answered 200 to its answer, in microseconds.
     pub latency_us: Histogram<u64>,
 }
@@ -40,6 +61,7 @@ impl Default for Counts {
             refused: BTreeMap::new(),
             repeated: 0,
             lost: 0,
+            dropped: BTreeMap::new(),
             latency_us,
         }
     }
@@ -51,6 +73,11 @@ impl Counts {
         Duration::from_micros(self.latency_us.value_at_quantile(quantile))
     }
 
+    /// All webhooks that were never posted.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
     /// Adds another channel's counts.
     pub fn add(&mut self, other: &Self) {
         self.posted += other.posted;
@@ -60,6 +87,9 @@ impl Counts {
         self.lost += other.lost;
         for (what, count) in &other.refused {
             *self.refused.entry(what.clone()).or_default() += count;
+        }
+        for (why, count) in &other.dropped {
+            *self.dropped.entry(*why).or_default() += count;
         }
         let _ = self.latency_us.add(&other.latency_us);
     }
@@ -111,6 +141,10 @@ impl Tally {
 
     pub(crate) fn repeated(&self, place: usize) {
         self.of(place, |counts| counts.repeated += 1);
+    }
+
+    pub(crate) fn dropped(&self, place: usize, why: Dropped) {
+        self.of(place, |counts| *counts.dropped.entry(why).or_default() += 1);
     }
 
     pub(crate) fn lost(&self, place: usize) {

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use proto::v1::inbound_message::Content as ProtoContent;
-use proto::v1::{FormReply, Media, ReportError, ReportEvent};
+use proto::v1::{CustomerEventKind, FormReply, InboundMessage, Media, ReportError, ReportEvent};
 use reqwest::header::HeaderMap;
 use sha1::Sha1;
 
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Report, Step};
+use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step, What};
 use crate::plan::{Plan, RunTag, TwilioRetries};
 use crate::sender::{self, Body, Failure, Sender};
 use crate::target::{Signing, Target};
@@ -50,14 +50,27 @@ impl Sender for Twilio {
     fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
         let (route, form, expected) = match &happenings[0] {
             Happening::Report(report) => report_form(target, report),
-            Happening::Message(message) => message_form(target, message),
+            Happening::Message(message) => {
+                let (form, event) = message_form(target, message);
+                ("message", form, Expected::Message(Box::new(event)))
+            }
             Happening::Broken(mark) => {
                 let form = encode(&[("MessageStatus", "delivered"), ("Mark", mark)]);
                 let expected = expected::dead_letter(target, &form);
                 ("report", form, expected)
             }
         };
-        Body { route, bytes: Bytes::from(form), expected: vec![expected] }
+        Body { route, bytes: Bytes::from(form), expected: [expected].into() }
+    }
+
+    /// Twilio tells nothing about the account by webhook: its templates and numbers are told by Event Streams, which the
+    /// gateway does not take.
+    fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
+        match notice.what {
+            What::OptedOut => Some(wish_body(target, notice, "STOP", CustomerEventKind::OptedOut)),
+            What::OptedIn => Some(wish_body(target, notice, "START", CustomerEventKind::OptedIn)),
+            _ => None,
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -165,7 +178,29 @@ fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expec
     ("report", encode(&fields), Expected::Report(Box::new(event)))
 }
 
-fn message_form(target: &Target, message: &Message) -> (&'static str, String, Expected) {
+/// A message by which a customer opts out or in: `OptOutType` says so (Twilio, "Advanced Opt-Out"). It is a message, too.
+fn wish_body(target: &Target, notice: &Notice, word: &str, kind: CustomerEventKind) -> Body {
+    let message = Message {
+        ids: Ids { message: notice.id.clone(), whatsapp: String::new() },
+        customer: notice.customer.clone(),
+        name: "Asha".to_owned(),
+        business: notice.business.clone(),
+        at: notice.at,
+        content: Content::Text(word.to_owned()),
+    };
+    let (form, event) = message_form(target, &message);
+    let customer = expected::wishing(notice);
+    let more = encode(&[("OptOutType", word), ("ExternalUserId", &customer.user_id)]);
+    let event = InboundMessage { customer: Some(customer.clone()), ..event };
+    let wish = expected::customer(target, kind, customer);
+    Body {
+        route: "message",
+        bytes: Bytes::from(format!("{form}&{more}")),
+        expected: [Expected::Message(Box::new(event)), Expected::Customer(Box::new(wish))].into(),
+    }
+}
+
+fn message_form(target: &Target, message: &Message) -> (String, InboundMessage) {
     let (to, from) = (address(&message.business), address(&message.customer));
     let mut fields = vec![
         ("ApiVersion", "2010-04-01"),
@@ -182,8 +217,7 @@ fn message_form(target: &Target, message: &Message) -> (&'static str, String, Ex
     ];
     let (more, content) = content(&message.content);
     fields.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
-    let event = expected::message(target, message, content);
-    ("message", encode(&fields), Expected::Message(Box::new(event)))
+    (encode(&fields), expected::message(target, message, content))
 }
 
 type Fields = Vec<(&'static str, String)>;

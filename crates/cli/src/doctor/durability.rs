@@ -76,6 +76,7 @@ mod tests {
             folder: String::new(),
             used: 0,
             storage_max: None,
+            memory_limit: None,
             cluster_size,
             ailment: None,
             clock: None,

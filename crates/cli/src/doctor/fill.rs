@@ -91,7 +91,7 @@ fn when_full(name: &str) -> (&'static str, &'static str) {
         ),
         _ => (
             "Over 90 % of it nothing new is sent, on any channel: what room is left is for outcomes.",
-            "Size it for 26 hours of sends, about 1 KB each: raise IMCHANNEL_SENDS_MAX_BYTES and run `imchannel streams apply`.",
+            "Size it for 26 hours of sends, 670 bytes and more each: see that the NATS servers have memory for it (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_BYTES and run `imchannel streams apply`.",
         ),
     }
 }

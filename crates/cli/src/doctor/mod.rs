@@ -7,6 +7,7 @@ mod gather;
 mod server;
 mod monitor;
 mod durability;
+mod ledger;
 mod definition;
 mod sequences;
 mod replicas;
@@ -184,6 +185,7 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     findings.extend(monitor::judge(&observed.monitors));
     let (version, least) = (ServerVersion::parse(&nats.server.version), replicas::least(&nats.streams));
     findings.push(durability::judge(&observed.monitors, version, least));
+    findings.extend(ledger::judge(&nats.streams, &observed.monitors));
     findings.extend(definition::judge(&nats.differences, &nats.streams));
     findings.push(sequences::judge(&nats.sequences));
     let sizes = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.cluster_size);

@@ -39,6 +39,8 @@ pub(super) struct Monitor {
     pub(super) folder: String,
     pub(super) used: u64,
     pub(super) storage_max: Option<u64>,
+    /// GOMEMLIMIT, in bytes; only servers from 2.11 on show it.
+    pub(super) memory_limit: Option<u64>,
     /// Servers of its JetStream cluster.
     pub(super) cluster_size: Option<u64>,
     /// What `/healthz` says when it says that something is wrong.
@@ -89,6 +91,7 @@ fn read(varz: &Value, jsz: &Value, health: &Value) -> Option<Monitor> {
         folder: text(&config["store_dir"]).unwrap_or_default(),
         used: varz["jetstream"]["stats"]["storage"].as_u64().unwrap_or(0),
         storage_max: config["max_storage"].as_u64().filter(|max| *max > 0),
+        memory_limit: varz["gomemlimit"].as_u64().filter(|limit| *limit > 0),
         cluster_size: jsz["meta_cluster"]["cluster_size"].as_u64(),
         ailment: ailment(health),
         clock: None,
@@ -151,7 +154,7 @@ fn judge_storage(monitor: &Monitor) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
@@ -159,6 +162,15 @@ mod tests {
 
     fn varz(config: Value, used: u64) -> Value {
         json!({ "server_name": "n1", "jetstream": { "config": config, "stats": { "storage": used } } })
+    }
+
+    /// A server that may use so many bytes of memory.
+    pub(in crate::doctor) fn with_memory(limit: Option<u64>) -> Monitor {
+        let mut varz = varz(json!({ "store_dir": "/data" }), 0);
+        if let Some(limit) = limit {
+            varz["gomemlimit"] = limit.into();
+        }
+        read(&varz, &Value::Null, &Value::Null).unwrap()
     }
 
     #[test]

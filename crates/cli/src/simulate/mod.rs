@@ -3,6 +3,7 @@
 pub(crate) mod show;
 pub(crate) mod watch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,10 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::out::Out;
 use crate::simulate::watch::Watch;
 use crate::target::Target;
-use crate::{Done, channel as channels, tail, when};
+use crate::{Done, channel as channels, health, tail, when};
 
-/// Entries of the ledger; older ones are forgotten once they are settled.
-const LEDGER_ENTRIES_MAX: usize = 500_000;
 /// Between two looks whether everything has come out.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -67,6 +66,9 @@ pub(crate) struct Simulate {
     twilio_retries: Retries,
     #[command(flatten)]
     mix: Shares,
+    /// Where `imchannel health` asks whether the gateway takes what is posted [default: nowhere].
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
     /// Do not read what comes out: the ledger is not checked, and no NATS is needed.
     #[arg(long)]
     no_check: bool,
@@ -81,6 +83,9 @@ struct Shares {
     /// Customers' messages, in per cent.
     #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = when::percent)]
     inbound: f64,
+    /// Webhooks about the account and customers, in per cent, of the BSPs that post such.
+    #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
+    notices: f64,
     /// Messages that fail, in per cent.
     #[arg(long, default_value = "6", value_name = "PERCENT", value_parser = when::percent)]
     failed: f64,
@@ -105,6 +110,7 @@ impl Shares {
     fn to_mix(&self) -> Mix {
         Mix {
             inbound: self.inbound / 100.0,
+            notices: self.notices / 100.0,
             failed: self.failed / 100.0,
             unknown: self.unknown / 100.0,
             broken: self.broken / 100.0,
@@ -128,14 +134,22 @@ pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow
     if described.is_empty() {
         return Ok(out.faulty("the file has no channel of that BSP"));
     }
+    let (plan, targets) = (command.plan()?, targets(&command.gateway, &described)?);
     let simulator =
-        Simulator::new(command.plan()?, targets(&command.gateway, &described)?, LEDGER_ENTRIES_MAX)?;
+        if command.no_check { Simulator::unwatched(plan, targets) } else { Simulator::new(plan, targets) }?;
     let stop = service::process::stop_on_signal()?;
+    let _admin = match command.admin_listen {
+        Some(address) => Some(health::serve(address, &stop, is_taken(&simulator), out).await?),
+        None => None,
+    };
     let watch =
         if command.no_check { None } else { Some(Watch::start(target.connect().await?, &simulator).await?) };
     show::begins(&command.gateway, command.seed, simulator.run_tag(), out);
     drive(&command, &simulator, stop.clone(), out).await;
     let total = show::counts(&simulator, out);
+    if total.dropped() > 0 {
+        out.error(&show::dropped(&total));
+    }
     let is_taken = total.posted == 0 || total.taken > 0;
     if !is_taken {
         out.error("the gateway has answered none of the webhooks 200");
@@ -144,6 +158,15 @@ pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow
     let verdict = settle(&simulator, &watch, command.settle, &stop).await;
     show::verdict(&verdict, out);
     Ok(if is_taken && verdict.is_clean() { Done::Well } else { Done::Different })
+}
+
+/// What is asked of a simulation that is well: the gateway has answered a webhook 200.
+fn is_taken(simulator: &Simulator) -> health::Condition {
+    let simulator = simulator.clone();
+    health::Condition::new("webhooks", move || {
+        let is_taken = simulator.tally().counts().iter().any(|counts| counts.taken > 0);
+        if is_taken { Ok(()) } else { Err("the gateway has answered none of them 200".to_owned()) }
+    })
 }
 
 impl Simulate {
@@ -194,10 +217,18 @@ async fn drive(command: &Simulate, simulator: &Simulator, stop: CancellationToke
     let bar = show::bar(count, !command.no_check, out);
     let mut running = std::pin::pin!(simulator.run(Timestamp::now(), stop));
     let mut ticks = tokio::time::interval(LOOK_AGAIN);
+    // Said at once, and again at each tenfold: a run may have no end.
+    let mut say_from = 1;
     loop {
         tokio::select! {
             () = &mut running => break,
-            _ = ticks.tick() => show::tick(&bar, simulator),
+            _ = ticks.tick() => {
+                let total = show::tick(&bar, simulator);
+                if total.dropped() >= say_from {
+                    say_from = total.dropped().saturating_mul(10);
+                    bar.suspend(|| out.error(&show::dropped(&total)));
+                }
+            }
         }
     }
     show::tick(&bar, simulator);

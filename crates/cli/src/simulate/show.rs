@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use simulator::tally::Counts;
+use simulator::tally::{Counts, Dropped};
 use simulator::{RunTag, Simulator, Verdict};
 
 use crate::out::{BAD, GOOD, Out, STRONG, styled};
@@ -29,7 +29,8 @@ pub(super) fn bar(count: Option<u64>, checks: bool, out: &Out) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-pub(super) fn tick(bar: &ProgressBar, simulator: &Simulator) {
+/// Shows how far it is; gives the counts of all channels.
+pub(super) fn tick(bar: &ProgressBar, simulator: &Simulator) -> Counts {
     let total = total(simulator);
     let verdict = simulator.ledger().counts();
     bar.set_position(total.posted);
@@ -38,6 +39,22 @@ pub(super) fn tick(bar: &ProgressBar, simulator: &Simulator) {
         "{} answered 200, {} of {} events out, {faults} wrong",
         total.taken, verdict.kept, verdict.promised
     ));
+    total
+}
+
+/// What was dropped, why, and what helps.
+pub(crate) fn dropped(total: &Counts) -> String {
+    let mut parts = Vec::new();
+    for (why, count) in &total.dropped {
+        let words = match why {
+            Dropped::InProgress => {
+                "because too many are being posted or wait for their repeat: the gateway takes too few"
+            }
+            Dropped::NotOut => "because too many promised events have not come out: normalizers are behind",
+        };
+        parts.push(format!("{count} {words}"));
+    }
+    format!("webhooks were dropped without being posted, as memory is limited: {}", parts.join("; "))
 }
 
 fn total(simulator: &Simulator) -> Counts {
@@ -53,18 +70,18 @@ pub(crate) fn counts(simulator: &Simulator, out: &Out) -> Counts {
         out.object(&json!({
             "target": target.name(), "posted": counts.posted, "answered_200": counts.taken,
             "challenged": counts.challenged, "refused": counts.refused, "repeated": counts.repeated,
-            "given_up": counts.lost, "p50_ms": millis(&counts, 0.5), "p99_ms": millis(&counts, 0.99),
+            "given_up": counts.lost, "dropped": counts.dropped(), "p50_ms": millis(&counts, 0.5), "p99_ms": millis(&counts, 0.99),
         }));
         rows.push(row(&target.name(), &counts));
     }
     let total = total(simulator);
     rows.push(row("all", &total));
-    let columns = ["Channel", "Posted", "200", "Refused", "Repeated", "Given up", "p50", "p99"];
+    let columns = ["Channel", "Posted", "200", "Refused", "Repeated", "Given up", "Dropped", "p50", "p99"];
     out.table(&columns, &rows);
     total
 }
 
-fn row(name: &str, counts: &Counts) -> [String; 8] {
+fn row(name: &str, counts: &Counts) -> [String; 9] {
     let refused: Vec<_> = counts.refused.iter().map(|(what, count)| format!("{what}: {count}")).collect();
     let refused = if refused.is_empty() { "-".to_owned() } else { refused.join(", ") };
     [
@@ -74,6 +91,7 @@ fn row(name: &str, counts: &Counts) -> [String; 8] {
         refused,
         counts.repeated.to_string(),
         counts.lost.to_string(),
+        counts.dropped().to_string(),
         format!("{:.1} ms", millis(counts, 0.5)),
         format!("{:.1} ms", millis(counts, 0.99)),
     ]

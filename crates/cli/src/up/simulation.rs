@@ -9,6 +9,7 @@ use channel::Record;
 use channel::file::Described;
 use jiff::Timestamp;
 use simulator::omni::{self, Faults, Omni};
+use simulator::tally::Counts;
 use simulator::{Mix, Plan, Simulator, TwilioRetries};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,12 +19,11 @@ use super::Up;
 use super::plan::Plan as UpPlan;
 
 use crate::out::{BAD, GOOD, ODD, Out, STRONG, styled};
+use crate::simulate::show;
 use crate::simulate::watch::Watch;
 use crate::simulate::{new_run, targets};
 use crate::simulate_infobip;
 
-/// Entries of the ledger; older ones are forgotten once they are settled.
-const LEDGER_ENTRIES_MAX: usize = 100_000;
 /// Between two lines about the ledger.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Divides the BSPs' waits.
@@ -96,7 +96,7 @@ pub(super) async fn run(
         mix: Mix { unknown: 0.03, broken: 0.03, batch_max: 2, ..Mix::default() },
         twilio_retries: TwilioRetries::All,
     };
-    let simulator = Simulator::new(plan, simulated, LEDGER_ENTRIES_MAX)?;
+    let simulator = Simulator::new(plan, simulated)?;
     let _watch = Watch::start(bus, &simulator).await?;
     let mut lines = tokio::time::interval(SAY_EVERY);
     lines.tick().await;
@@ -122,6 +122,11 @@ fn say(simulator: &Simulator, out: &Out) {
         verdict.kept,
         verdict.promised,
     ));
+    let mut total = Counts::default();
+    counts.iter().for_each(|counts| total.add(counts));
+    if total.dropped() > 0 {
+        out.say(&format!("  {} {}", styled(BAD, "dropped"), show::dropped(&total)));
+    }
     for example in verdict.examples.iter().filter(|_| wrong > 0) {
         out.say(&format!("  {} {example}", styled(BAD, "fault")));
     }

@@ -20,16 +20,16 @@ const STEP_PAUSE: Duration = Duration::from_millis(150);
 const FAILURE: usize = 0;
 
 impl Omni {
-    /// Delivers the message at this place of the ledger.
-    pub(super) async fn deliver(self, place: usize) {
-        let Some(message) = self.state().received.get(place).cloned() else { return };
+    /// Delivers the message that was taken after so many others.
+    pub(super) async fn deliver(self, count: usize) {
+        let Some(message) = self.state().taken_after(count).cloned() else { return };
         let mut step = Step::Delivered;
         if let Some(url) = schema::file_url(&message.content) {
             let fetched = self.fetch(url).await;
             if fetched.is_err() {
                 step = Step::Failed(FAILURE);
             }
-            if let Some(entry) = self.state().received.get_mut(place) {
+            if let Some(entry) = self.state().taken_after(count) {
                 match fetched {
                     Ok(file) => entry.file = Some(file),
                     Err(fault) => entry.fault = Some(fault),
@@ -49,13 +49,13 @@ impl Omni {
                 at: now_in_milliseconds(),
             });
             let body = target.sender.body(target, &[report]);
-            post::post(&self.client, &self.plan, (0, target), &body, &self.tally).await;
+            post::post(&self.caller, &self.plan, (0, target), &body, &self.tally).await;
         }
     }
 
     /// Fetches a file as Infobip does: a HEAD first, whose type and length the GET must keep.
     async fn fetch(&self, url: &str) -> Result<Fetched, String> {
-        let head = self.client.head(url).send().await.map_err(|error| error.to_string())?;
+        let head = self.caller.client.head(url).send().await.map_err(|error| error.to_string())?;
         if head.status() != 200 {
             return Err(format!("HEAD was answered {}", head.status()));
         }
@@ -63,7 +63,7 @@ impl Omni {
             headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
         };
         let announced = (text(head.headers(), CONTENT_TYPE), text(head.headers(), CONTENT_LENGTH));
-        let mut answer = self.client.get(url).send().await.map_err(|error| error.to_string())?;
+        let mut answer = self.caller.client.get(url).send().await.map_err(|error| error.to_string())?;
         if answer.status() != 200 {
             return Err(format!("GET was answered {}", answer.status()));
         }

@@ -15,10 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::front::{Front, RetryAfter, Words};
 use crate::plan::{Mix, Plan, RunTag, TwilioRetries};
+use crate::post::Caller;
 use crate::tally::Tally;
 use crate::target::Target;
 
@@ -104,6 +106,25 @@ pub struct Scenario {
     pub target: Option<Target>,
 }
 
+/// How much it remembers. The oldest is forgotten first.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Messages that customers have got, and entries of the log.
+    pub messages: usize,
+    /// Bytes of the requests that these messages came in.
+    pub bytes: usize,
+    /// Messages that are being delivered: their file is being fetched, or their reports wait to be taken. Of further ones
+    /// nothing is reported.
+    pub delivering: usize,
+}
+
+impl Default for Memory {
+    /// Enough for a process whose customers are asked at the end.
+    fn default() -> Self {
+        Self { messages: 1_000_000, bytes: 1024 * 1024 * 1024, delivering: 100_000 }
+    }
+}
+
 /// A message that a customer has got.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -123,6 +144,10 @@ pub struct Received {
     pub file: Option<Fetched>,
     /// What went wrong when it was fetched.
     pub fault: Option<String>,
+    /// Whether a message with this id was taken before, as far as is remembered.
+    pub is_repeat: bool,
+    /// Bytes of the request that it came in.
+    bytes: usize,
 }
 
 /// A file as it was fetched, with HEAD and then with GET.
@@ -151,6 +176,10 @@ pub struct Calls {
     pub lookups: u64,
     /// Of these, too many in a minute.
     pub lookups_refused: u64,
+    /// Messages of which nothing was reported, because too many were being delivered.
+    pub unreported: u64,
+    /// Messages that were forgotten to make room for newer ones.
+    pub forgotten: u64,
 }
 
 /// An entry of the log.
@@ -191,9 +220,14 @@ const DUPLICATE: Status = Status {
 #[derive(Debug, Default)]
 struct State {
     faults: Faults,
-    received: Vec<Received>,
+    memory: Memory,
+    received: VecDeque<Received>,
+    /// Of all in `received`.
+    received_bytes: usize,
     ids: HashSet<String>,
     log: HashMap<String, Vec<Logged>>,
+    /// Ids of the log's entries, oldest first.
+    logged: VecDeque<String>,
     calls: Calls,
     /// When the log was asked, in the last minute.
     asked: VecDeque<Instant>,
@@ -205,10 +239,12 @@ pub struct Omni {
     api_key: String,
     scenarios: Arc<HashMap<String, Option<Target>>>,
     state: Arc<Mutex<State>>,
-    client: reqwest::Client,
+    caller: Caller,
     /// For the reports that it posts.
     plan: Arc<Plan>,
     tally: Arc<Tally>,
+    /// Places for messages that are being delivered.
+    delivering: Arc<Semaphore>,
 }
 
 impl Omni {
@@ -234,10 +270,19 @@ impl Omni {
             api_key: api_key.to_owned(),
             scenarios: Arc::new(scenarios),
             state: Arc::new(Mutex::new(state)),
-            client,
+            caller: Caller::new(client),
             plan: Arc::new(plan),
             tally: Arc::new(Tally::new(1)),
+            delivering: Arc::new(Semaphore::new(Memory::default().delivering)),
         })
+    }
+
+    /// The same account, which remembers no more than this.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        self.delivering = Arc::new(Semaphore::new(memory.delivering));
+        self.state().memory = memory;
+        self
     }
 
     /// From now on it is as unwell as this.
@@ -245,14 +290,22 @@ impl Omni {
         self.state().faults = faults;
     }
 
-    /// What customers have got, in the order in which it was taken. A message that was taken twice stands here twice.
+    /// What customers have got and is remembered, in the order in which it was taken. A message that was taken twice stands
+    /// here twice.
     pub fn received(&self) -> Vec<Received> {
-        self.state().received.clone()
+        self.state().received.iter().cloned().collect()
+    }
+
+    /// What customers have got after the first `count`, as far as it is remembered.
+    pub fn received_after(&self, count: usize) -> Vec<Received> {
+        let state = self.state();
+        let known = state.received_count() - state.received.len();
+        state.received.iter().skip(count.saturating_sub(known)).cloned().collect()
     }
 
     /// How many messages customers have got.
     pub fn received_count(&self) -> usize {
-        self.state().received.len()
+        self.state().received_count()
     }
 
     /// The calls so far.
@@ -278,10 +331,43 @@ impl State {
         true
     }
 
+    /// How many messages customers have got, forgotten ones too.
+    fn received_count(&self) -> usize {
+        self.received.len() + usize::try_from(self.calls.forgotten).unwrap_or(usize::MAX)
+    }
+
+    /// The message that was taken after so many others, unless it is forgotten.
+    fn taken_after(&mut self, count: usize) -> Option<&mut Received> {
+        let forgotten = self.received_count() - self.received.len();
+        self.received.get_mut(count.checked_sub(forgotten)?)
+    }
+
+    /// Keeps a message, and forgets the oldest where there is no room for both; gives how many were taken before it.
+    fn keep(&mut self, message: Received) -> usize {
+        let count = self.received_count();
+        self.received_bytes += message.bytes;
+        self.received.push_back(message);
+        let Memory { messages, bytes, .. } = self.memory;
+        while self.received.len() > messages.max(1)
+            || (self.received_bytes > bytes && self.received.len() > 1)
+        {
+            let Some(oldest) = self.received.pop_front() else { break };
+            self.received_bytes -= oldest.bytes;
+            self.calls.forgotten += 1;
+        }
+        count
+    }
+
     fn log(&mut self, message_id: &str, recipient: &str, status: Status) {
         let lag = self.faults.of(recipient).log_lag.mul_f64(fastrand::f64());
         let logged = Logged { recipient: recipient.to_owned(), status, visible_at: Instant::now() + lag };
         self.log.entry(message_id.to_owned()).or_default().push(logged);
+        self.logged.push_back(message_id.to_owned());
+        while self.logged.len() > self.memory.messages {
+            let Some(oldest) = self.logged.pop_front() else { break };
+            self.ids.remove(&oldest);
+            self.log.remove(&oldest);
+        }
     }
 }
 
@@ -295,5 +381,41 @@ pub fn point_at(settings: &mut Value, base_url: &str, key_reference: &str) {
     if scenario_key(settings).is_some() {
         settings["base_url"] = base_url.into();
         settings["api_key"] = key_reference.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(number: usize, bytes: usize) -> Received {
+        Received {
+            message_id: number.to_string(),
+            recipient: String::new(),
+            scenario: String::new(),
+            content: Value::Null,
+            callback_data: String::new(),
+            at: Instant::now(),
+            file: None,
+            fault: None,
+            is_repeat: false,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn the_oldest_messages_are_forgotten_and_counted() {
+        let memory = Memory { messages: 3, bytes: 100, delivering: 1 };
+        let mut state = State { memory, ..State::default() };
+        for number in 0..5 {
+            state.log(&number.to_string(), "", PENDING);
+            assert_eq!(state.keep(message(number, 10)), number);
+        }
+        assert_eq!((state.received.len(), state.received_count(), state.calls.forgotten), (3, 5, 2));
+        assert_eq!((state.log.len(), state.logged.len(), state.received_bytes), (3, 3, 30));
+        assert!(state.taken_after(1).is_none());
+        assert_eq!(state.taken_after(2).unwrap().message_id, "2");
+        state.keep(message(5, 90));
+        assert_eq!((state.received.len(), state.received_bytes), (2, 100), "bytes are limited, too");
     }
 }

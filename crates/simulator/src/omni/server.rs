@@ -1,5 +1,7 @@
 //! The HTTP side: who calls, what is answered, and when nothing is.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -20,6 +22,8 @@ use super::{DUPLICATE, Faults, Front, Omni, PENDING, REJECTED, Received, RetryAf
 
 /// A larger request is no message.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Connections that are open at once. Further ones are closed.
+const CONNECTIONS_MAX: usize = 4096;
 
 /// The connection is cut: the caller gets no answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,9 @@ impl Omni {
             };
             while connections.try_join_next().is_some() {}
             let Ok((stream, _)) = accepted else { continue };
+            if connections.len() >= CONNECTIONS_MAX {
+                continue;
+            }
             let _ = stream.set_nodelay(true);
             let omni = self.clone();
             let service = service_fn(move |request| {
@@ -155,7 +162,7 @@ impl Omni {
             return Ok(respond(fault(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Bad request", Some(errors))));
         }
         let messages: Vec<Value> =
-            request.destinations.iter().map(|to| self.take(&request, to, fate)).collect();
+            request.destinations.iter().map(|to| self.take(&request, to, fate, body.len())).collect();
         if let Some(front) = front {
             return Ok(front.answer());
         }
@@ -170,8 +177,14 @@ impl Omni {
         }
     }
 
-    /// Takes one message or refuses it; gives its entry in the answer.
-    fn take(&self, request: &schema::Request, destination: &schema::Destination, fate: Fate) -> Value {
+    /// Takes one message of a request of so many bytes or refuses it; gives its entry in the answer.
+    fn take(
+        &self,
+        request: &schema::Request,
+        destination: &schema::Destination,
+        fate: Fate,
+        bytes: usize,
+    ) -> Value {
         let to = &destination.to;
         let recipient = to.phone_number.clone().or_else(|| to.whats_app_user_id.clone()).unwrap_or_default();
         let message_id = destination.message_id.clone().unwrap_or_else(random_uuid);
@@ -186,9 +199,8 @@ impl Omni {
         };
         state.log(&message_id, &recipient, status);
         if status.id == PENDING.id {
-            state.ids.insert(message_id.clone());
-            let place = state.received.len();
-            state.received.push(Received {
+            let is_repeat = !state.ids.insert(message_id.clone());
+            let count = state.keep(Received {
                 message_id: message_id.clone(),
                 recipient: recipient.clone(),
                 scenario: request.scenario_key.clone(),
@@ -197,9 +209,19 @@ impl Omni {
                 at: Instant::now(),
                 file: None,
                 fault: None,
+                is_repeat,
+                bytes,
             });
+            let place = Arc::clone(&self.delivering).try_acquire_owned();
+            state.calls.unreported += u64::from(place.is_err());
             drop(state);
-            tokio::spawn(self.clone().deliver(place));
+            if let Ok(place) = place {
+                let delivery = self.clone().deliver(count);
+                tokio::spawn(async move {
+                    delivery.await;
+                    drop(place);
+                });
+            }
         }
         let mut to_object = json!({});
         let key = if to.phone_number.is_some() { "phoneNumber" } else { "whatsAppUserId" };

@@ -1,0 +1,61 @@
+//! Whether a full ledger of sends fits the memory that the NATS servers may use. A server says so only where it was started
+//! with GOMEMLIMIT, and only from 2.11 on.
+
+use bus::inspect::StreamSeen;
+use bus::ledger_size;
+use bus::streams::SENDS_BUCKET;
+
+use super::finding::{Check, Finding, bytes};
+use super::gather::Look;
+use super::monitor::Monitor;
+
+const MEMORY: Check = Check("nats.memory");
+
+/// The finding about the server with the least memory; none where no server says how much it may use.
+pub(super) fn judge(
+    streams: &Look<Vec<StreamSeen>>,
+    monitors: &[(String, Look<Monitor>)],
+) -> Option<Finding> {
+    let ledger = streams.iter().flatten().find(|stream| stream.name == SENDS_BUCKET.stream)?;
+    let limit = monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.memory_limit).min()?;
+    let max = ledger.max_bytes?;
+    let need = ledger_size::server_memory(max);
+    let what = format!(
+        "a full ledger of {} needs about {} of a NATS server's memory, which may use {}",
+        bytes(max),
+        bytes(need),
+        bytes(limit)
+    );
+    if need <= limit {
+        return Some(MEMORY.ok(what));
+    }
+    Some(MEMORY.warning(
+        what,
+        "A server keeps every key of the ledger in memory: before the ledger is full, the server is killed for its memory.",
+        "Give the servers more memory (the container's limit and GOMEMLIMIT), or make IMCHANNEL_SENDS_MAX_BYTES smaller.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::fill::tests::stream;
+    use crate::doctor::finding::Level;
+    use crate::doctor::monitor::tests::with_memory;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn a_ledger_that_does_not_fit_the_servers_memory_is_told() {
+        let streams = Ok(vec![stream("KV_imchannel_sends", 0, 4096 * MIB)]);
+        let level = |limits: &[Option<u64>]| {
+            let monitors: Vec<_> =
+                limits.iter().map(|limit| ("url".to_owned(), Ok(with_memory(*limit)))).collect();
+            judge(&streams, &monitors).map(|finding| finding.level)
+        };
+        assert_eq!(level(&[]), None);
+        assert_eq!(level(&[None]), None);
+        assert_eq!(level(&[Some(4000 * MIB)]), Some(Level::Ok));
+        assert_eq!(level(&[Some(4000 * MIB), Some(800 * MIB)]), Some(Level::Warning));
+    }
+}
