@@ -6,26 +6,60 @@
 mod objects;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
+use crate::unread;
 pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
-/// count as absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
+/// count as absent. A text of a webhook that nobody has looked at when it is dropped is an [unread](crate::unread) member.
+#[derive(Debug, Default)]
+pub(crate) struct Text<'a> {
+    value: Option<Cow<'a, str>>,
+    /// As it stands in the body; empty where nobody asks what was read.
+    raw: &'a str,
+    is_read: Cell<bool>,
+}
+
+impl<'a> Text<'a> {
+    fn read(raw: &'a str) -> serde_json::Result<Self> {
+        let value = match raw.as_bytes()[0] {
+            b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
+            b'"' => Some(Cow::Owned(unescape(raw)?)),
+            b'{' | b'[' => {
+                unread::mark(raw);
+                None
+            }
+            b'n' => None,
+            _ => Some(Cow::Borrowed(raw)),
+        };
+        let is_asked = value.is_some() && unread::is_on();
+        Ok(Self { value, raw: if is_asked { raw } else { "" }, is_read: Cell::new(false) })
+    }
+
+    /// A part that may be a scalar, as text; what is an object is left to another reader.
+    pub(crate) fn of_part(part: Part<'a>) -> Self {
+        let Some(raw) = part.map(RawValue::get).filter(|raw| !raw.starts_with(['{', '['])) else {
+            return Self::default();
+        };
+        unread::take(raw);
+        Self::read(raw).unwrap_or_default()
+    }
+}
 
 impl Text<'_> {
     /// The text, empty where it is absent.
     pub(crate) fn as_str(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
+        self.present().unwrap_or_default()
     }
 
     /// The text, if the field is there at all.
     pub(crate) fn present(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.is_read.set(true);
+        self.value.as_deref()
     }
 
     /// The text, if there is some.
@@ -33,8 +67,14 @@ impl Text<'_> {
         self.present().filter(|text| !text.is_empty())
     }
 
+    /// Counts as a look at it, where another text says the same.
+    pub(crate) fn pass(&self) {
+        self.is_read.set(true);
+    }
+
+    /// Whether there is none. To ask this is not to look at it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.as_str().is_empty()
+        self.value.as_deref().unwrap_or_default().is_empty()
     }
 
     pub(crate) fn owned(&self) -> String {
@@ -64,16 +104,38 @@ impl Text<'_> {
     }
 }
 
+impl Drop for Text<'_> {
+    fn drop(&mut self) {
+        if !self.raw.is_empty() && !self.is_read.get() && !self.is_empty() {
+            unread::mark(self.raw);
+        }
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+/// The name by which [`objects`] knows a reader of [`Text`].
+const TEXT: &str = "imchannel::Text";
+
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Raw;
+        impl<'de> Visitor<'de> for Raw {
+            type Value = &'de str;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("any JSON")
+            }
+            fn visit_borrowed_str<E: serde::de::Error>(self, raw: &'de str) -> Result<&'de str, E> {
+                Ok(raw)
+            }
+        }
         // By way of the raw text, so that a number keeps every digit: ids longer than 64 bits exist.
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        Ok(Self(match raw.as_bytes()[0] {
-            b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            b'"' => Some(Cow::Owned(unescape(raw).map_err(D::Error::custom)?)),
-            b'{' | b'[' | b'n' => None,
-            _ => Some(Cow::Borrowed(raw)),
-        }))
+        let raw = deserializer.deserialize_newtype_struct(TEXT, Raw)?;
+        Self::read(raw).map_err(D::Error::custom)
     }
 }
 
@@ -100,6 +162,17 @@ pub(crate) type Part<'a> = Option<&'a RawValue>;
 pub(crate) fn optional<'a, T: Deserialize<'a>>(part: Part<'a>) -> Result<Option<T>, ()> {
     let Some(raw) = part else { return Ok(None) };
     from_str(raw.get()).map(Some).map_err(|_| ())
+}
+
+/// Reads a text for a first look at what it is, as [`from_str`] does: what it reads, and what it does not, is not noted.
+pub(crate) fn peek<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    unread::paused(|| from_str(text))
+}
+
+/// A part that goes out whole, and is read thereby.
+pub(crate) fn whole(part: &RawValue) -> String {
+    unread::take(part.get());
+    part.get().to_owned()
 }
 
 /// What is wrong with a text that does not read, without quoting it: a label's word and a sentence.
@@ -139,7 +212,7 @@ mod tests {
             ("[1,[2]]", ""),
         ];
         for (json, expected) in cases {
-            let text: Text<'_> = serde_json::from_str(json).unwrap();
+            let text: Text<'_> = from_str(json).unwrap();
             assert_eq!(text.as_str(), expected, "{json}");
         }
     }

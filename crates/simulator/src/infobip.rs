@@ -160,6 +160,12 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
             "id": code, "name": error_name, "description": "what happened", "permanent": permanent,
         },
     });
+    let mut unread = json!({
+        "sentAt": entry["sentAt"], "messageCount": entry["messageCount"], "price": entry["price"],
+    });
+    if code != 0 {
+        unread["error"] = json!({ "groupId": 1, "groupName": "HANDSET_ERRORS" });
+    }
     let error = status.error.map(|(code, name, permanent)| ReportError {
         code: code.to_string(),
         name: name.to_owned(),
@@ -188,6 +194,7 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
         }),
         errors: error.iter().cloned().collect(),
         error,
+        unread_json: unread.to_string(),
         ..expected::report(target, report, status.name)
     };
     (entry, event)
@@ -203,6 +210,7 @@ fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value
         callback_data: report.callback_data.clone(),
         command_id: command_id(&report.ids.message),
         occurred_at: expected::time(report.at),
+        unread_json: json!({ "sentAt": entry["sentAt"] }).to_string(),
         ..expected::report(target, report, raw)
     };
     (entry, event)
@@ -232,6 +240,7 @@ fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) 
     let event = InboundMessage {
         message_id: message_id.to_owned(),
         sent_at: expected::time(message.at),
+        unread_json: json!({ "price": entry["price"] }).to_string(),
         ..expected::with_user_id(expected::message(target, message, content), &user_id)
     };
     (entry, event)
