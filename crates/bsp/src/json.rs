@@ -5,39 +5,47 @@
 
 mod objects;
 
-use std::borrow::Cow;
 use std::cell::Cell;
 
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
-use crate::unread;
+use crate::unread::{self, Place};
 pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
 /// count as absent. A text of a webhook that nobody has looked at when it is dropped is an [unread](crate::unread) member.
 #[derive(Debug, Default)]
 pub(crate) struct Text<'a> {
-    value: Option<Cow<'a, str>>,
-    /// As it stands in the body; empty where nobody asks what was read.
+    /// As it stands in the body, between the quotes of a string.
     raw: &'a str,
-    is_read: Cell<bool>,
+    #[allow(clippy::box_collection, reason = "texts are moved often, and few have escapes")]
+    unescaped: Option<Box<String>>,
+    is_present: bool,
+    is_string: bool,
+    /// Whether somebody asks what was read, and nobody has looked at it yet.
+    is_unread: Cell<bool>,
 }
 
 impl<'a> Text<'a> {
     fn read(raw: &'a str) -> serde_json::Result<Self> {
-        let value = match raw.as_bytes()[0] {
-            b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            b'"' => Some(Cow::Owned(unescape(raw)?)),
+        let is_string = match raw.as_bytes()[0] {
+            b'"' => true,
             b'{' | b'[' => {
                 unread::mark(raw);
-                None
+                return Ok(Self::default());
             }
-            b'n' => None,
-            _ => Some(Cow::Borrowed(raw)),
+            b'n' => return Ok(Self::default()),
+            _ => false,
         };
-        let is_asked = value.is_some() && unread::is_on();
-        Ok(Self { value, raw: if is_asked { raw } else { "" }, is_read: Cell::new(false) })
+        let has_escapes = is_string && raw.contains('\\');
+        Ok(Self {
+            raw: if is_string { &raw[1..raw.len() - 1] } else { raw },
+            unescaped: if has_escapes { Some(Box::new(unescape(raw)?)) } else { None },
+            is_present: true,
+            is_string,
+            is_unread: Cell::new(unread::is_on()),
+        })
     }
 
     /// A part that may be a scalar, as text; what is an object is left to another reader.
@@ -51,15 +59,19 @@ impl<'a> Text<'a> {
 }
 
 impl Text<'_> {
+    fn value(&self) -> &str {
+        self.unescaped.as_ref().map_or(self.raw, |text| text.as_str())
+    }
+
     /// The text, empty where it is absent.
     pub(crate) fn as_str(&self) -> &str {
-        self.present().unwrap_or_default()
+        self.is_unread.set(false);
+        self.value()
     }
 
     /// The text, if the field is there at all.
     pub(crate) fn present(&self) -> Option<&str> {
-        self.is_read.set(true);
-        self.value.as_deref()
+        self.is_present.then(|| self.as_str())
     }
 
     /// The text, if there is some.
@@ -69,12 +81,12 @@ impl Text<'_> {
 
     /// Counts as a look at it, where another text says the same.
     pub(crate) fn pass(&self) {
-        self.is_read.set(true);
+        self.is_unread.set(false);
     }
 
     /// Whether there is none. To ask this is not to look at it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.value.as_deref().unwrap_or_default().is_empty()
+        self.value().is_empty()
     }
 
     pub(crate) fn owned(&self) -> String {
@@ -106,8 +118,10 @@ impl Text<'_> {
 
 impl Drop for Text<'_> {
     fn drop(&mut self) {
-        if !self.raw.is_empty() && !self.is_read.get() && !self.is_empty() {
-            unread::mark(self.raw);
+        if self.is_unread.get() && !self.raw.is_empty() {
+            let place = Place::of(self.raw);
+            let quotes = usize::from(self.is_string);
+            unread::mark_place(Place { address: place.address - quotes, length: place.length + 2 * quotes });
         }
     }
 }

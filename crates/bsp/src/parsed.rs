@@ -9,7 +9,7 @@ use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, Report
 
 use crate::form::Form;
 use crate::ids::{BspId, ChannelId};
-use crate::unread::{self, Noted, Position, Tracing, Unread};
+use crate::unread::{self, Position, Tracing, Unread};
 use crate::utf8::{self, Damaged, Replaced};
 use crate::{json, registry};
 
@@ -160,8 +160,6 @@ pub(crate) struct Collector<'a> {
     has_damaged_id: bool,
     parsed: Parsed,
     has_too_many_items: bool,
-    /// Notes about what is read, of the item that was read last.
-    noted: Noted,
     _tracing: Tracing,
 }
 
@@ -182,7 +180,6 @@ impl<'a> Collector<'a> {
             has_damaged_id: false,
             parsed: Parsed::default(),
             has_too_many_items: false,
-            noted: Noted::default(),
             _tracing: unread::begin(text),
         }
     }
@@ -243,10 +240,13 @@ impl<'a> Collector<'a> {
 
     /// Reads one item, a piece of the body's text; where it cannot be understood, it alone is refused.
     pub(crate) fn read_item(&mut self, item: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
-        let (from, first) = (unread::position(), self.parsed.items.len());
+        let (from, first) = (unread::begin_item(), self.parsed.items.len());
         match self.attempt(Some(item), read) {
             Ok(()) => self.keep_unread(item, from, first),
-            Err(refusal) => self.refuse_part(refusal, item),
+            Err(refusal) => {
+                unread::of_item(item, from, None, &mut self.parsed.unread);
+                self.refuse_part(refusal, item);
+            }
         }
     }
 
@@ -268,13 +268,13 @@ impl<'a> Collector<'a> {
     /// Writes what was not read of an item into its events, the items from `first` on. What it came to otherwise is counted as
     /// a whole.
     fn keep_unread(&mut self, item: &str, from: Position, first: usize) {
-        unread::take_noted(item, from, &mut self.noted);
-        unread::take(item);
         let events = self.parsed.items.get_mut(first..).unwrap_or_default();
-        if !self.noted.marks.is_empty() && events.iter().any(|item| item.outcome.is_event()) {
-            let known = registry::get(self.bsp).profile().known_members;
-            let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
-            let unread = unread::of_json(source, item, &mut self.noted, &mut self.parsed.unread);
+        let known = registry::get(self.bsp).profile().known_members;
+        let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
+        let has_event = events.iter().any(|item| item.outcome.is_event());
+        let unread = unread::of_item(item, from, has_event.then_some(source), &mut self.parsed.unread);
+        unread::take(item);
+        if !unread.is_empty() {
             events.iter_mut().for_each(|item| unread.write(&mut item.outcome));
         }
     }
@@ -290,13 +290,9 @@ impl<'a> Collector<'a> {
 
     /// Writes what was not read around the items into the first event: it is said once for all of them.
     fn keep_unread_around(&mut self) {
-        unread::take_noted(self.text, Position::default(), &mut self.noted);
-        if self.noted.marks.is_empty() {
-            return;
-        }
         let known = registry::get(self.bsp).profile().known_around;
         let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
-        let around = unread::of_json(source, self.text, &mut self.noted, &mut self.parsed.unread);
+        let around = unread::of_item(self.text, Position::default(), Some(source), &mut self.parsed.unread);
         let first = self.parsed.items.iter_mut().find(|item| item.outcome.is_event());
         if let Some(first) = first
             && !around.is_empty()

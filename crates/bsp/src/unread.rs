@@ -19,10 +19,10 @@ use std::collections::BTreeMap;
 use crate::parsed::Outcome;
 
 pub(crate) use form::of_form;
-pub(crate) use gather::{Source, of_json};
+pub(crate) use gather::{Source, of_item};
 use path::PATHS_MAX;
 pub(crate) use trace::{
-    Noted, Position, Tracing, begin, is_on, mark, paused, position, reading, take, take_noted,
+    Place, Position, Tracing, begin, begin_item, is_on, mark, mark_place, paused, reading, take,
 };
 
 /// The longest JSON of unread members that an event carries, in bytes. It ends with a whole member.

@@ -1,7 +1,9 @@
 //! From the notes about an item to its unread members: which they are, and their JSON.
 
+use std::cell::RefCell;
+
 use super::path::{self, Step};
-use super::trace::{Noted, Span};
+use super::trace::{Noted, Place, Position, Span, end_item};
 use super::{OTHER_PATHS, PATHS_MAX, Paths, UNREAD_JSON_BYTES_MAX, Unread};
 use crate::utf8;
 
@@ -19,75 +21,113 @@ pub(crate) struct Source<'t> {
     pub(crate) known: &'static [&'static str],
 }
 
-/// The unread members of an item, which is a piece of the text; counts their paths.
-pub(crate) fn of_json(source: Source<'_>, item: &str, noted: &mut Noted, paths: &mut Paths) -> Unread {
-    let (address, length) = (source.text.as_ptr() as usize, source.text.len());
-    let Some(item) = Span::of(address, length, item) else { return Unread::default() };
-    let unread = unread_spans(item, noted);
-    if unread.is_empty() {
-        return Unread::default();
-    }
-    let mut walk = Walk {
-        source,
-        key: "",
-        open: Vec::new(),
-        json: String::new(),
-        is_cut: false,
-        path: String::new(),
-        paths,
-    };
-    walk.run(item, &unread);
-    Unread { json: walk.json, is_cut: walk.is_cut }
+/// What gathering needs, kept from item to item.
+struct Workplace {
+    noted: Noted,
+    unread: Vec<Span>,
+    /// What was read around a place, the innermost last, with how often.
+    around: Vec<(Span, usize)>,
+    open: Vec<Open>,
+    path: String,
 }
 
-/// The members that every reader of their object passed over, in the order of the text; one inside another is left out.
-fn unread_spans(item: Span, noted: &mut Noted) -> Vec<Span> {
-    let mut unread: Vec<Span> = Vec::new();
-    // What lies around something comes before it.
-    let outer_first = |span: &Span| (span.start, usize::MAX - span.end);
-    for spans in [&mut noted.marks, &mut noted.readings, &mut noted.taken] {
-        spans.sort_unstable_by_key(outer_first);
-    }
-    let (mut readings, mut taken) = (noted.readings.iter().peekable(), noted.taken.iter().peekable());
-    // What was read around the place, the innermost last, with how often; and up to where all is taken.
-    let mut around: Vec<(Span, usize)> = Vec::new();
-    let mut taken_until = 0;
-    for same in noted.marks.chunk_by(|one, other| one == other) {
-        let member = same[0];
-        while let Some(reading) = readings.next_if(|reading| outer_first(reading) <= outer_first(&member)) {
-            match around.last_mut() {
-                Some((last, times)) if last == reading => *times += 1,
-                _ => {
-                    while around.last().is_some_and(|(last, _)| !last.contains(*reading)) {
-                        around.pop();
-                    }
-                    around.push((*reading, 1));
-                }
+thread_local! {
+    static WORKPLACE: RefCell<Workplace> = const {
+        RefCell::new(Workplace {
+            noted: Noted::new(),
+            unread: Vec::new(),
+            around: Vec::new(),
+            open: Vec::new(),
+            path: String::new(),
+        })
+    };
+}
+
+/// Ends an item, which is a piece of the text that is read, and gives its unread members; counts their paths. Those of an item
+/// that came to no event are passed over: `source` is `None`.
+pub(crate) fn of_item(item: &str, from: Position, source: Option<Source<'_>>, paths: &mut Paths) -> Unread {
+    WORKPLACE.with_borrow_mut(|workplace| {
+        let has_marks = end_item(item, from, &mut workplace.noted);
+        let source = source.filter(|_| has_marks);
+        let span = source.and_then(|source| Span::of(Place::of(source.text), Place::of(item)));
+        let (Some(source), Some(span)) = (source, span) else { return Unread::default() };
+        workplace.find_unread(span);
+        if workplace.unread.is_empty() {
+            return Unread::default();
+        }
+        let Workplace { unread, open, path, .. } = workplace;
+        open.clear();
+        let mut walk =
+            Walk { source, key: Span::default(), open, json: String::new(), is_cut: false, path, paths };
+        walk.run(span, unread);
+        Unread { json: walk.json, is_cut: walk.is_cut }
+    })
+}
+
+impl Workplace {
+    /// Finds the members that every reader of their object passed over, in the order of the text; one inside another is left out.
+    fn find_unread(&mut self, item: Span) {
+        let Self { noted, unread, around, .. } = self;
+        unread.clear();
+        around.clear();
+        // What lies around something comes before it.
+        let outer_first = |span: &Span| (span.start, usize::MAX - span.end);
+        for spans in [&mut noted.marks, &mut noted.readings, &mut noted.taken] {
+            spans.sort_unstable_by_key(outer_first);
+        }
+        let (mut readings, mut taken) = (noted.readings.iter().peekable(), noted.taken.iter().peekable());
+        let mut taken_until = 0;
+        for same in noted.marks.chunk_by(|one, other| one == other) {
+            let member = same[0];
+            while let Some(reading) = readings.next_if(|reading| outer_first(reading) <= outer_first(&member))
+            {
+                add_reading(around, *reading);
+            }
+            while let Some(span) = taken.next_if(|span| outer_first(span) <= outer_first(&member)) {
+                taken_until = taken_until.max(span.end);
+            }
+            while around.last().is_some_and(|(last, _)| !last.contains(member)) {
+                around.pop();
+            }
+            let readers = match around.last() {
+                Some((last, _)) if *last == member => continue,
+                Some((_, times)) => *times,
+                None => 1,
+            };
+            let is_inside = unread.last().is_some_and(|last| last.contains(member));
+            if same.len() >= readers && member.end > taken_until && !is_inside && item.contains(member) {
+                unread.push(member);
             }
         }
-        while let Some(span) = taken.next_if(|span| outer_first(span) <= outer_first(&member)) {
-            taken_until = taken_until.max(span.end);
-        }
-        while around.last().is_some_and(|(last, _)| !last.contains(member)) {
-            around.pop();
-        }
-        let readers = match around.last() {
-            Some((last, _)) if *last == member => continue,
-            Some((_, times)) => *times,
-            None => 1,
-        };
-        let is_inside = unread.last().is_some_and(|last| last.contains(member));
-        if same.len() >= readers && member.end > taken_until && !is_inside && item.contains(member) {
-            unread.push(member);
-        }
     }
-    unread
+}
+
+/// Adds what was read once more, or next.
+fn add_reading(around: &mut Vec<(Span, usize)>, reading: Span) {
+    if let Some((last, times)) = around.last_mut()
+        && *last == reading
+    {
+        *times += 1;
+        return;
+    }
+    while around.last().is_some_and(|(last, _)| !last.contains(reading)) {
+        around.pop();
+    }
+    around.push((reading, 1));
+}
+
+/// The place of a member or element in what lies around it.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    /// The key, without its quotes.
+    Key(Span),
+    Index(usize),
 }
 
 /// An object or list of the item that the walk is in.
-struct Open<'t> {
-    /// Its place in what lies around it; of no use for the outermost.
-    step: Step<'t>,
+struct Open {
+    /// Of no use for the outermost.
+    slot: Slot,
     is_list: bool,
     /// In a list, the place that the walk has come to.
     index: usize,
@@ -98,16 +138,16 @@ struct Open<'t> {
 }
 
 /// Writes members with all that lies around them, in one walk over the text up to the last.
-struct Walk<'t, 'p> {
+struct Walk<'t, 'w> {
     source: Source<'t>,
     /// The key whose value comes next.
-    key: &'t str,
-    open: Vec<Open<'t>>,
+    key: Span,
+    open: &'w mut Vec<Open>,
     json: String,
     is_cut: bool,
     /// Of the member that is being written.
-    path: String,
-    paths: &'p mut Paths,
+    path: &'w mut String,
+    paths: &'w mut Paths,
 }
 
 impl<'t> Walk<'t, '_> {
@@ -127,9 +167,8 @@ impl<'t> Walk<'t, '_> {
             match text.as_bytes()[at] {
                 b'{' | b'[' if self.open.len() >= DEPTH_MAX => deeper += 1,
                 byte @ (b'{' | b'[') => {
-                    let step = self.step();
-                    let is_list = byte == b'[';
-                    self.open.push(Open { step, is_list, index: 0, is_written: false, written: 0 });
+                    let (slot, is_list) = (self.slot(), byte == b'[');
+                    self.open.push(Open { slot, is_list, index: 0, is_written: false, written: 0 });
                 }
                 b'}' | b']' if deeper > 0 => deeper -= 1,
                 b'}' | b']' => self.close(),
@@ -141,7 +180,7 @@ impl<'t> Walk<'t, '_> {
                 b'"' => {
                     let end = string_end(text.as_bytes(), at);
                     if text[end..].trim_ascii_start().starts_with(':') {
-                        self.key = &text[at + 1..end - 1];
+                        self.key = Span { start: at + 1, end: end - 1 };
                     }
                     at = end;
                     continue;
@@ -157,10 +196,17 @@ impl<'t> Walk<'t, '_> {
     }
 
     /// The place of what comes next.
-    fn step(&self) -> Step<'t> {
+    fn slot(&self) -> Slot {
         match self.open.last() {
-            Some(Open { is_list: true, index, .. }) => Step::Index(*index),
-            _ => Step::Key(self.key),
+            Some(Open { is_list: true, index, .. }) => Slot::Index(*index),
+            _ => Slot::Key(self.key),
+        }
+    }
+
+    fn step(&self, slot: Slot) -> Step<'t> {
+        match slot {
+            Slot::Key(key) => Step::Key(&self.source.text[key.start..key.end]),
+            Slot::Index(index) => Step::Index(index),
         }
     }
 
@@ -172,16 +218,17 @@ impl<'t> Walk<'t, '_> {
 
     /// Counts a member, and writes it where it is not known and there is room.
     fn member(&mut self, value: &str) {
+        let step = self.step(self.slot());
         self.path.clear();
-        let step = self.step();
-        let steps = self.open.iter().skip(1).map(|open| open.step).chain([step]);
-        for step in steps {
-            path::push(&mut self.path, step);
+        for place in 1..self.open.len() {
+            let step = self.step(self.open[place].slot);
+            path::push(self.path, step);
         }
+        path::push(self.path, step);
         if self.source.known.contains(&self.path.as_str()) {
             return;
         }
-        count(self.paths, &self.path);
+        count(self.paths, self.path);
         let is_fit = depth(value) + self.open.len() <= DEPTH_MAX && !self.is_damaged(step, value);
         if !is_fit || !self.write(step, value) {
             self.is_cut = true;
@@ -215,9 +262,10 @@ impl<'t> Walk<'t, '_> {
 
     fn try_write(&mut self, first_new: usize, step: Step<'t>, value: &str) -> bool {
         for place in first_new..self.open.len() {
+            let step = self.step(self.open[place].slot);
             let (outer, inner) = self.open.split_at_mut(place);
             if let Some(outer) = outer.last_mut()
-                && !begin_member(&mut self.json, outer, inner[0].step)
+                && !begin_member(&mut self.json, outer, step)
             {
                 return false;
             }
@@ -234,7 +282,7 @@ impl<'t> Walk<'t, '_> {
 }
 
 /// Writes what comes before a value: its key, or `null` for every element of the list before it that has nothing unread.
-fn begin_member(json: &mut String, outer: &mut Open<'_>, step: Step<'_>) -> bool {
+fn begin_member(json: &mut String, outer: &mut Open, step: Step<'_>) -> bool {
     if let Step::Index(index) = step {
         if index - outer.written > UNREAD_JSON_BYTES_MAX / "null,".len() {
             return false;
