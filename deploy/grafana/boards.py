@@ -169,6 +169,13 @@ def details():
               "Items of webhooks that could not be understood, by reason."),
         width=6)
     board.add(
+        lines("Unread members in 1 h", "short",
+              [(f"topk(20, sum by (bsp, path) ((imchannel_normalizer_unread_total{{{BSP}}} unless imchannel_normalizer_unread_total offset 1h)"
+                f" or increase(imchannel_normalizer_unread_total{{{BSP}}}[1h])) > 0)", "{{bsp}} {{path}}")],
+              "What BSPs say that no field of an event has, by its path: the 20 most frequent. The events carry it in unread_json. A path "
+              "that was not there before is something new of the BSP's."),
+        width=24)
+    board.add(
         latency("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "",
                 "From a webhook's arrival at ingress to the storage of its last event."),
         heatmap("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "", "The same, all of it."),

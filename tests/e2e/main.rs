@@ -8,6 +8,7 @@ mod documents;
 mod refusals;
 mod slow_senders;
 mod unread_answers;
+mod unread_members;
 mod slow_stores;
 mod bodies;
 mod contents;

@@ -21,6 +21,7 @@ pub mod time;
 pub mod json;
 pub mod form;
 pub mod utf8;
+pub mod unread;
 mod whatsapp;
 pub mod mask;
 pub mod toml_table;

@@ -231,7 +231,7 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
 /// What this version makes of a letter.
 enum Now {
     /// Something that can be published, or that is known to be of no use.
-    Understood(Delivery, Parsed),
+    Understood(Box<Delivery>, Parsed),
     /// It is refused still.
     Refused(String),
 }
@@ -263,7 +263,7 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     });
     Ok(match refused {
         Some(reason) => Now::Refused(reason),
-        None => Now::Understood(webhook.unwrap_or_else(|| letter.clone()), parsed),
+        None => Now::Understood(Box::new(webhook.unwrap_or_else(|| letter.clone())), parsed),
     })
 }
 

@@ -198,6 +198,9 @@ impl Normalizer {
         for field in &parsed.replaced {
             self.metrics.replaced(bsp, field);
         }
+        for (path, times) in &parsed.unread {
+            self.metrics.unread(bsp, path, *times);
+        }
         let age = Timestamp::now().duration_since(origin.received_at);
         self.metrics.finished(Duration::try_from(age).unwrap_or_default());
     }

@@ -1,7 +1,9 @@
 //! What the normalizer counts.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bsp::unread::OTHER_PATHS;
 use bsp::{BspId, Outcome};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -29,12 +31,50 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabels {
+    bsp: &'static str,
+    path: String,
+}
+
+/// The most paths of unread members that a process tells apart. A BSP that sends ever new ones fills no memory by that.
+const PATHS_MAX: usize = 200;
+
+/// Members that no parser reads, by BSP and path.
+#[derive(Debug, Default)]
+struct UnreadPaths {
+    members: Family<PathLabels, Counter>,
+    /// How many paths have a counter of their own.
+    known: Mutex<usize>,
+}
+
+impl UnreadPaths {
+    fn add(&self, bsp: BspId, path: &str, times: u64) {
+        let mut labels = PathLabels { bsp: bsp.as_str(), path: path.to_owned() };
+        if let Some(counter) = self.members.get(&labels) {
+            counter.inc_by(times);
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been first.
+        if self.members.get(&labels).is_none() {
+            if *known < PATHS_MAX {
+                *known += 1;
+            } else {
+                OTHER_PATHS.clone_into(&mut labels.path);
+            }
+        }
+        self.members.get_or_create(&labels).inc_by(times);
+    }
+}
+
 /// The metrics.
 #[derive(Debug, Default)]
 pub(crate) struct NormalizerMetrics {
     items: Family<EventLabels, Counter>,
     unrecognised: Family<FieldLabels, Counter>,
     replaced: Family<FieldLabels, Counter>,
+    unread: UnreadPaths,
     dead_letters: Family<ReasonLabels, Counter>,
     age: Histogram,
 }
@@ -52,6 +92,9 @@ impl NormalizerMetrics {
         let help =
             "Texts of events in which bytes that are not UTF-8 were replaced by U+FFFD, by BSP and field";
         registry.register("replaced", help, metrics.replaced.clone());
+        let help = "Members that the parser does not read, by BSP and path; the events of their items carry them in unread_json. \
+                    After 200 paths the rest is 'other'";
+        registry.register("unread", help, metrics.unread.members.clone());
         let help = "Dead letters by BSP and reason";
         registry.register("dead_letters", help, metrics.dead_letters.clone());
         let help = "From a webhook's arrival at ingress to the storage of its last event, in seconds";
@@ -77,6 +120,10 @@ impl NormalizerMetrics {
 
     pub(crate) fn replaced(&self, bsp: BspId, field: &'static str) {
         self.replaced.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
+    }
+
+    pub(crate) fn unread(&self, bsp: BspId, path: &str, times: u64) {
+        self.unread.add(bsp, path, times);
     }
 
     pub(crate) fn dead_letter(&self, bsp: Option<BspId>, reason: &'static str) {
@@ -109,5 +156,32 @@ fn content_name(content: Option<&Content>) -> &'static str {
         Some(Content::Revoke(_)) => "revoke",
         Some(Content::RequestWelcome(_)) => "request_welcome",
         None => "none",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_tells_200_paths_apart_and_counts_the_rest_together() {
+        let [infobip, twilio] =
+            ["infobip", "twilio"].map(|name| bsp::registry::find(name).unwrap().profile().id);
+        let unread = UnreadPaths::default();
+        let count = |bsp: BspId, path: &str| {
+            let labels = PathLabels { bsp: bsp.as_str(), path: path.to_owned() };
+            unread.members.get(&labels).map(|counter| counter.get())
+        };
+        for number in 0..PATHS_MAX + 50 {
+            unread.add(infobip, &format!("path{number}"), 1);
+        }
+        unread.add(infobip, "path0", 2);
+        unread.add(infobip, "path249", 3);
+        unread.add(twilio, "path0", 5);
+        assert_eq!(count(infobip, "path0"), Some(3));
+        assert_eq!((count(infobip, "path199"), count(infobip, "path200")), (Some(1), None));
+        assert_eq!((count(infobip, OTHER_PATHS), count(twilio, OTHER_PATHS)), (Some(53), Some(5)));
+        assert_eq!(count(twilio, "path0"), None);
     }
 }
