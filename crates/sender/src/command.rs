@@ -53,6 +53,19 @@ pub(crate) struct Unsendable {
     pub(crate) dead: Option<Dead>,
 }
 
+impl Unsendable {
+    /// One of which nothing can be told, because reading it panics.
+    pub(crate) fn panicked() -> Self {
+        Self { id: String::new(), context: String::new(), faults: Vec::new(), dead: Some(Dead::Panicked) }
+    }
+}
+
+/// A command that can be read, and on which the work panics again and again.
+pub(crate) fn panicked(delivery: &Delivery) -> Unsendable {
+    let Told { command_id, context } = told(delivery);
+    Unsendable { id: command_id, context, ..Unsendable::panicked() }
+}
+
 /// Reads a stored command.
 ///
 /// # Errors

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use bus::lane::{Came, Claim, LaneError, LaneReader, Taken};
 use bus::streams::LANE_HELD_MAX;
-use bus::{Queue, lanes};
-use futures_util::FutureExt;
+use bus::{Delivery, Queue, lanes};
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use tokio::sync::{mpsc, watch};
@@ -17,11 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backlog::{self, Waiting};
-use crate::command::{self, Job};
+use crate::command::{self, Job, Unsendable};
 use crate::gate::Shut;
 use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
 use crate::metrics::ChannelLabels;
 use crate::ownership::Crowded;
+use crate::panics;
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
@@ -178,20 +178,26 @@ impl Loop {
             self.held_bytes -= before.bytes;
             return;
         }
-        match command::read(&self.lane.account.channel, &delivery) {
+        // A command on which reading panics would end every lane that takes it.
+        let reading = AssertUnwindSafe(|| command::read(&self.lane.account.channel, &delivery));
+        let read = std::panic::catch_unwind(reading).unwrap_or_else(|_| {
+            self.lane.shared.metrics.panicked.inc();
+            Err(Unsendable::panicked())
+        });
+        match read {
             Ok(job) => {
                 let recipient = job.command.recipient.clone();
                 let too_many = self.held.insert(&recipient, Entry { queue, sequence, bytes, command: job });
                 for entry in too_many {
                     self.refused += 1;
                     self.lane.shared.metrics.recipient_queue_full.inc();
-                    self.begin(entry.sequence, String::new(), entry.command, Turn::Refuse);
+                    self.begin(String::new(), entry.command, Turn::Refuse);
                 }
             }
             Err(unsendable) => {
-                let lane = self.lane.clone();
-                self.push(sequence, String::new(), async move {
-                    refuse::until_stored(&lane, &delivery, &unsendable).await
+                let (lane, refused) = (self.lane.clone(), delivery.clone());
+                self.push(delivery, String::new(), async move {
+                    refuse::until_stored(&lane, &refused, &unsendable).await
                 });
             }
         }
@@ -258,14 +264,14 @@ impl Loop {
             let recipient = job.command.recipient.clone();
             let this = Overtaken { recipient: recipient.clone(), sequence };
             let overtaking = Overtaking { this, lane: self.overtaking.clone() };
-            self.begin(sequence, recipient, job, Turn::Send { pass, overtaking });
+            self.begin(recipient, job, Turn::Send { pass, overtaking });
         }
     }
 
     /// Begins to work on a command. `recipient` is free again at its end; empty for one that keeps nobody busy.
-    fn begin(&mut self, sequence: u64, recipient: String, job: Job, turn: Turn) {
+    fn begin(&mut self, recipient: String, job: Job, turn: Turn) {
         let lane = self.lane.clone();
-        self.push(sequence, recipient, async move {
+        self.push(job.delivery.clone(), recipient, async move {
             let tracing = &lane.shared.tracing;
             let mut span = tracing.start("send command", SpanKind::Consumer, job.traceparent());
             let ending = lane.work(&job, turn).await;
@@ -279,21 +285,28 @@ impl Loop {
     /// A panic costs one command its turn, and not the lane.
     fn push(
         &mut self,
-        sequence: u64,
+        delivery: Delivery,
         recipient: String,
         work: impl Future<Output = Ending> + Send + 'static,
     ) {
+        let lane = self.lane.clone();
         self.running.spawn(async move {
-            let ending = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Ending::Broken);
-            Finished { sequence, recipient, ending }
+            let count = || {
+                lane.shared.metrics.panicked.inc();
+            };
+            // What the ledger knows of it decides whether it may have been sent.
+            let give_up =
+                || async { refuse::until_stored(&lane, &delivery, &command::panicked(&delivery)).await };
+            let ending = panics::survived(delivery.attempt, count, work, give_up).await;
+            Finished { sequence: delivery.sequence, recipient, ending }
         });
     }
 
     /// Answers what has grown too old while it was held. It is not sent, so it keeps no recipient busy.
     fn answer_late(&mut self) {
         let now = Timestamp::now();
-        for (sequence, job) in self.held.take_out(|job| now >= job.deadline) {
-            self.begin(sequence, String::new(), job, Turn::Answer);
+        for (_, job) in self.held.take_out(|job| now >= job.deadline) {
+            self.begin(String::new(), job, Turn::Answer);
         }
     }
 
