@@ -211,6 +211,8 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
     let rests = letters.iter().filter(|letter| letter.headers.get(headers::ITEMS) == Some("8-9999"));
     let bodies: HashSet<_> = rests.map(|letter| letter.payload.len()).collect();
     assert_eq!(bodies.len(), 125, "each webhook has its letter");
+    let taken: usize = letters.iter().map(bytes).sum();
+    assert!(taken < 125 * 40_000, "{taken} bytes of 125 bodies of 30 KB");
     normalizer.stop().await;
     ingress.stop().await;
 }
@@ -289,7 +291,12 @@ async fn whatever_is_answered_200_can_become_a_letter() {
 }
 
 /// Stores the letter of a command, as a sender would have.
-async fn store_command(outbound: &Outbound, of: &str, payload: &[u8], more: &[(headers::Name, &str)]) -> u64 {
+pub(crate) async fn store_command(
+    outbound: &Outbound,
+    of: &str,
+    payload: &[u8],
+    more: &[(headers::Name, &str)],
+) -> u64 {
     let id = format!("letter-{:016x}", fastrand::u64(..));
     let headers = || {
         let headers = Headers::new()
