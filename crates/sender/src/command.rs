@@ -1,5 +1,6 @@
 //! Reading a command off the bus: its encoding, its faults, its deadline. Pure.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bsp::ChannelId;
@@ -66,11 +67,16 @@ pub(crate) fn panicked(delivery: &Delivery) -> Unsendable {
     Unsendable { id: command_id, context, ..Unsendable::panicked() }
 }
 
-/// Reads a stored command.
+/// Reads a stored command. One on which that panics would do so again: it would end every lane that takes it.
 ///
 /// # Errors
 /// [`Unsendable`] when it is none, or breaks a rule.
 pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
+    let reading = AssertUnwindSafe(|| read_whole(channel, delivery));
+    std::panic::catch_unwind(reading).unwrap_or_else(|_| Err(Unsendable::panicked()))
+}
+
+fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
     let decoded = decode(delivery)?;
     let command = command::check(Received { channel, command: &decoded })
         .map_err(|refused| unsendable(refused, &decoded.command_id))?;
@@ -102,7 +108,8 @@ pub(crate) struct Told {
 
 /// Reads as much of a command as its result tells.
 pub(crate) fn told(delivery: &Delivery) -> Told {
-    match decode(delivery) {
+    let decoding = AssertUnwindSafe(|| decode(delivery));
+    match std::panic::catch_unwind(decoding).unwrap_or_else(|_| Err(Unsendable::panicked())) {
         Ok(command) => Told {
             command_id: readable_id(&command.command_id),
             context: command.context.chars().take(CONTEXT_LENGTH_MAX).collect(),

@@ -2,7 +2,6 @@
 //! lets go of what is settled.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backlog::{self, Waiting};
-use crate::command::{self, Job, Unsendable};
+use crate::command::{self, Job};
+use crate::dead::Dead;
 use crate::gate::Shut;
 use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
 use crate::metrics::ChannelLabels;
@@ -178,13 +178,7 @@ impl Loop {
             self.held_bytes -= before.bytes;
             return;
         }
-        // A command on which reading panics would end every lane that takes it.
-        let reading = AssertUnwindSafe(|| command::read(&self.lane.account.channel, &delivery));
-        let read = std::panic::catch_unwind(reading).unwrap_or_else(|_| {
-            self.lane.shared.metrics.panicked.inc();
-            Err(Unsendable::panicked())
-        });
-        match read {
+        match command::read(&self.lane.account.channel, &delivery) {
             Ok(job) => {
                 let recipient = job.command.recipient.clone();
                 let too_many = self.held.insert(&recipient, Entry { queue, sequence, bytes, command: job });
@@ -195,6 +189,9 @@ impl Loop {
                 }
             }
             Err(unsendable) => {
+                if unsendable.dead == Some(Dead::Panicked) {
+                    self.lane.shared.metrics.panicked.inc();
+                }
                 let (lane, refused) = (self.lane.clone(), delivery.clone());
                 self.push(delivery, String::new(), async move {
                     refuse::until_stored(&lane, &refused, &unsendable).await

@@ -82,7 +82,7 @@ impl SenderMetrics {
             let labels = RefusedLabels { channel: UNKNOWN_CHANNEL.to_owned(), reason };
             drop(metrics.letters_refused.get_or_create(&labels));
         }
-        let help = "Times that reading a command or working on it panicked; it comes again, and becomes a dead letter after ten";
+        let help = "Times that reading a command or working on it panicked: it becomes a dead letter at once, or after ten attempts";
         registry.register("panicked", help, metrics.panicked.clone());
         let help =
             "Calls that were not made at the last moment because this process had slept or lost its lane";

@@ -118,3 +118,27 @@ pub(super) async fn publish(bus: &Bus, letter: &Delivery, again: &Again) -> anyh
     lookup::drop_dead_letter(bus, letter.sequence).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_published_again_for_a_day() {
+        let letter = |age: Duration| Delivery {
+            subject: "imchannel.deadletter.command.c".to_owned(),
+            headers: Headers::new().with(headers::SUBJECT, "imchannel.command.bulk.c"),
+            payload: "{}".into(),
+            sequence: 1,
+            attempt: 0,
+            stored_at: Timestamp::now() - age,
+        };
+        let own = Subject::Command(Queue::Bulk, ChannelId::parse("c").unwrap());
+        assert_eq!(subject(&letter(AGE_MAX - Duration::from_secs(60))), Ok(own));
+        assert!(subject(&letter(AGE_MAX)).unwrap_err().contains("older than 24 h"));
+        // What names another channel's subject, or none, goes to the queue of agents.
+        let mut other = letter(Duration::ZERO);
+        other.subject = "imchannel.deadletter.command.d".to_owned();
+        assert_eq!(subject(&other).unwrap().to_text(), "imchannel.command.send.d");
+    }
+}
