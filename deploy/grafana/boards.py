@@ -165,8 +165,10 @@ def details():
                 f" or increase(imchannel_normalizer_replaced_total{{{BSP}}}[1h])) > 0", "{{bsp}} {{field}} damaged")],
               "Values that this version does not know, and texts in which bytes that are not UTF-8 were replaced, by field. Their events "
               "went out all the same."),
-        lines("Dead letters in 1 h", "short", [(f"imchannel:dead_letters:increase1h{{{BSP}}}", "{{bsp}} {{reason}}")],
-              "Items of webhooks that could not be understood, by reason."),
+        lines("Dead letters in 1 h", "short",
+              [(f"imchannel:dead_letters:increase1h{{{BSP}}}", "{{bsp}} {{reason}}"),
+               ("imchannel:letters_refused:increase10m", "{{channel}} no room")],
+              "Items of webhooks that could not be understood, by reason; and attempts to store a dead letter that found no room, by channel."),
         width=6)
     board.add(
         lines("Unread members in 1 h", "short",
@@ -180,8 +182,8 @@ def details():
                 "From a webhook's arrival at ingress to the storage of its last event."),
         heatmap("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "", "The same, all of it."),
         lines("Work", "reqps", [(total("imchannel_worker_done_total"), "done"), (total("imchannel_worker_retried_total"), "retried"),
-                                (total("imchannel_worker_panicked_total"), "panicked")],
-              "Webhooks finished, given back for a later attempt, and handlers that panicked.", OTHERS),
+                                (f'{total("imchannel_worker_panicked_total")} + ({total("imchannel_sender_panicked_total")} or vector(0))', "panicked")],
+              "Webhooks finished, given back for a later attempt, and handlers of webhooks and commands that panicked.", OTHERS),
         lines("Held and paused", "short", [("sum(imchannel_worker_held)", "held"), ("sum(imchannel_worker_paused)", "paused")],
               "Webhooks being worked on, and parts of workers that are paused because a stream is full.", OTHERS),
         width=6)

@@ -36,6 +36,7 @@ mod orphans;
 mod commands;
 mod unusable;
 mod order;
+mod letters;
 mod lifetimes;
 mod operators;
 mod times;

@@ -258,7 +258,8 @@ pub(crate) fn read_events(aicc: &bus::Bus) -> Events {
             std::future::ready(Verdict::Done)
         };
         let stop = CancellationToken::new();
-        worker::run(&bus, &options, &WorkerMetrics::default(), stop, handler).await;
+        let give_up = |_| std::future::ready(Verdict::Done);
+        worker::run(&bus, &options, &WorkerMetrics::default(), stop, handler, give_up).await;
     });
     events
 }
@@ -390,6 +391,8 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "provisioner", "operator"]),
     ("$JS.API.STREAM.MSG.GET.WEBHOOKS", &["normalizer", "operator"]),
     ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "operator"]),
+    // Who stores dead letters reads how much of the stream a channel takes.
+    ("$JS.API.STREAM.MSG.GET.DEADLETTERS", &["normalizer", "sender", "operator"]),
     // The keeper makes room by what every durable has settled.
     ("$JS.API.STREAM.PURGE.COMMANDS", &["sender", "provisioner"]),
     ("$JS.API.STREAM.PURGE.EVENTS", &["normalizer", "sender"]),

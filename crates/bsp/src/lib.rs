@@ -14,6 +14,7 @@ pub mod contract;
 pub mod registry;
 pub mod secret_reference;
 pub mod parsed;
+mod item_ranges;
 mod notice;
 pub mod event_id;
 pub mod text;
@@ -37,4 +38,5 @@ mod twilio;
 
 pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
 pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, NO_BSP, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
-pub use parsed::{Item, Outcome, Parsed, Reject, Unrecognised, Webhook};
+pub use item_ranges::ItemRanges;
+pub use parsed::{ITEMS_MAX, Item, Outcome, Parsed, Reject, Unrecognised, Webhook};

@@ -185,7 +185,7 @@ fn used_for_another(id: &str) -> String {
 }
 
 /// Whether something can be sent through a channel.
-async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
+pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
     let stored = bus::registry::list(bus).await?;
     let Some((_, record)) = stored.into_iter().find(|(key, _)| key == id.as_str()) else {
         return Ok(Err(format!("there is no channel {id}")));

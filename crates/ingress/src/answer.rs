@@ -18,6 +18,8 @@ pub(crate) enum Refusal {
     Challenged,
     /// Wrong, missing or unknown credential or signature, or unknown channel; nobody is told which.
     Unauthorized,
+    /// A header that is stored with the webhook, and that is too long for it.
+    HeaderTooLarge,
     /// Another media type than the BSP's.
     WrongMediaType,
     /// A body that is compressed or otherwise encoded.
@@ -40,11 +42,12 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Challenged,
         Self::Unauthorized,
+        Self::HeaderTooLarge,
         Self::WrongMediaType,
         Self::WrongEncoding,
         Self::WrongCharset,
@@ -63,6 +66,7 @@ impl Refusal {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Challenged => "challenged",
             Self::Unauthorized => "unauthorized",
+            Self::HeaderTooLarge => "header_too_large",
             Self::WrongMediaType => "wrong_media_type",
             Self::WrongEncoding => "wrong_encoding",
             Self::WrongCharset => "wrong_charset",
@@ -88,6 +92,8 @@ impl Refusal {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Challenged | Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            // RFC 6585 section 5.
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::WrongMediaType | Self::WrongEncoding | Self::WrongCharset => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }

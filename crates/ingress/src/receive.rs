@@ -113,6 +113,9 @@ impl Ingress {
         let _place = self.requests.take(1).ok_or(Refusal::Overloaded)?;
         let hall = self.doors.current().ok_or(Refusal::NotReady)?;
         let admitted = self.admit(bsp, address.channel, &parts.headers, &hall)?;
+        if !can_be_stored(&parts.headers) {
+            return Err(Refusal::HeaderTooLarge);
+        }
         if !is_media_type(&parts.headers, bsp.profile().media_type) {
             return Err(Refusal::WrongMediaType);
         }
@@ -274,6 +277,13 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
         warn(door, "a webhook was refused: its signature does not hold");
     }
     Err(Refusal::Unauthorized)
+}
+
+/// Whether what is stored of the request's headers fits, beside the largest body, a message of NATS and its dead letter. A
+/// `traceparent` has one length, and what else is stored comes from us.
+fn can_be_stored(request_headers: &HeaderMap) -> bool {
+    let content_type = request_headers.get(header::CONTENT_TYPE);
+    content_type.is_none_or(|value| value.len() <= headers::TAKEN_OVER_MAX)
 }
 
 /// Parameters and case do not matter.

@@ -1,10 +1,11 @@
 //! What the normalizer counts.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bsp::unread::OTHER_PATHS;
-use bsp::{BspId, Outcome};
+use bsp::{BspId, NO_BSP, Outcome, UNKNOWN_CHANNEL};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -68,6 +69,17 @@ impl UnreadPaths {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    bsp: &'static str,
+    channel: String,
+    reason: &'static str,
+}
+
+/// Channels that have a label of their own; all beyond are `other`.
+const CHANNELS_MAX: usize = 1_000;
+const OTHER: &str = "other";
+
 /// The metrics.
 #[derive(Debug, Default)]
 pub(crate) struct NormalizerMetrics {
@@ -76,6 +88,8 @@ pub(crate) struct NormalizerMetrics {
     replaced: Family<FieldLabels, Counter>,
     unread: UnreadPaths,
     dead_letters: Family<ReasonLabels, Counter>,
+    letters_refused: Family<RefusedLabels, Counter>,
+    channels: Mutex<HashSet<String>>,
     age: Histogram,
 }
 
@@ -95,8 +109,17 @@ impl NormalizerMetrics {
         let help = "Members that the parser does not read, by BSP and path; the events of their items carry them in unread_json. \
                     After 200 paths the rest is 'other'";
         registry.register("unread", help, metrics.unread.members.clone());
-        let help = "Dead letters by BSP and reason";
+        let help = "Items and whole bodies that became dead letters, by BSP and reason; beyond the eighth of a body several \
+                    share a letter";
         registry.register("dead_letters", help, metrics.dead_letters.clone());
+        let help = "Webhooks that were given back because their dead letters could not be stored, by BSP, channel and reason \
+                    (channel_full: the channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
+        registry.register("letters_refused", help, metrics.letters_refused.clone());
+        // There from the start, so that a query has an answer and an alert a first value to compare with.
+        for reason in ["channel_full", "full"] {
+            let labels = RefusedLabels { bsp: NO_BSP, channel: UNKNOWN_CHANNEL.to_owned(), reason };
+            drop(metrics.letters_refused.get_or_create(&labels));
+        }
         let help = "From a webhook's arrival at ingress to the storage of its last event, in seconds";
         registry.register("webhook_age_seconds", help, metrics.age.clone());
         metrics
@@ -129,6 +152,17 @@ impl NormalizerMetrics {
     pub(crate) fn dead_letter(&self, bsp: Option<BspId>, reason: &'static str) {
         let bsp = bsp.map_or("none", BspId::as_str);
         self.dead_letters.get_or_create(&ReasonLabels { bsp, reason }).inc();
+    }
+
+    pub(crate) fn letters_refused(&self, bsp: Option<BspId>, channel: &str, reason: &'static str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = channels.contains(channel);
+        if !is_known && channels.len() < CHANNELS_MAX {
+            channels.insert(channel.to_owned());
+        }
+        let channel = if channels.contains(channel) { channel } else { OTHER }.to_owned();
+        let bsp = bsp.map_or(NO_BSP, BspId::as_str);
+        self.letters_refused.get_or_create(&RefusedLabels { bsp, channel, reason }).inc();
     }
 
     pub(crate) fn finished(&self, age: Duration) {

@@ -2,14 +2,12 @@
 //! lets go of what is settled.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::lane::{Came, Claim, LaneError, LaneReader, Taken};
 use bus::streams::LANE_HELD_MAX;
-use bus::{Queue, lanes};
-use futures_util::FutureExt;
+use bus::{Delivery, Queue, lanes};
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use tokio::sync::{mpsc, watch};
@@ -18,10 +16,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backlog::{self, Waiting};
 use crate::command::{self, Job};
+use crate::dead::Dead;
 use crate::gate::Shut;
 use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
 use crate::metrics::ChannelLabels;
 use crate::ownership::Crowded;
+use crate::panics;
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
@@ -185,13 +185,16 @@ impl Loop {
                 for entry in too_many {
                     self.refused += 1;
                     self.lane.shared.metrics.recipient_queue_full.inc();
-                    self.begin(entry.sequence, String::new(), entry.command, Turn::Refuse);
+                    self.begin(String::new(), entry.command, Turn::Refuse);
                 }
             }
             Err(unsendable) => {
-                let lane = self.lane.clone();
-                self.push(sequence, String::new(), async move {
-                    refuse::until_stored(&lane, &delivery, &unsendable).await
+                if unsendable.dead == Some(Dead::Panicked) {
+                    self.lane.shared.metrics.panicked.inc();
+                }
+                let (lane, refused) = (self.lane.clone(), delivery.clone());
+                self.push(delivery, String::new(), async move {
+                    refuse::until_stored(&lane, &refused, &unsendable).await
                 });
             }
         }
@@ -258,14 +261,14 @@ impl Loop {
             let recipient = job.command.recipient.clone();
             let this = Overtaken { recipient: recipient.clone(), sequence };
             let overtaking = Overtaking { this, lane: self.overtaking.clone() };
-            self.begin(sequence, recipient, job, Turn::Send { pass, overtaking });
+            self.begin(recipient, job, Turn::Send { pass, overtaking });
         }
     }
 
     /// Begins to work on a command. `recipient` is free again at its end; empty for one that keeps nobody busy.
-    fn begin(&mut self, sequence: u64, recipient: String, job: Job, turn: Turn) {
+    fn begin(&mut self, recipient: String, job: Job, turn: Turn) {
         let lane = self.lane.clone();
-        self.push(sequence, recipient, async move {
+        self.push(job.delivery.clone(), recipient, async move {
             let tracing = &lane.shared.tracing;
             let mut span = tracing.start("send command", SpanKind::Consumer, job.traceparent());
             let ending = lane.work(&job, turn).await;
@@ -279,21 +282,28 @@ impl Loop {
     /// A panic costs one command its turn, and not the lane.
     fn push(
         &mut self,
-        sequence: u64,
+        delivery: Delivery,
         recipient: String,
         work: impl Future<Output = Ending> + Send + 'static,
     ) {
+        let lane = self.lane.clone();
         self.running.spawn(async move {
-            let ending = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Ending::Broken);
-            Finished { sequence, recipient, ending }
+            let count = || {
+                lane.shared.metrics.panicked.inc();
+            };
+            // What the ledger knows of it decides whether it may have been sent.
+            let give_up =
+                || async { refuse::until_stored(&lane, &delivery, &command::panicked(&delivery)).await };
+            let ending = panics::survived(delivery.attempt, count, work, give_up).await;
+            Finished { sequence: delivery.sequence, recipient, ending }
         });
     }
 
     /// Answers what has grown too old while it was held. It is not sent, so it keeps no recipient busy.
     fn answer_late(&mut self) {
         let now = Timestamp::now();
-        for (sequence, job) in self.held.take_out(|job| now >= job.deadline) {
-            self.begin(sequence, String::new(), job, Turn::Answer);
+        for (_, job) in self.held.take_out(|job| now >= job.deadline) {
+            self.begin(String::new(), job, Turn::Answer);
         }
     }
 

@@ -26,6 +26,7 @@ mod dead;
 mod publish;
 mod backlog;
 mod refuse;
+mod panics;
 mod orphans;
 mod metrics;
 

@@ -1,6 +1,6 @@
 //! What the sender counts.
 
-use bsp::{BspId, ChannelId, NO_BSP};
+use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 use bus::keeper::KeeperMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::Histogram;
 
+use crate::publish::Owner;
 use crate::store_limit::StoreMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +30,12 @@ pub(crate) struct ChannelLabels {
     pub(crate) channel: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    channel: String,
+    reason: &'static str,
+}
+
 /// The metrics.
 #[derive(Debug, Default)]
 pub(crate) struct SenderMetrics {
@@ -37,6 +44,8 @@ pub(crate) struct SenderMetrics {
     lookups: Family<CallLabels, Counter>,
     pub(crate) repeated: Counter,
     pub(crate) dead_letters: Counter,
+    letters_refused: Family<RefusedLabels, Counter>,
+    pub(crate) panicked: Counter,
     pub(crate) withheld: Counter,
     pub(crate) overtaken: Counter,
     pub(crate) recipient_queue_full: Counter,
@@ -65,6 +74,16 @@ impl SenderMetrics {
         let help = "Commands that had been published before and were not sent again";
         registry.register("repeated_commands", help, metrics.repeated.clone());
         registry.register("dead_letters", "Commands that became dead letters", metrics.dead_letters.clone());
+        let help = "Attempts to store the dead letter of a command that found no room, by channel and reason (channel_full: the \
+                    channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
+        registry.register("letters_refused", help, metrics.letters_refused.clone());
+        // There from the start, so that a query has an answer and an alert a first value to compare with.
+        for reason in ["channel_full", "full"] {
+            let labels = RefusedLabels { channel: UNKNOWN_CHANNEL.to_owned(), reason };
+            drop(metrics.letters_refused.get_or_create(&labels));
+        }
+        let help = "Times that reading a command or working on it panicked: it becomes a dead letter at once, or after ten attempts";
+        registry.register("panicked", help, metrics.panicked.clone());
         let help =
             "Calls that were not made at the last moment because this process had slept or lost its lane";
         registry.register("withheld_calls", help, metrics.withheld.clone());
@@ -113,6 +132,16 @@ impl SenderMetrics {
     pub(crate) fn result(&self, bsp: Option<BspId>, content: &'static str, outcome: &'static str) {
         let bsp = bsp.map_or(NO_BSP, BspId::as_str);
         self.results.get_or_create(&ResultLabels { bsp, content, outcome }).inc();
+    }
+
+    /// A channel that is not stored has no label of its own: a back end may make up any number of them.
+    pub(crate) fn letter_refused(&self, owner: Owner<'_>, reason: &'static str) {
+        let channel = match owner {
+            Owner::Channel(_, channel) => channel.as_str(),
+            Owner::NoChannel(_) => UNKNOWN_CHANNEL,
+        };
+        let labels = RefusedLabels { channel: channel.to_owned(), reason };
+        self.letters_refused.get_or_create(&labels).inc();
     }
 
     pub(crate) fn call(&self, bsp: BspId, outcome: &'static str) {
