@@ -284,7 +284,8 @@ impl<'t> Walk<'t, '_> {
 /// Writes what comes before a value: its key, or `null` for every element of the list before it that has nothing unread.
 fn begin_member(json: &mut String, outer: &mut Open, step: Step<'_>) -> bool {
     if let Step::Index(index) = step {
-        if index - outer.written > UNREAD_JSON_BYTES_MAX / "null,".len() {
+        // Without writing them, where they have no room.
+        if json.len() + (index - outer.written) * "null,".len() > UNREAD_JSON_BYTES_MAX {
             return false;
         }
         while outer.written < index {
