@@ -31,6 +31,7 @@ mod lines;
 mod admin;
 mod answers;
 mod sends;
+mod waiting;
 mod orphans;
 mod commands;
 mod unusable;

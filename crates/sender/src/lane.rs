@@ -21,7 +21,7 @@ use crate::command::{self, Job};
 use crate::gate::Shut;
 use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
 use crate::metrics::ChannelLabels;
-use crate::ownership::Crowded;
+use crate::ownership::{Crowded, LaneState, Waits};
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
@@ -63,6 +63,15 @@ struct Finished {
 struct Hold {
     claim: Claim,
     bytes: usize,
+    queue: Queue,
+    stored_at: Timestamp,
+}
+
+/// The commands of a lane: those that wait, and those in a call.
+struct Counts {
+    waits: Waits,
+    in_progress: usize,
+    campaigns_in_progress: usize,
 }
 
 /// The state of the loop.
@@ -173,7 +182,8 @@ impl Loop {
         }
         let bytes = delivery.payload.len();
         self.held_bytes += bytes;
-        if let Some(before) = self.holds.insert(sequence, Hold { claim, bytes }) {
+        let hold = Hold { claim, bytes, queue, stored_at: delivery.stored_at };
+        if let Some(before) = self.holds.insert(sequence, hold) {
             // It came again although it is held: the last sign came too late. The newer hold counts.
             self.held_bytes -= before.bytes;
             return;
@@ -382,19 +392,44 @@ impl Loop {
         self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
     }
 
-    fn tell(&mut self, waiting: Waiting) {
-        let halted = match self.lane.gate.reason(Instant::now()) {
-            Some(reason) => reason,
-            None if self.inheriting.is_some() => "waits for what the last owner held".to_owned(),
-            None => String::new(),
+    /// Counts what the lane has. What waits is everything but the calls: in the stream, in this lane's hands, and given to
+    /// the last owner and not here yet.
+    fn count(&self, waiting: Waiting) -> Counts {
+        let calls = self.lane.calls.sequences();
+        let inherited = self.inheriting.map_or(0, |(left, _)| left);
+        let mut counts = Counts {
+            waits: Waits { commands: waiting.in_stream + inherited, oldest_ms: None },
+            in_progress: 0,
+            campaigns_in_progress: 0,
         };
+        let mut oldest = waiting.oldest;
+        for (sequence, hold) in &self.holds {
+            if calls.contains(sequence) {
+                counts.in_progress += 1;
+                counts.campaigns_in_progress += usize::from(hold.queue == Queue::Bulk);
+            } else {
+                counts.waits.commands += 1;
+                oldest = oldest.into_iter().chain([hold.stored_at]).min();
+            }
+        }
+        counts.waits.oldest_ms = oldest.map(Timestamp::as_millisecond);
+        counts
+    }
+
+    fn tell(&mut self, waiting: Waiting) {
+        let (halted, next_try) = match self.lane.gate.reason(Instant::now()) {
+            Some(reason) => (reason.why, reason.next_try),
+            None if self.inheriting.is_some() => ("waits for what the last owner held".to_owned(), None),
+            None => (String::new(), None),
+        };
+        let Counts { waits, in_progress, campaigns_in_progress } = self.count(waiting);
         let labels = ChannelLabels { channel: self.lane.account.channel.to_string() };
         let metrics = &self.lane.shared.metrics;
         metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
-        metrics.in_progress.get_or_create(&labels).set(self.running.len() as i64);
-        metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting.in_stream).unwrap_or(i64::MAX));
-        let age = waiting.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
-        metrics.oldest_waiting.get_or_create(&labels).set(age.unwrap_or_default());
+        metrics.in_progress.get_or_create(&labels).set(in_progress as i64);
+        metrics.waiting.get_or_create(&labels).set(i64::try_from(waits.commands).unwrap_or(i64::MAX));
+        let age_ms = waits.oldest_ms.map(|oldest_ms| Timestamp::now().as_millisecond() - oldest_ms);
+        metrics.oldest_waiting.get_or_create(&labels).set(age_ms.unwrap_or_default().max(0) / 1000);
         let crowd = self.held.crowd();
         let crowded = Crowded {
             behind: crowd.behind,
@@ -403,7 +438,15 @@ impl Loop {
             is_lane_full: Queue::ALL.into_iter().any(|queue| self.is_full(queue)),
         };
         metrics.behind.get_or_create(&labels).set(i64::try_from(crowd.behind).unwrap_or(i64::MAX));
-        self.lane.ownership.set_state(halted, self.running.len(), crowded);
+        self.lane.ownership.set_state(LaneState {
+            halted,
+            next_try_s: next_try.map(|left| left.as_secs()),
+            in_progress,
+            campaigns_in_progress,
+            waits,
+            crowded,
+            ..LaneState::default()
+        });
         let refused = std::mem::take(&mut self.refused);
         if refused > 0 {
             tracing::warn!(

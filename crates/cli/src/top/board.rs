@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bus::lag::Snapshot;
+use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use super::lanes::Lane;
 
 /// A channel behind a BSP.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +44,8 @@ pub(crate) struct Board {
     pub(crate) connected: bool,
     pub(crate) snapshot: Snapshot,
     pub(crate) rows: BTreeMap<Name, Row>,
+    /// Lanes in which commands wait, those that are halted first.
+    pub(crate) lanes: Vec<Lane>,
     /// Refusals that belong to no channel, such as an unknown one, by BSP and outcome.
     pub(crate) strangers: BTreeMap<(String, String), u64>,
     /// Webhooks a second over the last looks, the newest last.
@@ -67,13 +72,15 @@ impl Board {
         let streams = self.snapshot.streams.iter().map(|stream| {
             json!({ "stream": stream.name, "messages": stream.messages, "bytes": stream.bytes, "max_bytes": stream.max_bytes })
         });
+        let now = Timestamp::now();
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.to_json(now)).collect();
         let strangers = self
             .strangers
             .iter()
             .map(|((bsp, outcome), count)| json!({ "bsp": bsp, "outcome": outcome, "count": count }));
         json!({
             "connected": self.connected, "channels": rows.collect::<Vec<_>>(), "durables": durables.collect::<Vec<_>>(),
-            "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
+            "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
             "admin_ports": { "answering": self.admins.0, "asked": self.admins.1 },
         })
     }

@@ -1,6 +1,7 @@
 //! The screen, drawn from a board: streams and durables above, channels below.
 
 use bus::lag::{DurableState, StreamState};
+use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -8,10 +9,13 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table};
 
 use super::board::{Board, Name, Row};
+use super::lanes::Lane;
 
 /// Above this share a stream's bar is red: the keeper purges from 70 % on and should have.
 const FULL: f64 = 0.8;
 const BAR_CELLS: usize = 20;
+/// Lanes that are shown; the others are counted.
+const LANES_SHOWN: usize = 5;
 
 pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     let tables = 3 + board.snapshot.streams.len().max(board.snapshot.durables.len()) as u16;
@@ -19,10 +23,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
         Constraint::Length(1),
         Constraint::Length(tables),
         Constraint::Length(5),
+        Constraint::Length(lanes_height(board)),
         Constraint::Min(4),
         Constraint::Length(1),
     ]);
-    let [head, above, history, below, foot] = areas.areas(frame.area());
+    let [head, above, history, waiting, below, foot] = areas.areas(frame.area());
     frame.render_widget(headline(board, paused), head);
     let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(above);
     streams(frame, left, board);
@@ -30,6 +35,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     let newest = board.history.last().copied().unwrap_or_default();
     let block = Block::bordered().title(format!(" webhooks a second: {newest} ")).dim();
     frame.render_widget(Sparkline::default().block(block).data(&board.history).style(Color::Cyan), history);
+    lanes(frame, waiting, board);
     channels(frame, below, board);
     frame.render_widget(Line::from(" q leave   p pause").dim(), foot);
 }
@@ -89,6 +95,30 @@ fn durables(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         .header(head(["Reader", "Waiting", "In work", "Oldest"]))
         .block(Block::bordered().title(" readers ").dim());
     frame.render_widget(table, area);
+}
+
+/// Two lines of border around the lanes, or nothing where no command waits.
+fn lanes_height(board: &Board) -> u16 {
+    let (shown, is_cut) = (board.lanes.len().min(LANES_SHOWN), board.lanes.len() > LANES_SHOWN);
+    if shown == 0 { 0 } else { shown as u16 + u16::from(is_cut) + 2 }
+}
+
+/// Lanes in which commands wait. A paused or halted one is a warning.
+fn lanes(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+    let now = Timestamp::now();
+    let line = |lane: &Lane| {
+        let line = Line::from(lane.line(now));
+        if lane.is_halted() { line.yellow() } else { line }
+    };
+    let mut lines: Vec<Line<'_>> = board.lanes.iter().take(LANES_SHOWN).map(line).collect();
+    let (all, halted) = (board.lanes.len(), board.lanes.iter().filter(|lane| lane.is_halted()).count());
+    if all > LANES_SHOWN {
+        let more =
+            format!("and {} more, {halted} of all {all} halted: imchannel sends waiting", all - LANES_SHOWN);
+        lines.push(Line::from(more));
+    }
+    let block = Block::bordered().title(" commands wait ").dim();
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
@@ -200,6 +230,27 @@ mod tests {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
         assert!(!text.contains("99"), "a first call that is meant to be refused is no refusal\n{text}");
+    }
+
+    #[test]
+    fn a_halted_lane_with_commands_waiting_is_a_warning() {
+        let lane = |channel: &str, halted: &str| Lane {
+            channel: channel.to_owned(),
+            waiting: 30,
+            oldest: Some(Timestamp::now() - jiff::SignedDuration::from_hours(3)),
+            in_progress: 0,
+            halted: halted.to_owned(),
+        };
+        let mut board = Board { lanes: vec![lane("c-1", "paused by an operator")], ..Board::default() };
+        let text = screen(&board);
+        assert!(
+            text.contains("c-1: 30 commands wait, the oldest for 3.0 h: paused by an operator"),
+            "{text}"
+        );
+        board.lanes.extend((0..6).map(|number| lane(&format!("more-{number}"), "")));
+        let text = screen(&board);
+        assert!(text.contains("and 2 more, 1 of all 7 halted") && text.contains("more-3"), "{text}");
+        assert!(!screen(&Board::default()).contains("commands wait"));
     }
 
     #[test]
