@@ -312,8 +312,8 @@ async fn every_reader_of_a_stream_has_a_filter_that_the_server_takes() {
     for args in [
         &["deadletter", "list"][..],
         &["deadletter", "list", "--channel", "c", "--bsp", "infobip"],
-        &["replay", "webhooks", "--dry-run"],
-        &["replay", "webhooks", "--dry-run", "--channel", "c", "--bsp", "infobip"],
+        &["replay", "webhooks", "--from-sequence", "1"],
+        &["replay", "webhooks", "--since", "1h", "--channel", "c", "--bsp", "infobip"],
         &["streams", "check"],
     ] {
         let output = run_cli(&installation, args).await;

@@ -14,7 +14,7 @@ use serde_json::json;
 use service::examples;
 
 pub(crate) use self::change::{How, apply};
-use self::change::{remove, set_paused};
+use self::change::{Removal, remove, set_paused};
 use crate::Done;
 use crate::out::{BAD, ODD, Out, styled};
 use crate::target::Target;
@@ -29,9 +29,12 @@ pub(crate) enum Channel {
         /// The channels file (TOML).
         #[arg(short, long)]
         file: PathBuf,
-        /// Also remove stored channels that the file does not have.
+        /// Also remove stored channels that the file does not have, after asking.
         #[arg(long)]
         prune: bool,
+        /// Do not ask before channels are removed.
+        #[arg(long, requires = "prune")]
+        yes: bool,
         /// Only say what would change.
         #[arg(long)]
         dry_run: bool,
@@ -46,7 +49,7 @@ pub(crate) enum Channel {
         /// The channel's id.
         id: String,
     },
-    /// Remove stored channels; their webhooks are answered 401 from then on, and nothing is sent through them.
+    /// Remove stored channels, after asking; their webhooks are answered 401 from then on, and nothing is sent through them.
     Remove {
         /// The channels' ids.
         #[arg(required = true)]
@@ -54,6 +57,9 @@ pub(crate) enum Channel {
         /// Also when commands wait, which then become dead letters.
         #[arg(long)]
         abandon: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Send nothing through channels until they are resumed. Commands wait, and are answered when their time is up.
     Pause {
@@ -71,7 +77,7 @@ pub(crate) enum Channel {
 
 pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow::Result<Done> {
     match command {
-        Channel::Apply { file, prune, dry_run, rekey } => {
+        Channel::Apply { file, prune, yes, dry_run, rekey } => {
             let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
             let Some(channels) = read_file(&file, &context, out)? else { return Ok(Done::Faulty) };
             if let Some(refused) = refuse_examples(&channels, target, out) {
@@ -82,13 +88,14 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
                 Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
             };
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
-            let how = How { prune, dry_run, rekey };
+            let how = How { prune, yes, dry_run, rekey };
             return apply(&target.connect_as_provisioner().await?, &records, how, out).await;
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
-        Channel::Remove { ids, abandon } => {
-            remove(&target.connect_as_provisioner().await?, &ids, abandon, out).await?;
+        Channel::Remove { ids, abandon, yes } => {
+            let bus = target.connect_as_provisioner().await?;
+            return remove(&bus, &ids, Removal { abandon, yes }, out).await;
         }
         Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,
         Channel::Resume { ids } => set_paused(&target.connect().await?, &ids, false, out).await?,

@@ -1,7 +1,7 @@
 //! `imchannel deadletter`: what could not be understood, looked at, tried again, thrown away.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, Parsed, Reject, Webhook, registry};
@@ -13,11 +13,13 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::confirm::is_confirmed;
 use crate::out::{BAD, GOOD, ODD, Out, styled};
 use crate::replay::published::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
 use crate::when::{self, Moment};
+use crate::words::counted;
 use crate::{Done, tail};
 
 /// Rows of the list for people; the counts are over all.
@@ -38,15 +40,22 @@ pub(crate) enum DeadLetters {
         #[arg(long)]
         raw: bool,
     },
-    /// Parse dead letters with this version; what is understood now is published, and its letter removed.
+    /// Parse dead letters with this version and say what would become of them. With --publish, what is understood now is
+    /// published, and its letter removed.
     Replay {
         #[command(flatten)]
         which: Which,
-        /// Publish and remove nothing; say what would become of them.
-        #[arg(long)]
+        /// Publish and remove nothing, which is the default.
+        #[arg(long, conflicts_with = "publish")]
         dry_run: bool,
-        /// Keep the letters of what was published.
+        /// Publish what is understood now and remove its letters, after asking.
         #[arg(long)]
+        publish: bool,
+        /// Do not ask.
+        #[arg(long, requires = "publish")]
+        yes: bool,
+        /// Keep the letters of what was published.
+        #[arg(long, requires = "publish")]
         keep: bool,
     },
     /// Remove dead letters for good.
@@ -97,9 +106,13 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
         DeadLetters::Show { sequence, reveal, raw } => show(&bus, sequence, (reveal, raw), out).await,
-        DeadLetters::Replay { which, dry_run, keep } => {
+        DeadLetters::Replay { which, publish, yes, keep, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
-            replay_letters(&bus, letters, (dry_run, keep), out).await
+            let question = format!("Publish what {} hold?", counted(letters.len(), "dead letter"));
+            if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
+                return Ok(out.faulty("nothing was published; --yes publishes without asking"));
+            }
+            replay_letters(&bus, letters, (!publish, keep), out).await
         }
         DeadLetters::Drop { which, yes } => {
             drop_letters(&bus, which.letters(&bus, Part::Heads).await?, yes, out).await
@@ -328,16 +341,18 @@ async fn replay_letters(
     out.object(
         &json!({ "letters": letters.len(), "events": published, "refused": refused, "dry_run": dry_run }),
     );
-    let note = if dry_run { " (dry run)" } else { "" };
+    let note = if dry_run { "; nothing was published or removed: --publish does" } else { "" };
     out.say(&format!(
-        "{} dead letters: {published} events published, {refused} refused still{note}",
-        letters.len()
+        "{}: {} published, {refused} refused still{note}",
+        counted(letters.len(), "dead letter"),
+        counted(published, "event")
     ));
     Ok(Done::Well)
 }
 
 async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
-    if !yes && !letters.is_empty() && !is_confirmed(letters.len())? {
+    let question = format!("Remove {} for good?", counted(letters.len(), "dead letter"));
+    if !letters.is_empty() && !is_confirmed(yes, &question)? {
         return Ok(out.faulty("nothing was removed; --yes removes without asking"));
     }
     let mut removed = 0_u64;
@@ -347,17 +362,6 @@ async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -
         let action = if was_there { "removed" } else { "gone already" };
         out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&format!("{} {removed} dead letters", styled(BAD, "removed")));
+    out.say(&format!("{} {}", styled(BAD, "removed"), counted(removed, "dead letter")));
     Ok(Done::Well)
-}
-
-/// Asks a person; a program has to say it with `--yes`.
-fn is_confirmed(count: usize) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(anstream::stderr(), "Remove {count} dead letters for good? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -11,6 +11,7 @@ mod tail;
 mod mask;
 mod notice;
 mod when;
+mod confirm;
 mod words;
 mod simulate;
 mod replay;
