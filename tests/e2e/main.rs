@@ -18,6 +18,7 @@ mod redis_users;
 mod stolen_seed;
 mod accounts;
 mod buckets;
+mod room;
 mod contracts;
 mod tls;
 mod outage;

@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::time::Instant;
 
 use crate::out::Out;
-use crate::streams::{self, Sizes};
+use crate::streams::{self, Monitors, Sizes};
 use crate::target::Target;
 use crate::{Done, channel as channels, when};
 
@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     wait: Duration,
     #[command(flatten)]
     sizes: Sizes,
+    #[command(flatten)]
+    monitors: Monitors,
 }
 
 pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::Result<Done> {
@@ -48,7 +50,10 @@ pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::R
         (false, Err(error)) => return Ok(out.faulty(&format!("{error:#}"))),
     };
     let bus = reach(target, command.wait, out).await?;
-    let applied = streams::apply_and_check(&bus, &command.sizes.to_settings(), out).await?;
+    let applied = match streams::apply_and_check(&bus, &command.sizes.named(), out).await {
+        Ok(applied) => applied,
+        Err(error) => return Err(command.monitors.explain(error).await),
+    };
     let Some(key) = key.filter(|_| applied == Done::Well) else { return Ok(applied) };
     let records: Vec<Record> = described.iter().map(|channel| channel.to_record(&key)).collect();
     channels::apply(&bus, &records, channels::How::default(), out).await

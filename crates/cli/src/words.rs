@@ -21,6 +21,17 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
+/// `850 B`, `1.5 GiB`.
+pub(crate) fn bytes(number: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut size, mut unit) = (number as f64, 0);
+    while size >= 1024.0 && unit + 1 < units.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", units[unit]) }
+}
+
 /// `1 command waits`, `30 commands wait, the oldest for 2.5 h`.
 pub(crate) fn waiting(number: u64, what: &str, oldest: Option<Duration>) -> String {
     let mut text = format!("{} wait{}", counted(number, what), if number == 1 { "s" } else { "" });

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub(super) use crate::words::{counted as count, span};
+pub(super) use crate::words::{bytes, counted as count, span};
 
 /// Names that a sentence holds; the rest is counted.
 const NAMES_MAX: usize = 5;
@@ -106,17 +106,6 @@ pub(super) fn names(all: &[String]) -> String {
         text.push_str(&format!(" and {} more", all.len() - NAMES_MAX));
     }
     text
-}
-
-/// `850 B`, `1.5 GiB`.
-pub(super) fn bytes(number: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut size, mut unit) = (number as f64, 0);
-    while size >= 1024.0 && unit + 1 < units.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", units[unit]) }
 }
 
 /// `12 %` of a limit.

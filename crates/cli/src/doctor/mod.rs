@@ -155,6 +155,13 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
     Ok(if count(Level::Wrong) > 0 { Done::Different } else { Done::Well })
 }
 
+/// A server's name and the bytes that it may store, by its monitoring port; `None` where it does not say.
+pub(crate) async fn storage_limit(monitor_url: &str) -> Option<(String, u64)> {
+    let client = reqwest::Client::builder().no_proxy().build().ok()?;
+    let seen = monitor::ask(&client, monitor_url).await.ok()?;
+    Some((seen.name, seen.storage_max?))
+}
+
 /// All findings, always in the same order.
 fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
     let mut findings = match &observed.nats {

@@ -142,7 +142,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let options = BusOptions::new("imchannel", &servers.nats_url);
     let bus = target::connect_now(options.clone()).await?;
-    streams::apply(&bus, &command.sizes.to_settings()).await?;
+    streams::apply(&bus, &command.sizes.named()).await?;
     let mut plan = plan;
     if plan.is_own_media_url {
         let url = format!("http://{}", ports.media.local_addr()?);
