@@ -6,6 +6,7 @@ mod harness;
 
 mod documents;
 mod refusals;
+mod causes;
 mod slow_senders;
 mod unread_answers;
 mod slow_stores;

@@ -12,6 +12,7 @@ mod mask;
 mod notice;
 mod when;
 mod confirm;
+mod refusals;
 mod words;
 mod simulate;
 mod replay;

@@ -26,14 +26,14 @@ pub(crate) struct Row {
     pub(crate) waiting: u64,
     pub(crate) webhooks_per_s: f64,
     pub(crate) events_per_s: f64,
-    /// By outcome; since `top` began.
+    /// By cause; since `top` began.
     pub(crate) refused: BTreeMap<String, u64>,
 }
 
 impl Row {
-    /// All refusals, without the first calls that are meant to be refused.
+    /// All refusals.
     pub(crate) fn refusals(&self) -> u64 {
-        self.refused.iter().filter(|(outcome, _)| *outcome != "challenged").map(|(_, count)| count).sum()
+        self.refused.values().sum()
     }
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Board {
     pub(crate) rows: BTreeMap<Name, Row>,
     /// Lanes in which commands wait, those that are halted first.
     pub(crate) lanes: Vec<Lane>,
-    /// Refusals that belong to no channel, such as an unknown one, by BSP and outcome.
+    /// Refusals that belong to no channel, such as an unknown one, by BSP and cause.
     pub(crate) strangers: BTreeMap<(String, String), u64>,
     /// Webhooks a second over the last looks, the newest last.
     pub(crate) history: Vec<u64>,
@@ -77,7 +77,7 @@ impl Board {
         let strangers = self
             .strangers
             .iter()
-            .map(|((bsp, outcome), count)| json!({ "bsp": bsp, "outcome": outcome, "count": count }));
+            .map(|((bsp, cause), count)| json!({ "bsp": bsp, "cause": cause, "count": count }));
         json!({
             "connected": self.connected, "channels": rows.collect::<Vec<_>>(), "durables": durables.collect::<Vec<_>>(),
             "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),

@@ -15,6 +15,7 @@ use super::admin::Port;
 use super::board::{Board, Name, Row};
 use super::lanes::{self, Lane};
 use crate::out;
+use crate::refusals::Refused;
 
 /// Waiting webhooks that are counted by channel; older ones only in the sum.
 const WAITING_MAX: u64 = 200_000;
@@ -147,13 +148,13 @@ impl Collector {
         let mut rows = counted.rows.clone();
         drop(counted);
         let mut strangers = Strangers::new();
-        for ((bsp, channel, outcome), count) in self.ports.iter().flat_map(Port::refused) {
+        for (Refused { bsp, channel, cause }, count) in self.ports.iter().flat_map(Port::refused) {
             if channel.is_empty() {
-                *strangers.entry((bsp.clone(), outcome.clone())).or_default() += count;
+                *strangers.entry((bsp.clone(), cause.clone())).or_default() += count;
                 continue;
             }
             let row = rows.entry(Name { bsp: bsp.clone(), channel: channel.clone() }).or_default();
-            *row.refused.entry(outcome.clone()).or_default() += count;
+            *row.refused.entry(cause.clone()).or_default() += count;
         }
         (rows, strangers)
     }
