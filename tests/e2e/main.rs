@@ -34,6 +34,7 @@ mod admin;
 mod answers;
 mod sends;
 mod waiting;
+mod walkthrough;
 mod orphans;
 mod commands;
 mod unusable;

@@ -167,7 +167,7 @@ async fn tail_shows_what_is_asked_for() {
     };
     assert_eq!(tail(&["webhooks", "--no-follow"]).await.len(), 6);
     assert_eq!(tail(&["webhooks", "--no-follow", "--bsp", "gupshup"]).await.len(), 3);
-    assert_eq!(tail(&["webhooks", "--no-follow", "--channel", "nobody"]).await.len(), 0);
+    assert_eq!(tail(&["webhooks", "--no-follow", "--channel", "twilio-demo"]).await.len(), 0);
     assert_eq!(tail(&["reports", "--from-start", "--count", "2"]).await.len(), 2);
     assert_eq!(tail(&["reports", "--since", "1h", "--no-follow"]).await.len(), 3);
     assert_eq!(tail(&["messages", "--no-follow"]).await.len(), 0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store, UpdateErrorKind};
 use channel::{Channel, Channels, InvalidRecord, Record};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// For the look at the bucket's sequence, where a service has one.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Channels that are read side by side.
+const READS_AT_ONCE: usize = 32;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -105,13 +107,15 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     let mut keys: Vec<String> =
         keys.try_collect().await.map_err(|error| RegistryError::Read(error.into()))?;
     keys.sort();
-    let mut all = Vec::with_capacity(keys.len());
-    for key in keys {
-        // A key that was removed meanwhile is no fault.
-        let entry = bucket.entry(&key).await.map_err(|error| RegistryError::Read(error.into()))?;
-        all.extend(entry.as_ref().and_then(Found::of));
-    }
-    Ok(all)
+    let bucket = &bucket;
+    let reads = keys.into_iter().map(|key| async move { bucket.entry(&key).await });
+    let entries: Vec<_> = stream::iter(reads)
+        .buffered(READS_AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(|error: async_nats::jetstream::kv::EntryError| RegistryError::Read(error.into()))?;
+    // A key that was removed meanwhile is no fault.
+    Ok(entries.iter().flatten().filter_map(Found::of).collect())
 }
 
 /// One stored channel; `None` when there is none of that id.

@@ -18,6 +18,7 @@ use self::change::{Removal, remove, set_paused};
 use crate::Done;
 use crate::out::{BAD, ODD, Out, styled};
 use crate::target::Target;
+use crate::words::{causes, counted};
 
 /// Digits of a stored credential that tell it from another, and tell nothing else.
 const FINGERPRINT_DIGITS: usize = 8;
@@ -85,7 +86,7 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
             }
             let key = match target.key() {
                 Ok(key) => key,
-                Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+                Err(error) => return Ok(out.faulty(&causes(&error))),
             };
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
             let how = How { prune, yes, dry_run, rekey };
@@ -119,7 +120,8 @@ pub(crate) fn read_file(
     match channel::file::parse(&source, context) {
         Ok(channels) => Ok(Some(channels)),
         Err(faults) => {
-            out.say(&format!("{} {} has {} faults:", styled(BAD, "error:"), path.display(), faults.len()));
+            let count = counted(faults.len(), "fault");
+            out.say(&format!("{} {} has {count}:", styled(BAD, "error:"), path.display()));
             for fault in &faults {
                 out.say(&format!("  {}:{}: {}", path.display(), fault.line, fault.message));
                 out.object(&json!({ "file": path, "line": fault.line, "fault": fault.message }));
@@ -147,6 +149,38 @@ pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out
     )))
 }
 
+/// Whether and how fast something is sent through a channel.
+enum Sending {
+    /// Commands a second.
+    At(u32),
+    /// Its settings have no account.
+    NoAccount,
+    /// Imchannel only listens to its BSP.
+    OnlyReceives,
+}
+
+impl Sending {
+    fn of(channel: &channel::Channel) -> Self {
+        let Some(sending) = channel.bsp.sending() else { return Self::OnlyReceives };
+        sending
+            .account(&channel.settings)
+            .map_or(Self::NoAccount, |account| Self::At(account.sends_per_second))
+    }
+
+    fn per_second(&self) -> Option<u32> {
+        if let Self::At(rate) = self { Some(*rate) } else { None }
+    }
+
+    fn words(&self, is_paused: bool) -> String {
+        match self {
+            Self::At(rate) if is_paused => styled(ODD, &format!("paused ({rate}/s)")),
+            Self::At(rate) => format!("{rate}/s"),
+            Self::NoAccount => "no account".to_owned(),
+            Self::OnlyReceives => "only receives".to_owned(),
+        }
+    }
+}
+
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
     let stored = registry::list(bus).await?;
     if stored.is_empty() {
@@ -154,32 +188,28 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut rows = Vec::new();
-    for (id, record) in &stored {
-        match record {
-            Ok(record) => {
-                out.object(&json!({
-                    "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
-                    "signature": record.signature.is_some(), "paused": record.paused,
-                }));
-                let signature = if record.signature.is_some() { "checked" } else { "-" };
-                let credentials = record.webhook.len().to_string();
-                rows.push([
-                    id.clone(),
-                    record.bsp.clone(),
-                    record.tenant.clone(),
-                    credentials,
-                    signature.to_owned(),
-                    if record.paused { styled(ODD, "paused") } else { String::new() },
-                ]);
-            }
+    for (id, record) in stored {
+        let read = record.and_then(|record| Ok((Sending::of(&record.to_channel()?), record)));
+        let (sending, record) = match read {
+            Ok(read) => read,
             Err(error) => {
                 out.object(&json!({ "id": id, "invalid": error.to_string() }));
                 let none = String::new;
-                rows.push([id.clone(), styled(BAD, "invalid"), none(), none(), none(), none()]);
+                rows.push([id, styled(BAD, "invalid"), none(), none(), none(), none()]);
+                continue;
             }
-        }
+        };
+        out.object(&json!({
+            "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
+            "signature": record.signature.is_some(), "paused": record.paused,
+            "can_send": sending.per_second().is_some(), "sends_per_second": sending.per_second(),
+        }));
+        let signature = if record.signature.is_some() { "checked" } else { "-" };
+        let credentials = record.webhook.len().to_string();
+        let sending = sending.words(record.paused);
+        rows.push([id, record.bsp, record.tenant, credentials, signature.to_owned(), sending]);
     }
-    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sending"], &rows);
+    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sends"], &rows);
     Ok(())
 }
 

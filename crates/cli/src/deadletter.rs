@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::confirm::is_confirmed;
-use crate::out::{BAD, GOOD, ODD, Out, styled};
+use crate::out::{self, BAD, GOOD, ODD, Out, styled};
 use crate::replay::published::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
@@ -234,6 +234,10 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
+    let of =
+        |key: &str| object[key].as_str().filter(|text| !text.is_empty()).unwrap_or(out::UNKNOWN).to_owned();
+    let name = styled(BAD, &format!("dead letter {sequence}"));
+    out.say(&format!("{name} of channel {}/{}, from {}\n", of("bsp"), of("channel"), of("origin")));
     for (name, value) in &headers {
         out.say(&format!("{name}: {value}"));
     }

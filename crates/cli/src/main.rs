@@ -32,6 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::out::Out;
 use crate::target::Target;
+use crate::words::causes;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -117,7 +118,7 @@ fn main() -> ExitCode {
         Ok(Done::Faulty) => ExitCode::from(2),
         Ok(Done::Different) => ExitCode::from(3),
         Err(error) => {
-            out.error(&format!("{error:#}"));
+            out.error(&causes(&error));
             ExitCode::FAILURE
         }
     }

@@ -1,12 +1,8 @@
-//! Words that several commands print: a number with its noun, a length of time.
+//! Words that several commands print: sizes, lengths of time, what waits.
 
 use std::time::Duration;
 
-/// `1 channel`, `3 channels`, for nouns whose plural ends in `s`.
-pub(crate) fn counted(number: impl TryInto<u64>, what: &str) -> String {
-    let number = number.try_into().unwrap_or(u64::MAX);
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
+pub(crate) use service::words::{causes, counted};
 
 /// `40 ms`, `12 s`, `8 min`, `2.5 h`, `3.1 days`.
 pub(crate) fn span(time: Duration) -> String {
@@ -48,7 +44,6 @@ mod tests {
 
     #[test]
     fn numbers_have_their_noun() {
-        assert_eq!((counted(1, "channel"), counted(0, "channel")), ("1 channel".into(), "0 channels".into()));
         let two_hours = Some(Duration::from_secs(9_000));
         assert_eq!(waiting(1, "command", two_hours), "1 command waits, for 2.5 h");
         assert_eq!(waiting(30, "command", two_hours), "30 commands wait, the oldest for 2.5 h");

@@ -452,7 +452,8 @@ impl Loop {
             tracing::warn!(
                 function = "sender",
                 channel = self.lane.account.channel.as_str(),
-                "{refused} commands were refused in the last second: as many as may wait for their recipients do"
+                "refused in the last second: {}, as many as may wait for their recipients do",
+                service::words::counted(refused, "command")
             );
         }
     }

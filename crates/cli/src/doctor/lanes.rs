@@ -1,5 +1,6 @@
 //! The lanes of sending channels: somebody works each, none is halted, and what waits gets on.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bsp::ChannelId;
@@ -49,23 +50,20 @@ pub(super) fn judge(
         Ok(leases) => leases,
         Err(error) => return vec![OWNER.unseen(error)],
     };
-    let state = |lane: &Lane| {
-        let name = sender::lane_lease(lane.channel.as_str());
-        let lease = leases.iter().find(|lease| lease.name == name)?;
-        let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
-        let state = LaneState::from_bytes(&lease.value)?;
-        (age < FREE_AFTER).then_some(state)
-    };
+    // There may be thousands of lanes.
+    let states: HashMap<&str, LaneState> = leases.iter().filter_map(|lease| held(lease, now)).collect();
+    let mut unsettled: HashMap<&ChannelId, Waiting> = HashMap::new();
+    for durable in moves.iter().flatten().map(|moves| &moves.after) {
+        let Some(channel) = &durable.channel else { continue };
+        let waiting = unsettled.entry(channel).or_default();
+        waiting.commands += durable.pending + durable.held;
+        waiting.oldest = waiting.oldest.into_iter().chain(durable.oldest).min();
+    }
+    let state = |lane: &Lane| states.get(lane.channel.as_str()).cloned();
     let waiting = |lane: &Lane| {
-        let all = moves.iter().flatten().map(|moves| &moves.after);
-        let of_lane = all.filter(|durable| durable.channel.as_ref() == Some(&lane.channel));
+        let waiting = unsettled.get(&lane.channel).copied().unwrap_or_default();
         // What is in a call does not wait.
-        let calls = state(lane).map_or(0, |state| state.in_progress as u64);
-        let mut waiting = Waiting::default();
-        for durable in of_lane {
-            waiting.commands += durable.pending + durable.held;
-            waiting.oldest = waiting.oldest.into_iter().chain(durable.oldest).min();
-        }
+        let calls = states.get(lane.channel.as_str()).map_or(0, |state| state.in_progress as u64);
         Waiting { commands: waiting.commands.saturating_sub(calls), ..waiting }
     };
     let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
@@ -79,6 +77,14 @@ pub(super) fn judge(
     });
     findings.extend(judge_paused(lanes, &waiting, now));
     findings
+}
+
+/// The channel of a lane that is held, and what its owner tells of it.
+fn held(lease: &LeaseSeen, now: Timestamp) -> Option<(&str, LaneState)> {
+    let channel = sender::lane_of_lease(&lease.name)?;
+    let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
+    let state = LaneState::from_bytes(&lease.value)?;
+    (age < FREE_AFTER).then_some((channel, state))
 }
 
 /// What waits in one lane, or in several.
@@ -208,11 +214,16 @@ fn judge_moving(
     is_working: &dyn Fn(&Lane) -> bool,
     watched: Duration,
 ) -> Finding {
+    let mut by_channel: HashMap<&ChannelId, Vec<&Moves>> = HashMap::new();
+    for moves in moves {
+        if let Some(channel) = &moves.after.channel {
+            by_channel.entry(channel).or_default().push(moves);
+        }
+    }
     let stands = |lane: &&Lane| {
-        let mut of_lane = moves.iter().filter(|moves| moves.after.channel.as_ref() == Some(&lane.channel));
         // Bulk waits while agents' commands go out, so one queue that gets on is enough.
         let mut waits = false;
-        of_lane.all(|moves| {
+        by_channel.get(&lane.channel).into_iter().flatten().all(|moves| {
             let motion = motion(&moves.before, &moves.after);
             waits |= moves.before.pending > 0 && moves.after.pending > 0;
             motion != Motion::Moves

@@ -36,6 +36,7 @@ use crate::Done;
 use crate::out::{BAD, DIM, GOOD, ODD, Out, styled};
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target};
 use crate::when;
+use crate::words::causes;
 
 const CONNECTION: Check = Check("nats.connection");
 
@@ -129,13 +130,13 @@ impl Doctor {
 pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::Result<Done> {
     let key = match target.key_text().and_then(|text| text.map(|_| target.key()).transpose()) {
         Ok(key) => key.map(|key| key.fingerprint()),
-        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+        Err(error) => return Ok(out.faulty(&causes(&error))),
     };
     let options = match command.read(target) {
         Ok(options) => options,
-        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+        Err(error) => return Ok(out.faulty(&causes(&error))),
     };
-    let bus = target.connect().await.map_err(|error| format!("{error:#}"));
+    let bus = target.connect().await.map_err(|error| causes(&error));
     let observed = Box::pin(gather::everything(&options, bus)).await?;
     let findings = judge(&observed, key.as_deref(), options.watch_for);
     for finding in &findings {

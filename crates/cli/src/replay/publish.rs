@@ -51,7 +51,7 @@ pub(super) async fn run(
         events += published;
         without += u64::from(published == 0);
         bar.inc(1);
-        bar.set_message(format!("{events} events"));
+        bar.set_message(counted(events, "event"));
     }
     bar.finish_and_clear();
     out.object(&json!({
