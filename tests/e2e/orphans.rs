@@ -315,9 +315,9 @@ async fn every_reader_of_a_stream_has_a_filter_that_the_server_takes() {
     }
     for args in [
         &["deadletter", "list"][..],
-        &["deadletter", "list", "--channel", "c", "--bsp", "infobip"],
+        &["deadletter", "list", "--channel", CHANNEL, "--bsp", "infobip"],
         &["replay", "webhooks", "--from-sequence", "1"],
-        &["replay", "webhooks", "--since", "1h", "--channel", "c", "--bsp", "infobip"],
+        &["replay", "webhooks", "--since", "1h", "--channel", CHANNEL, "--bsp", "infobip"],
         &["streams", "check"],
     ] {
         let output = run_cli(&installation, args).await;

@@ -140,6 +140,9 @@ impl Selection {
                 letters.push(letter);
             }
         }
+        if letters.is_empty() {
+            tail::refuse_unknown(bus, self.channel.as_ref()).await?;
+        }
         Ok(letters)
     }
 

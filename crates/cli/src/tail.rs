@@ -112,7 +112,7 @@ pub(crate) async fn refuse_unknown(bus: &Bus, channel: Option<&ChannelId>) -> an
     if registries::read(bus, channel.as_str()).await?.is_none() {
         bail!(
             "there is no channel {channel}, and nothing of it is stored in what was asked for; `imchannel channel list` names the \
-             channels, and --from-start shows what is stored of one that was removed"
+             channels, and `imchannel tail … --from-start` shows what is stored of one that was removed"
         );
     }
     Ok(())

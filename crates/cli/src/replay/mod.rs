@@ -118,6 +118,9 @@ impl Selection {
         let last = self.to_sequence.map_or(last, |to| to.min(last));
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() }.webhooks();
         let messages = read::follow(bus, &WEBHOOKS, filter, from).await?;
+        if messages.pending() == 0 {
+            tail::refuse_unknown(bus, self.channel.as_ref()).await?;
+        }
         let until = self.until.map(|until| until.from(now));
         Ok(Selected { messages, until, last, left: self.limit, cut_at: None })
     }
