@@ -40,7 +40,8 @@ async fn post(webhook: Webhook, ingress: std::net::SocketAddr) {
 }
 
 async fn replay(installation: &Installation, arguments: &[&str]) -> Vec<serde_json::Value> {
-    let output = run_cli(installation, &[&["--json", "deadletter", "replay"], arguments].concat()).await;
+    let how: &[&str] = if arguments.contains(&"--dry-run") { &[] } else { &["--publish", "--yes"] };
+    let output = run_cli(installation, &[&["--json", "deadletter", "replay"], arguments, how].concat()).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -186,8 +186,8 @@ async fn operate(secured: &Secured) {
         &["deadletter", "list"],
         &["deadletter", "drop", "--all", "--yes"],
         &["doctor", "--watch-for", "1s"],
-        &["replay", "webhooks", "--dry-run"],
-        &["replay", "webhooks"],
+        &["replay", "webhooks", "--since", "1h"],
+        &["replay", "webhooks", "--since", "1h", "--publish", "--yes"],
         &["send", "--channel", CHANNEL, "--to", "4915112345", "--text", "Hello"],
     ] {
         if args[0] == "doctor" {
@@ -196,7 +196,7 @@ async fn operate(secured: &Secured) {
         secured.cli("operator", args).await;
     }
     secured.cli("provisioner", &["streams", "apply"]).await;
-    secured.cli("provisioner", &["channel", "remove", CHANNEL, "--abandon"]).await;
+    secured.cli("provisioner", &["channel", "remove", CHANNEL, "--abandon", "--yes"]).await;
 }
 
 async fn upload(media_url: &str, token: &str) -> String {

@@ -3,7 +3,7 @@
 mod command;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, ItemRanges, Outcome, Parsed, Reject, Webhook, registry};
@@ -15,11 +15,13 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::out::{BAD, GOOD, ODD, Out, styled};
+use crate::confirm::is_confirmed;
+use crate::out::{self, BAD, GOOD, ODD, Out, styled};
 use crate::replay::published::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
 use crate::when::{self, Moment};
+use crate::words::counted;
 use crate::{Done, tail};
 
 /// Rows of the list for people; the counts are over all.
@@ -40,16 +42,22 @@ pub(crate) enum DeadLetters {
         #[arg(long)]
         raw: bool,
     },
-    /// Parse dead letters with this version; what is understood now is published, and its letter removed. A command is published as
-    /// a command: it is sent, unless the ledger of sends knows it.
+    /// Parse dead letters with this version and say what would become of them. With --publish, what is understood now is
+    /// published, and its letter removed. A command is published as a command: it is sent, unless the ledger of sends knows it.
     Replay {
         #[command(flatten)]
         which: Which,
-        /// Publish and remove nothing; say what would become of them.
-        #[arg(long)]
+        /// Publish and remove nothing, which is the default.
+        #[arg(long, conflicts_with = "publish")]
         dry_run: bool,
-        /// Keep the letters of what was published. The letters of commands are not published then.
+        /// Publish what is understood now and remove its letters, after asking.
         #[arg(long)]
+        publish: bool,
+        /// Do not ask.
+        #[arg(long, requires = "publish")]
+        yes: bool,
+        /// Keep the letters of what was published. The letters of commands are not published then.
+        #[arg(long, requires = "publish")]
         keep: bool,
     },
     /// Remove dead letters for good.
@@ -100,9 +108,13 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
         DeadLetters::Show { sequence, reveal, raw } => show(&bus, sequence, (reveal, raw), out).await,
-        DeadLetters::Replay { which, dry_run, keep } => {
+        DeadLetters::Replay { which, publish, yes, keep, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
-            replay_letters(&bus, letters, (dry_run, keep), out).await
+            let question = format!("Publish what {} hold?", counted(letters.len(), "dead letter"));
+            if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
+                return Ok(out.faulty("nothing was published; --yes publishes without asking"));
+            }
+            replay_letters(&bus, letters, (!publish, keep), out).await
         }
         DeadLetters::Drop { which, yes } => {
             drop_letters(&bus, which.letters(&bus, Part::Heads).await?, yes, out).await
@@ -129,6 +141,9 @@ impl Selection {
             if self.takes(&letter) {
                 letters.push(letter);
             }
+        }
+        if letters.is_empty() {
+            tail::refuse_unknown(bus, self.channel.as_ref()).await?;
         }
         Ok(letters)
     }
@@ -224,6 +239,10 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
+    let of =
+        |key: &str| object[key].as_str().filter(|text| !text.is_empty()).unwrap_or(out::UNKNOWN).to_owned();
+    let name = styled(BAD, &format!("dead letter {sequence}"));
+    out.say(&format!("{name} of channel {}/{}, from {}\n", of("bsp"), of("channel"), of("origin")));
     for (name, value) in &headers {
         out.say(&format!("{name}: {value}"));
     }
@@ -338,9 +357,12 @@ async fn replay_letters(
     out.object(
         &json!({ "letters": count, "events": events, "commands": commands, "refused": refused, "dry_run": dry_run }),
     );
-    let note = if dry_run { " (dry run)" } else { "" };
+    let note = if dry_run { "; nothing was published or removed: --publish does" } else { "" };
     out.say(&format!(
-        "{count} dead letters: {events} events and {commands} commands published, {refused} refused still{note}"
+        "{}: {} and {} published, {refused} refused still{note}",
+        counted(count, "dead letter"),
+        counted(events, "event"),
+        counted(commands, "command")
     ));
     Ok(Done::Well)
 }
@@ -424,7 +446,8 @@ impl StillRefused {
 }
 
 async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
-    if !yes && !letters.is_empty() && !is_confirmed(letters.len())? {
+    let question = format!("Remove {} for good?", counted(letters.len(), "dead letter"));
+    if !letters.is_empty() && !is_confirmed(yes, &question)? {
         return Ok(out.faulty("nothing was removed; --yes removes without asking"));
     }
     let mut removed = 0_u64;
@@ -434,17 +457,6 @@ async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -
         let action = if was_there { "removed" } else { "gone already" };
         out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&format!("{} {removed} dead letters", styled(BAD, "removed")));
+    out.say(&format!("{} {}", styled(BAD, "removed"), counted(removed, "dead letter")));
     Ok(Done::Well)
-}
-
-/// Asks a person; a program has to say it with `--yes`.
-fn is_confirmed(count: usize) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(anstream::stderr(), "Remove {count} dead letters for good? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,7 +1,5 @@
 //! `imchannel streams repair`: what a server has forgotten after a full disk, and what is done about it.
 
-use std::io::{IsTerminal, Write as _};
-
 use anyhow::bail;
 use bus::Bus;
 use bus::repair::{self, Found};
@@ -9,6 +7,7 @@ use bus::streams::StreamDefinition;
 use serde_json::json;
 
 use crate::Done;
+use crate::confirm::is_confirmed;
 use crate::out::{BAD, GOOD, Out, styled};
 
 /// What an operator has to know before sends go on.
@@ -54,7 +53,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
         out.say(&format!("{} {warning}", styled(BAD, "warning:")));
         let question = if found.is_ledger() { "Let sends go on?" } else { "Let services read the channels?" };
-        if !yes && !is_confirmed(question)? {
+        if !is_confirmed(yes, question)? {
             return Ok(
                 out.faulty(&format!("{} stays refused; --yes accepts it without asking", found.stream))
             );
@@ -94,15 +93,4 @@ fn say_done(found: &Found, what: &str, out: &Out) {
         "stream": found.stream, "reached": found.reached, "last": found.last, "durables": found.durables,
         "repaired": what,
     }));
-}
-
-/// Asks a person; a program has to say it with `--yes`.
-fn is_confirmed(question: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(anstream::stderr(), "{question} [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -16,8 +16,16 @@ pub(crate) enum Refusal {
     MethodNotAllowed,
     /// No credential, from a BSP that shows one only when asked: its normal first call.
     Challenged,
-    /// Wrong, missing or unknown credential or signature, or unknown channel; nobody is told which.
-    Unauthorized,
+    /// The channel is not known. This and the next four are answered alike: nobody outside is told which it was.
+    UnknownChannel,
+    /// The channel is another BSP's.
+    OtherBsp,
+    /// No credential.
+    NoCredential,
+    /// A credential that is none of the channel's.
+    WrongCredential,
+    /// A signature that does not hold.
+    WrongSignature,
     /// A header that is stored with the webhook, and that is too long for it.
     HeaderTooLarge,
     /// Another media type than the BSP's.
@@ -42,11 +50,15 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Challenged,
-        Self::Unauthorized,
+        Self::UnknownChannel,
+        Self::OtherBsp,
+        Self::NoCredential,
+        Self::WrongCredential,
+        Self::WrongSignature,
         Self::HeaderTooLarge,
         Self::WrongMediaType,
         Self::WrongEncoding,
@@ -59,13 +71,29 @@ impl Refusal {
         Self::NotStored,
     ];
 
-    /// The word in the metrics.
+    /// The cause in the metrics, for operators: what has to be mended, and where.
+    pub(crate) const fn cause(self) -> &'static str {
+        match self {
+            Self::UnknownChannel => "unknown_channel",
+            Self::OtherBsp => "other_bsp",
+            Self::NoCredential => "no_credential",
+            Self::WrongCredential => "wrong_credential",
+            Self::WrongSignature => "wrong_signature",
+            other => other.outcome(),
+        }
+    }
+
+    /// The outcome in the metrics: one word for all that is answered 401.
     pub(crate) const fn outcome(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Challenged => "challenged",
-            Self::Unauthorized => "unauthorized",
+            Self::UnknownChannel
+            | Self::OtherBsp
+            | Self::NoCredential
+            | Self::WrongCredential
+            | Self::WrongSignature => "unauthorized",
             Self::HeaderTooLarge => "header_too_large",
             Self::WrongMediaType => "wrong_media_type",
             Self::WrongEncoding => "wrong_encoding",
@@ -91,7 +119,12 @@ impl Refusal {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Challenged | Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Challenged
+            | Self::UnknownChannel
+            | Self::OtherBsp
+            | Self::NoCredential
+            | Self::WrongCredential
+            | Self::WrongSignature => StatusCode::UNAUTHORIZED,
             // RFC 6585 section 5.
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::WrongMediaType | Self::WrongEncoding | Self::WrongCharset => {

@@ -31,6 +31,7 @@ pub(crate) struct Door {
     /// How signatures are checked; `None` where they are not.
     pub(crate) signature: Option<SignatureCheck>,
     warned_at_s: AtomicU64,
+    warned_of_another_at_s: AtomicU64,
 }
 
 /// What checking a signature needs.
@@ -44,9 +45,18 @@ pub(crate) struct SignatureCheck {
 impl Door {
     /// Whether a warning about this channel may be logged now: one a second, however many are refused.
     pub(crate) fn may_warn(&self) -> bool {
-        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
-        self.warned_at_s.swap(now, Ordering::Relaxed) != now
+        is_first_of_second(&self.warned_at_s)
     }
+
+    /// The same for another BSP that posts to this channel, so that neither keeps the other from being seen.
+    pub(crate) fn may_warn_of_another(&self) -> bool {
+        is_first_of_second(&self.warned_of_another_at_s)
+    }
+}
+
+fn is_first_of_second(last_s: &AtomicU64) -> bool {
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    last_s.swap(now, Ordering::Relaxed) != now
 }
 
 /// All doors at one moment.
@@ -118,6 +128,7 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
                 keys: fetch_keys(channel, &signature.keys, &settings.secrets),
             }),
             warned_at_s: AtomicU64::new(0),
+            warned_of_another_at_s: AtomicU64::new(0),
         };
         (channel.id.clone(), door)
     };

@@ -34,6 +34,7 @@ struct ChannelLabels {
     bsp: &'static str,
     channel: String,
     outcome: &'static str,
+    cause: &'static str,
 }
 
 /// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
@@ -76,8 +77,8 @@ impl IngressMetrics {
         let help = "Webhooks by the credential that they presented, in the order of the channels file from 1: the one \
                     that no longer counts up can be taken out";
         registry.register("credential_used", help, credentials.clone());
-        let help = "Webhooks that were not taken, by the known channel of their URL and the reason; an unknown channel is \
-                    counted by BSP alone";
+        let help = "Webhooks that were not taken, by the BSP that posted, the known channel of its URL and the cause, which \
+                    tells 401s apart; an unknown channel is counted by BSP alone";
         registry.register("channel_refused", help, channel_refused.clone());
         registry.register("channels", "Channels that are known", channels.clone());
         let help = "Webhooks in progress at this moment";
@@ -121,8 +122,8 @@ impl IngressMetrics {
 
     /// Counts a refusal for its channel too. It takes a lock, and refusals are not the hot path.
     pub(crate) fn channel_refused(&self, bsp: BspId, channel: &ChannelId, refusal: Refusal) {
-        let (bsp, outcome) = (bsp.as_str(), refusal.outcome());
-        let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome };
+        let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
+        let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();
     }
 

@@ -135,11 +135,21 @@ impl Ingress {
         headers: &HeaderMap,
         hall: &'h Hall,
     ) -> Result<Admitted<'h>, Refusal> {
-        let door = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
+        let found = hall.get(channel);
+        let door = found.filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
+        let unlet = match (door, found) {
+            (None, Some(other)) => {
+                warn_of_another(bsp, other);
+                Some(Refusal::OtherBsp)
+            }
+            (None, None) => Some(Refusal::UnknownChannel),
+            (Some(_), _) => None,
+        };
         let Some(presented) = bsp.presented_credential(headers) else {
             let is_asked_first =
                 bsp.profile().challenge.is_some() && !headers.contains_key(header::AUTHORIZATION);
-            return Err(if is_asked_first { Refusal::Challenged } else { Refusal::Unauthorized });
+            let refusal = if is_asked_first { Refusal::Challenged } else { Refusal::NoCredential };
+            return Err(unlet.filter(|_| !is_asked_first).unwrap_or(refusal));
         };
         let digest = self.settings.credential_key.digest(&presented);
         let credentials = door.map_or(&self.nobody, |door| &door.channel.credentials);
@@ -153,9 +163,9 @@ impl Ingress {
                 if door.may_warn() {
                     warn(door, "a webhook was refused: its credential is none of the channel's");
                 }
-                Err(Refusal::Unauthorized)
+                Err(Refusal::WrongCredential)
             }
-            (None, _) => Err(Refusal::Unauthorized),
+            (None, _) => Err(unlet.unwrap_or(Refusal::UnknownChannel)),
         }
     }
 
@@ -229,7 +239,8 @@ impl Ingress {
     /// Only known channels have a count of their own: whoever posts to made-up ones must not fill the memory.
     fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Refusal) {
         let Some(hall) = self.doors.current() else { return };
-        if let Some(door) = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp) {
+        let is_counted = |door: &&Door| door.channel.bsp.profile().id == bsp || refusal == Refusal::OtherBsp;
+        if let Some(door) = hall.get(channel).filter(is_counted) {
             self.metrics.channel_refused(bsp, &door.channel.id, refusal);
         }
     }
@@ -276,7 +287,7 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
     if door.may_warn() {
         warn(door, "a webhook was refused: its signature does not hold");
     }
-    Err(Refusal::Unauthorized)
+    Err(Refusal::WrongSignature)
 }
 
 /// Whether what is stored of the request's headers fits, beside the largest body, a message of NATS and its dead letter. A
@@ -304,6 +315,20 @@ fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
         hash.update(part);
     }
     hex::encode(&hash.finalize()[..16])
+}
+
+/// What is wrong is the URL at that BSP, and its log says no more than 401. The id is that of a known channel.
+fn warn_of_another(bsp: &dyn Bsp, other: &Door) {
+    if !other.may_warn_of_another() {
+        return;
+    }
+    let (channel, posts, owner) =
+        (other.channel.id.as_str(), bsp.profile().id, other.channel.bsp.profile().id);
+    tracing::warn!(
+        function = "ingress",
+        channel,
+        "{posts} posts to channel {channel}, which is a channel of {owner}: correct the URL at {posts}"
+    );
 }
 
 fn warn(door: &Door, message: &str) {

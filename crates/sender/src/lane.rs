@@ -1,6 +1,8 @@
 //! The loop of one lane: takes commands as fast as its channel may send, starts them in order, keeps hold of them, and
 //! lets go of what is settled.
 
+mod tell;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +21,6 @@ use crate::command::{self, Job};
 use crate::dead::Dead;
 use crate::gate::Shut;
 use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
-use crate::metrics::ChannelLabels;
-use crate::ownership::Crowded;
 use crate::panics;
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
@@ -63,6 +63,8 @@ struct Finished {
 struct Hold {
     claim: Claim,
     bytes: usize,
+    queue: Queue,
+    stored_at: Timestamp,
 }
 
 /// The state of the loop.
@@ -173,7 +175,8 @@ impl Loop {
         }
         let bytes = delivery.payload.len();
         self.held_bytes += bytes;
-        if let Some(before) = self.holds.insert(sequence, Hold { claim, bytes }) {
+        let hold = Hold { claim, bytes, queue, stored_at: delivery.stored_at };
+        if let Some(before) = self.holds.insert(sequence, hold) {
             // It came again although it is held: the last sign came too late. The newer hold counts.
             self.held_bytes -= before.bytes;
             return;
@@ -390,38 +393,6 @@ impl Loop {
         }
         let missing = given.saturating_sub(self.holds.len() as u64);
         self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
-    }
-
-    fn tell(&mut self, waiting: Waiting) {
-        let halted = match self.lane.gate.reason(Instant::now()) {
-            Some(reason) => reason,
-            None if self.inheriting.is_some() => "waits for what the last owner held".to_owned(),
-            None => String::new(),
-        };
-        let labels = ChannelLabels { channel: self.lane.account.channel.to_string() };
-        let metrics = &self.lane.shared.metrics;
-        metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
-        metrics.in_progress.get_or_create(&labels).set(self.running.len() as i64);
-        metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting.in_stream).unwrap_or(i64::MAX));
-        let age = waiting.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
-        metrics.oldest_waiting.get_or_create(&labels).set(age.unwrap_or_default());
-        let crowd = self.held.crowd();
-        let crowded = Crowded {
-            behind: crowd.behind,
-            recipients: crowd.recipients,
-            full_recipients: crowd.full,
-            is_lane_full: Queue::ALL.into_iter().any(|queue| self.is_full(queue)),
-        };
-        metrics.behind.get_or_create(&labels).set(i64::try_from(crowd.behind).unwrap_or(i64::MAX));
-        self.lane.ownership.set_state(halted, self.running.len(), crowded);
-        let refused = std::mem::take(&mut self.refused);
-        if refused > 0 {
-            tracing::warn!(
-                function = "sender",
-                channel = self.lane.account.channel.as_str(),
-                "{refused} commands were refused in the last second: as many as may wait for their recipients do"
-            );
-        }
     }
 
     /// Finishes what is under way and gives the rest back, in order.

@@ -99,15 +99,13 @@ impl SenderMetrics {
         let help = "From a command's storage to the BSP's acceptance, in seconds";
         registry.register("accept_seconds", help, metrics.accept_time.clone());
         registry.register("lanes", "Lanes that this replica works", metrics.lanes.clone());
-        let help = "Commands by channel that are being sent or looked up by this replica";
+        let help = "Commands by channel that are in a call, or whose call is looked up, by this replica";
         registry.register("in_progress", help, metrics.in_progress.clone());
-        let help =
-            "Commands by channel that wait in COMMANDS, as the lane's owner sees them every few seconds";
+        let help = "Commands by channel that are in no call: in COMMANDS or in the hands of the lane's owner, which counts every second";
         registry.register("waiting", help, metrics.waiting.clone());
         let help = "Commands by channel that this replica holds behind earlier ones to the same recipients";
         registry.register("behind", help, metrics.behind.clone());
-        let help =
-            "Age in seconds of the oldest command by channel that waits in COMMANDS, 0 when there is none";
+        let help = "Age in seconds of the oldest command by channel that is in no call, 0 when there is none";
         registry.register("oldest_waiting_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
         registry.register("halted", help, metrics.halted.clone());

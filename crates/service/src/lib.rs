@@ -5,6 +5,7 @@
 //! It reads how to reach the bus and Redis, and knows no BSP, no stream and no message.
 
 pub mod settings;
+pub mod words;
 pub mod common;
 pub mod examples;
 pub mod log;

@@ -14,7 +14,7 @@ use crate::http::{self, HttpServer};
 use crate::readiness::Readiness;
 use crate::settings::{self, Faults, Reader, Setting};
 use crate::trace::Tracing;
-use crate::{admin, health, log};
+use crate::{admin, health, log, words};
 
 /// Exit code for settings that cannot be used.
 pub const EXIT_SETTINGS: u8 = 2;
@@ -97,7 +97,7 @@ pub fn main<S: Send + 'static>(
 /// Says on standard error why a program ended: the log has ended before it.
 #[expect(clippy::print_stderr, reason = "the log has ended")]
 fn print_failure(program: &str, error: &anyhow::Error) {
-    eprintln!("{program}: {error:#}");
+    eprintln!("{program}: {}", words::causes(error));
 }
 
 /// Writes every fault to standard error.

@@ -451,7 +451,7 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     assert_eq!(client.get(told["url"].as_str().unwrap()).send().await.unwrap().status().as_u16(), 200);
 
     installation.until_processed().await;
-    let replay = run_cli(installation, &["replay", "webhooks"]).await;
+    let replay = run_cli(installation, &["replay", "webhooks", "--since", "1h", "--publish", "--yes"]).await;
     assert!(replay.status.success(), "{replay:?}");
     let replay = run_cli(installation, &["deadletter", "replay", "--all"]).await;
     assert!(replay.status.success(), "{replay:?}");

@@ -15,6 +15,7 @@ use super::{Selected, bar, parse};
 use crate::Done;
 use crate::out::{GOOD, Out, styled};
 use crate::repair::refuse_gone_back;
+use crate::words::counted;
 
 /// How long storing one event may take.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ pub(super) async fn run(
         events += published;
         without += u64::from(published == 0);
         bar.inc(1);
-        bar.set_message(format!("{events} events"));
+        bar.set_message(counted(events, "event"));
     }
     bar.finish_and_clear();
     out.object(&json!({
@@ -59,7 +60,10 @@ pub(super) async fn run(
     }));
     let word = styled(GOOD, "replayed");
     out.say(&format!(
-        "{word} {replayed} webhooks: {events} events published, {without} webhooks came to none"
+        "{word} {}: {} published, {} came to none",
+        counted(replayed, "webhook"),
+        counted(events, "event"),
+        counted(without, "webhook")
     ));
     webhooks.say_cut(out);
     match stopped_before {

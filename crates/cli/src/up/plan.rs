@@ -137,6 +137,9 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
     let path = folder.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     file.try_lock()
-        .map_err(|_| anyhow::anyhow!("another `imchannel up` uses the folder {}", folder.display()))?;
+        .map_err(|_| {
+            let folder = folder.display();
+            anyhow::anyhow!("another `imchannel up` uses the folder {folder}: stop it, or give this one a folder of its own with --data-dir DIR")
+        })?;
     Ok(file)
 }
