@@ -132,6 +132,8 @@ static PROFILE: Profile = Profile {
         // The same in every body.
         "version",
         "value.messaging_product",
+        // Meta's number, which the channel stands for.
+        "value.metadata.phone_number_id",
         // When the body was made; read where nothing else tells when something happened.
         "timestamp",
     ],

@@ -70,19 +70,24 @@ pub(super) struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     fn read(value: &Value<'a>) -> Self {
-        #[derive(Deserialize)]
-        struct Metadata<'a> {
-            #[serde(borrow, default)]
-            display_phone_number: Text<'a>,
-        }
-        let metadata = json::optional::<Metadata<'_>>(value.metadata).ok().flatten();
-        let our_number =
-            metadata.map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned());
         Self {
-            our_number: our_number.unwrap_or_default(),
+            our_number: our_number(value.metadata),
             contacts: Contacts::read(value.contacts, value.messages.as_deref().unwrap_or_default()),
         }
     }
+}
+
+/// The channel's number, where the metadata of a change has it.
+pub(super) fn our_number(metadata: Part<'_>) -> String {
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow, default)]
+        display_phone_number: Text<'a>,
+    }
+    let metadata = json::optional::<Metadata<'_>>(metadata).ok().flatten();
+    metadata
+        .map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned())
+        .unwrap_or_default()
 }
 
 /// A body around one entry, change, status or message. What all of a change share is not in it.
