@@ -453,7 +453,7 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     installation.until_processed().await;
     let replay = run_cli(installation, &["replay", "webhooks", "--since", "1h", "--publish", "--yes"]).await;
     assert!(replay.status.success(), "{replay:?}");
-    let replay = run_cli(installation, &["deadletter", "replay", "--all"]).await;
+    let replay = run_cli(installation, &["deadletter", "replay", "--all", "--publish", "--yes"]).await;
     assert!(replay.status.success(), "{replay:?}");
     let stored = eventually("everything is published", || async {
         let mut all = Vec::new();
