@@ -7,6 +7,7 @@ mod harness;
 mod documents;
 mod refusals;
 mod slow_senders;
+mod body_memory;
 mod unread_answers;
 mod slow_stores;
 mod bodies;

@@ -14,6 +14,7 @@ use channel::{Channel, Channels, Secret, Secrets};
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Budget;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
@@ -30,6 +31,8 @@ pub(crate) struct Door {
     pub(crate) credential_used: Vec<Counter>,
     /// How signatures are checked; `None` where they are not.
     pub(crate) signature: Option<SignatureCheck>,
+    /// What the bodies of this channel may hold at once, in bytes.
+    pub(crate) memory: Budget,
     warned_at_s: AtomicU64,
 }
 
@@ -117,6 +120,7 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
                 public_url: signature.public_url.clone(),
                 keys: fetch_keys(channel, &signature.keys, &settings.secrets),
             }),
+            memory: Budget::new(settings.channel_memory_bytes, metrics.channel_body_bytes(&channel.id)),
             warned_at_s: AtomicU64::new(0),
         };
         (channel.id.clone(), door)

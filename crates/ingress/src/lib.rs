@@ -10,6 +10,7 @@ mod doors;
 mod body;
 mod encoding;
 mod budget;
+mod memory;
 mod answer;
 mod metrics;
 

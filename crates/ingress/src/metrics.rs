@@ -36,6 +36,11 @@ struct ChannelLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: String,
+}
+
 /// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
 #[derive(Debug)]
 struct PerBsp {
@@ -52,6 +57,7 @@ pub(crate) struct IngressMetrics {
     no_bsp: [Counter; Refusal::ALL.len()],
     credentials: Family<CredentialLabels, Counter>,
     channel_refused: Family<ChannelLabels, Counter>,
+    channel_body_bytes: Family<ChannelLabel, Gauge>,
     pub(crate) channels: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
@@ -82,8 +88,12 @@ impl IngressMetrics {
         registry.register("channels", "Channels that are known", channels.clone());
         let help = "Webhooks in progress at this moment";
         registry.register("requests_in_progress", help, requests_in_progress.clone());
-        let help = "Bytes reserved for the bodies in progress at this moment";
+        let help = "Bytes that the bodies in progress hold at this moment";
         registry.register("body_bytes_held", help, body_bytes_held.clone());
+        let channel_body_bytes = Family::<ChannelLabel, Gauge>::default();
+        let help = "Bytes that the bodies of a channel hold at this moment; at its share of the memory for bodies, its next \
+                    ones are answered 503";
+        registry.register("channel_body_bytes_held", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
         let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {
@@ -101,6 +111,7 @@ impl IngressMetrics {
             no_bsp: refused("none"),
             credentials,
             channel_refused,
+            channel_body_bytes,
             channels,
             requests_in_progress,
             body_bytes_held,
@@ -124,6 +135,11 @@ impl IngressMetrics {
         let (bsp, outcome) = (bsp.as_str(), refusal.outcome());
         let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome };
         self.channel_refused.get_or_create(&labels).inc();
+    }
+
+    /// What a channel's bodies hold. It outlives a change of the channel, and so do the bodies that are being read.
+    pub(crate) fn channel_body_bytes(&self, channel: &ChannelId) -> Gauge {
+        self.channel_body_bytes.get_or_create(&ChannelLabel { channel: channel.to_string() }).clone()
     }
 
     /// The counters of a channel's credentials, in their order.

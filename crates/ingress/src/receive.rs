@@ -21,9 +21,10 @@ use tokio::time::Instant;
 
 use crate::answer::{self, Refusal};
 use crate::body;
-use crate::budget::{Budget, Share};
+use crate::budget::Budget;
 use crate::doors::{Door, Doors, Hall};
 use crate::encoding;
+use crate::memory::BodyMemory;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
@@ -61,7 +62,7 @@ struct Checked<'h> {
     door: &'h Door,
     body: Bytes,
     // Held until the webhook is stored.
-    _memory: Share<'h>,
+    _memory: BodyMemory<'h>,
 }
 
 impl Ingress {
@@ -168,15 +169,25 @@ impl Ingress {
         if announced.is_some_and(|length| length > limit) {
             return Err(Refusal::BodyTooLarge);
         }
-        // A body that comes in chunks takes its memory chunk by chunk.
-        let mut memory = self.memory.take(announced.unwrap_or(0)).ok_or(Refusal::Overloaded)?;
-        let body = body::read(body, limit, self.settings.body_timeout, &mut memory).await?;
-        check_signature(admitted.door, parts, &body)?;
-        let media_type = admitted.door.channel.bsp.profile().media_type;
+        let door = admitted.door;
+        let mut memory = BodyMemory::new(&door.memory, &self.memory);
+        let read = body::read(body, limit, self.settings.body_timeout, &mut memory).await;
+        if matches!(read, Err(Refusal::ChannelOverloaded)) && door.may_warn() {
+            let share = door.memory.limit();
+            warn(
+                door,
+                &format!(
+                    "a webhook was answered 503: the channel's bodies hold its share of memory, {share} bytes"
+                ),
+            );
+        }
+        let body = read?;
+        check_signature(door, parts, &body)?;
+        let media_type = door.channel.bsp.profile().media_type;
         if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
             return Err(Refusal::WrongCharset);
         }
-        Ok(Checked { door: admitted.door, body, _memory: memory })
+        Ok(Checked { door, body, _memory: memory })
     }
 
     /// Stores a webhook before its BSP's deadline.

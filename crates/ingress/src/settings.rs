@@ -53,7 +53,14 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-static OWN: [&Setting; 14] = [
+/// Memory for the bodies of one channel.
+pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
+    "body-memory-channel-percent",
+    "25",
+    "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY_BYTES, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
+);
+
+static OWN: [&Setting; 15] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &common::SECRETS_DIR,
@@ -64,6 +71,7 @@ static OWN: [&Setting; 14] = [
     &CONNECTIONS_MAX,
     &REQUESTS_MAX,
     &BODY_MEMORY_BYTES,
+    &BODY_MEMORY_CHANNEL_PERCENT,
     &common::KEEPER_INTERVAL_MS,
     &common::DRAIN_DELAY_MS,
     &tls::CERTIFICATE_FILE,
@@ -97,6 +105,8 @@ pub struct Settings {
     pub requests_max: usize,
     /// Bytes of all bodies in progress at once.
     pub body_memory_bytes: usize,
+    /// Bytes of all bodies of one channel in progress at once.
+    pub channel_memory_bytes: usize,
     /// Between two looks of the keeper.
     pub keeper_interval: Duration,
     /// How long webhooks are still taken after a stop.
@@ -128,6 +138,7 @@ impl Settings {
         let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
+        let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
         let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
@@ -141,6 +152,8 @@ impl Settings {
             http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
+            channel_memory_bytes: usize::try_from((body_memory? / 100 * channel_percent?).max(body_limit?))
+                .ok()?,
             keeper_interval: keeper_interval?,
             drain_delay: drain_delay?,
             tls: tls?,
