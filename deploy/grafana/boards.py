@@ -154,7 +154,13 @@ def details():
         lines("Memory of bodies, largest channels", "bytes",
               [(f"topk(10, max by (channel) (imchannel_ingress_channel_body_bytes_held{{{CHANNEL}}}))", "{{channel}}")],
               "Bytes that a channel's bodies hold on one instance. At its share, a quarter of all unless set, its next ones are answered 503."),
-        width=24)
+        lines("Connections", "short", [("sum by (job, instance) (imchannel_ingress_connections)", "{{job}} {{instance}}"),
+                                       ("sum by (job, instance) (imchannel_media_connections)", "{{job}} {{instance}}")],
+              "Open connections of the public ports. At IMCHANNEL_CONNECTIONS_MAX, 4096 unless set, the one idle for longest is closed for the next."),
+        lines("Callers limited", "reqps", [(rate("job, limit", "imchannel_ingress_limited_total"), "{{job}} {{limit}}"),
+                                           (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}")],
+              "Connections and requests that were more than one address may have, and idle connections that were closed for others."),
+        width=8)
 
     board.row("Normalizer")
     board.add(

@@ -8,6 +8,7 @@ mod documents;
 mod refusals;
 mod slow_senders;
 mod body_memory;
+mod strangers;
 mod unread_answers;
 mod slow_stores;
 mod bodies;

@@ -34,6 +34,7 @@ impl Place {
             ("IMCHANNEL_ADMIN_LISTEN", &admin),
             // As docker-compose.yml has it: more than haproxy needs to notice.
             ("IMCHANNEL_DRAIN_DELAY_MS", "5000"),
+            ("IMCHANNEL_PROXIES", "127.0.0.1"),
         ];
         Program::start(program, installation, &variables)
     }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::Histogram;
+use service::limits::PortMetrics;
 
 use crate::answer::Refusal;
 
@@ -62,12 +63,14 @@ pub(crate) struct IngressMetrics {
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
     pub(crate) keeper: KeeperMetrics,
+    pub(crate) port: PortMetrics,
 }
 
 impl IngressMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("ingress");
         let keeper = KeeperMetrics::register(registry);
+        let port = PortMetrics::register(registry);
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();
@@ -116,6 +119,7 @@ impl IngressMetrics {
             requests_in_progress,
             body_bytes_held,
             keeper,
+            port,
         }
     }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use channel::Credentials;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
-use service::{Span, Tracing};
+use service::{Caller, Span, Tracing};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -82,11 +82,12 @@ impl Ingress {
     pub(crate) async fn receive(
         &self,
         address: Address<'_>,
+        caller: &Caller,
         parts: &Parts,
         mut body: Body,
     ) -> Response<Body> {
         let Some(bsp) = registry::find(address.bsp) else {
-            return self.refuse(None, Refusal::NotFound, parts, body).await;
+            return self.refuse(None, Refusal::NotFound, caller, parts, body).await;
         };
         let id = bsp.profile().id;
         let parent = parts.headers.get(headers::TRACEPARENT.as_str()).and_then(|value| value.to_str().ok());
@@ -97,7 +98,7 @@ impl Ingress {
             Err(refusal) => {
                 span.fail(refusal.outcome());
                 self.count_for_channel(id, address.channel, refusal);
-                self.refuse(Some(id), refusal, parts, body).await
+                self.refuse(Some(id), refusal, caller, parts, body).await
             }
         }
     }
@@ -247,9 +248,11 @@ impl Ingress {
         &self,
         bsp: Option<BspId>,
         refusal: Refusal,
+        caller: &Caller,
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
+        caller.give_up_place();
         self.metrics.refused(bsp, refusal);
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
         let mut response = refusal.to_response(challenge);
