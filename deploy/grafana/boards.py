@@ -159,7 +159,7 @@ def details():
               "Open connections of the public ports. At IMCHANNEL_CONNECTIONS_MAX, 4096 unless set, the one idle for longest is closed for the next."),
         lines("Callers limited", "reqps", [(rate("job, limit", "imchannel_ingress_limited_total"), "{{job}} {{limit}}"),
                                            (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}")],
-              "Connections and requests that were more than one address may have, and idle connections that were closed for others."),
+              "Connections, requests and failed credentials that were more than one address may have, and idle connections that were closed for others."),
         width=8)
 
     board.row("Normalizer")

@@ -9,6 +9,7 @@ mod refusals;
 mod slow_senders;
 mod body_memory;
 mod strangers;
+mod failed_credentials;
 mod unread_answers;
 mod slow_stores;
 mod bodies;

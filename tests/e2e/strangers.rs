@@ -5,22 +5,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::outbound::{Outbound, UPLOAD_TOKEN};
-use crate::harness::{Installation, PATIENCE, Program, RunningIngress, Webhook, binary, eventually};
+use crate::harness::{
+    Installation, PATIENCE, Program, RunningIngress, Webhook, binary, connect_from, eventually,
+};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
 /// Far less than the time after which an idle connection or a head that does not come is closed.
 const SOON: Duration = Duration::from_secs(5);
-
-/// A connection from an address of this machine's own network.
-async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((source, 0))).unwrap();
-    timeout(PATIENCE, socket.connect(to)).await.unwrap().unwrap()
-}
 
 /// `each` connections of each of `addresses` addresses.
 async fn connect_from_many(addresses: u8, each: usize, to: SocketAddr) -> Vec<TcpStream> {

@@ -42,7 +42,7 @@ async fn ingress(installation: &Installation) -> Port {
         (webhook.try_post(address.parse().unwrap()).await.ok()?.status == 200).then_some(())
     })
     .await;
-    let request = webhook.header("accountkey", "of a stranger").head("content-length: 0\r\n");
+    let request = webhook.to("/of/a/stranger").head("content-length: 0\r\n");
     Port { program, address, request }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bsp::ChannelId;
 use bus::registry::Snapshots;
+use bus::seldom::Seldom;
 use channel::{Channel, Channels, Secret, Secrets};
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub(crate) struct Door {
     pub(crate) signature: Option<SignatureCheck>,
     /// What the bodies of this channel may hold at once, in bytes.
     pub(crate) memory: Budget,
+    /// The log line about a credential or signature that does not hold.
+    pub(crate) refused: Seldom,
     warned_at_s: AtomicU64,
 }
 
@@ -121,6 +124,7 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
                 keys: fetch_keys(channel, &signature.keys, &settings.secrets),
             }),
             memory: Budget::new(settings.channel_memory_bytes, metrics.channel_body_bytes(&channel.id)),
+            refused: Seldom::new(),
             warned_at_s: AtomicU64::new(0),
         };
         (channel.id.clone(), door)

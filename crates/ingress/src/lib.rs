@@ -6,6 +6,7 @@
 pub mod settings;
 mod router;
 mod receive;
+mod failed;
 mod doors;
 mod body;
 mod encoding;

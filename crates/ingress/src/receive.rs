@@ -15,6 +15,7 @@ use bytes::Bytes;
 use channel::Credentials;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
+use service::failures::FailedCredentials;
 use service::{Caller, Span, Tracing};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -42,14 +43,15 @@ pub(crate) struct Address<'p> {
 /// Everything that receiving needs.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    settings: Settings,
+    pub(crate) settings: Settings,
     bus: Bus,
-    doors: Doors,
+    pub(crate) doors: Doors,
     metrics: Arc<IngressMetrics>,
     tracing: Tracing,
     requests: Budget,
     memory: Budget,
     nobody: Credentials,
+    pub(crate) failed: FailedCredentials,
 }
 
 /// A request whose sender presented a credential of the channel.
@@ -75,7 +77,18 @@ impl Ingress {
     ) -> Self {
         let requests = Budget::new(settings.requests_max, metrics.requests_in_progress.clone());
         let memory = Budget::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
-        Self { settings, bus, doors, metrics, tracing, requests, memory, nobody: Credentials::dummy() }
+        let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
+        Self {
+            settings,
+            bus,
+            doors,
+            metrics,
+            tracing,
+            requests,
+            memory,
+            nobody: Credentials::dummy(),
+            failed,
+        }
     }
 
     /// Receives one webhook and answers it.
@@ -93,11 +106,14 @@ impl Ingress {
         let parent = parts.headers.get(headers::TRACEPARENT.as_str()).and_then(|value| value.to_str().ok());
         let mut span = self.tracing.start("receive webhook", SpanKind::Server, parent);
         span.set("imchannel.bsp", id.as_str());
-        match self.take(bsp, &address, parts, &mut body, &span).await {
+        match self.take(bsp, &address, caller, parts, &mut body, &span).await {
             Ok(stored) => answer::stored(stored),
             Err(refusal) => {
                 span.fail(refusal.outcome());
                 self.count_for_channel(id, address.channel, refusal);
+                if refusal == Refusal::Unauthorized {
+                    return self.refuse_credential(id, address.channel, caller, parts, body).await;
+                }
                 self.refuse(Some(id), refusal, caller, parts, body).await
             }
         }
@@ -108,13 +124,14 @@ impl Ingress {
         &self,
         bsp: &'static dyn Bsp,
         address: &Address<'_>,
+        caller: &Caller,
         parts: &Parts,
         body: &mut Body,
         span: &Span,
     ) -> Result<Stored, Refusal> {
         let _place = self.requests.take(1).ok_or(Refusal::Overloaded)?;
         let hall = self.doors.current().ok_or(Refusal::NotReady)?;
-        let admitted = self.admit(bsp, address.channel, &parts.headers, &hall)?;
+        let admitted = self.admit(bsp, address.channel, caller, &parts.headers, &hall)?;
         if !is_media_type(&parts.headers, bsp.profile().media_type) {
             return Err(Refusal::WrongMediaType);
         }
@@ -122,7 +139,7 @@ impl Ingress {
             return Err(Refusal::WrongEncoding);
         }
         let received_at = Timestamp::now();
-        let checked = self.read(admitted, parts, body).await?;
+        let checked = self.read(admitted, caller, parts, body).await?;
         self.store(checked, address.route, &parts.headers, received_at, span).await
     }
 
@@ -131,6 +148,7 @@ impl Ingress {
         &self,
         bsp: &'static dyn Bsp,
         channel: &str,
+        caller: &Caller,
         headers: &HeaderMap,
         hall: &'h Hall,
     ) -> Result<Admitted<'h>, Refusal> {
@@ -138,7 +156,13 @@ impl Ingress {
         let Some(presented) = bsp.presented_credential(headers) else {
             let is_asked_first =
                 bsp.profile().challenge.is_some() && !headers.contains_key(header::AUTHORIZATION);
-            return Err(if is_asked_first { Refusal::Challenged } else { Refusal::Unauthorized });
+            if is_asked_first {
+                return Err(Refusal::Challenged);
+            }
+            if let Some(door) = door {
+                self.warn_of_refused(door, caller, "it has no credential");
+            }
+            return Err(Refusal::Unauthorized);
         };
         let digest = self.settings.credential_key.digest(&presented);
         let credentials = door.map_or(&self.nobody, |door| &door.channel.credentials);
@@ -149,9 +173,7 @@ impl Ingress {
                 Ok(Admitted { door })
             }
             (Some(door), None) => {
-                if door.may_warn() {
-                    warn(door, "a webhook was refused: its credential is none of the channel's");
-                }
+                self.warn_of_refused(door, caller, "its credential is none of the channel's");
                 Err(Refusal::Unauthorized)
             }
             (None, _) => Err(Refusal::Unauthorized),
@@ -162,6 +184,7 @@ impl Ingress {
     async fn read<'h>(
         &'h self,
         admitted: Admitted<'h>,
+        caller: &Caller,
         parts: &Parts,
         body: &mut Body,
     ) -> Result<Checked<'h>, Refusal> {
@@ -183,7 +206,12 @@ impl Ingress {
             );
         }
         let body = read?;
-        check_signature(door, parts, &body)?;
+        if let Err(refusal) = check_signature(door, parts, &body) {
+            if refusal == Refusal::Unauthorized {
+                self.warn_of_refused(door, caller, "its signature does not hold");
+            }
+            return Err(refusal);
+        }
         let media_type = door.channel.bsp.profile().media_type;
         if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
             return Err(Refusal::WrongCharset);
@@ -284,9 +312,6 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
     if door.channel.bsp.signature_holds(&keys, &request) {
         return Ok(());
     }
-    if door.may_warn() {
-        warn(door, "a webhook was refused: its signature does not hold");
-    }
     Err(Refusal::Unauthorized)
 }
 
@@ -310,7 +335,7 @@ fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
     hex::encode(&hash.finalize()[..16])
 }
 
-fn warn(door: &Door, message: &str) {
+pub(crate) fn warn(door: &Door, message: &str) {
     let channel = door.channel.id.as_str();
     tracing::warn!(function = "ingress", channel, "channel {channel}: {message}");
 }

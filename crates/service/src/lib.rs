@@ -18,6 +18,7 @@ pub mod caller;
 mod connections;
 mod in_flight;
 pub mod limits;
+pub mod failures;
 mod files;
 pub mod http;
 pub mod tls;

@@ -34,6 +34,8 @@ pub struct PortMetrics {
     longest_idle: Counter,
     /// Answered 503: the address had as many requests in flight as it may.
     requests_of_address: Counter,
+    /// Answered later: too many of them failed.
+    pub(crate) failed_credentials: Counter,
 }
 
 impl PortMetrics {
@@ -46,10 +48,12 @@ impl PortMetrics {
             connections_of_address: counter("connections_of_address"),
             longest_idle: counter("longest_idle"),
             requests_of_address: counter("requests_of_address"),
+            failed_credentials: counter("failed_credentials"),
         };
         registry.register("connections", "Connections that are open", metrics.connections.clone());
         let help = "What limits of callers did: 'connections_of_address' were closed at accept, 'longest_idle' were closed for \
-                    another one, as as many were open as may be, 'requests_of_address' came through a proxy and were answered 503";
+                    another one, as as many were open as may be, 'requests_of_address' came through a proxy and were answered 503, \
+                    'failed_credentials' were answered 401 with a delay";
         registry.register("limited", help, limited);
         metrics
     }
