@@ -146,10 +146,21 @@ def details():
         lines("In progress", "short", [("sum by (instance) (imchannel_ingress_requests_in_progress)", "{{instance}}")],
               "Webhooks in progress. At IMCHANNEL_REQUESTS_MAX, 4096 unless set, more are answered 503."),
         lines("Memory of bodies", "bytes", [("sum by (instance) (imchannel_ingress_body_bytes_held)", "{{instance}}")],
-              "Bytes reserved for bodies. At IMCHANNEL_BODY_MEMORY_BYTES, 64 MiB unless set, more are answered 503."),
+              "Bytes that bodies hold. At IMCHANNEL_BODY_MEMORY_BYTES, 64 MiB unless set, more are answered 503."),
         lines("Channels known", "short", [("max by (instance) (imchannel_ingress_channels)", "{{instance}}")],
               "Channels that each instance knows. They should agree within a second of a change."),
         width=6)
+    board.add(
+        lines("Memory of bodies, largest channels", "bytes",
+              [(f"topk(10, max by (channel) (imchannel_ingress_channel_body_bytes_held{{{CHANNEL}}}))", "{{channel}}")],
+              "Bytes that a channel's bodies hold on one instance. At its share, a quarter of all unless set, its next ones are answered 503."),
+        lines("Connections", "short", [("sum by (job, instance) (imchannel_ingress_connections)", "{{job}} {{instance}}"),
+                                       ("sum by (job, instance) (imchannel_media_connections)", "{{job}} {{instance}}")],
+              "Open connections of the public ports. At IMCHANNEL_CONNECTIONS_MAX, 4096 unless set, the one idle for longest is closed for the next."),
+        lines("Callers limited", "reqps", [(rate("job, limit", "imchannel_ingress_limited_total"), "{{job}} {{limit}}"),
+                                           (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}")],
+              "Connections, requests and failed credentials that were more than one address may have, and idle connections that were closed for others."),
+        width=8)
 
     board.row("Normalizer")
     board.add(

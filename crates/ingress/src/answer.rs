@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use bus::Stored;
 
+use crate::memory::Full;
+
 /// Seconds after which a sender may try again.
 const RETRY_AFTER_S: &str = "5";
 
@@ -40,6 +42,8 @@ pub(crate) enum Refusal {
     BodyTooSlow,
     /// A body that broke off: nobody is there to read the answer.
     BodyBroken,
+    /// Bodies of this channel hold as much memory as one channel may.
+    ChannelOverloaded,
     /// Too much is in progress.
     Overloaded,
     /// The channels were not read yet, or this channel's signing keys cannot be.
@@ -50,7 +54,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Challenged,
@@ -66,6 +70,7 @@ impl Refusal {
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::BodyBroken,
+        Self::ChannelOverloaded,
         Self::Overloaded,
         Self::NotReady,
         Self::NotStored,
@@ -101,10 +106,16 @@ impl Refusal {
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyBroken => "body_broken",
+            Self::ChannelOverloaded => "channel_overloaded",
             Self::Overloaded => "overloaded",
             Self::NotReady => "not_ready",
             Self::NotStored => "not_stored",
         }
+    }
+
+    /// Whether it is answered 401 because of a credential, a signature or a channel.
+    pub(crate) fn is_unauthorized(self) -> bool {
+        self.outcome() == Self::UnknownChannel.outcome()
     }
 
     /// Whether some of the body may have been read before this refusal.
@@ -133,7 +144,9 @@ impl Refusal {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::Overloaded | Self::NotReady | Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ChannelOverloaded | Self::Overloaded | Self::NotReady | Self::NotStored => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -160,6 +173,15 @@ impl Refusal {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Channel => Self::ChannelOverloaded,
+            Full::All => Self::Overloaded,
+        }
     }
 }
 

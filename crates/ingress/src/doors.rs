@@ -10,10 +10,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bsp::ChannelId;
 use bus::registry::Snapshots;
+use bus::seldom::Seldom;
 use channel::{Channel, Channels, Secret, Secrets};
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Budget;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
@@ -30,6 +32,10 @@ pub(crate) struct Door {
     pub(crate) credential_used: Vec<Counter>,
     /// How signatures are checked; `None` where they are not.
     pub(crate) signature: Option<SignatureCheck>,
+    /// What the bodies of this channel may hold at once, in bytes.
+    pub(crate) memory: Budget,
+    /// The log line about a credential or signature that does not hold.
+    pub(crate) refused: Seldom,
     warned_at_s: AtomicU64,
     warned_of_another_at_s: AtomicU64,
 }
@@ -127,6 +133,8 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
                 public_url: signature.public_url.clone(),
                 keys: fetch_keys(channel, &signature.keys, &settings.secrets),
             }),
+            memory: Budget::new(settings.channel_memory_bytes, metrics.channel_body_bytes(&channel.id)),
+            refused: Seldom::new(),
             warned_at_s: AtomicU64::new(0),
             warned_of_another_at_s: AtomicU64::new(0),
         };

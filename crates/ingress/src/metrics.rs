@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::Histogram;
+use service::limits::PortMetrics;
 
 use crate::answer::Refusal;
 
@@ -37,6 +38,11 @@ struct ChannelLabels {
     cause: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: String,
+}
+
 /// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
 #[derive(Debug)]
 struct PerBsp {
@@ -53,16 +59,19 @@ pub(crate) struct IngressMetrics {
     no_bsp: [Counter; Refusal::ALL.len()],
     credentials: Family<CredentialLabels, Counter>,
     channel_refused: Family<ChannelLabels, Counter>,
+    channel_body_bytes: Family<ChannelLabel, Gauge>,
     pub(crate) channels: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
     pub(crate) keeper: KeeperMetrics,
+    pub(crate) port: PortMetrics,
 }
 
 impl IngressMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("ingress");
         let keeper = KeeperMetrics::register(registry);
+        let port = PortMetrics::register(registry);
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();
@@ -83,8 +92,12 @@ impl IngressMetrics {
         registry.register("channels", "Channels that are known", channels.clone());
         let help = "Webhooks in progress at this moment";
         registry.register("requests_in_progress", help, requests_in_progress.clone());
-        let help = "Bytes reserved for the bodies in progress at this moment";
+        let help = "Bytes that the bodies in progress hold at this moment";
         registry.register("body_bytes_held", help, body_bytes_held.clone());
+        let channel_body_bytes = Family::<ChannelLabel, Gauge>::default();
+        let help = "Bytes that the bodies of a channel hold at this moment; at its share of the memory for bodies, its next \
+                    ones are answered 503";
+        registry.register("channel_body_bytes_held", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
         let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {
@@ -102,10 +115,12 @@ impl IngressMetrics {
             no_bsp: refused("none"),
             credentials,
             channel_refused,
+            channel_body_bytes,
             channels,
             requests_in_progress,
             body_bytes_held,
             keeper,
+            port,
         }
     }
 
@@ -125,6 +140,11 @@ impl IngressMetrics {
         let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
         let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();
+    }
+
+    /// What a channel's bodies hold. It outlives a change of the channel, and so do the bodies that are being read.
+    pub(crate) fn channel_body_bytes(&self, channel: &ChannelId) -> Gauge {
+        self.channel_body_bytes.get_or_create(&ChannelLabel { channel: channel.to_string() }).clone()
     }
 
     /// The counters of a channel's credentials, in their order.
