@@ -160,9 +160,11 @@ class Ingress:
         self.address, self.stored, self.sent, self.lock = address, set(), 0, threading.Lock()
 
     def post(self, connection, name):
-        report = {"messageId": name, "to": "49151", "status": {"groupName": "DELIVERED"}, "padding": "x" * BODY}
+        report = {"messageId": name, "to": "49151", "status": {"groupName": "DELIVERED"}}
         headers = {"AccountKey": "p", "Content-Type": "application/json"}
-        connection.request("POST", f"/social/on/whatsapp/infobip/report/{CHANNEL}", json.dumps({"results": [report]}), headers)
+        # Blanks fill WEBHOOKS and no event.
+        body = json.dumps({"results": [report]}) + " " * BODY
+        connection.request("POST", f"/social/on/whatsapp/infobip/report/{CHANNEL}", body, headers)
         answer = connection.getresponse()
         answer.read()
         if answer.status == 200:
