@@ -16,7 +16,7 @@ use service::examples;
 pub(crate) use self::change::{How, apply};
 use self::change::{remove, set_paused};
 use crate::Done;
-use crate::out::{BAD, ODD, Out, styled};
+use crate::out::{BAD, ODD, Out, Text, styled, text};
 use crate::target::Target;
 
 /// Digits of a stored credential that tell it from another, and tell nothing else.
@@ -112,7 +112,7 @@ pub(crate) fn read_file(
     match channel::file::parse(&source, context) {
         Ok(channels) => Ok(Some(channels)),
         Err(faults) => {
-            out.say(&format!("{} {} has {} faults:", styled(BAD, "error:"), path.display(), faults.len()));
+            out.say(&text!("{} {} has {} faults:", styled(BAD, "error:"), path.display(), faults.len()));
             for fault in &faults {
                 out.say(&format!("  {}:{}: {}", path.display(), fault.line, fault.message));
                 out.object(&json!({ "file": path, "line": fault.line, "fault": fault.message }));
@@ -155,20 +155,19 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
                     "signature": record.signature.is_some(), "paused": record.paused,
                 }));
                 let signature = if record.signature.is_some() { "checked" } else { "-" };
-                let credentials = record.webhook.len().to_string();
                 rows.push([
-                    id.clone(),
-                    record.bsp.clone(),
-                    record.tenant.clone(),
-                    credentials,
-                    signature.to_owned(),
-                    if record.paused { styled(ODD, "paused") } else { String::new() },
+                    Text::of(id),
+                    Text::of(&record.bsp),
+                    Text::of(&record.tenant),
+                    Text::of(record.webhook.len()),
+                    Text::of(signature),
+                    if record.paused { styled(ODD, "paused") } else { Text::default() },
                 ]);
             }
             Err(error) => {
                 out.object(&json!({ "id": id, "invalid": error.to_string() }));
-                let none = String::new;
-                rows.push([id.clone(), styled(BAD, "invalid"), none(), none(), none(), none()]);
+                let none = Text::default;
+                rows.push([Text::of(id), styled(BAD, "invalid"), none(), none(), none(), none()]);
             }
         }
     }
@@ -194,6 +193,6 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "message_path": format!("/social/on/whatsapp/{}/message/{}", record.bsp, record.id),
     });
     out.object(&shown);
-    out.say(&serde_json::to_string_pretty(&shown)?);
+    out.lines(&serde_json::to_string_pretty(&shown)?);
     Ok(())
 }

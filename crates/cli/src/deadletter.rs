@@ -1,7 +1,6 @@
 //! `imchannel deadletter`: what could not be understood, looked at, tried again, thrown away.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, Parsed, Reject, Webhook, registry};
@@ -12,8 +11,9 @@ use bus::{Bus, Delivery, Origin, Subject, headers, lookup};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::out::{BAD, GOOD, ODD, Out, styled};
+use crate::out::{self, BAD, GOOD, ODD, Out, styled, text};
 use crate::replay::published::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
@@ -214,7 +214,9 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
         bail!("there is no dead letter {sequence}");
     };
     if raw {
-        std::io::stdout().write_all(&letter.payload).context("cannot write")?;
+        let mut sink = out::bytes()?;
+        sink.write_all(&letter.payload).await.context("cannot write")?;
+        sink.flush().await.context("cannot write")?;
         return Ok(Done::Well);
     }
     let (mut object, _) = tail::dead_letter(&letter, reveal);
@@ -222,9 +224,10 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
     for (name, value) in &headers {
-        out.say(&format!("{name}: {value}"));
+        out.say(&text!("{name}: {value}"));
     }
-    out.say(&format!("\n{}", object["body"].as_str().unwrap_or_default()));
+    out.say("");
+    out.lines(object["body"].as_str().unwrap_or_default());
     Ok(Done::Well)
 }
 
@@ -321,7 +324,7 @@ async fn replay_letters(
         };
         out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
         let style = if what == "refused" { ODD } else { GOOD };
-        bar.suspend(|| out.say(&format!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
+        bar.suspend(|| out.say(&text!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -337,7 +340,10 @@ async fn replay_letters(
 }
 
 async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
-    if !yes && !letters.is_empty() && !is_confirmed(letters.len())? {
+    if !yes
+        && !letters.is_empty()
+        && !out::is_confirmed(&format!("Remove {} dead letters for good?", letters.len()))?
+    {
         return Ok(out.faulty("nothing was removed; --yes removes without asking"));
     }
     let mut removed = 0_u64;
@@ -347,17 +353,6 @@ async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -
         let action = if was_there { "removed" } else { "gone already" };
         out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&format!("{} {removed} dead letters", styled(BAD, "removed")));
+    out.say(&text!("{} {removed} dead letters", styled(BAD, "removed")));
     Ok(Done::Well)
-}
-
-/// Asks a person; a program has to say it with `--yes`.
-fn is_confirmed(count: usize) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(anstream::stderr(), "Remove {count} dead letters for good? [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,7 +1,5 @@
 //! `imchannel streams repair`: what a server has forgotten after a full disk, and what is done about it.
 
-use std::io::{IsTerminal, Write as _};
-
 use anyhow::bail;
 use bus::Bus;
 use bus::repair::{self, Found};
@@ -9,7 +7,7 @@ use bus::streams::StreamDefinition;
 use serde_json::json;
 
 use crate::Done;
-use crate::out::{BAD, GOOD, Out, styled};
+use crate::out::{BAD, GOOD, Out, is_confirmed, styled, text};
 
 /// What an operator has to know before sends go on.
 const LEDGER_WARNING: &str = "The ledger of sends may have lost entries. A command whose entry is lost and that is given out \
@@ -29,7 +27,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     let (buckets, streams): (Vec<&Found>, Vec<&Found>) =
         all.iter().filter(is_meant).partition(|found| found.is_bucket());
     if buckets.is_empty() && streams.is_empty() {
-        out.say(&format!(
+        out.say(&text!(
             "{}: no stream ends below the places of its readers",
             styled(GOOD, "nothing to repair")
         ));
@@ -52,7 +50,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     for found in buckets {
         tell(found, out);
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
-        out.say(&format!("{} {warning}", styled(BAD, "warning:")));
+        out.say(&text!("{} {warning}", styled(BAD, "warning:")));
         let question = if found.is_ledger() { "Let sends go on?" } else { "Let services read the channels?" };
         if !yes && !is_confirmed(question)? {
             return Ok(
@@ -89,20 +87,9 @@ fn tell(found: &Found, out: &Out) {
 }
 
 fn say_done(found: &Found, what: &str, out: &Out) {
-    out.say(&format!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
+    out.say(&text!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
     out.object(&json!({
         "stream": found.stream, "reached": found.reached, "last": found.last, "durables": found.durables,
         "repaired": what,
     }));
-}
-
-/// Asks a person; a program has to say it with `--yes`.
-fn is_confirmed(question: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(anstream::stderr(), "{question} [y/N] ")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

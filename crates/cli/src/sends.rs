@@ -8,7 +8,7 @@ use sender::{Crowded, LaneState};
 use serde_json::json;
 
 use crate::Done;
-use crate::out::{ODD, Out, styled};
+use crate::out::{ODD, Out, Text, styled};
 use crate::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -56,12 +56,12 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
             "behind": crowded.behind, "full_recipients": crowded.full_recipients,
         }));
         rows.push([
-            id,
-            send.in_stream.to_string(),
-            bulk.in_stream.to_string(),
-            (send.held + bulk.held).to_string(),
-            owner,
-            if why.is_empty() { why } else { styled(ODD, &why) },
+            Text::of(id),
+            Text::of(send.in_stream),
+            Text::of(bulk.in_stream),
+            Text::of(send.held + bulk.held),
+            Text::of(owner),
+            if why.is_empty() { Text::default() } else { styled(ODD, &why) },
         ]);
     }
     if let (Some(only), true) = (only, rows.is_empty()) {

@@ -7,6 +7,7 @@
 pub mod settings;
 pub mod common;
 pub mod examples;
+pub mod terminal;
 pub mod log;
 pub mod trace;
 pub mod histogram;

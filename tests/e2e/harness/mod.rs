@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress};
-pub(crate) use program::{Program, run_cli, run_cli_with};
+pub(crate) use program::{Program, binary, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, raw_request};
 
 /// Longer than anything that works takes, on a busy machine too.

@@ -13,7 +13,7 @@ use super::installation::{Installation, KEY};
 
 /// A program of this workspace, or of another version where the name is a path. The first call makes sure that all are built from
 /// these sources.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     if name.contains('/') {
         return PathBuf::from(name);
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Selected, bar, parse};
 use crate::Done;
-use crate::out::{GOOD, Out, styled};
+use crate::out::{GOOD, Out, styled, text};
 use crate::repair::refuse_gone_back;
 
 /// How long storing one event may take.
@@ -58,9 +58,7 @@ pub(super) async fn run(
         "stopped_before_sequence": stopped_before,
     }));
     let word = styled(GOOD, "replayed");
-    out.say(&format!(
-        "{word} {replayed} webhooks: {events} events published, {without} webhooks came to none"
-    ));
+    out.say(&text!("{word} {replayed} webhooks: {events} events published, {without} webhooks came to none"));
     webhooks.say_cut(out);
     match stopped_before {
         Some(sequence) => bail!("stopped; {}", go_on(sequence, webhooks.last, number)),

@@ -7,6 +7,8 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table};
 
+use service::terminal::{self, escape};
+
 use super::board::{Board, Name, Row};
 
 /// Above this share a stream's bar is red: the keeper purges from 70 % on and should have.
@@ -32,12 +34,22 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     frame.render_widget(Sparkline::default().block(block).data(&board.history).style(Color::Cyan), history);
     channels(frame, below, board);
     frame.render_widget(Line::from(" q leave   p pause").dim(), foot);
+    hold_back(frame);
+}
+
+/// Whatever was drawn without being escaped and a terminal would obey is replaced: nothing reaches it around this.
+fn hold_back(frame: &mut Frame<'_>) {
+    for cell in &mut frame.buffer_mut().content {
+        if cell.symbol().contains(terminal::is_unsafe) {
+            cell.set_symbol("\u{fffd}");
+        }
+    }
 }
 
 fn headline<'b>(board: &'b Board, paused: bool) -> Paragraph<'b> {
     let state = if board.connected { "connected".green() } else { "not connected".red() };
     let mut spans =
-        vec![Span::from(" imchannel top  ").bold(), Span::from(board.place.as_str()), "  ".into(), state];
+        vec![Span::from(" imchannel top  ").bold(), Span::from(escape(&board.place)), "  ".into(), state];
     let (answering, asked) = board.admins;
     if asked == 0 {
         spans.push("  refusals are not known without --admin".dim());
@@ -94,8 +106,9 @@ fn durables(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let mut rows: Vec<TableRow<'_>> = board.rows.iter().map(|(name, row)| channel(name, row)).collect();
     for ((bsp, outcome), count) in &board.strangers {
-        let refused = Cell::from(format!("{} {outcome}", grouped(*count))).style(Style::new().yellow());
-        let name = [Cell::from(bsp.as_str()), Cell::from("(no channel)")];
+        let refused =
+            Cell::from(format!("{} {}", grouped(*count), escape(outcome))).style(Style::new().yellow());
+        let name = [Cell::from(escape(bsp)), Cell::from("(no channel)")];
         rows.push(TableRow::new(
             name.into_iter().chain(std::iter::repeat_n(Cell::from(""), 5)).chain([refused]),
         ));
@@ -120,10 +133,11 @@ fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 fn channel<'b>(name: &'b Name, row: &'b Row) -> TableRow<'b> {
     let warn = |count: u64| if count > 0 { Style::new().yellow() } else { Style::new() };
     let words = row.refused.iter().filter(|(outcome, count)| *outcome != "challenged" && **count > 0);
-    let words: Vec<_> = words.map(|(outcome, count)| format!("{} {outcome}", grouped(*count))).collect();
+    let words: Vec<_> =
+        words.map(|(outcome, count)| format!("{} {}", grouped(*count), escape(outcome))).collect();
     TableRow::new([
-        Cell::from(name.bsp.as_str()),
-        Cell::from(name.channel.as_str()),
+        Cell::from(escape(&name.bsp)),
+        Cell::from(escape(&name.channel)),
         Cell::from(format!("{:.1}", row.webhooks_per_s)),
         Cell::from(format!("{:.1}", row.events_per_s)),
         Cell::from(grouped(row.webhooks)),
@@ -200,6 +214,20 @@ mod tests {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
         assert!(!text.contains("99"), "a first call that is meant to be refused is no refusal\n{text}");
+    }
+
+    #[test]
+    fn names_from_outside_are_escaped() {
+        let mut board = Board { place: "nats \u{9b}2J".to_owned(), connected: true, ..Board::default() };
+        let refused = [("a\u{202e}b".to_owned(), 1)].into();
+        let name = Name { bsp: "b\u{85}".to_owned(), channel: "c\u{2066}\u{1b}[2J".to_owned() };
+        board.rows.insert(name, Row { refused, ..Row::default() });
+        board.strangers.insert(("s\u{200b}".to_owned(), "o\u{7f}".to_owned()), 1);
+        let text = screen(&board);
+        for part in [r"nats \u009b2J", r"a\u202eb", r"b\u0085", r"c\u2066\u001b[2J", r"s\u200b", r"o\u007f"] {
+            assert!(text.contains(part), "no {part} in\n{text}");
+        }
+        assert!(!text.replace('\n', "").contains(terminal::is_unsafe), "{text:?}");
     }
 
     #[test]
