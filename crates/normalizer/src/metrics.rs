@@ -30,7 +30,7 @@ struct ReasonLabels {
 }
 
 /// The metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct NormalizerMetrics {
     items: Family<EventLabels, Counter>,
     unrecognised: Family<FieldLabels, Counter>,
@@ -41,7 +41,13 @@ pub(crate) struct NormalizerMetrics {
 
 impl NormalizerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            items: Family::default(),
+            unrecognised: Family::default(),
+            replaced: Family::default(),
+            dead_letters: Family::default(),
+            age: Histogram::of_waiting(),
+        };
         let registry = registry.sub_registry_with_prefix("normalizer");
         let help = "Items of finished webhooks by BSP, kind (report, message, account, customer, ignored, rejected) and \
                     detail (status, type of content, kind of event, or what was ignored or rejected)";

@@ -12,6 +12,8 @@ pub mod log;
 pub mod trace;
 pub mod histogram;
 pub mod readiness;
+mod exposition;
+mod process_metrics;
 pub mod admin;
 pub mod health;
 pub mod http;
