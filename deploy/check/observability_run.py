@@ -121,14 +121,15 @@ class Gateway:
         """Some of everything that happens to a gateway, good and bad. Again and again: a rate needs two looks."""
         webhook = f"{self.ingress}/social/on/whatsapp/infobip/report/{CHANNEL}"
         json_type = {"Content_Type": "application/json"}
-        report = {"messageId": "m-1", "to": "8618257518838", "status": {"groupName": "NEVER_SEEN", "groupId": 77, "id": 7, "name": "NEVER_SEEN"}}
+        report = {"messageId": "m-1", "to": "8618257518838", "newMember": 1,
+                  "status": {"groupName": "NEVER_SEEN", "groupId": 77, "id": 7, "name": "NEVER_SEEN"}}
         status = json.dumps({"results": [report]}).encode()
         for _ in range(3):
             assert request(webhook, status, AccountKey="wrong", **json_type) == 401
         assert request(webhook.replace(CHANNEL, "nobody"), status, AccountKey="infobip-secret", **json_type) == 401
         assert request(webhook, status, AccountKey="infobip-secret", Content_Type="text/plain") == 415
         assert request(f"{self.ingress}/somewhere/else", status) == 404
-        assert request(webhook, status, AccountKey="infobip-secret", **json_type) == 200  # an unknown status
+        assert request(webhook, status, AccountKey="infobip-secret", **json_type) == 200  # an unknown status and an unread member
         assert request(webhook, status[:-9], AccountKey="infobip-previous", **json_type) == 200  # a broken body
         text = b'{"results":[{"messageId":"m-2","from":"8618257518838","message":{"type":"TEXT","text":"caf\xe9"}}]}'
         assert request(webhook, text, AccountKey="infobip-secret", **json_type) == 200  # a text that is not UTF-8

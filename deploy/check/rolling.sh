@@ -34,10 +34,12 @@ if [ -x "$previous/imchannel" ] || git cat-file -e "$PREVIOUS^{commit}" 2>/dev/n
   IMCHANNEL_TEST_PREVIOUS_PROGRAMS=$previous cargo test --quiet --locked -p e2e --test rolling -- --test-threads 1 >&2 ||
     fail "a rolling restart under load"
   ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
+  ok "each caller behind haproxy $version is limited by itself"
   ok "the version before (${PREVIOUS:0:12}) replaced by this one, and the other way: never unready, nothing lost, nothing sent twice"
 else
   # A clone without history, or no clone.
-  cargo test --quiet --locked -p e2e --test rolling -- no_attempt_fails >&2 || fail "a rolling restart under load"
+  cargo test --quiet --locked -p e2e --test rolling -- no_attempt_fails each_caller >&2 || fail "a rolling restart under load"
   ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
+  ok "each caller behind haproxy $version is limited by itself"
   not_checked "whether this version replaces the one before: commit ${PREVIOUS:0:12} is not in this clone"
 fi

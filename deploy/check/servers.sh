@@ -41,6 +41,9 @@ if need haproxy haproxy; then
   haproxy=$(path_of haproxy)
   haproxy_takes "$haproxy" || fail "haproxy.cfg: $(cat "$work/haproxy.log")"
   ok "haproxy.cfg (haproxy $(version_of_haproxy "$haproxy"))"
+  mkdir "$work/haproxy"
+  "$PYTHON" deploy/check/haproxy_log.py "$haproxy" "$work/haproxy" || fail "the log of haproxy"
+  ok "haproxy logs what was refused, without addresses, queries and the paths of files"
 else
   not_checked "haproxy.cfg by this machine's haproxy: there is none"
 fi

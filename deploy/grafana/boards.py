@@ -149,8 +149,8 @@ def details():
         lines("Everything, by outcome", "reqps", [(f"{rate('outcome', 'imchannel_ingress_requests_total', BSP)} > 0", "{{outcome}}")],
               "All requests. challenged is Twilio's normal first call, duplicate a webhook that had been stored before.", OUTCOMES),
         lines("Not taken, by channel", "reqps",
-              [(rate("channel, outcome", "imchannel_ingress_channel_refused_total", f"{BSP},{CHANNEL}"), "{{channel}} {{outcome}}")],
-              "Refused webhooks of known channels, with Twilio's normal first calls."),
+              [(rate("bsp, channel, cause", "imchannel_ingress_channel_refused_total", f"{BSP},{CHANNEL}"), "{{bsp}} {{channel}} {{cause}}")],
+              "Refused webhooks of known channels by cause, with Twilio's normal first calls. other_bsp: the channel is another BSP's."),
         lines("Passwords in use", "reqps",
               [(rate("channel, credential", "imchannel_ingress_credential_used_total", CHANNEL), "{{channel}} no. {{credential}}")],
               "Webhooks by the password that they came with, by its place in the channel's list. One that rests at 0 can be taken out."),
@@ -161,10 +161,21 @@ def details():
         lines("In progress", "short", [("sum by (instance) (imchannel_ingress_requests_in_progress)", "{{instance}}")],
               "Webhooks in progress. At IMCHANNEL_REQUESTS_MAX, 4096 unless set, more are answered 503."),
         lines("Memory of bodies", "bytes", [("sum by (instance) (imchannel_ingress_body_bytes_held)", "{{instance}}")],
-              "Bytes reserved for bodies. At IMCHANNEL_BODY_MEMORY_BYTES, 64 MiB unless set, more are answered 503."),
+              "Bytes that bodies hold. At IMCHANNEL_BODY_MEMORY_BYTES, 64 MiB unless set, more are answered 503."),
         lines("Channels known", "short", [("max by (instance) (imchannel_ingress_channels)", "{{instance}}")],
               "Channels that each instance knows. They should agree within a second of a change."),
         width=6)
+    board.add(
+        lines("Memory of bodies, largest channels", "bytes",
+              [(f"topk(10, max by (channel) (imchannel_ingress_channel_body_bytes_held{{{CHANNEL}}}))", "{{channel}}")],
+              "Bytes that a channel's bodies hold on one instance. At its share, a quarter of all unless set, its next ones are answered 503."),
+        lines("Connections", "short", [("sum by (job, instance) (imchannel_ingress_connections)", "{{job}} {{instance}}"),
+                                       ("sum by (job, instance) (imchannel_media_connections)", "{{job}} {{instance}}")],
+              "Open connections of the public ports. At IMCHANNEL_CONNECTIONS_MAX, 4096 unless set, the one idle for longest is closed for the next."),
+        lines("Callers limited", "reqps", [(rate("job, limit", "imchannel_ingress_limited_total"), "{{job}} {{limit}}"),
+                                           (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}")],
+              "Connections, requests and failed credentials that were more than one address may have, and idle connections that were closed for others."),
+        width=8)
 
     board.row("Normalizer")
     board.add(
@@ -180,16 +191,25 @@ def details():
                 f" or increase(imchannel_normalizer_replaced_total{{{BSP}}}[1h])) > 0", "{{bsp}} {{field}} damaged")],
               "Values that this version does not know, and texts in which bytes that are not UTF-8 were replaced, by field. Their events "
               "went out all the same."),
-        lines("Dead letters in 1 h", "short", [(f"imchannel:dead_letters:increase1h{{{BSP}}}", "{{bsp}} {{reason}}")],
-              "Items of webhooks that could not be understood, by reason."),
+        lines("Dead letters in 1 h", "short",
+              [(f"imchannel:dead_letters:increase1h{{{BSP}}}", "{{bsp}} {{reason}}"),
+               ("imchannel:letters_refused:increase10m", "{{channel}} no room")],
+              "Items of webhooks that could not be understood, by reason; and attempts to store a dead letter that found no room, by channel."),
         width=6)
+    board.add(
+        lines("Unread members in 1 h", "short",
+              [(f"topk(20, sum by (bsp, path) ((imchannel_normalizer_unread_total{{{BSP}}} unless imchannel_normalizer_unread_total offset 1h)"
+                f" or increase(imchannel_normalizer_unread_total{{{BSP}}}[1h])) > 0)", "{{bsp}} {{path}}")],
+              "What BSPs say that no field of an event has, by its path: the 20 most frequent. The events carry it in unread_json. A path "
+              "that was not there before is something new of the BSP's."),
+        width=24)
     board.add(
         latency("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "",
                 "From a webhook's arrival at ingress to the storage of its last event."),
         heatmap("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "", "The same, all of it."),
         lines("Work", "reqps", [(total("imchannel_worker_done_total"), "done"), (total("imchannel_worker_retried_total"), "retried"),
-                                (total("imchannel_worker_panicked_total"), "panicked")],
-              "Webhooks finished, given back for a later attempt, and handlers that panicked.", OTHERS),
+                                (f'{total("imchannel_worker_panicked_total")} + ({total("imchannel_sender_panicked_total")} or vector(0))', "panicked")],
+              "Webhooks finished, given back for a later attempt, and handlers of webhooks and commands that panicked.", OTHERS),
         lines("Held and paused", "short", [("sum(imchannel_worker_held)", "held"), ("sum(imchannel_worker_paused)", "paused")],
               "Webhooks being worked on, and parts of workers that are paused because a stream is full.", OTHERS),
         width=6)

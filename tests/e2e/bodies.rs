@@ -7,7 +7,7 @@ use bus::headers;
 use proto::v1::inbound_message::Content;
 use proto::v1::{InboundMessage, ReportStatus};
 
-use crate::harness::{Installation, Webhook, eventually};
+use crate::harness::{Installation, Webhook, eventually, within};
 
 fn infobip(message_id: &str) -> String {
     format!(r#"{{"messageId":"{message_id}","to":"49151","status":{{"groupName":"DELIVERED"}}}}"#)
@@ -126,29 +126,51 @@ async fn events_are_cloud_events_with_a_stable_id() {
     ingress.stop().await;
 }
 
+/// A webhook whose letter finds no room comes again after a minute. When a thousand wait so, nothing more is taken.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_stream_of_dead_letters_pauses_and_loses_nothing() {
+async fn webhooks_whose_letters_find_no_room_are_given_back_and_none_is_lost() {
+    const COUNT: usize = bus::worker::PUT_OFF_MAX + 100;
     let settings = bus::streams::StreamSettings { deadletters_max_bytes: 4096, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
     let ingress = installation.ingress().await;
-    let normalizer = installation.normalizer().await;
-    for number in 0..20 {
-        let body = format!("no JSON {number} {}", "x".repeat(400));
+    let post = async |body: String| {
         assert_eq!(Webhook::infobip(body).post(ingress.address).await.status.as_u16(), 200);
+    };
+    for number in 0..20 {
+        post(format!("no JSON {number} {}", "x".repeat(400))).await;
+    }
+    let normalizer = installation.normalizer().await;
+    let refused = "normalizer_letters_refused_total{bsp=\"infobip\",channel=\"202105102694809992\",reason=\"channel_full\"}";
+    eventually("letters find no room", || async { normalizer.metrics().contains(refused).then_some(()) })
+        .await;
+    // A few that wait keep nobody else waiting, and the good items of their own bodies come out once.
+    post(format!(r#"{{"results":[{},null,{}]}}"#, infobip("good-1"), infobip("good-2"))).await;
+    eventually("the good items are events", || async {
+        (installation.reports().await.len() == 2).then_some(())
+    })
+    .await;
+    assert!(normalizer.metrics().contains("worker_paused 0\n"), "{}", normalizer.metrics());
+    for number in 20..COUNT {
+        post(format!("no JSON {number}")).await;
     }
     eventually("the normalizer pauses", || async {
         let text = normalizer.metrics();
-        text.lines().any(|line| line == "worker_paused 1").then_some(())
+        text.lines().any(|line| line.starts_with("worker_paused ") && line != "worker_paused 0").then_some(())
     })
     .await;
     let stored = installation.dead_letters().await.len();
     assert!((1..20).contains(&stored), "{stored} letters fit into the stream");
-    let larger = bus::streams::StreamSettings { deadletters_max_bytes: 1 << 20, ..settings };
+    let larger = bus::streams::StreamSettings { deadletters_max_bytes: 64 << 20, ..settings };
     bus::provision::apply(&installation.bus, &larger).await.unwrap();
-    installation.until_processed().await;
+    within(3 * bus::worker::PUT_OFF_FOR, "every webhook is acknowledged", || async {
+        let backlog = bus::lag::backlog(&installation.bus, &bus::streams::NORMALIZER).await.ok()?;
+        (backlog == 0).then_some(())
+    })
+    .await;
     let letters = installation.dead_letters().await;
     let bodies: HashSet<_> = letters.iter().map(|letter| letter.payload.clone()).collect();
-    assert_eq!(bodies.len(), 20);
+    assert_eq!(bodies.len(), COUNT + 1);
+    assert_eq!(installation.reports().await.len(), 2, "an event was stored again with each attempt");
     normalizer.stop().await;
     ingress.stop().await;
 }

@@ -4,7 +4,7 @@ use async_nats::Client;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Config;
 use bus::provision::{self, Scope};
-use bus::streams::{BUCKETS, CHANNELS_BUCKET, StreamSettings};
+use bus::streams::{BUCKETS, CHANNELS_BUCKET, NamedSettings, StreamSettings};
 use serde_json::Value;
 
 use crate::harness::Installation;
@@ -29,6 +29,7 @@ async fn a_bucket_of_before_denies_purges_after_apply_and_services_stay_ready() 
     let installation = Installation::start_bare().await;
     let client = async_nats::connect(installation.nats.url()).await.unwrap();
     let settings = StreamSettings::default();
+    let named = NamedSettings::from(&settings);
     provision::apply(&installation.bus, &settings).await.unwrap();
     let jetstream = jetstream::new(client.clone());
     for bucket in BUCKETS {
@@ -39,9 +40,9 @@ async fn a_bucket_of_before_denies_purges_after_apply_and_services_stay_ready() 
     }
     installation.apply_channels(ONE).await;
     assert_eq!(differences(&installation, Scope::Contract).await, Vec::<&str>::new());
-    assert_eq!(differences(&installation, Scope::Settings(&settings)).await, ["deny_purge"; BUCKETS.len()]);
+    assert_eq!(differences(&installation, Scope::Settings(&named)).await, ["deny_purge"; BUCKETS.len()]);
     provision::apply(&installation.bus, &settings).await.unwrap();
-    assert_eq!(differences(&installation, Scope::Settings(&settings)).await, Vec::<&str>::new());
+    assert_eq!(differences(&installation, Scope::Settings(&named)).await, Vec::<&str>::new());
     assert_eq!(bus::registry::list(&installation.bus).await.unwrap().len(), 1, "what was stored stays");
     for bucket in BUCKETS {
         let purged = call(&client, format!("$JS.API.STREAM.PURGE.{}", bucket.stream), "{}").await;

@@ -234,7 +234,7 @@ async fn commands_that_nobody_sends_are_found() {
     patient.outbound.publish(Queue::Send, &text(0, "waits", "4917612345678", "hello")).await;
     assert_eq!(patient.seen().await.only_wrong("lanes.owner"), ["channel-0"]);
     patient.outbound.set_paused(0, true).await;
-    assert!(patient.seen().await.of_level("ok").contains(&"lanes.paused"));
+    assert!(patient.seen().await.of_level("warning").contains(&"lanes.paused"), "a command waits there");
     patient.outbound.set_paused(0, false).await;
 
     // Somebody works the lane, and says why nothing is sent.

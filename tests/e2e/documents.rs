@@ -66,13 +66,14 @@ async fn the_five_examples_become_the_right_events() {
           "messageId": "wamid.HBgMMzUxOTI3NDgyNjYyFQIAEhggNEVERTc4NzZBNzJFNTYyRTJFQjZDQzQ3OTdDRTA0RjIA",
           "sender": "39123456789", "recipient": "44123456789", "profileName": "Username1",
           "sentAt": "2025-02-27T15:44:57+00:00", "customer": { "number": "39123456789" },
-          "text": { "body": "Oh well" } },
+          "text": { "body": "Oh well" },
+          "unreadJson": "{\"price\":{\"pricePerMessage\":0,\"currency\":\"SEK\"}}" },
     ]);
     assert_eq!(Value::Array(tail(&installation, &["messages", "--reveal"]).await), message);
 
     // Without --reveal nothing personal is shown.
     let masked = Value::Array(tail(&installation, &["messages"]).await).to_string();
-    for personal in ["39123456789", "44123456789", "Username1", "Oh well"] {
+    for personal in ["39123456789", "44123456789", "Username1", "Oh well", "SEK"] {
         assert!(!masked.contains(personal), "{masked}");
     }
     normalizer.stop().await;

@@ -103,8 +103,8 @@ async fn an_operator_pauses_looks_and_resumes() {
     );
     assert_eq!(shown["send_waiting"].as_u64().unwrap() + shown["in_progress"].as_u64().unwrap(), 1);
     // A channel for which commands wait is not simply removed.
-    let (code, words) = run(&["--json", "channel", "remove", "channel-0"]).await;
-    assert!(code == Some(1) && words.contains("1 commands wait"), "{words}");
+    let (code, words) = run(&["--json", "channel", "remove", "channel-0", "--yes"]).await;
+    assert!(code == Some(1) && words.contains("1 command waits for channel channel-0"), "{words}");
     assert_eq!(run(&["channel", "resume", "channel-0"]).await.0, Some(0));
     crate::harness::eventually("it is sent", || async {
         (outbound.omni.received_count() == 1).then_some(())

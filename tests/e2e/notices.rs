@@ -302,11 +302,16 @@ async fn tail_shows_the_events_without_what_is_personal_and_replay_publishes_the
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(CUSTOMER) && text.contains("order-4711"), "{text}");
 
-    let output = run_cli(&found.installation, &["--json", "replay", "webhooks", "--dry-run"]).await;
+    let output = run_cli(&found.installation, &["--json", "replay", "webhooks", "--since", "1h"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&summary["different"], output.status.code()), (&0.into(), Some(0)), "{text}");
-    assert!(run_cli(&found.installation, &["replay", "webhooks"]).await.status.success());
+    assert!(
+        run_cli(&found.installation, &["replay", "webhooks", "--since", "1h", "--publish", "--yes"])
+            .await
+            .status
+            .success()
+    );
     let again = found.installation.stored(&EVENTS, "imchannel.event.>").await;
     let replayed = again.iter().filter(|event| event.headers.get(bus::headers::REPLAYED) == Some("true"));
     assert!(replayed.count() >= 2, "{again:?}");

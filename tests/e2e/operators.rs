@@ -107,7 +107,7 @@ async fn a_write_that_names_an_old_state_is_refused() {
     assert!(is_changed(bus::registry::replace(bus, &record, Some(now)).await), "over one that was removed");
     bus::registry::replace(bus, &record, None).await.unwrap();
     // One that was removed and made again has what it needs.
-    let removed = run_cli(&installation, &["channel", "remove", "channel-0"]).await;
+    let removed = run_cli(&installation, &["channel", "remove", "channel-0", "--yes"]).await;
     assert!(removed.status.success(), "{}", words(&removed));
     assert!(apply(&installation, 1, 5).await.status.success());
     assert!(bus::lanes::check(bus, &channel(0)).await.unwrap().is_empty());

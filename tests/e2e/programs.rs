@@ -67,11 +67,15 @@ async fn channels_are_applied_listed_shown_and_removed() {
     assert!(!text.contains("infobip-secret"), "{text}");
 
     assert_eq!(code(&run_cli(&installation, &["channel", "show", "nobody"]).await), 1);
-    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "nobody"]).await), 1);
-    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "twilio-demo", "gupshup-demo"]).await), 0);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "nobody", "--yes"]).await), 1);
+    assert_eq!(
+        code(&run_cli(&installation, &["channel", "remove", "twilio-demo", "gupshup-demo", "--yes"]).await),
+        0
+    );
     let kept = "[[channel]]\nid = \"koomessage-demo\"\nbsp = \"koomessage\"\ntenant = \"t2\"\nwebhook = [{ password = \"p\" }]\n";
     std::fs::write(file, kept).unwrap();
-    let pruned = lines(&run_cli(&installation, &["--json", "channel", "apply", "--prune", "-f", file]).await);
+    let pruned =
+        lines(&run_cli(&installation, &["--json", "channel", "apply", "--prune", "--yes", "-f", file]).await);
     let actions: Vec<_> = pruned.iter().map(|line| line["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["changed", "removed"]);
 }
@@ -163,7 +167,7 @@ async fn tail_shows_what_is_asked_for() {
     };
     assert_eq!(tail(&["webhooks", "--no-follow"]).await.len(), 6);
     assert_eq!(tail(&["webhooks", "--no-follow", "--bsp", "gupshup"]).await.len(), 3);
-    assert_eq!(tail(&["webhooks", "--no-follow", "--channel", "nobody"]).await.len(), 0);
+    assert_eq!(tail(&["webhooks", "--no-follow", "--channel", "twilio-demo"]).await.len(), 0);
     assert_eq!(tail(&["reports", "--from-start", "--count", "2"]).await.len(), 2);
     assert_eq!(tail(&["reports", "--since", "1h", "--no-follow"]).await.len(), 3);
     assert_eq!(tail(&["messages", "--no-follow"]).await.len(), 0);
@@ -270,7 +274,7 @@ async fn a_value_that_is_no_channel_can_be_seen_and_removed() {
         channel::Record { id: "odd".to_owned(), version: 99, bsp: "pigeon".to_owned(), ..record.unwrap() };
     bus::registry::put(&installation.bus, &odd).await.unwrap();
     assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 5);
-    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "odd"]).await), 0);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "odd", "--yes"]).await), 0);
     assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 4);
 }
 

@@ -240,7 +240,7 @@ async fn commands_in_flight_outlive_the_removal_of_another_channel() {
     lane(&installation, 0).await.take_all_but_a_few(COUNT / 2, 0).await;
     let recorder = recorder(&installation).await;
     let left = recorder.take_all_but_a_few(COUNT, IN_FLIGHT).await;
-    let removed = run_cli(&installation, &["channel", "remove", channel(0).as_str()]).await;
+    let removed = run_cli(&installation, &["channel", "remove", channel(0).as_str(), "--yes"]).await;
     assert!(removed.status.success(), "{removed:?}");
     let subject = Subject::Command(Queue::Send, channel(0)).to_text();
     let mut rest = read::follow(&installation.bus, &COMMANDS, subject, read::From::Start).await.unwrap();

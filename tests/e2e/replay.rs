@@ -6,11 +6,13 @@ use bus::{Delivery, headers};
 use proto::v1::{ReportEvent, ReportStatus};
 use serde_json::Value;
 
-use crate::harness::{Installation, Webhook, run_cli};
+use crate::harness::{CHANNELS, Installation, Webhook, run_cli};
 
 /// Two reports of Infobip's, one of them refused.
 const BATCH: &str = r#"{"results":[{"messageId":"m-1","to":"4915112345678","status":{"groupName":"DELIVERED"}},{"price":{}}]}"#;
 const KOOMESSAGE: &str = r#"{"message_id":"k-1","sender":"1","user_number":"4915187654321","status":"read"}"#;
+
+const PUBLISH: [&str; 4] = ["replay", "webhooks", "--publish", "--yes"];
 
 /// Runs `imchannel --json` and gives its exit code and its objects.
 async fn json(installation: &Installation, args: &[&str]) -> (i32, Vec<Value>) {
@@ -46,7 +48,7 @@ fn header(event: &Delivery, name: headers::Name) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_finds_nothing_where_the_parser_is_the_same() {
     let installation = processed().await;
-    let (code, objects) = json(&installation, &["replay", "webhooks", "--dry-run"]).await;
+    let (code, objects) = json(&installation, &["replay", "webhooks", "--since", "1h"]).await;
     assert_eq!(code, 0, "{objects:?}");
     let summary = objects.last().unwrap();
     assert_eq!(
@@ -58,6 +60,40 @@ async fn a_dry_run_finds_nothing_where_the_parser_is_the_same() {
         2,
         "a dry run publishes nothing"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_published_unless_that_is_said_and_confirmed() {
+    let installation = processed().await;
+    let before = installation.stored(&EVENTS, "imchannel.event.>").await.len();
+    // Where to begin has to be said, and what was not asked for is not done.
+    for (args, code) in [
+        (&["replay", "webhooks"][..], 2),
+        (&["replay", "webhooks", "--publish", "--yes"], 2),
+        (&["replay", "webhooks", "--until", "0s", "--publish", "--yes"], 2),
+        (&["replay", "webhooks", "--since", "1h"], 0),
+        (&["replay", "webhooks", "--since", "1h", "--yes"], 2),
+        (&["replay", "webhooks", "--since", "1h", "--publish"], 2),
+        (&["replay", "webhooks", "--since", "1h", "--dry-run", "--publish", "--yes"], 2),
+        (&["channel", "remove", "koomessage-demo"], 2),
+        (&["deadletter", "drop", "--all"], 2),
+    ] {
+        let output = run_cli(&installation, args).await;
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let channels = installation.folder().join("empty.toml");
+    let (first, _) = CHANNELS.rsplit_once("[[channel]]").unwrap();
+    std::fs::write(&channels, first).unwrap();
+    let prune = ["channel", "apply", "--prune", "-f", channels.to_str().unwrap()];
+    let output = run_cli(&installation, &prune).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("no channel was removed"), "{said}");
+    assert!(!bus::registry::list(&installation.bus).await.unwrap().is_empty());
+    assert_eq!(installation.stored(&EVENTS, "imchannel.event.>").await.len(), before);
+    assert_eq!(installation.dead_letters().await.len(), 1);
+    // And what was, is.
+    let (code, objects) = json(&installation, &[&PUBLISH[..], &["--since", "1h"]].concat()).await;
+    assert_eq!((code, &objects[0]["events"]), (0, &2.into()), "{objects:?}");
 }
 
 /// The events in the stream are as another version of the parser would have made them.
@@ -83,7 +119,7 @@ async fn a_dry_run_shows_what_another_parser_would_change() {
     }
     normalizer.stop().await;
 
-    let (code, objects) = json(&installation, &["replay", "webhooks", "--dry-run"]).await;
+    let (code, objects) = json(&installation, &["replay", "webhooks", "--from-sequence", "1"]).await;
     assert_eq!(code, 3, "differences have an exit code of their own");
     let summary = objects.last().unwrap();
     assert_eq!((&summary["webhooks"], &summary["different"]), (&30.into(), &30.into()));
@@ -96,7 +132,7 @@ async fn a_dry_run_shows_what_another_parser_would_change() {
     assert_eq!((&recipient["then"], &recipient["now"]), (&"***".into(), &"***".into()), "numbers are masked");
 
     let (code, shown) =
-        text(&installation, &["replay", "webhooks", "--dry-run", "--reveal", "--examples", "1"]).await;
+        text(&installation, &["replay", "webhooks", "--since", "1h", "--reveal", "--examples", "1"]).await;
     assert_eq!(code, 3);
     for line in [
         "- status: REPORT_STATUS_DELIVERED",
@@ -115,7 +151,8 @@ async fn a_replay_publishes_the_same_events_under_ids_of_its_own() {
     let installation = processed().await;
     let before = installation.stored(&EVENTS, "imchannel.event.>").await;
     for _ in 0..2 {
-        let (code, objects) = json(&installation, &["replay", "webhooks", "--number", "7"]).await;
+        let (code, objects) =
+            json(&installation, &[&PUBLISH[..], &["--since", "1h", "--number", "7"]].concat()).await;
         assert_eq!((code, &objects[0]["events"]), (0, &2.into()), "{objects:?}");
     }
     let after = installation.stored(&EVENTS, "imchannel.event.>").await;
@@ -127,10 +164,11 @@ async fn a_replay_publishes_the_same_events_under_ids_of_its_own() {
         assert_eq!((header(old, headers::REPLAYED), header(new, headers::REPLAYED)), ("", "true"));
         assert_eq!((&old.payload, &old.subject), (&new.payload, &new.subject));
     }
-    let chosen = ["replay", "webhooks", "--bsp", "koomessage", "--from-sequence", "1", "--to-sequence", "2"];
-    let (_, objects) = json(&installation, &chosen).await;
+    let chosen = ["--bsp", "koomessage", "--from-sequence", "1", "--to-sequence", "2"];
+    let (_, objects) = json(&installation, &[&PUBLISH[..], &chosen].concat()).await;
     assert_eq!((&objects[0]["webhooks"], &objects[0]["events"]), (&1.into(), &1.into()));
-    let (_, objects) = json(&installation, &["replay", "webhooks", "--until", "1h"]).await;
+    let old = ["--from-sequence", "1", "--until", "1h"];
+    let (_, objects) = json(&installation, &[&PUBLISH[..], &old].concat()).await;
     assert_eq!(objects[0]["webhooks"], 0);
 }
 
@@ -144,8 +182,8 @@ async fn a_replay_keeps_its_rate_and_says_where_its_limit_cut_it() {
     }
     let replay = async |rate: &str| {
         let started = tokio::time::Instant::now();
-        let (code, objects) =
-            json(&installation, &["replay", "webhooks", "--limit", "4", "--rate", rate]).await;
+        let chosen = ["--since", "1h", "--limit", "4", "--rate", rate];
+        let (code, objects) = json(&installation, &[&PUBLISH[..], &chosen].concat()).await;
         assert_eq!(
             (code, &objects[0]["webhooks"], &objects[1]["limit_reached_before"]),
             (0, &4.into(), &5.into())
@@ -219,13 +257,16 @@ async fn dead_letters_that_are_understood_now_are_published_with_and_without_the
     // The webhook of that sequence is another one: the letter is parsed alone.
     letter(2, 0, "item", r#"{"messageId":"c-1","to":"1","seenAt":"2026-03-01T10:00:00.000+0000"}"#).await;
 
-    let (_, dry) = json(&installation, &["deadletter", "replay", "--all", "--dry-run"]).await;
+    let (_, dry) = json(&installation, &["deadletter", "replay", "--all"]).await;
     let outcomes: Vec<_> = dry.iter().filter_map(|object| object["outcome"].as_str()).collect();
     assert_eq!(outcomes[0], "refused");
     assert_eq!(outcomes[1..], ["would be published"; 4]);
     assert_eq!(installation.dead_letters().await.len(), 5, "a dry run removes nothing");
 
-    let (code, done) = json(&installation, &["deadletter", "replay", "--all"]).await;
+    let (code, _) = json(&installation, &["deadletter", "replay", "--all", "--publish"]).await;
+    assert_eq!(code, 2, "nobody was there to be asked");
+    assert_eq!(installation.dead_letters().await.len(), 5);
+    let (code, done) = json(&installation, &["deadletter", "replay", "--all", "--publish", "--yes"]).await;
     assert_eq!((code, &done.last().unwrap()["events"]), (0, &5.into()), "{done:?}");
     let left = installation.stored(&DEADLETTERS, "imchannel.deadletter.>").await;
     assert_eq!(left.len(), 1, "what is refused still stays");

@@ -49,7 +49,10 @@ async fn until_refused(context: &Context, stream: &str) {
     eventually(&format!("{stream} is refused"), || async {
         let conditions = context.readiness.ask();
         let (_, state) = conditions.iter().find(|(name, _)| *name == "sequences")?;
-        state.as_ref().is_err_and(|fault| fault.starts_with(&format!("{stream} had reached"))).then_some(())
+        state
+            .as_ref()
+            .is_err_and(|fault| fault.starts_with(stream) && fault.contains("streams repair"))
+            .then_some(())
     })
     .await;
 }

@@ -30,8 +30,10 @@ impl Gateway {
         let installation = Installation::start().await;
         let channels = installation.folder().join("channels.toml");
         std::fs::write(&channels, CHANNELS).unwrap();
-        let mut ingress =
-            Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        // All BSPs post from one address here, and all at once after an outage.
+        let variables =
+            [("IMCHANNEL_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "4096")];
+        let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
         let address = ingress.address_after("takes webhooks on").await;
         // Until it has read the channels it answers 503.
         let stranger = Webhook::koomessage("{}").without("authorization");

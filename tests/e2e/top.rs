@@ -43,7 +43,7 @@ async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
         let (koomessage, infobip) = (row(look, "koomessage-demo")?, row(look, "202105102694809992")?);
         let is_counted = koomessage["webhooks"] == 3 && koomessage["waiting"] == 4;
         let is_refused =
-            koomessage["refused"]["unauthorized"] == 1 && infobip["refused"]["unauthorized"] == 1;
+            koomessage["refused"]["wrong_credential"] == 1 && infobip["refused"]["wrong_credential"] == 1;
         let strangers = look["refused_without_channel"].as_array()?;
         let is_strange =
             strangers.len() == 1 && strangers[0]["bsp"] == "gupshup" && strangers[0]["count"] == 1;

@@ -30,7 +30,11 @@ struct Port {
 
 /// Ingress, and the request of a stranger.
 async fn ingress(installation: &Installation) -> Port {
-    let variables = [("IMCHANNEL_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_IDLE_TIMEOUT_MS", "4000")];
+    let variables = [
+        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_IDLE_TIMEOUT_MS", "4000"),
+        ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "1000"),
+    ];
     let mut program = Program::start("imchannel-ingress", installation, &variables);
     let address = program.address_after("takes webhooks on ").await;
     let webhook = Webhook::infobip("");
@@ -38,7 +42,7 @@ async fn ingress(installation: &Installation) -> Port {
         (webhook.try_post(address.parse().unwrap()).await.ok()?.status == 200).then_some(())
     })
     .await;
-    let request = webhook.header("accountkey", "of a stranger").head("content-length: 0\r\n");
+    let request = webhook.to("/of/a/stranger").head("content-length: 0\r\n");
     Port { program, address, request }
 }
 

@@ -44,7 +44,9 @@ fn start<F: Future<Output = Verdict> + Send + 'static>(
     let (bus, stop) = (installation.bus.clone(), stop.clone());
     tokio::spawn(async move {
         let options = WorkerOptions { durable: &QUICK, concurrency, grace: Duration::from_secs(5) };
-        worker::run(&bus, &options, &WorkerMetrics::default(), stop, handler).await;
+        let metrics = WorkerMetrics::default();
+        let give_up = |_| std::future::ready(Verdict::retry("no test here panics so often"));
+        worker::run(&bus, &options, &metrics, stop, handler, give_up).await;
     })
 }
 
@@ -93,6 +95,78 @@ async fn a_panic_or_a_failure_costs_an_attempt_and_no_message() {
     assert_eq!(*handled.lock().unwrap(), HashMap::from([(1, 2), (2, 2), (3, 1)]));
     stop.cancel();
     worker.await.unwrap();
+}
+
+/// What the handler of the normalizer cannot survive becomes a letter, and nothing else waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_on_which_the_handler_panics_ten_times_becomes_a_dead_letter() {
+    let installation = with_webhooks(3).await;
+    deliver(&installation, 1, worker::PANICS_MAX - 2).await;
+    let (handled, stop) = (Handled::default(), CancellationToken::new());
+    let seen = Arc::clone(&handled);
+    let mut registry = prometheus_client::registry::Registry::default();
+    let (payloads, tracing) = (service::LogPayloads::Masked, service::Tracing::default());
+    let normalizer =
+        Arc::new(normalizer::Normalizer::new(installation.bus.clone(), &mut registry, payloads, tracing));
+    let (bus, stopped) = (installation.bus.clone(), stop.clone());
+    let worker = tokio::spawn(async move {
+        let options = WorkerOptions { durable: &QUICK, concurrency: 10, grace: Duration::from_secs(5) };
+        let handler = move |delivery: Delivery| {
+            *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
+            async move {
+                assert!(delivery.sequence != 1, "on purpose");
+                Verdict::Done
+            }
+        };
+        let give_up = move |delivery| {
+            let normalizer = Arc::clone(&normalizer);
+            async move { normalizer.give_up(delivery).await }
+        };
+        worker::run(&bus, &options, &WorkerMetrics::default(), stopped, handler, give_up).await;
+    });
+    eventually("the others are acknowledged", || async {
+        (bus::lag::backlog(&installation.bus, &QUICK).await.ok()? <= 1).then_some(())
+    })
+    .await;
+    // The ninth attempt panicked too, and the tenth comes 40 s after it.
+    crate::harness::within(Duration::from_secs(90), "everything is acknowledged", || async {
+        (bus::lag::backlog(&installation.bus, &QUICK).await.ok()? == 0).then_some(())
+    })
+    .await;
+    assert_eq!(*handled.lock().unwrap(), HashMap::from([(1, 2), (2, 1), (3, 1)]));
+    let letters = installation.dead_letters().await;
+    let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!(letter.payload, "0");
+    for (name, value) in [
+        (bus::headers::REASON_KIND, "panicked"),
+        (bus::headers::ORIGIN, "WEBHOOKS/1/0"),
+        (bus::headers::PART, "body"),
+    ] {
+        assert_eq!(letter.headers.get(name), Some(value));
+    }
+    stop.cancel();
+    worker.await.unwrap();
+}
+
+/// Has a message delivered so many times, and given back each time.
+async fn deliver(installation: &Installation, sequence: u64, times: u64) {
+    use async_nats::jetstream::AckKind;
+    use futures_util::StreamExt;
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let consumer: async_nats::jetstream::consumer::PullConsumer =
+        jetstream.get_consumer_from_stream(QUICK.name, WEBHOOKS.name).await.unwrap();
+    let mut delivered = 0;
+    while delivered < times {
+        let mut batch = consumer.fetch().max_messages(1).messages().await.unwrap();
+        while let Some(message) = batch.next().await {
+            let message = message.unwrap();
+            if message.info().unwrap().stream_sequence == sequence {
+                delivered += 1;
+            }
+            message.ack_with(AckKind::Nak(None)).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

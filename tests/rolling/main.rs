@@ -8,6 +8,7 @@
 #[allow(dead_code, unused_imports, reason = "this test uses a part of it")]
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
+mod callers;
 mod proxy;
 mod upgrade;
 

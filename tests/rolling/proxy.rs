@@ -28,14 +28,25 @@ impl Place {
 
     /// Ingress at this place; `program` is its name, or a path to another version's.
     pub(crate) fn ingress(&self, program: &str, installation: &Installation) -> Program {
+        self.ingress_with(program, installation, &[])
+    }
+
+    /// The same with these variables more.
+    pub(crate) fn ingress_with(
+        &self,
+        program: &str,
+        installation: &Installation,
+        more: &[(&str, &str)],
+    ) -> Program {
         let admin = self.admin.to_string();
         let variables = [
             ("IMCHANNEL_LISTEN", self.listen.as_str()),
             ("IMCHANNEL_ADMIN_LISTEN", &admin),
             // As docker-compose.yml has it: more than haproxy needs to notice.
             ("IMCHANNEL_DRAIN_DELAY_MS", "5000"),
+            ("IMCHANNEL_PROXIES", "127.0.0.1"),
         ];
-        Program::start(program, installation, &variables)
+        Program::start(program, installation, &[&variables, more].concat())
     }
 }
 

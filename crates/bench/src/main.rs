@@ -118,7 +118,7 @@ fn main() -> anyhow::Result<()> {
         match cli.command {
             Command::Run { seconds, rounds, webhooks, report, only, fastapi, fastify } => {
                 let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks };
-                suite::run(effort, &only, &report, (fastapi.as_deref(), fastify.as_deref())).await
+                Box::pin(suite::run(effort, &only, &report, (fastapi.as_deref(), fastify.as_deref()))).await
             }
             Command::FloorServe { listen, nats_url } => floor::serve(listen, &nats_url).await,
             Command::FloorNormalize { nats_url } => floor::normalize(&nats_url).await,

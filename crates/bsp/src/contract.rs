@@ -49,6 +49,11 @@ pub struct Profile {
     /// Keys of its bodies under which only texts for people stand: bytes that are not UTF-8 in them cost no item, also where
     /// no event has the text.
     pub text_keys: &'static [&'static str],
+    /// Members of items that are known and say nothing that the channel or another member does not: they are not counted as
+    /// unread and go into no event. Each is a path from the item.
+    pub known_members: &'static [&'static str],
+    /// The same of what stands around the items, each a path from the body.
+    pub known_around: &'static [&'static str],
 }
 
 impl Profile {

@@ -1,6 +1,7 @@
 //! Bodies of type `application/x-www-form-urlencoded`, as the WHATWG URL standard defines their decoding.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use percent_encoding::percent_decode;
 
@@ -8,8 +9,15 @@ use crate::utf8::{self, Damaged};
 
 /// A decoded form: names and values in the order of the body.
 pub(crate) struct Form<'a> {
-    fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    fields: Vec<Field<'a>>,
     damaged: Vec<Damaged>,
+}
+
+struct Field<'a> {
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+    /// Whether a reader asked for it.
+    is_read: Cell<bool>,
 }
 
 impl<'a> Form<'a> {
@@ -23,7 +31,7 @@ impl<'a> Form<'a> {
             } else if !is_value_utf8 {
                 form.damaged.push(Damaged::Value { key: name.to_string(), value: value.to_string() });
             }
-            form.fields.push((name, value));
+            form.fields.push(Field { name, value, is_read: Cell::new(false) });
         }
         form
     }
@@ -35,15 +43,28 @@ impl<'a> Form<'a> {
 
     /// The first value of that name, or the empty text.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.fields.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+        let Some(field) = self.fields.iter().find(|field| field.name == name) else { return "" };
+        field.is_read.set(true);
+        &field.value
     }
 
+    /// Whether a field of that name is there. To ask this is not to read it.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.fields.iter().any(|(field, _)| field == name)
+        self.fields.iter().any(|field| field.name == name)
     }
 
-    pub(crate) fn fields(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
-        &self.fields
+    /// All names and values, which are read thereby.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|field| {
+            field.is_read.set(true);
+            (field.name.as_ref(), field.value.as_ref())
+        })
+    }
+
+    /// The names and values that no reader asked for.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
+        let unread = self.fields.iter().filter(|field| !field.is_read.get());
+        unread.map(|field| (field.name.as_ref(), field.value.as_ref()))
     }
 }
 
@@ -101,7 +122,8 @@ mod tests {
         assert_eq!(form.get("Body"), "a b c");
         assert_eq!(form.get("Absent"), "");
         assert!(form.has("Empty") && form.has("Flag") && !form.has("Absent"));
-        assert_eq!(form.fields().len(), 5);
+        assert_eq!(form.unread().map(|(name, _)| name).collect::<Vec<_>>(), ["Empty", "Flag", "Body"]);
+        assert_eq!((form.fields().count(), form.unread().count()), (5, 0));
     }
 
     #[test]

@@ -5,27 +5,73 @@
 
 mod objects;
 
-use std::borrow::Cow;
+use std::cell::Cell;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
+use crate::unread::{self, Place};
 pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
-/// count as absent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
+/// count as absent. A text of a webhook that nobody has looked at when it is dropped is an [unread](crate::unread) member.
+#[derive(Debug, Default)]
+pub(crate) struct Text<'a> {
+    /// As it stands in the body, between the quotes of a string.
+    raw: &'a str,
+    #[allow(clippy::box_collection, reason = "texts are moved often, and few have escapes")]
+    unescaped: Option<Box<String>>,
+    is_present: bool,
+    is_string: bool,
+    /// Whether somebody asks what was read, and nobody has looked at it yet.
+    is_unread: Cell<bool>,
+}
+
+impl<'a> Text<'a> {
+    fn read(raw: &'a str) -> serde_json::Result<Self> {
+        let is_string = match raw.as_bytes()[0] {
+            b'"' => true,
+            b'{' | b'[' => {
+                unread::mark(raw);
+                return Ok(Self::default());
+            }
+            b'n' => return Ok(Self::default()),
+            _ => false,
+        };
+        let has_escapes = is_string && raw.contains('\\');
+        Ok(Self {
+            raw: if is_string { &raw[1..raw.len() - 1] } else { raw },
+            unescaped: if has_escapes { Some(Box::new(unescape(raw)?)) } else { None },
+            is_present: true,
+            is_string,
+            is_unread: Cell::new(unread::is_on()),
+        })
+    }
+
+    /// A part that may be a scalar, as text; what is an object is left to another reader.
+    pub(crate) fn of_part(part: Part<'a>) -> Self {
+        let Some(raw) = part.map(RawValue::get).filter(|raw| !raw.starts_with(['{', '['])) else {
+            return Self::default();
+        };
+        unread::take(raw);
+        Self::read(raw).unwrap_or_default()
+    }
+}
 
 impl Text<'_> {
+    fn value(&self) -> &str {
+        self.unescaped.as_ref().map_or(self.raw, |text| text.as_str())
+    }
+
     /// The text, empty where it is absent.
     pub(crate) fn as_str(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
+        self.is_unread.set(false);
+        self.value()
     }
 
     /// The text, if the field is there at all.
     pub(crate) fn present(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.is_present.then(|| self.as_str())
     }
 
     /// The text, if there is some.
@@ -33,8 +79,14 @@ impl Text<'_> {
         self.present().filter(|text| !text.is_empty())
     }
 
+    /// Counts as a look at it, where another text says the same.
+    pub(crate) fn pass(&self) {
+        self.is_unread.set(false);
+    }
+
+    /// Whether there is none. To ask this is not to look at it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.as_str().is_empty()
+        self.value().is_empty()
     }
 
     pub(crate) fn owned(&self) -> String {
@@ -64,16 +116,40 @@ impl Text<'_> {
     }
 }
 
+impl Drop for Text<'_> {
+    fn drop(&mut self) {
+        if self.is_unread.get() && !self.raw.is_empty() {
+            let place = Place::of(self.raw);
+            let quotes = usize::from(self.is_string);
+            unread::mark_place(Place { address: place.address - quotes, length: place.length + 2 * quotes });
+        }
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+/// The name by which [`objects`] knows a reader of [`Text`].
+const TEXT: &str = "imchannel::Text";
+
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Raw;
+        impl<'de> Visitor<'de> for Raw {
+            type Value = &'de str;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("any JSON")
+            }
+            fn visit_borrowed_str<E: serde::de::Error>(self, raw: &'de str) -> Result<&'de str, E> {
+                Ok(raw)
+            }
+        }
         // By way of the raw text, so that a number keeps every digit: ids longer than 64 bits exist.
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-        Ok(Self(match raw.as_bytes()[0] {
-            b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
-            b'"' => Some(Cow::Owned(unescape(raw).map_err(D::Error::custom)?)),
-            b'{' | b'[' | b'n' => None,
-            _ => Some(Cow::Borrowed(raw)),
-        }))
+        let raw = deserializer.deserialize_newtype_struct(TEXT, Raw)?;
+        Self::read(raw).map_err(D::Error::custom)
     }
 }
 
@@ -100,6 +176,17 @@ pub(crate) type Part<'a> = Option<&'a RawValue>;
 pub(crate) fn optional<'a, T: Deserialize<'a>>(part: Part<'a>) -> Result<Option<T>, ()> {
     let Some(raw) = part else { return Ok(None) };
     from_str(raw.get()).map(Some).map_err(|_| ())
+}
+
+/// Reads a text for a first look at what it is, as [`from_str`] does: what it reads, and what it does not, is not noted.
+pub(crate) fn peek<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    unread::paused(|| from_str(text))
+}
+
+/// A part that goes out whole, and is read thereby.
+pub(crate) fn whole(part: &RawValue) -> String {
+    unread::take(part.get());
+    part.get().to_owned()
 }
 
 /// What is wrong with a text that does not read, without quoting it: a label's word and a sentence.
@@ -139,7 +226,7 @@ mod tests {
             ("[1,[2]]", ""),
         ];
         for (json, expected) in cases {
-            let text: Text<'_> = serde_json::from_str(json).unwrap();
+            let text: Text<'_> = from_str(json).unwrap();
             assert_eq!(text.as_str(), expected, "{json}");
         }
     }

@@ -64,8 +64,8 @@ fn masked_form(form: &Form<'_>, readable: Readable) -> String {
         // A body that is no form at all is one long name.
         line.push_str(if is_plain_name(name.as_bytes()) { name } else { MASK });
         line.push('=');
-        let is_text = || readable.texts.iter().any(|text| text.strip_prefix('.') == Some(name.as_ref()));
-        let shown: Cow<'_, str> = if readable.keys.contains(&name.as_ref()) {
+        let is_text = || readable.texts.iter().any(|text| text.strip_prefix('.') == Some(name));
+        let shown: Cow<'_, str> = if readable.keys.contains(&name) {
             Cow::Borrowed(value)
         } else if is_text() {
             Cow::Owned(numbers(value))

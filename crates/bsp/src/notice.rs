@@ -8,7 +8,7 @@ use proto::v1::{AccountEvent, CustomerEvent};
 
 use crate::event_id::EventKey;
 use crate::parsed::{Collector, Outcome};
-use crate::time;
+use crate::{time, unread};
 
 /// Bytes of the BSP's object that an event carries.
 pub(crate) const RAW_JSON_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +29,13 @@ pub(crate) struct Notice<'a> {
 }
 
 impl Notice<'_> {
+    /// What goes out whole is read.
+    fn take(&self) {
+        if self.raw.len() <= RAW_JSON_BYTES_MAX {
+            unread::take(self.raw);
+        }
+    }
+
     fn parts(&self) -> [&str; 5] {
         [self.about, self.word, self.time, self.of, self.raw]
     }
@@ -48,6 +55,7 @@ impl Notice<'_> {
 impl Collector<'_> {
     /// Adds an event about the account, of which `event` has what is its own.
     pub(crate) fn account(&mut self, notice: &Notice<'_>, event: AccountEvent) {
+        notice.take();
         self.check_id(&notice.parts());
         let event = AccountEvent {
             event_id: notice.key("account").id(self.bsp, self.webhook.channel),
@@ -64,6 +72,7 @@ impl Collector<'_> {
 
     /// Adds an event about a customer, of which `event` has what is its own.
     pub(crate) fn customer(&mut self, notice: &Notice<'_>, event: CustomerEvent) {
+        notice.take();
         self.check_id(&notice.parts());
         let event = CustomerEvent {
             event_id: notice.key("customer").id(self.bsp, self.webhook.channel),

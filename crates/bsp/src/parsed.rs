@@ -1,12 +1,15 @@
 //! What goes into a parser and what comes out of it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
 
+use crate::form::Form;
 use crate::ids::{BspId, ChannelId};
+use crate::unread::{self, Position, Tracing, Unread};
 use crate::utf8::{self, Damaged, Replaced};
 use crate::{json, registry};
 
@@ -43,6 +46,9 @@ pub struct Parsed {
     pub unrecognised: Vec<Unrecognised>,
     /// The fields of events in which U+FFFD stands for bytes that were not UTF-8, one entry for each.
     pub replaced: Vec<&'static str>,
+    /// Paths of members that the parser did not read, in items that came to events and around them, with how often each stood
+    /// there: words, `.`, `[]` for the elements of a list, and `*` for a key that may be data. Of more than 200 the rest is `other`.
+    pub unread: BTreeMap<String, u64>,
 }
 
 /// One item of a body.
@@ -69,6 +75,13 @@ pub enum Outcome {
     Ignored(&'static str),
     /// Something that could not be understood: for the dead letters.
     Rejected(Reject),
+}
+
+impl Outcome {
+    /// Whether an event goes out.
+    pub(crate) fn is_event(&self) -> bool {
+        !matches!(self, Self::Ignored(_) | Self::Rejected(_))
+    }
 }
 
 /// Why an item could not be understood. The reason holds no value of the body, only what was expected where.
@@ -147,6 +160,7 @@ pub(crate) struct Collector<'a> {
     has_damaged_id: bool,
     parsed: Parsed,
     has_too_many_items: bool,
+    _tracing: Tracing,
 }
 
 /// The most items of one body. No BSP sends so many, and every item costs an event or a dead letter.
@@ -166,6 +180,7 @@ impl<'a> Collector<'a> {
             has_damaged_id: false,
             parsed: Parsed::default(),
             has_too_many_items: false,
+            _tracing: unread::begin(text),
         }
     }
 
@@ -225,8 +240,13 @@ impl<'a> Collector<'a> {
 
     /// Reads one item, a piece of the body's text; where it cannot be understood, it alone is refused.
     pub(crate) fn read_item(&mut self, item: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
-        if let Err(refusal) = self.attempt(Some(item), read) {
-            self.refuse_part(refusal, item);
+        let (from, first) = (unread::begin_item(), self.parsed.items.len());
+        match self.attempt(Some(item), read) {
+            Ok(()) => self.keep_unread(item, from, first),
+            Err(refusal) => {
+                unread::of_item(item, from, None, &mut self.parsed.unread);
+                self.refuse_part(refusal, item);
+            }
         }
     }
 
@@ -239,8 +259,45 @@ impl<'a> Collector<'a> {
 
     /// Reads a body of one item; where it cannot be understood, it is refused as a whole.
     pub(crate) fn read_body(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
-        if let Err(refusal) = self.attempt(Some(self.text), read) {
-            self.refuse_body(refusal);
+        match self.attempt(Some(self.text), read) {
+            Ok(()) => self.keep_unread(self.text, Position::default(), 0),
+            Err(refusal) => self.refuse_body(refusal),
+        }
+    }
+
+    /// Writes what was not read of an item into its events, the items from `first` on. What it came to otherwise is counted as
+    /// a whole.
+    fn keep_unread(&mut self, item: &str, from: Position, first: usize) {
+        let events = self.parsed.items.get_mut(first..).unwrap_or_default();
+        let known = registry::get(self.bsp).profile().known_members;
+        let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
+        let has_event = events.iter().any(|item| item.outcome.is_event());
+        let unread = unread::of_item(item, from, has_event.then_some(source), &mut self.parsed.unread);
+        unread::take(item);
+        if !unread.is_empty() {
+            events.iter_mut().for_each(|item| unread.write(&mut item.outcome));
+        }
+    }
+
+    /// Writes the fields of a form that were not read into the events of its body.
+    pub(crate) fn keep_unread_of(&mut self, form: &Form<'_>) {
+        if self.parsed.items.iter().any(|item| item.outcome.is_event()) {
+            let known = registry::get(self.bsp).profile().known_members;
+            let unread = unread::of_form(form, known, &mut self.parsed.unread);
+            self.parsed.items.iter_mut().for_each(|item| unread.write(&mut item.outcome));
+        }
+    }
+
+    /// Writes what was not read around the items into the first event: it is said once for all of them.
+    fn keep_unread_around(&mut self) {
+        let known = registry::get(self.bsp).profile().known_around;
+        let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
+        let around = unread::of_item(self.text, Position::default(), Some(source), &mut self.parsed.unread);
+        let first = self.parsed.items.iter_mut().find(|item| item.outcome.is_event());
+        if let Some(first) = first
+            && !around.is_empty()
+        {
+            Unread::of(&mut first.outcome).with_around(&around).write(&mut first.outcome);
         }
     }
 
@@ -324,12 +381,14 @@ impl<'a> Collector<'a> {
 
     /// Refuses an item, which is a piece of the body's text.
     pub(crate) fn refuse_item(&mut self, refusal: Refusal, item: &str) {
+        unread::take(item);
         let raw = self.original(item);
         self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
     /// Refuses the body as a whole.
     pub(crate) fn refuse_body(&mut self, refusal: Refusal) {
+        unread::take(self.text);
         let raw = self.webhook.body.clone();
         self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
@@ -344,6 +403,7 @@ impl<'a> Collector<'a> {
 
     /// What the body came to; a body without any item is counted too.
     pub(crate) fn finish(mut self) -> Parsed {
+        self.keep_unread_around();
         if self.has_too_many_items {
             self.parsed = Parsed::default();
             self.replaced = Replaced::default();

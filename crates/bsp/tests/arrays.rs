@@ -59,8 +59,12 @@ fn objects(value: &Value, pointer: String, found: &mut Vec<String>) {
 /// The JSON that an event passes on whole, as what was not understood, holds whatever stood there.
 fn shown(parsed: Parsed) -> String {
     let items = parsed.items.into_iter().map(|item| match item.outcome {
-        Outcome::Report(report) => serde_json::to_string(&report).unwrap(),
+        Outcome::Report(mut report) => {
+            report.unread_json.clear();
+            serde_json::to_string(&report).unwrap()
+        }
         Outcome::Message(mut message) => {
+            message.unread_json.clear();
             match &mut message.content {
                 Some(Content::Unsupported(unsupported)) => unsupported.raw_json.clear(),
                 Some(Content::FormReply(form)) => form.response_json.clear(),
@@ -70,10 +74,12 @@ fn shown(parsed: Parsed) -> String {
         }
         Outcome::Account(mut event) => {
             event.raw_json.clear();
+            event.unread_json.clear();
             serde_json::to_string(&event).unwrap()
         }
         Outcome::Customer(mut event) => {
             event.raw_json.clear();
+            event.unread_json.clear();
             serde_json::to_string(&event).unwrap()
         }
         Outcome::Ignored(_) | Outcome::Rejected(_) => String::new(),

@@ -26,7 +26,12 @@ fn to_json(parsed: &Parsed) -> Value {
     let unrecognised = parsed.unrecognised.iter().map(|unrecognised| {
         json!({ "field": unrecognised.field, "value": unrecognised.value, "message_id": unrecognised.message_id })
     });
-    json!({ "items": items.collect::<Vec<_>>(), "unrecognised": unrecognised.collect::<Vec<_>>() })
+    let mut outcome =
+        json!({ "items": items.collect::<Vec<_>>(), "unrecognised": unrecognised.collect::<Vec<_>>() });
+    if !parsed.unread.is_empty() {
+        outcome["unread"] = json!(parsed.unread);
+    }
+    outcome
 }
 
 fn bodies(folder: &Path) -> Vec<PathBuf> {

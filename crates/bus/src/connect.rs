@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::in_flight::{InFlight, InFlightMetrics};
+use crate::letters::Letters;
 use crate::nkey::NkeySeed;
 use crate::sequence::{GoneBackGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
@@ -168,6 +169,7 @@ pub struct Bus {
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
     pub(crate) sequences: Arc<Sequences>,
+    pub(crate) letters: Arc<Letters>,
 }
 
 impl fmt::Debug for Bus {
@@ -259,6 +261,7 @@ impl Bus {
             }),
             servers: Arc::new(Servers::new(addresses)),
             sequences,
+            letters: Arc::default(),
         })
     }
 

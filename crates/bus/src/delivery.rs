@@ -20,6 +20,12 @@ pub enum Verdict {
         /// Why, for the log.
         reason: Cow<'static, str>,
     },
+    /// It cannot be finished now, and others may: it comes again after a minute. When as many as may wait so do, as
+    /// [`Verdict::Pause`].
+    PutOff {
+        /// Why, for the log.
+        reason: Cow<'static, str>,
+    },
     /// No message can be finished now: the worker stops taking any for a while and says so.
     Pause {
         /// Why, for the log.
@@ -31,6 +37,11 @@ impl Verdict {
     /// A [`Verdict::Retry`].
     pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Retry { reason: reason.into() }
+    }
+
+    /// A [`Verdict::PutOff`].
+    pub fn put_off(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::PutOff { reason: reason.into() }
     }
 
     /// A [`Verdict::Pause`].

@@ -309,11 +309,16 @@ impl Watched {
         last: u64,
     ) {
         bus.sequences.place(self.stream).refuse();
-        let text = format!(
-            "{} had reached sequence {} and now ends at {last}: the server has forgotten; \
-             run `imchannel streams repair`",
-            self.stream, reached.sequence
-        );
+        // Without entries that were lost in sight it is the stream's age that tells.
+        let what = if last < reached.sequence {
+            format!(
+                "had reached sequence {} and now ends at {last}: the server has forgotten",
+                reached.sequence
+            )
+        } else {
+            format!("was deleted and made again, and now ends at sequence {last}")
+        };
+        let text = format!("{} {what}; run `imchannel streams repair`", self.stream);
         tracing::error!(function = "guard", "{text}");
         bus.sequences.set_fault(self.stream, Some(text));
         self.fault = Some(before);

@@ -3,7 +3,7 @@
 //! NATS compares header names byte by byte, so each stands here once. Events follow the NATS binding of
 //! CloudEvents 1.0 in binary mode.
 
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 
 use crate::subject::EventKind;
@@ -50,9 +50,21 @@ pub const REASON: Name = Name::new("Imchannel-Reason");
 pub const ORIGIN: Name = Name::new("Imchannel-Origin");
 /// The subject that a command was published to, on its dead letter: the queue, and where no lane reads it, all of it.
 pub const SUBJECT: Name = Name::new("Imchannel-Subject");
-/// Whether a dead letter is a whole body (`body`) or one of its items (`item`).
+/// Whether a dead letter is a whole body (`body`), one of its items (`item`), or a command whose end did not fit (`cut`).
 pub const PART: Name = Name::new("Imchannel-Part");
-/// `true` on an event that an operator had published again.
+/// [`PART`]: a whole body or command.
+pub const PART_BODY: &str = "body";
+/// [`PART`]: an item.
+pub const PART_ITEM: &str = "item";
+/// [`PART`]: a command whose end did not fit.
+pub const PART_CUT: &str = "cut";
+/// The items that a dead letter of the rest of a body stands for, as `8-97,99`: their positions, from 0.
+pub const ITEMS: Name = Name::new("Imchannel-Items");
+/// How many letters and bytes were written under the subject of a dead letter, with it, as `17/9342` ([`crate::letters`]).
+pub const WRITTEN: Name = Name::new("Imchannel-Written");
+/// `true` on the dead letter of a command that may have been sent all the same: it is not published again.
+pub const MAY_BE_SENT: Name = Name::new("Imchannel-May-Be-Sent");
+/// `true` on an event, or a command, that an operator had published again.
 pub const REPLAYED: Name = Name::new("Imchannel-Replayed");
 /// The BSP of a dead letter.
 pub const BSP: Name = Name::new("Imchannel-Bsp");
@@ -82,6 +94,10 @@ pub const CE_DATACONTENTTYPE: Name = Name::new("ce-datacontenttype");
 
 /// Media type of every event.
 pub const PROTOBUF: &str = "application/protobuf";
+
+/// The longest value, in bytes, that a dead letter takes over from the headers of its webhook or command, and that ingress takes
+/// over from a request.
+pub const TAKEN_OVER_MAX: usize = 512;
 
 /// Headers of a message.
 #[derive(Debug, Clone, Default)]
@@ -162,7 +178,23 @@ impl Headers {
 
     /// The value of a header.
     pub fn get(&self, name: Name) -> Option<&str> {
-        self.0.get(name.header).map(async_nats::HeaderValue::as_str)
+        self.0.get(name.header).map(HeaderValue::as_str)
+    }
+
+    /// The value of a header, where it is no longer than [`TAKEN_OVER_MAX`]: a dead letter takes over no longer one.
+    pub fn get_short(&self, name: Name) -> Option<&str> {
+        self.get(name).filter(|value| value.len() <= TAKEN_OVER_MAX)
+    }
+
+    /// Bytes that they take on the wire and in a stream: `NATS/1.0`, one line each, an empty line.
+    pub(crate) fn wire_length(&self) -> usize {
+        let line = |name: &HeaderName, value: &HeaderValue| {
+            let name: &str = name.as_ref();
+            name.len() + value.as_str().len() + 4
+        };
+        let lines =
+            self.0.iter().flat_map(|(name, values)| values.iter().map(move |value| line(name, value)));
+        12 + lines.sum::<usize>()
     }
 
     /// All names with their first values, sorted by name.

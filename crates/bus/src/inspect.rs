@@ -7,17 +7,20 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Info, Stream};
 use bsp::ChannelId;
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use crate::connect::Bus;
 use crate::delivery::to_timestamp;
+use crate::lanes;
 use crate::provision::{ProvisionError, find_stream, is_missing};
 use crate::read::ReadError;
 use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STREAMS, WEBHOOKS};
 use crate::subject::Queue;
 use crate::versions::{self, ServerVersion};
 
+/// Leases that are read side by side.
+const LEASES_AT_ONCE: usize = 32;
 /// The server forgets a consumer of ours after this, should it not be removed.
 const CONSUMER_LIFE: Duration = Duration::from_secs(5);
 
@@ -83,6 +86,8 @@ pub struct DurableSeen {
     pub name: String,
     /// The channel whose lane reads by it; `None` for one over a whole stream.
     pub channel: Option<ChannelId>,
+    /// Which of the lane's two queues it is; `None` for one over a whole stream.
+    pub queue: Option<Queue>,
     /// The sequence up to which it has given everything out.
     pub delivered: u64,
     /// The sequence up to which everything was acknowledged.
@@ -93,7 +98,7 @@ pub struct DurableSeen {
     pub held: u64,
     /// Requests of readers that wait for a message.
     pub requests: usize,
-    /// When the oldest unacknowledged message was stored; `None` when there is none, and for lanes.
+    /// When the oldest unacknowledged message was stored; `None` when there is none.
     pub oldest: Option<Timestamp>,
 }
 
@@ -225,10 +230,13 @@ pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<Durable
     let stream = stream.map_err(|error| ReadError::new(COMMANDS.name, error))?;
     let mut seen = Vec::new();
     for queue in Queue::ALL {
-        let name = LaneDurable::of(queue, channel).name;
-        if let Some(found) = seen_durable(&stream, COMMANDS.name, name).await? {
-            seen.push(DurableSeen { channel: Some(channel.clone()), ..found });
+        let LaneDurable { name, filter } = LaneDurable::of(queue, channel);
+        let Some(mut found) = seen_durable(&stream, COMMANDS.name, name).await? else { continue };
+        if found.pending + found.held > 0 {
+            let oldest = lanes::next_stored(bus, &filter, found.acknowledged + 1).await?;
+            found.oldest = oldest.map(|command| command.stored_at);
         }
+        seen.push(DurableSeen { channel: Some(channel.clone()), queue: Some(queue), ..found });
     }
     Ok(seen)
 }
@@ -247,6 +255,7 @@ async fn seen_durable<I>(
         stream: of,
         name,
         channel: None,
+        queue: None,
         delivered: info.delivered.stream_sequence,
         acknowledged: info.ack_floor.stream_sequence,
         pending: info.num_pending,
@@ -308,12 +317,19 @@ pub async fn leases(bus: &Bus) -> Result<Vec<LeaseSeen>, ReadError> {
     let bucket = bus.jetstream.get_key_value(LANES_BUCKET.name).await.map_err(|error| fail(error.into()))?;
     let keys = bucket.keys().await.map_err(|error| fail(error.into()))?;
     let keys: Vec<String> = keys.try_collect().await.map_err(|error| fail(error.into()))?;
-    let mut all = Vec::new();
-    for name in keys {
+    let bucket = &bucket;
+    let reads = keys.into_iter().map(|name| async move {
+        let entry = bucket.entry(&name).await?;
         // One that went meanwhile is no fault.
-        let Some(entry) = bucket.entry(&name).await.map_err(|error| fail(error.into()))? else { continue };
-        let renewed_at = to_timestamp(entry.created.unix_timestamp_nanos());
-        all.push(LeaseSeen { name, value: entry.value, renewed_at });
-    }
-    Ok(all)
+        Ok(entry.map(|entry| {
+            let renewed_at = to_timestamp(entry.created.unix_timestamp_nanos());
+            LeaseSeen { name, value: entry.value, renewed_at }
+        }))
+    });
+    let reads = stream::iter(reads).buffer_unordered(LEASES_AT_ONCE);
+    let found: Vec<_> = reads
+        .try_collect()
+        .await
+        .map_err(|error: async_nats::jetstream::kv::EntryError| fail(error.into()))?;
+    Ok(found.into_iter().flatten().collect())
 }

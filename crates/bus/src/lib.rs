@@ -25,6 +25,7 @@ pub mod needs;
 pub mod readiness;
 pub mod sequence;
 pub mod publish;
+pub mod letters;
 pub mod pace;
 mod in_flight;
 pub mod seldom;

@@ -3,13 +3,16 @@
 //! One writer applies (the operator's command line), so that two versions running side by side never turn a configuration
 //! back and forth. The command line compares exactly; services ask only for what they need ([`crate::needs`]).
 
+use std::collections::HashMap;
+
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
 use crate::connect::Bus;
 use crate::streams::{
-    BUCKETS, BucketDefinition, DURABLES, DurableDefinition, STREAMS, StreamDefinition, StreamSettings,
+    BUCKETS, BucketDefinition, DURABLES, DurableDefinition, NamedSettings, STREAMS, StreamDefinition,
+    StreamSettings,
 };
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -17,6 +20,15 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Something could not be made or looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
+    /// A stream or a bucket does not fit.
+    #[error("{room}")]
+    NoRoom {
+        /// What does not fit where.
+        room: NoRoom,
+        /// What the server said.
+        #[source]
+        source: Source,
+    },
     /// A stream.
     #[error("stream {name}")]
     Stream {
@@ -48,6 +60,41 @@ pub enum ProvisionError {
     },
 }
 
+/// A stream, or the stream behind a bucket, for which the server has not as much file storage as it is to have. All sizes are
+/// in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoRoom {
+    /// Which one, such as `stream WEBHOOKS`.
+    pub of: String,
+    /// What it was to have.
+    pub asked: u64,
+    /// What it has; 0 where it is not there yet.
+    pub had: u64,
+    /// What all of imchannel's streams and buckets have, this one included.
+    pub reserved: u64,
+}
+
+impl std::fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { of, asked, had, reserved } = self;
+        write!(
+            f,
+            "{of} cannot have {}: the limit max_file_store of NATS does not allow it. Imchannel's streams and buckets reserve {} \
+             of it, and would reserve {}",
+            size(*asked),
+            size(*reserved),
+            size((reserved + asked).saturating_sub(*had))
+        )
+    }
+}
+
+/// `4.0 GiB`, `256.0 MiB`
+fn size(bytes: u64) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let mib = bytes as f64 / MIB;
+    if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }
+}
+
 fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError {
     ProvisionError::Stream { name, source: source.into() }
 }
@@ -74,8 +121,17 @@ pub struct Difference {
 pub enum Scope<'a> {
     /// What imchannel defines. Sizes and copies are the operator's.
     Contract,
-    /// That, and the operator's choices.
-    Settings(&'a StreamSettings),
+    /// That, and what the operator names.
+    Settings(&'a NamedSettings),
+}
+
+impl Scope<'_> {
+    fn named(self) -> NamedSettings {
+        match self {
+            Self::Contract => NamedSettings::default(),
+            Self::Settings(named) => named.clone(),
+        }
+    }
 }
 
 pub(crate) fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Config {
@@ -137,18 +193,102 @@ pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSett
 /// # Errors
 /// [`ProvisionError`] at the first thing that the server refuses.
 pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), ProvisionError> {
+    apply_named(bus, &NamedSettings::from(settings)).await
+}
+
+/// The same, where sizes, copies and windows that are not named stay as they are found.
+///
+/// # Errors
+/// [`ProvisionError`] at the first thing that the server refuses.
+pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), ProvisionError> {
+    let found = find_all(bus).await?;
+    // What is missing gets as many copies as what is there has.
+    let replicas = found.values().map(|config| config.num_replicas).max().unwrap_or(1);
+    let settings = named.or(&StreamSettings { replicas, ..StreamSettings::default() });
     for definition in STREAMS {
-        let made = bus.jetstream.create_or_update_stream(stream_config(definition, settings)).await;
-        made.map_err(|error| stream_error(definition.name, error))?;
+        let wanted = stream_config(definition, &settings);
+        let wanted = with_found(wanted, named, found.get(definition.name));
+        let asked = wanted.max_bytes;
+        let made = bus.jetstream.create_or_update_stream(wanted).await;
+        if let Err(error) = made {
+            let of = format!("stream {}", definition.name);
+            let room = no_room(bus, (of, definition.name), asked, &error).await;
+            return Err(match room {
+                Some(room) => ProvisionError::NoRoom { room, source: error.into() },
+                None => stream_error(definition.name, error),
+            });
+        }
     }
     for definition in DURABLES {
         apply_durable(bus, definition).await?;
     }
     for definition in BUCKETS {
-        let made = bus.jetstream.create_or_update_stream(bucket_config(definition, settings)).await;
-        made.map_err(|error| ProvisionError::Bucket { name: definition.name, source: error.into() })?;
+        let wanted = bucket_config(definition, &settings);
+        let wanted = with_found(wanted, named, found.get(definition.stream));
+        let asked = wanted.max_bytes;
+        let made = bus.jetstream.create_or_update_stream(wanted).await;
+        if let Err(error) = made {
+            let of = format!("bucket {}", definition.name);
+            let room = no_room(bus, (of, definition.stream), asked, &error).await;
+            return Err(match room {
+                Some(room) => ProvisionError::NoRoom { room, source: error.into() },
+                None => ProvisionError::Bucket { name: definition.name, source: error.into() },
+            });
+        }
     }
     Ok(())
+}
+
+/// The configurations that are there, by the name of their stream.
+async fn find_all(bus: &Bus) -> Result<HashMap<&'static str, Config>, ProvisionError> {
+    let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
+    let mut all = HashMap::new();
+    for name in names {
+        if let Some(stream) = find_stream(bus, name).await? {
+            all.insert(name, stream.cached_info().config.clone());
+        }
+    }
+    Ok(all)
+}
+
+/// Keeps of what is found everything that is not named, and where its copies lie.
+fn with_found(wanted: Config, named: &NamedSettings, found: Option<&Config>) -> Config {
+    let Some(found) = found else { return wanted };
+    let mut wanted = wanted;
+    if !named.is_size_named(&wanted.name) {
+        wanted.max_bytes = found.max_bytes;
+    }
+    if named.replicas.is_none() {
+        wanted.num_replicas = found.num_replicas;
+    }
+    if named.duplicate_window.is_none() {
+        wanted.duplicate_window = found.duplicate_window;
+    }
+    wanted.placement.clone_from(&found.placement);
+    wanted
+}
+
+/// What does not fit, where that is what the server says.
+async fn no_room(
+    bus: &Bus,
+    (of, name): (String, &'static str),
+    asked: i64,
+    error: &jetstream::context::CreateStreamError,
+) -> Option<NoRoom> {
+    use jetstream::ErrorCode;
+    use jetstream::context::CreateStreamErrorKind::JetStream;
+    let JetStream(inner) = error.kind() else { return None };
+    if !matches!(
+        inner.error_code(),
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES
+    ) {
+        return None;
+    }
+    let bytes = |config: &Config| u64::try_from(config.max_bytes).unwrap_or(0);
+    let found = find_all(bus).await.ok()?;
+    let had = found.get(name).map_or(0, bytes);
+    let asked = u64::try_from(asked).unwrap_or(0);
+    Some(NoRoom { of, asked, had, reserved: found.values().map(bytes).sum() })
 }
 
 /// Makes one durable, or changes it to what it should be. Its stream must be there.
@@ -185,9 +325,10 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
             differences.push(missing(of));
             continue;
         };
-        let defaults = StreamSettings::default();
-        let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
-        let (found, wanted) = (&found.cached_info().config, bucket_config(definition, settings));
+        let found = &found.cached_info().config;
+        let named = scope.named();
+        let wanted = bucket_config(definition, &named.or(&StreamSettings::default()));
+        let wanted = with_found(wanted, &named, Some(found));
         // A bucket's window is the server's own choice.
         compare_configs(of.clone(), found, &wanted, Scope::Contract, &mut differences);
         if matches!(scope, Scope::Settings(_)) {
@@ -232,10 +373,10 @@ fn compare_stream(
     scope: Scope<'_>,
     differences: &mut Vec<Difference>,
 ) {
-    let defaults = StreamSettings::default();
-    let settings = if let Scope::Settings(settings) = scope { settings } else { &defaults };
+    let named = scope.named();
+    let wanted = stream_config(definition, &named.or(&StreamSettings::default()));
     let of = format!("stream {}", definition.name);
-    compare_configs(of, found, &stream_config(definition, settings), scope, differences);
+    compare_configs(of, found, &with_found(wanted, &named, Some(found)), scope, differences);
 }
 
 fn compare_configs(

@@ -78,6 +78,9 @@ pub enum PublishError {
     /// The stream has reached its limit of bytes.
     #[error("the stream is full")]
     Full,
+    /// The dead letters of the channel take as much of the stream as they may.
+    #[error("the dead letters of the channel take a quarter of the stream")]
+    ChannelFull,
     /// No stream takes the subject.
     #[error("no stream for the subject")]
     NoStream,
@@ -108,6 +111,7 @@ impl PublishError {
             Self::TimedOut => "timed_out",
             Self::Overloaded => "overloaded",
             Self::Full => "full",
+            Self::ChannelFull => "channel_full",
             Self::NoStream => "no_stream",
             Self::TooLarge => "too_large",
             Self::WrongLastSequence => "wrong_last_sequence",

@@ -7,7 +7,7 @@ use async_nats::header::NATS_SEQUENCE;
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use channel::{Channel, Channels, InvalidRecord, Record};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// For the look at the bucket's sequence, where a service has one.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Channels that are read side by side.
+const READS_AT_ONCE: usize = 32;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -108,15 +110,14 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
         bucket.stream.info_with_subjects(">").await.map_err(|error| RegistryError::Read(error.into()))?;
     let subjects: Vec<(String, usize)> =
         counts.try_collect().await.map_err(|error| RegistryError::Read(error.into()))?;
-    let mut keys: Vec<&str> =
-        subjects.iter().filter_map(|(subject, _)| subject.strip_prefix(bucket.prefix.as_str())).collect();
+    let key_of = |(subject, _): (String, usize)| subject.strip_prefix(&bucket.prefix).map(str::to_owned);
+    let mut keys: Vec<String> = subjects.into_iter().filter_map(key_of).collect();
     keys.sort_unstable();
-    let mut all = Vec::with_capacity(keys.len());
-    for key in keys {
-        // A key that was removed meanwhile is no fault.
-        all.extend(read_from(bus, &bucket, key).await?);
-    }
-    Ok(all)
+    let bucket = &bucket;
+    let reads = keys.into_iter().map(|key| async move { read_from(bus, bucket, &key).await });
+    let found: Vec<Option<Found>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    // A key that was removed meanwhile is no fault.
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// One stored channel; `None` when there is none of that id.

@@ -26,6 +26,7 @@ impl fmt::Display for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.left_out {
             0 => Ok(()),
+            1 => f.write_str(" (1 more line like this one was left out)"),
             count => write!(f, " ({count} more lines like this one were left out)"),
         }
     }

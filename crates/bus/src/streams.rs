@@ -239,6 +239,68 @@ impl Default for StreamSettings {
     }
 }
 
+/// What an operator names of [`StreamSettings`]. What is not named stays as it is found on the server, and is the default where
+/// nothing is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedSettings {
+    /// Copies of every stream and bucket.
+    pub replicas: Option<usize>,
+    /// For how long a repeated `Nats-Msg-Id` is recognised.
+    pub duplicate_window: Option<Duration>,
+    /// Bytes of WEBHOOKS.
+    pub webhooks_max_bytes: Option<u64>,
+    /// Bytes of EVENTS.
+    pub events_max_bytes: Option<u64>,
+    /// Bytes of COMMANDS.
+    pub commands_max_bytes: Option<u64>,
+    /// Bytes of DEADLETTERS.
+    pub deadletters_max_bytes: Option<u64>,
+    /// Bytes of the ledger of sends.
+    pub sends_max_bytes: Option<u64>,
+}
+
+impl From<&StreamSettings> for NamedSettings {
+    fn from(all: &StreamSettings) -> Self {
+        Self {
+            replicas: Some(all.replicas),
+            duplicate_window: Some(all.duplicate_window),
+            webhooks_max_bytes: Some(all.webhooks_max_bytes),
+            events_max_bytes: Some(all.events_max_bytes),
+            commands_max_bytes: Some(all.commands_max_bytes),
+            deadletters_max_bytes: Some(all.deadletters_max_bytes),
+            sends_max_bytes: Some(all.sends_max_bytes),
+        }
+    }
+}
+
+impl NamedSettings {
+    /// All settings, with these for what is not named.
+    pub(crate) fn or(&self, defaults: &StreamSettings) -> StreamSettings {
+        StreamSettings {
+            replicas: self.replicas.unwrap_or(defaults.replicas),
+            duplicate_window: self.duplicate_window.unwrap_or(defaults.duplicate_window),
+            webhooks_max_bytes: self.webhooks_max_bytes.unwrap_or(defaults.webhooks_max_bytes),
+            events_max_bytes: self.events_max_bytes.unwrap_or(defaults.events_max_bytes),
+            commands_max_bytes: self.commands_max_bytes.unwrap_or(defaults.commands_max_bytes),
+            deadletters_max_bytes: self.deadletters_max_bytes.unwrap_or(defaults.deadletters_max_bytes),
+            sends_max_bytes: self.sends_max_bytes.unwrap_or(defaults.sends_max_bytes),
+        }
+    }
+
+    /// Whether the size of a stream, or of the stream behind a bucket, is named.
+    pub(crate) fn is_size_named(&self, stream: &str) -> bool {
+        let size = match stream {
+            "WEBHOOKS" => self.webhooks_max_bytes,
+            "EVENTS" => self.events_max_bytes,
+            "COMMANDS" => self.commands_max_bytes,
+            "DEADLETTERS" => self.deadletters_max_bytes,
+            name if name == SENDS_BUCKET.stream => self.sends_max_bytes,
+            _ => None,
+        };
+        size.is_some()
+    }
+}
+
 impl StreamSettings {
     pub(crate) fn max_bytes(&self, stream: &StreamDefinition) -> u64 {
         match stream.name {

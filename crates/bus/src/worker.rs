@@ -1,8 +1,11 @@
 //! The worker loop: pulls messages of a durable, hands them to a handler, and settles each by its verdict.
 //!
 //! It never decides what a message means. It bounds how many are held at once, keeps slow ones from being
-//! delivered again, spaces retries, survives a handler's panic, rebuilds a pull that has gone silent, and on a stop
+//! delivered again, spaces retries, survives a handler's panic (and has a message given up on which it panics again and again),
+//! rebuilds a pull that has gone silent, and on a stop
 //! finishes what it holds and gives the rest back.
+
+mod settle;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -26,6 +29,8 @@ use crate::connect::Bus;
 use crate::delivery::{Delivery, Verdict};
 use crate::seldom::Seldom;
 use crate::streams::DurableDefinition;
+pub use crate::worker::settle::{PUT_OFF_FOR, PUT_OFF_MAX};
+use crate::worker::settle::{PutOff, Settling, settle};
 
 /// The server sends a sign of life this often while a pull waits.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -53,8 +58,8 @@ const PROGRESS_LOOKS: u32 = 12;
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
 /// How long the worker takes nothing after [`Verdict::Pause`].
 const PAUSE: Duration = Duration::from_secs(5);
-/// Delays before a message comes again, by the number of attempts it has had; the last one stays.
-const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];
+/// A message whose handler panics at this delivery or a later one is given up.
+pub const PANICS_MAX: u64 = 10;
 
 /// How a worker works.
 #[derive(Debug)]
@@ -86,7 +91,7 @@ impl WorkerMetrics {
         all.register("retried", "Messages given back for a later attempt", metrics.retried.clone());
         all.register(
             "panicked",
-            "Handlers that panicked; their messages are retried",
+            "Handlers that panicked; their messages are retried, and given up as dead letters after ten attempts",
             metrics.panicked.clone(),
         );
         all.register("held", "Messages being worked on at this moment", metrics.held.clone());
@@ -103,17 +108,23 @@ impl WorkerMetrics {
 ///
 /// The work is done in lanes, one for each core. A lane pulls for itself and keeps its messages in one task, so that
 /// neither taking one nor settling it wakes another thread.
-pub async fn run<H, F>(
+///
+/// `give_up` finishes a message on which `handler` has panicked at its [`PANICS_MAX`]th delivery or later.
+pub async fn run<H, F, G, U>(
     bus: &Bus,
     options: &WorkerOptions,
     metrics: &WorkerMetrics,
     stop: CancellationToken,
     handler: H,
+    give_up: G,
 ) where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
+    G: Fn(Delivery) -> U + Send + Sync + 'static,
+    U: Future<Output = Verdict> + Send + 'static,
 {
-    let handler = Arc::new(handler);
+    let handlers = Arc::new(Handlers { handler, give_up });
+    let put_off = Arc::new(PutOff::default());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = cores.min(options.concurrency).clamp(1, LANES_MAX);
     let lane = |place: usize| Lane {
@@ -123,6 +134,7 @@ pub async fn run<H, F>(
         lanes: count,
         grace: options.grace,
         metrics: metrics.clone(),
+        put_off: Arc::clone(&put_off),
         paused_until: None,
         taken: 0,
         held: HashMap::new(),
@@ -130,19 +142,25 @@ pub async fn run<H, F>(
     };
     let mut lanes = JoinSet::new();
     for place in 0..count {
-        lanes.spawn(lane(place).run(stop.clone(), Arc::clone(&handler)));
+        lanes.spawn(lane(place).run(stop.clone(), Arc::clone(&handlers)));
     }
     while let Some(ended) = lanes.join_next().await {
         // Handlers may panic; a lane does not, and one that did would be missed.
         if let Err(error) = ended {
             tracing::error!(function = "worker", "a lane ended and is begun anew: {error}");
-            lanes.spawn(lane(0).run(stop.clone(), Arc::clone(&handler)));
+            lanes.spawn(lane(0).run(stop.clone(), Arc::clone(&handlers)));
         }
     }
     bus.flush(FLUSH_LIMIT).await;
 }
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// What works on a message, and what finishes one on which that panics.
+struct Handlers<H, G> {
+    handler: H,
+    give_up: G,
+}
 
 /// One of the lanes.
 struct Lane {
@@ -153,6 +171,7 @@ struct Lane {
     lanes: usize,
     grace: Duration,
     metrics: WorkerMetrics,
+    put_off: Arc<PutOff>,
     paused_until: Option<Instant>,
     /// Messages taken so far.
     taken: u64,
@@ -178,13 +197,16 @@ struct Settled {
 }
 
 impl Lane {
-    async fn run<H, F>(mut self, stop: CancellationToken, handler: Arc<H>)
+    async fn run<H, F, G, U>(mut self, stop: CancellationToken, handlers: Arc<Handlers<H, G>>)
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
+        G: Fn(Delivery) -> U + Send + Sync + 'static,
+        U: Future<Output = Verdict> + Send + 'static,
     {
-        let (handler, metrics) = (&*handler, self.metrics.clone());
-        let begin = |place, delivery: Delivery, acker| handle(handler, place, delivery, acker, &metrics);
+        let (handlers, metrics, put_off) = (&*handlers, self.metrics.clone(), Arc::clone(&self.put_off));
+        let settling = Settling { metrics: &metrics, put_off: &put_off };
+        let begin = |place, delivery: Delivery, acker| handle(handlers, place, delivery, acker, settling);
         let mut work = FuturesUnordered::new();
         while !stop.is_cancelled() {
             match self.open(&mut work, &stop).await {
@@ -365,28 +387,35 @@ async fn pull(
     Ok(messages)
 }
 
-static COMES_AGAIN: Seldom = Seldom::new();
 static PULL_BROKE: Seldom = Seldom::new();
 
-/// Handles a message and settles it by the verdict. A handler that panics costs one attempt.
-async fn handle<H, F>(
-    handler: &H,
+/// Handles a message and settles it by the verdict. A handler that panics costs one attempt, and at the last one the message.
+async fn handle<H, F, G, U>(
+    handlers: &Handlers<H, G>,
     place: u64,
     delivery: Delivery,
     acker: Arc<Acker>,
-    metrics: &WorkerMetrics,
+    settling: Settling<'_>,
 ) -> Settled
 where
     H: Fn(Delivery) -> F,
     F: Future<Output = Verdict>,
+    G: Fn(Delivery) -> U,
+    U: Future<Output = Verdict>,
 {
     let (sequence, attempt) = (delivery.sequence, delivery.attempt);
-    let handling = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
-    let verdict = handling.await.unwrap_or_else(|_panic| {
-        metrics.panicked.inc();
-        Verdict::retry("the handler panicked")
-    });
-    let asks_for_pause = settle(&acker, verdict, (sequence, attempt), metrics).await;
+    let last_chance = (attempt >= PANICS_MAX).then(|| delivery.clone());
+    let handling = AssertUnwindSafe(async { (handlers.handler)(delivery).await }).catch_unwind();
+    let mut verdict = handling.await.ok();
+    if verdict.is_none() {
+        settling.metrics.panicked.inc();
+        if let Some(delivery) = last_chance {
+            let giving_up = AssertUnwindSafe(async { (handlers.give_up)(delivery).await }).catch_unwind();
+            verdict = giving_up.await.ok();
+        }
+    }
+    let verdict = verdict.unwrap_or_else(|| Verdict::retry("the handler panicked"));
+    let asks_for_pause = settle(&acker, verdict, (sequence, attempt), settling).await;
     Settled { place, asks_for_pause }
 }
 
@@ -398,67 +427,5 @@ async fn give_back(mut messages: Messages, limit: usize) {
         let next = tokio::task::unconstrained(messages.next()).now_or_never();
         let Some(Some(Ok(message))) = next else { return };
         let _ = message.ack_with(AckKind::Nak(Some(GIVE_BACK_DELAY))).await;
-    }
-}
-
-/// Tells the server what became of a message. A lost acknowledgement means that the message comes again, which
-/// every handler bears.
-/// Says whether a pause is asked for.
-async fn settle(
-    acker: &Acker,
-    verdict: Verdict,
-    (sequence, attempt): (u64, u64),
-    metrics: &WorkerMetrics,
-) -> bool {
-    let (reason, asks_for_pause) = match verdict {
-        Verdict::Done => {
-            let _ = acker.ack().await;
-            metrics.done.inc();
-            return false;
-        }
-        Verdict::Retry { reason } => (reason, false),
-        Verdict::Pause { reason } => (reason, true),
-    };
-    let delay = retry_delay(attempt, sequence);
-    let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
-    metrics.retried.inc();
-    let next = if asks_for_pause { "; taking no more for now" } else { "" };
-    if let Some(turn) = COMES_AGAIN.turn() {
-        tracing::warn!(
-            function = "worker",
-            stream_sequence = sequence,
-            "webhook {sequence} comes again in {:.1} s after attempt {attempt}: {reason}{next}{turn}",
-            delay.as_secs_f32()
-        );
-    }
-    asks_for_pause
-}
-
-/// Grows with the attempts, and differs by up to a fifth between messages, so that what failed together does not
-/// come back together.
-fn retry_delay(attempt: u64, sequence: u64) -> Duration {
-    let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-    let base = Duration::from_secs(RETRY_DELAYS_S[step.min(RETRY_DELAYS_S.len() - 1)]);
-    let spread = sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    base + base.mul_f64(spread as f64 / f64::from(u32::MAX) / 5.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_grow_and_stay_bounded() {
-        let mut before = Duration::ZERO;
-        for attempt in 1..=7 {
-            let delay = retry_delay(attempt, 12_345);
-            assert!(delay > before, "attempt {attempt}");
-            before = delay;
-        }
-        for attempt in [0, 8, 1_000, u64::MAX] {
-            for sequence in [0, 1, u64::MAX] {
-                assert!(retry_delay(attempt, sequence) <= Duration::from_secs(72));
-            }
-        }
     }
 }

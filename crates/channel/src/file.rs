@@ -92,10 +92,10 @@ impl Described {
 pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, Vec<Fault>> {
     let mut faults = Faults::new(source);
     let (document, errors) = DeTable::parse_recoverable(source);
-    for error in &errors {
-        faults.add(error.span().map_or(0, |span| span.start), format!("no TOML: {}", error.message()));
-    }
-    if !errors.is_empty() {
+    // What follows the first of them is most often what the parser made of it.
+    let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    if let Some(first) = errors.iter().min_by_key(|error| start(error)) {
+        faults.add(start(first), format!("no TOML: {}", first.message()));
         return Err(faults.finish());
     }
     let mut channels = Vec::new();

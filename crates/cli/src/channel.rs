@@ -14,10 +14,11 @@ use serde_json::json;
 use service::examples;
 
 pub(crate) use self::change::{How, apply};
-use self::change::{remove, set_paused};
+use self::change::{Removal, remove, set_paused};
 use crate::Done;
 use crate::out::{BAD, ODD, Out, Text, styled, text};
 use crate::target::Target;
+use crate::words::{causes, counted};
 
 /// Digits of a stored credential that tell it from another, and tell nothing else.
 const FINGERPRINT_DIGITS: usize = 8;
@@ -29,9 +30,12 @@ pub(crate) enum Channel {
         /// The channels file (TOML).
         #[arg(short, long)]
         file: PathBuf,
-        /// Also remove stored channels that the file does not have.
+        /// Also remove stored channels that the file does not have, after asking.
         #[arg(long)]
         prune: bool,
+        /// Do not ask before channels are removed.
+        #[arg(long, requires = "prune")]
+        yes: bool,
         /// Only say what would change.
         #[arg(long)]
         dry_run: bool,
@@ -46,7 +50,7 @@ pub(crate) enum Channel {
         /// The channel's id.
         id: String,
     },
-    /// Remove stored channels; their webhooks are answered 401 from then on, and nothing is sent through them.
+    /// Remove stored channels, after asking; their webhooks are answered 401 from then on, and nothing is sent through them.
     Remove {
         /// The channels' ids.
         #[arg(required = true)]
@@ -54,6 +58,9 @@ pub(crate) enum Channel {
         /// Also when commands wait, which then become dead letters.
         #[arg(long)]
         abandon: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
     /// Send nothing through channels until they are resumed. Commands wait, and are answered when their time is up.
     Pause {
@@ -71,7 +78,7 @@ pub(crate) enum Channel {
 
 pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow::Result<Done> {
     match command {
-        Channel::Apply { file, prune, dry_run, rekey } => {
+        Channel::Apply { file, prune, yes, dry_run, rekey } => {
             let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
             let Some(channels) = read_file(&file, &context, out)? else { return Ok(Done::Faulty) };
             if let Some(refused) = refuse_examples(&channels, target, out) {
@@ -79,16 +86,17 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
             }
             let key = match target.key() {
                 Ok(key) => key,
-                Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+                Err(error) => return Ok(out.faulty(&causes(&error))),
             };
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
-            let how = How { prune, dry_run, rekey };
+            let how = How { prune, yes, dry_run, rekey };
             return apply(&target.connect_as_provisioner().await?, &records, how, out).await;
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
-        Channel::Remove { ids, abandon } => {
-            remove(&target.connect_as_provisioner().await?, &ids, abandon, out).await?;
+        Channel::Remove { ids, abandon, yes } => {
+            let bus = target.connect_as_provisioner().await?;
+            return remove(&bus, &ids, Removal { abandon, yes }, out).await;
         }
         Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,
         Channel::Resume { ids } => set_paused(&target.connect().await?, &ids, false, out).await?,
@@ -112,7 +120,8 @@ pub(crate) fn read_file(
     match channel::file::parse(&source, context) {
         Ok(channels) => Ok(Some(channels)),
         Err(faults) => {
-            out.say(&text!("{} {} has {} faults:", styled(BAD, "error:"), path.display(), faults.len()));
+            let count = counted(faults.len(), "fault");
+            out.say(&text!("{} {} has {count}:", styled(BAD, "error:"), path.display()));
             for fault in &faults {
                 out.say(&format!("  {}:{}: {}", path.display(), fault.line, fault.message));
                 out.object(&json!({ "file": path, "line": fault.line, "fault": fault.message }));
@@ -140,6 +149,38 @@ pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out
     )))
 }
 
+/// Whether and how fast something is sent through a channel.
+enum Sending {
+    /// Commands a second.
+    At(u32),
+    /// Its settings have no account.
+    NoAccount,
+    /// Imchannel only listens to its BSP.
+    OnlyReceives,
+}
+
+impl Sending {
+    fn of(channel: &channel::Channel) -> Self {
+        let Some(sending) = channel.bsp.sending() else { return Self::OnlyReceives };
+        sending
+            .account(&channel.settings)
+            .map_or(Self::NoAccount, |account| Self::At(account.sends_per_second))
+    }
+
+    fn per_second(&self) -> Option<u32> {
+        if let Self::At(rate) = self { Some(*rate) } else { None }
+    }
+
+    fn words(&self, is_paused: bool) -> Text {
+        match self {
+            Self::At(rate) if is_paused => styled(ODD, &format!("paused ({rate}/s)")),
+            Self::At(rate) => text!("{rate}/s"),
+            Self::NoAccount => text!("no account"),
+            Self::OnlyReceives => text!("only receives"),
+        }
+    }
+}
+
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
     let stored = registry::list(bus).await?;
     if stored.is_empty() {
@@ -147,31 +188,33 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut rows = Vec::new();
-    for (id, record) in &stored {
-        match record {
-            Ok(record) => {
-                out.object(&json!({
-                    "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
-                    "signature": record.signature.is_some(), "paused": record.paused,
-                }));
-                let signature = if record.signature.is_some() { "checked" } else { "-" };
-                rows.push([
-                    Text::of(id),
-                    Text::of(&record.bsp),
-                    Text::of(&record.tenant),
-                    Text::of(record.webhook.len()),
-                    Text::of(signature),
-                    if record.paused { styled(ODD, "paused") } else { Text::default() },
-                ]);
-            }
+    for (id, record) in stored {
+        let read = record.and_then(|record| Ok((Sending::of(&record.to_channel()?), record)));
+        let (sending, record) = match read {
+            Ok(read) => read,
             Err(error) => {
                 out.object(&json!({ "id": id, "invalid": error.to_string() }));
                 let none = Text::default;
                 rows.push([Text::of(id), styled(BAD, "invalid"), none(), none(), none(), none()]);
+                continue;
             }
-        }
+        };
+        out.object(&json!({
+            "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
+            "signature": record.signature.is_some(), "paused": record.paused,
+            "can_send": sending.per_second().is_some(), "sends_per_second": sending.per_second(),
+        }));
+        let signature = if record.signature.is_some() { "checked" } else { "-" };
+        rows.push([
+            Text::of(id),
+            Text::of(&record.bsp),
+            Text::of(&record.tenant),
+            Text::of(record.webhook.len()),
+            Text::of(signature),
+            sending.words(record.paused),
+        ]);
     }
-    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sending"], &rows);
+    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sends"], &rows);
     Ok(())
 }
 

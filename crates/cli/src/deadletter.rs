@@ -1,9 +1,11 @@
 //! `imchannel deadletter`: what could not be understood, looked at, tried again, thrown away.
 
+mod command;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use bsp::{BspId, ChannelId, Parsed, Reject, Webhook, registry};
+use bsp::{BspId, ChannelId, ItemRanges, Outcome, Parsed, Reject, Webhook, registry};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, WEBHOOKS};
 use bus::subject::Filter;
@@ -13,11 +15,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::confirm::is_confirmed;
 use crate::out::{self, BAD, GOOD, ODD, Out, styled, text};
 use crate::replay::published::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
 use crate::when::{self, Moment};
+use crate::words::counted;
 use crate::{Done, tail};
 
 /// Rows of the list for people; the counts are over all.
@@ -38,15 +42,22 @@ pub(crate) enum DeadLetters {
         #[arg(long)]
         raw: bool,
     },
-    /// Parse dead letters with this version; what is understood now is published, and its letter removed.
+    /// Parse dead letters with this version and say what would become of them. With --publish, what is understood now is
+    /// published, and its letter removed. A command is published as a command: it is sent, unless the ledger of sends knows it.
     Replay {
         #[command(flatten)]
         which: Which,
-        /// Publish and remove nothing; say what would become of them.
-        #[arg(long)]
+        /// Publish and remove nothing, which is the default.
+        #[arg(long, conflicts_with = "publish")]
         dry_run: bool,
-        /// Keep the letters of what was published.
+        /// Publish what is understood now and remove its letters, after asking.
         #[arg(long)]
+        publish: bool,
+        /// Do not ask.
+        #[arg(long, requires = "publish")]
+        yes: bool,
+        /// Keep the letters of what was published. The letters of commands are not published then.
+        #[arg(long, requires = "publish")]
         keep: bool,
     },
     /// Remove dead letters for good.
@@ -97,9 +108,13 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
         DeadLetters::Show { sequence, reveal, raw } => show(&bus, sequence, (reveal, raw), out).await,
-        DeadLetters::Replay { which, dry_run, keep } => {
+        DeadLetters::Replay { which, publish, yes, keep, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
-            replay_letters(&bus, letters, (dry_run, keep), out).await
+            let question = format!("Publish what {} hold?", counted(letters.len(), "dead letter"));
+            if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
+                return Ok(out.faulty("nothing was published; --yes publishes without asking"));
+            }
+            replay_letters(&bus, letters, (!publish, keep), out).await
         }
         DeadLetters::Drop { which, yes } => {
             drop_letters(&bus, which.letters(&bus, Part::Heads).await?, yes, out).await
@@ -126,6 +141,9 @@ impl Selection {
             if self.takes(&letter) {
                 letters.push(letter);
             }
+        }
+        if letters.is_empty() {
+            tail::refuse_unknown(bus, self.channel.as_ref()).await?;
         }
         Ok(letters)
     }
@@ -223,6 +241,11 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
+    let of =
+        |key: &str| object[key].as_str().filter(|text| !text.is_empty()).unwrap_or(out::UNKNOWN).to_owned();
+    let name = styled(BAD, &format!("dead letter {sequence}"));
+    out.say(&text!("{name} of channel {}/{}, from {}", of("bsp"), of("channel"), of("origin")));
+    out.say("");
     for (name, value) in &headers {
         out.say(&text!("{name}: {value}"));
     }
@@ -234,20 +257,33 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
 /// What this version makes of a letter.
 enum Now {
     /// Something that can be published, or that is known to be of no use.
-    Understood(Delivery, Parsed),
+    Understood(Box<Delivery>, Parsed),
+    /// A command that can be published again.
+    Command(command::Again),
+    /// Some items of a letter of several. The others are refused still, so many, for this reason.
+    InPart(Box<Delivery>, Parsed, StillRefused),
     /// It is refused still.
     Refused(String),
+}
+
+struct StillRefused {
+    items: usize,
+    reason: String,
 }
 
 /// The item is parsed within its webhook while that is stored, and alone after that.
 async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     if let Some(Subject::DeadLetter(Origin::Command, _)) = letter.address() {
-        return Ok(Now::Refused("it was a command; whoever made it has to publish a correct one".to_owned()));
+        return Ok(command::read(bus, letter).await?.map_or_else(Now::Refused, Now::Command));
     }
     let origin = letter.headers.get(headers::ORIGIN).and_then(parse_origin);
     let Some((sequence, index)) = origin else { return Ok(Now::Refused("it names no webhook".to_owned())) };
+    let listed = match letter.headers.get(headers::ITEMS).map(ItemRanges::parse) {
+        Some(None) => return Ok(Now::Refused("its list of items cannot be read".to_owned())),
+        listed => listed.flatten(),
+    };
     let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?.filter(|webhook| is_origin(webhook, letter));
-    let is_item = letter.headers.get(headers::PART) == Some("item");
+    let is_item = letter.headers.get(headers::PART) == Some(headers::PART_ITEM);
     let parsed = match &webhook {
         Some(webhook) => replay::parse(webhook).map(|(_, _, mut parsed)| {
             // A body that was refused as a whole may have any number of items now.
@@ -256,17 +292,28 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
         }),
         None => parse_alone(letter, sequence, is_item),
     };
-    let Some(parsed) = parsed else { return Ok(Now::Refused("its BSP is not known".to_owned())) };
+    let Some(mut parsed) = parsed else { return Ok(Now::Refused("its BSP is not known".to_owned())) };
+    if let Some(listed) = &listed {
+        parsed.items.retain(|item| listed.contains(item.index));
+    }
     if parsed.items.is_empty() {
         return Ok(Now::Refused("this version finds no such item in its webhook".to_owned()));
     }
-    let refused = parsed.items.iter().find_map(|item| match &item.outcome {
-        bsp::Outcome::Rejected(Reject { reason, .. }) => Some(reason.clone()),
+    let reason = |item: &bsp::Item| match &item.outcome {
+        Outcome::Rejected(Reject { reason, .. }) => Some(reason.clone()),
         _ => None,
-    });
-    Ok(match refused {
-        Some(reason) => Now::Refused(reason),
-        None => Now::Understood(webhook.unwrap_or_else(|| letter.clone()), parsed),
+    };
+    let reasons: Vec<String> = parsed.items.iter().filter_map(reason).collect();
+    let is_all_refused = reasons.len() == parsed.items.len();
+    let webhook = Box::new(webhook.unwrap_or_else(|| letter.clone()));
+    Ok(match reasons.first() {
+        None => Now::Understood(webhook, parsed),
+        Some(reason) if listed.is_some() && !is_all_refused => {
+            let refused = StillRefused { items: reasons.len(), reason: reason.clone() };
+            parsed.items.retain(|item| !matches!(item.outcome, Outcome::Rejected(_)));
+            Now::InPart(webhook, parsed, refused)
+        }
+        Some(reason) => Now::Refused(reason.clone()),
     })
 }
 
@@ -299,51 +346,112 @@ async fn replay_letters(
     let number = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     let _room = publish::Room::watch(bus).await?;
     let bar = replay::bar(letters.len() as u64, "replaying", out);
-    let (mut published, mut refused) = (0_u64, 0_u64);
+    let mut done = Replayed::default();
     for letter in &letters {
-        let (what, detail) = match parse(bus, letter).await? {
-            Now::Refused(reason) => {
-                refused += 1;
-                ("refused", reason)
-            }
-            Now::Understood(..) if dry_run => ("would be published", String::new()),
-            Now::Understood(webhook, parsed) => {
-                let address = letter.address().context("the letter's subject is none of ours")?;
-                let channel = address.channel().context("the letter names no channel")?;
-                let bsp = registry::find(letter.headers.get(headers::BSP).unwrap_or_default());
-                let bsp = bsp.context("the letter's BSP is not known")?.profile().id;
-                for item in &parsed.items {
-                    let to = (bsp, channel);
-                    published += u64::from(publish::publish_item(bus, &webhook, to, item, number).await?);
-                }
-                if !keep {
-                    lookup::drop_dead_letter(bus, letter.sequence).await?;
-                }
-                ("published", String::new())
-            }
-        };
+        let replay = Replay { bus, letter, number, dry_run, keep };
+        let (what, detail) = replay.run(&mut done).await?;
         out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
         let style = if what == "refused" { ODD } else { GOOD };
         bar.suspend(|| out.say(&text!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let Replayed { events, commands, refused } = done;
+    let count = letters.len();
     out.object(
-        &json!({ "letters": letters.len(), "events": published, "refused": refused, "dry_run": dry_run }),
+        &json!({ "letters": count, "events": events, "commands": commands, "refused": refused, "dry_run": dry_run }),
     );
-    let note = if dry_run { " (dry run)" } else { "" };
+    let note = if dry_run { "; nothing was published or removed: --publish does" } else { "" };
     out.say(&format!(
-        "{} dead letters: {published} events published, {refused} refused still{note}",
-        letters.len()
+        "{}: {} and {} published, {refused} refused still{note}",
+        counted(count, "dead letter"),
+        counted(events, "event"),
+        counted(commands, "command")
     ));
     Ok(Done::Well)
 }
 
+/// What a replay of letters has come to.
+#[derive(Debug, Default)]
+struct Replayed {
+    events: u64,
+    commands: u64,
+    /// Letters of which nothing was understood.
+    refused: u64,
+}
+
+/// The replay of one letter.
+struct Replay<'r> {
+    bus: &'r Bus,
+    letter: &'r Delivery,
+    number: u64,
+    dry_run: bool,
+    keep: bool,
+}
+
+impl Replay<'_> {
+    /// Gives what became of the letter, and what there is to say of that.
+    async fn run(&self, done: &mut Replayed) -> anyhow::Result<(&'static str, String)> {
+        Ok(match parse(self.bus, self.letter).await? {
+            Now::Refused(reason) => {
+                done.refused += 1;
+                ("refused", reason)
+            }
+            Now::Command(_) if self.keep => {
+                done.refused += 1;
+                let reason = "the letter of a command is not kept: it could be sent again when the ledger of sends has \
+                              forgotten it";
+                ("refused", reason.to_owned())
+            }
+            Now::Understood(..) | Now::Command(_) if self.dry_run => ("would be published", String::new()),
+            Now::InPart(_, parsed, still) if self.dry_run => {
+                ("would be published in part", still.detail(parsed.items.len()))
+            }
+            Now::Command(again) => {
+                command::publish(self.bus, self.letter, &again).await?;
+                done.commands += 1;
+                ("published", String::new())
+            }
+            Now::Understood(webhook, parsed) => {
+                done.events += self.publish(&webhook, &parsed).await?;
+                if !self.keep {
+                    lookup::drop_dead_letter(self.bus, self.letter.sequence).await?;
+                }
+                ("published", String::new())
+            }
+            // What is refused still has no other letter.
+            Now::InPart(webhook, parsed, still) => {
+                done.events += self.publish(&webhook, &parsed).await?;
+                ("published in part", still.detail(parsed.items.len()))
+            }
+        })
+    }
+
+    /// Publishes the events, and gives their number.
+    async fn publish(&self, webhook: &Delivery, parsed: &Parsed) -> anyhow::Result<u64> {
+        let address = self.letter.address().context("the letter's subject is none of ours")?;
+        let channel = address.channel().context("the letter names no channel")?;
+        let bsp = registry::find(self.letter.headers.get(headers::BSP).unwrap_or_default());
+        let bsp = bsp.context("the letter's BSP is not known")?.profile().id;
+        let mut events = 0;
+        for item in &parsed.items {
+            let to = (bsp, channel);
+            events += u64::from(publish::publish_item(self.bus, webhook, to, item, self.number).await?);
+        }
+        Ok(events)
+    }
+}
+
+impl StillRefused {
+    fn detail(&self, understood: usize) -> String {
+        let Self { items, reason } = self;
+        format!("{understood} items; {items} are refused still, and their letter stays: {reason}")
+    }
+}
+
 async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
-    if !yes
-        && !letters.is_empty()
-        && !out::is_confirmed(&format!("Remove {} dead letters for good?", letters.len()))?
-    {
+    let question = format!("Remove {} for good?", counted(letters.len(), "dead letter"));
+    if !letters.is_empty() && !is_confirmed(yes, &question)? {
         return Ok(out.faulty("nothing was removed; --yes removes without asking"));
     }
     let mut removed = 0_u64;
@@ -353,6 +461,6 @@ async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -
         let action = if was_there { "removed" } else { "gone already" };
         out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&text!("{} {removed} dead letters", styled(BAD, "removed")));
+    out.say(&text!("{} {}", styled(BAD, "removed"), counted(removed, "dead letter")));
     Ok(Done::Well)
 }

@@ -12,6 +12,9 @@ mod tail;
 mod mask;
 mod notice;
 mod when;
+mod confirm;
+mod refusals;
+mod words;
 mod simulate;
 mod replay;
 mod deadletter;
@@ -31,6 +34,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::out::Out;
 use crate::target::Target;
+use crate::words::causes;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -121,7 +125,7 @@ fn main() -> ExitCode {
         Ok(Done::Faulty) => ExitCode::from(2),
         Ok(Done::Different) => ExitCode::from(3),
         Err(error) => {
-            out.error(&format!("{error:#}"));
+            out.error(&causes(&error));
             ExitCode::FAILURE
         }
     }
@@ -181,9 +185,20 @@ mod tests {
         let apply = cli.find_subcommand("streams").and_then(|streams| streams.find_subcommand("apply"));
         for arg in apply.expect("the command is there").get_arguments() {
             let Some(variable) = arg.get_env() else { continue };
-            let default = arg.get_default_values().first();
-            let default = default.map(|value| format!("`{}`", value.to_string_lossy())).unwrap_or_default();
-            let row = format!("| `{}` | {default}", variable.to_string_lossy());
+            let row = format!("| `{}` | ", variable.to_string_lossy());
+            assert!(readme.contains(&row), "no row that begins with {row}");
+        }
+        let first = bus::streams::StreamSettings::default();
+        for (variable, default) in [
+            ("REPLICAS", first.replicas as u64),
+            ("DUPLICATE_WINDOW_MS", first.duplicate_window.as_millis() as u64),
+            ("WEBHOOKS_MAX_BYTES", first.webhooks_max_bytes),
+            ("EVENTS_MAX_BYTES", first.events_max_bytes),
+            ("COMMANDS_MAX_BYTES", first.commands_max_bytes),
+            ("DEADLETTERS_MAX_BYTES", first.deadletters_max_bytes),
+            ("SENDS_MAX_BYTES", first.sends_max_bytes),
+        ] {
+            let row = format!("| `IMCHANNEL_{variable}` | `{default}` |");
             assert!(readme.contains(&row), "no row that begins with {row}");
         }
     }

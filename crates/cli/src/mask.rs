@@ -14,6 +14,7 @@ pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.participant);
     // The caller's own, or another sender's.
     hide(&mut report.callback_data);
+    hide(&mut report.unread_json);
     report.provider_status.iter_mut().for_each(mask_status);
     report.error.iter_mut().chain(&mut report.errors).for_each(mask_error);
 }
@@ -35,6 +36,7 @@ pub(crate) fn account(event: &mut AccountEvent) {
     }
     event.errors.iter_mut().for_each(mask_error);
     hide(&mut event.raw_json);
+    hide(&mut event.unread_json);
 }
 
 /// A payment's reference is the business's own id of an order; it is hidden as a message's context is.
@@ -50,6 +52,7 @@ pub(crate) fn customer(event: &mut CustomerEvent) {
         payment.error.iter_mut().for_each(mask_error);
     }
     hide(&mut event.raw_json);
+    hide(&mut event.unread_json);
 }
 
 /// What a BSP says of a status is shown, with the numbers in it masked.
@@ -72,6 +75,7 @@ pub(crate) fn message(message: &mut InboundMessage) {
     hide(&mut message.sender);
     hide(&mut message.recipient);
     hide(&mut message.profile_name);
+    hide(&mut message.unread_json);
     if let Some(customer) = &mut message.customer {
         hide_customer(customer);
     }
@@ -243,6 +247,7 @@ mod tests {
             error,
             participant: secret(),
             callback_data: secret(),
+            unread_json: secret(),
             ..ReportEvent::default()
         };
         report(&mut event);
@@ -281,6 +286,7 @@ mod tests {
             decision: "FLAGGED".to_owned(),
             errors: vec![error(), error()],
             raw_json: secret(),
+            unread_json: secret(),
             ..AccountEvent::default()
         };
         account(&mut event);
@@ -299,6 +305,7 @@ mod tests {
             old_parent_user_id: secret(),
             payment: Some(Payment { reference: secret(), status: "failed".to_owned(), error: Some(error()) }),
             raw_json: secret(),
+            unread_json: secret(),
             ..CustomerEvent::default()
         };
         customer(&mut event);
@@ -375,6 +382,7 @@ mod tests {
                 sender: secret(),
                 recipient: secret(),
                 profile_name: secret(),
+                unread_json: secret(),
                 customer: Some(Customer {
                     number: secret(),
                     user_id: secret(),

@@ -115,19 +115,13 @@ pub(crate) fn note(line: &str) {
     complain(&Text::of(line));
 }
 
-/// Asks a person; a program has to say it with `--yes`.
+/// A question on standard error, whose answer follows on the same line.
 ///
 /// # Errors
-/// When the terminal cannot be written to or read.
+/// The terminal cannot be written to.
 #[expect(clippy::disallowed_methods, reason = "the question is escaped")]
-pub(crate) fn is_confirmed(question: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(anstream::stderr(), "{} [y/N] ", Text::of(question).to_ansi())?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+pub(crate) fn prompt(question: &str) -> std::io::Result<()> {
+    write!(anstream::stderr(), "{}", Text::of(question).to_ansi())
 }
 
 /// Standard output for the exact bytes of a file or a body, which cannot be escaped.

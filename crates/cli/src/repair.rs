@@ -7,7 +7,8 @@ use bus::streams::StreamDefinition;
 use serde_json::json;
 
 use crate::Done;
-use crate::out::{BAD, GOOD, Out, is_confirmed, styled, text};
+use crate::confirm::is_confirmed;
+use crate::out::{BAD, GOOD, Out, styled, text};
 
 /// What an operator has to know before sends go on.
 const LEDGER_WARNING: &str = "The ledger of sends may have lost entries. A command whose entry is lost and that is given out \
@@ -52,7 +53,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
         out.say(&text!("{} {warning}", styled(BAD, "warning:")));
         let question = if found.is_ledger() { "Let sends go on?" } else { "Let services read the channels?" };
-        if !yes && !is_confirmed(question)? {
+        if !is_confirmed(yes, question)? {
             return Ok(
                 out.faulty(&format!("{} stays refused; --yes accepts it without asking", found.stream))
             );

@@ -1,5 +1,7 @@
 //! `imchannel send`: one message, and its life until the customer has read it.
 
+mod known;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use crate::media::Service;
 use crate::out::{DIM, ODD, Out, STRONG, Text, styled, text};
 use crate::repair::refuse_gone_back;
 use crate::target::Target;
+use crate::words::span;
 use crate::{tail, when};
 
 /// For the command to be stored.
@@ -184,17 +187,28 @@ fn used_for_another(id: &str) -> String {
     )
 }
 
-/// Whether something can be sent through a channel.
-async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
+/// Whether something can be sent through a channel; if not, why.
+pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
     let stored = bus::registry::list(bus).await?;
     let Some((_, record)) = stored.into_iter().find(|(key, _)| key == id.as_str()) else {
         return Ok(Err(format!("there is no channel {id}")));
     };
     let channel = record?.to_channel()?;
-    let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
-    Ok(match account {
+    let bsp = channel.bsp.profile().id;
+    let Some(sending) = channel.bsp.sending() else {
+        let others = bsps::REGISTRY.iter().filter(|bsp| bsp.sending().is_some());
+        let others: Vec<_> = others.map(|bsp| bsp.profile().id.as_str()).collect();
+        return Ok(Err(format!(
+            "nothing can be sent through channel {id}: it is a channel of {bsp}, to which imchannel only listens; it sends through {}",
+            others.join(", ")
+        )));
+    };
+    Ok(match sending.account(&channel.settings) {
         Some(_) => Ok(()),
-        None => Err(format!("nothing can be sent through channel {id}")),
+        None => Err(format!(
+            "nothing can be sent through channel {id}: its settings have no account; complete [channel.{bsp}] in the channels file \
+             and apply it"
+        )),
     })
 }
 
@@ -260,6 +274,8 @@ impl Send {
 enum Step {
     Other,
     Note,
+    /// Nobody can say whether it was sent.
+    Unknown,
     Reached(Until),
     Failed,
 }
@@ -284,10 +300,13 @@ impl Watched<'_> {
         let id = self.command.command_id.as_str();
         let deadline = Instant::now() + patience;
         let began = Instant::now();
+        let mut progress = known::Progress::Nothing;
         loop {
             let next = tokio::time::timeout_at(deadline, events.next()).await;
             let Ok(next) = next else {
-                bail!("command {id} did not come so far in {} s", patience.as_secs())
+                let known = known::words(self.bus, self.channel, progress).await;
+                let wanted = known::wanted(until);
+                bail!("command {id} {wanted} within {}; {known}", span(patience))
             };
             let Some(event) = next else { bail!("the events have ended") };
             let delivery = event?.delivery;
@@ -303,8 +322,10 @@ impl Watched<'_> {
             out.say(&text!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
             match step {
                 Step::Reached(reached) if reached >= until => return Ok(Done::Well),
+                Step::Reached(reached) => progress = known::Progress::Reached(reached),
+                Step::Unknown => progress = known::Progress::Unknown,
                 Step::Failed => bail!("the message was not sent or did not arrive"),
-                Step::Other | Step::Note | Step::Reached(_) => {}
+                Step::Other | Step::Note => {}
             }
         }
     }
@@ -327,7 +348,7 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
             Ok(result) if result.command_id == id || result.command_sequence == sequence => {
                 let step = match result.outcome() {
                     SendOutcome::Accepted => Step::Reached(Until::Accepted),
-                    SendOutcome::Unknown | SendOutcome::Unspecified => Step::Note,
+                    SendOutcome::Unknown | SendOutcome::Unspecified => Step::Unknown,
                     SendOutcome::Rejected | SendOutcome::Expired => Step::Failed,
                 };
                 let mut shown = tail::sent(delivery, false);

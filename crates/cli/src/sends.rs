@@ -1,15 +1,25 @@
 //! `imchannel sends`: what waits to be sent, and why.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use bsp::ChannelId;
-use bus::{Bus, Queue, lanes, lease, registry};
+use bus::inspect::{self, DurableSeen};
+use bus::{Bus, Queue, registry};
+use channel::Channel;
 use clap::Subcommand;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use sender::{Crowded, LaneState};
 use serde_json::json;
 
 use crate::Done;
 use crate::out::{ODD, Out, Text, styled};
 use crate::target::Target;
+use crate::words::{counted, span};
+
+/// Lanes that are asked for side by side.
+const LANES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sends {
@@ -29,37 +39,78 @@ pub(crate) async fn run(command: Sends, target: &Target, out: &Out) -> anyhow::R
     Ok(Done::Well)
 }
 
+/// What a lane has: everything that is in no call waits, wherever it is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lane {
+    agents_waiting: u64,
+    campaigns_waiting: u64,
+    in_progress: u64,
+    /// When the oldest command that is not settled was stored.
+    oldest: Option<Timestamp>,
+    is_missing: bool,
+}
+
+impl Lane {
+    /// From its durables and what its owner has told of its calls.
+    fn of(durables: &[DurableSeen], state: Option<&LaneState>) -> Self {
+        let in_progress = state.map_or(0, |state| state.in_progress as u64);
+        let campaigns = state.map_or(0, |state| state.campaigns_in_progress as u64);
+        let waiting = |queue: Queue, calls: u64| {
+            let of_queue = durables.iter().filter(|durable| durable.queue == Some(queue));
+            of_queue.map(|durable| durable.pending + durable.held.saturating_sub(calls)).sum::<u64>()
+        };
+        let held: u64 = durables.iter().map(|durable| durable.held).sum();
+        Self {
+            agents_waiting: waiting(Queue::Send, in_progress.saturating_sub(campaigns)),
+            campaigns_waiting: waiting(Queue::Bulk, campaigns),
+            in_progress: in_progress.min(held),
+            oldest: durables.iter().filter_map(|durable| durable.oldest).min(),
+            is_missing: durables.len() < Queue::ALL.len(),
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.agents_waiting + self.campaigns_waiting
+    }
+}
+
+/// The channels that can send, or the one that is asked for.
+async fn sending(bus: &Bus, only: Option<&str>) -> anyhow::Result<Vec<Channel>> {
+    let stored = registry::list(bus).await?.into_iter();
+    let channels = stored.filter_map(|(_, record)| record.and_then(|record| record.to_channel()).ok());
+    let is_asked = |channel: &Channel| only.is_none_or(|only| only == channel.id.as_str());
+    Ok(channels.filter(|channel| channel.bsp.sending().is_some() && is_asked(channel)).collect())
+}
+
 async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()> {
-    let leases = lease::list(bus).await?;
+    let leases = inspect::leases(bus).await?;
+    let channels = sending(bus, only).await?;
+    let durables = stream::iter(&channels).map(|channel| inspect::lane_durables(bus, &channel.id));
+    let durables: Vec<_> = durables.buffered(LANES_AT_ONCE).try_collect().await?;
+    let now = Timestamp::now();
     let mut rows = Vec::new();
-    for (id, record) in registry::list(bus).await? {
-        let Ok(channel) = record.and_then(|record| record.to_channel()) else { continue };
-        if channel.bsp.sending().is_none() || only.is_some_and(|only| only != id) {
-            continue;
-        }
-        let name = sender::lane_lease(&id);
-        let state = leases.iter().find(|(key, _)| *key == name);
-        let state = state.and_then(|(_, value)| LaneState::from_bytes(value));
-        let mut counts = Vec::new();
-        for queue in Queue::ALL {
-            counts.push(lanes::waiting(bus, queue, &channel.id).await?);
-        }
-        let missing = counts.iter().any(Option::is_none);
-        let [send, bulk] = [0, 1].map(|place| counts[place].unwrap_or_default());
-        let why =
-            why(&channel.id, (send.in_stream + bulk.in_stream, missing), channel.is_paused, state.as_ref());
+    for (channel, durables) in channels.iter().zip(&durables) {
+        let name = sender::lane_lease(channel.id.as_str());
+        let state = leases.iter().find(|lease| lease.name == name);
+        let state = state.and_then(|lease| LaneState::from_bytes(&lease.value));
+        let lane = Lane::of(durables, state.as_ref());
+        let why = why(&channel.id, &lane, channel.is_paused, state.as_ref());
         let crowded = state.as_ref().map(|state| state.crowded).unwrap_or_default();
         let owner = state.map(|state| state.owner).unwrap_or_default();
+        let oldest = lane.oldest.filter(|_| lane.waiting() > 0);
+        let age = oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
         out.object(&json!({
-            "channel": id, "send_waiting": send.in_stream, "bulk_waiting": bulk.in_stream,
-            "in_progress": send.held + bulk.held, "paused": channel.is_paused, "owner": owner, "why": why,
+            "channel": channel.id.as_str(), "send_waiting": lane.agents_waiting,
+            "bulk_waiting": lane.campaigns_waiting, "oldest_waiting_age_s": age.map(|age| age.as_secs()),
+            "in_progress": lane.in_progress, "paused": channel.is_paused, "owner": owner, "why": why,
             "behind": crowded.behind, "full_recipients": crowded.full_recipients,
         }));
         rows.push([
-            Text::of(id),
-            Text::of(send.in_stream),
-            Text::of(bulk.in_stream),
-            Text::of(send.held + bulk.held),
+            Text::of(&channel.id),
+            Text::of(lane.agents_waiting),
+            Text::of(lane.campaigns_waiting),
+            Text::of(age.map(span).unwrap_or_default()),
+            Text::of(lane.in_progress),
             Text::of(owner),
             if why.is_empty() { Text::default() } else { styled(ODD, &why) },
         ]);
@@ -67,18 +118,15 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
     if let (Some(only), true) = (only, rows.is_empty()) {
         bail!("nothing is sent through a channel {only}");
     }
-    out.table(&["Channel", "Agents", "Campaigns", "In progress", "Worked by", "Why it waits"], &rows);
+    let columns =
+        ["Channel", "Agents", "Campaigns", "Oldest waits", "In progress", "Worked by", "Why it waits"];
+    out.table(&columns, &rows);
     Ok(())
 }
 
 /// Why a lane does not send, in words; empty while it does.
-fn why(
-    channel: &ChannelId,
-    (waiting, is_missing): (u64, bool),
-    is_paused: bool,
-    state: Option<&LaneState>,
-) -> String {
-    if is_missing {
+fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneState>) -> String {
+    if lane.is_missing {
         return format!(
             "its durables are missing: run `imchannel channel apply` (send-{channel}, bulk-{channel})"
         );
@@ -88,8 +136,10 @@ fn why(
     }
     let Some(state) = state else { return "no sender works it".to_owned() };
     if !state.halted.is_empty() {
-        return state.halted.clone();
+        return state.why();
     }
+    // What waits behind an earlier command has its own reason.
+    let waiting = lane.waiting().saturating_sub(state.crowded.behind as u64);
     let recipients = of_recipients(state.crowded);
     let is_rate = waiting > 0 && !state.crowded.is_lane_full;
     match recipients {
@@ -117,10 +167,6 @@ fn of_recipients(crowded: Crowded) -> Option<String> {
     Some(text)
 }
 
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,14 +175,9 @@ mod tests {
     fn the_reason_is_the_recipients_where_it_is() {
         let channel = ChannelId::parse("c").unwrap();
         let why = |waiting: u64, crowded: Crowded| {
-            let state = LaneState {
-                owner: String::new(),
-                account: String::new(),
-                halted: String::new(),
-                in_progress: 1,
-                crowded,
-            };
-            super::why(&channel, (waiting, false), false, Some(&state))
+            let state = LaneState { in_progress: 1, crowded, ..LaneState::default() };
+            let lane = Lane { campaigns_waiting: waiting + crowded.behind as u64, ..Lane::default() };
+            super::why(&channel, &lane, false, Some(&state))
         };
         let crowded = Crowded { behind: 500, recipients: 1, full_recipients: 1, is_lane_full: false };
         assert_eq!(why(20, Crowded::default()), "the channel's rate");

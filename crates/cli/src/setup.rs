@@ -10,8 +10,9 @@ use clap::Args;
 use tokio::time::Instant;
 
 use crate::out::Out;
-use crate::streams::{self, Sizes};
+use crate::streams::{self, Monitors, Sizes};
 use crate::target::Target;
+use crate::words::causes;
 use crate::{Done, channel as channels, when};
 
 /// Between two attempts to reach NATS.
@@ -26,8 +27,13 @@ pub(crate) struct Setup {
     /// How long to wait for NATS.
     #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
     wait: Duration,
+    /// Store channels anew that were stored under another credential key.
+    #[arg(long, requires = "channels")]
+    rekey: bool,
     #[command(flatten)]
     sizes: Sizes,
+    #[command(flatten)]
+    monitors: Monitors,
 }
 
 pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::Result<Done> {
@@ -45,13 +51,17 @@ pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::R
     let key = match (described.is_empty(), target.key()) {
         (true, _) => None,
         (false, Ok(key)) => Some(key),
-        (false, Err(error)) => return Ok(out.faulty(&format!("{error:#}"))),
+        (false, Err(error)) => return Ok(out.faulty(&causes(&error))),
     };
     let bus = reach(target, command.wait, out).await?;
-    let applied = streams::apply_and_check(&bus, &command.sizes.to_settings(), out).await?;
+    let applied = match streams::apply_and_check(&bus, &command.sizes.named(), out).await {
+        Ok(applied) => applied,
+        Err(error) => return Err(command.monitors.explain(error).await),
+    };
     let Some(key) = key.filter(|_| applied == Done::Well) else { return Ok(applied) };
     let records: Vec<Record> = described.iter().map(|channel| channel.to_record(&key)).collect();
-    channels::apply(&bus, &records, channels::How::default(), out).await
+    let how = channels::How { rekey: command.rekey, ..channels::How::default() };
+    channels::apply(&bus, &records, how, out).await
 }
 
 /// A deployment starts everything at once, and NATS may come last.
@@ -66,7 +76,7 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
             Err(error) => error,
         };
         if !has_said {
-            out.say(&format!("waiting for NATS: {error:#}"));
+            out.say(&format!("waiting for NATS: {}", causes(&error)));
             has_said = true;
         }
         tokio::time::sleep(PAUSE).await;

@@ -8,7 +8,7 @@ use bsp::{BspId, ChannelId, registry};
 use bus::read::{self, From};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
-use bus::{Delivery, EventKind, Subject, headers};
+use bus::{Bus, Delivery, EventKind, Subject, headers, registry as registries};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, Text, styled, text};
 use crate::target::Target;
 use crate::when::{self, Moment};
+use crate::words::counted;
 use crate::{Done, mask, notice};
 
 /// With `--no-follow`, the bus may be silent for so long before that is a failure.
@@ -80,6 +81,9 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
     let bus = target.connect().await?;
     let (stream, filters) = command.source();
     let mut messages = read::follow_all(&bus, stream, filters, from).await?;
+    if messages.pending() == 0 {
+        refuse_unknown(&bus, command.channel.as_ref()).await?;
+    }
     if command.no_follow && messages.pending() == 0 {
         return Ok(Done::Well);
     }
@@ -100,6 +104,18 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
         }
     }
     Ok(Done::Well)
+}
+
+/// Refuses a channel that is not known and of which nothing is there to be shown: most often a slip of the pen.
+pub(crate) async fn refuse_unknown(bus: &Bus, channel: Option<&ChannelId>) -> anyhow::Result<()> {
+    let Some(channel) = channel else { return Ok(()) };
+    if registries::read(bus, channel.as_str()).await?.is_none() {
+        bail!(
+            "there is no channel {channel}, and nothing of it is stored in what was asked for; `imchannel channel list` names the \
+             channels, and `imchannel tail … --from-start` shows what is stored of one that was removed"
+        );
+    }
+    Ok(())
 }
 
 impl Tail {
@@ -253,13 +269,13 @@ pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
         event.command_id.clone()
     };
     let line = text!(
-        "{} {} {} {} command {id} message {} after {} calls{}",
+        "{} {} {} {} command {id} message {} after {}{}",
         time_of(delivery),
         styled(DIM, &place),
         styled(STRONG, "send"),
         styled(style, outcome),
         event.message_id,
-        event.attempts,
+        counted(event.attempts, "call"),
         error.unwrap_or_default(),
     );
     (serde_json::to_value(&event).unwrap_or_default(), line)
@@ -273,13 +289,13 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
     };
     let range = if event.range.is_empty() { String::new() } else { format!(" of range {}", event.range) };
     let line = text!(
-        "{} {} {} {} file {} {} bytes{range} command {}",
+        "{} {} {} {} file {} {}{range} command {}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
         styled(STRONG, "media"),
         event.method,
         event.media_id,
-        event.bytes,
+        counted(event.bytes, "byte"),
         event.command_id,
     );
     (serde_json::to_value(&event).unwrap_or_default(), line)

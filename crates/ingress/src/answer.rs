@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use bus::Stored;
 
+use crate::memory::Full;
+
 /// Seconds after which a sender may try again.
 const RETRY_AFTER_S: &str = "5";
 
@@ -16,8 +18,18 @@ pub(crate) enum Refusal {
     MethodNotAllowed,
     /// No credential, from a BSP that shows one only when asked: its normal first call.
     Challenged,
-    /// Wrong, missing or unknown credential or signature, or unknown channel; nobody is told which.
-    Unauthorized,
+    /// The channel is not known. This and the next four are answered alike: nobody outside is told which it was.
+    UnknownChannel,
+    /// The channel is another BSP's.
+    OtherBsp,
+    /// No credential.
+    NoCredential,
+    /// A credential that is none of the channel's.
+    WrongCredential,
+    /// A signature that does not hold.
+    WrongSignature,
+    /// A header that is stored with the webhook, and that is too long for it.
+    HeaderTooLarge,
     /// Another media type than the BSP's.
     WrongMediaType,
     /// A body that is compressed or otherwise encoded.
@@ -30,6 +42,8 @@ pub(crate) enum Refusal {
     BodyTooSlow,
     /// A body that broke off: nobody is there to read the answer.
     BodyBroken,
+    /// Bodies of this channel hold as much memory as one channel may.
+    ChannelOverloaded,
     /// Too much is in progress.
     Overloaded,
     /// The channels were not read yet, or this channel's signing keys cannot be.
@@ -40,39 +54,68 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Challenged,
-        Self::Unauthorized,
+        Self::UnknownChannel,
+        Self::OtherBsp,
+        Self::NoCredential,
+        Self::WrongCredential,
+        Self::WrongSignature,
+        Self::HeaderTooLarge,
         Self::WrongMediaType,
         Self::WrongEncoding,
         Self::WrongCharset,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::BodyBroken,
+        Self::ChannelOverloaded,
         Self::Overloaded,
         Self::NotReady,
         Self::NotStored,
     ];
 
-    /// The word in the metrics.
+    /// The cause in the metrics, for operators: what has to be mended, and where.
+    pub(crate) const fn cause(self) -> &'static str {
+        match self {
+            Self::UnknownChannel => "unknown_channel",
+            Self::OtherBsp => "other_bsp",
+            Self::NoCredential => "no_credential",
+            Self::WrongCredential => "wrong_credential",
+            Self::WrongSignature => "wrong_signature",
+            other => other.outcome(),
+        }
+    }
+
+    /// The outcome in the metrics: one word for all that is answered 401.
     pub(crate) const fn outcome(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Challenged => "challenged",
-            Self::Unauthorized => "unauthorized",
+            Self::UnknownChannel
+            | Self::OtherBsp
+            | Self::NoCredential
+            | Self::WrongCredential
+            | Self::WrongSignature => "unauthorized",
+            Self::HeaderTooLarge => "header_too_large",
             Self::WrongMediaType => "wrong_media_type",
             Self::WrongEncoding => "wrong_encoding",
             Self::WrongCharset => "wrong_charset",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyBroken => "body_broken",
+            Self::ChannelOverloaded => "channel_overloaded",
             Self::Overloaded => "overloaded",
             Self::NotReady => "not_ready",
             Self::NotStored => "not_stored",
         }
+    }
+
+    /// Whether it is answered 401 because of a credential, a signature or a channel.
+    pub(crate) fn is_unauthorized(self) -> bool {
+        self.outcome() == Self::UnknownChannel.outcome()
     }
 
     /// Whether some of the body may have been read before this refusal.
@@ -87,14 +130,23 @@ impl Refusal {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Challenged | Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Challenged
+            | Self::UnknownChannel
+            | Self::OtherBsp
+            | Self::NoCredential
+            | Self::WrongCredential
+            | Self::WrongSignature => StatusCode::UNAUTHORIZED,
+            // RFC 6585 section 5.
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::WrongMediaType | Self::WrongEncoding | Self::WrongCharset => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::Overloaded | Self::NotReady | Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ChannelOverloaded | Self::Overloaded | Self::NotReady | Self::NotStored => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -121,6 +173,15 @@ impl Refusal {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Channel => Self::ChannelOverloaded,
+            Full::All => Self::Overloaded,
+        }
     }
 }
 

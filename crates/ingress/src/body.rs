@@ -11,23 +11,29 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use crate::answer::Refusal;
-use crate::budget::Share;
+use crate::memory::BodyMemory;
 
 /// The length that the head announces, if it does.
 pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body of at most `limit` bytes within `patience`. One that arrives in one piece is not copied.
+/// What a body counts until it is complete, at least: as much as its connection's buffer and its own first buffer hold. A
+/// sender that announces much, or little, and sends nothing can therefore have no more bodies on the way than its
+/// channel's share has room for.
+const UNFINISHED_BYTES_MIN: usize = 16 * 1024;
+
+/// Reads a body of at most `limit` bytes within `patience`. Memory is taken as bytes come: for what is announced only,
+/// none is. A body that arrives in one piece is not copied.
 ///
 /// # Errors
-/// [`Refusal::BodyTooLarge`] and [`Refusal::Overloaded`] (the rest is still to be discarded),
-/// [`Refusal::BodyTooSlow`] or [`Refusal::BodyBroken`].
+/// [`Refusal::BodyTooLarge`], [`Refusal::ChannelOverloaded`] and [`Refusal::Overloaded`] (the rest is still to be
+/// discarded), [`Refusal::BodyTooSlow`] or [`Refusal::BodyBroken`].
 pub(crate) async fn read(
     body: &mut Body,
     limit: usize,
     patience: Duration,
-    memory: &mut Share<'_>,
+    memory: &mut BodyMemory<'_>,
 ) -> Result<Bytes, Refusal> {
     match timeout(patience, read_all(body, limit, memory)).await {
         Ok(read) => read,
@@ -35,31 +41,40 @@ pub(crate) async fn read(
     }
 }
 
-async fn read_all(body: &mut Body, limit: usize, memory: &mut Share<'_>) -> Result<Bytes, Refusal> {
+async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) -> Result<Bytes, Refusal> {
+    memory.resize(UNFINISHED_BYTES_MIN)?;
     let Some(first) = next_data(body).await? else {
+        memory.resize(0)?;
         return Ok(Bytes::new());
     };
     if first.len() > limit {
         return Err(Refusal::BodyTooLarge);
     }
-    if !memory.grow_to(first.len()) {
-        return Err(Refusal::Overloaded);
-    }
     if body.is_end_stream() {
+        memory.resize(first.len())?;
         return Ok(first);
     }
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-    let mut whole = BytesMut::with_capacity((first.len() + announced).min(limit));
-    whole.extend_from_slice(&first);
-    while let Some(data) = next_data(body).await? {
-        if whole.len() + data.len() > limit {
+    // Never more than can come, if the head has said how much that is.
+    let most = body.size_hint().exact().and_then(|rest| usize::try_from(rest).ok());
+    let most = most.map_or(limit, |rest| first.len().saturating_add(rest).min(limit));
+    let mut whole = BytesMut::new();
+    let mut next = Some(first);
+    while let Some(data) = next {
+        let length = whole.len() + data.len();
+        if length > limit {
             return Err(Refusal::BodyTooLarge);
         }
-        if !memory.grow_to(whole.len() + data.len()) {
-            return Err(Refusal::Overloaded);
+        if length > whole.capacity() {
+            let capacity = (2 * length).max(UNFINISHED_BYTES_MIN).min(most.max(length));
+            memory.resize(capacity.max(UNFINISHED_BYTES_MIN))?;
+            let mut larger = BytesMut::with_capacity(capacity);
+            larger.extend_from_slice(&whole);
+            whole = larger;
         }
         whole.extend_from_slice(&data);
+        next = next_data(body).await?;
     }
+    memory.resize(whole.capacity())?;
     Ok(whole.freeze())
 }
 

@@ -16,20 +16,8 @@ pub(crate) struct Share<'b> {
     amount: i64,
 }
 
-impl Share<'_> {
-    /// Takes more, unless that is more than is left.
-    pub(crate) fn grow_to(&mut self, amount: usize) -> bool {
-        let more = to_gauge(amount) - self.amount;
-        if more <= 0 {
-            return true;
-        }
-        self.amount += more;
-        self.budget.used.inc_by(more).saturating_add(more) <= self.budget.limit
-    }
-}
-
 impl Budget {
-    /// A budget of `limit`, whose use is what `used` shows.
+    /// A budget of `limit`, whose use is what `used` shows. Two budgets of one gauge count the same use.
     pub(crate) fn new(limit: usize, used: Gauge) -> Self {
         Self { used, limit: to_gauge(limit) }
     }
@@ -37,20 +25,36 @@ impl Budget {
     /// Takes `amount`, unless that is more than is left.
     pub(crate) fn take(&self, amount: usize) -> Option<Share<'_>> {
         let amount = to_gauge(amount);
-        let before = self.used.inc_by(amount);
-        let share = Share { budget: self, amount };
-        // A share that is too much gives itself back by being dropped.
-        (before.saturating_add(amount) <= self.limit).then_some(share)
+        self.add(amount).then(|| Share { budget: self, amount })
+    }
+
+    /// The same for a caller that gives it back by itself.
+    pub(crate) fn add(&self, amount: i64) -> bool {
+        let is_left = self.used.inc_by(amount).saturating_add(amount) <= self.limit;
+        if !is_left {
+            self.give_back(amount);
+        }
+        is_left
+    }
+
+    /// Gives back what [`Budget::add`] took.
+    pub(crate) fn give_back(&self, amount: i64) {
+        self.used.dec_by(amount);
+    }
+
+    /// How much may be in use at once.
+    pub(crate) fn limit(&self) -> i64 {
+        self.limit
     }
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.budget.used.dec_by(self.amount);
+        self.budget.give_back(self.amount);
     }
 }
 
-fn to_gauge(amount: usize) -> i64 {
+pub(crate) fn to_gauge(amount: usize) -> i64 {
     i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
@@ -69,8 +73,6 @@ mod tests {
         assert!(second.is_some());
         drop(first);
         assert_eq!(used.get(), 4);
-        let mut second = second.unwrap();
-        assert!(second.grow_to(9) && used.get() == 9 && second.grow_to(3) && !second.grow_to(11));
         drop(second);
         assert!(budget.take(11).is_none() && budget.take(10).is_some());
     }

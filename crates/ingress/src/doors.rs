@@ -10,10 +10,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bsp::ChannelId;
 use bus::registry::Snapshots;
+use bus::seldom::Seldom;
 use channel::{Channel, Channels, Secret, Secrets};
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Budget;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
@@ -30,7 +32,12 @@ pub(crate) struct Door {
     pub(crate) credential_used: Vec<Counter>,
     /// How signatures are checked; `None` where they are not.
     pub(crate) signature: Option<SignatureCheck>,
+    /// What the bodies of this channel may hold at once, in bytes.
+    pub(crate) memory: Budget,
+    /// The log line about a credential or signature that does not hold.
+    pub(crate) refused: Seldom,
     warned_at_s: AtomicU64,
+    warned_of_another_at_s: AtomicU64,
 }
 
 /// What checking a signature needs.
@@ -44,9 +51,18 @@ pub(crate) struct SignatureCheck {
 impl Door {
     /// Whether a warning about this channel may be logged now: one a second, however many are refused.
     pub(crate) fn may_warn(&self) -> bool {
-        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
-        self.warned_at_s.swap(now, Ordering::Relaxed) != now
+        is_first_of_second(&self.warned_at_s)
     }
+
+    /// The same for another BSP that posts to this channel, so that neither keeps the other from being seen.
+    pub(crate) fn may_warn_of_another(&self) -> bool {
+        is_first_of_second(&self.warned_of_another_at_s)
+    }
+}
+
+fn is_first_of_second(last_s: &AtomicU64) -> bool {
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    last_s.swap(now, Ordering::Relaxed) != now
 }
 
 /// All doors at one moment.
@@ -117,7 +133,10 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
                 public_url: signature.public_url.clone(),
                 keys: fetch_keys(channel, &signature.keys, &settings.secrets),
             }),
+            memory: Budget::new(settings.channel_memory_bytes, metrics.channel_body_bytes(&channel.id)),
+            refused: Seldom::new(),
             warned_at_s: AtomicU64::new(0),
+            warned_of_another_at_s: AtomicU64::new(0),
         };
         (channel.id.clone(), door)
     };

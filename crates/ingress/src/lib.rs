@@ -6,10 +6,12 @@
 pub mod settings;
 mod router;
 mod receive;
+mod failed;
 mod doors;
 mod body;
 mod encoding;
 mod budget;
+mod memory;
 mod answer;
 mod metrics;
 
@@ -74,7 +76,13 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let stop = context.stop.clone();
     let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
-    let server = HttpServer { limits: settings.http, tls, drain_delay: settings.drain_delay };
+    let server = HttpServer {
+        limits: settings.http,
+        tls,
+        drain_delay: settings.drain_delay,
+        addresses: settings.addresses.clone(),
+        metrics: metrics.port.clone(),
+    };
     let served = CancellationToken::new();
     let watches = [Watch::Stream(&WEBHOOKS), Watch::Bucket(&CHANNELS_BUCKET)];
     bus::guard::follow(&bus, &watches, served.clone());

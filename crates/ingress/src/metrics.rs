@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::Histogram;
+use service::limits::PortMetrics;
 
 use crate::answer::Refusal;
 
@@ -34,6 +35,12 @@ struct ChannelLabels {
     bsp: &'static str,
     channel: String,
     outcome: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: String,
 }
 
 /// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
@@ -52,16 +59,19 @@ pub(crate) struct IngressMetrics {
     no_bsp: [Counter; Refusal::ALL.len()],
     credentials: Family<CredentialLabels, Counter>,
     channel_refused: Family<ChannelLabels, Counter>,
+    channel_body_bytes: Family<ChannelLabel, Gauge>,
     pub(crate) channels: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
     pub(crate) keeper: KeeperMetrics,
+    pub(crate) port: PortMetrics,
 }
 
 impl IngressMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("ingress");
         let keeper = KeeperMetrics::register(registry);
+        let port = PortMetrics::register(registry);
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();
@@ -76,14 +86,18 @@ impl IngressMetrics {
         let help = "Webhooks by the credential that they presented, in the order of the channels file from 1: the one \
                     that no longer counts up can be taken out";
         registry.register("credential_used", help, credentials.clone());
-        let help = "Webhooks that were not taken, by the known channel of their URL and the reason; an unknown channel is \
-                    counted by BSP alone";
+        let help = "Webhooks that were not taken, by the BSP that posted, the known channel of its URL and the cause, which \
+                    tells 401s apart; an unknown channel is counted by BSP alone";
         registry.register("channel_refused", help, channel_refused.clone());
         registry.register("channels", "Channels that are known", channels.clone());
         let help = "Webhooks in progress at this moment";
         registry.register("requests_in_progress", help, requests_in_progress.clone());
-        let help = "Bytes reserved for the bodies in progress at this moment";
+        let help = "Bytes that the bodies in progress hold at this moment";
         registry.register("body_bytes_held", help, body_bytes_held.clone());
+        let channel_body_bytes = Family::<ChannelLabel, Gauge>::default();
+        let help = "Bytes that the bodies of a channel hold at this moment; at its share of the memory for bodies, its next \
+                    ones are answered 503";
+        registry.register("channel_body_bytes_held", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
         let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {
@@ -101,10 +115,12 @@ impl IngressMetrics {
             no_bsp: refused("none"),
             credentials,
             channel_refused,
+            channel_body_bytes,
             channels,
             requests_in_progress,
             body_bytes_held,
             keeper,
+            port,
         }
     }
 
@@ -121,9 +137,14 @@ impl IngressMetrics {
 
     /// Counts a refusal for its channel too. It takes a lock, and refusals are not the hot path.
     pub(crate) fn channel_refused(&self, bsp: BspId, channel: &ChannelId, refusal: Refusal) {
-        let (bsp, outcome) = (bsp.as_str(), refusal.outcome());
-        let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome };
+        let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
+        let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();
+    }
+
+    /// What a channel's bodies hold. It outlives a change of the channel, and so do the bodies that are being read.
+    pub(crate) fn channel_body_bytes(&self, channel: &ChannelId) -> Gauge {
+        self.channel_body_bytes.get_or_create(&ChannelLabel { channel: channel.to_string() }).clone()
     }
 
     /// The counters of a channel's credentials, in their order.

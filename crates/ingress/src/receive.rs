@@ -15,15 +15,17 @@ use bytes::Bytes;
 use channel::Credentials;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
-use service::{Span, Tracing};
+use service::failures::FailedCredentials;
+use service::{Caller, Span, Tracing};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::answer::{self, Refusal};
 use crate::body;
-use crate::budget::{Budget, Share};
+use crate::budget::Budget;
 use crate::doors::{Door, Doors, Hall};
 use crate::encoding;
+use crate::memory::BodyMemory;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
@@ -41,14 +43,15 @@ pub(crate) struct Address<'p> {
 /// Everything that receiving needs.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    settings: Settings,
+    pub(crate) settings: Settings,
     bus: Bus,
-    doors: Doors,
+    pub(crate) doors: Doors,
     metrics: Arc<IngressMetrics>,
     tracing: Tracing,
     requests: Budget,
     memory: Budget,
     nobody: Credentials,
+    pub(crate) failed: FailedCredentials,
 }
 
 /// A request whose sender presented a credential of the channel.
@@ -61,7 +64,7 @@ struct Checked<'h> {
     door: &'h Door,
     body: Bytes,
     // Held until the webhook is stored.
-    _memory: Share<'h>,
+    _memory: BodyMemory<'h>,
 }
 
 impl Ingress {
@@ -74,29 +77,44 @@ impl Ingress {
     ) -> Self {
         let requests = Budget::new(settings.requests_max, metrics.requests_in_progress.clone());
         let memory = Budget::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
-        Self { settings, bus, doors, metrics, tracing, requests, memory, nobody: Credentials::dummy() }
+        let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
+        Self {
+            settings,
+            bus,
+            doors,
+            metrics,
+            tracing,
+            requests,
+            memory,
+            nobody: Credentials::dummy(),
+            failed,
+        }
     }
 
     /// Receives one webhook and answers it.
     pub(crate) async fn receive(
         &self,
         address: Address<'_>,
+        caller: &Caller,
         parts: &Parts,
         mut body: Body,
     ) -> Response<Body> {
         let Some(bsp) = registry::find(address.bsp) else {
-            return self.refuse(None, Refusal::NotFound, parts, body).await;
+            return self.refuse(None, Refusal::NotFound, caller, parts, body).await;
         };
         let id = bsp.profile().id;
         let parent = parts.headers.get(headers::TRACEPARENT.as_str()).and_then(|value| value.to_str().ok());
         let mut span = self.tracing.start("receive webhook", SpanKind::Server, parent);
         span.set("imchannel.bsp", id.as_str());
-        match self.take(bsp, &address, parts, &mut body, &span).await {
+        match self.take(bsp, &address, caller, parts, &mut body, &span).await {
             Ok(stored) => answer::stored(stored),
             Err(refusal) => {
                 span.fail(refusal.outcome());
                 self.count_for_channel(id, address.channel, refusal);
-                self.refuse(Some(id), refusal, parts, body).await
+                if refusal.is_unauthorized() {
+                    return self.refuse_credential(refusal, id, address.channel, caller, parts, body).await;
+                }
+                self.refuse(Some(id), refusal, caller, parts, body).await
             }
         }
     }
@@ -106,13 +124,17 @@ impl Ingress {
         &self,
         bsp: &'static dyn Bsp,
         address: &Address<'_>,
+        caller: &Caller,
         parts: &Parts,
         body: &mut Body,
         span: &Span,
     ) -> Result<Stored, Refusal> {
         let _place = self.requests.take(1).ok_or(Refusal::Overloaded)?;
         let hall = self.doors.current().ok_or(Refusal::NotReady)?;
-        let admitted = self.admit(bsp, address.channel, &parts.headers, &hall)?;
+        let admitted = self.admit(bsp, address.channel, caller, &parts.headers, &hall)?;
+        if !can_be_stored(&parts.headers) {
+            return Err(Refusal::HeaderTooLarge);
+        }
         if !is_media_type(&parts.headers, bsp.profile().media_type) {
             return Err(Refusal::WrongMediaType);
         }
@@ -120,7 +142,7 @@ impl Ingress {
             return Err(Refusal::WrongEncoding);
         }
         let received_at = Timestamp::now();
-        let checked = self.read(admitted, parts, body).await?;
+        let checked = self.read(admitted, caller, parts, body).await?;
         self.store(checked, address.route, &parts.headers, received_at, span).await
     }
 
@@ -129,14 +151,30 @@ impl Ingress {
         &self,
         bsp: &'static dyn Bsp,
         channel: &str,
+        caller: &Caller,
         headers: &HeaderMap,
         hall: &'h Hall,
     ) -> Result<Admitted<'h>, Refusal> {
-        let door = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
+        let found = hall.get(channel);
+        let door = found.filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
+        let unlet = match (door, found) {
+            (None, Some(other)) => {
+                warn_of_another(bsp, other);
+                Some(Refusal::OtherBsp)
+            }
+            (None, None) => Some(Refusal::UnknownChannel),
+            (Some(_), _) => None,
+        };
         let Some(presented) = bsp.presented_credential(headers) else {
             let is_asked_first =
                 bsp.profile().challenge.is_some() && !headers.contains_key(header::AUTHORIZATION);
-            return Err(if is_asked_first { Refusal::Challenged } else { Refusal::Unauthorized });
+            if is_asked_first {
+                return Err(Refusal::Challenged);
+            }
+            if let Some(door) = door {
+                self.warn_of_refused(door, caller, "it has no credential");
+            }
+            return Err(unlet.unwrap_or(Refusal::NoCredential));
         };
         let digest = self.settings.credential_key.digest(&presented);
         let credentials = door.map_or(&self.nobody, |door| &door.channel.credentials);
@@ -147,12 +185,10 @@ impl Ingress {
                 Ok(Admitted { door })
             }
             (Some(door), None) => {
-                if door.may_warn() {
-                    warn(door, "a webhook was refused: its credential is none of the channel's");
-                }
-                Err(Refusal::Unauthorized)
+                self.warn_of_refused(door, caller, "its credential is none of the channel's");
+                Err(Refusal::WrongCredential)
             }
-            (None, _) => Err(Refusal::Unauthorized),
+            (None, _) => Err(unlet.unwrap_or(Refusal::UnknownChannel)),
         }
     }
 
@@ -160,6 +196,7 @@ impl Ingress {
     async fn read<'h>(
         &'h self,
         admitted: Admitted<'h>,
+        caller: &Caller,
         parts: &Parts,
         body: &mut Body,
     ) -> Result<Checked<'h>, Refusal> {
@@ -168,15 +205,30 @@ impl Ingress {
         if announced.is_some_and(|length| length > limit) {
             return Err(Refusal::BodyTooLarge);
         }
-        // A body that comes in chunks takes its memory chunk by chunk.
-        let mut memory = self.memory.take(announced.unwrap_or(0)).ok_or(Refusal::Overloaded)?;
-        let body = body::read(body, limit, self.settings.body_timeout, &mut memory).await?;
-        check_signature(admitted.door, parts, &body)?;
-        let media_type = admitted.door.channel.bsp.profile().media_type;
+        let door = admitted.door;
+        let mut memory = BodyMemory::new(&door.memory, &self.memory);
+        let read = body::read(body, limit, self.settings.body_timeout, &mut memory).await;
+        if matches!(read, Err(Refusal::ChannelOverloaded)) && door.may_warn() {
+            let share = door.memory.limit();
+            warn(
+                door,
+                &format!(
+                    "a webhook was answered 503: the channel's bodies hold its share of memory, {share} bytes"
+                ),
+            );
+        }
+        let body = read?;
+        if let Err(refusal) = check_signature(door, parts, &body) {
+            if refusal == Refusal::WrongSignature {
+                self.warn_of_refused(door, caller, "its signature does not hold");
+            }
+            return Err(refusal);
+        }
+        let media_type = door.channel.bsp.profile().media_type;
         if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
             return Err(Refusal::WrongCharset);
         }
-        Ok(Checked { door: admitted.door, body, _memory: memory })
+        Ok(Checked { door, body, _memory: memory })
     }
 
     /// Stores a webhook before its BSP's deadline.
@@ -226,7 +278,8 @@ impl Ingress {
     /// Only known channels have a count of their own: whoever posts to made-up ones must not fill the memory.
     fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Refusal) {
         let Some(hall) = self.doors.current() else { return };
-        if let Some(door) = hall.get(channel).filter(|door| door.channel.bsp.profile().id == bsp) {
+        let is_counted = |door: &&Door| door.channel.bsp.profile().id == bsp || refusal == Refusal::OtherBsp;
+        if let Some(door) = hall.get(channel).filter(is_counted) {
             self.metrics.channel_refused(bsp, &door.channel.id, refusal);
         }
     }
@@ -236,9 +289,11 @@ impl Ingress {
         &self,
         bsp: Option<BspId>,
         refusal: Refusal,
+        caller: &Caller,
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
+        caller.give_up_place();
         self.metrics.refused(bsp, refusal);
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
         let mut response = refusal.to_response(challenge);
@@ -270,10 +325,14 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
     if door.channel.bsp.signature_holds(&keys, &request) {
         return Ok(());
     }
-    if door.may_warn() {
-        warn(door, "a webhook was refused: its signature does not hold");
-    }
-    Err(Refusal::Unauthorized)
+    Err(Refusal::WrongSignature)
+}
+
+/// Whether what is stored of the request's headers fits, beside the largest body, a message of NATS and its dead letter. A
+/// `traceparent` has one length, and what else is stored comes from us.
+fn can_be_stored(request_headers: &HeaderMap) -> bool {
+    let content_type = request_headers.get(header::CONTENT_TYPE);
+    content_type.is_none_or(|value| value.len() <= headers::TAKEN_OVER_MAX)
 }
 
 /// Parameters and case do not matter.
@@ -296,7 +355,21 @@ fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
     hex::encode(&hash.finalize()[..16])
 }
 
-fn warn(door: &Door, message: &str) {
+/// What is wrong is the URL at that BSP, and its log says no more than 401. The id is that of a known channel.
+fn warn_of_another(bsp: &dyn Bsp, other: &Door) {
+    if !other.may_warn_of_another() {
+        return;
+    }
+    let (channel, posts, owner) =
+        (other.channel.id.as_str(), bsp.profile().id, other.channel.bsp.profile().id);
+    tracing::warn!(
+        function = "ingress",
+        channel,
+        "{posts} posts to channel {channel}, which is a channel of {owner}: correct the URL at {posts}"
+    );
+}
+
+pub(crate) fn warn(door: &Door, message: &str) {
     let channel = door.channel.id.as_str();
     tracing::warn!(function = "ingress", channel, "channel {channel}: {message}");
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
+use service::Caller;
 use service::http::Handler;
 
 use crate::answer::Refusal;
@@ -22,15 +23,15 @@ const ROUTES: [&str; 2] = ["report", "message"];
 pub(crate) struct Routes(pub(crate) Arc<Ingress>);
 
 impl Handler for Routes {
-    async fn handle(self, request: Request) -> Response {
+    async fn handle(self, caller: Caller, request: Request) -> Response {
         let ingress = &*self.0;
         let (parts, body) = request.into_parts();
         match address(parts.uri.path()) {
-            None => ingress.refuse(None, Refusal::NotFound, &parts, body).await,
+            None => ingress.refuse(None, Refusal::NotFound, &caller, &parts, body).await,
             Some(_) if parts.method != Method::POST => {
-                ingress.refuse(None, Refusal::MethodNotAllowed, &parts, body).await
+                ingress.refuse(None, Refusal::MethodNotAllowed, &caller, &parts, body).await
             }
-            Some(address) => ingress.receive(address, &parts, body).await,
+            Some(address) => ingress.receive(address, &caller, &parts, body).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use channel::{CredentialKey, Secrets};
 use service::http::HttpLimits;
 use service::tls::{self, TlsFiles};
-use service::{Common, Faults, Reader, Setting};
+use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
 /// Where webhooks are taken.
@@ -41,8 +41,11 @@ pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
     "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
 );
 /// Connections at once.
-pub static CONNECTIONS_MAX: Setting =
-    Setting::new("connections-max", "4096", "Connections at once; further ones wait");
+pub static CONNECTIONS_MAX: Setting = Setting::new(
+    "connections-max",
+    "4096",
+    "Connections at once; for a further one, the one that is idle for longest is closed",
+);
 /// Requests at once.
 pub static REQUESTS_MAX: Setting =
     Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
@@ -53,7 +56,14 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-static OWN: [&Setting; 14] = [
+/// Memory for the bodies of one channel.
+pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
+    "body-memory-channel-percent",
+    "25",
+    "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY_BYTES, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
+);
+
+static OWN: [&Setting; 18] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &common::SECRETS_DIR,
@@ -62,8 +72,12 @@ static OWN: [&Setting; 14] = [
     &HEAD_TIMEOUT_MS,
     &IDLE_TIMEOUT_MS,
     &CONNECTIONS_MAX,
+    Addresses::SETTINGS[0],
+    Addresses::SETTINGS[1],
+    Addresses::SETTINGS[2],
     &REQUESTS_MAX,
     &BODY_MEMORY_BYTES,
+    &BODY_MEMORY_CHANNEL_PERCENT,
     &common::KEEPER_INTERVAL_MS,
     &common::DRAIN_DELAY_MS,
     &tls::CERTIFICATE_FILE,
@@ -93,10 +107,14 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Limits of connections.
     pub http: HttpLimits,
+    /// The proxies in front, and limits per address.
+    pub addresses: Addresses,
     /// Webhooks in progress at once.
     pub requests_max: usize,
     /// Bytes of all bodies in progress at once.
     pub body_memory_bytes: usize,
+    /// Bytes of all bodies of one channel in progress at once.
+    pub channel_memory_bytes: usize,
     /// Between two looks of the keeper.
     pub keeper_interval: Duration,
     /// How long webhooks are still taken after a stop.
@@ -126,8 +144,10 @@ impl Settings {
         let head = reader.milliseconds(&HEAD_TIMEOUT_MS, 100..=120_000);
         let idle = reader.milliseconds(&IDLE_TIMEOUT_MS, 1_000..=3_600_000);
         let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
+        let addresses = Addresses::read(reader);
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
+        let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
         let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
@@ -139,8 +159,11 @@ impl Settings {
             body_limit_bytes: usize::try_from(body_limit?).ok()?,
             body_timeout: body_timeout?,
             http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
+            addresses: addresses?,
             requests_max: usize::try_from(requests_max?).ok()?,
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
+            channel_memory_bytes: usize::try_from((body_memory? / 100 * channel_percent?).max(body_limit?))
+                .ok()?,
             keeper_interval: keeper_interval?,
             drain_delay: drain_delay?,
             tls: tls?,

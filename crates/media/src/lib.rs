@@ -86,7 +86,13 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let stop = context.stop.clone();
     let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
-    let server = HttpServer { tls, drain_delay: settings.drain_delay, ..HttpServer::default() };
+    let server = HttpServer {
+        tls,
+        drain_delay: settings.drain_delay,
+        addresses: settings.addresses.clone(),
+        metrics: metrics.port.clone(),
+        ..HttpServer::default()
+    };
     let watches = [Watch::Stream(&EVENTS), Watch::Bucket(&CHANNELS_BUCKET)];
     bus::guard::follow(&bus, &watches, stop.clone());
     let event_bus = bus.clone();

@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use service::limits::PortMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FetchLabels {
@@ -31,12 +32,13 @@ pub(crate) struct MediaMetrics {
     pub(crate) notes_dropped: Counter,
     pub(crate) expired_unfetched: Counter,
     pub(crate) redis_connected: Gauge,
+    pub(crate) port: PortMetrics,
 }
 
 impl MediaMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("media");
+        let metrics = Self { port: PortMetrics::register(registry), ..Self::default() };
         let help = "Requests for files by kind, method and outcome (served, not_modified, range_not_satisfiable, or why not)";
         registry.register("fetches", help, metrics.fetches.clone());
         let help = "Uploads by kind and outcome (stored, or why not)";

@@ -14,6 +14,7 @@ use axum::routing::{any, get, post};
 use blob::BlobStore;
 use bsp::media::{MediaId, MediaKind};
 use bus::registry::Snapshots;
+use service::failures::FailedCredentials;
 use tokio::sync::Semaphore;
 
 use crate::afterwards::Notes;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<MediaMetrics>,
     pub(crate) downloads: Arc<Semaphore>,
     pub(crate) uploads: Semaphore,
+    pub(crate) failed: FailedCredentials,
 }
 
 impl std::ops::Deref for Media {
@@ -54,7 +56,8 @@ impl Media {
     ) -> Self {
         let downloads = Arc::new(Semaphore::new(settings.downloads_max));
         let uploads = Semaphore::new(settings.uploads_max);
-        Self(Arc::new(Shared { settings, blobs, channels, notes, metrics, downloads, uploads }))
+        let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
+        Self(Arc::new(Shared { settings, blobs, channels, notes, metrics, downloads, uploads, failed }))
     }
 
     pub(crate) fn routes(self) -> Router {

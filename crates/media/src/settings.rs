@@ -6,7 +6,7 @@ use std::time::Duration;
 use blob::RedisOptions;
 use channel::Secret;
 use service::tls::{self, TlsFiles};
-use service::{Common, Faults, Reader, Setting};
+use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
 /// Where files are taken and served.
@@ -38,7 +38,7 @@ pub static DOWNLOADS_MAX: Setting =
 pub static UPLOADS_MAX: Setting =
     Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
 
-static OWN: [&Setting; 14] = [
+static OWN: [&Setting; 17] = [
     &LISTEN,
     &common::REDIS_URL,
     &common::REDIS_PASSWORD,
@@ -50,6 +50,9 @@ static OWN: [&Setting; 14] = [
     &LEGACY_TENANT,
     &DOWNLOADS_MAX,
     &UPLOADS_MAX,
+    Addresses::SETTINGS[0],
+    Addresses::SETTINGS[1],
+    Addresses::SETTINGS[2],
     &common::DRAIN_DELAY_MS,
     &tls::CERTIFICATE_FILE,
     &tls::KEY_FILE,
@@ -84,6 +87,8 @@ pub struct Settings {
     pub downloads_max: usize,
     /// Uploads at once.
     pub uploads_max: usize,
+    /// The proxies in front, and limits per address.
+    pub addresses: Addresses,
     /// How long requests are still taken after a stop.
     pub drain_delay: Duration,
     /// HTTPS.
@@ -122,6 +127,7 @@ impl Settings {
         let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
         let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);
+        let addresses = Addresses::read(reader);
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
         examples::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &common::REDIS_PASSWORD]);
@@ -135,6 +141,7 @@ impl Settings {
             legacy_tenant,
             downloads_max: usize::try_from(downloads_max?).ok()?,
             uploads_max: usize::try_from(uploads_max?).ok()?,
+            addresses: addresses?,
             drain_delay: drain_delay?,
             tls: tls?,
         })

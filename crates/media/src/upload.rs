@@ -15,6 +15,8 @@ use channel::Channel;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::json;
+use service::Caller;
+use service::failures::Pace;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
@@ -32,6 +34,7 @@ const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 const WRITE_AFTER: Duration = Duration::from_secs(20);
 
 static NOT_STORED: Seldom = Seldom::new();
+static WRONG_TOKEN: Seldom = Seldom::new();
 static OUT_OF_MEMORY: Seldom = Seldom::new();
 
 /// An upload that may begin.
@@ -56,11 +59,35 @@ impl Media {
         match taken {
             Ok(response) => response,
             Err(failure @ (Failure::TooSlow | Failure::Broken)) => answer::failure_and_close(failure),
+            Err(Failure::Unauthorized) => self.refuse_token(&parts, body).await,
             Err(failure) if service::discard::discard(&parts.headers, body, was_begun).await => {
                 answer::failure(failure)
             }
             Err(failure) => answer::failure_and_close(failure),
         }
+    }
+
+    /// Answers an upload without a right token. After too many failures of its caller, the answer waits and the connection
+    /// is closed.
+    async fn refuse_token(&self, parts: &Parts, body: Body) -> Response<Body> {
+        let mut pace = Pace::AtOnce;
+        if let Some(caller) = parts.extensions.get::<Caller>() {
+            caller.give_up_place();
+            pace = self.failed.count(caller, "upload");
+            if let Some(turn) = WRONG_TOKEN.turn() {
+                let from = self.settings.addresses.log.show(caller.address());
+                tracing::warn!(
+                    function = "media",
+                    "an upload was refused: its token is missing or wrong; it came from {from}{turn}"
+                );
+            }
+        }
+        let (is_reusable, ()) =
+            tokio::join!(service::discard::discard(&parts.headers, body, false), pace.wait());
+        if is_reusable && pace == Pace::AtOnce {
+            return answer::failure(Failure::Unauthorized);
+        }
+        answer::failure_and_close(Failure::Unauthorized)
     }
 
     fn admit_upload(&self, tenant: &str, parts: &Parts) -> Result<Admitted, Failure> {

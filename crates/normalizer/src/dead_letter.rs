@@ -1,51 +1,189 @@
-//! A dead letter: the exact bytes that could not be understood, with the reason and where they come from.
+//! Dead letters: the exact bytes that could not be understood, with the reason and where they come from. The first bad items
+//! of a body have a letter each; the others share one letter of the whole body, so that what a body takes of the stream has a
+//! limit.
 
-use bsp::{BspId, Reject};
+use std::collections::BTreeMap;
+
+use bsp::{BspId, ItemRanges, Reject};
+use bus::letters::Letter;
 use bus::streams::WEBHOOKS;
 use bus::{Delivery, Headers, headers};
+use bytes::Bytes;
 use jiff::Timestamp;
 
-/// What a dead letter is made of.
-#[derive(Debug)]
-pub(crate) struct Letter<'d> {
-    pub(crate) reject: &'d Reject,
+/// Bad items of a body that have a letter each. One that has more has one letter for all the others.
+const LETTERS_OF_ITEMS_MAX: usize = 8;
+/// The longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1_024;
+/// What the headers of a letter may take: the list of a body whose every second item is bad, the reason, what is taken over
+/// from the webhook and the names. With the largest body that ingress takes it fits a message of 1 MiB.
+#[cfg(test)]
+const HEADERS_BYTES_MAX: usize = 32 * 1024;
+
+/// An item that could not be understood, or whose event could not be stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Bad<'p> {
     pub(crate) index: u32,
+    pub(crate) reject: std::borrow::Cow<'p, Reject>,
+}
+
+/// Where the letters of a webhook come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From<'d> {
     pub(crate) delivery: &'d Delivery,
     pub(crate) bsp: Option<BspId>,
 }
 
-impl Letter<'_> {
-    /// The headers. The id is made of the webhook's sequence and the item's position, so that a webhook handled
-    /// twice leaves one letter.
-    pub(crate) fn headers(&self, now: Timestamp) -> Headers {
-        let Self { reject, index, delivery, bsp } = self;
-        let sequence = delivery.sequence;
-        let part = if reject.raw.len() == delivery.payload.len() { "body" } else { "item" };
-        Headers::new()
-            .with(headers::MESSAGE_ID, &format!("webhook-{sequence}-{index}"))
-            .with(headers::REASON_KIND, reject.kind)
-            .with(headers::REASON, &reject.reason)
-            .with(headers::ORIGIN, &format!("{}/{sequence}/{index}", WEBHOOKS.name))
-            .with(headers::PART, part)
-            .with_optional(headers::BSP, bsp.map(BspId::as_str))
-            .with(headers::TIME, &now.to_string())
-            .with_optional(headers::RECEIVED_AT, delivery.headers.get(headers::RECEIVED_AT))
-            .with_optional(headers::ROUTE, delivery.headers.get(headers::ROUTE))
-            .with_optional(headers::CONTENT_TYPE, delivery.headers.get(headers::CONTENT_TYPE))
-            .with_optional(headers::TRACEPARENT, delivery.headers.get(headers::TRACEPARENT))
+/// Whether a letter holds the bytes or the reason alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Whole,
+    /// The webhook lies in WEBHOOKS, and the letter names its sequence.
+    None,
+}
+
+/// The letters of a webhook's bad items, which are in the order of their positions.
+pub(crate) fn of(bad: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -> Vec<Letter> {
+    let (own, rest) = bad.split_at(bad.len().min(LETTERS_OF_ITEMS_MAX));
+    let mut letters: Vec<Letter> = own.iter().map(|bad| of_item(bad, from, content, now)).collect();
+    letters.extend(of_rest(rest, from, content, now));
+    letters
+}
+
+fn of_item(bad: &Bad<'_>, from: From<'_>, content: Content, now: Timestamp) -> Letter {
+    let Bad { index, reject } = bad;
+    let is_body = reject.raw.len() == from.delivery.payload.len();
+    let part = if is_body { headers::PART_BODY } else { headers::PART_ITEM };
+    let headers = common(from, *index, now)
+        .with(headers::REASON_KIND, reject.kind)
+        .with(headers::REASON, cut(&reject.reason))
+        .with(headers::PART, part);
+    let payload = if content == Content::Whole { reject.raw.clone() } else { Bytes::new() };
+    Letter { headers, payload }
+}
+
+/// The letter of the items behind the first ones; `None` where there are none. It has the word of the first of them.
+fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -> Option<Letter> {
+    let first = rest.first()?;
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for bad in rest {
+        *kinds.entry(bad.reject.kind).or_default() += 1;
+    }
+    let counts: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let (count, reason) = (rest.len(), &first.reject.reason);
+    let reason = format!("{count} more items of the body ({}); the first: {reason}", counts.join(", "));
+    let items = ItemRanges::of(rest.iter().map(|bad| bad.index));
+    let headers = common(from, first.index, now)
+        .with(headers::REASON_KIND, first.reject.kind)
+        .with(headers::REASON, cut(&reason))
+        .with(headers::PART, headers::PART_BODY)
+        .with(headers::ITEMS, &items.to_string());
+    let payload = if content == Content::Whole { from.delivery.payload.clone() } else { Bytes::new() };
+    Some(Letter { headers, payload })
+}
+
+/// The headers that every letter has. The id is made of the webhook's sequence and the item's position, so that a webhook
+/// handled twice leaves one letter.
+fn common(from: From<'_>, index: u32, now: Timestamp) -> Headers {
+    let From { delivery, bsp } = from;
+    let sequence = delivery.sequence;
+    Headers::new()
+        .with(headers::MESSAGE_ID, &format!("webhook-{sequence}-{index}"))
+        .with(headers::ORIGIN, &format!("{}/{sequence}/{index}", WEBHOOKS.name))
+        .with_optional(headers::BSP, bsp.map(BspId::as_str))
+        .with(headers::TIME, &now.to_string())
+        .with_optional(headers::RECEIVED_AT, delivery.headers.get_short(headers::RECEIVED_AT))
+        .with_optional(headers::ROUTE, delivery.headers.get_short(headers::ROUTE))
+        .with_optional(headers::CONTENT_TYPE, delivery.headers.get_short(headers::CONTENT_TYPE))
+        .with_optional(headers::TRACEPARENT, delivery.headers.get_short(headers::TRACEPARENT))
+}
+
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
+/// Says which letters were stored. The reasons hold no value of the body.
+pub(crate) fn warn(bad: &[Bad<'_>], from: From<'_>, channel: &str) {
+    let sequence = from.delivery.sequence;
+    for Bad { index, reject } in bad.iter().take(LETTERS_OF_ITEMS_MAX) {
+        tracing::warn!(
+            function = "normalizer",
+            channel,
+            stream_sequence = sequence,
+            reason = reject.kind,
+            "channel {channel}: item {index} of webhook {sequence} is a dead letter: {}",
+            reject.reason
+        );
+    }
+    let rest = bad.len().saturating_sub(LETTERS_OF_ITEMS_MAX);
+    if rest > 0 {
+        tracing::warn!(
+            function = "normalizer",
+            channel,
+            stream_sequence = sequence,
+            "channel {channel}: {rest} more items of webhook {sequence} have one dead letter together"
+        );
     }
 }
 
-/// Says that a letter was stored. The reason holds no value of the body.
-pub(crate) fn warn(letter: &Letter<'_>, channel: &str) {
-    let Letter { reject, index, delivery, .. } = letter;
-    let sequence = delivery.sequence;
-    tracing::warn!(
-        function = "normalizer",
-        channel,
-        stream_sequence = sequence,
-        reason = reject.kind,
-        "channel {channel}: item {index} of webhook {sequence} is a dead letter: {}",
-        reject.reason
-    );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(payload: Vec<u8>) -> Delivery {
+        let long = "x".repeat(headers::TAKEN_OVER_MAX);
+        Delivery {
+            subject: "imchannel.webhook.infobip.c".to_owned(),
+            headers: Headers::new()
+                .with(headers::CONTENT_TYPE, &long)
+                .with(headers::ROUTE, &long)
+                .with(headers::RECEIVED_AT, &long)
+                .with(headers::TRACEPARENT, &format!("{long}x")),
+            payload: payload.into(),
+            sequence: u64::MAX,
+            attempt: 1,
+            stored_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn bad(index: u32, raw: Bytes) -> Bad<'static> {
+        let reject = Reject { kind: "wrong_shape", reason: "\u{e9}".repeat(10_000), raw };
+        Bad { index, reject: std::borrow::Cow::Owned(reject) }
+    }
+
+    #[test]
+    fn eight_items_have_a_letter_each_and_the_others_one() {
+        let delivery = delivery(b"[1,2,3,4,5,6,7,8,9,10]".to_vec());
+        let from = From { delivery: &delivery, bsp: None };
+        let count = |letters: &[Letter]| letters.iter().filter(|letter| letter.payload.len() == 1).count();
+        let items: Vec<_> = (0..20).map(|index| bad(index * 2, Bytes::from_static(b"1"))).collect();
+        let of = |items: &[Bad<'_>]| super::of(items, from, Content::Whole, Timestamp::UNIX_EPOCH);
+        assert_eq!((of(&items[..8]).len(), count(&of(&items[..8]))), (8, 8));
+        let letters = of(&items);
+        assert_eq!((letters.len(), count(&letters)), (9, 8));
+        let rest = letters.last().unwrap();
+        assert_eq!(rest.payload, delivery.payload);
+        for (name, value) in [
+            (headers::PART, "body"),
+            (headers::ORIGIN, &*format!("WEBHOOKS/{}/16", u64::MAX)),
+            (headers::ITEMS, "16,18,20,22,24,26,28,30,32,34,36,38"),
+        ] {
+            assert_eq!(rest.headers.get(name), Some(value));
+        }
+        assert_eq!(rest.headers.get(headers::TRACEPARENT), None, "it is too long to be taken over");
+    }
+
+    #[test]
+    fn the_headers_of_every_letter_have_a_limit() {
+        let delivery = delivery(b"[]".to_vec());
+        let from = From { delivery: &delivery, bsp: None };
+        let most = u32::try_from(bsp::ITEMS_MAX).unwrap();
+        let items: Vec<_> = (0..most).step_by(2).map(|index| bad(index, Bytes::new())).collect();
+        for letter in of(&items, from, Content::Whole, Timestamp::MAX) {
+            let bytes: usize =
+                letter.headers.sorted().iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            // The limit of the server's store is 64 KiB; 1,000,000 bytes is the largest body of ingress.
+            assert!(bytes < HEADERS_BYTES_MAX && bytes + 1_000_000 < 1024 * 1024, "{bytes}");
+        }
+    }
 }

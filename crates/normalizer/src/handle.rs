@@ -1,19 +1,23 @@
 //! The life of a webhook in the normalizer: parse, log, publish everything, and only then say that it is done.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use bsp::{Bsp, BspId, ChannelId, Item, Outcome, Parsed, Reject, Webhook, registry};
+use bsp::{Bsp, BspId, ChannelId, Item, Outcome, Parsed, Reject, UNKNOWN_CHANNEL, Webhook, registry};
 use bus::{Bus, Delivery, PublishError, Subject, Verdict, headers};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
+use prometheus_client::registry::Registry;
 use service::{LogPayloads, Span, Tracing};
+use tokio::time::Instant;
 
-use crate::dead_letter::{self, Letter};
+use crate::dead_letter::{self, Bad, Content, From};
 use crate::metrics::NormalizerMetrics;
+use crate::waiting::Waiting;
 use crate::{event, line};
 
 /// How long storing one event may take before the webhook is given back.
@@ -24,13 +28,14 @@ const ITEMS_AT_ONCE: usize = 64;
 /// what it came to becomes a dead letter. An outage is no refusal, and is waited out.
 const ATTEMPTS_MAX: u64 = 10;
 
-/// Everything that handling needs.
+/// What is done with a webhook, and everything that this needs.
 #[derive(Debug)]
-pub(crate) struct Normalizer {
-    pub(crate) bus: Bus,
-    pub(crate) metrics: NormalizerMetrics,
-    pub(crate) payloads: LogPayloads,
-    pub(crate) tracing: Tracing,
+pub struct Normalizer {
+    bus: Bus,
+    metrics: NormalizerMetrics,
+    payloads: LogPayloads,
+    tracing: Tracing,
+    waiting: Waiting,
 }
 
 /// What all items of a webhook have in common.
@@ -44,25 +49,29 @@ struct Origin<'d> {
 }
 
 impl Normalizer {
+    /// Makes one. Its metrics go into `registry`.
+    pub fn new(bus: Bus, registry: &mut Registry, payloads: LogPayloads, tracing: Tracing) -> Self {
+        Self::with(bus, NormalizerMetrics::register(registry), payloads, tracing)
+    }
+
+    pub(crate) fn with(
+        bus: Bus,
+        metrics: NormalizerMetrics,
+        payloads: LogPayloads,
+        tracing: Tracing,
+    ) -> Self {
+        Self { bus, metrics, payloads, tracing, waiting: Waiting::default() }
+    }
+
     /// Handles one webhook.
-    pub(crate) async fn handle(&self, delivery: Delivery) -> Verdict {
+    pub async fn handle(&self, delivery: Delivery) -> Verdict {
         let mut span = self.tracing.start(
             "process webhook",
             SpanKind::Consumer,
             delivery.headers.get(headers::TRACEPARENT),
         );
-        let (bsp, channel) = match delivery.address() {
-            Some(Subject::Webhook(bsp, channel)) => (Some(bsp), Some(channel)),
-            _ => (None, last_token(&delivery.subject)),
-        };
-        let origin = Origin {
-            bsp,
-            channel,
-            received_at: received_at(&delivery),
-            traceparent: span.traceparent(),
-            delivery: &delivery,
-        };
-        let parsed = match (bsp.map(registry::get), &origin.channel) {
+        let origin = Origin::of(&delivery, span.traceparent());
+        let parsed = match (origin.bsp.map(registry::get), &origin.channel) {
             (Some(bsp), Some(channel)) => self.parse((bsp, channel), &origin, &span),
             _ => whole_body_rejected(
                 "unknown_subject",
@@ -70,12 +79,50 @@ impl Normalizer {
                 &delivery.payload,
             ),
         };
-        let verdict = self.publish_all(&parsed.items, &origin).await;
+        let verdict = self.store(&parsed.items, &origin).await;
         if !matches!(verdict, Verdict::Done) {
             span.fail("not_stored");
             return verdict;
         }
         self.count(&parsed, &origin);
+        verdict
+    }
+
+    /// Gives up a webhook on which [`Normalizer::handle`] panics again and again: it becomes a dead letter as a whole.
+    pub async fn give_up(&self, delivery: Delivery) -> Verdict {
+        let traceparent = delivery.headers.get_short(headers::TRACEPARENT).map(str::to_owned);
+        let origin = Origin::of(&delivery, traceparent);
+        let reason = "the normalizer panicked on it again and again";
+        let parsed = whole_body_rejected("panicked", reason, &delivery.payload);
+        self.bury(&bad_of(&parsed.items), &origin).await
+    }
+
+    /// Stores the events first and then the dead letters: what is good of a body does not wait for what is bad.
+    async fn store(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
+        let sequence = origin.delivery.sequence;
+        let mut bad = bad_of(items);
+        let has_come_before = origin.delivery.attempt > 1;
+        let failed = if has_come_before && self.waiting.has(sequence) {
+            Vec::new()
+        } else {
+            match self.publish_all(items, origin).await {
+                Ok(failed) => failed,
+                Err(verdict) => return verdict,
+            }
+        };
+        let are_events_stored = failed.is_empty();
+        bad.extend(failed);
+        if bad.is_empty() {
+            return Verdict::Done;
+        }
+        bad.sort_by_key(|bad| bad.index);
+        let verdict = self.bury(&bad, origin).await;
+        match verdict {
+            Verdict::Done if has_come_before => self.waiting.remove(sequence),
+            Verdict::Done => {}
+            _ if are_events_stored => self.waiting.add(sequence, Instant::now()),
+            _ => {}
+        }
         verdict
     }
 
@@ -106,12 +153,14 @@ impl Normalizer {
         parsed
     }
 
-    /// Publishes every item; the first that could not be stored decides.
-    async fn publish_all(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
+    /// Publishes the event of every item, and gives those whose events will never be stored. The first that could not be
+    /// stored now decides.
+    async fn publish_all(&self, items: &[Item], origin: &Origin<'_>) -> Result<Vec<Bad<'static>>, Verdict> {
         // Most bodies have one item.
         if let [item] = items {
-            return self.publish(item, origin).await;
+            return Ok(self.publish(item, origin).await?.into_iter().collect());
         }
+        let mut failed = Vec::new();
         let mut publishing = FuturesUnordered::new();
         let mut waiting = items.iter();
         loop {
@@ -121,67 +170,68 @@ impl Normalizer {
                 publishing.push(self.publish(item, origin));
             }
             match publishing.next().await {
-                None => break,
-                Some(Verdict::Done) => {}
-                Some(verdict) => return verdict,
+                None => return Ok(failed),
+                Some(published) => failed.extend(published?),
             }
         }
-        Verdict::Done
     }
 
-    async fn publish(&self, item: &Item, origin: &Origin<'_>) -> Verdict {
-        if let Outcome::Rejected(reject) = &item.outcome {
-            return self.reject(item.index, reject, origin).await;
-        }
+    async fn publish(&self, item: &Item, origin: &Origin<'_>) -> Result<Option<Bad<'static>>, Verdict> {
         let (Some(event), Some(bsp), Some(channel)) = (event::of_item(item), origin.bsp, &origin.channel)
         else {
-            return Verdict::Done;
+            return Ok(None);
         };
         let subject = Subject::Event(event.kind, bsp, channel.clone());
         let headers = || event.headers(bsp, channel, origin.traceparent.as_deref());
         match self.bus.store_once_permitted(&subject, headers, &event.payload, STORE_LIMIT).await {
-            Ok(_) => Verdict::Done,
-            Err(PublishError::Full) => Verdict::pause("stream EVENTS is full"),
-            Err(PublishError::GoneBack) => Verdict::pause("the sequence of stream EVENTS has gone back"),
+            Ok(_) => Ok(None),
+            Err(PublishError::Full) => Err(Verdict::pause("stream EVENTS is full")),
+            Err(PublishError::GoneBack) => Err(Verdict::pause("the sequence of stream EVENTS has gone back")),
             Err(error) if is_hopeless(&error, origin) => {
                 let (kind, reason) = (error.kind(), format!("its event was not stored: {error}"));
                 let reject = Reject { kind, reason, raw: origin.delivery.payload.clone() };
-                self.reject(item.index, &reject, origin).await
+                Ok(Some(Bad { index: item.index, reject: Cow::Owned(reject) }))
             }
-            Err(error) => Verdict::retry(format!("an event was not stored: {error}")),
+            Err(error) => Err(Verdict::retry(format!("an event was not stored: {error}"))),
         }
     }
 
-    /// Stores a dead letter.
-    async fn reject(&self, index: u32, reject: &Reject, origin: &Origin<'_>) -> Verdict {
-        match self.store_letter(index, reject, &reject.raw, origin).await {
-            Err(PublishError::Full) => Verdict::pause("stream DEADLETTERS is full"),
+    /// Stores the dead letters of a webhook, in the order of its items.
+    async fn bury(&self, bad: &[Bad<'_>], origin: &Origin<'_>) -> Verdict {
+        let stored = match self.store_letters(bad, Content::Whole, origin).await {
+            // The reasons at least; the bytes lie in WEBHOOKS, whose sequence the letters name.
+            Err(error) if is_hopeless(&error, origin) => self.store_letters(bad, Content::None, origin).await,
+            stored => stored,
+        };
+        match stored {
+            Ok(()) => Verdict::Done,
             Err(PublishError::GoneBack) => Verdict::pause("the sequence of stream DEADLETTERS has gone back"),
-            Err(error) if is_hopeless(&error, origin) => {
-                // The reason at least; the bytes lie in WEBHOOKS, whose sequence the letter names.
-                match self.store_letter(index, reject, &Bytes::new(), origin).await {
-                    Ok(()) => Verdict::Done,
-                    Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
-                }
+            Err(error @ (PublishError::Full | PublishError::ChannelFull)) => {
+                let channel = origin.channel.as_ref().map_or(UNKNOWN_CHANNEL, ChannelId::as_str);
+                self.metrics.letters_refused(origin.bsp, channel, error.kind());
+                Verdict::put_off(format!("channel {channel}: its dead letter was not stored: {error}"))
             }
             Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
-            Ok(()) => Verdict::Done,
         }
     }
 
-    async fn store_letter(
+    async fn store_letters(
         &self,
-        index: u32,
-        reject: &Reject,
-        raw: &Bytes,
+        bad: &[Bad<'_>],
+        content: Content,
         origin: &Origin<'_>,
     ) -> Result<(), PublishError> {
-        let letter = Letter { reject, index, delivery: origin.delivery, bsp: origin.bsp };
-        let now = Timestamp::now();
-        let subject = Subject::DeadLetter(bus::Origin::Webhook, origin.channel.clone());
-        self.bus.store_once_permitted(&subject, || letter.headers(now), raw, STORE_LIMIT).await?;
-        dead_letter::warn(&letter, subject.channel_token());
-        self.metrics.dead_letter(origin.bsp, reject.kind);
+        let from = From { delivery: origin.delivery, bsp: origin.bsp };
+        let letters = dead_letter::of(bad, from, content, Timestamp::now());
+        let channel = origin.channel.as_ref();
+        let mut room = self.bus.room_for_letters(bus::Origin::Webhook, channel, &letters).await?;
+        for letter in &letters {
+            self.bus.store_letter(&mut room, letter).await?;
+        }
+        dead_letter::warn(bad, from, channel.map_or(UNKNOWN_CHANNEL, ChannelId::as_str));
+        for bad in bad {
+            self.metrics.dead_letter(origin.bsp, bad.reject.kind);
+        }
         Ok(())
     }
 
@@ -198,9 +248,33 @@ impl Normalizer {
         for field in &parsed.replaced {
             self.metrics.replaced(bsp, field);
         }
+        for (path, times) in &parsed.unread {
+            self.metrics.unread(bsp, path, *times);
+        }
         let age = Timestamp::now().duration_since(origin.received_at);
         self.metrics.finished(Duration::try_from(age).unwrap_or_default());
     }
+}
+
+impl<'d> Origin<'d> {
+    fn of(delivery: &'d Delivery, traceparent: Option<String>) -> Self {
+        let (bsp, channel) = match delivery.address() {
+            Some(Subject::Webhook(bsp, channel)) => (Some(bsp), Some(channel)),
+            _ => (None, last_token(&delivery.subject)),
+        };
+        Self { bsp, channel, received_at: received_at(delivery), traceparent, delivery }
+    }
+}
+
+/// The items that could not be understood.
+fn bad_of(items: &[Item]) -> Vec<Bad<'_>> {
+    let mut bad = Vec::new();
+    for item in items {
+        if let Outcome::Rejected(reject) = &item.outcome {
+            bad.push(Bad { index: item.index, reject: Cow::Borrowed(reject) });
+        }
+    }
+    bad
 }
 
 /// Whether storing will never work: the message is too large, or JetStream has refused it again and again.

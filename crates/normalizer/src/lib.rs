@@ -9,6 +9,7 @@ pub mod settings;
 mod handle;
 pub mod event;
 mod dead_letter;
+mod waiting;
 mod line;
 mod metrics;
 
@@ -26,8 +27,7 @@ use prometheus_client::registry::Registry;
 use service::process::Service;
 use service::{Common, Context, LogPayloads};
 
-use crate::handle::Normalizer;
-pub use crate::handle::{parse, received_at};
+pub use crate::handle::{Normalizer, parse, received_at};
 pub use crate::settings::Settings;
 
 /// The service as a process runs it: it connects by itself.
@@ -84,21 +84,22 @@ async fn work(
     grace: Duration,
 ) {
     let stop = context.stop.clone();
-    let normalizer = Arc::new(Normalizer {
-        bus: bus.clone(),
-        metrics: metrics.normalizer,
-        payloads,
-        tracing: context.tracing.clone(),
-    });
+    let tracing = context.tracing.clone();
+    let normalizer = Arc::new(Normalizer::with(bus.clone(), metrics.normalizer, payloads, tracing));
     let options = WorkerOptions { durable: &NORMALIZER, concurrency: settings.concurrency, grace };
+    let burying = Arc::clone(&normalizer);
     let handler = move |delivery| {
         let normalizer = Arc::clone(&normalizer);
         async move { normalizer.handle(delivery).await }
     };
+    let give_up = move |delivery| {
+        let normalizer = Arc::clone(&burying);
+        async move { normalizer.give_up(delivery).await }
+    };
     bus::guard::follow(&bus, &[Watch::Stream(&EVENTS), Watch::Stream(&DEADLETTERS)], stop.clone());
     let kept = [&WEBHOOKS, &EVENTS, &DEADLETTERS];
     tokio::join!(
-        bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler),
+        bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler, give_up),
         bus::keeper::run(&bus, &kept, settings.keeper_interval, &metrics.keeper, stop.clone()),
         bus::lag::run(&bus, settings.lag_interval, &metrics.lag, stop),
     );

@@ -1,8 +1,11 @@
 //! What the normalizer counts.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bsp::{BspId, Outcome};
+use bsp::unread::OTHER_PATHS;
+use bsp::{BspId, NO_BSP, Outcome, UNKNOWN_CHANNEL};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -29,25 +32,70 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabels {
+    bsp: &'static str,
+    path: String,
+}
+
+/// The most paths of unread members that a process tells apart. A BSP that sends ever new ones fills no memory by that.
+const PATHS_MAX: usize = 200;
+
+/// Members that no parser reads, by BSP and path.
+#[derive(Debug, Default)]
+struct UnreadPaths {
+    members: Family<PathLabels, Counter>,
+    /// How many paths have a counter of their own.
+    known: Mutex<usize>,
+}
+
+impl UnreadPaths {
+    fn add(&self, bsp: BspId, path: &str, times: u64) {
+        let mut labels = PathLabels { bsp: bsp.as_str(), path: path.to_owned() };
+        if let Some(counter) = self.members.get(&labels) {
+            counter.inc_by(times);
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been first.
+        if self.members.get(&labels).is_none() {
+            if *known < PATHS_MAX {
+                *known += 1;
+            } else {
+                OTHER_PATHS.clone_into(&mut labels.path);
+            }
+        }
+        self.members.get_or_create(&labels).inc_by(times);
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    bsp: &'static str,
+    channel: String,
+    reason: &'static str,
+}
+
+/// Channels that have a label of their own; all beyond are `other`.
+const CHANNELS_MAX: usize = 1_000;
+const OTHER: &str = "other";
+
 /// The metrics.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct NormalizerMetrics {
     items: Family<EventLabels, Counter>,
     unrecognised: Family<FieldLabels, Counter>,
     replaced: Family<FieldLabels, Counter>,
+    unread: UnreadPaths,
     dead_letters: Family<ReasonLabels, Counter>,
+    letters_refused: Family<RefusedLabels, Counter>,
+    channels: Mutex<HashSet<String>>,
     age: Histogram,
 }
 
 impl NormalizerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            items: Family::default(),
-            unrecognised: Family::default(),
-            replaced: Family::default(),
-            dead_letters: Family::default(),
-            age: Histogram::of_waiting(),
-        };
+        let metrics = Self { age: Histogram::of_waiting(), ..Self::default() };
         let registry = registry.sub_registry_with_prefix("normalizer");
         let help = "Items of finished webhooks by BSP, kind (report, message, account, customer, ignored, rejected) and \
                     detail (status, type of content, kind of event, or what was ignored or rejected)";
@@ -58,8 +106,20 @@ impl NormalizerMetrics {
         let help =
             "Texts of events in which bytes that are not UTF-8 were replaced by U+FFFD, by BSP and field";
         registry.register("replaced", help, metrics.replaced.clone());
-        let help = "Dead letters by BSP and reason";
+        let help = "Members that the parser does not read, by BSP and path; the events of their items carry them in unread_json. \
+                    After 200 paths the rest is 'other'";
+        registry.register("unread", help, metrics.unread.members.clone());
+        let help = "Items and whole bodies that became dead letters, by BSP and reason; beyond the eighth of a body several \
+                    share a letter";
         registry.register("dead_letters", help, metrics.dead_letters.clone());
+        let help = "Webhooks that were given back because their dead letters could not be stored, by BSP, channel and reason \
+                    (channel_full: the channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
+        registry.register("letters_refused", help, metrics.letters_refused.clone());
+        // There from the start, so that a query has an answer and an alert a first value to compare with.
+        for reason in ["channel_full", "full"] {
+            let labels = RefusedLabels { bsp: NO_BSP, channel: UNKNOWN_CHANNEL.to_owned(), reason };
+            drop(metrics.letters_refused.get_or_create(&labels));
+        }
         let help = "From a webhook's arrival at ingress to the storage of its last event, in seconds";
         registry.register("webhook_age_seconds", help, metrics.age.clone());
         metrics
@@ -85,9 +145,24 @@ impl NormalizerMetrics {
         self.replaced.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
     }
 
+    pub(crate) fn unread(&self, bsp: BspId, path: &str, times: u64) {
+        self.unread.add(bsp, path, times);
+    }
+
     pub(crate) fn dead_letter(&self, bsp: Option<BspId>, reason: &'static str) {
         let bsp = bsp.map_or("none", BspId::as_str);
         self.dead_letters.get_or_create(&ReasonLabels { bsp, reason }).inc();
+    }
+
+    pub(crate) fn letters_refused(&self, bsp: Option<BspId>, channel: &str, reason: &'static str) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = channels.contains(channel);
+        if !is_known && channels.len() < CHANNELS_MAX {
+            channels.insert(channel.to_owned());
+        }
+        let channel = if channels.contains(channel) { channel } else { OTHER }.to_owned();
+        let bsp = bsp.map_or(NO_BSP, BspId::as_str);
+        self.letters_refused.get_or_create(&RefusedLabels { bsp, channel, reason }).inc();
     }
 
     pub(crate) fn finished(&self, age: Duration) {
@@ -115,5 +190,32 @@ fn content_name(content: Option<&Content>) -> &'static str {
         Some(Content::Revoke(_)) => "revoke",
         Some(Content::RequestWelcome(_)) => "request_welcome",
         None => "none",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_tells_200_paths_apart_and_counts_the_rest_together() {
+        let [infobip, twilio] =
+            ["infobip", "twilio"].map(|name| bsp::registry::find(name).unwrap().profile().id);
+        let unread = UnreadPaths::default();
+        let count = |bsp: BspId, path: &str| {
+            let labels = PathLabels { bsp: bsp.as_str(), path: path.to_owned() };
+            unread.members.get(&labels).map(|counter| counter.get())
+        };
+        for number in 0..PATHS_MAX + 50 {
+            unread.add(infobip, &format!("path{number}"), 1);
+        }
+        unread.add(infobip, "path0", 2);
+        unread.add(infobip, "path249", 3);
+        unread.add(twilio, "path0", 5);
+        assert_eq!(count(infobip, "path0"), Some(3));
+        assert_eq!((count(infobip, "path199"), count(infobip, "path200")), (Some(1), None));
+        assert_eq!((count(infobip, OTHER_PATHS), count(twilio, OTHER_PATHS)), (Some(53), Some(5)));
+        assert_eq!(count(twilio, "path0"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Reading a command off the bus: its encoding, its faults, its deadline. Pure.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bsp::ChannelId;
@@ -53,11 +54,29 @@ pub(crate) struct Unsendable {
     pub(crate) dead: Option<Dead>,
 }
 
-/// Reads a stored command.
+impl Unsendable {
+    /// One of which nothing can be told, because reading it panics.
+    pub(crate) fn panicked() -> Self {
+        Self { id: String::new(), context: String::new(), faults: Vec::new(), dead: Some(Dead::Panicked) }
+    }
+}
+
+/// A command that can be read, and on which the work panics again and again.
+pub(crate) fn panicked(delivery: &Delivery) -> Unsendable {
+    let Told { command_id, context } = told(delivery);
+    Unsendable { id: command_id, context, ..Unsendable::panicked() }
+}
+
+/// Reads a stored command. One on which that panics would do so again: it would end every lane that takes it.
 ///
 /// # Errors
 /// [`Unsendable`] when it is none, or breaks a rule.
 pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
+    let reading = AssertUnwindSafe(|| read_whole(channel, delivery));
+    std::panic::catch_unwind(reading).unwrap_or_else(|_| Err(Unsendable::panicked()))
+}
+
+fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
     let decoded = decode(delivery)?;
     let command = command::check(Received { channel, command: &decoded })
         .map_err(|refused| unsendable(refused, &decoded.command_id))?;
@@ -89,7 +108,8 @@ pub(crate) struct Told {
 
 /// Reads as much of a command as its result tells.
 pub(crate) fn told(delivery: &Delivery) -> Told {
-    match decode(delivery) {
+    let decoding = AssertUnwindSafe(|| decode(delivery));
+    match std::panic::catch_unwind(decoding).unwrap_or_else(|_| Err(Unsendable::panicked())) {
         Ok(command) => Told {
             command_id: readable_id(&command.command_id),
             context: command.context.chars().take(CONTEXT_LENGTH_MAX).collect(),

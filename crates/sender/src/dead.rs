@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proto::v1::CommandFault;
 
 use crate::outcome::{Outcome, Subject};
-use crate::publish::{self, Owner};
+use crate::publish::{self, Letter, MayBeSent, Owner};
 use crate::send::Shared;
 
 /// Commands that are remembered as [`Lettered`]. Beyond it a letter may be stored once more.
@@ -30,6 +30,8 @@ pub(crate) enum Dead {
     NoChannel,
     /// Its channel has no account to send through.
     NoAccount,
+    /// Reading it, or working on it, panics.
+    Panicked,
 }
 
 impl Dead {
@@ -42,6 +44,7 @@ impl Dead {
             Self::NoSuchSubject => "no_such_subject",
             Self::NoChannel => "no_channel",
             Self::NoAccount => "no_account",
+            Self::Panicked => "panicked",
         }
     }
 
@@ -53,6 +56,7 @@ impl Dead {
             Self::NoSuchSubject => "NO_SUCH_SUBJECT",
             Self::NoChannel => "NO_CHANNEL",
             Self::NoAccount => "NO_ACCOUNT",
+            Self::Panicked => "INTERNAL_FAULT",
         }
     }
 
@@ -67,6 +71,7 @@ impl Dead {
             }
             Self::NoChannel => "there is no such channel",
             Self::NoAccount => "nothing can be sent through this channel",
+            Self::Panicked => "a fault of the gateway kept it from being sent",
         }
     }
 }
@@ -121,7 +126,7 @@ impl Lettered {
 pub(crate) async fn bury(shared: &Shared, burial: Burial<'_>) -> Result<(), PublishError> {
     let Burial { owner, delivery, dead, faults, context, attempts, .. } = burial;
     let now = Timestamp::now();
-    letter(shared, owner, delivery, dead, now).await?;
+    letter(shared, Letter { owner, delivery, dead, sent: MayBeSent::No }, now).await?;
     // Under a used id a reader would take the result for the first command's.
     let command_id = if *dead == Dead::ReusedCommandId { "" } else { burial.command_id };
     let subject = Subject { owner, delivery, command_id, context, attempts };
@@ -137,18 +142,18 @@ pub(crate) async fn bury(shared: &Shared, burial: Burial<'_>) -> Result<(), Publ
 ///
 /// # Errors
 /// [`PublishError`] when it is not known to be stored.
-pub(crate) async fn letter(
-    shared: &Shared,
-    owner: Owner<'_>,
-    delivery: &Delivery,
-    dead: &Dead,
-    now: Timestamp,
-) -> Result<(), PublishError> {
-    if shared.lettered.has(delivery.sequence) {
+pub(crate) async fn letter(shared: &Shared, of: Letter<'_>, now: Timestamp) -> Result<(), PublishError> {
+    let sequence = of.delivery.sequence;
+    if shared.lettered.has(sequence) {
         return Ok(());
     }
-    publish::dead_letter(&shared.bus, owner, delivery, dead, now).await?;
-    shared.lettered.add(delivery.sequence);
+    if let Err(error) = publish::dead_letter(&shared.bus, of, now).await {
+        if matches!(error, PublishError::Full | PublishError::ChannelFull) {
+            shared.metrics.letter_refused(of.owner, error.kind());
+        }
+        return Err(error);
+    }
+    shared.lettered.add(sequence);
     shared.metrics.dead_letters.inc();
     Ok(())
 }

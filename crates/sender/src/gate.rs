@@ -83,6 +83,15 @@ pub(crate) enum Shut {
     Halted,
 }
 
+/// Why a lane sends nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reason {
+    /// For people. The same text for as long as the reason is the same.
+    pub(crate) why: String,
+    /// Until a call is tried again, where that is known.
+    pub(crate) next_try: Option<Duration>,
+}
+
 /// Why and until when an account is left alone.
 #[derive(Debug)]
 struct Broken {
@@ -229,20 +238,20 @@ impl Gate {
         state.was_loops_turn
     }
 
-    /// Why nothing is sent, for people; `None` while calls are made.
-    pub(crate) fn reason(&self, now: Instant) -> Option<String> {
+    /// Why nothing is sent; `None` while calls are made.
+    pub(crate) fn reason(&self, now: Instant) -> Option<Reason> {
         let state = self.state();
         if !state.halted.is_empty() {
-            return Some(state.halted.clone());
+            return Some(Reason { why: state.halted.clone(), next_try: None });
         }
         let limited_until = state.limited_until.filter(|until| *until > now);
         let Some(broken) = &state.broken else {
-            let left = limited_until?.saturating_duration_since(now).as_secs();
-            return Some(format!("the BSP limits the rate for {} s more", left + 1));
+            let left = limited_until?.saturating_duration_since(now);
+            return Some(Reason { why: "the BSP limits the rate".to_owned(), next_try: Some(left) });
         };
         let until = limited_until.map_or(broken.until, |limited| limited.max(broken.until));
-        let left = until.saturating_duration_since(now).as_secs();
-        Some(format!("the account fails ({}); next try in {left} s", broken.why))
+        let next_try = Some(until.saturating_duration_since(now));
+        Some(Reason { why: format!("the account fails ({})", broken.why), next_try })
     }
 
     fn say(&self, health: Health, is_probe: bool, now: Instant) -> Option<Change> {

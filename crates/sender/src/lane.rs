@@ -1,15 +1,15 @@
 //! The loop of one lane: takes commands as fast as its channel may send, starts them in order, keeps hold of them, and
 //! lets go of what is settled.
 
+mod tell;
+
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::lane::{Came, Claim, LaneError, LaneReader, Taken};
 use bus::streams::LANE_HELD_MAX;
-use bus::{Queue, lanes};
-use futures_util::FutureExt;
+use bus::{Delivery, Queue, lanes};
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use tokio::sync::{mpsc, watch};
@@ -18,10 +18,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backlog::{self, Waiting};
 use crate::command::{self, Job};
+use crate::dead::Dead;
 use crate::gate::Shut;
 use crate::held::{Entry, Held, RECIPIENT_WAITING_MAX};
-use crate::metrics::ChannelLabels;
-use crate::ownership::Crowded;
+use crate::panics;
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
@@ -63,6 +63,8 @@ struct Finished {
 struct Hold {
     claim: Claim,
     bytes: usize,
+    queue: Queue,
+    stored_at: Timestamp,
 }
 
 /// The state of the loop.
@@ -173,7 +175,8 @@ impl Loop {
         }
         let bytes = delivery.payload.len();
         self.held_bytes += bytes;
-        if let Some(before) = self.holds.insert(sequence, Hold { claim, bytes }) {
+        let hold = Hold { claim, bytes, queue, stored_at: delivery.stored_at };
+        if let Some(before) = self.holds.insert(sequence, hold) {
             // It came again although it is held: the last sign came too late. The newer hold counts.
             self.held_bytes -= before.bytes;
             return;
@@ -185,13 +188,16 @@ impl Loop {
                 for entry in too_many {
                     self.refused += 1;
                     self.lane.shared.metrics.recipient_queue_full.inc();
-                    self.begin(entry.sequence, String::new(), entry.command, Turn::Refuse);
+                    self.begin(String::new(), entry.command, Turn::Refuse);
                 }
             }
             Err(unsendable) => {
-                let lane = self.lane.clone();
-                self.push(sequence, String::new(), async move {
-                    refuse::until_stored(&lane, &delivery, &unsendable).await
+                if unsendable.dead == Some(Dead::Panicked) {
+                    self.lane.shared.metrics.panicked.inc();
+                }
+                let (lane, refused) = (self.lane.clone(), delivery.clone());
+                self.push(delivery, String::new(), async move {
+                    refuse::until_stored(&lane, &refused, &unsendable).await
                 });
             }
         }
@@ -258,14 +264,14 @@ impl Loop {
             let recipient = job.command.recipient.clone();
             let this = Overtaken { recipient: recipient.clone(), sequence };
             let overtaking = Overtaking { this, lane: self.overtaking.clone() };
-            self.begin(sequence, recipient, job, Turn::Send { pass, overtaking });
+            self.begin(recipient, job, Turn::Send { pass, overtaking });
         }
     }
 
     /// Begins to work on a command. `recipient` is free again at its end; empty for one that keeps nobody busy.
-    fn begin(&mut self, sequence: u64, recipient: String, job: Job, turn: Turn) {
+    fn begin(&mut self, recipient: String, job: Job, turn: Turn) {
         let lane = self.lane.clone();
-        self.push(sequence, recipient, async move {
+        self.push(job.delivery.clone(), recipient, async move {
             let tracing = &lane.shared.tracing;
             let mut span = tracing.start("send command", SpanKind::Consumer, job.traceparent());
             let ending = lane.work(&job, turn).await;
@@ -279,21 +285,28 @@ impl Loop {
     /// A panic costs one command its turn, and not the lane.
     fn push(
         &mut self,
-        sequence: u64,
+        delivery: Delivery,
         recipient: String,
         work: impl Future<Output = Ending> + Send + 'static,
     ) {
+        let lane = self.lane.clone();
         self.running.spawn(async move {
-            let ending = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Ending::Broken);
-            Finished { sequence, recipient, ending }
+            let count = || {
+                lane.shared.metrics.panicked.inc();
+            };
+            // What the ledger knows of it decides whether it may have been sent.
+            let give_up =
+                || async { refuse::until_stored(&lane, &delivery, &command::panicked(&delivery)).await };
+            let ending = panics::survived(delivery.attempt, count, work, give_up).await;
+            Finished { sequence: delivery.sequence, recipient, ending }
         });
     }
 
     /// Answers what has grown too old while it was held. It is not sent, so it keeps no recipient busy.
     fn answer_late(&mut self) {
         let now = Timestamp::now();
-        for (sequence, job) in self.held.take_out(|job| now >= job.deadline) {
-            self.begin(sequence, String::new(), job, Turn::Answer);
+        for (_, job) in self.held.take_out(|job| now >= job.deadline) {
+            self.begin(String::new(), job, Turn::Answer);
         }
     }
 
@@ -380,38 +393,6 @@ impl Loop {
         }
         let missing = given.saturating_sub(self.holds.len() as u64);
         self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
-    }
-
-    fn tell(&mut self, waiting: Waiting) {
-        let halted = match self.lane.gate.reason(Instant::now()) {
-            Some(reason) => reason,
-            None if self.inheriting.is_some() => "waits for what the last owner held".to_owned(),
-            None => String::new(),
-        };
-        let labels = ChannelLabels { channel: self.lane.account.channel.to_string() };
-        let metrics = &self.lane.shared.metrics;
-        metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
-        metrics.in_progress.get_or_create(&labels).set(self.running.len() as i64);
-        metrics.waiting.get_or_create(&labels).set(i64::try_from(waiting.in_stream).unwrap_or(i64::MAX));
-        let age = waiting.oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs().max(0));
-        metrics.oldest_waiting.get_or_create(&labels).set(age.unwrap_or_default());
-        let crowd = self.held.crowd();
-        let crowded = Crowded {
-            behind: crowd.behind,
-            recipients: crowd.recipients,
-            full_recipients: crowd.full,
-            is_lane_full: Queue::ALL.into_iter().any(|queue| self.is_full(queue)),
-        };
-        metrics.behind.get_or_create(&labels).set(i64::try_from(crowd.behind).unwrap_or(i64::MAX));
-        self.lane.ownership.set_state(halted, self.running.len(), crowded);
-        let refused = std::mem::take(&mut self.refused);
-        if refused > 0 {
-            tracing::warn!(
-                function = "sender",
-                channel = self.lane.account.channel.as_str(),
-                "{refused} commands were refused in the last second: as many as may wait for their recipients do"
-            );
-        }
     }
 
     /// Finishes what is under way and gives the rest back, in order.

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::{Account, AccountName};
+use crate::calls::Calls;
 use crate::gate::Gate;
 use crate::lane;
 use crate::lookup::Sharers;
-use crate::ownership::{self, Crowded, LaneState, Ownership, lane_lease};
+use crate::ownership::{self, LaneState, Ownership, lane_lease};
 use crate::send::{Lane, Shared};
 
 /// Between two looks at channels and leases.
@@ -228,8 +229,7 @@ impl Lanes {
             owner: self.owner.clone(),
             account: account.name().0,
             halted: "begins".to_owned(),
-            in_progress: 0,
-            crowded: Crowded::default(),
+            ..LaneState::default()
         };
         let value = serde_json::to_vec(&state).expect("it has no map").into();
         let lease = match self.leases.take(&lane_lease(channel.id.as_str()), value).await {
@@ -254,6 +254,7 @@ impl Lanes {
             account: Arc::new(account),
             gate: gate.clone(),
             ownership: ownership.clone(),
+            calls: Calls::default(),
             closing: closing.clone(),
         };
         let (leases, id, left) = (self.leases.clone(), channel.id.clone(), closing.clone());

@@ -140,8 +140,8 @@ impl Lookups {
         tracing::info!(
             function = "sendMessage",
             channel = account.channel.as_str(),
-            "the log was asked for {} messages: {outcome}: {}",
-            ids.len(),
+            "the log was asked for {}: {outcome}: {}",
+            service::words::counted(ids.len(), "message"),
             ids.join(" ")
         );
         let found: Option<HashMap<String, Answer>> = answer

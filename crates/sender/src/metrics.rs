@@ -1,6 +1,6 @@
 //! What the sender counts.
 
-use bsp::{ChannelId, NO_BSP};
+use bsp::{ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 use bus::keeper::KeeperMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,9 +12,6 @@ use service::Histogram;
 use crate::account::Account;
 use crate::publish::Owner;
 use crate::store_limit::StoreMetrics;
-
-/// Stands for every channel that is not stored, as in the subjects of their results.
-const UNKNOWN_CHANNEL: &str = "unknown";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
@@ -42,6 +39,12 @@ pub(crate) struct ChannelLabels {
     pub(crate) channel: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    channel: String,
+    reason: &'static str,
+}
+
 /// The metrics.
 #[derive(Debug, Default)]
 pub(crate) struct SenderMetrics {
@@ -50,6 +53,8 @@ pub(crate) struct SenderMetrics {
     lookups: Family<CallLabels, Counter>,
     pub(crate) repeated: Counter,
     pub(crate) dead_letters: Counter,
+    letters_refused: Family<RefusedLabels, Counter>,
+    pub(crate) panicked: Counter,
     pub(crate) withheld: Counter,
     pub(crate) overtaken: Counter,
     pub(crate) recipient_queue_full: Counter,
@@ -79,6 +84,16 @@ impl SenderMetrics {
         let help = "Commands that had been published before and were not sent again";
         registry.register("repeated_commands", help, metrics.repeated.clone());
         registry.register("dead_letters", "Commands that became dead letters", metrics.dead_letters.clone());
+        let help = "Attempts to store the dead letter of a command that found no room, by channel and reason (channel_full: the \
+                    channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
+        registry.register("letters_refused", help, metrics.letters_refused.clone());
+        // There from the start, so that a query has an answer and an alert a first value to compare with.
+        for reason in ["channel_full", "full"] {
+            let labels = RefusedLabels { channel: UNKNOWN_CHANNEL.to_owned(), reason };
+            drop(metrics.letters_refused.get_or_create(&labels));
+        }
+        let help = "Times that reading a command or working on it panicked: it becomes a dead letter at once, or after ten attempts";
+        registry.register("panicked", help, metrics.panicked.clone());
         let help =
             "Calls that were not made at the last moment because this process had slept or lost its lane";
         registry.register("withheld_calls", help, metrics.withheld.clone());
@@ -94,15 +109,13 @@ impl SenderMetrics {
         let help = "From a command's storage to the BSP's acceptance, in seconds";
         registry.register("accept_seconds", help, metrics.accept_time.clone());
         registry.register("lanes", "Lanes that this replica works", metrics.lanes.clone());
-        let help = "Commands by channel that are being sent or looked up by this replica";
+        let help = "Commands by channel that are in a call, or whose call is looked up, by this replica";
         registry.register("in_progress", help, metrics.in_progress.clone());
-        let help =
-            "Commands by channel that wait in COMMANDS, as the lane's owner sees them every few seconds";
+        let help = "Commands by channel that are in no call: in COMMANDS or in the hands of the lane's owner, which counts every second";
         registry.register("waiting", help, metrics.waiting.clone());
         let help = "Commands by channel that this replica holds behind earlier ones to the same recipients";
         registry.register("behind", help, metrics.behind.clone());
-        let help =
-            "Age in seconds of the oldest command by channel that waits in COMMANDS, 0 when there is none";
+        let help = "Age in seconds of the oldest command by channel that is in no call, 0 when there is none";
         registry.register("oldest_waiting_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
         registry.register("halted", help, metrics.halted.clone());
@@ -132,6 +145,16 @@ impl SenderMetrics {
         self.results
             .get_or_create(&ResultLabels { bsp, channel: channel.to_owned(), content, outcome })
             .inc();
+    }
+
+    /// A channel that is not stored has no label of its own: a back end may make up any number of them.
+    pub(crate) fn letter_refused(&self, owner: Owner<'_>, reason: &'static str) {
+        let channel = match owner {
+            Owner::Channel(_, channel) => channel.as_str(),
+            Owner::NoChannel(_) => UNKNOWN_CHANNEL,
+        };
+        let labels = RefusedLabels { channel: channel.to_owned(), reason };
+        self.letters_refused.get_or_create(&labels).inc();
     }
 
     pub(crate) fn call(&self, account: &Account, outcome: &'static str) {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 static LANE_LEFT: Seldom = Seldom::new();
 
 /// What the owner of a lane writes into its lease, for other replicas and for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LaneState {
     /// The replica.
     pub owner: String,
@@ -22,12 +22,31 @@ pub struct LaneState {
     /// Why nothing is sent, in words; empty while it is.
     #[serde(default)]
     pub halted: String,
-    /// Commands that it has begun and whose outcome is being looked up or waited for.
+    /// Seconds until a call is tried again, where that is known.
+    #[serde(default)]
+    pub next_try_s: Option<u64>,
+    /// Commands that are in a call, or whose call has an outcome that is looked up.
     #[serde(default)]
     pub in_progress: usize,
+    /// Of these, campaigns' commands. Senders of before this field leave it out.
+    #[serde(default)]
+    pub campaigns_in_progress: usize,
+    /// What waits to be sent. Senders of before this field leave it out.
+    #[serde(default)]
+    pub waits: Waits,
     /// What waits behind earlier commands to the same recipients. Senders of before this field leave it out.
     #[serde(default)]
     pub crowded: Crowded,
+}
+
+/// Commands of a lane that are in no call, in the stream or in the sender's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Waits {
+    /// The commands.
+    pub commands: u64,
+    /// When the oldest of them was stored, in milliseconds since 1970.
+    pub oldest_ms: Option<i64>,
 }
 
 /// Commands of a lane that wait behind earlier ones to the same recipients. No recipient is named.
@@ -45,6 +64,14 @@ pub struct Crowded {
 }
 
 impl LaneState {
+    /// Why nothing is sent and when it is tried again, in words; empty while it is.
+    pub fn why(&self) -> String {
+        match self.next_try_s {
+            Some(left_s) if !self.halted.is_empty() => format!("{}; next try in {left_s} s", self.halted),
+            _ => self.halted.clone(),
+        }
+    }
+
     /// Reads what a lease holds; `None` where that is of another form.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bsp::json::from_slice(bytes).ok()
@@ -87,11 +114,11 @@ impl Ownership {
         now_ms < self.0.trusted_to_ms.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_state(&self, halted: String, in_progress: usize, crowded: Crowded) {
+    /// What is told of the lane from the next renewal on. Its owner and its account stay.
+    pub(crate) fn set_state(&self, now: LaneState) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.halted = halted;
-        state.in_progress = in_progress;
-        state.crowded = crowded;
+        let (owner, account) = (std::mem::take(&mut state.owner), std::mem::take(&mut state.account));
+        *state = LaneState { owner, account, ..now };
     }
 
     fn value(&self) -> Bytes {
@@ -148,13 +175,7 @@ mod tests {
 
     #[test]
     fn a_lease_holds_an_object() {
-        let state = LaneState {
-            owner: "o".to_owned(),
-            account: "a".to_owned(),
-            halted: String::new(),
-            in_progress: 0,
-            crowded: Crowded::default(),
-        };
+        let state = LaneState { owner: "o".to_owned(), account: "a".to_owned(), ..LaneState::default() };
         assert_eq!(LaneState::from_bytes(&serde_json::to_vec(&state).unwrap()), Some(state));
         for other in [r#"["o","a","",0]"#, r#"{"owner":"o","account":"a","crowded":[1,2,3,true]}"#] {
             assert_eq!(LaneState::from_bytes(other.as_bytes()), None, "{other}");

@@ -12,11 +12,11 @@ use proto::v1::SendResult;
 
 use crate::dead::Dead;
 
-/// Bytes that the headers of a dead letter may need.
-const LETTER_MARGIN: usize = 4 * 1024;
-/// The longest value, in bytes, that a dead letter or a result takes over from the headers of its command. Longer ones are left
-/// out, so that [`LETTER_MARGIN`] is enough: what a back end publishes has any length.
-const TAKEN_OVER_MAX: usize = 512;
+/// Bytes that the headers of a dead letter may need: its reason, what it takes over, and the names.
+const LETTER_MARGIN: usize = 8 * 1024;
+/// The longest reason of a dead letter, in bytes.
+const REASON_BYTES_MAX: usize = 1_024;
+const _: () = assert!(REASON_BYTES_MAX + 4 * headers::TAKEN_OVER_MAX + 1_024 < LETTER_MARGIN);
 /// For one attempt of storing. Whoever needs it stored tries again.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -47,7 +47,7 @@ impl<'a> Owner<'a> {
 
 /// The trace that a command belongs to, where there is one.
 pub(crate) fn traceparent(delivery: &Delivery) -> Option<&str> {
-    short(delivery.headers.get(headers::TRACEPARENT))
+    delivery.headers.get_short(headers::TRACEPARENT)
 }
 
 /// Publishes a result. The same result published twice has the same id.
@@ -79,42 +79,54 @@ pub(crate) async fn result(
     Ok(())
 }
 
+/// A command that becomes a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Letter<'a> {
+    pub(crate) owner: Owner<'a>,
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) dead: &'a Dead,
+    pub(crate) sent: MayBeSent,
+}
+
+/// Whether a command may have been sent although it is a dead letter now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MayBeSent {
+    No,
+    Yes,
+}
+
 /// Puts a command among the dead letters, its bytes as they came. The letter of a command has the same id whoever writes it.
 ///
 /// # Errors
 /// [`PublishError`] when it is not known to be stored.
-pub(crate) async fn dead_letter(
-    bus: &Bus,
-    owner: Owner<'_>,
-    delivery: &Delivery,
-    dead: &Dead,
-    now: Timestamp,
-) -> Result<(), PublishError> {
+pub(crate) async fn dead_letter(bus: &Bus, of: Letter<'_>, now: Timestamp) -> Result<(), PublishError> {
+    let Letter { owner, delivery, dead, sent } = of;
     let (kind, reason) = (dead.kind(), dead.reason());
     let sequence = delivery.sequence;
-    let headers = || {
-        Headers::new()
-            .with(headers::MESSAGE_ID, &format!("command-{sequence}"))
-            .with(headers::REASON_KIND, kind)
-            .with(headers::REASON, reason)
-            .with(headers::ORIGIN, &format!("{}/{sequence}/0", COMMANDS.name))
-            .with_optional(headers::SUBJECT, short(Some(&delivery.subject)))
-            .with(headers::PART, "body")
-            .with_optional(headers::BSP, owner.bsp().map(BspId::as_str))
-            .with(headers::TIME, &now.to_string())
-            .with_optional(headers::CONTENT_TYPE, short(delivery.headers.get(headers::CONTENT_TYPE)))
-            .with_optional(headers::TRACEPARENT, traceparent(delivery))
-    };
+    let headers = Headers::new()
+        .with(headers::MESSAGE_ID, &format!("command-{sequence}"))
+        .with(headers::REASON_KIND, kind)
+        .with(headers::REASON, &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)])
+        .with(headers::ORIGIN, &format!("{}/{sequence}/0", COMMANDS.name))
+        .with_optional(headers::SUBJECT, Some(delivery.subject.as_str()).filter(|text| is_short(text)))
+        .with(headers::PART, headers::PART_BODY)
+        .with_optional(headers::MAY_BE_SENT, (sent == MayBeSent::Yes).then_some("true"))
+        .with_optional(headers::BSP, owner.bsp().map(BspId::as_str))
+        .with(headers::TIME, &now.to_string())
+        .with_optional(headers::CONTENT_TYPE, delivery.headers.get_short(headers::CONTENT_TYPE))
+        .with_optional(headers::TRACEPARENT, traceparent(delivery));
+    let mut letter = bus::letters::Letter { headers, payload: delivery.payload.clone() };
     let subject = Subject::DeadLetter(Origin::Command, owner.channel().cloned());
-    match bus.store_once_permitted(&subject, headers, &delivery.payload, STORE_LIMIT).await {
+    match store_letter(bus, owner, &letter).await {
         // Its headers make it larger than a message may be: what fits of it is kept, and COMMANDS has all of it for a day.
         Err(PublishError::TooLarge) => {
-            let cut =
-                delivery.payload.slice(..delivery.payload.len() - LETTER_MARGIN.min(delivery.payload.len()));
-            bus.store_once_permitted(&subject, headers, &cut, STORE_LIMIT).await?
+            let length = delivery.payload.len();
+            letter.payload.truncate(length - LETTER_MARGIN.min(length));
+            letter.headers = letter.headers.with(headers::PART, headers::PART_CUT);
+            store_letter(bus, owner, &letter).await?;
         }
         stored => stored?,
-    };
+    }
     let channel = subject.channel_token();
     tracing::warn!(
         function = "sender",
@@ -126,11 +138,22 @@ pub(crate) async fn dead_letter(
     Ok(())
 }
 
-/// The `Nats-Msg-Id` that a command was published with; empty where it has none, or one that is too long.
-pub(crate) fn msg_id(delivery: &Delivery) -> &str {
-    short(delivery.headers.get(headers::MESSAGE_ID)).unwrap_or_default()
+async fn store_letter(
+    bus: &Bus,
+    owner: Owner<'_>,
+    letter: &bus::letters::Letter,
+) -> Result<(), PublishError> {
+    let mut room =
+        bus.room_for_letters(Origin::Command, owner.channel(), std::slice::from_ref(letter)).await?;
+    bus.store_letter(&mut room, letter).await?;
+    Ok(())
 }
 
-fn short(value: Option<&str>) -> Option<&str> {
-    value.filter(|value| value.len() <= TAKEN_OVER_MAX)
+/// The `Nats-Msg-Id` that a command was published with; empty where it has none, or one that is too long.
+pub(crate) fn msg_id(delivery: &Delivery) -> &str {
+    delivery.headers.get_short(headers::MESSAGE_ID).unwrap_or_default()
+}
+
+fn is_short(value: &str) -> bool {
+    value.len() <= headers::TAKEN_OVER_MAX
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::command::Unsendable;
 use crate::dead::{self, Burial, Dead};
 use crate::outcome::{Outcome, Subject};
-use crate::publish;
+use crate::publish::{self, Letter, MayBeSent};
 use crate::record::{Next, Record};
 use crate::send::{Ending, Lane};
 use crate::store_limit::Urgency;
@@ -89,7 +89,7 @@ pub(crate) async fn once(
     }
     let now = Timestamp::now();
     if let Some(dead) = &dead {
-        dead::letter(shared, owner, delivery, dead, now).await?;
+        dead::letter(shared, Letter { owner, delivery, dead, sent: MayBeSent::Yes }, now).await?;
     }
     let outcome = if may_be_sent { Outcome::Unknown } else { Outcome::Refused { faults: faults.clone() } };
     let result = outcome.to_result(Subject { owner, delivery, command_id: id, context, attempts }, now);

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::call::{self, CallEnd};
+use crate::calls::{Calls, InCall};
 use crate::command::Job;
 use crate::dead::{self, Burial, Dead, Lettered};
 use crate::gate::turns::Place;
@@ -83,6 +84,7 @@ pub(crate) struct Lane {
     pub(crate) account: Arc<Account>,
     pub(crate) gate: Gate,
     pub(crate) ownership: Ownership,
+    pub(crate) calls: Calls,
     /// Cancelled when the lane is to be left: nothing new is begun, and nothing waits on.
     pub(crate) closing: CancellationToken,
 }
@@ -112,6 +114,8 @@ struct Progress {
     /// The leave for its next call.
     pass: Option<Pass>,
     trials: Trials,
+    /// Kept while its message may be on its way.
+    in_call: Option<InCall>,
 }
 
 /// Where a command is.
@@ -147,6 +151,13 @@ impl Known {
     }
 }
 
+impl Stage {
+    /// Whether the command waits: nothing of it is on its way.
+    fn waits(&self) -> bool {
+        matches!(self, Self::Read | Self::Attempt(_) | Self::Misused)
+    }
+}
+
 impl Lane {
     /// Works on a command until its result is stored or the lane is left.
     pub(crate) async fn work(&self, job: &Job, turn: Turn) -> Ending {
@@ -161,6 +172,11 @@ impl Lane {
             // The leave is for whoever is about to call, and for nobody who waits for something else.
             if !matches!(stage, Stage::Attempt(_)) {
                 progress.pass = None;
+            }
+            if stage.waits() {
+                progress.in_call = None;
+            } else if progress.in_call.is_none() {
+                progress.in_call = Some(self.calls.begin(job.delivery.sequence));
             }
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
@@ -257,7 +273,7 @@ impl Lane {
             let is_left = self.closing.is_cancelled();
             return if is_left { Stage::End(Ending::Left) } else { self.late(known, &progress.trials) };
         };
-        let Progress { link, trials, .. } = progress;
+        let Progress { link, trials, in_call, .. } = progress;
         let file = link.iter().flatten().next();
         if let Some(file) = file {
             file.expect_fetch(&self.shared.blobs, Timestamp::now()).await;
@@ -275,6 +291,7 @@ impl Lane {
         let deadline = intent.at + self.shared.settings.send_timeout;
         let began = Instant::now();
         let within = (message_id.as_str(), deadline);
+        *in_call = Some(self.calls.begin(job.delivery.sequence));
         let end = call::send(
             &self.shared.client,
             &self.account,
@@ -287,6 +304,10 @@ impl Lane {
         self.shared.metrics.call_time.observe(began.elapsed());
         let is_unsent =
             matches!(end, CallEnd::Limited { .. } | CallEnd::Refused { .. } | CallEnd::NotConnected);
+        if is_unsent {
+            // It waits again, also while that is written down.
+            *in_call = None;
+        }
         let called = Called { job, key, known: intent.known, end };
         let stage = self.after_call(called, leave, trials).await;
         let is_refused =

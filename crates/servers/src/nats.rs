@@ -9,6 +9,7 @@ use crate::program::{self, StartError};
 const PROGRAM: &str = "nats-server";
 const PID_FILE: &str = "nats-server.pid";
 const LOG_FILE: &str = "nats-server.log";
+const CONFIG_FILE: &str = "nats-server.conf";
 
 /// How to run it.
 #[derive(Debug, Clone)]
@@ -20,6 +21,9 @@ pub struct NatsOptions {
     /// A configuration file of the caller's, which says where streams lie (servers of today refuse to be told twice). Address
     /// and port above count all the same.
     pub config: Option<PathBuf>,
+    /// Bytes that its streams may have together, where there is no configuration; by default three quarters of what is free on
+    /// the disk.
+    pub file_store_max: Option<u64>,
     /// What stands in its environment, for the variables of the configuration.
     pub environment: Vec<(String, String)>,
 }
@@ -27,7 +31,13 @@ pub struct NatsOptions {
 impl NatsOptions {
     /// A server with JetStream that anybody on this machine may use.
     pub fn open(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), port: None, config: None, environment: Vec::new() }
+        Self {
+            folder: folder.into(),
+            port: None,
+            config: None,
+            file_store_max: None,
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -53,16 +63,17 @@ impl NatsServer {
         Ok(Self { child, options: NatsOptions { port: Some(port), ..options }, port })
     }
 
-    /// Starts a server on `port` where that is free, else on any free one.
+    /// Starts a server on `port` where that is free, else on any free one. Its streams may have `file_store_max` bytes together.
     ///
     /// # Errors
     /// [`StartError`] when it is not installed or does not come up.
-    pub async fn start_near(folder: PathBuf, port: u16) -> Result<Self, StartError> {
+    pub async fn start_near(folder: PathBuf, port: u16, file_store_max: u64) -> Result<Self, StartError> {
         let folder = program::make_folder(&folder)?;
         // It may be what a gateway that was killed has left behind that holds the port.
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let is_free = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok();
-        Self::start(NatsOptions { port: is_free.then_some(port), ..NatsOptions::open(folder) }).await
+        let (port, file_store_max) = (is_free.then_some(port), Some(file_store_max));
+        Self::start(NatsOptions { port, file_store_max, ..NatsOptions::open(folder) }).await
     }
 
     /// Waits until the server has ended, whatever the reason.
@@ -127,6 +138,13 @@ pub async fn version() -> Result<String, StartError> {
     Ok(text.trim().rsplit([' ', 'v']).next().unwrap_or_default().to_owned())
 }
 
+/// Writes a configuration of where streams lie and how many bytes they may have. A JSON text is a quoted text of NATS's own.
+fn write_limits(file: &Path, store: &Path, file_store_max: u64) -> Result<(), StartError> {
+    let store = serde_json::Value::from(store.to_string_lossy().into_owned());
+    let text = format!("jetstream {{ store_dir: {store}, max_file_store: {file_store_max} }}\n");
+    std::fs::write(file, text).map_err(|source| StartError::Folder { folder: file.to_owned(), source })
+}
+
 async fn launch(options: &NatsOptions) -> Result<(Child, u16), StartError> {
     let folder = &options.folder;
     let ports_folder = folder.join("ports");
@@ -146,13 +164,18 @@ async fn launch(options: &NatsOptions) -> Result<(Child, u16), StartError> {
         "--pid".to_owned(),
         path(PID_FILE),
     ];
-    match &options.config {
-        Some(config) => {
+    match (&options.config, options.file_store_max) {
+        (Some(config), _) => {
             args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
             // Whatever port the file names for it may be another server's.
             args.extend(["--http_port", "-1"].map(str::to_owned));
         }
-        None => args.extend(["--jetstream".to_owned(), "--store_dir".to_owned(), path("jetstream")]),
+        (None, Some(max)) => {
+            // There is no option for it.
+            write_limits(&folder.join(CONFIG_FILE), &folder.join("jetstream"), max)?;
+            args.extend(["--config".to_owned(), path(CONFIG_FILE)]);
+        }
+        (None, None) => args.extend(["--jetstream".to_owned(), "--store_dir".to_owned(), path("jetstream")]),
     }
     let mut child = program::spawn(PROGRAM, &args, &options.environment, &log)?;
     // The file carries the child's process id in its name: another server on the port cannot be taken for ours.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::common::ADMIN_LISTEN;
-use crate::settings::Reader;
+use crate::settings::{self, Reader};
 use crate::terminal;
 
 pub(crate) const NAME: &str = "health";
@@ -17,18 +17,17 @@ const LIMIT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(crate) fn command() -> clap::Command {
-    clap::Command::new(NAME)
-        .about("Ask the running process whether it is ready; exit code 0 when it is, 1 when not")
-        .arg(
-            clap::Arg::new("live")
-                .long("live")
-                .action(clap::ArgAction::SetTrue)
-                .help("Ask only whether it runs"),
-        )
+    let command = clap::Command::new(NAME)
+        .about("Ask the running process whether it is ready; exit code 0 when it is, 1 when not");
+    // Also behind the word, where people write it.
+    settings::add_to(command, &[&ADMIN_LISTEN]).arg(
+        clap::Arg::new("live").long("live").action(clap::ArgAction::SetTrue).help("Ask only whether it runs"),
+    )
 }
 
 pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitCode {
-    let mut reader = Reader::from_matches(matches, &[&ADMIN_LISTEN]);
+    let is_behind = asked.value_source(ADMIN_LISTEN.flag) == Some(clap::parser::ValueSource::CommandLine);
+    let mut reader = Reader::from_matches(if is_behind { asked } else { matches }, &[&ADMIN_LISTEN]);
     let Some(listen) = reader.value::<SocketAddr>(&ADMIN_LISTEN) else {
         terminal::say("IMCHANNEL_ADMIN_LISTEN is no address");
         return ExitCode::FAILURE;

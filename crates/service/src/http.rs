@@ -1,7 +1,6 @@
 //! An HTTP/1.1 server that slow or many senders cannot wear out: limits on connections, heads and idleness, and a
 //! stop that lets every request in progress have its answer.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,32 +9,30 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::patience::{Patience, PatientStream, Requests};
+use crate::addresses::Addresses;
+use crate::caller::{Caller, Peer, TooMany};
+use crate::discard::discard;
+use crate::in_flight::InFlightRequest;
+use crate::limits::PortMetrics;
+use crate::port::Port;
 
-/// Bytes of a request's head at most, and of what is read of a connection at once: what a stranger can make a connection
-/// hold. Whole heads of BSPs and their proxies have less than 4 KiB.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// After a failed accept (too many open files), before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Seconds after which a caller with too many requests in flight may try again.
+const RETRY_AFTER_S: &str = "5";
 
 /// The limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// Connections at once; further ones wait to be accepted.
+    /// Connections at once. For a further one, the one that is idle for longest is closed; where none is, it waits.
     pub connections: usize,
     /// From the first byte of a head to its end.
     pub head: Duration,
@@ -60,6 +57,10 @@ pub struct HttpServer {
     pub tls: Option<TlsAcceptor>,
     /// After a stop, for how long requests are still taken, so that load balancers notice that the process is not ready.
     pub drain_delay: Duration,
+    /// The proxies in front, and how many connections one address may have.
+    pub addresses: Addresses,
+    /// What is counted of it.
+    pub metrics: PortMetrics,
 }
 
 impl std::fmt::Debug for HttpServer {
@@ -70,12 +71,14 @@ impl std::fmt::Debug for HttpServer {
 
 /// What answers requests. axum's router does, and a service whose every request goes the same way may do without one.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// Answers a request.
-    fn handle(self, request: Request) -> impl Future<Output = Response> + Send;
+    /// Answers a request of a caller.
+    fn handle(self, caller: Caller, request: Request) -> impl Future<Output = Response> + Send;
 }
 
+/// The caller is among the request's extensions.
 impl Handler for Router {
-    async fn handle(self, request: Request) -> Response {
+    async fn handle(self, caller: Caller, mut request: Request) -> Response {
+        request.extensions_mut().insert(caller);
         self.oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 }
@@ -88,106 +91,65 @@ pub async fn serve<H: Handler>(
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let HttpServer { limits, tls, drain_delay } = server;
-    let mut builder = http1::Builder::new();
-    // Answers are never gathered (`pipeline_flush`): the next request of a connection is read when the last one's answer has
-    // gone out, so that a sender that reads no answers is not given any more of them. hyper would gather without a limit.
-    builder.max_buf_size(HEAD_BYTES_MAX);
-    let patience = Patience { head: limits.head, idle: limits.idle };
-    let places = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let drain_delay = server.drain_delay;
+    let mut port = Port::new(handler, server);
     let closing = async {
         stop.cancelled().await;
         tokio::time::sleep(drain_delay).await;
     };
-    let mut closing = std::pin::pin!(closing);
-    let ending = CancellationToken::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            () = &mut closing => break,
-            accepted = accept(&listener, &places) => accepted,
-        };
-        let Some((stream, place)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let requests = Requests::default();
-        let stream = PatientStream::new(stream, patience, requests.clone(), ending.clone());
-        let handler = handler.clone();
-        let service =
-            hyper::service::service_fn(move |request| handle(handler.clone(), requests.clone(), request));
-        // A connection that breaks is the sender's affair; it has no answer and will come again.
-        let Some(tls) = &tls else {
-            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-            connections.spawn(async move {
-                let _ = connection.await;
-                drop(place);
-            });
-            continue;
-        };
-        let (builder, watcher, handshake) = (builder.clone(), graceful.watcher(), tls.accept(stream));
-        let ending = ending.clone();
-        connections.spawn(async move {
-            // The patience with a head is the patience with a handshake too. An unfinished one does not hold up the end.
-            let stream = tokio::select! {
-                stream = handshake => stream,
-                () = ending.cancelled() => return,
-            };
-            if let Ok(mut stream) = stream {
-                stream.get_mut().0.wait_anew();
-                let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
-            }
-            drop(place);
-        });
+    tokio::select! {
+        () = closing => {}
+        () = port.accept(&listener) => {}
     }
     drop(listener);
-    ending.cancel();
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
-        tracing::warn!(function = "http", "some connections were still busy after the grace time");
-    }
-    // Whoever called goes on when nothing of them is left.
-    connections.shutdown().await;
+    port.end(grace).await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // What is ready goes out: waiting to fill a packet only costs time.
-            let _ = stream.set_nodelay(true);
-            Some((stream, place))
-        }
-        Err(error) => {
-            tracing::warn!(function = "http", "cannot accept a connection: {error}");
-            None
-        }
-    }
-}
+/// The connection is being closed for another one, and this request of it is not begun.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed for another one")]
+pub(crate) struct ClosedForAnother;
 
-async fn handle<H: Handler>(
+/// Answers a request of a connection.
+pub(crate) async fn handle<H: Handler>(
     handler: H,
-    requests: Requests,
+    peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    requests.begin();
-    let response = handler.handle(request.map(Body::new)).await;
+) -> Result<Response, ClosedForAnother> {
+    if !peer.requests.begin() {
+        return Err(ClosedForAnother);
+    }
+    let request = request.map(Body::new);
+    let (response, in_flight) = match peer.admit(request.headers()) {
+        Ok(admitted) => (handler.handle(admitted.caller, request).await, admitted.in_flight),
+        Err(TooMany) => (refuse(&peer, request).await, None),
+    };
     if response.body().is_end_stream() {
-        requests.end();
+        peer.requests.end();
         return Ok(response);
     }
     // An answer with a body has not ended before its last byte: a long one is no idleness.
-    Ok(response.map(|body| Body::new(Answering { body, requests })))
+    Ok(response.map(|body| Body::new(Answering { body, peer, _in_flight: in_flight })))
+}
+
+/// Answers a request of a caller that has too many in flight.
+async fn refuse(peer: &Peer, request: Request) -> Response {
+    peer.requests.give_up_place();
+    let (parts, body) = request.into_parts();
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    if !discard(&parts.headers, body, false).await {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The body of an answer, which ends its request when it is dropped.
 struct Answering {
     body: Body,
-    requests: Requests,
+    peer: Arc<Peer>,
+    _in_flight: Option<InFlightRequest>,
 }
 
 impl http_body::Body for Answering {
@@ -212,6 +174,6 @@ impl http_body::Body for Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.requests.end();
+        self.peer.requests.end();
     }
 }

@@ -5,6 +5,7 @@
 //! It reads how to reach the bus and Redis, and knows no BSP, no stream and no message.
 
 pub mod settings;
+pub mod words;
 pub mod common;
 pub mod examples;
 pub mod terminal;
@@ -16,13 +17,24 @@ mod exposition;
 mod process_metrics;
 pub mod admin;
 pub mod health;
+pub mod addresses;
+pub mod caller;
+mod connections;
+mod in_flight;
+pub mod limits;
+pub mod failures;
+mod files;
 pub mod http;
 pub mod tls;
 pub mod discard;
 pub mod patience;
 mod linger;
+mod requests;
+mod port;
 pub mod process;
 
+pub use addresses::Addresses;
+pub use caller::Caller;
 pub use common::{Common, LogPayloads};
 pub use histogram::Histogram;
 pub use process::Context;

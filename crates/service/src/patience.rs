@@ -6,8 +6,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,38 +15,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::linger::Linger;
+use crate::requests::Requests;
 
 /// A reader that takes less of an answer than this, in as long as a connection may be idle, is given up.
 const TAKEN_BYTES_MIN: usize = 256 * 1024;
-
-/// How many requests of a connection have begun and ended. Between a beginning and its end, what is read is a body;
-/// after a beginning, the head that was on the way has come.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Requests(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl Requests {
-    pub(crate) fn begin(&self) {
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn end(&self) {
-        self.0.ended.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn begun(&self) -> u64 {
-        self.0.begun.load(Ordering::Relaxed)
-    }
-
-    fn is_busy(&self) -> bool {
-        self.begun() != self.0.ended.load(Ordering::Relaxed)
-    }
-}
 
 /// How long a connection may keep us waiting.
 #[derive(Debug, Clone, Copy)]
@@ -291,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_of_an_answer_is_given_up() {
         let (mut ours, _other, requests) = pair().await;
-        requests.begin();
+        assert!(requests.begin());
         fill(&mut ours).await.unwrap();
         later(IDLE / 2).await;
         fill(&mut ours).await.unwrap();
@@ -302,13 +272,13 @@ mod tests {
     #[tokio::test]
     async fn an_answer_taken_slowly_does_not_count_for_a_later_one() {
         let (mut ours, mut other, requests) = pair().await;
-        requests.begin();
+        assert!(requests.begin());
         let filled = fill(&mut ours).await.unwrap();
         assert!(filled < TAKEN_BYTES_MIN);
         other.read_exact(&mut vec![0; filled]).await.unwrap();
         requests.end();
         later(IDLE * 2).await;
-        requests.begin();
+        assert!(requests.begin());
         assert!(fill(&mut ours).await.is_ok());
     }
 }

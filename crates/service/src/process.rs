@@ -10,14 +10,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::Common;
-use crate::http::{self, HttpServer};
+use crate::http::{self, HttpLimits, HttpServer};
 use crate::readiness::Readiness;
 use crate::settings::{self, Faults, Reader, Setting};
 use crate::trace::Tracing;
-use crate::{admin, health, log, terminal};
+use crate::{admin, files, health, log, terminal, words};
 
 /// Exit code for settings that cannot be used.
 pub const EXIT_SETTINGS: u8 = 2;
+
+/// Connections to the admin port at once: probes, Prometheus, `imchannel top`.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// What a service is run with.
 #[derive(Debug, Clone)]
@@ -93,7 +96,7 @@ pub fn main<S: Send + 'static>(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log has ended.
-            terminal::complain(format_args!("{}: {error:#}", program.name));
+            terminal::complain(format_args!("{}: {}", program.name, words::causes(&error)));
             ExitCode::FAILURE
         }
     }
@@ -114,6 +117,7 @@ fn run(
 ) -> anyhow::Result<()> {
     install_tls();
     hide_panic_messages();
+    files::raise_limit();
     let _log = log::start(common.log_format, common.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -177,7 +181,8 @@ pub async fn serve_admin(
     });
     let router = admin::router(context.readiness, Arc::new(registry));
     let grace = std::time::Duration::from_millis(500);
-    http::serve(listener, router, HttpServer::default(), stop, grace).await;
+    let limits = HttpLimits { connections: ADMIN_CONNECTIONS_MAX, ..HttpLimits::default() };
+    http::serve(listener, router, HttpServer { limits, ..HttpServer::default() }, stop, grace).await;
 }
 
 /// From now on a panic says where it was and not what it was about: its message may quote a customer's text.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::v1::inbound_message::Content as ProtoContent;
 use proto::v1::{
-    AccountEvent, AccountEventKind, AccountTemplate, Conversation, Customer, CustomerEvent,
+    AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, Conversation, Customer, CustomerEvent,
     CustomerEventKind, InboundMessage, Media, Payment, Pricing, ReportError, ReportEvent, Unsupported,
 };
 use reqwest::StatusCode;
@@ -133,6 +133,7 @@ fn report_body(target: &Target, report: &Report) -> (String, Expected) {
     let (mut payload, details) = match report.step {
         Step::Pending => {
             event.occurred_at = expected::time(report.at);
+            event.unread_json = json!({ "payload": { "payload": { "type": "session" } } }).to_string();
             (json!({ "id": message }), json!({ "whatsappMessageId": whatsapp, "type": "session" }))
         }
         Step::Failed(reason) => {
@@ -195,9 +196,20 @@ fn message_body(target: &Target, message: &Message) -> (String, Expected) {
     });
     let event = InboundMessage {
         sent_at: expected::time(message.at),
+        unread_json: unread(&message.content),
         ..expected::with_user_id(expected::message(target, message, expected), &user_id)
     };
     (envelope("message", message.at, &message.business, payload), Expected::Message(Box::new(event)))
+}
+
+/// What of a content events have no field for.
+fn unread(content: &Content) -> String {
+    let unread = match content {
+        Content::Button { title, .. } => json!({ "reply": title }),
+        Content::Image { .. } => json!({ "urlExpiry": 0 }),
+        _ => return String::new(),
+    };
+    json!({ "payload": { "payload": unread } }).to_string()
 }
 
 fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
@@ -214,6 +226,7 @@ fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
             status: "paused".to_owned(),
             ..AccountTemplate::default()
         }),
+        number: Some(AccountNumber { display: notice.business.clone(), ..AccountNumber::default() }),
         errors: vec![ReportError { description: "It had issues.".to_owned(), ..ReportError::default() }],
         ..expected::account(target, AccountEventKind::TemplateStatus, &payload)
     };

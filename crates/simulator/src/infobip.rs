@@ -165,6 +165,12 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
             "id": code, "name": error_name, "description": "what happened", "permanent": permanent,
         },
     });
+    let mut unread = json!({
+        "sentAt": entry["sentAt"], "messageCount": entry["messageCount"], "price": entry["price"],
+    });
+    if code != 0 {
+        unread["error"] = json!({ "groupId": 1, "groupName": "HANDSET_ERRORS" });
+    }
     let error = status.error.map(|(code, name, permanent)| ReportError {
         code: code.to_string(),
         name: name.to_owned(),
@@ -193,6 +199,7 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
         }),
         errors: error.iter().cloned().collect(),
         error,
+        unread_json: unread.to_string(),
         ..expected::report(target, report, status.name)
     };
     (entry, event)
@@ -208,6 +215,7 @@ fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value
         callback_data: report.callback_data.clone(),
         command_id: command_id(&report.ids.message),
         occurred_at: expected::time(report.at),
+        unread_json: json!({ "sentAt": entry["sentAt"] }).to_string(),
         ..expected::report(target, report, raw)
     };
     (entry, event)
@@ -247,6 +255,7 @@ pub(crate) fn message_entry_of(
     let event = InboundMessage {
         message_id: message_id.to_owned(),
         sent_at: expected::time(message.at),
+        unread_json: json!({ "price": entry["price"] }).to_string(),
         ..expected::with_user_id(expected::message(target, message, content), &user_id)
     };
     (entry, event)

@@ -134,6 +134,8 @@ fn confirmation(target: &Target, notice: &Notice) -> Body {
         occurred_at: expected::time(notice.at),
         payment: Some(payment),
         raw_json: content.to_string(),
+        // Both are of one item.
+        unread_json: message.unread_json.clone(),
         ..expected::customer(target, CustomerEventKind::Payment, customer)
     };
     let expected = [Expected::Message(Box::new(message)), Expected::Customer(Box::new(event))].into();

@@ -13,6 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use proto::v1::inbound_message::Content as ProtoContent;
 use proto::v1::{CustomerEventKind, FormReply, InboundMessage, Media, ReportError, ReportEvent};
 use reqwest::header::HeaderMap;
+use serde_json::json;
 use sha1::Sha1;
 
 use crate::expected::{self, Expected};
@@ -164,6 +165,9 @@ fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expec
         fields.push(("EventType", event_type));
     }
     let mut event = expected::report(target, report, status);
+    if !event_type.is_empty() {
+        event.unread_json = json!({ "EventType": event_type }).to_string();
+    }
     if let Step::Failed(reason) = report.step {
         let (code, text, permanent) = FAILED[reason % FAILED.len()];
         fields.extend([("ErrorCode", code), ("ChannelStatusMessage", text)]);
@@ -217,7 +221,11 @@ fn message_form(target: &Target, message: &Message) -> (String, InboundMessage) 
     ];
     let (more, content) = content(&message.content);
     fields.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
-    (encode(&fields), expected::message(target, message, content))
+    let mut event = expected::message(target, message, content);
+    if matches!(message.content, Content::Button { .. }) {
+        event.unread_json = json!({ "ButtonType": "REPLY" }).to_string();
+    }
+    (encode(&fields), event)
 }
 
 type Fields = Vec<(&'static str, String)>;

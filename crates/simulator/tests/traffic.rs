@@ -128,11 +128,11 @@ fn every_event_of_a_run_has_a_name_of_its_own() {
                     format!("{} {} {raw}", report.channel_id, report.message_id)
                 }
                 Expected::Message(message) => format!("{} {}", message.channel_id, message.message_id),
-                Expected::Account(event) => {
-                    format!("{} {}", event.channel_id, event.template.as_ref().unwrap().id)
-                }
+                Expected::Account(event) => format!("{} {}", event.channel_id, event.raw_json),
                 Expected::Customer(event) => {
-                    format!("{} {}", event.channel_id, event.payment.as_ref().unwrap().reference)
+                    let payment = event.payment.as_ref().map(|payment| &payment.reference);
+                    let customer = &event.customer.as_ref().unwrap().user_id;
+                    format!("{} customer {}", event.channel_id, payment.unwrap_or(customer))
                 }
                 Expected::DeadLetter { payload, .. } => String::from_utf8_lossy(payload).into_owned(),
             };

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use super::{Document, entries, texts};
 use crate::harness::outbound::{Outbound, TENANT, UPLOAD_TOKEN, text};
-use crate::harness::{RunningIngress, Webhook, eventually, run_cli};
+use crate::harness::{PATIENCE, RunningIngress, Webhook, eventually, run_cli};
+use crate::letters::store_command;
 
 const CHANNEL: &str = "channel-0";
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -379,6 +380,29 @@ async fn messages_have_the_headers_that_are_described_and_no_others() {
     assert!(stored.iter().all(|delivery| described.contains(&delivery.subject)));
 }
 
+/// Letters that are rare: of the rest of a body, of a command that may have been sent, and one that is published again.
+async fn make_letters_that_tell_more(outbound: &Outbound, ingress: &RunningIngress) {
+    post(ingress, "report", &format!(r#"{{"results":[{}]}}"#, ["7"; 9].join(","))).await;
+    let channel = ChannelId::parse(CHANNEL).unwrap();
+    // As a version would leave it that could read the command, and died in its call.
+    let id = bsp::CommandId::parse("maybe").unwrap();
+    let entry = json!({
+        "version": 1, "sequence": 4, "digest": "d", "attempts": 1, "token": "t",
+        "state": { "intent": { "at_ms": 1, "unknown_since_ms": 1, "is_resent": false } },
+    });
+    let bus = &outbound.installation.bus;
+    let key = bus::ledger::LedgerKey::new(&channel, &id);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let value = entry.to_string().into();
+    bus.ledger_write(&key, bus::ledger::Revision::NONE, value, deadline).await.unwrap();
+    let fields = [(headers::MESSAGE_ID, "maybe"), (headers::CONTENT_TYPE, "application/json")];
+    let payload = br#"{"commandId":"maybe","text":7}"#.to_vec();
+    assert_eq!(outbound.publish_raw(Queue::Send, &channel, payload, &fields).await, 4);
+    let again = prost::Message::encode_to_vec(&text(0, "again", "8618257518840", "Hello"));
+    let fields = [(headers::CONTENT_TYPE, "application/protobuf"), (headers::TRACEPARENT, TRACE)];
+    store_command(outbound, CHANNEL, &again, &fields).await;
+}
+
 async fn post(ingress: &RunningIngress, route: &str, body: &str) {
     let path = format!("/social/on/whatsapp/infobip/{route}/{CHANNEL}");
     let webhook = Webhook::infobip(body).to(&path).header("accountkey", "p").header("traceparent", TRACE);
@@ -417,6 +441,8 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
         outbound.publish_raw(queue, &channel, payload, &fields).await;
     }
 
+    make_letters_that_tell_more(outbound, &ingress).await;
+
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("{}/{TENANT}/imchannel/media?channel={CHANNEL}&kind=document", media.url);
     let upload =
@@ -425,7 +451,9 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     assert_eq!(client.get(told["url"].as_str().unwrap()).send().await.unwrap().status().as_u16(), 200);
 
     installation.until_processed().await;
-    let replay = run_cli(installation, &["replay", "webhooks"]).await;
+    let replay = run_cli(installation, &["replay", "webhooks", "--since", "1h", "--publish", "--yes"]).await;
+    assert!(replay.status.success(), "{replay:?}");
+    let replay = run_cli(installation, &["deadletter", "replay", "--all", "--publish", "--yes"]).await;
     assert!(replay.status.success(), "{replay:?}");
     let stored = eventually("everything is published", || async {
         let mut all = Vec::new();
@@ -438,8 +466,8 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
             all.extend(installation.stored(stream, everything).await);
         }
         let count = |part: &str| all.iter().filter(|delivery| delivery.subject.contains(part)).count();
-        // A report, a message and an event of either kind, each replayed; three results, one of what cannot be read; a fetch; two
-        // letters of webhooks, one of a command.
+        // A report, a message and an event of either kind, each replayed; five results, two of what cannot be read; a fetch; letters
+        // of two webhooks and of one with nine bad items, and of two commands.
         let counts = [
             "event.report",
             "event.message",
@@ -450,7 +478,7 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
             "deadletter.webhook",
             "deadletter.command",
         ];
-        (counts.map(count) == [2, 2, 3, 1, 2, 2, 2, 1]).then_some(all)
+        (counts.map(count) == [2, 2, 5, 1, 2, 2, 11, 2]).then_some(all)
     })
     .await;
     sender.stop().await;

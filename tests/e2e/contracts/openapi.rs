@@ -262,6 +262,12 @@ async fn call_ingress(contract: &Contract, ingress: SocketAddr, bsp: &dyn Bsp, p
         ("unknown channel", good.clone(), at(route, "nobody"), 401),
         ("another content type", good.clone().header("content-type", other_type), at(route, channel), 415),
         ("no content type", good.clone().without("content-type"), at(route, channel), 415),
+        (
+            "a long content type",
+            good.clone().header("content-type", &"x".repeat(1_000)),
+            at(route, channel),
+            431,
+        ),
         ("compressed", good.clone().header("content-encoding", "gzip"), at(route, channel), 415),
         ("too large", large, at(route, channel), 413),
         ("no channel", good.clone(), at(route, ""), 404),

@@ -1,4 +1,4 @@
-//! Three nats-servers that are one cluster.
+//! Three nats-servers that are one cluster, each with the limit of deploy/kubernetes/nats.
 
 use std::net::TcpListener;
 
@@ -28,7 +28,7 @@ impl Cluster {
             std::fs::create_dir_all(&home).unwrap();
             let config = home.join("nats.conf");
             let text = format!(
-                "server_name: n{number}\njetstream {{ store_dir: \"{}\" }}\n\
+                "server_name: n{number}\njetstream {{ store_dir: \"{}\", max_file_store: 28GB }}\n\
                  cluster {{ name: tests, listen: \"127.0.0.1:{port}\", routes: [{}] }}\n",
                 home.join("jetstream").display(),
                 routes.join(", ")

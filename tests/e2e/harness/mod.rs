@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress};
 pub(crate) use program::{Program, binary, run_cli, run_cli_with};
-pub(crate) use webhook::{Answer, Webhook, raw_request};
+pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 
 /// Longer than anything that works takes, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A webhook to post. The example channels' credentials come with it.
 #[derive(Clone)]
@@ -137,4 +137,11 @@ pub(crate) async fn raw_request(ingress: SocketAddr, pieces: &[&[u8]]) -> String
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection from an address of this machine's own network.
+pub(crate) async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((source, 0))).unwrap();
+    tokio::time::timeout(super::PATIENCE, socket.connect(to)).await.unwrap().unwrap()
 }

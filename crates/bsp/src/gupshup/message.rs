@@ -146,7 +146,7 @@ pub(super) fn read(
     let content = body.and_then(|body| to_content(kind, &body, answered));
     event.content = Some(content.unwrap_or_else(|| {
         out.unrecognised("payload.type", kind, payload.id.as_str());
-        let raw_json = payload.payload.map(|raw| raw.get().to_owned()).unwrap_or_default();
+        let raw_json = payload.payload.map(json::whole).unwrap_or_default();
         Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json })
     }));
     out.message(event);

@@ -120,6 +120,34 @@ static PROFILE: Profile = Profile {
         "details",
         "headline",
     ],
+    known_members: &[
+        // Gupshup's application, which the channel stands for.
+        "app",
+        // The two parts of the customer's number.
+        "payload.sender.country_code",
+        "payload.sender.dial_code",
+        // The name of the member beside it.
+        "interactive.type",
+        "payload.type",
+        // The same in every body.
+        "version",
+        "value.messaging_product",
+        // Meta's number, which the channel stands for.
+        "value.metadata.phone_number_id",
+        // When the body was made; read where nothing else tells when something happened.
+        "timestamp",
+    ],
+    known_around: &[
+        // Gupshup's application, and Meta's account and number, which the channel stands for.
+        "gs_app_id",
+        "entry[].id",
+        "entry[].changes[].value.metadata.phone_number_id",
+        // The same in every body.
+        "object",
+        "entry[].changes[].value.messaging_product",
+        // When the body was made; read where nothing else tells when something happened.
+        "entry[].time",
+    ],
 };
 
 impl Bsp for Gupshup {
@@ -140,7 +168,8 @@ impl Bsp for Gupshup {
         let mut out = Collector::new(PROFILE.id, webhook, &text);
         match json::from_str::<Envelope<'_>>(out.document()) {
             Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
-            Ok(envelope) => out.read_body(|out| version_2(&envelope, out)),
+            // It is dropped there, so that what was not read of it is noted by then.
+            Ok(envelope) => out.read_body(move |out| version_2(&envelope, out)),
             Err(error) => out.refuse_body(error.into()),
         }
         out.finish()

@@ -147,6 +147,7 @@ fn template(around: &Around<'_>, out: &mut Collector<'_>) {
     let event = AccountEvent {
         kind: kind.into(),
         template: Some(template),
+        number: our_number(around),
         errors: reason(&Text::default(), payload.description.as_str()).into_iter().collect(),
         ..AccountEvent::default()
     };
@@ -195,6 +196,11 @@ impl Details<'_> {
     }
 }
 
+fn our_number(around: &Around<'_>) -> Option<AccountNumber> {
+    let display = text::address(around.our_number.as_str()).to_owned();
+    (!display.is_empty()).then(|| AccountNumber { display, ..AccountNumber::default() })
+}
+
 fn notice<'n>(around: &Around<'n>) -> Notice<'n> {
     Notice {
         about: around.kind,
@@ -220,7 +226,7 @@ fn latest(part: Part<'_>) -> String {
         #[serde(borrow, default, alias = "newCategory", alias = "newQuality")]
         new: Text<'a>,
     }
-    let word = json::optional::<Text<'_>>(part).ok().flatten().unwrap_or_default();
+    let word = Text::of_part(part);
     let change = json::optional::<Change<'_>>(part).ok().flatten();
     change.map_or_else(|| word.owned(), |change| word.or(&change.new).owned())
 }

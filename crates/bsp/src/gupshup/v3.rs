@@ -10,7 +10,7 @@ use super::v3_contacts::Contacts;
 use super::{v3_account, v3_customer, v3_message, v3_status};
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
-use crate::text;
+use crate::{text, unread};
 
 #[derive(Deserialize)]
 pub(super) struct Entry<'a> {
@@ -70,19 +70,24 @@ pub(super) struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     fn read(value: &Value<'a>) -> Self {
-        #[derive(Deserialize)]
-        struct Metadata<'a> {
-            #[serde(borrow, default)]
-            display_phone_number: Text<'a>,
-        }
-        let metadata = json::optional::<Metadata<'_>>(value.metadata).ok().flatten();
-        let our_number =
-            metadata.map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned());
         Self {
-            our_number: our_number.unwrap_or_default(),
+            our_number: our_number(value.metadata),
             contacts: Contacts::read(value.contacts, value.messages.as_deref().unwrap_or_default()),
         }
     }
+}
+
+/// The channel's number, where the metadata of a change has it.
+pub(super) fn our_number(metadata: Part<'_>) -> String {
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow, default)]
+        display_phone_number: Text<'a>,
+    }
+    let metadata = json::optional::<Metadata<'_>>(metadata).ok().flatten();
+    metadata
+        .map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned())
+        .unwrap_or_default()
 }
 
 /// A body around one entry, change, status or message. What all of a change share is not in it.
@@ -153,12 +158,13 @@ fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
     let change: Change<'_> = json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
+        unread::take(raw.get());
         out.ignored(counted_as);
         return Ok(());
     }
     match field {
         "messages" => messages(change.value.ok_or_else(no_value)?, entry, out)?,
-        _ if is_notice(field) => out.read_item(raw.get(), |out| notice(raw, &change, entry, out)),
+        _ if is_notice(field) => out.read_item(raw.get(), |out| notice(raw, entry, out)),
         _ => {
             out.unrecognised("changes.field", field, "");
             return Err(Refusal::new("unknown_type", "the change's 'field' is not known"));
@@ -176,14 +182,11 @@ fn is_notice(field: &str) -> bool {
     matches!(field, "user_preferences" | "user_id_update") || v3_account::is_about_account(field)
 }
 
-fn notice(
-    raw: &RawValue,
-    change: &Change<'_>,
-    entry: &Entry<'_>,
-    out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
+fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     entry.check()?;
     out.check_part(raw.get())?;
+    // Read again as an item of its own: what is not read of it belongs to its events.
+    let change: Change<'_> = json::from_str(raw.get())?;
     match change.field.as_str() {
         "user_preferences" => v3_customer::preferences(change.value, &entry.time, out),
         "user_id_update" => v3_customer::user_id_updates(change.value, &entry.time, out),
@@ -213,7 +216,8 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
     for raw in messages.unwrap_or_default() {
         guarded(raw, out, |raw, out| v3_message::read(raw, &shared, out));
     }
-    if value.user_actions.is_some() {
+    if let Some(actions) = value.user_actions {
+        unread::take(actions.get());
         out.ignored("user_action");
     }
     if let Some(raw) = value.errors {

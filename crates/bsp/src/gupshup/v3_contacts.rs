@@ -90,7 +90,7 @@ fn have_one_sender(messages: &[&RawValue]) -> bool {
     if messages.len() < 2 {
         return true;
     }
-    let mut senders = messages.iter().filter_map(|raw| json::from_str::<Sender<'_>>(raw.get()).ok());
+    let mut senders = messages.iter().filter_map(|raw| json::peek::<Sender<'_>>(raw.get()).ok());
     let Some(first) = senders.next() else { return true };
     senders.all(|other| first.from == other.from && first.from_user_id == other.from_user_id)
 }

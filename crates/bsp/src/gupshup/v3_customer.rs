@@ -6,7 +6,7 @@ use proto::v1::{Customer, CustomerEvent, CustomerEventKind, Payment};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::report;
+use super::{report, v3};
 use crate::json::{self, Part, Text};
 use crate::notice::Notice;
 use crate::parsed::Collector;
@@ -20,6 +20,17 @@ struct Value<'a> {
     user_preferences: Part<'a>,
     #[serde(borrow)]
     user_id_update: Part<'a>,
+    #[serde(borrow)]
+    metadata: Part<'a>,
+}
+
+impl<'a> Value<'a> {
+    fn read(value: Part<'a>) -> Option<Self> {
+        let value = json::optional::<Value<'_>>(value).ok().flatten()?;
+        // The channel stands for the number, so no event has it; what else the metadata has is unread.
+        v3::our_number(value.metadata);
+        Some(value)
+    }
 }
 
 #[derive(Deserialize)]
@@ -41,7 +52,7 @@ struct Preference<'a> {
 
 /// Reads what customers want and do not want, one event for each entry. What is no entry is counted.
 pub(super) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
-    let value = json::optional::<Value<'_>>(value).ok().flatten();
+    let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_preferences));
     if entries.is_empty() {
         out.ignored("preference_event");
@@ -111,7 +122,7 @@ struct Changed<'a> {
 
 /// Reads changed user ids. Meta says them in system messages since 2026-08, and said them in a field of their own before.
 pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
-    let value = json::optional::<Value<'_>>(value).ok().flatten();
+    let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_id_update));
     if entries.is_empty() {
         out.ignored("user_id_update");

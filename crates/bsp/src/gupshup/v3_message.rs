@@ -115,7 +115,7 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
         if kind != "unsupported" {
             out.unrecognised("messages.type", kind, message.id.as_str());
         }
-        Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json: raw.get().to_owned() })
+        Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json: json::whole(raw) })
     }));
     out.message(event);
     Ok(())

@@ -155,7 +155,8 @@ impl<'a> MetaStatus<'a> {
 /// The code of the first error, for the id of the event: what it is made of never changes, so a list with an entry of
 /// another shape has none.
 fn first_code(list: Part<'_>) -> Text<'_> {
-    let list = json::optional::<Vec<MetaError<'_>>>(list).ok().flatten().unwrap_or_default();
+    // All of them are read below.
+    let list = list.and_then(|list| json::peek::<Vec<MetaError<'_>>>(list.get()).ok()).unwrap_or_default();
     list.into_iter().next().map(|error| error.code).unwrap_or_default()
 }
 

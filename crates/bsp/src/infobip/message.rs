@@ -228,7 +228,7 @@ fn read_content(
 }
 
 fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) {
-    let raw_json = raw.map(|raw| raw.get().to_owned()).unwrap_or_default();
+    let raw_json = raw.map(json::whole).unwrap_or_default();
     event.content = Some(Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json }));
 }
 
@@ -261,7 +261,7 @@ fn to_content(kind: &str, body: &Body<'_>, context: &Context<'_>) -> Option<Cont
         "INTERACTIVE_FLOW_REPLY" => Content::FormReply(FormReply {
             name: FLOW.to_owned(),
             body: body.text.owned(),
-            response_json: body.response?.get().to_owned(),
+            response_json: json::whole(body.response?),
         }),
         "REACTION" => Content::Reaction(Reaction {
             emoji: if body.action.as_str() == "REMOVED" { String::new() } else { body.emoji.owned() },

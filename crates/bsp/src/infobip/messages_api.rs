@@ -66,7 +66,7 @@ pub(super) fn read(
 
 fn unsupported(part: Option<&Part<'_>>, raw: &RawValue) -> Content {
     let r#type = part.map(|part| part.kind.owned()).unwrap_or_default();
-    Content::Unsupported(Unsupported { r#type, raw_json: raw.get().to_owned() })
+    Content::Unsupported(Unsupported { r#type, raw_json: json::whole(raw) })
 }
 
 /// The content of a known type whose fields are there, or `None`.
@@ -91,7 +91,7 @@ fn to_content(part: &Part<'_>) -> Option<Content> {
         "FLOW_RESPONSE" => Content::FormReply(FormReply {
             name: FLOW.to_owned(),
             body: part.text.owned(),
-            response_json: part.response?.get().to_owned(),
+            response_json: json::whole(part.response?),
         }),
         "LOCATION" => Content::Location(Location {
             latitude: part.latitude.number()?,

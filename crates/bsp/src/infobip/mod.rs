@@ -93,6 +93,10 @@ static PROFILE: Profile = Profile {
         ".rejectionReason",
     ],
     text_keys: &["text", "caption", "description", "title", "address", "body", "headline"],
+    // The Messages API's name of what an item is. It is told by that, and by the members that it has.
+    known_members: &["event"],
+    // How many items the list has, and how many wait for an API that is asked for them.
+    known_around: &["messageCount", "pendingMessageCount"],
 };
 
 impl Sending for Infobip {
@@ -207,26 +211,21 @@ impl Kind<'_> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let envelope = match json::from_str::<Envelope<'_>>(out.document()) {
-        Ok(envelope) => envelope,
-        Err(error) => {
-            out.refuse_body(error.into());
-            return out.finish();
+    match json::from_str::<Envelope<'_>>(out.document()) {
+        Ok(Envelope { results: Some(results) }) => {
+            for entry in results {
+                out.read_item(entry.get(), |out| item(entry, out));
+            }
         }
-    };
-    let Some(results) = envelope.results else {
-        out.read_body(bare);
-        return out.finish();
-    };
-    for entry in results {
-        out.read_item(entry.get(), |out| item(entry, out));
+        Ok(Envelope { results: None }) => out.read_body(bare),
+        Err(error) => out.refuse_body(error.into()),
     }
     out.finish()
 }
 
 /// A body without `results`: a notification, or nothing that is known.
 fn bare(out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let body: &RawValue = json::from_str(out.document())?;
+    let body: &RawValue = json::peek(out.document())?;
     if notification::read(body, out) {
         return Ok(());
     }
@@ -236,7 +235,7 @@ fn bare(out: &mut Collector<'_>) -> Result<(), Refusal> {
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let kind: Kind<'_> = json::from_str(raw.get())?;
+    let kind: Kind<'_> = json::peek(raw.get())?;
     if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
         out.ignored("typing");
         return Ok(());

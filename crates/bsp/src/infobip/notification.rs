@@ -214,7 +214,7 @@ impl<'a> Inner<'a> {
 
     /// The word of a status, which may be an object.
     fn status(&self) -> String {
-        let word = json::optional::<Text<'_>>(self.status).ok().flatten().unwrap_or_default();
+        let word = Text::of_part(self.status);
         let status: Status<'_> = json::optional(self.status).ok().flatten().unwrap_or_default();
         word.or(status.name.or(&status.group_name)).owned()
     }

@@ -117,7 +117,7 @@ impl Status<'_> {
 
 /// Whether a status says that the message will not arrive.
 pub(super) fn is_failure(status: Part<'_>) -> bool {
-    let Ok(Some(status)) = json::optional::<Status<'_>>(status) else {
+    let Some(Ok(status)) = status.map(|status| json::peek::<Status<'_>>(status.get())) else {
         return false;
     };
     status.group().is_some_and(|group| group.status == ReportStatus::Failed)
@@ -256,7 +256,13 @@ fn occurred_at(text: &Text<'_>, message_id: &str, out: &mut Collector<'_>) -> Op
 
 /// An error object as an error, where something failed.
 pub(super) fn reported(error: Status<'_>) -> Option<ReportError> {
-    is_error(&error).then(|| to_report_error(error))
+    if is_error(&error) {
+        return Some(to_report_error(error));
+    }
+    // The other words of `NO_ERROR` say no more than its id.
+    let Status { group_id, group_name, id: _, name, description, permanent } = &error;
+    [group_id, group_name, name, description, permanent].into_iter().for_each(Text::pass);
+    None
 }
 
 /// Infobip sends an error object also where nothing failed: `NO_ERROR` with id 0.

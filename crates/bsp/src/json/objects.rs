@@ -3,21 +3,28 @@
 //! The readers that serde derives also take an array for a struct, field by field in the order of the source: `[1,2,3]`
 //! would be a report. [`from_str`] and [`from_slice`] refuse that at every level, in structs, lists of structs, optional
 //! ones and variants of enums, and cost no second pass over the text. Whatever is read into a derived type is read by them.
+//!
+//! While a webhook is parsed they also note what is passed over ([`crate::unread`]).
 
 use std::fmt;
 
+use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess,
     Visitor,
 };
 use serde_json::de::Read;
+use serde_json::value::RawValue;
+
+use super::TEXT;
+use crate::unread;
 
 /// Reads a text as `serde_json::from_str` does, except that an array is no struct.
 ///
 /// # Errors
 /// What serde says of a text that is no JSON or has another shape.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
-    whole(serde_json::Deserializer::from_str(text))
+    unread::reading(text, || whole(serde_json::Deserializer::from_str(text)))
 }
 
 /// Reads bytes as `serde_json::from_slice` does, except that an array is no struct.
@@ -73,9 +80,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         deserialize_f32() deserialize_f64() deserialize_char()
         deserialize_str() deserialize_string() deserialize_bytes() deserialize_byte_buf()
         deserialize_option() deserialize_unit() deserialize_seq() deserialize_map()
-        deserialize_identifier() deserialize_ignored_any()
+        deserialize_identifier()
         deserialize_unit_struct(name: &'static str)
-        deserialize_newtype_struct(name: &'static str)
         deserialize_tuple(length: usize)
         deserialize_tuple_struct(name: &'static str, length: usize)
         deserialize_enum(name: &'static str, variants: &'static [&'static str])
@@ -90,8 +96,57 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         self.0.deserialize_struct(name, fields, Fields(visitor))
     }
 
+    /// A member whose key the struct does not have.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        if !unread::is_on() {
+            return self.0.deserialize_ignored_any(Objects(visitor));
+        }
+        unread::mark(raw(self.0)?);
+        visitor.visit_unit()
+    }
+
+    /// A text, or a part that is read later: until then it is not read.
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        match name {
+            TEXT => visitor.visit_borrowed_str(raw(self.0)?),
+            RAW => {
+                let raw = raw(self.0)?;
+                unread::mark(raw);
+                visitor.visit_map(Part(raw, std::marker::PhantomData))
+            }
+            _ => self.0.deserialize_newtype_struct(name, Objects(visitor)),
+        }
+    }
+
     fn is_human_readable(&self) -> bool {
         self.0.is_human_readable()
+    }
+}
+
+/// The name by which serde_json knows a reader of its `RawValue`, and the one key of the object that it gives to it.
+const RAW: &str = "$serde_json::private::RawValue";
+
+/// Any JSON as it stands.
+fn raw<'de, D: Deserializer<'de>>(json: D) -> Result<&'de str, D::Error> {
+    <&RawValue>::deserialize(json).map(RawValue::get)
+}
+
+/// Gives raw JSON to the reader of a `RawValue`, as serde_json does.
+struct Part<'de, E>(&'de str, std::marker::PhantomData<E>);
+
+impl<'de, E: Error> MapAccess<'de> for Part<'de, E> {
+    type Error = E;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, E> {
+        seed.deserialize(BorrowedStrDeserializer::new(RAW)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, E> {
+        seed.deserialize(BorrowedStrDeserializer::new(self.0))
     }
 }
 

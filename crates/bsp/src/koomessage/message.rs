@@ -98,7 +98,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         out.unrecognised("message_type", kind, &event.message_id);
     }
     event.content = Some(content.unwrap_or_else(|| {
-        let raw_json = envelope.message.map_or_else(|| raw.get(), RawValue::get).to_owned();
+        let raw_json = json::whole(envelope.message.unwrap_or(raw));
         Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json })
     }));
     out.message(event);

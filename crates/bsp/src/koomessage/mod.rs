@@ -37,6 +37,8 @@ static PROFILE: Profile = Profile {
     // Its reports have a status, a word, and no error.
     error_texts: &[],
     text_keys: &["user_name", "text", "caption", "title", "description"],
+    known_members: &[],
+    known_around: &[],
 };
 
 impl Bsp for KooMessage {
@@ -70,7 +72,7 @@ struct Kind<'a> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let read = json::from_str::<&RawValue>(out.document());
+    let read = json::peek::<&RawValue>(out.document());
     let raw = match read {
         Ok(raw) => raw,
         Err(error) => {
@@ -83,7 +85,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    let kind: Kind<'_> = json::from_str(raw.get())?;
+    let kind: Kind<'_> = json::peek(raw.get())?;
     // An inbound message has no status, whatever else a report may carry.
     if !kind.status.is_empty() {
         return report::read(raw, out);

@@ -208,7 +208,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
 
 /// A message without text, medium, place, button or form: all its fields as a JSON object.
 fn unsupported(form: &Form<'_>) -> Content {
-    let fields = form.fields().iter().map(|(name, value)| (name.to_string(), value.to_string().into()));
+    let fields = form.fields().map(|(name, value)| (name.to_owned(), value.into()));
     let object: serde_json::Map<String, serde_json::Value> = fields.collect();
     Content::Unsupported(Unsupported {
         r#type: form.get("MessageType").to_owned(),

@@ -66,6 +66,21 @@ static PROFILE: Profile = Profile {
         "ReferralHeadline",
         "ReferralBody",
     ],
+    known_members: &[
+        // The account and how it uses WhatsApp, which the channel stands for, and the version of the API.
+        "AccountSid",
+        "ChannelInstallSid",
+        "ApiVersion",
+        // Older names of `MessageSid` and `MessageStatus`.
+        "SmsSid",
+        "SmsMessageSid",
+        "SmsStatus",
+        // `whatsapp`, which `From` and `To` say too, and counts: of the files that are there, and of text messages.
+        "ChannelPrefix",
+        "NumMedia",
+        "NumSegments",
+    ],
+    known_around: &[],
 };
 
 impl Bsp for Twilio {
@@ -94,6 +109,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
     let form = Form::parse(webhook.body);
     let mut out = Collector::of_form(PROFILE.id, webhook, form.damaged().to_vec());
     out.read_body(|out| read(&form, out));
+    out.keep_unread_of(&form);
     out.finish()
 }
 

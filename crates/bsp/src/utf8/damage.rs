@@ -53,12 +53,12 @@ pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
 
 /// Whether one of an object's own keys is damaged, or cannot be read.
 pub(crate) fn in_keys(object: &str) -> bool {
-    let members = json::from_str::<HashMap<String, IgnoredAny>>(object);
+    let members = json::peek::<HashMap<String, IgnoredAny>>(object);
     members.map_or(true, |members| members.keys().any(|key| key.contains(STAND_IN)))
 }
 
 fn decoded(token: &str) -> String {
-    json::from_str::<Text<'_>>(token).map(|text| text.owned()).unwrap_or_default()
+    json::peek::<Text<'_>>(token).map(|text| text.owned()).unwrap_or_default()
 }
 
 /// Behind the closing quote of the string that begins at `start`.

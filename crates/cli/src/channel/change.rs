@@ -12,7 +12,9 @@ use channel::Record;
 use serde_json::json;
 
 use crate::Done;
+use crate::confirm::is_confirmed;
 use crate::out::{GOOD, ODD, Out, styled, text};
+use crate::words::{self, counted};
 
 /// How often a change is made again that others came before.
 const ATTEMPTS_MAX: usize = 20;
@@ -21,9 +23,31 @@ const ATTEMPTS_MAX: usize = 20;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct How {
     pub(crate) prune: bool,
+    /// Whether channels are removed without asking.
+    pub(crate) yes: bool,
     pub(crate) dry_run: bool,
     pub(crate) rekey: bool,
 }
+
+/// How channels are removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removal {
+    /// Also where commands wait.
+    pub(super) abandon: bool,
+    /// Without asking.
+    pub(super) yes: bool,
+}
+
+/// What is asked before channels are removed.
+fn question(ids: &[&str]) -> String {
+    format!(
+        "Remove {}: {}? Their webhooks are answered 401 from then on.",
+        counted(ids.len(), "channel"),
+        ids.join(", ")
+    )
+}
+
+const NOT_REMOVED: &str = "no channel was removed; --yes removes without asking";
 
 /// Stores what differs, and says for each channel what was done.
 pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Done> {
@@ -58,8 +82,16 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
         }
         say_applied(&record.id, action, how, out);
     }
-    let superfluous =
-        stored.iter().filter(|found| how.prune && records.iter().all(|record| record.id != found.id));
+    let superfluous: Vec<&Found> = stored
+        .iter()
+        .filter(|found| how.prune && records.iter().all(|record| record.id != found.id))
+        .collect();
+    let ids: Vec<&str> = superfluous.iter().map(|found| found.id.as_str()).collect();
+    if !ids.is_empty() && !how.dry_run && !is_confirmed(how.yes, &question(&ids))? {
+        return Ok(
+            out.faulty(&format!("the file's channels are applied; {NOT_REMOVED} ({})", ids.join(", ")))
+        );
+    }
     for found in superfluous {
         if !how.dry_run {
             remove_one(bus, found, false).await?;
@@ -137,7 +169,8 @@ async fn remove_one(bus: &Bus, found: &Found, abandon: bool) -> anyhow::Result<(
     }
     if waiting > 0 && !abandon {
         bail!(
-            "{waiting} commands wait for channel {id}; remove it later, or --abandon them to the dead letters"
+            "{} for channel {id}; remove it later, or --abandon them to the dead letters",
+            words::waiting(waiting, "command", None)
         );
     }
     remove_entry(bus, found).await?;
@@ -160,14 +193,23 @@ async fn remove_entry(bus: &Bus, found: &Found) -> anyhow::Result<()> {
     }
 }
 
-pub(super) async fn remove(bus: &Bus, ids: &[String], abandon: bool, out: &Out) -> anyhow::Result<()> {
+pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -> anyhow::Result<Done> {
+    let mut all = Vec::new();
     for id in ids {
         let Some(found) = registry::read(bus, id).await? else { bail!("there is no channel {id}") };
-        remove_one(bus, &found, abandon).await?;
+        all.push(found);
+    }
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    if !is_confirmed(how.yes, &question(&names))? {
+        return Ok(out.faulty(NOT_REMOVED));
+    }
+    for found in all {
+        let id = &found.id;
+        remove_one(bus, &found, how.abandon).await?;
         out.say(&text!("{} channel {id}", styled(GOOD, "removed")));
         out.object(&json!({ "channel": id, "action": "removed" }));
     }
-    Ok(())
+    Ok(Done::Well)
 }
 
 /// Pauses or resumes channels, whatever else others change about them.

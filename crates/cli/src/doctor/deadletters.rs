@@ -30,7 +30,7 @@ pub(super) fn judge(
     Some(PRESENT.warning(
         format!("{}{age}{reason}", count(usize::try_from(stream.messages).unwrap_or(usize::MAX), "dead letter")),
         "Each is a report, a message or a command that led to nothing; after 14 days it is gone.",
-        "Run `imchannel deadletter list`, then `imchannel deadletter replay --all --dry-run` or `imchannel deadletter drop`.",
+        "Run `imchannel deadletter list`, then `imchannel deadletter replay --all` (it publishes nothing without --publish) or `imchannel deadletter drop`.",
     ))
 }
 

@@ -1,8 +1,8 @@
 //! What a check says: a finding, and the words that several checks use.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
+
+pub(super) use crate::words::{bytes, counted as count, span};
 
 /// Names that a sentence holds; the rest is counted.
 const NAMES_MAX: usize = 5;
@@ -108,35 +108,6 @@ pub(super) fn names(all: &[String]) -> String {
     text
 }
 
-/// `1 channel`, `3 channels`.
-pub(super) fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-/// `850 B`, `1.5 GiB`.
-pub(super) fn bytes(number: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut size, mut unit) = (number as f64, 0);
-    while size >= 1024.0 && unit + 1 < units.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", units[unit]) }
-}
-
-/// `40 ms`, `12 s`, `8 min`, `2.5 h`, `3.1 days`.
-pub(super) fn span(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        _ if seconds == 0.0 => "0 s".to_owned(),
-        _ if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
-        _ if seconds < 120.0 => format!("{seconds:.0} s"),
-        _ if seconds < 7_200.0 => format!("{:.0} min", seconds / 60.0),
-        _ if seconds < 48.0 * 3600.0 => format!("{:.1} h", seconds / 3600.0),
-        _ => format!("{:.1} days", seconds / 86_400.0),
-    }
-}
-
 /// `12 %` of a limit.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
@@ -152,10 +123,7 @@ mod tests {
             [bytes(0), bytes(1023), bytes(1536), bytes(4 << 30)],
             ["0 B", "1023 B", "1.5 KiB", "4.0 GiB"]
         );
-        let spans = [0.0, 0.04, 12.4, 480.0, 9_000.0, 270_000.0].map(|s| span(Duration::from_secs_f64(s)));
-        assert_eq!(spans, ["0 s", "40 ms", "12 s", "8 min", "2.5 h", "3.1 days"]);
         let many: Vec<String> = (0..7).map(|number| number.to_string()).collect();
         assert_eq!(names(&many), "0, 1, 2, 3, 4 and 2 more");
-        assert_eq!((count(1, "channel"), count(0, "channel")), ("1 channel".into(), "0 channels".into()));
     }
 }

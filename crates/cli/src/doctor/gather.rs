@@ -1,5 +1,6 @@
 //! Looks at everything, side by side and each within a time limit; what does not answer keeps nothing else from being seen.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bsp::ChannelId;
@@ -23,6 +24,7 @@ use super::references::Named;
 use super::server::Versions;
 use super::services::Service;
 use super::{Options, media, monitor, redis, references, services};
+use crate::words::causes;
 
 /// For everything that is asked of one server in one go.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -102,7 +104,7 @@ pub(super) fn reason(error: &reqwest::Error) -> String {
 }
 
 fn words(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
+    causes(&error.into())
 }
 
 async fn limited<T, E: Into<anyhow::Error>>(
@@ -237,9 +239,9 @@ async fn differences(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<Dif
     if is_missing(COMMANDS.name) {
         return Ok(differences);
     }
-    for channel in sending {
-        differences.extend(lanes::check(bus, channel).await?);
-    }
+    let checks = stream::iter(sending).map(|channel| lanes::check(bus, channel));
+    let of_lanes: Vec<_> = checks.buffered(LANES_AT_ONCE).try_collect().await?;
+    differences.extend(of_lanes.into_iter().flatten());
     Ok(differences)
 }
 
@@ -273,9 +275,10 @@ fn rates(counts: &[Recent], streams: &[StreamSeen]) -> Vec<Rate> {
 async fn moves(bus: &Bus, sending: &[ChannelId], watch_for: Duration) -> anyhow::Result<Vec<Moves>> {
     let before = durables(bus, sending).await?;
     tokio::time::sleep(watch_for).await;
-    let after = durables(bus, sending).await?;
-    let moves = after.into_iter().filter_map(|after| {
-        let before = before.iter().find(|before| before.name == after.name)?.clone();
+    let mut before: HashMap<_, _> =
+        before.into_iter().map(|before| ((before.stream, before.name.clone()), before)).collect();
+    let moves = durables(bus, sending).await?.into_iter().filter_map(|after| {
+        let before = before.remove(&(after.stream, after.name.clone()))?;
         Some(Moves { before, after })
     });
     Ok(moves.collect())

@@ -1,5 +1,6 @@
 //! The lanes of sending channels: somebody works each, none is halted, and what waits gets on.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bsp::ChannelId;
@@ -7,6 +8,8 @@ use bus::inspect::LeaseSeen;
 use bus::lease::FREE_AFTER;
 use jiff::Timestamp;
 use sender::LaneState;
+
+use crate::words;
 
 use super::finding::{Check, Finding, count, names, span};
 use super::gather::{Look, Moves};
@@ -47,19 +50,24 @@ pub(super) fn judge(
         Ok(leases) => leases,
         Err(error) => return vec![OWNER.unseen(error)],
     };
+    // There may be thousands of lanes.
+    let states: HashMap<&str, LaneState> = leases.iter().filter_map(|lease| held(lease, now)).collect();
+    let mut unsettled: HashMap<&ChannelId, Waiting> = HashMap::new();
+    for durable in moves.iter().flatten().map(|moves| &moves.after) {
+        let Some(channel) = &durable.channel else { continue };
+        let waiting = unsettled.entry(channel).or_default();
+        waiting.commands += durable.pending + durable.held;
+        waiting.oldest = waiting.oldest.into_iter().chain(durable.oldest).min();
+    }
+    let state = |lane: &Lane| states.get(lane.channel.as_str()).cloned();
     let waiting = |lane: &Lane| {
-        let all = moves.iter().flatten().filter(|moves| moves.after.channel.as_ref() == Some(&lane.channel));
-        all.map(|moves| moves.after.pending + moves.after.held).sum::<u64>()
+        let waiting = unsettled.get(&lane.channel).copied().unwrap_or_default();
+        // What is in a call does not wait.
+        let calls = states.get(lane.channel.as_str()).map_or(0, |state| state.in_progress as u64);
+        Waiting { commands: waiting.commands.saturating_sub(calls), ..waiting }
     };
-    let state = |lane: &Lane| {
-        let name = sender::lane_lease(lane.channel.as_str());
-        let lease = leases.iter().find(|lease| lease.name == name)?;
-        let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
-        let state = LaneState::from_bytes(&lease.value)?;
-        (age < FREE_AFTER).then_some(state)
-    };
-    let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting)];
-    findings.extend(judge_halted(lanes, &state));
+    let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
+    findings.extend(judge_halted(lanes, &state, &waiting, now));
     findings.push(match moves {
         Err(error) => MOVING.unseen(error),
         Ok(moves) => {
@@ -67,10 +75,64 @@ pub(super) fn judge(
             judge_moving(lanes, moves, &is_working, watched)
         }
     });
-    let paused: Vec<String> = ids(lanes.iter().filter(|lane| lane.is_paused));
-    if !paused.is_empty() {
-        let what = format!("{} paused by an operator: {}", count(paused.len(), "channel"), names(&paused));
-        findings.push(PAUSED.ok(what).about(paused));
+    findings.extend(judge_paused(lanes, &waiting, now));
+    findings
+}
+
+/// The channel of a lane that is held, and what its owner tells of it.
+fn held(lease: &LeaseSeen, now: Timestamp) -> Option<(&str, LaneState)> {
+    let channel = sender::lane_of_lease(&lease.name)?;
+    let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
+    let state = LaneState::from_bytes(&lease.value)?;
+    (age < FREE_AFTER).then_some((channel, state))
+}
+
+/// What waits in one lane, or in several.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    commands: u64,
+    /// When the oldest of them was stored.
+    oldest: Option<Timestamp>,
+}
+
+impl Waiting {
+    fn add(&mut self, other: Self) {
+        // A lane in which nothing waits has nothing old.
+        let oldest = other.oldest.filter(|_| other.commands > 0);
+        self.oldest = self.oldest.into_iter().chain(oldest).min();
+        self.commands += other.commands;
+    }
+
+    /// `30 commands wait, the oldest for 2.5 h`
+    fn words(self, now: Timestamp) -> String {
+        let age = |oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default();
+        words::waiting(self.commands, "command", self.oldest.map(age))
+    }
+}
+
+/// Those for whom commands wait, and the others.
+fn judge_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
+    let paused = lanes.iter().filter(|lane| lane.is_paused);
+    let (missed, idle): (Vec<_>, Vec<_>) = paused.partition(|lane| waiting(lane).commands > 0);
+    let mut findings = Vec::new();
+    if !missed.is_empty() {
+        let mut all = Waiting::default();
+        missed.iter().for_each(|lane| all.add(waiting(lane)));
+        let ids = ids(missed.into_iter());
+        let what = format!(
+            "{} paused by an operator: {}; {}",
+            count(ids.len(), "channel"),
+            names(&ids),
+            all.words(now)
+        );
+        let why = "Commands wait, and are answered EXPIRED when their time is up.";
+        let remedy = "Run `imchannel channel resume ID`, or leave it so where they must not go out.";
+        findings.push(PAUSED.warning(what, why, remedy).about(ids));
+    }
+    let idle = ids(idle.into_iter());
+    if !idle.is_empty() {
+        let what = format!("{} paused by an operator: {}", count(idle.len(), "channel"), names(&idle));
+        findings.push(PAUSED.ok(what).about(idle));
     }
     findings
 }
@@ -82,19 +144,20 @@ fn ids<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
 fn judge_owners(
     lanes: &[Lane],
     has_owner: &dyn Fn(&Lane) -> bool,
-    waiting: &dyn Fn(&Lane) -> u64,
+    waiting: &dyn Fn(&Lane) -> Waiting,
+    now: Timestamp,
 ) -> Finding {
-    let (mut alone, mut waiting_in_all) = (Vec::new(), 0);
+    let (mut alone, mut waiting_in_all) = (Vec::new(), Waiting::default());
     for lane in lanes.iter().filter(|lane| !has_owner(lane)) {
         alone.push(lane.channel.to_string());
-        waiting_in_all += waiting(lane);
+        waiting_in_all.add(waiting(lane));
     }
     let remedy = "Start imchannel-sender, or see why its /ready says 503; `imchannel sends waiting` shows each channel.";
     if alone.is_empty() {
         return OWNER.ok(format!("a sender works the lane of every channel ({})", lanes.len()));
     }
-    let what = format!("no sender works the lane of {}; {waiting_in_all} commands wait there", names(&alone));
-    let finding = if waiting_in_all > 0 {
+    let what = format!("no sender works the lane of {}; {}", names(&alone), waiting_in_all.words(now));
+    let finding = if waiting_in_all.commands > 0 {
         OWNER.wrong(what, "They are answered EXPIRED when their time is up, and not sent.", remedy)
     } else {
         OWNER.warning(what, "What is to be sent there will wait.", remedy)
@@ -102,24 +165,38 @@ fn judge_owners(
     finding.about(alone)
 }
 
+/// Lanes that are halted for the same reason.
+struct Halted {
+    reason: String,
+    of: Vec<String>,
+    waiting: Waiting,
+}
+
 /// One finding for each reason.
-fn judge_halted(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>) -> Vec<Finding> {
-    let mut halted: Vec<(String, Vec<String>)> = Vec::new();
+fn judge_halted(
+    lanes: &[Lane],
+    state: &dyn Fn(&Lane) -> Option<LaneState>,
+    waiting: &dyn Fn(&Lane) -> Waiting,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut halted: Vec<Halted> = Vec::new();
     for lane in lanes.iter().filter(|lane| !lane.is_paused) {
         let Some(state) = state(lane).filter(|state| !state.halted.is_empty() && state.halted != BEGINS)
         else {
             continue;
         };
-        match halted.iter_mut().find(|(reason, _)| *reason == state.halted) {
-            Some((_, of)) => of.push(lane.channel.to_string()),
-            None => halted.push((state.halted, vec![lane.channel.to_string()])),
-        }
+        let place = halted.iter().position(|halted| halted.reason == state.halted).unwrap_or_else(|| {
+            halted.push(Halted { reason: state.halted, of: Vec::new(), waiting: Waiting::default() });
+            halted.len() - 1
+        });
+        halted[place].of.push(lane.channel.to_string());
+        halted[place].waiting.add(waiting(lane));
     }
     if halted.is_empty() {
         return vec![HALTED.ok("no lane is halted")];
     }
-    let findings = halted.into_iter().map(|(reason, of)| {
-        let what = format!("nothing is sent through {}: {reason}", names(&of));
+    let findings = halted.into_iter().map(|Halted { reason, of, waiting }| {
+        let what = format!("nothing is sent through {}: {reason}; {}", names(&of), waiting.words(now));
         let why = "Commands wait, and are answered EXPIRED when their time is up.";
         let remedy = "Mend what the reason says; the sender looks again by itself within seconds.";
         // The BSP's own limit passes by itself.
@@ -137,11 +214,16 @@ fn judge_moving(
     is_working: &dyn Fn(&Lane) -> bool,
     watched: Duration,
 ) -> Finding {
+    let mut by_channel: HashMap<&ChannelId, Vec<&Moves>> = HashMap::new();
+    for moves in moves {
+        if let Some(channel) = &moves.after.channel {
+            by_channel.entry(channel).or_default().push(moves);
+        }
+    }
     let stands = |lane: &&Lane| {
-        let mut of_lane = moves.iter().filter(|moves| moves.after.channel.as_ref() == Some(&lane.channel));
         // Bulk waits while agents' commands go out, so one queue that gets on is enough.
         let mut waits = false;
-        of_lane.all(|moves| {
+        by_channel.get(&lane.channel).into_iter().flatten().all(|moves| {
             let motion = motion(&moves.before, &moves.after);
             waits |= moves.before.pending > 0 && moves.after.pending > 0;
             motion != Motion::Moves
@@ -182,8 +264,7 @@ mod tests {
             owner: "s-1".to_owned(),
             account: "a".to_owned(),
             halted: halted.to_owned(),
-            in_progress: 0,
-            crowded: sender::Crowded::default(),
+            ..LaneState::default()
         };
         LeaseSeen {
             name: "lane.c-1".to_owned(),
@@ -217,6 +298,32 @@ mod tests {
         let limited = "the BSP limits the rate for 3 s more";
         assert_eq!(judged(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
         assert_eq!(judged(vec![lease(2, "")], 3, false), [("lanes.moving", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, "paused by an operator")], 3, true), []);
+        let paused = "paused by an operator";
+        assert_eq!(judged(vec![lease(2, paused)], 3, true), [("lanes.paused", Level::Warning)]);
+        assert_eq!(judged(vec![lease(2, paused)], 0, true), []);
+    }
+
+    #[test]
+    fn what_waits_is_said_with_its_number_and_age() {
+        let two_hours = Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_hours(2);
+        let make = |name: &str, held, oldest| {
+            let seen = DurableSeen { channel: Some(channel()), oldest, ..durable(name, 5, 20, 1) };
+            Moves { before: seen.clone(), after: DurableSeen { held, ..seen } }
+        };
+        // The lane holds eleven, of which one is in a call.
+        let moves = Ok(vec![make("send-c-1", 11, Some(two_hours)), make("bulk-c-1", 0, None)]);
+        let said = |halted: &str, is_paused| {
+            let state = LaneState { halted: halted.to_owned(), in_progress: 1, ..LaneState::default() };
+            let value = serde_json::to_vec(&state).unwrap().into();
+            let leases = Ok(vec![LeaseSeen { value, ..lease(2, "") }]);
+            let lanes = [Lane { channel: channel(), is_paused }];
+            let watched = Duration::from_secs(3);
+            let findings = judge(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
+            findings.into_iter().map(|found| found.what).collect::<Vec<_>>().join("\n")
+        };
+        let waits = "50 commands wait, the oldest for 2.0 h";
+        for text in [said("the account fails (401)", false), said("paused by an operator", true)] {
+            assert!(text.contains(waits), "{text}");
+        }
     }
 }

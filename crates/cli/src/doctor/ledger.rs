@@ -55,7 +55,7 @@ mod tests {
         };
         assert_eq!(level(&[]), None);
         assert_eq!(level(&[None]), None);
-        assert_eq!(level(&[Some(4000 * MIB)]), Some(Level::Ok));
-        assert_eq!(level(&[Some(4000 * MIB), Some(800 * MIB)]), Some(Level::Warning));
+        assert_eq!(level(&[Some(4200 * MIB)]), Some(Level::Ok));
+        assert_eq!(level(&[Some(4200 * MIB), Some(800 * MIB)]), Some(Level::Warning));
     }
 }

@@ -37,6 +37,7 @@ use crate::Done;
 use crate::out::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target};
 use crate::when;
+use crate::words::causes;
 
 const CONNECTION: Check = Check("nats.connection");
 
@@ -130,13 +131,13 @@ impl Doctor {
 pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::Result<Done> {
     let key = match target.key_text().and_then(|text| text.map(|_| target.key()).transpose()) {
         Ok(key) => key.map(|key| key.fingerprint()),
-        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+        Err(error) => return Ok(out.faulty(&causes(&error))),
     };
     let options = match command.read(target) {
         Ok(options) => options,
-        Err(error) => return Ok(out.faulty(&format!("{error:#}"))),
+        Err(error) => return Ok(out.faulty(&causes(&error))),
     };
-    let bus = target.connect().await.map_err(|error| format!("{error:#}"));
+    let bus = target.connect().await.map_err(|error| causes(&error));
     let observed = Box::pin(gather::everything(&options, bus)).await?;
     let findings = judge(&observed, key.as_deref(), options.watch_for);
     for finding in &findings {
@@ -154,6 +155,13 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
     out.object(&json!({ "findings": serde_json::Map::from_iter(counts) }));
     anyhow::ensure!(observed.has_answer(), "nothing answers, so next to nothing could be checked");
     Ok(if count(Level::Wrong) > 0 { Done::Different } else { Done::Well })
+}
+
+/// A server's name and the bytes that it may store, by its monitoring port; `None` where it does not say.
+pub(crate) async fn storage_limit(monitor_url: &str) -> Option<(String, u64)> {
+    let client = reqwest::Client::builder().no_proxy().build().ok()?;
+    let seen = monitor::ask(&client, monitor_url).await.ok()?;
+    Some((seen.name, seen.storage_max?))
 }
 
 /// All findings, always in the same order.

@@ -149,6 +149,7 @@ pub(super) mod tests {
             stream: "WEBHOOKS",
             name: name.to_owned(),
             channel: None,
+            queue: None,
             delivered,
             acknowledged: delivered,
             pending,

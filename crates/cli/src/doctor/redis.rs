@@ -30,7 +30,7 @@ pub(super) struct Redis {
 
 /// Asks a server.
 pub(super) async fn ask(options: &RedisOptions) -> Look<Redis> {
-    let words = |error: blob::BlobError| format!("{:#}", anyhow::Error::from(error));
+    let words = |error: blob::BlobError| crate::words::causes(&anyhow::Error::from(error));
     let mut inspector = Inspector::connect(options).await.map_err(words)?;
     let info = inspector.info().await.map(|text| read(&text)).map_err(words);
     let asked_at = Timestamp::now();

@@ -76,7 +76,7 @@ fn follow(secrets: &Secrets, reference: &SecretReference, is_header: bool) -> Fo
         }
         Err(SecretError::NoFolder(_)) => Found::Unseen("no folder of secrets was given".to_owned()),
         Err(error @ (SecretError::Unreadable { .. } | SecretError::Empty(_))) => {
-            Found::No(format!("{:#}", anyhow::Error::from(error)))
+            Found::No(crate::words::causes(&anyhow::Error::from(error)))
         }
     }
 }
@@ -130,22 +130,33 @@ pub(super) fn judge_hosts(hosts: &[Named]) -> Vec<Finding> {
     })
 }
 
-/// One finding for each that leads nowhere or cannot be told, and one when all are found.
+/// So many findings are one for each name; more are one for all of them.
+const EACH_MAX: usize = 5;
+
+/// One finding for each that leads nowhere or cannot be told, or one for many, and one when all are found.
 fn judge(check: Check, all: &[Named], well: &str, make: impl Fn(String, bool) -> Finding) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for Named { name, channels, found } in all {
-        let (reason, is_missing) = match found {
-            Found::Yes => continue,
-            Found::No(reason) => (reason, true),
-            Found::Unseen(reason) => (reason, false),
-        };
-        let of = names(channels);
-        let what = if is_missing {
-            format!("{name} of {of} is not found: {reason}")
-        } else {
-            format!("{name} of {of} cannot be looked up from here: {reason}")
-        };
-        findings.push(make(what, is_missing).about([name]));
+    for is_missing in [true, false] {
+        let not_found: Vec<(&Named, &str)> = all
+            .iter()
+            .filter_map(|named| match &named.found {
+                Found::No(reason) if is_missing => Some((named, reason.as_str())),
+                Found::Unseen(reason) if !is_missing => Some((named, reason.as_str())),
+                Found::Yes | Found::No(_) | Found::Unseen(_) => None,
+            })
+            .collect();
+        let verb = if is_missing { "not found" } else { "not to be looked up from here" };
+        if not_found.len() > EACH_MAX {
+            let of: Vec<String> = not_found.iter().map(|(named, _)| named.name.clone()).collect();
+            let (number, first) = (of.len(), not_found[0].1);
+            let what = format!("{number} are {verb}: {}; the first: {first}", names(&of));
+            findings.push(make(what, is_missing).about(of));
+            continue;
+        }
+        for (Named { name, channels, .. }, reason) in not_found {
+            let what = format!("{name} of {} is {verb}: {reason}", names(channels));
+            findings.push(make(what, is_missing).about([name]));
+        }
     }
     if findings.is_empty() {
         findings.push(check.ok(format!("{well} ({})", count(all.len(), "name"))));

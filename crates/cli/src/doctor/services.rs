@@ -9,9 +9,11 @@ use serde_json::Value;
 use super::clock::{Reading, http_date};
 use super::finding::{Check, Finding, count, names};
 use super::gather::{Look, reason};
+use crate::refusals::{self, Counts, Refused};
 
 const READY: Check = Check("services.ready");
 const VERSION: Check = Check("services.version");
+const REFUSALS: Check = Check("ingress.refusals");
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -22,6 +24,8 @@ pub(super) struct Service {
     pub(super) lacks: Vec<String>,
     /// Program and version, where it says them.
     pub(super) build: Option<(String, String)>,
+    /// What it has refused since it began, where it is ingress.
+    pub(super) refusals: Counts,
     pub(super) clock: Option<Reading>,
 }
 
@@ -41,7 +45,8 @@ pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Service> {
         Ok(answer) => answer.text().await.unwrap_or_default(),
         Err(_) => String::new(),
     };
-    Ok(Service { lacks: read_lacks(&ready), build: read_build(&metrics), clock })
+    let refusals = refusals::counts(&metrics);
+    Ok(Service { lacks: read_lacks(&ready), build: read_build(&metrics), refusals, clock })
 }
 
 fn read_lacks(ready: &Value) -> Vec<String> {
@@ -81,7 +86,47 @@ pub(super) fn judge(services: &[(String, Look<Service>)], own: &str) -> Vec<Find
         findings.push(READY.ok(format!("{} asked, all ready", count(services.len(), "service"))));
     }
     findings.push(judge_versions(services, own));
+    findings.extend(judge_refusals(services));
     findings
+}
+
+/// `None` where no ingress was asked.
+fn judge_refusals(services: &[(String, Look<Service>)]) -> Option<Finding> {
+    let mut counts = Counts::new();
+    for service in services.iter().filter_map(|(_, service)| service.as_ref().ok()) {
+        for (refused, number) in &service.refusals {
+            *counts.entry(refused.clone()).or_default() += number;
+        }
+    }
+    if counts.is_empty() {
+        return None;
+    }
+    counts.retain(|_, number| *number > 0);
+    let text = |(Refused { bsp, channel, cause }, number): (&Refused, &u64)| {
+        let place = if channel.is_empty() { String::new() } else { format!(" to channel {channel}") };
+        format!("{number} of {bsp}{place}: {cause}")
+    };
+    let (strangers, known): (Vec<_>, Vec<_>) =
+        counts.iter().partition(|(refused, _)| refused.channel.is_empty());
+    let strangers = names(&strangers.into_iter().map(text).collect::<Vec<_>>());
+    if known.is_empty() {
+        let rest = if strangers.is_empty() { String::new() } else { format!(" (and {strangers})") };
+        return Some(
+            REFUSALS.ok(format!("no webhook of a known channel was refused since ingress began{rest}")),
+        );
+    }
+    let channels: Vec<String> = known.iter().map(|(refused, _)| refused.channel.clone()).collect();
+    let what = format!(
+        "webhooks were refused since ingress began: {}",
+        names(&known.into_iter().map(text).collect::<Vec<_>>())
+    );
+    let remedy = "other_bsp: the URL at that BSP names a channel of another BSP. wrong_credential, no_credential: the BSP has not the \
+                  password of the channels file. wrong_signature: public_url, or the key of signatures. The log of ingress names the channel.";
+    Some(
+        REFUSALS
+            .warning(what, "Nothing of them is stored, and BSPs give up after a while.", remedy)
+            .about(channels),
+    )
 }
 
 /// `None` when it is.
@@ -138,7 +183,10 @@ mod tests {
             format!("# TYPE imchannel_build info\nimchannel_build_info{{program=\"ingress\",version=\"{version}\"}} 1\n")
         });
         let build = read_build(&metrics.unwrap_or_default());
-        ("http://i:9090".to_owned(), Ok(Service { lacks: read_lacks(ready), build, clock: None }))
+        (
+            "http://i:9090".to_owned(),
+            Ok(Service { lacks: read_lacks(ready), build, refusals: Counts::new(), clock: None }),
+        )
     }
 
     #[test]

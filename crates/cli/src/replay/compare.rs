@@ -53,6 +53,8 @@ pub(crate) struct Compared {
     pub(crate) change: Change,
 }
 
+/// Stands for the reason of an item that has a dead letter together with others.
+const LISTED: &str = "one of the items that have a dead letter together";
 /// Stands where a field is absent.
 const ABSENT: &str = "(absent)";
 
@@ -79,6 +81,7 @@ fn compare(origin: Origin, item: &Item, published: &Published, reveal: bool) -> 
             let change = match published.by_id(now.id()).or(then) {
                 Some(then) => changed(then, &now, reveal),
                 None if letter.is_some() => Change::New(letter.map(str::to_owned)),
+                None if published.is_listed(place) => Change::New(Some(LISTED.to_owned())),
                 None => unpublished(origin, published),
             };
             (kind_of(&now), message_id(&now), change)
@@ -100,6 +103,9 @@ fn compare(origin: Origin, item: &Item, published: &Published, reveal: bool) -> 
                 (Some(_), _) => Change::Gone("it is ignored".to_owned()),
                 (None, Some(letter)) => {
                     Change::OtherReason { then: letter.to_owned(), now: "none: it is ignored".to_owned() }
+                }
+                (None, None) if published.is_listed(place) => {
+                    Change::OtherReason { then: LISTED.to_owned(), now: "none: it is ignored".to_owned() }
                 }
                 (None, None) => Change::Same,
             };

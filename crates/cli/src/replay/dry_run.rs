@@ -1,4 +1,4 @@
-//! `--dry-run`: compares, webhook by webhook, and publishes nothing.
+//! Without `--publish`: compares, webhook by webhook, and publishes nothing.
 //!
 //! The webhooks are parsed first. Only what could have come of them is then kept of the events, of which there may be
 //! many more.
@@ -50,5 +50,7 @@ pub(super) async fn run(
         summary.webhooks += 1;
     }
     webhooks.say_cut(out);
-    Ok(summary.finish(out))
+    let done = summary.finish(out);
+    out.say("nothing was published: --publish does");
+    Ok(done)
 }

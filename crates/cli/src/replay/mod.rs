@@ -1,5 +1,5 @@
-//! `imchannel replay webhooks`: stored webhooks once more through the parser of this version. With `--dry-run` it shows
-//! what that would change against what was published; without, it publishes.
+//! `imchannel replay webhooks`: stored webhooks once more through the parser of this version. It shows what that would change
+//! against what was published; with `--publish` it publishes.
 
 mod compare;
 mod dry_run;
@@ -12,19 +12,22 @@ use bus::read::{self, From};
 use bus::streams::WEBHOOKS;
 use bus::subject::Filter;
 use bus::{Bus, Delivery, Subject};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::confirm::is_confirmed;
 use crate::out::{ODD, Out, styled, text};
 use crate::target::Target;
 use crate::when::{self, Moment};
+use crate::words::counted;
 use crate::{Done, tail};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Replay {
-    /// Parse stored webhooks again and publish their events again, or show what would be different.
+    /// Parse stored webhooks again and show what would be different from what was published; with --publish, publish their
+    /// events again. Exit code 3 when there are differences.
     Webhooks(Webhooks),
 }
 
@@ -32,17 +35,22 @@ pub(crate) enum Replay {
 pub(crate) struct Webhooks {
     #[command(flatten)]
     selection: Selection,
-    /// Publish nothing: show what this version makes of the webhooks against what was published. Exit code 3 when there
-    /// are differences.
-    #[arg(long)]
+    /// Publish nothing, which is the default.
+    #[arg(long, conflicts_with = "publish")]
     dry_run: bool,
+    /// Publish the events of these webhooks again, after asking.
+    #[arg(long)]
+    publish: bool,
+    /// Do not ask.
+    #[arg(long, requires = "publish")]
+    yes: bool,
     /// Differences that are shown in full; all are counted.
-    #[arg(long, default_value_t = 10, value_name = "N", requires = "dry_run")]
+    #[arg(long, default_value_t = 10, value_name = "N", conflicts_with = "publish")]
     examples: usize,
     /// Show numbers, names and texts.
     #[arg(long)]
     reveal: bool,
-    /// Webhooks a second at most.
+    /// Webhooks a second at most, when they are published.
     #[arg(long, default_value = "500", value_name = "N", value_parser = when::rate)]
     rate: f64,
     /// Number of this replay. The same number again does not publish twice what was published within the stream's
@@ -51,8 +59,9 @@ pub(crate) struct Webhooks {
     number: Option<u64>,
 }
 
-/// Which webhooks.
+/// Which webhooks. Where they begin has to be said.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("begin").required(true).args(["since", "from_sequence"]))]
 struct Selection {
     /// Only this BSP.
     #[arg(long, value_parser = tail::parse_bsp)]
@@ -61,12 +70,12 @@ struct Selection {
     #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
     channel: Option<ChannelId>,
     /// Stored then or later (90s, 15m, 2h, 3d ago, or a time such as 2026-03-01T10:00:00Z).
-    #[arg(long, value_name = "WHEN", value_parser = when::moment, conflicts_with = "from_sequence")]
+    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     since: Option<Moment>,
     /// Stored before then.
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     until: Option<Moment>,
-    /// From this sequence in stream WEBHOOKS.
+    /// From this sequence in stream WEBHOOKS; 1 for all that are stored.
     #[arg(long, value_name = "N")]
     from_sequence: Option<u64>,
     /// To this sequence, it included.
@@ -81,10 +90,16 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
     let Replay::Webhooks(command) = command;
     let bus = target.connect().await?;
     let webhooks = command.selection.open(&bus).await?;
-    if command.dry_run {
+    if !command.publish {
         let filter = Filter { bsp: command.selection.bsp, channel: command.selection.channel.clone() };
         return dry_run::run(&bus, webhooks, &filter, (command.examples, command.reveal), out).await;
     }
+    let question = format!("Publish the events of up to {} again?", counted(webhooks.count(), "webhook"));
+    if !is_confirmed(command.yes, &question)? {
+        return Ok(out.faulty("nothing was published; --yes publishes without asking"));
+    }
+    // Read again from the start: the server forgets a reader that waits for an answer.
+    let webhooks = command.selection.open(&bus).await?;
     let number =
         command.number.unwrap_or_else(|| u64::try_from(Timestamp::now().as_second()).unwrap_or_default());
     publish::run(&bus, webhooks, number, command.rate, out).await
@@ -103,6 +118,9 @@ impl Selection {
         let last = self.to_sequence.map_or(last, |to| to.min(last));
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() }.webhooks();
         let messages = read::follow(bus, &WEBHOOKS, filter, from).await?;
+        if messages.pending() == 0 {
+            tail::refuse_unknown(bus, self.channel.as_ref()).await?;
+        }
         let until = self.until.map(|until| until.from(now));
         Ok(Selected { messages, until, last, left: self.limit, cut_at: None })
     }

@@ -15,6 +15,7 @@ use super::{Selected, bar, parse};
 use crate::Done;
 use crate::out::{GOOD, Out, styled, text};
 use crate::repair::refuse_gone_back;
+use crate::words::counted;
 
 /// How long storing one event may take.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ pub(super) async fn run(
         events += published;
         without += u64::from(published == 0);
         bar.inc(1);
-        bar.set_message(format!("{events} events"));
+        bar.set_message(counted(events, "event"));
     }
     bar.finish_and_clear();
     out.object(&json!({
@@ -58,7 +59,12 @@ pub(super) async fn run(
         "stopped_before_sequence": stopped_before,
     }));
     let word = styled(GOOD, "replayed");
-    out.say(&text!("{word} {replayed} webhooks: {events} events published, {without} webhooks came to none"));
+    out.say(&text!(
+        "{word} {}: {} published, {} came to none",
+        counted(replayed, "webhook"),
+        counted(events, "event"),
+        counted(without, "webhook")
+    ));
     webhooks.say_cut(out);
     match stopped_before {
         Some(sequence) => bail!("stopped; {}", go_on(sequence, webhooks.last, number)),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bsp::{Outcome, Parsed};
+use bsp::{ItemRanges, Outcome, Parsed};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, EVENTS};
 use bus::subject::Filter;
@@ -75,6 +75,8 @@ pub(crate) struct Published {
     by_id: HashMap<String, Event>,
     by_place: BTreeMap<Place, String>,
     letters: HashMap<Place, String>,
+    /// The items that have a letter together, by the sequence of their webhook.
+    listed: HashMap<u64, ItemRanges>,
     /// Older events are no longer stored.
     oldest_event: Option<Timestamp>,
     /// Webhooks up to here are processed.
@@ -144,8 +146,12 @@ impl Published {
     fn add_letter(&mut self, delivery: &Delivery) {
         let origin = delivery.headers.get(headers::ORIGIN).and_then(parse_origin);
         let reason = delivery.headers.get(headers::REASON).unwrap_or_default();
-        if let Some(place) = origin.filter(|(sequence, _)| self.wanted.sequences.contains(sequence)) {
-            self.letters.insert(place, reason.to_owned());
+        let Some(place) = origin.filter(|(sequence, _)| self.wanted.sequences.contains(sequence)) else {
+            return;
+        };
+        match delivery.headers.get(headers::ITEMS).and_then(ItemRanges::parse) {
+            Some(items) => drop(self.listed.insert(place.0, items)),
+            None => drop(self.letters.insert(place, reason.to_owned())),
         }
     }
 
@@ -164,9 +170,14 @@ impl Published {
         places.filter_map(|((_, index), id)| Some((*index, self.by_id.get(id)?)))
     }
 
-    /// Why an item became a dead letter.
+    /// Why an item became a dead letter, where it has one of its own.
     pub(crate) fn letter_at(&self, place: Place) -> Option<&str> {
         self.letters.get(&place).map(String::as_str)
+    }
+
+    /// Whether an item has a dead letter together with others. Why, that letter says of the first of them alone.
+    pub(crate) fn is_listed(&self, (sequence, index): Place) -> bool {
+        self.listed.get(&sequence).is_some_and(|items| items.contains(index))
     }
 
     /// Whether events of that time are no longer stored.

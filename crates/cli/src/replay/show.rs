@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::compare::{Change, Compared};
 use crate::Done;
 use crate::out::{BAD, DIM, GOOD, Out, STRONG, styled, text};
+use crate::words::counted;
 
 /// What the comparison came to.
 #[derive(Debug)]
@@ -99,8 +100,11 @@ impl Summary {
         if !rows.is_empty() {
             out.table(&["Difference (then → now)", "Items", "First webhook"], &rows);
         }
-        let mut line =
-            format!("{} webhooks: {} items as published, {different} different", self.webhooks, self.same);
+        let mut line = format!(
+            "{}: {} as published, {different} different",
+            counted(self.webhooks, "webhook"),
+            counted(self.same, "item")
+        );
         if self.not_stored > 0 {
             line.push_str(&format!(", {} whose events are no longer stored", self.not_stored));
         }

@@ -1,23 +1,11 @@
 //! Refusals, out of the metrics of ingress.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::refusals::{self, Counts, Refused};
 
 /// For an admin port to answer.
 const TIMEOUT: Duration = Duration::from_millis(800);
-
-/// A sample of a metric: its labels and its value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Sample {
-    labels: BTreeMap<String, String>,
-    value: f64,
-}
-
-/// BSP, channel (empty for what belongs to none) and outcome.
-pub(super) type Refused = (String, String, String);
-
-/// Refusals since their processes began.
-type Counts = BTreeMap<Refused, u64>;
 
 /// An admin port of ingress.
 #[derive(Debug)]
@@ -44,7 +32,7 @@ impl Port {
     }
 
     fn take(&mut self, text: &str) {
-        let counts = counts(text);
+        let counts = refusals::counts(text);
         // A count that has fallen is of a process that began anew.
         let before = self.before.get_or_insert_with(|| counts.clone());
         if before.iter().any(|(key, count)| counts.get(key).is_none_or(|now| now < count)) {
@@ -62,43 +50,6 @@ impl Port {
     }
 }
 
-fn counts(text: &str) -> Counts {
-    let mut counts = Counts::new();
-    for sample in samples(text, "imchannel_ingress_channel_refused_total") {
-        let key = (sample.label("bsp"), sample.label("channel"), sample.label("outcome"));
-        counts.insert(key, sample.value as u64);
-    }
-    for sample in samples(text, "imchannel_ingress_requests_total") {
-        let (bsp, outcome) = (sample.label("bsp"), sample.label("outcome"));
-        if matches!(outcome.as_str(), "stored" | "duplicate" | "challenged") {
-            continue;
-        }
-        // What belongs to a channel is no stranger's.
-        let known = counts.iter().filter(|((of, _, what), _)| *of == bsp && *what == outcome);
-        let known: u64 = known.map(|(_, count)| count).sum();
-        counts.insert((bsp, String::new(), outcome), (sample.value as u64).saturating_sub(known));
-    }
-    counts
-}
-
-impl Sample {
-    fn label(&self, name: &str) -> String {
-        self.labels.get(name).cloned().unwrap_or_default()
-    }
-}
-
-/// The samples of one metric in an OpenMetrics text. None of our labels holds a quote or a comma.
-fn samples(text: &str, name: &str) -> Vec<Sample> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
-    let sample = |(labels, value): (&str, &str)| {
-        let labels = labels.split(',').filter_map(|label| label.split_once('='));
-        let labels =
-            labels.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect();
-        Some(Sample { labels, value: value.split(' ').next()?.parse().ok()? })
-    };
-    lines.filter_map(sample).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +65,7 @@ mod tests {
     }
 
     fn refused(port: &Port) -> Vec<(&str, u64)> {
-        port.refused().map(|((_, channel, _), count)| (channel.as_str(), count)).collect()
+        port.refused().map(|(refused, count)| (refused.channel.as_str(), count)).collect()
     }
 
     #[test]

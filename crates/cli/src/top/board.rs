@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bus::lag::Snapshot;
+use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use super::lanes::Lane;
 
 /// A channel behind a BSP.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,14 +26,14 @@ pub(crate) struct Row {
     pub(crate) waiting: u64,
     pub(crate) webhooks_per_s: f64,
     pub(crate) events_per_s: f64,
-    /// By outcome; since `top` began.
+    /// By cause; since `top` began.
     pub(crate) refused: BTreeMap<String, u64>,
 }
 
 impl Row {
-    /// All refusals, without the first calls that are meant to be refused.
+    /// All refusals.
     pub(crate) fn refusals(&self) -> u64 {
-        self.refused.iter().filter(|(outcome, _)| *outcome != "challenged").map(|(_, count)| count).sum()
+        self.refused.values().sum()
     }
 }
 
@@ -41,7 +44,9 @@ pub(crate) struct Board {
     pub(crate) connected: bool,
     pub(crate) snapshot: Snapshot,
     pub(crate) rows: BTreeMap<Name, Row>,
-    /// Refusals that belong to no channel, such as an unknown one, by BSP and outcome.
+    /// Lanes in which commands wait, those that are halted first.
+    pub(crate) lanes: Vec<Lane>,
+    /// Refusals that belong to no channel, such as an unknown one, by BSP and cause.
     pub(crate) strangers: BTreeMap<(String, String), u64>,
     /// Webhooks a second over the last looks, the newest last.
     pub(crate) history: Vec<u64>,
@@ -67,13 +72,15 @@ impl Board {
         let streams = self.snapshot.streams.iter().map(|stream| {
             json!({ "stream": stream.name, "messages": stream.messages, "bytes": stream.bytes, "max_bytes": stream.max_bytes })
         });
+        let now = Timestamp::now();
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.to_json(now)).collect();
         let strangers = self
             .strangers
             .iter()
-            .map(|((bsp, outcome), count)| json!({ "bsp": bsp, "outcome": outcome, "count": count }));
+            .map(|((bsp, cause), count)| json!({ "bsp": bsp, "cause": cause, "count": count }));
         json!({
             "connected": self.connected, "channels": rows.collect::<Vec<_>>(), "durables": durables.collect::<Vec<_>>(),
-            "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
+            "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
             "admin_ports": { "answering": self.admins.0, "asked": self.admins.1 },
         })
     }

@@ -7,18 +7,22 @@ use std::time::Duration;
 use bsp::{NO_BSP, registry};
 use bus::read::{self, From};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, WEBHOOKS};
-use bus::{Bus, Delivery, Subject, headers, lag};
+use bus::{Bus, Delivery, Subject, headers, inspect, lag};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::admin::Port;
 use super::board::{Board, Name, Row};
+use super::lanes::{self, Lane};
 use crate::out;
+use crate::refusals::Refused;
 
 /// Waiting webhooks that are counted by channel; older ones only in the sum.
 const WAITING_MAX: u64 = 200_000;
 /// Looks that the history holds.
 const HISTORY_MAX: usize = 120;
+/// Between two readings of the leases, which their owners renew as often.
+const LANES_EVERY: Duration = Duration::from_secs(5);
 /// A reader that has heard nothing for so long is begun anew.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -43,6 +47,8 @@ pub(super) struct Collector {
     board: Board,
     before: BTreeMap<Name, (u64, u64)>,
     looked_at: Instant,
+    lanes: Vec<Lane>,
+    lanes_read_at: Option<Instant>,
     history: VecDeque<u64>,
 }
 
@@ -78,6 +84,8 @@ impl Collector {
             board: Board::default(),
             before: BTreeMap::new(),
             looked_at: Instant::now() - interval,
+            lanes: Vec::new(),
+            lanes_read_at: None,
             history: VecDeque::new(),
         })
     }
@@ -106,16 +114,29 @@ impl Collector {
             self.history.pop_front();
         }
         self.history.push_back((webhooks as f64 / elapsed).round() as u64);
+        self.read_lanes().await;
         self.board = Board {
             place: format!("nats-server {}", self.bus.server_version()),
             connected: true,
             snapshot,
             rows,
+            lanes: self.lanes.clone(),
             strangers,
             history: self.history.iter().copied().collect(),
             admins: (answering, self.ports.len()),
         };
         self.board.clone()
+    }
+
+    /// Reads what waits to be sent, unless that was done a moment ago. Without an answer the last one stands.
+    async fn read_lanes(&mut self) {
+        if self.lanes_read_at.is_some_and(|at| at.elapsed() < LANES_EVERY) {
+            return;
+        }
+        self.lanes_read_at = Some(Instant::now());
+        if let Ok(leases) = inspect::leases(&self.bus).await {
+            self.lanes = lanes::of(&leases);
+        }
     }
 
     /// Rows by channel, and refusals that belong to none.
@@ -127,13 +148,13 @@ impl Collector {
         let mut rows = counted.rows.clone();
         drop(counted);
         let mut strangers = Strangers::new();
-        for ((bsp, channel, outcome), count) in self.ports.iter().flat_map(Port::refused) {
+        for (Refused { bsp, channel, cause }, count) in self.ports.iter().flat_map(Port::refused) {
             if channel.is_empty() {
-                *strangers.entry((bsp.clone(), outcome.clone())).or_default() += count;
+                *strangers.entry((bsp.clone(), cause.clone())).or_default() += count;
                 continue;
             }
             let row = rows.entry(Name { bsp: bsp.clone(), channel: channel.clone() }).or_default();
-            *row.refused.entry(outcome.clone()).or_default() += count;
+            *row.refused.entry(cause.clone()).or_default() += count;
         }
         (rows, strangers)
     }
@@ -214,7 +235,7 @@ impl Reader {
             Subject::ResultOfNone(_) => {
                 counted.rows.entry(Name { bsp: NO_BSP.to_owned(), channel }).or_default().events += 1;
             }
-            // Commands wait in their lanes; `sends waiting` shows them.
+            // The lanes' owners say how many wait.
             Subject::Command(..) => {}
             Subject::DeadLetter(..) => {
                 let bsp = delivery.headers.get(headers::BSP).and_then(registry::find);

@@ -4,6 +4,7 @@
 mod admin;
 mod board;
 mod collect;
+mod lanes;
 mod screen;
 
 use std::time::Duration;

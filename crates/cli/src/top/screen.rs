@@ -1,6 +1,7 @@
 //! The screen, drawn from a board: streams and durables above, channels below.
 
 use bus::lag::{DurableState, StreamState};
+use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -10,10 +11,13 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table
 use service::terminal::{self, escape};
 
 use super::board::{Board, Name, Row};
+use super::lanes::Lane;
 
 /// Above this share a stream's bar is red: the keeper purges from 70 % on and should have.
 const FULL: f64 = 0.8;
 const BAR_CELLS: usize = 20;
+/// Lanes that are shown; the others are counted.
+const LANES_SHOWN: usize = 5;
 
 pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     let tables = 3 + board.snapshot.streams.len().max(board.snapshot.durables.len()) as u16;
@@ -21,10 +25,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
         Constraint::Length(1),
         Constraint::Length(tables),
         Constraint::Length(5),
+        Constraint::Length(lanes_height(board)),
         Constraint::Min(4),
         Constraint::Length(1),
     ]);
-    let [head, above, history, below, foot] = areas.areas(frame.area());
+    let [head, above, history, waiting, below, foot] = areas.areas(frame.area());
     frame.render_widget(headline(board, paused), head);
     let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(above);
     streams(frame, left, board);
@@ -32,6 +37,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     let newest = board.history.last().copied().unwrap_or_default();
     let block = Block::bordered().title(format!(" webhooks a second: {newest} ")).dim();
     frame.render_widget(Sparkline::default().block(block).data(&board.history).style(Color::Cyan), history);
+    lanes(frame, waiting, board);
     channels(frame, below, board);
     frame.render_widget(Line::from(" q leave   p pause").dim(), foot);
     hold_back(frame);
@@ -103,11 +109,35 @@ fn durables(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     frame.render_widget(table, area);
 }
 
+/// Two lines of border around the lanes, or nothing where no command waits.
+fn lanes_height(board: &Board) -> u16 {
+    let (shown, is_cut) = (board.lanes.len().min(LANES_SHOWN), board.lanes.len() > LANES_SHOWN);
+    if shown == 0 { 0 } else { shown as u16 + u16::from(is_cut) + 2 }
+}
+
+/// Lanes in which commands wait. A paused or halted one is a warning.
+fn lanes(frame: &mut Frame<'_>, area: Rect, board: &Board) {
+    let now = Timestamp::now();
+    let line = |lane: &Lane| {
+        let line = Line::from(lane.line(now));
+        if lane.is_halted() { line.yellow() } else { line }
+    };
+    let mut lines: Vec<Line<'_>> = board.lanes.iter().take(LANES_SHOWN).map(line).collect();
+    let (all, halted) = (board.lanes.len(), board.lanes.iter().filter(|lane| lane.is_halted()).count());
+    if all > LANES_SHOWN {
+        let more =
+            format!("and {} more, {halted} of all {all} halted: imchannel sends waiting", all - LANES_SHOWN);
+        lines.push(Line::from(more));
+    }
+    let block = Block::bordered().title(" commands wait ").dim();
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
 fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let mut rows: Vec<TableRow<'_>> = board.rows.iter().map(|(name, row)| channel(name, row)).collect();
-    for ((bsp, outcome), count) in &board.strangers {
+    for ((bsp, cause), count) in &board.strangers {
         let refused =
-            Cell::from(format!("{} {}", grouped(*count), escape(outcome))).style(Style::new().yellow());
+            Cell::from(format!("{} {}", grouped(*count), escape(cause))).style(Style::new().yellow());
         let name = [Cell::from(escape(bsp)), Cell::from("(no channel)")];
         rows.push(TableRow::new(
             name.into_iter().chain(std::iter::repeat_n(Cell::from(""), 5)).chain([refused]),
@@ -132,9 +162,9 @@ fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 
 fn channel<'b>(name: &'b Name, row: &'b Row) -> TableRow<'b> {
     let warn = |count: u64| if count > 0 { Style::new().yellow() } else { Style::new() };
-    let words = row.refused.iter().filter(|(outcome, count)| *outcome != "challenged" && **count > 0);
+    let words = row.refused.iter().filter(|(_, count)| **count > 0);
     let words: Vec<_> =
-        words.map(|(outcome, count)| format!("{} {}", grouped(*count), escape(outcome))).collect();
+        words.map(|(cause, count)| format!("{} {}", grouped(*count), escape(cause))).collect();
     TableRow::new([
         Cell::from(escape(&name.bsp)),
         Cell::from(escape(&name.channel)),
@@ -191,11 +221,11 @@ mod tests {
             events_per_s: 13.5,
             waiting: 4,
             dead_letters: 2,
-            refused: [("unauthorized".to_owned(), 8), ("challenged".to_owned(), 99)].into(),
+            refused: [("wrong_credential".to_owned(), 8)].into(),
             ..Row::default()
         };
         board.rows.insert(Name { bsp: "twilio".to_owned(), channel: "c-1".to_owned() }, row);
-        board.strangers.insert(("infobip".to_owned(), "unauthorized".to_owned()), 3);
+        board.strangers.insert(("infobip".to_owned(), "unknown_channel".to_owned()), 3);
         let text = screen(&board);
         for part in [
             "1\u{202f}234\u{202f}567",
@@ -206,14 +236,34 @@ mod tests {
             "twilio",
             "12.5",
             "13.5",
-            "8 unauthorized",
+            "8 wrong_credential",
             "(no channel)",
-            "3 unauthorized",
+            "3 unknown_channel",
             "webhooks a second: 3",
         ] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
-        assert!(!text.contains("99"), "a first call that is meant to be refused is no refusal\n{text}");
+    }
+
+    #[test]
+    fn a_halted_lane_with_commands_waiting_is_a_warning() {
+        let lane = |channel: &str, halted: &str| Lane {
+            channel: channel.to_owned(),
+            waiting: 30,
+            oldest: Some(Timestamp::now() - jiff::SignedDuration::from_hours(3)),
+            in_progress: 0,
+            halted: halted.to_owned(),
+        };
+        let mut board = Board { lanes: vec![lane("c-1", "paused by an operator")], ..Board::default() };
+        let text = screen(&board);
+        assert!(
+            text.contains("c-1: 30 commands wait, the oldest for 3.0 h: paused by an operator"),
+            "{text}"
+        );
+        board.lanes.extend((0..6).map(|number| lane(&format!("more-{number}"), "")));
+        let text = screen(&board);
+        assert!(text.contains("and 2 more, 1 of all 7 halted") && text.contains("more-3"), "{text}");
+        assert!(!screen(&Board::default()).contains("commands wait"));
     }
 
     #[test]
@@ -223,8 +273,18 @@ mod tests {
         let name = Name { bsp: "b\u{85}".to_owned(), channel: "c\u{2066}\u{1b}[2J".to_owned() };
         board.rows.insert(name, Row { refused, ..Row::default() });
         board.strangers.insert(("s\u{200b}".to_owned(), "o\u{7f}".to_owned()), 1);
+        let (channel, halted) = ("l\u{9b}".to_owned(), "h\u{85}".to_owned());
+        board.lanes.push(Lane { channel, waiting: 1, oldest: None, in_progress: 0, halted });
         let text = screen(&board);
-        for part in [r"nats \u009b2J", r"a\u202eb", r"b\u0085", r"c\u2066\u001b[2J", r"s\u200b", r"o\u007f"] {
+        for part in [
+            r"nats \u009b2J",
+            r"a\u202eb",
+            r"b\u0085",
+            r"c\u2066\u001b[2J",
+            r"s\u200b",
+            r"o\u007f",
+            r"l\u009b: 1 command waits: h\u0085",
+        ] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
         assert!(!text.replace('\n', "").contains(terminal::is_unsafe), "{text:?}");

@@ -32,6 +32,7 @@ use crate::up::plan::Plan;
 pub(crate) use crate::up::plan::settings;
 use crate::up::servers::Servers;
 use crate::up::simulation::Account;
+use crate::words::causes;
 use crate::{Done, channel as channels, streams, when};
 
 #[derive(Debug, Args)]
@@ -75,7 +76,9 @@ pub(crate) async fn run(
     out: &Out,
 ) -> anyhow::Result<Done> {
     let folder = &command.data_dir;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot use the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot use the folder {}; --data-dir names another one", folder.display())
+    })?;
     if command.simulate && target.nats_url.is_some() {
         return Ok(out.faulty(
             "--simulate turns channels to a simulated account: not on an installation given by --nats-url",
@@ -142,7 +145,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let options = BusOptions::new("imchannel", &servers.nats_url);
     let bus = target::connect_now(options.clone()).await?;
-    streams::apply(&bus, &command.sizes.to_settings()).await?;
+    streams::apply(&bus, &command.sizes.named()).await?;
     let mut plan = plan;
     if plan.is_own_media_url {
         let url = format!("http://{}", ports.media.local_addr()?);
@@ -210,7 +213,7 @@ fn simulate(
     tokio::spawn(async move {
         let running = simulation::run(bus, greeting.ingress, greeting.channels, rate, stop, out);
         if let Err(error) = running.await {
-            out.say(&text!("{} {error:#}", styled(BAD, "the simulation ended:")));
+            out.say(&text!("{} {}", styled(BAD, "the simulation ended:"), causes(&error)));
         }
     })
 }
@@ -257,7 +260,7 @@ fn start(
 
 async fn tell_end(name: &'static str, service: impl Future<Output = anyhow::Result<()>>) {
     if let Err(error) = service.await {
-        tracing::error!(function = "process", "{name} ended: {error:#}");
+        tracing::error!(function = "process", "{name} ended: {}", causes(&error));
     }
 }
 

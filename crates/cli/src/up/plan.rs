@@ -7,7 +7,7 @@ use bsp::SettingsContext;
 use channel::CredentialKey;
 use channel::file::Described;
 use service::common::{self, Common};
-use service::{Reader, Setting, process};
+use service::{Reader, Setting, addresses, process};
 
 use super::Up;
 use crate::channel as channels;
@@ -71,6 +71,10 @@ pub(super) fn plan(
     reader.provide(&common::ADMIN_LISTEN, command.admin.to_string());
     reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
     reader.provide(&ingress::settings::CREDENTIAL_KEY, key_text);
+    if command.ingress.ip().is_loopback() {
+        // Everybody comes from this machine, and simulated BSPs all from one address.
+        reader.provide(&addresses::CONNECTIONS_PER_ADDRESS_MAX, ingress::settings::CONNECTIONS_MAX.default);
+    }
     let is_own_media_url = reader.optional_text(&common::MEDIA_PUBLIC_URL).is_none();
     // Until media has its port; 0 in `--media` is any.
     reader.provide(&common::MEDIA_PUBLIC_URL, "http://localhost");
@@ -137,6 +141,9 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
     let path = folder.join("lock");
     let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     file.try_lock()
-        .map_err(|_| anyhow::anyhow!("another `imchannel up` uses the folder {}", folder.display()))?;
+        .map_err(|_| {
+            let folder = folder.display();
+            anyhow::anyhow!("another `imchannel up` uses the folder {folder}: stop it, or give this one a folder of its own with --data-dir DIR")
+        })?;
     Ok(file)
 }

@@ -11,6 +11,11 @@ use crate::target::{self, Target};
 /// The port that every NATS client tries first; taken when it is free.
 const NATS_PORT: u16 = 4222;
 
+/// Bytes that its nats-server may store, as in deploy/nats/nats.conf: all streams of their default sizes are 13.5 GiB, and the
+/// runbook enlarges some of them. Without a limit of its own a server takes three quarters of what is free on the disk, for which streams
+/// of the default sizes may be too large.
+const FILE_STORE_MAX: u64 = 28 * 1024 * 1024 * 1024;
+
 /// The servers that `up` runs, where it was not given others.
 pub(super) struct Servers {
     pub(super) nats_url: String,
@@ -24,7 +29,10 @@ impl Servers {
     pub(super) async fn start(command: &Up, target: &Target) -> anyhow::Result<Self> {
         let nats = match &target.nats_url {
             Some(_) => None,
-            None => Some(NatsServer::start_near(command.data_dir.join("nats"), NATS_PORT).await?),
+            None => {
+                let folder = command.data_dir.join("nats");
+                Some(NatsServer::start_near(folder, NATS_PORT, FILE_STORE_MAX).await?)
+            }
         };
         let redis = match &command.redis_url {
             Some(_) => None,

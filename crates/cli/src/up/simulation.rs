@@ -23,6 +23,7 @@ use crate::simulate::show;
 use crate::simulate::watch::Watch;
 use crate::simulate::{new_run, targets};
 use crate::simulate_infobip;
+use crate::words::{causes, counted};
 
 /// Between two lines about the ledger.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ pub(super) async fn run(
     for channel in &channels {
         match targets(&gateway, std::slice::from_ref(channel)) {
             Ok(targets) => simulated.extend(targets),
-            Err(error) => out.say(&text!("{} {error:#}", styled(ODD, "not simulated:"))),
+            Err(error) => out.say(&text!("{} {}", styled(ODD, "not simulated:"), causes(&error))),
         }
     }
     let plan = Plan {
@@ -117,10 +118,11 @@ fn say(simulator: &Simulator, out: &Out) {
     let wrong = verdict.different + verdict.invented + verdict.wrong_ids;
     let word = if wrong == 0 { styled(GOOD, "ledger") } else { styled(BAD, "ledger") };
     out.say(&text!(
-        "{} {posted} webhooks posted by simulated BSPs, {taken} answered 200; {word}: {} of {} events came out, {wrong} wrong",
+        "{} {} posted by simulated BSPs, {taken} answered 200; {word}: {} of {} came out, {wrong} wrong",
         styled(STRONG, "simulation"),
+        counted(posted, "webhook"),
         verdict.kept,
-        verdict.promised,
+        counted(verdict.promised, "event"),
     ));
     let mut total = Counts::default();
     counts.iter().for_each(|counts| total.add(counts));

@@ -88,7 +88,7 @@ impl Lane {
         let channel = self.account.channel.as_str();
         match leave.say(health, Instant::now()) {
             Some(Change::Paused(pause)) => {
-                let reason = self.gate.reason(Instant::now()).unwrap_or_default();
+                let reason = self.gate.reason(Instant::now()).map(|reason| reason.why).unwrap_or_default();
                 tracing::warn!(
                     function = "sender",
                     channel,

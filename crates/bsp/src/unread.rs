@@ -1,0 +1,96 @@
+//! Members of an item that no reader looked at: nothing that a BSP says is lost by silence.
+//!
+//! While a body is read, the readers of [`crate::json`] note on the thread which members they pass over: keys that a struct
+//! does not have, parts that are never read, and texts that nobody looked at, such as the address of a picture in a place.
+//! ([`trace`]; readers that serde derives cannot be handed anything, so it lies on the thread, for the time of one body.) When an
+//! item has become an event, its unread members are written into the event as JSON of the same nesting ([`gather`]), and their
+//! paths are counted ([`path`]). An item without any costs no more than the notes.
+//!
+//! A member is read as soon as one reader of its object looks at it. What goes out whole, as the JSON of an unknown content does,
+//! is read. `null`, and the empty text of a known key, say nothing.
+
+mod form;
+mod gather;
+mod path;
+mod trace;
+
+use std::collections::BTreeMap;
+
+use crate::parsed::Outcome;
+
+pub(crate) use form::of_form;
+pub(crate) use gather::{Source, of_item};
+use path::PATHS_MAX;
+pub(crate) use trace::{
+    Place, Position, Tracing, begin, begin_item, is_on, mark, mark_place, paused, reading, take,
+};
+
+/// The longest JSON of unread members that an event carries, in bytes. It ends with a whole member.
+pub const UNREAD_JSON_BYTES_MAX: usize = 8 * 1024;
+
+/// What is counted instead of further paths.
+pub const OTHER_PATHS: &str = "other";
+
+/// The member of an event's unread JSON that holds what stands around the items of the body.
+pub const AROUND: &str = "_around";
+
+/// How often each path was unread.
+pub(crate) type Paths = BTreeMap<String, u64>;
+
+/// The unread members of an item.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unread {
+    /// A JSON object; empty where everything was read.
+    pub(crate) json: String,
+    /// Whether members are missing in it, because there was no room.
+    pub(crate) is_cut: bool,
+}
+
+impl Unread {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.json.is_empty() && !self.is_cut
+    }
+
+    /// What an event has; nothing, for another outcome.
+    pub(crate) fn of(outcome: &mut Outcome) -> Self {
+        let Some((json, is_cut)) = fields(outcome) else { return Self::default() };
+        Self { json: std::mem::take(json), is_cut: *is_cut }
+    }
+
+    /// With what stands around the items, under [`AROUND`], where there is room for it.
+    pub(crate) fn with_around(mut self, around: &Self) -> Self {
+        self.is_cut |= around.is_cut;
+        if around.json.is_empty() {
+            return self;
+        }
+        let member = format!("\"{AROUND}\":{}}}", around.json);
+        // A comma or a brace comes before it.
+        if self.json.len() + member.len() + 1 > UNREAD_JSON_BYTES_MAX {
+            self.is_cut = true;
+            return self;
+        }
+        let has_members = self.json.pop().is_some();
+        self.json.push(if has_members { ',' } else { '{' });
+        self.json.push_str(&member);
+        self
+    }
+
+    /// Writes it into an event.
+    pub(crate) fn write(&self, outcome: &mut Outcome) {
+        if let Some((json, is_cut)) = fields(outcome) {
+            self.json.clone_into(json);
+            *is_cut = self.is_cut;
+        }
+    }
+}
+
+/// Where an event has them.
+fn fields(outcome: &mut Outcome) -> Option<(&mut String, &mut bool)> {
+    match outcome {
+        Outcome::Report(event) => Some((&mut event.unread_json, &mut event.unread_cut)),
+        Outcome::Message(event) => Some((&mut event.unread_json, &mut event.unread_cut)),
+        Outcome::Account(event) => Some((&mut event.unread_json, &mut event.unread_cut)),
+        Outcome::Customer(event) => Some((&mut event.unread_json, &mut event.unread_cut)),
+        Outcome::Ignored(_) | Outcome::Rejected(_) => None,
+    }
+}

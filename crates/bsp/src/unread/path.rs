@@ -1,0 +1,74 @@
+//! Paths of members as a metric may have them: no name of a person and no number of one stands in a label.
+
+/// Characters of the longest path.
+const LENGTH_MAX: usize = 64;
+
+/// Digits in a key that may be somebody's number.
+const DIGITS_MIN: usize = 4;
+
+/// Different paths that are told of one body; the rest is counted together. A process tells no more either.
+pub(crate) const PATHS_MAX: usize = 200;
+
+/// One step of a path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step<'t> {
+    /// The member of an object, by its key as it stands in the text.
+    Key(&'t str),
+    /// The element of a list.
+    Index(usize),
+}
+
+/// Appends a step: `.key`, or `[]`. A key that is no plain word is `*`: it may be data. A hyphen becomes an underscore.
+pub(crate) fn push(path: &mut String, step: Step<'_>) {
+    match step {
+        Step::Index(_) => path.push_str("[]"),
+        Step::Key(key) => {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            if is_plain(key) {
+                path.extend(key.chars().map(|c| if c == '-' { '_' } else { c }));
+            } else {
+                path.push('*');
+            }
+        }
+    }
+    path.truncate(LENGTH_MAX);
+}
+
+fn is_plain(key: &str) -> bool {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let digits = key.bytes().filter(u8::is_ascii_digit).count();
+    !key.is_empty() && key.bytes().all(is_known) && digits < DIGITS_MIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_hold_words_and_no_data() {
+        for (steps, path) in [
+            (&[Step::Key("location"), Step::Key("url")][..], "location.url"),
+            (&[Step::Key("errors"), Step::Index(17), Step::Key("href")], "errors[].href"),
+            (&[Step::Key("a"), Step::Index(0), Step::Index(1)], "a[][]"),
+            (&[Step::Key("by_number"), Step::Key("4915112345"), Step::Key("x")], "by_number.*.x"),
+            (&[Step::Key("abc123"), Step::Key("a1b2c3d4")], "abc123.*"),
+            (&[Step::Key("Jane Doe"), Step::Key("ü"), Step::Key("\\u0034"), Step::Key("")], "*.*.*.*"),
+            (&[Step::Key("app-id")], "app_id"),
+        ] {
+            let mut said = String::new();
+            steps.iter().for_each(|step| push(&mut said, *step));
+            assert_eq!(said, path);
+        }
+    }
+
+    #[test]
+    fn a_path_is_cut() {
+        let mut path = String::new();
+        for _ in 0..40 {
+            push(&mut path, Step::Key("abc"));
+        }
+        assert_eq!(path.len(), LENGTH_MAX);
+    }
+}

@@ -1,0 +1,225 @@
+//! What is known of the channels whose letters are stored: how much of the stream each takes, and what of that is about to be
+//! stored by this process. Pure but for the lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::delivery::Delivery;
+use crate::headers;
+use crate::letters::FAR_BELOW;
+use crate::publish::PublishError;
+use crate::subject::Subject;
+
+/// Between two looks a process takes one in so many of the room that it saw, or the letters of one message.
+const SHARE_OF_ROOM: u64 = 8;
+/// Between two looks at a channel while letters of it are stored, near its part and far below.
+const LOOK_NEAR: Duration = Duration::from_secs(1);
+const LOOK_FAR: Duration = Duration::from_secs(10);
+const BLIND_FOR: Duration = Duration::from_secs(60);
+/// Channels that are remembered. Beyond it those without a letter under way are forgotten, and looked at again.
+const ACCOUNTS_MAX: usize = 10_000;
+
+/// What was written under a subject up to a letter, with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    pub(super) letters: u64,
+    pub(super) bytes: u64,
+}
+
+impl Written {
+    /// `17/9342`
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (letters, bytes) = text.split_once('/')?;
+        Some(Self { letters: letters.parse().ok()?, bytes: bytes.parse().ok()? })
+    }
+
+    pub(super) fn of(letter: &Delivery) -> Option<Self> {
+        letter.headers.get(headers::WRITTEN).and_then(Self::parse)
+    }
+}
+
+/// What is known of a channel.
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    /// Bytes at the last look: its own, or those of all channels.
+    bytes: u64,
+    is_exact: bool,
+    /// The most that the channel may have; `None` where the stream has no limit.
+    part: Option<u64>,
+    looked_at: Instant,
+    /// Bytes that this process has stored since.
+    since: u64,
+    /// Bytes that are about to be stored.
+    reserved: u64,
+    /// What was written under the subject that this process writes to. `None` where it could not be read.
+    written: Option<Written>,
+}
+
+impl Account {
+    fn is_fresh(&self, now: Instant) -> bool {
+        let is_far = self.part.is_none_or(|part| self.taken() < part / FAR_BELOW);
+        now - self.looked_at < if is_far { LOOK_FAR } else { LOOK_NEAR }
+    }
+
+    fn taken(&self) -> u64 {
+        self.bytes + self.since + self.reserved
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.part.is_none_or(|part| self.taken() + bytes <= part)
+    }
+
+    /// Whether the process takes no more of the room than others may take too.
+    fn is_own_share(&self, bytes: u64) -> bool {
+        let used = self.since + self.reserved;
+        let room = self.part.map_or(u64::MAX, |part| part.saturating_sub(self.bytes));
+        used == 0 || used + bytes <= room / SHARE_OF_ROOM
+    }
+}
+
+/// What is known of all channels.
+#[derive(Debug, Default)]
+pub(crate) struct Letters {
+    accounts: Mutex<HashMap<String, Account>>,
+    /// One look at a time: whoever waits for it most often finds that it was made.
+    pub(super) looking: tokio::sync::Mutex<()>,
+    blind_until: Mutex<Option<Instant>>,
+}
+
+/// Room for the letters of one message, held until they are stored or given up.
+#[derive(Debug)]
+pub struct Room {
+    letters: Arc<Letters>,
+    pub(super) subject: Subject,
+    reserved: u64,
+    pub(super) stored: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut accounts = self.letters.accounts();
+        if let Some(account) = accounts.get_mut(self.subject.channel_token()) {
+            account.reserved = account.reserved.saturating_sub(self.reserved);
+            account.since += self.stored;
+        }
+    }
+}
+
+impl Letters {
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes room by what is known; `None` when the channel has to be looked at first.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        subject: &Subject,
+        bytes: u64,
+        now: Instant,
+    ) -> Option<Result<Room, PublishError>> {
+        let mut accounts = self.accounts();
+        let account = accounts.get_mut(subject.channel_token()).filter(|account| account.is_fresh(now))?;
+        if !account.has_room(bytes) {
+            // What all channels have says little of this one.
+            return account.is_exact.then_some(Err(PublishError::ChannelFull));
+        }
+        account.is_own_share(bytes).then(|| Ok(self.take(account, subject, bytes)))
+    }
+
+    /// The same just after a look.
+    pub(super) fn reserve_seen(
+        self: &Arc<Self>,
+        subject: &Subject,
+        bytes: u64,
+    ) -> Result<Room, PublishError> {
+        let mut accounts = self.accounts();
+        let account = accounts.get_mut(subject.channel_token()).filter(|account| account.has_room(bytes));
+        Ok(self.take(account.ok_or(PublishError::ChannelFull)?, subject, bytes))
+    }
+
+    fn take(self: &Arc<Self>, account: &mut Account, subject: &Subject, bytes: u64) -> Room {
+        account.reserved += bytes;
+        Room { letters: Arc::clone(self), subject: subject.clone(), reserved: bytes, stored: 0 }
+    }
+
+    pub(super) fn looked(&self, channel: &str, seen: Seen, now: Instant) {
+        let mut accounts = self.accounts();
+        if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(channel) {
+            accounts.retain(|_, account| account.reserved > 0);
+        }
+        let before = accounts.get(channel);
+        let reserved = before.map_or(0, |account| account.reserved);
+        let known = before.and_then(|account| account.written);
+        // Another process may have written more.
+        let written = match (known, seen.written) {
+            (Some(known), Some(seen)) if known.letters >= seen.letters => Some(known),
+            (known, seen) => seen.or(known),
+        };
+        let Seen { bytes, is_exact, part, .. } = seen;
+        let account = Account { bytes, is_exact, part, looked_at: now, since: 0, reserved, written };
+        accounts.insert(channel.to_owned(), account);
+    }
+
+    /// What the next letter of this size says is written with it.
+    pub(super) fn write(&self, channel: &str, bytes: u64) -> Option<Written> {
+        let mut accounts = self.accounts();
+        let written = accounts.get_mut(channel)?.written.as_mut()?;
+        *written = Written { letters: written.letters + 1, bytes: written.bytes + bytes };
+        Some(*written)
+    }
+
+    pub(super) fn is_blind(&self, now: Instant) -> bool {
+        let until = *self.blind_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn set_blind(&self, now: Instant) {
+        *self.blind_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(now + BLIND_FOR);
+    }
+}
+
+/// What a look at a channel has found.
+pub(super) struct Seen {
+    pub(super) bytes: u64,
+    pub(super) is_exact: bool,
+    pub(super) part: Option<u64>,
+    pub(super) written: Option<Written>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::Origin;
+
+    #[test]
+    fn room_is_for_all_of_it_or_none_and_comes_back() {
+        let letters = Arc::new(Letters::default());
+        let subject = Subject::DeadLetter(Origin::Webhook, None);
+        let now = Instant::now();
+        assert!(letters.reserve(&subject, 1, now).is_none(), "it has to be looked at first");
+        let seen =
+            || Seen { bytes: 600, is_exact: true, part: Some(1000), written: Some(Written::default()) };
+        letters.looked("unknown", seen(), now);
+        // The letters of one message, or a part of the room: another process may see the same room.
+        let room = letters.reserve(&subject, 300, now).unwrap().unwrap();
+        assert!(letters.reserve(&subject, 1, now).is_none());
+        assert!(matches!(letters.reserve(&subject, 101, now), Some(Err(PublishError::ChannelFull))));
+        drop(room);
+        let mut small = letters.reserve(&subject, 20, now).unwrap().unwrap();
+        small.stored = 20;
+        drop(small);
+        drop(letters.reserve(&subject, 30, now).unwrap().unwrap());
+        assert!(letters.reserve(&subject, 31, now).is_none());
+        assert!(matches!(letters.reserve(&subject, 381, now), Some(Err(PublishError::ChannelFull))));
+        drop(letters.reserve_seen(&subject, 380).unwrap());
+        assert!(letters.reserve(&subject, 1, now + LOOK_NEAR).is_none(), "others may have stored more");
+        // What is under way is counted beside what a look finds.
+        let _room = letters.reserve_seen(&subject, 300).unwrap();
+        letters.looked("unknown", Seen { part: Some(950), ..seen() }, now);
+        assert!(matches!(letters.reserve(&subject, 51, now), Some(Err(PublishError::ChannelFull))));
+        assert_eq!(letters.write("unknown", 7), Some(Written { letters: 1, bytes: 7 }));
+    }
+}

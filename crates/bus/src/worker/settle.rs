@@ -1,0 +1,125 @@
+//! Settling a message by its verdict: acknowledged, given back with a delay, or given back while the worker pauses.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::message::Acker;
+use tokio::time::Instant;
+
+use crate::delivery::Verdict;
+use crate::seldom::Seldom;
+use crate::worker::WorkerMetrics;
+
+/// The delay of [`Verdict::PutOff`].
+pub const PUT_OFF_FOR: Duration = Duration::from_secs(60);
+/// How many messages of a process may wait so at once.
+pub const PUT_OFF_MAX: usize = 1_000;
+/// Delays before a message comes again, by the number of attempts it has had; the last one stays.
+const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];
+
+static COMES_AGAIN: Seldom = Seldom::new();
+
+/// When the messages were put off that wait now.
+#[derive(Default)]
+pub(super) struct PutOff(Mutex<VecDeque<Instant>>);
+
+impl PutOff {
+    /// Puts one off, unless as many as may wait do.
+    fn takes(&self, now: Instant) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while waiting.front().is_some_and(|since| now - *since >= PUT_OFF_FOR) {
+            waiting.pop_front();
+        }
+        if waiting.len() >= PUT_OFF_MAX {
+            return false;
+        }
+        waiting.push_back(now);
+        true
+    }
+}
+
+/// What settling needs beside the message.
+#[derive(Clone, Copy)]
+pub(super) struct Settling<'l> {
+    pub(super) metrics: &'l WorkerMetrics,
+    pub(super) put_off: &'l PutOff,
+}
+
+/// Tells the server what became of a message. A lost acknowledgement means that the message comes again, which
+/// every handler bears.
+/// Says whether a pause is asked for.
+pub(super) async fn settle(
+    acker: &Acker,
+    verdict: Verdict,
+    (sequence, attempt): (u64, u64),
+    settling: Settling<'_>,
+) -> bool {
+    let Settling { metrics, put_off } = settling;
+    let mut delay = retry_delay(attempt, sequence);
+    let (reason, asks_for_pause) = match verdict {
+        Verdict::Done => {
+            let _ = acker.ack().await;
+            metrics.done.inc();
+            return false;
+        }
+        Verdict::Retry { reason } => (reason, false),
+        Verdict::PutOff { reason } if put_off.takes(Instant::now()) => {
+            delay = PUT_OFF_FOR;
+            (reason, false)
+        }
+        Verdict::PutOff { reason } | Verdict::Pause { reason } => (reason, true),
+    };
+    let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
+    metrics.retried.inc();
+    let next = if asks_for_pause { "; taking no more for now" } else { "" };
+    if let Some(turn) = COMES_AGAIN.turn() {
+        tracing::warn!(
+            function = "worker",
+            stream_sequence = sequence,
+            "webhook {sequence} comes again in {:.1} s after attempt {attempt}: {reason}{next}{turn}",
+            delay.as_secs_f32()
+        );
+    }
+    asks_for_pause
+}
+
+/// Grows with the attempts, and differs by up to a fifth between messages, so that what failed together does not
+/// come back together.
+fn retry_delay(attempt: u64, sequence: u64) -> Duration {
+    let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    let base = Duration::from_secs(RETRY_DELAYS_S[step.min(RETRY_DELAYS_S.len() - 1)]);
+    let spread = sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    base + base.mul_f64(spread as f64 / f64::from(u32::MAX) / 5.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_are_put_off_at_once() {
+        let (put_off, now) = (PutOff::default(), Instant::now());
+        for _ in 0..PUT_OFF_MAX {
+            assert!(put_off.takes(now));
+        }
+        assert!(!put_off.takes(now + PUT_OFF_FOR / 2));
+        assert!(put_off.takes(now + PUT_OFF_FOR));
+    }
+
+    #[test]
+    fn delays_grow_and_stay_bounded() {
+        let mut before = Duration::ZERO;
+        for attempt in 1..=7 {
+            let delay = retry_delay(attempt, 12_345);
+            assert!(delay > before, "attempt {attempt}");
+            before = delay;
+        }
+        for attempt in [0, 8, 1_000, u64::MAX] {
+            for sequence in [0, 1, u64::MAX] {
+                assert!(retry_delay(attempt, sequence) <= Duration::from_secs(72));
+            }
+        }
+    }
+}

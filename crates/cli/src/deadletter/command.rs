@@ -1,0 +1,144 @@
+//! The dead letter of a command, published again as the command that it was.
+//!
+//! Nothing is sent twice by it. The sender asks its ledger by the command's id, so that a command that was sent, or may have
+//! been, is not sent once more; and the ledger remembers for longer than a letter may be old here, so that a letter that is
+//! published twice is the same command twice. What was told of the command (REJECTED) stands; its next result comes beside it.
+
+use std::time::Duration;
+
+use bsp::ChannelId;
+use bsp::command::{self, Received};
+use bus::streams::{COMMANDS, SENDS_BUCKET};
+use bus::{Bus, Delivery, Headers, Queue, Subject, headers, keeper, lookup};
+use jiff::Timestamp;
+use sender::Used;
+use tokio::time::Instant;
+
+use crate::repair::refuse_gone_back;
+use crate::send::check_channel;
+
+/// A letter is published again up to this age: by then the ledger has forgotten nothing that was done for its command.
+const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// For the command to be stored.
+const STORE_LIMIT: Duration = Duration::from_secs(10);
+/// What the command may have waited for before it became a letter, at most.
+const _: () = assert!(AGE_MAX.as_secs() < SENDS_BUCKET.max_age.as_secs());
+
+/// A command that can be published again.
+#[derive(Debug)]
+pub(super) struct Again {
+    subject: Subject,
+}
+
+/// What this version makes of the letter of a command: the command, or why it is not published.
+pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<Again, String>> {
+    let subject = match subject(letter) {
+        Ok(subject) => subject,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Some(channel) = subject.channel() else { return Ok(Err("it names no channel".to_owned())) };
+    let message = match command::decode(letter.headers.get(headers::CONTENT_TYPE), &letter.payload) {
+        Ok(message) => message,
+        Err(undecodable) => {
+            let fault = &undecodable.fault;
+            return Ok(Err(format!("it is no SendCommand: {} {}", fault.field, fault.rule)));
+        }
+    };
+    let command = match command::check(Received { channel, command: &message }) {
+        Ok(command) => command,
+        Err(refused) => {
+            let faults: Vec<_> =
+                refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
+            return Ok(Err(faults.join("; ")));
+        }
+    };
+    if command.not_after.is_some_and(|not_after| not_after <= Timestamp::now()) {
+        return Ok(Err("its deadline, not_after, has passed".to_owned()));
+    }
+    if let Err(fault) = check_channel(bus, channel).await? {
+        return Ok(Err(fault));
+    }
+    Ok(match sender::used(bus, channel, &message).await? {
+        Used::NotYet => Ok(Again { subject }),
+        Used::ForThis => Err("the ledger of sends knows it: it was sent, or may have been".to_owned()),
+        Used::ForAnother => {
+            Err("its command_id was used for another message: publish it under a new one".to_owned())
+        }
+    })
+}
+
+/// The subject that it is published to: its own, or the channel's queue of agents.
+fn subject(letter: &Delivery) -> Result<Subject, String> {
+    let Some(Subject::DeadLetter(_, Some(channel))) = letter.address() else {
+        return Err("no lane reads the subject that it was published to".to_owned());
+    };
+    if letter.headers.get(headers::MAY_BE_SENT).is_some() {
+        return Err("it may have been sent: its result is UNKNOWN".to_owned());
+    }
+    if letter.headers.get(headers::PART) == Some(headers::PART_CUT) {
+        return Err("its end did not fit into the letter".to_owned());
+    }
+    let age = Timestamp::now().duration_since(letter.stored_at);
+    if Duration::try_from(age).unwrap_or_default() >= AGE_MAX {
+        let hours = AGE_MAX.as_secs() / 3600;
+        return Err(format!(
+            "it is older than {hours} h, and the ledger of sends forgets: publish it under a new command_id"
+        ));
+    }
+    Ok(queue_of(letter, &channel))
+}
+
+fn queue_of(letter: &Delivery, channel: &ChannelId) -> Subject {
+    match letter.headers.get(headers::SUBJECT).and_then(Subject::parse) {
+        Some(Subject::Command(queue, of)) if of == *channel => Subject::Command(queue, of),
+        _ => Subject::Command(Queue::Send, channel.clone()),
+    }
+}
+
+/// Looks whether COMMANDS takes more, and can be read.
+pub(super) async fn look(bus: &Bus) -> anyhow::Result<()> {
+    refuse_gone_back(bus, &COMMANDS).await?;
+    keeper::look(bus, &COMMANDS).await?;
+    Ok(())
+}
+
+/// Publishes the command again, and removes its letter.
+pub(super) async fn publish(bus: &Bus, letter: &Delivery, again: &Again) -> anyhow::Result<()> {
+    look(bus).await?;
+    // The same letter twice is recognized by the stream for its duplicate window, and by the ledger after that.
+    let id = format!("deadletter-{}", letter.sequence);
+    let headers = || {
+        Headers::new()
+            .with(headers::MESSAGE_ID, &id)
+            .with(headers::REPLAYED, "true")
+            .with_optional(headers::CONTENT_TYPE, letter.headers.get(headers::CONTENT_TYPE))
+            .with_optional(headers::TRACEPARENT, letter.headers.get(headers::TRACEPARENT))
+    };
+    bus.store(&again.subject, headers, &letter.payload, Instant::now() + STORE_LIMIT).await?;
+    lookup::drop_dead_letter(bus, letter.sequence).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_published_again_for_a_day() {
+        let letter = |age: Duration| Delivery {
+            subject: "imchannel.deadletter.command.c".to_owned(),
+            headers: Headers::new().with(headers::SUBJECT, "imchannel.command.bulk.c"),
+            payload: "{}".into(),
+            sequence: 1,
+            attempt: 0,
+            stored_at: Timestamp::now() - age,
+        };
+        let own = Subject::Command(Queue::Bulk, ChannelId::parse("c").unwrap());
+        assert_eq!(subject(&letter(AGE_MAX - Duration::from_secs(60))), Ok(own));
+        assert!(subject(&letter(AGE_MAX)).unwrap_err().contains("older than 24 h"));
+        // What names another channel's subject, or none, goes to the queue of agents.
+        let mut other = letter(Duration::ZERO);
+        other.subject = "imchannel.deadletter.command.d".to_owned();
+        assert_eq!(subject(&other).unwrap().to_text(), "imchannel.command.send.d");
+    }
+}

@@ -1,0 +1,65 @@
+//! What is known of a command when the time to watch it is up.
+
+use bsp::ChannelId;
+use bus::{Bus, inspect, registry};
+use sender::LaneState;
+
+use super::Until;
+
+/// How far the command was seen to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It has no result.
+    Nothing,
+    /// It came so far.
+    Reached(Until),
+    /// Its outcome is UNKNOWN.
+    Unknown,
+}
+
+/// What was waited for, and did not happen.
+pub(super) fn wanted(until: Until) -> &'static str {
+    match until {
+        Until::Stored => "was not stored",
+        Until::Accepted => "was not accepted by the BSP",
+        Until::Delivered => "was not reported as delivered",
+        Until::Read => "was not reported as read",
+    }
+}
+
+/// What is known, in words: the last thing that was seen of it, or why it waits.
+pub(super) async fn words(bus: &Bus, channel: &ChannelId, progress: Progress) -> String {
+    match progress {
+        Progress::Unknown => "its outcome is UNKNOWN, and no report has resolved it yet".to_owned(),
+        Progress::Reached(Until::Accepted | Until::Stored) => {
+            "the BSP has accepted it, and nothing newer has been reported".to_owned()
+        }
+        Progress::Reached(Until::Delivered) => "it was delivered, and has not been read yet".to_owned(),
+        Progress::Reached(Until::Read) => "it was read".to_owned(),
+        Progress::Nothing => {
+            let why = why_it_waits(bus, channel).await;
+            format!("it is stored and has no result: {}", why.unwrap_or_else(|error| format!("{error}")))
+        }
+    }
+}
+
+async fn why_it_waits(bus: &Bus, channel: &ChannelId) -> anyhow::Result<String> {
+    let Some(found) = registry::read(bus, channel.as_str()).await? else {
+        return Ok(format!("there is no channel {channel} any more"));
+    };
+    if found.record?.paused {
+        return Ok(format!(
+            "the channel is paused by an operator (`imchannel channel resume {channel}` ends that)"
+        ));
+    }
+    let name = sender::lane_lease(channel.as_str());
+    let lease = inspect::leases(bus).await?.into_iter().find(|lease| lease.name == name);
+    let Some(state) = lease.and_then(|lease| LaneState::from_bytes(&lease.value)) else {
+        return Ok("no sender works the channel".to_owned());
+    };
+    Ok(match state.why() {
+        why if !why.is_empty() => why,
+        _ if state.in_progress > 0 => "the sender is in a call, or looks its outcome up".to_owned(),
+        _ => "it waits for its turn (`imchannel sends waiting` shows the channel)".to_owned(),
+    })
+}

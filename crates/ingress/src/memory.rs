@@ -1,0 +1,90 @@
+//! The memory of one body: it is taken from what all bodies may hold and from the share of its channel, as its bytes come.
+
+use crate::budget::{Budget, to_gauge};
+
+/// What is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// What the bodies of one channel may hold.
+    Channel,
+    /// What all bodies may hold.
+    All,
+}
+
+/// What one body holds. It is given back when dropped.
+#[derive(Debug)]
+pub(crate) struct BodyMemory<'b> {
+    channel: &'b Budget,
+    all: &'b Budget,
+    bytes: i64,
+}
+
+impl<'b> BodyMemory<'b> {
+    /// The memory of a body of which nothing has come.
+    pub(crate) fn new(channel: &'b Budget, all: &'b Budget) -> Self {
+        Self { channel, all, bytes: 0 }
+    }
+
+    /// Makes it `bytes`. What is refused changes nothing, so that a channel that has used up its share takes nothing from
+    /// the others by trying.
+    ///
+    /// # Errors
+    /// When that is more than is left.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Full> {
+        let more = to_gauge(bytes) - self.bytes;
+        if more < 0 {
+            self.give_back(-more);
+            return Ok(());
+        }
+        if more == 0 {
+            return Ok(());
+        }
+        if !self.channel.add(more) {
+            return Err(Full::Channel);
+        }
+        if !self.all.add(more) {
+            self.channel.give_back(more);
+            return Err(Full::All);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    fn give_back(&mut self, bytes: i64) {
+        self.channel.give_back(bytes);
+        self.all.give_back(bytes);
+        self.bytes -= bytes;
+    }
+}
+
+impl Drop for BodyMemory<'_> {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use super::*;
+
+    #[test]
+    fn no_channel_takes_more_than_its_share() {
+        let gauges = [(); 3].map(|()| Gauge::default());
+        let [all, one, other] = &gauges;
+        let memory = Budget::new(100, all.clone());
+        let (one_share, other_share) = (Budget::new(60, one.clone()), Budget::new(60, other.clone()));
+        let mut greedy = BodyMemory::new(&one_share, &memory);
+        assert_eq!(greedy.resize(60), Ok(()));
+        assert_eq!(greedy.resize(61), Err(Full::Channel));
+        let mut modest = BodyMemory::new(&other_share, &memory);
+        assert_eq!(modest.resize(40), Ok(()));
+        assert_eq!(modest.resize(41), Err(Full::All));
+        assert_eq!([all.get(), one.get(), other.get()], [100, 60, 40], "a refusal changes nothing");
+        assert_eq!(greedy.resize(10), Ok(()));
+        assert_eq!([all.get(), one.get(), other.get()], [50, 10, 40]);
+        drop((greedy, modest));
+        assert_eq!([all.get(), one.get(), other.get()], [0; 3]);
+    }
+}

@@ -1,0 +1,86 @@
+//! What a lane has and why it waits: for metrics, and for its lease, which the command line reads.
+
+use bus::Queue;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Loop;
+use crate::backlog::Waiting;
+use crate::metrics::ChannelLabels;
+use crate::ownership::{Crowded, LaneState, Waits};
+
+/// The commands of a lane: those that wait, and those in a call.
+struct Counts {
+    waits: Waits,
+    in_progress: usize,
+    campaigns_in_progress: usize,
+}
+
+impl Loop {
+    /// Counts what the lane has. What waits is everything but the calls: in the stream, in this lane's hands, and given to
+    /// the last owner and not here yet.
+    fn count(&self, waiting: Waiting) -> Counts {
+        let calls = self.lane.calls.sequences();
+        let inherited = self.inheriting.map_or(0, |(left, _)| left);
+        let mut counts = Counts {
+            waits: Waits { commands: waiting.in_stream + inherited, oldest_ms: None },
+            in_progress: 0,
+            campaigns_in_progress: 0,
+        };
+        let mut oldest = waiting.oldest;
+        for (sequence, hold) in &self.holds {
+            if calls.contains(sequence) {
+                counts.in_progress += 1;
+                counts.campaigns_in_progress += usize::from(hold.queue == Queue::Bulk);
+            } else {
+                counts.waits.commands += 1;
+                oldest = oldest.into_iter().chain([hold.stored_at]).min();
+            }
+        }
+        counts.waits.oldest_ms = oldest.map(Timestamp::as_millisecond);
+        counts
+    }
+
+    /// Tells metrics and the lane's lease how the lane gets on.
+    pub(super) fn tell(&mut self, waiting: Waiting) {
+        let (halted, next_try) = match self.lane.gate.reason(Instant::now()) {
+            Some(reason) => (reason.why, reason.next_try),
+            None if self.inheriting.is_some() => ("waits for what the last owner held".to_owned(), None),
+            None => (String::new(), None),
+        };
+        let Counts { waits, in_progress, campaigns_in_progress } = self.count(waiting);
+        let labels = ChannelLabels { channel: self.lane.account.channel.to_string() };
+        let metrics = &self.lane.shared.metrics;
+        metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
+        metrics.in_progress.get_or_create(&labels).set(in_progress as i64);
+        metrics.waiting.get_or_create(&labels).set(i64::try_from(waits.commands).unwrap_or(i64::MAX));
+        let age_ms = waits.oldest_ms.map(|oldest_ms| Timestamp::now().as_millisecond() - oldest_ms);
+        metrics.oldest_waiting.get_or_create(&labels).set(age_ms.unwrap_or_default().max(0) / 1000);
+        let crowd = self.held.crowd();
+        let crowded = Crowded {
+            behind: crowd.behind,
+            recipients: crowd.recipients,
+            full_recipients: crowd.full,
+            is_lane_full: Queue::ALL.into_iter().any(|queue| self.is_full(queue)),
+        };
+        metrics.behind.get_or_create(&labels).set(i64::try_from(crowd.behind).unwrap_or(i64::MAX));
+        self.lane.ownership.set_state(LaneState {
+            halted,
+            next_try_s: next_try.map(|left| left.as_secs()),
+            in_progress,
+            campaigns_in_progress,
+            waits,
+            crowded,
+            ..LaneState::default()
+        });
+        let refused = std::mem::take(&mut self.refused);
+        if refused > 0 {
+            tracing::warn!(
+                function = "sender",
+                channel = self.lane.account.channel.as_str(),
+                "refused in the last second: {}, as many as may wait for their recipients do",
+                service::words::counted(refused, "command")
+            );
+        }
+    }
+}

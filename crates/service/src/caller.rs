@@ -1,0 +1,96 @@
+//! Whose request it is, and whether one more of that caller is taken.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+
+use crate::addresses::{AddressKey, Addresses, Forwarded};
+use crate::in_flight::{InFlight, InFlightRequest};
+use crate::limits::PortMetrics;
+use crate::requests::Requests;
+
+/// Who sends a request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    address: IpAddr,
+    requests: Requests,
+}
+
+impl Caller {
+    /// The address that it comes from; behind a listed proxy, the one that the proxy names.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// From now on the connection may be closed when the table of connections is full and another one comes. For a request
+    /// that is refused: what is left to do for it must not keep the place of one that is not.
+    pub fn give_up_place(&self) {
+        self.requests.give_up_place();
+    }
+}
+
+/// How the callers of a port are limited.
+#[derive(Debug)]
+pub(crate) struct CallerLimits {
+    pub(crate) addresses: Addresses,
+    /// Connections of one address, or requests in flight of one behind a proxy.
+    pub(crate) per_address: usize,
+    pub(crate) metrics: PortMetrics,
+    in_flight: Arc<InFlight>,
+}
+
+impl CallerLimits {
+    pub(crate) fn new(addresses: Addresses, per_address: usize, metrics: PortMetrics) -> Self {
+        Self { addresses, per_address, metrics, in_flight: InFlight::new(per_address) }
+    }
+}
+
+/// The other end of one connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    address: IpAddr,
+    is_proxy: bool,
+    pub(crate) requests: Requests,
+    limits: Arc<CallerLimits>,
+}
+
+/// A request that is taken, and its place among those of its caller, where it came through a proxy.
+pub(crate) struct Admitted {
+    pub(crate) caller: Caller,
+    pub(crate) in_flight: Option<InFlightRequest>,
+}
+
+/// The caller has as many requests in flight as it may.
+pub(crate) struct TooMany;
+
+impl Peer {
+    pub(crate) fn new(address: IpAddr, limits: Arc<CallerLimits>) -> Self {
+        let is_proxy = limits.addresses.proxies.contains(address);
+        Self { address, is_proxy, requests: Requests::default(), limits }
+    }
+
+    /// Whom the connection is counted for; no one where a proxy has opened it.
+    pub(crate) fn counted_for(&self) -> Option<AddressKey> {
+        (!self.is_proxy).then(|| AddressKey::of(self.address))
+    }
+
+    /// Takes a request with these headers.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admitted, TooMany> {
+        let of = |address| Caller { address, requests: self.requests.clone() };
+        if !self.is_proxy {
+            // One connection has one request in flight, and connections are counted.
+            return Ok(Admitted { caller: of(self.address), in_flight: None });
+        }
+        let CallerLimits { addresses, per_address, metrics, in_flight } = &*self.limits;
+        let Forwarded::For(address) = addresses.proxies.caller(headers) else {
+            PortMetrics::not_forwarded(self.address, addresses.log);
+            return Ok(Admitted { caller: of(self.address), in_flight: None });
+        };
+        let Some(in_flight) = in_flight.begin(AddressKey::of(address)) else {
+            metrics.refused_request(address, *per_address, addresses.log);
+            return Err(TooMany);
+        };
+        Ok(Admitted { caller: of(address), in_flight: Some(in_flight) })
+    }
+}

@@ -1,0 +1,122 @@
+//! The connections of a server as its accept loop sees them: how many each address has, and which one is closed when the
+//! table is full and another one comes.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::task::{AbortHandle, Id};
+
+use crate::addresses::AddressKey;
+use crate::requests::Requests;
+
+/// How many of the connections that were idle for longest are looked up at once: a look at all of them for every one that
+/// is closed would let strangers keep the accept loop busy.
+const LOOKED_UP: usize = 64;
+
+/// The connections that are open. One task holds it: the accept loop.
+#[derive(Debug)]
+pub(crate) struct Table {
+    limit: usize,
+    per_address: usize,
+    open: HashMap<Id, Open>,
+    of_address: HashMap<AddressKey, usize>,
+    /// Those that were idle for longest when they were looked up, longest first.
+    longest_idle: VecDeque<Idle>,
+    /// Those that are closed and have not ended yet.
+    leaving: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// Whose it is; `None` for a proxy's, which are not counted by address.
+    pub(crate) address: Option<AddressKey>,
+    pub(crate) requests: Requests,
+    pub(crate) task: AbortHandle,
+    pub(crate) is_leaving: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Idle {
+    since: u64,
+    task: Id,
+}
+
+impl Table {
+    pub(crate) fn new(limit: usize, per_address: usize) -> Self {
+        let (open, of_address, longest_idle) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self { limit, per_address, open, of_address, longest_idle, leaving: 0 }
+    }
+
+    /// Whether one more connection may be open.
+    pub(crate) fn has_place(&self) -> bool {
+        self.open.len() < self.limit
+    }
+
+    /// Whether an address may have one more.
+    pub(crate) fn admits(&self, address: AddressKey) -> bool {
+        self.of_address.get(&address).is_none_or(|count| *count < self.per_address)
+    }
+
+    pub(crate) fn insert(&mut self, connection: Open) {
+        if let Some(address) = connection.address {
+            *self.of_address.entry(address).or_default() += 1;
+        }
+        self.open.insert(connection.task.id(), connection);
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn remove(&mut self, task: Id) {
+        let Some(connection) = self.open.remove(&task) else { return };
+        if connection.is_leaving {
+            self.leaving -= 1;
+        }
+        let Some(address) = connection.address else { return };
+        if let Some(count) = self.of_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_address.remove(&address);
+            }
+        }
+    }
+
+    /// Closes the connection that is idle for longest, unless one that was closed is about to end. Says whether it did;
+    /// where none is idle, it did not.
+    pub(crate) fn make_place(&mut self) -> bool {
+        if self.leaving > 0 {
+            return false;
+        }
+        if self.close_first_idle() {
+            return true;
+        }
+        self.look_up_idle();
+        self.close_first_idle()
+    }
+
+    /// Each that is not in the list has been idle for a shorter time than all that are: who stays idle keeps its place there.
+    fn close_first_idle(&mut self) -> bool {
+        while let Some(idle) = self.longest_idle.pop_front() {
+            let Some(connection) = self.open.get_mut(&idle.task) else { continue };
+            // Only if it has been idle ever since: from then on it begins no request.
+            if connection.requests.leave(idle.since) {
+                connection.task.abort();
+                connection.is_leaving = true;
+                self.leaving += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn look_up_idle(&mut self) {
+        let idle_since = |(task, connection): (&Id, &Open)| {
+            connection.requests.idle_since().map(|since| Idle { since, task: *task })
+        };
+        let mut idle: Vec<Idle> = self.open.iter().filter_map(idle_since).collect();
+        if idle.len() > LOOKED_UP {
+            idle.select_nth_unstable_by_key(LOOKED_UP, |idle| idle.since);
+            idle.truncate(LOOKED_UP);
+        }
+        idle.sort_unstable_by_key(|idle| idle.since);
+        self.longest_idle = idle.into();
+    }
+}

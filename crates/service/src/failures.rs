@@ -1,0 +1,130 @@
+//! Failed credentials, counted per caller's address and what they were for. Those beyond a limit are answered later, and their
+//! connections are closed: guessing gets slow. A right credential is never counted and never waits, also from an address
+//! that has failed often, so that no one can lock a BSP out.
+//!
+//! It takes no lock and a fixed amount of memory. Callers share counters by chance, under hashes that are keyed anew in
+//! every process; all that comes of it is that a wrong credential waits.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bus::seldom::Seldom;
+
+use crate::addresses::{AddressKey, LogAddresses};
+use crate::caller::Caller;
+use crate::limits::PortMetrics;
+
+/// Counters: 128 KiB of memory.
+const COUNTERS: usize = 16 * 1024;
+/// For how long failures are counted together.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Failures of one address for one channel in a period that are answered at once.
+const AT_ONCE_MAX: u32 = 10;
+/// The same for all channels together, so that trying another channel every time does not help.
+const AT_ONCE_ALL_MAX: u32 = 100;
+/// How long each further one waits for its answer. BSPs wait longer than this, and are told 401.
+const DELAY: Duration = Duration::from_secs(2);
+/// Bits of a counter that count; those above say in which period.
+const COUNT_BITS: u32 = 32;
+
+static DELAYED: Seldom = Seldom::new();
+
+/// When a failed credential is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once.
+    AtOnce,
+    /// After [`Pace::wait`]; then the connection is closed.
+    Delayed,
+}
+
+impl Pace {
+    /// Waits until the failure may be answered.
+    pub async fn wait(self) {
+        if self == Self::Delayed {
+            tokio::time::sleep(DELAY).await;
+        }
+    }
+}
+
+/// The failed credentials of a port's callers.
+#[derive(Debug)]
+pub struct FailedCredentials {
+    hasher: RandomState,
+    counters: Box<[AtomicU64]>,
+    began: Instant,
+    metrics: PortMetrics,
+    log: LogAddresses,
+}
+
+impl FailedCredentials {
+    /// None has failed yet. What is delayed is counted in the port's metrics.
+    pub fn new(metrics: PortMetrics, log: LogAddresses) -> Self {
+        let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        Self { hasher: RandomState::new(), counters, began: Instant::now(), metrics, log }
+    }
+
+    /// Counts a failure of a caller. `target` is what the credential was for, as the caller names it, known or not: the answer
+    /// must not tell which channels there are.
+    pub fn count(&self, caller: &Caller, target: impl Hash) -> Pace {
+        let address = AddressKey::of(caller.address());
+        let period = u32::try_from(self.began.elapsed().as_secs() / PERIOD.as_secs()).unwrap_or(u32::MAX);
+        let pace = self.pace(address, target, period);
+        if pace == Pace::Delayed {
+            self.metrics.failed_credentials.inc();
+            if let Some(turn) = DELAYED.turn() {
+                tracing::warn!(
+                    function = "http",
+                    "failed credentials of {} are answered after {} s, and their connections closed: more than {AT_ONCE_MAX} \
+                     for one channel, or {AT_ONCE_ALL_MAX} in all, failed within a minute{turn}",
+                    self.log.show(caller.address()),
+                    DELAY.as_secs()
+                );
+            }
+        }
+        pace
+    }
+
+    fn pace(&self, address: AddressKey, target: impl Hash, period: u32) -> Pace {
+        let of_target = self.add((address, Some(target)), period);
+        let of_address = self.add((address, None::<()>), period);
+        if of_target > AT_ONCE_MAX || of_address > AT_ONCE_ALL_MAX { Pace::Delayed } else { Pace::AtOnce }
+    }
+
+    /// Adds one to the counter of a key, which begins again with every period.
+    fn add(&self, key: impl Hash, period: u32) -> u32 {
+        let position = usize::try_from(self.hasher.hash_one(key) % COUNTERS as u64).unwrap_or(0);
+        let counter = &self.counters[position];
+        let next = |old: u64| {
+            let is_same = old >> COUNT_BITS == u64::from(period);
+            let count = if is_same { old & u64::from(u32::MAX) } else { 0 };
+            u64::from(period) << COUNT_BITS | (count + 1).min(u64::from(u32::MAX))
+        };
+        let old = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(next(old)));
+        u32::try_from(next(old.unwrap_or_else(|old| old)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failures_of_a_period_are_answered_at_once() {
+        let failed = FailedCredentials::new(PortMetrics::default(), LogAddresses::Masked);
+        let address = |last: u8| AddressKey::of([192, 0, 2, last].into());
+        for period in [0, 1, 7] {
+            for _ in 0..AT_ONCE_MAX {
+                assert_eq!(failed.pace(address(1), "c-1", period), Pace::AtOnce);
+            }
+            assert_eq!(failed.pace(address(1), "c-1", period), Pace::Delayed);
+            assert_eq!(failed.pace(address(1), "c-2", period), Pace::AtOnce, "another channel");
+            assert_eq!(failed.pace(address(2), "c-1", period), Pace::AtOnce, "another address");
+        }
+        // Another channel every time.
+        let delayed = |number: &u32| failed.pace(address(3), number, 8) == Pace::Delayed;
+        let count = (0..2 * AT_ONCE_ALL_MAX).filter(delayed).count();
+        assert!(count >= AT_ONCE_ALL_MAX as usize && count < AT_ONCE_ALL_MAX as usize + 10, "{count}");
+    }
+}

@@ -1,0 +1,163 @@
+//! A port with its connections: which are accepted, which is closed when there is no place, and how they end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::caller::{CallerLimits, Peer};
+use crate::connections::{Open, Table};
+use crate::files;
+use crate::http::{Handler, HttpServer, handle};
+use crate::patience::{Patience, PatientStream};
+
+/// Bytes of a request's head at most, and of what is read of a connection at once: what a stranger can make a connection
+/// hold. Whole heads of BSPs and their proxies have less than 4 KiB.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// After a failed accept (too many open files), before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// While every connection is busy and another one waits, between two looks whether one is idle.
+const PLACE_PAUSE: Duration = Duration::from_millis(20);
+/// One address may have this part of the connections, unless another number is set.
+const ADDRESS_PART: usize = 10;
+
+/// A port with its connections.
+pub(crate) struct Port<H> {
+    handler: H,
+    builder: http1::Builder,
+    tls: Option<TlsAcceptor>,
+    patience: Patience,
+    limits: Arc<CallerLimits>,
+    table: Table,
+    connections_max: usize,
+    connections: JoinSet<()>,
+    graceful: GracefulShutdown,
+    ending: CancellationToken,
+}
+
+/// A connection that is accepted and has no place yet.
+struct Arrived {
+    stream: TcpStream,
+    peer: Peer,
+}
+
+impl<H: Handler> Port<H> {
+    pub(crate) fn new(handler: H, server: HttpServer) -> Self {
+        let HttpServer { limits, tls, addresses, metrics, .. } = server;
+        let mut builder = http1::Builder::new();
+        // Answers are never gathered (`pipeline_flush`): the next request of a connection is read when the last one's answer
+        // has gone out, so that a sender that reads no answers is not given any more of them. hyper would gather without a limit.
+        builder.max_buf_size(HEAD_BYTES_MAX);
+        let connections_max = files::connections_max(limits.connections);
+        let per_address = addresses.connections_max.unwrap_or((connections_max / ADDRESS_PART).max(1));
+        Self {
+            handler,
+            builder,
+            tls,
+            patience: Patience { head: limits.head, idle: limits.idle },
+            limits: Arc::new(CallerLimits::new(addresses, per_address, metrics)),
+            table: Table::new(connections_max, per_address),
+            connections_max,
+            connections: JoinSet::new(),
+            graceful: GracefulShutdown::new(),
+            ending: CancellationToken::new(),
+        }
+    }
+
+    /// Accepts connections for ever. One for which there is no place waits until there is.
+    pub(crate) async fn accept(&mut self, listener: &TcpListener) {
+        let mut waiting: Option<Arrived> = None;
+        loop {
+            if self.table.has_place()
+                && let Some(arrived) = waiting.take()
+            {
+                self.begin(arrived);
+            }
+            let is_full = waiting.is_some();
+            if is_full && self.table.make_place() {
+                self.limits.metrics.closed_longest_idle(self.connections_max);
+            }
+            tokio::select! {
+                Some(ended) = self.connections.join_next_with_id() => {
+                    self.table.remove(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                    self.limits.metrics.connections.dec();
+                }
+                accepted = listener.accept(), if !is_full => match accepted {
+                    Ok((stream, from)) => waiting = self.admit(stream, from.ip()),
+                    Err(error) => {
+                        tracing::warn!(function = "http", "cannot accept a connection: {error}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                () = tokio::time::sleep(PLACE_PAUSE), if is_full => {}
+            }
+        }
+    }
+
+    /// Closes the connection of an address that has as many as it may.
+    fn admit(&self, stream: TcpStream, address: IpAddr) -> Option<Arrived> {
+        let peer = Peer::new(address, Arc::clone(&self.limits));
+        if peer.counted_for().is_some_and(|address| !self.table.admits(address)) {
+            let CallerLimits { addresses, per_address, metrics, .. } = &*self.limits;
+            metrics.refused_connection(address, *per_address, addresses.log);
+            return None;
+        }
+        Some(Arrived { stream, peer })
+    }
+
+    /// Serves a connection in a task of its own. One that breaks is the sender's affair; it has no answer and will come again.
+    fn begin(&mut self, arrived: Arrived) {
+        let Arrived { stream, peer } = arrived;
+        // What is ready goes out: waiting to fill a packet only costs time.
+        let _ = stream.set_nodelay(true);
+        let (requests, address) = (peer.requests.clone(), peer.counted_for());
+        let stream = PatientStream::new(stream, self.patience, requests.clone(), self.ending.clone());
+        let (handler, peer) = (self.handler.clone(), Arc::new(peer));
+        let service =
+            hyper::service::service_fn(move |request| handle(handler.clone(), Arc::clone(&peer), request));
+        let task = match &self.tls {
+            None => {
+                let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+                let connection = self.graceful.watch(connection);
+                self.connections.spawn(async move {
+                    let _ = connection.await;
+                })
+            }
+            Some(tls) => {
+                let (builder, watcher) = (self.builder.clone(), self.graceful.watcher());
+                let (handshake, ending) = (tls.accept(stream), self.ending.clone());
+                self.connections.spawn(async move {
+                    // The patience with a head is the patience with a handshake too. An unfinished one does not hold up the end.
+                    let stream = tokio::select! {
+                        stream = handshake => stream,
+                        () = ending.cancelled() => return,
+                    };
+                    if let Ok(mut stream) = stream {
+                        stream.get_mut().0.wait_anew();
+                        let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
+                    }
+                })
+            }
+        };
+        self.limits.metrics.connections.inc();
+        self.table.insert(Open { address, requests, task, is_leaving: false });
+    }
+
+    /// Finishes what is in progress.
+    pub(crate) async fn end(mut self, grace: Duration) {
+        self.ending.cancel();
+        if tokio::time::timeout(grace, self.graceful.shutdown()).await.is_err() {
+            tracing::warn!(function = "http", "some connections were still busy after the grace time");
+        }
+        // Whoever called goes on when nothing of them is left.
+        self.connections.shutdown().await;
+        self.limits.metrics.connections.set(0);
+    }
+}

@@ -1,0 +1,40 @@
+//! Words that programs print for people: a number with its noun, an error with its causes.
+
+/// `1 channel`, `3 channels`, for nouns whose plural ends in `s`.
+pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// An error and its causes, each said once: many errors name their cause in their own text.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_noun() {
+        assert_eq!((counted(1, "channel"), counted(0, "channel")), ("1 channel".into(), "0 channels".into()));
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let inner = anyhow::anyhow!("deadline has elapsed");
+        let error =
+            inner.context("timed out: deadline has elapsed").context("stream EVENTS").context("apply");
+        assert_eq!(causes(&error), "apply: stream EVENTS: timed out: deadline has elapsed");
+        assert_eq!(causes(&anyhow::anyhow!("alone")), "alone");
+    }
+}

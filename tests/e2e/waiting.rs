@@ -1,0 +1,99 @@
+//! What waits to be sent is told with its number and age wherever an operator looks, also while the lane holds it.
+
+use serde_json::Value;
+
+use crate::harness::outbound::{Outbound, RunningSender, channel, text};
+use crate::harness::{eventually, run_cli_with, within};
+
+use bus::Queue;
+
+/// The value of a lane's gauge.
+fn gauge(sender: &RunningSender, name: &str, number: usize) -> Option<i64> {
+    let start = format!("{name}{{channel=\"{}\"}} ", channel(number));
+    sender.metrics().lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
+}
+
+/// What the command line prints, an object for each line.
+async fn objects(outbound: &Outbound, args: &[&str]) -> Vec<Value> {
+    let secrets = outbound.installation.folder().to_string_lossy().into_owned();
+    let variables = [("IMCHANNEL_SECRETS_DIR", secrets.as_str())];
+    let output = run_cli_with(&outbound.installation.nats.url(), "imchannel", args, &variables).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn waiting(outbound: &Outbound, number: usize) -> Value {
+    let id = channel(number).to_string();
+    objects(outbound, &["--json", "sends", "waiting", "--channel", &id]).await.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_halted_lane_holds_waits() {
+    let outbound = Outbound::start(&[100, 100]).await;
+    let key = outbound.installation.folder().join("api.key");
+    std::fs::write(&key, "another-key").unwrap();
+    outbound.set_paused(1, true).await;
+    let sender = outbound.sender().await;
+    for number in 0..30 {
+        let recipient = format!("49151{number:04}");
+        outbound.publish(Queue::Bulk, &text(0, &format!("c-{number}"), &recipient, "Hello")).await;
+    }
+    for number in 0..3 {
+        outbound.publish(Queue::Send, &text(1, &format!("p-{number}"), "4915112345", "Hello")).await;
+    }
+    // Every call is answered 401; all 30 commands are in the lane's hands. A probe is in a call for a moment.
+    eventually("the metrics count them", || async {
+        let is_halted = gauge(&sender, "sender_halted", 0) == Some(1);
+        let waits = gauge(&sender, "sender_waiting", 0) == Some(30);
+        let age_s = gauge(&sender, "sender_oldest_waiting_age_seconds", 0)?;
+        let pauses = gauge(&sender, "sender_waiting", 1) == Some(3);
+        (is_halted && waits && age_s >= 1 && pauses).then_some(())
+    })
+    .await;
+    eventually("`sends waiting` counts them", || async {
+        let shown = waiting(&outbound, 0).await;
+        let is_whole = shown["bulk_waiting"] == 30 && shown["in_progress"] == 0;
+        let why = shown["why"].as_str()?.contains("the account fails (401 UNAUTHORIZED); next try in");
+        (is_whole && why && shown["oldest_waiting_age_s"].as_u64()? >= 1).then_some(())
+    })
+    .await;
+    let shown = waiting(&outbound, 1).await;
+    assert_eq!((&shown["send_waiting"], &shown["why"]), (&3.into(), &"paused by an operator".into()));
+    within(crate::harness::PATIENCE, "`doctor` warns with number and age", || async {
+        let findings = objects(&outbound, &["--json", "doctor", "--watch-for", "1s"]).await;
+        let says = |check: &str, level: &str, text: &str| {
+            findings.iter().any(|found| {
+                let what = found["what"].as_str().unwrap_or_default();
+                found["check"] == check && found["level"] == level && what.contains(text)
+            })
+        };
+        let is_told = says("lanes.halted", "wrong", "30 commands wait, the oldest for")
+            && says("lanes.paused", "warning", "channel-1; 3 commands wait, the oldest for");
+        is_told.then_some(())
+    })
+    .await;
+    eventually("`top` warns with number and age", || async {
+        let board =
+            objects(&outbound, &["--json", "top", "--count", "1", "--interval-ms", "100"]).await.pop()?;
+        let lanes = board["lanes"].as_array()?;
+        let lane = |number: usize| lanes.iter().find(|lane| lane["channel"] == channel(number).as_str());
+        let (halted, paused) = (lane(0)?, lane(1)?);
+        let is_told = halted["waiting"] == 30 && halted["halted"].as_str()?.contains("401");
+        let is_paused = paused["waiting"] == 3 && paused["halted"] == "paused by an operator";
+        (is_told && is_paused && halted["oldest_age_s"].as_u64()? >= 1).then_some(())
+    })
+    .await;
+    // Without a sender they wait all the same.
+    sender.stop().await;
+    let shown = waiting(&outbound, 0).await;
+    assert_eq!((&shown["bulk_waiting"], &shown["why"]), (&30.into(), &"no sender works it".into()));
+    // Mended, nothing waits any more.
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
+    let sender = outbound.sender().await;
+    within(std::time::Duration::from_secs(60), "all are sent and nothing waits", || async {
+        let is_sent = outbound.omni.received_count() == 30;
+        let age = gauge(&sender, "sender_oldest_waiting_age_seconds", 0);
+        (is_sent && gauge(&sender, "sender_waiting", 0) == Some(0) && age == Some(0)).then_some(())
+    })
+    .await;
+}
