@@ -70,7 +70,7 @@ async fn no_channel_takes_more_than_its_share_of_the_memory_for_bodies() {
     let more = vec![b' '; 600_000];
     assert_eq!(status(&ingress, Webhook::infobip(more.clone())).await, 503, "beyond the share");
     assert_eq!(status(&ingress, Webhook::koomessage(more.clone())).await, 200, "another channel");
-    let refused = "ingress_channel_refused_total{bsp=\"infobip\",channel=\"202105102694809992\",outcome=\"channel_overloaded\"} 1\n";
+    let refused = "ingress_channel_refused_total{bsp=\"infobip\",channel=\"202105102694809992\",outcome=\"channel_overloaded\",cause=\"channel_overloaded\"} 1\n";
     assert!(ingress.metrics().contains(refused), "{}", ingress.metrics());
     for mut stream in large {
         stream.write_all(b" ").await.unwrap();
