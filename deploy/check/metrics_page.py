@@ -5,9 +5,9 @@ import pathlib
 import re
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
-# By the first word after `imchannel_`: who shows it.
+# By the first word after `imchannel_`, or by `process`: who shows it.
 PROGRAMS = {
-    "every program": ("build", "nats"),
+    "every program": ("build", "nats", "process"),
     "imchannel-ingress": ("ingress",),
     "imchannel-normalizer": ("normalizer", "worker", "consumer", "stream"),
     "imchannel-sender": ("sender",),
@@ -16,7 +16,8 @@ PROGRAMS = {
 SUFFIXES = {"counter": "_total", "info": "_info"}
 HEAD = """# Metrics
 
-What `/metrics` of the admin port shows, as OpenMetrics text. Written by `deploy/check/observability.sh --write` out of what the
+What `/metrics` of the admin port shows: OpenMetrics text where the request's `Accept` prefers it, as Prometheus's does, else the classic
+text format. Written by `deploy/check/observability.sh --write` out of what the
 programs say; the check fails while this page differs. Dashboards: `deploy/grafana`. Alerts: `deploy/prometheus/alerts.yml`, and
 what to do about each: [runbook.md](runbook.md).
 
@@ -30,6 +31,10 @@ def unit(name, kind):
         if name.endswith(word) or f"{word}_" in f"{name}_":
             return meaning
     return "1 = yes" if kind == "info" else "number"
+
+
+def first_word(name):
+    return name.removeprefix("imchannel_").split("_")[0]
 
 
 def families(text):
@@ -52,7 +57,7 @@ def page(text):
     parts = [HEAD]
     for program, prefixes in PROGRAMS.items():
         rows = []
-        for name in [name for name in found if name.split("_")[1] in prefixes]:
+        for name in [name for name in found if first_word(name) in prefixes]:
             family = found.pop(name)
             labels = ", ".join(f"`{label}`" for label in family["labels"])
             shown = name + SUFFIXES.get(family["kind"], "")

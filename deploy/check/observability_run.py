@@ -28,7 +28,7 @@ PATIENCE_S = 60  # for everything to be counted, scraped and evaluated
 CHANNEL, UNWELL = "202105102694809992", "unwell"
 # What each job keeps of the one process that `up` is: what that service has by itself.
 JOBS = {"ingress": "ingress_.*", "normalizer": "(normalizer|worker|consumer|stream)_.*", "sender": "sender_.*", "media": "media_.*"}
-SELECTOR = re.compile(r"(?<![\w:$\"])(imchannel[_:][a-z0-9_:]+|up|ALERTS)\b(\{[^}]*\})?")
+SELECTOR = re.compile(r"(?<![\w:$\"])(imchannel[_:][a-z0-9_:]+|process_[a-z_]+|up|ALERTS)\b(\{[^}]*\})?")
 
 # Selectors that find nothing in a healthy run. Everything else must find something.
 MAY_BE_EMPTY = {
@@ -156,7 +156,7 @@ class Prometheus:
     @staticmethod
     def configuration(admin):
         jobs = [{"job_name": job, "static_configs": [{"targets": [admin.removeprefix("http://")]}], "metric_relabel_configs": [
-            {"source_labels": ["__name__"], "regex": f"imchannel_({mine}|build_info|nats_.*)", "action": "keep"}]}
+            {"source_labels": ["__name__"], "regex": f"imchannel_({mine}|build_info|nats_.*)|process_.*", "action": "keep"}]}
             for job, mine in JOBS.items()]
         return json.dumps({  # JSON is YAML
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -243,9 +243,17 @@ def all_faults(prometheus, expected, rules):
     return [fault for fault in found if fault]
 
 
-def text_of(gateway):
-    with urllib.request.urlopen(f"{gateway.admin}/metrics", timeout=10) as answer:
+def text_of(gateway, accept="application/openmetrics-text"):
+    call = urllib.request.Request(f"{gateway.admin}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(call, timeout=10) as answer:
         return answer.read().decode()
+
+
+def classic_fault(gateway, promtool):
+    """What promtool has against the text that everybody but Prometheus is served; nothing when all is well."""
+    text = text_of(gateway, "*/*")
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"promtool check metrics: {done.stdout}{done.stderr}"
 
 
 def metrics_of(text):
@@ -287,8 +295,11 @@ def main():
         faults += [f"no board shows {name}" for name in sorted(metrics_of(text_of(gateway)) - shown - through_rules)]
         if fault := metrics_page.fault(text_of(gateway), write="--write" in sys.argv):
             faults.append(fault)
+        if fault := classic_fault(gateway, pathlib.Path(server).with_name("promtool")):
+            faults.append(fault)
         if faults:
             fail(*faults)
+        print("ok   promtool check metrics finds nothing in what a real run serves")
         print(f"ok   {len(expected)} queries of {len(BOARDS)} boards answered by a real run; every metric is on a board and in docs/metrics.md")
         print(f"ok   {len(rules())} rules evaluated in a real run; {len(MAY_BE_EMPTY)} selectors may find nothing, and are listed")
 

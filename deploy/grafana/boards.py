@@ -129,6 +129,21 @@ def details():
               OTHERS),
         width=12)
 
+    # Other programs have metrics of these names too.
+    ours = "and on (job, instance) imchannel_build_info"
+    board.row("Processes")
+    board.add(
+        lines("Processor", "short", [(f"sum by (job, instance) (rate(process_cpu_seconds_total{RATE}) {ours})", "{{job}} {{instance}}")],
+              "Processors that each instance keeps busy."),
+        lines("Memory", "bytes", [(f"sum by (job, instance) (process_resident_memory_bytes {ours})", "{{job}} {{instance}}"),
+                                  (f"max(process_virtual_memory_bytes {ours})", "reserved addresses, most")],
+              "Memory that each instance holds. Reserved addresses cost nothing, and show whether they grow without end."),
+        lines("Open files", "percentunit", [(f"max by (job, instance) (process_open_fds / process_max_fds {ours})", "{{job}} {{instance}}")],
+              "Files and connections of each instance as a share of what it may have open. At 1 nothing more is accepted.", limit=0.8, highest=1),
+        lines("Running for", "s", [(f"min by (job, instance) (time() - process_start_time_seconds {ours})", "{{job}} {{instance}}")],
+              "Time since each instance was started. A fall to 0 is a restart."),
+        width=6)
+
     board.row("Ingress")
     board.add(
         lines("Everything, by outcome", "reqps", [(f"{rate('outcome', 'imchannel_ingress_requests_total', BSP)} > 0", "{{outcome}}")],
@@ -201,12 +216,12 @@ def details():
 
     board.row("Sender")
     board.add(
-        lines("Calls, by outcome", "reqps", [(rate("outcome", "imchannel_sender_calls_total", BSP), "{{outcome}}")],
+        lines("Calls, by outcome", "reqps", [(rate("outcome", "imchannel_sender_calls_total", f"{BSP},{CHANNEL}"), "{{outcome}}")],
               "Calls that send. unclear, timed_out and broken ones are looked up in the BSP's log.", OUTCOMES),
         lines("Failed calls", "percentunit", [(f"imchannel:calls_failed:ratio5m{{{BSP}}}", "{{bsp}}")],
               "Share of the calls after which the account, or the way to it, looks unwell. Dashed: where somebody is paged.",
               BSPS, limit=0.2, highest=1),
-        lines("Look-ups, by outcome", "reqps", [(rate("outcome", "imchannel_sender_lookups_total", BSP), "{{outcome}}")],
+        lines("Look-ups, by outcome", "reqps", [(rate("outcome", "imchannel_sender_lookups_total", f"{BSP},{CHANNEL}"), "{{outcome}}")],
               "Questions to the BSP's log about messages whose outcome is not known.", OUTCOMES),
         lines("Results, by content", "reqps", [(rate("content, outcome", "imchannel_sender_results_total", BSP), "{{content}} {{outcome}}")],
               "What became of commands, by what they contained.", stacked=True),
@@ -215,7 +230,7 @@ def details():
         latency("Duration of calls", "imchannel_sender_call_seconds", "",
                 "How long calls that send take. Time-out: IMCHANNEL_SEND_TIMEOUT_MS, 10 s unless set.", limit=10),
         latency("From storage to acceptance", "imchannel_sender_accept_seconds", "",
-                "From a command's storage to the BSP's acceptance, with all waiting."),
+                "From a command's storage to the BSP's acceptance, with all waiting. More than an hour is shown as an hour."),
         lines("In progress, by channel", "short", [(f"max by (channel) (imchannel_sender_in_progress{{{CHANNEL}}})", "{{channel}}")],
               "Commands that are being sent or looked up."),
         lines("Oldest waiting, by channel", "s", [(f"max by (channel) (imchannel_sender_oldest_waiting_age_seconds{{{CHANNEL}}})", "{{channel}}")],
@@ -235,6 +250,14 @@ def details():
               "and calls withheld because the process had slept or lost its lane.",
               OTHERS),
         width=8)
+    board.add(
+        lines("Results, by channel", "reqps",
+              [(rate("channel, outcome", "imchannel_sender_results_total", f"{BSP},{CHANNEL}"), "{{channel}} {{outcome}}")],
+              "What became of commands, by channel. unknown stands for every channel that is not stored."),
+        lines("Calls, by channel", "reqps",
+              [(rate("channel, outcome", "imchannel_sender_calls_total", f"{BSP},{CHANNEL}"), "{{channel}} {{outcome}}")],
+              "Calls that send, by channel and what they ended with."),
+        width=12)
     board.add(
         lines("Behind earlier ones, by channel", "short", [(f"max by (channel) (imchannel_sender_behind{{{CHANNEL}}})", "{{channel}}")],
               "Commands that wait for an earlier one to the same recipient. 500 of one recipient may wait."),
@@ -266,7 +289,9 @@ def details():
         lines("Lost in 1 h", "short", [("sum(increase(imchannel_media_expired_unfetched_total[1h]))", "expired unfetched"),
                                        ("sum(increase(imchannel_media_notes_dropped_total[1h]))", "dropped")],
               "Files whose message was sent and that nobody came for, and events or expiries of fetches that were dropped.", OTHERS),
-        width=8)
+        timeline("Redis", [("min by (instance) (imchannel_media_redis_connected)", "{{instance}}")],
+                 "Whether Redis answers each instance of media.", [("away", OUTCOMES["unknown"]), ("answers", OUTCOMES["accepted"])]),
+        width=6)
 
     board.row("Bus")
     board.add(

@@ -1,5 +1,8 @@
 //! What the admin port tells: that the process lives, whether it is ready and if not why, and the numbers.
 
+use bus::Queue;
+
+use crate::harness::outbound::{Outbound, text};
 use crate::harness::{Installation, Program, Webhook, eventually};
 
 const REPORT: &str =
@@ -96,4 +99,79 @@ async fn the_numbers_tell_what_happened() {
         until_metric(&normalizer_admin, name, least).await;
     }
     assert!(normalizer.stop().await && ingress.stop().await);
+}
+
+/// The type and the text of `/metrics`.
+async fn metrics(admin: &str, accept: Option<&str>) -> (String, String) {
+    let mut request = reqwest::Client::new().get(format!("http://{admin}/metrics"));
+    if let Some(accept) = accept {
+        request = request.header("accept", accept);
+    }
+    let answer = request.send().await.unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    (kind, answer.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_come_in_the_form_that_is_asked_for_and_with_the_process() {
+    let installation = Installation::start().await;
+    let mut normalizer = Program::start("imchannel-normalizer", &installation, &[]);
+    let admin = normalizer.address_after("probes and metrics on ").await;
+    service::process::install_tls();
+    let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let (kind, open) = metrics(&admin, Some(prometheus)).await;
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    assert!(open.ends_with("# EOF\n") && open.contains("# TYPE imchannel_worker_done counter\n"), "{open}");
+    for accept in [None, Some("*/*"), Some("text/plain;version=0.0.4")] {
+        let (kind, classic) = metrics(&admin, accept).await;
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "{accept:?}: {kind}");
+        assert!(!classic.contains("# EOF") && !classic.contains(" info\n"), "{classic}");
+        for line in [
+            "# TYPE imchannel_worker_done_total counter\nimchannel_worker_done_total 0",
+            "# TYPE imchannel_build_info gauge\nimchannel_build_info{program=",
+            "# TYPE imchannel_normalizer_webhook_age_seconds histogram\n",
+            "imchannel_normalizer_webhook_age_seconds_bucket{le=\"3600.0\"} 0",
+            "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ",
+        ] {
+            assert!(classic.contains(line), "no {line:?} in\n{classic}");
+        }
+        let (resident, _) = normalizer.resident_bytes();
+        let now = jiff::Timestamp::now().as_second() as f64;
+        for (name, least, most) in [
+            ("process_resident_memory_bytes", resident as f64 / 2.0, resident as f64 * 2.0),
+            ("process_virtual_memory_bytes", resident as f64, f64::MAX),
+            ("process_open_fds", 5.0, 500.0),
+            ("process_max_fds", 100.0, f64::MAX),
+            ("process_start_time_seconds", now - 300.0, now + 5.0),
+        ] {
+            let line = classic.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let value: f64 = line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap();
+            assert!((least..=most).contains(&value), "{name} is {value}");
+        }
+    }
+    assert!(normalizer.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_and_calls_are_told_by_channel_and_acceptance_up_to_an_hour() {
+    let outbound = Outbound::start(&[50, 50]).await;
+    let sender = outbound.sender().await;
+    for number in [0, 1] {
+        let command = text(number, &format!("c-{number}"), "4915112345", "Hello");
+        outbound.publish(Queue::Send, &command).await;
+    }
+    eventually("all are counted", || async {
+        let metrics = sender.metrics();
+        let counts = |name: &str, count: u64| metrics.contains(&format!("{name} {count}\n"));
+        let of_channel = |number: usize| {
+            let of = format!("bsp=\"infobip\",channel=\"channel-{number}\"");
+            let result = format!("sender_results_total{{{of},content=\"text\",outcome=\"accepted\"}}");
+            counts(&result, 1) && counts(&format!("sender_calls_total{{{of},outcome=\"accepted\"}}"), 1)
+        };
+        let is_told =
+            of_channel(0) && of_channel(1) && counts("sender_accept_seconds_bucket{le=\"3600.0\"}", 2);
+        is_told.then_some(())
+    })
+    .await;
+    sender.stop().await;
 }

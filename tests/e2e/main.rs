@@ -34,6 +34,7 @@ mod purge;
 mod sequences;
 mod programs;
 mod lines;
+mod terminals;
 mod admin;
 mod answers;
 mod sends;

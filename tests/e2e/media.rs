@@ -271,10 +271,13 @@ async fn a_full_redis_is_507_and_a_dead_one_503_until_it_is_back() {
     redis(&outbound, &[b"CONFIG", b"SET", b"maxmemory", b"0"]).await;
     assert_eq!(status(upload(&url, "image", "image/jpeg", jpeg.clone())).await, 201);
 
+    let redis_is = |state: u8| media.metrics().contains(&format!("media_redis_connected {state}\n"));
+    eventually("Redis is counted as there", || async { redis_is(1).then_some(()) }).await;
     outbound.redis.stop().await;
     assert_eq!(status(client().get(&file)).await, 503);
     assert_eq!(status(upload(&url, "image", "image/jpeg", jpeg.clone())).await, 503);
     eventually("it says so", || async { (!media.context.readiness.is_ready()).then_some(()) }).await;
+    eventually("Redis is counted as away", || async { redis_is(0).then_some(()) }).await;
     outbound.redis.start_again().await.unwrap();
     within(Duration::from_secs(10), "it takes files again", || async {
         (upload(&url, "image", "image/jpeg", jpeg.clone()).send().await.ok()?.status() == 201).then_some(())

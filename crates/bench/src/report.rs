@@ -14,6 +14,7 @@ use crate::suite::Effort;
 use crate::suite::{against, chain, ingress, media, normalizer, sender, synced};
 
 /// A line for whoever waits.
+#[expect(clippy::disallowed_methods, reason = "the suite's own words and numbers")]
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -101,8 +101,9 @@ impl Bus {
             if let Some(reserved) = self.letters.reserve(&subject, bytes, Instant::now()) {
                 return reserved;
             }
+            let stored = self.letters.stored(subject.channel_token());
             let seen = self.look_at_letters(&subject).await.ok_or(PublishError::TimedOut)?;
-            self.letters.looked(subject.channel_token(), seen, Instant::now());
+            self.letters.looked(subject.channel_token(), seen, stored, Instant::now());
             self.letters.reserve_seen(&subject, bytes)
         };
         timeout(LOOK_LIMIT, looking).await.unwrap_or(Err(PublishError::TimedOut))

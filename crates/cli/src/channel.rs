@@ -16,7 +16,7 @@ use service::examples;
 pub(crate) use self::change::{How, apply};
 use self::change::{Removal, remove, set_paused};
 use crate::Done;
-use crate::out::{BAD, ODD, Out, styled};
+use crate::out::{BAD, ODD, Out, Text, styled, text};
 use crate::target::Target;
 use crate::words::{causes, counted};
 
@@ -121,7 +121,7 @@ pub(crate) fn read_file(
         Ok(channels) => Ok(Some(channels)),
         Err(faults) => {
             let count = counted(faults.len(), "fault");
-            out.say(&format!("{} {} has {count}:", styled(BAD, "error:"), path.display()));
+            out.say(&text!("{} {} has {count}:", styled(BAD, "error:"), path.display()));
             for fault in &faults {
                 out.say(&format!("  {}:{}: {}", path.display(), fault.line, fault.message));
                 out.object(&json!({ "file": path, "line": fault.line, "fault": fault.message }));
@@ -171,12 +171,12 @@ impl Sending {
         if let Self::At(rate) = self { Some(*rate) } else { None }
     }
 
-    fn words(&self, is_paused: bool) -> String {
+    fn words(&self, is_paused: bool) -> Text {
         match self {
             Self::At(rate) if is_paused => styled(ODD, &format!("paused ({rate}/s)")),
-            Self::At(rate) => format!("{rate}/s"),
-            Self::NoAccount => "no account".to_owned(),
-            Self::OnlyReceives => "only receives".to_owned(),
+            Self::At(rate) => text!("{rate}/s"),
+            Self::NoAccount => text!("no account"),
+            Self::OnlyReceives => text!("only receives"),
         }
     }
 }
@@ -194,8 +194,8 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
             Ok(read) => read,
             Err(error) => {
                 out.object(&json!({ "id": id, "invalid": error.to_string() }));
-                let none = String::new;
-                rows.push([id, styled(BAD, "invalid"), none(), none(), none(), none()]);
+                let none = Text::default;
+                rows.push([Text::of(id), styled(BAD, "invalid"), none(), none(), none(), none()]);
                 continue;
             }
         };
@@ -205,9 +205,14 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
             "can_send": sending.per_second().is_some(), "sends_per_second": sending.per_second(),
         }));
         let signature = if record.signature.is_some() { "checked" } else { "-" };
-        let credentials = record.webhook.len().to_string();
-        let sending = sending.words(record.paused);
-        rows.push([id, record.bsp, record.tenant, credentials, signature.to_owned(), sending]);
+        rows.push([
+            Text::of(id),
+            Text::of(&record.bsp),
+            Text::of(&record.tenant),
+            Text::of(record.webhook.len()),
+            Text::of(signature),
+            sending.words(record.paused),
+        ]);
     }
     out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sends"], &rows);
     Ok(())
@@ -231,6 +236,6 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "message_path": format!("/social/on/whatsapp/{}/message/{}", record.bsp, record.id),
     });
     out.object(&shown);
-    out.say(&serde_json::to_string_pretty(&shown)?);
+    out.lines(&serde_json::to_string_pretty(&shown)?);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Asking before something is published or removed that cannot be taken back.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
+
+use crate::out;
 
 /// Asks a person on a terminal; a program has to say it with `--yes`.
 ///
@@ -13,7 +15,7 @@ pub(crate) fn is_confirmed(yes: bool, question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    write!(anstream::stderr(), "{question} [y/N] ")?;
+    out::prompt(&format!("{question} [y/N] "))?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

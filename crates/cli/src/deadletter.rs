@@ -3,7 +3,6 @@
 mod command;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, ItemRanges, Outcome, Parsed, Reject, Webhook, registry};
@@ -14,9 +13,10 @@ use bus::{Bus, Delivery, Origin, Subject, headers, lookup};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::confirm::is_confirmed;
-use crate::out::{self, BAD, GOOD, ODD, Out, styled};
+use crate::out::{self, BAD, GOOD, ODD, Out, styled, text};
 use crate::replay::published::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
@@ -232,7 +232,9 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
         bail!("there is no dead letter {sequence}");
     };
     if raw {
-        std::io::stdout().write_all(&letter.payload).context("cannot write")?;
+        let mut sink = out::bytes()?;
+        sink.write_all(&letter.payload).await.context("cannot write")?;
+        sink.flush().await.context("cannot write")?;
         return Ok(Done::Well);
     }
     let (mut object, _) = tail::dead_letter(&letter, reveal);
@@ -242,11 +244,13 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
     let of =
         |key: &str| object[key].as_str().filter(|text| !text.is_empty()).unwrap_or(out::UNKNOWN).to_owned();
     let name = styled(BAD, &format!("dead letter {sequence}"));
-    out.say(&format!("{name} of channel {}/{}, from {}\n", of("bsp"), of("channel"), of("origin")));
+    out.say(&text!("{name} of channel {}/{}, from {}", of("bsp"), of("channel"), of("origin")));
+    out.say("");
     for (name, value) in &headers {
-        out.say(&format!("{name}: {value}"));
+        out.say(&text!("{name}: {value}"));
     }
-    out.say(&format!("\n{}", object["body"].as_str().unwrap_or_default()));
+    out.say("");
+    out.lines(object["body"].as_str().unwrap_or_default());
     Ok(Done::Well)
 }
 
@@ -348,7 +352,7 @@ async fn replay_letters(
         let (what, detail) = replay.run(&mut done).await?;
         out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
         let style = if what == "refused" { ODD } else { GOOD };
-        bar.suspend(|| out.say(&format!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
+        bar.suspend(|| out.say(&text!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -457,6 +461,6 @@ async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -
         let action = if was_there { "removed" } else { "gone already" };
         out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&format!("{} {}", styled(BAD, "removed"), counted(removed, "dead letter")));
+    out.say(&text!("{} {}", styled(BAD, "removed"), counted(removed, "dead letter")));
     Ok(Done::Well)
 }

@@ -1,5 +1,6 @@
 //! The program `imchannel`: what operators and newcomers type.
 
+mod text;
 mod out;
 mod target;
 mod streams;
@@ -110,10 +111,13 @@ enum Done {
 
 fn main() -> ExitCode {
     let command = Cli::command().mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()));
-    let matches = command.get_matches();
+    let matches = match command.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return service::terminal::usage(&error),
+    };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return service::terminal::usage(&error),
     };
     let out = Out::new(cli.json);
     match run(cli, &matches, &out) {

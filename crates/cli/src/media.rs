@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Done;
-use crate::out::{GOOD, Out, styled};
+use crate::out::{self, GOOD, Out, styled, text};
 use crate::target::{self, Target};
 
 /// Bytes that are read from a file at once.
@@ -116,7 +116,7 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
             let uploaded = service.upload(&bus, &channel, kind, &file, (target, out)).await?;
             out.object(&uploaded.answer);
             let url = uploaded.answer["url"].as_str().unwrap_or_default();
-            out.say(&format!("{} {} {url}", styled(GOOD, "stored"), uploaded.id));
+            out.say(&text!("{} {} {url}", styled(GOOD, "stored"), uploaded.id));
         }
         MediaCommand::Get { url, output } => get(&url, output.as_deref(), out).await?,
         MediaCommand::Stat { url } => stat(&url, out).await?,
@@ -342,7 +342,7 @@ async fn get(url: &str, output: Option<&Path>, out: &Out) -> anyhow::Result<()> 
     written?;
     if let Some(path) = output {
         out.object(&described);
-        out.say(&format!("{} {}", styled(GOOD, "wrote"), path.display()));
+        out.say(&text!("{} {}", styled(GOOD, "wrote"), path.display()));
     }
     Ok(())
 }
@@ -358,7 +358,7 @@ async fn write_to(
             let file = tokio::fs::File::create(path).await;
             Box::new(file.with_context(|| format!("cannot write {}", path.display()))?)
         }
-        None => Box::new(tokio::io::stdout()),
+        None => Box::new(out::bytes()?),
     };
     while let Some(piece) = pieces.next().await {
         let piece = piece.context("the file broke off")?;
@@ -376,7 +376,7 @@ async fn stat(url: &str, out: &Out) -> anyhow::Result<()> {
     }
     let described = describe(url, answer.headers());
     out.object(&described);
-    out.say(&serde_json::to_string_pretty(&described)?);
+    out.lines(&serde_json::to_string_pretty(&described)?);
     Ok(())
 }
 

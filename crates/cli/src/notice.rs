@@ -5,7 +5,7 @@ use prost::Message;
 use proto::v1::{AccountEvent, AccountEventKind, CustomerEvent, CustomerEventKind, ReportError};
 
 use crate::mask;
-use crate::out::{BAD, DIM, GOOD, ODD, STRONG, styled};
+use crate::out::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
 use crate::tail::{Shown, named, time_of, undecodable};
 
 /// An event about the account for both readers.
@@ -25,7 +25,7 @@ pub(crate) fn account(delivery: &Delivery, reveal: bool) -> Shown {
     let kind = event.kind().as_str_name().trim_start_matches("ACCOUNT_EVENT_KIND_");
     let template = event.template.clone().unwrap_or_default();
     let number = event.number.clone().unwrap_or_default();
-    let line = format!(
+    let line = text!(
         "{} {} {} {}{}{}{}{}{}{}{}{}{}{}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
@@ -63,7 +63,7 @@ pub(crate) fn customer(delivery: &Delivery, reveal: bool) -> Shown {
     let kind = event.kind().as_str_name().trim_start_matches("CUSTOMER_EVENT_KIND_");
     let customer = event.customer.clone().unwrap_or_default();
     let payment = event.payment.clone().unwrap_or_default();
-    let line = format!(
+    let line = text!(
         "{} {} {} {}{}{}{}{}{}{}{}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),

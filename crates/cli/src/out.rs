@@ -1,13 +1,17 @@
-//! Output: tables and colours for people, one JSON object a line for programs.
+//! Output: tables and colors for people, one JSON object a line for programs. The only place of the command line that writes to
+//! standard output and standard error; foreign text in it is escaped (see [`crate::text`]).
 
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde_json::Value;
+use service::terminal;
 
 use crate::Done;
+pub(crate) use crate::text::{Text, styled, text};
 
 /// Where output goes and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -50,27 +54,35 @@ impl Out {
         Self { is_silent: true, ..self }
     }
 
-    /// A line for people; nothing for programs.
-    pub(crate) fn say(self, line: &str) {
+    /// A line for people; nothing for programs. A line break in it is escaped.
+    pub(crate) fn say(self, line: &(impl Display + ?Sized)) {
         if !self.json && !self.is_silent {
-            print_line(line);
+            print_line(&Text::of(line).to_ansi());
         }
+    }
+
+    /// Several lines for people; nothing for programs.
+    pub(crate) fn lines(self, lines: &str) {
+        lines.lines().for_each(|line| self.say(line));
     }
 
     /// An object for programs; nothing for people.
     pub(crate) fn object(self, object: &Value) {
         if self.json && !self.is_silent {
-            print_line(&object.to_string());
+            print_line(&terminal::escape(&object.to_string()));
         }
     }
 
     /// A table for people; nothing for programs.
-    pub(crate) fn table<const N: usize>(self, columns: &[&str; N], rows: &[[String; N]]) {
+    pub(crate) fn table<const N: usize>(self, columns: &[&str; N], rows: &[[impl Display; N]]) {
+        if self.json || self.is_silent {
+            return;
+        }
         let mut table = Table::new();
         table.load_style(ONE_LINE).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(columns);
-        table.add_rows(rows);
-        self.say(&table.to_string());
+        table.add_rows(rows.iter().map(|row| row.each_ref().map(|cell| Text::of(cell).to_ansi())));
+        print_line(&table.to_string());
     }
 
     /// Says what cannot be used about a setting or a file.
@@ -79,16 +91,58 @@ impl Out {
         Done::Faulty
     }
 
-    /// Why a command failed.
+    /// Why a command failed. Further lines of the message are indented, so that none of them looks like one of ours.
     pub(crate) fn error(self, message: &str) {
         if self.json {
-            print_line(&serde_json::json!({ "error": message }).to_string());
+            print_line(&terminal::escape(&serde_json::json!({ "error": message }).to_string()));
             return;
         }
-        let _ = writeln!(anstream::stderr(), "{BAD}error:{BAD:#} {message}");
+        let mut lines = message.lines();
+        let first = lines.next().unwrap_or_default();
+        complain(&text!("{} {first}", styled(BAD, "error:")));
+        lines.for_each(|line| complain(&text!("  {line}")));
     }
 }
 
+/// Whether a person sees standard output.
+#[expect(clippy::disallowed_methods, reason = "nothing is written")]
+pub(crate) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// A line on standard error, beside what a command prints.
+pub(crate) fn note(line: &str) {
+    complain(&Text::of(line));
+}
+
+/// A question on standard error, whose answer follows on the same line.
+///
+/// # Errors
+/// The terminal cannot be written to.
+#[expect(clippy::disallowed_methods, reason = "the question is escaped")]
+pub(crate) fn prompt(question: &str) -> std::io::Result<()> {
+    write!(anstream::stderr(), "{}", Text::of(question).to_ansi())
+}
+
+/// Standard output for the exact bytes of a file or a body, which cannot be escaped.
+///
+/// # Errors
+/// When it is a terminal.
+#[expect(clippy::disallowed_methods, reason = "no terminal sees the bytes")]
+pub(crate) fn bytes() -> anyhow::Result<tokio::io::Stdout> {
+    anyhow::ensure!(
+        !is_terminal(),
+        "the exact bytes may hold anything and are not written to a terminal; write them to a file (> FILE)"
+    );
+    Ok(tokio::io::stdout())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the text is escaped")]
+fn complain(line: &Text) {
+    let _ = writeln!(anstream::stderr(), "{}", line.to_ansi());
+}
+
+#[expect(clippy::disallowed_methods, reason = "all callers escape the line")]
 fn print_line(line: &str) {
     let Err(error) = writeln!(anstream::stdout(), "{line}") else { return };
     if KEEP_GOING.load(Ordering::Relaxed) {
@@ -97,9 +151,4 @@ fn print_line(line: &str) {
     // A reader that has gone away (`| head`) is no fault of the command; a full disk is.
     let is_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
     std::process::exit(i32::from(!is_gone));
-}
-
-/// A text in a style.
-pub(crate) fn styled(style: Style, text: &str) -> String {
-    format!("{style}{text}{style:#}")
 }

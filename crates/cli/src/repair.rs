@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Done;
 use crate::confirm::is_confirmed;
-use crate::out::{BAD, GOOD, Out, styled};
+use crate::out::{BAD, GOOD, Out, styled, text};
 
 /// What an operator has to know before sends go on.
 const LEDGER_WARNING: &str = "The ledger of sends may have lost entries. A command whose entry is lost and that is given out \
@@ -28,7 +28,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     let (buckets, streams): (Vec<&Found>, Vec<&Found>) =
         all.iter().filter(is_meant).partition(|found| found.is_bucket());
     if buckets.is_empty() && streams.is_empty() {
-        out.say(&format!(
+        out.say(&text!(
             "{}: no stream ends below the places of its readers",
             styled(GOOD, "nothing to repair")
         ));
@@ -51,7 +51,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     for found in buckets {
         tell(found, out);
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
-        out.say(&format!("{} {warning}", styled(BAD, "warning:")));
+        out.say(&text!("{} {warning}", styled(BAD, "warning:")));
         let question = if found.is_ledger() { "Let sends go on?" } else { "Let services read the channels?" };
         if !is_confirmed(yes, question)? {
             return Ok(
@@ -88,7 +88,7 @@ fn tell(found: &Found, out: &Out) {
 }
 
 fn say_done(found: &Found, what: &str, out: &Out) {
-    out.say(&format!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
+    out.say(&text!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
     out.object(&json!({
         "stream": found.stream, "reached": found.reached, "last": found.last, "durables": found.durables,
         "repaired": what,

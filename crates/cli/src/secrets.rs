@@ -17,7 +17,7 @@ use service::examples;
 use sha2::{Digest, Sha256};
 
 use crate::Done;
-use crate::out::{GOOD, Out, styled};
+use crate::out::{GOOD, Out, styled, text};
 
 /// Users of NATS; a seed is made for each, and `deploy/nats/users.conf` says what each may do.
 const NATS_USERS: [&str; 7] = ["ingress", "normalizer", "sender", "media", "aicc", "provisioner", "operator"];
@@ -57,8 +57,8 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
     make_nats(&folder)?;
     make_redis(&folder, prefix)?;
     make_simulated(&folder)?;
-    out.say(&format!("{} the secrets of an installation in {}", styled(GOOD, "made"), make.folder.display()));
-    out.say(
+    out.say(&text!("{} the secrets of an installation in {}", styled(GOOD, "made"), make.folder.display()));
+    out.lines(
         "The files are readable by everybody who can enter the folder, and only you can: containers run as another user and get\n\
          single files. Put the real API key of your BSP into channels/infobip_api_key.",
     );

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use crate::Done;
 use crate::media::Service;
-use crate::out::{DIM, ODD, Out, STRONG, styled};
+use crate::out::{DIM, ODD, Out, STRONG, Text, styled, text};
 use crate::repair::refuse_gone_back;
 use crate::target::Target;
 use crate::words::span;
@@ -141,7 +141,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     if let Some((kind, file)) = command.what.file() {
         let uploaded =
             command.media.upload(&bus, command.channel.as_str(), kind, file, (target, out)).await?;
-        out.say(&format!("{} file {} is stored", styled(STRONG, "0"), uploaded.id));
+        out.say(&text!("{} file {} is stored", styled(STRONG, "0"), uploaded.id));
         out.object(&uploaded.answer);
         message.content = Some(command.file_content(kind, file, uploaded.id.as_str()));
     }
@@ -166,7 +166,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         }
     }
     let word = if stored.is_duplicate() { "was stored before" } else { "is stored" };
-    out.say(&format!(
+    out.say(&text!(
         "{} command {id} {word} as {} of stream COMMANDS",
         styled(STRONG, "1"),
         stored.sequence()
@@ -319,7 +319,7 @@ impl Watched<'_> {
                 bail!(used_for_another(id));
             }
             out.object(&object);
-            out.say(&format!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
+            out.say(&text!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
             match step {
                 Step::Reached(reached) if reached >= until => return Ok(Done::Well),
                 Step::Reached(reached) => progress = known::Progress::Reached(reached),
@@ -331,12 +331,12 @@ impl Watched<'_> {
     }
 }
 
-type Shown = (serde_json::Value, String);
+type Shown = (serde_json::Value, Text);
 
 /// A result that names no id is known by the place of its command.
 fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let payload = delivery.payload.clone();
-    let nothing = (Step::Other, (serde_json::Value::Null, String::new()));
+    let nothing = (Step::Other, (serde_json::Value::Null, Text::default()));
     let kind = match delivery.address() {
         Some(Subject::Event(kind, bsp, _)) if bsps::get(bsp).sending().is_some() => kind,
         // The channel is gone, or has never been.
@@ -353,7 +353,7 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
                 };
                 let mut shown = tail::sent(delivery, false);
                 if result.outcome() == SendOutcome::Unknown {
-                    shown.1.push_str(&styled(ODD, " (a report may still resolve it)"));
+                    shown.1 = text!("{}{}", shown.1, styled(ODD, " (a report may still resolve it)"));
                 }
                 (step, shown)
             }

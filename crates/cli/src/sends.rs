@@ -14,7 +14,7 @@ use sender::{Crowded, LaneState};
 use serde_json::json;
 
 use crate::Done;
-use crate::out::{ODD, Out, styled};
+use crate::out::{ODD, Out, Text, styled};
 use crate::target::Target;
 use crate::words::{counted, span};
 
@@ -106,13 +106,13 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
             "behind": crowded.behind, "full_recipients": crowded.full_recipients,
         }));
         rows.push([
-            channel.id.to_string(),
-            lane.agents_waiting.to_string(),
-            lane.campaigns_waiting.to_string(),
-            age.map(span).unwrap_or_default(),
-            lane.in_progress.to_string(),
-            owner,
-            if why.is_empty() { why } else { styled(ODD, &why) },
+            Text::of(&channel.id),
+            Text::of(lane.agents_waiting),
+            Text::of(lane.campaigns_waiting),
+            Text::of(age.map(span).unwrap_or_default()),
+            Text::of(lane.in_progress),
+            Text::of(owner),
+            if why.is_empty() { Text::default() } else { styled(ODD, &why) },
         ]);
     }
     if let (Some(only), true) = (only, rows.is_empty()) {

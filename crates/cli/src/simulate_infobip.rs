@@ -13,7 +13,7 @@ use service::tls::TlsFiles;
 use simulator::omni::{self, Faults, Front, Memory, Omni};
 use tokio::net::TcpListener;
 
-use crate::out::{BAD, GOOD, Out, STRONG, styled};
+use crate::out::{BAD, GOOD, Out, STRONG, Text, styled, text};
 use crate::simulate::targets;
 use crate::target::{self, LOOPBACK_HOSTS, Target};
 use crate::{Done, channel as channels, health, when};
@@ -144,7 +144,7 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
         None => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    out.say(&format!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
+    out.say(&text!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
     out.object(&json!({ "listen": address.to_string() }));
     let serving = tokio::spawn(simulated.clone().serve_with(listener, tls, stop.clone()));
     let mut lines = tokio::time::interval(SAY_EVERY);
@@ -192,8 +192,8 @@ fn show_received(simulated: &Omni, shown: usize, out: &Out) -> usize {
         }));
         let file = file.map(|file| format!(" with a file of {} bytes", file.bytes)).unwrap_or_default();
         let fault = message.fault.as_ref().map(|fault| format!(" {fault}")).unwrap_or_default();
-        let twice = if message.is_repeat { styled(BAD, " for the second time") } else { String::new() };
-        out.say(&format!("  {} reached its customer{file}{twice}{fault}", message.message_id));
+        let twice = if message.is_repeat { styled(BAD, " for the second time") } else { Text::default() };
+        out.say(&text!("  {} reached its customer{file}{twice}{fault}", message.message_id));
     }
     shown + received.len()
 }
@@ -205,7 +205,7 @@ fn say(simulated: &Omni, out: &Out) {
         "sends": calls.sends, "faulty": calls.faulty, "malformed": calls.malformed, "duplicates": calls.duplicates,
         "lookups": calls.lookups, "received": received, "forgotten": calls.forgotten, "unreported": calls.unreported,
     }));
-    out.say(&format!(
+    out.say(&text!(
         "{} {} calls, {} answered badly on purpose, {} malformed, {} with a used id; {received} messages reached their \
          customers; the log was asked {} times",
         styled(STRONG, "infobip"),
@@ -217,7 +217,7 @@ fn say(simulated: &Omni, out: &Out) {
     ));
     if calls.unreported > 0 {
         let why = "because too many reports wait to be taken by the gateway";
-        out.say(&format!(
+        out.say(&text!(
             "  {} {} messages were not reported, {why}",
             styled(BAD, "dropped"),
             calls.unreported

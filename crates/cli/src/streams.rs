@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::Done;
 use crate::doctor;
-use crate::out::{GOOD, Out, styled};
+use crate::out::{GOOD, Out, styled, text};
 use crate::repair;
 use crate::target::Target;
 use crate::words::bytes;
@@ -131,10 +131,10 @@ pub(crate) async fn apply_and_check(bus: &Bus, named: &NamedSettings, out: &Out)
     apply(bus, named).await?;
     let streams: Vec<_> = STREAMS.iter().map(|stream| stream.name).collect();
     let durables: Vec<_> = DURABLES.iter().map(|durable| durable.name).collect();
-    out.say(&format!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
-    out.say(&format!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
+    out.say(&text!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
+    out.say(&text!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
     let buckets: Vec<_> = BUCKETS.iter().map(|bucket| bucket.name).collect();
-    out.say(&format!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
+    out.say(&text!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
     let applied = serde_json::json!({ "streams": streams, "durables": durables, "buckets": buckets });
     out.object(&serde_json::json!({ "applied": applied }));
     check(bus, named, out).await
@@ -159,7 +159,7 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Do
         }
     }
     if differences.is_empty() {
-        out.say(&format!("{} on nats-server {}", styled(GOOD, "as defined"), bus.server_version()));
+        out.say(&text!("{} on nats-server {}", styled(GOOD, "as defined"), bus.server_version()));
         out.object(&serde_json::json!({ "differences": 0, "nats_server": bus.server_version() }));
         return Ok(Done::Well);
     }

@@ -15,7 +15,7 @@ use prost::Message;
 use proto::v1::{InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendOutcome, SendResult};
 use serde_json::{Value, json};
 
-use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, styled};
+use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, Text, styled, text};
 use crate::target::Target;
 use crate::when::{self, Moment};
 use crate::words::counted;
@@ -176,7 +176,7 @@ pub(crate) fn parse_bsp(name: &str) -> Result<BspId, String> {
     })
 }
 
-pub(crate) type Shown = (Value, String);
+pub(crate) type Shown = (Value, Text);
 
 /// A report for both readers.
 pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
@@ -195,7 +195,7 @@ pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
     };
     let status = event.status().as_str_name().trim_start_matches("REPORT_STATUS_");
     let errors = event.errors.iter().map(|error| format!(" error {} {}", error.code, error.description));
-    let line = format!(
+    let line = text!(
         "{} {} {} {} message {} to {}{}{}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
@@ -226,7 +226,7 @@ pub(crate) fn message(delivery: &Delivery, reveal: bool) -> Shown {
     let object = serde_json::to_value(&event).unwrap_or_default();
     let content =
         serde_json::to_value(InboundMessage { content: event.content.clone(), ..InboundMessage::default() });
-    let line = format!(
+    let line = text!(
         "{} {} {} {} from {}{}{}{} {}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
@@ -268,7 +268,7 @@ pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
     } else {
         event.command_id.clone()
     };
-    let line = format!(
+    let line = text!(
         "{} {} {} {} command {id} message {} after {}{}",
         time_of(delivery),
         styled(DIM, &place),
@@ -288,7 +288,7 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
         Err(error) => return undecodable(delivery, &error),
     };
     let range = if event.range.is_empty() { String::new() } else { format!(" of range {}", event.range) };
-    let line = format!(
+    let line = text!(
         "{} {} {} {} file {} {}{range} command {}",
         time_of(delivery),
         styled(DIM, &format!("{}/{}", event.bsp, event.channel_id)),
@@ -316,7 +316,7 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
         let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
         body = serde_json::from_str(&masked).unwrap_or_default();
     }
-    let line = format!(
+    let line = text!(
         "{} {} {} {body}",
         time_of(delivery),
         styled(DIM, &format!("{queue}/{channel}")),
@@ -328,7 +328,7 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
 }
 
 pub(crate) fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
-    let line = format!("{} {} cannot be decoded: {error}", time_of(delivery), delivery.subject);
+    let line = text!("{} {} cannot be decoded: {error}", time_of(delivery), delivery.subject);
     (json!({ "subject": delivery.subject, "sequence": delivery.sequence, "error": error.to_string() }), line)
 }
 
@@ -339,7 +339,7 @@ fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
     let body = body_text(bsp, delivery, reveal);
     let bsp = bsp.map(BspId::as_str).unwrap_or_default();
     let route = delivery.headers.get(headers::ROUTE).unwrap_or_default();
-    let line = format!(
+    let line = text!(
         "{} {} {} {route} {body}",
         time_of(delivery),
         styled(DIM, &format!("{bsp}/{channel}")),
@@ -363,7 +363,7 @@ pub(crate) fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
     let bsp = registry::find(header(headers::BSP)).map(|bsp| bsp.profile().id);
     let channel = delivery.address().map(|address| address.channel_token().to_owned()).unwrap_or_default();
     let body = body_text(bsp, delivery, reveal);
-    let line = format!(
+    let line = text!(
         "{} {} {} {} from {}: {body}",
         time_of(delivery),
         styled(DIM, &format!("{}/{channel}", header(headers::BSP))),
@@ -395,6 +395,6 @@ fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
     }
 }
 
-pub(crate) fn time_of(delivery: &Delivery) -> String {
+pub(crate) fn time_of(delivery: &Delivery) -> Text {
     styled(DIM, &format!("{:.3}", delivery.stored_at))
 }

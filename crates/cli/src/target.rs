@@ -8,6 +8,8 @@ use bus::{Bus, BusOptions, NkeySeed};
 use channel::CredentialKey;
 use clap::Args;
 
+use crate::out;
+
 /// Where NATS is when nobody says and no `up` runs in this folder.
 const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
 /// Channels may send to these when the whole gateway, or a simulated BSP, is on one machine.
@@ -152,7 +154,6 @@ pub(crate) async fn connect_now(options: BusOptions) -> anyhow::Result<Bus> {
 }
 
 /// A request that the server refuses is never answered: without this a person would only see that time ran out.
-#[expect(clippy::print_stderr, reason = "it comes at any time, beside what the command prints")]
 fn say_refused(why: &str) {
-    eprintln!("imchannel: NATS refuses: {why} (is this the right nkey for this command?)");
+    out::note(&format!("imchannel: NATS refuses: {why} (is this the right nkey for this command?)"));
 }

@@ -23,6 +23,7 @@ use bus::Bus;
 use bus::guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, EVENTS};
 use jiff::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
@@ -96,7 +97,7 @@ async fn serve(
     bus::guard::follow(&bus, &watches, stop.clone());
     let event_bus = bus.clone();
     let channels = bus::registry::follow(&bus, stop.clone());
-    require(&context, &blobs, &channels);
+    require(&context, &blobs, &channels, &metrics);
     // What fetches leave behind goes on until the last one has ended.
     let finished = CancellationToken::new();
     let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
@@ -112,8 +113,13 @@ async fn serve(
 
 /// What media needs before it serves. NATS is not among it: a BSP that fetches a file must get it while NATS is away, and
 /// its event is dropped and counted.
-fn require(context: &Context, blobs: &BlobStore, channels: &bus::registry::Snapshots) {
-    let redis = follow_redis(blobs.clone(), context.stop.clone());
+fn require(
+    context: &Context,
+    blobs: &BlobStore,
+    channels: &bus::registry::Snapshots,
+    metrics: &MediaMetrics,
+) {
+    let redis = follow_redis(blobs.clone(), metrics.redis_connected.clone(), context.stop.clone());
     context.readiness.require("redis", move || redis.borrow().clone());
     let channels = channels.clone();
     context.readiness.require("channels", move || {
@@ -154,11 +160,16 @@ async fn look_for_room(bus: Bus, stop: CancellationToken) {
     }
 }
 
-fn follow_redis(blobs: BlobStore, stop: CancellationToken) -> watch::Receiver<Result<(), String>> {
+fn follow_redis(
+    blobs: BlobStore,
+    connected: Gauge,
+    stop: CancellationToken,
+) -> watch::Receiver<Result<(), String>> {
     let (sender, receiver) = watch::channel(Err("not asked yet".to_owned()));
     tokio::spawn(async move {
         loop {
             let answer = blobs.ping().await.map_err(|error| error.to_string());
+            connected.set(i64::from(answer.is_ok()));
             if *sender.borrow() != answer {
                 match &answer {
                     Ok(()) => tracing::info!(function = "media", "Redis answers"),

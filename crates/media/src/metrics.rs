@@ -5,6 +5,7 @@ use bsp::media::MediaKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::limits::PortMetrics;
 
@@ -30,6 +31,7 @@ pub(crate) struct MediaMetrics {
     pub(crate) bytes_taken: Counter,
     pub(crate) notes_dropped: Counter,
     pub(crate) expired_unfetched: Counter,
+    pub(crate) redis_connected: Gauge,
     pub(crate) port: PortMetrics,
 }
 
@@ -49,6 +51,8 @@ impl MediaMetrics {
         registry.register("notes_dropped", help, metrics.notes_dropped.clone());
         let help = "Files that a message went out with and whose life ended without a GET after it; counted by one replica each";
         registry.register("expired_unfetched", help, metrics.expired_unfetched.clone());
+        let help = "1 while Redis answers, else 0";
+        registry.register("redis_connected", help, metrics.redis_connected.clone());
         metrics
     }
 

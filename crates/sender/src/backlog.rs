@@ -279,7 +279,7 @@ impl Backlog {
         let owner = self.lane.owner();
         publish::result(bus, owner, &result, job.traceparent()).await.map_err(|_| Away)?;
         let metrics = &self.lane.shared.metrics;
-        metrics.result(owner.bsp(), job.command.content.name(), "expired");
+        metrics.result(owner, job.command.content.name(), "expired");
         let answered = record.done(&result, true);
         let _ = bus.ledger_write(&key, revision, answered.to_bytes(), deadline()).await;
         Ok(())

@@ -134,7 +134,7 @@ pub(crate) async fn bury(shared: &Shared, burial: Burial<'_>) -> Result<(), Publ
     let result = outcome.to_result(subject, now);
     publish::result(&shared.bus, owner, &result, publish::traceparent(delivery)).await?;
     shared.lettered.remove(delivery.sequence);
-    shared.metrics.result(owner.bsp(), burial.content, outcome.name());
+    shared.metrics.result(owner, burial.content, outcome.name());
     Ok(())
 }
 

@@ -136,7 +136,7 @@ impl Lookups {
             Err(Some(LookupFault::Unreadable)) => "unreadable",
             Err(None) => "no_answer",
         };
-        self.metrics.lookup(account.bsp, outcome);
+        self.metrics.lookup(account, outcome);
         tracing::info!(
             function = "sendMessage",
             channel = account.channel.as_str(),

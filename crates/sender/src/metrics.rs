@@ -1,6 +1,6 @@
 //! What the sender counts.
 
-use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
+use bsp::{ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 use bus::keeper::KeeperMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,12 +9,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::Histogram;
 
+use crate::account::Account;
 use crate::publish::Owner;
 use crate::store_limit::StoreMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     bsp: &'static str,
+    channel: String,
     content: &'static str,
     outcome: &'static str,
 }
@@ -22,7 +24,14 @@ struct ResultLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
     bsp: &'static str,
+    channel: String,
     outcome: &'static str,
+}
+
+impl CallLabels {
+    fn of(account: &Account, outcome: &'static str) -> Self {
+        Self { bsp: account.bsp.as_str(), channel: account.channel.to_string(), outcome }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,12 +73,13 @@ pub(crate) struct SenderMetrics {
 impl SenderMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("sender");
-        let metrics = Self { keeper: KeeperMetrics::register(registry), ..Self::default() };
-        let help = "Results by BSP, content and outcome (accepted, rejected, expired, unknown)";
+        let keeper = KeeperMetrics::register(registry);
+        let metrics = Self { keeper, accept_time: Histogram::of_waiting(), ..Self::default() };
+        let help = "Results by BSP, channel (`unknown` for one that is not stored), content and outcome (accepted, rejected, expired, unknown)";
         registry.register("results", help, metrics.results.clone());
-        let help = "Calls that send, by BSP and what they ended with";
+        let help = "Calls that send, by BSP, channel and what they ended with";
         registry.register("calls", help, metrics.calls.clone());
-        let help = "Questions to the BSP's log, by BSP and what they ended with";
+        let help = "Questions to the BSP's log, by BSP, channel and what they ended with";
         registry.register("lookups", help, metrics.lookups.clone());
         let help = "Commands that had been published before and were not sent again";
         registry.register("repeated_commands", help, metrics.repeated.clone());
@@ -126,10 +136,15 @@ impl SenderMetrics {
         registry.register("ledger_timeouts", help, ledger.timed_out.clone());
     }
 
-    /// `bsp` is `None` where the channel is not known.
-    pub(crate) fn result(&self, bsp: Option<BspId>, content: &'static str, outcome: &'static str) {
-        let bsp = bsp.map_or(NO_BSP, BspId::as_str);
-        self.results.get_or_create(&ResultLabels { bsp, content, outcome }).inc();
+    /// Only stored channels are told apart: anybody who may publish commands can name others, and there would be no end of them.
+    pub(crate) fn result(&self, owner: Owner<'_>, content: &'static str, outcome: &'static str) {
+        let (bsp, channel) = match owner {
+            Owner::Channel(bsp, channel) => (bsp.as_str(), channel.as_str()),
+            Owner::NoChannel(_) => (NO_BSP, UNKNOWN_CHANNEL),
+        };
+        self.results
+            .get_or_create(&ResultLabels { bsp, channel: channel.to_owned(), content, outcome })
+            .inc();
     }
 
     /// A channel that is not stored has no label of its own: a back end may make up any number of them.
@@ -142,12 +157,12 @@ impl SenderMetrics {
         self.letters_refused.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn call(&self, bsp: BspId, outcome: &'static str) {
-        self.calls.get_or_create(&CallLabels { bsp: bsp.as_str(), outcome }).inc();
+    pub(crate) fn call(&self, account: &Account, outcome: &'static str) {
+        self.calls.get_or_create(&CallLabels::of(account, outcome)).inc();
     }
 
-    pub(crate) fn lookup(&self, bsp: BspId, outcome: &'static str) {
-        self.lookups.get_or_create(&CallLabels { bsp: bsp.as_str(), outcome }).inc();
+    pub(crate) fn lookup(&self, account: &Account, outcome: &'static str) {
+        self.lookups.get_or_create(&CallLabels::of(account, outcome)).inc();
     }
 
     /// Forgets the gauges of a lane that this replica no longer works.
@@ -158,5 +173,34 @@ impl SenderMetrics {
         self.behind.remove(&labels);
         self.oldest_waiting.remove(&labels);
         self.halted.remove(&labels);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bsp::registry::REGISTRY;
+
+    use super::*;
+
+    #[test]
+    fn only_stored_channels_have_series_of_their_own() {
+        let mut registry = Registry::default();
+        let metrics = SenderMetrics::register(&mut registry);
+        let channels = ["a", "b", "c"].map(|id| ChannelId::parse(id).unwrap());
+        let bsp = REGISTRY[0].profile().id;
+        metrics.result(Owner::Channel(bsp, &channels[0]), "text", "accepted");
+        for channel in [Some(&channels[1]), Some(&channels[2]), None] {
+            metrics.result(Owner::NoChannel(channel), "none", "rejected");
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("sender_results_total{")).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        for line in [
+            format!(r#"{{bsp="{bsp}",channel="a",content="text",outcome="accepted"}} 1"#),
+            r#"{bsp="none",channel="unknown",content="none",outcome="rejected"} 3"#.to_owned(),
+        ] {
+            assert!(text.contains(&format!("sender_results_total{line}\n")), "no {line} in\n{text}");
+        }
     }
 }

@@ -175,7 +175,7 @@ impl Orphans {
                 let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());
                 let subject = OfCommand { owner, delivery, command_id, context, attempts };
                 let result = Outcome::Unknown.to_result(subject, Timestamp::now());
-                self.shared.metrics.result(owner.bsp(), job.command.content.name(), "unknown");
+                self.shared.metrics.result(owner, job.command.content.name(), "unknown");
                 self.publish(owner, delivery, &result).await
             }
         }

@@ -95,7 +95,7 @@ pub(crate) async fn once(
     let result = outcome.to_result(Subject { owner, delivery, command_id: id, context, attempts }, now);
     publish::result(&shared.bus, owner, &result, trace).await?;
     shared.lettered.remove(delivery.sequence);
-    shared.metrics.result(owner.bsp(), "none", outcome.name());
+    shared.metrics.result(owner, "none", outcome.name());
     Ok(())
 }
 

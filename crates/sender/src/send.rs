@@ -419,7 +419,11 @@ impl Lane {
             Ok(_) => Stage::Publish(Box::new(result)),
             Err(stage) => return stage,
         };
-        self.shared.metrics.result(Some(self.account.bsp), job.command.content.name(), outcome.name());
+        self.shared.metrics.result(
+            Owner::Channel(self.account.bsp, &self.account.channel),
+            job.command.content.name(),
+            outcome.name(),
+        );
         if matches!(outcome, Outcome::Accepted { .. }) {
             let age = Duration::try_from(now.duration_since(job.delivery.stored_at)).unwrap_or_default();
             self.shared.metrics.accept_time.observe(age);

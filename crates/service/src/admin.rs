@@ -1,25 +1,26 @@
 //! The admin port: `/live` (the process runs), `/ready` (it may be given work, and if not, why), `/metrics`
-//! (OpenMetrics text).
+//! (OpenMetrics text or the classic one, whichever is asked for).
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 
+use crate::exposition::{self, Form};
+use crate::process_metrics;
 use crate::readiness::Readiness;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone)]
 struct Admin {
     readiness: Readiness,
     metrics: Arc<Registry>,
+    process: Arc<Registry>,
 }
 
 /// The routes of the admin port.
@@ -28,7 +29,7 @@ pub fn router(readiness: Readiness, metrics: Arc<Registry>) -> Router {
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(ready))
         .route("/metrics", get(show_metrics))
-        .with_state(Admin { readiness, metrics })
+        .with_state(Admin { readiness, metrics, process: Arc::new(process_metrics::registry()) })
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
@@ -44,10 +45,17 @@ async fn ready(State(admin): State<Admin>) -> Response {
     (status, Json(serde_json::json!({ "ready": is_ready, "conditions": conditions }))).into_response()
 }
 
-async fn show_metrics(State(admin): State<Admin>) -> Response {
+async fn show_metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let Ok(text) = write_metrics(&admin) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let form = Form::asked_for(&headers);
+    let text = if form == Form::Classic { exposition::classic(&text) } else { text };
+    ([(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept")], text).into_response()
+}
+
+fn write_metrics(admin: &Admin) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    match encode(&mut text, &admin.metrics) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    encode_registry(&mut text, &admin.process)?;
+    // The end of the text is written with these.
+    encode(&mut text, &admin.metrics)?;
+    Ok(text)
 }

@@ -61,7 +61,11 @@ pub struct FailedCredentials {
 impl FailedCredentials {
     /// None has failed yet. What is delayed is counted in the port's metrics.
     pub fn new(metrics: PortMetrics, log: LogAddresses) -> Self {
-        let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        Self::with_counters(COUNTERS, metrics, log)
+    }
+
+    fn with_counters(count: usize, metrics: PortMetrics, log: LogAddresses) -> Self {
+        let counters = (0..count).map(|_| AtomicU64::new(0)).collect();
         Self { hasher: RandomState::new(), counters, began: Instant::now(), metrics, log }
     }
 
@@ -94,7 +98,7 @@ impl FailedCredentials {
 
     /// Adds one to the counter of a key, which begins again with every period.
     fn add(&self, key: impl Hash, period: u32) -> u32 {
-        let position = usize::try_from(self.hasher.hash_one(key) % COUNTERS as u64).unwrap_or(0);
+        let position = usize::try_from(self.hasher.hash_one(key) % self.counters.len() as u64).unwrap_or(0);
         let counter = &self.counters[position];
         let next = |old: u64| {
             let is_same = old >> COUNT_BITS == u64::from(period);
@@ -112,7 +116,9 @@ mod tests {
 
     #[test]
     fn the_first_failures_of_a_period_are_answered_at_once() {
-        let failed = FailedCredentials::new(PortMetrics::default(), LogAddresses::Masked);
+        // So many that none is shared by chance.
+        let failed =
+            FailedCredentials::with_counters(64 * COUNTERS, PortMetrics::default(), LogAddresses::Masked);
         let address = |last: u8| AddressKey::of([192, 0, 2, last].into());
         for period in [0, 1, 7] {
             for _ in 0..AT_ONCE_MAX {

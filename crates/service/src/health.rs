@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::common::ADMIN_LISTEN;
 use crate::settings::{self, Reader};
+use crate::terminal;
 
 pub(crate) const NAME: &str = "health";
 /// A process that takes longer is not well.
@@ -24,26 +25,25 @@ pub(crate) fn command() -> clap::Command {
     )
 }
 
-#[expect(clippy::print_stdout, reason = "the answer is the output of this command")]
 pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitCode {
     let is_behind = asked.value_source(ADMIN_LISTEN.flag) == Some(clap::parser::ValueSource::CommandLine);
     let mut reader = Reader::from_matches(if is_behind { asked } else { matches }, &[&ADMIN_LISTEN]);
     let Some(listen) = reader.value::<SocketAddr>(&ADMIN_LISTEN) else {
-        println!("IMCHANNEL_ADMIN_LISTEN is no address");
+        terminal::say("IMCHANNEL_ADMIN_LISTEN is no address");
         return ExitCode::FAILURE;
     };
     let path = if asked.get_flag("live") { "/live" } else { "/ready" };
     match get(listen, path) {
         Ok((true, answer)) => {
-            println!("{answer}");
+            terminal::say(answer);
             ExitCode::SUCCESS
         }
         Ok((false, answer)) => {
-            println!("{answer}");
+            terminal::say(answer);
             ExitCode::FAILURE
         }
         Err(error) => {
-            println!("no answer: {error}");
+            terminal::say(format_args!("no answer: {error}"));
             ExitCode::FAILURE
         }
     }

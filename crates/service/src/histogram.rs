@@ -7,26 +7,48 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper bounds for times, in seconds: half a millisecond to a quarter of a minute.
-const BOUNDS_S: [f64; 15] =
+/// Upper bounds for answers, in seconds: half a millisecond to a quarter of a minute.
+const ANSWER_S: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0];
+/// Upper bounds for what may wait in a stream, in seconds: five milliseconds to an hour.
+const WAIT_S: [f64; 16] =
+    [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 
-/// Counts durations. Clones share the counts.
-#[derive(Debug, Clone, Default)]
+/// Counts durations. Clones share the counts. By default for answers, of up to 15 s.
+#[derive(Debug, Clone)]
 pub struct Histogram(Arc<Counts>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    /// Upper bounds of the buckets, in seconds, rising.
+    bounds_s: &'static [f64],
     /// One for each bound and one for what lies above all of them.
-    buckets: [AtomicU64; BOUNDS_S.len() + 1],
+    buckets: Box<[AtomicU64]>,
     sum_us: AtomicU64,
 }
 
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::with_bounds(&ANSWER_S)
+    }
+}
+
 impl Histogram {
+    /// For what may wait in a stream, up to an hour.
+    pub fn of_waiting() -> Self {
+        Self::with_bounds(&WAIT_S)
+    }
+
+    fn with_bounds(bounds_s: &'static [f64]) -> Self {
+        let buckets = std::iter::repeat_with(AtomicU64::default).take(bounds_s.len() + 1).collect();
+        Self(Arc::new(Counts { bounds_s, buckets, sum_us: AtomicU64::default() }))
+    }
+
     /// Counts a duration.
     pub fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
-        let bucket = BOUNDS_S.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS_S.len());
+        let bounds = self.0.bounds_s;
+        let bucket = bounds.iter().position(|bound| seconds <= *bound).unwrap_or(bounds.len());
         self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.0.sum_us.fetch_add(microseconds, Ordering::Relaxed);
@@ -39,7 +61,7 @@ impl TypedMetric for Histogram {
 
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let bounds = BOUNDS_S.iter().copied().chain([f64::INFINITY]);
+        let bounds = self.0.bounds_s.iter().copied().chain([f64::INFINITY]);
         let counts = self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
@@ -75,6 +97,21 @@ mod tests {
             "t_seconds_sum 60.006",
         ] {
             assert!(text.contains(line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_waits_is_told_apart_up_to_an_hour() {
+        let histogram = Histogram::of_waiting();
+        for s in [20, 1700, 3599, 7200] {
+            histogram.observe(Duration::from_secs(s));
+        }
+        let mut registry = prometheus_client::registry::Registry::default();
+        registry.register("t_seconds", "help", histogram);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in ["15.0\"} 0", "60.0\"} 1", "1800.0\"} 2", "3600.0\"} 3", "+Inf\"} 4"] {
+            assert!(text.contains(&format!("t_seconds_bucket{{le=\"{line}")), "no {line} in\n{text}");
         }
     }
 }

@@ -17,6 +17,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::terminal;
+
 /// Lines that wait for the writer at most.
 const LINES_WAITING_MAX: usize = 16 * 1024;
 
@@ -102,7 +104,7 @@ impl Drop for LogGuard {
 }
 
 fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, format: LogFormat) {
-    let stdout = std::io::stdout();
+    let stdout = standard_output();
     while let Ok(first) = lines.recv() {
         let mut out = std::io::BufWriter::new(stdout.lock());
         let mut next = Some(first);
@@ -127,6 +129,11 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, format: LogFormat) {
         drop(out);
         rest();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "every line was escaped when it was made")]
+fn standard_output() -> std::io::Stdout {
+    std::io::stdout()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the writer has a thread to itself, and nothing to wait for")]
@@ -177,7 +184,7 @@ impl Fields {
             Level::WARN => "WARN ",
             _ => "",
         };
-        let message = one_line(&self.message);
+        let message = terminal::escape(&self.message);
         format!("[IMCHANNEL] [{function}] {mark}{message}\n")
     }
 
@@ -191,9 +198,8 @@ impl Fields {
         for (name, value) in &self.others {
             object.insert((*name).to_owned(), value.clone());
         }
-        let mut line = serde_json::Value::Object(object).to_string();
-        line.push('\n');
-        line
+        let line = serde_json::Value::Object(object).to_string();
+        format!("{}\n", terminal::escape(&line))
     }
 
     /// The text that a field of this name is kept in.
@@ -210,14 +216,6 @@ impl Fields {
             self.others.push((field.name(), value()));
         }
     }
-}
-
-/// A value from outside must not be able to forge a line of its own.
-fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return text.into();
-    }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
 }
 
 impl Visit for Fields {
@@ -249,6 +247,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_value_from_outside_does_nothing_to_a_terminal() {
+        let fields = Fields {
+            function: "onReport".to_owned(),
+            message: "a\u{9b}2J\u{202e}b".to_owned(),
+            others: vec![("channel", "c\u{9b}1".into())],
+            keeps_others: true,
+        };
+        assert_eq!(fields.to_imchannel(Level::INFO, "t"), "[IMCHANNEL] [onReport] a\\u009b2J\\u202eb\n");
+        let json = fields.to_json(Level::INFO, "t");
+        assert!(!json.trim_end().contains(terminal::is_unsafe), "{json:?}");
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["channel"], "c\u{9b}1");
+    }
+
+    #[test]
     fn a_line_break_in_a_value_makes_no_second_line() {
         let fields = Fields {
             function: "onReport".to_owned(),
@@ -257,7 +270,7 @@ mod tests {
             keeps_others: true,
         };
         let line = fields.to_imchannel(Level::INFO, "t");
-        assert_eq!(line, "[IMCHANNEL] [onReport] a [IMCHANNEL] [onReport] forged\n");
+        assert_eq!(line, "[IMCHANNEL] [onReport] a\\n[IMCHANNEL] [onReport] forged\n");
         let json = fields.to_json(Level::WARN, "t");
         assert_eq!(json.matches('\n').count(), 1);
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();

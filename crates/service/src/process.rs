@@ -14,7 +14,7 @@ use crate::http::{self, HttpLimits, HttpServer};
 use crate::readiness::Readiness;
 use crate::settings::{self, Faults, Reader, Setting};
 use crate::trace::Tracing;
-use crate::{admin, files, health, log, words};
+use crate::{admin, files, health, log, terminal, words};
 
 /// Exit code for settings that cannot be used.
 pub const EXIT_SETTINGS: u8 = 2;
@@ -77,7 +77,11 @@ pub fn main<S: Send + 'static>(
     start: impl FnOnce(S, &Common, Context, &mut Registry) -> Service,
 ) -> ExitCode {
     let command = clap::Command::new(program.name).about(program.about).version(program.version);
-    let matches = settings::add_to(command, settings).subcommand(health::command()).get_matches();
+    let command = settings::add_to(command, settings).subcommand(health::command());
+    let matches = match command.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return terminal::usage(&error),
+    };
     if let Some(asked) = matches.subcommand_matches(health::NAME) {
         return health::ask(&matches, asked);
     }
@@ -91,24 +95,18 @@ pub fn main<S: Send + 'static>(
     match run(program, &common, |context, registry| start(settings, &common, context, registry)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print_failure(program.name, &error);
+            // The log has ended.
+            terminal::complain(format_args!("{}: {}", program.name, words::causes(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Says on standard error why a program ended: the log has ended before it.
-#[expect(clippy::print_stderr, reason = "the log has ended")]
-fn print_failure(program: &str, error: &anyhow::Error) {
-    eprintln!("{program}: {}", words::causes(error));
-}
-
-/// Writes every fault to standard error.
-#[expect(clippy::print_stderr, reason = "there is no log before the settings are read")]
+/// Writes every fault to standard error: there is no log before the settings are read.
 pub fn print_faults(program: &str, faults: &Faults) {
-    eprintln!("{program}: the settings cannot be used:");
+    terminal::complain(format_args!("{program}: the settings cannot be used:"));
     for fault in &faults.0 {
-        eprintln!("  {fault}");
+        terminal::complain(format_args!("  {fault}"));
     }
 }
 
@@ -188,12 +186,12 @@ pub async fn serve_admin(
 }
 
 /// From now on a panic says where it was and not what it was about: its message may quote a customer's text.
-#[expect(clippy::print_stderr, reason = "a panic may come when there is no log")]
 pub fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(function = "process", "a panic at {place}");
-        eprintln!("a panic at {place}");
+        // There may be no log.
+        terminal::complain(format_args!("a panic at {place}"));
     }));
 }
 

@@ -50,8 +50,10 @@ struct Account {
     /// The most that the channel may have; `None` where the stream has no limit.
     part: Option<u64>,
     looked_at: Instant,
-    /// Bytes that this process has stored since.
-    since: u64,
+    /// Bytes that this process has stored, and those of them that the last look has seen: what was stored while it was made
+    /// may be missing in its answer.
+    stored: u64,
+    seen: u64,
     /// Bytes that are about to be stored.
     reserved: u64,
     /// What was written under the subject that this process writes to. `None` where it could not be read.
@@ -64,8 +66,12 @@ impl Account {
         now - self.looked_at < if is_far { LOOK_FAR } else { LOOK_NEAR }
     }
 
+    fn since(&self) -> u64 {
+        self.stored - self.seen
+    }
+
     fn taken(&self) -> u64 {
-        self.bytes + self.since + self.reserved
+        self.bytes + self.since() + self.reserved
     }
 
     fn has_room(&self, bytes: u64) -> bool {
@@ -74,7 +80,7 @@ impl Account {
 
     /// Whether the process takes no more of the room than others may take too.
     fn is_own_share(&self, bytes: u64) -> bool {
-        let used = self.since + self.reserved;
+        let used = self.since() + self.reserved;
         let room = self.part.map_or(u64::MAX, |part| part.saturating_sub(self.bytes));
         used == 0 || used + bytes <= room / SHARE_OF_ROOM
     }
@@ -103,7 +109,7 @@ impl Drop for Room {
         let mut accounts = self.letters.accounts();
         if let Some(account) = accounts.get_mut(self.subject.channel_token()) {
             account.reserved = account.reserved.saturating_sub(self.reserved);
-            account.since += self.stored;
+            account.stored += self.stored;
         }
     }
 }
@@ -145,7 +151,13 @@ impl Letters {
         Room { letters: Arc::clone(self), subject: subject.clone(), reserved: bytes, stored: 0 }
     }
 
-    pub(super) fn looked(&self, channel: &str, seen: Seen, now: Instant) {
+    /// What this process has stored of a channel, for [`Letters::looked`]: asked before the look begins.
+    pub(super) fn stored(&self, channel: &str) -> u64 {
+        self.accounts().get(channel).map_or(0, |account| account.stored)
+    }
+
+    /// Notes what a look has found that began when this process had stored `before_look` bytes.
+    pub(super) fn looked(&self, channel: &str, seen: Seen, before_look: u64, now: Instant) {
         let mut accounts = self.accounts();
         if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(channel) {
             accounts.retain(|_, account| account.reserved > 0);
@@ -158,8 +170,10 @@ impl Letters {
             (Some(known), Some(seen)) if known.letters >= seen.letters => Some(known),
             (known, seen) => seen.or(known),
         };
+        let stored = before.map_or(before_look, |account| account.stored);
         let Seen { bytes, is_exact, part, .. } = seen;
-        let account = Account { bytes, is_exact, part, looked_at: now, since: 0, reserved, written };
+        let account =
+            Account { bytes, is_exact, part, looked_at: now, stored, seen: before_look, reserved, written };
         accounts.insert(channel.to_owned(), account);
     }
 
@@ -202,7 +216,7 @@ mod tests {
         assert!(letters.reserve(&subject, 1, now).is_none(), "it has to be looked at first");
         let seen =
             || Seen { bytes: 600, is_exact: true, part: Some(1000), written: Some(Written::default()) };
-        letters.looked("unknown", seen(), now);
+        letters.looked("unknown", seen(), 0, now);
         // The letters of one message, or a part of the room: another process may see the same room.
         let room = letters.reserve(&subject, 300, now).unwrap().unwrap();
         assert!(letters.reserve(&subject, 1, now).is_none());
@@ -218,8 +232,16 @@ mod tests {
         assert!(letters.reserve(&subject, 1, now + LOOK_NEAR).is_none(), "others may have stored more");
         // What is under way is counted beside what a look finds.
         let _room = letters.reserve_seen(&subject, 300).unwrap();
-        letters.looked("unknown", Seen { part: Some(950), ..seen() }, now);
+        let look = |stored| letters.looked("unknown", Seen { part: Some(950), ..seen() }, stored, now);
+        look(letters.stored("unknown"));
         assert!(matches!(letters.reserve(&subject, 51, now), Some(Err(PublishError::ChannelFull))));
+        // What is stored while a look is made may be missing in what it finds.
+        let before = letters.stored("unknown");
+        let mut meanwhile = letters.reserve_seen(&subject, 20).unwrap();
+        meanwhile.stored = 20;
+        drop(meanwhile);
+        look(before);
+        assert!(matches!(letters.reserve(&subject, 31, now), Some(Err(PublishError::ChannelFull))));
         assert_eq!(letters.write("unknown", 7), Some(Written { letters: 1, bytes: 7 }));
     }
 }

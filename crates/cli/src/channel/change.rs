@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::Done;
 use crate::confirm::is_confirmed;
-use crate::out::{GOOD, ODD, Out, styled};
+use crate::out::{GOOD, ODD, Out, styled, text};
 use crate::words::{self, counted};
 
 /// How often a change is made again that others came before.
@@ -104,7 +104,7 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
 fn say_applied(id: &str, action: &str, how: How, out: &Out) {
     let style = if action == "unchanged" { ODD } else { GOOD };
     let note = if how.dry_run { " (dry run)" } else { "" };
-    out.say(&format!("{} channel {id}{note}", styled(style, action)));
+    out.say(&text!("{} channel {id}{note}", styled(style, action)));
     out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -
     for found in all {
         let id = &found.id;
         remove_one(bus, &found, how.abandon).await?;
-        out.say(&format!("{} channel {id}", styled(GOOD, "removed")));
+        out.say(&text!("{} channel {id}", styled(GOOD, "removed")));
         out.object(&json!({ "channel": id, "action": "removed" }));
     }
     Ok(Done::Well)
@@ -216,7 +216,7 @@ pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -
 pub(super) async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Out) -> anyhow::Result<()> {
     for id in ids {
         let action = set_one_paused(bus, id, paused).await?;
-        out.say(&format!("{} channel {id}", styled(GOOD, action)));
+        out.say(&text!("{} channel {id}", styled(GOOD, action)));
         out.object(&json!({ "channel": id, "action": action }));
     }
     Ok(())

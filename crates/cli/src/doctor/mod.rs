@@ -34,7 +34,7 @@ use serde_json::json;
 use self::finding::{Check, Finding, Level};
 use self::gather::{Nats, Observed};
 use crate::Done;
-use crate::out::{BAD, DIM, GOOD, ODD, Out, styled};
+use crate::out::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target};
 use crate::when;
 use crate::words::causes;
@@ -145,12 +145,12 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
     }
     let count = |level| findings.iter().filter(|found| found.level == level).count();
     let counts = Level::ALL.map(|level| (level, count(level)));
-    let summary: Vec<String> = counts
-        .iter()
-        .filter(|(_, number)| *number > 0)
-        .map(|(level, number)| styled(style(*level), &format!("{number} {}", level.word())))
-        .collect();
-    out.say(&summary.join(", "));
+    let mut summary = Text::default();
+    for (level, number) in counts.iter().filter(|(_, number)| *number > 0) {
+        let comma = if summary == Text::default() { "" } else { ", " };
+        summary = text!("{summary}{comma}{}", styled(style(*level), &format!("{number} {}", level.word())));
+    }
+    out.say(&summary);
     let counts = counts.map(|(level, number)| (level.word().to_owned(), json!(number)));
     out.object(&json!({ "findings": serde_json::Map::from_iter(counts) }));
     anyhow::ensure!(observed.has_answer(), "nothing answers, so next to nothing could be checked");
@@ -232,10 +232,10 @@ fn style(level: Level) -> anstyle::Style {
 fn show(finding: &Finding, out: &Out) {
     out.object(&finding.to_json());
     let level = styled(style(finding.level), &format!("{:<LEVEL_WIDTH$}", finding.level.word()));
-    out.say(&format!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
+    out.say(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
     for (word, text) in [("why", &finding.why), ("do", &finding.remedy)] {
         if !text.is_empty() {
-            out.say(&format!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word:<3}"))));
+            out.say(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word:<3}"))));
         }
     }
 }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::confirm::is_confirmed;
-use crate::out::{ODD, Out, styled};
+use crate::out::{ODD, Out, styled, text};
 use crate::target::Target;
 use crate::when::{self, Moment};
 use crate::words::counted;
@@ -162,7 +162,7 @@ impl Selected {
         let last = self.last;
         out.object(&json!({ "limit_reached_before": sequence, "to_sequence": last }));
         let rest = format!("--from-sequence {sequence} --to-sequence {last}, or a larger --limit");
-        out.say(&format!("{} more were selected; go on with {rest}", styled(ODD, "the limit was reached:")));
+        out.say(&text!("{} more were selected; go on with {rest}", styled(ODD, "the limit was reached:")));
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Selected, bar, parse};
 use crate::Done;
-use crate::out::{GOOD, Out, styled};
+use crate::out::{GOOD, Out, styled, text};
 use crate::repair::refuse_gone_back;
 use crate::words::counted;
 
@@ -59,7 +59,7 @@ pub(super) async fn run(
         "stopped_before_sequence": stopped_before,
     }));
     let word = styled(GOOD, "replayed");
-    out.say(&format!(
+    out.say(&text!(
         "{word} {}: {} published, {} came to none",
         counted(replayed, "webhook"),
         counted(events, "event"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::compare::{Change, Compared};
 use crate::Done;
-use crate::out::{BAD, DIM, GOOD, Out, STRONG, styled};
+use crate::out::{BAD, DIM, GOOD, Out, STRONG, styled, text};
 use crate::words::counted;
 
 /// What the comparison came to.
@@ -59,7 +59,7 @@ impl Summary {
 
     fn example(&self, channel: &str, sequence: u64, item: &Compared, out: &Out) {
         let name = styled(STRONG, &format!("webhook {sequence} item {}", item.index));
-        out.say(&format!("{name} {} {} {}", styled(DIM, channel), item.kind, item.message_id));
+        out.say(&text!("{name} {} {} {}", styled(DIM, channel), item.kind, item.message_id));
         let (then, now) = match &item.change {
             Change::Changed(fields) => {
                 for field in fields {

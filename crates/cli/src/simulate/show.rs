@@ -7,7 +7,7 @@ use serde_json::json;
 use simulator::tally::{Counts, Dropped};
 use simulator::{RunTag, Simulator, Verdict};
 
-use crate::out::{BAD, GOOD, Out, STRONG, styled};
+use crate::out::{BAD, GOOD, Out, STRONG, styled, text};
 
 pub(crate) fn begins(gateway: &str, seed: u64, run: RunTag, out: &Out) {
     out.say(&format!("posting to {gateway}; run {run} of seed {seed}"));
@@ -117,13 +117,13 @@ pub(crate) fn verdict(verdict: &Verdict, out: &Out) {
         verdict.wrong_ids
     );
     let word = if verdict.is_clean() { styled(GOOD, "clean:") } else { styled(BAD, "not clean:") };
-    out.say(&format!("{} {word} {line}", styled(STRONG, "ledger")));
+    out.say(&text!("{} {word} {line}", styled(STRONG, "ledger")));
     out.say(&format!(
         "allowed: {} copies under the same id, {} stored whose 200 was lost on its way, {} of other senders",
         verdict.copies, verdict.unpromised, verdict.foreign
     ));
     for example in &verdict.examples {
-        out.say(&format!("  {} {example}", styled(BAD, "fault")));
+        out.say(&text!("  {} {example}", styled(BAD, "fault")));
     }
 }
 

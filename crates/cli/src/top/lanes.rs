@@ -7,6 +7,7 @@ use bus::inspect::LeaseSeen;
 use jiff::Timestamp;
 use sender::LaneState;
 use serde_json::{Value, json};
+use service::terminal::escape;
 
 use crate::words;
 
@@ -47,8 +48,8 @@ impl Lane {
     /// `channel-0: 30 commands wait, the oldest for 2.5 h: paused by an operator`
     pub(super) fn line(&self, now: Timestamp) -> String {
         let waits = words::waiting(self.waiting, "command", self.age(now));
-        let why = if self.is_halted() { format!(": {}", self.halted) } else { String::new() };
-        format!("{}: {waits}{why}", self.channel)
+        let why = if self.is_halted() { format!(": {}", escape(&self.halted)) } else { String::new() };
+        format!("{}: {waits}{why}", escape(&self.channel))
     }
 
     pub(super) fn to_json(&self, now: Timestamp) -> Value {

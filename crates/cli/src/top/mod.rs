@@ -7,7 +7,6 @@ mod collect;
 mod lanes;
 mod screen;
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::Done;
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::target::Target;
 use crate::top::board::Board;
 use crate::top::collect::Collector;
@@ -36,7 +35,7 @@ pub(crate) struct Top {
 }
 
 pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Result<Done> {
-    if !out.is_json() && !std::io::stdout().is_terminal() {
+    if !out.is_json() && !out::is_terminal() {
         return Ok(out.faulty("top needs a terminal; with --json it prints an object for each look"));
     }
     let bus = target.connect().await?;

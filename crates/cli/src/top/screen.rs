@@ -8,6 +8,8 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table};
 
+use service::terminal::{self, escape};
+
 use super::board::{Board, Name, Row};
 use super::lanes::Lane;
 
@@ -38,12 +40,22 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     lanes(frame, waiting, board);
     channels(frame, below, board);
     frame.render_widget(Line::from(" q leave   p pause").dim(), foot);
+    hold_back(frame);
+}
+
+/// Whatever was drawn without being escaped and a terminal would obey is replaced: nothing reaches it around this.
+fn hold_back(frame: &mut Frame<'_>) {
+    for cell in &mut frame.buffer_mut().content {
+        if cell.symbol().contains(terminal::is_unsafe) {
+            cell.set_symbol("\u{fffd}");
+        }
+    }
 }
 
 fn headline<'b>(board: &'b Board, paused: bool) -> Paragraph<'b> {
     let state = if board.connected { "connected".green() } else { "not connected".red() };
     let mut spans =
-        vec![Span::from(" imchannel top  ").bold(), Span::from(board.place.as_str()), "  ".into(), state];
+        vec![Span::from(" imchannel top  ").bold(), Span::from(escape(&board.place)), "  ".into(), state];
     let (answering, asked) = board.admins;
     if asked == 0 {
         spans.push("  refusals are not known without --admin".dim());
@@ -124,8 +136,9 @@ fn lanes(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let mut rows: Vec<TableRow<'_>> = board.rows.iter().map(|(name, row)| channel(name, row)).collect();
     for ((bsp, cause), count) in &board.strangers {
-        let refused = Cell::from(format!("{} {cause}", grouped(*count))).style(Style::new().yellow());
-        let name = [Cell::from(bsp.as_str()), Cell::from("(no channel)")];
+        let refused =
+            Cell::from(format!("{} {}", grouped(*count), escape(cause))).style(Style::new().yellow());
+        let name = [Cell::from(escape(bsp)), Cell::from("(no channel)")];
         rows.push(TableRow::new(
             name.into_iter().chain(std::iter::repeat_n(Cell::from(""), 5)).chain([refused]),
         ));
@@ -150,10 +163,11 @@ fn channels(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 fn channel<'b>(name: &'b Name, row: &'b Row) -> TableRow<'b> {
     let warn = |count: u64| if count > 0 { Style::new().yellow() } else { Style::new() };
     let words = row.refused.iter().filter(|(_, count)| **count > 0);
-    let words: Vec<_> = words.map(|(cause, count)| format!("{} {cause}", grouped(*count))).collect();
+    let words: Vec<_> =
+        words.map(|(cause, count)| format!("{} {}", grouped(*count), escape(cause))).collect();
     TableRow::new([
-        Cell::from(name.bsp.as_str()),
-        Cell::from(name.channel.as_str()),
+        Cell::from(escape(&name.bsp)),
+        Cell::from(escape(&name.channel)),
         Cell::from(format!("{:.1}", row.webhooks_per_s)),
         Cell::from(format!("{:.1}", row.events_per_s)),
         Cell::from(grouped(row.webhooks)),
@@ -250,6 +264,30 @@ mod tests {
         let text = screen(&board);
         assert!(text.contains("and 2 more, 1 of all 7 halted") && text.contains("more-3"), "{text}");
         assert!(!screen(&Board::default()).contains("commands wait"));
+    }
+
+    #[test]
+    fn names_from_outside_are_escaped() {
+        let mut board = Board { place: "nats \u{9b}2J".to_owned(), connected: true, ..Board::default() };
+        let refused = [("a\u{202e}b".to_owned(), 1)].into();
+        let name = Name { bsp: "b\u{85}".to_owned(), channel: "c\u{2066}\u{1b}[2J".to_owned() };
+        board.rows.insert(name, Row { refused, ..Row::default() });
+        board.strangers.insert(("s\u{200b}".to_owned(), "o\u{7f}".to_owned()), 1);
+        let (channel, halted) = ("l\u{9b}".to_owned(), "h\u{85}".to_owned());
+        board.lanes.push(Lane { channel, waiting: 1, oldest: None, in_progress: 0, halted });
+        let text = screen(&board);
+        for part in [
+            r"nats \u009b2J",
+            r"a\u202eb",
+            r"b\u0085",
+            r"c\u2066\u001b[2J",
+            r"s\u200b",
+            r"o\u007f",
+            r"l\u009b: 1 command waits: h\u0085",
+        ] {
+            assert!(text.contains(part), "no {part} in\n{text}");
+        }
+        assert!(!text.replace('\n', "").contains(terminal::is_unsafe), "{text:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bus::read;
 use bus::{EventKind, Subject};
 use channel::file::Described;
 
-use crate::out::{DIM, GOOD, Out, STRONG, styled};
+use crate::out::{DIM, GOOD, Out, STRONG, styled, text};
 use crate::{notice, tail};
 
 /// What a newcomer needs to know.
@@ -33,7 +33,8 @@ impl Greeting {
         out.object(&serde_json::json!({
             "ingress": ingress.to_string(), "media": media.to_string(), "admin": admin.to_string(), "nats_url": nats_url, "urls": urls,
         }));
-        out.say(&format!("\n{} imchannel takes webhooks on http://{ingress}", styled(GOOD, "ready:")));
+        out.say("");
+        out.say(&text!("{} imchannel takes webhooks on http://{ingress}", styled(GOOD, "ready:")));
         if channels.is_empty() {
             out.say(
                 "No channels file was given; `imchannel channel list` shows the channels that are stored.",
@@ -42,7 +43,8 @@ impl Greeting {
             out.say(&styled(STRONG, "Post to (reports and messages alike)"));
         }
         for (channel, url) in channels.iter().zip(&urls) {
-            out.say(&format!("  {url}\n      with {}", styled(DIM, channel.bsp().profile().credential_hint)));
+            out.say(&format!("  {url}"));
+            out.say(&text!("      with {}", styled(DIM, channel.bsp().profile().credential_hint)));
         }
         let program =
             std::env::current_exe().map_or_else(|_| "imchannel".into(), |path| path.display().to_string());
@@ -57,7 +59,8 @@ impl Greeting {
         out.say(&styled(STRONG, "Look (or messages, sends, webhooks, deadletters)"));
         out.say(&format!("  {program} {option}tail reports --from-start"));
         out.say(&format!("  curl http://{admin}/ready    curl http://{admin}/metrics"));
-        out.say("Log lines and the events that come out follow. Ctrl-C stops everything.\n");
+        out.say("Log lines and the events that come out follow. Ctrl-C stops everything.");
+        out.say("");
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::How;
-use crate::out::{BAD, Out, styled};
+use crate::out::{BAD, Out, styled, text};
 use crate::streams::Sizes;
 use crate::target::{self, Target};
 use crate::up::greeting::Greeting;
@@ -213,7 +213,7 @@ fn simulate(
     tokio::spawn(async move {
         let running = simulation::run(bus, greeting.ingress, greeting.channels, rate, stop, out);
         if let Err(error) = running.await {
-            out.say(&format!("{} {}", styled(BAD, "the simulation ended:"), causes(&error)));
+            out.say(&text!("{} {}", styled(BAD, "the simulation ended:"), causes(&error)));
         }
     })
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Up;
 use super::plan::Plan as UpPlan;
 
-use crate::out::{BAD, GOOD, ODD, Out, STRONG, styled};
+use crate::out::{BAD, GOOD, ODD, Out, STRONG, styled, text};
 use crate::simulate::show;
 use crate::simulate::watch::Watch;
 use crate::simulate::{new_run, targets};
@@ -84,7 +84,7 @@ pub(super) async fn run(
     for channel in &channels {
         match targets(&gateway, std::slice::from_ref(channel)) {
             Ok(targets) => simulated.extend(targets),
-            Err(error) => out.say(&format!("{} {}", styled(ODD, "not simulated:"), causes(&error))),
+            Err(error) => out.say(&text!("{} {}", styled(ODD, "not simulated:"), causes(&error))),
         }
     }
     let plan = Plan {
@@ -117,7 +117,7 @@ fn say(simulator: &Simulator, out: &Out) {
     let verdict = simulator.ledger().verdict();
     let wrong = verdict.different + verdict.invented + verdict.wrong_ids;
     let word = if wrong == 0 { styled(GOOD, "ledger") } else { styled(BAD, "ledger") };
-    out.say(&format!(
+    out.say(&text!(
         "{} {} posted by simulated BSPs, {taken} answered 200; {word}: {} of {} came out, {wrong} wrong",
         styled(STRONG, "simulation"),
         counted(posted, "webhook"),
@@ -127,9 +127,9 @@ fn say(simulator: &Simulator, out: &Out) {
     let mut total = Counts::default();
     counts.iter().for_each(|counts| total.add(counts));
     if total.dropped() > 0 {
-        out.say(&format!("  {} {}", styled(BAD, "dropped"), show::dropped(&total)));
+        out.say(&text!("  {} {}", styled(BAD, "dropped"), show::dropped(&total)));
     }
     for example in verdict.examples.iter().filter(|_| wrong > 0) {
-        out.say(&format!("  {} {example}", styled(BAD, "fault")));
+        out.say(&text!("  {} {example}", styled(BAD, "fault")));
     }
 }

@@ -38,7 +38,7 @@ struct Unsent<'a> {
 impl Lane {
     /// Says what the call told about the account, and where the command goes on.
     pub(super) async fn after_call(&self, called: Called<'_>, leave: Pass, trials: &mut Trials) -> Stage {
-        self.shared.metrics.call(self.account.bsp, name(&called.end));
+        self.shared.metrics.call(&self.account, name(&called.end));
         let wait = back_off(called.known.attempts());
         let (health, why, wait) = match &called.end {
             CallEnd::Answered(answer) => {
