@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::dead_letter::{self, Bad, Content, From};
 use crate::metrics::NormalizerMetrics;
-use crate::waiting::Waiting;
+use crate::waiting::{self, Waiting};
 use crate::{event, line};
 
 /// How long storing one event may take before the webhook is given back.
@@ -99,10 +99,10 @@ impl Normalizer {
 
     /// Stores the events first and then the dead letters: what is good of a body does not wait for what is bad.
     async fn store(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
-        let sequence = origin.delivery.sequence;
+        let key = waiting::Key::of(origin.delivery);
         let mut bad = bad_of(items);
         let has_come_before = origin.delivery.attempt > 1;
-        let failed = if has_come_before && self.waiting.has(sequence) {
+        let failed = if has_come_before && self.waiting.has(key) {
             Vec::new()
         } else {
             match self.publish_all(items, origin).await {
@@ -118,9 +118,9 @@ impl Normalizer {
         bad.sort_by_key(|bad| bad.index);
         let verdict = self.bury(&bad, origin).await;
         match verdict {
-            Verdict::Done if has_come_before => self.waiting.remove(sequence),
+            Verdict::Done if has_come_before => self.waiting.remove(key),
             Verdict::Done => {}
-            _ if are_events_stored => self.waiting.add(sequence, Instant::now()),
+            _ if are_events_stored => self.waiting.add(key, Instant::now()),
             _ => {}
         }
         verdict
