@@ -1,8 +1,10 @@
 //! haproxy in front of two ingress processes, with the file of `deploy/haproxy`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tokio::process::{Child, Command};
 
@@ -10,8 +12,16 @@ use crate::PART_LIMIT;
 use crate::harness::secured::root;
 use crate::harness::{Installation, Program, within};
 
+/// An address that is free, and stays so: below the ports that the system gives to outgoing connections (from 32,768 on), and
+/// never the same twice. The program that is to listen there starts later.
 pub(crate) fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(16_000..30_000)));
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// One replica's two ports, which its successor has too.
