@@ -55,6 +55,7 @@ fn of_item(bad: &Bad<'_>, from: From<'_>, content: Content, now: Timestamp) -> L
     let is_body = reject.raw.len() == from.delivery.payload.len();
     let part = if is_body { headers::PART_BODY } else { headers::PART_ITEM };
     let headers = common(from, *index, now)
+        .with(headers::MESSAGE_ID, &id(from, *index))
         .with(headers::REASON_KIND, reject.kind)
         .with(headers::REASON, cut(&reject.reason))
         .with(headers::PART, part);
@@ -74,6 +75,8 @@ fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -
     let reason = format!("{count} more items of the body ({}); the first: {reason}", counts.join(", "));
     let items = ItemRanges::of(rest.iter().map(|bad| bad.index));
     let headers = common(from, first.index, now)
+        // The version before had a letter for this item alone: stored within the duplicate window, it must not stand for the rest.
+        .with(headers::MESSAGE_ID, &format!("{}-rest", id(from, first.index)))
         .with(headers::REASON_KIND, first.reject.kind)
         .with(headers::REASON, cut(&reason))
         .with(headers::PART, headers::PART_BODY)
@@ -82,13 +85,16 @@ fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -
     Some(Letter { headers, payload })
 }
 
-/// The headers that every letter has. The id is made of the webhook's sequence and the item's position, so that a webhook
-/// handled twice leaves one letter.
+/// Made of the webhook's sequence and the item's position, so that a webhook handled twice leaves one letter.
+fn id(from: From<'_>, index: u32) -> String {
+    format!("webhook-{}-{index}", from.delivery.sequence)
+}
+
+/// The headers that every letter has beside its id.
 fn common(from: From<'_>, index: u32, now: Timestamp) -> Headers {
     let From { delivery, bsp } = from;
     let sequence = delivery.sequence;
     Headers::new()
-        .with(headers::MESSAGE_ID, &format!("webhook-{sequence}-{index}"))
         .with(headers::ORIGIN, &format!("{}/{sequence}/{index}", WEBHOOKS.name))
         .with_optional(headers::BSP, bsp.map(BspId::as_str))
         .with(headers::TIME, &now.to_string())
@@ -165,6 +171,7 @@ mod tests {
         assert_eq!(rest.payload, delivery.payload);
         for (name, value) in [
             (headers::PART, "body"),
+            (headers::MESSAGE_ID, &*format!("webhook-{}-16-rest", u64::MAX)),
             (headers::ORIGIN, &*format!("WEBHOOKS/{}/16", u64::MAX)),
             (headers::ITEMS, "16,18,20,22,24,26,28,30,32,34,36,38"),
         ] {
