@@ -212,7 +212,7 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
         let made = bus.jetstream.create_or_update_stream(wanted).await;
         if let Err(error) = made {
             let of = format!("stream {}", definition.name);
-            let room = no_room(bus, (of, definition.name), asked, &error).await;
+            let room = no_room(bus, of, definition.name, asked, &error).await;
             return Err(match room {
                 Some(room) => ProvisionError::NoRoom { room, source: error.into() },
                 None => stream_error(definition.name, error),
@@ -229,7 +229,7 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
         let made = bus.jetstream.create_or_update_stream(wanted).await;
         if let Err(error) = made {
             let of = format!("bucket {}", definition.name);
-            let room = no_room(bus, (of, definition.stream), asked, &error).await;
+            let room = no_room(bus, of, definition.stream, asked, &error).await;
             return Err(match room {
                 Some(room) => ProvisionError::NoRoom { room, source: error.into() },
                 None => ProvisionError::Bucket { name: definition.name, source: error.into() },
@@ -271,7 +271,8 @@ fn with_found(wanted: Config, named: &NamedSettings, found: Option<&Config>) -> 
 /// What does not fit, where that is what the server says.
 async fn no_room(
     bus: &Bus,
-    (of, name): (String, &'static str),
+    of: String,
+    name: &'static str,
     asked: i64,
     error: &jetstream::context::CreateStreamError,
 ) -> Option<NoRoom> {

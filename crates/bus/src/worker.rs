@@ -415,7 +415,7 @@ where
         }
     }
     let verdict = verdict.unwrap_or_else(|| Verdict::retry("the handler panicked"));
-    let asks_for_pause = settle(&acker, verdict, (sequence, attempt), settling).await;
+    let asks_for_pause = settle(&acker, verdict, sequence, attempt, settling).await;
     Settled { place, asks_for_pause }
 }
 

@@ -47,13 +47,13 @@ pub(super) struct Settling<'l> {
     pub(super) put_off: &'l PutOff,
 }
 
-/// Tells the server what became of a message. A lost acknowledgement means that the message comes again, which
-/// every handler bears.
-/// Says whether a pause is asked for.
+/// Tells the server what became of a message, and says whether a pause is asked for. A lost acknowledgement means that the
+/// message comes again, which every handler bears.
 pub(super) async fn settle(
     acker: &Acker,
     verdict: Verdict,
-    (sequence, attempt): (u64, u64),
+    sequence: u64,
+    attempt: u64,
     settling: Settling<'_>,
 ) -> bool {
     let Settling { metrics, put_off } = settling;
