@@ -410,8 +410,9 @@ where
     if verdict.is_none() {
         settling.metrics.panicked.inc();
         if let Some(delivery) = last_chance {
-            let giving_up = AssertUnwindSafe(async { (handlers.give_up)(delivery).await }).catch_unwind();
-            verdict = giving_up.await.ok();
+            // On the heap, because it is rare and the future of every message would have room for it.
+            let giving_up = Box::pin(async { (handlers.give_up)(delivery).await });
+            verdict = AssertUnwindSafe(giving_up).catch_unwind().await.ok();
         }
     }
     let verdict = verdict.unwrap_or_else(|| Verdict::retry("the handler panicked"));

@@ -94,7 +94,7 @@ impl Normalizer {
         let origin = Origin::of(&delivery, traceparent);
         let reason = "the normalizer panicked on it again and again";
         let parsed = whole_body_rejected("panicked", reason, &delivery.payload);
-        self.bury(&bad_of(&parsed.items), &origin).await
+        Box::pin(self.bury(&bad_of(&parsed.items), &origin)).await
     }
 
     /// Stores the events first and then the dead letters: what is good of a body does not wait for what is bad.
@@ -116,7 +116,8 @@ impl Normalizer {
             return Verdict::Done;
         }
         bad.sort_by_key(|bad| bad.index);
-        let verdict = self.bury(&bad, origin).await;
+        // On the heap: few webhooks have dead letters, and the future of every webhook would have room for theirs.
+        let verdict = Box::pin(self.bury(&bad, origin)).await;
         match verdict {
             Verdict::Done if has_come_before => self.waiting.remove(key),
             Verdict::Done => {}

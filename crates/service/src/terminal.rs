@@ -27,12 +27,17 @@ pub fn is_unsafe(c: char) -> bool {
 /// The text as one line that is safe to show. Inside a JSON text, whose strings alone can hold such characters, the escapes
 /// keep the meaning.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    if is_printable_ascii(text) || !text.contains(is_unsafe) {
         return text.into();
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     push_escaped(&mut escaped, text);
     escaped.into()
+}
+
+/// Tells most texts apart without a look at each character. It looks at all bytes, so that the compiler can look at many at once.
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().fold(true, |is_printable, byte| is_printable & matches!(byte, b' '..=b'~'))
 }
 
 /// Appends the text as [`escape`] gives it.

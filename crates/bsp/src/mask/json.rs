@@ -10,6 +10,8 @@ use crate::json;
 
 /// A text that is nested deeper is not shown: no BSP's is.
 const DEPTH_MAX: usize = 64;
+/// Objects and lists around a value of most bodies.
+const OPEN_USUAL: usize = 8;
 const HIDDEN: &[u8] = b"\"***\"";
 /// Stands for every key of an object in [`Readable::texts`].
 const ANY_KEY: &[u8] = b"*";
@@ -18,27 +20,43 @@ const ANY_KEY: &[u8] = b"*";
 /// under another's key, so nothing of it can be shown.
 pub(super) fn masked(body: &[u8], readable: Readable) -> Option<String> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_slice::<&RawValue>(body).ok()?;
-    let mut walk = Walk { body, readable, line: Vec::new(), open: Vec::new(), key: b"" };
-    walk.line.reserve(body.len().min(LOGGED_BYTES_MAX) + 64);
+    serde_json::from_str::<&RawValue>(std::str::from_utf8(body).ok()?).ok()?;
+    let line = Vec::with_capacity(body.len().min(LOGGED_BYTES_MAX) + 64);
+    let mut walk = Walk { body, readable, line, open: Vec::with_capacity(OPEN_USUAL), key: Key::default() };
     walk.run()?;
     let text = String::from_utf8(walk.line).ok()?;
-    if text.bytes().any(|byte| byte.is_ascii_control()) {
+    // All bytes are looked at, so that the compiler can look at many at once.
+    if text.bytes().fold(false, |has_control, byte| has_control | byte.is_ascii_control()) {
         return Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
     }
     Some(text)
 }
 
+/// A key, without its quotes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Key<'b> {
+    name: &'b [u8],
+    /// Whether it is one of [`Readable::keys`].
+    is_readable: bool,
+}
+
 /// An object or a list that the walk is in.
 struct Open<'b> {
     /// The key under which it stands; that of the list, for what stands in a list.
-    key: &'b [u8],
+    key: Key<'b>,
     is_list: bool,
     /// The key of the innermost object here: of this one, or of the one that this list stands in.
     object: &'b [u8],
-    /// The part of [`Readable::texts`] in which all entries of that object are. For most objects it is empty, so that nothing is
-    /// compared for their values.
-    texts: &'static [&'static str],
+    texts: Texts,
+}
+
+/// The entries of [`Readable::texts`] for one object. For most objects there are none, so that nothing is compared for their values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Texts {
+    /// The part of the list in which all of them are.
+    all: &'static [&'static str],
+    /// Whether one of them is for every key.
+    has_any_key: bool,
 }
 
 struct Walk<'b> {
@@ -47,7 +65,7 @@ struct Walk<'b> {
     line: Vec<u8>,
     open: Vec<Open<'b>>,
     /// The key whose value comes next.
-    key: &'b [u8],
+    key: Key<'b>,
 }
 
 impl<'b> Walk<'b> {
@@ -94,51 +112,56 @@ impl<'b> Walk<'b> {
     fn open(&mut self, is_list: bool) {
         let key = self.key;
         let open = match self.open.last() {
-            Some(Open { object, texts, .. }) if is_list => Open { key, is_list, object, texts },
-            None if is_list => Open { key, is_list, object: b"", texts: &[] },
-            _ => Open { key, is_list, object: key, texts: self.texts_of(key) },
+            Some(Open { object, texts, .. }) if is_list => Open { key, is_list, object, texts: *texts },
+            None if is_list => Open { key, is_list, object: b"", texts: Texts::default() },
+            _ => Open { key, is_list, object: key.name, texts: self.texts_of(key.name) },
         };
         self.open.push(open);
         if !is_list {
-            self.key = b"";
+            self.key = Key::default();
         }
     }
 
-    fn texts_of(&self, object: &[u8]) -> &'static [&'static str] {
+    fn texts_of(&self, object: &[u8]) -> Texts {
         let texts = self.readable.texts;
         let is_of = |text: &&str| name_in(text, object).is_some();
-        let Some(first) = texts.iter().position(is_of) else { return &[] };
+        let Some(first) = texts.iter().position(is_of) else { return Texts::default() };
         let last = texts.iter().rposition(is_of).unwrap_or(first);
-        &texts[first..=last]
+        let has_any_key = texts[first..=last].iter().any(|text| name_in(text, object) == Some(ANY_KEY));
+        Texts { all: &texts[first..=last], has_any_key }
     }
 
     /// In a list every value stands under the list's key; in an object a key comes first.
     fn begin_next(&mut self) {
         self.key = match self.open.last() {
-            Some(Open { key, is_list: true, .. }) => key,
-            _ => b"",
+            Some(Open { key, is_list: true, .. }) => *key,
+            _ => Key::default(),
         };
     }
 
     fn key(&mut self, token: &'b [u8]) {
-        self.key = &token[1..token.len() - 1];
+        let name = &token[1..token.len() - 1];
+        let is_readable = self.readable.keys.iter().any(|key| is_same(key.as_bytes(), name));
+        self.key = Key { name, is_readable };
+        let is_shown = is_readable || self.is_plain(name);
+        self.line.extend_from_slice(if is_shown { token } else { HIDDEN });
+    }
+
+    fn is_plain(&self, name: &[u8]) -> bool {
         // The name of a field that an error is about stands as a key.
-        let may_be_path = self.is_text(|name| name == ANY_KEY);
-        let is_path = |byte: &u8| !matches!(byte, b'[' | b']');
-        let is_plain = if may_be_path {
-            let name: Vec<u8> = self.key.iter().copied().filter(is_path).collect();
-            is_plain_name(&name)
-        } else {
-            is_plain_name(self.key)
-        };
-        self.line.extend_from_slice(if is_plain { token } else { HIDDEN });
+        let may_be_path = self.open.last().is_some_and(|open| open.texts.has_any_key);
+        if !may_be_path {
+            return is_plain_name(name);
+        }
+        let is_of_name = |byte: &u8| !matches!(byte, b'[' | b']');
+        let name: Vec<u8> = name.iter().copied().filter(is_of_name).collect();
+        is_plain_name(&name)
     }
 
     fn value(&mut self, token: &[u8]) {
-        let is_readable = |key: &&str| is_same(key.as_bytes(), self.key);
-        if token == b"null" || self.readable.keys.iter().any(is_readable) {
+        if self.key.is_readable || token == b"null" {
             self.line.extend_from_slice(token);
-        } else if self.is_text(|name| is_same(name, self.key) || name == ANY_KEY) {
+        } else if self.is_text() {
             match text(token) {
                 Some(text) => self.line.extend_from_slice(&text),
                 None => self.line.extend_from_slice(HIDDEN),
@@ -148,26 +171,29 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// Whether what stands under a key of this kind in the innermost object is a text to show.
-    fn is_text(&self, is_name: impl Fn(&[u8]) -> bool) -> bool {
+    /// Whether the value that comes next is a text to show.
+    fn is_text(&self) -> bool {
         let Some(Open { object, texts, .. }) = self.open.last() else { return false };
-        texts.iter().filter_map(|text| name_in(text, object)).any(is_name)
+        let name = self.key.name;
+        let is_it = |text: &&str| {
+            text.len() == object.len() + 1 + name.len()
+                && name_in(text, object).is_some_and(|text| is_same(text, name))
+        };
+        texts.has_any_key || texts.all.iter().any(is_it)
     }
 }
 
 /// The key that an entry of [`Readable::texts`] names in this object. `None` where it is about another object.
 fn name_in<'t>(text: &'t str, object: &[u8]) -> Option<&'t [u8]> {
-    let text = text.as_bytes();
-    // Looked at first, because it tells nearly all entries apart without comparing a word.
-    if text.get(object.len()) != Some(&b'.') {
-        return None;
-    }
-    text.strip_prefix(object)?.strip_prefix(b".")
+    let (of, name) = text.as_bytes().split_at_checked(object.len())?;
+    // The dot first, because it tells nearly all entries apart without comparing a word.
+    let name = name.strip_prefix(b".")?;
+    is_same(of, object).then_some(name)
 }
 
-/// Equality for keys that nearly always differ in length or in their first byte.
+/// Equality for keys that nearly always differ in length, or in their first or last byte.
 fn is_same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.first() == right.first() && left == right
+    left.len() == right.len() && left.first() == right.first() && left.last() == right.last() && left == right
 }
 
 /// A scalar with the numbers in it masked. `None` where that cannot be said.
