@@ -6,23 +6,6 @@ cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 . deploy/check/debian.sh
 
-# Sets `compose`: this machine's own, where it is new enough for what the file uses, or else Debian's.
-find_compose() {
-  local folder
-  compose=(docker compose)
-  if is_new_enough; then return 0; fi
-  folder=$(debian_newer sid docker-compose) || return 1
-  compose=("$folder/usr/libexec/docker/cli-plugins/docker-compose")
-  is_new_enough
-}
-
-# 2.24 and later put lists of `<<` and files of secrets together as we need it.
-is_new_enough() {
-  version=$("${compose[@]}" version --short 2>/dev/null) || return 1
-  version=${version#v}
-  [ "$(printf '%s\n2.24.0\n' "$version" | sort -V | head -n 1)" = 2.24.0 ]
-}
-
 # Nobody's own settings: the defaults are what is checked.
 resolve() { env -u COMPOSE_FILE -u COMPOSE_PROFILES "${clean[@]}" "${compose[@]}" --env-file /dev/null -f docker-compose.yml "$@"; }
 clean=()
