@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -36,7 +35,10 @@ def free_ports(count):
 
 
 class Installation:
-    """What both kinds share: the folder, the processes, the rewriting."""
+    """What all kinds share: the folder, the processes, the rewriting."""
+
+    # For one block.
+    limit_s = 60
 
     def __init__(self, root, programs, folder, texts):
         self.root, self.programs, self.folder = pathlib.Path(root), pathlib.Path(programs), pathlib.Path(folder)
@@ -254,30 +256,3 @@ class LockedDown(Installation):
             ("https://gateway.example", f"http://127.0.0.1:{self.ports['ingress']}", no_host),
             ("https://media.example", f"http://127.0.0.1:{self.ports['media']}", no_host),
         ]
-
-
-class StandIns(Installation):
-    """No cluster and no container engine: `stand_ins.py` looks whether what the commands name exists."""
-
-    def bring(self, name):
-        # Commands copy overlays and write beside the files.
-        shutil.copytree(self.root / name, self.folder / name, symlinks=True)
-
-    def begin(self):
-        shutil.copy(self.root / "docker-compose.yml", self.folder)
-        shutil.copy(self.root / "deploy/compose/channels.toml", self.folder)
-        for program in ("kubectl", "helm", "docker"):
-            path = self.folder / "bin" / program
-            path.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{HERE}/stand_ins.py' {program} \"$@\"\n", encoding="utf-8")
-            path.chmod(0o755)
-        for name in ("REAL_KUBECTL", "REAL_COMPOSE"):
-            if name in os.environ:
-                self.environment[name] = os.environ[name]
-        self.environment["DOCUMENTS_OBJECTS"] = str(self.folder / "objects.json")
-        # What a reader has at hand: the key of a BSP's account, and secrets where the document does not make them.
-        self.environment["API_KEY"] = "a-key-of-a-bsp"
-        if not any(re.search(r"secrets make (/here/)?secrets", text) for text in self.texts):
-            self.imchannel("secrets", "make", "secrets")
-
-
-KINDS = {"up": Up, "locked-down": LockedDown, "kubernetes": StandIns, "compose": StandIns}

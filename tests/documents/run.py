@@ -23,10 +23,16 @@ import tempfile
 import time
 
 import blocks as documents
+import elsewhere
 import installation
 
-# For one block.
-LIMIT_S = 60
+KINDS = {
+    "up": installation.Up,
+    "locked-down": installation.LockedDown,
+    "kubernetes": elsewhere.StandIns,
+    # With variable IMAGES, which deploy/check/documents.sh sets where there is an engine.
+    "compose": elsewhere.Compose if "IMAGES" in os.environ else elsewhere.StandIns,
+}
 # The size of the terminal that blocks with until=… run on.
 ROWS, COLUMNS = 50, 200
 ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][0-9A-B]|[=>78])")
@@ -52,11 +58,11 @@ def run(block, place):
         process = subprocess.Popen(
             command, cwd=place.folder, env=place.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True)
-        output, _ = process.communicate(timeout=LIMIT_S)
+        output, _ = process.communicate(timeout=place.limit_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        return f"it did not end within {LIMIT_S} s (until=…?)\n{output.decode(errors='replace')}"
+        return f"it did not end within {place.limit_s} s (until=…?)\n{output.decode(errors='replace')}"
     output = output.decode(errors="replace")
     expected = int(block.attributes.get("exit", "0"))
     if process.returncode != expected:
@@ -75,11 +81,11 @@ def run_until(block, place, command):
     import fcntl, struct, termios
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     wanted, seen = block.attributes["until"].encode(), b""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + place.limit_s
     try:
         while wanted not in ESCAPES.sub(b"", seen):
             if time.monotonic() > deadline:
-                return f"it did not show {wanted.decode()!r} within {LIMIT_S} s\n{seen.decode(errors='replace')}"
+                return f"it did not show {wanted.decode()!r} within {place.limit_s} s\n{seen.decode(errors='replace')}"
             if not select.select([terminal], [], [], 0.2)[0]:
                 continue
             try:
@@ -101,7 +107,7 @@ def run_document(name, kind, of_document, options):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="imchannel-documents-"))
     began = time.monotonic()
     failed = []
-    place = installation.KINDS[kind](options.root, options.programs, folder, [block.text for block in of_document])
+    place = KINDS[kind](options.root, options.programs, folder, [block.text for block in of_document])
     try:
         place.begin()
         print(f"     {name}: an installation {kind} after {time.monotonic() - began:.1f} s", flush=True)
@@ -130,7 +136,7 @@ def main():
     parser.add_argument("--root", default=pathlib.Path(__file__).resolve().parents[2], type=pathlib.Path)
     parser.add_argument("--programs", type=pathlib.Path, help="folder of the built programs [default: target/debug]")
     parser.add_argument("--document", help="this one only")
-    parser.add_argument("--kind", action="append", choices=installation.KINDS, help="[default: up and locked-down]")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="[default: up and locked-down]")
     parser.add_argument("--check", action="store_true", help="run nothing")
     parser.add_argument("--keep", action="store_true", help="leave the scratch folders, with the logs")
     options = parser.parse_args()

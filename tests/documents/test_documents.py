@@ -70,6 +70,8 @@ class Tags(unittest.TestCase):
 class Place:
     """A folder instead of an installation."""
 
+    limit_s = 60
+
     def __init__(self, folder):
         self.folder, self.environment = pathlib.Path(folder), {"PATH": "/usr/bin:/bin", "TERM": "xterm"}
 
