@@ -97,9 +97,9 @@ class Installation:
         except OSError:
             return False
 
-    def imchannel(self, *args):
+    def imchannel(self, *args, environment=()):
         done = subprocess.run(
-            [self.folder / "bin/imchannel", *args], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+            [self.folder / "bin/imchannel", *args], cwd=self.folder, env={**self.environment, **dict(environment)}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
             raise RuntimeError(f"imchannel {' '.join(args)}: {done.stdout}{done.stderr}")
@@ -173,7 +173,7 @@ class LockedDown(Installation):
         self.environment["IMCHANNEL_INFOBIP_HOSTS"] = "127.0.0.1"
         nats = f"nats://127.0.0.1:{self.ports['nats']}"
         self.imchannel("--nats-url", nats, "--nats-nkeys-dir", "secrets/nats", "--credential-key-file", "secrets/credential.key",
-                       "setup", "--channels", "channels.toml")
+                       "setup", "--channels", "channels.toml", environment=self.redis_of("provisioner"))
         self.start_services(nats)
         self.fill(nats)
 
@@ -201,6 +201,13 @@ class LockedDown(Installation):
         self.start("nats", [server, "-c", str(folder / "nats.conf")], keys)
         self.wait("NATS", lambda: "Server is ready" in self.log("nats"))
 
+    def redis_of(self, user):
+        """The variables of a user of Redis, where there is one of that name."""
+        password = f"secrets/redis/{user}.password"
+        if not (self.folder / password).exists():
+            return {}
+        return {"IMCHANNEL_REDIS_URL": f"redis://{user}@127.0.0.1:{self.ports['redis']}", "IMCHANNEL_REDIS_PASSWORD_FILE": password}
+
     def start_services(self, nats):
         ports = self.ports
         self.start("infobip", [
@@ -215,9 +222,8 @@ class LockedDown(Installation):
                 "IMCHANNEL_ADMIN_LISTEN": f"127.0.0.1:{ports[admin]}",
                 "IMCHANNEL_EXPOSED_ON": "127.0.0.1",
             }
+            settings |= self.redis_of(service)
             if service in ("sender", "media"):
-                settings["IMCHANNEL_REDIS_URL"] = f"redis://{service}@127.0.0.1:{ports['redis']}"
-                settings["IMCHANNEL_REDIS_PASSWORD_FILE"] = f"secrets/redis/{service}.password"
                 settings["IMCHANNEL_MEDIA_PUBLIC_URL"] = f"http://127.0.0.1:{ports['media']}"
             if service == "ingress":
                 settings["IMCHANNEL_CREDENTIAL_KEY_FILE"] = "secrets/credential.key"
