@@ -6,23 +6,6 @@ cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 . deploy/check/debian.sh
 
-# Sets `compose`: this machine's own, where it is new enough for what the file uses, or else Debian's.
-find_compose() {
-  local folder
-  compose=(docker compose)
-  if is_new_enough; then return 0; fi
-  folder=$(debian_newer sid docker-compose) || return 1
-  compose=("$folder/usr/libexec/docker/cli-plugins/docker-compose")
-  is_new_enough
-}
-
-# 2.24 and later put lists of `<<` and files of secrets together as we need it.
-is_new_enough() {
-  version=$("${compose[@]}" version --short 2>/dev/null) || return 1
-  version=${version#v}
-  [ "$(printf '%s\n2.24.0\n' "$version" | sort -V | head -n 1)" = 2.24.0 ]
-}
-
 # Nobody's own settings: the defaults are what is checked.
 resolve() { env -u COMPOSE_FILE -u COMPOSE_PROFILES "${clean[@]}" "${compose[@]}" --env-file /dev/null -f docker-compose.yml "$@"; }
 clean=()
@@ -181,8 +164,4 @@ IMCHANNEL_SECRETS=target/check/secrets IMCHANNEL_CHANNELS=examples/channels.toml
 if grep -n 'compose/example' "$CHECKS/compose.yml"; then fail "compose file: IMCHANNEL_SECRETS does not replace every example secret"; fi
 ok "compose file: IMCHANNEL_SECRETS and IMCHANNEL_CHANNELS replace every example"
 
-if docker info >/dev/null 2>&1; then
-  not_checked "docker compose up: there is an engine here; deploy/compose/README.md says how to try it"
-else
-  not_checked "docker compose up: there is no container engine here"
-fi
+docker info >/dev/null 2>&1 || not_checked "docker compose up: there is no container engine here (deploy/check/documents.sh does it where there is one)"

@@ -102,3 +102,29 @@ debian_mirror() {
                $1 == "" && $3 ~ /\/debian\/?$/ && !guess { guess = $3 }
                END { if (!found && guess) { print guess; found = 1 } exit !found }'
 }
+
+# find_kubectl: puts a kubectl on the path that has kustomize inside (1.21 and later; preStop sleeps and the like are not its affair).
+find_kubectl() {
+  local folder
+  if has kubectl && kubectl kustomize --help >/dev/null 2>&1; then return 0; fi
+  folder=$(debian_newer sid kubectl) || return 1
+  export PATH="$PWD/$folder/usr/bin:$folder/usr/bin:$PATH"
+  kubectl version --client >/dev/null 2>&1
+}
+
+# find_compose: sets `compose`, this machine's own, where it is new enough for what the file uses, or else Debian's.
+find_compose() {
+  local folder
+  compose=(docker compose)
+  if is_new_enough; then return 0; fi
+  folder=$(debian_newer sid docker-compose) || return 1
+  compose=("$folder/usr/libexec/docker/cli-plugins/docker-compose")
+  is_new_enough
+}
+
+# 2.24 and later put lists of `<<` and files of secrets together as we need it.
+is_new_enough() {
+  version=$("${compose[@]}" version --short 2>/dev/null) || return 1
+  version=${version#v}
+  [ "$(printf '%s\n2.24.0\n' "$version" | sort -V | head -n 1)" = 2.24.0 ]
+}

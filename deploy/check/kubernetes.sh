@@ -9,12 +9,7 @@ python_for_checks
 write=()
 [ "${1:-}" != --write ] || write=(--write)
 
-# A kubectl that has kustomize inside (1.21 and later; preStop sleeps and the like are not its affair).
-if ! has kubectl || ! kubectl kustomize --help >/dev/null 2>&1; then
-  folder=$(debian_newer sid kubectl) || fail "there is no kubectl, and Debian's could not be fetched"
-  export PATH="$PWD/$folder/usr/bin:$folder/usr/bin:$PATH"
-  kubectl version --client >/dev/null 2>&1 || fail "Debian's kubectl does not run here"
-fi
+find_kubectl || fail "there is no kubectl, and Debian's could not be fetched or does not run here"
 for file in deploy/nats/nats.conf deploy/nats/users.conf deploy/redis/redis.conf; do
   [ -f "$file" ] || fail "$file is not there, and the manifests contain it"
 done

@@ -19,6 +19,7 @@ mod contents;
 mod notices;
 mod registry;
 mod permissions;
+mod wrong_users;
 mod redis_users;
 mod stolen_seed;
 mod accounts;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::in_flight::{InFlight, InFlightMetrics};
 use crate::letters::Letters;
 use crate::nkey::NkeySeed;
+use crate::refusal::{Refusal, Refusals};
 use crate::sequence::{GoneBackGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
@@ -47,8 +48,8 @@ pub struct BusOptions {
     pub nkey: Option<NkeySeed>,
     /// PEM file of the authority that signed the server's certificate, where the machine does not know it.
     pub ca_file: Option<PathBuf>,
-    /// Told what the server does not let this client do, once for each thing; the log is told anyway.
-    pub refused: Option<fn(&str)>,
+    /// Told of the first thing that the server does not let this client do; the log is told of each.
+    pub refusals: Refusals,
     /// 1 while the connection stands.
     pub connected: Gauge,
     /// How many stores may be in flight, and what waits.
@@ -65,7 +66,7 @@ impl BusOptions {
             name,
             nkey: None,
             ca_file: None,
-            refused: None,
+            refusals: Refusals::default(),
             connected: Gauge::default(),
             in_flight: InFlightMetrics::default(),
             gone_back: GoneBackGauge::default(),
@@ -104,6 +105,13 @@ impl ConnectError {
         use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
         let error = self.0.downcast_ref::<async_nats::ConnectError>();
         error.is_some_and(|error| matches!(error.kind(), Dns | Io | TimedOut))
+    }
+
+    /// Whether the server does not know the user, or was told of none.
+    pub fn is_stranger(&self) -> bool {
+        use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+        let error = self.0.downcast_ref::<async_nats::ConnectError>();
+        error.is_some_and(|error| matches!(error.kind(), Authentication | AuthorizationViolation))
     }
 }
 
@@ -207,7 +215,8 @@ impl Bus {
         let sequences = Arc::new(Sequences::new(options.gone_back.clone()));
         let counted = Arc::clone(&sequences);
         let fault = Arc::new(Mutex::new(String::new()));
-        let refusals = Refusals { known: Mutex::default(), fault: Arc::clone(&fault), tell: options.refused };
+        let faults =
+            Faults { known: Mutex::default(), fault: Arc::clone(&fault), refusals: options.refusals.clone() };
         let mut connect = async_nats::ConnectOptions::new()
             .name(options.name)
             .custom_inbox_prefix(format!("_INBOX_{}", options.name))
@@ -230,7 +239,7 @@ impl Bus {
                     }
                     _ => {}
                 }
-                refusals.note(&event);
+                faults.note(&event);
                 log_event(&event);
                 std::future::ready(())
             });
@@ -361,13 +370,13 @@ const REFUSALS_MAX: usize = 100;
 
 /// What the server does not let this client do, and why it cannot be reached: faults of permissions and settings, each said
 /// once. What was refused is never answered, so nothing else would show it.
-struct Refusals {
+struct Faults {
     known: Mutex<HashSet<String>>,
     fault: Arc<Mutex<String>>,
-    tell: Option<fn(&str)>,
+    refusals: Refusals,
 }
 
-impl Refusals {
+impl Faults {
     fn note(&self, event: &Event) {
         match event {
             Event::Connected => self.set_fault(String::new()),
@@ -388,8 +397,8 @@ impl Refusals {
             return;
         }
         tracing::error!(function = "bus", "NATS refuses: {text}");
-        if let Some(tell) = self.tell {
-            tell(text);
+        if let Some(refusal) = Refusal::parse(text) {
+            self.refusals.note(refusal);
         }
     }
 

@@ -18,6 +18,8 @@
 pub mod subject;
 pub mod headers;
 pub mod nkey;
+pub mod users;
+pub mod refusal;
 pub mod connect;
 pub mod streams;
 pub mod provision;
@@ -56,4 +58,6 @@ pub use headers::Headers;
 pub use in_flight::InFlightMetrics;
 pub use nkey::NkeySeed;
 pub use publish::{PublishError, Stored};
+pub use refusal::{Refusal, Refusals};
 pub use subject::{EventKind, Origin, Queue, Subject};
+pub use users::User;

@@ -90,12 +90,12 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
             };
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
             let how = How { prune, yes, dry_run, rekey };
-            return apply(&target.connect_as_provisioner().await?, &records, how, out).await;
+            return apply(&target.connect().await?, &records, how, out).await;
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
         Channel::Remove { ids, abandon, yes } => {
-            let bus = target.connect_as_provisioner().await?;
+            let bus = target.connect().await?;
             return remove(&bus, &ids, Removal { abandon, yes }, out).await;
         }
         Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,

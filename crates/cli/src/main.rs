@@ -3,6 +3,7 @@
 mod text;
 mod out;
 mod target;
+mod users;
 mod streams;
 mod repair;
 mod setup;
@@ -39,8 +40,7 @@ use crate::words::causes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, settings or channels file, 3 a check found differences.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (NATS refuses the user, too), 2 wrong usage, settings or channels file, 3 a check found differences.";
 
 /// Operates imchannel, the WhatsApp channel gateway.
 #[derive(Debug, Parser)]
@@ -111,6 +111,7 @@ enum Done {
 
 fn main() -> ExitCode {
     let command = Cli::command().mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()));
+    let command = users::add_to_help(command);
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return service::terminal::usage(&error),
@@ -134,29 +135,33 @@ fn main() -> ExitCode {
 fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> {
     service::process::install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(async {
-        match cli.command {
+    let Cli { mut target, command, .. } = cli;
+    target.needed = users::needed(matches);
+    let target = &target;
+    let work = async move {
+        match command {
             Command::Up(command) => {
                 let settings = matches.subcommand_matches("up").context("no settings")?;
-                Box::pin(up::run(command, &cli.target, settings, out)).await
+                Box::pin(up::run(command, target, settings, out)).await
             }
-            Command::Streams(command) => streams::run(command, &cli.target, out).await,
-            Command::Setup(command) => setup::run(command, &cli.target, out).await,
+            Command::Streams(command) => streams::run(command, target, out).await,
+            Command::Setup(command) => setup::run(command, target, out).await,
             Command::Secrets(command) => secrets::run(&command, out),
-            Command::Channel(command) => channel::run(command, &cli.target, out).await,
-            Command::Tail(command) => tail::run(command, &cli.target, out).await,
-            Command::Send(command) => send::run(command, &cli.target, out).await,
-            Command::Sends(command) => sends::run(command, &cli.target, out).await,
-            Command::Media(command) => media::run(command, &cli.target, out).await,
-            Command::SimulateInfobip(command) => simulate_infobip::run(command, &cli.target, out).await,
+            Command::Channel(command) => channel::run(command, target, out).await,
+            Command::Tail(command) => tail::run(command, target, out).await,
+            Command::Send(command) => send::run(command, target, out).await,
+            Command::Sends(command) => sends::run(command, target, out).await,
+            Command::Media(command) => media::run(command, target, out).await,
+            Command::SimulateInfobip(command) => simulate_infobip::run(command, target, out).await,
             Command::Health(command) => health::run(&command, out),
-            Command::Top(command) => top::run(command, &cli.target, out).await,
-            Command::Doctor(command) => doctor::run(command, &cli.target, out).await,
-            Command::Replay(command) => replay::run(command, &cli.target, out).await,
-            Command::DeadLetter(command) => deadletter::run(command, &cli.target, out).await,
-            Command::Simulate(command) => simulate::run(command, &cli.target, out).await,
+            Command::Top(command) => top::run(command, target, out).await,
+            Command::Doctor(command) => doctor::run(command, target, out).await,
+            Command::Replay(command) => replay::run(command, target, out).await,
+            Command::DeadLetter(command) => deadletter::run(command, target, out).await,
+            Command::Simulate(command) => simulate::run(command, target, out).await,
         }
-    })
+    };
+    runtime.block_on(target.unless_refused(work))
 }
 
 #[cfg(test)]
@@ -182,6 +187,15 @@ mod tests {
             assert!(readme.contains(&row), "no row that begins with {row}");
         }
         let cli = Cli::command();
+        for arg in cli.get_arguments() {
+            let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
+            // What may lie in a file is said of all such settings together.
+            let Some(variable) = variable.filter(|name| name != "IMCHANNEL_CREDENTIAL_KEY_FILE") else {
+                continue;
+            };
+            let row = format!("| `{variable}` | ");
+            assert!(readme.contains(&row), "no row that begins with {row}");
+        }
         let apply = cli.find_subcommand("streams").and_then(|streams| streams.find_subcommand("apply"));
         for arg in apply.expect("the command is there").get_arguments() {
             let Some(variable) = arg.get_env() else { continue };

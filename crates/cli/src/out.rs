@@ -110,11 +110,6 @@ pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// A line on standard error, beside what a command prints.
-pub(crate) fn note(line: &str) {
-    complain(&Text::of(line));
-}
-
 /// A question on standard error, whose answer follows on the same line.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bus::NkeySeed;
+use bus::{NkeySeed, User};
 use clap::{Args, Subcommand};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
@@ -19,8 +19,6 @@ use sha2::{Digest, Sha256};
 use crate::Done;
 use crate::out::{GOOD, Out, styled, text};
 
-/// Users of NATS; a seed is made for each, and `deploy/nats/users.conf` says what each may do.
-const NATS_USERS: [&str; 7] = ["ingress", "normalizer", "sender", "media", "aicc", "provisioner", "operator"];
 /// Users of Redis with a password.
 const REDIS_USERS: [&str; 3] = ["media", "sender", "operator"];
 /// What each of those may do, with places for the passwords' hashes.
@@ -70,10 +68,10 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
 fn make_nats(folder: &Folder) -> anyhow::Result<()> {
     let mut environment =
         String::from("# Public keys of the NATS users, for nats-server's environment. They are no secret.\n");
-    for user in NATS_USERS {
+    for user in User::ALL {
         let seed = NkeySeed::generate();
-        folder.write(&format!("nats/{user}.nk"), seed.expose())?;
-        environment.push_str(&format!("NATS_{}_NKEY={}\n", user.to_uppercase(), seed.public_key()));
+        folder.write(&format!("nats/{}", user.seed_file()), seed.expose())?;
+        environment.push_str(&format!("NATS_{}_NKEY={}\n", user.name().to_uppercase(), seed.public_key()));
     }
     folder.write("nats/users.env", environment.trim_end())
 }

@@ -69,7 +69,7 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
     let deadline = Instant::now() + wait;
     let mut has_said = false;
     loop {
-        let error = match target.connect_as_provisioner().await {
+        let error = match target.connect().await {
             Ok(bus) => return Ok(bus),
             // Waiting makes neither a key nor a file right.
             Err(error) if Instant::now() >= deadline || !is_away(&error) => return Err(error),

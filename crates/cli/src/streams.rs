@@ -112,16 +112,14 @@ impl Monitors {
 pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow::Result<Done> {
     match command {
         Streams::Apply { sizes, monitors } => {
-            let bus = target.connect_as_provisioner().await?;
+            let bus = target.connect().await?;
             let applied = apply_and_check(&bus, &sizes.named(), out).await;
             match applied {
                 Ok(done) => Ok(done),
                 Err(error) => Err(monitors.explain(error).await),
             }
         }
-        Streams::Repair { yes, streams } => {
-            repair::run(&target.connect_as_provisioner().await?, &streams, yes, out).await
-        }
+        Streams::Repair { yes, streams } => repair::run(&target.connect().await?, &streams, yes, out).await,
         Streams::Check(sizes) => check(&target.connect().await?, &sizes.named(), out).await,
     }
 }

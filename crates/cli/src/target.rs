@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use bus::{Bus, BusOptions, NkeySeed};
+use bus::{Bus, BusOptions, NkeySeed, Refusal, Refusals, User};
 use channel::CredentialKey;
 use clap::Args;
 
-use crate::out;
+use crate::users::Needed;
 
 /// Where NATS is when nobody says and no `up` runs in this folder.
 const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
@@ -45,7 +45,11 @@ pub(crate) struct Target {
         value_name = "FILE"
     )]
     pub(crate) credential_key_file: Option<PathBuf>,
-    /// File with the nkey seed of a NATS user: the operator, or for `setup`, `streams apply` and `channel` the provisioner.
+    /// Folder with the nkey seeds of the NATS users, as `imchannel secrets make` writes it (DIR/nats): each command takes the one of
+    /// the user that it needs.
+    #[arg(long, global = true, env = "IMCHANNEL_NATS_NKEYS_DIR", value_name = "DIR")]
+    nats_nkeys_dir: Option<PathBuf>,
+    /// File with the nkey seed of the NATS user that the command needs; goes before the folder.
     #[arg(long, global = true, env = "IMCHANNEL_NATS_NKEY_FILE", value_name = "FILE")]
     nats_nkey_file: Option<PathBuf>,
     /// PEM file of the authority that signed the certificate of a tls:// NATS server.
@@ -58,6 +62,12 @@ pub(crate) struct Target {
     /// Hosts that channels may send to beside *.api.infobip.com, separated by commas.
     #[arg(long, global = true, env = "IMCHANNEL_INFOBIP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
     pub(crate) infobip_hosts: Vec<String>,
+    /// The command that was typed.
+    #[arg(skip)]
+    pub(crate) needed: Needed,
+    /// What NATS refuses to it.
+    #[arg(skip)]
+    pub(crate) refusals: Refusals,
 }
 
 // URL and key may be secret.
@@ -68,29 +78,88 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    /// Connects as the operator, who reads everything; fails at once with a clear word.
+    /// Connects as the user that the command needs; fails at once with a clear word.
+    ///
+    /// # Errors
+    /// [`WrongUser`] where the server does not know the user; else where nobody answers or a file cannot be read.
     pub(crate) async fn connect(&self) -> anyhow::Result<Bus> {
-        connect_now(self.options("imchannel-operator")?).await
+        let user = self.needed.user.context("this command has no NATS user")?;
+        let seed_file = self.seed_file(user);
+        let options = self.options(user, seed_file.as_deref())?;
+        connect_now(options).await.map_err(|error| match error.downcast_ref::<bus::ConnectError>() {
+            Some(cause) if cause.is_stranger() => self.wrong_user(
+                user,
+                match &seed_file {
+                    Some(file) => format!("NATS does not know the user of {}", file.display()),
+                    None => "no seed was given".to_owned(),
+                },
+            ),
+            _ => error,
+        })
     }
 
-    /// Connects as the provisioner, who makes streams, durables and channels; fails at once with a clear word.
-    pub(crate) async fn connect_as_provisioner(&self) -> anyhow::Result<Bus> {
-        connect_now(self.options("imchannel-provisioner")?).await
+    /// The seed that is taken: the file that was named, or else the user's own in the folder.
+    fn seed_file(&self, user: User) -> Option<PathBuf> {
+        // Compose files set variables that are empty where nothing is meant.
+        let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        given(&self.nats_nkey_file).or_else(|| Some(given(&self.nats_nkeys_dir)?.join(user.seed_file())))
     }
 
-    /// How to reach NATS under that name.
-    pub(crate) fn options(&self, name: &'static str) -> anyhow::Result<BusOptions> {
-        let file = self.nats_nkey_file.as_ref().filter(|file| !file.as_os_str().is_empty());
-        let nkey = file.map(|file| {
-            let text = read_secret(file)?;
-            NkeySeed::parse(&text).with_context(|| format!("{} cannot be used", file.display()))
+    fn options(&self, user: User, seed_file: Option<&Path>) -> anyhow::Result<BusOptions> {
+        let nkey = seed_file.map(|file| {
+            let needs = || format!("`{}` needs the seed of the NATS user {user}", self.needed.command);
+            let text = read_secret(file).with_context(needs)?;
+            NkeySeed::parse(&text)
+                .with_context(|| format!("{} cannot be used", file.display()))
+                .with_context(needs)
         });
         Ok(BusOptions {
             nkey: nkey.transpose()?,
             ca_file: self.nats_ca_file.clone().filter(|file| !file.as_os_str().is_empty()),
-            refused: Some(say_refused),
-            ..BusOptions::new(name, self.url())
+            refusals: self.refusals.clone(),
+            ..BusOptions::new(user.client(), self.url())
         })
+    }
+
+    /// Does a command's work, and gives it up as soon as NATS refuses something to it.
+    ///
+    /// # Errors
+    /// [`WrongUser`], or that of the work.
+    pub(crate) async fn unless_refused<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let refusal = match self.refusals.unless_refused(work).await {
+            Ok(done) => return done,
+            Err(refusal) => refusal,
+        };
+        let Some(user) = self.needed.user else { return Err(refusal.into()) };
+        Err(self.refused(user, &refusal))
+    }
+
+    fn refused(&self, user: User, refusal: &Refusal) -> anyhow::Error {
+        if refusal.is_of_inbox() {
+            let why = match self.seed_file(user) {
+                Some(file) => format!("{} is the seed of another user", file.display()),
+                None => "the server takes this client for another user".to_owned(),
+            };
+            return self.wrong_user(user, why);
+        }
+        let Refusal { act, subject } = refusal;
+        WrongUser(format!(
+            "NATS does not let the user {user} {act} to \"{subject}\", which `{}` needs: give the server the users.conf of this version",
+            self.needed.command
+        ))
+        .into()
+    }
+
+    fn wrong_user(&self, user: User, why: String) -> anyhow::Error {
+        WrongUser(format!(
+            "`{}` needs the NATS user {user}, and {why}: name its seed with --nats-nkey-file, or the folder of all with \
+             --nats-nkeys-dir",
+            self.needed.command
+        ))
+        .into()
     }
 
     /// Whether the installation is reached by a loopback address: as it was said, or else where its NATS is.
@@ -140,6 +209,11 @@ impl Target {
     }
 }
 
+/// The user that was given is not the one that the command needs, or may not do what it needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUser(String);
+
 /// A secret out of its file.
 pub(crate) fn read_secret(file: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -151,9 +225,4 @@ pub(crate) async fn connect_now(options: BusOptions) -> anyhow::Result<Bus> {
     // The URL may hold a password, so only its end is named.
     let place = options.url.rsplit(['@', '/']).next().unwrap_or_default().to_owned();
     Bus::connect_now(&options).await.with_context(|| format!("cannot connect to NATS at {place}"))
-}
-
-/// A request that the server refuses is never answered: without this a person would only see that time ran out.
-fn say_refused(why: &str) {
-    out::note(&format!("imchannel: NATS refuses: {why} (is this the right nkey for this command?)"));
 }

@@ -35,7 +35,7 @@ use self::finding::{Check, Finding, Level};
 use self::gather::{Nats, Observed};
 use crate::Done;
 use crate::out::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
-use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target};
+use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target, WrongUser};
 use crate::when;
 use crate::words::causes;
 
@@ -137,7 +137,11 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
         Ok(options) => options,
         Err(error) => return Ok(out.faulty(&causes(&error))),
     };
-    let bus = target.connect().await.map_err(|error| causes(&error));
+    // Of a wrong user nothing that follows would be true.
+    let bus = match target.connect().await {
+        Err(error) if error.is::<WrongUser>() => return Err(error),
+        bus => bus.map_err(|error| causes(&error)),
+    };
     let observed = Box::pin(gather::everything(&options, bus)).await?;
     let findings = judge(&observed, key.as_deref(), options.watch_for);
     for finding in &findings {

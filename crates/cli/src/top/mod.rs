@@ -86,6 +86,7 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
     let stop = service::process::stop_on_signal()?;
     let mut keys = keys();
     let mut terminal = ratatui::try_init().context("this terminal cannot be used")?;
+    let _restored = Restored;
     let (mut board, mut paused) = (Board::default(), false);
     let outcome = loop {
         if let Err(error) = terminal.draw(|frame| screen::draw(frame, &board, paused)) {
@@ -105,9 +106,17 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
             }
         }
     };
-    ratatui::restore();
     looking.abort();
     outcome
+}
+
+/// Gives the terminal back when `top` ends, also when it is given up because NATS refuses its user.
+struct Restored;
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
 }
 
 enum Key {

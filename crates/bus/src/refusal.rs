@@ -1,0 +1,132 @@
+//! What the server does not let a client do. A refused request is never answered: the server reports the refusal beside it,
+//! as an error of the connection, and the request would only time out. Whoever waits for a request listens here too.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A publish or a request.
+    Publish,
+    /// A subscription, such as the one to the client's own answers.
+    Subscribe,
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+        })
+    }
+}
+
+/// The server refused something to this client's user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("NATS refuses to let this user {act} to \"{subject}\"")]
+pub struct Refusal {
+    /// What was refused.
+    pub act: Act,
+    /// Where.
+    pub subject: String,
+}
+
+impl Refusal {
+    /// Reads an error of the server: `Permissions Violation for Publish to "a.b"` (nats-server 2.9 to 2.15, `client.go`).
+    pub(crate) fn parse(error: &str) -> Option<Self> {
+        let at = error.to_ascii_lowercase().find(VIOLATION)? + VIOLATION.len();
+        let (act, rest) = error.get(at..)?.split_once(" to \"")?;
+        let act = match act {
+            "Publish" => Act::Publish,
+            "Subscription" => Act::Subscribe,
+            _ => return None,
+        };
+        Some(Self { act, subject: rest.split('"').next()?.to_owned() })
+    }
+
+    /// Whether it is the client's own answers that it may not read: then its seed is another user's.
+    pub fn is_of_inbox(&self) -> bool {
+        self.act == Act::Subscribe && self.subject.starts_with("_INBOX")
+    }
+}
+
+/// How the server's error begins, in small letters.
+const VIOLATION: &str = "permissions violation for ";
+
+/// Tells of the first refusal. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Refusals(Arc<watch::Sender<Option<Refusal>>>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Refusals {
+    pub(crate) fn note(&self, refusal: Refusal) {
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(refusal);
+            is_first
+        });
+    }
+
+    /// Waits for the first refusal, for as long as there is none.
+    pub async fn first(&self) -> Refusal {
+        let mut refusals = self.0.subscribe();
+        loop {
+            if let Some(refusal) = refusals.borrow_and_update().clone() {
+                return refusal;
+            }
+            if refusals.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Does work that makes requests, and gives it up at the first refusal, as a refused request is never answered.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn unless_refused<T>(&self, work: impl Future<Output = T>) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            refusal = self.first() => Err(refusal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words_are_read() {
+        let read = |text| Refusal::parse(text).map(|refusal| (refusal.act, refusal.subject));
+        let error = "nats: Permissions Violation for Publish to \"$JS.API.INFO\"";
+        assert_eq!(read(error), Some((Act::Publish, "$JS.API.INFO".to_owned())));
+        let error = "Permissions Violation for Subscription to \"_INBOX_x.y.*\" using queue \"q\"";
+        assert_eq!(read(error), Some((Act::Subscribe, "_INBOX_x.y.*".to_owned())));
+        for other in
+            ["", "nats: authorization violation", "Permissions Violation for Publish", "stale connection"]
+        {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn work_ends_at_the_first_refusal() {
+        let refusals = Refusals::default();
+        assert_eq!(refusals.unless_refused(async { 1 }).await, Ok(1));
+        let refusal = |subject: &str| Refusal { act: Act::Publish, subject: subject.to_owned() };
+        refusals.note(refusal("first"));
+        refusals.note(refusal("second"));
+        let ended = refusals.unless_refused(std::future::pending::<()>()).await;
+        assert_eq!(ended, Err(refusal("first")));
+    }
+}

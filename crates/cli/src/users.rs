@@ -1,0 +1,118 @@
+//! Which user of NATS each command needs. The README's table of users is held to this table, and so is every command that a
+//! document prints (`tests/documents`).
+
+use bus::User;
+
+/// Every command, with the user that it connects as; `None` where it does not connect to NATS, or only to a server of its own.
+const USERS: &[(&str, Option<User>)] = &[
+    ("up", None),
+    ("streams apply", Some(User::Provisioner)),
+    ("streams check", Some(User::Operator)),
+    ("streams repair", Some(User::Provisioner)),
+    ("setup", Some(User::Provisioner)),
+    ("secrets make", None),
+    ("channel apply", Some(User::Provisioner)),
+    ("channel list", Some(User::Operator)),
+    ("channel show", Some(User::Operator)),
+    ("channel remove", Some(User::Provisioner)),
+    ("channel pause", Some(User::Operator)),
+    ("channel resume", Some(User::Operator)),
+    ("tail", Some(User::Operator)),
+    ("send", Some(User::Operator)),
+    ("sends waiting", Some(User::Operator)),
+    ("media put", Some(User::Operator)),
+    ("media get", None),
+    ("media stat", None),
+    ("top", Some(User::Operator)),
+    ("doctor", Some(User::Operator)),
+    ("replay webhooks", Some(User::Operator)),
+    ("deadletter list", Some(User::Operator)),
+    ("deadletter show", Some(User::Operator)),
+    ("deadletter replay", Some(User::Operator)),
+    ("deadletter drop", Some(User::Operator)),
+    ("simulate", Some(User::Operator)),
+    ("simulate-infobip", None),
+    ("health", None),
+];
+
+/// A command's words and the user that it needs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Needed {
+    /// Such as `channel apply`.
+    pub(crate) command: String,
+    /// `None` where it does not connect.
+    pub(crate) user: Option<User>,
+}
+
+/// The command that was typed.
+pub(crate) fn needed(matches: &clap::ArgMatches) -> Needed {
+    let mut words = Vec::new();
+    let mut matches = matches;
+    while let Some((name, of_command)) = matches.subcommand() {
+        words.push(name);
+        matches = of_command;
+    }
+    let command = words.join(" ");
+    let user = USERS.iter().find(|(name, _)| *name == command).and_then(|(_, user)| *user);
+    Needed { command, user }
+}
+
+/// Says in the help of every command which user it needs.
+pub(crate) fn add_to_help(command: clap::Command) -> clap::Command {
+    USERS.iter().fold(command, |command, (name, user)| match user {
+        Some(user) => with_help(command, &name.split(' ').collect::<Vec<_>>(), *user),
+        None => command,
+    })
+}
+
+fn with_help(command: clap::Command, path: &[&str], user: User) -> clap::Command {
+    match path {
+        [] => command.after_help(format!("NATS user: {user}")),
+        [first, rest @ ..] => command.mut_subcommand(first, |command| with_help(command, rest, user)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn commands(of: &clap::Command, before: &str, found: &mut Vec<String>) {
+        for command in of.get_subcommands() {
+            let name = format!("{before}{}", command.get_name());
+            if command.has_subcommands() {
+                commands(command, &format!("{name} "), found);
+            } else {
+                found.push(name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_in_the_table_once() {
+        let mut found = Vec::new();
+        commands(&crate::Cli::command(), "", &mut found);
+        let known: Vec<_> = USERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(found, known);
+    }
+
+    #[test]
+    fn the_readmes_table_of_users_is_this_one() {
+        let readme = include_str!("../../../README.md");
+        let of = |wanted| {
+            let names = USERS.iter().filter(|(_, user)| *user == wanted).map(|(name, _)| format!("`{name}`"));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let provisioner = format!(
+            "make and change streams, durables, buckets, channels: {} |",
+            of(Some(User::Provisioner))
+        );
+        assert!(readme.contains(&provisioner), "no row that ends with {provisioner}");
+        let operator = format!("every other command but {}:", of(None));
+        assert!(readme.contains(&operator), "no row with {operator}");
+        for user in User::ALL {
+            assert!(readme.contains(&format!("\n| `{user}` | ")), "no row of {user}");
+        }
+    }
+}
