@@ -147,6 +147,7 @@ done <<<"$printed"
 [ "$(wc -l <<<"$printed")" = 7 ] || fail "systemd-analyze security: $printed"
 ok "systemd-analyze security: as printed, under 2.5"
 trial verifies
+trial speaks_https
 trial stops_without_loss
 trial before_reboot
 inside systemctl poweroff --force >/dev/null 2>&1 || true

@@ -110,6 +110,25 @@ verifies() {
   ok "systemd-analyze verify"
 }
 
+# A certificate by the drop-in that the README prints.
+speaks_https() {
+  local drop_in=/etc/systemd/system/imchannel-ingress.service.d/override.conf
+  mkdir /etc/imchannel/tls /etc/systemd/system/imchannel-ingress.service.d
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+    -keyout /etc/imchannel/tls/server.key -out /etc/imchannel/tls/server.pem 2>/dev/null
+  awk '/^```ini$/ {inside = 1; next} /^```$/ {inside = 0} inside' /src/deploy/systemd/README.md >"$drop_in"
+  systemctl daemon-reload
+  systemctl restart imchannel-ingress
+  until_true health ingress
+  [ "$(curl --silent --cacert /etc/imchannel/tls/server.pem --output /dev/null --write-out '%{http_code}' -X POST \
+    "https://127.0.0.1:8080/social/on/whatsapp/infobip/report/$CHANNEL")" = 401 ] || fail "ingress speaks no HTTPS"
+  rm -r "$(dirname "$drop_in")"
+  systemctl daemon-reload
+  systemctl restart imchannel-ingress
+  until_true health ingress
+  ok "HTTPS by the drop-in as printed"
+}
+
 # Webhooks come in and go on coming while everything is stopped and started again.
 stops_without_loss() {
   local unit status=0
