@@ -308,6 +308,51 @@ async fn a_ledger_that_was_made_again_waits_for_a_word_too() {
     sender.stop().await;
 }
 
+async fn restart(installation: &mut Installation) {
+    installation.nats.stop().await;
+    installation.nats.start_again().await.unwrap();
+    eventually("the server is back", || async {
+        bus::inspect::streams(&installation.bus).await.ok().map(|_| ())
+    })
+    .await;
+}
+
+async fn ledger_made_at(installation: &Installation) -> i128 {
+    let client = async_nats::connect(installation.nats.url()).await.unwrap();
+    let stream = async_nats::jetstream::new(client).get_stream(SENDS_BUCKET.stream).await.unwrap();
+    stream.cached_info().created.unix_timestamp_nanos()
+}
+
+/// nats-server 2.9 and 2.10 change the time at which a stream was made: at the restart after a restart and an update.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_whose_server_was_restarted_and_set_up_is_the_same() {
+    let mut outbound = Outbound::start(&[100]).await;
+    let sender = outbound.sender().await;
+    outbound.publish(Queue::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.result("c-1").await;
+    until_marked(&outbound).await;
+    let made_at = ledger_made_at(&outbound.installation).await;
+    // A set-up that changes nothing makes no update.
+    restart(&mut outbound.installation).await;
+    provision::apply(&outbound.installation.bus, &StreamSettings::default()).await.unwrap();
+    restart(&mut outbound.installation).await;
+    assert_eq!(ledger_made_at(&outbound.installation).await, made_at);
+    // One that changes the ledger does.
+    let larger = StreamSettings { sends_max_bytes: 2 << 30, ..StreamSettings::default() };
+    provision::apply(&outbound.installation.bus, &larger).await.unwrap();
+    restart(&mut outbound.installation).await;
+    until_taken(&sender.context).await;
+    outbound.publish(Queue::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
+    assert_eq!(outcome(&outbound.result("c-2").await), SendOutcome::Accepted);
+    // And for one that starts now.
+    sender.stop().await;
+    let sender = outbound.sender().await;
+    until_taken(&sender.context).await;
+    outbound.publish(Queue::Send, &text(0, "c-3", "+4915112345", "Hello")).await;
+    assert_eq!(outcome(&outbound.result("c-3").await), SendOutcome::Accepted);
+    sender.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_made_again_needs_no_repair() {
     let installation = Installation::start().await;

@@ -41,7 +41,7 @@ pub enum BlobError {
     #[error("Redis does not answer")]
     Unavailable(#[source] RedisError),
     /// It refused.
-    #[error("Redis refused")]
+    #[error("Redis refused: {}", why(.0))]
     Refused(#[source] RedisError),
     /// The URL is none, or the file of its authority cannot be read.
     #[error("the URL of Redis, or the file of its authority, cannot be used")]
@@ -49,6 +49,22 @@ pub enum BlobError {
     /// What was being written expired meanwhile.
     #[error("the file expired while it was written")]
     Expired,
+}
+
+/// What to look at. The server's own words may name keys, so its code alone is shown.
+fn why(error: &RedisError) -> String {
+    let is_login = |code: &str| matches!(code, "WRONGPASS" | "NOAUTH");
+    match error.code() {
+        Some(code) if is_login(code) => login(code),
+        Some("NOPERM") => "NOPERM, its user lacks a right (deploy/redis/users.acl)".to_owned(),
+        Some(code) => code.to_owned(),
+        None if error.kind() == redis::ErrorKind::AuthenticationFailed => login("WRONGPASS"),
+        None => "it says nothing more".to_owned(),
+    }
+}
+
+fn login(code: &str) -> String {
+    format!("{code}, look at the user in IMCHANNEL_REDIS_URL and at IMCHANNEL_REDIS_PASSWORD_FILE")
 }
 
 impl From<RedisError> for BlobError {

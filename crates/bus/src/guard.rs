@@ -221,8 +221,13 @@ impl Watched {
             return Ok(Looked::Fine);
         }
         let marked = mark.as_ref().map(|stored| &stored.mark);
-        let is_replaced = is_ledger && marked.is_some_and(|mark| mark.created_ns != created_ns);
-        let by_mark = marked.filter(|mark| mark.created_ns == created_ns).map_or(0, |mark| mark.sequence);
+        let now_ns = nanoseconds(time::OffsetDateTime::now_utc());
+        let is_its = |mark: &Mark| match is_ledger {
+            true => marks::is_of_ledger(mark, &marks::FoundLedger::of(info), now_ns),
+            false => mark.created_ns == created_ns,
+        };
+        let is_replaced = is_ledger && marked.is_some_and(|mark| !is_its(mark));
+        let by_mark = marked.filter(|mark| is_its(mark)).map_or(0, |mark| mark.sequence);
         let delivered = places.iter().flatten().map(|place| place.delivered).max().unwrap_or(0);
         let reached = highest.max(by_mark).max(delivered);
         if last < reached || is_replaced || place.is_refused() {
@@ -322,6 +327,11 @@ impl Watched {
         tracing::error!(function = "guard", "{text}");
         bus.sequences.set_fault(self.stream, Some(text));
         self.fault = Some(before);
+        let is_other = mark.as_ref().is_some_and(|stored| stored.mark.created_ns != reached.created_ns);
+        if is_other && self.stream == SENDS_BUCKET.stream {
+            // That the ledger was replaced is what the mark shows.
+            return;
+        }
         // So that a process which starts later finds it too.
         self.write_mark(bus, mark, reached).await;
     }
@@ -332,11 +342,8 @@ impl Watched {
             return;
         }
         let known = stored.as_ref().map(|stored| &stored.mark);
+        // The same ledger is here too, where the server has changed its time: what tells so are entries that go by their age.
         let is_other = known.is_some_and(|known| known.created_ns != mark.created_ns);
-        if is_other && self.stream == SENDS_BUCKET.stream {
-            // That the ledger was replaced is what the mark shows.
-            return;
-        }
         if known.is_some_and(|known| !is_other && known.sequence >= mark.sequence) {
             return;
         }

@@ -5,15 +5,19 @@
 //! full disk has set back were empty.
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::Bus;
+use crate::guard::nanoseconds;
 use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers};
-use crate::streams::MARKS_BUCKET;
+use crate::streams::{MARKS_BUCKET, SENDS_BUCKET};
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// No stream was made then.
+const UNREADABLE_CREATED_NS: i64 = 0;
 
 /// How far a stream had come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +32,51 @@ pub(crate) struct Mark {
 
 impl Mark {
     /// Stands for what is stored there and is no mark. It is of no stream that there is, so the ledger waits for an operator.
-    const UNREADABLE: Self = Self { created_ns: 0, sequence: 0, repairs: 0 };
+    const UNREADABLE: Self = Self { created_ns: UNREADABLE_CREATED_NS, sequence: 0, repairs: 0 };
 
     fn of_stored(value: &[u8]) -> Self {
         bsp::json::from_slice(value).unwrap_or(Self::UNREADABLE)
+    }
+}
+
+/// Whether a mark is of the ledger that is there now.
+///
+/// The time at which a stream was made is not enough to tell. nats-server 2.9.10 and 2.10.27 change it (2.15.1 does not): after a
+/// restart, any update of the stream, such as setup's, and another restart, it is the time of the first restart (tests/e2e/sequences.rs).
+/// A ledger that is as long as it was is the same one all the same where it holds a message from before it is said to have been made, where all
+/// messages have gone by their age, or where it is said to be older than any entry lives: what another ledger would have lost is then no
+/// longer asked for.
+pub(crate) fn is_of_ledger(mark: &Mark, found: &FoundLedger, now_ns: i64) -> bool {
+    if mark.created_ns == found.created_ns {
+        return true;
+    }
+    // What stands for no mark is of no ledger, and a restart never makes a stream older.
+    if mark.created_ns == UNREADABLE_CREATED_NS
+        || mark.created_ns > found.created_ns
+        || found.last < mark.sequence
+    {
+        return false;
+    }
+    let has_older = found.first_ns.is_some_and(|first_ns| first_ns < found.created_ns);
+    let has_expired = found.first_ns.is_none() && found.last > 0;
+    let life_ns = i64::try_from(SENDS_BUCKET.max_age.as_nanos()).unwrap_or(i64::MAX);
+    has_older || has_expired || now_ns.saturating_sub(found.created_ns) >= life_ns
+}
+
+/// What the server says of the ledger, times in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FoundLedger {
+    created_ns: i64,
+    last: u64,
+    /// When its oldest entry was stored; `None` where it has none.
+    first_ns: Option<i64>,
+}
+
+impl FoundLedger {
+    pub(crate) fn of(info: &Info) -> Self {
+        let state = &info.state;
+        let first_ns = (state.messages > 0).then(|| nanoseconds(state.first_timestamp));
+        Self { created_ns: nanoseconds(info.created), last: state.last_sequence, first_ns }
     }
 }
 
@@ -84,6 +129,32 @@ pub(crate) async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_whose_time_the_server_has_changed_is_the_same() {
+        const HOUR: i64 = 3600 * 1_000_000_000;
+        let mark = Mark { created_ns: HOUR, sequence: 7, repairs: 0 };
+        let found = FoundLedger { created_ns: 3 * HOUR, last: 9, first_ns: Some(2 * HOUR) };
+        let now_ns = 4 * HOUR;
+        assert!(
+            is_of_ledger(&mark, &FoundLedger { created_ns: HOUR, last: 3, ..found }, now_ns),
+            "its own time"
+        );
+        assert!(is_of_ledger(&mark, &found, now_ns), "an entry from before");
+        assert!(is_of_ledger(&mark, &FoundLedger { first_ns: None, ..found }, now_ns), "all have expired");
+        let younger = FoundLedger { first_ns: Some(now_ns), ..found };
+        assert!(is_of_ledger(&mark, &younger, 29 * HOUR), "what it would have lost is too old to matter");
+
+        assert!(!is_of_ledger(&mark, &younger, now_ns), "made again, and filled since");
+        assert!(!is_of_ledger(&mark, &FoundLedger { last: 6, ..found }, now_ns), "shorter than it was");
+        let empty = FoundLedger { last: 0, first_ns: None, ..found };
+        assert!(
+            !is_of_ledger(&Mark { sequence: 0, ..mark.clone() }, &empty, now_ns),
+            "made again, and empty"
+        );
+        assert!(!is_of_ledger(&Mark { created_ns: 4 * HOUR, ..mark }, &found, now_ns), "older than its mark");
+        assert!(!is_of_ledger(&Mark::UNREADABLE, &found, 99 * HOUR), "no mark");
+    }
 
     #[test]
     fn what_is_no_mark_is_of_no_stream() {

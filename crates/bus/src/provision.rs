@@ -3,6 +3,8 @@
 //! One writer applies (the operator's command line), so that two versions running side by side never turn a configuration
 //! back and forth. The command line compares exactly; services ask only for what they need ([`crate::needs`]).
 
+mod unchanged;
+
 use std::collections::HashMap;
 
 use async_nats::jetstream;
@@ -14,6 +16,7 @@ use crate::streams::{
     BUCKETS, BucketDefinition, DURABLES, DurableDefinition, NamedSettings, STREAMS, StreamDefinition,
     StreamSettings,
 };
+use unchanged::{compare_bucket, is_as_wanted};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -208,6 +211,9 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     for definition in STREAMS {
         let wanted = stream_config(definition, &settings);
         let wanted = with_found(wanted, named, found.get(definition.name));
+        if found.get(definition.name).is_some_and(|found| is_as_wanted(found, &wanted)) {
+            continue;
+        }
         let asked = wanted.max_bytes;
         let made = bus.jetstream.create_or_update_stream(wanted).await;
         if let Err(error) = made {
@@ -225,6 +231,9 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     for definition in BUCKETS {
         let wanted = bucket_config(definition, &settings);
         let wanted = with_found(wanted, named, found.get(definition.stream));
+        if found.get(definition.stream).is_some_and(|found| is_as_wanted(found, &wanted)) {
+            continue;
+        }
         let asked = wanted.max_bytes;
         let made = bus.jetstream.create_or_update_stream(wanted).await;
         if let Err(error) = made {
@@ -423,19 +432,6 @@ fn sorted(subjects: &[String]) -> String {
     let mut subjects: Vec<&String> = subjects.iter().collect();
     subjects.sort();
     format!("{subjects:?}")
-}
-
-/// What an operator is told of a bucket. None of it keeps a service from working, so that services of two versions run side
-/// by side while buckets are changed.
-fn compare_bucket(of: &str, found: &Config, wanted: &Config, differences: &mut Vec<Difference>) {
-    let mut compare = |setting, found: String, wanted: String| {
-        if found != wanted {
-            differences.push(Difference { of: of.to_owned(), setting, found, wanted });
-        }
-    };
-    compare("max_bytes", found.max_bytes.to_string(), wanted.max_bytes.to_string());
-    compare("deny_delete", found.deny_delete.to_string(), wanted.deny_delete.to_string());
-    compare("deny_purge", found.deny_purge.to_string(), wanted.deny_purge.to_string());
 }
 
 async fn check_durable(

@@ -60,7 +60,10 @@ fn report_change(sender: &watch::Sender<Result<(), String>>, found: Result<(), S
     match &found {
         Ok(()) => tracing::info!(function = "bus", "the streams have what this service needs"),
         Err(text) => {
-            tracing::warn!(function = "bus", "the streams do not have what this service needs: {text}")
+            tracing::warn!(
+                function = "bus",
+                "the streams do not have what this service needs: run `imchannel setup` of this version ({text})"
+            )
         }
     }
     let _ = sender.send_replace(found);

@@ -82,9 +82,14 @@ pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
         let mark = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
         let Some(found) = find_stream(bus, name).await? else { continue };
         let info = found.cached_info();
-        let is_other = |mark: &Mark| mark.created_ns != nanoseconds(info.created);
+        let is_ledger = name == SENDS_BUCKET.stream;
+        let now_ns = nanoseconds(time::OffsetDateTime::now_utc());
+        let is_other = |mark: &Mark| match is_ledger {
+            true => !marks::is_of_ledger(mark, &marks::FoundLedger::of(info), now_ns),
+            false => mark.created_ns != nanoseconds(info.created),
+        };
         let mark = mark.map(|stored| stored.mark);
-        let is_replaced = name == SENDS_BUCKET.stream && mark.as_ref().is_some_and(is_other);
+        let is_replaced = is_ledger && mark.as_ref().is_some_and(is_other);
         let reached = mark.filter(|mark| !is_other(mark)).map_or(0, |mark| mark.sequence);
         let last = info.state.last_sequence;
         all.push(Found { stream: name, reached, last, is_replaced, durables: Vec::new() });

@@ -85,7 +85,8 @@ impl Account {
     }
 
     fn fetch(&self) -> Result<HeaderValue, String> {
-        let key = self.secrets.resolve(&self.details.key).map_err(|error| error.to_string())?;
+        let key = self.secrets.resolve(&self.details.key);
+        let key = key.map_err(|error| service::words::causes(&error.into()))?;
         let value = self.sending.authorization(key.expose());
         let mut value = HeaderValue::from_bytes(&value)
             .map_err(|_| format!("{} holds what no header can carry", self.details.key))?;

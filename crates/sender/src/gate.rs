@@ -153,9 +153,15 @@ impl Gate {
         })))
     }
 
-    /// No call may be made from now on, for this reason; an empty one opens the gate again.
-    pub(crate) fn halt(&self, why: &str) {
-        why.clone_into(&mut self.state().halted);
+    /// No call may be made from now on, for this reason; an empty one opens the gate again. Says whether the reason is another
+    /// than before.
+    pub(crate) fn halt(&self, why: &str) -> bool {
+        let mut state = self.state();
+        if state.halted == why {
+            return false;
+        }
+        why.clone_into(&mut state.halted);
+        true
     }
 
     /// Another rate from now on.

@@ -370,9 +370,20 @@ impl Loop {
         } else {
             String::new()
         };
-        self.lane.gate.halt(&halted);
+        if self.lane.gate.halt(&halted) {
+            self.log_halt(&halted);
+        }
         self.lane.shared.faults.set(&self.lane.account.channel, waiting.is_unreadable);
         self.tell(waiting);
+    }
+
+    fn log_halt(&self, halted: &str) {
+        let channel = self.lane.account.channel.as_str();
+        if halted.is_empty() {
+            tracing::info!(function = "sender", channel, "the lane of channel {channel} sends again");
+        } else {
+            tracing::warn!(function = "sender", channel, "the lane of channel {channel} is halted: {halted}");
+        }
     }
 
     /// What somebody was given and is not here comes again when its time is up. Until all of it is here, nothing younger is
