@@ -2,7 +2,7 @@
 # Drills alerts by docs/runbook.md: real faults, the real rules in a real Prometheus, the runbook's commands in its order, until the
 # alert ends. Eight minutes; deploy/check/drills has one file for each fault.
 #   deploy/check/drills.sh                     what `./dev check-deploy` runs, by observability.sh
-#   deploy/check/drills.sh --all               those too that take longer (16 minutes)
+#   deploy/check/drills.sh --all               those too that take longer (12 minutes)
 #   deploy/check/drills.sh --only nats_killed  one fault
 #   deploy/check/drills.sh --all --report FILE (`./dev drill`) writes what was done, as Markdown
 #   IMCHANNEL=target/debug/imchannel deploy/check/drills.sh     the programs beside this one, and not the newest build
