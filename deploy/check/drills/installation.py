@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from observability_run import Prometheus  # noqa: E402
-from parts import Process, free_port, status_of, until, watched  # noqa: E402
+from parts import Process, free_port, is_open, status_of, until, watched  # noqa: E402
 from runbook import ROOT, Wrong  # noqa: E402
 
 SERVICES = ("ingress", "normalizer", "sender", "media")
@@ -34,7 +34,7 @@ class Installation:
         (folder / "channels.toml").write_text(channels)
         self.start_nats()
         self.start_redis()
-        self.must("setup", "--channels", "channels.toml", *sizes)
+        self.must("setup", "--channels", "channels.toml", "--wait", "30s", *sizes)
         for service in SERVICES:
             self.start_service(service)
         self.start_prometheus(prometheus)
@@ -64,6 +64,7 @@ class Installation:
         (self.folder / "redis").mkdir()
         self.start("redis", ["redis-server", str(ROOT / "deploy/redis/redis.conf"), "--aclfile", str(self.secrets / "redis/users.acl"),
                              "--bind", "127.0.0.1", "--port", str(self.ports["redis"]), "--dir", str(self.folder / "redis")])
+        until("redis-server takes connections", lambda: is_open(self.ports["redis"]))
 
     def start_service(self, service):
         command = [f"{self.programs}/imchannel-{service}"]

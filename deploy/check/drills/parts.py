@@ -36,6 +36,11 @@ def free_port():
                 return port
 
 
+def is_open(port):
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 def until(what, condition, limit_s=30):
     end = time.monotonic() + limit_s
     while not condition():
@@ -65,15 +70,16 @@ class Process:
 
     def start(self):
         with open(self.log, "ab") as out:
-            self.process = subprocess.Popen(self.command, stdout=out, stderr=out, env={**os.environ, **self.environment})
+            self.process = subprocess.Popen(self.command, stdout=out, stderr=out, env={**os.environ, **self.environment}, start_new_session=True)
 
     def stop(self, how=signal.SIGTERM):
+        """Signals its whole group: `faketime` starts the program as a child of its own, and hands no signal on."""
         if self.process.poll() is None:
-            self.process.send_signal(how)
+            os.killpg(self.process.pid, how)
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
 
     def kill(self):
