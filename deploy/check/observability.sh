@@ -46,13 +46,7 @@ for name in $(compgen -e); do case $name in IMCHANNEL_*|OTEL_*) unset "$name" ;;
 cp "$program" "$folder/imchannel"
 "$PYTHON" deploy/check/observability_run.py "$folder/imchannel" "$(path_of prometheus)" "$folder" "$@"
 
-if need faketime faketime && [ -x "$(dirname "$program")/imchannel-sender" ]; then
-  mkdir "$folder/drill"
-  cp "$(dirname "$program")/imchannel-sender" "$folder/imchannel-sender"
-  "$PYTHON" deploy/check/alerts_drill.py "$folder" "$(path_of prometheus)" "$folder/drill"
-else
-  not_checked "the drill of the alerts about waiting commands: it needs faketime (Debian) and imchannel-sender beside $program"
-fi
+IMCHANNEL="$program" deploy/check/drills.sh
 
 not_checked "that Grafana draws the boards as meant: no Grafana here; their queries and layout were checked"
 not_checked "deploy/otel/collector.yml: no collector here"

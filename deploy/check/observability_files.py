@@ -62,6 +62,20 @@ def check_alerts(alerts, recorded):
         fault(f"docs/runbook.md: there is no alert {heading}")
 
 
+def check_sections(alerts):
+    """What an operator finds for every alert: what it means, how to see it, what to do, and how to know that it is over."""
+    parts = re.split(r"^### (\w+)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = {name: re.split(r"^## ", text, flags=re.MULTILINE)[0] for name, text in zip(parts[1::2], parts[2::2])}
+    for alert in alerts:
+        name, text = alert["alert"], sections.get(alert["alert"], "")
+        severity = alert.get("labels", {}).get("severity", "").capitalize()
+        if not re.match(rf"\n{severity}\. \w", text):
+            fault(f"docs/runbook.md: {name} must begin with '{severity}.' and what it means")
+        for what, pattern in (("how to see it", r"^- Look|^```sh|^\|"), ("what to do", r"^- Do:|^- Look and do:|\| do \|$"), ("how to know that it is over", r"^- Over: ")):
+            if not re.search(pattern, text, re.MULTILINE):
+                fault(f"docs/runbook.md: {name} does not say {what}")
+
+
 def labels_of(expression, recorded):
     """The labels that an expression may yield: those of its `by`, of its matchers, and of the recorded series in it."""
     labels = set(re.findall(r"(\w+)=", expression))
@@ -145,6 +159,7 @@ def main():
     alerts = [rule for rule in everything if "alert" in rule]
     recorded = {rule["record"]: rule for rule in everything if "record" in rule}
     check_alerts(alerts, recorded)
+    check_sections(alerts)
     boards = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in BOARDS}
     count = sum(check_layout(name, board) for name, board in boards.items())
     expressions = [(rule.get("alert") or rule["record"], rule["expr"]) for rule in everything]
@@ -156,7 +171,7 @@ def main():
         print(f"FAIL {text}", file=sys.stderr)
     if faults:
         sys.exit(1)
-    print(f"ok   {len(alerts)} alerts: each with severity, texts, a test and its place in docs/runbook.md")
+    print(f"ok   {len(alerts)} alerts: each with severity, texts, a test, and in docs/runbook.md what it means, how to see it, what to do and when it is over")
     print(f"ok   {commands} commands in docs/runbook.md, and their options, exist")
     print(f"ok   {count} panels on {len(boards)} boards: no gaps, no overlaps, each with title, unit and description")
 

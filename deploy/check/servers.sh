@@ -137,7 +137,8 @@ redis() {
   # A file becomes visible in a transaction, and a server must read those back from its log.
   printf '%s\n' multi 'set IMChannel:MultimediaMessage:check kept ex 60' exec | ask media | grep -q '^OK' ||
     fail "user media may not store a file"
-  # A killed process loses nothing.
+  # A killed process loses nothing of what is in its log; while the disk syncs, Redis holds writes back from it.
+  until_true grep -aqs IMChannel:MultimediaMessage:check "$work"/redis/appendonlydir/*.incr.aof || fail "redis-server writes no log"
   kill -9 "${started[-1]}"
   wait "${started[-1]}" 2>/dev/null || true
   "$server" "$work/redis.conf" >>"$work/redis.log" 2>&1 &

@@ -169,7 +169,11 @@ async fn a_wrong_key_halts_the_channel_and_costs_no_message_its_life() {
     })
     .await;
     assert!(outbound.results().await.is_empty(), "nothing is decided by the account");
-    // Mended, everything goes out, without a restart.
+    // Mended, everything goes out, without a restart. The next try is seconds away, and has the new key already: none is made
+    // with the old one, however long its command has been in line.
+    let refused =
+        || crate::harness::outbound::counted(&sender.metrics(), "sender_calls_total", "refused_account");
+    let refused_before = refused();
     std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
     within(Duration::from_secs(90), "every command is answered", || async {
         (outbound.results().await.len() >= 200).then_some(())
@@ -179,6 +183,7 @@ async fn a_wrong_key_halts_the_channel_and_costs_no_message_its_life() {
     assert!(results.iter().all(|result| outcome(result) == SendOutcome::Accepted));
     let ids: HashSet<_> = results.into_iter().map(|result| result.command_id).collect();
     assert_eq!((ids.len(), outbound.omni.received_count()), (200, 200));
+    assert_eq!(refused(), refused_before, "no try after the change was made with the old key");
     sender.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! The account that a lane sends through: its settings, and its key, fetched anew now and then because it may be changed
 //! in its place.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bsp::sending::{self, Sending};
@@ -24,7 +24,17 @@ pub(crate) struct Account {
     pub(crate) settings: serde_json::Value,
     pub(crate) details: sending::Account,
     secrets: Secrets,
-    key: Mutex<Option<(Result<HeaderValue, String>, Instant)>>,
+    key: Mutex<KnownKey>,
+}
+
+/// What is known of the account's key.
+#[derive(Default)]
+struct KnownKey {
+    /// As it was fetched last, and when.
+    fetched: Option<(Result<HeaderValue, String>, Instant)>,
+    /// Whether the account has refused a key since it took one. Then every call fetches it again, since it may have been
+    /// changed in its place meanwhile.
+    is_refused: bool,
 }
 
 impl std::fmt::Debug for Account {
@@ -49,7 +59,7 @@ impl Account {
             settings: channel.settings.clone(),
             details: sending.account(&channel.settings)?,
             secrets: secrets.clone(),
-            key: Mutex::new(None),
+            key: Mutex::default(),
         })
     }
 
@@ -63,25 +73,43 @@ impl Account {
     /// # Errors
     /// Why there is none, in words without a secret.
     pub(crate) async fn authorization(self: &Arc<Self>) -> Result<HeaderValue, String> {
-        let known = self.key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((key, fetched_at)) = known {
-            let life = if key.is_ok() { KEY_LIFE } else { KEY_RETRY };
-            if fetched_at.elapsed() < life {
-                return key;
-            }
+        if let Some(key) = self.still_fresh() {
+            return key;
         }
         let account = Arc::clone(self);
         // Files are read by blocking calls.
         let fetched = tokio::task::spawn_blocking(move || account.fetch()).await;
         let fetched = fetched.unwrap_or_else(|_| Err("it could not be fetched".to_owned()));
-        let entry = Some((fetched.clone(), Instant::now()));
-        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = entry;
+        self.known().fetched = Some((fetched.clone(), Instant::now()));
         fetched
     }
 
-    /// The account refused its key: it is fetched again before the next call, since it may have been changed in its place.
-    pub(crate) fn forget_key(&self) {
-        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// The key that was fetched last, for as long as it may be used without another look.
+    fn still_fresh(&self) -> Option<Result<HeaderValue, String>> {
+        let known = self.known();
+        let (key, fetched_at) = known.fetched.as_ref()?;
+        let life = if key.is_err() {
+            KEY_RETRY
+        } else if known.is_refused {
+            Duration::ZERO
+        } else {
+            KEY_LIFE
+        };
+        (fetched_at.elapsed() < life).then(|| key.clone())
+    }
+
+    /// The account refused its key: until it takes one, every call fetches the key again.
+    pub(crate) fn key_is_refused(&self) {
+        self.known().is_refused = true;
+    }
+
+    /// The account answered about a message, so it has taken the key.
+    pub(crate) fn key_is_taken(&self) {
+        self.known().is_refused = false;
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownKey> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fetch(&self) -> Result<HeaderValue, String> {

@@ -266,12 +266,13 @@ impl Lane {
                 Err(None) => return Stage::End(Ending::Left),
             }
         }
-        let Ok(authorization) = self.account.authorization().await else {
-            return self.later(RETRY_PAUSE).await;
-        };
         let Some(leave) = self.leave(job, progress).await else {
             let is_left = self.closing.is_cancelled();
             return if is_left { Stage::End(Ending::Left) } else { self.late(known, &progress.trials) };
+        };
+        // Not before: a command may wait for its leave for minutes while the account is down, and the key be changed meanwhile.
+        let Ok(authorization) = self.account.authorization().await else {
+            return self.later(RETRY_PAUSE).await;
         };
         let Progress { link, trials, in_call, .. } = progress;
         let file = link.iter().flatten().next();

@@ -110,7 +110,7 @@ pub(super) fn judge_silent(
             .warning(
                 format!("no webhook {seen} is for {} (72 hours are stored at most)", names(&silent)),
                 "The BSP may not know the channel's URL, or use another password and be answered 401.",
-                "Ask the BSP for URL and header of the channel; see imchannel_ingress_channel_refused_total, and `imchannel top --admin` for refusals.",
+                "Ask the BSP for URL and header of the channel; see imchannel_ingress_channel_refused_total, and `imchannel top --admin URL` for refusals.",
             )
             .about(silent),
     )

@@ -42,6 +42,7 @@ impl Lane {
         let wait = back_off(called.known.attempts());
         let (health, why, wait) = match &called.end {
             CallEnd::Answered(answer) => {
+                self.account.key_is_taken();
                 self.say(leave, health(answer));
                 return decided(called);
             }
@@ -61,7 +62,7 @@ impl Lane {
             }
             CallEnd::Refused { why: refusal, after } => {
                 if matches!(refusal.status, 401 | 403) {
-                    self.account.forget_key();
+                    self.account.key_is_refused();
                 }
                 let verdict = trials.refused(refusal.error.clone(), self.gate.accepted());
                 let (why, after) = (refusal.to_string(), *after);

@@ -1,0 +1,47 @@
+"""The channels of the drills, and what BSPs post to them."""
+
+import json
+
+PASSWORD = "webhook-password-of-the-drill"
+RECIPIENT = "49151120"
+
+CHANNEL = """[[channel]]
+id = "{id}"
+bsp = "infobip"
+tenant = "tenantname"
+webhook = [{{ password = "{password}" }}]
+[channel.infobip]
+base_url = "http://127.0.0.1:{port}"
+api_key = "file:{id}.key"
+scenario_key = "drill"
+sends_per_second = 20
+"""
+
+
+def channel(name, port, password=PASSWORD):
+    return CHANNEL.format(id=name, port=port, password=password)
+
+
+def give_key(installation, name, key="a-key-of-the-drill"):
+    (installation.secrets / "channels" / f"{name}.key").write_text(key)
+
+
+def report(number):
+    """A report of Infobip's, by the number of the message that it is about."""
+    return json.dumps({"results": [{"messageId": f"m-{number}", "to": "4915112345678", "status": {"groupName": "DELIVERED"}}]}).encode()
+
+
+def send(installation, name, count):
+    for number in range(count):
+        installation.must("send", "--channel", name, "--to", f"{RECIPIENT}{number:05}", "--text", "Hello", "--until", "stored")
+
+
+def accepted(installation, name):
+    """How many commands of a channel the BSP has accepted, by the results."""
+    return sum(json.loads(line).get("outcome", "").endswith("ACCEPTED") for line in installation.events("sends", "--channel", name))
+
+
+def reported(installation, name, numbers):
+    """Whether there is a report event for each of these numbers."""
+    seen = {json.loads(line).get("messageId") for line in installation.events("reports", "--channel", name)}
+    return {f"m-{number}" for number in numbers} <= seen
