@@ -47,7 +47,8 @@ class Installation:
         start = lambda command, log, **environment: stack.enter_context(running(command, folder / log, **environment))
         start(["nats-server", "-js", "-sd", str(folder / "nats"), "-a", "127.0.0.1", "-p", str(self.nats_port)], "nats.log")
         start(["redis-server", "--bind", "127.0.0.1", "--port", str(self.redis_port), "--save", "", "--dir", str(folder)], "redis.log")
-        self.command("setup", "--channels", "channels.toml", "--wait", "30s")
+        redis = ["--redis-url", f"redis://127.0.0.1:{self.redis_port}"]
+        self.command("setup", "--channels", "channels.toml", "--wait", "30s", *redis)
         account = [f"{programs}/imchannel", "simulate-infobip", "--channels", str(folder / "channels.toml"), "--gateway",
                    "http://127.0.0.1:1", "--listen", f"127.0.0.1:{self.account_port}"]
         start(account, "account.log", INFOBIP_API_KEY=RIGHT_KEY, IMCHANNEL_INFOBIP_HOSTS="127.0.0.1")

@@ -31,8 +31,8 @@ secret normalizer-secrets nats.nk="$from/nats/normalizer.nk"
 secret sender-secrets nats.nk="$from/nats/sender.nk" redis.password="$from/redis/sender.password"
 secret media-secrets nats.nk="$from/nats/media.nk" redis.password="$from/redis/media.password" \
   media.token="$from/media.token"
-secret setup-secrets nats.nk="$from/nats/provisioner.nk" credential.key="$from/credential.key" \
-  channels.toml="$channels"
+secret setup-secrets nats.nk="$from/nats/provisioner.nk" redis.password="$from/redis/provisioner.password" \
+  credential.key="$from/credential.key" channels.toml="$channels"
 secret doctor-secrets nats.nk="$from/nats/operator.nk" redis.password="$from/redis/operator.password"
 # Only the Redis of the overlay `dev` reads this one. A managed Redis has these users set up its own way.
 secret redis-secrets users.acl="$from/redis/users.acl"

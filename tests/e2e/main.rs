@@ -20,6 +20,7 @@ mod notices;
 mod registry;
 mod permissions;
 mod redis_users;
+mod functions;
 mod stolen_seed;
 mod accounts;
 mod buckets;

@@ -22,7 +22,7 @@ use crate::out::{GOOD, Out, styled, text};
 /// Users of NATS; a seed is made for each, and `deploy/nats/users.conf` says what each may do.
 const NATS_USERS: [&str; 7] = ["ingress", "normalizer", "sender", "media", "aicc", "provisioner", "operator"];
 /// Users of Redis with a password.
-const REDIS_USERS: [&str; 3] = ["media", "sender", "operator"];
+const REDIS_USERS: [&str; 4] = ["media", "sender", "provisioner", "operator"];
 /// What each of those may do, with places for the passwords' hashes.
 const REDIS_ACL: &str = include_str!("../../../deploy/redis/users.acl");
 /// Under these names the simulated Infobip is reached.
