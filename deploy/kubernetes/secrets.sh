@@ -49,6 +49,14 @@ done
 secret sender-channel-secrets ${for_sender[@]+"${for_sender[@]}"}
 if [ ${#for_ingress[@]} -gt 0 ]; then secret ingress-channel-secrets "${for_ingress[@]}"; fi
 
+# Upload tokens of single tenants, by the tenants' names. They may be missing.
+of_tenants=()
+for file in "$from"/media-tokens/*; do
+  [ -f "$file" ] || continue
+  of_tenants+=("${file##*/}=$file")
+done
+if [ ${#of_tenants[@]} -gt 0 ]; then secret media-upload-tokens "${of_tenants[@]}"; fi
+
 # Public keys are no secret.
 [ -r "$from/nats/users.env" ] || { printf '%s: cannot read %s\n' "$0" "$from/nats/users.env" >&2; exit 1; }
 object configmap nats-nkeys --from-env-file="$from/nats/users.env"

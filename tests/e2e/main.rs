@@ -52,6 +52,7 @@ mod times;
 mod storm;
 mod media;
 mod file_types;
+mod upload_tokens;
 mod replay;
 mod simulation;
 mod simulation_memory;
