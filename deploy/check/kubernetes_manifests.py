@@ -27,7 +27,7 @@ CHART_POD = {
 # Who may reach whom, by port. Everything else that the policies let through is a fault, and so is what they do not.
 PODS_MAY = {
     "production": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {("nats", "nats", 6222)},
-    "dev": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {("sender", "redis", 6379), ("media", "redis", 6379)},
+    "dev": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {(who, "redis", 6379) for who in ["setup", "sender", "media"]},
 }
 PODS_MAY["everything"] = PODS_MAY["production"] | {("doctor", "nats", 4222), ("doctor", "media", 8081)}
 NAMESPACES_MAY = {
@@ -38,7 +38,7 @@ NAMESPACES_MAY = {
 NAMESPACES_MAY["everything"] = NAMESPACES_MAY["production"]
 NAMESPACES_MAY["dev"] = NAMESPACES_MAY["production"] - {("keda", "nats", 8222)}
 LEAVES_MAY = {
-    "production": {("sender", "internet", 443), ("sender", "redis", 6379), ("media", "redis", 6379)},
+    "production": {("sender", "internet", 443)} | {(who, "redis", 6379) for who in ["setup", "sender", "media"]},
     "dev": {("sender", "internet", 443)},
 }
 LEAVES_MAY["everything"] = (LEAVES_MAY["production"] | {(who, "telemetry", 4318) for who in SERVICES}

@@ -137,14 +137,20 @@ redis() {
   # A file becomes visible in a transaction, and a server must read those back from its log.
   printf '%s\n' multi 'set IMChannel:MultimediaMessage:check kept ex 60' exec | ask media | grep -q '^OK' ||
     fail "user media may not store a file"
+  ask provisioner -x function load <crates/blob/src/functions.lua | grep -q '^imchannel_v1' ||
+    fail "user provisioner may not load functions"
+  if ask sender eval 'return 1' 0 >/dev/null; then fail "user sender may run scripts"; fi
   # A killed process loses nothing of what is in its log; while the disk syncs, Redis holds writes back from it.
-  until_true grep -aqs IMChannel:MultimediaMessage:check "$work"/redis/appendonlydir/*.incr.aof || fail "redis-server writes no log"
+  for written in IMChannel:MultimediaMessage:check imchannel_v1; do
+    until_true grep -aqs "$written" "$work"/redis/appendonlydir/*.incr.aof || fail "redis-server does not write $written to its log"
+  done
   kill -9 "${started[-1]}"
   wait "${started[-1]}" 2>/dev/null || true
   "$server" "$work/redis.conf" >>"$work/redis.log" 2>&1 &
   started[-1]=$!
   until_true ask probe ping || fail "redis-server does not start again: $(tail -n 3 "$work/redis.log")"
   [ "$(ask media getrange IMChannel:MultimediaMessage:check 0 9)" = kept ] || fail "redis.conf: a killed server forgets its files"
-  ok "redis.conf and users.acl (redis-server $version): runs, policy, users, and files outlive a kill"
+  [ "$(ask sender fcall imchannel_v1_loaded 0)" = 1 ] || fail "redis.conf: a killed server forgets its functions"
+  ok "redis.conf and users.acl (redis-server $version): runs, policy, users; files and functions outlive a kill"
 }
 redis

@@ -286,12 +286,17 @@ def details():
               "Requests for files, by kind, method and outcome. none is a malformed URL."),
         lines("Uploads", "reqps", [(rate("kind, outcome", "imchannel_media_uploads_total"), "{{kind}} {{outcome}}")],
               "Uploads, by kind and outcome."),
+        lines("Upload tokens", "reqps", [(rate("tenant, token", "imchannel_media_upload_token_used_total"), "{{tenant}} {{token}}")],
+              "Uploads that began, by tenant and token: general is that of every tenant; first and second by their line in the tenant's file. "
+              "A token that no longer shows can be taken out."),
+        width=8)
+    board.add(
         lines("Lost in 1 h", "short", [("sum(increase(imchannel_media_expired_unfetched_total[1h]))", "expired unfetched"),
                                        ("sum(increase(imchannel_media_notes_dropped_total[1h]))", "dropped")],
               "Files whose message was sent and that nobody came for, and events or expiries of fetches that were dropped.", OTHERS),
         timeline("Redis", [("min by (instance) (imchannel_media_redis_connected)", "{{instance}}")],
                  "Whether Redis answers each instance of media.", [("away", OUTCOMES["unknown"]), ("answers", OUTCOMES["accepted"])]),
-        width=6)
+        width=12)
 
     board.row("Bus")
     board.add(

@@ -31,8 +31,8 @@ secret normalizer-secrets nats.nk="$from/nats/normalizer.nk"
 secret sender-secrets nats.nk="$from/nats/sender.nk" redis.password="$from/redis/sender.password"
 secret media-secrets nats.nk="$from/nats/media.nk" redis.password="$from/redis/media.password" \
   media.token="$from/media.token"
-secret setup-secrets nats.nk="$from/nats/provisioner.nk" credential.key="$from/credential.key" \
-  channels.toml="$channels"
+secret setup-secrets nats.nk="$from/nats/provisioner.nk" redis.password="$from/redis/provisioner.password" \
+  credential.key="$from/credential.key" channels.toml="$channels"
 secret doctor-secrets nats.nk="$from/nats/operator.nk" redis.password="$from/redis/operator.password"
 # Only the Redis of the overlay `dev` reads this one. A managed Redis has these users set up its own way.
 secret redis-secrets users.acl="$from/redis/users.acl"
@@ -48,6 +48,14 @@ for file in "$from"/channels/*; do
 done
 secret sender-channel-secrets ${for_sender[@]+"${for_sender[@]}"}
 if [ ${#for_ingress[@]} -gt 0 ]; then secret ingress-channel-secrets "${for_ingress[@]}"; fi
+
+# Upload tokens of single tenants, by the tenants' names. They may be missing.
+of_tenants=()
+for file in "$from"/media-tokens/*; do
+  [ -f "$file" ] || continue
+  of_tenants+=("${file##*/}=$file")
+done
+if [ ${#of_tenants[@]} -gt 0 ]; then secret media-upload-tokens "${of_tenants[@]}"; fi
 
 # Public keys are no secret.
 [ -r "$from/nats/users.env" ] || { printf '%s: cannot read %s\n' "$0" "$from/nats/users.env" >&2; exit 1; }

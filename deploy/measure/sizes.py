@@ -203,6 +203,9 @@ def main():
         lab_.stop(ingress)
         account_args = ["simulate-infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", "--latency-ms", 5]
         lab_.program("imchannel", nats, [*account_args, "--gateway", f"http://127.0.0.1:{gateway}", "--api-key", lab.API_KEY])
+        done = lab_.cli(nats, "setup", IMCHANNEL_REDIS_URL=redis)
+        if done.returncode:
+            raise SystemExit(f"setup: {done.stdout}{done.stderr}")
         lab_.service("sender", nats, IMCHANNEL_REDIS_URL=redis, IMCHANNEL_MEDIA_PUBLIC_URL="http://127.0.0.1:1")
         sizes.sends()
         nats.stop()

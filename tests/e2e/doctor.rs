@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::cluster::Cluster;
-use crate::harness::outbound::{Outbound, channel, text};
+use crate::harness::outbound::{Outbound, channel, load_functions, text};
 use crate::harness::{Installation, PATIENCE, eventually, run_cli_with};
 
 /// A running installation with one channel, and what is passed to the command.
@@ -141,6 +141,7 @@ async fn a_working_installation_has_nothing_wrong() {
         "redis.version",
         "redis.role",
         "redis.policy",
+        "redis.functions",
         "media.answer",
         "clock.skew",
     ] {
@@ -177,6 +178,11 @@ async fn each_break_is_found_and_no_other() {
     redis(&patient, "CONFIG SET maxmemory-policy allkeys-lru").await;
     patient.seen().await.only_wrong("redis.policy");
     redis(&patient, "CONFIG SET maxmemory-policy noeviction").await;
+    redis(&patient, "FUNCTION FLUSH").await;
+    let seen = patient.seen().await;
+    seen.only_wrong("redis.functions");
+    assert!(seen.text.contains("Redis's user `provisioner`"), "{}", seen.text);
+    load_functions(&patient.outbound.redis.url()).await;
     patient.seen_with("IMCHANNEL_REDIS_URL", "redis://127.0.0.1:1").await.only_wrong("redis.connection");
 
     patient.seen_with("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1").await.only_wrong("media.answer");

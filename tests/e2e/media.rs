@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::Value;
+use servers::RedisServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,7 +20,7 @@ pub(crate) fn client() -> Client {
 }
 
 /// Bytes that differ from place to place.
-fn bytes(head: &[u8], count: usize) -> Vec<u8> {
+pub(crate) fn bytes(head: &[u8], count: usize) -> Vec<u8> {
     let mut all = head.to_vec();
     all.extend((head.len()..count).map(|at| (at * 31 + at / 251) as u8));
     all
@@ -50,7 +51,12 @@ pub(crate) fn header<'r>(response: &'r Response, name: &str) -> &'r str {
 
 /// One command to Redis, as any client could send it; gives the answer's text.
 pub(crate) async fn redis(outbound: &Outbound, command: &[&[u8]]) -> String {
-    let address = outbound.redis.url().replace("redis://", "");
+    redis_at(&outbound.redis, command).await
+}
+
+/// The same to any server.
+pub(crate) async fn redis_at(server: &RedisServer, command: &[&[u8]]) -> String {
+    let address = server.url().replace("redis://", "");
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut request = format!("*{}\r\n", command.len()).into_bytes();
     for part in command {

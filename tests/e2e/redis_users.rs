@@ -32,22 +32,37 @@ async fn ask_redis(secured: &Secured, user: &str, question: &str) -> String {
 async fn redis_users_reach_files_and_nothing_else() {
     let secured = Secured::start().await;
     let file = "IMChannel:MultimediaMessage:0190";
-    let all = ["media", "sender", "operator", "probe", "default"];
-    let rights: [(String, &[&str]); 16] = [
-        ("PING".to_owned(), &["media", "sender", "operator", "probe"]),
+    let all = ["media", "sender", "provisioner", "operator", "probe", "default"];
+    secured.cli("provisioner", &["setup"]).await;
+    let name_file = |key: &str| format!("FCALL imchannel_v1_set_field_of_file 1 {key} command c");
+    let load = "FUNCTION LOAD \"#!lua name=x\\nredis.register_function('x', function() return 1 end)\"";
+    let rights: [(String, &[&str]); 27] = [
+        ("PING".to_owned(), &["media", "sender", "provisioner", "operator", "probe"]),
         (format!("STRLEN {file}"), &["media", "sender"]),
         (format!("HSET {{{file}}}:meta tenant t"), &["media", "sender"]),
         (format!("ZADD {file} 1 x"), &["media", "sender"]),
         (format!("ZREM {file} x"), &["media", "sender"]),
         (format!("ZRANGE {file} 0 -1"), &["media"]),
-        (format!("EVAL \"return redis.call('HSET', KEYS[1], 'a', 'b')\" 1 {{{file}}}:meta"), &["sender"]),
-        ("EVAL \"return redis.call('FLUSHALL')\" 0".to_owned(), &[]),
+        ("FCALL imchannel_v1_loaded 0".to_owned(), &["sender"]),
+        (name_file(&format!("{{{file}}}:meta")), &["sender"]),
+        (name_file("other"), &[]),
+        // A script may never end, and nothing is done meanwhile.
+        (format!("EVAL \"return redis.call('HSET', KEYS[1], 'a', 'b')\" 1 {{{file}}}:meta"), &[]),
+        ("EVAL_RO \"return 1\" 0".to_owned(), &[]),
+        ("EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0".to_owned(), &[]),
+        ("SCRIPT LOAD \"return 1\"".to_owned(), &[]),
+        ("SCRIPT KILL".to_owned(), &[]),
+        (load.to_owned(), &["provisioner"]),
+        ("FUNCTION LIST".to_owned(), &["provisioner", "operator"]),
+        ("FUNCTION STATS".to_owned(), &["operator"]),
+        ("FUNCTION DELETE imchannel_v1".to_owned(), &[]),
+        ("FUNCTION FLUSH".to_owned(), &[]),
+        ("FUNCTION RESTORE x".to_owned(), &[]),
         ("GETRANGE other 0 1".to_owned(), &[]),
         ("SET other value".to_owned(), &[]),
         ("KEYS *".to_owned(), &[]),
         ("FLUSHALL".to_owned(), &[]),
         ("CONFIG SET maxmemory-policy allkeys-lru".to_owned(), &[]),
-        ("CONFIG GET maxmemory-policy".to_owned(), &[]),
         ("INFO server".to_owned(), &["operator"]),
         ("ACL LIST".to_owned(), &[]),
     ];
@@ -57,34 +72,59 @@ async fn redis_users_reach_files_and_nothing_else() {
             assert_eq!(!answer.starts_with('-'), allowed.contains(&user), "{user}: {question}: {answer}");
         }
     }
+    // Nothing hangs that could be ended.
+    assert!(ask_redis(&secured, "operator", "FUNCTION KILL").await.starts_with("-NOTBUSY"));
+    for user in ["media", "sender", "provisioner", "probe", "default"] {
+        let answer = ask_redis(&secured, user, "FUNCTION KILL").await;
+        assert!(answer.starts_with("-NO") && !answer.starts_with("-NOTBUSY"), "{user}: {answer}");
+    }
+}
+
+/// Only the provisioner can load such a function; the operator ends it, and nobody has to start Redis anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_ends_a_function_that_hangs() {
+    let secured = Secured::start().await;
+    let hang = "FUNCTION LOAD \"#!lua name=hang\\nredis.register_function{function_name='hang', callback=function() while true do end \
+                end, flags={'no-writes'}}\"";
+    assert!(ask_redis(&secured, "provisioner", hang).await.starts_with('$'));
+    let calls = ask_redis(&secured, "sender", "FCALL hang 0");
+    let ends = async {
+        eventually("Redis says that it is busy", || async {
+            let asked =
+                tokio::time::timeout(Duration::from_millis(500), ask_redis(&secured, "probe", "PING"));
+            asked.await.ok()?.starts_with("-BUSY").then_some(())
+        })
+        .await;
+        // The rest of the answer names the function.
+        let running = ask_redis(&secured, "operator", "FUNCTION STATS").await;
+        assert!(running.starts_with('*'), "{running}");
+        assert_eq!(ask_redis(&secured, "operator", "FUNCTION KILL").await, "+OK");
+    };
+    let (answer, ()) = tokio::join!(calls, ends);
+    assert!(answer.starts_with("-ERR") && answer.contains("killed"), "{answer}");
+    assert_eq!(ask_redis(&secured, "probe", "PING").await, "+PONG");
 }
 
 /// An upload becomes visible by a transaction, and Redis leaves a transaction out of what it reads back from its log when its
 /// user `default` may not make it.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_outlive_a_restart_of_redis() {
-    use blob::{BlobStore, Meta, RedisOptions};
-    use bsp::media::{MediaId, MediaKind};
+async fn files_and_functions_outlive_a_restart_of_redis() {
+    use blob::{BlobError, BlobStore};
     let mut secured = Secured::start().await;
-    let options = RedisOptions {
-        url: format!("redis://media@127.0.0.1:{}", secured.redis.port()),
-        password: Some(secured.secret("redis/media.password")),
+    let options = |user: &str| blob::RedisOptions {
+        url: format!("redis://{user}@127.0.0.1:{}", secured.redis.port()),
+        password: Some(secured.secret(&format!("redis/{user}.password"))),
         ca_file: None,
     };
-    let blobs = BlobStore::new(&options).unwrap();
-    let id = MediaId::from_random([7; 16]);
-    let meta = Meta {
-        tenant: "tenantname".to_owned(),
-        kind: MediaKind::Document,
-        content_type: "text/plain".to_owned(),
-        size: 5,
-        sha256: String::new(),
-        file_name: String::new(),
-        created_at: jiff::Timestamp::now(),
-        bsp: "infobip".to_owned(),
-        channel: CHANNEL.to_owned(),
-        command: String::new(),
-    };
+    let (blobs, sender) =
+        (BlobStore::new(&options("media")).unwrap(), BlobStore::new(&options("sender")).unwrap());
+    assert!(matches!(sender.check_functions().await, Err(BlobError::NoFunctions)));
+    assert!(matches!(blobs.check_functions().await, Err(BlobError::MayNotCall(_))));
+    let told = secured.cli("provisioner", &["setup"]).await;
+    assert!(told.contains("functions imchannel_v1: loaded into Redis"), "{told}");
+    sender.check_functions().await.unwrap();
+
+    let (id, meta) = file();
     let mut upload = blobs.upload(id.clone());
     upload.append(b"hello").await.unwrap();
     upload.finish(&meta, Duration::from_secs(3600)).await.unwrap();
@@ -94,4 +134,28 @@ async fn files_outlive_a_restart_of_redis() {
     let found = found.expect("the file is there");
     assert_eq!((found.size, found.first.as_ref()), (5, &b"hello"[..]));
     assert_eq!(found.meta.map(|meta| meta.tenant), Some(meta.tenant));
+    eventually("the functions are there", || async { sender.check_functions().await.ok() }).await;
+    sender.name_command(&id, "c-1").await.unwrap();
+    let named = blobs.look(&id).await.unwrap().unwrap().meta.unwrap();
+    assert_eq!(named.command, "c-1");
+    // A file without a hash gets none.
+    let other = bsp::media::MediaId::from_random([8; 16]);
+    sender.name_command(&other, "c-1").await.unwrap();
+    assert!(blobs.look(&other).await.unwrap().is_none());
+}
+
+fn file() -> (bsp::media::MediaId, blob::Meta) {
+    let meta = blob::Meta {
+        tenant: "tenantname".to_owned(),
+        kind: bsp::media::MediaKind::Document,
+        content_type: "text/plain".to_owned(),
+        size: 5,
+        sha256: String::new(),
+        file_name: String::new(),
+        created_at: jiff::Timestamp::now(),
+        bsp: "infobip".to_owned(),
+        channel: CHANNEL.to_owned(),
+        command: String::new(),
+    };
+    (bsp::media::MediaId::from_random([7; 16]), meta)
 }

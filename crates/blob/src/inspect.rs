@@ -1,4 +1,5 @@
-//! Redis as it is found, for whoever looks at an installation from outside. Nothing is judged here, and no file is touched.
+//! Redis as it is found, for whoever looks at an installation from outside, or sets it up ([`functions`](crate::functions)).
+//! Nothing is judged here, and no file is touched.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For an answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection that asks and changes nothing.
+/// A connection of a person or of `setup`, which touches no file.
 #[derive(Clone)]
 pub struct Inspector(MultiplexedConnection);
 
@@ -37,6 +38,10 @@ impl Inspector {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(Self(connection))
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut MultiplexedConnection {
+        &mut self.0
     }
 
     /// What `INFO` says: lines of `name:value`.

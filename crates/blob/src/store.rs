@@ -12,7 +12,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{FromRedisValue, Pipeline, RedisError};
 
-use crate::meta::{COMMAND, FIELDS, Meta, data_key, meta_key};
+use crate::meta::{FIELDS, Meta, data_key, meta_key};
 use crate::options::RedisOptions;
 
 /// Bytes that are read or written at once. Measured: smaller ones cost time, larger ones make every other client of the
@@ -46,6 +46,14 @@ pub enum BlobError {
     /// The URL is none, or the file of its authority cannot be read.
     #[error("the URL of Redis, or the file of its authority, cannot be used")]
     Url(#[source] RedisError),
+    /// The functions of this version are not loaded: `FUNCTION FLUSH` was said, or Redis was set up anew.
+    #[error(
+        "Redis lacks the functions of this version: run `imchannel setup` with IMCHANNEL_REDIS_URL, as Redis's user `provisioner`"
+    )]
+    NoFunctions,
+    /// The functions may be there, and this user has no right to call them.
+    #[error("this user of Redis may not call functions: give it `+fcall` (deploy/redis/users.acl)")]
+    MayNotCall(#[source] RedisError),
     /// What was being written expired meanwhile.
     #[error("the file expired while it was written")]
     Expired,
@@ -285,18 +293,5 @@ impl BlobStore {
             pipeline.exists(data_key(id));
         }
         Ok(pipeline.query_async(&mut self.connection()).await?)
-    }
-
-    /// Notes the command whose message carries the file's URL. Nothing is written for a file without a hash.
-    ///
-    /// # Errors
-    /// [`BlobError`].
-    pub async fn name_command(&self, id: &MediaId, command: &str) -> Result<(), BlobError> {
-        const IF_THERE: &str =
-            "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end";
-        let mut script = redis::cmd("EVAL");
-        script.arg(IF_THERE).arg(1).arg(meta_key(id)).arg(COMMAND).arg(command);
-        script.exec_async(&mut self.connection()).await?;
-        Ok(())
     }
 }

@@ -155,12 +155,17 @@ fn read_bsp(table: &mut Table<'_, '_>) -> Option<&'static dyn Bsp> {
     found
 }
 
+/// Whether a text can be a tenant's name.
+pub fn is_tenant(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=TENANT_LENGTH_MAX).contains(&name.len()) && name.bytes().all(allowed)
+}
+
 fn read_tenant(table: &mut Table<'_, '_>) -> String {
     let Some(tenant) = table.required_string("tenant") else {
         return String::new();
     };
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if tenant.value.len() > TENANT_LENGTH_MAX || !tenant.value.bytes().all(allowed) {
+    if !is_tenant(tenant.value) {
         let message = format!("'tenant' has 1 to {TENANT_LENGTH_MAX} letters, digits, '_' or '-'");
         table.fault(tenant.offset, message);
     }

@@ -3,6 +3,7 @@
 mod text;
 mod out;
 mod target;
+mod redis;
 mod users;
 mod streams;
 mod repair;

@@ -89,6 +89,9 @@ pub(crate) struct Service {
         value_name = "FILE"
     )]
     media_upload_token_file: Option<PathBuf>,
+    /// Folder with a file for each tenant that holds its token; where there is one for the channel's tenant, it is used.
+    #[arg(long, env = "IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR", value_name = "DIR")]
+    media_upload_tokens_dir: Option<PathBuf>,
 }
 
 // The token is secret.
@@ -125,18 +128,36 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
 }
 
 impl Service {
-    /// Address and token. Those of the `up` in this folder belong together, and to no other installation.
-    fn place(&self, target: &Target) -> anyhow::Result<(String, String)> {
+    /// Address and token for the uploads of a tenant. Those of the `up` in this folder belong together, and to no other installation.
+    fn place(&self, target: &Target, tenant: &str) -> anyhow::Result<(String, String)> {
         let is_of_up = self.media_url.is_none() && target.nats_url.is_none();
         let of_up = |file| if is_of_up { read_of_up(file) } else { None };
         let url = self.media_url.clone().or_else(|| of_up(target::MEDIA_URL_FILE));
-        let url = url.unwrap_or_else(|| "http://127.0.0.1:8081".to_owned());
+        let url = url.unwrap_or_else(|| "http://127.0.0.1:8081".to_owned()).trim_end_matches('/').to_owned();
+        if let Some(token) = self.token_of(tenant)? {
+            return Ok((url, token));
+        }
         let token = match &self.media_upload_token_file {
             Some(file) => Some(target::read_secret(file)?),
             None => self.media_upload_token.clone().or_else(|| of_up(target::MEDIA_TOKEN_FILE)),
         };
-        let token = token.context("set IMCHANNEL_MEDIA_UPLOAD_TOKEN or --media-upload-token, or its file")?;
-        Ok((url.trim_end_matches('/').to_owned(), token))
+        let token = token.context(
+            "set IMCHANNEL_MEDIA_UPLOAD_TOKEN or --media-upload-token, or its file, or the folder of the tenants' tokens \
+             (IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR)",
+        )?;
+        Ok((url, token))
+    }
+
+    /// The tenant's own token: the first line of its file.
+    fn token_of(&self, tenant: &str) -> anyhow::Result<Option<String>> {
+        let folder = self.media_upload_tokens_dir.as_ref().filter(|folder| !folder.as_os_str().is_empty());
+        let Some(file) = folder.map(|folder| folder.join(tenant)).filter(|file| file.exists()) else {
+            return Ok(None);
+        };
+        let text = target::read_secret(&file)?;
+        let token = text.lines().next().filter(|token| !token.is_empty());
+        let token = token.with_context(|| format!("{} is empty", file.display()))?;
+        Ok(Some(token.trim().to_owned()))
     }
 
     /// Uploads a file and shows how far it is.
@@ -148,10 +169,10 @@ impl Service {
         file: &Path,
         (target, out): (&Target, &Out),
     ) -> anyhow::Result<Uploaded> {
-        let (media_url, token) = self.place(target)?;
         let stored = registry::list(bus).await?;
         let record = stored.into_iter().find(|(id, _)| id == channel).map(|(_, record)| record);
         let tenant = record.with_context(|| format!("there is no channel {channel}"))??.tenant;
+        let (media_url, token) = self.place(target, &tenant)?;
         let content_type = content_type(kind, file).with_context(|| {
             format!("{} is none of the types that WhatsApp takes as {}", file.display(), kind.name())
         })?;
@@ -251,7 +272,7 @@ async fn refused(answer: reqwest::Response) -> anyhow::Error {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        401 => "the token is not its token",
+        401 => "the token is not its token, or another tenant's",
         404 => "it does not know the channel, or the file has gone",
         413 => "the file is too large",
         415 => "the file is not of a type that WhatsApp takes",

@@ -20,7 +20,7 @@ use crate::Done;
 use crate::out::{GOOD, Out, styled, text};
 
 /// Users of Redis with a password.
-const REDIS_USERS: [&str; 3] = ["media", "sender", "operator"];
+const REDIS_USERS: [&str; 4] = ["media", "sender", "provisioner", "operator"];
 /// What each of those may do, with places for the passwords' hashes.
 const REDIS_ACL: &str = include_str!("../../../deploy/redis/users.acl");
 /// Under these names the simulated Infobip is reached.
@@ -40,6 +40,19 @@ pub(crate) struct Make {
     /// address.
     #[arg(long)]
     example: bool,
+    /// Make a token for the uploads of a tenant, in media-tokens/TENANT. May be given several times.
+    #[arg(long, value_name = "TENANT", value_parser = tenant)]
+    tenant: Vec<String>,
+}
+
+fn tenant(name: &str) -> Result<String, String> {
+    if !channel::file::is_tenant(name) {
+        return Err(format!(
+            "a tenant has 1 to {} letters, digits, '_' or '-'",
+            channel::file::TENANT_LENGTH_MAX
+        ));
+    }
+    Ok(name.to_owned())
 }
 
 pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
@@ -51,6 +64,11 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
     let prefix = if make.example { examples::PREFIX } else { "" };
     folder.write("credential.key", &random(prefix)?)?;
     folder.write("media.token", &random(prefix)?)?;
+    // Media mounts it, also where no tenant has a token of its own yet.
+    folder.make("media-tokens")?;
+    for tenant in &make.tenant {
+        folder.write(&format!("media-tokens/{tenant}"), &random(prefix)?)?;
+    }
     folder.write("channels/infobip_api_key", &random(prefix)?)?;
     make_nats(&folder)?;
     make_redis(&folder, prefix)?;
@@ -128,17 +146,23 @@ impl Folder {
         self.try_write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    fn try_write(&self, path: &Path, text: &str) -> std::io::Result<()> {
+    /// Makes a folder in it.
+    fn make(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.0.join(name);
+        self.try_make(&path).with_context(|| format!("cannot make {}", path.display()))
+    }
+
+    fn try_make(&self, path: &Path) -> std::io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.0)?;
-        let parent = path.parent().unwrap_or(&self.0);
-        std::fs::DirBuilder::new().mode(0o755).recursive(true).create(parent)?;
+        std::fs::DirBuilder::new().mode(0o755).recursive(true).create(path)?;
+        // Whatever the umask is.
+        std::fs::set_permissions(path, Permissions::from_mode(if path == self.0 { 0o700 } else { 0o755 }))
+    }
+
+    fn try_write(&self, path: &Path, text: &str) -> std::io::Result<()> {
+        self.try_make(path.parent().unwrap_or(&self.0))?;
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
         writeln!(file, "{text}")?;
-        // Whatever the umask is.
-        std::fs::set_permissions(
-            parent,
-            Permissions::from_mode(if parent == self.0 { 0o700 } else { 0o755 }),
-        )?;
         file.set_permissions(Permissions::from_mode(0o644))
     }
 }

@@ -1,32 +1,48 @@
-//! `imchannel setup`: everything that must be on the bus before services work, in one go, for the job of a deployment.
+//! `imchannel setup`: everything that must be on the bus and in Redis before services work, in one go, for the job of a deployment.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use blob::functions::LIBRARY;
+use blob::inspect::Inspector;
+use blob::{BlobError, RedisOptions};
 use bsp::SettingsContext;
 use bus::Bus;
 use channel::Record;
 use clap::Args;
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::out::Out;
+use crate::out::{Out, text};
+use crate::redis::RedisPlace;
 use crate::streams::{self, Monitors, Sizes};
 use crate::target::Target;
 use crate::words::causes;
 use crate::{Done, channel as channels, when};
 
-/// Between two attempts to reach NATS.
+/// Between two attempts to reach NATS, or Redis.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Applies streams, durables and buckets, and then channels. Safe to repeat.
+/// Applies streams, durables and buckets, then channels, and loads the functions of Redis. Safe to repeat.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
+    #[command(flatten)]
+    bus: BusPart,
+    #[command(flatten)]
+    redis: RedisPlace,
+    /// Load the functions of Redis, and do nothing on NATS: for an upgrade, before the new senders start.
+    #[arg(long, conflicts_with = "channels")]
+    functions_only: bool,
+    /// How long to wait for NATS, and for Redis.
+    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
+    wait: Duration,
+}
+
+#[derive(Debug, Args)]
+struct BusPart {
     /// The channels file (TOML); without it streams, durables and buckets only.
     #[arg(long, value_name = "FILE")]
     channels: Option<PathBuf>,
-    /// How long to wait for NATS.
-    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
-    wait: Duration,
     /// Store channels anew that were stored under another credential key.
     #[arg(long, requires = "channels")]
     rekey: bool,
@@ -37,6 +53,28 @@ pub(crate) struct Setup {
 }
 
 pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::Result<Done> {
+    let Setup { bus, redis, functions_only, wait } = command;
+    let redis = match redis.read() {
+        Ok(redis) => redis,
+        Err(error) => return Ok(out.faulty(&causes(&error))),
+    };
+    let mut done = Done::Well;
+    if !functions_only {
+        done = set_up_bus(bus, wait, target, out).await?;
+        if done == Done::Faulty {
+            return Ok(done);
+        }
+    }
+    // Last: text goes out without Redis.
+    match redis {
+        Some(redis) => load_functions(&redis, wait, out).await?,
+        None if functions_only => done = out.faulty(NO_REDIS),
+        None => out.say(NO_REDIS),
+    }
+    Ok(done)
+}
+
+async fn set_up_bus(command: BusPart, wait: Duration, target: &Target, out: &Out) -> anyhow::Result<Done> {
     let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
     let described = match &command.channels {
         Some(file) => match channels::read_file(file, &context, out)? {
@@ -53,7 +91,7 @@ pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::R
         (false, Ok(key)) => Some(key),
         (false, Err(error)) => return Ok(out.faulty(&causes(&error))),
     };
-    let bus = reach(target, command.wait, out).await?;
+    let bus = reach(target, wait, out).await?;
     let applied = match streams::apply_and_check(&bus, &command.sizes.named(), out).await {
         Ok(applied) => applied,
         Err(error) => return Err(command.monitors.explain(error).await),
@@ -62,6 +100,42 @@ pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::R
     let records: Vec<Record> = described.iter().map(|channel| channel.to_record(&key)).collect();
     let how = channels::How { rekey: command.rekey, ..channels::How::default() };
     channels::apply(&bus, &records, how, out).await
+}
+
+const NO_REDIS: &str = "the functions of Redis were not loaded, since it was not said where Redis is; without them commands with \
+    uploaded files wait: give --redis-url (IMCHANNEL_REDIS_URL), where there are users that of `provisioner`";
+
+/// Loads the functions that the sender calls, as soon as Redis answers.
+pub(crate) async fn load_functions(redis: &RedisOptions, wait: Duration, out: &Out) -> anyhow::Result<()> {
+    let deadline = Instant::now() + wait;
+    let mut has_said = false;
+    loop {
+        let error = match load(redis).await {
+            Ok(()) => {
+                out.say(&text!("functions {LIBRARY}: loaded into Redis"));
+                out.object(&json!({ "functions": LIBRARY, "change": "loaded" }));
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let is_away = matches!(error, BlobError::Unavailable(_));
+        let error = anyhow::Error::from(error);
+        if Instant::now() >= deadline || !is_away {
+            return Err(error.context(NOT_LOADED));
+        }
+        if !has_said {
+            out.say(&format!("waiting for Redis: {}", causes(&error)));
+            has_said = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+const NOT_LOADED: &str = "the functions of Redis were not loaded, and commands with uploaded files wait (this needs Redis 7 or later, \
+    its primary, and where there are users `provisioner`, who may FUNCTION LOAD)";
+
+async fn load(redis: &RedisOptions) -> Result<(), BlobError> {
+    Inspector::connect(redis).await?.load_functions().await
 }
 
 /// A deployment starts everything at once, and NATS may come last.

@@ -95,9 +95,12 @@ impl From<&BlobError> for Failure {
     fn from(error: &BlobError) -> Self {
         match error {
             BlobError::OutOfMemory => Self::OutOfMemory,
-            BlobError::Unavailable(_) | BlobError::Refused(_) | BlobError::Url(_) | BlobError::Expired => {
-                Self::Unavailable
-            }
+            BlobError::Unavailable(_)
+            | BlobError::Refused(_)
+            | BlobError::Url(_)
+            | BlobError::NoFunctions
+            | BlobError::MayNotCall(_)
+            | BlobError::Expired => Self::Unavailable,
         }
     }
 }

@@ -11,6 +11,7 @@ mod range;
 mod disposition;
 mod download;
 mod upload;
+mod tokens;
 mod afterwards;
 mod metrics;
 
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::MediaMetrics;
 use crate::router::Media;
 pub use crate::settings::Settings;
+use crate::tokens::Tokens;
 
 /// Between two looks whether EVENTS has room.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
@@ -104,7 +106,8 @@ async fn serve(
     let (notes, ending) = afterwards;
     tokio::spawn(look_for_room(event_bus, finished.clone()));
     tokio::spawn(count_unfetched(blobs.clone(), Arc::clone(&metrics), stop.clone()));
-    let media = Media::new(settings, blobs, channels, notes, metrics);
+    let tokens = Tokens::follow(settings.upload_token.clone(), settings.upload_tokens.clone(), &stop);
+    let media = Media::new(settings, blobs, channels, notes, metrics, tokens);
     service::http::serve(listener, media.routes(), server, stop, grace).await;
     finished.cancel();
     let _ = ending.await;

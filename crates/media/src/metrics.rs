@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::limits::PortMetrics;
 
+use crate::tokens::Known;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FetchLabels {
     kind: &'static str,
@@ -22,11 +24,18 @@ struct UploadLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    tenant: String,
+    token: &'static str,
+}
+
 /// The metrics.
 #[derive(Debug, Default)]
 pub(crate) struct MediaMetrics {
     fetches: Family<FetchLabels, Counter>,
     uploads: Family<UploadLabels, Counter>,
+    tokens_used: Family<TokenLabels, Counter>,
     pub(crate) bytes_served: Counter,
     pub(crate) bytes_taken: Counter,
     pub(crate) notes_dropped: Counter,
@@ -43,6 +52,8 @@ impl MediaMetrics {
         registry.register("fetches", help, metrics.fetches.clone());
         let help = "Uploads by kind and outcome (stored, or why not)";
         registry.register("uploads", help, metrics.uploads.clone());
+        let help = "Uploads that began, by tenant and the token that they came with (general: that of every tenant; first, second: by its line in the tenant's file)";
+        registry.register("upload_token_used", help, metrics.tokens_used.clone());
         let help = "Bytes of files handed to the network";
         registry.register("served_bytes", help, metrics.bytes_served.clone());
         registry.register("taken_bytes", "Bytes of stored uploads", metrics.bytes_taken.clone());
@@ -60,6 +71,12 @@ impl MediaMetrics {
         let kind = kind.map_or("none", MediaKind::name);
         let method = if method == Method::HEAD { "HEAD" } else { "GET" };
         self.fetches.get_or_create(&FetchLabels { kind, method, outcome }).inc();
+    }
+
+    /// The tenant is one of a stored channel's, so that there are only so many.
+    pub(crate) fn token_used(&self, tenant: &str, token: Known) {
+        let labels = TokenLabels { tenant: tenant.to_owned(), token: token.name() };
+        self.tokens_used.get_or_create(&labels).inc();
     }
 
     pub(crate) fn uploaded(&self, kind: Option<MediaKind>, outcome: &'static str) {

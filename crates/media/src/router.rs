@@ -22,6 +22,7 @@ use crate::answer::{self, Failure};
 use crate::download::Wanted;
 use crate::metrics::MediaMetrics;
 use crate::settings::Settings;
+use crate::tokens::Tokens;
 
 /// Everything that requests need. Clones share it.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) downloads: Arc<Semaphore>,
     pub(crate) uploads: Semaphore,
     pub(crate) failed: FailedCredentials,
+    pub(crate) tokens: Tokens,
 }
 
 impl std::ops::Deref for Media {
@@ -53,11 +55,22 @@ impl Media {
         channels: Snapshots,
         notes: Notes,
         metrics: Arc<MediaMetrics>,
+        tokens: Tokens,
     ) -> Self {
         let downloads = Arc::new(Semaphore::new(settings.downloads_max));
         let uploads = Semaphore::new(settings.uploads_max);
         let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
-        Self(Arc::new(Shared { settings, blobs, channels, notes, metrics, downloads, uploads, failed }))
+        Self(Arc::new(Shared {
+            settings,
+            blobs,
+            channels,
+            notes,
+            metrics,
+            downloads,
+            uploads,
+            failed,
+            tokens,
+        }))
     }
 
     pub(crate) fn routes(self) -> Router {

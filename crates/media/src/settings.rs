@@ -9,13 +9,24 @@ use service::tls::{self, TlsFiles};
 use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
+use crate::tokens::{self, TokenFolder};
+
 /// Where files are taken and served.
 pub static LISTEN: Setting =
     Setting::new("listen", "0.0.0.0:8081", "Address on which files are taken and served");
 /// Who may upload.
-pub static UPLOAD_TOKEN: Setting =
-    Setting::new("media-upload-token", "", "Bearer token of uploads, at least 16 characters; must be set")
-        .secret();
+pub static UPLOAD_TOKEN: Setting = Setting::new(
+    "media-upload-token",
+    "",
+    "Bearer token of uploads for every tenant, at least 16 characters; this or media-upload-tokens-dir must be set",
+)
+.secret();
+/// Who may upload for one tenant.
+pub static UPLOAD_TOKENS_DIR: Setting = Setting::new(
+    "media-upload-tokens-dir",
+    "",
+    "Folder with a file for each tenant, named as the tenant: one bearer token of its uploads a line, two at most; read again when it changes",
+);
 /// How long a file lives.
 pub static TTL_MS: Setting =
     Setting::new("media-ttl-ms", "86400000", "How long a file lives after its upload, in milliseconds");
@@ -38,13 +49,14 @@ pub static DOWNLOADS_MAX: Setting =
 pub static UPLOADS_MAX: Setting =
     Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
 
-static OWN: [&Setting; 17] = [
+static OWN: [&Setting; 18] = [
     &LISTEN,
     &common::REDIS_URL,
     &common::REDIS_PASSWORD,
     &common::REDIS_CA_FILE,
     &common::MEDIA_PUBLIC_URL,
     &UPLOAD_TOKEN,
+    &UPLOAD_TOKENS_DIR,
     &TTL_MS,
     &FETCHED_TTL_MS,
     &LEGACY_TENANT,
@@ -63,9 +75,6 @@ pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// A shorter token could be guessed.
-const TOKEN_LENGTH_MIN: usize = 16;
-
 /// The settings, read.
 #[derive(Clone)]
 pub struct Settings {
@@ -75,8 +84,10 @@ pub struct Settings {
     pub redis: RedisOptions,
     /// How the BSP reaches this service, without a slash at the end.
     pub public_url: String,
-    /// Bearer token of uploads.
-    pub upload_token: Secret,
+    /// Bearer token of uploads for every tenant.
+    pub upload_token: Option<Secret>,
+    /// Those of single tenants. One of the two is there.
+    pub upload_tokens: Option<TokenFolder>,
     /// How long a file lives after its upload.
     pub ttl: Duration,
     /// How long it lives after a fetch.
@@ -117,10 +128,7 @@ impl Settings {
         let listen = reader.value(&LISTEN);
         let redis = common::read_redis(reader);
         let public_url = common::read_media_public_url(reader);
-        let upload_token = reader.text(&UPLOAD_TOKEN);
-        if upload_token.as_ref().is_some_and(|token| token.len() < TOKEN_LENGTH_MIN) {
-            reader.fault(&UPLOAD_TOKEN, "must have at least 16 characters");
-        }
+        let (upload_token, upload_tokens) = read_upload_tokens(reader);
         let longest_ms = u64::try_from(blob::meta::LIFE_MAX.as_millis()).unwrap_or(u64::MAX);
         let ttl = reader.milliseconds(&TTL_MS, 1_000..=longest_ms);
         let fetched_ttl = reader.milliseconds(&FETCHED_TTL_MS, 1_000..=longest_ms);
@@ -135,7 +143,8 @@ impl Settings {
             listen: listen?,
             redis: redis?,
             public_url: public_url?,
-            upload_token: Secret::new(upload_token?.into_bytes()),
+            upload_token,
+            upload_tokens,
             ttl: ttl?,
             fetched_ttl: fetched_ttl?,
             legacy_tenant,
@@ -145,5 +154,73 @@ impl Settings {
             drain_delay: drain_delay?,
             tls: tls?,
         })
+    }
+}
+
+/// Who may upload, noting a fault where nobody could.
+fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolder>) {
+    let general = reader.optional_text(&UPLOAD_TOKEN);
+    if general.as_ref().is_some_and(|token| token.len() < tokens::LENGTH_MIN) {
+        reader.fault(&UPLOAD_TOKEN, &format!("must have at least {} characters", tokens::LENGTH_MIN));
+    }
+    let path = reader.optional_text(&UPLOAD_TOKENS_DIR);
+    if general.is_none() && path.is_none() {
+        let message = format!(
+            "is not set, and neither is {}: one of them says who may upload",
+            UPLOAD_TOKENS_DIR.variable()
+        );
+        reader.fault(&UPLOAD_TOKEN, &message);
+    }
+    let takes_examples = examples::is_private(reader, Some(&LISTEN));
+    let folder = match path.map(|path| TokenFolder::open(path.into(), takes_examples)) {
+        None => None,
+        Some(Ok((_, 0))) if general.is_none() => {
+            let message =
+                format!("has no file, and {} is not set: nobody could upload", UPLOAD_TOKEN.variable());
+            reader.fault(&UPLOAD_TOKENS_DIR, &message);
+            None
+        }
+        Some(Ok((folder, _))) => Some(folder),
+        Some(Err(fault)) => {
+            reader.fault(&UPLOAD_TOKENS_DIR, &fault);
+            None
+        }
+    };
+    (general.map(|token| Secret::new(token.into_bytes())), folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(values: &[(&'static str, &str)]) -> Vec<String> {
+        let mut reader = Reader::from_values(values.iter().copied());
+        let _ = read_upload_tokens(&mut reader);
+        match reader.finish(|| Some(())) {
+            Ok(()) => Vec::new(),
+            Err(faults) => faults.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    #[test]
+    fn somebody_must_be_able_to_upload() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let dir = folder.path().to_str().unwrap().to_owned();
+        let token = ("media-upload-token", "0123456789abcdef");
+        let of_tenants = ("media-upload-tokens-dir", dir.as_str());
+        assert!(faults(&[])[0].contains("is not set, and neither is IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR"));
+        assert!(faults(&[of_tenants])[0].contains("has no file"));
+        assert_eq!(faults(&[token, of_tenants]), Vec::<String>::new());
+        std::fs::write(folder.path().join("tenant"), "fedcba9876543210\n").unwrap();
+        for values in [vec![of_tenants], vec![token], vec![token, of_tenants]] {
+            assert_eq!(faults(&values), Vec::<String>::new());
+        }
+        std::fs::write(folder.path().join("tenant"), "example-fedcba9876543210\n").unwrap();
+        assert!(
+            faults(&[of_tenants])[0].contains("file tenant: is an example"),
+            "{:?}",
+            faults(&[of_tenants])
+        );
+        assert_eq!(faults(&[of_tenants, ("listen", "127.0.0.1:1")]), Vec::<String>::new());
     }
 }

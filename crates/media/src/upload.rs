@@ -18,12 +18,12 @@ use serde_json::json;
 use service::Caller;
 use service::failures::Pace;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
 
 use crate::answer::{self, Failure, NOSNIFF, TypeFault};
 use crate::disposition;
 use crate::router::Media;
+use crate::tokens::Known;
 
 /// The longest pause between two pieces of a body.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,9 +91,7 @@ impl Media {
     }
 
     fn admit_upload(&self, tenant: &str, parts: &Parts) -> Result<Admitted, Failure> {
-        if !self.is_authorized(&parts.headers) {
-            return Err(Failure::Unauthorized);
-        }
+        let token = self.token(tenant, &parts.headers).ok_or(Failure::Unauthorized)?;
         let mut kind = None;
         let mut channel_id = None;
         for pair in parts.uri.query().unwrap_or_default().split('&') {
@@ -116,14 +114,18 @@ impl Media {
             return Err(Failure::TooLarge);
         }
         let file_name = disposition::read(&parts.headers);
+        self.metrics.token_used(tenant, token);
         Ok(Admitted { kind, content_type, file_name, channel: std::sync::Arc::clone(channel) })
     }
 
-    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+    /// Which token the upload has that counts for this tenant.
+    fn token(&self, tenant: &str, headers: &HeaderMap) -> Option<Known> {
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let Some((scheme, token)) = value.split_at_checked(7) else { return false };
-        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
-        is_bearer && bool::from(token.trim_ascii().ct_eq(self.settings.upload_token.expose()))
+        let (scheme, token) = value.split_at_checked(7)?;
+        if !scheme.eq_ignore_ascii_case(b"bearer ") {
+            return None;
+        }
+        self.tokens.find(tenant, token.trim_ascii())
     }
 
     async fn take(&self, admitted: &Admitted, body: &mut Body) -> Result<Response<Body>, Failure> {

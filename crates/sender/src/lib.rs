@@ -18,6 +18,7 @@ mod record;
 mod used;
 mod account;
 mod link;
+mod functions;
 mod call;
 mod calls;
 mod retry_after;
@@ -107,6 +108,9 @@ async fn work(
     let leases = Leases::follow(&bus, ended.clone());
     let faults = LaneFaults::default();
     require(&context, &bus, &snapshots, &leases, &faults);
+    let functions = functions::follow(blobs.clone(), stop.clone());
+    context.readiness.require("redis functions", move || functions.borrow().clone());
+    context.readiness.complete();
     let client = call::client(settings.bsp_ca_file.as_deref(), settings.bsp_idle_timeout)?;
     let lookups = Lookups::new(client.clone(), Arc::clone(&metrics), lanes::sharers(&leases));
     let keeper_interval = settings.keeper_interval;
@@ -170,7 +174,7 @@ static NEEDS: Needs = Needs {
     buckets: &[&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET],
 };
 
-/// What the sender needs before it takes work.
+/// What the sender needs of NATS before it takes work.
 fn require(
     context: &Context,
     bus: &Bus,
@@ -194,5 +198,4 @@ fn require(
         .require("leases", move || if leases.is_read() { Ok(()) } else { Err("not read yet".to_owned()) });
     let faults = faults.clone();
     context.readiness.require("lanes", move || faults.state());
-    context.readiness.complete();
 }

@@ -57,7 +57,7 @@ pub(crate) enum LinkError {
     /// The file is of another kind than the message.
     #[error("the file was uploaded as another kind")]
     OtherKind,
-    /// Redis is away or full: later it may be there.
+    /// Redis is away or full, or lacks its functions: later it may be there.
     #[error("Redis: {0}")]
     Store(#[from] BlobError),
 }
@@ -79,16 +79,17 @@ pub(crate) async fn prepare(
         Source::Url(url) => {
             return Ok(Some(FileLink { url: url.clone(), file_name: String::new(), stored: None }));
         }
-        Source::Stored(id) => (id.clone(), claim(blobs, account, (kind, id), now).await?),
+        Source::Stored(id) => {
+            let file_name = claim(blobs, account, (kind, id), now).await?;
+            name_command(blobs, id, command).await?;
+            (id.clone(), file_name)
+        }
         Source::Inline { data, content_type } => {
-            let id = store(blobs, account, kind, (data, content_type, &file.file_name), now).await?;
+            let about = about(account, command, (kind, data, content_type, &file.file_name), now);
+            let id = store(blobs, data, &about).await?;
             (id, file.file_name.clone())
         }
     };
-    // A Redis that is full refuses this, and the message needs it not: it would wait for room that only its own fetch makes.
-    if let Err(error) = blobs.name_command(&id, command.id.as_str()).await {
-        tracing::debug!(function = "sender", "the file of {} does not name it: {error}", command.id);
-    }
     let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
     Ok(Some(FileLink { url, file_name, stored: Some(id) }))
 }
@@ -115,17 +116,28 @@ async fn claim(
     Ok(meta.file_name)
 }
 
-async fn store(
-    blobs: &BlobStore,
+/// Notes in a stored file the command that its message is of.
+async fn name_command(blobs: &BlobStore, id: &MediaId, command: &Command) -> Result<(), BlobError> {
+    match blobs.name_command(id, command.id.as_str()).await {
+        Ok(()) => Ok(()),
+        // `setup` mends this, and the fetch of a file that names no command tells the back end nothing.
+        Err(error @ (BlobError::NoFunctions | BlobError::MayNotCall(_))) => Err(error),
+        // A Redis that is full refuses this, and the message needs it not: it would wait for room that only its own fetch makes.
+        Err(error) => {
+            tracing::debug!(function = "sender", "the file of {} does not name it: {error}", command.id);
+            Ok(())
+        }
+    }
+}
+
+/// What is known of a file that came inside a command.
+fn about(
     account: &Account,
-    kind: MediaKind,
-    (data, content_type, file_name): (&[u8], &str, &str),
+    command: &Command,
+    (kind, data, content_type, file_name): (MediaKind, &[u8], &str, &str),
     now: Timestamp,
-) -> Result<MediaId, LinkError> {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|_| LinkError::NotFound)?;
-    let id = MediaId::from_random(bits);
-    let meta = Meta {
+) -> Meta {
+    Meta {
         tenant: account.tenant.clone(),
         kind,
         content_type: content_type.to_owned(),
@@ -135,10 +147,16 @@ async fn store(
         created_at: now,
         bsp: account.bsp.as_str().to_owned(),
         channel: account.channel.as_str().to_owned(),
-        command: String::new(),
-    };
+        command: command.id.as_str().to_owned(),
+    }
+}
+
+async fn store(blobs: &BlobStore, data: &[u8], about: &Meta) -> Result<MediaId, LinkError> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|_| LinkError::NotFound)?;
+    let id = MediaId::from_random(bits);
     let mut upload = blobs.upload(id.clone());
     upload.append(data).await?;
-    upload.finish(&meta, LIFE_MIN).await?;
+    upload.finish(about, LIFE_MIN).await?;
     Ok(id)
 }

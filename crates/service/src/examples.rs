@@ -13,7 +13,8 @@ pub const PREFIX: &str = "example-";
 /// The public keys of the example nkeys, which have no free form.
 const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env");
 
-const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
+/// Why an example is refused.
+pub const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
      (IMCHANNEL_EXPOSED_ON, or else the address it listens on)";
 
 /// Whether a secret is one of the examples.
@@ -25,8 +26,9 @@ pub(crate) fn is_example_nkey(seed: &NkeySeed) -> bool {
     NKEYS.lines().any(|line| line.split_once('=').is_some_and(|(_, key)| key == seed.public_key()))
 }
 
-/// Whether examples may be used: the world reaches the process by a loopback address, as far as is known.
-fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
+/// Whether examples may be used: the world reaches the process by a loopback address, as far as is known. `listen` is the setting of
+/// the port that it comes to.
+pub fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
     if let Some(exposed_on) = reader.optional_text(&EXPOSED_ON) {
         return exposed_on.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     }

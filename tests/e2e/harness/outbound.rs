@@ -66,6 +66,12 @@ fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// Loads the functions of Redis as `setup` does.
+pub(crate) async fn load_functions(redis_url: &str) {
+    let mut inspector = blob::inspect::Inspector::connect(&RedisOptions::at(redis_url)).await.unwrap();
+    inspector.load_functions().await.unwrap();
+}
+
 pub(crate) fn channel(number: usize) -> ChannelId {
     ChannelId::parse(&format!("channel-{number}")).unwrap()
 }
@@ -98,6 +104,7 @@ impl Outbound {
     pub(crate) async fn on(installation: Installation, rates_per_s: &[u32], gateway: Option<&str>) -> Self {
         service::process::install_tls();
         let redis = RedisServer::start(installation.folder().join("redis")).await.unwrap();
+        load_functions(&redis.url()).await;
         std::fs::write(installation.folder().join("api.key"), API_KEY).unwrap();
         let scenarios = (0..rates_per_s.len()).map(|number| Scenario {
             key: format!("S-{number}"),

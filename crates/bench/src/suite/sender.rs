@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use blob::RedisOptions;
+use blob::inspect::Inspector;
 use bsp::{ChannelId, SettingsContext};
 use bus::{Headers, Queue, Subject, headers};
 use channel::CredentialKey;
@@ -66,6 +68,7 @@ fn channel_id(number: usize) -> anyhow::Result<ChannelId> {
 impl Stage {
     pub(crate) async fn start(place: Place) -> anyhow::Result<Self> {
         let redis = RedisServer::start(place.folder().join("redis")).await?;
+        Inspector::connect(&RedisOptions::at(redis.url())).await?.load_functions().await?;
         std::fs::write(place.folder().join("api.key"), API_KEY)?;
         let scenarios = (0..CHANNELS + 2).map(|number| Scenario { key: format!("S-{number}"), target: None });
         let faults = Faults { latency: LATENCY, ..Faults::default() };

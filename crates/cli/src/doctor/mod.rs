@@ -25,7 +25,6 @@ mod clock;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use blob::RedisOptions;
 use bus::versions::ServerVersion;
 use clap::Args;
@@ -35,6 +34,7 @@ use self::finding::{Check, Finding, Level};
 use self::gather::{Nats, Observed};
 use crate::Done;
 use crate::out::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
+use crate::redis::RedisPlace;
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target, WrongUser};
 use crate::when;
 use crate::words::causes;
@@ -47,23 +47,8 @@ const CHECK_WIDTH: usize = 25;
 
 #[derive(Args)]
 pub(crate) struct Doctor {
-    /// Where Redis is: redis://user@host:port.
-    #[arg(long, env = "IMCHANNEL_REDIS_URL", hide_env_values = true, value_name = "URL")]
-    redis_url: Option<String>,
-    /// Password of Redis, where it does not stand in the URL.
-    #[arg(long, env = "IMCHANNEL_REDIS_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
-    redis_password: Option<String>,
-    /// File that holds it.
-    #[arg(
-        long,
-        env = "IMCHANNEL_REDIS_PASSWORD_FILE",
-        value_name = "FILE",
-        conflicts_with = "redis_password"
-    )]
-    redis_password_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the certificate of a rediss:// server.
-    #[arg(long, env = "IMCHANNEL_REDIS_CA_FILE", value_name = "FILE")]
-    redis_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    redis: RedisPlace,
     /// Scheme and host under which the BSP reaches media [default: that of the `up` in this folder].
     #[arg(long, env = "IMCHANNEL_MEDIA_PUBLIC_URL", value_name = "URL")]
     media_public_url: Option<String>,
@@ -101,15 +86,6 @@ struct Options {
 impl Doctor {
     fn read(self, target: &Target) -> anyhow::Result<Options> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let password = match self.redis_password_file {
-            Some(file) => {
-                let text = std::fs::read_to_string(&file);
-                let text = text.with_context(|| format!("cannot read {}", file.display()))?;
-                Some(text.trim().to_owned())
-            }
-            None => self.redis_password,
-        };
-        let (password, ca_file) = (given(password), self.redis_ca_file);
         let is_ups = target.nats_url.is_none();
         let media_of_up = || {
             let text = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(MEDIA_URL_FILE)).ok()?;
@@ -118,7 +94,7 @@ impl Doctor {
         let admin =
             if self.admin.is_empty() { target.admin_of_up().into_iter().collect() } else { self.admin };
         Ok(Options {
-            redis: given(self.redis_url).map(|url| RedisOptions { url, password, ca_file }),
+            redis: self.redis.read()?,
             media_public_url: given(self.media_public_url).or_else(media_of_up),
             nats_monitor: self.nats_monitor.into_iter().filter(|url| !url.is_empty()).collect(),
             secrets_dir: self.secrets_dir.filter(|folder| !folder.as_os_str().is_empty()),

@@ -1,8 +1,9 @@
-//! Redis: it answers, is new enough, keeps what it has, and has room.
+//! Redis: it answers, is new enough, has imchannel's functions, keeps what it has, and has room.
 
 use std::collections::BTreeMap;
 
 use blob::RedisOptions;
+use blob::functions::LIBRARY;
 use blob::inspect::Inspector;
 use jiff::Timestamp;
 
@@ -16,6 +17,7 @@ const ROLE: Check = Check("redis.role");
 const POLICY: Check = Check("redis.policy");
 const MEMORY: Check = Check("redis.memory");
 const PERSISTENCE: Check = Check("redis.persistence");
+const FUNCTIONS: Check = Check("redis.functions");
 
 const SHARE_WARNING: f64 = 0.70;
 const SHARE_WRONG: f64 = 0.90;
@@ -25,6 +27,8 @@ const SHARE_WRONG: f64 = 0.90;
 pub(super) struct Redis {
     /// What `INFO` says.
     pub(super) info: Look<BTreeMap<String, String>>,
+    /// Whether it has the functions of this version.
+    pub(super) has_functions: Look<bool>,
     pub(super) clock: Option<Reading>,
 }
 
@@ -36,7 +40,8 @@ pub(super) async fn ask(options: &RedisOptions) -> Look<Redis> {
     let asked_at = Timestamp::now();
     let time = inspector.time().await;
     let clock = time.ok().map(|said| Reading::new("Redis", asked_at, said, Timestamp::now()));
-    Ok(Redis { info, clock })
+    let has_functions = inspector.has_functions().await.map_err(words);
+    Ok(Redis { info, has_functions, clock })
 }
 
 fn read(text: &str) -> BTreeMap<String, String> {
@@ -70,7 +75,24 @@ pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
     };
     let mut findings = vec![CONNECTION.ok("it answers"), judge_version(info), judge_role(info)];
     findings.extend([judge_policy(info), judge_memory(info), judge_persistence(info)]);
+    findings.push(judge_functions(&redis.has_functions));
     findings
+}
+
+fn judge_functions(has_functions: &Look<bool>) -> Finding {
+    match has_functions {
+        Ok(true) => FUNCTIONS.ok(format!("it has the functions {LIBRARY}")),
+        Ok(false) => FUNCTIONS.wrong(
+            format!("it lacks the functions {LIBRARY}"),
+            "The sender calls them for every command with an uploaded file: such commands wait until they expire, and it is not ready.",
+            "Run `imchannel setup` with the URL and the password of Redis's user `provisioner`.",
+        ),
+        Err(error) => FUNCTIONS.unknown(
+            format!("it does not say which functions it has: {error}"),
+            "Without them commands with uploaded files wait.",
+            "Let the user `operator` run FUNCTION LIST, as deploy/redis/users.acl does.",
+        ),
+    }
 }
 
 fn text<'a>(info: &'a BTreeMap<String, String>, name: &str) -> &'a str {
@@ -162,7 +184,7 @@ mod tests {
 
     fn levels(from: &str, to: &str) -> Vec<(&'static str, Level)> {
         let info = Ok(read(&INFO.replace(from, to)));
-        let findings = judge(Some(&Ok(Redis { info, clock: None })));
+        let findings = judge(Some(&Ok(Redis { info, has_functions: Ok(true), clock: None })));
         let all = findings.iter().map(|found| (found.check, found.level));
         all.filter(|(_, level)| *level != Level::Ok).collect()
     }
@@ -179,8 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn missing_functions_are_wrong_and_say_which_user_loads_them() {
+        let found = judge_functions(&Ok(false));
+        assert_eq!((found.check, found.level), ("redis.functions", Level::Wrong));
+        assert!(found.remedy.contains("`provisioner`"), "{}", found.remedy);
+        assert_eq!(judge_functions(&Ok(true)).level, Level::Ok);
+        assert_eq!(judge_functions(&Err("NOPERM".to_owned())).level, Level::Unknown);
+    }
+
+    #[test]
     fn what_may_not_be_asked_is_unknown() {
-        let refused = Redis { info: Err("NOPERM".to_owned()), clock: None };
+        let refused =
+            Redis { info: Err("NOPERM".to_owned()), has_functions: Err("NOPERM".to_owned()), clock: None };
         let findings = judge(Some(&Ok(refused)));
         assert_eq!((findings[1].check, findings[1].level), ("redis.policy", Level::Unknown));
         assert_eq!(judge(Some(&Err("refused".to_owned())))[0].level, Level::Wrong);

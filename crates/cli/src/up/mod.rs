@@ -33,7 +33,7 @@ pub(crate) use crate::up::plan::settings;
 use crate::up::servers::Servers;
 use crate::up::simulation::Account;
 use crate::words::causes;
-use crate::{Done, channel as channels, streams, when};
+use crate::{Done, channel as channels, setup, streams, when};
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -170,8 +170,9 @@ async fn serve(
         channels: plan.channels.clone(),
     };
     let events = read::follow(&bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?;
-    let blobs =
-        BlobStore::new(&RedisOptions { url: servers.redis_url.clone(), ..plan.sender.redis.clone() })?;
+    let redis = RedisOptions { url: servers.redis_url.clone(), ..plan.sender.redis.clone() };
+    let blobs = BlobStore::new(&redis)?;
+    load_functions(&blobs, &redis, out).await?;
     let account = account.map(|account| account.serve(&stop));
     let mut registry = process::registry("imchannel", env!("CARGO_PKG_VERSION"));
     options.register(&mut registry);
@@ -199,6 +200,14 @@ async fn serve(
         Some(server) => bail!("{server} ended by itself; its log lies in {}", command.data_dir.display()),
         None => Ok(()),
     }
+}
+
+/// Loads the functions that the sender calls, unless `setup` has: a user of Redis who may not load them may call them.
+async fn load_functions(blobs: &BlobStore, redis: &RedisOptions, out: &Out) -> anyhow::Result<()> {
+    if blobs.check_functions().await.is_ok() {
+        return Ok(());
+    }
+    setup::load_functions(redis, Duration::ZERO, &out.silent()).await
 }
 
 /// Simulated BSPs in front of the open port.
