@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 
-# The version before this one.
-PREVIOUS=81bee835cf70405f2b608544fc4f4daf95efbc4a
+# The version before this one; another is given by IMCHANNEL_CHECK_PREVIOUS (a commit, in full).
+PREVIOUS=${IMCHANNEL_CHECK_PREVIOUS:-81bee835cf70405f2b608544fc4f4daf95efbc4a}
 
 previous="$CHECKS/previous/$PREVIOUS"
 
