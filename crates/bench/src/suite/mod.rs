@@ -74,7 +74,8 @@ pub(crate) async fn run(
     }
     if wanted(Part::Sender) {
         report::say("one sender over many channels");
-        report.sender = Some(sender::measure(effort).await?);
+        // On the heap: a whole sender is in it.
+        report.sender = Some(Box::pin(sender::measure(effort)).await?);
     }
     if wanted(Part::Media) {
         report::say("media against the bare handler");

@@ -102,7 +102,8 @@ pub(crate) async fn run(
     process::hide_panic_messages();
 
     let mut servers = Servers::start(&command, target).await?;
-    let outcome = serve(&command, plan, &mut servers, ports, stop, out).await;
+    // On the heap: all services are in it.
+    let outcome = Box::pin(serve(&command, plan, &mut servers, ports, stop, out)).await;
     servers.stop().await;
     drop(urls);
     outcome?;
