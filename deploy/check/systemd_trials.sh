@@ -136,7 +136,7 @@ stops_without_loss() {
     --bsp infobip >/tmp/simulate.log 2>&1 &
   local simulator=$!
   sleep 4
-  systemctl stop imchannel.target
+  systemctl stop imchannel.target 'imchannel-*'
   for unit in ingress media normalizer@1 normalizer@2 sender@1 sender@2 nats redis; do
     [ "$(systemctl show --property Result --value "imchannel-$unit")" = success ] || fail "imchannel-$unit did not stop in order"
     [ "$(systemctl show --property ActiveState --value "imchannel-$unit")" = inactive ] || fail "imchannel-$unit still runs"
@@ -228,7 +228,7 @@ names_faults() {
   rm /etc/imchannel/normalizer.env
   ready
 
-  systemctl stop imchannel.target
+  systemctl stop imchannel.target 'imchannel-*'
   rm -rf /var/lib/imchannel/nats
   since
   systemctl start imchannel.target
@@ -241,7 +241,8 @@ names_faults() {
 is_removed() {
   local left
   left=$(systemctl list-units --all --no-legend --plain 'imchannel*.service' 'imchannel*.target')
-  [ -z "$left" ] || fail "units are left: $left"
+  [ -z "$left" ] || fail "units are left: $left
+$(journalctl --no-pager --lines 30 --unit "${left%% *}")"
   for left in /etc/imchannel /var/lib/imchannel /etc/systemd/system/multi-user.target.wants/imchannel.target; do
     if [ -e "$left" ] || [ -L "$left" ]; then fail "$left is left"; fi
   done
