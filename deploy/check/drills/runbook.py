@@ -74,9 +74,9 @@ def without_comment(line):
 
 
 def words(command, places):
-    """The words of a printed command, with the operator's values in the place of ID, of the number 12 and the like."""
-    filled = [places.get(word, word) for word in shlex.split(command)]
-    left = [word for word in filled if re.fullmatch(r"[A-Z]+", word) and word not in places.values()]
+    """The words of a printed command, with the operator's values in the place of ID, $CHANNEL, of the number 12 and the like."""
+    filled = [places.get(word.removeprefix("$"), word) for word in shlex.split(command)]
+    left = [word for word in filled if re.fullmatch(r"\$?[A-Z_]+", word) and word not in places.values()]
     if left:
         raise Wrong(f"`{command}`: nothing is known for {', '.join(left)}")
     return filled

@@ -19,7 +19,7 @@ def run(drill):
         post(number)
     drill.fires("ImchannelWebhooksRefused", 8 * 60, channel=NAME, cause="wrong_credential")
     drill.section.row("wrong_credential")
-    drill.runs("imchannel channel show ID", f'"id": "{NAME}"', ID=NAME)
+    drill.runs('imchannel channel show "$CHANNEL"', f'"id": "{NAME}"', CHANNEL=NAME)
     file = installation.folder / "channels.toml"
     entry = f'webhook = [{{ password = "{PASSWORD}" }}]'
     before, after = file.read_text().split(f'id = "{NAME}"')
