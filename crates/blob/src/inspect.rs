@@ -1,4 +1,4 @@
-//! Redis as it is found, for whoever looks at an installation from outside, or sets it up ([`functions`](crate::functions)).
+//! The state of Redis, for commands that look at an installation from outside or set it up ([`functions`](crate::functions)).
 //! Nothing is judged here, and no file is touched.
 
 use std::time::Duration;

@@ -46,7 +46,7 @@ pub enum BlobError {
     /// The URL is none, or the file of its authority cannot be read.
     #[error("the URL of Redis, or the file of its authority, cannot be used")]
     Url(#[source] RedisError),
-    /// The functions of this version are not loaded: `FUNCTION FLUSH` was said, or Redis was set up anew.
+    /// The functions of this version are not loaded: after a `FUNCTION FLUSH`, or on an empty Redis.
     #[error(
         "Redis lacks the functions of this version: run `imchannel setup` with IMCHANNEL_REDIS_URL, as Redis's user `provisioner`"
     )]

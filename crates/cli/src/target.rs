@@ -81,7 +81,7 @@ impl Target {
     /// Connects as the user that the command needs; fails at once with a clear word.
     ///
     /// # Errors
-    /// [`WrongUser`] where the server does not know the user; else where nobody answers or a file cannot be read.
+    /// [`WrongUser`] where the server does not know the user; otherwise when no server answers or a file cannot be read.
     pub(crate) async fn connect(&self) -> anyhow::Result<Bus> {
         let user = self.needed.user.context("this command has no NATS user")?;
         let seed_file = self.seed_file(user);

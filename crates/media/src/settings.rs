@@ -157,7 +157,7 @@ impl Settings {
     }
 }
 
-/// Who may upload, noting a fault where nobody could.
+/// Who may upload, noting a fault where no token is set.
 fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolder>) {
     let general = reader.optional_text(&UPLOAD_TOKEN);
     if general.as_ref().is_some_and(|token| token.len() < tokens::LENGTH_MIN) {
@@ -175,8 +175,10 @@ fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolde
     let folder = match path.map(|path| TokenFolder::open(path.into(), takes_examples)) {
         None => None,
         Some(Ok((_, 0))) if general.is_none() => {
-            let message =
-                format!("has no file, and {} is not set: nobody could upload", UPLOAD_TOKEN.variable());
+            let message = format!(
+                "has no file, and {} is not set: every upload would be refused",
+                UPLOAD_TOKEN.variable()
+            );
             reader.fault(&UPLOAD_TOKENS_DIR, &message);
             None
         }

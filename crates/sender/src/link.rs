@@ -80,12 +80,13 @@ pub(crate) async fn prepare(
             return Ok(Some(FileLink { url: url.clone(), file_name: String::new(), stored: None }));
         }
         Source::Stored(id) => {
-            let file_name = claim(blobs, account, (kind, id), now).await?;
+            let file_name = claim(blobs, account, kind, id, now).await?;
             name_command(blobs, id, command).await?;
             (id.clone(), file_name)
         }
         Source::Inline { data, content_type } => {
-            let about = about(account, command, (kind, data, content_type, &file.file_name), now);
+            let inline = Inline { kind, data, content_type, file_name: &file.file_name };
+            let about = about(account, command, inline, now);
             let id = store(blobs, data, &about).await?;
             (id, file.file_name.clone())
         }
@@ -98,7 +99,8 @@ pub(crate) async fn prepare(
 async fn claim(
     blobs: &BlobStore,
     account: &Account,
-    (kind, id): (MediaKind, &MediaId),
+    kind: MediaKind,
+    id: &MediaId,
     now: Timestamp,
 ) -> Result<String, LinkError> {
     let found = blobs.look(id).await?.ok_or(LinkError::NotFound)?;
@@ -130,13 +132,17 @@ async fn name_command(blobs: &BlobStore, id: &MediaId, command: &Command) -> Res
     }
 }
 
+/// A file that came inside a command.
+struct Inline<'c> {
+    kind: MediaKind,
+    data: &'c [u8],
+    content_type: &'c str,
+    file_name: &'c str,
+}
+
 /// What is known of a file that came inside a command.
-fn about(
-    account: &Account,
-    command: &Command,
-    (kind, data, content_type, file_name): (MediaKind, &[u8], &str, &str),
-    now: Timestamp,
-) -> Meta {
+fn about(account: &Account, command: &Command, inline: Inline<'_>, now: Timestamp) -> Meta {
+    let Inline { kind, data, content_type, file_name } = inline;
     Meta {
         tenant: account.tenant.clone(),
         kind,
