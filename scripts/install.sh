@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016  # backquotes are for the reader
 # Installs packages for `dev` and the checks. It is sourced.
 #
 # On a terminal it asks first. Without a terminal, root installs after a line that says what, and another user is refused.
