@@ -10,12 +10,13 @@ fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 # Where the checks keep what they fetch and make. Everything in it can be thrown away.
 CHECKS="$PWD/target/check"
 
-# need COMMAND PACKAGE: makes sure that a command is there; by apt where this is root or sudo needs no password.
+. scripts/install.sh
+
+# need COMMAND PACKAGE: makes sure that a command is there; it is installed as scripts/install.sh says.
 # Returns non-zero where it cannot be had, so that the caller says what it did not check.
 need() {
   if has "$1"; then return 0; fi
-  if ! command -v apt-get >/dev/null; then return 1; fi
-  install_by_apt "$2" && has "$1"
+  install_packages "$2" && has "$1"
 }
 
 # newest_build: the folder of the programs that were built last, target/release or target/debug; nothing where there are none.
@@ -28,27 +29,7 @@ newest_build() {
 }
 
 # Servers lie in /usr/sbin, which is not on everybody's path.
-has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
 path_of() { command -v "$1" || printf '/usr/sbin/%s\n' "$1"; }
-
-# Debian starts a service when its package is installed. Those would take the usual ports, and none is used here.
-install_by_apt() (
-  as_root=()
-  if [ "$(id -u)" != 0 ]; then
-    sudo -n true 2>/dev/null || return 1
-    as_root=(sudo -n)
-  fi
-  policy=/usr/sbin/policy-rc.d
-  if [ ! -e "$policy" ]; then
-    trap '"${as_root[@]}" rm -f "$policy"' EXIT
-    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-    "${as_root[@]}" chmod +x "$policy"
-  fi
-  "${as_root[@]}" apt-get update -qq >&2 || true
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "$1" >/dev/null || return 1
-  if [ -d /run/systemd/system ]; then "${as_root[@]}" systemctl disable --quiet "$1" 2>/dev/null || true; fi
-)
 
 # python_for_checks: a Python with what the checks need, made anew when their list changes. Sets PYTHON.
 python_for_checks() {
@@ -59,7 +40,7 @@ python_for_checks() {
   if command -v flock >/dev/null; then flock 8; fi
   if ! cmp -s "$list" "$home/installed.txt"; then
     need python3 python3 || fail "the checks need python3"
-    python3 -c 'import ensurepip' 2>/dev/null || install_by_apt python3-venv || fail "the checks need python3-venv"
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages python3-venv || fail "the checks need python3-venv"
     printf 'preparing Python for the checks\n' >&2
     rm -rf "$home"
     python3 -m venv "$home"

@@ -156,6 +156,17 @@ mod tests {
         assert!(!is_of_ledger(&Mark::UNREADABLE, &found, 99 * HOUR), "no mark");
     }
 
+    /// docs/compatibility.md promises this form: what stands here was written by 0.1, and never changes.
+    #[test]
+    fn what_an_earlier_version_wrote_is_read_and_written_alike() {
+        let mark = Mark { created_ns: 1, sequence: 2, repairs: 3 };
+        let stored = r#"{"created_ns":1,"sequence":2,"repairs":3}"#;
+        assert_eq!(Mark::of_stored(stored.as_bytes()), mark);
+        assert_eq!(serde_json::to_string(&mark).unwrap(), stored);
+        let later = r#"{"created_ns":1,"sequence":2,"repairs":3,"added_later":1}"#;
+        assert_eq!(Mark::of_stored(later.as_bytes()), mark, "a later version may add a field");
+    }
+
     #[test]
     fn what_is_no_mark_is_of_no_stream() {
         let mark = Mark { created_ns: 5, sequence: 7, repairs: 1 };

@@ -124,3 +124,49 @@ impl SignatureRecord {
         Some(Signature { keys: keys?, public_url: self.public_url.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNED: &str = r#"{"version":1,"id":"c","bsp":"twilio","tenant":"t","webhook":["00"],"key_fingerprint":"f","signature":{"auth_tokens":["env:A"],"public_url":"https://example.com"},"settings":{"a":1},"paused":true}"#;
+    const PLAIN: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","settings":null}"#;
+
+    /// docs/compatibility.md promises this form: what stands here was written by 0.1, and never changes.
+    #[test]
+    fn what_an_earlier_version_wrote_is_read_and_written_alike() {
+        let signature = SignatureRecord {
+            auth_tokens: vec!["env:A".to_owned()],
+            public_url: "https://example.com".to_owned(),
+        };
+        let plain = Record {
+            version: 1,
+            id: "c".to_owned(),
+            bsp: "gupshup".to_owned(),
+            tenant: "t".to_owned(),
+            webhook: Vec::new(),
+            key_fingerprint: "f".to_owned(),
+            signature: None,
+            settings: serde_json::Value::Null,
+            paused: false,
+        };
+        let signed = Record {
+            bsp: "twilio".to_owned(),
+            webhook: vec!["00".to_owned()],
+            signature: Some(signature),
+            settings: serde_json::json!({ "a": 1 }),
+            paused: true,
+            ..plain.clone()
+        };
+        for (stored, record) in [(PLAIN, plain), (SIGNED, signed)] {
+            assert_eq!(Record::from_json("c", stored.as_bytes()).unwrap(), record);
+            assert_eq!(String::from_utf8(record.to_json()).unwrap(), stored);
+            let later = stored.replacen('{', r#"{"added_later":1,"#, 1);
+            assert_eq!(
+                Record::from_json("c", later.as_bytes()).unwrap(),
+                record,
+                "a later version may add a field"
+            );
+        }
+    }
+}

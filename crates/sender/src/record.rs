@@ -136,6 +136,34 @@ mod tests {
         }
     }
 
+    /// docs/compatibility.md promises this form: what stands here was written by 0.1, and never changes.
+    #[test]
+    fn what_an_earlier_version_wrote_is_read_and_written_alike() {
+        let result = SendResult { command_id: "c".to_owned(), ..SendResult::default() };
+        let states = [
+            (
+                r#"{"intent":{"at_ms":5,"unknown_since_ms":4,"is_resent":false}}"#,
+                State::Intent { at_ms: 5, unknown_since_ms: 4, is_resent: false },
+            ),
+            (r#""not_sent""#, State::NotSent),
+            (
+                r#"{"done":{"result":"220163","is_answered":true}}"#,
+                record(State::NotSent).done(&result, true).state,
+            ),
+        ];
+        for (written, state) in states {
+            let head = r#"{"version":1,"sequence":7,"digest":"d","attempts":1,"token":"t","state":"#;
+            let stored = format!("{head}{written}}}");
+            assert_eq!(Record::from_bytes(stored.as_bytes()), Some(record(state.clone())), "{stored}");
+            assert_eq!(record(state.clone()).to_bytes(), stored.as_bytes());
+            // A later version may add a field; a form that must not be read alike has another number.
+            let later = format!("{head}{written},\"added_later\":1}}");
+            assert_eq!(Record::from_bytes(later.as_bytes()), Some(record(state)), "{later}");
+            let other = stored.replace(r#""version":1"#, r#""version":2"#);
+            assert_eq!(Record::from_bytes(other.as_bytes()), None, "{other}");
+        }
+    }
+
     #[test]
     fn the_entry_decides_what_a_command_needs() {
         let intent = record(State::Intent { at_ms: 5, unknown_since_ms: 5, is_resent: false });

@@ -64,6 +64,8 @@ impl Installation {
 
     /// A server and nothing on it.
     pub(crate) async fn start_bare() -> Self {
+        // A test makes HTTP clients of its own, also where it is the only one in its process.
+        service::process::install_tls();
         let folder = TempDir::new().unwrap();
         let options = NatsOptions::open(folder.path().join("nats"));
         let nats = NatsServer::start(options).await.unwrap();

@@ -10,6 +10,8 @@ pub(crate) mod secured;
 pub(crate) mod slow_bus;
 mod webhook;
 
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,10 +25,31 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Tests that measure time or load the machine hold this, so that none disturbs another.
-pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
-    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    ALONE.lock().await
+/// Held by tests that measure time or load the machine, so that none disturbs another. The lock is a file, because a test runner may
+/// run every test in a process of its own (cargo-nextest does). The system releases it when the process ends.
+pub(crate) async fn alone() -> File {
+    lock(Path::new(env!("CARGO_TARGET_TMPDIR")).join("alone.lock")).await
+}
+
+async fn lock(path: PathBuf) -> File {
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = File::create(path).unwrap();
+        file.lock().unwrap();
+        file
+    });
+    locked.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_lock_excludes_other_processes_until_it_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.lock");
+    let held = lock(path.clone()).await;
+    // As another process has it: a file that was opened again.
+    let other = File::create(&path).unwrap();
+    assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+    drop(held);
+    other.try_lock().unwrap();
 }
 
 /// Waits until `look` gives a value; panics with `what` when it never does.
