@@ -54,7 +54,7 @@ pub(super) fn http_date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let time = civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-    time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    time.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 pub(super) fn judge(readings: &[Reading]) -> Finding {
