@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::units;
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -194,6 +196,47 @@ impl Reader {
         self.number(setting, range).map(Duration::from_millis)
     }
 
+    /// A duration with its unit, such as `10s`, in a range.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use service::settings::{Reader, Setting};
+    ///
+    /// static WAIT: Setting = Setting::new("wait", "10s", "How long to wait");
+    ///
+    /// let mut reader = Reader::from_values([("wait", "250")]);
+    /// let wait = reader.duration(&WAIT, Duration::ZERO..=Duration::from_secs(60));
+    /// let errors = reader.finish(|| wait).unwrap_err();
+    /// assert!(errors.to_string().starts_with("--wait (IMCHANNEL_WAIT) has no unit; write"));
+    /// ```
+    pub fn duration(&mut self, setting: &Setting, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.text(setting)?;
+        match units::parse_duration(&text) {
+            Ok(duration) if range.contains(&duration) => return Some(duration),
+            Ok(_) => {
+                let [min, max] = [*range.start(), *range.end()].map(units::format_duration);
+                self.fault(setting, &format!("must be a duration from {min} to {max}"));
+            }
+            Err(error) => self.fault(setting, &error.to_string()),
+        }
+        None
+    }
+
+    /// A size in bytes, written with its unit, such as `960KiB`, in a range of bytes.
+    pub fn size(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.text(setting)?;
+        match units::parse_size(&text) {
+            Ok(size) if range.contains(&size) => return Some(size),
+            Ok(_) => {
+                let [min, max] = [*range.start(), *range.end()].map(units::format_size);
+                self.fault(setting, &format!("must be a size from {min} to {max}"));
+            }
+            Err(error) => self.fault(setting, &error.to_string()),
+        }
+        None
+    }
+
     /// Notes a fault of a setting. The message must not quote the value of a secret.
     pub fn fault(&mut self, setting: &Setting, message: &str) {
         self.faults.push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
@@ -236,6 +279,36 @@ mod tests {
                 "--the-name (THE_NAME) is not set",
             ]
         );
+    }
+
+    #[test]
+    fn durations_and_sizes_have_a_unit_and_a_range() {
+        static WAIT: Setting = Setting::new("wait", "10s", "how long to wait");
+        static ROOM: Setting = Setting::new("room", "960KiB", "how much to keep");
+        let read = |values: &[(&'static str, &'static str)]| {
+            let mut reader = Reader::from_values(values.iter().copied());
+            let wait = reader.duration(&WAIT, Duration::from_millis(100)..=Duration::from_secs(86_400));
+            let room = reader.size(&ROOM, 1024..=1 << 30);
+            reader.finish(|| Some((wait?, room?))).map_err(|faults| faults.0)
+        };
+        assert_eq!(read(&[]), Ok((Duration::from_secs(10), 983_040)));
+        assert_eq!(read(&[("wait", "1h 30m"), ("room", "1GiB")]), Ok((Duration::from_secs(5400), 1 << 30)));
+        let cases = [
+            (["0s", "0B"], ["must be a duration from 100ms to 24h", "must be a size from 1KiB to 1GiB"]),
+            (["25h", "1TiB"], ["must be a duration from 100ms to 24h", "must be a size from 1KiB to 1GiB"]),
+            (["-1s", "-1B"], ["is negative; write a duration", "is negative; write a size"]),
+            (
+                ["10000", "983040"],
+                ["has no unit; write the duration with", "has no unit; write the size with"],
+            ),
+            (["99999999d", "99999999TiB"], ["is too long; the longest", "is too large; the largest"]),
+            (["soon", "1.5GiB"], ["is not a duration; write numbers", "is not a size; write a whole number"]),
+        ];
+        for ([wait, room], [of_wait, of_room]) in cases {
+            let faults = read(&[("wait", wait), ("room", room)]).unwrap_err();
+            assert!(faults[0].starts_with(&format!("--wait (IMCHANNEL_WAIT) {of_wait}")), "{faults:?}");
+            assert!(faults[1].starts_with(&format!("--room (IMCHANNEL_ROOM) {of_room}")), "{faults:?}");
+        }
     }
 
     #[test]
