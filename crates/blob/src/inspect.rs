@@ -10,9 +10,9 @@ use redis::io::tcp::TcpSettings;
 use crate::options::RedisOptions;
 use crate::store::BlobError;
 
-/// For a connection to be made.
+/// Timeout of a new connection to Redis.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For an answer.
+/// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection that asks and changes nothing.

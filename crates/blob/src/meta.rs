@@ -20,7 +20,7 @@ pub(crate) fn unfinished_key(id: &MediaId) -> String {
     format!("{{{}}}:unfinished", data_key(id))
 }
 
-/// No file lives longer after its upload.
+/// Longest TTL of a file, counted from its upload.
 pub const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What is known of a file.
@@ -63,6 +63,7 @@ impl Meta {
     }
 }
 
+/// Field that holds the id of the command that refers to the file.
 pub(crate) const COMMAND: &str = "command";
 /// The fields of the hash.
 pub(crate) const FIELDS: [&str; 10] = [

@@ -15,20 +15,20 @@ use redis::{FromRedisValue, Pipeline, RedisError};
 use crate::meta::{COMMAND, FIELDS, Meta, data_key, meta_key};
 use crate::options::RedisOptions;
 
-/// Bytes that are read or written at once. Measured: smaller ones cost time, larger ones make every other client of the
-/// server wait.
+/// Bytes of one read or write. Measured: smaller ones take more time, larger ones delay every other client of the
+/// server.
 pub const WINDOW_BYTES: usize = 64 * 1024;
-/// Bytes that come along when a file is opened: most pictures are whole with it.
+/// Bytes that are read together with the metadata when a file is opened: most pictures are complete with them.
 pub const FIRST_BYTES: usize = 128 * 1024;
-/// Connections for windows. One connection serves its requests one after the other.
+/// Connections for reads and writes of file content. Each connection serves its requests one after the other.
 const CONNECTIONS: usize = 4;
-/// For a connection to be made.
+/// Timeout of a new connection to Redis.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For an answer to the question whether it is there.
+/// Timeout of the health check (`PING`).
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// What was sent and is not acknowledged for so long, the other side will not get.
+/// TCP user timeout (`TCP_USER_TIMEOUT`): a connection whose sent data is not acknowledged for this long is closed.
 const UNANSWERED_MAX: Duration = Duration::from_secs(15);
-/// For an answer.
+/// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Redis did not do what it was asked.

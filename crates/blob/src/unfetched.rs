@@ -13,8 +13,9 @@ use redis::Pipeline;
 use crate::meta::data_key;
 use crate::store::{BlobError, BlobStore};
 
+/// Sorted set of the files that the BSP has not fetched yet.
 const KEY: &str = "IMChannel:MultimediaMessage:unfetched";
-/// Files looked at in one go.
+/// Most files that one check reads.
 const LOOK_AT_MAX: usize = 500;
 
 fn to_score(time: Timestamp, after: Duration) -> i64 {

@@ -9,7 +9,7 @@ use redis::{Pipeline, pipe};
 use crate::meta::{Meta, data_key, meta_key, unfinished_key};
 use crate::store::{BlobError, BlobStore};
 
-/// What an upload that broke off has left behind is gone after this.
+/// TTL of the data of an unfinished upload.
 const UNFINISHED_LIVES: Duration = Duration::from_secs(120);
 
 /// A file that is being written. One that is dropped is forgotten by the server after two minutes.

@@ -29,7 +29,7 @@ impl fmt::Display for BspId {
     }
 }
 
-/// The longest channel id.
+/// Longest channel id, in bytes.
 pub const CHANNEL_ID_LENGTH_MAX: usize = 64;
 
 /// Stands where a channel's id would stand and the channel cannot be told: in the subject of such a dead letter.
@@ -78,9 +78,9 @@ impl ChannelId {
     }
 }
 
-/// Begins every message id that this gateway chose.
+/// Prefix of every message id that this gateway chose.
 pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
-/// The longest command id: with its prefix it fits into the 50 characters that the narrowest API takes.
+/// Longest command id, in bytes: with [`COMMAND_MESSAGE_PREFIX`] it has 50, the limit of the strictest API.
 pub const COMMAND_ID_LENGTH_MAX: usize = 46;
 
 /// A command's id: 1 to 46 of `A-Z a-z 0-9 _ -`.

@@ -8,17 +8,17 @@ use std::borrow::Cow;
 
 use crate::form::Form;
 
-/// Stands in place of a hidden value.
+/// Text that replaces a hidden value.
 pub const MASK: &str = "***";
 
-/// The shortest number that may be somebody's, in digits: the shortest telephone numbers in international form have so many, and
-/// the longest codes of BSPs fewer.
+/// Fewest digits of a text that may be a telephone number: the shortest international numbers have 7, and the longest
+/// codes of BSPs fewer.
 const NUMBER_DIGITS_MIN: usize = 7;
 
-/// A longer key or name is hidden: it is none of a BSP's.
+/// Longest key or name that is shown, in bytes: those of BSPs are shorter.
 const NAME_LENGTH_MAX: usize = 64;
 
-/// The longest body that is written to the log, in bytes; the rest is cut off.
+/// Longest body in the log, in bytes. The rest is cut off.
 pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
 /// What of a body may be read by whoever reads the log.

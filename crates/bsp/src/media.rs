@@ -29,7 +29,7 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
-    /// Every kind.
+    /// Every kind of media.
     pub const ALL: [Self; 4] = [Self::Image, Self::Document, Self::Audio, Self::Video];
 
     /// Its name in parameters and stored data.

@@ -139,7 +139,7 @@ pub struct Unrecognised {
     pub message_id: String,
 }
 
-/// The longest unrecognised value that is kept for the log.
+/// Longest unrecognized value that is kept for the log, in characters.
 pub const UNRECOGNISED_LENGTH_MAX: usize = 64;
 
 /// Collects outcomes while a body is read, and fills in what every event has in common.
@@ -163,7 +163,7 @@ pub(crate) struct Collector<'a> {
     _tracing: Tracing,
 }
 
-/// The most items of one body. No BSP sends so many, and every item costs an event or a dead letter.
+/// Most items of one body. No BSP sends more, and each item costs an event or a dead letter.
 pub const ITEMS_MAX: usize = 10_000;
 
 impl<'a> Collector<'a> {

@@ -4,7 +4,7 @@ use crate::contract::Bsp;
 use crate::ids::BspId;
 use crate::{gupshup::Gupshup, infobip::Infobip, koomessage::KooMessage, twilio::Twilio};
 
-/// Every BSP, in the order in which the documentation names them.
+/// Every BSP, in the order of the documentation.
 pub static REGISTRY: &[&dyn Bsp] = &[&Infobip, &KooMessage, &Gupshup, &Twilio];
 
 /// The BSP of that name, as it stands in a URL.

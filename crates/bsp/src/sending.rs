@@ -25,7 +25,7 @@ pub struct Account {
     pub unknown_hold: Option<Duration>,
 }
 
-/// [`Account::unknown_hold`] of a channel that does not say otherwise.
+/// Default of [`Account::unknown_hold`].
 pub const UNKNOWN_HOLD_DEFAULT: Duration = Duration::from_secs(30);
 
 impl fmt::Debug for Account {

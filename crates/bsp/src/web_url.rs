@@ -5,8 +5,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// RFC 1035 section 2.3.4, in octets.
+/// Longest host name, in bytes (RFC 1035 section 2.3.4).
 const HOST_LENGTH_MAX: usize = 253;
+/// Longest label of a host name, in bytes (RFC 1035 section 2.3.4).
 const LABEL_LENGTH_MAX: usize = 63;
 
 /// Why a text is no URL that can be called. Each reads on after the name of a setting.

@@ -22,18 +22,18 @@ use crate::sequence::{GoneBackGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
 
-/// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
-/// within 2 s of the server's return.
+/// Longest delay between two attempts to connect. The client's own delay grows to 4 s, which would break the promise to
+/// serve again within 2 s of the server's return.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A server that vanished without a word is noticed at the third of these.
+/// Interval of the client's pings. The third unanswered ping closes the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// To connect to one server; the next of the list is tried after it.
+/// Timeout of a connection to one server. The next server of the list is tried after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Publishes of the same patience waiting for their acknowledgement at once in a process.
+/// Most publishes of a process that wait for their ack at once, for each ack timeout.
 const ACKS_IN_FLIGHT_MAX: usize = 8192;
-/// For an answer of JetStream's other than to a publish, whose deadlines [`crate::publish`] keeps.
+/// Timeout of one JetStream API request. Publishes have deadlines of their own in [`crate::publish`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A publish that was given up keeps its place among those in flight for so long.
+/// Time for which an abandoned publish still counts as in flight.
 const ABANDONED_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How to reach the bus.
@@ -115,11 +115,10 @@ impl ConnectError {
     }
 }
 
-/// How long publishes wait for their acknowledgement, longest first: a little under the halves of the deadlines that there
-/// are, and the least for what is left of one. The client keeps a timer for each publish anyway; a choice of a few saves a
-/// second one.
+/// Ack timeouts of publishes in milliseconds, longest first: slightly less than half of each deadline, and the shortest
+/// attempt. The client keeps a timer for each publish; choosing among a few of them saves a second timer.
 const PATIENCES_MS: [u64; 5] = [5900, 3900, 2400, 950, PATIENCE_MIN_MS];
-/// The shortest time that an attempt waits.
+/// Shortest ack timeout of an attempt, in milliseconds.
 pub(crate) const PATIENCE_MIN_MS: u64 = 250;
 
 /// Ways to publish, by their patience.
@@ -365,7 +364,7 @@ impl Bus {
     }
 }
 
-/// Different refusals that are remembered. What is refused is refused again and again.
+/// Most different permission errors that are remembered. The same ones are repeated over and over.
 const REFUSALS_MAX: usize = 100;
 
 /// What the server does not let this client do, and why it cannot be reached: faults of permissions and settings, each said

@@ -19,9 +19,9 @@ use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STR
 use crate::subject::Queue;
 use crate::versions::{self, ServerVersion};
 
-/// Leases that are read side by side.
+/// Most leases that are read at once.
 const LEASES_AT_ONCE: usize = 32;
-/// The server forgets a consumer of ours after this, should it not be removed.
+/// Inactivity after which the server removes an ephemeral consumer of ours that was not deleted.
 const CONSUMER_LIFE: Duration = Duration::from_secs(5);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

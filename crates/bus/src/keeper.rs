@@ -20,18 +20,18 @@ use crate::purge::{self, Fault, PurgeMethod, Removed};
 use crate::read::ReadError;
 use crate::streams::{SENDS_BUCKET, StreamDefinition};
 
-/// Above this share of its bytes a stream is purged.
+/// Share of a stream's bytes above which it is purged.
 const PURGE_ABOVE: f64 = 0.70;
-/// Messages that an idle durable is still given the chance to ask for.
+/// Messages that an idle durable consumer can still request before they are purged.
 const IDLE_MARGIN: u64 = 16;
 /// Above this share nothing more is published to it by us. A nats-server of before the end of 2023 compares a message with
 /// the room that is left without the message's own overhead; where only that is missing, it stores the message, says
 /// so, and throws the oldest one away, read or not (nats-server issue 4771, mended by pull request 4772). So the last of the room is left alone.
 const REFUSE_ABOVE: f64 = 0.95;
-/// It is purged down to this share.
+/// Share of a stream's bytes that a purge leaves.
 const PURGE_TO: f64 = 0.50;
 
-/// Subjects that are purged side by side. Of each one a message may have to be read, of up to a megabyte.
+/// Most subjects that are purged at once. Each may need one message of up to 1 MiB to be read.
 const SUBJECTS_AT_ONCE: usize = 4;
 
 /// What the keeper tells of itself.
@@ -121,7 +121,7 @@ pub async fn look(bus: &Bus, definition: &'static StreamDefinition) -> Result<()
     Ok(())
 }
 
-/// Above this share of its bytes the ledger of sends takes no new entries. Its old ones go with their age.
+/// Share of its bytes above which the ledger of sends takes no new entries. Old entries expire with their age.
 const LEDGER_FULL_ABOVE: f64 = 0.90;
 
 /// Looks once whether the ledger of sends has room for new entries.

@@ -19,15 +19,15 @@ use crate::delivery::Delivery;
 use crate::streams::{COMMANDS, LaneDurable};
 use crate::subject::{Queue, Subject};
 
-/// How long the server keeps a request open. It serves the requests of all who ask in turn, also of a process that sleeps:
-/// by the time another has taken its lane, they must have ended.
+/// Time for which the server keeps a pull request open. It serves all open requests in turn, also those of a suspended
+/// process: they must have expired before another process takes over the lane.
 const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
-/// After this an unanswered request is taken for lost.
+/// Time after which an unanswered pull request counts as lost.
 const REQUEST_LOST: Duration = Duration::from_secs(6);
-/// Bytes that one request may bring.
+/// Most bytes that one pull request may return.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long to wait for what is still on its way when reading ends.
+/// Timeout of the wait for messages that are still on their way when reading ends.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 /// A lane could not be read.

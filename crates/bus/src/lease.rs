@@ -18,18 +18,18 @@ use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION, LEAS
 use crate::publish::{PublishError, Target};
 use crate::streams::LANES_BUCKET;
 
-/// Between two renewals.
+/// Interval of the renewals of a lease.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// An owner that could not renew for so long no longer acts.
+/// Time after its last renewal for which an owner may act on its lease.
 pub const OWNER_TRUSTS_FOR: Duration = Duration::from_secs(11);
-/// A lease that was not renewed for so long may be taken over. Later than its owner has stopped, and early enough for a new
-/// owner within 15 s of the old one's death.
+/// Time after its last renewal from which a lease may be taken over: later than its owner has stopped
+/// ([`OWNER_TRUSTS_FOR`]), and early enough for a new owner within 15 s of the old one's death.
 pub const FREE_AFTER: Duration = Duration::from_secs(13);
-/// For one write.
+/// Timeout of one lease write.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
-/// While what is stored is read, the server is not silent for so long.
+/// Timeout of each message while the stored leases are read.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts to follow the bucket.
+/// Delay between two attempts to watch the bucket.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A lease as it was last seen.

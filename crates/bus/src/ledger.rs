@@ -30,7 +30,7 @@ impl LedgerKey {
 pub struct Revision(u64);
 
 impl Revision {
-    /// What a key has that was never written.
+    /// Revision of a key that was never written.
     pub const NONE: Self = Self(0);
 }
 

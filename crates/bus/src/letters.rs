@@ -28,20 +28,21 @@ use crate::publish::{PublishError, Stored};
 use crate::streams::DEADLETTERS;
 use crate::subject::{Origin, Subject};
 
-/// The part of the stream's bytes that one channel may take: one in so many.
+/// Divisor of the stream's bytes that gives the share of one channel: a quarter.
 const PART_OF_STREAM: u64 = 4;
-/// Below one in so many of its part a channel, or the whole stream, is far from it: it is looked at less often.
+/// Divisor of a share below which a channel, or the whole stream, is far from its limit and is checked less often: half
+/// of it.
 const FAR_BELOW: u64 = 2;
-/// How long a look may take.
+/// Timeout of one check of the stream.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// How long reading one letter may take.
+/// Timeout of reading one dead letter.
 const READ_LIMIT: Duration = Duration::from_secs(1);
-/// How long storing one letter may take.
+/// Timeout of storing one dead letter.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// What the server's file store adds to a message with headers: lengths, sequence, time and checksum
-/// (nats-server 2.9 to 2.15, `fileStoreMsgSize`).
+/// Bytes that the server's file store adds to a message with headers: lengths, sequence, time and checksum (nats-server
+/// 2.9 to 2.15, `fileStoreMsgSize`).
 const RECORD_BYTES: u64 = 22 + 4 + 8;
-/// `Imchannel-Written` with its value and what the client writes around it.
+/// Bytes of the header `Imchannel-Written` with its value and separators.
 const WRITTEN_BYTES: u64 = 64;
 
 /// A dead letter that is to be stored.

@@ -16,7 +16,7 @@ use crate::streams::{MARKS_BUCKET, SENDS_BUCKET};
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// No stream was made then.
+/// Creation time of an unreadable mark, in nanoseconds since 1970: no stream was created then.
 const UNREADABLE_CREATED_NS: i64 = 0;
 
 /// How far a stream had come.

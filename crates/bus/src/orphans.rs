@@ -14,9 +14,10 @@ use crate::read::ReadError;
 use crate::streams::COMMANDS;
 use crate::subject::covers;
 
-/// What COMMANDS was made with before its subjects were cut to those that lanes read. Commands that it took are stored still.
+/// Subject with which COMMANDS was created before its subjects were restricted to those that lanes read. Commands that
+/// it took are still stored.
 const FORMER_SUBJECT: &str = "imchannel.command.>";
-/// Subjects that one look gives at most. What lies beyond is seen when some of these are gone.
+/// Most subjects that one check returns. The rest is found once some of these are gone.
 pub const SUBJECTS_MAX: usize = 100_000;
 
 fn fail(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadError {

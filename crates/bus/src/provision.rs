@@ -93,6 +93,7 @@ impl std::fmt::Display for NoRoom {
 
 /// `4.0 GiB`, `256.0 MiB`
 fn size(bytes: u64) -> String {
+    /// Bytes of a MiB.
     const MIB: f64 = 1024.0 * 1024.0;
     let mib = bytes as f64 / MIB;
     if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }

@@ -13,12 +13,12 @@ use crate::in_flight::Permit;
 use crate::pace::TARGET;
 use crate::subject::Subject;
 
-/// Between two attempts to store the same message.
+/// Delay between two attempts to store the same message.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A message that has no permit with this left before its deadline is not written: its acknowledgement, which takes about
-/// [`TARGET`] on a busy stream, would come too late.
+/// Time before its deadline from which a message without a permit is not written: its ack, which takes about [`TARGET`]
+/// on a busy stream, would come too late.
 const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
-/// With less than this left the deadline itself ends an attempt.
+/// Time before the deadline from which an attempt has the deadline itself as its timeout.
 const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
 
 /// Where a message is to be stored.
@@ -136,7 +136,7 @@ impl From<jetstream::context::PublishError> for PublishError {
     }
 }
 
-/// What the server answers when a stream (10077), its account or its disk has no room left.
+/// Error codes of the server when a stream (10077), its account or its disk is full.
 const FULL: [ErrorCode; 5] = [
     ErrorCode::STREAM_STORE_FAILED,
     ErrorCode::INSUFFICIENT_RESOURCES,

@@ -25,7 +25,7 @@ pub enum From {
     Now,
 }
 
-/// When all of something stored is read, the server may be silent for so long before that is a failure.
+/// Timeout of each message while all stored messages are read.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

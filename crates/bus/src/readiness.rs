@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::needs::Needs;
 
-/// Between two looks while all is well.
+/// Interval of the checks while all is well.
 const INTERVAL_GOOD: Duration = Duration::from_secs(10);
-/// Between two looks while something is missing: a service should be ready soon after the streams are applied.
+/// Interval of the checks while something is missing: a service should be ready soon after the streams are created.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);
 
 /// What was last found: `Ok`, or what is missing in words.

@@ -53,7 +53,7 @@ impl Refusal {
     }
 }
 
-/// How the server's error begins, in small letters.
+/// Start of the server's error about permissions, in lower case.
 const VIOLATION: &str = "permissions violation for ";
 
 /// Tells of the first refusal. Clones share it.

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::streams::CHANNELS_BUCKET;
 
-/// Between two attempts to read the registry.
+/// Delay between two attempts to read the registry.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// For the look at the bucket's sequence, where a service has one.
+/// Timeout of reading the bucket's last sequence, in services that check it.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Channels that are read side by side.
+/// Most channels that are read at once.
 const READS_AT_ONCE: usize = 32;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

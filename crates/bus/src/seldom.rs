@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Between two lines of the same kind.
+/// Shortest interval of two log lines of the same kind.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// One kind of line. Made as a `static` beside the place that writes it; takes no lock.
@@ -34,6 +34,7 @@ impl fmt::Display for Turn {
 
 /// The first use of any kind of line in this process.
 fn began() -> Instant {
+    /// Start of the process, from which the times of log lines are counted.
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     *BEGAN.get_or_init(Instant::now)
 }

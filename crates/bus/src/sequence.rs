@@ -28,8 +28,8 @@ pub struct StreamLabels {
 /// 1 for a stream whose sequence has gone back, by stream.
 pub type GoneBackGauge = Family<StreamLabels, Gauge>;
 
-/// The connection of a stream that was never looked at. The client's event of its first connection may come late, so no number
-/// that counts will do.
+/// Connection number of a stream that was never checked. It is no number that counts, because the client's event of its
+/// first connection may come late.
 const NEVER: u64 = u64::MAX;
 
 /// What is known of one stream.

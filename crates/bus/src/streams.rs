@@ -7,6 +7,7 @@ use bsp::ChannelId;
 use crate::subject::{Queue, Subject};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
 /// A stream. All have file storage, keep messages by limits, and refuse new ones when full.
@@ -46,7 +47,7 @@ pub struct DurableDefinition {
     pub is_ours: bool,
 }
 
-/// Raw webhooks, as the BSPs posted them.
+/// Stream of the raw webhooks, as the BSPs posted them.
 pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     name: "WEBHOOKS",
     subjects: &["imchannel.webhook.*.*"],
@@ -60,7 +61,7 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     duplicate_window_max: Duration::from_secs(5),
 };
 
-/// What the AICC back end reads.
+/// Stream of the events that the AICC back end reads.
 pub static EVENTS: StreamDefinition = StreamDefinition {
     name: "EVENTS",
     subjects: &["imchannel.event.*.*.*"],
@@ -72,7 +73,7 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
     duplicate_window_max: HOUR,
 };
 
-/// What the AICC back end wants to have sent.
+/// Stream of the commands that the AICC back end publishes.
 pub static COMMANDS: StreamDefinition = StreamDefinition {
     name: "COMMANDS",
     // Exactly what lanes read, so that a publish to any other subject is refused.
@@ -85,7 +86,7 @@ pub static COMMANDS: StreamDefinition = StreamDefinition {
     duplicate_window_max: HOUR,
 };
 
-/// What could not be understood.
+/// Stream of what could not be processed.
 pub static DEADLETTERS: StreamDefinition = StreamDefinition {
     name: "DEADLETTERS",
     subjects: &["imchannel.deadletter.*.*"],
@@ -100,7 +101,7 @@ pub static DEADLETTERS: StreamDefinition = StreamDefinition {
 /// Every stream.
 pub static STREAMS: [&StreamDefinition; 4] = [&WEBHOOKS, &EVENTS, &COMMANDS, &DEADLETTERS];
 
-/// The normalizer's place in WEBHOOKS, shared by all of its replicas.
+/// Durable consumer of WEBHOOKS, shared by all replicas of the normalizer.
 pub static NORMALIZER: DurableDefinition = DurableDefinition {
     stream: &WEBHOOKS,
     name: "normalizer",
@@ -109,7 +110,7 @@ pub static NORMALIZER: DurableDefinition = DurableDefinition {
     is_ours: true,
 };
 
-/// The AICC back end's place in EVENTS.
+/// Durable consumer of EVENTS for the AICC back end.
 pub static AICC: DurableDefinition = DurableDefinition {
     stream: &EVENTS,
     name: "aicc",
@@ -118,7 +119,7 @@ pub static AICC: DurableDefinition = DurableDefinition {
     is_ours: false,
 };
 
-/// Every durable.
+/// Every durable consumer but those of the lanes.
 pub static DURABLES: [&DurableDefinition; 2] = [&NORMALIZER, &AICC];
 
 /// A lane's place in one of its two queues: one durable for each channel and queue.
@@ -140,11 +141,11 @@ impl LaneDurable {
     }
 }
 
-/// A command that nobody has spoken for is delivered again after this. Shorter than a lease: when a lane has changed hands,
-/// what its last owner held comes at once.
+/// Ack wait of a lane's consumer: a command without ack or heartbeat is redelivered after it. It is shorter than a
+/// lease, so that the commands in flight of a lane's former owner come to the new one at once.
 pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
-/// Commands that a lane may hold of each queue, unsettled: 4,000 that wait (500 of one recipient at most), 1,000 in progress,
-/// 500 fetched ahead, and a margin.
+/// `max_ack_pending` of a lane's consumer, for each queue: 4,000 pending commands (500 of one recipient at most), 1,000
+/// in progress, 500 fetched ahead, and a margin.
 pub const LANE_HELD_MAX: usize = 6_000;
 
 /// A key-value bucket. All keep one value for each key.
@@ -162,7 +163,7 @@ pub struct BucketDefinition {
     pub value_bytes_max: i32,
 }
 
-/// The channels.
+/// Bucket of the channels.
 pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_channels",
     stream: "KV_imchannel_channels",
@@ -171,7 +172,8 @@ pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 64 * 1024,
 };
 
-/// What is known of every command that was or may have been sent. It outlives the commands.
+/// Bucket of the ledger: what is known of every command that was or may have been sent. Its entries outlive the
+/// commands.
 pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_sends",
     stream: "KV_imchannel_sends",
@@ -180,7 +182,7 @@ pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 128 * 1024,
 };
 
-/// Who works which lane.
+/// Bucket of the leases: which replica owns which lane.
 pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_lanes",
     stream: "KV_imchannel_lanes",
@@ -189,7 +191,7 @@ pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 4 * 1024,
 };
 
-/// How far the sequences of ledger and registry had come, for whoever starts after a fault.
+/// Bucket of the last known sequences of ledger and registry, for a process that starts after a failure.
 pub static MARKS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_marks",
     stream: "KV_imchannel_marks",
@@ -220,8 +222,9 @@ pub struct StreamSettings {
     pub sends_max_bytes: u64,
 }
 
-/// 1.6 million sends of 670 bytes in the 26 hours that the ledger keeps: 15 a second on average. A NATS server needs 1.2 GiB of
-/// memory for so many ([`crate::ledger_size`]), so a larger ledger needs a larger server.
+/// Default size of the ledger in bytes: 1.6 million sends of 670 bytes in the 26 hours that it keeps, 15 a second on
+/// average. A NATS server needs 1.2 GiB of memory for them ([`crate::ledger_size`]), so a larger ledger needs a larger
+/// server.
 pub const SENDS_MAX_BYTES_DEFAULT: u64 = 1024 * MIB;
 
 impl Default for StreamSettings {

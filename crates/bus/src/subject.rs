@@ -28,7 +28,7 @@ impl EventKind {
     pub const ALL: [Self; 6] =
         [Self::Report, Self::Message, Self::Send, Self::Media, Self::Account, Self::Customer];
 
-    /// The kinds that come out of webhooks: the normalizer publishes them, and a replay publishes them again.
+    /// The kinds that webhooks become: the normalizer publishes them, and a replay publishes them again.
     pub const OF_WEBHOOKS: [Self; 4] = [Self::Report, Self::Message, Self::Account, Self::Customer];
 
     /// The token in the subject.

@@ -22,7 +22,7 @@ pub enum User {
 }
 
 impl User {
-    /// All of them, in the order of `users.conf`.
+    /// Every user, in the order of `users.conf`.
     pub const ALL: [Self; 7] = [
         Self::Ingress,
         Self::Normalizer,

@@ -19,20 +19,21 @@ use tokio::time::{Instant, timeout};
 
 use crate::connect::Bus;
 
-/// What was learned is used for so long, unless the connection came up again meanwhile.
+/// Time for which known versions are used, unless the connection was re-established in between.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// To connect to one address and read the first line.
+/// Timeout of a connection to one address and of reading its first line.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// After this no further round of probes begins.
+/// Time after which no further round of probes begins.
 const LEARN_LIMIT: Duration = Duration::from_secs(2);
-/// Rounds of probes. Behind the address of a load balancer (a Service of Kubernetes) another server answers each time.
+/// Most rounds of probes. Behind the address of a load balancer (a Service of Kubernetes) a different server responds
+/// each time.
 const ROUNDS_MAX: usize = 6;
 /// Connections to each address in every round after the first. With those of the first round, three servers behind one
-/// address are all met in all but 6 of 10,000 cases.
+/// address are all reached in all but 6 of 10,000 cases.
 const PROBES_A_ROUND: usize = 4;
-/// Addresses at most, of the settings and of what servers say of each other.
+/// Most addresses, of the settings and of what servers report of each other.
 const ADDRESSES_MAX: usize = 64;
-/// Bytes of a server's first line at most; real ones have about 500, and 25 more for each other server.
+/// Longest first line of a server, in bytes. Real ones have about 500, and 25 more for each other server.
 const INFO_LINE_MAX: u64 = 16 * 1024;
 
 /// A version of nats-server.

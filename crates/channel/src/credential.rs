@@ -7,10 +7,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-/// The shortest key, in bytes: as long as the hash.
+/// Shortest key, in bytes: as long as the hash.
 pub const CREDENTIAL_KEY_BYTES_MIN: usize = 32;
 
-/// No credential: headers carry no NUL.
+/// Text whose hash identifies the key. It is no possible credential: headers carry no NUL.
 const FINGERPRINT_TEXT: &[u8] = b"\0imchannel credential key";
 
 /// The key of `IMCHANNEL_CREDENTIAL_KEY`. It shows nothing when it is printed.
@@ -53,7 +53,7 @@ impl fmt::Debug for CredentialKey {
     }
 }
 
-/// The most credentials that one channel accepts at once: the current, the next, and some slack.
+/// Most credentials that one channel accepts at once: the current one, the next one, and a margin.
 pub const CREDENTIALS_MAX: usize = 8;
 
 /// The digests that a channel accepts, in the order of the file.

@@ -11,9 +11,9 @@ use crate::credential::{CREDENTIALS_MAX, CredentialKey};
 use crate::record::{RECORD_VERSION, Record, SignatureRecord};
 use crate::secret::Secret;
 
-/// The longest password or user name, in bytes: a header of that length passes every proxy.
+/// Longest password or user name, in bytes: a header of that length passes every proxy.
 pub const CREDENTIAL_LENGTH_MAX: usize = 256;
-/// The longest tenant name.
+/// Longest tenant name, in bytes.
 pub const TENANT_LENGTH_MAX: usize = 64;
 
 /// A channel as the file describes it, passwords in clear.

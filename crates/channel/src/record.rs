@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::channels::{Channel, Signature};
 use crate::credential::Credentials;
 
-/// The form of the record that this version writes and reads.
+/// Version of the stored record that this build writes and reads.
 pub const RECORD_VERSION: u32 = 1;
 
 /// The stored form. Fields that a newer version adds are passed over.

@@ -20,7 +20,7 @@ pub(crate) struct Out {
     is_silent: bool,
 }
 
-/// Stands where a name is not known.
+/// Text that stands for an unknown name.
 pub(crate) const UNKNOWN: &str = "?";
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();

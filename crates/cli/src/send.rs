@@ -33,7 +33,7 @@ use crate::target::Target;
 use crate::words::span;
 use crate::{tail, when};
 
-/// For the command to be stored.
+/// Timeout of storing the command.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far to watch.

@@ -15,7 +15,7 @@ use crate::target::Target;
 use crate::words::causes;
 use crate::{Done, channel as channels, when};
 
-/// Between two attempts to reach NATS.
+/// Delay between two attempts to reach NATS.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Applies streams, durables and buckets, and then channels. Safe to repeat.

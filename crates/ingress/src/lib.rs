@@ -101,7 +101,7 @@ async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: C
     bus::keeper::run(&bus, &[&WEBHOOKS], interval, &metrics, stop).await;
 }
 
-/// What ingress works with.
+/// Streams, durable consumers and buckets that ingress needs.
 static NEEDS: Needs = Needs {
     streams: &[StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] }],
     durables: &[],

@@ -10,59 +10,60 @@ use service::tls::{self, TlsFiles};
 use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
-/// Where webhooks are taken.
+/// Address and port that webhooks are posted to.
 pub static LISTEN: Setting = Setting::new("listen", "0.0.0.0:8080", "Address on which webhooks are taken");
-/// Key of the stored credentials.
+/// Key of the hashes of the stored credentials.
 pub static CREDENTIAL_KEY: Setting = Setting::new(
     "credential-key",
     "",
     "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
 )
 .secret();
-/// Largest body.
+/// Largest body, in bytes.
 pub static BODY_LIMIT_BYTES: Setting = Setting::new(
     "body-limit-bytes",
     "983040",
     "Largest body of a webhook, in bytes; a larger one is answered 413",
 );
-/// Slowest body.
+/// Timeout of reading a body, in milliseconds.
 pub static BODY_TIMEOUT_MS: Setting =
     Setting::new("body-timeout-ms", "10000", "Longest time for a body to arrive, in milliseconds; then 408");
-/// Slowest head.
+/// Timeout of reading a request's head, in milliseconds.
 pub static HEAD_TIMEOUT_MS: Setting = Setting::new(
     "head-timeout-ms",
     "10000",
     "Longest time from the first to the last byte of a request's head, in milliseconds; then the connection is closed",
 );
-/// Idle connections.
+/// Timeout of an idle connection, in milliseconds.
 pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
     "idle-timeout-ms",
     "75000",
     "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
 );
-/// Connections at once.
+/// Most open connections.
 pub static CONNECTIONS_MAX: Setting = Setting::new(
     "connections-max",
     "4096",
     "Connections at once; for a further one, the one that is idle for longest is closed",
 );
-/// Requests at once.
+/// Most requests in flight.
 pub static REQUESTS_MAX: Setting =
     Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
-/// Memory for bodies.
+/// Memory for bodies, in bytes.
 pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "body-memory-bytes",
     "67108864",
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-/// Memory for the bodies of one channel.
+/// Share of that memory for the bodies of one channel, in percent.
 pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
     "body-memory-channel-percent",
     "25",
     "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY_BYTES, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
 );
 
+/// Every setting that only ingress has.
 static OWN: [&Setting; 18] = [
     &LISTEN,
     &CREDENTIAL_KEY,
@@ -89,7 +90,7 @@ pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// NATS takes messages of 1 MiB; headers need some of it.
+/// Highest limit of a body, in bytes: a NATS message has 1 MiB, and headers need a part of it.
 const BODY_LIMIT_BYTES_MAX: u64 = 1_000_000;
 
 /// The settings, read.

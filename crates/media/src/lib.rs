@@ -36,11 +36,11 @@ use crate::metrics::MediaMetrics;
 use crate::router::Media;
 pub use crate::settings::Settings;
 
-/// Between two looks whether EVENTS has room.
+/// Interval of the checks whether EVENTS has room.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
-/// Between two looks whether Redis answers.
+/// Interval of the health checks of Redis.
 const REDIS_LOOK: Duration = Duration::from_secs(1);
-/// Between two looks whether files have expired that nobody came for.
+/// Interval of the checks for files that expired without having been fetched.
 const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 
 /// The service as a process runs it: it connects and listens by itself.

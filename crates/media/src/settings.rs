@@ -9,35 +9,36 @@ use service::tls::{self, TlsFiles};
 use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
-/// Where files are taken and served.
+/// Address and port of uploads and downloads.
 pub static LISTEN: Setting =
     Setting::new("listen", "0.0.0.0:8081", "Address on which files are taken and served");
-/// Who may upload.
+/// Token that uploads need.
 pub static UPLOAD_TOKEN: Setting =
     Setting::new("media-upload-token", "", "Bearer token of uploads, at least 16 characters; must be set")
         .secret();
-/// How long a file lives.
+/// TTL of a file, in milliseconds.
 pub static TTL_MS: Setting =
     Setting::new("media-ttl-ms", "86400000", "How long a file lives after its upload, in milliseconds");
-/// How long a fetched file lives.
+/// TTL of a file after a complete download, in milliseconds.
 pub static FETCHED_TTL_MS: Setting = Setting::new(
     "media-fetched-ttl-ms",
     "3600000",
     "How long a file lives after it was fetched, in milliseconds; never past 7 days after its upload",
 );
-/// Whose files are those without a tenant.
+/// Tenant of the files that were stored without one.
 pub static LEGACY_TENANT: Setting = Setting::new(
     "media-legacy-tenant",
     "",
     "Tenant to whom files that an older IMChannel has stored are served; without it they are not",
 );
-/// Fetches at once.
+/// Most downloads at once.
 pub static DOWNLOADS_MAX: Setting =
     Setting::new("media-downloads-max", "256", "Files served at once; further ones are answered 503");
-/// Uploads at once.
+/// Most uploads at once.
 pub static UPLOADS_MAX: Setting =
     Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
 
+/// Every setting that only media has.
 static OWN: [&Setting; 17] = [
     &LISTEN,
     &common::REDIS_URL,
@@ -63,7 +64,7 @@ pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// A shorter token could be guessed.
+/// Shortest token, in bytes. A shorter one could be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
 
 /// The settings, read.

@@ -20,12 +20,12 @@ use crate::metrics::NormalizerMetrics;
 use crate::waiting::{self, Waiting};
 use crate::{event, line};
 
-/// How long storing one event may take before the webhook is given back.
+/// Timeout of storing one event, after which the webhook is retried.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// Items of one body that are published at once.
+/// Most items of one body that are published at once.
 const ITEMS_AT_ONCE: usize = 64;
-/// After so many attempts, the last ones a minute apart, a webhook that JetStream refuses to have stored is given up:
-/// what it came to becomes a dead letter. An outage is no refusal, and is waited out.
+/// Attempts (the last ones a minute apart) after which a webhook whose events JetStream refuses to store becomes a dead
+/// letter. An outage is not a refusal, and is retried without limit.
 const ATTEMPTS_MAX: u64 = 10;
 
 /// What is done with a webhook, and everything that this needs.

@@ -105,7 +105,7 @@ async fn work(
     );
 }
 
-/// What the normalizer works with.
+/// Streams, durable consumers and buckets that the normalizer needs.
 static NEEDS: Needs = Needs {
     streams: &[
         StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] },

@@ -5,16 +5,17 @@ use std::time::Duration;
 use service::common;
 use service::{Common, Faults, Reader, Setting};
 
-/// Webhooks at once.
+/// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
     Setting::new("concurrency", "1024", "Webhooks worked on at once by this replica");
-/// Interval of the lag metrics.
+/// Interval of updating the metrics of lag, in milliseconds.
 pub static LAG_INTERVAL_MS: Setting = Setting::new(
     "lag-interval-ms",
     "5000",
     "Between two looks how far the readers are behind, in milliseconds",
 );
 
+/// Every setting that only the normalizer has.
 static OWN: [&Setting; 3] = [&CONCURRENCY, &common::KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
 
 /// The settings of the program, common ones first.

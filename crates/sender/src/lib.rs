@@ -159,7 +159,7 @@ fn replica_name() -> anyhow::Result<String> {
     Ok(format!("{host}-{}", hex::encode(bits)))
 }
 
-/// What the sender works with. The durables of its lanes are looked at lane by lane.
+/// Streams and buckets that the sender needs. The durable consumers of its lanes are checked lane by lane.
 static NEEDS: Needs = Needs {
     streams: &[
         StreamUse { stream: &COMMANDS, subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"] },

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
 
-/// The longest that a server's wish to be left alone is heard.
+/// Longest `Retry-After` that is obeyed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
 /// How long the server wants to be left alone, at most [`RETRY_AFTER_MAX`]; nothing for a date that has passed. `None` when the

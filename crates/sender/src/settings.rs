@@ -8,32 +8,33 @@ use channel::Secrets;
 use service::{Common, Faults, Reader, Setting};
 use service::{common, examples, tls};
 
-/// How long a call may take.
+/// Timeout of one call of the BSP, in milliseconds.
 pub static SEND_TIMEOUT_MS: Setting = Setting::new(
     "send-timeout-ms",
     "10000",
     "How long a call to the BSP may take, in milliseconds; after it the outcome is looked up",
 );
-/// When the BSP's log is asked.
+/// Delays after which the BSP's message log is asked, in milliseconds.
 pub static LOOKUP_DELAYS_MS: Setting = Setting::new(
     "lookup-delays-ms",
     "5000,15000,30000,60000,120000,300000",
     "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
 );
 
-/// How long a connection to the BSP may rest.
+/// Timeout of an idle connection to the BSP, in milliseconds.
 pub static BSP_IDLE_TIMEOUT_MS: Setting = Setting::new(
     "bsp-idle-timeout-ms",
     "4000",
     "How long a connection to the BSP may rest before it is closed, in milliseconds; keep it below the limit of the BSP's side, and 0 gives every call a connection of its own",
 );
-/// Who vouches for the BSP, beside the authorities that the machine knows.
+/// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
 pub static INFOBIP_CA_FILE: Setting = Setting::new(
     "infobip-ca-file",
     "",
     "PEM file of one more authority that may sign the BSP's certificate, for a simulated one or a proxy that looks into TLS",
 );
 
+/// Every setting that only the sender has.
 static OWN: [&Setting; 10] = [
     &common::REDIS_URL,
     &common::REDIS_PASSWORD,
@@ -52,7 +53,7 @@ pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// Looks into the log for one message.
+/// Most requests to the message log for one message.
 const LOOKUPS_MAX: usize = 20;
 
 /// The settings, read.

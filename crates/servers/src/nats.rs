@@ -6,9 +6,13 @@ use tokio::process::{Child, Command};
 
 use crate::program::{self, StartError};
 
+/// Name of the program.
 const PROGRAM: &str = "nats-server";
+/// File with its process id.
 const PID_FILE: &str = "nats-server.pid";
+/// File with its log.
 const LOG_FILE: &str = "nats-server.log";
+/// File with its configuration.
 const CONFIG_FILE: &str = "nats-server.conf";
 
 /// How to run it.

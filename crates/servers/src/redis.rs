@@ -7,9 +7,11 @@ use tokio::process::Child;
 
 use crate::program::{self, StartError};
 
+/// Name of the program.
 const PROGRAM: &str = "redis-server";
+/// File with its process id.
 const PID_FILE: &str = "redis-server.pid";
-/// Another process may take the port between our asking for a free one and the server's start.
+/// Attempts to start with a free port: another process may take it between the search and the start.
 const PORT_TRIES: usize = 5;
 
 /// A running server.

@@ -10,26 +10,26 @@ use axum::http::HeaderMap;
 
 use crate::settings::{Reader, Setting};
 
-/// Who is in front.
+/// Addresses of the reverse proxies in front of the service.
 pub static PROXIES: Setting = Setting::new(
     "proxies",
     "",
     "Addresses and networks of the proxies in front, separated by commas, such as 192.0.2.1,2001:db8::/48; 'private' stands for every private and loopback network. Their connections are not limited per address, and X-Forwarded-For is read of them alone",
 );
-/// Connections of one address.
+/// Most open connections of one address.
 pub static CONNECTIONS_PER_ADDRESS_MAX: Setting = Setting::new(
     "connections-per-address-max",
     "",
     "Connections of one source address at once (IPv6: of one /64), further ones are closed; through a proxy, its requests in flight, further ones are answered 503. A tenth of the connections at once unless set",
 );
-/// Addresses in the log.
+/// Form of addresses in the log.
 pub static LOG_ADDRESSES: Setting = Setting::new(
     "log-addresses",
     "masked",
     "Source addresses in the log: 'masked' (without the last octet; IPv6: the /48), 'full' or 'off'",
 );
 
-/// The header in which a proxy names the address that it was called from, behind those that it was told.
+/// Header to which each proxy appends the address of its caller.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Networks that no address on the internet is in: RFC 1918, RFC 6598 (used inside clusters), RFC 4193, link-local and loopback.
 const PRIVATE: [&str; 9] = [
@@ -45,11 +45,11 @@ const PRIVATE: [&str; 9] = [
 ];
 /// Bits of an address.
 const BITS: u32 = 128;
-/// Bits before an IPv4 address that is written as an IPv6 address.
+/// Bits before an IPv4 address in an IPv4-mapped IPv6 address.
 const IPV4_PREFIX: u32 = 96;
-/// One customer's IPv6 network, in which addresses cost nothing.
+/// Prefix length of the IPv6 network of one customer, within which addresses cost nothing.
 const IPV6_CUSTOMER: u32 = 64;
-/// What is shown of an IPv6 address where addresses are masked.
+/// Prefix length that is shown of a masked IPv6 address.
 const IPV6_SHOWN: u32 = 48;
 
 /// An IPv4 address stands in its IPv6 form, so that both forms are one address.

@@ -9,9 +9,9 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-/// How much of a refused body is read.
+/// Most bytes of a refused body that are read.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// And for how long.
+/// Longest time for which a refused body is read.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Reads what is left of a refused body and throws it away, piece by piece. Says whether the connection can be used

@@ -8,9 +8,9 @@ use bus::NkeySeed;
 use crate::common::EXPOSED_ON;
 use crate::settings::{Reader, Setting};
 
-/// How every example secret begins that has a free form.
+/// Prefix of every example secret without a fixed form.
 pub const PREFIX: &str = "example-";
-/// The public keys of the example nkeys, which have no free form.
+/// Public keys of the example nkeys, which have a fixed form.
 const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env");
 
 const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \

@@ -15,17 +15,17 @@ use crate::addresses::{AddressKey, LogAddresses};
 use crate::caller::Caller;
 use crate::limits::PortMetrics;
 
-/// Counters: 128 KiB of memory.
+/// Number of counters: 128 KiB of memory.
 const COUNTERS: usize = 16 * 1024;
-/// For how long failures are counted together.
+/// Period in which failures are counted together.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Failures of one address for one channel in a period that are answered at once.
+/// Failures of one address for one channel in a period that are answered without delay.
 const AT_ONCE_MAX: u32 = 10;
-/// The same for all channels together, so that trying another channel every time does not help.
+/// The same for all channels together, so that changing the channel each time does not help.
 const AT_ONCE_ALL_MAX: u32 = 100;
-/// How long each further one waits for its answer. BSPs wait longer than this, and are told 401.
+/// Delay of the response to each further failure. BSPs wait longer than this, and receive 401.
 const DELAY: Duration = Duration::from_secs(2);
-/// Bits of a counter that count; those above say in which period.
+/// Bits of a counter that hold the count. The bits above hold the period.
 const COUNT_BITS: u32 = 32;
 
 static DELAYED: Seldom = Seldom::new();

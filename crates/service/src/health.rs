@@ -10,10 +10,11 @@ use crate::common::ADMIN_LISTEN;
 use crate::settings::{self, Reader};
 use crate::terminal;
 
+/// Name of the subcommand.
 pub(crate) const NAME: &str = "health";
-/// A process that takes longer is not well.
+/// Timeout of the health check.
 const LIMIT: Duration = Duration::from_secs(3);
-/// More than any answer of the admin port to these questions has.
+/// Most bytes of a response that are read: more than any of these responses has.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(crate) fn command() -> clap::Command {

@@ -26,7 +26,7 @@ use crate::in_flight::InFlightRequest;
 use crate::limits::PortMetrics;
 use crate::port::Port;
 
-/// Seconds after which a caller with too many requests in flight may try again.
+/// Value of `Retry-After` for a caller with too many requests in flight, in seconds.
 const RETRY_AFTER_S: &str = "5";
 
 /// The limits of a server.

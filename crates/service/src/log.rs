@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::terminal;
 
-/// Lines that wait for the writer at most.
+/// Most lines that wait for the writer.
 const LINES_WAITING_MAX: usize = 16 * 1024;
 
 /// The form of a line.
@@ -47,11 +47,11 @@ impl FromStr for LogFormat {
 const LIBRARIES: [&str; 7] =
     ["async_nats", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls"];
 
-/// The writer rests so long after it has written, so that lines come to it in numbers and seldom have to wake it.
+/// Pause of the writer after each write, so that lines are written in batches and seldom have to wake it.
 const WRITER_REST: Duration = Duration::from_millis(5);
-/// Between two looks whether the last line is written.
+/// Interval of the checks whether the last line is written.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// How long the end of the process waits for a reader of the log.
+/// Timeout of writing the remaining lines at the end of the process.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Ends the log when it is dropped: every line that waits is written first.

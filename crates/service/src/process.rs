@@ -16,10 +16,10 @@ use crate::settings::{self, Faults, Reader, Setting};
 use crate::trace::Tracing;
 use crate::{admin, files, health, log, terminal, words};
 
-/// Exit code for settings that cannot be used.
+/// Exit code for invalid settings.
 pub const EXIT_SETTINGS: u8 = 2;
 
-/// Connections to the admin port at once: probes, Prometheus, `imchannel top`.
+/// Most open connections of the admin port: probes, Prometheus, `imchannel top`.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// What a service is run with.

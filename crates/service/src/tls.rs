@@ -18,16 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Reader, Setting};
 
-/// The certificate.
+/// PEM file of the certificate chain.
 pub static CERTIFICATE_FILE: Setting = Setting::new(
     "tls-certificate-file",
     "",
     "PEM file of the certificate chain under which the port speaks HTTPS; without it HTTP. It is read again when it changes",
 );
-/// Its key.
+/// PEM file of the private key.
 pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the certificate's private key");
 
-/// Between two looks whether the files have changed.
+/// Interval of the checks whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Reads a setting that names the PEM file of an authority, noting a fault in `reader` when the file holds no certificate.

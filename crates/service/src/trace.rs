@@ -11,8 +11,9 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
+/// Header of the W3C trace context.
 const TRACEPARENT: &str = "traceparent";
-/// `00-` and 32 digits and `-` and 16 digits and `-` and 2 digits.
+/// Length of its value in bytes: `00-`, 32 digits, `-`, 16 digits, `-` and 2 digits.
 const TRACEPARENT_LENGTH: usize = 55;
 
 /// Begins spans, or none.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::expected::{self, Expected};
 use crate::plan::RunTag;
 
-/// Faults that are kept with their details; the rest are counted.
+/// Most faults that are kept with their details. The rest is counted.
 const EXAMPLES_MAX: usize = 20;
 /// Hexadecimal digits of the number in an id.
 const NUMBER_DIGITS: usize = 12;

@@ -18,12 +18,14 @@ use crate::tally::{Dropped, Tally};
 use crate::target::Target;
 use crate::traffic::{Traffic, Webhook};
 
-/// Webhooks that are being posted or wait for their repeat at once. They lie in memory while a gateway is away; further ones
-/// are dropped. Every channel has an equal share, so that a BSP that repeats for hours takes nothing from the others.
+/// Most webhooks that are being posted or wait for their retry. They are kept in memory while a gateway is away;
+/// further ones are dropped. Every channel has an equal share, so that a BSP that retries for hours takes nothing from
+/// the others.
 const IN_PROGRESS_MAX: usize = 5_000;
-/// What the ledger holds. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs` measures it).
+/// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs`
+/// measures it).
 const LEDGER_LIMITS: LedgerLimits = LedgerLimits { open: 20_000, settled: 40_000 };
-/// To connect.
+/// Timeout of a new connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Simulated BSPs in front of a gateway.

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use crate::sender::Failure;
 
-/// The longest time that is told apart, in microseconds: a minute.
+/// Longest time that the histogram records, in microseconds: one minute.
 const LONGEST_US: u64 = 60_000_000;
 
 /// Why a webhook was never posted: what would have to lie in memory is limited.

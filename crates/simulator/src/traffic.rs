@@ -12,9 +12,9 @@ use crate::plan::Plan;
 use crate::sender::Body;
 use crate::target::Target;
 
-/// Messages of a channel that are on their way at once; their reports come mixed.
+/// Most messages of a channel in transit at once. Their reports are mixed.
 const LIVES_MAX: usize = 16;
-/// Webhooks that may come once more.
+/// Most webhooks that may be posted a second time.
 const REPEATABLE_MAX: usize = 64;
 /// Customers of a channel.
 const CUSTOMERS: u32 = 500;

@@ -18,9 +18,9 @@ pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress};
 pub(crate) use program::{Program, binary, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 
-/// Longer than anything that works takes, on a busy machine too.
+/// Timeout of every wait: longer than anything that works takes, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Interval of the checks whether a condition holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Tests that measure time or load the machine hold this, so that none disturbs another.

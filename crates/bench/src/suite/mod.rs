@@ -27,7 +27,7 @@ pub(crate) struct Effort {
     pub(crate) webhooks: u64,
 }
 
-/// Connections of every load.
+/// Connections of each load.
 pub(crate) const CONNECTIONS: usize = 64;
 
 /// A part of the measurements.
@@ -74,7 +74,7 @@ pub(crate) async fn run(
     }
     if wanted(Part::Sender) {
         report::say("one sender over many channels");
-        report.sender = Some(sender::measure(effort).await?);
+        report.sender = Some(Box::pin(sender::measure(effort)).await?);
     }
     if wanted(Part::Media) {
         report::say("media against the bare handler");

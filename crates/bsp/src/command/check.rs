@@ -11,12 +11,17 @@ use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
 use crate::media::{self, MediaId, MediaKind};
 use crate::{text, web_url};
 
-/// Characters of the caller's context: what Infobip's `callbackData` holds.
+/// Longest context of the caller in characters: the limit of Infobip's `callbackData`.
 pub const CONTEXT_LENGTH_MAX: usize = 4000;
+/// Longest text of a message, in characters.
 const TEXT_LENGTH_MAX: usize = 4096;
+/// Longest caption of a file, in characters.
 const CAPTION_LENGTH_MAX: usize = 3000;
+/// Longest URL of a file, in characters.
 const URL_LENGTH_MAX: usize = 2048;
+/// Longest file name, in characters.
 const FILE_NAME_LENGTH_MAX: usize = 240;
+/// Longest name or address of a location, in characters.
 const PLACE_LENGTH_MAX: usize = 1000;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;

@@ -9,6 +9,7 @@ use super::json;
 
 /// Stands in a fault for the command as a whole.
 const WHOLE: &str = "command";
+/// Byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a command is encoded.

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Readable, is_plain_name, numbers};
 use crate::json;
 
-/// A text that is nested deeper is not shown: no BSP's is.
+/// Deepest nesting of a text that is shown: no BSP's body is nested deeper.
 const DEPTH_MAX: usize = 64;
 /// Objects and lists around a value of most bodies.
 const OPEN_USUAL: usize = 8;

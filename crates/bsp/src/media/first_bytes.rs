@@ -11,7 +11,7 @@
 use super::content_type::{OGG_OPUS, bare};
 use super::{MediaKind, iso, zip};
 
-/// Bytes of a file that are looked at: an OOXML file names its parts within them.
+/// Bytes at the start of a file that are inspected: an OOXML file names its parts within them.
 pub const SNIFFED_BYTES: usize = 4096;
 
 const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";

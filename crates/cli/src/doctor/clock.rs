@@ -7,7 +7,9 @@ use super::finding::{Check, Finding};
 
 const SKEW: Check = Check("clock.skew");
 
+/// Difference of two clocks from which it is a warning, in milliseconds.
 const WARNING_MS: i64 = 1_000;
+/// Difference of two clocks from which it is an error, in milliseconds.
 const WRONG_MS: i64 = 5_000;
 
 /// How far another clock is ahead of this machine's.

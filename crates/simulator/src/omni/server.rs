@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use super::schema;
 use super::{DUPLICATE, Faults, Front, Omni, PENDING, REJECTED, Received, RetryAfter, Status};
 
-/// A larger request is no message.
+/// Largest request body, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Connections that are open at once. Further ones are closed.
+/// Most open connections. Further ones are closed.
 const CONNECTIONS_MAX: usize = 4096;
 
 /// The connection is cut: the caller gets no answer.
