@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection that asks and changes nothing.
+/// A read-only connection for diagnostics.
 #[derive(Clone)]
 pub struct Inspector(MultiplexedConnection);
 
@@ -29,7 +29,7 @@ impl Inspector {
     /// Connects.
     ///
     /// # Errors
-    /// [`BlobError`] when the URL is none, nobody answers, or the user is not let in.
+    /// [`BlobError`] when the URL is invalid, the server does not respond, or it rejects the user.
     pub async fn connect(options: &RedisOptions) -> Result<Self, BlobError> {
         let client = options.client(TcpSettings::default().set_nodelay(true)).map_err(BlobError::Url)?;
         let config = AsyncConnectionConfig::new()
@@ -39,10 +39,10 @@ impl Inspector {
         Ok(Self(connection))
     }
 
-    /// What `INFO` says: lines of `name:value`.
+    /// The response to `INFO`: lines of `name:value`.
     ///
     /// # Errors
-    /// [`BlobError`], also when the user may not ask.
+    /// [`BlobError`], also when the user lacks the permission.
     pub async fn info(&mut self) -> Result<String, BlobError> {
         Ok(redis::cmd("INFO").query_async(&mut self.0).await?)
     }
@@ -50,7 +50,7 @@ impl Inspector {
     /// The server's time.
     ///
     /// # Errors
-    /// [`BlobError`], also when the user may not ask.
+    /// [`BlobError`], also when the user lacks the permission.
     pub async fn time(&mut self) -> Result<Timestamp, BlobError> {
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.0).await?;
         let time = Timestamp::from_microsecond(seconds.saturating_mul(1_000_000).saturating_add(micros));

@@ -31,22 +31,22 @@ const UNANSWERED_MAX: Duration = Duration::from_secs(15);
 /// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Redis did not do what it was asked.
+/// A request to Redis failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// It has no memory left for files, and is configured to keep what it has.
+    /// Redis has no memory left for files, and is configured not to evict any.
     #[error("Redis is out of memory")]
     OutOfMemory,
-    /// It does not answer, or not in time.
+    /// Redis did not respond, or not in time.
     #[error("Redis does not answer")]
     Unavailable(#[source] RedisError),
-    /// It refused.
+    /// Redis responded with an error.
     #[error("Redis refused: {}", why(.0))]
     Refused(#[source] RedisError),
-    /// The URL is none, or the file of its authority cannot be read.
+    /// The URL is invalid, or the CA file cannot be read.
     #[error("the URL of Redis, or the file of its authority, cannot be used")]
     Url(#[source] RedisError),
-    /// What was being written expired meanwhile.
+    /// The file expired while it was written.
     #[error("the file expired while it was written")]
     Expired,
 }
@@ -83,7 +83,7 @@ impl From<RedisError> for BlobError {
 /// A file that was found.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// What is known of it; `None` for one that an older IMChannel wrote, which knew nothing.
+    /// Its metadata; `None` for a file of an older IMChannel, which stored none.
     pub meta: Option<Meta>,
     /// Its size, in bytes.
     pub size: u64,
@@ -91,14 +91,14 @@ pub struct Opened {
     pub first: Bytes,
 }
 
-/// A new expiry of a file.
+/// A new TTL of a file.
 #[derive(Debug, Clone)]
 pub struct Expiry {
     /// The file.
     pub id: MediaId,
-    /// From now on.
+    /// The TTL, from now on.
     pub after: Duration,
-    /// Whether it counts only where the file lives longer by it.
+    /// Whether it applies only if it is longer than the current TTL.
     pub only_longer: bool,
 }
 
@@ -115,7 +115,7 @@ fn opened(values: Vec<Option<String>>, size: u64, first: Vec<u8>) -> Option<Open
     Some(Opened { meta: Some(meta), size, first })
 }
 
-/// The files. Clones share the connections, which come up by themselves whenever the server does.
+/// The store of files. Clones share the connections, which reconnect by themselves.
 #[derive(Clone)]
 pub struct BlobStore(Arc<Shared>);
 
@@ -142,7 +142,7 @@ impl fmt::Debug for BlobStore {
 }
 
 impl BlobStore {
-    /// Ready to connect; nothing is sent yet.
+    /// Prepares to connect. Nothing is sent yet.
     ///
     /// # Errors
     /// [`BlobError::Url`].
@@ -163,8 +163,8 @@ impl BlobStore {
         ConnectionManager::clone(&self.0.connections[place].load())
     }
 
-    /// Asks whether the server answers on every connection. One that the client would not make anew by itself (it was refused,
-    /// or it answers no more, or its server has become a replica) is replaced.
+    /// Health check of every connection. A connection that the client would not replace by itself (it was refused, does
+    /// not respond, or its server has become a replica) is replaced.
     ///
     /// # Errors
     /// [`BlobError`] when one does not.
@@ -189,7 +189,8 @@ impl BlobStore {
         Err(error)
     }
 
-    /// Finds a file, with its first [`FIRST_BYTES`]; `None` when there is none. One round trip for nearly all.
+    /// Reads a file's metadata and its first [`FIRST_BYTES`] bytes; `None` if it does not exist. Nearly always this is
+    /// one round trip.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -215,7 +216,7 @@ impl BlobStore {
         }
     }
 
-    /// Finds a file, with as many first bytes as its type can be told by.
+    /// Reads a file's metadata and as many first bytes as its type can be told by; `None` if it does not exist.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -235,7 +236,7 @@ impl BlobStore {
         Ok(size)
     }
 
-    /// Some bytes of a file; fewer than asked for at its end or when it has expired.
+    /// Reads up to `length` bytes of a file from offset `from`; fewer at its end, or if it has expired.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -257,8 +258,8 @@ impl BlobStore {
         }
     }
 
-    /// Sets how long a file lives on, it and what is known of it, where it lives longer by that; says whether it is there.
-    /// What lives for ever goes on doing so. Needs Redis 7.
+    /// Extends the TTL of a file and its metadata to at least `to`, and returns whether the file exists. A file without
+    /// a TTL keeps none. Needs Redis 7.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -267,7 +268,7 @@ impl BlobStore {
         Ok(is_there == [true])
     }
 
-    /// Sets how long files live on, all in one round trip; says of each whether it is there.
+    /// Sets the TTLs of several files in one round trip, and returns for each whether it exists.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -287,7 +288,8 @@ impl BlobStore {
         Ok(pipeline.query_async(&mut self.connection()).await?)
     }
 
-    /// Notes the command whose message carries the file's URL. Nothing is written for a file without a hash.
+    /// Stores the id of the command whose message carries the file's URL. Nothing is written for a file without
+    /// metadata.
     ///
     /// # Errors
     /// [`BlobError`].

@@ -50,7 +50,7 @@ fn hash(parts: &[&str]) -> String {
     hex::encode(&hash.finalize()[..16])
 }
 
-/// The id of the result of a command: the same outcome of the same command gives the same id, whichever replica decides it.
+/// The event id of a command's result: the same outcome of the same command has the same id, in every replica.
 pub fn of_result(bsp: BspId, channel: &ChannelId, command: &str, outcome: &str, error_code: &str) -> String {
     EventKey { kind: "send", message_id: command, status: outcome, error_code, ..EventKey::default() }
         .id(bsp, channel)

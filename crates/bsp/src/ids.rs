@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A BSP that this gateway knows. Only the registry makes one, so holding one proves that the BSP exists.
+/// The name of a BSP. Only the registry creates one, so a value proves that the BSP exists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BspId(&'static str);
 
@@ -11,7 +11,7 @@ impl BspId {
         Self(id)
     }
 
-    /// The name as it stands in URLs and subjects: lower-case letters.
+    /// The name in URLs and subjects: lower-case letters.
     pub const fn as_str(self) -> &'static str {
         self.0
     }
@@ -45,7 +45,7 @@ pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(Box<str>);
 
-/// A text that cannot be a channel's id.
+/// The text cannot be a channel id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChannelId {
     /// It is empty, too long, or has a character that a subject token may not have.
@@ -57,7 +57,7 @@ pub enum InvalidChannelId {
 }
 
 impl ChannelId {
-    /// Checks `id` and takes it.
+    /// Validates a channel id.
     ///
     /// # Errors
     /// [`InvalidChannelId`], which says what is wrong with it.
@@ -88,7 +88,7 @@ pub const COMMAND_ID_LENGTH_MAX: usize = 46;
 pub struct CommandId(Box<str>);
 
 impl CommandId {
-    /// Checks the form; `None` when it is another.
+    /// Validates a command id; `None` if it is invalid.
     pub fn parse(id: &str) -> Option<Self> {
         is_command_id(id).then(|| Self(id.into()))
     }
@@ -98,7 +98,7 @@ impl CommandId {
         &self.0
     }
 
-    /// The id that the message of this command has at the BSP.
+    /// The id of this command's message at the BSP.
     pub fn message_id(&self) -> String {
         format!("{COMMAND_MESSAGE_PREFIX}{}", self.0)
     }

@@ -21,10 +21,10 @@ const NAME_LENGTH_MAX: usize = 64;
 /// Longest body in the log, in bytes. The rest is cut off.
 pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
-/// What of a body may be read by whoever reads the log.
+/// What of a body is not masked in the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Readable {
-    /// Keys whose values are shown as they are.
+    /// Keys whose values are not masked.
     pub keys: &'static [&'static str],
     /// Texts about statuses and errors, shown with the numbers in them masked ([`numbers`]): the key of an object, a dot, and
     /// the key in it, as `error.description`. Nothing stands before the dot for the outermost object, and after it `*` for every
@@ -32,7 +32,8 @@ pub struct Readable {
     pub texts: &'static [&'static str],
 }
 
-/// A JSON or form body on one line, values hidden unless they are [`Readable`]. Of damaged JSON nothing is shown.
+/// A JSON or form body on one line, with all values masked that are not [`Readable`]. Nothing is shown of malformed
+/// JSON.
 pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);
@@ -41,7 +42,7 @@ pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     cut(masked_form(&Form::parse(body), readable))
 }
 
-/// A body as it came, on one line and cut to [`LOGGED_BYTES_MAX`].
+/// A body as received, on one line and cut to [`LOGGED_BYTES_MAX`].
 pub fn unmasked(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     cut(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
@@ -83,8 +84,8 @@ fn is_plain_name(name: &[u8]) -> bool {
     name.len() <= NAME_LENGTH_MAX && name.iter().all(plain) && !name.iter().all(u8::is_ascii_digit)
 }
 
-/// A text of a BSP's about a status or an error, with every number in it hidden that may be somebody's: seven digits or more,
-/// also with what people write between them. Codes are shorter.
+/// A BSP's text about a status or an error, with every number masked that may be a telephone number: seven digits or
+/// more, including usual separators. Codes are shorter.
 pub fn numbers(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut left = text;

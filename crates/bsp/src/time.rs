@@ -28,7 +28,7 @@ fn from_unix(number: f64) -> Option<ProtoTimestamp> {
     Timestamp::from_millisecond(milliseconds as i64).ok().map(to_proto)
 }
 
-/// The same moment as the protobuf type.
+/// The timestamp as the protobuf type.
 pub fn to_proto(time: Timestamp) -> ProtoTimestamp {
     ProtoTimestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }

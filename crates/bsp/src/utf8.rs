@@ -27,7 +27,7 @@ pub(crate) const STAND_IN: char = '\u{7f}';
 /// A byte order mark. Some senders put one before the body.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Whether a body is UTF-8 throughout, a form also once it is decoded.
+/// Whether a body is valid UTF-8, a form also after decoding.
 pub fn is_utf8(media_type: &str, body: &[u8]) -> bool {
     let is_form = media_type == "application/x-www-form-urlencoded";
     std::str::from_utf8(body).is_ok() && (!is_form || percent_decode(body).decode_utf8().is_ok())

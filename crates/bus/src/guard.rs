@@ -30,14 +30,14 @@ const DURABLES_LOOKS: u32 = 12;
 /// Most durable consumers whose positions are read at once.
 const DURABLES_AT_ONCE: usize = 16;
 
-/// What a process looks at.
+/// What a process watches.
 #[derive(Debug, Clone, Copy)]
 pub enum Watch {
-    /// A stream, with its durables.
+    /// A stream, with its durable consumers.
     Stream(&'static StreamDefinition),
     /// A bucket, with its mark if it has one.
     Bucket(&'static BucketDefinition),
-    /// The same, and this process writes the mark.
+    /// A bucket whose mark this process writes.
     MarkedBucket(&'static BucketDefinition),
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn has_mark(stream: &str) -> bool {
     [CHANNELS_BUCKET.stream, SENDS_BUCKET.stream].contains(&stream)
 }
 
-/// Begins to look, until `stop`. Nothing is published to a stream before it was looked at.
+/// Starts to watch, until `stop`. Nothing is published to a stream before its first check.
 pub fn follow(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
     for watch in watches {
         bus.sequences.watch(watch.stream(), true);

@@ -8,7 +8,7 @@ use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 
 use crate::subject::EventKind;
 
-/// The name of a header, made before any message is: the client would look every name up in its list.
+/// The name of a header, parsed once: the client would look each name up in its list.
 #[derive(Debug, Clone)]
 pub struct Name {
     text: &'static str,
@@ -26,7 +26,7 @@ impl Name {
         Self { text, header: HeaderName::from_static(text) }
     }
 
-    /// As it is written.
+    /// The name as text.
     pub const fn as_str(&self) -> &'static str {
         self.text
     }
@@ -106,14 +106,14 @@ pub struct Headers(pub(crate) HeaderMap);
 /// The ids of an event that is published.
 #[derive(Debug, Clone, Copy)]
 pub struct EventIds<'i> {
-    /// JetStream's de-duplication id (`Nats-Msg-Id`): the event's own, but for a replay.
+    /// Deduplication id of JetStream (`Nats-Msg-Id`): the event's own id, except in a replay.
     pub publish: &'i str,
     /// The `event_id`.
     pub event: &'i str,
 }
 
 impl<'i> EventIds<'i> {
-    /// Those of an event that is published for the first time.
+    /// The ids of an event that is published for the first time.
     pub fn same(id: &'i str) -> Self {
         Self { publish: id, event: id }
     }
@@ -125,7 +125,7 @@ impl Headers {
         Self::default()
     }
 
-    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode.
+    /// The headers of an event in binary mode of the NATS binding of CloudEvents 1.0.
     pub fn event(
         kind: EventKind,
         ids: EventIds<'_>,
@@ -136,7 +136,7 @@ impl Headers {
         Self::cloud_event(kind, ids, &format!("/{bsp}/{channel}"), time)
     }
 
-    /// The same of the result of a command for a channel that is not known.
+    /// The headers of the result of a command whose channel is unknown.
     pub fn result_of_none(
         event_id: &str,
         channel: Option<&ChannelId>,
@@ -157,8 +157,8 @@ impl Headers {
             .with(CE_DATACONTENTTYPE, PROTOBUF)
     }
 
-    /// Adds a header. A value that no header can carry (a line break) is left out: none of ours has one, but a
-    /// webhook's content type comes from outside.
+    /// Adds a header. A value that no header can hold (a line break) is left out: none of ours has one, but a webhook's
+    /// content type comes from outside.
     #[must_use]
     pub fn with(mut self, name: Name, value: &str) -> Self {
         if !value.contains(['\r', '\n']) {
@@ -167,7 +167,7 @@ impl Headers {
         self
     }
 
-    /// Adds a header if there is a value.
+    /// Adds a header if `value` is some.
     #[must_use]
     pub fn with_optional(self, name: Name, value: Option<&str>) -> Self {
         match value {
@@ -181,7 +181,7 @@ impl Headers {
         self.0.get(name.header).map(HeaderValue::as_str)
     }
 
-    /// The value of a header, where it is no longer than [`TAKEN_OVER_MAX`]: a dead letter takes over no longer one.
+    /// The value of a header if it is at most [`TAKEN_OVER_MAX`] bytes long, so that a dead letter can copy it.
     pub fn get_short(&self, name: Name) -> Option<&str> {
         self.get(name).filter(|value| value.len() <= TAKEN_OVER_MAX)
     }

@@ -14,7 +14,7 @@ pub const KEY_MEMORY_BYTES: u64 = 620;
 /// reads and writes, and the message ids of 40 s. Under load it uses more as far as its limit allows.
 pub const SERVER_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Memory that a server needs when a ledger of so many bytes is full, in bytes.
+/// Memory in bytes that a server needs for a full ledger of `ledger_max_bytes` bytes.
 pub fn server_memory(ledger_max_bytes: u64) -> u64 {
     ledger_max_bytes / ENTRY_BYTES * KEY_MEMORY_BYTES + SERVER_MEMORY_BYTES
 }

@@ -45,12 +45,12 @@ const RECORD_BYTES: u64 = 22 + 4 + 8;
 /// Bytes of the header `Imchannel-Written` with its value and separators.
 const WRITTEN_BYTES: u64 = 64;
 
-/// A dead letter that is to be stored.
+/// A dead letter to store.
 #[derive(Debug, Clone)]
 pub struct Letter {
     /// Its headers, with a `Nats-Msg-Id`.
     pub headers: Headers,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Bytes,
 }
 
@@ -73,8 +73,8 @@ enum End {
 }
 
 impl Bus {
-    /// Takes room for all letters of one message: for each of them or for none, so that a message that is handled again and
-    /// again does not leave some of them again and again.
+    /// Reserves room for all letters of one message, or for none of them, so that a message that is retried does not
+    /// store some of them again each time.
     ///
     /// # Errors
     /// [`PublishError::Full`] while the stream takes nothing more, [`PublishError::ChannelFull`] where the channel has its
@@ -110,7 +110,7 @@ impl Bus {
         timeout(LOOK_LIMIT, looking).await.unwrap_or(Err(PublishError::TimedOut))
     }
 
-    /// Stores one of the letters that the room was taken for.
+    /// Stores one of the letters for which the room was reserved.
     ///
     /// # Errors
     /// The last attempt's [`PublishError`].
@@ -126,7 +126,7 @@ impl Bus {
         Ok(stored)
     }
 
-    /// Looks at a channel; `None` when the server does not answer.
+    /// Looks at a channel; `None` when the server does not respond.
     async fn look_at_letters(&self, subject: &Subject) -> Option<Seen> {
         let stream = self.jetstream.get_stream(DEADLETTERS.name).await.ok()?;
         let (state, config) = (&stream.cached_info().state, &stream.cached_info().config);

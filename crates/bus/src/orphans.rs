@@ -24,11 +24,12 @@ fn fail(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadError
     ReadError::new(COMMANDS.name, error)
 }
 
-/// The subjects under which COMMANDS holds a message, [`SUBJECTS_MAX`] at most, also those that it no longer takes. Left out are
-/// those that its configuration takes and this version does not define: a newer version's lanes read them.
+/// The subjects under which COMMANDS holds messages ([`SUBJECTS_MAX`] at most), including those that it no longer
+/// takes. Subjects of its configuration that this version does not define are left out: lanes of a newer version read
+/// them.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn subjects(bus: &Bus) -> Result<HashSet<String>, ReadError> {
     let stream = bus.jetstream.get_stream(COMMANDS.name).await.map_err(fail)?;
     let taken = stream.cached_info().config.subjects.iter();
@@ -57,7 +58,7 @@ fn is_ours(subject: &str) -> bool {
 /// what the wildcard stands for, so commands of other subjects are passed over.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Delivery>, ReadError> {
     while let Some(delivery) = next_stored(bus, subject, from).await? {
         if delivery.subject == subject {
@@ -68,10 +69,10 @@ pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Deli
     Ok(None)
 }
 
-/// Removes a command that no lane reads.
+/// Deletes a command that no lane reads.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn remove(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
     // That another replica was faster is no fault.
     purge::delete(bus, COMMANDS.name, sequence)

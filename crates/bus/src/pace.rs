@@ -32,7 +32,7 @@ const CUT_MOST: f64 = 0.5;
 /// Share of the limit that a timeout leaves: it means that the store is several targets behind.
 const TIME_OUT_LEAVES: f64 = 0.25;
 
-/// The limit of one store, and what is in flight.
+/// Adaptive limit of the writes in flight of one store.
 #[derive(Debug)]
 pub struct Pace {
     limit: f64,
@@ -54,17 +54,17 @@ pub(crate) struct Seen {
 }
 
 impl Pace {
-    /// Nothing is in flight.
+    /// A limiter without writes in flight.
     pub fn new(now: Instant) -> Self {
         Self { limit: FIRST, in_flight: 0, changed_at: now, timed_out_at: None, seen: Seen::default() }
     }
 
-    /// Writes that may be in flight.
+    /// Current limit of the writes in flight.
     pub fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    /// Writes that are.
+    /// Writes in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -74,18 +74,18 @@ impl Pace {
         self.in_flight < self.limit()
     }
 
-    /// A write has begun. Who must not wait may begin one without room.
+    /// Counts a write that begins. A write that must not wait may begin without room.
     pub fn begin(&mut self) {
         self.in_flight += 1;
         self.seen.was_reached |= !self.has_room();
     }
 
-    /// A write is no longer in flight. Says nothing about the store.
+    /// Counts a write that is no longer in flight, without any statement about the store.
     pub fn end(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// The store has acknowledged a write `took` after it was begun.
+    /// Records the ack of a write that began `took` before `now`.
     pub fn acknowledged(&mut self, took: Duration, now: Instant) {
         self.saw(Seen { acknowledged: 1, took, was_reached: false }, now);
     }
@@ -116,7 +116,7 @@ impl Pace {
         self.changed(now);
     }
 
-    /// A write was not acknowledged in time.
+    /// Records a write without an ack in time.
     pub fn timed_out(&mut self, now: Instant) {
         if self.timed_out_at.is_some_and(|at| now.saturating_duration_since(at) < TIME_OUT_EVERY) {
             return;

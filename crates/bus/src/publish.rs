@@ -44,7 +44,7 @@ enum Attempts {
     One,
 }
 
-/// Proof that JetStream has stored a message. Only publishing makes one.
+/// Proof that JetStream stored a message. Only publishing creates one.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
     sequence: u64,
@@ -52,33 +52,33 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The sequence in the stream; of the first one, for a duplicate.
+    /// The message's sequence in the stream; for a duplicate, that of the first one.
     pub fn sequence(self) -> u64 {
         self.sequence
     }
 
-    /// Whether the stream already held a message of this id.
+    /// Whether the stream already held a message with this id.
     pub fn is_duplicate(self) -> bool {
         self.duplicate
     }
 }
 
-/// A message was not stored, or nobody knows whether it was. Storing it again under the same id does no harm.
+/// A message was not stored, or it is not known whether it was. Storing it again with the same id is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// No connection to the server.
     #[error("no connection to NATS")]
     Disconnected,
-    /// The acknowledgement did not come in time; the message may have been stored.
+    /// The ack did not come in time. The message may have been stored.
     #[error("no acknowledgement from JetStream in time")]
     TimedOut,
-    /// The stream acknowledges too slowly for all that is to be stored; the message was not written.
+    /// The stream acks too slowly for the number of writes. The message was not written.
     #[error("too many publishes in flight")]
     Overloaded,
     /// The stream has reached its limit of bytes.
     #[error("the stream is full")]
     Full,
-    /// The dead letters of the channel take as much of the stream as they may.
+    /// The dead letters of the channel have used their share of the stream.
     #[error("the dead letters of the channel take a quarter of the stream")]
     ChannelFull,
     /// No stream takes the subject.
@@ -87,7 +87,7 @@ pub enum PublishError {
     /// The message is larger than the server takes.
     #[error("the message is larger than the server takes")]
     TooLarge,
-    /// Another message than expected is the last of its subject.
+    /// The last message of its subject is not the expected one.
     #[error("another message than expected is the last of its subject")]
     WrongLastSequence,
     /// The stream's sequence has gone back, so that what is stored now may never be delivered.
@@ -99,12 +99,12 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether the same message may be stored on a later attempt.
+    /// Whether a retry of the same message may succeed.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::TooLarge | Self::WrongLastSequence)
     }
 
-    /// A word for a metric's label.
+    /// A short name for a metric's label.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
@@ -186,7 +186,8 @@ impl Bus {
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
-    /// The same for a message that can wait for its permit however long that takes. `limit` counts from the permit.
+    /// Like [`store`](Bus::store) for a message that can wait for its permit without limit. `limit` counts from the
+    /// permit.
     ///
     /// # Errors
     /// The last attempt's [`PublishError`].

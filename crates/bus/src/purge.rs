@@ -32,9 +32,9 @@ const FOUND_SHARE_MIN: f64 = 0.25;
 /// How messages are removed from a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeMethod {
-    /// By one request for all.
+    /// One request for all messages.
     Purge,
-    /// By one request for each message.
+    /// One request for each message.
     DeleteEach,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Shortest interval of two log lines of the same kind.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// One kind of line. Made as a `static` beside the place that writes it; takes no lock.
+/// Rate limit of one kind of log line: a `static` beside the code that writes it. It takes no lock.
 #[derive(Debug)]
 pub struct Seldom {
     /// When the next line may be written, in milliseconds after [`began`].
@@ -16,7 +16,7 @@ pub struct Seldom {
     left_out: AtomicU64,
 }
 
-/// The right to write one line. Its text ends the line with the number of those that were left out.
+/// Permission to write one line. Its text, for the end of the line, says how many lines were left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     left_out: u64,
@@ -40,12 +40,12 @@ fn began() -> Instant {
 }
 
 impl Seldom {
-    /// A kind of line of which none was written.
+    /// A kind of which no line was written yet.
     pub const fn new() -> Self {
         Self { next_ms: AtomicU64::new(0), left_out: AtomicU64::new(0) }
     }
 
-    /// Whether a line may be written now. `None` counts it among those that are left out.
+    /// Permission to write a line now. If `None`, the line is counted as left out.
     pub fn turn(&self) -> Option<Turn> {
         self.turn_at(began().elapsed())
     }

@@ -10,40 +10,41 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
-/// A stream. All have file storage, keep messages by limits, and refuse new ones when full.
+/// Definition of a stream. All use file storage, keep messages by limits, and refuse new ones when full.
 #[derive(Debug)]
 pub struct StreamDefinition {
     /// Its name.
     pub name: &'static str,
-    /// What it stores. nats-server 2.9 takes a consumer's filter only if it fits one of these alone.
+    /// The subjects that it stores. nats-server 2.9 accepts a consumer's filter only if it fits one of them alone.
     pub subjects: &'static [&'static str],
     /// How long it keeps a message.
     pub max_age: Duration,
-    /// How much it holds unless the operator says otherwise, in bytes.
+    /// Its default limit, in bytes.
     pub max_bytes_default: u64,
     /// What it is for.
     pub description: &'static str,
-    /// Whether it may be purged although nobody reads it with a durable.
+    /// Whether it may be purged although no durable consumer reads it.
     pub purge_without_durable: bool,
-    /// Whether each subject has a reader of its own, so that what one has finished with may go while another is far behind.
+    /// Whether each subject has its own consumer, so that processed messages of one can be purged while another is far
+    /// behind.
     pub is_purged_by_subject: bool,
-    /// A repeated id need not be recognised for longer. Every id is held in the server's memory for so long.
+    /// Longest useful deduplication window. The server keeps every message id in memory for this long.
     pub duplicate_window_max: Duration,
 }
 
-/// A durable pull consumer over all of a stream: explicit acknowledgements, no limit of deliveries (the worker
-/// alone decides a death).
+/// Definition of a durable pull consumer of a whole stream: explicit acks, no limit of deliveries (the worker alone
+/// decides when a message is given up).
 #[derive(Debug)]
 pub struct DurableDefinition {
     /// The stream that it reads.
     pub stream: &'static StreamDefinition,
     /// Its name.
     pub name: &'static str,
-    /// After this a message that nobody settled is delivered again.
+    /// Time after which a message that is not acked is redelivered.
     pub ack_wait: Duration,
-    /// Messages that may be unsettled at once, over all replicas.
+    /// Most delivered messages that are not acked, over all replicas.
     pub max_ack_pending: i64,
-    /// Whether one of our services works by it. The AICC back end may read in another way.
+    /// Whether one of our services uses it. The AICC back end may read in another way.
     pub is_ours: bool,
 }
 
@@ -122,7 +123,7 @@ pub static AICC: DurableDefinition = DurableDefinition {
 /// Every durable consumer but those of the lanes.
 pub static DURABLES: [&DurableDefinition; 2] = [&NORMALIZER, &AICC];
 
-/// A lane's place in one of its two queues: one durable for each channel and queue.
+/// A durable consumer of a lane: one for each channel and queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneDurable {
     /// Its name: `send-{channel}` or `bulk-{channel}`.
@@ -132,7 +133,7 @@ pub struct LaneDurable {
 }
 
 impl LaneDurable {
-    /// The durable of a channel's queue.
+    /// The durable consumer of a channel's queue.
     pub fn of(queue: Queue, channel: &ChannelId) -> Self {
         Self {
             name: format!("{}-{channel}", queue.token()),
@@ -148,16 +149,16 @@ pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
 /// in progress, 500 fetched ahead, and a margin.
 pub const LANE_HELD_MAX: usize = 6_000;
 
-/// A key-value bucket. All keep one value for each key.
+/// Definition of a key-value bucket. All keep one value for each key.
 #[derive(Debug)]
 pub struct BucketDefinition {
     /// Its name.
     pub name: &'static str,
-    /// The stream behind it.
+    /// Name of the stream that stores it.
     pub stream: &'static str,
     /// What it is for.
     pub description: &'static str,
-    /// How long it keeps a value; zero for ever.
+    /// How long it keeps a value; zero for no limit.
     pub max_age: Duration,
     /// The largest value, in bytes.
     pub value_bytes_max: i32,
@@ -203,22 +204,22 @@ pub static MARKS_BUCKET: BucketDefinition = BucketDefinition {
 /// Every bucket.
 pub static BUCKETS: [&BucketDefinition; 4] = [&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET, &MARKS_BUCKET];
 
-/// What the operator chooses for an installation.
+/// Settings of an installation that the operator chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
-    /// Copies of every stream and bucket: 1, 3 or 5.
+    /// Replicas of every stream and bucket: 1, 3 or 5.
     pub replicas: usize,
-    /// For how long a repeated `Nats-Msg-Id` is recognised.
+    /// Time for which a repeated `Nats-Msg-Id` is recognized.
     pub duplicate_window: Duration,
-    /// Bytes of WEBHOOKS.
+    /// Limit of WEBHOOKS, in bytes.
     pub webhooks_max_bytes: u64,
-    /// Bytes of EVENTS.
+    /// Limit of EVENTS, in bytes.
     pub events_max_bytes: u64,
-    /// Bytes of COMMANDS.
+    /// Limit of COMMANDS, in bytes.
     pub commands_max_bytes: u64,
-    /// Bytes of DEADLETTERS.
+    /// Limit of DEADLETTERS, in bytes.
     pub deadletters_max_bytes: u64,
-    /// Bytes of the ledger of sends.
+    /// Limit of the ledger of sends, in bytes.
     pub sends_max_bytes: u64,
 }
 
@@ -242,23 +243,23 @@ impl Default for StreamSettings {
     }
 }
 
-/// What an operator names of [`StreamSettings`]. What is not named stays as it is found on the server, and is the default where
-/// nothing is found.
+/// The [`StreamSettings`] that an operator names. Others stay as they are on the server, or get their default if
+/// nothing is stored there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedSettings {
-    /// Copies of every stream and bucket.
+    /// Replicas of every stream and bucket.
     pub replicas: Option<usize>,
-    /// For how long a repeated `Nats-Msg-Id` is recognised.
+    /// Time for which a repeated `Nats-Msg-Id` is recognized.
     pub duplicate_window: Option<Duration>,
-    /// Bytes of WEBHOOKS.
+    /// Limit of WEBHOOKS, in bytes.
     pub webhooks_max_bytes: Option<u64>,
-    /// Bytes of EVENTS.
+    /// Limit of EVENTS, in bytes.
     pub events_max_bytes: Option<u64>,
-    /// Bytes of COMMANDS.
+    /// Limit of COMMANDS, in bytes.
     pub commands_max_bytes: Option<u64>,
-    /// Bytes of DEADLETTERS.
+    /// Limit of DEADLETTERS, in bytes.
     pub deadletters_max_bytes: Option<u64>,
-    /// Bytes of the ledger of sends.
+    /// Limit of the ledger of sends, in bytes.
     pub sends_max_bytes: Option<u64>,
 }
 

@@ -48,12 +48,13 @@ pub struct ServerVersion {
 }
 
 impl ServerVersion {
-    /// Makes one of its numbers.
+    /// A version from its three numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self { major, minor, patch }
     }
 
-    /// Reads a version such as `2.10.27` or `v2.11.0-beta.1`, of which only the numbers count; `None` for anything else.
+    /// Parses a version such as `2.10.27` or `v2.11.0-beta.1`, of which only the numbers count; `None` for anything
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
             let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
@@ -69,10 +70,11 @@ impl fmt::Display for ServerVersion {
     }
 }
 
-/// Servers by name, with the version of each that could be asked.
+/// Servers by name, with the version of each that responded.
 pub type Versions = BTreeMap<String, ServerVersion>;
 
-/// The names of the servers that hold a stream. Empty where the server names none: nats-server 2.9 does not when it runs alone.
+/// The names of the servers that hold a stream; empty if the server names none, as nats-server 2.9 does when it runs
+/// alone.
 pub fn holders(info: &Info) -> BTreeSet<String> {
     let Some(cluster) = &info.cluster else { return BTreeSet::new() };
     let peers = cluster.replicas.iter().map(|peer| peer.name.clone());
@@ -102,7 +104,7 @@ impl Servers {
 }
 
 impl Bus {
-    /// The version of every server that can be asked. It looks for those named in `wanted` a little longer than for others.
+    /// The version of every server that responds. It waits slightly longer for those named in `wanted`.
     pub async fn server_versions(&self, wanted: &BTreeSet<String>) -> Versions {
         let info = self.client.server_info();
         let own = ServerVersion::parse(&info.version).map(|version| (info.server_name.clone(), version));

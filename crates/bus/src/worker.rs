@@ -62,18 +62,18 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Number of the delivery from which a message whose handler panics is given up.
 pub const PANICS_MAX: u64 = 10;
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Debug)]
 pub struct WorkerOptions {
-    /// The durable that it pulls from.
+    /// The durable consumer from which it pulls.
     pub durable: &'static DurableDefinition,
-    /// Messages that are held at once.
+    /// Most messages in flight.
     pub concurrency: usize,
-    /// How long it may finish what it holds after a stop.
+    /// Time to finish the messages in flight after a stop.
     pub grace: Duration,
 }
 
-/// What a worker tells of itself.
+/// Metrics of a worker.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerMetrics {
     done: Counter,
@@ -84,7 +84,7 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Makes the metrics and puts them into `registry`.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let all = registry.sub_registry_with_prefix("worker");

@@ -116,7 +116,7 @@ pub struct Settings {
     pub body_memory_bytes: usize,
     /// Bytes of all bodies of one channel in progress at once.
     pub channel_memory_bytes: usize,
-    /// Between two looks of the keeper.
+    /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
     /// How long webhooks are still taken after a stop.
     pub drain_delay: Duration,

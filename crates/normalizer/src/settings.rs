@@ -9,11 +9,8 @@ use service::{Common, Faults, Reader, Setting};
 pub static CONCURRENCY: Setting =
     Setting::new("concurrency", "1024", "Webhooks worked on at once by this replica");
 /// Interval of updating the metrics of lag, in milliseconds.
-pub static LAG_INTERVAL_MS: Setting = Setting::new(
-    "lag-interval-ms",
-    "5000",
-    "Between two looks how far the readers are behind, in milliseconds",
-);
+pub static LAG_INTERVAL_MS: Setting =
+    Setting::new("lag-interval-ms", "5000", "Interval of updating the metrics of lag, in milliseconds");
 
 /// Every setting that only the normalizer has.
 static OWN: [&Setting; 3] = [&CONCURRENCY, &common::KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
@@ -28,9 +25,9 @@ pub fn all() -> Vec<&'static Setting> {
 pub struct Settings {
     /// Webhooks at once.
     pub concurrency: usize,
-    /// Between two looks of the keeper.
+    /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
-    /// Between two looks at the lag.
+    /// Interval of updating the metrics of lag.
     pub lag_interval: Duration,
 }
 

@@ -87,7 +87,7 @@ pub(crate) enum Shut {
 /// Why a lane sends nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {
-    /// For people. The same text for as long as the reason is the same.
+    /// The reason as text for people. The text stays the same while the reason does.
     pub(crate) why: String,
     /// Until a call is tried again, where that is known.
     pub(crate) next_try: Option<Duration>,

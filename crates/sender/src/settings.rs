@@ -65,7 +65,7 @@ pub struct Settings {
     pub media_public_url: String,
     /// Where named secrets lie.
     pub secrets: Secrets,
-    /// Between two looks of the keeper.
+    /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
     /// How long a call may take.
     pub send_timeout: Duration,

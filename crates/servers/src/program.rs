@@ -22,7 +22,7 @@ pub enum StartError {
     /// The program is not installed.
     #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install nats-server redis)")]
     NotInstalled(&'static str),
-    /// Its folder cannot be used.
+    /// Its folder is not usable.
     #[error("cannot use the folder {folder}")]
     Folder {
         /// The folder.
@@ -40,7 +40,7 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// It ended or did not answer; its last words.
+    /// It exited or did not respond. The text is the end of its log.
     #[error("{program} did not start: {log}")]
     NotStarted {
         /// The program.

@@ -104,7 +104,7 @@ pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
 pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
     "keeper-interval-ms",
     "500",
-    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
+    "Interval of the checks for processed messages that can be purged, in milliseconds",
 );
 
 /// The settings that every service has.
@@ -121,10 +121,10 @@ pub static ALL: [&Setting; 10] = [
     &GRACE_MS,
 ];
 
-/// How much of a message may stand in the log.
+/// How much of a message appears in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogPayloads {
-    /// The structure, and what is not personal.
+    /// Its structure, and values that are not personal.
     Masked,
     /// Everything.
     Full,
@@ -145,12 +145,12 @@ impl FromStr for LogPayloads {
     }
 }
 
-/// How to reach NATS, read.
+/// The settings of the connection to NATS.
 #[derive(Debug, Clone)]
 pub struct Nats(BusOptions);
 
 impl Nats {
-    /// Reads it, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let url = reader.text(&NATS_URL);
         let mut is_faulty = false;
@@ -173,28 +173,28 @@ impl Nats {
         Some(Self(BusOptions { nkey, ca_file, ..BusOptions::new("imchannel", url?) }))
     }
 
-    /// The same for a client of that name.
+    /// Connection options of a client with that name.
     pub fn named(&self, name: &'static str) -> BusOptions {
         BusOptions { name, ..self.0.clone() }
     }
 }
 
-/// The common settings, read.
+/// The settings that every service has.
 #[derive(Clone)]
 pub struct Common {
-    /// How to reach NATS.
+    /// The settings of the connection to NATS.
     pub nats: Nats,
-    /// Where probes and metrics are served.
+    /// Address and port of probes and metrics.
     pub admin_listen: SocketAddr,
-    /// Form of the log lines.
+    /// Format of the log lines.
     pub log_format: LogFormat,
-    /// How much of the messages is logged.
+    /// How much of message contents is logged.
     pub log_payloads: LogPayloads,
-    /// Least level of a log line.
+    /// Least severe level that is logged.
     pub log_level: tracing::Level,
-    /// Where traces go, if anywhere.
+    /// URL to which traces are exported; `None` for no traces.
     pub otlp_endpoint: Option<String>,
-    /// Time to finish after a stop.
+    /// Time to finish work in progress after a stop.
     pub grace: Duration,
 }
 
@@ -204,12 +204,13 @@ impl std::fmt::Debug for Common {
     }
 }
 
-/// Reads how long requests are still taken after a stop.
+/// Reads for how long requests are still accepted after a stop. If it is invalid, adds the error to `reader` and
+/// returns `None`.
 pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
     reader.milliseconds(&DRAIN_DELAY_MS, 0..=300_000)
 }
 
-/// Reads how to reach Redis; `None` when there is a fault, which is noted.
+/// Reads the options of the connection to Redis. If one is invalid, adds the error to `reader` and returns `None`.
 pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
     let url = reader.text(&REDIS_URL);
     let password = reader.optional_text(&REDIS_PASSWORD);
@@ -220,7 +221,8 @@ pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
     Some(RedisOptions { url: url?, password, ca_file })
 }
 
-/// Reads where the BSP reaches media, without a slash at the end; `None` when it cannot be used, which is noted.
+/// Reads the URL of media for the BSP, without a trailing slash. If it is invalid, adds the error to `reader` and
+/// returns `None`.
 pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
     let url = reader.text(&MEDIA_PUBLIC_URL)?;
     match bsp::web_url::parse(&url) {
@@ -238,7 +240,7 @@ pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
 }
 
 impl Common {
-    /// Reads them, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let nats = Nats::read(reader);
         if reader.optional_text(&EXPOSED_ON).is_some() {

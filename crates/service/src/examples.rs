@@ -16,7 +16,7 @@ const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env
 const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
      (IMCHANNEL_EXPOSED_ON, or else the address it listens on)";
 
-/// Whether a secret is one of the examples.
+/// Whether a secret is one of the example secrets.
 pub fn is_example(secret: &str) -> bool {
     secret.starts_with(PREFIX)
 }
@@ -34,8 +34,8 @@ fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
     listen.and_then(|text| text.parse::<SocketAddr>().ok()).is_some_and(|address| address.ip().is_loopback())
 }
 
-/// Notes a fault for each secret that is an example where none may be. `listen` is the setting of the port that the world
-/// comes to, for a process that has one.
+/// Adds an error for each example secret if the process is reachable from other machines. `listen` is the setting of
+/// its public port, if it has one.
 pub fn refuse(reader: &mut Reader, listen: Option<&'static Setting>, secrets: &[&'static Setting]) {
     if is_private(reader, listen) {
         return;

@@ -30,17 +30,17 @@ const COUNT_BITS: u32 = 32;
 
 static DELAYED: Seldom = Seldom::new();
 
-/// When a failed credential is answered.
+/// When the response to a failed credential is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// At once.
+    /// Without delay.
     AtOnce,
-    /// After [`Pace::wait`]; then the connection is closed.
+    /// After [`Pace::wait`]. The connection is then closed.
     Delayed,
 }
 
 impl Pace {
-    /// Waits until the failure may be answered.
+    /// Waits until the response may be sent.
     pub async fn wait(self) {
         if self == Self::Delayed {
             tokio::time::sleep(DELAY).await;
@@ -48,7 +48,7 @@ impl Pace {
     }
 }
 
-/// The failed credentials of a port's callers.
+/// Counts the failed credentials of a port's callers.
 #[derive(Debug)]
 pub struct FailedCredentials {
     hasher: RandomState,
@@ -59,7 +59,7 @@ pub struct FailedCredentials {
 }
 
 impl FailedCredentials {
-    /// None has failed yet. What is delayed is counted in the port's metrics.
+    /// Counters at zero. Delayed responses are counted in the metrics of the port.
     pub fn new(metrics: PortMetrics, log: LogAddresses) -> Self {
         Self::with_counters(COUNTERS, metrics, log)
     }
@@ -69,8 +69,8 @@ impl FailedCredentials {
         Self { hasher: RandomState::new(), counters, began: Instant::now(), metrics, log }
     }
 
-    /// Counts a failure of a caller. `target` is what the credential was for, as the caller names it, known or not: the answer
-    /// must not tell which channels there are.
+    /// Counts a failure of a caller. `target` is what the credential was for, as the caller names it, known or not: the
+    /// response must not reveal which channels exist.
     pub fn count(&self, caller: &Caller, target: impl Hash) -> Pace {
         let address = AddressKey::of(caller.address());
         let period = u32::try_from(self.began.elapsed().as_secs() / PERIOD.as_secs()).unwrap_or(u32::MAX);

@@ -50,7 +50,7 @@ pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitC
     }
 }
 
-/// Asks the admin port of a process; whether the answer is 200, and its body.
+/// Sends a GET request to the admin port of a process. Returns whether the status is 200, and the body.
 ///
 /// # Errors
 /// When there is no answer within 3 s.

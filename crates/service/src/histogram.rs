@@ -14,7 +14,7 @@ const ANSWER_S: [f64; 15] =
 const WAIT_S: [f64; 16] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 
-/// Counts durations. Clones share the counts. By default for answers, of up to 15 s.
+/// A histogram of durations. Clones share the counts. The default buckets are for response times of up to 15 s.
 #[derive(Debug, Clone)]
 pub struct Histogram(Arc<Counts>);
 
@@ -34,7 +34,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// For what may wait in a stream, up to an hour.
+    /// A histogram with buckets for time spent waiting in a stream, up to one hour.
     pub fn of_waiting() -> Self {
         Self::with_bounds(&WAIT_S)
     }

@@ -54,7 +54,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// Timeout of writing the remaining lines at the end of the process.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ends the log when it is dropped: every line that waits is written first.
+/// Stops the log when it is dropped, after all pending lines are written.
 #[derive(Debug)]
 pub struct LogGuard {
     lines: SyncSender<Line>,
@@ -66,10 +66,10 @@ enum Line {
     End,
 }
 
-/// Makes log lines come out. May be called once in a process.
+/// Starts the log. It may be called once in a process.
 ///
 /// # Errors
-/// When another subscriber is there already.
+/// When another subscriber is already installed.
 pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
     let (sender, receiver) = sync_channel(LINES_WAITING_MAX);
     let dropped = Arc::new(AtomicU64::new(0));

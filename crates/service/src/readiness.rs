@@ -16,17 +16,17 @@ struct Conditions {
 }
 
 impl Readiness {
-    /// Adds a condition: `Ok`, or what is missing in words.
+    /// Adds a condition. `ask` returns `Ok`, or what is missing as text for people.
     pub fn require(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).all.push((name, Box::new(ask)));
     }
 
-    /// Says that every condition of the service is there. Until then the process is starting, and not ready.
+    /// Marks the conditions as complete. Until then the process is starting, and not ready.
     pub fn complete(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_complete = true;
     }
 
-    /// Asks every condition.
+    /// Checks every condition.
     pub fn ask(&self) -> Vec<(&'static str, Result<(), String>)> {
         let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let started = if conditions.is_complete { Ok(()) } else { Err("starting".to_owned()) };

@@ -9,38 +9,38 @@ use std::time::Duration;
 
 use crate::units;
 
-/// One setting.
+/// A setting: a flag and an environment variable.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The flag without its dashes, such as `nats-url`.
     pub flag: &'static str,
-    /// The variable, where it is not `IMCHANNEL_` and the flag in capitals.
+    /// The environment variable, if it is not `IMCHANNEL_` followed by the flag in capitals.
     pub variable: Option<&'static str>,
-    /// The value without flag and variable; empty where there is none.
+    /// The default; empty if there is none.
     pub default: &'static str,
-    /// What it means, with its unit.
+    /// Its meaning and unit.
     pub help: &'static str,
-    /// Whether it can also lie in a file, which `--{flag}-file` or `{variable}_FILE` names.
+    /// Whether its value can also be read from a file, which `--{flag}-file` or `{variable}_FILE` names.
     pub is_secret: bool,
 }
 
 impl Setting {
-    /// A setting whose variable follows from its flag.
+    /// A setting whose variable is derived from its flag.
     pub const fn new(flag: &'static str, default: &'static str, help: &'static str) -> Self {
         Self { flag, variable: None, default, help, is_secret: false }
     }
 
-    /// The same with another variable.
+    /// The same setting with another environment variable.
     pub const fn from_variable(self, variable: &'static str) -> Self {
         Self { variable: Some(variable), ..self }
     }
 
-    /// The same, and a secret: a process's environment is easily seen, so it may come in a file.
+    /// The same setting as a secret, which may come in a file: the environment of a process is easily read.
     pub const fn secret(self) -> Self {
         Self { is_secret: true, ..self }
     }
 
-    /// The environment variable that names its file.
+    /// The environment variable that names the file of a secret.
     pub fn file_variable(&self) -> String {
         format!("{}_FILE", self.variable())
     }
@@ -88,7 +88,7 @@ pub fn add_to(command: clap::Command, settings: &[&'static Setting]) -> clap::Co
     command.args(settings.iter().map(|setting| setting.to_arg())).args(files)
 }
 
-/// Every fault of the settings.
+/// Every error of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults(pub Vec<String>);
 
@@ -100,7 +100,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Reads settings and gathers their faults.
+/// Reads settings and collects their errors.
 #[derive(Default)]
 pub struct Reader {
     values: HashMap<&'static str, String>,
@@ -115,7 +115,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Reads from a parsed command line; clap has looked at the environment already.
+    /// Reads from a parsed command line. clap has read the environment already.
     pub fn from_matches(matches: &clap::ArgMatches, settings: &[&'static Setting]) -> Self {
         let value = |setting: &&'static Setting| {
             let value = matches.get_one::<String>(setting.flag)?;
@@ -143,24 +143,24 @@ impl Reader {
         }
     }
 
-    /// Reads from given values, by flag: for tests, which leave the environment alone.
+    /// Reads from values by flag, for tests: the environment is ignored.
     pub fn from_values<'v>(values: impl IntoIterator<Item = (&'static str, &'v str)>) -> Self {
         let values = values.into_iter().map(|(flag, value)| (flag, value.to_owned()));
         Self { values: values.collect(), faults: Vec::new() }
     }
 
-    /// Gives a setting a value of the caller's, unless it has one.
+    /// Sets the value of a setting unless it has one.
     pub fn provide(&mut self, setting: &Setting, value: impl Into<String>) {
         self.values.entry(setting.flag).or_insert_with(|| value.into());
     }
 
-    /// The value or the default, as text; `None` when there is neither.
+    /// The value or the default; `None` if there is neither.
     pub fn optional_text(&self, setting: &Setting) -> Option<String> {
         let value = self.values.get(setting.flag).map_or(setting.default, String::as_str).trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// The value or the default, as text. Having neither is a fault.
+    /// The value or the default. If there is neither, this is an error.
     pub fn text(&mut self, setting: &Setting) -> Option<String> {
         let value = self.optional_text(setting);
         if value.is_none() {
@@ -169,7 +169,7 @@ impl Reader {
         value
     }
 
-    /// The value or the default, read as a `T`.
+    /// The value or the default, parsed as a `T`.
     pub fn value<T: FromStr<Err: fmt::Display>>(&mut self, setting: &Setting) -> Option<T> {
         let text = self.text(setting)?;
         match text.parse() {
@@ -191,7 +191,7 @@ impl Reader {
         number
     }
 
-    /// A time in milliseconds, in a range.
+    /// A duration in milliseconds, in a range.
     pub fn milliseconds(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<Duration> {
         self.number(setting, range).map(Duration::from_millis)
     }
@@ -237,17 +237,17 @@ impl Reader {
         None
     }
 
-    /// Notes a fault of a setting. The message must not quote the value of a secret.
+    /// Adds an error of a setting. The message must not quote the value of a secret.
     pub fn fault(&mut self, setting: &Setting, message: &str) {
         self.faults.push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
     }
 
-    /// Notes a fault between settings.
+    /// Adds an error that concerns several settings.
     pub fn conflict(&mut self, message: &str) {
         self.faults.push(message.to_owned());
     }
 
-    /// Ends reading. `build` makes the result out of what was read, each part being there when there was no fault.
+    /// Ends reading. `build` combines the values, all of which are there if there was no error.
     ///
     /// # Errors
     /// Every fault.

@@ -26,7 +26,7 @@ const PLACE_LENGTH_MAX: usize = 1000;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
-/// Checks a command; a command with faults is refused with all of them.
+/// Validates a command. An invalid one is refused with all of its errors.
 ///
 /// # Errors
 /// [`Refused`] with every fault. No fault quotes a value.

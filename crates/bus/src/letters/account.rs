@@ -98,7 +98,7 @@ pub(crate) struct Letters {
     blind_until: Mutex<Option<Instant>>,
 }
 
-/// Room for the letters of one message, held until they are stored or given up.
+/// Room that is reserved for the letters of one message, until they are stored or it is dropped.
 #[derive(Debug)]
 pub struct Room {
     letters: Arc<Letters>,

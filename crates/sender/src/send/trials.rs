@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// command.
 const REFUSALS_MAX: u32 = 5;
 
-/// See the module.
+/// Calls of one command that had no effect, and refusals among them.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
     last_call: Option<Instant>,

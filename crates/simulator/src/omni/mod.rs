@@ -240,7 +240,7 @@ pub struct Omni {
     scenarios: Arc<HashMap<String, Option<Target>>>,
     state: Arc<Mutex<State>>,
     caller: Caller,
-    /// For the reports that it posts.
+    /// Plan of the reports that it posts.
     plan: Arc<Plan>,
     tally: Arc<Tally>,
     /// Places for messages that are being delivered.
