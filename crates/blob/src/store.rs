@@ -116,6 +116,22 @@ fn opened(values: Vec<Option<String>>, size: u64, first: Vec<u8>) -> Option<Open
 }
 
 /// The store of files. Clones share the connections, which reconnect by themselves.
+///
+/// # Examples
+/// ```no_run
+/// use blob::{BlobStore, RedisOptions};
+/// use bsp::media::MediaId;
+///
+/// # async fn example(id: &MediaId) -> Result<(), blob::BlobError> {
+/// let store = BlobStore::new(&RedisOptions::at("redis://127.0.0.1:6379"))?;
+/// store.ping().await?;
+/// match store.open(id).await? {
+///     Some(file) => println!("{} bytes, of which {} are read", file.size, file.first.len()),
+///     None => println!("no such file"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct BlobStore(Arc<Shared>);
 

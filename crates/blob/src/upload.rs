@@ -28,6 +28,22 @@ impl std::fmt::Debug for Upload {
 
 impl BlobStore {
     /// Starts to write a file.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use blob::{BlobStore, Meta};
+    /// use bsp::media::MediaId;
+    ///
+    /// # async fn example(store: &BlobStore, meta: &Meta) -> Result<(), blob::BlobError> {
+    /// let mut upload = store.upload(MediaId::from_random([7; 16]));
+    /// upload.append(b"first bytes").await?;
+    /// upload.append(b", last bytes").await?;
+    /// upload.finish(meta, Duration::from_secs(24 * 3600)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn upload(&self, id: MediaId) -> Upload {
         Upload { connection: self.connection(), unfinished: unfinished_key(&id), id, size: 0 }
     }

@@ -42,6 +42,16 @@ pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 
 /// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -` and none of [`RESERVED_CHANNEL_IDS`], so that it is one token of a subject
 /// and one segment of a URL.
+///
+/// # Examples
+/// ```
+/// use bsp::{ChannelId, InvalidChannelId};
+///
+/// assert_eq!(ChannelId::parse("sales-2")?.as_str(), "sales-2");
+/// assert!(matches!(ChannelId::parse("sales.2"), Err(InvalidChannelId::Form)));
+/// assert!(matches!(ChannelId::parse("unknown"), Err(InvalidChannelId::Reserved)));
+/// # Ok::<(), InvalidChannelId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(Box<str>);
 
@@ -84,6 +94,13 @@ pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
 pub const COMMAND_ID_LENGTH_MAX: usize = 46;
 
 /// A command's id: 1 to 46 of `A-Z a-z 0-9 _ -`.
+///
+/// # Examples
+/// ```
+/// let id = bsp::CommandId::parse("c-1").expect("a valid id");
+/// assert_eq!(id.message_id(), "imc-c-1");
+/// assert!(bsp::CommandId::parse("c 1").is_none());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommandId(Box<str>);
 

@@ -34,6 +34,15 @@ pub struct Readable {
 
 /// A JSON or form body on one line, with all values masked that are not [`Readable`]. Nothing is shown of malformed
 /// JSON.
+///
+/// # Examples
+/// ```
+/// use bsp::mask::{self, Readable};
+///
+/// let readable = Readable { keys: &["status"], texts: &[] };
+/// let shown = mask::body("application/json", br#"{"to":"4915112345","status":"read"}"#, readable);
+/// assert_eq!(shown, r#"{"to":"***","status":"read"}"#);
+/// ```
 pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);

@@ -8,6 +8,24 @@ use crate::{gupshup::Gupshup, infobip::Infobip, koomessage::KooMessage, twilio::
 pub static REGISTRY: &[&dyn Bsp] = &[&Infobip, &KooMessage, &Gupshup, &Twilio];
 
 /// The BSP with that name, as in URLs.
+///
+/// # Examples
+/// ```
+/// use bsp::{ChannelId, Outcome, Webhook, registry};
+///
+/// let bsp = registry::find("infobip").expect("a known BSP");
+/// let webhook = Webhook {
+///     channel: &ChannelId::parse("sales")?,
+///     body: &br#"{"results":[{"messageId":"m-1","to":"4915112345","status":{"groupName":"DELIVERED"}}]}"#.as_slice().into(),
+///     received_at: "2026-03-01T12:00:00Z".parse()?,
+///     sequence: 7,
+/// };
+/// let parsed = bsp.parse(&webhook);
+/// let Outcome::Report(report) = &parsed.items[0].outcome else { panic!("not a report") };
+/// assert_eq!(report.message_id, "m-1");
+/// assert_eq!(report.status(), proto::v1::ReportStatus::Delivered);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn find(name: &str) -> Option<&'static dyn Bsp> {
     REGISTRY.iter().copied().find(|bsp| bsp.profile().id.as_str() == name)
 }

@@ -19,6 +19,14 @@ pub enum SecretReference {
 
 impl SecretReference {
     /// Parses a reference; `None` if the text is not a reference, or names what may not be named.
+    ///
+    /// # Examples
+    /// ```
+    /// use bsp::secret_reference::SecretReference;
+    ///
+    /// assert_eq!(SecretReference::parse("file:infobip/key"), Some(SecretReference::File("infobip/key".to_owned())));
+    /// assert_eq!(SecretReference::parse("env:PATH"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
             let prefixes =

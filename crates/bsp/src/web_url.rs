@@ -34,6 +34,14 @@ pub enum UrlFault {
 ///
 /// # Errors
 /// [`UrlFault`].
+///
+/// # Examples
+/// ```
+/// use bsp::web_url::{self, UrlFault};
+///
+/// assert_eq!(web_url::parse("https://example.com/a.jpg").unwrap().host(), Some("example.com"));
+/// assert_eq!(web_url::parse("ftp://example.com/"), Err(UrlFault::Scheme));
+/// ```
 pub fn parse(text: &str) -> Result<http::Uri, UrlFault> {
     let uri: http::Uri = text.parse().map_err(|_| UrlFault::Syntax)?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {

@@ -198,6 +198,17 @@ impl Bus {
     ///
     /// # Errors
     /// [`ConnectError`] when the URL is invalid or the server does not respond.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use bus::{Bus, BusOptions};
+    ///
+    /// # async fn example() -> Result<(), bus::ConnectError> {
+    /// let bus = Bus::connect_now(&BusOptions::new("example", "nats://127.0.0.1:4222")).await?;
+    /// assert!(bus.is_connected());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect_now(options: &BusOptions) -> Result<Self, ConnectError> {
         Self::open(options, false).await
     }

@@ -100,6 +100,15 @@ pub const PROTOBUF: &str = "application/protobuf";
 pub const TAKEN_OVER_MAX: usize = 512;
 
 /// Headers of a message.
+///
+/// # Examples
+/// ```
+/// use bus::{Headers, headers};
+///
+/// let headers = Headers::new().with(headers::MESSAGE_ID, "sales.c-1").with(headers::CONTENT_TYPE, "application/json");
+/// assert_eq!(headers.get(headers::MESSAGE_ID), Some("sales.c-1"));
+/// assert_eq!(headers.get(headers::TRACEPARENT), None);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Headers(pub(crate) HeaderMap);
 

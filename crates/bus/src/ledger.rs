@@ -63,6 +63,25 @@ impl Bus {
     /// # Errors
     /// [`LedgerError::Conflict`] when it is not, which may be this very write's doing if its acknowledgement was lost;
     /// [`LedgerError::Write`] when nothing is known by `deadline`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use bus::Bus;
+    /// use bus::ledger::{LedgerKey, Revision};
+    /// use tokio::time::Instant;
+    ///
+    /// # async fn example(bus: &Bus) -> Result<(), Box<dyn std::error::Error>> {
+    /// let channel = bsp::ChannelId::parse("sales")?;
+    /// let command = bsp::CommandId::parse("c-1").expect("a valid id");
+    /// let key = LedgerKey::new(&channel, &command);
+    /// let deadline = Instant::now() + Duration::from_secs(3);
+    /// // The key must not exist yet.
+    /// bus.ledger_write(&key, Revision::NONE, b"intent".as_slice().into(), deadline).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn ledger_write(
         &self,
         key: &LedgerKey,

@@ -6,6 +6,16 @@ use std::fmt;
 use nkeys::KeyPair;
 
 /// The seed of a NATS user. Its `Debug` output hides it.
+///
+/// # Examples
+/// ```
+/// use bus::NkeySeed;
+///
+/// let seed = NkeySeed::generate();
+/// let again = NkeySeed::parse(seed.expose()).expect("a seed");
+/// assert!(again.public_key().starts_with('U'));
+/// assert!(!format!("{again:?}").contains(seed.expose()));
+/// ```
 #[derive(Clone)]
 pub struct NkeySeed {
     seed: String,

@@ -153,6 +153,20 @@ impl Messages {
 ///
 /// # Errors
 /// [`ReadError`] when the stream is missing or unavailable; later ones come as items.
+///
+/// # Examples
+/// ```no_run
+/// use bus::read::{self, From};
+/// use bus::{Bus, streams, subject::Filter};
+///
+/// # async fn example(bus: &Bus) -> Result<(), bus::read::ReadError> {
+/// let mut messages = read::follow(bus, &streams::EVENTS, Filter::default().all_events(), From::Start).await?;
+/// while let Some(event) = messages.next_stored().await? {
+///     println!("{} {}", event.sequence, event.subject);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub async fn follow(
     bus: &Bus,
     stream: &'static StreamDefinition,

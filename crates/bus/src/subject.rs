@@ -130,6 +130,16 @@ pub enum Subject {
 
 impl Subject {
     /// Parses a subject; `None` if it is not a subject of imchannel.
+    ///
+    /// # Examples
+    /// ```
+    /// use bus::{EventKind, Subject};
+    ///
+    /// let subject = Subject::parse("imchannel.event.report.infobip.sales").expect("a subject of imchannel");
+    /// assert!(matches!(&subject, Subject::Event(EventKind::Report, _, channel) if channel.as_str() == "sales"));
+    /// assert_eq!(subject.to_text(), "imchannel.event.report.infobip.sales");
+    /// assert_eq!(Subject::parse("imchannel.event.report.unheard-of.sales"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let mut tokens = text.split('.');
         if tokens.next() != Some("imchannel") {
@@ -228,6 +238,14 @@ impl fmt::Display for Subject {
 
 /// Whether every subject that `narrow` matches is also matched by `wide`. Both may have wildcards: `*` for one token,
 /// `>` at the end for one or more.
+///
+/// # Examples
+/// ```
+/// use bus::subject::covers;
+///
+/// assert!(covers("imchannel.event.>", "imchannel.event.report.*.sales"));
+/// assert!(!covers("imchannel.event.report.*.sales", "imchannel.event.>"));
+/// ```
 pub fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
     loop {
@@ -244,6 +262,14 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
 ///
 /// nats-server 2.9 takes a consumer's filter only if one subject of the stream covers it, or it covers one
 /// (its `validFilteredSubject`). Every text that comes out of here is so.
+///
+/// # Examples
+/// ```
+/// use bus::{EventKind, subject::Filter};
+///
+/// let filter = Filter { channel: bsp::ChannelId::parse("sales").ok(), ..Filter::default() };
+/// assert_eq!(filter.events(EventKind::Report), "imchannel.event.report.*.sales");
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only this BSP.

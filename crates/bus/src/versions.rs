@@ -37,6 +37,14 @@ const ADDRESSES_MAX: usize = 64;
 const INFO_LINE_MAX: u64 = 16 * 1024;
 
 /// A version of nats-server.
+///
+/// # Examples
+/// ```
+/// use bus::versions::ServerVersion;
+///
+/// assert!(ServerVersion::parse("v2.11.0-beta.1") > Some(ServerVersion::new(2, 10, 27)));
+/// assert_eq!(ServerVersion::parse("unknown"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerVersion {
     /// 2 in 2.10.27.

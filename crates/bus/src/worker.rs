@@ -111,6 +111,27 @@ impl WorkerMetrics {
 /// neither taking one nor settling it wakes another thread.
 ///
 /// `give_up` finishes a message on which `handler` has panicked at its [`PANICS_MAX`]th delivery or later.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use bus::worker::{self, WorkerMetrics, WorkerOptions};
+/// use bus::{Bus, Verdict, streams};
+/// use prometheus_client::registry::Registry;
+/// use tokio_util::sync::CancellationToken;
+///
+/// # async fn example(bus: &Bus, stop: CancellationToken) {
+/// let metrics = WorkerMetrics::register(&mut Registry::default());
+/// let options = WorkerOptions { durable: &streams::NORMALIZER, concurrency: 64, grace: Duration::from_secs(10) };
+/// let handler = |message: bus::Delivery| async move {
+///     println!("message {} has {} bytes", message.sequence, message.payload.len());
+///     Verdict::Done
+/// };
+/// let give_up = |_: bus::Delivery| async { Verdict::Done };
+/// worker::run(bus, &options, &metrics, stop, handler, give_up).await;
+/// # }
+/// ```
 pub async fn run<H, F, G, U>(
     bus: &Bus,
     options: &WorkerOptions,

@@ -88,6 +88,30 @@ impl Described {
 ///
 /// # Errors
 /// Every fault of the file, by line. No fault quotes a value.
+///
+/// # Examples
+/// ```
+/// use bsp::SettingsContext;
+/// use channel::{CredentialKey, file};
+///
+/// let source = r#"
+///     [[channel]]
+///     id = "sales"
+///     bsp = "koomessage"
+///     tenant = "acme"
+///     webhook = [{ password = "a-password" }]
+/// "#;
+/// let channels = file::parse(source, &SettingsContext::default()).expect("a valid file");
+/// let key = CredentialKey::new(&[7; 32])?;
+/// let record = channels[0].to_record(&key);
+/// assert_eq!(record.id, "sales");
+/// // Only the digest of the password is stored.
+/// assert_eq!(record.webhook[0].len(), 64);
+///
+/// let faults = file::parse("[[channel]]\nid = 'sales'", &SettingsContext::default()).unwrap_err();
+/// assert_eq!(faults[0].line, 1);
+/// # Ok::<(), channel::credential::CredentialKeyTooShort>(())
+/// ```
 pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, Vec<Fault>> {
     let mut faults = Faults::new(source);
     let (document, errors) = DeTable::parse_recoverable(source);

@@ -6,6 +6,13 @@ use std::path::PathBuf;
 use bsp::secret_reference::SecretReference;
 
 /// A secret in clear text. Its `Debug` output hides it.
+///
+/// # Examples
+/// ```
+/// let secret = channel::Secret::new(b"a-password".as_slice());
+/// assert!(!format!("{secret:?}").contains("a-password"));
+/// assert_eq!(secret.expose(), b"a-password");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 

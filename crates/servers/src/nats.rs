@@ -46,6 +46,18 @@ impl NatsOptions {
 }
 
 /// A running server.
+///
+/// # Examples
+/// ```no_run
+/// use servers::{NatsOptions, NatsServer};
+///
+/// # async fn example() -> Result<(), servers::StartError> {
+/// let mut server = NatsServer::start(NatsOptions::open("/tmp/example")).await?;
+/// println!("a server with JetStream on {}", server.url());
+/// server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,

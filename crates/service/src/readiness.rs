@@ -6,6 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 type Ask = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The conditions of a process. Clones share them.
+///
+/// # Examples
+/// ```
+/// use service::Readiness;
+///
+/// let readiness = Readiness::default();
+/// readiness.require("nats", || Err("not connected".to_owned()));
+/// readiness.complete();
+/// assert!(!readiness.is_ready());
+/// ```
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<Mutex<Conditions>>);
 

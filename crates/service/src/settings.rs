@@ -10,6 +10,23 @@ use std::time::Duration;
 use crate::units;
 
 /// A setting: a flag and an environment variable.
+///
+/// # Examples
+/// ```
+/// use service::settings::{Reader, Setting};
+///
+/// static PORT: Setting = Setting::new("example-port", "8080", "Port to listen on");
+/// static TOKEN: Setting = Setting::new("example-token", "", "Token of the API").secret();
+/// assert_eq!(PORT.variable(), "IMCHANNEL_EXAMPLE_PORT");
+/// assert_eq!(TOKEN.file_variable(), "IMCHANNEL_EXAMPLE_TOKEN_FILE");
+///
+/// let mut reader = Reader::from_values([("example-port", "70000")]);
+/// let port = reader.number(&PORT, 1..=65_535);
+/// let token = reader.text(&TOKEN);
+/// // Every error is reported, not only the first.
+/// let errors = reader.finish(|| Some((port?, token?))).unwrap_err();
+/// assert_eq!(errors.0.len(), 2);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The flag without its dashes, such as `nats-url`.

@@ -26,6 +26,11 @@ pub fn is_unsafe(c: char) -> bool {
 
 /// The text as one line that is safe to show. Inside a JSON text, whose strings alone can hold such characters, the escapes
 /// keep the meaning.
+///
+/// # Examples
+/// ```
+/// assert_eq!(service::terminal::escape("red \u{1b}[31m"), r"red \u001b[31m");
+/// ```
 pub fn escape(text: &str) -> Cow<'_, str> {
     if is_printable_ascii(text) || !text.contains(is_unsafe) {
         return text.into();

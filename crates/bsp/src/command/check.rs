@@ -30,6 +30,20 @@ const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 ///
 /// # Errors
 /// [`Refused`] with every fault. No fault quotes a value.
+///
+/// # Examples
+/// ```
+/// use bsp::ChannelId;
+/// use bsp::command::{self, Content, Received};
+///
+/// let payload = br#"{"commandId":"c-1","channelId":"sales","recipient":"+49 151 12345","text":{"body":"Hello"}}"#;
+/// let decoded = command::decode(Some("application/json"), &payload.as_slice().into()).expect("a command");
+/// let channel = ChannelId::parse("sales")?;
+/// let command = command::check(Received { channel: &channel, command: &decoded });
+/// // White space in a number is an error.
+/// assert_eq!(command.unwrap_err().faults[0].field, "recipient");
+/// # Ok::<(), bsp::InvalidChannelId>(())
+/// ```
 pub fn check(received: Received<'_>) -> Result<Command, Refused> {
     let Received { channel, command } = received;
     let mut faults = Faults(Vec::new());

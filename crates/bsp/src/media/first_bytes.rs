@@ -152,6 +152,14 @@ pub fn check_first_bytes(expected: &'static str, head: &[u8]) -> Result<(), Othe
 
 /// The type that the first bytes of a file indicate, among those that WhatsApp accepts for this kind; `None` if they
 /// indicate none.
+///
+/// # Examples
+/// ```
+/// use bsp::media::{MediaKind, sniff};
+///
+/// assert_eq!(sniff(MediaKind::Image, b"\x89PNG\r\n\x1a\n"), Some("image/png"));
+/// assert_eq!(sniff(MediaKind::Image, b"<!doctype html>"), None);
+/// ```
 pub fn sniff(kind: MediaKind, head: &[u8]) -> Option<&'static str> {
     let told: &[&str] = match format(head) {
         Format::Jpeg => &["image/jpeg"],
