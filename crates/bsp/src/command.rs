@@ -1,6 +1,6 @@
 //! What may be sent: a `SendCommand` checked against WhatsApp's limits, with every fault named.
 //!
-//! Only [`check`] makes a [`Command`], so whoever holds one need not check anything again. Sources of the limits:
+//! Only [`check`](fn@check) makes a [`Command`], so whoever holds one need not check anything again. Sources of the limits:
 //! Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) and Meta's documents (both read 2026-11).
 
 #![allow(

@@ -56,9 +56,9 @@ pub fn of_result(bsp: BspId, channel: &ChannelId, command: &str, outcome: &str, 
         .id(bsp, channel)
 }
 
-/// The id of the result of a stored command that cannot be told by its command id: it has none, or one that another command
-/// has used. `sequence` is its place in stream COMMANDS. When it was stored is part of the id too, because a stream that is made
-/// again counts from 1 again.
+/// The event id of the result of a stored command without a usable command id: it has none, or one that another command
+/// has used. `sequence` is its sequence in COMMANDS. The time at which it was stored is part of the id, because a
+/// stream that is created again counts from 1 again.
 pub fn of_stored_command(sequence: u64, stored_at: jiff::Timestamp) -> String {
     hash(&["stored command", &sequence.to_string(), &stored_at.as_nanosecond().to_string()])
 }

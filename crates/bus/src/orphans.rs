@@ -52,7 +52,8 @@ fn is_ours(subject: &str) -> bool {
     subject == FORMER_SUBJECT || COMMANDS.subjects.contains(&subject)
 }
 
-/// The first command stored under exactly this subject whose sequence is `from` or more; `None` when there is none.
+/// The first command that is stored under exactly this subject with a sequence of at least `from`; `None` if there is
+/// none.
 ///
 /// A publisher may use `*` and `>` as if they were letters, and nats-server stores that; asked for such a subject it gives
 /// what the wildcard stands for, so commands of other subjects are passed over.

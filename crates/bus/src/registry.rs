@@ -90,7 +90,7 @@ async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
 /// A stored channel: its id, and its record or why that is invalid.
 pub type Stored = (String, Result<Record, InvalidRecord>);
 
-/// All stored channels, by id.
+/// All stored channels, by id. An invalid value is returned as an error in its place.
 ///
 /// # Errors
 /// [`RegistryError`] when the bucket cannot be read. A value that is no channel is told in its place.

@@ -105,7 +105,8 @@ impl WorkerMetrics {
     }
 }
 
-/// Works until `stop`, then finishes what it holds within the grace time. Comes back from every fault of the bus.
+/// Pulls and handles messages until `stop`, then finishes those in flight within the grace time. It recovers from every
+/// failure of the bus.
 ///
 /// The work is done in lanes, one for each core. A lane pulls for itself and keeps its messages in one task, so that
 /// neither taking one nor settling it wakes another thread.

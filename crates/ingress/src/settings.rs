@@ -85,7 +85,7 @@ static OWN: [&Setting; 18] = [
     &tls::KEY_FILE,
 ];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
@@ -93,41 +93,41 @@ pub fn all() -> Vec<&'static Setting> {
 /// Highest limit of a body, in bytes: a NATS message has 1 MiB, and headers need a part of it.
 const BODY_LIMIT_BYTES_MAX: u64 = 1_000_000;
 
-/// The settings, read.
+/// Settings of ingress.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where webhooks are taken.
+    /// Address and port that webhooks are posted to.
     pub listen: SocketAddr,
-    /// Key of the stored credentials.
+    /// Key of the hashes of the stored credentials.
     pub credential_key: CredentialKey,
-    /// Where named secrets lie.
+    /// Where referenced secrets are read.
     pub secrets: Secrets,
     /// Largest body, in bytes.
     pub body_limit_bytes: usize,
-    /// Longest time for a body to arrive.
+    /// Timeout of reading a body.
     pub body_timeout: Duration,
-    /// Limits of connections.
+    /// Limits of the HTTP server.
     pub http: HttpLimits,
-    /// The proxies in front, and limits per address.
+    /// The proxies in front, and limits of each address.
     pub addresses: Addresses,
-    /// Webhooks in progress at once.
+    /// Most requests in flight.
     pub requests_max: usize,
-    /// Bytes of all bodies in progress at once.
+    /// Memory for the bodies of all channels, in bytes.
     pub body_memory_bytes: usize,
-    /// Bytes of all bodies of one channel in progress at once.
+    /// Memory for the bodies of one channel, in bytes.
     pub channel_memory_bytes: usize,
     /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
-    /// How long webhooks are still taken after a stop.
+    /// Time for which webhooks are still accepted after a stop.
     pub drain_delay: Duration,
-    /// HTTPS.
+    /// Certificate and key; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
 }
 
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -135,7 +135,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads ingress's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only ingress has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let credential_key = read_credential_key(reader);
@@ -172,7 +173,8 @@ impl Settings {
     }
 }
 
-/// Reads the credential key, which several programs need.
+/// Reads the credential key, which several programs need. If it is invalid, adds the error to `reader` and returns
+/// `None`.
 pub fn read_credential_key(reader: &mut Reader) -> Option<CredentialKey> {
     let text = reader.text(&CREDENTIAL_KEY)?;
     match CredentialKey::new(text.as_bytes()) {

@@ -43,7 +43,7 @@ const REDIS_LOOK: Duration = Duration::from_secs(1);
 /// Interval of the checks for files that expired without having been fetched.
 const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 
-/// The service as a process runs it: it connects and listens by itself.
+/// The service for a process of its own: it connects to NATS and Redis and listens.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
     let options = common.nats.named("imchannel-media");
@@ -61,7 +61,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
     })
 }
 
-/// The service on a given bus and listener, until the context's stop.
+/// Runs the service on an existing connection and listener, until the context's stop.
 pub fn run(
     settings: Settings,
     bus: Bus,

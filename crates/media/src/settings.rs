@@ -59,7 +59,7 @@ static OWN: [&Setting; 17] = [
     &tls::KEY_FILE,
 ];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
@@ -67,32 +67,32 @@ pub fn all() -> Vec<&'static Setting> {
 /// Shortest token, in bytes. A shorter one could be guessed.
 const TOKEN_LENGTH_MIN: usize = 16;
 
-/// The settings, read.
+/// Settings of media.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where files are taken and served.
+    /// Address and port of uploads and downloads.
     pub listen: SocketAddr,
-    /// How to reach Redis.
+    /// Options of the connection to Redis.
     pub redis: RedisOptions,
-    /// How the BSP reaches this service, without a slash at the end.
+    /// URL of this service for the BSP, without a trailing slash.
     pub public_url: String,
-    /// Bearer token of uploads.
+    /// Bearer token that uploads need.
     pub upload_token: Secret,
-    /// How long a file lives after its upload.
+    /// TTL of a file after its upload.
     pub ttl: Duration,
-    /// How long it lives after a fetch.
+    /// TTL of a file after a complete download.
     pub fetched_ttl: Duration,
-    /// Whose files are those without a tenant.
+    /// Tenant of the files that were stored without one.
     pub legacy_tenant: Option<String>,
-    /// Fetches at once.
+    /// Most downloads at once.
     pub downloads_max: usize,
-    /// Uploads at once.
+    /// Most uploads at once.
     pub uploads_max: usize,
-    /// The proxies in front, and limits per address.
+    /// The proxies in front, and limits of each address.
     pub addresses: Addresses,
-    /// How long requests are still taken after a stop.
+    /// Time for which requests are still accepted after a stop.
     pub drain_delay: Duration,
-    /// HTTPS.
+    /// Certificate and key; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
 }
 
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Settings {
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -113,7 +113,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads media's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only media has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let redis = common::read_redis(reader);

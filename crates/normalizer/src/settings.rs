@@ -15,15 +15,15 @@ pub static LAG_INTERVAL_MS: Setting =
 /// Every setting that only the normalizer has.
 static OWN: [&Setting; 3] = [&CONCURRENCY, &common::KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// The settings, read.
+/// Settings of the normalizer.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Webhooks at once.
+    /// Most webhooks in flight.
     pub concurrency: usize,
     /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
@@ -34,7 +34,7 @@ pub struct Settings {
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -42,7 +42,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads the normalizer's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only the normalizer has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
         let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);

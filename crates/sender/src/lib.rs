@@ -55,7 +55,7 @@ pub use crate::settings::Settings;
 use crate::store_limit::StoreLimit;
 pub use crate::used::{Used, is_same, used};
 
-/// The service as a process runs it: it connects by itself.
+/// The service for a process of its own: it connects to NATS and Redis.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
     let options = common.nats.named("imchannel-sender");
@@ -68,7 +68,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
     })
 }
 
-/// The service on a given bus, until the context's stop.
+/// Runs the service on an existing connection, until the context's stop.
 pub fn run(
     settings: Settings,
     bus: Bus,

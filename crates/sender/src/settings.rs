@@ -48,7 +48,7 @@ static OWN: [&Setting; 10] = [
     &INFOBIP_CA_FILE,
 ];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
@@ -56,24 +56,24 @@ pub fn all() -> Vec<&'static Setting> {
 /// Most requests to the message log for one message.
 const LOOKUPS_MAX: usize = 20;
 
-/// The settings, read.
+/// Settings of the sender.
 #[derive(Clone)]
 pub struct Settings {
-    /// How to reach Redis.
+    /// Options of the connection to Redis.
     pub redis: RedisOptions,
-    /// How the BSP reaches media, without a slash at the end.
+    /// URL of media for the BSP, without a trailing slash.
     pub media_public_url: String,
-    /// Where named secrets lie.
+    /// Where referenced secrets are read.
     pub secrets: Secrets,
     /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
-    /// How long a call may take.
+    /// Timeout of one call of the BSP.
     pub send_timeout: Duration,
-    /// When the log is asked, growing, counted from the intent.
+    /// Delays after the intent at which the BSP's message log is asked, ascending.
     pub lookup_delays: Vec<Duration>,
-    /// How long a connection to the BSP may rest; zero for connections that are used once.
+    /// Timeout of an idle connection to the BSP; zero for a new connection for each call.
     pub bsp_idle_timeout: Duration,
-    /// One more authority that may sign the BSP's certificate.
+    /// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
     pub bsp_ca_file: Option<PathBuf>,
 }
 
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Settings {
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -94,7 +94,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads the sender's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only the sender has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let redis = common::read_redis(reader);
         let media_public_url = common::read_media_public_url(reader);

@@ -267,7 +267,7 @@ impl Reader {
     /// Ends reading. `build` combines the values, all of which are there if there was no error.
     ///
     /// # Errors
-    /// Every fault.
+    /// Every error of the settings.
     pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Faults> {
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));

@@ -45,12 +45,12 @@ enum Fate {
 type Answer = (StatusCode, Value);
 
 impl Omni {
-    /// Serves by HTTP until `stop`.
+    /// Serves HTTP until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         self.serve_with(listener, None, stop).await;
     }
 
-    /// Serves until `stop`, by HTTPS where that is set up.
+    /// Serves HTTPS if `tls` is some, else HTTP, until `stop`.
     pub async fn serve_with(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
