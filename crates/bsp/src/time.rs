@@ -63,4 +63,21 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
     }
+
+    /// `Imchannel-Received-At` has six digits, `ce-time`, `Imchannel-Time` and log lines as many as are needed. Readers know
+    /// both forms, so an upgrade of jiff must not change them.
+    #[test]
+    fn the_text_of_times_stays_as_it_is() {
+        let cases = [
+            (1_772_359_200, 0, "2026-03-01T10:00:00Z", "2026-03-01T10:00:00.000000Z"),
+            (1_772_359_200, 500_000_000, "2026-03-01T10:00:00.5Z", "2026-03-01T10:00:00.500000Z"),
+            (1_772_359_200, 123_456_789, "2026-03-01T10:00:00.123456789Z", "2026-03-01T10:00:00.123456Z"),
+        ];
+        for (seconds, nanoseconds, short, fixed) in cases {
+            let time = Timestamp::new(seconds, nanoseconds).unwrap();
+            assert_eq!(time.to_string(), short);
+            assert_eq!(format!("{time:.6}"), fixed);
+            assert_eq!(short.parse::<Timestamp>().unwrap(), time);
+        }
+    }
 }

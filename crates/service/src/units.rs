@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-/// The longest duration that is read: 100 years of 365 days. A moment that lies this far before now is still in the range of
+/// The longest duration that is read: 200 years of 365 days. A moment that lies this far before now is still in the range of
 /// [`jiff::Timestamp`].
-pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+pub const DURATION_MAX: Duration = Duration::from_secs(200 * 365 * 86_400);
 
 /// Units of sizes, with their bytes. Decimal units are left out: NATS and Redis read `MB` as 1024 * 1024 bytes, others as 1,000,000.
 const SIZE_UNITS: [(&str, u64); 5] =
@@ -26,7 +26,7 @@ pub enum DurationError {
     #[error("has months or years, whose length varies; write days or weeks, such as 30d or 4w")]
     Calendar,
     /// Longer than [`DURATION_MAX`].
-    #[error("is too long; the longest duration is 36500d")]
+    #[error("is too long; the longest duration is 73000d")]
     TooLong,
     /// Anything else.
     #[error("is not a duration; write numbers with units, such as 250ms, 10s, 15m, 24h, 3d or 1h 30m")]
@@ -183,7 +183,7 @@ mod tests {
             (" 1h 30m ", 5_400_000),
             ("1.5s", 1_500),
             ("PT15M", 900_000),
-            ("36500d", 3_153_600_000_000),
+            ("73000d", 6_307_200_000_000),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected)), "{text}");
@@ -200,7 +200,7 @@ mod tests {
             ("5m ago", DurationError::Negative),
             ("1mo", DurationError::Calendar),
             ("2 years", DurationError::Calendar),
-            ("36501d", DurationError::TooLong),
+            ("73001d", DurationError::TooLong),
             ("99999999d", DurationError::TooLong),
             ("99999999999999999999s", DurationError::TooLong),
             ("", DurationError::Invalid),
