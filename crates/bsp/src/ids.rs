@@ -32,12 +32,11 @@ impl fmt::Display for BspId {
 /// Longest channel id, in bytes.
 pub const CHANNEL_ID_LENGTH_MAX: usize = 64;
 
-/// Stands where a channel's id would stand and the channel cannot be told: in the subject of such a dead letter.
+/// Replaces the channel id in the subject of a dead letter whose channel cannot be determined.
 pub const UNKNOWN_CHANNEL: &str = "unknown";
-/// Stands in place of a BSP's name in the subject of a result where the command's channel is not known. No
-/// BSP has it as its name.
+/// Replaces the BSP in the subject of a result whose channel is not configured. No BSP has this name.
 pub const NO_BSP: &str = "none";
-/// Words that no channel may have as its id, because they say that there is no channel.
+/// Words that cannot be channel ids, because they mean that there is no channel.
 pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 
 /// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -` and none of [`RESERVED_CHANNEL_IDS`], so that it is one token of a subject

@@ -13,6 +13,7 @@ use std::fmt;
 pub use content_type::OGG_OPUS;
 pub use first_bytes::{OtherFormat, SNIFFED_BYTES, check_first_bytes, sniff};
 
+/// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
 /// Kind of a media file in a command or an upload.

@@ -28,10 +28,10 @@ pub(crate) use trace::{
 /// Longest JSON of unread members in an event, in bytes. It is cut after a complete member.
 pub const UNREAD_JSON_BYTES_MAX: usize = 8 * 1024;
 
-/// Label under which paths are counted that are not told apart.
+/// Label under which all further paths are counted together.
 pub const OTHER_PATHS: &str = "other";
 
-/// The member of an event's unread JSON that holds what stands around the items of the body.
+/// Member of an event's unread JSON that holds the unread members around the items of the body.
 pub const AROUND: &str = "_around";
 
 /// How often each path was unread.

@@ -29,7 +29,8 @@ mod tests {
     const DEV_NATS: &str = include_str!("../../../deploy/kubernetes/overlays/dev/nats.yaml");
     const DEV_SETUP: &str = include_str!("../../../deploy/kubernetes/overlays/dev/setup.env");
     const PRODUCTION_SETUP: &str = include_str!("../../../deploy/kubernetes/overlays/production/setup.env");
-    /// Go's limit is for the heap and little else; the process needs this share of the container at most.
+    /// Highest share of a container's memory for `GOMEMLIMIT`, which limits the heap and little else. The process needs
+    /// the rest.
     const GO_SHARE_MAX: f64 = 0.85;
 
     /// What stands behind `name` in the first line that has it after `from`.

@@ -31,7 +31,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Stands for what is stored there and is no mark. It is of no stream that there is, so the ledger waits for an operator.
+    /// Replaces a stored value that is not a mark. It matches no existing stream, so the ledger waits for an operator.
     const UNREADABLE: Self = Self { created_ns: UNREADABLE_CREATED_NS, sequence: 0, repairs: 0 };
 
     fn of_stored(value: &[u8]) -> Self {

@@ -6,6 +6,7 @@ use bsp::ChannelId;
 
 use crate::subject::{Queue, Subject};
 
+/// One hour.
 const HOUR: Duration = Duration::from_secs(3600);
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;

@@ -212,7 +212,7 @@ pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<R
     })
 }
 
-/// Stands for the id of a file that is not uploaded yet, so that everything else is checked first.
+/// Placeholder id of a file that is not uploaded yet, so that everything else is validated first.
 const NO_FILE_YET: &str = "00000000-0000-4000-8000-000000000000";
 
 impl What {

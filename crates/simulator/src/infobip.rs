@@ -23,6 +23,7 @@ pub(crate) struct Infobip;
 
 /// Most retries of one webhook. After the last one, 41 h 30 min after the first attempt, the data is lost.
 const REPEATS_MAX: u32 = 20;
+/// One minute.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Timeout of one webhook. Not published: assumed.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::json;
 
-/// Stands in a fault for the command as a whole.
+/// Field name of an error about the command as a whole.
 const WHOLE: &str = "command";
 /// Byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

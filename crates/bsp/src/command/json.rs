@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 const NAME_LENGTH_MAX: usize = 64;
 /// Digits in a row from which a field name is hidden, because it may be a telephone number.
 const DIGITS_MAX: usize = 3;
-/// Stands where a name cannot be shown.
+/// Text that replaces a hidden field name.
 const HIDDEN: &str = "*";
 
 /// What is wrong with a text.

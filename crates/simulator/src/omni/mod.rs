@@ -24,6 +24,7 @@ use crate::post::Caller;
 use crate::tally::Tally;
 use crate::target::Target;
 
+/// One minute.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Faults of the simulated account. Shares are from 0 to 1 and are drawn for every call.
