@@ -130,7 +130,7 @@ async fn metrics_come_in_the_form_that_is_asked_for_and_with_the_process() {
             "# TYPE imchannel_worker_done_total counter\nimchannel_worker_done_total 0",
             "# TYPE imchannel_build_info gauge\nimchannel_build_info{program=",
             "# TYPE imchannel_normalizer_webhook_age_seconds histogram\n",
-            "imchannel_normalizer_webhook_age_seconds_bucket{le=\"3600.0\"} 0",
+            "imchannel_normalizer_webhook_age_seconds_bucket{le=\"3600\"} 0",
             "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total ",
         ] {
             assert!(classic.contains(line), "no {line:?} in\n{classic}");

@@ -15,7 +15,7 @@ const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"gro
 const AT_ONCE: usize = 10;
 /// Failures of one address for all channels within a minute that are answered at once.
 const AT_ONCE_ALL: usize = 100;
-/// How long a further one waits.
+/// Delay of the response to a further one.
 const DELAY: Duration = Duration::from_secs(2);
 
 /// A caller that keeps its connection.

@@ -17,7 +17,7 @@ use crate::harness::{Installation, PATIENCE, Webhook, eventually, run_cli, withi
 const MAX_BYTES: u64 = 256 * 1024;
 /// Messages that fill a stream of [`MAX_BYTES`] to 80 %.
 const COUNT: usize = 200;
-/// Of these, so many are in flight at the purge.
+/// How many of these are in flight at the purge.
 const IN_FLIGHT: usize = 10;
 
 const CHANNELS: &str = r#"

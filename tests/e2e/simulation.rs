@@ -15,7 +15,7 @@ use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, w
 const WEBHOOKS: u64 = 20_000;
 /// Webhooks a second: what debug builds can do on a small machine.
 const RATE: u64 = 800;
-/// For one part of the long run.
+/// Timeout of one part of the long run.
 pub(crate) const PART_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
 pub(crate) struct Gateway {

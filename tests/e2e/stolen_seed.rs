@@ -41,7 +41,7 @@ const WORK_COUNT: usize = 5;
 const PLANTED: &str = "PLANTED";
 const FORGED_CHANNEL: &str = "$KV.imchannel_channels.forged";
 const FORGED_MARK: &str = "$KV.imchannel_marks.KV_imchannel_sends";
-/// The server takes no shorter interval.
+/// Heartbeat of the consumers: the shortest that the server accepts.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long a harm is waited for. It takes some milliseconds; a consumer's heartbeat comes after a tenth of a second.
 const WATCHED: Duration = Duration::from_millis(1500);

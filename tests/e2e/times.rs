@@ -12,7 +12,7 @@ use crate::harness::{Program, alone, eventually, within};
 
 /// `resend_unknown_after` of these tests: the least that a channel may have, in seconds.
 const RESEND_AFTER_S: u64 = 30;
-/// What a busy machine may add.
+/// Time that a busy machine may add.
 const SLACK: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]

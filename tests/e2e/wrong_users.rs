@@ -11,7 +11,7 @@ use crate::harness::run_cli_with;
 use crate::harness::secured::Secured;
 use crate::permissions::{CHANNEL, channels_file};
 
-/// For a command to end. Five time-outs of a request are 25 s.
+/// Timeout of one command. Five timeouts of a request would be 25 s.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Every command that connects, with the user that it needs and arguments that lead it to the bus. That none is missing, the

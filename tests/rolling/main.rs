@@ -19,10 +19,11 @@ use serde_json::Value;
 use crate::harness::{CHANNELS, Installation, Program, within};
 use crate::proxy::{Place, Proxy};
 
-/// Webhooks a second, and how many of them: longer than four restarts take, each with its drain.
+/// Webhooks per second.
 const RATE: u64 = 200;
+/// Webhooks of the run: it lasts longer than four restarts with their drains take.
 const COUNT: u64 = 12_000;
-/// For one part of the run.
+/// Timeout of one part of the run.
 const PART_LIMIT: Duration = Duration::from_secs(300);
 
 async fn until_stored(installation: &Installation, count: u64) {

@@ -21,15 +21,17 @@ use crate::{PART_LIMIT, all_was_kept_or_is_understood_now, until_stored};
 
 /// The folder with the programs of the version before.
 const PREVIOUS: &str = "IMCHANNEL_TEST_PREVIOUS_PROGRAMS";
-/// Webhooks a second, and how many of them: longer than twelve replacements take, each ingress with its drain.
+/// Webhooks per second.
 const RATE: u64 = 100;
+/// Webhooks of the run: it lasts longer than twelve replacements take, each ingress with its drain.
 const COUNT: u64 = 16_000;
-/// A service looks at its streams every 10 s while all is well. After so many webhooks each has looked again.
+/// Webhooks after which each service has checked its streams again. It does so every 10 s while all is well.
 const LOOKED_AGAIN: u64 = RATE * 15;
 /// Exit code of `streams check` where something differs.
 const DIFFERENT: i32 = 3;
-/// Between two commands, and between two looks at `/ready`.
+/// Interval of the commands.
 const COMMAND_EVERY: Duration = Duration::from_millis(100);
+/// Interval of the checks of `/ready`.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The programs of a version.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The longest answer that is read.
+/// Longest response that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Where to post.

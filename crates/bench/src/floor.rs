@@ -20,13 +20,18 @@ use tokio::net::TcpListener;
 
 use crate::place::{CHANNEL, PASSWORD};
 
+/// Stream of the raw messages.
 pub(crate) const RAW: &str = "RAW";
+/// Stream of the results.
 pub(crate) const OUT: &str = "OUT";
+/// Durable consumer of the bare loop.
 pub(crate) const DURABLE: &str = "w";
 
+/// Limit of each stream, in bytes.
 const MAX_BYTES: i64 = 4 << 30;
-/// Messages that one pull brings, and messages worked on at once.
+/// Most messages of one pull.
 const BATCH: usize = 2000;
+/// Most messages in progress at once.
 const AT_ONCE: usize = 1024;
 
 #[derive(Clone)]

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use crate::body::Bodies;
 use crate::client::{Connection, Target};
 
-/// The longest time that is told apart, in microseconds.
+/// Longest time that the histogram records, in microseconds.
 const LONGEST_US: u64 = 60_000_000;
-/// Before the measurement, so that connections, caches and code are warm.
+/// Duration of the load before the measurement begins, so that connections, caches and code are warm.
 const WARM_UP: Duration = Duration::from_millis(700);
 
 /// What a load came to.

@@ -101,7 +101,7 @@ enum Command {
         /// Connections at once.
         #[arg(long, default_value_t = 64)]
         connections: usize,
-        /// For how long.
+        /// Duration of the load, in seconds.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
         /// Requests a second, sent whether earlier ones are answered or not; as fast as answers come, without.

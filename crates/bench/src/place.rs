@@ -18,10 +18,13 @@ use crate::body::Bodies;
 use crate::client::{Connection, Target};
 use crate::floor;
 
+/// Id of the Infobip channel that webhooks are posted to.
 pub(crate) const CHANNEL: &str = "202105102694809992";
+/// Password of that channel.
 pub(crate) const PASSWORD: &str = "secretsecret";
+/// Credential key of the measured programs.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
-/// For a program to begin to answer.
+/// Timeout of the start of a program, until it first responds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A NATS server with imchannel's streams and the bare programs'.

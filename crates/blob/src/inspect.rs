@@ -11,12 +11,12 @@ use redis::io::tcp::TcpSettings;
 use crate::options::RedisOptions;
 use crate::store::BlobError;
 
-/// For a connection to be made.
+/// Timeout of a new connection to Redis.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For an answer.
+/// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection of a person or of `setup`, which touches no file.
+/// A connection for diagnostics and for `setup`. It reads and writes no file.
 #[derive(Clone)]
 pub struct Inspector(MultiplexedConnection);
 
@@ -30,7 +30,7 @@ impl Inspector {
     /// Connects.
     ///
     /// # Errors
-    /// [`BlobError`] when the URL is none, nobody answers, or the user is not let in.
+    /// [`BlobError`] when the URL is invalid, the server does not respond, or it rejects the user.
     pub async fn connect(options: &RedisOptions) -> Result<Self, BlobError> {
         let client = options.client(TcpSettings::default().set_nodelay(true)).map_err(BlobError::Url)?;
         let config = AsyncConnectionConfig::new()
@@ -44,10 +44,10 @@ impl Inspector {
         &mut self.0
     }
 
-    /// What `INFO` says: lines of `name:value`.
+    /// The response to `INFO`: lines of `name:value`.
     ///
     /// # Errors
-    /// [`BlobError`], also when the user may not ask.
+    /// [`BlobError`], also when the user lacks the permission.
     pub async fn info(&mut self) -> Result<String, BlobError> {
         Ok(redis::cmd("INFO").query_async(&mut self.0).await?)
     }
@@ -55,7 +55,7 @@ impl Inspector {
     /// The server's time.
     ///
     /// # Errors
-    /// [`BlobError`], also when the user may not ask.
+    /// [`BlobError`], also when the user lacks the permission.
     pub async fn time(&mut self) -> Result<Timestamp, BlobError> {
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.0).await?;
         let time = Timestamp::from_microsecond(seconds.saturating_mul(1_000_000).saturating_add(micros));

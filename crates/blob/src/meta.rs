@@ -5,7 +5,7 @@ use std::time::Duration;
 use bsp::media::{MediaId, MediaKind};
 use jiff::Timestamp;
 
-/// The key of a file.
+/// The Redis key of a file.
 pub fn data_key(id: &MediaId) -> String {
     format!("IMChannel:MultimediaMessage:{id}")
 }
@@ -20,10 +20,10 @@ pub(crate) fn unfinished_key(id: &MediaId) -> String {
     format!("{{{}}}:unfinished", data_key(id))
 }
 
-/// No file lives longer after its upload.
+/// Longest TTL of a file, counted from its upload.
 pub const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What is known of a file.
+/// Metadata of a file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Meta {
     /// The tenant that it belongs to.
@@ -34,9 +34,9 @@ pub struct Meta {
     pub content_type: String,
     /// Its size, in bytes.
     pub size: u64,
-    /// SHA-256 of it, in hexadecimal digits.
+    /// Its SHA-256, in hexadecimal digits.
     pub sha256: String,
-    /// Its name; empty for none.
+    /// Its name; empty if it has none.
     pub file_name: String,
     /// When it was stored.
     pub created_at: Timestamp,
@@ -44,7 +44,7 @@ pub struct Meta {
     pub bsp: String,
     /// The channel that it is for.
     pub channel: String,
-    /// The last command whose message carries its URL; empty while there is none.
+    /// Id of the last command whose message carries its URL; empty if there is none.
     pub command: String,
 }
 
@@ -56,13 +56,14 @@ impl std::fmt::Debug for Meta {
 }
 
 impl Meta {
-    /// What is left of [`LIFE_MAX`].
+    /// Time until [`LIFE_MAX`] is reached.
     pub fn life_left(&self, now: Timestamp) -> Duration {
         let age = Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default();
         LIFE_MAX.saturating_sub(age)
     }
 }
 
+/// Field that holds the id of the command that refers to the file.
 pub(crate) const COMMAND: &str = "command";
 /// The fields of the hash.
 pub(crate) const FIELDS: [&str; 10] = [

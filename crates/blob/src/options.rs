@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo, RedisError, TlsCertificates};
 
-/// How to reach Redis.
+/// Options of a connection to Redis.
 #[derive(Clone, Default)]
 pub struct RedisOptions {
-    /// `redis://host:port`, with TLS `rediss://`; perhaps with a user and a password.
+    /// `redis://host:port`, with TLS `rediss://host:port`; it may contain a user and a password.
     pub url: String,
-    /// The user's password, where it does not stand in the URL.
+    /// Password of the user, if it is not in the URL.
     pub password: Option<String>,
-    /// PEM file of the authority that signed the server's certificate, where the machine does not know it.
+    /// PEM file of CA certificates that are trusted for the server, in addition to those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
 impl RedisOptions {
-    /// A server that asks for nothing more than the URL says.
+    /// Options with nothing but a URL.
     pub fn at(url: impl Into<String>) -> Self {
         Self { url: url.into(), ..Self::default() }
     }

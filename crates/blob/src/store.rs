@@ -15,46 +15,46 @@ use redis::{FromRedisValue, Pipeline, RedisError};
 use crate::meta::{FIELDS, Meta, data_key, meta_key};
 use crate::options::RedisOptions;
 
-/// Bytes that are read or written at once. Measured: smaller ones cost time, larger ones make every other client of the
-/// server wait.
+/// Bytes of one read or write. Measured: smaller ones take more time, larger ones delay every other client of the
+/// server.
 pub const WINDOW_BYTES: usize = 64 * 1024;
-/// Bytes that come along when a file is opened: most pictures are whole with it.
+/// Bytes that are read together with the metadata when a file is opened: most pictures are complete with them.
 pub const FIRST_BYTES: usize = 128 * 1024;
-/// Connections for windows. One connection serves its requests one after the other.
+/// Connections for reads and writes of file content. Each connection serves its requests one after the other.
 const CONNECTIONS: usize = 4;
-/// For a connection to be made.
+/// Timeout of a new connection to Redis.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For an answer to the question whether it is there.
+/// Timeout of the health check (`PING`).
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// What was sent and is not acknowledged for so long, the other side will not get.
+/// TCP user timeout (`TCP_USER_TIMEOUT`): a connection whose sent data is not acknowledged for this long is closed.
 const UNANSWERED_MAX: Duration = Duration::from_secs(15);
-/// For an answer.
+/// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Redis did not do what it was asked.
+/// A request to Redis failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// It has no memory left for files, and is configured to keep what it has.
+    /// Redis has no memory left for files, and is configured not to evict any.
     #[error("Redis is out of memory")]
     OutOfMemory,
-    /// It does not answer, or not in time.
+    /// Redis did not respond, or not in time.
     #[error("Redis does not answer")]
     Unavailable(#[source] RedisError),
-    /// It refused.
+    /// Redis responded with an error.
     #[error("Redis refused: {}", why(.0))]
     Refused(#[source] RedisError),
-    /// The URL is none, or the file of its authority cannot be read.
+    /// The URL is invalid, or the CA file cannot be read.
     #[error("the URL of Redis, or the file of its authority, cannot be used")]
     Url(#[source] RedisError),
-    /// The functions of this version are not loaded: after a `FUNCTION FLUSH`, or on an empty Redis.
+    /// Redis lacks the functions of this version: after a `FUNCTION FLUSH`, or on an empty Redis.
     #[error(
         "Redis lacks the functions of this version: run `imchannel setup` with IMCHANNEL_REDIS_URL, as Redis's user `provisioner`"
     )]
     NoFunctions,
-    /// The functions may be there, and this user has no right to call them.
+    /// The functions may be loaded, but this user has no permission to call them.
     #[error("this user of Redis may not call functions: give it `+fcall` (deploy/redis/users.acl)")]
     MayNotCall(#[source] RedisError),
-    /// What was being written expired meanwhile.
+    /// The file expired while it was written.
     #[error("the file expired while it was written")]
     Expired,
 }
@@ -91,7 +91,7 @@ impl From<RedisError> for BlobError {
 /// A file that was found.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// What is known of it; `None` for one that an older IMChannel wrote, which knew nothing.
+    /// Its metadata; `None` for a file of an older IMChannel, which stored none.
     pub meta: Option<Meta>,
     /// Its size, in bytes.
     pub size: u64,
@@ -99,14 +99,14 @@ pub struct Opened {
     pub first: Bytes,
 }
 
-/// A new expiry of a file.
+/// A new TTL of a file.
 #[derive(Debug, Clone)]
 pub struct Expiry {
     /// The file.
     pub id: MediaId,
-    /// From now on.
+    /// The TTL, from now on.
     pub after: Duration,
-    /// Whether it counts only where the file lives longer by it.
+    /// Whether it applies only if it is longer than the current TTL.
     pub only_longer: bool,
 }
 
@@ -123,7 +123,23 @@ fn opened(values: Vec<Option<String>>, size: u64, first: Vec<u8>) -> Option<Open
     Some(Opened { meta: Some(meta), size, first })
 }
 
-/// The files. Clones share the connections, which come up by themselves whenever the server does.
+/// The store of files. Clones share the connections, which reconnect by themselves.
+///
+/// # Examples
+/// ```no_run
+/// use blob::{BlobStore, RedisOptions};
+/// use bsp::media::MediaId;
+///
+/// # async fn example(id: &MediaId) -> Result<(), blob::BlobError> {
+/// let store = BlobStore::new(&RedisOptions::at("redis://127.0.0.1:6379"))?;
+/// store.ping().await?;
+/// match store.open(id).await? {
+///     Some(file) => println!("{} bytes, of which {} are read", file.size, file.first.len()),
+///     None => println!("no such file"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct BlobStore(Arc<Shared>);
 
@@ -150,7 +166,7 @@ impl fmt::Debug for BlobStore {
 }
 
 impl BlobStore {
-    /// Ready to connect; nothing is sent yet.
+    /// Prepares to connect. Nothing is sent yet.
     ///
     /// # Errors
     /// [`BlobError::Url`].
@@ -171,8 +187,8 @@ impl BlobStore {
         ConnectionManager::clone(&self.0.connections[place].load())
     }
 
-    /// Asks whether the server answers on every connection. One that the client would not make anew by itself (it was refused,
-    /// or it answers no more, or its server has become a replica) is replaced.
+    /// Health check of every connection. A connection that the client would not replace by itself (it was refused, does
+    /// not respond, or its server has become a replica) is replaced.
     ///
     /// # Errors
     /// [`BlobError`] when one does not.
@@ -197,7 +213,8 @@ impl BlobStore {
         Err(error)
     }
 
-    /// Finds a file, with its first [`FIRST_BYTES`]; `None` when there is none. One round trip for nearly all.
+    /// Reads a file's metadata and its first [`FIRST_BYTES`] bytes; `None` if it does not exist. Nearly always this is
+    /// one round trip.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -223,7 +240,7 @@ impl BlobStore {
         }
     }
 
-    /// Finds a file, with as many first bytes as its type can be told by.
+    /// Reads a file's metadata and as many first bytes as its type can be told by; `None` if it does not exist.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -243,7 +260,7 @@ impl BlobStore {
         Ok(size)
     }
 
-    /// Some bytes of a file; fewer than asked for at its end or when it has expired.
+    /// Reads up to `length` bytes of a file from offset `from`; fewer at its end, or if it has expired.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -265,8 +282,8 @@ impl BlobStore {
         }
     }
 
-    /// Sets how long a file lives on, it and what is known of it, where it lives longer by that; says whether it is there.
-    /// What lives for ever goes on doing so. Needs Redis 7.
+    /// Extends the TTL of a file and its metadata to at least `to`, and returns whether the file exists. A file without
+    /// a TTL keeps none. Needs Redis 7.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -275,7 +292,7 @@ impl BlobStore {
         Ok(is_there == [true])
     }
 
-    /// Sets how long files live on, all in one round trip; says of each whether it is there.
+    /// Sets the TTLs of several files in one round trip, and returns for each whether it exists.
     ///
     /// # Errors
     /// [`BlobError`].

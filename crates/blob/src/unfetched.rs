@@ -13,8 +13,9 @@ use redis::Pipeline;
 use crate::meta::data_key;
 use crate::store::{BlobError, BlobStore};
 
+/// Sorted set of the files that the BSP has not fetched yet.
 const KEY: &str = "IMChannel:MultimediaMessage:unfetched";
-/// Files looked at in one go.
+/// Most files that one check reads.
 const LOOK_AT_MAX: usize = 500;
 
 fn to_score(time: Timestamp, after: Duration) -> i64 {
@@ -22,7 +23,7 @@ fn to_score(time: Timestamp, after: Duration) -> i64 {
 }
 
 impl BlobStore {
-    /// Notes that a message goes out with this file, which lives for so long.
+    /// Tracks a file that a message is sent with. `lives` is its TTL.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -33,7 +34,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Forgets files: somebody has come for them, or their message did not go out.
+    /// Stops tracking files: they were fetched, or their message was not sent.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -46,7 +47,8 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Counts the files whose life has ended without a fetch, and forgets them: each is counted once, whoever asks.
+    /// Counts the tracked files that expired without a fetch, and stops tracking them. Each is counted once, over all
+    /// replicas.
     ///
     /// # Errors
     /// [`BlobError`].

@@ -9,10 +9,10 @@ use redis::{Pipeline, pipe};
 use crate::meta::{Meta, data_key, meta_key, unfinished_key};
 use crate::store::{BlobError, BlobStore};
 
-/// What an upload that broke off has left behind is gone after this.
+/// TTL of the data of an unfinished upload.
 const UNFINISHED_LIVES: Duration = Duration::from_secs(120);
 
-/// A file that is being written. One that is dropped is forgotten by the server after two minutes.
+/// A file that is being written. If it is dropped, the server removes the data after two minutes.
 pub struct Upload {
     connection: ConnectionManager,
     id: MediaId,
@@ -27,14 +27,30 @@ impl std::fmt::Debug for Upload {
 }
 
 impl BlobStore {
-    /// Begins to write a file.
+    /// Starts to write a file.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use blob::{BlobStore, Meta};
+    /// use bsp::media::MediaId;
+    ///
+    /// # async fn example(store: &BlobStore, meta: &Meta) -> Result<(), blob::BlobError> {
+    /// let mut upload = store.upload(MediaId::from_random([7; 16]));
+    /// upload.append(b"first bytes").await?;
+    /// upload.append(b", last bytes").await?;
+    /// upload.finish(meta, Duration::from_secs(24 * 3600)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn upload(&self, id: MediaId) -> Upload {
         Upload { connection: self.connection(), unfinished: unfinished_key(&id), id, size: 0 }
     }
 }
 
 impl Upload {
-    /// Adds some bytes. The key has its expiry from the first command on, and appending keeps it.
+    /// Appends bytes. The key has its TTL from the first command on.
     ///
     /// # Errors
     /// [`BlobError`]; the upload is then lost.
@@ -56,7 +72,7 @@ impl Upload {
         if size != self.size { Err(BlobError::Expired) } else { Ok(()) }
     }
 
-    /// Makes the file visible, it and what is known of it at once.
+    /// Makes the file and its metadata visible at once. `lives` is its TTL.
     ///
     /// # Errors
     /// [`BlobError`]; nothing of it is left then, as far as the server can be reached.
@@ -81,7 +97,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Throws away what was written.
+    /// Deletes what was written.
     pub async fn abandon(mut self) {
         self.remove().await;
     }

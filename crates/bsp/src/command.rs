@@ -1,6 +1,6 @@
 //! What may be sent: a `SendCommand` checked against WhatsApp's limits, with every fault named.
 //!
-//! Only [`check`] makes a [`Command`], so whoever holds one need not check anything again. Sources of the limits:
+//! Only [`check`](fn@check) makes a [`Command`], so whoever holds one need not check anything again. Sources of the limits:
 //! Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) and Meta's documents (both read 2026-11).
 
 #![allow(
@@ -24,7 +24,7 @@ use crate::media::{MediaId, MediaKind};
 pub use check::{CONTEXT_LENGTH_MAX, check};
 pub use decode::{Encoding, Undecodable, decode, read_json};
 
-/// A command that may be sent.
+/// A command that was validated and can be sent.
 #[derive(Clone, PartialEq)]
 pub struct Command {
     /// Its id.
@@ -33,7 +33,7 @@ pub struct Command {
     pub recipient: String,
     /// The message is not sent after this time.
     pub not_after: Option<Timestamp>,
-    /// Comes back in the result.
+    /// Text of the caller that the result returns.
     pub context: String,
     /// What to send.
     pub content: Content,
@@ -59,18 +59,18 @@ pub enum Content {
         /// Whether the first link is shown with a preview.
         preview_url: bool,
     },
-    /// A file of one of the four kinds.
+    /// A file.
     Media(MediaKind, Media),
-    /// A place.
+    /// A location.
     Location(Location),
-    /// Business cards.
+    /// Contact cards.
     Contacts(Vec<Contact>),
     /// An approved template.
     Template(Template),
 }
 
 impl Content {
-    /// A word for a metric's label.
+    /// A short name for a metric's label.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Text { .. } => "text",
@@ -81,7 +81,7 @@ impl Content {
         }
     }
 
-    /// Its file, where it has one.
+    /// Its file, if it has one.
     pub fn media(&self) -> Option<(MediaKind, &Media)> {
         match self {
             Self::Media(kind, media) => Some((*kind, media)),
@@ -96,7 +96,7 @@ impl Content {
 pub struct Media {
     /// Where it is.
     pub source: Source,
-    /// Text under it; empty for none.
+    /// Text under the file; empty for none.
     pub caption: String,
     /// Its name; empty for none.
     pub file_name: String,
@@ -114,11 +114,11 @@ pub enum Source {
     },
     /// In the blob store.
     Stored(MediaId),
-    /// At this URL, for the BSP to fetch.
+    /// At this URL, from which the BSP fetches it.
     Url(String),
 }
 
-/// A template and what is filled into it.
+/// A message template and the values for its variables.
 #[derive(Clone, PartialEq)]
 pub struct Template {
     /// Its registered name.
@@ -127,51 +127,51 @@ pub struct Template {
     pub namespace: String,
     /// The code of its language.
     pub language: String,
-    /// What is filled into the body.
+    /// Values for the placeholders of the body.
     pub placeholders: Vec<String>,
-    /// What is filled into the header.
+    /// Value for the header.
     pub header: Option<Header>,
-    /// What is filled into the buttons.
+    /// Values for the buttons.
     pub buttons: Vec<Button>,
 }
 
-/// What is filled into a header.
+/// Value for the header of a template.
 #[derive(Clone, PartialEq)]
 pub enum Header {
     /// Text.
     Text(String),
     /// An image, a document or a video.
     Media(MediaKind, Media),
-    /// A place.
+    /// A location.
     Location(Location),
 }
 
-/// What is filled into a button.
+/// Value for a button of a template.
 #[derive(Clone, PartialEq)]
 pub enum Button {
-    /// The end of its URL.
+    /// The variable end of its URL.
     UrlPlaceholder(String),
-    /// What comes back when it is tapped.
+    /// The payload that a tap returns.
     QuickReplyPayload(String),
 }
 
-/// What can be told of a command that is to be refused.
+/// What is known of an invalid command.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// Its id, where it has a usable one.
+    /// Its id, if it has a valid one.
     pub id: Option<CommandId>,
-    /// What the caller wants to have back.
+    /// Text of the caller that the result returns.
     pub context: String,
-    /// Every fault.
+    /// Every validation error.
     pub faults: Vec<proto::v1::CommandFault>,
 }
 
-/// The channel of a subject, and what stands in the command.
+/// A decoded command and the channel of its subject.
 #[derive(Clone, Copy)]
 pub struct Received<'a> {
     /// The channel whose subject it was published to.
     pub channel: &'a ChannelId,
-    /// The command.
+    /// The decoded command.
     pub command: &'a SendCommand,
 }
 

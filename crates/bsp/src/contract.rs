@@ -30,21 +30,21 @@ pub struct Profile {
     pub media_type: &'static str,
     /// Value of `WWW-Authenticate` on a 401, for a BSP that sends its credential only when challenged.
     pub challenge: Option<&'static str>,
-    /// How long the gateway may try to store a webhook before it answers 503. Shorter than the BSP's own
-    /// patience, and as long as possible for a BSP that does not repeat after a 503.
+    /// How long ingress may try to store a webhook before it responds 503: shorter than the BSP's own timeout, and as
+    /// long as possible for a BSP that does not retry after 503.
     pub store_deadline: Duration,
     /// How its webhook credentials are configured.
     pub credential: CredentialForm,
-    /// How a request presents them, for people.
+    /// How a request presents them, as text for people.
     pub credential_hint: &'static str,
-    /// Whether its requests carry a signature that [`Bsp::signature_holds`] can check.
+    /// Whether its requests carry a signature that [`Bsp::signature_holds`] can verify.
     pub signs_requests: bool,
-    /// Begins the names of the environment variables that hold this BSP's secrets, such as `INFOBIP_`; empty for
-    /// a BSP that needs none. `IMCHANNEL_SECRET_` is allowed to all.
+    /// Prefix of the environment variables that may hold this BSP's secrets, such as `INFOBIP_`; empty for a BSP that
+    /// needs none. `IMCHANNEL_SECRET_` is allowed for all.
     pub secret_variables: &'static str,
-    /// Keys of its bodies whose values are not personal and stay readable in a masked log line.
+    /// Keys of its bodies whose values are not personal and are not masked in the log.
     pub logged_keys: &'static [&'static str],
-    /// What its webhooks say of statuses and errors, as [`mask::Readable::texts`] has it.
+    /// Texts about statuses and errors in its webhooks, in the form of [`mask::Readable::texts`].
     pub error_texts: &'static [&'static str],
     /// Keys of its bodies under which only texts for people stand: bytes that are not UTF-8 in them cost no item, also where
     /// no event has the text.
@@ -52,18 +52,18 @@ pub struct Profile {
     /// Members of items that are known and say nothing that the channel or another member does not: they are not counted as
     /// unread and go into no event. Each is a path from the item.
     pub known_members: &'static [&'static str],
-    /// The same of what stands around the items, each a path from the body.
+    /// The same for members around the items, as paths from the body.
     pub known_around: &'static [&'static str],
 }
 
 impl Profile {
-    /// A webhook's body as it may stand in a log.
+    /// The body of a webhook, masked for the log.
     pub fn masked(&self, body: &[u8]) -> String {
         mask::body(self.media_type, body, Readable { keys: self.logged_keys, texts: self.error_texts })
     }
 }
 
-/// A request whose signature is to be checked. All parts are as received.
+/// A request whose signature is to be verified. All parts are as received.
 #[derive(Clone, Copy)]
 pub struct SignedRequest<'a> {
     /// Scheme, host and port under which the BSP reaches the gateway, without a slash at the end.
@@ -82,10 +82,10 @@ impl std::fmt::Debug for SignedRequest<'_> {
     }
 }
 
-/// What the operator of the gateway fixes about channels' settings, beside the channels file.
+/// What the operator of the gateway sets for the settings of all channels, in addition to the channels file.
 #[derive(Debug, Clone, Default)]
 pub struct SettingsContext {
-    /// Hosts that a channel may name beside the BSP's own, such as a simulator's (`IMCHANNEL_INFOBIP_HOSTS`).
+    /// Hosts that a channel may name in addition to the BSP's own, such as a simulator's (`IMCHANNEL_INFOBIP_HOSTS`).
     pub extra_hosts: Vec<String>,
 }
 

@@ -50,15 +50,15 @@ fn hash(parts: &[&str]) -> String {
     hex::encode(&hash.finalize()[..16])
 }
 
-/// The id of the result of a command: the same outcome of the same command gives the same id, whichever replica decides it.
+/// The event id of a command's result: the same outcome of the same command has the same id, in every replica.
 pub fn of_result(bsp: BspId, channel: &ChannelId, command: &str, outcome: &str, error_code: &str) -> String {
     EventKey { kind: "send", message_id: command, status: outcome, error_code, ..EventKey::default() }
         .id(bsp, channel)
 }
 
-/// The id of the result of a stored command that cannot be told by its command id: it has none, or one that another command
-/// has used. `sequence` is its place in stream COMMANDS. When it was stored is part of the id too, because a stream that is made
-/// again counts from 1 again.
+/// The event id of the result of a stored command without a usable command id: it has none, or one that another command
+/// has used. `sequence` is its sequence in COMMANDS. The time at which it was stored is part of the id, because a
+/// stream that is created again counts from 1 again.
 pub fn of_stored_command(sequence: u64, stored_at: jiff::Timestamp) -> String {
     hash(&["stored command", &sequence.to_string(), &stored_at.as_nanosecond().to_string()])
 }

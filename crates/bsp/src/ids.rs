@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A BSP that this gateway knows. Only the registry makes one, so holding one proves that the BSP exists.
+/// The name of a BSP. Only the registry creates one, so a value proves that the BSP exists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BspId(&'static str);
 
@@ -11,7 +11,7 @@ impl BspId {
         Self(id)
     }
 
-    /// The name as it stands in URLs and subjects: lower-case letters.
+    /// The name in URLs and subjects: lower-case letters.
     pub const fn as_str(self) -> &'static str {
         self.0
     }
@@ -29,23 +29,32 @@ impl fmt::Display for BspId {
     }
 }
 
-/// The longest channel id.
+/// Longest channel id, in bytes.
 pub const CHANNEL_ID_LENGTH_MAX: usize = 64;
 
-/// Stands where a channel's id would stand and the channel cannot be told: in the subject of such a dead letter.
+/// Replaces the channel id in the subject of a dead letter whose channel cannot be determined.
 pub const UNKNOWN_CHANNEL: &str = "unknown";
-/// Stands in place of a BSP's name in the subject of a result where the command's channel is not known. No
-/// BSP has it as its name.
+/// Replaces the BSP in the subject of a result whose channel is not configured. No BSP has this name.
 pub const NO_BSP: &str = "none";
-/// Words that no channel may have as its id, because they say that there is no channel.
+/// Words that cannot be channel ids, because they mean that there is no channel.
 pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 
 /// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -` and none of [`RESERVED_CHANNEL_IDS`], so that it is one token of a subject
 /// and one segment of a URL.
+///
+/// # Examples
+/// ```
+/// use bsp::{ChannelId, InvalidChannelId};
+///
+/// assert_eq!(ChannelId::parse("sales-2")?.as_str(), "sales-2");
+/// assert!(matches!(ChannelId::parse("sales.2"), Err(InvalidChannelId::Form)));
+/// assert!(matches!(ChannelId::parse("unknown"), Err(InvalidChannelId::Reserved)));
+/// # Ok::<(), InvalidChannelId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(Box<str>);
 
-/// A text that cannot be a channel's id.
+/// The text cannot be a channel id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChannelId {
     /// It is empty, too long, or has a character that a subject token may not have.
@@ -57,7 +66,7 @@ pub enum InvalidChannelId {
 }
 
 impl ChannelId {
-    /// Checks `id` and takes it.
+    /// Validates a channel id.
     ///
     /// # Errors
     /// [`InvalidChannelId`], which says what is wrong with it.
@@ -78,17 +87,24 @@ impl ChannelId {
     }
 }
 
-/// Begins every message id that this gateway chose.
+/// Prefix of every message id that this gateway chose.
 pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
-/// The longest command id: with its prefix it fits into the 50 characters that the narrowest API takes.
+/// Longest command id, in bytes: with [`COMMAND_MESSAGE_PREFIX`] it has 50, the limit of the strictest API.
 pub const COMMAND_ID_LENGTH_MAX: usize = 46;
 
 /// A command's id: 1 to 46 of `A-Z a-z 0-9 _ -`.
+///
+/// # Examples
+/// ```
+/// let id = bsp::CommandId::parse("c-1").expect("a valid id");
+/// assert_eq!(id.message_id(), "imc-c-1");
+/// assert!(bsp::CommandId::parse("c 1").is_none());
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommandId(Box<str>);
 
 impl CommandId {
-    /// Checks the form; `None` when it is another.
+    /// Validates a command id; `None` if it is invalid.
     pub fn parse(id: &str) -> Option<Self> {
         is_command_id(id).then(|| Self(id.into()))
     }
@@ -98,7 +114,7 @@ impl CommandId {
         &self.0
     }
 
-    /// The id that the message of this command has at the BSP.
+    /// The id of this command's message at the BSP.
     pub fn message_id(&self) -> String {
         format!("{COMMAND_MESSAGE_PREFIX}{}", self.0)
     }

@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 
 use crate::parsed::ITEMS_MAX;
 
-/// Positions, in order, as ranges.
+/// Positions of items in ascending order, as ranges.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ItemRanges(Vec<RangeInclusive<u32>>);
 
 impl ItemRanges {
-    /// Those of positions in growing order.
+    /// The ranges of positions in ascending order.
     pub fn of(positions: impl IntoIterator<Item = u32>) -> Self {
         let mut ranges: Vec<RangeInclusive<u32>> = Vec::new();
         for position in positions {
@@ -22,7 +22,7 @@ impl ItemRanges {
         Self(ranges)
     }
 
-    /// Reads them; `None` for another text, and for more than a body can have.
+    /// Parses ranges; `None` for other text, and for more items than a body can have.
     pub fn parse(text: &str) -> Option<Self> {
         let mut ranges = Vec::new();
         for part in text.split(',') {
@@ -36,12 +36,12 @@ impl ItemRanges {
         Some(Self(ranges))
     }
 
-    /// Whether a position is among them.
+    /// Whether it contains a position.
     pub fn contains(&self, position: u32) -> bool {
         self.0.iter().any(|range| range.contains(&position))
     }
 
-    /// How many positions they are.
+    /// Number of positions.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|range| u64::from(range.end() - range.start()) + 1).sum()
     }

@@ -14,7 +14,7 @@ use crate::unread::{self, Place};
 pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
-/// count as absent. A text of a webhook that nobody has looked at when it is dropped is an [unread](crate::unread) member.
+/// count as absent. A text of a webhook that nobody has looked at when it is dropped is an [`unread`] member.
 #[derive(Debug, Default)]
 pub(crate) struct Text<'a> {
     /// As it stands in the body, between the quotes of a string.

@@ -8,23 +8,23 @@ use std::borrow::Cow;
 
 use crate::form::Form;
 
-/// Stands in place of a hidden value.
+/// Text that replaces a hidden value.
 pub const MASK: &str = "***";
 
-/// The shortest number that may be somebody's, in digits: the shortest telephone numbers in international form have so many, and
-/// the longest codes of BSPs fewer.
+/// Fewest digits of a text that may be a telephone number: the shortest international numbers have 7, and the longest
+/// codes of BSPs fewer.
 const NUMBER_DIGITS_MIN: usize = 7;
 
-/// A longer key or name is hidden: it is none of a BSP's.
+/// Longest key or name that is shown, in bytes: those of BSPs are shorter.
 const NAME_LENGTH_MAX: usize = 64;
 
-/// The longest body that is written to the log, in bytes; the rest is cut off.
+/// Longest body in the log, in bytes. The rest is cut off.
 pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
-/// What of a body may be read by whoever reads the log.
+/// What of a body is not masked in the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Readable {
-    /// Keys whose values are shown as they are.
+    /// Keys whose values are not masked.
     pub keys: &'static [&'static str],
     /// Texts about statuses and errors, shown with the numbers in them masked ([`numbers`]): the key of an object, a dot, and
     /// the key in it, as `error.description`. Nothing stands before the dot for the outermost object, and after it `*` for every
@@ -32,7 +32,17 @@ pub struct Readable {
     pub texts: &'static [&'static str],
 }
 
-/// A JSON or form body on one line, values hidden unless they are [`Readable`]. Of damaged JSON nothing is shown.
+/// A JSON or form body on one line, with all values masked that are not [`Readable`]. Nothing is shown of malformed
+/// JSON.
+///
+/// # Examples
+/// ```
+/// use bsp::mask::{self, Readable};
+///
+/// let readable = Readable { keys: &["status"], texts: &[] };
+/// let shown = mask::body("application/json", br#"{"to":"4915112345","status":"read"}"#, readable);
+/// assert_eq!(shown, r#"{"to":"***","status":"read"}"#);
+/// ```
 pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);
@@ -41,7 +51,7 @@ pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     cut(masked_form(&Form::parse(body), readable))
 }
 
-/// A body as it came, on one line and cut to [`LOGGED_BYTES_MAX`].
+/// A body as received, on one line and cut to [`LOGGED_BYTES_MAX`].
 pub fn unmasked(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     cut(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
@@ -83,8 +93,8 @@ fn is_plain_name(name: &[u8]) -> bool {
     name.len() <= NAME_LENGTH_MAX && name.iter().all(plain) && !name.iter().all(u8::is_ascii_digit)
 }
 
-/// A text of a BSP's about a status or an error, with every number in it hidden that may be somebody's: seven digits or more,
-/// also with what people write between them. Codes are shorter.
+/// A BSP's text about a status or an error, with every number masked that may be a telephone number: seven digits or
+/// more, including usual separators. Codes are shorter.
 pub fn numbers(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut left = text;

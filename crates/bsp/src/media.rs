@@ -13,23 +13,24 @@ use std::fmt;
 pub use content_type::OGG_OPUS;
 pub use first_bytes::{OtherFormat, SNIFFED_BYTES, check_first_bytes, sniff};
 
+/// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
-/// The kinds of media that a command or an upload may have.
+/// Kind of a media file in a command or an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
     /// A picture, 5 MiB at most.
     Image,
-    /// A file, 100 MiB at most.
+    /// A document, 100 MiB at most.
     Document,
-    /// A recording, 16 MiB at most.
+    /// Audio, 16 MiB at most.
     Audio,
-    /// A film, 16 MiB at most.
+    /// A video, 16 MiB at most.
     Video,
 }
 
 impl MediaKind {
-    /// Every kind.
+    /// Every kind of media.
     pub const ALL: [Self; 4] = [Self::Image, Self::Document, Self::Audio, Self::Video];
 
     /// Its name in parameters and stored data.
@@ -42,12 +43,12 @@ impl MediaKind {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The segment of a media URL that names it.
+    /// Its segment in media URLs.
     pub const fn route(self) -> &'static str {
         match self {
             Self::Image => "getImageMessage",
@@ -57,7 +58,7 @@ impl MediaKind {
         }
     }
 
-    /// The kind that a segment of a media URL names.
+    /// The kind of a segment in media URLs.
     pub fn of_route(route: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.route() == route)
     }
@@ -71,7 +72,7 @@ impl MediaKind {
         }
     }
 
-    /// The types that WhatsApp takes, lower case and without parameters.
+    /// The types that WhatsApp accepts, in lower case and without parameters.
     pub const fn content_types(self) -> &'static [&'static str] {
         match self {
             Self::Image => &["image/jpeg", "image/png"],
@@ -91,12 +92,12 @@ impl MediaKind {
     }
 }
 
-/// The id of a file: a UUID in its usual form, 128 bits that nobody can guess.
+/// The id of a file: a UUID in its usual form, with 122 random bits.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MediaId(Box<str>);
 
 impl MediaId {
-    /// Checks the form; `None` when it is another.
+    /// Validates the form; `None` if it is not a UUID.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = |(at, byte): (usize, u8)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
@@ -105,7 +106,7 @@ impl MediaId {
         (text.len() == 36 && text.bytes().enumerate().all(fits)).then(|| Self(text.into()))
     }
 
-    /// The id that 128 random bits make.
+    /// The UUID (version 4) of 128 random bits.
     pub fn from_random(mut bits: [u8; 16]) -> Self {
         // RFC 9562 section 5.4: version 4, variant 10.
         bits[6] = bits[6] & 0x0f | 0x40;

@@ -10,7 +10,7 @@ use crate::event_id::EventKey;
 use crate::parsed::{Collector, Outcome};
 use crate::{time, unread};
 
-/// Bytes of the BSP's object that an event carries.
+/// Most bytes of the BSP's object that an event carries.
 pub(crate) const RAW_JSON_BYTES_MAX: usize = 64 * 1024;
 
 /// What makes an event's id, all as it stood in the body.

@@ -36,13 +36,13 @@ impl std::fmt::Debug for Webhook<'_> {
     }
 }
 
-/// Everything a body came to.
+/// Result of parsing a body.
 #[derive(Debug, Default)]
 pub struct Parsed {
-    /// One for every item of the body, in its order; several of an item that says several things, such as a message by which
-    /// a customer opts out.
+    /// Results in the order of the items of the body: one for each, or several for an item that says several things,
+    /// such as a message by which a customer opts out.
     pub items: Vec<Item>,
-    /// Values that the parser does not know. Their events are among the items all the same.
+    /// Values that the parser does not know. Their items still became events.
     pub unrecognised: Vec<Unrecognised>,
     /// The fields of events in which U+FFFD stands for bytes that were not UTF-8, one entry for each.
     pub replaced: Vec<&'static str>,
@@ -51,29 +51,29 @@ pub struct Parsed {
     pub unread: BTreeMap<String, u64>,
 }
 
-/// One item of a body.
+/// Result of one item of a body.
 #[derive(Debug)]
 pub struct Item {
-    /// Its position among all of the body, from 0.
+    /// Position of the item in the body, from 0.
     pub index: u32,
-    /// What it came to.
+    /// What it became.
     pub outcome: Outcome,
 }
 
-/// What an item came to.
+/// What an item became.
 #[derive(Debug)]
 pub enum Outcome {
     /// A report about a message that was sent.
     Report(Box<ReportEvent>),
     /// A customer's message.
     Message(Box<InboundMessage>),
-    /// Something about a template, a number or the account.
+    /// An event of a template, a number or the account.
     Account(Box<AccountEvent>),
-    /// Something about a customer that is no message.
+    /// An event of a customer that is not a message.
     Customer(Box<CustomerEvent>),
-    /// Something that is none of these, known, and of no use to the contact centre: to be counted under this name.
+    /// A known type that the contact center does not need. The text is the name under which it is counted.
     Ignored(&'static str),
-    /// Something that could not be understood: for the dead letters.
+    /// An item that could not be parsed. It becomes a dead letter.
     Rejected(Reject),
 }
 
@@ -84,12 +84,12 @@ impl Outcome {
     }
 }
 
-/// Why an item could not be understood. The reason holds no value of the body, only what was expected where.
+/// Why an item could not be parsed. The reason contains no value of the body, only what was expected where.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// A few words for a metric's label, out of a fixed set.
+    /// Kind of the error for a metric's label, from a fixed set.
     pub kind: &'static str,
-    /// A sentence for people.
+    /// The reason, as a sentence for people.
     pub reason: String,
     /// The exact bytes of the item, or of the whole body.
     pub raw: Bytes,
@@ -131,15 +131,15 @@ impl From<serde_json::Error> for Refusal {
 /// A value that the parser does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unrecognised {
-    /// Where it stood, such as `status.groupName`.
+    /// Its field, such as `status.groupName`.
     pub field: &'static str,
     /// The value, cut to [`UNRECOGNISED_LENGTH_MAX`] characters.
     pub value: String,
-    /// The message it belongs to.
+    /// The message to which it belongs.
     pub message_id: String,
 }
 
-/// The longest unrecognised value that is kept for the log.
+/// Longest unrecognized value that is kept for the log, in characters.
 pub const UNRECOGNISED_LENGTH_MAX: usize = 64;
 
 /// Collects outcomes while a body is read, and fills in what every event has in common.
@@ -163,11 +163,11 @@ pub(crate) struct Collector<'a> {
     _tracing: Tracing,
 }
 
-/// The most items of one body. No BSP sends so many, and every item costs an event or a dead letter.
+/// Most items of one body. No BSP sends more, and each item costs an event or a dead letter.
 pub const ITEMS_MAX: usize = 10_000;
 
 impl<'a> Collector<'a> {
-    /// For a body and its [readable](utf8::readable) text.
+    /// A collector for a body and its [readable](utf8::readable) text.
     pub(crate) fn new(bsp: BspId, webhook: &'a Webhook<'a>, text: &'a Cow<'a, str>) -> Self {
         Self {
             bsp,
@@ -184,7 +184,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// For a body that is a form with these [damaged](crate::form::Form::damaged) fields.
+    /// A collector for a form with these [damaged](crate::form::Form::damaged) fields.
     pub(crate) fn of_form(bsp: BspId, webhook: &'a Webhook<'a>, form_damage: Vec<Damaged>) -> Self {
         let is_damaged = !form_damage.is_empty();
         Self { is_damaged, form_damage, ..Self::new(bsp, webhook, &Cow::Borrowed("")) }

@@ -8,17 +8,25 @@ use crate::registry::REGISTRY;
 /// Variables that may hold a secret of any BSP.
 const COMMON_VARIABLES: &str = "IMCHANNEL_SECRET_";
 
-/// Where a secret is to be found.
+/// Reference to a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SecretReference {
-    /// `env:NAME`, an environment variable whose name begins in an allowed way.
+    /// `env:NAME`: an environment variable with an allowed prefix.
     Variable(String),
-    /// `file:NAME`, a file under the folder of secrets.
+    /// `file:NAME`: a file in the folder of secrets.
     File(String),
 }
 
 impl SecretReference {
-    /// Reads a reference; `None` when the text is none, or names what may not be named.
+    /// Parses a reference; `None` if the text is not a reference, or names what may not be named.
+    ///
+    /// # Examples
+    /// ```
+    /// use bsp::secret_reference::SecretReference;
+    ///
+    /// assert_eq!(SecretReference::parse("file:infobip/key"), Some(SecretReference::File("infobip/key".to_owned())));
+    /// assert_eq!(SecretReference::parse("env:PATH"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
             let prefixes =

@@ -9,23 +9,23 @@ use serde_json::Value;
 use crate::command::Command;
 use crate::secret_reference::SecretReference;
 
-/// The account that a channel sends through, as its stored settings describe it.
+/// The account through which a channel sends, from its stored settings.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     /// Scheme, host and port, without a slash at the end.
     pub base_url: String,
-    /// Where its key lies.
+    /// Reference to its API key.
     pub key: SecretReference,
-    /// How many messages a second may be sent.
+    /// Rate limit, in messages per second.
     pub sends_per_second: u32,
-    /// After this a message whose outcome stayed unknown is sent once more; `None` for never.
+    /// Time after which a message with an unknown outcome is sent once more; `None` for never.
     pub resend_unknown_after: Option<Duration>,
-    /// How long the next message to a recipient is held back after a call whose outcome is not known; `None` for until it is
-    /// decided.
+    /// Time for which the next message to a recipient is held back after a call with an unknown outcome; `None` for
+    /// until the outcome is known.
     pub unknown_hold: Option<Duration>,
 }
 
-/// [`Account::unknown_hold`] of a channel that does not say otherwise.
+/// Default of [`Account::unknown_hold`].
 pub const UNKNOWN_HOLD_DEFAULT: Duration = Duration::from_secs(30);
 
 impl fmt::Debug for Account {
@@ -43,22 +43,22 @@ impl fmt::Debug for Link<'_> {
     }
 }
 
-/// Where the BSP finds the file of a message.
+/// URL of a file for the BSP.
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     /// The URL.
     pub url: &'a str,
-    /// Whether it is one of ours, which may stand in a log: a foreign one may hold a token.
+    /// Whether it is a URL of our media service, which may be logged: another URL may contain a token.
     pub is_ours: bool,
-    /// The name that the file was uploaded under; empty where there is none. It counts where the command gives no name.
+    /// File name of the upload; empty if it has none. It is used if the command gives no name.
     pub file_name: &'a str,
 }
 
-/// A call that sends one message: `POST`, JSON.
+/// A call that sends one message: `POST` with a JSON body.
 pub struct Request {
-    /// The name under which its log lines are searched for.
+    /// Function name in its log lines.
     pub function: &'static str,
-    /// What follows the base URL.
+    /// Path after the base URL.
     pub path: &'static str,
     /// The exact body.
     pub body: Vec<u8>,
@@ -73,12 +73,12 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What came back from a sending call, as far as its meaning depends on it.
+/// Response to a sending call, as far as its meaning depends on it.
 #[derive(Clone, Copy)]
 pub struct Response<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// What the header `Retry-After` asks for, where there is one that can be read.
+    /// The header `Retry-After`, if it is valid.
     pub retry_after: Option<Duration>,
     /// The body, or the part of it that was read.
     pub body: &'a [u8],
@@ -91,17 +91,17 @@ impl fmt::Debug for Response<'_> {
     }
 }
 
-/// A call that did nothing, for a reason that is not the message: the account, or something in front of the BSP. Any other
-/// message would have been answered the same, and this one may be sent later.
+/// A call that had no effect for a reason other than the message: the account, or something in front of the BSP. It
+/// would fail for any other message too, and can be retried later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotSent {
     /// The HTTP status.
     pub status: u16,
-    /// The BSP's own error. `None` when the body is not the BSP's: a load balancer, a proxy or another server answered.
+    /// The BSP's own error; `None` if the body is not the BSP's: a load balancer, a proxy or another server responded.
     pub error: Option<ReportError>,
 }
 
-/// For people who look for the cause.
+/// The cause as text for people.
 impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status;
@@ -116,17 +116,17 @@ impl fmt::Display for NotSent {
     }
 }
 
-/// What an answer to a sending call means.
+/// Meaning of the response to a sending call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// The BSP has taken the message.
+    /// The BSP has accepted the message.
     Accepted {
         /// Its id of the message.
         message_id: String,
         /// Its words.
         status: ProviderStatus,
     },
-    /// The BSP has not taken it, and would not if it were asked again: the message is at fault.
+    /// The BSP has rejected the message, and would do so again: the message is the cause.
     Rejected {
         /// Its words, where it gave a status.
         status: Option<ProviderStatus>,
@@ -135,37 +135,37 @@ pub enum Answer {
         /// The fields that it finds wrong, by its own names for them and in its own words.
         faults: Vec<CommandFault>,
     },
-    /// The BSP refuses the id because it has a message of that id already.
+    /// The BSP has rejected the id, because it already has a message with this id.
     Duplicate {
         /// Its words.
         status: ProviderStatus,
     },
-    /// Too many calls: this one did nothing, and a later one may be taken.
+    /// Rate limited: the call had no effect, and can be retried later.
     Limited,
-    /// The call did nothing, and says nothing about the message.
+    /// The call had no effect, and says nothing about the message.
     NotSent(NotSent),
-    /// Nobody can tell from this answer whether the message was taken.
+    /// The response does not tell whether the message was accepted.
     Unclear {
         /// What was odd, in a few words without a value of the answer.
         what: &'static str,
     },
 }
 
-/// A message that the BSP's log shows.
+/// A message in the BSP's message log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The id that was asked for.
     pub message_id: String,
-    /// What the log means: [`Answer::Accepted`], [`Answer::Rejected`] or [`Answer::Duplicate`].
+    /// What the log says: [`Answer::Accepted`], [`Answer::Rejected`] or [`Answer::Duplicate`].
     pub answer: Answer,
 }
 
-/// The log could not be asked, or its answer not be read.
+/// The message log did not give a usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupFault {
-    /// Too many calls.
+    /// Rate limited.
     Limited,
-    /// Another answer than a log.
+    /// The response is not a log.
     Unreadable,
 }
 
@@ -201,6 +201,6 @@ pub trait Sending: Sync + fmt::Debug {
     /// Message ids in one look-up.
     fn lookup_ids_max(&self) -> usize;
 
-    /// Between two look-ups of one account, by whichever process.
+    /// Shortest interval of two requests to the message log of one account, by any process.
     fn lookup_interval(&self) -> Duration;
 }

@@ -13,10 +13,10 @@ pub(crate) fn address(raw: &str) -> &str {
     if address.len() > ADDRESS_LENGTH_MAX { "" } else { address }
 }
 
-/// A longer address is none: WhatsApp's longest, a business-scoped user id, has 150 characters.
+/// Longest address, in characters. WhatsApp's longest is a business-scoped user id of 150.
 const ADDRESS_LENGTH_MAX: usize = 256;
 
-/// Characters of the longest business-scoped user id.
+/// Longest business-scoped user id, in characters.
 const USER_ID_LENGTH_MAX: usize = 150;
 
 /// Between the country and the id of a parent's user id, which several businesses share.

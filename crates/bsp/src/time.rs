@@ -28,7 +28,7 @@ fn from_unix(number: f64) -> Option<ProtoTimestamp> {
     Timestamp::from_millisecond(milliseconds as i64).ok().map(to_proto)
 }
 
-/// The same moment as the protobuf type.
+/// The timestamp as the protobuf type.
 pub fn to_proto(time: Timestamp) -> ProtoTimestamp {
     ProtoTimestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
@@ -61,6 +61,23 @@ mod tests {
         for text in ["", "yesterday", "2025-13-01T00:00:00Z", "0", "-5", "NaN", "inf", "1e300", "2025-02-27"]
         {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    /// `Imchannel-Received-At` has six digits, `ce-time`, `Imchannel-Time` and log lines as many as are needed. Readers know
+    /// both forms, so an upgrade of jiff must not change them.
+    #[test]
+    fn the_text_of_times_stays_as_it_is() {
+        let cases = [
+            (1_772_359_200, 0, "2026-03-01T10:00:00Z", "2026-03-01T10:00:00.000000Z"),
+            (1_772_359_200, 500_000_000, "2026-03-01T10:00:00.5Z", "2026-03-01T10:00:00.500000Z"),
+            (1_772_359_200, 123_456_789, "2026-03-01T10:00:00.123456789Z", "2026-03-01T10:00:00.123456Z"),
+        ];
+        for (seconds, nanoseconds, short, fixed) in cases {
+            let time = Timestamp::new(seconds, nanoseconds).unwrap();
+            assert_eq!(time.to_string(), short);
+            assert_eq!(format!("{time:.6}"), fixed);
+            assert_eq!(short.parse::<Timestamp>().unwrap(), time);
         }
     }
 }

@@ -6,12 +6,12 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One fault of a file.
+/// One error in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The line, from 1.
+    /// Its line, from 1.
     pub line: usize,
-    /// What is wrong there. It never quotes a value, which may be a password.
+    /// What is wrong. It never quotes a value, which may be a password.
     pub message: String,
 }
 
@@ -21,7 +21,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The faults found so far, and the text that they are found in.
+/// Collects the errors of a source text.
 #[derive(Debug)]
 pub struct Faults<'s> {
     source: &'s str,
@@ -29,26 +29,26 @@ pub struct Faults<'s> {
 }
 
 impl<'s> Faults<'s> {
-    /// No faults yet in `source`.
+    /// No errors in `source` yet.
     pub fn new(source: &'s str) -> Self {
         Self { source, found: Vec::new() }
     }
 
-    /// Notes a fault at a byte offset of the source.
+    /// Adds an error at a byte offset of the source.
     pub fn add(&mut self, offset: usize, message: impl Into<String>) {
         let before = &self.source.as_bytes()[..offset.min(self.source.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         self.found.push(Fault { line, message: message.into() });
     }
 
-    /// All faults, by line.
+    /// All errors, by line.
     pub fn finish(mut self) -> Vec<Fault> {
         self.found.sort_by_key(|fault| fault.line);
         self.found
     }
 }
 
-/// A table that is being read. Every key that is asked for counts as known.
+/// A table that is being read. Every requested key counts as known.
 #[derive(Debug)]
 pub struct Table<'t, 's> {
     name: String,
@@ -58,7 +58,7 @@ pub struct Table<'t, 's> {
     faults: &'t mut Faults<'s>,
 }
 
-/// A value with the place where it stands.
+/// A value with its position.
 #[derive(Debug, Clone, Copy)]
 pub struct At<T> {
     /// The value.
@@ -68,7 +68,7 @@ pub struct At<T> {
 }
 
 impl<'t, 's> Table<'t, 's> {
-    /// A table called `name` in messages, which begins at `offset`.
+    /// A table that messages call `name` and that begins at byte `offset`.
     pub fn new(
         name: impl Into<String>,
         offset: usize,
@@ -78,17 +78,17 @@ impl<'t, 's> Table<'t, 's> {
         Self { name: name.into(), offset, entries, known: Vec::new(), faults }
     }
 
-    /// Whether the file has this table at all.
+    /// Whether the file has this table.
     pub fn is_present(&self) -> bool {
         self.entries.is_some()
     }
 
-    /// Notes a fault at `offset`.
+    /// Adds an error at a byte offset.
     pub fn fault(&mut self, offset: usize, message: impl fmt::Display) {
         self.faults.add(offset, format!("{}: {message}", self.name));
     }
 
-    /// Where the table begins.
+    /// Byte offset of the table.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -99,7 +99,7 @@ impl<'t, 's> Table<'t, 's> {
         entries.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 
-    /// A text, if the key is there.
+    /// The text of `key`, if it is there.
     pub fn string(&mut self, key: &'static str) -> Option<At<&'t str>> {
         let entry = self.entry(key)?;
         let offset = entry.span().start;
@@ -110,7 +110,7 @@ impl<'t, 's> Table<'t, 's> {
         None
     }
 
-    /// A text that must be there and not empty.
+    /// The text of `key`. A missing or empty one is an error.
     pub fn required_string(&mut self, key: &'static str) -> Option<At<&'t str>> {
         let Some(found) = self.string(key) else {
             if self
@@ -128,7 +128,7 @@ impl<'t, 's> Table<'t, 's> {
         Some(found)
     }
 
-    /// A whole number from `min` to `max`, if the key is there.
+    /// The integer of `key` from `min` to `max`, if it is there.
     pub fn integer(&mut self, key: &'static str, min: u32, max: u32) -> Option<u32> {
         let entry = self.entry(key)?;
         let offset = entry.span().start;
@@ -144,7 +144,7 @@ impl<'t, 's> Table<'t, 's> {
         in_range
     }
 
-    /// A list of texts, if the key is there.
+    /// The list of texts of `key`; empty if it is not there.
     pub fn strings(&mut self, key: &'static str) -> Vec<At<&'t str>> {
         let Some(entry) = self.entry(key) else {
             return Vec::new();
@@ -163,7 +163,7 @@ impl<'t, 's> Table<'t, 's> {
         texts
     }
 
-    /// The table under `key`; where there is none, one that is not [present](Self::is_present).
+    /// The table of `key`. If it is missing, the result is not [present](Self::is_present).
     pub fn table(&mut self, key: &'static str) -> Table<'_, 's> {
         let name = format!("{}.{key}", self.name);
         let Some(entry) = self.entry(key) else {
@@ -177,7 +177,7 @@ impl<'t, 's> Table<'t, 's> {
         Table::new(name, offset, Some(entries), self.faults)
     }
 
-    /// Calls `read` for each table of the list under `key`; says how many there were.
+    /// Calls `read` for each table of the list `key`, and returns their number.
     pub fn tables(&mut self, key: &'static str, mut read: impl FnMut(Table<'_, 's>)) -> usize {
         let Some(entry) = self.entry(key) else { return 0 };
         let DeValue::Array(items) = entry.get_ref() else {
@@ -195,7 +195,7 @@ impl<'t, 's> Table<'t, 's> {
         items.len()
     }
 
-    /// Notes every key that nobody asked for.
+    /// Adds an error for every key that was not requested.
     pub fn refuse_unknown_keys(&mut self) {
         let Some(entries) = self.entries else { return };
         for (name, _) in entries.iter() {

@@ -25,13 +25,13 @@ pub(crate) use trace::{
     Place, Position, Tracing, begin, begin_item, is_on, mark, mark_place, paused, reading, take,
 };
 
-/// The longest JSON of unread members that an event carries, in bytes. It ends with a whole member.
+/// Longest JSON of unread members in an event, in bytes. It is cut after a complete member.
 pub const UNREAD_JSON_BYTES_MAX: usize = 8 * 1024;
 
-/// What is counted instead of further paths.
+/// Label under which all further paths are counted together.
 pub const OTHER_PATHS: &str = "other";
 
-/// The member of an event's unread JSON that holds what stands around the items of the body.
+/// Member of an event's unread JSON that holds the unread members around the items of the body.
 pub const AROUND: &str = "_around";
 
 /// How often each path was unread.

@@ -20,14 +20,14 @@ use serde::Serialize;
 use crate::parsed::Refusal;
 pub(crate) use damage::{Damaged, in_json, in_keys};
 
-/// Stands for one byte that is not UTF-8: the control character DEL. It is one byte long, so that places in the text are
-/// places in the body, and JSON allows it in strings. It means that only in a body with such bytes.
+/// Replaces one byte that is not UTF-8: the control character DEL. It is one byte long, so that offsets in the text are
+/// offsets in the body, and JSON allows it in strings. It has this meaning only in a body with such bytes.
 pub(crate) const STAND_IN: char = '\u{7f}';
 
-/// A byte order mark. Some senders put one before the body.
+/// The byte order mark, which some senders put before the body.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Whether a body is UTF-8 throughout, a form also once it is decoded.
+/// Whether a body is valid UTF-8, a form also after decoding.
 pub fn is_utf8(media_type: &str, body: &[u8]) -> bool {
     let is_form = media_type == "application/x-www-form-urlencoded";
     std::str::from_utf8(body).is_ok() && (!is_form || percent_decode(body).decode_utf8().is_ok())

@@ -5,34 +5,43 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// RFC 1035 section 2.3.4, in octets.
+/// Longest host name, in bytes (RFC 1035 section 2.3.4).
 const HOST_LENGTH_MAX: usize = 253;
+/// Longest label of a host name, in bytes (RFC 1035 section 2.3.4).
 const LABEL_LENGTH_MAX: usize = 63;
 
-/// Why a text is no URL that can be called. Each reads on after the name of a setting.
+/// Why a text is not a URL that can be called. Its text follows the name of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlFault {
-    /// Its syntax is wrong.
+    /// The syntax is wrong.
     #[error("is no URL")]
     Syntax,
-    /// It has another scheme or none.
+    /// The scheme is missing or not http or https.
     #[error("must begin with https:// or http://")]
     Scheme,
-    /// It has user information (`user:password@`), which would be sent to whoever reads the URL.
+    /// It has user information (`user:password@`), which every reader of the URL would receive.
     #[error("must have no user information before the host")]
     UserInformation,
     /// Its host is missing, has an empty label or one that is too long, or is an address that does not exist.
     #[error("must have a host name or an IP address")]
     Host,
-    /// Its port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("must have a port from 1 to 65535, or none")]
     Port,
 }
 
-/// Reads an absolute http or https URL. An `@` in its path or query is a character like others.
+/// Parses an absolute http or https URL. An `@` in its path or query is an ordinary character.
 ///
 /// # Errors
 /// [`UrlFault`].
+///
+/// # Examples
+/// ```
+/// use bsp::web_url::{self, UrlFault};
+///
+/// assert_eq!(web_url::parse("https://example.com/a.jpg").unwrap().host(), Some("example.com"));
+/// assert_eq!(web_url::parse("ftp://example.com/"), Err(UrlFault::Scheme));
+/// ```
 pub fn parse(text: &str) -> Result<http::Uri, UrlFault> {
     let uri: http::Uri = text.parse().map_err(|_| UrlFault::Syntax)?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {

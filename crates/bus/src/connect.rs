@@ -22,44 +22,44 @@ use crate::sequence::{GoneBackGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
 
-/// Between two attempts to connect. The client's own growth up to 4 s would break the promise to serve again
-/// within 2 s of the server's return.
+/// Longest delay between two attempts to connect. The client's own delay grows to 4 s, which would break the promise to
+/// serve again within 2 s of the server's return.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A server that vanished without a word is noticed at the third of these.
+/// Interval of the client's pings. The third unanswered ping closes the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// To connect to one server; the next of the list is tried after it.
+/// Timeout of a connection to one server. The next server of the list is tried after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Publishes of the same patience waiting for their acknowledgement at once in a process.
+/// Most publishes of a process that wait for their ack at once, for each ack timeout.
 const ACKS_IN_FLIGHT_MAX: usize = 8192;
-/// For an answer of JetStream's other than to a publish, whose deadlines [`crate::publish`] keeps.
+/// Timeout of one JetStream API request. Publishes have deadlines of their own in [`crate::publish`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A publish that was given up keeps its place among those in flight for so long.
+/// Time for which an abandoned publish still counts as in flight.
 const ABANDONED_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How to reach the bus.
+/// Options of a connection to the bus.
 #[derive(Clone)]
 pub struct BusOptions {
-    /// `nats://host:port` or `tls://host:port`, several separated by commas.
+    /// URLs of the servers, comma-separated: `nats://host:port` or `tls://host:port`.
     pub url: String,
-    /// What the server's monitoring shows. The answers to this client's requests come to subjects that begin with
-    /// `_INBOX_{name}`, which the server lets nobody else read.
+    /// Name of the connection in the server's monitoring. Responses to this client's requests are delivered to
+    /// `_INBOX_{name}`, which no other user may read.
     pub name: &'static str,
-    /// Who it is, where the server wants to know.
+    /// Seed of the NATS user, for a server that authenticates.
     pub nkey: Option<NkeySeed>,
-    /// PEM file of the authority that signed the server's certificate, where the machine does not know it.
+    /// PEM file of CA certificates that are trusted for the server, in addition to those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Told of the first thing that the server does not let this client do; the log is told of each.
+    /// Receives the first permission error of this client. Each of them is logged.
     pub refusals: Refusals,
-    /// 1 while the connection stands.
+    /// Gauge: 1 while connected.
     pub connected: Gauge,
-    /// How many stores may be in flight, and what waits.
+    /// Metrics of the publishes in flight and waiting.
     pub in_flight: InFlightMetrics,
-    /// 1 for a stream whose sequence has gone back.
+    /// Gauge by stream: 1 while its sequence has gone back.
     pub gone_back: GoneBackGauge,
 }
 
 impl BusOptions {
-    /// A client that nobody asks who it is.
+    /// Options without a user.
     pub fn new(name: &'static str, url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -73,7 +73,7 @@ impl BusOptions {
         }
     }
 
-    /// Shows in `registry` whether the connection stands, and what waits to be stored.
+    /// Registers the metrics of the connection.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("nats");
         registry.register(
@@ -94,20 +94,20 @@ impl fmt::Debug for BusOptions {
     }
 }
 
-/// The connection could not even be begun.
+/// The connection could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to NATS")]
 pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl ConnectError {
-    /// Whether nobody answers, so that waiting may help: not for a wrong URL, key or certificate.
+    /// Whether the server does not respond, so that a retry may help. It is false for a wrong URL, key or certificate.
     pub fn is_away(&self) -> bool {
         use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
         let error = self.0.downcast_ref::<async_nats::ConnectError>();
         error.is_some_and(|error| matches!(error.kind(), Dns | Io | TimedOut))
     }
 
-    /// Whether the server does not know the user, or was told of none.
+    /// Whether the server does not know the user, or demands one.
     pub fn is_stranger(&self) -> bool {
         use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
         let error = self.0.downcast_ref::<async_nats::ConnectError>();
@@ -115,11 +115,10 @@ impl ConnectError {
     }
 }
 
-/// How long publishes wait for their acknowledgement, longest first: a little under the halves of the deadlines that there
-/// are, and the least for what is left of one. The client keeps a timer for each publish anyway; a choice of a few saves a
-/// second one.
+/// Ack timeouts of publishes in milliseconds, longest first: slightly less than half of each deadline, and the shortest
+/// attempt. The client keeps a timer for each publish; choosing among a few of them saves a second timer.
 const PATIENCES_MS: [u64; 5] = [5900, 3900, 2400, 950, PATIENCE_MIN_MS];
-/// The shortest time that an attempt waits.
+/// Shortest ack timeout of an attempt, in milliseconds.
 pub(crate) const PATIENCE_MIN_MS: u64 = 250;
 
 /// Ways to publish, by their patience.
@@ -187,18 +186,29 @@ impl fmt::Debug for Bus {
 }
 
 impl Bus {
-    /// Begins to connect and returns at once: a service starts whether the server is up or not.
+    /// Starts to connect and returns at once: a service starts whether the server is up or not.
     ///
     /// # Errors
-    /// [`ConnectError`] when the URL is none.
+    /// [`ConnectError`] when the URL is invalid.
     pub async fn connect(options: &BusOptions) -> Result<Self, ConnectError> {
         Self::open(options, true).await
     }
 
-    /// Connects, or fails when the server does not answer: for commands that a person waits for.
+    /// Connects, and fails if the server does not respond: for commands that a person waits for.
     ///
     /// # Errors
-    /// [`ConnectError`] when the URL is none or nobody answers.
+    /// [`ConnectError`] when the URL is invalid or the server does not respond.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use bus::{Bus, BusOptions};
+    ///
+    /// # async fn example() -> Result<(), bus::ConnectError> {
+    /// let bus = Bus::connect_now(&BusOptions::new("example", "nats://127.0.0.1:4222")).await?;
+    /// assert!(bus.is_connected());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect_now(options: &BusOptions) -> Result<Self, ConnectError> {
         Self::open(options, false).await
     }
@@ -292,35 +302,35 @@ impl Bus {
         self.full[STREAMS.len()].store(is_full, Ordering::Relaxed);
     }
 
-    /// Whether every stream that a guard looks at may be trusted ([`crate::guard`]).
+    /// Whether every stream that a guard watches can be trusted ([`crate::guard`]).
     ///
     /// # Errors
-    /// A text for people.
+    /// A text for people that says what is wrong.
     pub fn sequences(&self) -> Result<(), String> {
         self.sequences.state()
     }
 
-    /// Whether the ledger of sends is known to hold everything that was written to it. Until it is, nothing may be sent.
+    /// Whether the ledger of sends is known to hold every write. Nothing may be sent until it is.
     pub fn is_ledger_whole(&self) -> bool {
         let name = crate::streams::SENDS_BUCKET.stream;
         self.sequences.is_looked_at(name) && !self.sequences.place(name).is_refused()
     }
 
-    /// Whether the ledger of sends takes no new entries: what room is left is for outcomes.
+    /// Whether the ledger of sends takes no new entries. Its remaining room is reserved for outcomes.
     pub fn is_ledger_full(&self) -> bool {
         self.full[STREAMS.len()].load(Ordering::Relaxed)
     }
 
-    /// Whether the connection stands at this moment.
+    /// Whether the client is connected now.
     pub fn is_connected(&self) -> bool {
         // The event of a new connection may come late; the client's state does not.
         self.is_up.load(Ordering::Relaxed) || self.client.connection_state() == connection::State::Connected
     }
 
-    /// Whether the connection stands, and if not, why not, as far as the client says.
+    /// Whether the client is connected, and if not, why not, as far as the client knows.
     ///
     /// # Errors
-    /// A text for people.
+    /// A text for people that says what is wrong.
     pub fn connection(&self) -> Result<(), String> {
         if self.is_connected() {
             return Ok(());
@@ -333,7 +343,7 @@ impl Bus {
         }
     }
 
-    /// Waits until the connection stands.
+    /// Waits until the client is connected.
     pub async fn connected(&self) {
         let mut connections = self.connections.clone();
         while !self.is_connected() {
@@ -347,12 +357,12 @@ impl Bus {
         self.connections.clone()
     }
 
-    /// Which connection this is, counted from 1. What was written through an earlier one no longer comes.
+    /// Number of the current connection, from 1. Writes of an earlier connection no longer arrive.
     pub fn connection_number(&self) -> u64 {
         *self.connections.borrow()
     }
 
-    /// Sends what is still buffered, acknowledgements above all. Gives up after `limit`.
+    /// Sends what is buffered, such as acks. Gives up after `limit`.
     pub async fn flush(&self, limit: Duration) {
         if !matches!(tokio::time::timeout(limit, self.client.flush()).await, Ok(Ok(()))) {
             tracing::warn!(function = "bus", "the last acknowledgements may not have been sent");
@@ -365,7 +375,7 @@ impl Bus {
     }
 }
 
-/// Different refusals that are remembered. What is refused is refused again and again.
+/// Most different permission errors that are remembered. The same ones are repeated over and over.
 const REFUSALS_MAX: usize = 100;
 
 /// What the server does not let this client do, and why it cannot be reached: faults of permissions and settings, each said

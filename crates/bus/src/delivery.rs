@@ -10,23 +10,23 @@ use jiff::Timestamp;
 use crate::headers::Headers;
 use crate::subject::Subject;
 
-/// What became of a message.
+/// What the worker does with a message after its handler returned.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Everything that it asked for is stored: it is acknowledged.
+    /// Ack: everything that the message asked for is stored.
     Done,
-    /// It could not be finished now: it comes again after a delay that grows with every attempt.
+    /// Nak with a delay that grows with every attempt: it could not be finished now.
     Retry {
         /// Why, for the log.
         reason: Cow<'static, str>,
     },
-    /// It cannot be finished now, and others may: it comes again after a minute. When as many as may wait so do, as
-    /// [`Verdict::Pause`].
+    /// Nak with a delay of one minute: it cannot be finished now, while other messages may be. Acts as
+    /// [`Verdict::Pause`] when as many messages wait as may.
     PutOff {
         /// Why, for the log.
         reason: Cow<'static, str>,
     },
-    /// No message can be finished now: the worker stops taking any for a while and says so.
+    /// No message can be finished now: the worker stops pulling for a while and reports it.
     Pause {
         /// Why, for the log.
         reason: Cow<'static, str>,
@@ -50,18 +50,18 @@ impl Verdict {
     }
 }
 
-/// A message of a stream.
+/// A message that a consumer received.
 #[derive(Clone)]
 pub struct Delivery {
-    /// Where it was published.
+    /// Subject to which it was published.
     pub subject: String,
     /// Its headers.
     pub headers: Headers,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Bytes,
     /// Its sequence in the stream.
     pub sequence: u64,
-    /// Which delivery this is, from 1.
+    /// Number of this delivery, from 1.
     pub attempt: u64,
     /// When the stream stored it.
     pub stored_at: Timestamp,
@@ -109,7 +109,7 @@ impl Delivery {
         }
     }
 
-    /// The subject as a type; `None` when it is none of ours.
+    /// The subject as a type; `None` if it is not a subject of imchannel.
     pub fn address(&self) -> Option<Subject> {
         Subject::parse(&self.subject)
     }

@@ -18,26 +18,26 @@ use crate::marks::{self, Fault, Mark, StoredMark};
 use crate::provision::{find_stream, is_missing};
 use crate::streams::{BucketDefinition, CHANNELS_BUCKET, SENDS_BUCKET, StreamDefinition};
 
-/// Between two looks while all is well. The mark of a bucket is no older than this.
+/// Interval of the checks while all is well. The mark of a bucket is never older than this.
 const INTERVAL_GOOD: Duration = Duration::from_secs(5);
-/// Between two looks while something is wrong or not known.
+/// Interval of the checks while something is wrong or unknown.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);
-/// So many looks in a row, five seconds, must find a stream behind what was seen of it: the new leader of a cluster may still be
-/// applying what it has.
+/// Checks in a row (5 s) that must find a stream behind its earlier state before this is an error: the new leader of a
+/// cluster may still be applying what it has.
 const BEHIND_LOOKS: u32 = 20;
-/// While nothing changes, the places of durables are asked for at every so many looks: a minute.
+/// While nothing changes, the positions of durable consumers are read at every 12th check: once a minute.
 const DURABLES_LOOKS: u32 = 12;
-/// Places of durables asked for at once.
+/// Most durable consumers whose positions are read at once.
 const DURABLES_AT_ONCE: usize = 16;
 
-/// What a process looks at.
+/// What a process watches.
 #[derive(Debug, Clone, Copy)]
 pub enum Watch {
-    /// A stream, with its durables.
+    /// A stream, with its durable consumers.
     Stream(&'static StreamDefinition),
     /// A bucket, with its mark if it has one.
     Bucket(&'static BucketDefinition),
-    /// The same, and this process writes the mark.
+    /// A bucket whose mark this process writes.
     MarkedBucket(&'static BucketDefinition),
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn has_mark(stream: &str) -> bool {
     [CHANNELS_BUCKET.stream, SENDS_BUCKET.stream].contains(&stream)
 }
 
-/// Begins to look, until `stop`. Nothing is published to a stream before it was looked at.
+/// Starts to watch, until `stop`. Nothing is published to a stream before its first check.
 pub fn follow(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
     for watch in watches {
         bus.sequences.watch(watch.stream(), true);

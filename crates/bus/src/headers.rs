@@ -8,7 +8,7 @@ use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 
 use crate::subject::EventKind;
 
-/// The name of a header, made before any message is: the client would look every name up in its list.
+/// The name of a header, parsed once: the client would look each name up in its list.
 #[derive(Debug, Clone)]
 pub struct Name {
     text: &'static str,
@@ -26,13 +26,13 @@ impl Name {
         Self { text, header: HeaderName::from_static(text) }
     }
 
-    /// As it is written.
+    /// The name as text.
     pub const fn as_str(&self) -> &'static str {
         self.text
     }
 }
 
-/// JetStream's de-duplication id.
+/// Deduplication id of JetStream.
 pub const MESSAGE_ID: Name = Name::new("Nats-Msg-Id");
 /// `report` or `message`: the route that the webhook was posted to.
 pub const ROUTE: Name = Name::new("Imchannel-Route");
@@ -42,42 +42,44 @@ pub const RECEIVED_AT: Name = Name::new("Imchannel-Received-At");
 pub const CONTENT_TYPE: Name = Name::new("Content-Type");
 /// W3C trace context.
 pub const TRACEPARENT: Name = Name::new("traceparent");
-/// Why a dead letter is one: a word out of a fixed set.
+/// Error code of a dead letter: a word from a fixed set.
 pub const REASON_KIND: Name = Name::new("Imchannel-Reason-Kind");
-/// Why a dead letter is one: a sentence without a value of the body.
+/// Reason of a dead letter: a sentence without any value of the body.
 pub const REASON: Name = Name::new("Imchannel-Reason");
-/// Stream, sequence and item that a dead letter comes from, as `WEBHOOKS/17/0`.
+/// Stream, sequence and item of the source of a dead letter, as `WEBHOOKS/17/0`.
 pub const ORIGIN: Name = Name::new("Imchannel-Origin");
-/// The subject that a command was published to, on its dead letter: the queue, and where no lane reads it, all of it.
+/// Subject of a command, on its dead letter: the queue, or the whole subject if no lane reads it.
 pub const SUBJECT: Name = Name::new("Imchannel-Subject");
-/// Whether a dead letter is a whole body (`body`), one of its items (`item`), or a command whose end did not fit (`cut`).
+/// Scope of a dead letter: a whole body (`body`), one of its items (`item`), or a command whose end was cut off
+/// (`cut`).
 pub const PART: Name = Name::new("Imchannel-Part");
 /// [`PART`]: a whole body or command.
 pub const PART_BODY: &str = "body";
 /// [`PART`]: an item.
 pub const PART_ITEM: &str = "item";
-/// [`PART`]: a command whose end did not fit.
+/// [`PART`]: a command whose end was cut off.
 pub const PART_CUT: &str = "cut";
-/// The items that a dead letter of the rest of a body stands for, as `8-97,99`: their positions, from 0.
+/// Items of a dead letter of several items, as `8-97,99`: their positions, from 0.
 pub const ITEMS: Name = Name::new("Imchannel-Items");
-/// How many letters and bytes were written under the subject of a dead letter, with it, as `17/9342` ([`crate::letters`]).
+/// Number and bytes of the letters that were written under the subject of a dead letter, including it, as `17/9342`
+/// ([`crate::letters`]).
 pub const WRITTEN: Name = Name::new("Imchannel-Written");
-/// `true` on the dead letter of a command that may have been sent all the same: it is not published again.
+/// `true` on the dead letter of a command that may have been sent in spite of it. It is not published again.
 pub const MAY_BE_SENT: Name = Name::new("Imchannel-May-Be-Sent");
-/// `true` on an event, or a command, that an operator had published again.
+/// `true` on an event or command that an operator published again.
 pub const REPLAYED: Name = Name::new("Imchannel-Replayed");
 /// The BSP of a dead letter.
 pub const BSP: Name = Name::new("Imchannel-Bsp");
 /// When a dead letter was written, RFC 3339.
 pub const TIME: Name = Name::new("Imchannel-Time");
-/// JetStream: the message is stored only while the last one of its subject has this sequence, 0 for none.
+/// JetStream: the message is stored only if the last message of its subject has this sequence; 0 for none.
 pub const EXPECTED_LAST_SUBJECT_SEQUENCE: Name = Name::new("Nats-Expected-Last-Subject-Sequence");
-/// Names the lease that a write to the bucket of leases belongs to.
+/// Identifies the acquisition of a lease to which a write belongs.
 pub const LEASE_TOKEN: Name = Name::new("Imchannel-Lease");
-/// JetStream's key-value stores: what was done to the key, where it was not written.
+/// JetStream's key-value stores: the operation on the key, if it was not a put.
 pub const KV_OPERATION: Name = Name::new("KV-Operation");
-/// The server's own: which account and client a message came from that an import let into this account. It says nothing about
-/// the message, and no reader looks at it: a command with it and one without it are the same.
+/// Set by the server on a message that was imported from another account: its account and client. It says nothing about
+/// the message and is ignored: a command with it and one without it are the same.
 pub const REQUEST_INFO: Name = Name::new("Nats-Request-Info");
 /// CloudEvents: version of the specification.
 pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
@@ -85,9 +87,9 @@ pub const CE_SPECVERSION: Name = Name::new("ce-specversion");
 pub const CE_ID: Name = Name::new("ce-id");
 /// CloudEvents: type of the event.
 pub const CE_TYPE: Name = Name::new("ce-type");
-/// CloudEvents: where the event comes from, `/{bsp}/{channel}`; `/none/{channel or unknown}` where there is no channel.
+/// CloudEvents: source of the event, `/{bsp}/{channel}`; `/none/{channel or unknown}` without a configured channel.
 pub const CE_SOURCE: Name = Name::new("ce-source");
-/// CloudEvents: when it happened.
+/// CloudEvents: time of the event.
 pub const CE_TIME: Name = Name::new("ce-time");
 /// CloudEvents: media type of the payload.
 pub const CE_DATACONTENTTYPE: Name = Name::new("ce-datacontenttype");
@@ -95,25 +97,34 @@ pub const CE_DATACONTENTTYPE: Name = Name::new("ce-datacontenttype");
 /// Media type of every event.
 pub const PROTOBUF: &str = "application/protobuf";
 
-/// The longest value, in bytes, that a dead letter takes over from the headers of its webhook or command, and that ingress takes
-/// over from a request.
+/// Longest value, in bytes, that a dead letter copies from the headers of its webhook or command, and that ingress
+/// copies from a request.
 pub const TAKEN_OVER_MAX: usize = 512;
 
 /// Headers of a message.
+///
+/// # Examples
+/// ```
+/// use bus::{Headers, headers};
+///
+/// let headers = Headers::new().with(headers::MESSAGE_ID, "sales.c-1").with(headers::CONTENT_TYPE, "application/json");
+/// assert_eq!(headers.get(headers::MESSAGE_ID), Some("sales.c-1"));
+/// assert_eq!(headers.get(headers::TRACEPARENT), None);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Headers(pub(crate) HeaderMap);
 
 /// The ids of an event that is published.
 #[derive(Debug, Clone, Copy)]
 pub struct EventIds<'i> {
-    /// JetStream's de-duplication id (`Nats-Msg-Id`): the event's own, but for a replay.
+    /// Deduplication id of JetStream (`Nats-Msg-Id`): the event's own id, except in a replay.
     pub publish: &'i str,
     /// The `event_id`.
     pub event: &'i str,
 }
 
 impl<'i> EventIds<'i> {
-    /// Those of an event that is published for the first time.
+    /// The ids of an event that is published for the first time.
     pub fn same(id: &'i str) -> Self {
         Self { publish: id, event: id }
     }
@@ -125,7 +136,7 @@ impl Headers {
         Self::default()
     }
 
-    /// The headers of an event, as the NATS binding of CloudEvents 1.0 has them in binary mode.
+    /// The headers of an event in binary mode of the NATS binding of CloudEvents 1.0.
     pub fn event(
         kind: EventKind,
         ids: EventIds<'_>,
@@ -136,7 +147,7 @@ impl Headers {
         Self::cloud_event(kind, ids, &format!("/{bsp}/{channel}"), time)
     }
 
-    /// The same of the result of a command for a channel that is not known.
+    /// The headers of the result of a command whose channel is unknown.
     pub fn result_of_none(
         event_id: &str,
         channel: Option<&ChannelId>,
@@ -157,8 +168,8 @@ impl Headers {
             .with(CE_DATACONTENTTYPE, PROTOBUF)
     }
 
-    /// Adds a header. A value that no header can carry (a line break) is left out: none of ours has one, but a
-    /// webhook's content type comes from outside.
+    /// Adds a header. A value that no header can hold (a line break) is left out: none of ours has one, but a webhook's
+    /// content type comes from outside.
     #[must_use]
     pub fn with(mut self, name: Name, value: &str) -> Self {
         if !value.contains(['\r', '\n']) {
@@ -167,7 +178,7 @@ impl Headers {
         self
     }
 
-    /// Adds a header if there is a value.
+    /// Adds a header if `value` is some.
     #[must_use]
     pub fn with_optional(self, name: Name, value: Option<&str>) -> Self {
         match value {
@@ -181,7 +192,7 @@ impl Headers {
         self.0.get(name.header).map(HeaderValue::as_str)
     }
 
-    /// The value of a header, where it is no longer than [`TAKEN_OVER_MAX`]: a dead letter takes over no longer one.
+    /// The value of a header if it is at most [`TAKEN_OVER_MAX`] bytes long, so that a dead letter can copy it.
     pub fn get_short(&self, name: Name) -> Option<&str> {
         self.get(name).filter(|value| value.len() <= TAKEN_OVER_MAX)
     }

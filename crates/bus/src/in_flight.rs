@@ -23,7 +23,7 @@ struct StreamLabels {
     stream: &'static str,
 }
 
-/// What the limits show, by stream.
+/// Metrics of the limits of writes in flight, by stream.
 #[derive(Debug, Clone, Default)]
 pub struct InFlightMetrics {
     limit: Family<StreamLabels, Gauge>,

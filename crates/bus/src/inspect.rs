@@ -19,9 +19,9 @@ use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STR
 use crate::subject::Queue;
 use crate::versions::{self, ServerVersion};
 
-/// Leases that are read side by side.
+/// Most leases that are read at once.
 const LEASES_AT_ONCE: usize = 32;
-/// The server forgets a consumer of ours after this, should it not be removed.
+/// Inactivity after which the server removes an ephemeral consumer of ours that was not deleted.
 const CONSUMER_LIFE: Duration = Duration::from_secs(5);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -31,20 +31,20 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub struct ServerSeen {
     /// Its version, such as `2.10.27`.
     pub version: String,
-    /// The name of its cluster, if it says that it is in one.
+    /// Name of its cluster; `None` if it is in none.
     pub cluster: Option<String>,
-    /// The largest message that it takes, in bytes.
+    /// Largest message that it accepts (`max_payload`), in bytes.
     pub payload_max: usize,
 }
 
-/// A copy of a stream beside the leader's.
+/// A replica of a stream other than the leader.
 #[derive(Debug, Clone)]
 pub struct PeerSeen {
-    /// The server that holds it.
+    /// Name of its server.
     pub name: String,
-    /// Whether it has everything.
+    /// Whether it is up to date.
     pub is_current: bool,
-    /// Whether its server is gone.
+    /// Whether its server is offline.
     pub is_offline: bool,
 }
 
@@ -53,52 +53,52 @@ pub struct PeerSeen {
 pub struct StreamSeen {
     /// Its name.
     pub name: &'static str,
-    /// Messages that it holds.
+    /// Number of stored messages.
     pub messages: u64,
-    /// Bytes that it holds.
+    /// Stored bytes.
     pub bytes: u64,
-    /// Bytes that it may hold; `None` for as many as the server takes.
+    /// Its limit in bytes; `None` for no limit but the server's.
     pub max_bytes: Option<u64>,
-    /// How long it keeps a message; zero for ever.
+    /// How long it keeps a message; zero for no limit.
     pub max_age: Duration,
-    /// Copies that it is to have.
+    /// Configured number of replicas.
     pub replicas: usize,
-    /// For how long it recognises a repeated id.
+    /// Its deduplication window.
     pub duplicate_window: Duration,
     /// When its oldest message was stored.
     pub first_time: Option<Timestamp>,
-    /// The sequence of its newest message, also of one that is gone.
+    /// The sequence of its newest message, even if that is no longer stored.
     pub last_sequence: u64,
     /// When its newest message was stored.
     pub last_time: Option<Timestamp>,
-    /// Whether it has a leader; without one it takes and gives nothing. Unknown where the server does not say.
+    /// Whether it has a leader, without which it is unavailable; `None` if the server does not say.
     pub has_leader: Option<bool>,
-    /// Its other copies.
+    /// Its other replicas.
     pub peers: Vec<PeerSeen>,
 }
 
-/// A durable.
+/// A durable consumer.
 #[derive(Debug, Clone)]
 pub struct DurableSeen {
     /// Its stream.
     pub stream: &'static str,
     /// Its name.
     pub name: String,
-    /// The channel whose lane reads by it; `None` for one over a whole stream.
+    /// The channel of its lane; `None` for a consumer of a whole stream.
     pub channel: Option<ChannelId>,
-    /// Which of the lane's two queues it is; `None` for one over a whole stream.
+    /// The queue of its lane; `None` for a consumer of a whole stream.
     pub queue: Option<Queue>,
-    /// The sequence up to which it has given everything out.
+    /// Last delivered stream sequence.
     pub delivered: u64,
-    /// The sequence up to which everything was acknowledged.
+    /// Ack floor: the stream sequence up to which every message is acked.
     pub acknowledged: u64,
-    /// Messages that it has not given out yet.
+    /// Messages that were not delivered yet (`num_pending`).
     pub pending: u64,
-    /// Messages that were given out and not acknowledged.
+    /// Messages that were delivered and not acked (`num_ack_pending`).
     pub held: u64,
-    /// Requests of readers that wait for a message.
+    /// Open pull requests (`num_waiting`).
     pub requests: usize,
-    /// When the oldest unacknowledged message was stored; `None` when there is none.
+    /// When the oldest message that is not acked was stored; `None` if all are acked.
     pub oldest: Option<Timestamp>,
 }
 
@@ -113,28 +113,28 @@ pub struct LeaseSeen {
     pub renewed_at: Timestamp,
 }
 
-/// The server's time, and this machine's before it was asked and after it had answered.
+/// The server's time, and the local times before the request and after the response.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeSeen {
-    /// Before.
+    /// Local time before the request.
     pub asked_at: Timestamp,
-    /// The server's.
+    /// The server's time.
     pub said: Timestamp,
-    /// After.
+    /// Local time after the response.
     pub heard_at: Timestamp,
 }
 
-/// What the server said of itself when it was connected to.
+/// What the server reported of itself when the client connected.
 pub fn server(bus: &Bus) -> ServerSeen {
     let info = bus.client.server_info();
     let cluster = info.cluster.filter(|name| !name.is_empty());
     ServerSeen { version: info.version, cluster, payload_max: info.max_payload }
 }
 
-/// Every server that holds a stream of ours or could be asked, by name, and its version where it is known.
+/// Every server that holds one of our streams or responded, by name, with its version if it is known.
 ///
 /// # Errors
-/// [`ProvisionError`] when the server does not answer.
+/// [`ProvisionError`] when the server does not respond.
 pub async fn server_versions(bus: &Bus) -> Result<BTreeMap<String, Option<ServerVersion>>, ProvisionError> {
     let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
     let mut holders = BTreeSet::new();
@@ -148,19 +148,19 @@ pub async fn server_versions(bus: &Bus) -> Result<BTreeMap<String, Option<Server
     Ok(unknown.chain(known.into_iter().map(|(name, version)| (name, Some(version)))).collect())
 }
 
-/// What the account uses and may use, in the JSON of JetStream's own answer, whose form depends on the server's version.
+/// Usage and limits of the account, as JSON of JetStream's response, whose form depends on the server's version.
 ///
 /// # Errors
-/// [`ReadError`] when there is no answer.
+/// [`ReadError`] when the server does not respond.
 pub async fn account(bus: &Bus) -> Result<Bytes, ReadError> {
     let answer = bus.client.request("$JS.API.INFO", Bytes::new()).await;
     Ok(answer.map_err(|error| ReadError::new("account", error))?.payload)
 }
 
-/// All streams, those behind the buckets too. A missing one is left out.
+/// All streams, including those of the buckets. Missing ones are left out.
 ///
 /// # Errors
-/// [`ProvisionError`] when the server does not answer.
+/// [`ProvisionError`] when the server does not respond.
 pub async fn streams(bus: &Bus) -> Result<Vec<StreamSeen>, ProvisionError> {
     let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
     let mut seen = Vec::new();
@@ -201,10 +201,10 @@ fn seen_stream(name: &'static str, info: &Info) -> StreamSeen {
     }
 }
 
-/// The durables over whole streams. A missing one is left out.
+/// The durable consumers of whole streams. Missing ones are left out.
 ///
 /// # Errors
-/// [`ReadError`] when a stream is missing or out of reach.
+/// [`ReadError`] when a stream is missing or unavailable.
 pub async fn durables(bus: &Bus) -> Result<Vec<DurableSeen>, ReadError> {
     let mut seen = Vec::new();
     for durable in DURABLES {
@@ -221,10 +221,10 @@ pub async fn durables(bus: &Bus) -> Result<Vec<DurableSeen>, ReadError> {
     Ok(seen)
 }
 
-/// The durables of a channel's lane. A missing one is left out.
+/// The durable consumers of a channel's lane. Missing ones are left out.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is missing or out of reach.
+/// [`ReadError`] when stream COMMANDS is missing or unavailable.
 pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<DurableSeen>, ReadError> {
     let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await;
     let stream = stream.map_err(|error| ReadError::new(COMMANDS.name, error))?;
@@ -265,11 +265,11 @@ async fn seen_durable<I>(
     }))
 }
 
-/// How many messages a stream holds that were stored at that time or later, and what time it is there. Nothing is read: a
-/// consumer that counts them is made and removed.
+/// Number of messages of a stream that were stored at `since` or later, and the server's time. No message is read: a
+/// temporary consumer counts them.
 ///
 /// # Errors
-/// [`ReadError`] when the stream is missing or out of reach.
+/// [`ReadError`] when the stream is missing or unavailable.
 pub async fn stored_since(
     bus: &Bus,
     name: &'static str,
@@ -297,10 +297,10 @@ pub async fn stored_since(
     Ok((info.num_pending, TimeSeen { asked_at, said, heard_at }))
 }
 
-/// Every subject of WEBHOOKS that holds a message, and how many.
+/// Every subject of WEBHOOKS that holds a message, with its number of messages.
 ///
 /// # Errors
-/// [`ReadError`] when the stream is missing or out of reach.
+/// [`ReadError`] when the stream is missing or unavailable.
 pub async fn webhook_subjects(bus: &Bus) -> Result<Vec<(String, usize)>, ReadError> {
     let fail = |source: Source| ReadError::new(WEBHOOKS.name, source);
     let stream = bus.jetstream.get_stream_no_info(WEBHOOKS.name).await.map_err(|error| fail(error.into()))?;
@@ -308,10 +308,10 @@ pub async fn webhook_subjects(bus: &Bus) -> Result<Vec<(String, usize)>, ReadErr
     counts.try_collect().await.map_err(|error| fail(error.into()))
 }
 
-/// All leases that were not given up.
+/// All leases that were not released.
 ///
 /// # Errors
-/// [`ReadError`] when the bucket is missing or out of reach.
+/// [`ReadError`] when the bucket is missing or unavailable.
 pub async fn leases(bus: &Bus) -> Result<Vec<LeaseSeen>, ReadError> {
     let fail = |source: Source| ReadError::new(LANES_BUCKET.name, source);
     let bucket = bus.jetstream.get_key_value(LANES_BUCKET.name).await.map_err(|error| fail(error.into()))?;

@@ -20,28 +20,28 @@ use crate::purge::{self, Fault, PurgeMethod, Removed};
 use crate::read::ReadError;
 use crate::streams::{SENDS_BUCKET, StreamDefinition};
 
-/// Above this share of its bytes a stream is purged.
+/// Share of a stream's bytes above which it is purged.
 const PURGE_ABOVE: f64 = 0.70;
-/// Messages that an idle durable is still given the chance to ask for.
+/// Messages that an idle durable consumer can still request before they are purged.
 const IDLE_MARGIN: u64 = 16;
 /// Above this share nothing more is published to it by us. A nats-server of before the end of 2023 compares a message with
 /// the room that is left without the message's own overhead; where only that is missing, it stores the message, says
 /// so, and throws the oldest one away, read or not (nats-server issue 4771, mended by pull request 4772). So the last of the room is left alone.
 const REFUSE_ABOVE: f64 = 0.95;
-/// It is purged down to this share.
+/// Share of a stream's bytes that a purge leaves.
 const PURGE_TO: f64 = 0.50;
 
-/// Subjects that are purged side by side. Of each one a message may have to be read, of up to a megabyte.
+/// Most subjects that are purged at once. Each may need one message of up to 1 MiB to be read.
 const SUBJECTS_AT_ONCE: usize = 4;
 
-/// What the keeper tells of itself.
+/// Metrics of the keeper.
 #[derive(Debug, Clone, Default)]
 pub struct KeeperMetrics {
     purged: Counter,
 }
 
 impl KeeperMetrics {
-    /// Makes the metrics and puts them into `registry`, a service's own.
+    /// Creates the metrics and registers them in the registry of the service.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let help = "Processed messages purged from streams that were filling up";
@@ -50,7 +50,7 @@ impl KeeperMetrics {
     }
 }
 
-/// Looks at the streams every `interval` until `stop`. Several keepers do no harm.
+/// Checks the streams every `interval` until `stop`, and purges processed messages. Several keepers may run at once.
 pub async fn run(
     bus: &Bus,
     streams: &[&'static StreamDefinition],
@@ -107,11 +107,11 @@ impl Kept {
     }
 }
 
-/// Looks once whether a stream has room, so that nothing is published to one that has not. For a process that publishes
-/// without a keeper, which has to look again and again.
+/// Checks once whether a stream has room, so that nothing is published to a full one. A process without a keeper has to
+/// call it repeatedly while it publishes.
 ///
 /// # Errors
-/// When the stream is missing or out of reach.
+/// When the stream is missing or unavailable.
 pub async fn look(bus: &Bus, definition: &'static StreamDefinition) -> Result<(), ReadError> {
     let stream = bus.jetstream.get_stream(definition.name).await;
     let stream = stream.map_err(|error| ReadError::new(definition.name, error))?;
@@ -121,13 +121,13 @@ pub async fn look(bus: &Bus, definition: &'static StreamDefinition) -> Result<()
     Ok(())
 }
 
-/// Above this share of its bytes the ledger of sends takes no new entries. Its old ones go with their age.
+/// Share of its bytes above which the ledger of sends takes no new entries. Old entries expire with their age.
 const LEDGER_FULL_ABOVE: f64 = 0.90;
 
-/// Looks once whether the ledger of sends has room for new entries.
+/// Checks once whether the ledger of sends has room for new entries.
 ///
 /// # Errors
-/// When it is missing or out of reach.
+/// When it is missing or unavailable.
 pub async fn look_at_ledger(bus: &Bus) -> Result<(), ReadError> {
     let name = SENDS_BUCKET.stream;
     let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;

@@ -27,7 +27,7 @@ struct StreamLabels {
     stream: &'static str,
 }
 
-/// The gauges. They are looked up every few seconds, so they may be that old.
+/// Gauges of streams and consumers, updated every few seconds.
 #[derive(Debug, Clone, Default)]
 pub struct LagMetrics {
     pending: Family<DurableLabels, Gauge>,
@@ -38,7 +38,7 @@ pub struct LagMetrics {
 }
 
 impl LagMetrics {
-    /// Makes the gauges and puts them into `registry`.
+    /// Creates the gauges and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let durables = registry.sub_registry_with_prefix("consumer");
@@ -58,7 +58,7 @@ impl LagMetrics {
     }
 }
 
-/// Looks every `interval` until `stop`.
+/// Updates the gauges every `interval` until `stop`.
 pub async fn run(bus: &Bus, interval: Duration, metrics: &LagMetrics, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
@@ -74,27 +74,27 @@ pub async fn run(bus: &Bus, interval: Duration, metrics: &LagMetrics, stop: Canc
     }
 }
 
-/// Messages that a durable has not acknowledged yet, given out or not.
+/// Number of messages that a durable consumer has not acked, delivered or not.
 ///
 /// # Errors
-/// [`ReadError`] when the durable is missing or out of reach.
+/// [`ReadError`] when the durable is missing or unavailable.
 pub async fn backlog(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
     let info = info(bus, durable).await?;
     Ok(info.num_pending + info.num_ack_pending as u64)
 }
 
-/// The sequence up to which a durable has acknowledged everything.
+/// Ack floor of a durable consumer: the stream sequence up to which every message is acked.
 ///
 /// # Errors
-/// [`ReadError`] when the durable is missing or out of reach.
+/// [`ReadError`] when the durable is missing or unavailable.
 pub async fn acknowledged_to(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
     Ok(info(bus, durable).await?.ack_floor.stream_sequence)
 }
 
-/// The sequence up to which a durable has given everything out.
+/// Last stream sequence that a durable consumer delivered.
 ///
 /// # Errors
-/// [`ReadError`] when the durable is missing or out of reach.
+/// [`ReadError`] when the durable is missing or unavailable.
 pub async fn delivered_to(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
     Ok(info(bus, durable).await?.delivered.stream_sequence)
 }
@@ -110,31 +110,30 @@ async fn info(bus: &Bus, durable: &DurableDefinition) -> Result<Info, ReadError>
 pub struct StreamState {
     /// Its name.
     pub name: &'static str,
-    /// Messages that it holds.
+    /// Number of stored messages.
     pub messages: u64,
-    /// Bytes that it holds.
+    /// Stored bytes.
     pub bytes: u64,
-    /// Bytes that it may hold.
+    /// Its limit in bytes.
     pub max_bytes: u64,
 }
 
-/// A durable at one moment.
+/// A durable consumer at one moment.
 #[derive(Debug, Clone)]
 pub struct DurableState {
     /// Its stream.
     pub stream: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Messages that it has not been given yet.
+    /// Messages that were not delivered yet (`num_pending`).
     pub pending: u64,
-    /// Messages given to a reader and not acknowledged.
+    /// Messages that were delivered and not acked (`num_ack_pending`).
     pub unacknowledged: u64,
-    /// Age of the oldest message that it has not acknowledged, in seconds; 0 when there is none, `None` when the server
-    /// does not say.
+    /// Age of the oldest message that is not acked, in seconds: 0 if all are, `None` if the server does not say.
     pub oldest_age_s: Option<i64>,
 }
 
-/// How far everybody is.
+/// State of all streams and durable consumers at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The streams that answered.
@@ -143,7 +142,7 @@ pub struct Snapshot {
     pub durables: Vec<DurableState>,
 }
 
-/// Looks at all streams and durables; what does not answer is left out.
+/// Reads the state of all streams and durable consumers. What does not respond is left out.
 pub async fn snapshot(bus: &Bus) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for definition in STREAMS {

@@ -19,15 +19,15 @@ use crate::delivery::Delivery;
 use crate::streams::{COMMANDS, LaneDurable};
 use crate::subject::{Queue, Subject};
 
-/// How long the server keeps a request open. It serves the requests of all who ask in turn, also of a process that sleeps:
-/// by the time another has taken its lane, they must have ended.
+/// Time for which the server keeps a pull request open. It serves all open requests in turn, also those of a suspended
+/// process: they must have expired before another process takes over the lane.
 const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
-/// After this an unanswered request is taken for lost.
+/// Time after which an unanswered pull request counts as lost.
 const REQUEST_LOST: Duration = Duration::from_secs(6);
-/// Bytes that one request may bring.
+/// Most bytes that one pull request may return.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long to wait for what is still on its way when reading ends.
+/// Timeout of the wait for messages that are still on their way when reading ends.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
 /// A lane could not be read.
@@ -39,7 +39,7 @@ pub struct LaneError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// A command that the reader's lane holds. Until it is settled nobody else is given it, provided that it is kept.
+/// The right to ack a command. The command is not redelivered as long as it is kept.
 pub struct Claim(Acker);
 
 impl std::fmt::Debug for Claim {
@@ -49,42 +49,42 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Claim {
-    /// Says that everything is done: the command does not come again.
+    /// Ack: the command is done and is not redelivered.
     pub async fn settle(self) {
         let _ = self.0.ack().await;
     }
 
-    /// Says that it is still worked on.
+    /// In-progress ack: restarts the ack wait.
     pub async fn keep(&self) {
         let _ = self.0.ack_with(AckKind::Progress).await;
     }
 
-    /// Gives it back: it comes again at once, to whoever owns the lane then.
+    /// Nak: the command is redelivered at once, to the owner of the lane at that time.
     pub async fn give_back(self) {
         let _ = self.0.ack_with(AckKind::Nak(None)).await;
     }
 }
 
-/// A command as it came.
+/// A command that was pulled.
 #[derive(Debug)]
 pub struct Taken {
-    /// The queue that it was in.
+    /// The queue from which it was pulled.
     pub queue: Queue,
     /// The message.
     pub delivery: Delivery,
-    /// The hold on it.
+    /// The right to ack it.
     pub claim: Claim,
 }
 
-/// What a reader has to tell.
+/// An event of the reader.
 #[derive(Debug)]
 pub enum Came {
     /// A command.
     Command(Box<Taken>),
-    /// A request has ended: another may be made.
+    /// A pull request has ended. Another may be made.
     Ended,
-    /// The connection was lost and is there again: what was on its way may be lost, and will come again later than what
-    /// follows it.
+    /// The connection was lost and re-established: messages on their way may be lost, and are redelivered after later
+    /// ones.
     Reconnected,
 }
 
@@ -112,10 +112,10 @@ impl std::fmt::Debug for LaneReader {
 }
 
 impl LaneReader {
-    /// Ready to ask.
+    /// Prepares to pull. Nothing is requested yet.
     ///
     /// # Errors
-    /// [`LaneError`] when the connection is gone for good.
+    /// [`LaneError`] when the connection is closed for good.
     pub async fn open(bus: &Bus, channel: &ChannelId) -> Result<Self, LaneError> {
         let inbox = bus.client.new_inbox();
         let subscribed = bus.client.subscribe(format!("{inbox}.*")).await;
@@ -128,7 +128,7 @@ impl LaneReader {
         Ok(Self { bus, channel, inbox, replies, asked, next_id: 0, connections })
     }
 
-    /// Commands that were asked for and have not come yet.
+    /// Number of commands that were requested and have not come yet.
     pub fn asked(&mut self, queue: Queue) -> usize {
         let now = Instant::now();
         let asked = &mut self.asked[queue as usize];
@@ -136,10 +136,10 @@ impl LaneReader {
         asked.iter().map(|request| request.left).sum()
     }
 
-    /// Asks for so many commands more.
+    /// Requests `count` more commands.
     ///
     /// # Errors
-    /// [`LaneError`] when the connection is gone for good.
+    /// [`LaneError`] when the connection is closed for good.
     pub async fn ask(&mut self, queue: Queue, count: usize) -> Result<(), LaneError> {
         if count == 0 || !self.bus.is_connected() {
             return Ok(());
@@ -159,7 +159,7 @@ impl LaneReader {
         Ok(())
     }
 
-    /// What comes next; `None` when the connection is gone for good. It may be dropped while it waits.
+    /// The next event; `None` if the connection is closed for good. The future may be dropped while it waits.
     pub async fn next(&mut self) -> Option<Came> {
         loop {
             let message = tokio::select! {
@@ -180,7 +180,7 @@ impl LaneReader {
         }
     }
 
-    /// Ends reading, and gives what has come and was not read.
+    /// Ends reading, and returns the commands that have come and were not read.
     pub async fn close(mut self) -> Vec<Taken> {
         // The server forgets the requests with it. What it has sent before is here already, or on its way.
         let _ = self.replies.unsubscribe().await;

@@ -25,7 +25,7 @@ fn config(durable: &LaneDurable) -> pull::Config {
     }
 }
 
-/// Makes the durables of a channel, or changes them to what they should be. Stream COMMANDS must be there.
+/// Creates or updates the durable consumers of a channel. Stream COMMANDS must exist.
 ///
 /// # Errors
 /// [`ProvisionError::Durable`] when the server refuses.
@@ -39,7 +39,7 @@ pub async fn apply(bus: &Bus, channel: &ChannelId) -> Result<(), ProvisionError>
     Ok(())
 }
 
-/// Removes the durables of a channel. That one is missing is no fault.
+/// Deletes the durable consumers of a channel. A missing one is not an error.
 ///
 /// # Errors
 /// [`ProvisionError::Durable`] when the server refuses.
@@ -59,11 +59,11 @@ pub async fn remove(bus: &Bus, channel: &ChannelId) -> Result<(), ProvisionError
     Ok(())
 }
 
-/// Removes what a channel's queue holds up to a sequence, all of which is settled: a channel of that id that is made later
-/// does not begin with it.
+/// Purges the acked commands of a channel's queue up to a sequence, so that a channel that is later created with this
+/// id does not receive them.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn forget_settled(
     bus: &Bus,
     queue: Queue,
@@ -83,10 +83,10 @@ pub async fn forget_settled(
     }
 }
 
-/// Compares the durables of a channel with what they should be.
+/// Compares the durable consumers of a channel with their definitions.
 ///
 /// # Errors
-/// [`ProvisionError`] when the server does not answer; a durable that is missing is a difference and no error.
+/// [`ProvisionError`] when the server does not respond. A missing consumer is a difference and not an error.
 pub async fn check(bus: &Bus, channel: &ChannelId) -> Result<Vec<Difference>, ProvisionError> {
     let mut differences = Vec::new();
     let Some(stream) = find_stream(bus, COMMANDS.name).await? else {
@@ -119,11 +119,11 @@ pub async fn check(bus: &Bus, channel: &ChannelId) -> Result<Vec<Difference>, Pr
     Ok(differences)
 }
 
-/// The first command of a subject whose sequence is `from` or more; `None` when there is none. One at a time, so that no
-/// reader has to make a consumer for what others work on, and none holds more than one command of a megabyte.
+/// The first command of a subject with a sequence of at least `from`; `None` if there is none. It reads one at a time,
+/// so that no consumer has to be created, and no more than one command of up to 1 MiB is held.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn next_stored(bus: &Bus, subject: &str, from: u64) -> Result<Option<Delivery>, ReadError> {
     use async_nats::jetstream::stream::RawMessageErrorKind;
     let fail = |error: Box<dyn std::error::Error + Send + Sync>| ReadError::new(COMMANDS.name, error);
@@ -135,21 +135,22 @@ pub async fn next_stored(bus: &Bus, subject: &str, from: u64) -> Result<Option<D
     }
 }
 
-/// How much waits in a queue of a lane.
+/// Backlog of one queue of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Waiting {
-    /// Commands that no sender has been given yet.
+    /// Commands that were not delivered to a sender yet (`num_pending`).
     pub in_stream: u64,
-    /// Commands that a sender holds: to be sent, under way, or with an outcome that is looked up.
+    /// Commands that a sender holds (`num_ack_pending`): to be sent, in flight, or with an outcome that is being looked
+    /// up.
     pub held: u64,
-    /// The sequence up to which everything was given to a sender.
+    /// Last delivered stream sequence.
     pub given_to: u64,
 }
 
-/// What waits in a queue of a lane; `None` when its durable is missing.
+/// The backlog of one queue of a lane; `None` if its durable consumer is missing.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn waiting(bus: &Bus, queue: Queue, channel: &ChannelId) -> Result<Option<Waiting>, ReadError> {
     let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await;
     let stream = stream.map_err(|error| ReadError::new(COMMANDS.name, error))?;

@@ -18,39 +18,39 @@ use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION, LEAS
 use crate::publish::{PublishError, Target};
 use crate::streams::LANES_BUCKET;
 
-/// Between two renewals.
+/// Interval of the renewals of a lease.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// An owner that could not renew for so long no longer acts.
+/// Time after its last renewal for which an owner may act on its lease.
 pub const OWNER_TRUSTS_FOR: Duration = Duration::from_secs(11);
-/// A lease that was not renewed for so long may be taken over. Later than its owner has stopped, and early enough for a new
-/// owner within 15 s of the old one's death.
+/// Time after its last renewal from which a lease may be taken over: later than its owner has stopped
+/// ([`OWNER_TRUSTS_FOR`]), and early enough for a new owner within 15 s of the old one's death.
 pub const FREE_AFTER: Duration = Duration::from_secs(13);
-/// For one write.
+/// Timeout of one lease write.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
-/// While what is stored is read, the server is not silent for so long.
+/// Timeout of each message while the stored leases are read.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts to follow the bucket.
+/// Delay between two attempts to watch the bucket.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// A lease as it was last seen.
+/// A lease as it was last read.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// What its owner wrote.
     pub value: Bytes,
-    /// When it was last renewed, as far as this process knows.
+    /// Time of its last renewal, as far as this process knows.
     pub renewed_at: Instant,
     is_released: bool,
     revision: u64,
 }
 
 impl Seen {
-    /// Whether it may be taken.
+    /// Whether it may be acquired.
     pub fn is_free(&self, now: Instant) -> bool {
         self.is_released || now.saturating_duration_since(self.renewed_at) >= FREE_AFTER
     }
 }
 
-/// All leases as they were last seen. Clones share them.
+/// All leases as they were last read. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Leases {
     bus: Bus,
@@ -71,10 +71,10 @@ pub struct Lease {
 /// A lease was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Somebody else has written it.
+    /// Another owner has written it.
     #[error("somebody else holds the lease {0}")]
     Lost(String),
-    /// Nobody knows.
+    /// It is not known whether it was written.
     #[error("the lease {0} was not written")]
     NotWritten(String, #[source] PublishError),
 }
@@ -85,14 +85,14 @@ impl Lease {
         self.renewed_at.elapsed() < OWNER_TRUSTS_FOR
     }
 
-    /// When it was last renewed.
+    /// Time of its last renewal.
     pub fn renewed_at(&self) -> Instant {
         self.renewed_at
     }
 }
 
 impl Leases {
-    /// Follows the bucket until `stop`.
+    /// Watches the bucket until `stop`.
     pub fn follow(bus: &Bus, stop: CancellationToken) -> Self {
         let (sender, is_read) = tokio::sync::watch::channel(false);
         let leases = Self { bus: bus.clone(), seen: Arc::default(), is_read };
@@ -168,12 +168,12 @@ impl Leases {
         }
     }
 
-    /// Whether the bucket has been read once: before, everything looks free.
+    /// Whether the bucket was read once. Before that every lease looks free.
     pub fn is_read(&self) -> bool {
         *self.is_read.borrow()
     }
 
-    /// All leases that somebody holds.
+    /// All leases that have an owner.
     pub fn held(&self) -> Vec<(String, Seen)> {
         let now = Instant::now();
         let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,16 +181,16 @@ impl Leases {
         held.map(|(name, seen)| (name.clone(), seen.clone())).collect()
     }
 
-    /// Whether nobody holds a lease. One that was never held is free.
+    /// Whether a lease has no owner. One that was never acquired is free.
     pub fn is_free(&self, name: &str) -> bool {
         let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(name).is_none_or(|seen| seen.is_free(Instant::now()))
     }
 
-    /// Takes a lease that nobody holds.
+    /// Acquires a free lease.
     ///
     /// # Errors
-    /// [`LeaseError`] when somebody was faster or the bus is away.
+    /// [`LeaseError`] when another replica was faster or the bus is unavailable.
     pub async fn take(&self, name: &str, value: Bytes) -> Result<Lease, LeaseError> {
         let known = {
             let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,7 +210,7 @@ impl Leases {
     /// Renews a lease.
     ///
     /// # Errors
-    /// [`LeaseError::Lost`] when somebody else has taken it; otherwise it may be tried again.
+    /// [`LeaseError::Lost`] when another replica has acquired it. Any other error can be retried.
     pub async fn renew(&self, lease: &mut Lease, value: Bytes) -> Result<(), LeaseError> {
         let began = Instant::now();
         let written = self.write(&lease.name, lease.revision, (value.clone(), &lease.token), false).await;
@@ -226,7 +226,7 @@ impl Leases {
         Ok(())
     }
 
-    /// Gives a lease up, so that another may take it at once.
+    /// Releases a lease, so that another replica can acquire it at once.
     pub async fn release(&self, lease: Lease) {
         let _ = self.write(&lease.name, lease.revision, (Bytes::new(), &lease.token), true).await;
     }
@@ -267,10 +267,10 @@ impl Leases {
     }
 }
 
-/// All leases once, for the command line: name and value of each.
+/// Reads all leases once, for the command line: name and value of each.
 ///
 /// # Errors
-/// [`crate::read::ReadError`] when the bucket is missing or out of reach.
+/// [`crate::read::ReadError`] when the bucket is missing or unavailable.
 pub async fn list(bus: &Bus) -> Result<Vec<(String, Bytes)>, crate::read::ReadError> {
     use futures_util::TryStreamExt;
     let fail = |error: Box<dyn std::error::Error + Send + Sync>| {

@@ -13,7 +13,7 @@ use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION};
 use crate::publish::{PublishError, Target};
 use crate::streams::SENDS_BUCKET;
 
-/// The place of a command in the ledger.
+/// Key of a command in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LedgerKey(String);
 
@@ -25,31 +25,31 @@ impl LedgerKey {
     }
 }
 
-/// Names one state of an entry; every write gives another.
+/// Revision of an entry. Every write creates a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision(u64);
 
 impl Revision {
-    /// What a key has that was never written.
+    /// Revision of a key that was never written.
     pub const NONE: Self = Self(0);
 }
 
-/// What the ledger holds for a command.
+/// A ledger entry of one command.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its state.
+    /// Its revision.
     pub revision: Revision,
     /// Its value.
     pub value: Bytes,
 }
 
-/// The ledger did not do what it was asked.
+/// A request to the ledger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// Another state is there than was believed.
+    /// The entry has another revision than expected.
     #[error("the entry was written by somebody else")]
     Conflict,
-    /// The entry was not written, or nobody knows whether it was.
+    /// The entry was not written, or it is not known whether it was.
     #[error("the ledger was not written")]
     Write(#[source] PublishError),
     /// The entry could not be read.
@@ -58,11 +58,30 @@ pub enum LedgerError {
 }
 
 impl Bus {
-    /// Writes an entry, provided that it is at `expected`.
+    /// Writes an entry if its revision is `expected`.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when it is not, which may be this very write's doing if its acknowledgement was lost;
     /// [`LedgerError::Write`] when nothing is known by `deadline`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use bus::Bus;
+    /// use bus::ledger::{LedgerKey, Revision};
+    /// use tokio::time::Instant;
+    ///
+    /// # async fn example(bus: &Bus) -> Result<(), Box<dyn std::error::Error>> {
+    /// let channel = bsp::ChannelId::parse("sales")?;
+    /// let command = bsp::CommandId::parse("c-1").expect("a valid id");
+    /// let key = LedgerKey::new(&channel, &command);
+    /// let deadline = Instant::now() + Duration::from_secs(3);
+    /// // The key must not exist yet.
+    /// bus.ledger_write(&key, Revision::NONE, b"intent".as_slice().into(), deadline).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn ledger_write(
         &self,
         key: &LedgerKey,
@@ -80,7 +99,7 @@ impl Bus {
         }
     }
 
-    /// Reads an entry from the leader, so never an older state than one that was acknowledged; `None` when there is none.
+    /// Reads an entry from the leader, so never an older state than an acked one; `None` if the key has no entry.
     ///
     /// # Errors
     /// [`LedgerError::Read`].

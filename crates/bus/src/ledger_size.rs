@@ -3,17 +3,18 @@
 //!
 //! The figures are of `deploy/measure/sizes.py --keys 1000000`; docs/operations.md has them all.
 
-/// Bytes of an entry on disk when its command is decided. Smaller entries have no outcome yet.
+/// Bytes on disk of an entry whose command is decided. Entries without an outcome are smaller.
 pub const ENTRY_BYTES: u64 = 670;
 
-/// Memory for each entry, in bytes: 331 and 355 (nats-server 2.9.10), 505 to 620 (2.10.27), 517 to 524 (2.15.1); the most.
+/// Memory of the server for each entry, in bytes, as the highest of what was measured: 331 and 355 (nats-server
+/// 2.9.10), 505 to 620 (2.10.27), 517 to 524 (2.15.1).
 pub const KEY_MEMORY_BYTES: u64 = 620;
 
-/// What a server needs beside the keys, in bytes: itself, its buffers, the blocks of streams that it reads and writes, and the ids of
-/// 40 s. Under load it takes more while the limit allows it.
+/// Memory in bytes that a server needs in addition to the keys: the process, its buffers, the blocks of streams that it
+/// reads and writes, and the message ids of 40 s. Under load it uses more as far as its limit allows.
 pub const SERVER_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Memory that a server needs when a ledger of so many bytes is full, in bytes.
+/// Memory in bytes that a server needs for a full ledger of `ledger_max_bytes` bytes.
 pub fn server_memory(ledger_max_bytes: u64) -> u64 {
     ledger_max_bytes / ENTRY_BYTES * KEY_MEMORY_BYTES + SERVER_MEMORY_BYTES
 }
@@ -28,7 +29,8 @@ mod tests {
     const DEV_NATS: &str = include_str!("../../../deploy/kubernetes/overlays/dev/nats.yaml");
     const DEV_SETUP: &str = include_str!("../../../deploy/kubernetes/overlays/dev/setup.env");
     const PRODUCTION_SETUP: &str = include_str!("../../../deploy/kubernetes/overlays/production/setup.env");
-    /// Go's limit is for the heap and little else; the process needs this share of the container at most.
+    /// Highest share of a container's memory for `GOMEMLIMIT`, which limits the heap and little else. The process needs
+    /// the rest.
     const GO_SHARE_MAX: f64 = 0.85;
 
     /// What stands behind `name` in the first line that has it after `from`.

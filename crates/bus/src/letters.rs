@@ -28,28 +28,29 @@ use crate::publish::{PublishError, Stored};
 use crate::streams::DEADLETTERS;
 use crate::subject::{Origin, Subject};
 
-/// The part of the stream's bytes that one channel may take: one in so many.
+/// Divisor of the stream's bytes that gives the share of one channel: a quarter.
 const PART_OF_STREAM: u64 = 4;
-/// Below one in so many of its part a channel, or the whole stream, is far from it: it is looked at less often.
+/// Divisor of a share below which a channel, or the whole stream, is far from its limit and is checked less often: half
+/// of it.
 const FAR_BELOW: u64 = 2;
-/// How long a look may take.
+/// Timeout of one check of the stream.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// How long reading one letter may take.
+/// Timeout of reading one dead letter.
 const READ_LIMIT: Duration = Duration::from_secs(1);
-/// How long storing one letter may take.
+/// Timeout of storing one dead letter.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// What the server's file store adds to a message with headers: lengths, sequence, time and checksum
-/// (nats-server 2.9 to 2.15, `fileStoreMsgSize`).
+/// Bytes that the server's file store adds to a message with headers: lengths, sequence, time and checksum (nats-server
+/// 2.9 to 2.15, `fileStoreMsgSize`).
 const RECORD_BYTES: u64 = 22 + 4 + 8;
-/// `Imchannel-Written` with its value and what the client writes around it.
+/// Bytes of the header `Imchannel-Written` with its value and separators.
 const WRITTEN_BYTES: u64 = 64;
 
-/// A dead letter that is to be stored.
+/// A dead letter to store.
 #[derive(Debug, Clone)]
 pub struct Letter {
     /// Its headers, with a `Nats-Msg-Id`.
     pub headers: Headers,
-    /// Its bytes.
+    /// Its payload.
     pub payload: Bytes,
 }
 
@@ -72,8 +73,8 @@ enum End {
 }
 
 impl Bus {
-    /// Takes room for all letters of one message: for each of them or for none, so that a message that is handled again and
-    /// again does not leave some of them again and again.
+    /// Reserves room for all letters of one message, or for none of them, so that a message that is retried does not
+    /// store some of them again each time.
     ///
     /// # Errors
     /// [`PublishError::Full`] while the stream takes nothing more, [`PublishError::ChannelFull`] where the channel has its
@@ -109,7 +110,7 @@ impl Bus {
         timeout(LOOK_LIMIT, looking).await.unwrap_or(Err(PublishError::TimedOut))
     }
 
-    /// Stores one of the letters that the room was taken for.
+    /// Stores one of the letters for which the room was reserved.
     ///
     /// # Errors
     /// The last attempt's [`PublishError`].
@@ -125,7 +126,7 @@ impl Bus {
         Ok(stored)
     }
 
-    /// Looks at a channel; `None` when the server does not answer.
+    /// Looks at a channel; `None` when the server does not respond.
     async fn look_at_letters(&self, subject: &Subject) -> Option<Seen> {
         let stream = self.jetstream.get_stream(DEADLETTERS.name).await.ok()?;
         let (state, config) = (&stream.cached_info().state, &stream.cached_info().config);

@@ -18,10 +18,10 @@ pub struct LookupError {
     source: Source,
 }
 
-/// The message of a sequence; `None` when the stream does not hold it.
+/// The message with a sequence; `None` if the stream does not hold it.
 ///
 /// # Errors
-/// [`LookupError`] when the stream is missing or out of reach.
+/// [`LookupError`] when the stream is missing or unavailable.
 pub async fn get(
     bus: &Bus,
     stream: &'static StreamDefinition,
@@ -36,10 +36,10 @@ pub async fn get(
     }
 }
 
-/// Removes a dead letter for good; says whether there was one.
+/// Deletes a dead letter, and returns whether it existed.
 ///
 /// # Errors
-/// [`LookupError`] when the stream is missing or out of reach.
+/// [`LookupError`] when the stream is missing or unavailable.
 pub async fn drop_dead_letter(bus: &Bus, sequence: u64) -> Result<bool, LookupError> {
     let fail = |source: Source| LookupError { stream: DEADLETTERS.name, sequence, source };
     if get(bus, &DEADLETTERS, sequence).await?.is_none() {

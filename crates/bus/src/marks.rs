@@ -16,7 +16,7 @@ use crate::streams::{MARKS_BUCKET, SENDS_BUCKET};
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// No stream was made then.
+/// Creation time of an unreadable mark, in nanoseconds since 1970: no stream was created then.
 const UNREADABLE_CREATED_NS: i64 = 0;
 
 /// How far a stream had come.
@@ -31,7 +31,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// Stands for what is stored there and is no mark. It is of no stream that there is, so the ledger waits for an operator.
+    /// Replaces a stored value that is not a mark. It matches no existing stream, so the ledger waits for an operator.
     const UNREADABLE: Self = Self { created_ns: UNREADABLE_CREATED_NS, sequence: 0, repairs: 0 };
 
     fn of_stored(value: &[u8]) -> Self {

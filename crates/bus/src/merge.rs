@@ -7,7 +7,7 @@ use futures_util::stream::unfold;
 
 use crate::read::{Messages, Read, ReadError};
 
-/// A reader that said that more is stored is waited for so long: what it counted may be purged meanwhile.
+/// Timeout of the wait for a reader that reported more stored messages: they may be purged in the meantime.
 const ORDER_WAIT: Duration = Duration::from_secs(1);
 
 /// Gives the messages of all readers: in the stream's order while all of them have some, and then as they come. `Read::pending`

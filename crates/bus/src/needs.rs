@@ -33,22 +33,22 @@ pub struct StreamUse {
     pub subjects: &'static [&'static str],
 }
 
-/// What a service works with.
+/// Streams, durable consumers and buckets that a service needs.
 #[derive(Debug)]
 pub struct Needs {
     /// Its streams.
     pub streams: &'static [StreamUse],
-    /// The durables that it reads by.
+    /// The durable consumers from which it pulls.
     pub durables: &'static [&'static DurableDefinition],
     /// The buckets that it reads or writes.
     pub buckets: &'static [&'static BucketDefinition],
 }
 
 impl Needs {
-    /// What is missing, or less than is needed.
+    /// What is missing, or less than needed.
     ///
     /// # Errors
-    /// [`ProvisionError`] when the server does not answer; a thing that is missing is a difference and no error.
+    /// [`ProvisionError`] when the server does not respond. A missing object is a difference and not an error.
     pub async fn unmet(&self, bus: &Bus) -> Result<Vec<Difference>, ProvisionError> {
         let settings = StreamSettings::default();
         let mut unmet = Unmet::default();

@@ -5,7 +5,17 @@ use std::fmt;
 
 use nkeys::KeyPair;
 
-/// The seed of a NATS user. It shows nothing when it is printed.
+/// The seed of a NATS user. Its `Debug` output hides it.
+///
+/// # Examples
+/// ```
+/// use bus::NkeySeed;
+///
+/// let seed = NkeySeed::generate();
+/// let again = NkeySeed::parse(seed.expose()).expect("a seed");
+/// assert!(again.public_key().starts_with('U'));
+/// assert!(!format!("{again:?}").contains(seed.expose()));
+/// ```
 #[derive(Clone)]
 pub struct NkeySeed {
     seed: String,
@@ -18,7 +28,7 @@ impl fmt::Debug for NkeySeed {
     }
 }
 
-/// A text is no seed of a user.
+/// The text is not a NATS user seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is no seed of a NATS user, which begins with SU")]
 pub struct InvalidSeed;
@@ -39,19 +49,19 @@ impl NkeySeed {
         Ok(Self { seed: seed.to_owned(), public_key })
     }
 
-    /// A new user.
+    /// Generates the seed of a new user.
     pub fn generate() -> Self {
         let pair = KeyPair::new_user();
         let seed = pair.seed().expect("a pair that was just made has its seed");
         Self { seed, public_key: pair.public_key() }
     }
 
-    /// What the server's configuration names, such as `UDXU…`.
+    /// The public key for the server's configuration, such as `UDXU…`.
     pub fn public_key(&self) -> &str {
         &self.public_key
     }
 
-    /// The seed in clear, for the connection and the file that keeps it.
+    /// The seed in clear text, for the connection and the file that stores it.
     pub fn expose(&self) -> &str {
         &self.seed
     }

@@ -14,20 +14,22 @@ use crate::read::ReadError;
 use crate::streams::COMMANDS;
 use crate::subject::covers;
 
-/// What COMMANDS was made with before its subjects were cut to those that lanes read. Commands that it took are stored still.
+/// Subject with which COMMANDS was created before its subjects were restricted to those that lanes read. Commands that
+/// it took are still stored.
 const FORMER_SUBJECT: &str = "imchannel.command.>";
-/// Subjects that one look gives at most. What lies beyond is seen when some of these are gone.
+/// Most subjects that one check returns. The rest is found once some of these are gone.
 pub const SUBJECTS_MAX: usize = 100_000;
 
 fn fail(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadError {
     ReadError::new(COMMANDS.name, error)
 }
 
-/// The subjects under which COMMANDS holds a message, [`SUBJECTS_MAX`] at most, also those that it no longer takes. Left out are
-/// those that its configuration takes and this version does not define: a newer version's lanes read them.
+/// The subjects under which COMMANDS holds messages ([`SUBJECTS_MAX`] at most), including those that it no longer
+/// takes. Subjects of its configuration that this version does not define are left out: lanes of a newer version read
+/// them.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn subjects(bus: &Bus) -> Result<HashSet<String>, ReadError> {
     let stream = bus.jetstream.get_stream(COMMANDS.name).await.map_err(fail)?;
     let taken = stream.cached_info().config.subjects.iter();
@@ -50,13 +52,14 @@ fn is_ours(subject: &str) -> bool {
     subject == FORMER_SUBJECT || COMMANDS.subjects.contains(&subject)
 }
 
-/// The first command stored under exactly this subject whose sequence is `from` or more; `None` when there is none.
+/// The first command that is stored under exactly this subject with a sequence of at least `from`; `None` if there is
+/// none.
 ///
 /// A publisher may use `*` and `>` as if they were letters, and nats-server stores that; asked for such a subject it gives
 /// what the wildcard stands for, so commands of other subjects are passed over.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Delivery>, ReadError> {
     while let Some(delivery) = next_stored(bus, subject, from).await? {
         if delivery.subject == subject {
@@ -67,10 +70,10 @@ pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Deli
     Ok(None)
 }
 
-/// Removes a command that no lane reads.
+/// Deletes a command that no lane reads.
 ///
 /// # Errors
-/// [`ReadError`] when stream COMMANDS is out of reach.
+/// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn remove(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
     // That another replica was faster is no fault.
     purge::delete(bus, COMMANDS.name, sequence)

@@ -9,26 +9,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Writes in flight at the start.
+/// Limit of the writes in flight at the start.
 const FIRST: f64 = 64.0;
-/// The fewest and the most writes in flight. The most is half of what the client takes before it refuses.
+/// Lowest limit of the writes in flight.
 const LEAST: f64 = 8.0;
+/// Highest limit of the writes in flight: half of what the client takes before it refuses.
 const MOST: f64 = 4096.0;
-/// Above this average time to an acknowledgement fewer writes are begun; below half of it more are. An eighth of the age
-/// after which a sender makes no call behind an intent, and an eighth of the shortest deadline of a BSP's webhook.
+/// Target of the average time to an ack. Above it the limit is lowered; below half of it the limit is raised. It is an
+/// eighth of the age after which a sender makes no call behind an intent, and an eighth of the shortest deadline of a
+/// BSP's webhook.
 pub const TARGET: Duration = Duration::from_millis(250);
-/// The limit changes at most once in so long, so that the effect of one change is seen before the next.
+/// Shortest interval of two changes of the limit, so that the effect of one is seen before the next.
 pub(crate) const CHANGE_EVERY: Duration = Duration::from_millis(20);
-/// A burst of time-outs counts as one within so long.
+/// Time within which a burst of timeouts counts as one.
 const TIME_OUT_EVERY: Duration = Duration::from_secs(1);
-/// Growth of one change: this share of the limit, and at least so many.
+/// Growth of one change, as a share of the limit.
 const GROWTH_SHARE: f64 = 0.125;
+/// Smallest growth of one change, in writes in flight.
 const GROWTH_LEAST: f64 = 4.0;
-/// What one cut leaves at least, and what a time-out leaves: it says that the store is several targets behind.
+/// Share of the limit that one cut leaves at least.
 const CUT_MOST: f64 = 0.5;
+/// Share of the limit that a timeout leaves: it means that the store is several targets behind.
 const TIME_OUT_LEAVES: f64 = 0.25;
 
-/// The limit of one store, and what is in flight.
+/// Adaptive limit of the writes in flight of one store.
 #[derive(Debug)]
 pub struct Pace {
     limit: f64,
@@ -50,17 +54,17 @@ pub(crate) struct Seen {
 }
 
 impl Pace {
-    /// Nothing is in flight.
+    /// A limiter without writes in flight.
     pub fn new(now: Instant) -> Self {
         Self { limit: FIRST, in_flight: 0, changed_at: now, timed_out_at: None, seen: Seen::default() }
     }
 
-    /// Writes that may be in flight.
+    /// Current limit of the writes in flight.
     pub fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    /// Writes that are.
+    /// Writes in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -70,18 +74,18 @@ impl Pace {
         self.in_flight < self.limit()
     }
 
-    /// A write has begun. Who must not wait may begin one without room.
+    /// Counts a write that begins. A write that must not wait may begin without room.
     pub fn begin(&mut self) {
         self.in_flight += 1;
         self.seen.was_reached |= !self.has_room();
     }
 
-    /// A write is no longer in flight. Says nothing about the store.
+    /// Counts a write that is no longer in flight, without any statement about the store.
     pub fn end(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// The store has acknowledged a write `took` after it was begun.
+    /// Records the ack of a write that began `took` before `now`.
     pub fn acknowledged(&mut self, took: Duration, now: Instant) {
         self.saw(Seen { acknowledged: 1, took, was_reached: false }, now);
     }
@@ -112,7 +116,7 @@ impl Pace {
         self.changed(now);
     }
 
-    /// A write was not acknowledged in time.
+    /// Records a write without an ack in time.
     pub fn timed_out(&mut self, now: Instant) {
         if self.timed_out_at.is_some_and(|at| now.saturating_duration_since(at) < TIME_OUT_EVERY) {
             return;

@@ -20,10 +20,10 @@ use unchanged::{compare_bucket, is_as_wanted};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Something could not be made or looked at.
+/// A stream, consumer or bucket could not be created or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// A stream or a bucket does not fit.
+    /// The server has not enough storage for a stream or bucket.
     #[error("{room}")]
     NoRoom {
         /// What does not fit where.
@@ -32,7 +32,7 @@ pub enum ProvisionError {
         #[source]
         source: Source,
     },
-    /// A stream.
+    /// A stream could not be created or read.
     #[error("stream {name}")]
     Stream {
         /// Its name.
@@ -41,7 +41,7 @@ pub enum ProvisionError {
         #[source]
         source: Source,
     },
-    /// A durable.
+    /// A durable consumer could not be created or read.
     #[error("durable {name} of stream {stream}")]
     Durable {
         /// Its stream.
@@ -52,7 +52,7 @@ pub enum ProvisionError {
         #[source]
         source: Source,
     },
-    /// A bucket.
+    /// A bucket could not be created or read.
     #[error("bucket {name}")]
     Bucket {
         /// Its name.
@@ -63,17 +63,17 @@ pub enum ProvisionError {
     },
 }
 
-/// A stream, or the stream behind a bucket, for which the server has not as much file storage as it is to have. All sizes are
-/// in bytes.
+/// A stream (or the stream of a bucket) whose configured size exceeds the server's free file storage. All sizes are in
+/// bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoRoom {
-    /// Which one, such as `stream WEBHOOKS`.
+    /// Its name, such as `stream WEBHOOKS`.
     pub of: String,
-    /// What it was to have.
+    /// The requested size.
     pub asked: u64,
-    /// What it has; 0 where it is not there yet.
+    /// Its size until now; 0 if it does not exist yet.
     pub had: u64,
-    /// What all of imchannel's streams and buckets have, this one included.
+    /// Size of all streams and buckets of imchannel together, including this one.
     pub reserved: u64,
 }
 
@@ -93,6 +93,7 @@ impl std::fmt::Display for NoRoom {
 
 /// `4.0 GiB`, `256.0 MiB`
 fn size(bytes: u64) -> String {
+    /// Bytes of a MiB.
     const MIB: f64 = 1024.0 * 1024.0;
     let mib = bytes as f64 / MIB;
     if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }
@@ -106,25 +107,25 @@ pub(crate) fn durable_error(stream: &'static str, name: &str, source: impl Into<
     ProvisionError::Durable { stream, name: name.to_owned(), source: source.into() }
 }
 
-/// Something that is not as it is defined.
+/// A setting that differs from its definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// What differs, such as `stream WEBHOOKS`.
     pub of: String,
-    /// The setting, such as `max_age`; `existence` where the whole thing is missing.
+    /// The setting, such as `max_age`; `existence` if the object is missing.
     pub setting: &'static str,
-    /// As found.
+    /// The value on the server.
     pub found: String,
-    /// As defined.
+    /// The value of the definition.
     pub wanted: String,
 }
 
 /// Which settings a check compares.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// What imchannel defines. Sizes and copies are the operator's.
+    /// What imchannel defines. Sizes and replicas are left to the operator.
     Contract,
-    /// That, and what the operator names.
+    /// The contract, and the settings that the operator names.
     Settings(&'a NamedSettings),
 }
 
@@ -191,7 +192,7 @@ pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSett
     }
 }
 
-/// Makes everything, or changes it to what it should be. Safe to repeat.
+/// Creates or updates all streams, durable consumers and buckets. It can be repeated.
 ///
 /// # Errors
 /// [`ProvisionError`] at the first thing that the server refuses.
@@ -199,7 +200,7 @@ pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), Provision
     apply_named(bus, &NamedSettings::from(settings)).await
 }
 
-/// The same, where sizes, copies and windows that are not named stay as they are found.
+/// Like [`apply`], but sizes, replicas and windows that are not named stay as they are on the server.
 ///
 /// # Errors
 /// [`ProvisionError`] at the first thing that the server refuses.
@@ -301,7 +302,7 @@ async fn no_room(
     Some(NoRoom { of, asked, had, reserved: found.values().map(bytes).sum() })
 }
 
-/// Makes one durable, or changes it to what it should be. Its stream must be there.
+/// Creates or updates one durable consumer. Its stream must exist.
 ///
 /// # Errors
 /// [`ProvisionError::Durable`] when the server refuses.
@@ -313,10 +314,10 @@ pub async fn apply_durable(bus: &Bus, definition: &DurableDefinition) -> Result<
     Ok(())
 }
 
-/// Compares what the server has with what is defined.
+/// Compares the server with the definitions.
 ///
 /// # Errors
-/// [`ProvisionError`] when the server does not answer; a thing that is missing is a difference and no error.
+/// [`ProvisionError`] when the server does not respond. A missing object is a difference and not an error.
 pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, ProvisionError> {
     let mut differences = Vec::new();
     for definition in STREAMS {
@@ -479,7 +480,7 @@ async fn check_durable(
 }
 
 impl Bus {
-    /// Removes a durable, for an installation whose events nobody reads by it.
+    /// Deletes a durable consumer, for an installation that does not use it.
     ///
     /// # Errors
     /// [`ProvisionError::Durable`] when the server refuses.

@@ -13,12 +13,12 @@ use crate::in_flight::Permit;
 use crate::pace::TARGET;
 use crate::subject::Subject;
 
-/// Between two attempts to store the same message.
+/// Delay between two attempts to store the same message.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A message that has no permit with this left before its deadline is not written: its acknowledgement, which takes about
-/// [`TARGET`] on a busy stream, would come too late.
+/// Time before its deadline from which a message without a permit is not written: its ack, which takes about [`TARGET`]
+/// on a busy stream, would come too late.
 const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
-/// With less than this left the deadline itself ends an attempt.
+/// Time before the deadline from which an attempt has the deadline itself as its timeout.
 const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
 
 /// Where a message is to be stored.
@@ -44,7 +44,7 @@ enum Attempts {
     One,
 }
 
-/// Proof that JetStream has stored a message. Only publishing makes one.
+/// Proof that JetStream stored a message. Only publishing creates one.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
     sequence: u64,
@@ -52,33 +52,33 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// The sequence in the stream; of the first one, for a duplicate.
+    /// The message's sequence in the stream; for a duplicate, that of the first one.
     pub fn sequence(self) -> u64 {
         self.sequence
     }
 
-    /// Whether the stream already held a message of this id.
+    /// Whether the stream already held a message with this id.
     pub fn is_duplicate(self) -> bool {
         self.duplicate
     }
 }
 
-/// A message was not stored, or nobody knows whether it was. Storing it again under the same id does no harm.
+/// A message was not stored, or it is not known whether it was. Storing it again with the same id is safe.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// No connection to the server.
     #[error("no connection to NATS")]
     Disconnected,
-    /// The acknowledgement did not come in time; the message may have been stored.
+    /// The ack did not come in time. The message may have been stored.
     #[error("no acknowledgement from JetStream in time")]
     TimedOut,
-    /// The stream acknowledges too slowly for all that is to be stored; the message was not written.
+    /// The stream acks too slowly for the number of writes. The message was not written.
     #[error("too many publishes in flight")]
     Overloaded,
     /// The stream has reached its limit of bytes.
     #[error("the stream is full")]
     Full,
-    /// The dead letters of the channel take as much of the stream as they may.
+    /// The dead letters of the channel have used their share of the stream.
     #[error("the dead letters of the channel take a quarter of the stream")]
     ChannelFull,
     /// No stream takes the subject.
@@ -87,7 +87,7 @@ pub enum PublishError {
     /// The message is larger than the server takes.
     #[error("the message is larger than the server takes")]
     TooLarge,
-    /// Another message than expected is the last of its subject.
+    /// The last message of its subject is not the expected one.
     #[error("another message than expected is the last of its subject")]
     WrongLastSequence,
     /// The stream's sequence has gone back, so that what is stored now may never be delivered.
@@ -99,12 +99,12 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether the same message may be stored on a later attempt.
+    /// Whether a retry of the same message may succeed.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::TooLarge | Self::WrongLastSequence)
     }
 
-    /// A word for a metric's label.
+    /// A short name for a metric's label.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
@@ -136,7 +136,7 @@ impl From<jetstream::context::PublishError> for PublishError {
     }
 }
 
-/// What the server answers when a stream (10077), its account or its disk has no room left.
+/// Error codes of the server when a stream (10077), its account or its disk is full.
 const FULL: [ErrorCode; 5] = [
     ErrorCode::STREAM_STORE_FAILED,
     ErrorCode::INSUFFICIENT_RESOURCES,
@@ -161,6 +161,23 @@ impl Bus {
     ///
     /// # Errors
     /// The last attempt's [`PublishError`]; [`PublishError::Overloaded`] when no permit came.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use bus::{Bus, Headers, Queue, Subject, headers};
+    /// use tokio::time::Instant;
+    ///
+    /// # async fn example(bus: &Bus) -> Result<(), Box<dyn std::error::Error>> {
+    /// let subject = Subject::Command(Queue::Send, bsp::ChannelId::parse("sales")?);
+    /// let headers = || Headers::new().with(headers::MESSAGE_ID, "sales.c-1");
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// let stored = bus.store(&subject, headers, &b"{}".as_slice().into(), deadline).await?;
+    /// println!("stored with sequence {}", stored.sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn store(
         &self,
         subject: &Subject,
@@ -186,7 +203,8 @@ impl Bus {
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
-    /// The same for a message that can wait for its permit however long that takes. `limit` counts from the permit.
+    /// Like [`store`](Bus::store) for a message that can wait for its permit without limit. `limit` counts from the
+    /// permit.
     ///
     /// # Errors
     /// The last attempt's [`PublishError`].

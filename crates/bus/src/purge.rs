@@ -19,22 +19,22 @@ use serde::Serialize;
 use crate::connect::Bus;
 use crate::versions::{ServerVersion, Versions, holders};
 
-/// The first version whose purge keeps what is in flight.
+/// First version of nats-server whose purge keeps messages that are in flight.
 pub const PURGE_IS_SAFE_FROM: ServerVersion = ServerVersion::new(2, 10, 0);
-/// Deletions that wait for their answer at once.
+/// Most deletions in flight.
 const DELETES_IN_FLIGHT: usize = 128;
-/// Messages that one call deletes at most, so that a keeper looks at its other streams too.
+/// Most messages that one call deletes, so that a keeper reaches its other streams too.
 const DELETES_A_CALL_MAX: u64 = 5_000;
-/// With fewer than this share of a call's first deletions finding their message, another keeper is deleting the same ones, and
-/// the call ends.
+/// Share of a call's first deletions that must find their message. Below it another keeper is deleting the same
+/// messages, and the call ends.
 const FOUND_SHARE_MIN: f64 = 0.25;
 
 /// How messages are removed from a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeMethod {
-    /// By one request for all.
+    /// One request for all messages.
     Purge,
-    /// By one request for each message.
+    /// One request for each message.
     DeleteEach,
 }
 

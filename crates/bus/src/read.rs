@@ -12,20 +12,20 @@ use crate::connect::Bus;
 use crate::delivery::{Delivery, to_timestamp};
 use crate::streams::StreamDefinition;
 
-/// Where to begin.
+/// Where reading begins.
 #[derive(Debug, Clone, Copy)]
 pub enum From {
-    /// With the oldest message.
+    /// At the oldest message.
     Start,
-    /// With the first message stored at that time or later.
+    /// At the first message that was stored at that time or later.
     Time(Timestamp),
-    /// With the message of that sequence, or the first one after it.
+    /// At the message with that sequence, or the first one after it.
     Sequence(u64),
-    /// With what is stored from now on.
+    /// At the first message that is stored from now on.
     Now,
 }
 
-/// When all of something stored is read, the server may be silent for so long before that is a failure.
+/// Timeout of each message while all stored messages are read.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -45,29 +45,30 @@ impl ReadError {
     }
 }
 
-/// A message and how many of the reader's messages lie behind it at this moment.
+/// A message, and the number of the reader's messages after it at this moment.
 #[derive(Debug)]
 pub struct Read {
     /// The message.
     pub delivery: Delivery,
-    /// Messages still to come; 0 at the end of what is stored.
+    /// Messages after it; 0 at the end of what is stored.
     pub pending: u64,
 }
 
-/// The sequence of the newest message of a stream, also when that is no longer stored; 0 when there was none.
+/// The sequence of the newest message of a stream, even if that is no longer stored; 0 if there was none.
 ///
 /// # Errors
-/// [`ReadError`] when the stream is missing or out of reach.
+/// [`ReadError`] when the stream is missing or unavailable.
 pub async fn last_sequence(bus: &Bus, stream: &'static StreamDefinition) -> Result<u64, ReadError> {
     let found = bus.jetstream.get_stream(stream.name).await;
     let found = found.map_err(|error| ReadError::new(stream.name, error))?;
     Ok(found.cached_info().state.last_sequence)
 }
 
-/// The sequences of the oldest and of the newest message of a stream. Where it holds none, the first is behind the last.
+/// The sequences of the oldest and the newest message of a stream. If the stream is empty, the first is greater than
+/// the last.
 ///
 /// # Errors
-/// [`ReadError`] when the stream is missing or out of reach.
+/// [`ReadError`] when the stream is missing or unavailable.
 pub async fn sequences(bus: &Bus, stream: &'static StreamDefinition) -> Result<(u64, u64), ReadError> {
     let found = bus.jetstream.get_stream(stream.name).await;
     let found = found.map_err(|error| ReadError::new(stream.name, error))?;
@@ -75,10 +76,10 @@ pub async fn sequences(bus: &Bus, stream: &'static StreamDefinition) -> Result<(
     Ok((state.first_sequence, state.last_sequence))
 }
 
-/// When the oldest message of a stream was stored; `None` when it holds none.
+/// When the oldest message of a stream was stored; `None` if it is empty.
 ///
 /// # Errors
-/// [`ReadError`] when the stream is missing or out of reach.
+/// [`ReadError`] when the stream is missing or unavailable.
 pub async fn first_time(
     bus: &Bus,
     stream: &'static StreamDefinition,
@@ -120,7 +121,7 @@ impl Messages {
         self.last
     }
 
-    /// How many were stored already when reading began.
+    /// Number of messages that were stored when reading began.
     pub fn pending(&self) -> u64 {
         self.pending
     }
@@ -129,7 +130,7 @@ impl Messages {
     /// meanwhile are no longer waited for.
     ///
     /// # Errors
-    /// [`ReadError`], also when the server has gone silent.
+    /// [`ReadError`], also when the server stops responding.
     pub async fn next_stored(&mut self) -> Result<Option<Delivery>, ReadError> {
         if self.is_over {
             return Ok(None);
@@ -148,10 +149,24 @@ impl Messages {
     }
 }
 
-/// Begins to read.
+/// Starts to read.
 ///
 /// # Errors
-/// [`ReadError`] when the stream is missing or out of reach; later ones come as items.
+/// [`ReadError`] when the stream is missing or unavailable; later ones come as items.
+///
+/// # Examples
+/// ```no_run
+/// use bus::read::{self, From};
+/// use bus::{Bus, streams, subject::Filter};
+///
+/// # async fn example(bus: &Bus) -> Result<(), bus::read::ReadError> {
+/// let mut messages = read::follow(bus, &streams::EVENTS, Filter::default().all_events(), From::Start).await?;
+/// while let Some(event) = messages.next_stored().await? {
+///     println!("{} {}", event.sequence, event.subject);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub async fn follow(
     bus: &Bus,
     stream: &'static StreamDefinition,
@@ -181,7 +196,7 @@ pub async fn follow_all(
     Ok(crate::merge::merged(stream.name, sources))
 }
 
-/// Begins to read subjects and headers, and leaves the payloads where they are.
+/// Starts to read subjects and headers without payloads.
 ///
 /// # Errors
 /// As [`follow`].

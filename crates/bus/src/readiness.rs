@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::needs::Needs;
 
-/// Between two looks while all is well.
+/// Interval of the checks while all is well.
 const INTERVAL_GOOD: Duration = Duration::from_secs(10);
-/// Between two looks while something is missing: a service should be ready soon after the streams are applied.
+/// Interval of the checks while something is missing: a service should be ready soon after the streams are created.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);
 
-/// What was last found: `Ok`, or what is missing in words.
+/// Result of the last check: `Ok`, or what is missing, as text for people.
 pub type StreamsState = watch::Receiver<Result<(), String>>;
 
-/// Looks at what a service needs again and again until `stop`.
+/// Checks what a service needs again and again until `stop`.
 pub fn follow(bus: &Bus, needs: &'static Needs, stop: CancellationToken) -> StreamsState {
     let (sender, receiver) = watch::channel(Err("not looked at yet".to_owned()));
     let bus = bus.clone();
@@ -37,7 +37,7 @@ pub fn follow(bus: &Bus, needs: &'static Needs, stop: CancellationToken) -> Stre
     receiver
 }
 
-/// `None` when the server does not answer.
+/// `None` when the server does not respond.
 async fn look(bus: &Bus, needs: &Needs) -> Option<Result<(), String>> {
     bus.connected().await;
     let differences = needs.unmet(bus).await.ok()?;

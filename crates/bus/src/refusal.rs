@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// What was refused.
+/// The kind of operation that the server refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// A publish or a request.
     Publish,
-    /// A subscription, such as the one to the client's own answers.
+    /// A subscription, such as that of the client's own inbox.
     Subscribe,
 }
 
@@ -24,13 +24,13 @@ impl fmt::Display for Act {
     }
 }
 
-/// The server refused something to this client's user.
+/// A permission error of this client's user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("NATS refuses to let this user {act} to \"{subject}\"")]
 pub struct Refusal {
-    /// What was refused.
+    /// The kind of operation.
     pub act: Act,
-    /// Where.
+    /// Its subject.
     pub subject: String,
 }
 
@@ -47,16 +47,16 @@ impl Refusal {
         Some(Self { act, subject: rest.split('"').next()?.to_owned() })
     }
 
-    /// Whether it is the client's own answers that it may not read: then its seed is another user's.
+    /// Whether the client may not read its own inbox: its seed then belongs to another user.
     pub fn is_of_inbox(&self) -> bool {
         self.act == Act::Subscribe && self.subject.starts_with("_INBOX")
     }
 }
 
-/// How the server's error begins, in small letters.
+/// Start of the server's error about permissions, in lower case.
 const VIOLATION: &str = "permissions violation for ";
 
-/// Tells of the first refusal. Clones share it.
+/// Holds the first permission error. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Refusals(Arc<watch::Sender<Option<Refusal>>>);
 
@@ -75,7 +75,7 @@ impl Refusals {
         });
     }
 
-    /// Waits for the first refusal, for as long as there is none.
+    /// Waits for the first permission error, without limit.
     pub async fn first(&self) -> Refusal {
         let mut refusals = self.0.subscribe();
         loop {
@@ -88,7 +88,7 @@ impl Refusals {
         }
     }
 
-    /// Does work that makes requests, and gives it up at the first refusal, as a refused request is never answered.
+    /// Runs `work`, and cancels it at the first permission error: a refused request gets no response.
     ///
     /// # Errors
     /// The refusal.

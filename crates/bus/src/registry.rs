@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::streams::CHANNELS_BUCKET;
 
-/// Between two attempts to read the registry.
+/// Delay between two attempts to read the registry.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// For the look at the bucket's sequence, where a service has one.
+/// Timeout of reading the bucket's last sequence, in services that check it.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Channels that are read side by side.
+/// Most channels that are read at once.
 const READS_AT_ONCE: usize = 32;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -28,7 +28,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// The registry could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The bucket is missing or out of reach.
+    /// The bucket is missing or unavailable.
     #[error("the bucket of channels is not there; was `imchannel streams apply` run?")]
     Bucket(#[source] Source),
     /// The bucket may have lost channels.
@@ -46,7 +46,7 @@ pub enum RegistryError {
         #[source]
         source: Source,
     },
-    /// Somebody else has written or removed the channel since it was read.
+    /// Another operator has written or deleted the channel since it was read.
     #[error("channel {id} was changed by somebody else in the meantime")]
     Changed {
         /// The channel.
@@ -54,19 +54,19 @@ pub enum RegistryError {
     },
 }
 
-/// Names one state of a stored channel; every write gives another.
+/// Revision of a stored channel. Every write creates a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revision(u64);
 
-/// A stored channel, and the state in which it was read. Who changes a channel names that state in the write, so that of two
-/// operators at once neither undoes what the other has done.
+/// A stored channel and its revision. A change names the revision that it is based on, so that two operators cannot
+/// undo each other's changes.
 #[derive(Debug)]
 pub struct Found {
     /// Its id.
     pub id: String,
-    /// The state.
+    /// Its revision.
     pub revision: Revision,
-    /// Its record, or why there is none.
+    /// Its record, or why it is invalid.
     pub record: Result<Record, InvalidRecord>,
 }
 
@@ -87,10 +87,10 @@ async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
         .map_err(|error| RegistryError::Bucket(error.into()))
 }
 
-/// A stored channel: its id, and its record or why there is none.
+/// A stored channel: its id, and its record or why that is invalid.
 pub type Stored = (String, Result<Record, InvalidRecord>);
 
-/// All stored channels, by id.
+/// All stored channels, by id. An invalid value is returned as an error in its place.
 ///
 /// # Errors
 /// [`RegistryError`] when the bucket cannot be read. A value that is no channel is told in its place.
@@ -99,7 +99,7 @@ pub async fn list(bus: &Bus) -> Result<Vec<Stored>, RegistryError> {
     Ok(found.into_iter().map(|found| (found.id, found.record)).collect())
 }
 
-/// All stored channels with their states, by id.
+/// All stored channels with their revisions, by id.
 ///
 /// # Errors
 /// As [`list`].
@@ -120,7 +120,7 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// One stored channel; `None` when there is none of that id.
+/// One stored channel; `None` if the id is unknown.
 ///
 /// # Errors
 /// As [`list`].
@@ -150,7 +150,7 @@ async fn read_status(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found
     Ok(Some(Found { id: id.to_owned(), revision: Revision(revision), record }))
 }
 
-/// Stores a channel under its id, whatever is stored there.
+/// Stores a channel under its id, and overwrites what is stored there.
 ///
 /// # Errors
 /// [`RegistryError::Write`] when it was not stored.
@@ -160,7 +160,7 @@ pub async fn put(bus: &Bus, record: &Record) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// Stores a channel under its id, provided that what is stored there is at `expected`; `None` when nothing was.
+/// Stores a channel under its id if the stored revision is `expected`; `None` expects that nothing is stored.
 ///
 /// # Errors
 /// [`RegistryError::Changed`] when something else is stored there, [`RegistryError::Write`] when it was not stored.
@@ -185,7 +185,7 @@ pub async fn replace(bus: &Bus, record: &Record, expected: Option<Revision>) -> 
     }
 }
 
-/// Removes a channel, provided that it is at `expected`. A marker takes the place of its value.
+/// Deletes a channel if its revision is `expected`. A delete marker replaces its value.
 ///
 /// # Errors
 /// [`RegistryError::Changed`] when it is not, [`RegistryError::Write`] when it was not removed.
@@ -200,11 +200,11 @@ pub async fn remove(bus: &Bus, id: &str, expected: Revision) -> Result<(), Regis
     }
 }
 
-/// The channels as last read; `None` until the registry was read once.
+/// The channels as last read; `None` until the registry was read for the first time.
 pub type Snapshots = watch::Receiver<Option<Arc<Channels>>>;
 
-/// Follows the registry until `stop`. While the bus is away the last channels stay; after every reconnection all
-/// of them are read anew.
+/// Watches the registry until `stop`. The last channels stay while the bus is unavailable; after every reconnection all
+/// of them are read again.
 pub fn follow(bus: &Bus, stop: CancellationToken) -> Snapshots {
     let (sender, receiver) = watch::channel(None);
     let bus = bus.clone();

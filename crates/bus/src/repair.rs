@@ -12,7 +12,7 @@ use crate::marks::{self, Mark};
 use crate::provision::{ProvisionError, durable_error, find_stream};
 use crate::streams::{CHANNELS_BUCKET, MARKS_BUCKET, SENDS_BUCKET, STREAMS, StreamDefinition};
 
-/// A stream or bucket, and how far it had come.
+/// A stream or bucket, and the sequence that it had reached.
 #[derive(Debug, Clone)]
 pub struct Found {
     /// The stream's name.
@@ -21,14 +21,14 @@ pub struct Found {
     pub reached: u64,
     /// Its last sequence now.
     pub last: u64,
-    /// Whether it was made again since its mark was written, which only matters for the ledger.
+    /// Whether it was created again since its mark was written. This matters only for the ledger.
     pub is_replaced: bool,
-    /// Its durables.
+    /// Names of its durable consumers.
     pub durables: Vec<String>,
 }
 
 impl Found {
-    /// Whether it has gone back.
+    /// Whether its sequence has gone back.
     pub fn has_gone_back(&self) -> bool {
         self.last < self.reached || self.is_replaced
     }
@@ -38,7 +38,7 @@ impl Found {
         self.stream == SENDS_BUCKET.stream
     }
 
-    /// Whether it is a bucket, of which only an operator can say whether to go on with it as it is.
+    /// Whether it is a bucket. Only an operator can accept a bucket as it is.
     pub fn is_bucket(&self) -> bool {
         has_mark(self.stream)
     }
@@ -50,10 +50,10 @@ fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError
     ProvisionError::Stream { name, source: source.into() }
 }
 
-/// One stream, for whoever is about to publish to it; `None` where it is missing.
+/// Reads one stream, before something is published to it; `None` if it is missing.
 ///
 /// # Errors
-/// [`ProvisionError`] when the server does not answer.
+/// [`ProvisionError`] when the server does not respond.
 pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<Found>, ProvisionError> {
     let name = definition.name;
     if find_stream(bus, name).await?.is_none() {
@@ -68,10 +68,10 @@ pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<
     Ok(Some(Found { stream: name, reached, last, is_replaced: false, durables }))
 }
 
-/// All streams, and the buckets that have marks. A missing one is left out.
+/// Reads all streams, and the buckets that have marks. Missing ones are left out.
 ///
 /// # Errors
-/// [`ProvisionError`] when the server does not answer.
+/// [`ProvisionError`] when the server does not respond.
 pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
     let mut all = Vec::new();
     for definition in STREAMS {
@@ -117,7 +117,7 @@ pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<Provisi
     Ok(not_made)
 }
 
-/// Accepts a bucket as it is now. Services that refuse it take it again within a second.
+/// Accepts a bucket as it is now. Services that refused it use it again within a second.
 ///
 /// # Errors
 /// [`ProvisionError`] when it or the bucket of marks is missing, or its mark was not written.

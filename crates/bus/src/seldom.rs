@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Between two lines of the same kind.
+/// Shortest interval of two log lines of the same kind.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// One kind of line. Made as a `static` beside the place that writes it; takes no lock.
+/// Rate limit of one kind of log line: a `static` beside the code that writes it. It takes no lock.
 #[derive(Debug)]
 pub struct Seldom {
     /// When the next line may be written, in milliseconds after [`began`].
@@ -16,7 +16,7 @@ pub struct Seldom {
     left_out: AtomicU64,
 }
 
-/// The right to write one line. Its text ends the line with the number of those that were left out.
+/// Permission to write one line. Its text, for the end of the line, says how many lines were left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     left_out: u64,
@@ -34,17 +34,18 @@ impl fmt::Display for Turn {
 
 /// The first use of any kind of line in this process.
 fn began() -> Instant {
+    /// Start of the process, from which the times of log lines are counted.
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     *BEGAN.get_or_init(Instant::now)
 }
 
 impl Seldom {
-    /// A kind of line of which none was written.
+    /// A kind of which no line was written yet.
     pub const fn new() -> Self {
         Self { next_ms: AtomicU64::new(0), left_out: AtomicU64::new(0) }
     }
 
-    /// Whether a line may be written now. `None` counts it among those that are left out.
+    /// Permission to write a line now. If `None`, the line is counted as left out.
     pub fn turn(&self) -> Option<Turn> {
         self.turn_at(began().elapsed())
     }

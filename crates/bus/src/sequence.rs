@@ -19,17 +19,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::streams::{BUCKETS, STREAMS};
 
-/// The stream that a gauge speaks of.
+/// Labels of a gauge of one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StreamLabels {
     stream: &'static str,
 }
 
-/// 1 for a stream whose sequence has gone back, by stream.
+/// Gauge by stream: 1 while its sequence has gone back.
 pub type GoneBackGauge = Family<StreamLabels, Gauge>;
 
-/// The connection of a stream that was never looked at. The client's event of its first connection may come late, so no number
-/// that counts will do.
+/// Connection number of a stream that was never checked. It is no number that counts, because the client's event of its
+/// first connection may come late.
 const NEVER: u64 = u64::MAX;
 
 /// What is known of one stream.

@@ -6,47 +6,50 @@ use bsp::ChannelId;
 
 use crate::subject::{Queue, Subject};
 
+/// One hour.
 const HOUR: Duration = Duration::from_secs(3600);
+/// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
-/// A stream. All have file storage, keep messages by limits, and refuse new ones when full.
+/// Definition of a stream. All use file storage, keep messages by limits, and refuse new ones when full.
 #[derive(Debug)]
 pub struct StreamDefinition {
     /// Its name.
     pub name: &'static str,
-    /// What it stores. nats-server 2.9 takes a consumer's filter only if it fits one of these alone.
+    /// The subjects that it stores. nats-server 2.9 accepts a consumer's filter only if it fits one of them alone.
     pub subjects: &'static [&'static str],
     /// How long it keeps a message.
     pub max_age: Duration,
-    /// How much it holds unless the operator says otherwise, in bytes.
+    /// Its default limit, in bytes.
     pub max_bytes_default: u64,
     /// What it is for.
     pub description: &'static str,
-    /// Whether it may be purged although nobody reads it with a durable.
+    /// Whether it may be purged although no durable consumer reads it.
     pub purge_without_durable: bool,
-    /// Whether each subject has a reader of its own, so that what one has finished with may go while another is far behind.
+    /// Whether each subject has its own consumer, so that processed messages of one can be purged while another is far
+    /// behind.
     pub is_purged_by_subject: bool,
-    /// A repeated id need not be recognised for longer. Every id is held in the server's memory for so long.
+    /// Longest useful deduplication window. The server keeps every message id in memory for this long.
     pub duplicate_window_max: Duration,
 }
 
-/// A durable pull consumer over all of a stream: explicit acknowledgements, no limit of deliveries (the worker
-/// alone decides a death).
+/// Definition of a durable pull consumer of a whole stream: explicit acks, no limit of deliveries (the worker alone
+/// decides when a message is given up).
 #[derive(Debug)]
 pub struct DurableDefinition {
     /// The stream that it reads.
     pub stream: &'static StreamDefinition,
     /// Its name.
     pub name: &'static str,
-    /// After this a message that nobody settled is delivered again.
+    /// Time after which a message that is not acked is redelivered.
     pub ack_wait: Duration,
-    /// Messages that may be unsettled at once, over all replicas.
+    /// Most delivered messages that are not acked, over all replicas.
     pub max_ack_pending: i64,
-    /// Whether one of our services works by it. The AICC back end may read in another way.
+    /// Whether one of our services uses it. The AICC back end may read in another way.
     pub is_ours: bool,
 }
 
-/// Raw webhooks, as the BSPs posted them.
+/// Stream of the raw webhooks, as the BSPs posted them.
 pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     name: "WEBHOOKS",
     subjects: &["imchannel.webhook.*.*"],
@@ -60,7 +63,7 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     duplicate_window_max: Duration::from_secs(5),
 };
 
-/// What the AICC back end reads.
+/// Stream of the events that the AICC back end reads.
 pub static EVENTS: StreamDefinition = StreamDefinition {
     name: "EVENTS",
     subjects: &["imchannel.event.*.*.*"],
@@ -72,7 +75,7 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
     duplicate_window_max: HOUR,
 };
 
-/// What the AICC back end wants to have sent.
+/// Stream of the commands that the AICC back end publishes.
 pub static COMMANDS: StreamDefinition = StreamDefinition {
     name: "COMMANDS",
     // Exactly what lanes read, so that a publish to any other subject is refused.
@@ -85,7 +88,7 @@ pub static COMMANDS: StreamDefinition = StreamDefinition {
     duplicate_window_max: HOUR,
 };
 
-/// What could not be understood.
+/// Stream of what could not be processed.
 pub static DEADLETTERS: StreamDefinition = StreamDefinition {
     name: "DEADLETTERS",
     subjects: &["imchannel.deadletter.*.*"],
@@ -100,7 +103,7 @@ pub static DEADLETTERS: StreamDefinition = StreamDefinition {
 /// Every stream.
 pub static STREAMS: [&StreamDefinition; 4] = [&WEBHOOKS, &EVENTS, &COMMANDS, &DEADLETTERS];
 
-/// The normalizer's place in WEBHOOKS, shared by all of its replicas.
+/// Durable consumer of WEBHOOKS, shared by all replicas of the normalizer.
 pub static NORMALIZER: DurableDefinition = DurableDefinition {
     stream: &WEBHOOKS,
     name: "normalizer",
@@ -109,7 +112,7 @@ pub static NORMALIZER: DurableDefinition = DurableDefinition {
     is_ours: true,
 };
 
-/// The AICC back end's place in EVENTS.
+/// Durable consumer of EVENTS for the AICC back end.
 pub static AICC: DurableDefinition = DurableDefinition {
     stream: &EVENTS,
     name: "aicc",
@@ -118,10 +121,10 @@ pub static AICC: DurableDefinition = DurableDefinition {
     is_ours: false,
 };
 
-/// Every durable.
+/// Every durable consumer but those of the lanes.
 pub static DURABLES: [&DurableDefinition; 2] = [&NORMALIZER, &AICC];
 
-/// A lane's place in one of its two queues: one durable for each channel and queue.
+/// A durable consumer of a lane: one for each channel and queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneDurable {
     /// Its name: `send-{channel}` or `bulk-{channel}`.
@@ -131,7 +134,7 @@ pub struct LaneDurable {
 }
 
 impl LaneDurable {
-    /// The durable of a channel's queue.
+    /// The durable consumer of a channel's queue.
     pub fn of(queue: Queue, channel: &ChannelId) -> Self {
         Self {
             name: format!("{}-{channel}", queue.token()),
@@ -140,29 +143,29 @@ impl LaneDurable {
     }
 }
 
-/// A command that nobody has spoken for is delivered again after this. Shorter than a lease: when a lane has changed hands,
-/// what its last owner held comes at once.
+/// Ack wait of a lane's consumer: a command without ack or heartbeat is redelivered after it. It is shorter than a
+/// lease, so that the commands in flight of a lane's former owner come to the new one at once.
 pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
-/// Commands that a lane may hold of each queue, unsettled: 4,000 that wait (500 of one recipient at most), 1,000 in progress,
-/// 500 fetched ahead, and a margin.
+/// `max_ack_pending` of a lane's consumer, for each queue: 4,000 pending commands (500 of one recipient at most), 1,000
+/// in progress, 500 fetched ahead, and a margin.
 pub const LANE_HELD_MAX: usize = 6_000;
 
-/// A key-value bucket. All keep one value for each key.
+/// Definition of a key-value bucket. All keep one value for each key.
 #[derive(Debug)]
 pub struct BucketDefinition {
     /// Its name.
     pub name: &'static str,
-    /// The stream behind it.
+    /// Name of the stream that stores it.
     pub stream: &'static str,
     /// What it is for.
     pub description: &'static str,
-    /// How long it keeps a value; zero for ever.
+    /// How long it keeps a value; zero for no limit.
     pub max_age: Duration,
     /// The largest value, in bytes.
     pub value_bytes_max: i32,
 }
 
-/// The channels.
+/// Bucket of the channels.
 pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_channels",
     stream: "KV_imchannel_channels",
@@ -171,7 +174,8 @@ pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 64 * 1024,
 };
 
-/// What is known of every command that was or may have been sent. It outlives the commands.
+/// Bucket of the ledger: what is known of every command that was or may have been sent. Its entries outlive the
+/// commands.
 pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_sends",
     stream: "KV_imchannel_sends",
@@ -180,7 +184,7 @@ pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 128 * 1024,
 };
 
-/// Who works which lane.
+/// Bucket of the leases: which replica owns which lane.
 pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_lanes",
     stream: "KV_imchannel_lanes",
@@ -189,7 +193,7 @@ pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 4 * 1024,
 };
 
-/// How far the sequences of ledger and registry had come, for whoever starts after a fault.
+/// Bucket of the last known sequences of ledger and registry, for a process that starts after a failure.
 pub static MARKS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_marks",
     stream: "KV_imchannel_marks",
@@ -201,27 +205,28 @@ pub static MARKS_BUCKET: BucketDefinition = BucketDefinition {
 /// Every bucket.
 pub static BUCKETS: [&BucketDefinition; 4] = [&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET, &MARKS_BUCKET];
 
-/// What the operator chooses for an installation.
+/// Settings of an installation that the operator chooses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
-    /// Copies of every stream and bucket: 1, 3 or 5.
+    /// Replicas of every stream and bucket: 1, 3 or 5.
     pub replicas: usize,
-    /// For how long a repeated `Nats-Msg-Id` is recognised.
+    /// Time for which a repeated `Nats-Msg-Id` is recognized.
     pub duplicate_window: Duration,
-    /// Bytes of WEBHOOKS.
+    /// Limit of WEBHOOKS, in bytes.
     pub webhooks_max_bytes: u64,
-    /// Bytes of EVENTS.
+    /// Limit of EVENTS, in bytes.
     pub events_max_bytes: u64,
-    /// Bytes of COMMANDS.
+    /// Limit of COMMANDS, in bytes.
     pub commands_max_bytes: u64,
-    /// Bytes of DEADLETTERS.
+    /// Limit of DEADLETTERS, in bytes.
     pub deadletters_max_bytes: u64,
-    /// Bytes of the ledger of sends.
+    /// Limit of the ledger of sends, in bytes.
     pub sends_max_bytes: u64,
 }
 
-/// 1.6 million sends of 670 bytes in the 26 hours that the ledger keeps: 15 a second on average. A NATS server needs 1.2 GiB of
-/// memory for so many ([`crate::ledger_size`]), so a larger ledger needs a larger server.
+/// Default size of the ledger in bytes: 1.6 million sends of 670 bytes in the 26 hours that it keeps, 15 a second on
+/// average. A NATS server needs 1.2 GiB of memory for them ([`crate::ledger_size`]), so a larger ledger needs a larger
+/// server.
 pub const SENDS_MAX_BYTES_DEFAULT: u64 = 1024 * MIB;
 
 impl Default for StreamSettings {
@@ -239,23 +244,23 @@ impl Default for StreamSettings {
     }
 }
 
-/// What an operator names of [`StreamSettings`]. What is not named stays as it is found on the server, and is the default where
-/// nothing is found.
+/// The [`StreamSettings`] that an operator names. Others stay as they are on the server, or get their default if
+/// nothing is stored there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedSettings {
-    /// Copies of every stream and bucket.
+    /// Replicas of every stream and bucket.
     pub replicas: Option<usize>,
-    /// For how long a repeated `Nats-Msg-Id` is recognised.
+    /// Time for which a repeated `Nats-Msg-Id` is recognized.
     pub duplicate_window: Option<Duration>,
-    /// Bytes of WEBHOOKS.
+    /// Limit of WEBHOOKS, in bytes.
     pub webhooks_max_bytes: Option<u64>,
-    /// Bytes of EVENTS.
+    /// Limit of EVENTS, in bytes.
     pub events_max_bytes: Option<u64>,
-    /// Bytes of COMMANDS.
+    /// Limit of COMMANDS, in bytes.
     pub commands_max_bytes: Option<u64>,
-    /// Bytes of DEADLETTERS.
+    /// Limit of DEADLETTERS, in bytes.
     pub deadletters_max_bytes: Option<u64>,
-    /// Bytes of the ledger of sends.
+    /// Limit of the ledger of sends, in bytes.
     pub sends_max_bytes: Option<u64>,
 }
 

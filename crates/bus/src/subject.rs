@@ -28,7 +28,7 @@ impl EventKind {
     pub const ALL: [Self; 6] =
         [Self::Report, Self::Message, Self::Send, Self::Media, Self::Account, Self::Customer];
 
-    /// The kinds that come out of webhooks: the normalizer publishes them, and a replay publishes them again.
+    /// The kinds that webhooks become: the normalizer publishes them, and a replay publishes them again.
     pub const OF_WEBHOOKS: [Self; 4] = [Self::Report, Self::Message, Self::Account, Self::Customer];
 
     /// The token in the subject.
@@ -89,9 +89,9 @@ impl Origin {
 /// The two queues of commands that every channel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Queue {
-    /// What agents say: it goes first.
+    /// Commands of agents. They have priority.
     Send,
-    /// Campaigns: they have what is left of the channel's rate.
+    /// Commands of campaigns. They get the rest of the channel's rate.
     Bulk,
 }
 
@@ -112,24 +112,34 @@ impl Queue {
     }
 }
 
-/// A subject.
+/// A subject of imchannel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// `imchannel.webhook.{bsp}.{channel}`
     Webhook(BspId, ChannelId),
     /// `imchannel.event.{kind}.{bsp}.{channel}`
     Event(EventKind, BspId, ChannelId),
-    /// `imchannel.event.send.none.{channel}`: the result of a command for a channel that is not known, with `unknown` in place of
-    /// one that cannot be told.
+    /// `imchannel.event.send.none.{channel}`: the result of a command whose channel is not configured, with `unknown`
+    /// for a channel that cannot be determined.
     ResultOfNone(Option<ChannelId>),
     /// `imchannel.command.{queue}.{channel}`
     Command(Queue, ChannelId),
-    /// `imchannel.deadletter.{origin}.{channel}`, with `unknown` in place of a channel that cannot be told.
+    /// `imchannel.deadletter.{origin}.{channel}`, with `unknown` for a channel that cannot be determined.
     DeadLetter(Origin, Option<ChannelId>),
 }
 
 impl Subject {
-    /// Reads a subject; `None` when it is none of ours.
+    /// Parses a subject; `None` if it is not a subject of imchannel.
+    ///
+    /// # Examples
+    /// ```
+    /// use bus::{EventKind, Subject};
+    ///
+    /// let subject = Subject::parse("imchannel.event.report.infobip.sales").expect("a subject of imchannel");
+    /// assert!(matches!(&subject, Subject::Event(EventKind::Report, _, channel) if channel.as_str() == "sales"));
+    /// assert_eq!(subject.to_text(), "imchannel.event.report.infobip.sales");
+    /// assert_eq!(Subject::parse("imchannel.event.report.unheard-of.sales"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let mut tokens = text.split('.');
         if tokens.next() != Some("imchannel") {
@@ -155,7 +165,7 @@ impl Subject {
         tokens.next().is_none().then_some(subject)
     }
 
-    /// Its text. Every message needs one, so it is put together without the machinery of formatting.
+    /// The subject as text. Every message needs it, so it is built without `format!`.
     pub fn to_text(&self) -> String {
         let parts = match self {
             Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
@@ -183,7 +193,7 @@ impl Subject {
         }
     }
 
-    /// The channel at its end; `None` for a dead letter, or a result, whose channel cannot be told.
+    /// The channel in its last token; `None` for a dead letter or a result without a known channel.
     pub fn channel(&self) -> Option<&ChannelId> {
         match self {
             Self::Webhook(_, channel) | Self::Event(_, _, channel) | Self::Command(_, channel) => {
@@ -193,12 +203,12 @@ impl Subject {
         }
     }
 
-    /// The token at its end, for people and labels: the channel's id, or `unknown`.
+    /// Its last token, for people and labels: the channel's id, or `unknown`.
     pub fn channel_token(&self) -> &str {
         self.channel().map_or(UNKNOWN_CHANNEL, ChannelId::as_str)
     }
 
-    /// The BSP in it; a dead letter's stands in its headers, and a command's is its channel's.
+    /// The BSP in it. A dead letter has it in its headers, and a command through its channel.
     pub fn bsp(&self) -> Option<BspId> {
         match self {
             Self::Webhook(bsp, _) | Self::Event(_, bsp, _) => Some(*bsp),
@@ -226,8 +236,16 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Whether every subject that `narrow` stands for is one that `wide` stands for. Both may have wildcards: `*` for one token,
+/// Whether every subject that `narrow` matches is also matched by `wide`. Both may have wildcards: `*` for one token,
 /// `>` at the end for one or more.
+///
+/// # Examples
+/// ```
+/// use bus::subject::covers;
+///
+/// assert!(covers("imchannel.event.>", "imchannel.event.report.*.sales"));
+/// assert!(!covers("imchannel.event.report.*.sales", "imchannel.event.>"));
+/// ```
 pub fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
     loop {
@@ -240,10 +258,18 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
     }
 }
 
-/// A filter over the subjects of a stream. `None` stands for every value.
+/// A filter over the subjects of a stream. `None` matches every value.
 ///
 /// nats-server 2.9 takes a consumer's filter only if one subject of the stream covers it, or it covers one
 /// (its `validFilteredSubject`). Every text that comes out of here is so.
+///
+/// # Examples
+/// ```
+/// use bus::{EventKind, subject::Filter};
+///
+/// let filter = Filter { channel: bsp::ChannelId::parse("sales").ok(), ..Filter::default() };
+/// assert_eq!(filter.events(EventKind::Report), "imchannel.event.report.*.sales");
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Only this BSP.
@@ -253,17 +279,17 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The webhooks that pass.
+    /// Filter of the matching webhooks.
     pub fn webhooks(&self) -> String {
         format!("imchannel.webhook.{}.{}", self.bsp_token(), self.channel_token())
     }
 
-    /// The events of a kind that pass.
+    /// Filter of the matching events of one kind.
     pub fn events(&self, kind: EventKind) -> String {
         format!("imchannel.event.{}.{}.{}", kind.token(), self.bsp_token(), self.channel_token())
     }
 
-    /// The events of every kind that pass.
+    /// Filter of the matching events of every kind.
     pub fn all_events(&self) -> String {
         format!("imchannel.event.*.{}.{}", self.bsp_token(), self.channel_token())
     }
@@ -278,7 +304,7 @@ impl Filter {
         Queue::ALL.map(of).to_vec()
     }
 
-    /// The dead letters that pass. The BSP is not in their subject.
+    /// Filter of the matching dead letters. The BSP is not in their subject.
     pub fn dead_letters(&self) -> String {
         format!("imchannel.deadletter.*.{}", self.channel_token())
     }

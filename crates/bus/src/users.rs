@@ -9,20 +9,20 @@ pub enum User {
     Ingress,
     /// Turns webhooks into events.
     Normalizer,
-    /// Works the lanes.
+    /// Sends the commands of the lanes.
     Sender,
     /// Serves files.
     Media,
-    /// The back end, in an account of its own.
+    /// The AICC back end, in an account of its own.
     Aicc,
-    /// Makes streams, durables, buckets and channels.
+    /// Creates streams, durable consumers, buckets and channels.
     Provisioner,
     /// A person with the command line.
     Operator,
 }
 
 impl User {
-    /// All of them, in the order of `users.conf`.
+    /// Every user, in the order of `users.conf`.
     pub const ALL: [Self; 7] = [
         Self::Ingress,
         Self::Normalizer,
@@ -46,7 +46,7 @@ impl User {
         }
     }
 
-    /// The name of its connections. Its answers come under `_INBOX_{client}`, which no other user may read.
+    /// Name of its connections. Its responses are delivered to `_INBOX_{client}`, which no other user may read.
     pub fn client(self) -> &'static str {
         match self {
             Self::Ingress => "imchannel-ingress",
@@ -59,7 +59,7 @@ impl User {
         }
     }
 
-    /// The file of its seed in the folder of the seeds.
+    /// Name of its seed's file in the folder of seeds.
     pub fn seed_file(self) -> String {
         format!("{}.nk", self.name())
     }

@@ -19,23 +19,32 @@ use tokio::time::{Instant, timeout};
 
 use crate::connect::Bus;
 
-/// What was learned is used for so long, unless the connection came up again meanwhile.
+/// Time for which known versions are used, unless the connection was re-established in between.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// To connect to one address and read the first line.
+/// Timeout of a connection to one address and of reading its first line.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
-/// After this no further round of probes begins.
+/// Time after which no further round of probes begins.
 const LEARN_LIMIT: Duration = Duration::from_secs(2);
-/// Rounds of probes. Behind the address of a load balancer (a Service of Kubernetes) another server answers each time.
+/// Most rounds of probes. Behind the address of a load balancer (a Service of Kubernetes) a different server responds
+/// each time.
 const ROUNDS_MAX: usize = 6;
 /// Connections to each address in every round after the first. With those of the first round, three servers behind one
-/// address are all met in all but 6 of 10,000 cases.
+/// address are all reached in all but 6 of 10,000 cases.
 const PROBES_A_ROUND: usize = 4;
-/// Addresses at most, of the settings and of what servers say of each other.
+/// Most addresses, of the settings and of what servers report of each other.
 const ADDRESSES_MAX: usize = 64;
-/// Bytes of a server's first line at most; real ones have about 500, and 25 more for each other server.
+/// Longest first line of a server, in bytes. Real ones have about 500, and 25 more for each other server.
 const INFO_LINE_MAX: u64 = 16 * 1024;
 
 /// A version of nats-server.
+///
+/// # Examples
+/// ```
+/// use bus::versions::ServerVersion;
+///
+/// assert!(ServerVersion::parse("v2.11.0-beta.1") > Some(ServerVersion::new(2, 10, 27)));
+/// assert_eq!(ServerVersion::parse("unknown"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServerVersion {
     /// 2 in 2.10.27.
@@ -47,12 +56,13 @@ pub struct ServerVersion {
 }
 
 impl ServerVersion {
-    /// Makes one of its numbers.
+    /// A version from its three numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self { major, minor, patch }
     }
 
-    /// Reads a version such as `2.10.27` or `v2.11.0-beta.1`, of which only the numbers count; `None` for anything else.
+    /// Parses a version such as `2.10.27` or `v2.11.0-beta.1`, of which only the numbers count; `None` for anything
+    /// else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.trim_start_matches('v').splitn(3, '.').map(|part| {
             let end = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
@@ -68,10 +78,11 @@ impl fmt::Display for ServerVersion {
     }
 }
 
-/// Servers by name, with the version of each that could be asked.
+/// Servers by name, with the version of each that responded.
 pub type Versions = BTreeMap<String, ServerVersion>;
 
-/// The names of the servers that hold a stream. Empty where the server names none: nats-server 2.9 does not when it runs alone.
+/// The names of the servers that hold a stream; empty if the server names none, as nats-server 2.9 does when it runs
+/// alone.
 pub fn holders(info: &Info) -> BTreeSet<String> {
     let Some(cluster) = &info.cluster else { return BTreeSet::new() };
     let peers = cluster.replicas.iter().map(|peer| peer.name.clone());
@@ -101,7 +112,7 @@ impl Servers {
 }
 
 impl Bus {
-    /// The version of every server that can be asked. It looks for those named in `wanted` a little longer than for others.
+    /// The version of every server that responds. It waits slightly longer for those named in `wanted`.
     pub async fn server_versions(&self, wanted: &BTreeSet<String>) -> Versions {
         let info = self.client.server_info();
         let own = ServerVersion::parse(&info.version).map(|version| (info.server_name.clone(), version));

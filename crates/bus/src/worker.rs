@@ -32,47 +32,48 @@ use crate::streams::DurableDefinition;
 pub use crate::worker::settle::{PUT_OFF_FOR, PUT_OFF_MAX};
 use crate::worker::settle::{PutOff, Settling, settle};
 
-/// The server sends a sign of life this often while a pull waits.
+/// Interval of the server's idle heartbeats while a pull waits.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long one pull waits for messages. The client recovers from a lost pull only after it, so it is short.
+/// Expiry of one pull. The client recovers from a lost pull only after it, so it is short.
 const PULL_EXPIRES: Duration = Duration::from_secs(15);
-/// After so many missing heartbeats in a row the pull is built anew.
+/// Missing heartbeats in a row after which the pull is created again.
 const HEARTBEATS_MISSED_MAX: u32 = 2;
-/// Lanes at most: each waits at the durable with a pull of its own, and the server has places for a few hundred.
+/// Most lanes: each waits at the durable consumer with a pull of its own, and the server has room for a few hundred
+/// (`max_waiting`).
 const LANES_MAX: usize = 8;
-/// Bytes of messages that the pulls of all lanes may bring at once, so that large ones cannot fill the memory.
+/// Most bytes that the pulls of all lanes may return at once, so that large messages cannot fill the memory.
 const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// But no lane's pull may be too small for the largest message.
+/// Smallest limit of one lane's pull in bytes: enough for the largest message.
 const PULL_BYTES_MIN: usize = 2 * 1024 * 1024;
-/// Bytes of messages that all lanes hold before they take no more: a thousand large bodies are no memory to hold.
+/// Most bytes of the messages in flight of all lanes.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What was pulled and not begun is given back with this delay, so that it does not come to us again while we stop.
+/// Nak delay of a message that was pulled and not begun, so that it does not return to this process while it stops.
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
-/// How long giving back may take.
+/// Timeout of all these naks.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(1);
-/// For acknowledgements on their way at the end.
+/// Timeout of the wait for outstanding acks when the worker stops.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
-/// Looks at what is held during the time that the server waits for an acknowledgement.
+/// Checks of the messages in flight within one ack wait.
 const PROGRESS_LOOKS: u32 = 12;
-/// Between two attempts to build a pull.
+/// Delay between two attempts to create a pull.
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
-/// How long the worker takes nothing after [`Verdict::Pause`].
+/// Time for which the worker pulls nothing after [`Verdict::Pause`].
 const PAUSE: Duration = Duration::from_secs(5);
-/// A message whose handler panics at this delivery or a later one is given up.
+/// Number of the delivery from which a message whose handler panics is given up.
 pub const PANICS_MAX: u64 = 10;
 
-/// How a worker works.
+/// Options of a worker.
 #[derive(Debug)]
 pub struct WorkerOptions {
-    /// The durable that it pulls from.
+    /// The durable consumer from which it pulls.
     pub durable: &'static DurableDefinition,
-    /// Messages that are held at once.
+    /// Most messages in flight.
     pub concurrency: usize,
-    /// How long it may finish what it holds after a stop.
+    /// Time to finish the messages in flight after a stop.
     pub grace: Duration,
 }
 
-/// What a worker tells of itself.
+/// Metrics of a worker.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerMetrics {
     done: Counter,
@@ -83,7 +84,7 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Makes the metrics and puts them into `registry`.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let all = registry.sub_registry_with_prefix("worker");
@@ -104,12 +105,34 @@ impl WorkerMetrics {
     }
 }
 
-/// Works until `stop`, then finishes what it holds within the grace time. Comes back from every fault of the bus.
+/// Pulls and handles messages until `stop`, then finishes those in flight within the grace time. It recovers from every
+/// failure of the bus.
 ///
 /// The work is done in lanes, one for each core. A lane pulls for itself and keeps its messages in one task, so that
 /// neither taking one nor settling it wakes another thread.
 ///
 /// `give_up` finishes a message on which `handler` has panicked at its [`PANICS_MAX`]th delivery or later.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use bus::worker::{self, WorkerMetrics, WorkerOptions};
+/// use bus::{Bus, Verdict, streams};
+/// use prometheus_client::registry::Registry;
+/// use tokio_util::sync::CancellationToken;
+///
+/// # async fn example(bus: &Bus, stop: CancellationToken) {
+/// let metrics = WorkerMetrics::register(&mut Registry::default());
+/// let options = WorkerOptions { durable: &streams::NORMALIZER, concurrency: 64, grace: Duration::from_secs(10) };
+/// let handler = |message: bus::Delivery| async move {
+///     println!("message {} has {} bytes", message.sequence, message.payload.len());
+///     Verdict::Done
+/// };
+/// let give_up = |_: bus::Delivery| async { Verdict::Done };
+/// worker::run(bus, &options, &metrics, stop, handler, give_up).await;
+/// # }
+/// ```
 pub async fn run<H, F, G, U>(
     bus: &Bus,
     options: &WorkerOptions,

@@ -15,60 +15,60 @@ pub struct Channel {
     pub id: ChannelId,
     /// The BSP behind it.
     pub bsp: &'static dyn Bsp,
-    /// The tenant, as it stands in media URLs.
+    /// The tenant in media URLs.
     pub tenant: String,
-    /// The webhook credentials that it accepts.
+    /// The accepted webhook credentials.
     pub credentials: Credentials,
-    /// Tells under which key the credentials were stored.
+    /// Fingerprint of the key under which the credentials were stored.
     pub key_fingerprint: String,
-    /// How its requests' signatures are checked; `None` where they are not.
+    /// How the signatures of its requests are verified; `None` if they are not.
     pub signature: Option<Signature>,
     /// The BSP's own settings.
     pub settings: serde_json::Value,
-    /// Whether an operator has paused what is sent through it.
+    /// Whether an operator has paused sending through it.
     pub is_paused: bool,
 }
 
-/// How request signatures are checked.
+/// How the signatures of requests are verified.
 #[derive(Debug, Clone)]
 pub struct Signature {
-    /// Where the signing keys lie. Several, so that a key can be changed.
+    /// References to the signing keys. There may be several, so that a key can be rotated.
     pub keys: Vec<SecretReference>,
     /// Scheme, host and port under which the BSP reaches the gateway.
     pub public_url: String,
 }
 
-/// All channels at one moment. A change makes another value; readers keep what they hold.
+/// All channels at one moment. A change creates a new value; readers keep theirs.
 #[derive(Debug, Clone, Default)]
 pub struct Channels(HashMap<ChannelId, Arc<Channel>>);
 
 impl Channels {
-    /// The channel of that id, as it stands in a URL.
+    /// The channel with that id.
     pub fn get(&self, id: &str) -> Option<&Arc<Channel>> {
         self.0.get(id)
     }
 
-    /// Takes a channel in, or replaces it.
+    /// Adds a channel, or replaces it.
     pub fn insert(&mut self, channel: Channel) {
         self.0.insert(channel.id.clone(), Arc::new(channel));
     }
 
-    /// Takes a channel out.
+    /// Removes a channel.
     pub fn remove(&mut self, id: &str) {
         self.0.remove(id);
     }
 
-    /// All channels, in no order.
+    /// All channels, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Channel>> {
         self.0.values()
     }
 
-    /// How many there are.
+    /// Number of channels.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no channels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -7,23 +7,23 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-/// The shortest key, in bytes: as long as the hash.
+/// Shortest key, in bytes: as long as the hash.
 pub const CREDENTIAL_KEY_BYTES_MIN: usize = 32;
 
-/// No credential: headers carry no NUL.
+/// Text whose hash identifies the key. It is no possible credential: headers carry no NUL.
 const FINGERPRINT_TEXT: &[u8] = b"\0imchannel credential key";
 
-/// The key of `IMCHANNEL_CREDENTIAL_KEY`. It shows nothing when it is printed.
+/// The key of `IMCHANNEL_CREDENTIAL_KEY`. Its `Debug` output hides it.
 #[derive(Clone)]
 pub struct CredentialKey(Hmac<Sha256>);
 
-/// The key is too short to protect anything.
+/// The key is too short to be safe. The field is its length in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the credential key has {0} bytes; it needs at least {CREDENTIAL_KEY_BYTES_MIN}")]
 pub struct CredentialKeyTooShort(pub usize);
 
 impl CredentialKey {
-    /// Takes a key.
+    /// Checks the length of a key.
     ///
     /// # Errors
     /// [`CredentialKeyTooShort`] under [`CREDENTIAL_KEY_BYTES_MIN`].
@@ -34,12 +34,12 @@ impl CredentialKey {
         Ok(Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
     }
 
-    /// Tells one key from another, and nothing else about it: 8 hexadecimal digits.
+    /// Identifies the key without revealing it: 8 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         hex::encode(&self.digest(FINGERPRINT_TEXT)[..4])
     }
 
-    /// What is stored of a credential.
+    /// The HMAC-SHA-256 of a credential, which is what is stored of it.
     pub fn digest(&self, credential: &[u8]) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(credential);
@@ -53,21 +53,21 @@ impl fmt::Debug for CredentialKey {
     }
 }
 
-/// The most credentials that one channel accepts at once: the current, the next, and some slack.
+/// Most credentials that one channel accepts at once: the current one, the next one, and a margin.
 pub const CREDENTIALS_MAX: usize = 8;
 
-/// The digests that a channel accepts, in the order of the file.
+/// Digests of the accepted credentials, in the order of the file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials(Vec<[u8; 32]>);
 
 impl Credentials {
-    /// Takes digests.
+    /// Credentials with these digests.
     pub fn new(digests: Vec<[u8; 32]>) -> Self {
         Self(digests)
     }
 
-    /// Credentials that nothing matches: asked for a channel that does not exist, so that its refusal takes as
-    /// long as that of a wrong password.
+    /// Credentials that nothing matches. They are compared for an unknown channel, so that its rejection takes as long
+    /// as that of a wrong password.
     pub fn dummy() -> Self {
         Self(vec![[0; 32], [1; 32]])
     }
@@ -77,7 +77,7 @@ impl Credentials {
         &self.0
     }
 
-    /// Position of the credential with this digest. Every digest is looked at, whichever matches.
+    /// Position of the credential with this digest. It compares every digest, whether or not one matched.
     pub fn position(&self, digest: &[u8; 32]) -> Option<usize> {
         let mut found = Choice::from(0);
         let mut position = 0_u32;

@@ -11,12 +11,12 @@ use crate::credential::{CREDENTIALS_MAX, CredentialKey};
 use crate::record::{RECORD_VERSION, Record, SignatureRecord};
 use crate::secret::Secret;
 
-/// The longest password or user name, in bytes: a header of that length passes every proxy.
+/// Longest password or user name, in bytes: a header of that length passes every proxy.
 pub const CREDENTIAL_LENGTH_MAX: usize = 256;
-/// The longest tenant name.
+/// Longest tenant name, in bytes.
 pub const TENANT_LENGTH_MAX: usize = 64;
 
-/// A channel as the file describes it, passwords in clear.
+/// A channel of a channels file, with passwords in clear text.
 #[derive(Debug, Clone)]
 pub struct Described {
     id: ChannelId,
@@ -27,10 +27,10 @@ pub struct Described {
     settings: serde_json::Value,
 }
 
-/// What a sender of webhooks logs in with.
+/// A webhook login: user and password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The user, for a BSP that has one.
+    /// The user; `None` if the BSP has none.
     pub user: Option<String>,
     /// The password.
     pub password: Secret,
@@ -52,20 +52,19 @@ impl Described {
         &self.settings
     }
 
-    /// Its webhook logins in clear.
+    /// Its webhook logins in clear text.
     pub fn logins(&self) -> &[Login] {
         &self.webhook
     }
 
-    /// What its webhooks are signed with, where that is checked: the first of its keys, and the URL under which the BSP
-    /// believes that it posts.
+    /// The first signing key and the URL to which the BSP posts; `None` if signatures are not verified.
     pub fn signing(&self) -> Option<(SecretReference, &str)> {
         let signature = self.signature.as_ref()?;
         let reference = SecretReference::parse(signature.auth_tokens.first()?)?;
         Some((reference, &signature.public_url))
     }
 
-    /// What the registry stores of it.
+    /// Its record for the registry.
     pub fn to_record(&self, key: &CredentialKey) -> Record {
         let digest = |login: &Login| {
             let password = String::from_utf8_lossy(login.password.expose());
@@ -85,10 +84,34 @@ impl Described {
     }
 }
 
-/// Reads a channels file.
+/// Parses a channels file.
 ///
 /// # Errors
 /// Every fault of the file, by line. No fault quotes a value.
+///
+/// # Examples
+/// ```
+/// use bsp::SettingsContext;
+/// use channel::{CredentialKey, file};
+///
+/// let source = r#"
+///     [[channel]]
+///     id = "sales"
+///     bsp = "koomessage"
+///     tenant = "acme"
+///     webhook = [{ password = "a-password" }]
+/// "#;
+/// let channels = file::parse(source, &SettingsContext::default()).expect("a valid file");
+/// let key = CredentialKey::new(&[7; 32])?;
+/// let record = channels[0].to_record(&key);
+/// assert_eq!(record.id, "sales");
+/// // Only the digest of the password is stored.
+/// assert_eq!(record.webhook[0].len(), 64);
+///
+/// let faults = file::parse("[[channel]]\nid = 'sales'", &SettingsContext::default()).unwrap_err();
+/// assert_eq!(faults[0].line, 1);
+/// # Ok::<(), channel::credential::CredentialKeyTooShort>(())
+/// ```
 pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, Vec<Fault>> {
     let mut faults = Faults::new(source);
     let (document, errors) = DeTable::parse_recoverable(source);

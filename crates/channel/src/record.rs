@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::channels::{Channel, Signature};
 use crate::credential::Credentials;
 
-/// The form of the record that this version writes and reads.
+/// Version of the stored record that this build writes and reads.
 pub const RECORD_VERSION: u32 = 1;
 
-/// The stored form. Fields that a newer version adds are passed over.
+/// A channel as it is stored. Fields of newer versions are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// [`RECORD_VERSION`].
@@ -23,15 +23,15 @@ pub struct Record {
     pub tenant: String,
     /// HMAC-SHA-256 of each accepted webhook credential, in hexadecimal digits.
     pub webhook: Vec<String>,
-    /// Tells under which key the digests were made, and nothing else about it.
+    /// Fingerprint of the key of the digests.
     pub key_fingerprint: String,
-    /// How signatures are checked; absent where they are not.
+    /// How signatures are verified; absent if they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureRecord>,
     /// The BSP's own settings; `null` where it has none.
     #[serde(default)]
     pub settings: serde_json::Value,
-    /// Whether an operator has paused what is sent through it. No channels file says so: applying one leaves it.
+    /// Whether an operator has paused sending through it. Applying a channels file does not change it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
 }
@@ -45,7 +45,7 @@ pub struct SignatureRecord {
     pub public_url: String,
 }
 
-/// A stored value that is no channel.
+/// A stored value is not a valid channel.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRecord {
     /// The value is not JSON of this shape.
@@ -57,7 +57,7 @@ pub enum InvalidRecord {
         #[source]
         source: serde_json::Error,
     },
-    /// A field does not hold what it must.
+    /// A field has an invalid value.
     #[error("the record of '{key}' has no valid '{field}'")]
     Field {
         /// The key in the bucket.
@@ -68,10 +68,10 @@ pub enum InvalidRecord {
 }
 
 impl Record {
-    /// Reads the stored value of `key`.
+    /// Parses the stored value of `key`.
     ///
     /// # Errors
-    /// [`InvalidRecord`] when it is none.
+    /// [`InvalidRecord`] when the value is invalid.
     pub fn from_json(key: &str, json: &[u8]) -> Result<Self, InvalidRecord> {
         let read = bsp::json::from_slice::<Self>(json);
         let record = read.map_err(|source| InvalidRecord::Unreadable { key: key.to_owned(), source })?;
@@ -81,12 +81,12 @@ impl Record {
         Ok(record)
     }
 
-    /// The stored value.
+    /// The value to store, as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a record has no map with other keys than texts")
     }
 
-    /// The channel that the record describes, checked again: whoever wrote it may have been another version.
+    /// The channel that the record describes. It is validated again: another version may have written it.
     ///
     /// # Errors
     /// [`InvalidRecord::Field`] naming the field.

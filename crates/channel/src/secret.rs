@@ -5,17 +5,24 @@ use std::path::PathBuf;
 
 use bsp::secret_reference::SecretReference;
 
-/// A secret in clear. It shows nothing when it is printed.
+/// A secret in clear text. Its `Debug` output hides it.
+///
+/// # Examples
+/// ```
+/// let secret = channel::Secret::new(b"a-password".as_slice());
+/// assert!(!format!("{secret:?}").contains("a-password"));
+/// assert_eq!(secret.expose(), b"a-password");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
 impl Secret {
-    /// Takes a secret.
+    /// Wraps a secret.
     pub fn new(secret: impl Into<Box<[u8]>>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret in clear, for the one call that needs it.
+    /// The secret in clear text.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -27,20 +34,20 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a process finds the secrets that channels name.
+/// Where a process reads the secrets that channels refer to.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     /// Folder of `file:` references (`IMCHANNEL_SECRETS_DIR`).
     pub folder: Option<PathBuf>,
 }
 
-/// A reference that leads to no secret.
+/// A reference cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The variable is not set, or is not Unicode.
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
-    /// A file is named and the process has no folder of secrets.
+    /// The reference names a file, and the process has no folder of secrets.
     #[error("{0} names a file, and IMCHANNEL_SECRETS_DIR is not set")]
     NoFolder(SecretReference),
     /// The file cannot be read.
@@ -58,10 +65,10 @@ pub enum SecretError {
 }
 
 impl Secrets {
-    /// Fetches the secret that is named.
+    /// Reads the secret that is referred to.
     ///
     /// # Errors
-    /// [`SecretError`] when there is none.
+    /// [`SecretError`] when it cannot be read.
     pub fn resolve(&self, reference: &SecretReference) -> Result<Secret, SecretError> {
         let secret = match reference {
             SecretReference::Variable(name) => {

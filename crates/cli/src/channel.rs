@@ -20,7 +20,7 @@ use crate::out::{BAD, ODD, Out, Text, styled, text};
 use crate::target::Target;
 use crate::words::{causes, counted};
 
-/// Digits of a stored credential that tell it from another, and tell nothing else.
+/// Digits of the fingerprint of a stored credential. It identifies the credential and reveals nothing else.
 const FINGERPRINT_DIGITS: usize = 8;
 
 #[derive(Debug, Subcommand)]

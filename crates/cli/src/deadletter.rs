@@ -24,7 +24,7 @@ use crate::when::{self, Moment};
 use crate::words::counted;
 use crate::{Done, tail};
 
-/// Rows of the list for people; the counts are over all.
+/// Most rows of the list for people. The counts include all letters.
 const ROWS_MAX: usize = 50;
 
 #[derive(Debug, Subcommand)]

@@ -16,11 +16,12 @@ use crate::Done;
 use crate::out::{self, GOOD, Out, styled, text};
 use crate::target::{self, Target};
 
-/// Bytes that are read from a file at once.
+/// Bytes of one read of a file.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// To connect to media, and for the next bytes of an answer.
+/// Timeout of a connection to media.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of the next bytes of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]

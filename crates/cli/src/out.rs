@@ -20,7 +20,7 @@ pub(crate) struct Out {
     is_silent: bool,
 }
 
-/// Stands where a name is not known.
+/// Text that stands for an unknown name.
 pub(crate) const UNKNOWN: &str = "?";
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -29,10 +29,10 @@ pub(crate) const ODD: Style = AnsiColor::Yellow.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
 
-/// A line under the head and nothing else: long lists stay short.
+/// Tables with one line under the header and no other lines, so that long lists stay short.
 const ONE_LINE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// Set by a command that has servers to stop and must not end because nobody reads its output.
+/// Set by a command that has to stop servers, and must not end when its output is closed.
 static KEEP_GOING: AtomicBool = AtomicBool::new(false);
 
 impl Out {

@@ -33,7 +33,7 @@ use crate::target::Target;
 use crate::words::span;
 use crate::{tail, when};
 
-/// For the command to be stored.
+/// Timeout of storing the command.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far to watch.
@@ -212,7 +212,7 @@ pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<R
     })
 }
 
-/// Stands for the id of a file that is not uploaded yet, so that everything else is checked first.
+/// Placeholder id of a file that is not uploaded yet, so that everything else is validated first.
 const NO_FILE_YET: &str = "00000000-0000-4000-8000-000000000000";
 
 impl What {

@@ -18,7 +18,7 @@ use crate::out::{ODD, Out, Text, styled};
 use crate::target::Target;
 use crate::words::{counted, span};
 
-/// Lanes that are asked for side by side.
+/// Most lanes that are read at once.
 const LANES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Subcommand)]

@@ -20,7 +20,7 @@ use crate::target::Target;
 use crate::words::causes;
 use crate::{Done, channel as channels, when};
 
-/// Between two attempts to reach NATS, or Redis.
+/// Delay between two attempts to reach NATS or Redis.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Applies streams, durables and buckets, then channels, and loads the functions of Redis. Safe to repeat.

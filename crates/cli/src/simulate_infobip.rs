@@ -18,9 +18,9 @@ use crate::simulate::targets;
 use crate::target::{self, LOOPBACK_HOSTS, Target};
 use crate::{Done, channel as channels, health, when};
 
-/// What it remembers: with requests of the usual size less than 100 MiB.
+/// Limits of what the simulated Infobip remembers: with requests of the usual size less than 100 MiB.
 const MEMORY: Memory = Memory { messages: 20_000, bytes: 32 * 1024 * 1024, delivering: 4_000 };
-/// Between two lines about the ledger.
+/// Interval of the lines about the ledger.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]

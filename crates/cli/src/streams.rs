@@ -45,7 +45,7 @@ pub(crate) struct Sizes {
     /// Copies of every stream and bucket [default: as it is, 1 at first].
     #[arg(long, env = "IMCHANNEL_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: Option<u8>,
-    /// For how long a repeated message id is recognised, in milliseconds [default: as it is, 40000 at first].
+    /// Time for which a repeated message id is recognized, in milliseconds [default: unchanged, 40000 at first].
     #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW_MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     duplicate_window_ms: Option<u64>,
     /// Bytes that stream WEBHOOKS may hold [default: as it is, 4 GiB at first].

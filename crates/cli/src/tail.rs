@@ -21,7 +21,7 @@ use crate::when::{self, Moment};
 use crate::words::counted;
 use crate::{Done, mask, notice};
 
-/// With `--no-follow`, the bus may be silent for so long before that is a failure.
+/// Timeout of each message with `--no-follow`.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

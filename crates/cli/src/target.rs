@@ -10,19 +10,19 @@ use clap::Args;
 
 use crate::users::Needed;
 
-/// Where NATS is when nobody says and no `up` runs in this folder.
+/// URL of NATS where none is given and no `up` runs in this folder.
 const NATS_URL_DEFAULT: &str = "nats://127.0.0.1:4222";
-/// Channels may send to these when the whole gateway, or a simulated BSP, is on one machine.
+/// Hosts to which channels may send when the whole gateway, or a simulated BSP, runs on one machine.
 pub(crate) const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
-/// Where `up` keeps its data when nobody says.
+/// Data folder of `up` where none is given.
 pub(crate) const DATA_FOLDER_DEFAULT: &str = ".imchannel";
-/// In its data folder, `up` writes where its NATS server is.
+/// File in the data folder into which `up` writes the URL of its NATS server.
 pub(crate) const NATS_URL_FILE: &str = "nats.url";
-/// Where its media service is.
+/// File with the URL of its media service.
 pub(crate) const MEDIA_URL_FILE: &str = "media.url";
-/// The token of uploads to it.
+/// File with the token of uploads to it.
 pub(crate) const MEDIA_TOKEN_FILE: &str = "media.token";
-/// And where its admin port is.
+/// File with the URL of its admin port.
 pub(crate) const ADMIN_URL_FILE: &str = "admin.url";
 
 /// The options of every command.

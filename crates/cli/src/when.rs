@@ -3,22 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use service::units::{self, DurationError};
 
-/// `90s`, `15m`, `2h` or `3d`.
-pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    let (number, seconds) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        Some((at, 'd')) => (&text[..at], 86_400),
-        _ => ("", 0),
-    };
-    let length = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds));
-    let length = length.ok_or("must be a span such as 90s, 15m, 2h or 3d")?;
-    Ok(Duration::from_secs(u64::from(length)))
+/// A length of time such as `90s`, `15m`, `2h`, `3d` or `1h 30m`.
+pub(crate) fn span(text: &str) -> Result<Duration, DurationError> {
+    units::parse_duration(text)
 }
 
-/// A moment: so long ago, or a time.
+/// A moment: a length of time before now, or a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Moment {
     Ago(Duration),
@@ -35,13 +27,19 @@ impl Moment {
     }
 }
 
-/// `15m` for so long ago, or a time.
+/// `15m` for 15 minutes ago, or a time in RFC 3339.
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Moment::At(time));
     }
-    let span = span(text).map_err(|_| "takes 90s, 15m, 2h, 3d or a time such as 2026-03-01T10:00:00Z")?;
-    Ok(Moment::Ago(span))
+    match span(text) {
+        Ok(span) => Ok(Moment::Ago(span)),
+        Err(DurationError::Invalid | DurationError::NoUnit) => Err(
+            "is neither a time nor how long ago; write 2026-03-01T10:00:00Z, or 90s, 15m, 2h, 3d or 1h 30m"
+                .to_owned(),
+        ),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// So many a second, from one in a thousand seconds to a million.
@@ -68,6 +66,8 @@ mod tests {
             ("15m", "2026-03-01T09:45:00Z"),
             ("2h", "2026-03-01T08:00:00Z"),
             ("3d", "2026-02-26T10:00:00Z"),
+            ("1h 30m", "2026-03-01T08:30:00Z"),
+            ("49710d", "1890-01-23T10:00:00Z"),
             ("2026-02-01T00:00:00+01:00", "2026-01-31T23:00:00Z"),
         ];
         for (text, expected) in cases {
@@ -75,7 +75,14 @@ mod tests {
         }
         for bad in ["", "s", "15", "m15", "-5m", "99999999d", "15µ"] {
             assert!(moment(bad).is_err(), "{bad}");
+            assert!(span(bad).is_err(), "{bad}");
         }
+        let error = |text| moment(text).unwrap_err();
+        assert!(
+            error("15").starts_with("is neither a time nor how long ago; write 2026-03-01T10:00:00Z, or")
+        );
+        assert!(error("2026-03-01").starts_with("is neither a time nor how long ago"));
+        assert!(error("-5m").starts_with("is negative; write a duration such as"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bus::Stored;
 
 use crate::memory::Full;
 
-/// Seconds after which a sender may try again.
+/// Value of `Retry-After`, in seconds.
 const RETRY_AFTER_S: &str = "5";
 
 /// Why a webhook is not taken.
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Every refusal, for tables.
+    /// Every refusal.
     pub(crate) const ALL: [Self; 19] = [
         Self::NotFound,
         Self::MethodNotAllowed,

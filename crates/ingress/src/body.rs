@@ -18,9 +18,9 @@ pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// What a body counts until it is complete, at least: as much as its connection's buffer and its own first buffer hold. A
-/// sender that announces much, or little, and sends nothing can therefore have no more bodies on the way than its
-/// channel's share has room for.
+/// Fewest bytes that an incomplete body counts: the size of its connection's buffer and of its own first buffer. A
+/// sender that announces a body and sends nothing can therefore have no more bodies in progress than its channel's
+/// share has room for.
 const UNFINISHED_BYTES_MIN: usize = 16 * 1024;
 
 /// Reads a body of at most `limit` bytes within `patience`. Memory is taken as bytes come: for what is announced only,

@@ -19,9 +19,9 @@ use crate::budget::Budget;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
-/// Between two fetches of the signing keys.
+/// Interval of reading the signing keys.
 const KEY_INTERVAL: Duration = Duration::from_secs(30);
-/// The same while a channel has none.
+/// Interval of reading the signing keys while a channel has none.
 const KEY_INTERVAL_MISSING: Duration = Duration::from_secs(2);
 
 /// A channel as ingress needs it.

@@ -36,7 +36,7 @@ use crate::receive::Ingress;
 use crate::router::Routes;
 pub use crate::settings::Settings;
 
-/// The service as a process runs it: it connects and listens by itself.
+/// The service for a process of its own: it connects to NATS and listens.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
     let options = common.nats.named("imchannel-ingress");
@@ -53,7 +53,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
     })
 }
 
-/// The service on a given bus and listener, until the context's stop.
+/// Runs the service on an existing connection and listener, until the context's stop.
 pub fn run(
     settings: Settings,
     bus: Bus,
@@ -101,7 +101,7 @@ async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: C
     bus::keeper::run(&bus, &[&WEBHOOKS], interval, &metrics, stop).await;
 }
 
-/// What ingress works with.
+/// Streams, durable consumers and buckets that ingress needs.
 static NEEDS: Needs = Needs {
     streams: &[StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] }],
     durables: &[],

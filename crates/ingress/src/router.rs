@@ -14,8 +14,9 @@ use service::http::Handler;
 use crate::answer::Refusal;
 use crate::receive::{Address, Ingress};
 
+/// Prefix of the paths of webhooks.
 const PREFIX: &str = "/social/on/whatsapp/";
-/// Reports and messages have a URL each, and what a body is, its content decides.
+/// Last segments of the paths. Either takes reports and messages: the content of a body decides which it is.
 const ROUTES: [&str; 2] = ["report", "message"];
 
 /// Sends every request on its way.

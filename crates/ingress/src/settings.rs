@@ -10,59 +10,60 @@ use service::tls::{self, TlsFiles};
 use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
-/// Where webhooks are taken.
+/// Address and port that webhooks are posted to.
 pub static LISTEN: Setting = Setting::new("listen", "0.0.0.0:8080", "Address on which webhooks are taken");
-/// Key of the stored credentials.
+/// Key of the hashes of the stored credentials.
 pub static CREDENTIAL_KEY: Setting = Setting::new(
     "credential-key",
     "",
     "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
 )
 .secret();
-/// Largest body.
+/// Largest body, in bytes.
 pub static BODY_LIMIT_BYTES: Setting = Setting::new(
     "body-limit-bytes",
     "983040",
     "Largest body of a webhook, in bytes; a larger one is answered 413",
 );
-/// Slowest body.
+/// Timeout of reading a body, in milliseconds.
 pub static BODY_TIMEOUT_MS: Setting =
     Setting::new("body-timeout-ms", "10000", "Longest time for a body to arrive, in milliseconds; then 408");
-/// Slowest head.
+/// Timeout of reading a request's head, in milliseconds.
 pub static HEAD_TIMEOUT_MS: Setting = Setting::new(
     "head-timeout-ms",
     "10000",
     "Longest time from the first to the last byte of a request's head, in milliseconds; then the connection is closed",
 );
-/// Idle connections.
+/// Timeout of an idle connection, in milliseconds.
 pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
     "idle-timeout-ms",
     "75000",
     "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
 );
-/// Connections at once.
+/// Most open connections.
 pub static CONNECTIONS_MAX: Setting = Setting::new(
     "connections-max",
     "4096",
     "Connections at once; for a further one, the one that is idle for longest is closed",
 );
-/// Requests at once.
+/// Most requests in flight.
 pub static REQUESTS_MAX: Setting =
     Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
-/// Memory for bodies.
+/// Memory for bodies, in bytes.
 pub static BODY_MEMORY_BYTES: Setting = Setting::new(
     "body-memory-bytes",
     "67108864",
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
-/// Memory for the bodies of one channel.
+/// Share of that memory for the bodies of one channel, in percent.
 pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
     "body-memory-channel-percent",
     "25",
     "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY_BYTES, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
 );
 
+/// Every setting that only ingress has.
 static OWN: [&Setting; 18] = [
     &LISTEN,
     &CREDENTIAL_KEY,
@@ -84,49 +85,49 @@ static OWN: [&Setting; 18] = [
     &tls::KEY_FILE,
 ];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// NATS takes messages of 1 MiB; headers need some of it.
+/// Highest limit of a body, in bytes: a NATS message has 1 MiB, and headers need a part of it.
 const BODY_LIMIT_BYTES_MAX: u64 = 1_000_000;
 
-/// The settings, read.
+/// Settings of ingress.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where webhooks are taken.
+    /// Address and port that webhooks are posted to.
     pub listen: SocketAddr,
-    /// Key of the stored credentials.
+    /// Key of the hashes of the stored credentials.
     pub credential_key: CredentialKey,
-    /// Where named secrets lie.
+    /// Where referenced secrets are read.
     pub secrets: Secrets,
     /// Largest body, in bytes.
     pub body_limit_bytes: usize,
-    /// Longest time for a body to arrive.
+    /// Timeout of reading a body.
     pub body_timeout: Duration,
-    /// Limits of connections.
+    /// Limits of the HTTP server.
     pub http: HttpLimits,
-    /// The proxies in front, and limits per address.
+    /// The proxies in front, and limits of each address.
     pub addresses: Addresses,
-    /// Webhooks in progress at once.
+    /// Most requests in flight.
     pub requests_max: usize,
-    /// Bytes of all bodies in progress at once.
+    /// Memory for the bodies of all channels, in bytes.
     pub body_memory_bytes: usize,
-    /// Bytes of all bodies of one channel in progress at once.
+    /// Memory for the bodies of one channel, in bytes.
     pub channel_memory_bytes: usize,
-    /// Between two looks of the keeper.
+    /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
-    /// How long webhooks are still taken after a stop.
+    /// Time for which webhooks are still accepted after a stop.
     pub drain_delay: Duration,
-    /// HTTPS.
+    /// Certificate and key; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
 }
 
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -134,7 +135,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads ingress's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only ingress has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let credential_key = read_credential_key(reader);
@@ -171,7 +173,8 @@ impl Settings {
     }
 }
 
-/// Reads the credential key, which several programs need.
+/// Reads the credential key, which several programs need. If it is invalid, adds the error to `reader` and returns
+/// `None`.
 pub fn read_credential_key(reader: &mut Reader) -> Option<CredentialKey> {
     let text = reader.text(&CREDENTIAL_KEY)?;
     match CredentialKey::new(text.as_bytes()) {

@@ -25,13 +25,13 @@ use crate::download::function;
 use crate::metrics::MediaMetrics;
 use crate::settings::Settings;
 
-/// Notes that may wait.
+/// Most pending notes.
 const WAITING_MAX: usize = 10_000;
-/// Notes worked on at once.
+/// Most notes in progress at once.
 const AT_ONCE: usize = 256;
-/// How long an event is tried to be stored.
+/// Timeout of storing one event.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// Notes are gathered for so long.
+/// Time for which notes are batched.
 const GATHER_FOR: Duration = Duration::from_millis(5);
 
 static NO_EXPIRY: Seldom = Seldom::new();

@@ -7,6 +7,7 @@ use blob::BlobError;
 use bsp::media::{MediaKind, OtherFormat};
 use serde_json::json;
 
+/// Header of every response that stops browsers from guessing the media type.
 pub(crate) const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 

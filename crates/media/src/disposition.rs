@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 /// Everything outside `attr-char` (RFC 8187 section 3.2.1).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Characters of a file's name; WhatsApp's own limit.
+/// Longest file name, in characters: WhatsApp's own limit.
 const FILE_NAME_LENGTH_MAX: usize = 240;
 
 /// The name in a request's header, the extended form (`filename*`) before the plain one; empty where there is none. It has no

@@ -38,14 +38,14 @@ use crate::router::Media;
 pub use crate::settings::Settings;
 use crate::tokens::Tokens;
 
-/// Between two looks whether EVENTS has room.
+/// Interval of the checks whether EVENTS has room.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
-/// Between two looks whether Redis answers.
+/// Interval of the health checks of Redis.
 const REDIS_LOOK: Duration = Duration::from_secs(1);
-/// Between two looks whether files have expired that nobody came for.
+/// Interval of the checks for files that expired without having been fetched.
 const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 
-/// The service as a process runs it: it connects and listens by itself.
+/// The service for a process of its own: it connects to NATS and Redis and listens.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
     let options = common.nats.named("imchannel-media");
@@ -63,7 +63,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
     })
 }
 
-/// The service on a given bus and listener, until the context's stop.
+/// Runs the service on an existing connection and listener, until the context's stop.
 pub fn run(
     settings: Settings,
     bus: Bus,

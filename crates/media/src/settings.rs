@@ -11,44 +11,45 @@ use service::{common, examples};
 
 use crate::tokens::{self, TokenFolder};
 
-/// Where files are taken and served.
+/// Address and port of uploads and downloads.
 pub static LISTEN: Setting =
     Setting::new("listen", "0.0.0.0:8081", "Address on which files are taken and served");
-/// Who may upload.
+/// Token that allows uploads for every tenant.
 pub static UPLOAD_TOKEN: Setting = Setting::new(
     "media-upload-token",
     "",
     "Bearer token of uploads for every tenant, at least 16 characters; this or media-upload-tokens-dir must be set",
 )
 .secret();
-/// Who may upload for one tenant.
+/// Folder of the tokens that allow uploads for one tenant.
 pub static UPLOAD_TOKENS_DIR: Setting = Setting::new(
     "media-upload-tokens-dir",
     "",
     "Folder with a file for each tenant, named as the tenant: one bearer token of its uploads a line, two at most; read again when it changes",
 );
-/// How long a file lives.
+/// TTL of a file, in milliseconds.
 pub static TTL_MS: Setting =
     Setting::new("media-ttl-ms", "86400000", "How long a file lives after its upload, in milliseconds");
-/// How long a fetched file lives.
+/// TTL of a file after a complete download, in milliseconds.
 pub static FETCHED_TTL_MS: Setting = Setting::new(
     "media-fetched-ttl-ms",
     "3600000",
     "How long a file lives after it was fetched, in milliseconds; never past 7 days after its upload",
 );
-/// Whose files are those without a tenant.
+/// Tenant of the files that were stored without one.
 pub static LEGACY_TENANT: Setting = Setting::new(
     "media-legacy-tenant",
     "",
     "Tenant to whom files that an older IMChannel has stored are served; without it they are not",
 );
-/// Fetches at once.
+/// Most downloads at once.
 pub static DOWNLOADS_MAX: Setting =
     Setting::new("media-downloads-max", "256", "Files served at once; further ones are answered 503");
-/// Uploads at once.
+/// Most uploads at once.
 pub static UPLOADS_MAX: Setting =
     Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
 
+/// Every setting that only media has.
 static OWN: [&Setting; 18] = [
     &LISTEN,
     &common::REDIS_URL,
@@ -70,39 +71,39 @@ static OWN: [&Setting; 18] = [
     &tls::KEY_FILE,
 ];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// The settings, read.
+/// Settings of media.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where files are taken and served.
+    /// Address and port of uploads and downloads.
     pub listen: SocketAddr,
-    /// How to reach Redis.
+    /// Options of the connection to Redis.
     pub redis: RedisOptions,
-    /// How the BSP reaches this service, without a slash at the end.
+    /// URL of this service for the BSP, without a trailing slash.
     pub public_url: String,
     /// Bearer token of uploads for every tenant.
     pub upload_token: Option<Secret>,
-    /// Those of single tenants. One of the two is there.
+    /// Bearer tokens of single tenants. At least one of the two is set.
     pub upload_tokens: Option<TokenFolder>,
-    /// How long a file lives after its upload.
+    /// TTL of a file after its upload.
     pub ttl: Duration,
-    /// How long it lives after a fetch.
+    /// TTL of a file after a complete download.
     pub fetched_ttl: Duration,
-    /// Whose files are those without a tenant.
+    /// Tenant of the files that were stored without one.
     pub legacy_tenant: Option<String>,
-    /// Fetches at once.
+    /// Most downloads at once.
     pub downloads_max: usize,
-    /// Uploads at once.
+    /// Most uploads at once.
     pub uploads_max: usize,
-    /// The proxies in front, and limits per address.
+    /// The proxies in front, and limits of each address.
     pub addresses: Addresses,
-    /// How long requests are still taken after a stop.
+    /// Time for which requests are still accepted after a stop.
     pub drain_delay: Duration,
-    /// HTTPS.
+    /// Certificate and key; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
 }
 
@@ -115,7 +116,7 @@ impl std::fmt::Debug for Settings {
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -123,7 +124,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads media's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only media has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let redis = common::read_redis(reader);

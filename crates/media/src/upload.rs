@@ -25,12 +25,13 @@ use crate::disposition;
 use crate::router::Media;
 use crate::tokens::Known;
 
-/// The longest pause between two pieces of a body.
+/// Timeout of the next piece of a body.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
-/// An upload has so long, and a second more for every so many bytes.
+/// Timeout of an upload, to which one second is added for every [`BYTES_PER_SECOND_MIN`] bytes.
 const TIME_MIN: Duration = Duration::from_secs(60);
+/// Slowest rate of a large upload, in bytes per second.
 const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
-/// What has come is written after this at the latest, so that the unfinished file does not expire.
+/// Longest time before received bytes are written, so that the unfinished file does not expire.
 const WRITE_AFTER: Duration = Duration::from_secs(20);
 
 static NOT_STORED: Seldom = Seldom::new();

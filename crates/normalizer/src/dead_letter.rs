@@ -11,9 +11,9 @@ use bus::{Delivery, Headers, headers};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-/// Bad items of a body that have a letter each. One that has more has one letter for all the others.
+/// Most bad items of a body that have a letter each. If there are more, all others have one letter together.
 const LETTERS_OF_ITEMS_MAX: usize = 8;
-/// The longest reason, in bytes.
+/// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
 /// What the headers of a letter may take: the list of a body whose every second item is bad, the reason, what is taken over
 /// from the webhook and the names. With the largest body that ingress takes it fits a message of 1 MiB.

@@ -10,19 +10,19 @@ use prost::Message;
 use proto::Timestamp;
 use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
 
-/// An event, encoded.
+/// An encoded event.
 #[derive(Debug)]
 pub struct Event<'m> {
-    /// What it is.
+    /// Its kind.
     pub kind: EventKind,
-    /// Its protobuf bytes.
+    /// Its payload, as protobuf.
     pub payload: Bytes,
     event_id: &'m str,
     time: Option<Timestamp>,
     replay: Option<u64>,
 }
 
-/// The event that a parsed item comes to; `None` for one that comes to none.
+/// The event of a parsed item; `None` if the item becomes none.
 pub fn of_item(item: &Item) -> Option<Event<'_>> {
     match &item.outcome {
         Outcome::Report(report) => Some(from_report(report)),
@@ -74,14 +74,14 @@ fn from_customer(event: &CustomerEvent) -> Event<'_> {
 }
 
 impl Event<'_> {
-    /// The same event as part of a replay: stored under an id of its own, so that it is not taken for the repeat of what
-    /// was published first, and the same event all the same to whoever reads it.
+    /// The same event as part of a replay: it has the same `event_id`, but a deduplication id of its own, so that
+    /// JetStream does not drop it as a duplicate.
     #[must_use]
     pub fn replayed(self, replay: u64) -> Self {
         Self { replay: Some(replay), ..self }
     }
 
-    /// Its headers on the bus.
+    /// Its headers.
     pub fn headers(&self, bsp: BspId, channel: &ChannelId, traceparent: Option<&str>) -> Headers {
         let message_id = match self.replay {
             Some(replay) => Cow::Owned(format!("{}.r{replay}", self.event_id)),

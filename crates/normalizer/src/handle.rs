@@ -20,15 +20,15 @@ use crate::metrics::NormalizerMetrics;
 use crate::waiting::{self, Waiting};
 use crate::{event, line};
 
-/// How long storing one event may take before the webhook is given back.
+/// Timeout of storing one event, after which the webhook is retried.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// Items of one body that are published at once.
+/// Most items of one body that are published at once.
 const ITEMS_AT_ONCE: usize = 64;
-/// After so many attempts, the last ones a minute apart, a webhook that JetStream refuses to have stored is given up:
-/// what it came to becomes a dead letter. An outage is no refusal, and is waited out.
+/// Attempts (the last ones a minute apart) after which a webhook whose events JetStream refuses to store becomes a dead
+/// letter. An outage is not a refusal, and is retried without limit.
 const ATTEMPTS_MAX: u64 = 10;
 
-/// What is done with a webhook, and everything that this needs.
+/// Handles webhooks.
 #[derive(Debug)]
 pub struct Normalizer {
     bus: Bus,
@@ -49,7 +49,7 @@ struct Origin<'d> {
 }
 
 impl Normalizer {
-    /// Makes one. Its metrics go into `registry`.
+    /// Creates a handler and registers its metrics in `registry`.
     pub fn new(bus: Bus, registry: &mut Registry, payloads: LogPayloads, tracing: Tracing) -> Self {
         Self::with(bus, NormalizerMetrics::register(registry), payloads, tracing)
     }
@@ -88,7 +88,7 @@ impl Normalizer {
         verdict
     }
 
-    /// Gives up a webhook on which [`Normalizer::handle`] panics again and again: it becomes a dead letter as a whole.
+    /// Gives up a webhook on which [`Normalizer::handle`] panics repeatedly: it becomes one dead letter.
     pub async fn give_up(&self, delivery: Delivery) -> Verdict {
         let traceparent = delivery.headers.get_short(headers::TRACEPARENT).map(str::to_owned);
         let origin = Origin::of(&delivery, traceparent);
@@ -287,7 +287,7 @@ fn is_hopeless(error: &PublishError, origin: &Origin<'_>) -> bool {
     }
 }
 
-/// What a webhook comes to. A parser that panics would do so again: its body is refused as a whole.
+/// Parses a webhook. A parser that panics would do so again: its body is then rejected as a whole.
 pub fn parse(bsp: &dyn Bsp, webhook: &Webhook<'_>) -> Parsed {
     let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| bsp.parse(webhook)));
     parsed
@@ -299,7 +299,7 @@ fn whole_body_rejected(kind: &'static str, reason: &str, body: &Bytes) -> Parsed
     Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], ..Parsed::default() }
 }
 
-/// By ingress's clock; by the stream's, for a webhook that something else put there.
+/// When ingress received the webhook; when the stream stored it, for a message that another program published.
 pub fn received_at(delivery: &Delivery) -> Timestamp {
     let header = delivery.headers.get(headers::RECEIVED_AT);
     header.and_then(|text| text.parse().ok()).unwrap_or(delivery.stored_at)

@@ -30,7 +30,7 @@ use service::{Common, Context, LogPayloads};
 pub use crate::handle::{Normalizer, parse, received_at};
 pub use crate::settings::Settings;
 
-/// The service as a process runs it: it connects by itself.
+/// The service for a process of its own: it connects to NATS.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Metrics::register(registry);
     let options = common.nats.named("imchannel-normalizer");
@@ -44,7 +44,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
     })
 }
 
-/// The service on a given bus, until the context's stop.
+/// Runs the service on an existing connection, until the context's stop.
 pub fn run(
     settings: Settings,
     bus: Bus,
@@ -105,7 +105,7 @@ async fn work(
     );
 }
 
-/// What the normalizer works with.
+/// Streams, durable consumers and buckets that the normalizer needs.
 static NEEDS: Needs = Needs {
     streams: &[
         StreamUse { stream: &WEBHOOKS, subjects: &["imchannel.webhook.*.*"] },

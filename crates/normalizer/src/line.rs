@@ -4,7 +4,7 @@
 use bsp::{BspId, ChannelId, Outcome, Parsed, Profile, Unrecognised, Webhook, mask};
 use service::{LogPayloads, Span};
 
-/// Message ids in one line without a body.
+/// Most message ids in a log line without a body.
 const IDS_MAX: usize = 20;
 
 pub(crate) fn write(

@@ -76,8 +76,9 @@ struct RefusedLabels {
     reason: &'static str,
 }
 
-/// Channels that have a label of their own; all beyond are `other`.
+/// Most channels with a label of their own. All others are `other`.
 const CHANNELS_MAX: usize = 1_000;
+/// Label of these others.
 const OTHER: &str = "other";
 
 /// The metrics.

@@ -5,38 +5,36 @@ use std::time::Duration;
 use service::common;
 use service::{Common, Faults, Reader, Setting};
 
-/// Webhooks at once.
+/// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
     Setting::new("concurrency", "1024", "Webhooks worked on at once by this replica");
-/// Interval of the lag metrics.
-pub static LAG_INTERVAL_MS: Setting = Setting::new(
-    "lag-interval-ms",
-    "5000",
-    "Between two looks how far the readers are behind, in milliseconds",
-);
+/// Interval of updating the metrics of lag, in milliseconds.
+pub static LAG_INTERVAL_MS: Setting =
+    Setting::new("lag-interval-ms", "5000", "Interval of updating the metrics of lag, in milliseconds");
 
+/// Every setting that only the normalizer has.
 static OWN: [&Setting; 3] = [&CONCURRENCY, &common::KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// The settings, read.
+/// Settings of the normalizer.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Webhooks at once.
+    /// Most webhooks in flight.
     pub concurrency: usize,
-    /// Between two looks of the keeper.
+    /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
-    /// Between two looks at the lag.
+    /// Interval of updating the metrics of lag.
     pub lag_interval: Duration,
 }
 
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -44,7 +42,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads the normalizer's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only the normalizer has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
         let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);

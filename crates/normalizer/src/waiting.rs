@@ -10,10 +10,10 @@ use bus::Delivery;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Webhooks that are remembered: those that the worker puts off at once, those that it holds, and a margin. Of one beyond it
-/// the events are stored once more.
+/// Most webhooks that are remembered: those that the worker puts off at once, those in flight, and a margin. The events
+/// of a webhook beyond it are stored once more.
 const WAITING_MAX: usize = 4_096;
-/// One that has not come back after so long was finished by another replica.
+/// Time after which a webhook that was not redelivered is forgotten: another replica has finished it.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Names a stored webhook. A stream that was made again, or whose sequence has gone back, gives a sequence once more, to another

@@ -2,6 +2,21 @@
 //!
 //! Every message implements [`prost::Message`] for the bus and serde's traits as proto3 JSON for people and
 //! tools. What the fields mean is said in the `.proto` files, which are the contract.
+//!
+//! # Examples
+//! ```
+//! use prost::Message;
+//! use proto::v1::{ReportEvent, ReportStatus};
+//!
+//! let event = ReportEvent {
+//!     message_id: "m-1".to_owned(),
+//!     status: ReportStatus::Delivered.into(),
+//!     ..ReportEvent::default()
+//! };
+//! let decoded = ReportEvent::decode(event.encode_to_vec().as_slice())?;
+//! assert_eq!(decoded.status(), ReportStatus::Delivered);
+//! # Ok::<(), prost::DecodeError>(())
+//! ```
 
 /// Package `imchannel.v1`.
 pub mod v1 {

@@ -10,9 +10,9 @@ use channel::{Channel, Secrets};
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
-/// A key that was found is used for so long before it is fetched again.
+/// Time for which a key that was read is cached.
 const KEY_LIFE: Duration = Duration::from_secs(30);
-/// One that was not found is asked for again after this.
+/// Time after which a missing key is read again.
 const KEY_RETRY: Duration = Duration::from_secs(2);
 
 /// A channel's account.

@@ -24,23 +24,23 @@ use crate::record::{Next, Record, State};
 use crate::refuse;
 use crate::send::{Lane, token};
 
-/// Between two looks.
+/// Interval of the checks of a lane's backlog.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A lane whose stream holds more than it takes for so long is behind, and what waits there is watched.
+/// Time after which a lane that holds less than its stream counts as behind, and its pending commands are read.
 const BEHIND_AFTER: Duration = Duration::from_secs(4);
-/// Between two readings of what is new.
+/// Interval of reading new commands.
 const READ_EVERY: Duration = Duration::from_secs(5);
-/// The longest reading of one look. What is due is answered between two.
+/// Longest time that one check reads. Expired commands are answered between two of them.
 const READ_FOR: Duration = Duration::from_millis(800);
-/// Commands asked for at once; each may have a megabyte.
+/// Most commands that are read at once. Each may have 1 MiB.
 const READS_AT_ONCE: usize = 16;
-/// What is to be read is cut into so many pieces of one size at most: more than are read at once, because some are emptier.
+/// Most segments of one size that a range is split into: more than are read at once, because some are emptier.
 const PIECES_MAX: u64 = 128;
-/// A shorter piece is not worth a question.
+/// Shortest segment, in sequences.
 const PIECE_MIN: u64 = 64;
-/// Commands answered in one look.
+/// Most commands that one check answers.
 const AT_ONCE: usize = 500;
-/// For one write to the ledger.
+/// Timeout of one ledger write.
 const LEDGER_LIMIT: Duration = Duration::from_secs(3);
 
 /// What waits.

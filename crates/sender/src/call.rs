@@ -14,13 +14,15 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::account::Account;
 use crate::retry_after;
 
-/// Connections to one host that may rest at once.
+/// Most idle connections to one host.
 const IDLE_CONNECTIONS_MAX: usize = 1024;
+/// Timeout of a new connection to a BSP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of an answer so much is read. It speaks of one message.
+/// Most bytes of a response that are read. It is about one message.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// An answer of the log speaks of a thousand entries at most.
+/// Most bytes of a response of the message log that are read. It has a thousand entries at most.
 const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Content type of requests.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is certain after a call.

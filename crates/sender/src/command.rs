@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::dead::Dead;
 use crate::publish;
 
-/// No command is sent later than this after it was stored: an hour before the stream forgets it.
+/// Age after which no command is sent: an hour before the stream removes it.
 const LIFE_MAX: Duration = Duration::from_secs(23 * 3600);
-/// Of an id that breaks the rules, so much is told.
+/// Characters that are kept of an invalid command id.
 const ODD_ID_LENGTH_MAX: usize = 256;
 
 /// A command that may be sent.

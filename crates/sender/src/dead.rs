@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, Subject};
 use crate::publish::{self, Letter, MayBeSent, Owner};
 use crate::send::Shared;
 
-/// Commands that are remembered as [`Lettered`]. Beyond it a letter may be stored once more.
+/// Most commands that are remembered as [`Lettered`]. Beyond it a letter may be stored twice.
 const LETTERED_MAX: usize = 100_000;
 
 /// Why a command is a dead letter.

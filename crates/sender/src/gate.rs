@@ -13,16 +13,17 @@ use tokio::time::Instant;
 
 use crate::gate::turns::{Place, Turns, Who};
 
-/// After so many calls in a row that failed, the lane stops calling. A call that was refused stops it at once.
+/// Failed calls in a row after which the breaker opens. A refused call opens it at once.
 const FAILURES_MAX: u32 = 5;
-/// The first pause of a broken account, and the longest.
+/// First pause of a broken account.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause of a broken account.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The longest that anybody in line waits beyond the moment at which a call may be made.
+/// Longest jitter that a waiting command adds to the time from which a call may be made.
 const SPREAD_MAX: Duration = Duration::from_secs(1);
-/// A leave that is not used for so long is used no more.
+/// Time after which an unused permit expires, so that hoarded permits cannot cause a burst.
 const PASS_LIFE: Duration = Duration::from_millis(200);
-/// What a lane that was idle may catch up with at once.
+/// Time for which an idle lane accumulates permits.
 const BURST: Duration = Duration::from_millis(50);
 
 /// What a call says about its account.
@@ -86,7 +87,7 @@ pub(crate) enum Shut {
 /// Why a lane sends nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {
-    /// For people. The same text for as long as the reason is the same.
+    /// The reason as text for people. The text stays the same while the reason does.
     pub(crate) why: String,
     /// Until a call is tried again, where that is known.
     pub(crate) next_try: Option<Duration>,

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use bus::Queue;
 
-/// Commands of one recipient that may wait in a lane, of both queues together.
+/// Most pending commands of one recipient in a lane, of both queues together.
 pub(crate) const RECIPIENT_WAITING_MAX: usize = 500;
-/// Bytes of the commands of one recipient that may wait in a lane: a quarter of what a lane may hold. One command may
-/// always wait.
+/// Most bytes of the pending commands of one recipient in a lane: a quarter of the lane's limit. One command may always
+/// wait.
 pub(crate) const RECIPIENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The place of a command: its queue and its sequence in the stream.

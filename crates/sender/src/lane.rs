@@ -25,31 +25,34 @@ use crate::panics;
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
-/// Commands that are being sent or looked up at once, of which agents' have the last part to themselves: a campaign whose
-/// outcomes are all unknown must not keep them waiting.
+/// Most commands that are being sent or looked up at once.
 const IN_PROGRESS_MAX: usize = 1000;
+/// Most of them from the bulk queue. Agents' commands have the rest: a campaign whose outcomes are all unknown must not
+/// delay them.
 const IN_PROGRESS_BULK_MAX: usize = 800;
-/// Commands that wait behind others to the same recipient or for their turn, of each queue. Seven recipients with as many
-/// as they may have leave room for those of others.
+/// Most commands of each queue that wait for their turn or behind others to the same recipient. Seven recipients with
+/// as many as they may have leave room for those of others.
 const WAITING_MAX: usize = 8 * RECIPIENT_WAITING_MAX;
 /// Of each queue a lane is given what waits, what is in progress and what it fetches ahead, and never more than its durable
 /// allows.
 const _: () = assert!(WAITING_MAX + IN_PROGRESS_MAX + AHEAD_MAX <= LANE_HELD_MAX);
-/// Bytes of all commands that a lane holds. Nothing more is asked for above it.
+/// Most bytes of all commands that a lane holds. Above it nothing more is fetched.
 const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// A lane fetches ahead for so long at its rate, and at least and at most so many.
+/// Time for which a lane fetches ahead at its rate.
 const AHEAD: Duration = Duration::from_millis(500);
+/// Fewest commands that are fetched ahead.
 const AHEAD_MIN: usize = 4;
+/// Most commands that are fetched ahead.
 const AHEAD_MAX: usize = 500;
-/// Between two signs that a command is still held. A third of the time after which it would come again.
+/// Interval of the in-progress acks of held commands: a third of the ack wait.
 const KEEP_EVERY: Duration = Duration::from_secs(3);
-/// Between two looks at everything else.
+/// Interval of the lane's other checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After a change of owner, how long what the last one held is waited for.
+/// Longest wait for the redelivery of the former owner's commands in flight after a lane changed hands.
 const INHERITING_MAX: Duration = Duration::from_secs(25);
-/// While commands wait for leave by themselves, the loop leaves them every second turn, for so long.
+/// Time for which the loop leaves every second permit to commands that wait for one themselves.
 const TURN: Duration = Duration::from_millis(10);
-/// For the question how much that is.
+/// Timeout of counting the former owner's commands in flight.
 const COUNT_LIMIT: Duration = Duration::from_secs(1);
 
 /// A command that this lane has finished with.

@@ -22,9 +22,9 @@ use crate::lookup::Sharers;
 use crate::ownership::{self, LaneState, Ownership, lane_lease};
 use crate::send::{Lane, Shared};
 
-/// Between two looks at channels and leases.
+/// Interval of the checks of channels and leases.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A replica that just came is given the time to take its share before others give theirs up.
+/// Time that a new replica has to take its share before others give theirs up.
 const REBALANCE_AFTER: Duration = Duration::from_secs(3);
 
 /// A lane that this replica works.

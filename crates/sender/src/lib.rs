@@ -56,7 +56,7 @@ pub use crate::settings::Settings;
 use crate::store_limit::StoreLimit;
 pub use crate::used::{Used, is_same, used};
 
-/// The service as a process runs it: it connects by itself.
+/// The service for a process of its own: it connects to NATS and Redis.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
     let options = common.nats.named("imchannel-sender");
@@ -69,7 +69,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
     })
 }
 
-/// The service on a given bus, until the context's stop.
+/// Runs the service on an existing connection, until the context's stop.
 pub fn run(
     settings: Settings,
     bus: Bus,
@@ -163,7 +163,7 @@ fn replica_name() -> anyhow::Result<String> {
     Ok(format!("{host}-{}", hex::encode(bits)))
 }
 
-/// What the sender works with. The durables of its lanes are looked at lane by lane.
+/// Streams and buckets that the sender needs. The durable consumers of its lanes are checked lane by lane.
 static NEEDS: Needs = Needs {
     streams: &[
         StreamUse { stream: &COMMANDS, subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"] },

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::account::Account;
 
-/// A file that is about to be sent lives so long at least: the BSP may take its time to fetch it.
+/// Shortest TTL of a file that is about to be sent: the BSP may fetch it late.
 const LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A URL for the BSP.
@@ -25,7 +25,7 @@ pub(crate) struct FileLink {
     stored: Option<MediaId>,
 }
 
-/// For a note about a file, which nothing depends on.
+/// Timeout of writing a note about a file. Nothing depends on it.
 const NOTE_LIMIT: Duration = Duration::from_millis(500);
 
 impl FileLink {

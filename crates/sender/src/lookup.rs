@@ -13,11 +13,11 @@ use crate::account::{Account, AccountName};
 use crate::call;
 use crate::metrics::SenderMetrics;
 
-/// For one question.
+/// Timeout of one request to the message log.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// After the log was asked too often, where it does not say how long to wait.
+/// Pause after the message log limited the rate without saying for how long.
 const LIMITED_PAUSE: Duration = Duration::from_secs(10);
-/// A task that was asked nothing for so long ends.
+/// Time without a question after which a task ends.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// What the log said of a message.

@@ -28,9 +28,9 @@ use crate::publish::{self, Owner};
 use crate::record::{Next, Record};
 use crate::send::Shared;
 
-/// Between two looks.
+/// Interval of the checks for orphaned commands.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// A channel that cannot send must have been missing for so long, without a break.
+/// Time for which a channel must have been missing, without a break, before its commands are orphaned.
 const MISSING_FOR: Duration = Duration::from_secs(60);
 
 /// Looks until `stop`. Several replicas that do so do no harm: a letter has its command's number.

@@ -12,38 +12,38 @@ use tokio_util::sync::CancellationToken;
 
 static LANE_LEFT: Seldom = Seldom::new();
 
-/// What the owner of a lane writes into its lease, for other replicas and for people.
+/// State of a lane that its owner writes into the lease, for other replicas and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LaneState {
-    /// The replica.
+    /// Name of the replica.
     pub owner: String,
-    /// The account, so that replicas know with whom they share its limits.
+    /// Name of the account, so that replicas know with whom they share its limits.
     pub account: String,
-    /// Why nothing is sent, in words; empty while it is.
+    /// Why nothing is sent, as text for people; empty while the lane sends.
     #[serde(default)]
     pub halted: String,
-    /// Seconds until a call is tried again, where that is known.
+    /// Seconds until the next call, if that is known.
     #[serde(default)]
     pub next_try_s: Option<u64>,
-    /// Commands that are in a call, or whose call has an outcome that is looked up.
+    /// Commands with a call in flight, or whose outcome is being looked up.
     #[serde(default)]
     pub in_progress: usize,
-    /// Of these, campaigns' commands. Senders of before this field leave it out.
+    /// Of these, commands of the bulk queue. Older senders leave it out.
     #[serde(default)]
     pub campaigns_in_progress: usize,
-    /// What waits to be sent. Senders of before this field leave it out.
+    /// Pending commands. Older senders leave it out.
     #[serde(default)]
     pub waits: Waits,
-    /// What waits behind earlier commands to the same recipients. Senders of before this field leave it out.
+    /// Commands that wait behind earlier ones to the same recipients. Older senders leave it out.
     #[serde(default)]
     pub crowded: Crowded,
 }
 
-/// Commands of a lane that are in no call, in the stream or in the sender's hands.
+/// Pending commands of a lane, in the stream or held by the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Waits {
-    /// The commands.
+    /// Number of commands.
     pub commands: u64,
     /// When the oldest of them was stored, in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
@@ -53,18 +53,18 @@ pub struct Waits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Crowded {
-    /// The commands.
+    /// Number of commands.
     pub behind: usize,
-    /// Their recipients.
+    /// Number of their recipients.
     pub recipients: usize,
-    /// Recipients with as many waiting commands as they may have: further ones are refused.
+    /// Recipients that have reached the limit of pending commands. Further ones are rejected.
     pub full_recipients: usize,
-    /// Whether the lane holds as many commands as it may and takes no more.
+    /// Whether the lane has reached its limit of pending commands and fetches no more.
     pub is_lane_full: bool,
 }
 
 impl LaneState {
-    /// Why nothing is sent and when it is tried again, in words; empty while it is.
+    /// Why nothing is sent and when the next call is, as text for people; empty while the lane sends.
     pub fn why(&self) -> String {
         match self.next_try_s {
             Some(left_s) if !self.halted.is_empty() => format!("{}; next try in {left_s} s", self.halted),
@@ -72,13 +72,13 @@ impl LaneState {
         }
     }
 
-    /// Reads what a lease holds; `None` where that is of another form.
+    /// Parses the value of a lease; `None` if it has another form.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bsp::json::from_slice(bytes).ok()
     }
 }
 
-/// The name of a lane's lease.
+/// Name of a lane's lease.
 pub fn lane_lease(channel: &str) -> String {
     format!("lane.{channel}")
 }

@@ -12,12 +12,12 @@ use proto::v1::SendResult;
 
 use crate::dead::Dead;
 
-/// Bytes that the headers of a dead letter may need: its reason, what it takes over, and the names.
+/// Bytes that the headers of a dead letter may need: its reason, copied headers, and the names.
 const LETTER_MARGIN: usize = 8 * 1024;
-/// The longest reason of a dead letter, in bytes.
+/// Longest reason of a dead letter, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
 const _: () = assert!(REASON_BYTES_MAX + 4 * headers::TAKEN_OVER_MAX + 1_024 < LETTER_MARGIN);
-/// For one attempt of storing. Whoever needs it stored tries again.
+/// Timeout of one attempt to store a message. The caller retries.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whose a command is, as far as that is known.

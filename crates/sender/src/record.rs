@@ -8,7 +8,7 @@ use prost::Message;
 use proto::v1::SendResult;
 use serde::{Deserialize, Serialize};
 
-/// The form that this version writes.
+/// Version of the ledger record that this build writes.
 const VERSION: u32 = 1;
 
 /// An entry of the ledger.

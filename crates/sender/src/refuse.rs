@@ -16,7 +16,7 @@ use crate::record::{Next, Record};
 use crate::send::{Ending, Lane};
 use crate::store_limit::Urgency;
 
-/// Between two attempts.
+/// Delay between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 static NOT_STORED: Seldom = Seldom::new();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use reqwest::header::HeaderValue;
 
-/// The longest that a server's wish to be left alone is heard.
+/// Longest `Retry-After` that is obeyed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
 /// How long the server wants to be left alone, at most [`RETRY_AFTER_MAX`]; nothing for a date that has passed. `None` when the
@@ -17,7 +17,7 @@ pub(crate) fn parse(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let at = httpdate::parse_http_date(text).ok()?;
-        at.duration_since(SystemTime::from(now)).unwrap_or_default()
+        at.duration_since(SystemTime::try_from(now).ok()?).unwrap_or_default()
     };
     Some(wait.min(RETRY_AFTER_MAX))
 }
@@ -42,6 +42,7 @@ mod tests {
             ("Thu, 26 Nov 2026 11:18:40 GMT", Some(120_000)),
             ("Thu, 26 Nov 2026 09:18:31 GMT", Some(0)),
             ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(120_000)),
         ];
         for (text, expected) in cases {
             assert_eq!(wait(text), expected, "{text}");

@@ -43,16 +43,16 @@ pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
 use crate::settings::Settings;
 use crate::store_limit::{StoreLimit, Urgency};
 
-/// A call is made so soon after its intent or not at all: a process that slept in between no longer knows who else has
-/// looked.
+/// Longest time between writing the intent and the call. Later the call is aborted: a process that was suspended in
+/// between no longer knows who else has read the intent.
 const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts of what the bus or Redis did not do.
+/// Delay before what the bus or Redis failed to do is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Between two looks at an entry that another version has written.
+/// Interval of reading a ledger entry that another version has written.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
-/// While new intents have to wait for the ledger, a leave to call is asked for again after so long.
+/// Delay before a permit is requested again while new intents wait for the ledger.
 const LEDGER_TURN: Duration = Duration::from_millis(20);
-/// So long after a lane was left, its results may still wait for their turn to be stored.
+/// Time after a lane was left for which its results may still wait to be stored.
 const RESULT_WAIT_MAX: Duration = Duration::from_secs(5);
 
 static NOT_READ: Seldom = Seldom::new();

@@ -8,32 +8,33 @@ use channel::Secrets;
 use service::{Common, Faults, Reader, Setting};
 use service::{common, examples, tls};
 
-/// How long a call may take.
+/// Timeout of one call of the BSP, in milliseconds.
 pub static SEND_TIMEOUT_MS: Setting = Setting::new(
     "send-timeout-ms",
     "10000",
     "How long a call to the BSP may take, in milliseconds; after it the outcome is looked up",
 );
-/// When the BSP's log is asked.
+/// Delays after which the BSP's message log is asked, in milliseconds.
 pub static LOOKUP_DELAYS_MS: Setting = Setting::new(
     "lookup-delays-ms",
     "5000,15000,30000,60000,120000,300000",
     "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
 );
 
-/// How long a connection to the BSP may rest.
+/// Timeout of an idle connection to the BSP, in milliseconds.
 pub static BSP_IDLE_TIMEOUT_MS: Setting = Setting::new(
     "bsp-idle-timeout-ms",
     "4000",
     "How long a connection to the BSP may rest before it is closed, in milliseconds; keep it below the limit of the BSP's side, and 0 gives every call a connection of its own",
 );
-/// Who vouches for the BSP, beside the authorities that the machine knows.
+/// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
 pub static INFOBIP_CA_FILE: Setting = Setting::new(
     "infobip-ca-file",
     "",
     "PEM file of one more authority that may sign the BSP's certificate, for a simulated one or a proxy that looks into TLS",
 );
 
+/// Every setting that only the sender has.
 static OWN: [&Setting; 10] = [
     &common::REDIS_URL,
     &common::REDIS_PASSWORD,
@@ -47,32 +48,32 @@ static OWN: [&Setting; 10] = [
     &INFOBIP_CA_FILE,
 ];
 
-/// The settings of the program, common ones first.
+/// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// Looks into the log for one message.
+/// Most requests to the message log for one message.
 const LOOKUPS_MAX: usize = 20;
 
-/// The settings, read.
+/// Settings of the sender.
 #[derive(Clone)]
 pub struct Settings {
-    /// How to reach Redis.
+    /// Options of the connection to Redis.
     pub redis: RedisOptions,
-    /// How the BSP reaches media, without a slash at the end.
+    /// URL of media for the BSP, without a trailing slash.
     pub media_public_url: String,
-    /// Where named secrets lie.
+    /// Where referenced secrets are read.
     pub secrets: Secrets,
-    /// Between two looks of the keeper.
+    /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
-    /// How long a call may take.
+    /// Timeout of one call of the BSP.
     pub send_timeout: Duration,
-    /// When the log is asked, growing, counted from the intent.
+    /// Delays after the intent at which the BSP's message log is asked, ascending.
     pub lookup_delays: Vec<Duration>,
-    /// How long a connection to the BSP may rest; zero for connections that are used once.
+    /// Timeout of an idle connection to the BSP; zero for a new connection for each call.
     pub bsp_idle_timeout: Duration,
-    /// One more authority that may sign the BSP's certificate.
+    /// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
     pub bsp_ca_file: Option<PathBuf>,
 }
 
@@ -85,7 +86,7 @@ impl std::fmt::Debug for Settings {
 /// Reads all settings.
 ///
 /// # Errors
-/// Every fault.
+/// Every error of the settings.
 pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
@@ -93,7 +94,8 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 }
 
 impl Settings {
-    /// Reads the sender's own settings, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings that only the sender has. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let redis = common::read_redis(reader);
         let media_public_url = common::read_media_public_url(reader);

@@ -13,8 +13,8 @@ use service::Histogram;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Writes of one lane that wait for their place before the lane begins no more. Each may hold a leave of the gate, so this is
-/// the burst that the BSP sees after the store stood still.
+/// Most writes of one lane that wait for their permit before the lane begins no more. Each may hold a permit of the
+/// gate, so this is the burst that the BSP sees after the store stood still.
 const LANE_WAITING_MAX: usize = 16;
 
 /// What a limit shows.

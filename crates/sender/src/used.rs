@@ -8,19 +8,19 @@ use proto::v1::SendCommand;
 use crate::command;
 use crate::record::Record;
 
-/// What is known of a command's id.
+/// State of a command id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Used {
-    /// The ledger has no entry under it: it is new, or its command still waits.
+    /// The ledger has no entry for it: it is new, or its command is pending.
     NotYet,
-    /// It was used for this very command.
+    /// It was used for this command.
     ForThis,
-    /// It was used for another one, whose result it has: this one will never be sent.
+    /// It was used for another command, which the result is about. This command will never be sent.
     ForAnother,
 }
 
-/// Asks the ledger about the id of a command. Anything that differs makes another command: content, recipient, context and
-/// deadline.
+/// Reads the state of a command's id from the ledger. A different content, recipient, context or deadline makes another
+/// command.
 ///
 /// # Errors
 /// [`LedgerError::Read`].
@@ -36,7 +36,7 @@ pub async fn used(bus: &Bus, channel: &ChannelId, command: &SendCommand) -> Resu
     })
 }
 
-/// Whether a message of stream COMMANDS is this very command.
+/// Whether a message of stream COMMANDS is this command.
 pub fn is_same(stored: &Delivery, command: &SendCommand) -> bool {
     command::decode(stored).is_ok_and(|stored| command::digest(&stored) == command::digest(command))
 }

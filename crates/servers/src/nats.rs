@@ -6,30 +6,34 @@ use tokio::process::{Child, Command};
 
 use crate::program::{self, StartError};
 
+/// Name of the program.
 const PROGRAM: &str = "nats-server";
+/// File with its process id.
 const PID_FILE: &str = "nats-server.pid";
+/// File with its log.
 const LOG_FILE: &str = "nats-server.log";
+/// File with its configuration.
 const CONFIG_FILE: &str = "nats-server.conf";
 
-/// How to run it.
+/// Options of a nats-server.
 #[derive(Debug, Clone)]
 pub struct NatsOptions {
-    /// Where streams, log and state lie. Each server needs its own.
+    /// Folder of its streams, log and state. Each server needs its own.
     pub folder: PathBuf,
-    /// The port on the loopback address; a free one if not given.
+    /// Its port on the loopback address; `None` for a free one.
     pub port: Option<u16>,
-    /// A configuration file of the caller's, which says where streams lie (servers of today refuse to be told twice). Address
-    /// and port above count all the same.
+    /// A configuration file of the caller, which sets the storage folder (newer servers reject two settings of it).
+    /// Address and port of these options still apply.
     pub config: Option<PathBuf>,
-    /// Bytes that its streams may have together, where there is no configuration; by default three quarters of what is free on
-    /// the disk.
+    /// Limit of its file storage in bytes, if there is no configuration file; the server's default is three quarters of
+    /// the free disk space.
     pub file_store_max: Option<u64>,
-    /// What stands in its environment, for the variables of the configuration.
+    /// Environment variables that its configuration refers to.
     pub environment: Vec<(String, String)>,
 }
 
 impl NatsOptions {
-    /// A server with JetStream that anybody on this machine may use.
+    /// Options of a server with JetStream and without authentication.
     pub fn open(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -42,6 +46,18 @@ impl NatsOptions {
 }
 
 /// A running server.
+///
+/// # Examples
+/// ```no_run
+/// use servers::{NatsOptions, NatsServer};
+///
+/// # async fn example() -> Result<(), servers::StartError> {
+/// let mut server = NatsServer::start(NatsOptions::open("/tmp/example")).await?;
+/// println!("a server with JetStream on {}", server.url());
+/// server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,
@@ -51,10 +67,10 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it responds.
     ///
     /// # Errors
-    /// [`StartError`] when it is not installed or does not come up.
+    /// [`StartError`] when it is not installed or does not start.
     pub async fn start(options: NatsOptions) -> Result<Self, StartError> {
         let folder = program::make_folder(&options.folder)?;
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
@@ -63,10 +79,11 @@ impl NatsServer {
         Ok(Self { child, options: NatsOptions { port: Some(port), ..options }, port })
     }
 
-    /// Starts a server on `port` where that is free, else on any free one. Its streams may have `file_store_max` bytes together.
+    /// Starts a server on `port` if it is free, otherwise on any free port. `file_store_max` limits its file storage,
+    /// in bytes.
     ///
     /// # Errors
-    /// [`StartError`] when it is not installed or does not come up.
+    /// [`StartError`] when it is not installed or does not start.
     pub async fn start_near(folder: PathBuf, port: u16, file_store_max: u64) -> Result<Self, StartError> {
         let folder = program::make_folder(&folder)?;
         // It may be what a gateway that was killed has left behind that holds the port.
@@ -76,17 +93,17 @@ impl NatsServer {
         Self::start(NatsOptions { port, file_store_max, ..NatsOptions::open(folder) }).await
     }
 
-    /// Waits until the server has ended, whatever the reason.
+    /// Waits until the server has exited, for any reason.
     pub async fn ended(&mut self) {
         let _ = self.child.wait().await;
     }
 
-    /// Where clients connect.
+    /// URL for clients.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// What it has written into its log.
+    /// Contents of its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.options.folder.join(LOG_FILE)).unwrap_or_default()
     }
@@ -96,7 +113,7 @@ impl NatsServer {
         self.port
     }
 
-    /// Ends the server in order.
+    /// Stops the server gracefully.
     pub async fn stop(&mut self) {
         program::terminate(&mut self.child).await;
     }
@@ -106,20 +123,20 @@ impl NatsServer {
         let _ = self.child.kill().await;
     }
 
-    /// Makes the server hang: it keeps its connections and answers nothing, until [`resume`](Self::resume).
+    /// Suspends the server: it keeps its connections and does not respond until [`resume`](Self::resume).
     pub async fn suspend(&self) {
         program::signal(self.child.id().unwrap_or_default(), "STOP").await;
     }
 
-    /// Ends a [`suspend`](Self::suspend).
+    /// Resumes a server after [`suspend`](Self::suspend).
     pub async fn resume(&self) {
         program::signal(self.child.id().unwrap_or_default(), "CONT").await;
     }
 
-    /// Starts it again on its port and its data, after [`stop`](Self::stop) or [`kill`](Self::kill).
+    /// Starts it again with its port and data, after [`stop`](Self::stop) or [`kill`](Self::kill).
     ///
     /// # Errors
-    /// [`StartError`] when it does not come up.
+    /// [`StartError`] when it does not start.
     pub async fn start_again(&mut self) -> Result<(), StartError> {
         let (child, _) = launch(&self.options).await?;
         self.child = child;

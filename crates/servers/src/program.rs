@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Folders that hold servers and are not in every user's path.
+/// Folders of servers that are not in every user's `PATH`.
 const MORE_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
-/// How long a server may take to answer.
+/// Timeout of the start of a server, until it first responds.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
-/// How long a server may take to end after it was told to.
+/// Timeout of a server's exit after it was told to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Between two looks whether a condition holds.
+/// Interval of the checks whether a condition holds.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A server did not start.
@@ -22,7 +22,7 @@ pub enum StartError {
     /// The program is not installed.
     #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install nats-server redis)")]
     NotInstalled(&'static str),
-    /// Its folder cannot be used.
+    /// Its folder is not usable.
     #[error("cannot use the folder {folder}")]
     Folder {
         /// The folder.
@@ -40,7 +40,7 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// It ended or did not answer; its last words.
+    /// It exited or did not respond. The text is the end of its log.
     #[error("{program} did not start: {log}")]
     NotStarted {
         /// The program.

@@ -7,9 +7,11 @@ use tokio::process::Child;
 
 use crate::program::{self, StartError};
 
+/// Name of the program.
 const PROGRAM: &str = "redis-server";
+/// File with its process id.
 const PID_FILE: &str = "redis-server.pid";
-/// Another process may take the port between our asking for a free one and the server's start.
+/// Attempts to start with a free port: another process may take it between the search and the start.
 const PORT_TRIES: usize = 5;
 
 /// A running server.
@@ -20,30 +22,30 @@ pub struct RedisServer {
     port: u16,
 }
 
-/// How to run it.
+/// Options of a redis-server.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// Where its log and state lie. Each server needs its own.
+    /// Folder of its log and state. Each server needs its own.
     pub folder: PathBuf,
-    /// A configuration file of the caller's, which decides on everything but address, port and folder.
+    /// A configuration file of the caller, which sets everything but address, port and folder.
     pub config: Option<PathBuf>,
-    /// More arguments, such as `--aclfile FILE`. The word `PORT` stands for its port.
+    /// Further arguments, such as `--aclfile FILE`. The word `PORT` is replaced by its port.
     pub args: Vec<String>,
 }
 
 impl RedisServer {
-    /// Starts a server on a free port of the loopback address and waits until it answers.
+    /// Starts a server on a free port of the loopback address and waits until it responds.
     ///
     /// # Errors
-    /// [`StartError`] when it is not installed or does not come up.
+    /// [`StartError`] when it is not installed or does not start.
     pub async fn start(folder: PathBuf) -> Result<Self, StartError> {
         Self::start_with(RedisOptions { folder, config: None, args: Vec::new() }).await
     }
 
-    /// The same with options.
+    /// Starts a server with options.
     ///
     /// # Errors
-    /// [`StartError`] when it is not installed or does not come up.
+    /// [`StartError`] when it is not installed or does not start.
     pub async fn start_with(options: RedisOptions) -> Result<Self, StartError> {
         let folder = program::make_folder(&options.folder)?;
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
@@ -58,21 +60,21 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again on its port, empty, after it was stopped.
+    /// Starts it again on its port, without data, after it was stopped.
     ///
     /// # Errors
-    /// [`StartError`] when it does not come up.
+    /// [`StartError`] when it does not start.
     pub async fn start_again(&mut self) -> Result<(), StartError> {
         *self = launch(&self.options, self.port).await?;
         Ok(())
     }
 
-    /// Waits until the server has ended, whatever the reason.
+    /// Waits until the server has exited, for any reason.
     pub async fn ended(&mut self) {
         let _ = self.child.wait().await;
     }
 
-    /// Where clients connect.
+    /// URL for clients.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -82,7 +84,7 @@ impl RedisServer {
         self.port
     }
 
-    /// Ends the server in order.
+    /// Stops the server gracefully.
     pub async fn stop(&mut self) {
         program::terminate(&mut self.child).await;
     }

@@ -10,26 +10,26 @@ use axum::http::HeaderMap;
 
 use crate::settings::{Reader, Setting};
 
-/// Who is in front.
+/// Addresses of the reverse proxies in front of the service.
 pub static PROXIES: Setting = Setting::new(
     "proxies",
     "",
     "Addresses and networks of the proxies in front, separated by commas, such as 192.0.2.1,2001:db8::/48; 'private' stands for every private and loopback network. Their connections are not limited per address, and X-Forwarded-For is read of them alone",
 );
-/// Connections of one address.
+/// Most open connections of one address.
 pub static CONNECTIONS_PER_ADDRESS_MAX: Setting = Setting::new(
     "connections-per-address-max",
     "",
     "Connections of one source address at once (IPv6: of one /64), further ones are closed; through a proxy, its requests in flight, further ones are answered 503. A tenth of the connections at once unless set",
 );
-/// Addresses in the log.
+/// Form of addresses in the log.
 pub static LOG_ADDRESSES: Setting = Setting::new(
     "log-addresses",
     "masked",
     "Source addresses in the log: 'masked' (without the last octet; IPv6: the /48), 'full' or 'off'",
 );
 
-/// The header in which a proxy names the address that it was called from, behind those that it was told.
+/// Header to which each proxy appends the address of its caller.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Networks that no address on the internet is in: RFC 1918, RFC 6598 (used inside clusters), RFC 4193, link-local and loopback.
 const PRIVATE: [&str; 9] = [
@@ -45,11 +45,11 @@ const PRIVATE: [&str; 9] = [
 ];
 /// Bits of an address.
 const BITS: u32 = 128;
-/// Bits before an IPv4 address that is written as an IPv6 address.
+/// Bits before an IPv4 address in an IPv4-mapped IPv6 address.
 const IPV4_PREFIX: u32 = 96;
-/// One customer's IPv6 network, in which addresses cost nothing.
+/// Prefix length of the IPv6 network of one customer, within which addresses cost nothing.
 const IPV6_CUSTOMER: u32 = 64;
-/// What is shown of an IPv6 address where addresses are masked.
+/// Prefix length that is shown of a masked IPv6 address.
 const IPV6_SHOWN: u32 = 48;
 
 /// An IPv4 address stands in its IPv6 form, so that both forms are one address.
@@ -65,7 +65,7 @@ fn network_of(bits: u128, prefix: u32) -> u128 {
     bits & u128::MAX.checked_shl(BITS - prefix).unwrap_or(0)
 }
 
-/// An address, or the network of one customer, to count by.
+/// An address, or the network of one customer, as the key of a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressKey(u128);
 
@@ -110,27 +110,27 @@ impl FromStr for Network {
     }
 }
 
-/// The proxies in front. Clones share the list.
+/// The reverse proxies in front of the service. Clones share the list.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Arc<[Network]>);
 
-/// Whose request a proxy passes on.
+/// The caller that a proxy reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forwarded {
-    /// The address that the outermost proxy was called from.
+    /// The address from which the outermost proxy was called.
     For(IpAddr),
-    /// The proxy does not say.
+    /// The proxy did not report a caller.
     Unknown,
 }
 
 impl Proxies {
-    /// Whether an address is a proxy's.
+    /// Whether an address belongs to a proxy.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// Whose request it is: the right-most address of `X-Forwarded-For` that is no proxy's, as everything to its left is what
-    /// a caller says of itself. Where all are proxies', the caller is inside their networks, and it is the left-most.
+    /// The caller of a request: the right-most address of `X-Forwarded-For` that is not a proxy's, because a caller can
+    /// set everything to its left. If all are proxies', the caller is inside their networks, and it is the left-most.
     pub fn caller(&self, headers: &HeaderMap) -> Forwarded {
         let mut found = Forwarded::Unknown;
         for value in headers.get_all(FORWARDED_FOR).iter().rev() {
@@ -174,15 +174,15 @@ fn address_in(text: &str) -> Option<IpAddr> {
     text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip())
 }
 
-/// How much of an address stands in the log.
+/// How addresses appear in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogAddresses {
-    /// The network that it is in.
+    /// The network only.
     #[default]
     Masked,
-    /// All of it.
+    /// The whole address.
     Full,
-    /// Nothing.
+    /// No address.
     Off,
 }
 
@@ -200,13 +200,13 @@ impl FromStr for LogAddresses {
 }
 
 impl LogAddresses {
-    /// An address as the log shows it.
+    /// The address as it appears in the log.
     pub fn show(self, address: IpAddr) -> ShownAddress {
         ShownAddress { address: address.to_canonical(), log: self }
     }
 }
 
-/// An address as the log shows it.
+/// An address as it appears in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct ShownAddress {
     address: IpAddr,
@@ -229,14 +229,14 @@ impl fmt::Display for ShownAddress {
     }
 }
 
-/// The settings of this page, read.
+/// The settings of this module.
 #[derive(Debug, Clone, Default)]
 pub struct Addresses {
     /// The proxies in front.
     pub proxies: Proxies,
-    /// Connections of one address at once; a tenth of all unless set.
+    /// Most open connections of one address; `None` for a tenth of all.
     pub connections_max: Option<usize>,
-    /// How addresses are shown in the log.
+    /// How addresses appear in the log.
     pub log: LogAddresses,
 }
 
@@ -244,7 +244,7 @@ impl Addresses {
     /// The settings that are read.
     pub const SETTINGS: [&'static Setting; 3] = [&PROXIES, &CONNECTIONS_PER_ADDRESS_MAX, &LOG_ADDRESSES];
 
-    /// Reads them, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let proxies = match reader.optional_text(&PROXIES).unwrap_or_default().parse::<Proxies>() {
             Ok(proxies) => Some(proxies),

@@ -8,11 +8,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 
-use crate::exposition::{self, Form};
+use crate::exposition::Form;
 use crate::process_metrics;
 use crate::readiness::Readiness;
 
@@ -46,16 +45,9 @@ async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 async fn show_metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let Ok(text) = write_metrics(&admin) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let form = Form::asked_for(&headers);
-    let text = if form == Form::Classic { exposition::classic(&text) } else { text };
+    let Ok(text) = form.write([&admin.process, &admin.metrics]) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
     ([(header::CONTENT_TYPE, form.content_type()), (header::VARY, "accept")], text).into_response()
-}
-
-fn write_metrics(admin: &Admin) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
-    encode_registry(&mut text, &admin.process)?;
-    // The end of the text is written with these.
-    encode(&mut text, &admin.metrics)?;
-    Ok(text)
 }

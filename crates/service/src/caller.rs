@@ -10,7 +10,7 @@ use crate::in_flight::{InFlight, InFlightRequest};
 use crate::limits::PortMetrics;
 use crate::requests::Requests;
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
     address: IpAddr,
@@ -18,13 +18,13 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The address that it comes from; behind a listed proxy, the one that the proxy names.
+    /// Its address; behind a listed proxy, the address that the proxy reports.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// From now on the connection may be closed when the table of connections is full and another one comes. For a request
-    /// that is refused: what is left to do for it must not keep the place of one that is not.
+    /// Marks the connection as the first to close when the connection limit is reached. For a rejected request, whose
+    /// remaining work must not displace accepted ones.
     pub fn give_up_place(&self) {
         self.requests.give_up_place();
     }

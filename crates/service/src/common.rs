@@ -12,101 +12,102 @@ use crate::log::LogFormat;
 use crate::settings::{Reader, Setting};
 use crate::tls;
 
-/// Where NATS is.
+/// URLs of the NATS servers.
 pub static NATS_URL: Setting = Setting::new(
     "nats-url",
     "nats://127.0.0.1:4222",
     "Where NATS is: nats://host:port, several separated by commas",
 );
-/// Who this process is to NATS.
+/// File with the seed of the NATS user.
 pub static NATS_NKEY_FILE: Setting = Setting::new(
     "nats-nkey-file",
     "",
     "File with the nkey seed of the process's NATS user; without it NATS is not told who it is",
 );
-/// Who vouches for the NATS server.
+/// PEM file of CA certificates that are trusted for NATS.
 pub static NATS_CA_FILE: Setting = Setting::new(
     "nats-ca-file",
     "",
     "PEM file of the authority that signed the certificate of a tls:// NATS server, where the machine does not know it",
 );
-/// Under which address the world reaches the process.
+/// Public IP address of the process, if it differs from its listen address.
 pub static EXPOSED_ON: Setting = Setting::new(
     "exposed-on",
     "",
     "IP address under which this installation is reached, where that is not the one it listens on; example secrets are refused unless it is a loopback address",
 );
-/// Where probes and metrics are served.
+/// Address and port of probes and metrics.
 pub static ADMIN_LISTEN: Setting =
     Setting::new("admin-listen", "0.0.0.0:9090", "Address of /live, /ready and /metrics");
-/// Form of the log lines.
+/// Format of the log lines.
 pub static LOG_FORMAT: Setting = Setting::new(
     "log-format",
     "imchannel",
     "Form of the log lines: 'imchannel' ([IMCHANNEL] [function] text) or 'json'",
 );
-/// How much of the messages is logged.
+/// How much of message contents is logged.
 pub static LOG_PAYLOADS: Setting = Setting::new(
     "log-payloads",
     "masked",
     "Bodies in the log: 'masked' (no numbers, names, texts), 'full' or 'off'",
 );
-/// Which log lines are written.
+/// Least severe level that is logged.
 pub static LOG_LEVEL: Setting =
     Setting::new("log-level", "info", "Least level of a log line: error, warn, info or debug");
-/// Where traces go.
+/// URL to which traces are exported.
 pub static OTLP_ENDPOINT: Setting = Setting::new(
     "otlp-endpoint",
     "",
     "Where traces are sent as OTLP over HTTP, such as http://collector:4318; none are made without it",
 )
 .from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
-/// Time to finish after a stop.
+/// Time to finish work in progress after a stop, in milliseconds.
 pub static GRACE_MS: Setting =
     Setting::new("grace-ms", "10000", "After a stop, time to finish what is in progress, in milliseconds");
 
-/// How long requests are still taken after a stop; for the services behind a load balancer.
+/// Time for which requests are still accepted after a stop, in milliseconds; for services behind a load balancer.
 pub static DRAIN_DELAY_MS: Setting = Setting::new(
     "drain-delay-ms",
     "0",
     "After a stop, how long requests are still taken while /ready says no, in milliseconds, so that load balancers notice",
 );
 
-/// Folder of secrets; for the services that resolve references.
+/// Folder of secrets; for services that resolve references to them.
 pub static SECRETS_DIR: Setting =
     Setting::new("secrets-dir", "", "Folder of the secrets that channels name as file:NAME");
 
-/// Where Redis is; for the services that hold files.
+/// URL of Redis; for services that store files.
 pub static REDIS_URL: Setting = Setting::new(
     "redis-url",
     "redis://127.0.0.1:6379",
     "Where Redis is: redis://host:port, or rediss:// for TLS; with a user as redis://user@host:port",
 );
-/// The password of the Redis user.
+/// Password of the Redis user.
 pub static REDIS_PASSWORD: Setting =
     Setting::new("redis-password", "", "Password of the Redis user, where it does not stand in the URL")
         .secret();
-/// Who vouches for the Redis server.
+/// PEM file of CA certificates that are trusted for Redis.
 pub static REDIS_CA_FILE: Setting = Setting::new(
     "redis-ca-file",
     "",
     "PEM file of the authority that signed the certificate of a rediss:// server, where the machine does not know it",
 );
-/// How the BSP reaches media; for the services that make URLs.
+/// URL of media for the BSP; for services that build URLs of files.
 pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
     "media-public-url",
     "",
     "Scheme and host under which the BSP reaches media, such as https://gateway.example; begins the URL of every file",
 );
 
-/// For the services that keep room in streams; not among those that every service has.
+/// Interval of the checks for processed messages that can be purged, in milliseconds; only for services that purge
+/// streams.
 pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
     "keeper-interval-ms",
     "500",
-    "Between two looks whether a stream is filling up with processed messages, in milliseconds",
+    "Interval of the checks for processed messages that can be purged, in milliseconds",
 );
 
-/// All that every service has.
+/// The settings that every service has.
 pub static ALL: [&Setting; 10] = [
     &NATS_URL,
     &NATS_NKEY_FILE,
@@ -120,10 +121,10 @@ pub static ALL: [&Setting; 10] = [
     &GRACE_MS,
 ];
 
-/// How much of a message may stand in the log.
+/// How much of a message appears in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogPayloads {
-    /// The structure, and what is not personal.
+    /// Its structure, and values that are not personal.
     Masked,
     /// Everything.
     Full,
@@ -144,12 +145,12 @@ impl FromStr for LogPayloads {
     }
 }
 
-/// How to reach NATS, read.
+/// The settings of the connection to NATS.
 #[derive(Debug, Clone)]
 pub struct Nats(BusOptions);
 
 impl Nats {
-    /// Reads it, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let url = reader.text(&NATS_URL);
         let mut is_faulty = false;
@@ -172,28 +173,28 @@ impl Nats {
         Some(Self(BusOptions { nkey, ca_file, ..BusOptions::new("imchannel", url?) }))
     }
 
-    /// The same for a client of that name.
+    /// Connection options of a client with that name.
     pub fn named(&self, name: &'static str) -> BusOptions {
         BusOptions { name, ..self.0.clone() }
     }
 }
 
-/// The common settings, read.
+/// The settings that every service has.
 #[derive(Clone)]
 pub struct Common {
-    /// How to reach NATS.
+    /// The settings of the connection to NATS.
     pub nats: Nats,
-    /// Where probes and metrics are served.
+    /// Address and port of probes and metrics.
     pub admin_listen: SocketAddr,
-    /// Form of the log lines.
+    /// Format of the log lines.
     pub log_format: LogFormat,
-    /// How much of the messages is logged.
+    /// How much of message contents is logged.
     pub log_payloads: LogPayloads,
-    /// Least level of a log line.
+    /// Least severe level that is logged.
     pub log_level: tracing::Level,
-    /// Where traces go, if anywhere.
+    /// URL to which traces are exported; `None` for no traces.
     pub otlp_endpoint: Option<String>,
-    /// Time to finish after a stop.
+    /// Time to finish work in progress after a stop.
     pub grace: Duration,
 }
 
@@ -203,12 +204,13 @@ impl std::fmt::Debug for Common {
     }
 }
 
-/// Reads how long requests are still taken after a stop.
+/// Reads for how long requests are still accepted after a stop. If it is invalid, adds the error to `reader` and
+/// returns `None`.
 pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
     reader.milliseconds(&DRAIN_DELAY_MS, 0..=300_000)
 }
 
-/// Reads how to reach Redis; `None` when there is a fault, which is noted.
+/// Reads the options of the connection to Redis. If one is invalid, adds the error to `reader` and returns `None`.
 pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
     let url = reader.text(&REDIS_URL);
     let password = reader.optional_text(&REDIS_PASSWORD);
@@ -219,7 +221,8 @@ pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
     Some(RedisOptions { url: url?, password, ca_file })
 }
 
-/// Reads where the BSP reaches media, without a slash at the end; `None` when it cannot be used, which is noted.
+/// Reads the URL of media for the BSP, without a trailing slash. If it is invalid, adds the error to `reader` and
+/// returns `None`.
 pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
     let url = reader.text(&MEDIA_PUBLIC_URL)?;
     match bsp::web_url::parse(&url) {
@@ -237,7 +240,7 @@ pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
 }
 
 impl Common {
-    /// Reads them, noting faults in `reader`; `None` when there is one.
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let nats = Nats::read(reader);
         if reader.optional_text(&EXPOSED_ON).is_some() {

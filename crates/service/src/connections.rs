@@ -8,8 +8,8 @@ use tokio::task::{AbortHandle, Id};
 use crate::addresses::AddressKey;
 use crate::requests::Requests;
 
-/// How many of the connections that were idle for longest are looked up at once: a look at all of them for every one that
-/// is closed would let strangers keep the accept loop busy.
+/// Most idle connections that are checked to find one to close, longest idle first: checking all of them each time
+/// would let callers keep the accept loop busy.
 const LOOKED_UP: usize = 64;
 
 /// The connections that are open. One task holds it: the accept loop.

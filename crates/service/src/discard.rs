@@ -9,13 +9,13 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-/// How much of a refused body is read.
+/// Most bytes of a refused body that are read.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// And for how long.
+/// Longest time for which a refused body is read.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Reads what is left of a refused body and throws it away, piece by piece. Says whether the connection can be used
-/// again: not when some of the body is still to come.
+/// Reads the rest of a refused body and drops it. Returns whether the connection can be reused: not if a part of the
+/// body is still to come.
 ///
 /// A sender that waits for permission to send (`Expect: 100-continue`) gets it when its body is first asked for; until
 /// then it has not begun, and asking would invite it.

@@ -8,16 +8,16 @@ use bus::NkeySeed;
 use crate::common::EXPOSED_ON;
 use crate::settings::{Reader, Setting};
 
-/// How every example secret begins that has a free form.
+/// Prefix of every example secret without a fixed form.
 pub const PREFIX: &str = "example-";
-/// The public keys of the example nkeys, which have no free form.
+/// Public keys of the example nkeys, which have a fixed form.
 const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env");
 
 /// Why an example is refused.
 pub const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
      (IMCHANNEL_EXPOSED_ON, or else the address it listens on)";
 
-/// Whether a secret is one of the examples.
+/// Whether a secret is one of the example secrets.
 pub fn is_example(secret: &str) -> bool {
     secret.starts_with(PREFIX)
 }
@@ -36,8 +36,8 @@ pub fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
     listen.and_then(|text| text.parse::<SocketAddr>().ok()).is_some_and(|address| address.ip().is_loopback())
 }
 
-/// Notes a fault for each secret that is an example where none may be. `listen` is the setting of the port that the world
-/// comes to, for a process that has one.
+/// Adds an error for each example secret if the process is reachable from other machines. `listen` is the setting of
+/// its public port, if it has one.
 pub fn refuse(reader: &mut Reader, listen: Option<&'static Setting>, secrets: &[&'static Setting]) {
     if is_private(reader, listen) {
         return;

@@ -1,9 +1,9 @@
-//! The two text forms of metrics: OpenMetrics 1.0, which Prometheus asks for, and the classic text format 0.0.4, which
-//! everything else reads (`promtool check metrics`, agents, `curl`).
-
-use std::fmt::Write as _;
+//! The two text forms of metrics: OpenMetrics 1.0, which Prometheus asks for, and the Prometheus text format 0.0.4, which
+//! everything else reads (`promtool check metrics`, agents, `curl`). `prometheus-client` writes both.
 
 use axum::http::{HeaderMap, header};
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
 
 /// A form of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,23 @@ impl Form {
     pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Classic => prometheus_text::CONTENT_TYPE,
         }
+    }
+
+    /// Writes the metrics of all registries as one page.
+    pub(crate) fn write(self, registries: [&Registry; 2]) -> Result<String, std::fmt::Error> {
+        let mut page = String::new();
+        for registry in registries {
+            match self {
+                Self::OpenMetrics => text::encode_registry(&mut page, registry)?,
+                Self::Classic => prometheus_text::encode(&mut page, registry)?,
+            }
+        }
+        if self == Self::OpenMetrics {
+            text::encode_eof(&mut page)?;
+        }
+        Ok(page)
     }
 
     /// The form that is asked for (RFC 9110, section 12.5.1): OpenMetrics where it is named and nothing else is liked more.
@@ -41,38 +56,6 @@ fn media_range(text: &str) -> (String, f64) {
     let name = parts.next().unwrap_or_default().to_ascii_lowercase();
     let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
     (name, weight.map_or(1.0, |weight| weight.parse().unwrap_or(1.0)))
-}
-
-/// An OpenMetrics text in the classic format: a counter is described under the name of its sample, what the classic format does not
-/// know as a kind is a gauge, units and the mark of the end are left out. Samples are the same: ours have no exemplars and no
-/// times.
-pub(crate) fn classic(open_metrics: &str) -> String {
-    let mut text = String::with_capacity(open_metrics.len() + 1024);
-    // HELP comes before TYPE, and its name depends on the kind.
-    let mut help = None;
-    for line in open_metrics.lines() {
-        if let Some(described) = line.strip_prefix("# HELP ") {
-            help = described.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' '))
-        {
-            let (suffix, kind) = match kind {
-                "counter" => ("_total", kind),
-                "info" => ("_info", "gauge"),
-                "gauge" | "histogram" | "summary" => ("", kind),
-                "stateset" => ("", "gauge"),
-                _ => ("", "untyped"),
-            };
-            if let Some((_, words)) = help.take() {
-                // Quotes are escaped in OpenMetrics only. Writing to a string does not fail.
-                let _ = writeln!(text, "# HELP {name}{suffix} {}", words.replace("\\\"", "\""));
-            }
-            let _ = writeln!(text, "# TYPE {name}{suffix} {kind}");
-        } else if !line.starts_with('#') {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -107,13 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_described_under_the_name_of_its_sample() {
-        let open = "# HELP a_build Its \\\"version\\\".\n# TYPE a_build info\na_build_info{version=\"1\"} 1\n\
-                    # HELP a_done Done.\n# TYPE a_done counter\na_done_total 3\n\
-                    # HELP a_size Size.\n# TYPE a_size gauge\n# UNIT a_size bytes\na_size 2\n# EOF\n";
-        let expected = "# HELP a_build_info Its \"version\".\n# TYPE a_build_info gauge\na_build_info{version=\"1\"} 1\n\
-                        # HELP a_done_total Done.\n# TYPE a_done_total counter\na_done_total 3\n\
-                        # HELP a_size Size.\n# TYPE a_size gauge\na_size 2\n";
-        assert_eq!(classic(open), expected);
+    fn both_forms_hold_all_registries() {
+        let [mut process, mut own] = [Registry::default(), Registry::default()];
+        let version = prometheus_client::metrics::info::Info::new([("version", "1")]);
+        process.register("a_build", "Its \"version\"", version);
+        let done = prometheus_client::metrics::counter::Counter::<u64>::default();
+        done.inc_by(3);
+        own.register("a_done", "Done", done);
+        let classic = "# HELP a_build_info Its \"version\".\n# TYPE a_build_info gauge\na_build_info{version=\"1\"} 1\n\
+                       # HELP a_done_total Done.\n# TYPE a_done_total counter\na_done_total 3\n";
+        assert_eq!(Form::Classic.write([&process, &own]).unwrap(), classic);
+        let open = Form::OpenMetrics.write([&process, &own]).unwrap();
+        assert!(open.contains("# TYPE a_build info\na_build_info{version=\"1\"} 1\n"), "{open}");
+        assert!(open.ends_with("# TYPE a_done counter\na_done_total 3\n# EOF\n"), "{open}");
     }
 }

@@ -15,32 +15,32 @@ use crate::addresses::{AddressKey, LogAddresses};
 use crate::caller::Caller;
 use crate::limits::PortMetrics;
 
-/// Counters: 128 KiB of memory.
+/// Number of counters: 128 KiB of memory.
 const COUNTERS: usize = 16 * 1024;
-/// For how long failures are counted together.
+/// Period in which failures are counted together.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Failures of one address for one channel in a period that are answered at once.
+/// Failures of one address for one channel in a period that are answered without delay.
 const AT_ONCE_MAX: u32 = 10;
-/// The same for all channels together, so that trying another channel every time does not help.
+/// The same for all channels together, so that changing the channel each time does not help.
 const AT_ONCE_ALL_MAX: u32 = 100;
-/// How long each further one waits for its answer. BSPs wait longer than this, and are told 401.
+/// Delay of the response to each further failure. BSPs wait longer than this, and receive 401.
 const DELAY: Duration = Duration::from_secs(2);
-/// Bits of a counter that count; those above say in which period.
+/// Bits of a counter that hold the count. The bits above hold the period.
 const COUNT_BITS: u32 = 32;
 
 static DELAYED: Seldom = Seldom::new();
 
-/// When a failed credential is answered.
+/// When the response to a failed credential is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// At once.
+    /// Without delay.
     AtOnce,
-    /// After [`Pace::wait`]; then the connection is closed.
+    /// After [`Pace::wait`]. The connection is then closed.
     Delayed,
 }
 
 impl Pace {
-    /// Waits until the failure may be answered.
+    /// Waits until the response may be sent.
     pub async fn wait(self) {
         if self == Self::Delayed {
             tokio::time::sleep(DELAY).await;
@@ -48,7 +48,7 @@ impl Pace {
     }
 }
 
-/// The failed credentials of a port's callers.
+/// Counts the failed credentials of a port's callers.
 #[derive(Debug)]
 pub struct FailedCredentials {
     hasher: RandomState,
@@ -59,7 +59,7 @@ pub struct FailedCredentials {
 }
 
 impl FailedCredentials {
-    /// None has failed yet. What is delayed is counted in the port's metrics.
+    /// Counters at zero. Delayed responses are counted in the metrics of the port.
     pub fn new(metrics: PortMetrics, log: LogAddresses) -> Self {
         Self::with_counters(COUNTERS, metrics, log)
     }
@@ -69,8 +69,8 @@ impl FailedCredentials {
         Self { hasher: RandomState::new(), counters, began: Instant::now(), metrics, log }
     }
 
-    /// Counts a failure of a caller. `target` is what the credential was for, as the caller names it, known or not: the answer
-    /// must not tell which channels there are.
+    /// Counts a failure of a caller. `target` is what the credential was for, as the caller names it, known or not: the
+    /// response must not reveal which channels exist.
     pub fn count(&self, caller: &Caller, target: impl Hash) -> Pace {
         let address = AddressKey::of(caller.address());
         let period = u32::try_from(self.began.elapsed().as_secs() / PERIOD.as_secs()).unwrap_or(u32::MAX);

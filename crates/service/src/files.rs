@@ -3,7 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For everything but the connections of public ports: the admin port's own, NATS, Redis, calls to BSPs.
+/// Open files reserved for everything but the connections of public ports: the admin port, NATS, Redis, calls to BSPs.
 const FILES_RESERVED: u64 = 384;
 
 /// Raises the limit to as much as the process may raise it. Many systems start programs with 1,024 and allow far more.

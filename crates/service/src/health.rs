@@ -10,10 +10,11 @@ use crate::common::ADMIN_LISTEN;
 use crate::settings::{self, Reader};
 use crate::terminal;
 
+/// Name of the subcommand.
 pub(crate) const NAME: &str = "health";
-/// A process that takes longer is not well.
+/// Timeout of the health check.
 const LIMIT: Duration = Duration::from_secs(3);
-/// More than any answer of the admin port to these questions has.
+/// Most bytes of a response that are read: more than any of these responses has.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(crate) fn command() -> clap::Command {
@@ -49,7 +50,7 @@ pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitC
     }
 }
 
-/// Asks the admin port of a process; whether the answer is 200, and its body.
+/// Sends a GET request to the admin port of a process. Returns whether the status is 200, and the body.
 ///
 /// # Errors
 /// When there is no answer within 3 s.

@@ -7,14 +7,14 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper bounds for answers, in seconds: half a millisecond to a quarter of a minute.
+/// Upper bounds of the buckets for response times, in seconds: 0.5 ms to 15 s.
 const ANSWER_S: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0];
-/// Upper bounds for what may wait in a stream, in seconds: five milliseconds to an hour.
+/// Upper bounds of the buckets for time spent waiting in a stream, in seconds: 5 ms to one hour.
 const WAIT_S: [f64; 16] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 
-/// Counts durations. Clones share the counts. By default for answers, of up to 15 s.
+/// A histogram of durations. Clones share the counts. The default buckets are for response times of up to 15 s.
 #[derive(Debug, Clone)]
 pub struct Histogram(Arc<Counts>);
 
@@ -34,7 +34,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// For what may wait in a stream, up to an hour.
+    /// A histogram with buckets for time spent waiting in a stream, up to one hour.
     pub fn of_waiting() -> Self {
         Self::with_bounds(&WAIT_S)
     }

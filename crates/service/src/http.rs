@@ -26,18 +26,18 @@ use crate::in_flight::InFlightRequest;
 use crate::limits::PortMetrics;
 use crate::port::Port;
 
-/// Seconds after which a caller with too many requests in flight may try again.
+/// Value of `Retry-After` for a caller with too many requests in flight, in seconds.
 const RETRY_AFTER_S: &str = "5";
 
-/// The limits of a server.
+/// Limits of an HTTP server.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// Connections at once. For a further one, the one that is idle for longest is closed; where none is, it waits.
+    /// Most open connections. For a further one, the one that is idle for longest is closed; if none is idle, it waits.
     pub connections: usize,
-    /// From the first byte of a head to its end.
+    /// Timeout of a request head, from its first byte to its end.
     pub head: Duration,
-    /// How long a connection may stay without a request. Longer than the load balancer's own limit, so that it and
-    /// not we closes a connection.
+    /// Timeout of a connection without a request. It should be longer than that of the load balancer, so that the load
+    /// balancer closes the connection.
     pub idle: Duration,
 }
 
@@ -48,18 +48,19 @@ impl Default for HttpLimits {
     }
 }
 
-/// How a port is served.
+/// Options of an HTTP server.
 #[derive(Clone, Default)]
 pub struct HttpServer {
     /// Its limits.
     pub limits: HttpLimits,
-    /// HTTPS; HTTP without it.
+    /// TLS acceptor; `None` for plain HTTP.
     pub tls: Option<TlsAcceptor>,
-    /// After a stop, for how long requests are still taken, so that load balancers notice that the process is not ready.
+    /// Time for which requests are still accepted after a stop, so that load balancers notice that the process is not
+    /// ready.
     pub drain_delay: Duration,
-    /// The proxies in front, and how many connections one address may have.
+    /// The proxies in front, and the limits of each address.
     pub addresses: Addresses,
-    /// What is counted of it.
+    /// Metrics of the port.
     pub metrics: PortMetrics,
 }
 
@@ -69,7 +70,7 @@ impl std::fmt::Debug for HttpServer {
     }
 }
 
-/// What answers requests. axum's router does, and a service whose every request goes the same way may do without one.
+/// Responds to requests. axum's router implements it, and so can a service whose requests all go to one function.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers a request of a caller.
     fn handle(self, caller: Caller, request: Request) -> impl Future<Output = Response> + Send;
@@ -83,7 +84,7 @@ impl Handler for Router {
     }
 }
 
-/// Serves until `stop` and the drain delay after it, then finishes what is in progress within `grace`.
+/// Serves until `stop` and the drain delay after it, then finishes the requests in progress within `grace`.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     handler: H,

@@ -12,6 +12,7 @@ use crate::addresses::AddressKey;
 
 /// Counters in a row: 128 KiB of memory each.
 const COUNTERS: usize = 16 * 1024;
+/// Number of rows.
 const ROWS: usize = 2;
 
 /// Requests in flight, by address.

@@ -31,6 +31,7 @@ pub mod patience;
 mod linger;
 mod requests;
 mod port;
+pub mod units;
 pub mod process;
 
 pub use addresses::Addresses;

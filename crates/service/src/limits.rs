@@ -23,7 +23,7 @@ struct LimitLabels {
     limit: &'static str,
 }
 
-/// What is counted of a port. Clones share it.
+/// Metrics of a port. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct PortMetrics {
     /// Connections that are open.
@@ -39,7 +39,7 @@ pub struct PortMetrics {
 }
 
 impl PortMetrics {
-    /// Registers them among those of the port's service.
+    /// Creates the metrics and registers them in the registry of the service.
     pub fn register(registry: &mut Registry) -> Self {
         let limited = Family::<LimitLabels, Counter>::default();
         let counter = |limit| limited.get_or_create(&LimitLabels { limit }).clone();

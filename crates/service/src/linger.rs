@@ -12,11 +12,11 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// For how long what still comes is read.
+/// Longest time for which a closing connection is still read.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
-/// And how much of it, in bytes.
+/// Most bytes that are read of a closing connection.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
-/// Read at once, in bytes.
+/// Bytes of one read.
 const WINDOW_BYTES: usize = 4096;
 
 /// A connection whose sending direction is closed.

@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::terminal;
 
-/// Lines that wait for the writer at most.
+/// Most lines that wait for the writer.
 const LINES_WAITING_MAX: usize = 16 * 1024;
 
 /// The form of a line.
@@ -47,14 +47,14 @@ impl FromStr for LogFormat {
 const LIBRARIES: [&str; 7] =
     ["async_nats", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls"];
 
-/// The writer rests so long after it has written, so that lines come to it in numbers and seldom have to wake it.
+/// Pause of the writer after each write, so that lines are written in batches and seldom have to wake it.
 const WRITER_REST: Duration = Duration::from_millis(5);
-/// Between two looks whether the last line is written.
+/// Interval of the checks whether the last line is written.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// How long the end of the process waits for a reader of the log.
+/// Timeout of writing the remaining lines at the end of the process.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ends the log when it is dropped: every line that waits is written first.
+/// Stops the log when it is dropped, after all pending lines are written.
 #[derive(Debug)]
 pub struct LogGuard {
     lines: SyncSender<Line>,
@@ -66,10 +66,10 @@ enum Line {
     End,
 }
 
-/// Makes log lines come out. May be called once in a process.
+/// Starts the log. It may be called once in a process.
 ///
 /// # Errors
-/// When another subscriber is there already.
+/// When another subscriber is already installed.
 pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
     let (sender, receiver) = sync_channel(LINES_WAITING_MAX);
     let dropped = Arc::new(AtomicU64::new(0));

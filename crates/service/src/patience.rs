@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::linger::Linger;
 use crate::requests::Requests;
 
-/// A reader that takes less of an answer than this, in as long as a connection may be idle, is given up.
+/// Fewest bytes of a response that a client must read within the idle timeout, to keep its connection.
 const TAKEN_BYTES_MIN: usize = 256 * 1024;
 
 /// How long a connection may keep us waiting.

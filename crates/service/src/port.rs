@@ -18,14 +18,14 @@ use crate::files;
 use crate::http::{Handler, HttpServer, handle};
 use crate::patience::{Patience, PatientStream};
 
-/// Bytes of a request's head at most, and of what is read of a connection at once: what a stranger can make a connection
-/// hold. Whole heads of BSPs and their proxies have less than 4 KiB.
+/// Longest request head in bytes, and size of the read buffer: the memory that a caller can make a connection use.
+/// Complete heads of BSPs and their proxies have less than 4 KiB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// After a failed accept (too many open files), before the next.
+/// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// While every connection is busy and another one waits, between two looks whether one is idle.
+/// Interval of the checks for an idle connection while all are busy and another one waits.
 const PLACE_PAUSE: Duration = Duration::from_millis(20);
-/// One address may have this part of the connections, unless another number is set.
+/// Divisor of the connections that gives the limit of one address, unless another limit is set.
 const ADDRESS_PART: usize = 10;
 
 /// A port with its connections.

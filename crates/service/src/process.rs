@@ -16,31 +16,31 @@ use crate::settings::{self, Faults, Reader, Setting};
 use crate::trace::Tracing;
 use crate::{admin, files, health, log, terminal, words};
 
-/// Exit code for settings that cannot be used.
+/// Exit code for invalid settings.
 pub const EXIT_SETTINGS: u8 = 2;
 
-/// Connections to the admin port at once: probes, Prometheus, `imchannel top`.
+/// Most open connections of the admin port: probes, Prometheus, `imchannel top`.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// What a service is run with.
+/// What every service gets when it runs.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Cancelled when the process is told to stop.
+    /// Cancelled when the process is to stop.
     pub stop: CancellationToken,
-    /// Where the service says what it needs to be ready.
+    /// Conditions under which the service is ready.
     pub readiness: Readiness,
-    /// Begins spans.
+    /// Tracer of the service.
     pub tracing: Tracing,
 }
 
 impl Context {
-    /// A context that `stop` ends, without traces.
+    /// A context that is stopped by `stop`, without traces.
     pub fn new(stop: CancellationToken) -> Self {
         Self { stop, readiness: Readiness::default(), tracing: Tracing::default() }
     }
 }
 
-/// A service that is set up and can run.
+/// A service that is configured and can run.
 pub struct Service {
     run: std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>,
 }
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    /// A service that `run` is.
+    /// A service that runs the future `run`.
     pub fn new(run: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
         Self { run: Box::pin(run) }
     }
@@ -63,7 +63,7 @@ impl Service {
 pub struct Program {
     /// Its name.
     pub name: &'static str,
-    /// One line on what it does.
+    /// What it does, in one line.
     pub about: &'static str,
     /// Its version.
     pub version: &'static str,
@@ -102,7 +102,7 @@ pub fn main<S: Send + 'static>(
     }
 }
 
-/// Writes every fault to standard error: there is no log before the settings are read.
+/// Writes every error to standard error: the log is not started before the settings are read.
 pub fn print_faults(program: &str, faults: &Faults) {
     terminal::complain(format_args!("{program}: the settings cannot be used:"));
     for fault in &faults.0 {
@@ -139,7 +139,7 @@ fn run(
     outcome
 }
 
-/// The metrics of a program, which begin with which one it is.
+/// The metrics registry of a program, with its name and version as the first metric.
 pub fn registry(program: &'static str, version: &'static str) -> Registry {
     let mut registry = Registry::with_prefix("imchannel");
     let build = Info::new(vec![("program", program), ("version", version)]);
@@ -168,7 +168,7 @@ async fn with_admin(
     outcome?
 }
 
-/// Serves the admin port until `stop`. While the context's own stop is under way, the process is not ready.
+/// Serves the admin port until `stop`. The process is not ready once the context's own stop has begun.
 pub async fn serve_admin(
     listener: TcpListener,
     context: Context,
@@ -185,7 +185,7 @@ pub async fn serve_admin(
     http::serve(listener, router, HttpServer { limits, ..HttpServer::default() }, stop, grace).await;
 }
 
-/// From now on a panic says where it was and not what it was about: its message may quote a customer's text.
+/// Installs a panic hook that logs where a panic was and hides its message, which may quote a customer's text.
 pub fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -195,12 +195,13 @@ pub fn hide_panic_messages() {
     }));
 }
 
-/// Chooses ring for TLS, once for the process: rustls panics when two providers are there and none is chosen.
+/// Installs ring as the TLS provider of the process: rustls panics if two providers are available and none is
+/// installed.
 pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A token that SIGTERM, SIGINT and SIGHUP cancel.
+/// A token that is cancelled by SIGTERM, SIGINT and SIGHUP.
 ///
 /// # Errors
 /// When the signals cannot be listened to.

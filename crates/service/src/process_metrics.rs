@@ -75,6 +75,7 @@ impl Read {
 
 /// Linux 6.2 and later say how many there are in the size of the folder; before that they are counted.
 fn open_files() -> Option<u64> {
+    /// Folder of the open files of this process.
     const FOLDER: &str = "/proc/self/fd";
     let told = std::fs::metadata(FOLDER).ok()?.len();
     if told > 0 {

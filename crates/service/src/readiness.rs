@@ -6,6 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 type Ask = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The conditions of a process. Clones share them.
+///
+/// # Examples
+/// ```
+/// use service::Readiness;
+///
+/// let readiness = Readiness::default();
+/// readiness.require("nats", || Err("not connected".to_owned()));
+/// readiness.complete();
+/// assert!(!readiness.is_ready());
+/// ```
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<Mutex<Conditions>>);
 
@@ -16,17 +26,17 @@ struct Conditions {
 }
 
 impl Readiness {
-    /// Adds a condition: `Ok`, or what is missing in words.
+    /// Adds a condition. `ask` returns `Ok`, or what is missing as text for people.
     pub fn require(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).all.push((name, Box::new(ask)));
     }
 
-    /// Says that every condition of the service is there. Until then the process is starting, and not ready.
+    /// Marks the conditions as complete. Until then the process is starting, and not ready.
     pub fn complete(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_complete = true;
     }
 
-    /// Asks every condition.
+    /// Checks every condition.
     pub fn ask(&self) -> Vec<(&'static str, Result<(), String>)> {
         let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let started = if conditions.is_complete { Ok(()) } else { Err("starting".to_owned()) };

@@ -16,9 +16,9 @@ struct Counts {
     idle_since_ms: AtomicU64,
 }
 
-/// A request is in progress.
+/// Value of a connection with a request in progress.
 const BUSY: u64 = u64::MAX;
-/// The connection is being closed, and no request of it begins any more.
+/// Value of a connection that is being closed. None of its requests begins any more.
 const LEAVING: u64 = u64::MAX - 1;
 
 /// The first use in this process.

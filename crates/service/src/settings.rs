@@ -7,38 +7,57 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// One setting.
+use crate::units;
+
+/// A setting: a flag and an environment variable.
+///
+/// # Examples
+/// ```
+/// use service::settings::{Reader, Setting};
+///
+/// static PORT: Setting = Setting::new("example-port", "8080", "Port to listen on");
+/// static TOKEN: Setting = Setting::new("example-token", "", "Token of the API").secret();
+/// assert_eq!(PORT.variable(), "IMCHANNEL_EXAMPLE_PORT");
+/// assert_eq!(TOKEN.file_variable(), "IMCHANNEL_EXAMPLE_TOKEN_FILE");
+///
+/// let mut reader = Reader::from_values([("example-port", "70000")]);
+/// let port = reader.number(&PORT, 1..=65_535);
+/// let token = reader.text(&TOKEN);
+/// // Every error is reported, not only the first.
+/// let errors = reader.finish(|| Some((port?, token?))).unwrap_err();
+/// assert_eq!(errors.0.len(), 2);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The flag without its dashes, such as `nats-url`.
     pub flag: &'static str,
-    /// The variable, where it is not `IMCHANNEL_` and the flag in capitals.
+    /// The environment variable, if it is not `IMCHANNEL_` followed by the flag in capitals.
     pub variable: Option<&'static str>,
-    /// The value without flag and variable; empty where there is none.
+    /// The default; empty if there is none.
     pub default: &'static str,
-    /// What it means, with its unit.
+    /// Its meaning and unit.
     pub help: &'static str,
-    /// Whether it can also lie in a file, which `--{flag}-file` or `{variable}_FILE` names.
+    /// Whether its value can also be read from a file, which `--{flag}-file` or `{variable}_FILE` names.
     pub is_secret: bool,
 }
 
 impl Setting {
-    /// A setting whose variable follows from its flag.
+    /// A setting whose variable is derived from its flag.
     pub const fn new(flag: &'static str, default: &'static str, help: &'static str) -> Self {
         Self { flag, variable: None, default, help, is_secret: false }
     }
 
-    /// The same with another variable.
+    /// The same setting with another environment variable.
     pub const fn from_variable(self, variable: &'static str) -> Self {
         Self { variable: Some(variable), ..self }
     }
 
-    /// The same, and a secret: a process's environment is easily seen, so it may come in a file.
+    /// The same setting as a secret, which may come in a file: the environment of a process is easily read.
     pub const fn secret(self) -> Self {
         Self { is_secret: true, ..self }
     }
 
-    /// The environment variable that names its file.
+    /// The environment variable that names the file of a secret.
     pub fn file_variable(&self) -> String {
         format!("{}_FILE", self.variable())
     }
@@ -86,7 +105,7 @@ pub fn add_to(command: clap::Command, settings: &[&'static Setting]) -> clap::Co
     command.args(settings.iter().map(|setting| setting.to_arg())).args(files)
 }
 
-/// Every fault of the settings.
+/// Every error of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults(pub Vec<String>);
 
@@ -98,7 +117,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Reads settings and gathers their faults.
+/// Reads settings and collects their errors.
 #[derive(Default)]
 pub struct Reader {
     values: HashMap<&'static str, String>,
@@ -113,7 +132,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Reads from a parsed command line; clap has looked at the environment already.
+    /// Reads from a parsed command line. clap has read the environment already.
     pub fn from_matches(matches: &clap::ArgMatches, settings: &[&'static Setting]) -> Self {
         let value = |setting: &&'static Setting| {
             let value = matches.get_one::<String>(setting.flag)?;
@@ -141,24 +160,24 @@ impl Reader {
         }
     }
 
-    /// Reads from given values, by flag: for tests, which leave the environment alone.
+    /// Reads from values by flag, for tests: the environment is ignored.
     pub fn from_values<'v>(values: impl IntoIterator<Item = (&'static str, &'v str)>) -> Self {
         let values = values.into_iter().map(|(flag, value)| (flag, value.to_owned()));
         Self { values: values.collect(), faults: Vec::new() }
     }
 
-    /// Gives a setting a value of the caller's, unless it has one.
+    /// Sets the value of a setting unless it has one.
     pub fn provide(&mut self, setting: &Setting, value: impl Into<String>) {
         self.values.entry(setting.flag).or_insert_with(|| value.into());
     }
 
-    /// The value or the default, as text; `None` when there is neither.
+    /// The value or the default; `None` if there is neither.
     pub fn optional_text(&self, setting: &Setting) -> Option<String> {
         let value = self.values.get(setting.flag).map_or(setting.default, String::as_str).trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// The value or the default, as text. Having neither is a fault.
+    /// The value or the default. If there is neither, this is an error.
     pub fn text(&mut self, setting: &Setting) -> Option<String> {
         let value = self.optional_text(setting);
         if value.is_none() {
@@ -167,7 +186,7 @@ impl Reader {
         value
     }
 
-    /// The value or the default, read as a `T`.
+    /// The value or the default, parsed as a `T`.
     pub fn value<T: FromStr<Err: fmt::Display>>(&mut self, setting: &Setting) -> Option<T> {
         let text = self.text(setting)?;
         match text.parse() {
@@ -189,25 +208,66 @@ impl Reader {
         number
     }
 
-    /// A time in milliseconds, in a range.
+    /// A duration in milliseconds, in a range.
     pub fn milliseconds(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<Duration> {
         self.number(setting, range).map(Duration::from_millis)
     }
 
-    /// Notes a fault of a setting. The message must not quote the value of a secret.
+    /// A duration with its unit, such as `10s`, in a range.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use service::settings::{Reader, Setting};
+    ///
+    /// static WAIT: Setting = Setting::new("wait", "10s", "How long to wait");
+    ///
+    /// let mut reader = Reader::from_values([("wait", "250")]);
+    /// let wait = reader.duration(&WAIT, Duration::ZERO..=Duration::from_secs(60));
+    /// let errors = reader.finish(|| wait).unwrap_err();
+    /// assert!(errors.to_string().starts_with("--wait (IMCHANNEL_WAIT) has no unit; write"));
+    /// ```
+    pub fn duration(&mut self, setting: &Setting, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.text(setting)?;
+        match units::parse_duration(&text) {
+            Ok(duration) if range.contains(&duration) => return Some(duration),
+            Ok(_) => {
+                let [min, max] = [*range.start(), *range.end()].map(units::format_duration);
+                self.fault(setting, &format!("must be a duration from {min} to {max}"));
+            }
+            Err(error) => self.fault(setting, &error.to_string()),
+        }
+        None
+    }
+
+    /// A size in bytes, written with its unit, such as `960KiB`, in a range of bytes.
+    pub fn size(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.text(setting)?;
+        match units::parse_size(&text) {
+            Ok(size) if range.contains(&size) => return Some(size),
+            Ok(_) => {
+                let [min, max] = [*range.start(), *range.end()].map(units::format_size);
+                self.fault(setting, &format!("must be a size from {min} to {max}"));
+            }
+            Err(error) => self.fault(setting, &error.to_string()),
+        }
+        None
+    }
+
+    /// Adds an error of a setting. The message must not quote the value of a secret.
     pub fn fault(&mut self, setting: &Setting, message: &str) {
         self.faults.push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
     }
 
-    /// Notes a fault between settings.
+    /// Adds an error that concerns several settings.
     pub fn conflict(&mut self, message: &str) {
         self.faults.push(message.to_owned());
     }
 
-    /// Ends reading. `build` makes the result out of what was read, each part being there when there was no fault.
+    /// Ends reading. `build` combines the values, all of which are there if there was no error.
     ///
     /// # Errors
-    /// Every fault.
+    /// Every error of the settings.
     pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Faults> {
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
@@ -236,6 +296,36 @@ mod tests {
                 "--the-name (THE_NAME) is not set",
             ]
         );
+    }
+
+    #[test]
+    fn durations_and_sizes_have_a_unit_and_a_range() {
+        static WAIT: Setting = Setting::new("wait", "10s", "how long to wait");
+        static ROOM: Setting = Setting::new("room", "960KiB", "how much to keep");
+        let read = |values: &[(&'static str, &'static str)]| {
+            let mut reader = Reader::from_values(values.iter().copied());
+            let wait = reader.duration(&WAIT, Duration::from_millis(100)..=Duration::from_secs(86_400));
+            let room = reader.size(&ROOM, 1024..=1 << 30);
+            reader.finish(|| Some((wait?, room?))).map_err(|faults| faults.0)
+        };
+        assert_eq!(read(&[]), Ok((Duration::from_secs(10), 983_040)));
+        assert_eq!(read(&[("wait", "1h 30m"), ("room", "1GiB")]), Ok((Duration::from_secs(5400), 1 << 30)));
+        let cases = [
+            (["0s", "0B"], ["must be a duration from 100ms to 24h", "must be a size from 1KiB to 1GiB"]),
+            (["25h", "1TiB"], ["must be a duration from 100ms to 24h", "must be a size from 1KiB to 1GiB"]),
+            (["-1s", "-1B"], ["is negative; write a duration", "is negative; write a size"]),
+            (
+                ["10000", "983040"],
+                ["has no unit; write the duration with", "has no unit; write the size with"],
+            ),
+            (["99999999d", "99999999TiB"], ["is too long; the longest", "is too large; the largest"]),
+            (["soon", "1.5GiB"], ["is not a duration; write numbers", "is not a size; write a whole number"]),
+        ];
+        for ([wait, room], [of_wait, of_room]) in cases {
+            let faults = read(&[("wait", wait), ("room", room)]).unwrap_err();
+            assert!(faults[0].starts_with(&format!("--wait (IMCHANNEL_WAIT) {of_wait}")), "{faults:?}");
+            assert!(faults[1].starts_with(&format!("--room (IMCHANNEL_ROOM) {of_room}")), "{faults:?}");
+        }
     }
 
     #[test]

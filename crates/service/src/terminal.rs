@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Whether a terminal obeys the character, or a reader cannot see it.
+/// Whether a terminal would obey the character, or a reader could not see it.
 ///
 /// All controls (Unicode's category Cc: C0 with the line break and the tab, DEL, C1), the controls of direction, the
 /// separators of lines and paragraphs, and what takes no room and shows nothing, tags included. Not the two joiners U+200C and
@@ -26,6 +26,11 @@ pub fn is_unsafe(c: char) -> bool {
 
 /// The text as one line that is safe to show. Inside a JSON text, whose strings alone can hold such characters, the escapes
 /// keep the meaning.
+///
+/// # Examples
+/// ```
+/// assert_eq!(service::terminal::escape("red \u{1b}[31m"), r"red \u001b[31m");
+/// ```
 pub fn escape(text: &str) -> Cow<'_, str> {
     if is_printable_ascii(text) || !text.contains(is_unsafe) {
         return text.into();
@@ -58,20 +63,20 @@ pub fn push_escaped(to: &mut String, text: &str) {
     }
 }
 
-/// Writes a line to standard output. That nobody reads it any more is no fault.
+/// Writes a line to standard output. A closed output is not an error.
 #[expect(clippy::disallowed_methods, reason = "the text is escaped")]
 pub fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{}", escape(&line.to_string()));
 }
 
-/// Writes a line to standard error, for what is said where there is no log.
+/// Writes a line to standard error, where no log is running.
 #[expect(clippy::disallowed_methods, reason = "the text is escaped")]
 pub fn complain(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", escape(&line.to_string()));
 }
 
-/// Prints what clap has to say: help, the version, or what is wrong with the arguments, which it quotes. In color, unless
-/// something in it has to be escaped.
+/// Prints clap's message: help, the version, or what is wrong with the arguments, which it quotes. It is colored unless
+/// a part of it has to be escaped.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let plain = error.render().to_string();
     if plain.lines().any(|line| line.contains(is_unsafe)) {

@@ -18,19 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Reader, Setting};
 
-/// The certificate.
+/// PEM file of the certificate chain.
 pub static CERTIFICATE_FILE: Setting = Setting::new(
     "tls-certificate-file",
     "",
     "PEM file of the certificate chain under which the port speaks HTTPS; without it HTTP. It is read again when it changes",
 );
-/// Its key.
+/// PEM file of the private key.
 pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the certificate's private key");
 
-/// Between two looks whether the files have changed.
+/// Interval of the checks whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Reads a setting that names the PEM file of an authority, noting a fault in `reader` when the file holds no certificate.
+/// Reads a setting that names a PEM file of CA certificates. If the file holds none, adds an error to `reader`.
 pub fn read_authority(reader: &mut Reader, setting: &'static Setting) -> Option<PathBuf> {
     let file = PathBuf::from(reader.optional_text(setting)?);
     let certificates = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
@@ -42,10 +42,10 @@ pub fn read_authority(reader: &mut Reader, setting: &'static Setting) -> Option<
     Some(file)
 }
 
-/// Certificate and key cannot be used.
+/// Certificate or key are not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the files.
+    /// One of the files is not readable.
     #[error("{file} cannot be read: {reason}")]
     File {
         /// The file.
@@ -53,22 +53,23 @@ pub enum TlsError {
         /// Why not. It quotes nothing of it.
         reason: String,
     },
-    /// They do not belong together, or are of a kind that is not supported.
+    /// They do not match, or are of an unsupported kind.
     #[error("the certificate and its key cannot be used: {0}")]
     Pair(String),
 }
 
-/// The two files.
+/// Files of the certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// PEM, the server's own certificate first.
+    /// PEM file of the certificate chain, the server's own certificate first.
     pub certificate: PathBuf,
-    /// PEM.
+    /// PEM file of the private key.
     pub key: PathBuf,
 }
 
 impl TlsFiles {
-    /// Reads the settings, noting faults in `reader`; `Some(None)` when HTTP is wanted.
+    /// Reads the settings; `Some(None)` for plain HTTP. If one is invalid, adds the error to `reader` and returns
+    /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Option<Self>> {
         let certificate = reader.optional_text(&CERTIFICATE_FILE).map(PathBuf::from);
         let key = reader.optional_text(&KEY_FILE).map(PathBuf::from);
@@ -102,7 +103,7 @@ impl TlsFiles {
         Ok(loaded)
     }
 
-    /// What a server needs, with a task that follows the files until `stop`.
+    /// A TLS acceptor, with a task that reloads changed files until `stop`.
     ///
     /// # Errors
     /// [`TlsError`].

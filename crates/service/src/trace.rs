@@ -11,11 +11,12 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
+/// Header of the W3C trace context.
 const TRACEPARENT: &str = "traceparent";
-/// `00-` and 32 digits and `-` and 16 digits and `-` and 2 digits.
+/// Length of its value in bytes: `00-`, 32 digits, `-`, 16 digits, `-` and 2 digits.
 const TRACEPARENT_LENGTH: usize = 55;
 
-/// Begins spans, or none.
+/// Tracer of a service; without an endpoint it creates no spans.
 #[derive(Debug, Clone, Default)]
 pub struct Tracing {
     active: Option<Active>,
@@ -28,10 +29,11 @@ struct Active {
 }
 
 impl Tracing {
-    /// Sends spans of `service` to an OTLP endpoint over HTTP. `OTEL_TRACES_SAMPLER` and its siblings count.
+    /// Exports the spans of `service` to an OTLP endpoint over HTTP. `OTEL_TRACES_SAMPLER` and the related variables
+    /// apply.
     ///
     /// # Errors
-    /// When the endpoint is no URL.
+    /// When the endpoint is not a URL.
     pub fn to_endpoint(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
         // The exporter's client is built with the process's TLS provider and panics without one.
         crate::process::install_tls();
@@ -47,7 +49,7 @@ impl Tracing {
         Ok(Self { active: Some(Active { provider, tracer }) })
     }
 
-    /// Begins a span under the `traceparent` that came with a request or a message, if one did.
+    /// Starts a span, as a child of the `traceparent` of a request or message if there is one.
     pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&str>) -> Span {
         let parent = parent.filter(|text| is_traceparent(text));
         let Some(active) = &self.active else {
@@ -62,7 +64,7 @@ impl Tracing {
         Span(Inner::Active(Box::new(span)))
     }
 
-    /// Sends what waits and ends. It blocks.
+    /// Exports the pending spans and stops. It blocks.
     pub fn shutdown(&self) {
         if let Some(active) = &self.active
             && let Err(error) = active.provider.shutdown()
@@ -76,7 +78,7 @@ fn is_traceparent(text: &str) -> bool {
     text.len() == TRACEPARENT_LENGTH && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-/// A piece of work in a trace. It ends when it is dropped.
+/// A span of a trace. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Span(Inner);
 
@@ -87,7 +89,7 @@ enum Inner {
 }
 
 impl Span {
-    /// The `traceparent` for what this work sends out; `None` when there is no trace.
+    /// The `traceparent` for outgoing requests and messages; `None` without a trace.
     pub fn traceparent(&self) -> Option<String> {
         match &self.0 {
             Inner::HandedOn(traceparent) => traceparent.clone(),
@@ -95,7 +97,7 @@ impl Span {
         }
     }
 
-    /// The trace's id for a log line, when there is a span.
+    /// The trace id for a log line; `None` without a span.
     pub fn trace_id(&self) -> Option<String> {
         match &self.0 {
             Inner::HandedOn(_) => None,
@@ -103,14 +105,14 @@ impl Span {
         }
     }
 
-    /// Adds an attribute. It must hold nothing personal.
+    /// Adds an attribute, which must not contain personal data.
     pub fn set(&mut self, name: &'static str, value: impl Into<opentelemetry::Value>) {
         if let Inner::Active(span) = &mut self.0 {
             span.set_attribute(KeyValue::new(name, value));
         }
     }
 
-    /// Marks the work as failed, with a word for the kind of failure.
+    /// Marks the span as failed, with a short name of the kind of failure.
     pub fn fail(&mut self, kind: &'static str) {
         if let Inner::Active(span) = &mut self.0 {
             span.set_attribute(KeyValue::new("error.type", kind));

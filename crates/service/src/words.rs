@@ -6,7 +6,7 @@ pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// An error and its causes, each said once: many errors name their cause in their own text.
+/// An error and its causes, each once: many errors contain their cause in their own text.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::happening::{Content, Message, Notice, Report, Step};
 use crate::target::Target;
 
-/// What must come out of one item of a webhook. Ids, the time of receipt and the source are the gateway's own and stay
+/// What one item of a webhook must become. Ids, the time of receipt and the source are set by the gateway and stay
 /// empty here.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expected {

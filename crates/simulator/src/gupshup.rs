@@ -25,10 +25,11 @@ use crate::target::Target;
 
 pub(crate) struct Gupshup;
 
-/// What is not answered 2xx with an empty body by then is sent again.
+/// Timeout of one webhook. A response other than 2xx with an empty body is retried.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// "After a brief interval", and how often, nobody says: assumed.
+/// Delay before a retry. The vendor says "after a brief interval": the value is assumed.
 const REPEAT_WAIT: Duration = Duration::from_secs(5);
+/// Most retries of one webhook. Not published: assumed.
 const REPEATS_MAX: u32 = 3;
 
 /// Code, reason, and whether Gupshup refused the message itself, before WhatsApp had it.

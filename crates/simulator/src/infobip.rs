@@ -21,12 +21,13 @@ use crate::target::Target;
 
 pub(crate) struct Infobip;
 
-/// After the twentieth the data is lost, 41 h 30 min after the first attempt.
+/// Most retries of one webhook. After the last one, 41 h 30 min after the first attempt, the data is lost.
 const REPEATS_MAX: u32 = 20;
+/// One minute.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Assumed: it is not published.
+/// Timeout of one webhook. Not published: assumed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// One message in so many was sent through the gateway, which chose its id.
+/// One in this many messages was sent through the gateway, which chose its id.
 const OUR_IDS_ONE_IN: u64 = 4;
 
 struct Status {

@@ -19,7 +19,7 @@ use crate::target::Target;
 
 pub(crate) struct KooMessage;
 
-/// Assumed: it is not published.
+/// Timeout of one webhook. Not published: assumed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Sender for KooMessage {

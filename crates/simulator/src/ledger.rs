@@ -12,12 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::expected::{self, Expected};
 use crate::plan::RunTag;
 
-/// Faults that are kept with their details; the rest are counted.
+/// Most faults that are kept with their details. The rest is counted.
 const EXAMPLES_MAX: usize = 20;
 /// Hexadecimal digits of the number in an id.
 const NUMBER_DIGITS: usize = 12;
 
-/// Something that came out of the gateway.
+/// An event or dead letter of the gateway.
 #[derive(Debug, Clone)]
 pub enum Seen {
     /// A report.
@@ -44,13 +44,13 @@ enum Key {
     DeadLetter { channel: String, payload: Bytes },
 }
 
-/// What a ledger holds at most.
+/// Limits of a ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerLimits {
-    /// Entries that wait: their webhook is being posted, or they were promised and have not come out. None of them is ever
-    /// forgotten; when this many wait, [`Ledger::has_room`] says no.
+    /// Open entries: their webhook is being posted, or they were promised and have not come. They are never forgotten;
+    /// at the limit [`Ledger::has_room`] returns false.
     pub open: usize,
-    /// Entries that wait for nothing and are kept to recognise copies. Beyond it the oldest are forgotten.
+    /// Settled entries that are kept to recognize copies. Above the limit the oldest are forgotten.
     pub settled: usize,
 }
 
@@ -88,33 +88,33 @@ impl Entry {
     }
 }
 
-/// How the ledger stands.
+/// Result of a ledger.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// Events and dead letters that webhooks answered 200 must come to.
+    /// Events and dead letters of webhooks that were answered 200.
     pub promised: u64,
-    /// Promised, and not come out.
+    /// Of these, how many have not come.
     pub missing: u64,
-    /// Come out as promised.
+    /// Of these, how many have come.
     pub kept: u64,
-    /// Come out although the webhook was not answered 200: stored, and the answer lost on its way.
+    /// Came although the webhook was not answered 200: it was stored, and the response was lost.
     pub unpromised: u64,
-    /// Come out more than once, under the same id: allowed.
+    /// Came more than once with the same id, which is allowed.
     pub copies: u64,
-    /// Come out with other contents than expected.
+    /// Came with other contents than expected.
     pub different: u64,
-    /// Come out and never posted.
+    /// Came without having been posted.
     pub invented: u64,
-    /// Come out under a second id, or under an id of another event.
+    /// Came with a second id, or with the id of another event.
     pub wrong_ids: u64,
-    /// Of other senders than this run.
+    /// Came from webhooks of another run.
     pub foreign: u64,
-    /// Some of the faults, for people.
+    /// Some of the errors, as text for people.
     pub examples: Vec<String>,
 }
 
 impl Verdict {
-    /// Nothing missing, nothing invented, contents equal, ids as they should be.
+    /// Whether nothing is missing, unexpected or different, and all ids are right.
     pub fn is_clean(&self) -> bool {
         self.missing + self.different + self.invented + self.wrong_ids == 0
     }
@@ -142,7 +142,7 @@ impl Ledger {
         Self { limits: Some(limits), ..Self::unwatched(run) }
     }
 
-    /// A ledger of a run whose events nobody reads. It keeps nothing.
+    /// The ledger of a run whose events are not read. It stays empty.
     pub fn unwatched(run: RunTag) -> Self {
         Self {
             run: run.to_string(),
@@ -161,7 +161,8 @@ impl Ledger {
         self.limits.is_none_or(|limits| self.open < limits.open)
     }
 
-    /// A webhook with these items is about to be posted. It ends with [`Ledger::promise`] or [`Ledger::give_up`].
+    /// Records that a webhook with these items is about to be posted. [`Ledger::promise`] or [`Ledger::give_up`] must
+    /// follow.
     pub fn expect(&mut self, items: &Arc<[Expected]>) {
         if self.limits.is_none() {
             return;
@@ -180,7 +181,7 @@ impl Ledger {
         }
     }
 
-    /// A webhook with these items was answered 200.
+    /// Records that a webhook with these items was answered 200.
     pub fn promise(&mut self, items: &[Expected]) {
         for item in items {
             let key = key_of(item);
@@ -198,7 +199,7 @@ impl Ledger {
         self.forget();
     }
 
-    /// The BSP has given up a webhook with these items.
+    /// Records that the BSP has given up a webhook with these items.
     pub fn give_up(&mut self, items: &[Expected]) {
         items.iter().for_each(|item| self.is_posted(key_of(item)));
         self.forget();
@@ -226,7 +227,7 @@ impl Ledger {
         }
     }
 
-    /// Something came out.
+    /// Records an event or dead letter of the gateway.
     pub fn see(&mut self, seen: Seen) {
         let (found, event_id) = strip(seen);
         let key = key_of(&found);
@@ -259,14 +260,14 @@ impl Ledger {
         self.forget();
     }
 
-    /// How it stands now, without naming what is missing.
+    /// The result so far, without examples of what is missing.
     pub fn counts(&self) -> Verdict {
         let mut verdict = self.verdict.clone();
         verdict.missing = verdict.promised - verdict.kept;
         verdict
     }
 
-    /// How it stands now.
+    /// The result so far.
     pub fn verdict(&self) -> Verdict {
         let mut verdict = self.counts();
         let missing = self.entries.iter().filter(|(_, entry)| entry.is_promised && entry.event_id.is_none());

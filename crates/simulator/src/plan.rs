@@ -4,22 +4,22 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How much and how fast.
+/// Load of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Webhooks a second over all channels.
+    /// Webhooks per second over all channels.
     pub rate_per_s: f64,
-    /// Ends after so many; endless without.
+    /// Number of webhooks; `None` for no limit.
     pub count: Option<u64>,
-    /// The same seed makes the same choices.
+    /// Seed of the random choices.
     pub seed: u64,
-    /// Stands in every message id of this run.
+    /// Tag in every message id of this run.
     pub run: RunTag,
-    /// Divides the waits before repeats: with 60, Infobip's minute lasts a second.
+    /// Divisor of the delays of retries: with 60, Infobip's minute lasts a second.
     pub speed: f64,
-    /// What is among the webhooks.
+    /// Composition of the webhooks.
     pub mix: Mix,
-    /// How Twilio's callback URLs are written.
+    /// Retries in Twilio's callback URLs.
     pub twilio_retries: TwilioRetries,
 }
 
@@ -30,12 +30,12 @@ impl Plan {
     }
 }
 
-/// Shares between 0 and 1.
+/// Composition of the webhooks. Shares are from 0 to 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
-    /// Customers' messages among all that happens; the rest are reports.
+    /// Customers' messages. The rest are reports.
     pub inbound: f64,
-    /// Events about the account and customers, of BSPs that tell them here.
+    /// Events of the account and of customers, for BSPs that send them.
     pub notices: f64,
     /// Messages that fail.
     pub failed: f64,
@@ -43,13 +43,13 @@ pub struct Mix {
     pub deleted: f64,
     /// Statuses and types that no version of the gateway knows.
     pub unknown: f64,
-    /// Items that cannot be understood.
+    /// Items that cannot be parsed.
     pub broken: f64,
-    /// Webhooks that come once more although they were answered 200.
+    /// Webhooks that are posted again although they were answered 200.
     pub repeated: f64,
     /// Reports that overtake the one before them.
     pub shuffled: f64,
-    /// Items in one of Infobip's bodies at most.
+    /// Most items of one body of Infobip.
     pub batch_max: usize,
 }
 
@@ -69,20 +69,20 @@ impl Default for Mix {
     }
 }
 
-/// How Twilio's callback URLs are written.
+/// Retries in Twilio's callback URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TwilioRetries {
-    /// Without a fragment: one repeat, and only of a connection that failed.
+    /// No fragment: one retry, only of a failed connection.
     Default,
     /// With `#rc=5&rp=all`, as README.md asks for.
     All,
 }
 
-/// Eight hexadecimal digits that stand in every id of a run, so that its events are told from all others.
+/// Eight hexadecimal digits in every id of a run, which tell its events from all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunTag(pub u32);
 
-/// A text that is no run's tag.
+/// The text is not a tag of a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the tag of a run has eight hexadecimal digits")]
 pub struct InvalidRunTag;

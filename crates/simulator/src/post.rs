@@ -12,8 +12,8 @@ use crate::sender::{Body, Failure};
 use crate::tally::Tally;
 use crate::target::Target;
 
-/// Calls that are open at once, of all webhooks. Each holds a connection and its buffers, about 45 KiB, for as long as a gateway
-/// that never answers has the BSP's patience. What has no place waits for one.
+/// Most open calls, of all webhooks. Each holds a connection and its buffers, about 45 KiB, for up to the BSP's
+/// timeout. Further calls wait.
 const CALLS_MAX: usize = 1_000;
 
 /// What calls are made with.

@@ -18,12 +18,14 @@ use crate::tally::{Dropped, Tally};
 use crate::target::Target;
 use crate::traffic::{Traffic, Webhook};
 
-/// Webhooks that are being posted or wait for their repeat at once. They lie in memory while a gateway is away; further ones
-/// are dropped. Every channel has an equal share, so that a BSP that repeats for hours takes nothing from the others.
+/// Most webhooks that are being posted or wait for their retry. They are kept in memory while a gateway is away;
+/// further ones are dropped. Every channel has an equal share, so that a BSP that retries for hours takes nothing from
+/// the others.
 const IN_PROGRESS_MAX: usize = 5_000;
-/// What the ledger holds. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs` measures it).
+/// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs`
+/// measures it).
 const LEDGER_LIMITS: LedgerLimits = LedgerLimits { open: 20_000, settled: 40_000 };
-/// To connect.
+/// Timeout of a new connection.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Simulated BSPs in front of a gateway.
@@ -37,7 +39,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Ready to run. Somebody has to tell its ledger what comes out.
+    /// A simulator whose ledger is told by the caller what the gateway published.
     ///
     /// # Errors
     /// When no HTTP client can be made.
@@ -46,7 +48,7 @@ impl Simulator {
         Self::with_ledger(plan, targets, ledger)
     }
 
-    /// Ready to run, for a gateway whose events nobody reads.
+    /// A simulator for a gateway whose events are not read.
     ///
     /// # Errors
     /// When no HTTP client can be made.
@@ -71,7 +73,7 @@ impl Simulator {
         })
     }
 
-    /// What it was told.
+    /// The load of the run.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -81,23 +83,23 @@ impl Simulator {
         self.plan.run
     }
 
-    /// The ledger, to tell it what came out and to ask it.
+    /// The ledger.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The counts of the calls.
+    /// Counts of the calls.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// The channels, in the order of the tally.
+    /// The channels, in the order of the counts.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
 
-    /// Posts until the plan's count is reached and every webhook is taken or given up, or until `stop`. What is under
-    /// way at a stop is dropped: it was promised nothing.
+    /// Posts until the plan's count is reached and every webhook is accepted or given up, or until `stop`. Webhooks in
+    /// progress at a stop are dropped: nothing was promised for them.
     pub async fn run(&self, start: Timestamp, stop: CancellationToken) {
         tokio::select! {
             () = self.post_all(start) => {}

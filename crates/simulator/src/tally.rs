@@ -8,20 +8,20 @@ use hdrhistogram::Histogram;
 
 use crate::sender::Failure;
 
-/// The longest time that is told apart, in microseconds: a minute.
+/// Longest time that the histogram records, in microseconds: one minute.
 const LONGEST_US: u64 = 60_000_000;
 
-/// Why a webhook was never posted: what would have to lie in memory is limited.
+/// Why a webhook was never posted: memory is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dropped {
-    /// Too many are being posted or wait for their repeat.
+    /// Too many are being posted or wait for a retry.
     InProgress,
-    /// Too many promised events have not come out.
+    /// Too many promised events have not come.
     NotOut,
 }
 
 impl Dropped {
-    /// A word for programs and people.
+    /// A short name for programs and people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InProgress => "in progress",
@@ -33,21 +33,21 @@ impl Dropped {
 /// Counts of one channel.
 #[derive(Debug, Clone)]
 pub struct Counts {
-    /// Webhooks posted, each counted once however often its BSP tries.
+    /// Webhooks that were posted, without their retries.
     pub posted: u64,
     /// Answered 200.
     pub taken: u64,
-    /// First calls that were answered with a challenge, as they should be.
+    /// First calls that were answered with a challenge, as expected.
     pub challenged: u64,
-    /// Calls that were not answered 200, by what happened instead.
+    /// Calls that were not answered 200, by kind of response or error.
     pub refused: BTreeMap<String, u64>,
-    /// Calls once more after a refusal.
+    /// Retries.
     pub repeated: u64,
     /// Webhooks that the BSP has given up.
     pub lost: u64,
-    /// Webhooks that were never posted because memory is limited, by why.
+    /// Webhooks that were never posted because memory is limited, by reason.
     pub dropped: BTreeMap<Dropped, u64>,
-    /// From the call that was answered 200 to its answer, in microseconds.
+    /// Response time of calls that were answered 200, in microseconds.
     pub latency_us: Histogram<u64>,
 }
 
@@ -68,7 +68,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// A quantile of the latency.
+    /// A quantile of the response time.
     pub fn latency(&self, quantile: f64) -> Duration {
         Duration::from_micros(self.latency_us.value_at_quantile(quantile))
     }

@@ -6,7 +6,7 @@ use channel::{SecretError, Secrets};
 
 use crate::sender::{self, Sender};
 
-/// One channel of a gateway.
+/// A channel of a gateway.
 #[derive(Clone)]
 pub struct Target {
     pub(crate) sender: &'static dyn Sender,
@@ -37,20 +37,19 @@ impl std::fmt::Debug for Target {
     }
 }
 
-/// A channel that cannot be simulated.
+/// The channel cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The simulator has no such BSP.
+    /// The simulator does not know its BSP.
     #[error("channel {0}: there is no simulated {1}")]
     NotSimulated(ChannelId, BspId),
-    /// The key to sign with cannot be had.
+    /// Its signing key cannot be read.
     #[error("channel {0}: its signing key cannot be fetched")]
     NoKey(ChannelId, #[source] SecretError),
 }
 
 impl Target {
-    /// The channel as its file describes it, behind `gateway` (`http://host:port`). A changed password is used at once:
-    /// the first of the list.
+    /// The channel of a channels file, behind `gateway` (`http://host:port`). It uses the first password of the list.
     ///
     /// # Errors
     /// [`TargetError`] when the BSP is not simulated or a signing key is missing.
@@ -75,7 +74,7 @@ impl Target {
         })
     }
 
-    /// The BSP and the channel, for people.
+    /// BSP and channel, as text for people.
     pub fn name(&self) -> String {
         format!("{}/{}", self.bsp, self.channel)
     }

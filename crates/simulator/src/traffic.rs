@@ -12,9 +12,9 @@ use crate::plan::Plan;
 use crate::sender::Body;
 use crate::target::Target;
 
-/// Messages of a channel that are on their way at once; their reports come mixed.
+/// Most messages of a channel in transit at once. Their reports are mixed.
 const LIVES_MAX: usize = 16;
-/// Webhooks that may come once more.
+/// Most webhooks that may be posted a second time.
 const REPEATABLE_MAX: usize = 64;
 /// Customers of a channel.
 const CUSTOMERS: u32 = 500;
@@ -40,12 +40,12 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// The place of its channel in the list of targets.
+    /// Position of its channel in the list of targets.
     pub fn target(&self) -> usize {
         self.target
     }
 
-    /// What must come of it.
+    /// What it must become.
     pub fn expected(&self) -> &[Expected] {
         &self.body.expected
     }
@@ -64,7 +64,7 @@ struct Life {
     steps: VecDeque<Step>,
 }
 
-/// The webhooks of a run, without end.
+/// The endless sequence of webhooks of a run.
 #[derive(Debug)]
 pub struct Traffic {
     plan: Plan,
@@ -80,7 +80,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// The traffic of `plan` over `targets`, beginning at `start`.
+    /// The webhooks of `plan` for `targets`, from `start` on.
     pub fn new(plan: Plan, targets: Vec<Target>, start: Timestamp) -> Self {
         let random = fastrand::Rng::with_seed(plan.seed);
         let lives = targets.iter().map(|_| Vec::new()).collect();

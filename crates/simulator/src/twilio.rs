@@ -24,11 +24,11 @@ use crate::target::{Signing, Target};
 
 pub(crate) struct Twilio;
 
-/// Of connecting and answering together.
+/// Timeout of one webhook, from the connection to the end of the response.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Assumed: it is not published.
+/// Delay before a retry. Not published: assumed.
 const REPEAT_WAIT: Duration = Duration::from_secs(1);
-/// With `rc=5`, the most that can be asked for.
+/// Most retries of one webhook: with `rc=5`, the most that can be configured.
 const REPEATS_MAX: u32 = 5;
 
 /// Error code, the channel's words, and whether no repeat can mend it (Twilio's error dictionary).

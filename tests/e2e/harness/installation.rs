@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::eventually;
 
-/// The key of every test.
+/// Credential key of every test.
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// A channel of each BSP.
 pub(crate) const CHANNELS: &str = include_str!("../../../examples/channels.toml");

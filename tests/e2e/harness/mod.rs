@@ -20,9 +20,9 @@ pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress};
 pub(crate) use program::{Program, binary, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 
-/// Longer than anything that works takes, on a busy machine too.
+/// Timeout of every wait: longer than anything that works takes, on a busy machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Interval of the checks whether a condition holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Held by tests that measure time or load the machine, so that none disturbs another. The lock is a file, because a test runner may

@@ -8,8 +8,11 @@ use plotters::prelude::*;
 use crate::load;
 use crate::suite::ingress::Measured;
 
+/// Width and height of the picture, in pixels.
 const SIZE: (u32, u32) = (860, 420);
+/// Color of the bare program.
 const BARE: RGBColor = RGBColor(140, 140, 150);
+/// Color of imchannel.
 const OURS: RGBColor = RGBColor(20, 130, 90);
 /// Percentiles on the horizontal axis, by the number of nines: 90 % lies at 1, 99 % at 2.
 const NINES_MAX: f64 = 4.0;

@@ -19,10 +19,11 @@ use crate::report;
 use crate::suite::ingress::start_ours;
 use crate::suite::{CONNECTIONS, Effort, purge};
 
-/// Events that the reader asks for at once.
+/// Most events of one pull of the reader.
 const READER_BATCH: usize = 4000;
+/// Inactivity after which the server removes the reader's consumer.
 const READER_FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
-/// For the last events to come out.
+/// Timeout of the wait for the last events.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One round.

@@ -18,11 +18,13 @@ use crate::place::{CHANNEL, Place, Program, free_address};
 use crate::report::{self, Pair};
 use crate::suite::{CONNECTIONS, Effort};
 
-/// What a picture on a phone has.
+/// Size of each file in bytes, as large as a picture from a phone.
 const BLOB_BYTES: usize = 100_000;
-/// Different files.
+/// Number of different files.
 const BLOBS: usize = 200;
+/// Timeout of the start of the measured server.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// TTL of the files.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// What was measured.

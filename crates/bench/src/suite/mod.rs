@@ -27,7 +27,7 @@ pub(crate) struct Effort {
     pub(crate) webhooks: u64,
 }
 
-/// Connections of every load.
+/// Connections of each load.
 pub(crate) const CONNECTIONS: usize = 64;
 
 /// A part of the measurements.

@@ -13,7 +13,7 @@ use crate::place::{CHANNEL, Place, Program};
 use crate::report;
 use crate::suite::{Effort, purge};
 
-/// Between two looks how far a durable is.
+/// Interval of the checks how far the durable consumer is.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Publishes in flight while the webhooks are stored.
 const IN_FLIGHT: usize = 1024;
@@ -69,6 +69,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
 
 /// The bare loop, and imchannel with three settings.
 const VARIANTS: usize = 4;
+/// Settings of each variant, as flags and values.
 const SETTINGS: [&[(&str, &str)]; VARIANTS] =
     [&[], &[], &[("IMCHANNEL_LOG_PAYLOADS", "off")], &[("IMCHANNEL_LOG_LEVEL", "warn")]];
 

@@ -22,21 +22,26 @@ use crate::place::{Place, Program};
 use crate::report;
 use crate::suite::{Effort, purge, synced};
 
-/// Channels of the throughput measurement, and the commands of each.
+/// Channels of the throughput measurement.
 pub(crate) const CHANNELS: usize = 20;
+/// Commands of each of these channels.
 const COMMANDS_EACH: usize = 1_500;
-/// The account's answer takes so long.
+/// Time that the simulated account takes for a response.
 pub(crate) const LATENCY: Duration = Duration::from_millis(50);
-/// More than one channel can reach here, so that the sender and not the rate is measured.
+/// Rate limit of each channel, in calls per second: higher than one channel can reach here, so that the sender is
+/// measured and not the limit.
 pub(crate) const RATE_PER_S: u32 = 1_000;
-/// Commands that wait for the slow channel, and those of the other.
+/// Pending commands of the slow channel.
 const SLOW_WAITING: usize = 10_000;
+/// Commands of the other channel.
 const BESIDE: usize = 1_000;
+/// Rate limit of the other channel, in calls per second.
 const BESIDE_RATE_PER_S: u32 = 500;
+/// API key of the simulated account.
 const API_KEY: &str = "bench-key";
-/// For anything to arrive at all.
+/// Timeout of storing one command, and of the wait for all messages of a run.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Commands that are published at once.
+/// Most publishes in flight.
 const PUBLISHES: usize = 256;
 
 /// What was measured.

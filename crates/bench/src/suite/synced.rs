@@ -13,13 +13,15 @@ use crate::report;
 use crate::suite::sender::{CHANNELS, RATE_PER_S, Stage};
 use crate::suite::{Effort, purge};
 
-/// The first server that knows the setting.
+/// Minor version of the first 2.x server that has the setting.
 const MINOR_MIN: u32 = 10;
 /// Commands of each channel.
 const COMMANDS_EACH: usize = 500;
-/// Writes of the stream by itself, each as long as an intent, and how many wait for their acknowledgement at once.
+/// Writes of the measurement of the stream alone.
 const WRITES: usize = 10_000;
+/// Size of each of these writes in bytes: that of an intent.
 const WRITE_BYTES: usize = 250;
+/// Most of these writes in flight.
 pub(crate) const WRITES_AT_ONCE: usize = 500;
 
 /// One round.

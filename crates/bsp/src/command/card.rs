@@ -6,10 +6,12 @@ use proto::v1::{Contact, Contacts};
 use super::Content;
 use super::check::Faults;
 
+/// Most contacts of one message.
 const CONTACTS_MAX: usize = 257;
-/// The types that WhatsApp has for a telephone number, and for everything else (Meta, "Contacts messages"; Infobip,
+/// Types that WhatsApp has for a telephone number (Meta, "Contacts messages"; Infobip,
 /// OpenAPI of the OMNI failover API 3.210.0; both read 2026-11).
 const PHONE_TYPES: &[&str] = &["CELL", "MAIN", "IPHONE", "HOME", "WORK"];
+/// Types of everything but telephone numbers.
 const OTHER_TYPES: &[&str] = &["HOME", "WORK"];
 
 pub(super) fn read_contacts(contacts: &Contacts, faults: &mut Faults) -> Content {

@@ -11,20 +11,39 @@ use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
 use crate::media::{self, MediaId, MediaKind};
 use crate::{text, web_url};
 
-/// Characters of the caller's context: what Infobip's `callbackData` holds.
+/// Longest context of the caller in characters: the limit of Infobip's `callbackData`.
 pub const CONTEXT_LENGTH_MAX: usize = 4000;
+/// Longest text of a message, in characters.
 const TEXT_LENGTH_MAX: usize = 4096;
+/// Longest caption of a file, in characters.
 const CAPTION_LENGTH_MAX: usize = 3000;
+/// Longest URL of a file, in characters.
 const URL_LENGTH_MAX: usize = 2048;
+/// Longest file name, in characters.
 const FILE_NAME_LENGTH_MAX: usize = 240;
+/// Longest name or address of a location, in characters.
 const PLACE_LENGTH_MAX: usize = 1000;
 /// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
-/// Checks a command; a command with faults is refused with all of them.
+/// Validates a command. An invalid one is refused with all of its errors.
 ///
 /// # Errors
 /// [`Refused`] with every fault. No fault quotes a value.
+///
+/// # Examples
+/// ```
+/// use bsp::ChannelId;
+/// use bsp::command::{self, Content, Received};
+///
+/// let payload = br#"{"commandId":"c-1","channelId":"sales","recipient":"+49 151 12345","text":{"body":"Hello"}}"#;
+/// let decoded = command::decode(Some("application/json"), &payload.as_slice().into()).expect("a command");
+/// let channel = ChannelId::parse("sales")?;
+/// let command = command::check(Received { channel: &channel, command: &decoded });
+/// // White space in a number is an error.
+/// assert_eq!(command.unwrap_err().faults[0].field, "recipient");
+/// # Ok::<(), bsp::InvalidChannelId>(())
+/// ```
 pub fn check(received: Received<'_>) -> Result<Command, Refused> {
     let Received { channel, command } = received;
     let mut faults = Faults(Vec::new());

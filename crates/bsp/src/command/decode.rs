@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::json;
 
-/// Stands in a fault for the command as a whole.
+/// Field name of an error about the command as a whole.
 const WHOLE: &str = "command";
+/// Byte order mark of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a command is encoded.
@@ -21,7 +22,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// For people.
+    /// Its name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "proto3 JSON",
@@ -62,18 +63,18 @@ fn begins_with_brace(mut payload: &[u8]) -> bool {
     }
 }
 
-/// Bytes that are no command.
+/// Bytes that could not be decoded as a command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undecodable {
-    /// The encoding that they were read in.
+    /// The encoding in which they were read.
     pub encoding: Encoding,
-    /// The `command_id`, as far as it can be read.
+    /// The `command_id`, if it could be read; otherwise empty.
     pub command_id: String,
-    /// What is wrong. No value is quoted.
+    /// The error. It quotes no value.
     pub fault: CommandFault,
 }
 
-/// Reads a command.
+/// Decodes a command.
 ///
 /// # Errors
 /// [`Undecodable`] with the first fault.
@@ -100,7 +101,7 @@ fn from_json(payload: &[u8]) -> Result<SendCommand, Undecodable> {
     })
 }
 
-/// Reads a message of the language out of its proto3 JSON, as it would be read within a command.
+/// Parses proto3 JSON of any message with the same rules as a command.
 ///
 /// # Errors
 /// The first fault, with line and column; its field is empty for the whole text. No value is quoted.

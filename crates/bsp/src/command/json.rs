@@ -13,11 +13,11 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 
-/// A longer name of a field is none of ours, and is not shown.
+/// Longest field name that an error shows, in bytes: no field of ours has a longer one.
 const NAME_LENGTH_MAX: usize = 64;
-/// A name with so many digits in a row may be a telephone number, and is not shown.
+/// Digits in a row from which a field name is hidden, because it may be a telephone number.
 const DIGITS_MAX: usize = 3;
-/// Stands where a name cannot be shown.
+/// Text that replaces a hidden field name.
 const HIDDEN: &str = "*";
 
 /// What is wrong with a text.

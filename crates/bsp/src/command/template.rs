@@ -7,15 +7,20 @@ use super::check::{Faults, read_location, read_media};
 use super::{Button, Header, Template};
 use crate::media::MediaKind;
 
+/// Longest name of a template, in characters.
 const NAME_LENGTH_MAX: usize = 512;
+/// Most placeholders of a body.
 const PLACEHOLDERS_MAX: usize = 100;
+/// Most buttons of a template.
 const BUTTONS_MAX: usize = 10;
 /// Characters of a body with its placeholders (Meta, "Templates", read 2026-11; error 132005 of a longer one). The registered
 /// text is not known here: it is certain only that the placeholders alone must not be longer.
 const BODY_LENGTH_MAX: usize = 1024;
-/// The same for the text of a header.
+/// Longest text of a header in characters, with its placeholders filled in (same source).
 const HEADER_LENGTH_MAX: usize = 60;
+/// Longest placeholder of a button's URL, in characters.
 const URL_PLACEHOLDER_LENGTH_MAX: usize = 1500;
+/// Longest payload of a quick reply button, in characters.
 const PAYLOAD_LENGTH_MAX: usize = 128;
 /// Spaces in a row that WhatsApp takes in what is filled in. Its words, which Infobip's WhatsApp API (3.210.0) repeats: "cannot
 /// have new-line/tab characters or more than 4 consecutive spaces".

@@ -25,7 +25,7 @@ pub(super) struct Around<'a> {
     pub(super) payload: Part<'a>,
 }
 
-/// Events that are deliberately ignored, and the names that they are counted under.
+/// Events that are ignored on purpose, with the names under which they are counted.
 const IGNORED_TYPES: [(&str, &str); 2] =
     [("billing-event", "billing_event"), ("platform-event", "platform_event")];
 

@@ -117,8 +117,9 @@ struct Kind<'a> {
     kind: Part<'a>,
 }
 
-/// Fields that are deliberately ignored, and the names that they are counted under: what the business wrote on its own phone,
-/// what its phone shares with the account, bills, calls, groups as such, profiles, and conversations that somebody else leads.
+/// Fields that are ignored on purpose, with the names under which they are counted: what the business wrote on its own
+/// phone, what its phone shares with the account, bills, calls, groups as such, profiles, and conversations that
+/// another party leads.
 const IGNORED_FIELDS: [(&str, &str); 18] = [
     ("platform-event", "platform_event"),
     ("billing-event", "billing_event"),

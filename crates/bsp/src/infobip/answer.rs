@@ -13,10 +13,10 @@ use crate::json::{self, Text};
 use crate::sending::{Answer, Found, LookupFault, NotSent, Response};
 use crate::utf8;
 
-/// REJECTED_DUPLICATE_MESSAGE_ID.
+/// Status id `REJECTED_DUPLICATE_MESSAGE_ID`.
 const DUPLICATE_ID: &str = "23";
 
-/// Characters of a text of Infobip's that are passed on.
+/// Longest text of Infobip that is passed on, in characters.
 const TEXT_LENGTH_MAX: usize = 500;
 
 pub(super) const LOGGED_KEYS: &[&str] =

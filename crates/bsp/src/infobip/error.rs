@@ -8,11 +8,13 @@ use serde_json::Value;
 
 use super::answer::cut;
 
-/// Characters of an error's name that are kept: it is shown as the reason of a paused lane.
+/// Longest name of an error that is kept, in characters: it is shown as the reason of a paused lane.
 const NAME_LENGTH_MAX: usize = 64;
-/// Faults that are passed on, and characters of their fields and words: the ledger holds all of it.
+/// Most validation errors that are passed on: the ledger stores them all.
 const FAULTS_MAX: usize = 16;
+/// Longest field of such an error, in characters.
 const FIELD_LENGTH_MAX: usize = 128;
+/// Longest text of such an error, in characters.
 const WORDS_LENGTH_MAX: usize = 200;
 /// Errors about this very message.
 const OF_MESSAGE: &[&str] = &["BAD_REQUEST", "E400"];

@@ -32,7 +32,7 @@ use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Respons
 use crate::toml_table::Table;
 use crate::utf8;
 
-/// See the module.
+/// The implementation of [`Bsp`].
 #[derive(Debug)]
 pub(crate) struct Infobip;
 

@@ -12,7 +12,7 @@ use crate::command::{Button, Command, Content, Header, Media, Template};
 use crate::media::MediaKind;
 use crate::sending::{Link, Request};
 
-/// Where messages are sent.
+/// Path of the API to which messages are posted.
 pub(super) const PATH: &str = "/omni/1/advanced";
 
 const LOGGED_KEYS: &[&str] = &["scenarioKey", "messageId", "templateName", "templateNamespace", "language"];

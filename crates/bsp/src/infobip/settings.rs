@@ -10,16 +10,19 @@ use crate::sending::{Account, UNKNOWN_HOLD_DEFAULT};
 use crate::toml_table::Table;
 use crate::web_url;
 
-/// Infobip gives every account a host under this one.
+/// Suffix of the host that Infobip gives each account.
 const HOST_SUFFIX: &str = ".api.infobip.com";
-/// WhatsApp's own limit for a sender is 80 messages a second unless raised; nobody is allowed more than 1,000.
+/// Default rate limit of a channel, in calls per second: WhatsApp's limit of a sender that was not raised.
 const SENDS_PER_SECOND_DEFAULT: u32 = 80;
+/// Highest rate limit of a channel, in calls per second: WhatsApp's highest limit of a sender.
 const SENDS_PER_SECOND_MAX: u32 = 1_000;
-/// In seconds: from longer than any call to well before a command's deadline. The sender looks into the log as often as its own
-/// settings say before it sends anything again, so with its defaults nothing is sent again before 300 s.
+/// Shortest `resend_unknown_after`, in seconds: longer than any call. The sender checks the BSP's message log as often
+/// as its own settings say before it sends again, so that with the defaults nothing is sent again before 300 s.
 const RESEND_AFTER_S_MIN: u32 = 30;
+/// Longest `resend_unknown_after`, in seconds: well before the deadline of a command.
 const RESEND_AFTER_S_MAX: u32 = 12 * 3600;
-/// In seconds. Zero holds messages back until the one before is decided, which takes minutes.
+/// Longest `unknown_hold`, in seconds. 0 holds later messages back until the outcome of the earlier one is known, which
+/// takes minutes.
 const UNKNOWN_HOLD_S_MAX: u32 = 3600;
 
 pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Value {

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::TEXT;
 use crate::unread;
 
-/// Reads a text as `serde_json::from_str` does, except that an array is no struct.
+/// Like `serde_json::from_str`, except that an array is not accepted for a struct.
 ///
 /// # Errors
 /// What serde says of a text that is no JSON or has another shape.
@@ -27,7 +27,7 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<
     unread::reading(text, || whole(serde_json::Deserializer::from_str(text)))
 }
 
-/// Reads bytes as `serde_json::from_slice` does, except that an array is no struct.
+/// Like `serde_json::from_slice`, except that an array is not accepted for a struct.
 ///
 /// # Errors
 /// As [`from_str`].

@@ -19,7 +19,7 @@ use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 use crate::utf8;
 
-/// See the module.
+/// The implementation of [`Bsp`].
 #[derive(Debug)]
 pub(crate) struct KooMessage;
 

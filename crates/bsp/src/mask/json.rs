@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Readable, is_plain_name, numbers};
 use crate::json;
 
-/// A text that is nested deeper is not shown: no BSP's is.
+/// Deepest nesting of a text that is shown: no BSP's body is nested deeper.
 const DEPTH_MAX: usize = 64;
-/// Objects and lists around a value of most bodies.
+/// Initial capacity of the stack of open objects and lists: the depth of most bodies.
 const OPEN_USUAL: usize = 8;
 const HIDDEN: &[u8] = b"\"***\"";
-/// Stands for every key of an object in [`Readable::texts`].
+/// Matches every key of an object in [`Readable::texts`].
 const ANY_KEY: &[u8] = b"*";
 
 /// The text on one line. `None` where it is no JSON in UTF-8 (RFC 8259), or nested too deep: in damaged JSON a value may stand

@@ -51,8 +51,8 @@ pub(super) fn bare(content_type: &str) -> &str {
 }
 
 impl MediaKind {
-    /// The type that a `Content-Type` header names, whatever its case: the type as WhatsApp knows it. Parameters are
-    /// dropped but for the codec of Ogg, which is a part of the type; one of another codec than Opus is none.
+    /// The type of a `Content-Type` header in WhatsApp's spelling; `None` if WhatsApp does not accept it for this kind.
+    /// Case and parameters are ignored, except the codec of Ogg, which must be Opus.
     pub fn allowed(self, content_type: &str) -> Option<&'static str> {
         let name = bare(content_type);
         let known = self.content_types().iter().find(|known| known.eq_ignore_ascii_case(name)).copied();

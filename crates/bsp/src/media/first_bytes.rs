@@ -11,7 +11,7 @@
 use super::content_type::{OGG_OPUS, bare};
 use super::{MediaKind, iso, zip};
 
-/// Bytes of a file that are looked at: an OOXML file names its parts within them.
+/// Bytes at the start of a file that are inspected: an OOXML file names its parts within them.
 pub const SNIFFED_BYTES: usize = 4096;
 
 const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
@@ -121,7 +121,7 @@ impl Format {
     }
 }
 
-/// A file is not what it is announced as.
+/// The content of a file does not match its declared type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct OtherFormat {
@@ -140,7 +140,8 @@ impl OtherFormat {
     }
 }
 
-/// Checks that a file is what it is announced as. `head` is its beginning: all of it, or [`SNIFFED_BYTES`] at least.
+/// Checks that the content of a file matches its declared type. `head` is its beginning: the whole file, or at least
+/// [`SNIFFED_BYTES`].
 ///
 /// # Errors
 /// [`OtherFormat`], whose text quotes nothing of the file.
@@ -149,7 +150,16 @@ pub fn check_first_bytes(expected: &'static str, head: &[u8]) -> Result<(), Othe
     if found.fits(bare(expected)) { Ok(()) } else { Err(OtherFormat { expected, found }) }
 }
 
-/// The type that the first bytes of a file tell, among those that WhatsApp takes for this kind; `None` when they tell none.
+/// The type that the first bytes of a file indicate, among those that WhatsApp accepts for this kind; `None` if they
+/// indicate none.
+///
+/// # Examples
+/// ```
+/// use bsp::media::{MediaKind, sniff};
+///
+/// assert_eq!(sniff(MediaKind::Image, b"\x89PNG\r\n\x1a\n"), Some("image/png"));
+/// assert_eq!(sniff(MediaKind::Image, b"<!doctype html>"), None);
+/// ```
 pub fn sniff(kind: MediaKind, head: &[u8]) -> Option<&'static str> {
     let told: &[&str] = match format(head) {
         Format::Jpeg => &["image/jpeg"],

@@ -2,8 +2,9 @@
 
 use super::first_bytes::Format;
 
-/// Where the name of an entry begins, and where its length stands (APPNOTE section 4.3.7).
+/// Byte offset of the name of an entry (APPNOTE section 4.3.7).
 const NAME_FROM: usize = 30;
+/// Byte offset of the length of that name.
 const NAME_LENGTH_AT: usize = 26;
 const ENTRY: &[u8] = b"PK\x03\x04";
 /// Parts that any Office package may begin with.

@@ -17,7 +17,7 @@ use crate::form::Form;
 use crate::ids::BspId;
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 
-/// See the module.
+/// The implementation of [`Bsp`].
 #[derive(Debug)]
 pub(crate) struct Twilio;
 

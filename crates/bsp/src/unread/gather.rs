@@ -7,7 +7,7 @@ use super::trace::{Noted, Place, Position, Span, end_item};
 use super::{OTHER_PATHS, PATHS_MAX, Paths, UNREAD_JSON_BYTES_MAX, Unread};
 use crate::utf8;
 
-/// Objects and lists around a member, and in it. A deeper member is left out: readers of JSON refuse it.
+/// Deepest nesting of a member, and in it. A deeper member is left out: JSON readers refuse it.
 const DEPTH_MAX: usize = 64;
 
 /// Where unread members come from.

@@ -1,12 +1,12 @@
 //! Paths of members as a metric may have them: no name of a person and no number of one stands in a label.
 
-/// Characters of the longest path.
+/// Longest path, in characters.
 const LENGTH_MAX: usize = 64;
 
-/// Digits in a key that may be somebody's number.
+/// Digits of a key from which it may be a telephone number, and is hidden.
 const DIGITS_MIN: usize = 4;
 
-/// Different paths that are told of one body; the rest is counted together. A process tells no more either.
+/// Most different paths that are reported of one body. The rest is counted together. A process reports no more either.
 pub(crate) const PATHS_MAX: usize = 200;
 
 /// One step of a path.

@@ -13,13 +13,16 @@ use crate::letters::FAR_BELOW;
 use crate::publish::PublishError;
 use crate::subject::Subject;
 
-/// Between two looks a process takes one in so many of the room that it saw, or the letters of one message.
+/// Divisor of the free bytes of the last check: a process uses at most this part of them, or the letters of one
+/// message, before the next check.
 const SHARE_OF_ROOM: u64 = 8;
-/// Between two looks at a channel while letters of it are stored, near its part and far below.
+/// Interval of the checks of a channel that is storing letters and is near its share.
 const LOOK_NEAR: Duration = Duration::from_secs(1);
+/// Interval of the checks of a channel that is storing letters and is far below its share.
 const LOOK_FAR: Duration = Duration::from_secs(10);
+/// Time without further checks after one that failed.
 const BLIND_FOR: Duration = Duration::from_secs(60);
-/// Channels that are remembered. Beyond it those without a letter under way are forgotten, and looked at again.
+/// Most channels that are remembered. Above it those without a letter in flight are forgotten, and checked again.
 const ACCOUNTS_MAX: usize = 10_000;
 
 /// What was written under a subject up to a letter, with it.
@@ -95,7 +98,7 @@ pub(crate) struct Letters {
     blind_until: Mutex<Option<Instant>>,
 }
 
-/// Room for the letters of one message, held until they are stored or given up.
+/// Room that is reserved for the letters of one message, until they are stored or it is dropped.
 #[derive(Debug)]
 pub struct Room {
     letters: Arc<Letters>,

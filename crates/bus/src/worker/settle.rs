@@ -12,11 +12,11 @@ use crate::delivery::Verdict;
 use crate::seldom::Seldom;
 use crate::worker::WorkerMetrics;
 
-/// The delay of [`Verdict::PutOff`].
+/// Nak delay of [`Verdict::PutOff`].
 pub const PUT_OFF_FOR: Duration = Duration::from_secs(60);
-/// How many messages of a process may wait so at once.
+/// Most messages of a process that wait with this delay at once.
 pub const PUT_OFF_MAX: usize = 1_000;
-/// Delays before a message comes again, by the number of attempts it has had; the last one stays.
+/// Nak delays of a message that is retried, in seconds, by the number of its attempts. The last one repeats.
 const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];
 
 static COMES_AGAIN: Seldom = Seldom::new();

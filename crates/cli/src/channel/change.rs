@@ -16,7 +16,7 @@ use crate::confirm::is_confirmed;
 use crate::out::{GOOD, ODD, Out, styled, text};
 use crate::words::{self, counted};
 
-/// How often a change is made again that others came before.
+/// Most attempts of a change that others overtake.
 const ATTEMPTS_MAX: usize = 20;
 
 /// How channels are applied.

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use crate::repair::refuse_gone_back;
 use crate::send::check_channel;
 
-/// A letter is published again up to this age: by then the ledger has forgotten nothing that was done for its command.
+/// Oldest letter that is published again, by its age: until then the ledger still holds what was done for its command.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// For the command to be stored.
+/// Timeout of storing the command.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
 /// What the command may have waited for before it became a letter, at most.
 const _: () = assert!(AGE_MAX.as_secs() < SENDS_BUCKET.max_age.as_secs());

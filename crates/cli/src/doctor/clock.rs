@@ -7,7 +7,9 @@ use super::finding::{Check, Finding};
 
 const SKEW: Check = Check("clock.skew");
 
+/// Difference of two clocks from which it is a warning, in milliseconds.
 const WARNING_MS: i64 = 1_000;
+/// Difference of two clocks from which it is an error, in milliseconds.
 const WRONG_MS: i64 = 5_000;
 
 /// How far another clock is ahead of this machine's.
@@ -54,7 +56,7 @@ pub(super) fn http_date(text: &str) -> Option<Timestamp> {
         return None;
     }
     let time = civil::DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
-    time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    time.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 pub(super) fn judge(readings: &[Reading]) -> Finding {

@@ -11,13 +11,16 @@ use super::gather::Look;
 const FILL: Check = Check("streams.fill");
 const RATE: Check = Check("streams.rate");
 
-/// The keeper lets a stream grow to 70 % before it purges what was processed, so a little more is still its normal state.
+/// Share of its bytes from which a stream with a keeper is a warning. The keeper lets it grow to 70 % before it purges
+/// processed messages, so slightly more is still normal.
 const SHARE_WARNING_KEPT: f64 = 0.75;
+/// Share of its bytes from which a stream is a warning.
 const SHARE_WARNING: f64 = 0.70;
+/// Share of its bytes from which a stream is an error.
 const SHARE_WRONG: f64 = 0.90;
-/// At this share a stream refuses more.
+/// Share of its bytes from which a stream refuses messages.
 const SHARE_REFUSED: f64 = 0.95;
-/// A reader may be away for so long without a stream filling up: a night.
+/// Outage of a reader that a stream must have room for: a night.
 const OUTAGE: Duration = Duration::from_secs(12 * 3600);
 
 /// What came in of late.

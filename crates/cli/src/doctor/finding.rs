@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 pub(super) use crate::words::{bytes, counted as count, span};
 
-/// Names that a sentence holds; the rest is counted.
+/// Most names in a sentence. The rest is counted.
 const NAMES_MAX: usize = 5;
 
 /// How bad it is.

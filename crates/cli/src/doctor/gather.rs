@@ -26,13 +26,13 @@ use super::services::Service;
 use super::{Options, media, monitor, redis, references, services};
 use crate::words::causes;
 
-/// For everything that is asked of one server in one go.
+/// Timeout of everything that is asked of one server.
 const LIMIT: Duration = Duration::from_secs(15);
-/// What came in within so long tells the rate.
+/// Time over which the rate of a stream is measured.
 const RATE_SPAN: Duration = Duration::from_secs(5 * 60);
-/// A burst into an empty stream is not taken for a rate.
+/// Shortest time over which a rate is measured, so that a burst into an empty stream does not count as one.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(60);
-/// Lanes that are looked at side by side.
+/// Most lanes that are read at once.
 const LANES_AT_ONCE: usize = 16;
 
 /// What was seen, or why it was not.

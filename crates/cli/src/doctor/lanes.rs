@@ -20,7 +20,7 @@ const HALTED: Check = Check("lanes.halted");
 const MOVING: Check = Check("lanes.moving");
 const PAUSED: Check = Check("lanes.paused");
 
-/// What a sender writes while it takes a lane over, and no reason to worry.
+/// Reason that a sender writes while it takes over a lane. It is not an error.
 const BEGINS: &str = "begins";
 
 /// A channel that can send.

@@ -43,6 +43,7 @@ mod tests {
     use crate::doctor::finding::Level;
     use crate::doctor::monitor::tests::with_memory;
 
+    /// Bytes of a MiB.
     const MIB: u64 = 1024 * 1024;
 
     #[test]

@@ -15,10 +15,11 @@ use super::gather::{Look, reason};
 const URL: Check = Check("media.url");
 const ANSWER: Check = Check("media.answer");
 
+/// Timeout of one request to media.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The header that every answer of media has.
+/// Header that every response of media has.
 const NOSNIFF: &str = "x-content-type-options";
-/// Of an answer's body; media's has none.
+/// Most bytes of a response body that are read. Media's response has none.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What answered.

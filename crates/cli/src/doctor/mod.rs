@@ -41,8 +41,9 @@ use crate::words::causes;
 
 const CONNECTION: Check = Check("nats.connection");
 
-/// The width of the levels' and the checks' columns.
+/// Width of the column of levels, in characters.
 const LEVEL_WIDTH: usize = 8;
+/// Width of the column of checks, in characters.
 const CHECK_WIDTH: usize = 25;
 
 #[derive(Args)]

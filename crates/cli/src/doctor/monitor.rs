@@ -12,12 +12,15 @@ use super::gather::Look;
 const ANSWER: Check = Check("nats.monitor");
 const STORAGE: Check = Check("nats.storage");
 
+/// Used share of a server's storage from which it is a warning.
 const SHARE_WARNING: f64 = 0.70;
+/// Used share of a server's storage from which it is an error.
 const SHARE_WRONG: f64 = 0.90;
-/// For one answer.
+/// Timeout of one response of the monitoring port.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A server that is not well is asked again so often, and told of only when it stays so.
+/// Requests to an unhealthy server before it is reported.
 const HEALTH_LOOKS: usize = 3;
+/// Delay between these requests.
 const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
 /// When a server syncs what it was given to disk.

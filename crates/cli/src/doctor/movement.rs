@@ -12,11 +12,12 @@ use super::gather::{Look, Moves};
 const NORMALIZER_CHECK: Check = Check("durables.normalizer");
 const AICC_CHECK: Check = Check("durables.aicc");
 
-/// A message that waits for so long is late.
+/// Age of the oldest waiting message from which it is a warning.
 const AGE_WARNING: Duration = Duration::from_secs(5 * 60);
-/// The normalizers have fallen behind for good.
+/// Age of the oldest waiting webhook from which it is an error.
 const NORMALIZER_AGE_WRONG: Duration = Duration::from_secs(3600);
-/// Half of the time that EVENTS keeps an event: what is not read by then is in danger.
+/// Age of the oldest waiting event from which it is an error: half of the time for which EVENTS keeps an event. What is
+/// not read by then may be lost.
 const AICC_AGE_WRONG: Duration = Duration::from_secs(36 * 3600);
 
 /// What a reader did between two looks.

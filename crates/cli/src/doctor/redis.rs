@@ -19,7 +19,9 @@ const MEMORY: Check = Check("redis.memory");
 const PERSISTENCE: Check = Check("redis.persistence");
 const FUNCTIONS: Check = Check("redis.functions");
 
+/// Used share of Redis' memory from which it is a warning.
 const SHARE_WARNING: f64 = 0.70;
+/// Used share of Redis' memory from which it is an error.
 const SHARE_WRONG: f64 = 0.90;
 
 /// What was seen of Redis.

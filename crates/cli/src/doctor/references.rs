@@ -18,7 +18,7 @@ pub(super) fn unseen(error: &str) -> [Finding; 2] {
     [REFERENCES.unseen(error), HOSTS.unseen(error)]
 }
 
-/// For a name to be resolved.
+/// Timeout of resolving one host name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What became of a reference, or of a host.
@@ -130,7 +130,7 @@ pub(super) fn judge_hosts(hosts: &[Named]) -> Vec<Finding> {
     })
 }
 
-/// So many findings are one for each name; more are one for all of them.
+/// Most findings that are listed one by one. More are summed up in one.
 const EACH_MAX: usize = 5;
 
 /// One finding for each that leads nowhere or cannot be told, or one for many, and one when all are found.

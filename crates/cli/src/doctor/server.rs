@@ -14,9 +14,12 @@ const VERSION: Check = Check("nats.version");
 const PAYLOAD: Check = Check("nats.max_payload");
 const ACCOUNT: Check = Check("nats.account");
 
-/// What ingress takes as a body unless it is told otherwise, and room for the headers that it adds.
+/// Smallest `max_payload` of a server in bytes: the default limit of bodies in ingress, and room for the headers that
+/// it adds.
 const PAYLOAD_NEEDED: usize = 960 * 1024 + 16 * 1024;
+/// Used share of the account's storage from which it is a warning.
 const SHARE_WARNING: f64 = 0.70;
+/// Used share of the account's storage from which it is an error.
 const SHARE_WRONG: f64 = 0.90;
 
 /// Servers by name, each with its version where that is known.

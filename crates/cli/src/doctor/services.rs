@@ -15,6 +15,7 @@ const READY: Check = Check("services.ready");
 const VERSION: Check = Check("services.version");
 const REFUSALS: Check = Check("ingress.refusals");
 
+/// Timeout of one request to an admin port.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A service, as its admin port shows it.

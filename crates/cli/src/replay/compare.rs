@@ -53,9 +53,9 @@ pub(crate) struct Compared {
     pub(crate) change: Change,
 }
 
-/// Stands for the reason of an item that has a dead letter together with others.
+/// Replaces the reason of an item that shares a dead letter with others.
 const LISTED: &str = "one of the items that have a dead letter together";
-/// Stands where a field is absent.
+/// Shown for a missing field.
 const ABSENT: &str = "(absent)";
 
 /// Compares every item of a webhook. Values are masked unless `reveal`.

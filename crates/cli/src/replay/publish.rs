@@ -17,9 +17,9 @@ use crate::out::{GOOD, Out, styled, text};
 use crate::repair::refuse_gone_back;
 use crate::words::counted;
 
-/// How long storing one event may take.
+/// Timeout of storing one event.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
-/// Between two looks whether there is room.
+/// Interval of the checks whether the stream has room.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Publishes the selected webhooks' events, at most `rate` webhooks a second. Says where to go on when it is stopped.

@@ -21,7 +21,7 @@ use crate::simulate::watch::Watch;
 use crate::target::Target;
 use crate::{Done, channel as channels, health, tail, when};
 
-/// Between two looks whether everything has come out.
+/// Interval of the checks whether every expected event has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -12,10 +12,10 @@ use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
 use simulator::{Seen, Simulator};
 use tokio::task::JoinHandle;
 
-/// A reader that has heard nothing for so long is begun anew after the last message that it had: a server that was
-/// restarted has forgotten it.
+/// Time without a message after which the reader is created again from its last message: a restarted server has
+/// forgotten it.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// After a failed attempt to read.
+/// Delay after a failed attempt to read.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The readers of both streams.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::refusals::{self, Counts, Refused};
 
-/// For an admin port to answer.
+/// Timeout of one request to an admin port.
 const TIMEOUT: Duration = Duration::from_millis(800);
 
 /// An admin port of ingress.

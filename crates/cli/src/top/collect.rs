@@ -17,14 +17,15 @@ use super::lanes::{self, Lane};
 use crate::out;
 use crate::refusals::Refused;
 
-/// Waiting webhooks that are counted by channel; older ones only in the sum.
+/// Most pending webhooks that are counted by channel. Older ones are counted only in the sum.
 const WAITING_MAX: u64 = 200_000;
-/// Looks that the history holds.
+/// Samples that the history holds.
 const HISTORY_MAX: usize = 120;
-/// Between two readings of the leases, which their owners renew as often.
+/// Interval of reading the leases: that of their renewal.
 const LANES_EVERY: Duration = Duration::from_secs(5);
-/// A reader that has heard nothing for so long is begun anew.
+/// Time without a message after which a reader is created again.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Delay after a failed attempt to read.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Counts since the beginning.

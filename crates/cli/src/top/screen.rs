@@ -13,10 +13,11 @@ use service::terminal::{self, escape};
 use super::board::{Board, Name, Row};
 use super::lanes::Lane;
 
-/// Above this share a stream's bar is red: the keeper purges from 70 % on and should have.
+/// Share of a stream's bytes above which its bar is red: the keeper purges from 70 % on and should have done so.
 const FULL: f64 = 0.8;
+/// Width of a bar, in characters.
 const BAR_CELLS: usize = 20;
-/// Lanes that are shown; the others are counted.
+/// Most lanes that are shown. The others are counted.
 const LANES_SHOWN: usize = 5;
 
 pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {

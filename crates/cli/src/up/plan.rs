@@ -114,6 +114,7 @@ pub(super) fn plan(
     }))
 }
 
+/// File in the data folder with the credential key.
 const CREDENTIAL_KEY_FILE: &str = "credential.key";
 
 /// A secret in the data folder, made at the first start.

@@ -8,12 +8,12 @@ use servers::{NatsServer, RedisServer};
 use super::Up;
 use crate::target::{self, Target};
 
-/// The port that every NATS client tries first; taken when it is free.
+/// Default port of NATS, used when it is free.
 const NATS_PORT: u16 = 4222;
 
-/// Bytes that its nats-server may store, as in deploy/nats/nats.conf: all streams of their default sizes are 13.5 GiB, and the
-/// runbook enlarges some of them. Without a limit of its own a server takes three quarters of what is free on the disk, for which streams
-/// of the default sizes may be too large.
+/// Limit of its nats-server's storage in bytes, as in deploy/nats/nats.conf: all streams of their default sizes have
+/// 13.5 GiB, and the runbook enlarges some of them. A server without a limit takes three quarters of the free disk
+/// space, which the streams of the default sizes may exceed.
 const FILE_STORE_MAX: u64 = 28 * 1024 * 1024 * 1024;
 
 /// The servers that `up` runs, where it was not given others.

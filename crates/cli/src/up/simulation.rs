@@ -25,14 +25,15 @@ use crate::simulate::{new_run, targets};
 use crate::simulate_infobip;
 use crate::words::{causes, counted};
 
-/// Between two lines about the ledger.
+/// Interval of the lines about the ledger.
 const SAY_EVERY: Duration = Duration::from_secs(10);
-/// Divides the BSPs' waits.
+/// Divisor of the BSPs' delays.
 const SPEED: f64 = 60.0;
 
-/// The API key of the simulated account, as a file of secrets: whatever the channels name is another account's.
+/// File of secrets with the API key of the simulated account: every key that the channels name belongs to another
+/// account.
 const KEY_FILE: &str = "simulated-infobip.key";
-/// Before every answer.
+/// Time that the simulated account takes for a response.
 const LATENCY: Duration = Duration::from_millis(50);
 
 /// A simulated account that everything is sent to.

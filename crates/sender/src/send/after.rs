@@ -13,8 +13,9 @@ use crate::command::Job;
 use crate::gate::{Change, Health, Pass, Refusal};
 use crate::outcome::Outcome;
 
-/// Pauses after calls that did nothing: the first, and the longest.
+/// First delay after a call that had no effect, in milliseconds.
 const BACK_OFF_FIRST_MS: u64 = 500;
+/// Longest delay after a call that had no effect, in milliseconds.
 const BACK_OFF_MAX_MS: u64 = 30_000;
 
 /// A call that has ended, behind the intent that is `known`.

@@ -15,11 +15,11 @@ use crate::command::Job;
 use crate::record::{Record, State};
 use crate::store_limit::{Place, Urgency, pause_after};
 
-/// For one write to the ledger.
+/// Timeout of one ledger write.
 const LEDGER_LIMIT: Duration = Duration::from_secs(3);
-/// A write that was not acknowledged may still be waiting in the server for so long, while the connection is the same.
+/// Time for which a write without an ack may still be waiting in the server, while the connection is the same.
 const STILL_COMES_LIMIT: Duration = Duration::from_secs(3);
-/// For the outcome of a call, which nobody else knows, while the bus is away.
+/// Timeout of writing the outcome of a call while the bus is away. Only this process knows it.
 const DECIDED_LIMIT: Duration = Duration::from_secs(60);
 
 static NOT_WRITTEN: Seldom = Seldom::new();

@@ -12,10 +12,12 @@ use crate::lookup::Look;
 use crate::outcome::Outcome;
 use crate::record::State;
 
-/// A call of this process that ended without a clear answer is asked for after this: a log shows most messages by then.
+/// Delay of the first request to the message log after a call of this process without a clear response: a log shows
+/// most messages by then.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// The last question is repeated so often when it finds no answer at all, and so far apart.
+/// Most repetitions of the last request while the message log does not respond.
 const REPEATS_MAX: u32 = 24;
+/// Delay between these repetitions.
 const REPEAT_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a log that does not show a message has said.

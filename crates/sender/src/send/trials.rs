@@ -6,10 +6,11 @@
 use proto::v1::ReportError;
 use tokio::time::Instant;
 
-/// So many refusals of the BSP's own, with other commands taken in between, are its verdict on a command.
+/// Refusals by the BSP, with other commands accepted in between, after which it counts as a final verdict on the
+/// command.
 const REFUSALS_MAX: u32 = 5;
 
-/// See the module.
+/// Calls of one command that had no effect, and refusals among them.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
     last_call: Option<Instant>,

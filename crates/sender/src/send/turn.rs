@@ -7,7 +7,7 @@ use crate::gate::Pass;
 use crate::held::{RECIPIENT_BYTES_MAX, RECIPIENT_WAITING_MAX};
 use crate::outcome::Outcome;
 
-/// The code of a command whose recipient has too many commands waiting.
+/// Error code of a command whose recipient has too many pending commands.
 const RECIPIENT_QUEUE_FULL: &str = "RECIPIENT_QUEUE_FULL";
 
 /// A command's turn.

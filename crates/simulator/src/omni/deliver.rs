@@ -12,9 +12,9 @@ use super::{Fetched, Omni};
 use crate::happening::{Happening, Ids, Report, Step};
 use crate::post;
 
-/// Our number, in reports.
+/// The business number in reports.
 const BUSINESS: &str = "447860099299";
-/// From the message to its delivery, and from there to its reading.
+/// Time from the message to its delivery, and from its delivery to its reading.
 const STEP_PAUSE: Duration = Duration::from_millis(150);
 /// EC_MEDIA_HOSTING_ERROR and its siblings come as a failure; this is the place of one in the list of failures.
 const FAILURE: usize = 0;

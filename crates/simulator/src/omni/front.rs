@@ -9,33 +9,33 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
-/// It answers calls that send, while it stands in [`Faults`](super::Faults).
+/// Responds to sending calls in place of the account, while it is in [`Faults`](super::Faults).
 #[derive(Debug, Clone)]
 pub struct Front {
-    /// What it answers.
+    /// Status of its responses.
     pub status: StatusCode,
-    /// In whose words.
+    /// Body of its responses.
     pub words: Words,
-    /// When it wants to be asked again.
+    /// Its header `Retry-After`.
     pub retry_after: Option<RetryAfter>,
-    /// Where it sends the caller instead.
+    /// Its header `Location`.
     pub location: Option<String>,
-    /// The account has taken the message, and its answer is lost on the way.
+    /// Whether the account has accepted the message, and only its response is lost.
     pub is_after: bool,
-    /// Only messages to this customer; all without one.
+    /// It responds only to messages to this customer; `None` for all.
     pub recipient: Option<String>,
-    /// Of those, the share that it answers, between 0 and 1.
+    /// Share of these messages that it responds to, from 0 to 1.
     pub share: f64,
 }
 
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
-    /// A page, as balancers and proxies show it.
+    /// A page, as load balancers and proxies send it.
     Html,
-    /// The older APIs' form of an error, with this name: the account itself speaks.
+    /// An error of the account itself with this name, in the form of the older APIs.
     Account(&'static str),
-    /// The same, and this is wrong with this field of the call.
+    /// A validation error of a field of the call.
     Invalid {
         /// Its path.
         field: &'static str,
@@ -54,7 +54,7 @@ pub enum RetryAfter {
 }
 
 impl Front {
-    /// A balancer that has no server.
+    /// A load balancer without a server.
     ///
     /// # Panics
     /// When there is no such status.
@@ -70,7 +70,7 @@ impl Front {
         }
     }
 
-    /// The account's own error of this name.
+    /// An error of the account itself with this name.
     ///
     /// # Panics
     /// When there is no such status.
@@ -78,7 +78,7 @@ impl Front {
         Self { words: Words::Account(name), ..Self::html(status) }
     }
 
-    /// The account finds a field of the call wrong.
+    /// A validation error of a field of the call.
     pub fn invalid(field: &'static str, what: &'static str) -> Self {
         Self { words: Words::Invalid { field, what }, ..Self::html(400) }
     }

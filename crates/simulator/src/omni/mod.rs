@@ -24,40 +24,41 @@ use crate::post::Caller;
 use crate::tally::Tally;
 use crate::target::Target;
 
+/// One minute.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How unwell it is. Shares lie between 0 and 1 and are drawn for every call.
+/// Faults of the simulated account. Shares are from 0 to 1 and are drawn for every call.
 #[derive(Debug, Clone)]
 pub struct Faults {
-    /// Before any answer.
+    /// Delay of every response.
     pub latency: Duration,
-    /// What answers in the account's place: of several, the first that the message is for.
+    /// What responds in place of the account; of several, the first that the message is for.
     pub fronts: Vec<Front>,
-    /// Answered 429, with [`Faults::retry_after`].
+    /// Share of calls that get 429, with [`Faults::retry_after`].
     pub limited: f64,
-    /// What its 429s say to calls that send.
+    /// `Retry-After` of the 429 of sending calls.
     pub retry_after: Option<RetryAfter>,
-    /// What its 429s say to questions to the log.
+    /// `Retry-After` of the 429 of the message log.
     pub log_retry_after: Option<RetryAfter>,
-    /// Answered 500, and nothing was taken.
+    /// Share of calls that get 500, without effect.
     pub error_before: f64,
-    /// Answered 500, and the message was taken.
+    /// Share of calls that get 500 after the message was accepted.
     pub error_after: f64,
-    /// Taken, and answered after [`Faults::stall_for`].
+    /// Share of calls that are accepted and get their response after [`Faults::stall_for`].
     pub stalled: f64,
-    /// How long a stalled answer takes.
+    /// Delay of a stalled response.
     pub stall_for: Duration,
-    /// Taken, and the connection cut without an answer.
+    /// Share of calls that are accepted and whose connection is closed without a response.
     pub cut: f64,
-    /// Refused inside a 200.
+    /// Share of calls that are rejected inside a 200.
     pub rejected: f64,
-    /// Whether a message id that was used before is refused.
+    /// Whether a message id that was used before is rejected.
     pub unique_ids: bool,
-    /// A taken message shows in the log after some time up to this.
+    /// Longest time until an accepted message appears in the message log.
     pub log_lag: Duration,
-    /// Questions to the log that are answered in a minute; further ones get 429.
+    /// Requests to the message log that are answered in a minute. Further ones get 429.
     pub lookups_per_minute: usize,
-    /// Only messages to this customer meet the faults above, but for the last; `None` for all messages.
+    /// The faults above (except the limit of the message log) apply only to messages to this customer; `None` for all.
     pub only_recipient: Option<String>,
 }
 
@@ -97,24 +98,24 @@ impl Default for Faults {
     }
 }
 
-/// A sender number: its scenario, and where its reports go.
+/// A sender number: its scenario, and where its reports are posted.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// `scenarioKey` of its requests.
     pub key: String,
-    /// The channel of the gateway; `None` when nobody is to be told anything.
+    /// The channel of the gateway; `None` for no reports.
     pub target: Option<Target>,
 }
 
-/// How much it remembers. The oldest is forgotten first.
+/// Limits of what the account remembers. The oldest is forgotten first.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// Messages that customers have got, and entries of the log.
+    /// Messages that customers have received, and entries of the message log.
     pub messages: usize,
-    /// Bytes of the requests that these messages came in.
+    /// Bytes of the requests of these messages.
     pub bytes: usize,
-    /// Messages that are being delivered: their file is being fetched, or their reports wait to be taken. Of further ones
-    /// nothing is reported.
+    /// Messages that are being delivered: their file is being fetched, or their reports are pending. Further ones get
+    /// no reports.
     pub delivering: usize,
 }
 
@@ -125,58 +126,58 @@ impl Default for Memory {
     }
 }
 
-/// A message that a customer has got.
+/// A message that a customer has received.
 #[derive(Debug, Clone)]
 pub struct Received {
     /// Its id.
     pub message_id: String,
     /// The customer.
     pub recipient: String,
-    /// The scenario that it came through.
+    /// Its scenario.
     pub scenario: String,
-    /// What it says: the object `whatsApp` of the request.
+    /// Its content: the object `whatsApp` of the request.
     pub content: Value,
-    /// What the request had in `callbackData`.
+    /// `callbackData` of the request.
     pub callback_data: String,
-    /// When it was taken.
+    /// When it was accepted.
     pub at: Instant,
-    /// Its file, once it was fetched.
+    /// Its file, once it is fetched.
     pub file: Option<Fetched>,
-    /// What went wrong when it was fetched.
+    /// Why its file could not be fetched.
     pub fault: Option<String>,
-    /// Whether a message with this id was taken before, as far as is remembered.
+    /// Whether a message with this id was accepted before, as far as is remembered.
     pub is_repeat: bool,
     /// Bytes of the request that it came in.
     bytes: usize,
 }
 
-/// A file as it was fetched, with HEAD and then with GET.
+/// A file that was fetched, with HEAD and then with GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// Its type, which both said.
+    /// Its type, the same in both responses.
     pub content_type: String,
-    /// Its size, which HEAD announced and GET delivered.
+    /// Its size in bytes, which HEAD announced and GET returned.
     pub bytes: u64,
-    /// SHA-256 of what GET delivered, in hexadecimal digits.
+    /// SHA-256 of what GET returned, in hexadecimal digits.
     pub sha256: String,
 }
 
 /// Counts of calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// To send.
+    /// Sending calls.
     pub sends: u64,
-    /// Of these, answered with a fault of [`Faults`] or by a [`Front`].
+    /// Of these, calls with a fault of [`Faults`] or a [`Front`].
     pub faulty: u64,
-    /// Refused because the request broke the schema.
+    /// Rejected because the request did not match the schema.
     pub malformed: u64,
-    /// Refused because the id was used before.
+    /// Rejected because the id was used before.
     pub duplicates: u64,
-    /// Questions to the log.
+    /// Requests to the message log.
     pub lookups: u64,
-    /// Of these, too many in a minute.
+    /// Of these, requests over the limit.
     pub lookups_refused: u64,
-    /// Messages of which nothing was reported, because too many were being delivered.
+    /// Messages without reports, because too many were being delivered.
     pub unreported: u64,
     /// Messages that were forgotten to make room for newer ones.
     pub forgotten: u64,
@@ -240,7 +241,7 @@ pub struct Omni {
     scenarios: Arc<HashMap<String, Option<Target>>>,
     state: Arc<Mutex<State>>,
     caller: Caller,
-    /// For the reports that it posts.
+    /// Plan of the reports that it posts.
     plan: Arc<Plan>,
     tally: Arc<Tally>,
     /// Places for messages that are being delivered.
@@ -277,7 +278,7 @@ impl Omni {
         })
     }
 
-    /// The same account, which remembers no more than this.
+    /// The same account with other limits of its memory.
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
         self.delivering = Arc::new(Semaphore::new(memory.delivering));
@@ -285,30 +286,30 @@ impl Omni {
         self
     }
 
-    /// From now on it is as unwell as this.
+    /// Replaces the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// What customers have got and is remembered, in the order in which it was taken. A message that was taken twice stands
-    /// here twice.
+    /// Remembered messages that customers have received, in the order of their acceptance. A message that was accepted
+    /// twice is there twice.
     pub fn received(&self) -> Vec<Received> {
         self.state().received.iter().cloned().collect()
     }
 
-    /// What customers have got after the first `count`, as far as it is remembered.
+    /// Messages that customers have received after the first `count`, as far as they are remembered.
     pub fn received_after(&self, count: usize) -> Vec<Received> {
         let state = self.state();
         let known = state.received_count() - state.received.len();
         state.received.iter().skip(count.saturating_sub(known)).cloned().collect()
     }
 
-    /// How many messages customers have got.
+    /// Number of messages that customers have received.
     pub fn received_count(&self) -> usize {
         self.state().received_count()
     }
 
-    /// The calls so far.
+    /// Counts of the calls so far.
     pub fn calls(&self) -> Calls {
         self.state().calls
     }
@@ -371,12 +372,12 @@ impl State {
     }
 }
 
-/// The scenario that a channel's settings name; `None` for a channel that does not send through Infobip.
+/// The scenario in a channel's settings; `None` for a channel that does not send through Infobip.
 pub fn scenario_key(settings: &Value) -> Option<String> {
     settings["scenario_key"].as_str().map(str::to_owned)
 }
 
-/// Turns a channel's settings to a simulated account. Settings of another BSP stay as they are.
+/// Changes a channel's settings to use a simulated account. Settings of other BSPs stay as they are.
 pub fn point_at(settings: &mut Value, base_url: &str, key_reference: &str) {
     if scenario_key(settings).is_some() {
         settings["base_url"] = base_url.into();

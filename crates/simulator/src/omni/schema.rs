@@ -178,8 +178,9 @@ struct Name {
 /// What is wrong with a request: the field and a sentence.
 pub(super) type Fault = (&'static str, String);
 
-/// Characters of a template's body and of its header's text, once they are filled in.
+/// Longest body of a template that is filled in, in characters.
 const TEMPLATE_BODY_MAX: usize = 1024;
+/// Longest text of a template's header that is filled in, in characters.
 const TEMPLATE_HEADER_MAX: usize = 60;
 
 /// Reads a request.

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use super::schema;
 use super::{DUPLICATE, Faults, Front, Omni, PENDING, REJECTED, Received, RetryAfter, Status};
 
-/// A larger request is no message.
+/// Largest request body, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Connections that are open at once. Further ones are closed.
+/// Most open connections. Further ones are closed.
 const CONNECTIONS_MAX: usize = 4096;
 
 /// The connection is cut: the caller gets no answer.
@@ -45,12 +45,12 @@ enum Fate {
 type Answer = (StatusCode, Value);
 
 impl Omni {
-    /// Serves by HTTP until `stop`.
+    /// Serves HTTP until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         self.serve_with(listener, None, stop).await;
     }
 
-    /// Serves until `stop`, by HTTPS where that is set up.
+    /// Serves HTTPS if `tls` is some, else HTTP, until `stop`.
     pub async fn serve_with(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: CancellationToken) {
         let mut connections = JoinSet::new();
         loop {
