@@ -70,7 +70,7 @@ for name, service in services.items():
         expect(build["target"] == kind, f"{name}: target {build['target']} for image {service['image']}")
         expect({"RUST_IMAGE", "RUNTIME_IMAGE"} <= set(build["args"]), f"{name}: the base images cannot be chosen")
         environment = service["environment"]
-        expect(environment.get("IMCHANNEL_EXPOSED_ON") == "127.0.0.1", f"{name}: IMCHANNEL_EXPOSED_ON is not where it is published")
+        expect(environment.get("IMCHANNEL_PUBLIC_ADDRESS") == "127.0.0.1", f"{name}: IMCHANNEL_PUBLIC_ADDRESS is not where it is published")
         for variable, value in environment.items():
             named = value and value.startswith("/run/secrets/")
             mounted = [secret["target"] for secret in service.get("secrets", [])]
@@ -112,7 +112,7 @@ sys.exit(1 if faults else 0)
 PYTHON
 }
 
-[ -d deploy/compose/example ] || fail "deploy/compose/example does not exist (imchannel secrets make --example)"
+[ -d deploy/compose/example ] || fail "deploy/compose/example does not exist (imchannel secrets generate --example)"
 python_for_checks
 mkdir -p "$CHECKS"
 if ! find_compose; then
@@ -138,7 +138,7 @@ IMCHANNEL_BIND=192.0.2.1 "${compose[@]}" --env-file /dev/null -f docker-compose.
 import json, sys
 services = json.load(sys.stdin)["services"]
 ours = [service for service in services.values() if service["image"].startswith("imchannel/")]
-assert ours and all(service["environment"]["IMCHANNEL_EXPOSED_ON"] == "192.0.2.1" for service in ours)
+assert ours and all(service["environment"]["IMCHANNEL_PUBLIC_ADDRESS"] == "192.0.2.1" for service in ours)
 assert {port["host_ip"] for port in services["proxy"]["ports"]} == {"192.0.2.1"}
 ' || fail "compose file: IMCHANNEL_BIND does not reach every service"
 ok "compose file: IMCHANNEL_BIND reaches every service"

@@ -210,12 +210,12 @@ class Check:
         self.home, self.nats = home, nats
         for node in nats.nodes:
             (nats.disk(node) / "ballast").write_bytes(b"x" * BALLAST)
-        sizes = {f"IMCHANNEL_{name}_MAX_BYTES": limit for name, limit in LIMITS.items()}
+        sizes = {f"IMCHANNEL_{name}_MAX_SIZE": f"{limit}B" for name, limit in LIMITS.items()}
         channels = home.channels(1, count=1)
         done = home.cli(nats, "setup", "--channels", channels, IMCHANNEL_REPLICAS=len(nats.nodes), **sizes)
         assert done.returncode == 0, done.stdout + done.stderr
         port = lab.free_port()
-        self.service = home.service("ingress", nats, IMCHANNEL_LISTEN=f"127.0.0.1:{port}")
+        self.service = home.service("ingress", nats, IMCHANNEL_INGRESS_LISTEN=f"127.0.0.1:{port}")
         self.ingress, self.reader = Ingress(("127.0.0.1", port)), Reader(nats)
 
     def sequences(self):
@@ -305,7 +305,7 @@ class Check:
                 assert status == 503, f"a webhook below its durable's place was answered {status}"
         finding = next(line for line in self.doctor().splitlines() if "streams.sequences" in line)
         for stream in gone:
-            assert "wrong" in finding and stream in finding, f"doctor says of {stream}: {finding}"
+            assert "error" in finding and stream in finding, f"doctor says of {stream}: {finding}"
         done = self.home.cli(self.nats, "streams", "repair")
         assert done.returncode == 0, done.stdout + done.stderr
         for stream in gone:

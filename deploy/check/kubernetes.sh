@@ -36,7 +36,7 @@ render deploy/kubernetes/overlays/production production
 render "$everything" everything
 ok "kustomize ($(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Version: //p'))"
 
-# The Secrets out of a folder of the layout that `imchannel secrets make` has. The content is of no matter here.
+# The Secrets out of a folder of the layout that `imchannel secrets generate` has. The content is of no matter here.
 secrets="$out/secrets"
 mkdir -p "$secrets/nats" "$secrets/redis" "$secrets/channels"
 for file in credential.key media.token channels/infobip_api_key channels/twilio_token redis/users.acl \

@@ -189,8 +189,8 @@ def stops_fit(m):
         c = spec["containers"][0]
         sleep = ((c.get("lifecycle") or {}).get("preStop") or {}).get("sleep", {}).get("seconds", 0)
         settings = m.environment(d, c)
-        inner = sleep + int(settings.get("IMCHANNEL_GRACE_MS", 10000)) / 1000 \
-            + int(settings.get("IMCHANNEL_DRAIN_DELAY_MS", 0)) / 1000
+        inner = sleep + int(settings.get("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "10s")) / 1000 \
+            + int(settings.get("IMCHANNEL_DRAIN_DELAY", "0s")) / 1000
         if spec.get("terminationGracePeriodSeconds", 30) <= inner:
             yield f"{title(d)}: is killed before its {inner:g} s of stopping are over"
         if any(p.get("name") == "http" for p in c["ports"]) and not 5 <= sleep <= 10:
@@ -401,7 +401,7 @@ def settings_known():
     """Settings that README.md or the code knows. A secret's setting has a twin that names a file."""
     texts = [Path("README.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
     names = set(re.findall(r"\bIMCHANNEL_[A-Z0-9_]+\b", "\n".join(texts)))
-    names |= {"IMCHANNEL_REDIS_PASSWORD", "IMCHANNEL_DRAIN_DELAY_MS"}
+    names |= {"IMCHANNEL_REDIS_PASSWORD", "IMCHANNEL_DRAIN_DELAY"}
     return names | {f"{n}_FILE" for n in names if n.endswith(("_KEY", "_TOKEN", "_PASSWORD"))}
 
 

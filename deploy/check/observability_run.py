@@ -140,7 +140,7 @@ class Gateway:
         url = json.loads(stored.splitlines()[-1])["url"]
         assert request(url) == 200
         assert request(re.sub(r"[^/]+$", "00000000-0000-4000-8000-000000000000", url)) == 404
-        watch = ["--to", "8618257518838", "--until", "accepted", "--patience", "20s"]
+        watch = ["--to", "8618257518838", "--until", "accepted", "--timeout", "20s"]
         self.command("send", "--channel", CHANNEL, "--text", "Hello", *watch)
         self.command("send", "--channel", CHANNEL, "--image", "a.jpg", *watch, *store)
         # Its call ends badly and its log shows nothing: looked up, and unknown in the end.
@@ -267,7 +267,7 @@ def main():
     (folder / "unwell.toml").write_text(UNWELL_CHANNEL.format(port=account))
     up = [program, "up", "--channels", str(ROOT / "examples" / "channels.toml"), "--simulate", "--simulate-rate", "30", "--quiet",
           "--ingress", "127.0.0.1:0", "--media", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir", str(folder / "data"),
-          "--lag-interval-ms", "500", "--send-timeout-ms", "500", "--lookup-delays-ms", "600,1200"]
+          "--lag-interval", "500ms", "--send-timeout", "500ms", "--lookup-delays", "600ms,1200ms"]
     with contextlib.ExitStack() as stack:
         process = stack.enter_context(running(up, folder / "up.log", INFOBIP_API_KEY="unwell-key"))
         gateway = Gateway(program, folder, process)
@@ -279,8 +279,8 @@ def main():
         until("Prometheus scrapes all four jobs", prometheus.is_up)
         # It answers every call with an error after taking the message, and shows it in its log when nobody asks any more.
         stack.enter_context(running(
-            [program, "simulate-infobip", "--channels", str(folder / "unwell.toml"), "--listen", f"127.0.0.1:{account}",
-             "--gateway", gateway.ingress, "--error-after", "100", "--log-lag", "10m"], folder / "infobip.log", INFOBIP_API_KEY="unwell-key"))
+            [program, "simulate", "infobip", "--channels", str(folder / "unwell.toml"), "--listen", f"127.0.0.1:{account}",
+             "--gateway", gateway.ingress, "--fail-after-pct", "100", "--log-delay", "10m"], folder / "infobip.log", INFOBIP_API_KEY="unwell-key"))
         until("the unwell account answers", lambda: "ready:" in (folder / "infobip.log").read_text(errors="replace"))
         gateway.command("channel", "apply", "-f", str(folder / "unwell.toml"))
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 . deploy/check/debian.sh
 
 example=deploy/compose/example
-[ -d "$example" ] || fail "$example does not exist (imchannel secrets make --example)"
+[ -d "$example" ] || fail "$example does not exist (imchannel secrets generate --example)"
 work="$CHECKS/servers"
 rm -rf "$work"
 mkdir -p "$work"

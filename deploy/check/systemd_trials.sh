@@ -132,7 +132,7 @@ speaks_https() {
 # Webhooks come in and go on coming while everything is stopped and started again.
 stops_without_loss() {
   local unit status=0
-  imchannel simulate --channels /etc/imchannel/channels.toml --gateway http://127.0.0.1:8080 --rate 100 --count 1200 --speed 20 \
+  imchannel simulate webhooks --channels /etc/imchannel/channels.toml --gateway http://127.0.0.1:8080 --rate 100 --count 1200 --speed 20 \
     --bsp infobip >/tmp/simulate.log 2>&1 &
   local simulator=$!
   sleep 4
@@ -152,20 +152,20 @@ before_reboot() {
   printf '%%PDF-1.4 a file that is to outlive a reboot' >/root/kept.pdf
   imchannel media put /root/kept.pdf --channel "$CHANNEL" | grep -oE 'http://[^ "]+' | head -n 1 >/root/kept.url
   [ -s /root/kept.url ] || fail "no file was uploaded"
-  imchannel tail reports --from-start --no-follow --json | wc -l >/root/kept.count
+  imchannel tail reports --from-beginning --no-follow --json | wc -l >/root/kept.count
 }
 
 after_reboot() {
   ready 2
   curl --fail --silent --show-error "$(cat /root/kept.url)" | cmp - /root/kept.pdf || fail "the file is another after a reboot"
-  [ "$(imchannel tail reports --from-start --no-follow --json | wc -l)" = "$(cat /root/kept.count)" ] || fail "events are missing after a reboot"
+  [ "$(imchannel tail reports --from-beginning --no-follow --json | wc -l)" = "$(cat /root/kept.count)" ] || fail "events are missing after a reboot"
   [ "$(systemctl show --property ExecMainStartTimestampMonotonic --value imchannel-setup)" = 0 ] || fail "setup ran at the boot"
   ok "after a reboot everything is ready by itself, with its files and $(cat /root/kept.count) reports; setup did not run"
   # The transient unit went with the boot.
   own_account
 }
 own_account() {
-  systemd-run --quiet --unit simulated-infobip imchannel simulate-infobip --channels /etc/imchannel/channels.toml \
+  systemd-run --quiet --unit simulated-infobip imchannel simulate infobip --channels /etc/imchannel/channels.toml \
     --listen 127.0.0.1:8090 --gateway http://127.0.0.1:8080 --infobip-hosts 127.0.0.1 \
     --api-key-file /etc/imchannel/secrets/channels/infobip_api_key
 }
@@ -191,7 +191,7 @@ names_faults() {
   says ingress 'it is no seed of a NATS user'
   cp "$secrets/nats/normalizer.nk" "$secrets/nats/ingress.nk"
   says ingress 'Permissions Violation for Subscription to "_INBOX_imchannel-ingress'
-  imchannel secrets make /root/another >/dev/null
+  imchannel secrets generate /root/another >/dev/null
   cp /root/another/nats/ingress.nk "$secrets/nats/ingress.nk"
   systemctl restart imchannel-ingress
   says ingress 'uthorization'
@@ -222,9 +222,9 @@ names_faults() {
   systemctl stop thief
 
   since
-  echo 'IMCHANNEL_GRACE_MS=ten' >/etc/imchannel/normalizer.env
+  echo 'IMCHANNEL_SHUTDOWN_GRACE_PERIOD=ten' >/etc/imchannel/normalizer.env
   systemctl restart imchannel-normalizer@1 2>/dev/null && fail "a normalizer starts with a bad setting"
-  says normalizer@1 'IMCHANNEL_GRACE_MS) must be a whole number'
+  says normalizer@1 'IMCHANNEL_SHUTDOWN_GRACE_PERIOD) must be a whole number'
   rm /etc/imchannel/normalizer.env
   ready
 

@@ -35,7 +35,7 @@ def overview():
              0.99, 0.999, falling=True, decimals=2),
         stat("Store, p99", "s", f"histogram_quantile(0.99, sum by (le) (rate(imchannel_ingress_store_seconds_bucket{{{BSP}}}{RATE})))",
              "From a webhook's last byte to the stored acknowledgement. The shortest deadline is 2 s.", 0.5, 2),
-        stat("Waiting", "short", 'max(imchannel:consumer_waiting:max{stream="WEBHOOKS"})',
+        stat("Waiting", "short", 'max(imchannel:consumer_pending:max{stream="WEBHOOKS"})',
              "Stored webhooks that the normalizers have not finished.", 1000, 10000),
         stat("Oldest", "s", 'max(imchannel:consumer_oldest_age_seconds:max{stream="WEBHOOKS"})',
              "Age of the oldest stored webhook that the normalizers have not finished.", 30, 60),
@@ -61,7 +61,7 @@ def overview():
 
     board.row("Processing")
     board.add(
-        lines("Waiting", "short", [('imchannel:consumer_waiting:max{stream=~"WEBHOOKS|EVENTS"}', "{{stream}}")],
+        lines("Waiting", "short", [('imchannel:consumer_pending:max{stream=~"WEBHOOKS|EVENTS"}', "{{stream}}")],
               "Messages that were not given out or not acknowledged yet: WEBHOOKS by the normalizers, EVENTS by the contact centre.", STREAMS),
         lines("Oldest waiting", "s", [('imchannel:consumer_oldest_age_seconds:max{stream=~"WEBHOOKS|EVENTS"}', "{{stream}}")],
               "Age of the oldest message that is not acknowledged. Dashed: where somebody is paged for WEBHOOKS (EVENTS: 300 s).", STREAMS, limit=60),
@@ -75,7 +75,7 @@ def overview():
     board.add(
         lines("Results", "reqps", [(rate("outcome", "imchannel_sender_results_total", BSP), "{{outcome}}")],
               "What became of commands. Rejected and expired ones were not sent; of unknown ones nobody can say.", OUTCOMES, stacked=True),
-        lines("Waiting, by channel", "short", [(f"topk(10, max by (channel) (imchannel_sender_waiting{{{CHANNEL}}}))", "{{channel}}")],
+        lines("Waiting, by channel", "short", [(f"topk(10, max by (channel) (imchannel_sender_pending_commands{{{CHANNEL}}}))", "{{channel}}")],
               "Commands that wait in the stream, of the ten channels where most do."),
         heatmap("Calls to the BSP", "imchannel_sender_call_seconds", "", "How long the calls that send take. All BSPs together."),
         width=8)
@@ -86,7 +86,7 @@ def overview():
               "HEAD and GET requests for files.", OUTCOMES, stacked=True),
         lines("Uploads, by outcome", "reqps", [(rate("outcome", "imchannel_media_uploads_total"), "{{outcome}}")],
               "Files that the contact centre brings.", OUTCOMES, stacked=True),
-        lines("Traffic of files", "Bps", [(total("imchannel_media_served_bytes_total"), "out"), (total("imchannel_media_taken_bytes_total"), "in")],
+        lines("Traffic of files", "Bps", [(total("imchannel_media_served_bytes_total"), "out"), (total("imchannel_media_uploaded_bytes_total"), "in")],
               "Bytes of files served to BSPs (out) and taken from the contact centre (in).", OTHERS),
         width=8)
 
@@ -121,10 +121,10 @@ def details():
         width=6)
     board.add(
         lines("Waiting to be stored", "short",
-              [("sum by (job, stream) (imchannel_nats_stores_waiting)", "{{job}} {{stream}}")],
+              [("sum by (job, stream) (imchannel_nats_publishes_pending)", "{{job}} {{stream}}")],
               "Messages that wait because their stream acknowledges slowly: webhooks, events, results and dead letters.", OTHERS),
         lines("Stores in flight, lowest limit", "short",
-              [("min by (job, stream) (imchannel_nats_stores_in_flight_limit)", "{{job}} {{stream}}")],
+              [("min by (job, stream) (imchannel_nats_publishes_in_flight_limit)", "{{job}} {{stream}}")],
               "How many stores an instance may have in flight. It grows with the load and falls while the stream acknowledges slowly.",
               OTHERS),
         width=12)
@@ -158,16 +158,16 @@ def details():
     board.add(
         latency("Time to store", "imchannel_ingress_store_seconds", f"{{{BSP}}}",
                 "From a webhook's last byte to the stored acknowledgement. Dashed: the shortest deadline.", limit=2),
-        lines("In progress", "short", [("sum by (instance) (imchannel_ingress_requests_in_progress)", "{{instance}}")],
+        lines("In progress", "short", [("sum by (instance) (imchannel_ingress_requests_in_flight)", "{{instance}}")],
               "Webhooks in progress. At IMCHANNEL_REQUESTS_MAX, 4096 unless set, more are answered 503."),
-        lines("Memory of bodies", "bytes", [("sum by (instance) (imchannel_ingress_body_bytes_held)", "{{instance}}")],
-              "Bytes that bodies hold. At IMCHANNEL_BODY_MEMORY_BYTES, 64 MiB unless set, more are answered 503."),
+        lines("Memory of bodies", "bytes", [("sum by (instance) (imchannel_ingress_body_memory_bytes)", "{{instance}}")],
+              "Bytes that bodies hold. At IMCHANNEL_BODY_MEMORY, 64 MiB unless set, more are answered 503."),
         lines("Channels known", "short", [("max by (instance) (imchannel_ingress_channels)", "{{instance}}")],
               "Channels that each instance knows. They should agree within a second of a change."),
         width=6)
     board.add(
         lines("Memory of bodies, largest channels", "bytes",
-              [(f"topk(10, max by (channel) (imchannel_ingress_channel_body_bytes_held{{{CHANNEL}}}))", "{{channel}}")],
+              [(f"topk(10, max by (channel) (imchannel_ingress_channel_body_memory_bytes{{{CHANNEL}}}))", "{{channel}}")],
               "Bytes that a channel's bodies hold on one instance. At its share, a quarter of all unless set, its next ones are answered 503."),
         lines("Connections", "short", [("sum by (job, instance) (imchannel_ingress_connections)", "{{job}} {{instance}}"),
                                        ("sum by (job, instance) (imchannel_media_connections)", "{{job}} {{instance}}")],
@@ -186,14 +186,14 @@ def details():
               [(rate("kind, detail", "imchannel_normalizer_items_total", f'kind=~"account|customer|ignored|rejected",{BSP}'), "{{kind}} {{detail}}")],
               "Events about the account and about customers, items that mean nothing to us, and items that became dead letters.", stacked=True),
         lines("Unknown and damaged values in 1 h", "short",
-              [(f"imchannel:unrecognised:increase1h{{{BSP}}}", "{{bsp}} {{field}}"),
-               (f"sum by (bsp, field) ((imchannel_normalizer_replaced_total{{{BSP}}} unless imchannel_normalizer_replaced_total offset 1h)"
-                f" or increase(imchannel_normalizer_replaced_total{{{BSP}}}[1h])) > 0", "{{bsp}} {{field}} damaged")],
+              [(f"imchannel:unrecognized:increase1h{{{BSP}}}", "{{bsp}} {{field}}"),
+               (f"sum by (bsp, field) ((imchannel_normalizer_invalid_utf8_total{{{BSP}}} unless imchannel_normalizer_invalid_utf8_total offset 1h)"
+                f" or increase(imchannel_normalizer_invalid_utf8_total{{{BSP}}}[1h])) > 0", "{{bsp}} {{field}} damaged")],
               "Values that this version does not know, and texts in which bytes that are not UTF-8 were replaced, by field. Their events "
               "went out all the same."),
         lines("Dead letters in 1 h", "short",
               [(f"imchannel:dead_letters:increase1h{{{BSP}}}", "{{bsp}} {{reason}}"),
-               ("imchannel:letters_refused:increase10m", "{{channel}} no room")],
+               ("imchannel:dead_letters_rejected:increase10m", "{{channel}} no room")],
               "Items of webhooks that could not be understood, by reason; and attempts to store a dead letter that found no room, by channel."),
         width=6)
     board.add(
@@ -207,10 +207,10 @@ def details():
         latency("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "",
                 "From a webhook's arrival at ingress to the storage of its last event."),
         heatmap("From arrival to event", "imchannel_normalizer_webhook_age_seconds", "", "The same, all of it."),
-        lines("Work", "reqps", [(total("imchannel_worker_done_total"), "done"), (total("imchannel_worker_retried_total"), "retried"),
-                                (f'{total("imchannel_worker_panicked_total")} + ({total("imchannel_sender_panicked_total")} or vector(0))', "panicked")],
+        lines("Work", "reqps", [(total("imchannel_worker_processed_total"), "done"), (total("imchannel_worker_retries_total"), "retried"),
+                                (f'{total("imchannel_worker_panics_total")} + ({total("imchannel_sender_panics_total")} or vector(0))', "panicked")],
               "Webhooks finished, given back for a later attempt, and handlers of webhooks and commands that panicked.", OTHERS),
-        lines("Held and paused", "short", [("sum(imchannel_worker_held)", "held"), ("sum(imchannel_worker_paused)", "paused")],
+        lines("Held and paused", "short", [("sum(imchannel_worker_in_flight_messages)", "held"), ("sum(imchannel_worker_paused)", "paused")],
               "Webhooks being worked on, and parts of workers that are paused because a stream is full.", OTHERS),
         width=6)
 
@@ -228,24 +228,24 @@ def details():
         width=6)
     board.add(
         latency("Duration of calls", "imchannel_sender_call_seconds", "",
-                "How long calls that send take. Time-out: IMCHANNEL_SEND_TIMEOUT_MS, 10 s unless set.", limit=10),
-        latency("From storage to acceptance", "imchannel_sender_accept_seconds", "",
+                "How long calls that send take. Time-out: IMCHANNEL_SEND_TIMEOUT, 10 s unless set.", limit=10),
+        latency("From storage to acceptance", "imchannel_sender_time_to_accept_seconds", "",
                 "From a command's storage to the BSP's acceptance, with all waiting. More than an hour is shown as an hour."),
-        lines("In progress, by channel", "short", [(f"max by (channel) (imchannel_sender_in_progress{{{CHANNEL}}})", "{{channel}}")],
+        lines("In progress, by channel", "short", [(f"max by (channel) (imchannel_sender_in_flight_commands{{{CHANNEL}}})", "{{channel}}")],
               "Commands that are being sent or looked up."),
-        lines("Oldest waiting, by channel", "s", [(f"max by (channel) (imchannel_sender_oldest_waiting_age_seconds{{{CHANNEL}}})", "{{channel}}")],
+        lines("Oldest waiting, by channel", "s", [(f"max by (channel) (imchannel_sender_oldest_pending_age_seconds{{{CHANNEL}}})", "{{channel}}")],
               "Age of the oldest command that waits. Dashed: where the ticket is written. Commands expire after 23 h at the latest.", limit=3600),
         width=6)
     board.add(
-        timeline("Lanes", [(f"max by (channel) (imchannel_sender_halted{{{CHANNEL}}})", "{{channel}}")],
-                 "Whether a channel's lane sends. `imchannel sends waiting` says why it does not.",
+        timeline("Lanes", [(f"max by (channel) (imchannel_sender_lane_halted{{{CHANNEL}}})", "{{channel}}")],
+                 "Whether a channel's lane sends. `imchannel lanes list` says why it does not.",
                  [("sends", OUTCOMES["accepted"]), ("halted", OUTCOMES["unknown"])]),
         lines("Lanes, by sender", "short", [("max by (instance) (imchannel_sender_lanes)", "{{instance}}")],
               "Channels that each sender works. They divide them evenly.", stacked=True),
         lines("Odd ones in 1 h", "short",
               [("sum(increase(imchannel_sender_dead_letters_total[1h]))", "dead letters"),
-               ("sum(increase(imchannel_sender_repeated_commands_total[1h]))", "published twice"),
-               ("sum(increase(imchannel_sender_withheld_calls_total[1h]))", "withheld")],
+               ("sum(increase(imchannel_sender_duplicate_commands_total[1h]))", "published twice"),
+               ("sum(increase(imchannel_sender_aborted_calls_total[1h]))", "withheld")],
               "Commands that became dead letters, that were published twice and sent once, "
               "and calls withheld because the process had slept or lost its lane.",
               OTHERS),
@@ -259,7 +259,7 @@ def details():
               "Calls that send, by channel and what they ended with."),
         width=12)
     board.add(
-        lines("Behind earlier ones, by channel", "short", [(f"max by (channel) (imchannel_sender_behind{{{CHANNEL}}})", "{{channel}}")],
+        lines("Behind earlier ones, by channel", "short", [(f"max by (channel) (imchannel_sender_recipient_queue_commands{{{CHANNEL}}})", "{{channel}}")],
               "Commands that wait for an earlier one to the same recipient. 500 of one recipient may wait."),
         lines("Recipients in 1 h", "short",
               [("sum(increase(imchannel_sender_overtaken_commands_total[1h]))", "overtaken"),
@@ -291,8 +291,8 @@ def details():
               "A token that no longer shows can be taken out."),
         width=8)
     board.add(
-        lines("Lost in 1 h", "short", [("sum(increase(imchannel_media_expired_unfetched_total[1h]))", "expired unfetched"),
-                                       ("sum(increase(imchannel_media_notes_dropped_total[1h]))", "dropped")],
+        lines("Lost in 1 h", "short", [("sum(increase(imchannel_media_expired_without_fetch_total[1h]))", "expired unfetched"),
+                                       ("sum(increase(imchannel_media_background_tasks_dropped_total[1h]))", "dropped")],
               "Files whose message was sent and that nobody came for, and events or expiries of fetches that were dropped.", OTHERS),
         timeline("Redis", [("min by (instance) (imchannel_media_redis_connected)", "{{instance}}")],
                  "Whether Redis answers each instance of media.", [("away", OUTCOMES["unknown"]), ("answers", OUTCOMES["accepted"])]),

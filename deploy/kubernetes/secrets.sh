@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints the Secrets that an installation needs, and the ConfigMap of public keys, out of a folder that
-# `imchannel secrets make` has made and a channels file. Asks no cluster; apply what it prints:
+# `imchannel secrets generate` has made and a channels file. Asks no cluster; apply what it prints:
 #   deploy/kubernetes/secrets.sh FOLDER channels.toml | kubectl apply -f -
 # Every workload has one Secret with exactly what it uses. Where secrets come from a vault, these are the names and keys.
 set -euo pipefail

@@ -3,7 +3,7 @@
 
     deploy/measure/crashes.py [--programs target/release] [--nats nats-server] [--upgrade NEWER] [--only …]
 
-`imchannel simulate` posts 200 webhooks a second as the BSPs do, repeats what is refused, and checks in the end that everything
+`imchannel simulate webhooks` posts 200 webhooks a second as the BSPs do, repeats what is refused, and checks in the end that everything
 that was answered 200 came out. A loss of power cannot be made here: what a server had handed to the system is still there.
 """
 
@@ -73,11 +73,11 @@ def run(lab_, options, name, sync):
     gateway = lab.free_port()
     channels = lab_.channels(lab.free_port(), count=1)
     lab_.set_up(nats, channels, replicas=nodes)
-    services = [lab_.service("ingress", nats, IMCHANNEL_LISTEN=f"127.0.0.1:{gateway}"), lab_.service("normalizer", nats)]
+    services = [lab_.service("ingress", nats, IMCHANNEL_INGRESS_LISTEN=f"127.0.0.1:{gateway}"), lab_.service("normalizer", nats)]
     thread = threading.Thread(target=torment, args=[nats], kwargs={"newer": options.upgrade})
     thread.start()
     done = lab_.cli(
-        nats, "simulate", "--channels", channels, "--gateway", f"http://127.0.0.1:{gateway}", "--rate", 200, "--for", f"{SECONDS}s",
+        nats, "simulate", "webhooks", "--channels", channels, "--gateway", f"http://127.0.0.1:{gateway}", "--rate", 200, "--for", f"{SECONDS}s",
         "--settle", "60s", "--json",
     )  # fmt: skip
     thread.join()

@@ -48,7 +48,7 @@ class Publisher:
 def run(lab_, options):
     nats = lab.Nats(lab_, options.nats, options.nodes)
     channels = lab_.channels(lab.free_port(), count=1)
-    done = lab_.cli(nats, "streams", "apply", "--replicas", options.nodes, "--events-max-bytes", LIMIT_BYTES)
+    done = lab_.cli(nats, "streams", "apply", "--replicas", options.nodes, "--events-max-size", f"{LIMIT_BYTES}B")
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     lab_.cli(nats, "channel", "apply", "-f", channels)

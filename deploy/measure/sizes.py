@@ -58,8 +58,8 @@ class Sizes:
             for what, inbound in (("reports", 0), ("customers' messages", 100)):
                 before = {stream: self.nats.count(stream) for stream in ("WEBHOOKS", "EVENTS", "DEADLETTERS")}
                 done = self.lab.cli(
-                    self.nats, "simulate", "--channels", channels, "--gateway", f"http://127.0.0.1:{self.gateway}", "--bsp", bsp,
-                    "--inbound", inbound, "--notices", 0, "--count", 1000, "--rate", 500, "--broken", 0, "--repeated", 0, "--unknown", 0,
+                    self.nats, "simulate", "webhooks", "--channels", channels, "--gateway", f"http://127.0.0.1:{self.gateway}", "--bsp", bsp,
+                    "--inbound-pct", inbound, "--notices-pct", 0, "--count", 1000, "--rate", 500, "--malformed-pct", 0, "--duplicate-pct", 0, "--unknown-pct", 0,
                     "--settle", "20s",
                 )  # fmt: skip
                 self.settled()
@@ -115,7 +115,7 @@ def files(lab_, nats):
     lab.until(used, "Redis is there")
     token, url = "measure-measure-measure", f"redis://127.0.0.1:{redis_port}"
     lab_.service(
-        "media", nats, IMCHANNEL_REDIS_URL=url, IMCHANNEL_LISTEN=f"127.0.0.1:{listen}", IMCHANNEL_MEDIA_UPLOAD_TOKEN=token,
+        "media", nats, IMCHANNEL_REDIS_URL=url, IMCHANNEL_MEDIA_LISTEN=f"127.0.0.1:{listen}", IMCHANNEL_MEDIA_UPLOAD_TOKEN=token,
         IMCHANNEL_MEDIA_PUBLIC_URL=f"http://127.0.0.1:{listen}",
     )  # fmt: skip
     connection = http.client.HTTPConnection("127.0.0.1", listen)
@@ -193,7 +193,7 @@ def main():
         gateway, account = lab.free_port(), lab.free_port()
         channels = lab_.channels(account)
         lab_.set_up(nats, channels)
-        ingress = lab_.service("ingress", nats, IMCHANNEL_LISTEN=f"127.0.0.1:{gateway}")
+        ingress = lab_.service("ingress", nats, IMCHANNEL_INGRESS_LISTEN=f"127.0.0.1:{gateway}")
         lab_.service("normalizer", nats)
         sizes = Sizes(lab_, nats, gateway)
         sizes.webhooks()
@@ -201,7 +201,7 @@ def main():
         sizes.dead_letters()
         redis = files(lab_, nats)
         lab_.stop(ingress)
-        account_args = ["simulate-infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", "--latency-ms", 5]
+        account_args = ["simulate", "infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", "--latency", "5ms"]
         lab_.program("imchannel", nats, [*account_args, "--gateway", f"http://127.0.0.1:{gateway}", "--api-key", lab.API_KEY])
         done = lab_.cli(nats, "setup", IMCHANNEL_REDIS_URL=redis)
         if done.returncode:

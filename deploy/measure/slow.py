@@ -77,7 +77,7 @@ def ingress(lab_, options):
     nats = lab.Nats(lab_, options.nats, sync="always")
     lab_.set_up(nats, lab_.channels(lab.free_port(), count=1))
     gateway = lab.free_port()
-    service = lab_.service("ingress", nats, IMCHANNEL_LISTEN=f"127.0.0.1:{gateway}")
+    service = lab_.service("ingress", nats, IMCHANNEL_INGRESS_LISTEN=f"127.0.0.1:{gateway}")
     load = [lab_.programs / "imchannel-bench", "load", "--gateway", f"127.0.0.1:{gateway}", "--password", "p"]
     load += ["--path", "/social/on/whatsapp/infobip/report/measure-0", "--seconds", str(SECONDS), "--connections", "512"]
     with slow_syncs([node["process"] for node in nats.nodes], options.delay_ms):
@@ -100,8 +100,8 @@ def normalizer(lab_, options):
         began = time.monotonic()
         time.sleep(SECONDS)
         events, spent = nats.count("EVENTS")[0], time.monotonic() - began
-        done = total(service, "worker_done_total")
-        retried = total(service, "worker_retried_total")
+        done = total(service, "worker_processed_total")
+        retried = total(service, "worker_retries_total")
     text = f"{events / spent:.0f} events/s were stored, {done / spent:.0f} webhooks/s finished, {retried:.0f} given back"
     say(f"normalizer, {count:,} webhooks waiting", text, service)
     nats.stop()
@@ -112,7 +112,7 @@ def headers_of(headers, number):
 
 
 def infobip(lab_, nats, channels, account, *more):
-    args = ["simulate-infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", *more]
+    args = ["simulate", "infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", *more]
     return lab_.program("imchannel", nats, [*args, "--gateway", f"http://127.0.0.1:{lab.free_port()}", "--api-key", lab.API_KEY])
 
 
@@ -131,7 +131,7 @@ def sender_of(lab_, nats):
 def said_of_sends(service, spent):
     results = by_outcome(service, "sender_results_total")
     per_second = total(service, "sender_results_total") / spent
-    withheld, timeouts = total(service, "sender_withheld_calls_total"), total(service, "sender_ledger_timeouts_total")
+    withheld, timeouts = total(service, "sender_aborted_calls_total"), total(service, "sender_ledger_timeouts_total")
     lanes = total(service, "sender_lanes")
     return (
         f"{per_second:.1f} results/s ({results}), calls: {by_outcome(service, 'sender_calls_total')}, withheld {withheld:.0f}, "
@@ -163,7 +163,7 @@ def answers(lab_, options):
     account = lab.free_port()
     channels = lab_.channels(account, count=CHANNELS)
     lab_.set_up(nats, channels)
-    infobip(lab_, nats, channels, account, "--latency-ms", options.answer_ms)
+    infobip(lab_, nats, channels, account, "--latency", f"{options.answer_ms}ms")
     commands(nats, 60_000)
     began = time.monotonic()
     service = sender_of(lab_, nats)
@@ -178,7 +178,7 @@ def lookups(lab_, options):
     account = lab.free_port()
     channels = lab_.channels(account, count=CHANNELS)
     lab_.set_up(nats, channels)
-    infobip(lab_, nats, channels, account, "--latency-ms", options.answer_ms, "--cut", "100")
+    infobip(lab_, nats, channels, account, "--latency", f"{options.answer_ms}ms", "--reset-pct", "100")
     commands(nats, 2_000)
     service = sender_of(lab_, nats)
     began = time.monotonic()
@@ -197,7 +197,7 @@ def media(lab_, options):
     redis = subprocess.Popen([*args, "--appendfsync", "always"], stdout=subprocess.DEVNULL)
     lab_.started.append(redis)
     settings = {"IMCHANNEL_REDIS_URL": f"redis://127.0.0.1:{port}", "IMCHANNEL_MEDIA_PUBLIC_URL": f"http://127.0.0.1:{gateway}"}
-    settings |= {"IMCHANNEL_MEDIA_UPLOAD_TOKEN": "measure-measure-measure", "IMCHANNEL_LISTEN": f"127.0.0.1:{gateway}"}
+    settings |= {"IMCHANNEL_MEDIA_UPLOAD_TOKEN": "measure-measure-measure", "IMCHANNEL_MEDIA_LISTEN": f"127.0.0.1:{gateway}"}
     service = lab_.service("media", nats, **settings)
     path = "/measure/imchannel/media?channel=measure-0&kind=image"
     picture = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + b"x" * 300_000
@@ -236,7 +236,7 @@ def media(lab_, options):
         for worker in workers:
             worker.join()
         text = f"in {SECONDS} s, 300 KB each: uploads {by_outcome(service, 'media_uploads_total')}; fetches {by_outcome(service, 'media_fetches_total')}"
-        text += f"; notes dropped {total(service, 'media_notes_dropped_total'):.0f}"
+        text += f"; notes dropped {total(service, 'media_background_tasks_dropped_total'):.0f}"
     say("media, 16 uploads and 64 fetches at once", text, service)
     nats.stop()
 

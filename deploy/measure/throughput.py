@@ -34,7 +34,7 @@ def measure(lab_, program, nodes, sync, only_sends, found):
 
 
 def webhooks(lab_, nats, gateway, found):
-    ingress = lab_.service("ingress", nats, IMCHANNEL_LISTEN=f"127.0.0.1:{gateway}")
+    ingress = lab_.service("ingress", nats, IMCHANNEL_INGRESS_LISTEN=f"127.0.0.1:{gateway}")
     for connections in (1, 64, 512):
         load = [lab_.programs / "imchannel-bench", "load", "--gateway", f"127.0.0.1:{gateway}", "--password", "p"]
         load += ["--path", "/social/on/whatsapp/infobip/report/measure-0", "--seconds", str(SECONDS), "--connections", str(connections)]
@@ -54,7 +54,7 @@ def webhooks(lab_, nats, gateway, found):
 
 def sends(lab_, nats, channels, account, gateway, found):
     """Commands that wait already, over 20 channels, to an account that answers after 50 ms and reports nothing."""
-    args = ["simulate-infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", "--latency-ms", 50]
+    args = ["simulate", "infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", "--latency", "50ms"]
     infobip = lab_.program("imchannel", nats, [*args, "--gateway", f"http://127.0.0.1:{gateway}", "--api-key", lab.API_KEY])
     before = nats.count("EVENTS")[0]
     names = [f"measure-{number % 20}" for number in range(COMMANDS)]

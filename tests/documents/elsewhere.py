@@ -27,8 +27,8 @@ class Elsewhere(Installation):
         self.environment["DOCUMENTS_OBJECTS"] = str(self.folder / "objects.json")
         # What a reader has at hand: the key of a BSP's account, and secrets where the document does not make them.
         self.environment["API_KEY"] = "a-key-of-a-bsp"
-        if not any(re.search(r"secrets make (/here/)?secrets", text) for text in self.texts):
-            self.imchannel("secrets", "make", "secrets")
+        if not any(re.search(r"secrets generate (/here/)?secrets", text) for text in self.texts):
+            self.imchannel("secrets", "generate", "secrets")
 
     def program(self, name, script):
         path = self.folder / "bin" / name

@@ -161,7 +161,7 @@ class LockedDown(Installation):
     """Servers with the users of deploy/, and every service under its own."""
 
     def begin(self):
-        self.imchannel("secrets", "make", "secrets")
+        self.imchannel("secrets", "generate", "secrets")
         self.write_channels()
         self.start_nats()
         redis = shutil.which("redis-server", path=self.environment["PATH"])
@@ -211,7 +211,7 @@ class LockedDown(Installation):
     def start_services(self, nats):
         ports = self.ports
         self.start("infobip", [
-            "bin/imchannel", "simulate-infobip", "--channels", "channels.toml", "--listen", f"127.0.0.1:{ports['infobip']}",
+            "bin/imchannel", "simulate", "infobip", "--channels", "channels.toml", "--listen", f"127.0.0.1:{ports['infobip']}",
             "--gateway", f"http://127.0.0.1:{ports['ingress']}", "--api-key-file", "secrets/channels/infobip_api_key",
             "--tls-certificate-file", "secrets/simulate/infobip.pem", "--tls-key-file", "secrets/simulate/infobip.key"])
         for service, admin in (("ingress", "admin"), ("normalizer", "normalizer_admin"), ("sender", "sender_admin"), ("media", "media_admin")):
@@ -220,7 +220,7 @@ class LockedDown(Installation):
                 "IMCHANNEL_NATS_NKEY_FILE": f"secrets/nats/{service}.nk",
                 "IMCHANNEL_SECRETS_DIR": "secrets/channels",
                 "IMCHANNEL_ADMIN_LISTEN": f"127.0.0.1:{ports[admin]}",
-                "IMCHANNEL_EXPOSED_ON": "127.0.0.1",
+                "IMCHANNEL_PUBLIC_ADDRESS": "127.0.0.1",
             }
             settings |= self.redis_of(service)
             if service in ("sender", "media"):
@@ -232,7 +232,7 @@ class LockedDown(Installation):
             if service == "media":
                 settings["IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE"] = "secrets/media.token"
             if service in ("ingress", "media"):
-                settings["IMCHANNEL_LISTEN"] = f"127.0.0.1:{ports[service]}"
+                settings[f"IMCHANNEL_{service.upper()}_LISTEN"] = f"127.0.0.1:{ports[service]}"
             self.start(service, [f"bin/imchannel-{service}"], settings)
         for admin in ("admin", "normalizer_admin", "sender_admin", "media_admin"):
             self.wait(f"/ready of {admin}", lambda: self.answers(f"http://127.0.0.1:{ports[admin]}/ready"))

@@ -29,7 +29,7 @@ async fn until_metric(admin: &str, name: &str, least: f64) {
 async fn a_service_is_ready_only_with_its_streams_and_channels() {
     let installation = Installation::start_bare().await;
     let mut ingress =
-        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &[]);
     let ingress_admin = ingress.address_after("probes and metrics on ").await;
     let normalizer_admin = normalizer.address_after("probes and metrics on ").await;
@@ -52,10 +52,10 @@ async fn a_service_is_ready_only_with_its_streams_and_channels() {
 async fn the_numbers_tell_what_happened() {
     let installation = Installation::start().await;
     let mut ingress =
-        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let ingress_admin = ingress.address_after("probes and metrics on ").await;
     let listen = ingress.address_after("takes webhooks on ").await;
-    let variables = [("IMCHANNEL_LAG_INTERVAL_MS", "100")];
+    let variables = [("IMCHANNEL_LAG_INTERVAL", "100ms")];
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);
     let normalizer_admin = normalizer.address_after("probes and metrics on ").await;
     eventually("ingress is ready", || async {
@@ -87,10 +87,10 @@ async fn the_numbers_tell_what_happened() {
             r#"imchannel_normalizer_items_total{bsp="infobip",kind="report",detail="REPORT_STATUS_DELIVERED"}"#,
             1.0,
         ),
-        (r#"imchannel_normalizer_unrecognised_total{bsp="infobip",field="status.groupName"}"#, 1.0),
+        (r#"imchannel_normalizer_unrecognized_total{bsp="infobip",field="status.groupName"}"#, 1.0),
         (r#"imchannel_normalizer_dead_letters_total{bsp="infobip",reason="no_json"}"#, 1.0),
         ("imchannel_normalizer_webhook_age_seconds_count", 3.0),
-        ("imchannel_worker_done_total", 3.0),
+        ("imchannel_worker_processed_total", 3.0),
         (r#"imchannel_stream_size_bytes{stream="WEBHOOKS"}"#, 1.0),
         (r#"imchannel_consumer_pending_messages{stream="EVENTS",durable="aicc"}"#, 2.0),
         // Nobody reads the events here, so the oldest grows old.
@@ -121,13 +121,16 @@ async fn metrics_come_in_the_form_that_is_asked_for_and_with_the_process() {
     let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     let (kind, open) = metrics(&admin, Some(prometheus)).await;
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
-    assert!(open.ends_with("# EOF\n") && open.contains("# TYPE imchannel_worker_done counter\n"), "{open}");
+    assert!(
+        open.ends_with("# EOF\n") && open.contains("# TYPE imchannel_worker_processed counter\n"),
+        "{open}"
+    );
     for accept in [None, Some("*/*"), Some("text/plain;version=0.0.4")] {
         let (kind, classic) = metrics(&admin, accept).await;
         assert!(kind.starts_with("text/plain; version=0.0.4"), "{accept:?}: {kind}");
         assert!(!classic.contains("# EOF") && !classic.contains(" info\n"), "{classic}");
         for line in [
-            "# TYPE imchannel_worker_done_total counter\nimchannel_worker_done_total 0",
+            "# TYPE imchannel_worker_processed_total counter\nimchannel_worker_processed_total 0",
             "# TYPE imchannel_build_info gauge\nimchannel_build_info{program=",
             "# TYPE imchannel_normalizer_webhook_age_seconds histogram\n",
             "imchannel_normalizer_webhook_age_seconds_bucket{le=\"3600\"} 0",
@@ -168,8 +171,9 @@ async fn results_and_calls_are_told_by_channel_and_acceptance_up_to_an_hour() {
             let result = format!("sender_results_total{{{of},content=\"text\",outcome=\"accepted\"}}");
             counts(&result, 1) && counts(&format!("sender_calls_total{{{of},outcome=\"accepted\"}}"), 1)
         };
-        let is_told =
-            of_channel(0) && of_channel(1) && counts("sender_accept_seconds_bucket{le=\"3600.0\"}", 2);
+        let is_told = of_channel(0)
+            && of_channel(1)
+            && counts("sender_time_to_accept_seconds_bucket{le=\"3600.0\"}", 2);
         is_told.then_some(())
     })
     .await;

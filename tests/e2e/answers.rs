@@ -259,7 +259,8 @@ async fn the_field_that_the_bsp_refuses_is_told_to_the_back_end_and_in_the_log()
     let [fault] = &result.faults[..] else { panic!("{:?}", result.faults) };
     assert_eq!((fault.field.as_str(), fault.rule.as_str()), (field, what));
     let output =
-        run_cli(&outbound.installation, &["--json", "tail", "sends", "--from-start", "--no-follow"]).await;
+        run_cli(&outbound.installation, &["--json", "tail", "sends", "--from-beginning", "--no-follow"])
+            .await;
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("Bad request") && shown.contains(field) && shown.contains(what), "{shown}");
     sender.stop().await;

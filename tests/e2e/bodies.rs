@@ -140,7 +140,7 @@ async fn webhooks_whose_letters_find_no_room_are_given_back_and_none_is_lost() {
         post(format!("no JSON {number} {}", "x".repeat(400))).await;
     }
     let normalizer = installation.normalizer().await;
-    let refused = "normalizer_letters_refused_total{bsp=\"infobip\",channel=\"202105102694809992\",reason=\"channel_full\"}";
+    let refused = "normalizer_dead_letters_rejected_total{bsp=\"infobip\",channel=\"202105102694809992\",reason=\"channel_full\"}";
     eventually("letters find no room", || async { normalizer.metrics().contains(refused).then_some(()) })
         .await;
     // A few that wait keep nobody else waiting, and the good items of their own bodies come out once.
@@ -208,7 +208,7 @@ async fn a_byte_order_mark_is_skipped_and_bad_bytes_are_replaced_in_words_alone(
     let metrics = normalizer.metrics();
     for (bsp, field, count) in [("twilio", "profile_name", 1), ("twilio", "text", 1), ("infobip", "text", 1)]
     {
-        let line = format!("normalizer_replaced_total{{bsp=\"{bsp}\",field=\"{field}\"}} {count}\n");
+        let line = format!("normalizer_invalid_utf8_total{{bsp=\"{bsp}\",field=\"{field}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
     normalizer.stop().await;

@@ -45,13 +45,13 @@ async fn bodies_that_are_only_announced_take_no_memory_from_others() {
     for _ in 0..CONNECTIONS {
         slow.push(begin(ingress.address, LARGEST, 1).await);
     }
-    until(&ingress, &format!("ingress_requests_in_progress {CONNECTIONS}")).await;
+    until(&ingress, &format!("ingress_requests_in_flight {CONNECTIONS}")).await;
     assert_eq!(status(&ingress, Webhook::koomessage(KOOMESSAGE_BODY)).await, 200, "another channel");
     assert_eq!(status(&ingress, Webhook::infobip(BODY)).await, 200, "the same channel");
-    let held = gauge(&ingress, "ingress_body_bytes_held ");
+    let held = gauge(&ingress, "ingress_body_memory_bytes ");
     assert!(held <= CONNECTIONS * 16 * 1024, "{CONNECTIONS} bytes hold {held}");
     drop(slow);
-    until(&ingress, "ingress_body_bytes_held 0").await;
+    until(&ingress, "ingress_body_memory_bytes 0").await;
     ingress.stop().await;
 }
 
@@ -59,13 +59,13 @@ async fn bodies_that_are_only_announced_take_no_memory_from_others() {
 async fn no_channel_takes_more_than_its_share_of_the_memory_for_bodies() {
     let installation = Installation::start().await;
     // A quarter is 2,000,000: two bodies of the largest size.
-    let ingress = installation.ingress_with(&[("body-memory-bytes", "8000000")]).await;
+    let ingress = installation.ingress_with(&[("body-memory", "8000000B")]).await;
     ingress.until_ready().await;
     let mut large = Vec::new();
     for _ in 0..2 {
         large.push(begin(ingress.address, LARGEST, LARGEST - 1).await);
     }
-    let held = format!("ingress_channel_body_bytes_held{{channel=\"202105102694809992\"}} {}", 2 * LARGEST);
+    let held = format!("ingress_channel_body_memory_bytes{{channel=\"202105102694809992\"}} {}", 2 * LARGEST);
     until(&ingress, &held).await;
     let more = vec![b' '; 600_000];
     assert_eq!(status(&ingress, Webhook::infobip(more.clone())).await, 503, "beyond the share");
@@ -86,18 +86,18 @@ async fn no_channel_takes_more_than_its_share_of_the_memory_for_bodies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_do_not_end_use_up_their_own_channels_share_only() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("body-memory-bytes", "8000000")]).await;
+    let ingress = installation.ingress_with(&[("body-memory", "8000000B")]).await;
     ingress.until_ready().await;
     // A quarter has room for 122 unfinished bodies.
     let mut slow = Vec::new();
     for _ in 0..122 {
         slow.push(begin(ingress.address, 2, 1).await);
     }
-    until(&ingress, "ingress_requests_in_progress 122").await;
+    until(&ingress, "ingress_requests_in_flight 122").await;
     assert_eq!(status(&ingress, Webhook::infobip(BODY)).await, 503, "beyond the share");
     assert_eq!(status(&ingress, Webhook::koomessage(KOOMESSAGE_BODY)).await, 200, "another channel");
     drop(slow);
-    until(&ingress, "ingress_requests_in_progress 0").await;
+    until(&ingress, "ingress_requests_in_flight 0").await;
     assert_eq!(status(&ingress, Webhook::infobip(BODY)).await, 200, "the share is free again");
     ingress.stop().await;
 }

@@ -28,7 +28,7 @@ async fn within_looks(top: &mut Program) -> (String, String) {
 async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody_else() {
     let installation = Installation::start().await;
     let mut ingress =
-        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let admin = format!("http://{}", ingress.address_after("probes and metrics on").await);
     let address = ingress.address_after("takes webhooks on").await.parse().unwrap();
     eventually("ingress takes webhooks", || async {
@@ -68,7 +68,7 @@ async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody
     let mut top = Program::start_with_args(
         "imchannel",
         &installation.nats.url(),
-        &["--json", "top", "--interval-ms", "200", "--admin", &admin],
+        &["--json", "top", "--interval", "200ms", "--admin", &admin],
         &[],
     );
     // Only what comes after its first look is shown.
@@ -87,7 +87,7 @@ async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody
     let findings = String::from_utf8(doctor.stdout).unwrap();
     let found = findings.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let found = found.into_iter().find(|found| found["check"] == "ingress.refusals").expect(&findings);
-    let what = found["what"].as_str().unwrap();
+    let what = found["message"].as_str().unwrap();
     assert_eq!(found["level"], "warning", "{what}");
     for part in [
         format!("41 of koomessage to channel {OF_INFOBIP}: other_bsp"),

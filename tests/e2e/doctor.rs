@@ -95,12 +95,15 @@ impl Seen {
 
     /// That this and nothing else is wrong; says what it is about.
     fn only_wrong(&self, check: &str) -> Vec<String> {
-        assert_eq!((self.of_level("wrong"), self.code), (vec![check], Some(3)), "{}", self.text);
-        let wrong = self.findings.iter().filter(|found| found["level"] == "wrong");
+        assert_eq!((self.of_level("error"), self.code), (vec![check], Some(3)), "{}", self.text);
+        let wrong = self.findings.iter().filter(|found| found["level"] == "error");
         for found in wrong.clone() {
-            assert!(!found["why"].as_str().unwrap().is_empty() && !found["do"].as_str().unwrap().is_empty());
+            assert!(
+                !found["impact"].as_str().unwrap().is_empty()
+                    && !found["remedy"].as_str().unwrap().is_empty()
+            );
         }
-        let names = wrong.flat_map(|found| found["of"].as_array().unwrap());
+        let names = wrong.flat_map(|found| found["subjects"].as_array().unwrap());
         names.map(|name| name.as_str().unwrap().to_owned()).collect()
     }
 }
@@ -115,7 +118,7 @@ async fn a_working_installation_has_nothing_wrong() {
     patient.store_webhook().await;
     patient.installation().until_processed().await;
     let seen = patient.seen().await;
-    assert_eq!((seen.of_level("wrong"), seen.code), (vec![], Some(0)), "{}", seen.text);
+    assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
     let well = seen.of_level("ok");
     for check in [
         "nats.connection",
@@ -136,7 +139,7 @@ async fn a_working_installation_has_nothing_wrong() {
         "channels.hosts",
         "lanes.owner",
         "lanes.halted",
-        "lanes.moving",
+        "lanes.progress",
         "redis.connection",
         "redis.version",
         "redis.role",
@@ -221,11 +224,11 @@ async fn each_break_is_found_and_no_other() {
     // NATS is away: what can be checked without it is.
     patient.outbound.installation.nats.stop().await;
     let seen = patient.seen().await;
-    assert_eq!((seen.of_level("wrong"), seen.code), (vec!["nats.connection"], Some(3)), "{}", seen.text);
+    assert_eq!((seen.of_level("error"), seen.code), (vec!["nats.connection"], Some(3)), "{}", seen.text);
     assert!(seen.of_level("ok").contains(&"redis.policy"), "{}", seen.text);
     // And nothing answers at all.
     let seen = look("nats://127.0.0.1:1", &[]).await;
-    assert_eq!((seen.of_level("wrong"), seen.code), (vec!["nats.connection"], Some(1)), "{}", seen.text);
+    assert_eq!((seen.of_level("error"), seen.code), (vec!["nats.connection"], Some(1)), "{}", seen.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +237,7 @@ async fn commands_that_nobody_sends_are_found() {
     let _normalizer = patient.installation().normalizer().await;
     let _media = patient.outbound.media().await;
     let seen = patient.seen().await;
-    assert_eq!((seen.of_level("wrong"), seen.code), (vec![], Some(0)), "{}", seen.text);
+    assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
     assert!(seen.of_level("warning").contains(&"lanes.owner"), "{}", seen.text);
 
     patient.outbound.publish(Queue::Send, &text(0, "waits", "4917612345678", "hello")).await;
@@ -250,7 +253,7 @@ async fn commands_that_nobody_sends_are_found() {
     patient.until_worked().await;
     eventually("the lane says that it is halted", || async {
         let seen = patient.seen().await;
-        let is_said = seen.of_level("wrong").contains(&"lanes.halted") && seen.text.contains("api.key");
+        let is_said = seen.of_level("error").contains(&"lanes.halted") && seen.text.contains("api.key");
         is_said.then_some(())
     })
     .await;
@@ -267,7 +270,7 @@ async fn what_may_not_be_asked_is_unknown_and_what_a_monitor_says_counts() {
     redis(&patient, "ACL SETUSER probe on nopass resetkeys -@all +ping").await;
     let place = patient.outbound.redis.url().replace("redis://", "redis://probe:x@");
     let seen = patient.seen_with("IMCHANNEL_REDIS_URL", &place).await;
-    assert_eq!((seen.of_level("wrong"), seen.code), (vec![], Some(0)), "{}", seen.text);
+    assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
     assert!(seen.of_level("unknown").contains(&"redis.policy"), "{}", seen.text);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -343,10 +346,10 @@ async fn every_server_of_a_cluster_is_asked_for_its_version() {
     let version = servers::nats::version().await.unwrap();
     let found = seen.findings.iter().filter(|found| found["check"] == "nats.version").collect::<Vec<_>>();
     assert_eq!(found.len(), 1, "{}", seen.text);
-    assert_eq!(found[0]["of"], json!(["n0", "n1", "n2"]), "{}", seen.text);
-    assert!(found[0]["what"].as_str().unwrap().contains(&version), "{}", seen.text);
+    assert_eq!(found[0]["subjects"], json!(["n0", "n1", "n2"]), "{}", seen.text);
+    assert!(found[0]["message"].as_str().unwrap().contains(&version), "{}", seen.text);
     if version.starts_with("2.9.") {
         assert_eq!(found[0]["level"], "warning", "{}", seen.text);
-        assert!(found[0]["why"].as_str().unwrap().contains("deleted one at a time"), "{}", seen.text);
+        assert!(found[0]["impact"].as_str().unwrap().contains("deleted one at a time"), "{}", seen.text);
     }
 }

@@ -59,7 +59,7 @@ async fn the_five_examples_become_the_right_events() {
           "recipient": "4915100000001", "sender": "14155550100", "status": "REPORT_STATUS_DELIVERED", "aiccStatus": 0,
           "providerStatus": { "raw": "delivered" } },
     ]);
-    assert_eq!(Value::Array(tail(&installation, &["reports", "--reveal"]).await), reports);
+    assert_eq!(Value::Array(tail(&installation, &["reports", "--unmask"]).await), reports);
 
     let message = json!([
         { "bsp": "infobip", "channelId": "202105102694809992",
@@ -69,9 +69,9 @@ async fn the_five_examples_become_the_right_events() {
           "text": { "body": "Oh well" },
           "unreadJson": "{\"price\":{\"pricePerMessage\":0,\"currency\":\"SEK\"}}" },
     ]);
-    assert_eq!(Value::Array(tail(&installation, &["messages", "--reveal"]).await), message);
+    assert_eq!(Value::Array(tail(&installation, &["messages", "--unmask"]).await), message);
 
-    // Without --reveal nothing personal is shown.
+    // Without --unmask nothing personal is shown.
     let masked = Value::Array(tail(&installation, &["messages"]).await).to_string();
     for personal in ["39123456789", "44123456789", "Username1", "Oh well", "SEK"] {
         assert!(!masked.contains(personal), "{masked}");

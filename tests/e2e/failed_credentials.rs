@@ -121,7 +121,7 @@ async fn another_channel_every_time_does_not_help() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_the_callers_address_counts() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("proxies", "127.0.0.1")]).await;
+    let ingress = installation.ingress_with(&[("trusted-proxies", "127.0.0.1")]).await;
     ingress.until_ready().await;
     let of = |caller: &str| head_of(wrong().header("x-forwarded-for", caller));
     let mut proxy = Caller::connect([127, 0, 0, 1], ingress.address).await;
@@ -137,7 +137,7 @@ async fn behind_a_proxy_the_callers_address_counts() {
 async fn the_log_says_where_failed_credentials_come_from() {
     let installation = Installation::start().await;
     for (mode, shown) in [("masked", "127.0.0.x"), ("full", "127.0.0.5"), ("off", "(not shown)")] {
-        let variables = [("IMCHANNEL_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_LOG_ADDRESSES", mode)];
+        let variables = [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_LOG_ADDRESSES", mode)];
         let mut program = Program::start("imchannel-ingress", &installation, &variables);
         let address: SocketAddr = program.address_after("takes webhooks on ").await.parse().unwrap();
         eventually("ingress takes webhooks", || async {
@@ -168,7 +168,7 @@ async fn guessed_tokens_of_uploads_get_slow_too() {
     let outbound = Outbound::start(&[10]).await;
     let redis_url = outbound.redis.url();
     let variables = [
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_REDIS_URL", redis_url.as_str()),
         ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),

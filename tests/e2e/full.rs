@@ -32,10 +32,10 @@ async fn a_stream_full_of_processed_history_takes_webhooks() {
     let settings = StreamSettings { webhooks_max_bytes: MAX_BYTES, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
     // Nobody makes room while the stream is filled and processed.
-    let slow = installation.ingress_with(&[("keeper-interval-ms", "60000")]).await;
+    let slow = installation.ingress_with(&[("purge-interval", "1m")]).await;
     slow.until_ready().await;
     let taken = fill(&slow).await;
-    let normalizer = installation.normalizer_with(&[("keeper-interval-ms", "60000")]).await;
+    let normalizer = installation.normalizer_with(&[("purge-interval", "1m")]).await;
     installation.until_processed().await;
     normalizer.stop().await;
     assert_eq!(installation.webhooks().await.len(), taken.len(), "the stream is full of processed webhooks");
@@ -76,7 +76,7 @@ async fn history_is_purged_as_it_grows() {
 async fn unprocessed_webhooks_are_never_purged() {
     let settings = StreamSettings { webhooks_max_bytes: MAX_BYTES, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
-    let ingress = installation.ingress_with(&[("keeper-interval-ms", "50")]).await;
+    let ingress = installation.ingress_with(&[("purge-interval", "50ms")]).await;
     ingress.until_ready().await;
     // The last attempt alone lasts 2 s, forty rounds of the keeper in a stream that is full.
     let taken = fill(&ingress).await;
@@ -103,7 +103,7 @@ async fn the_last_room_of_a_stream_is_left_alone() {
     let max_bytes = 4 * 1024 * 1024;
     let settings = StreamSettings { webhooks_max_bytes: max_bytes, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
-    let ingress = installation.ingress_with(&[("keeper-interval-ms", "50")]).await;
+    let ingress = installation.ingress_with(&[("purge-interval", "50ms")]).await;
     ingress.until_ready().await;
     let taken = fill(&ingress).await;
     let stored: usize = installation.webhooks().await.iter().map(|webhook| webhook.payload.len()).sum();

@@ -167,8 +167,9 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
         post(Webhook::infobip(format!("{}{}", body(&empty), " ".repeat(number))), ingress.address).await;
     }
     let backlog = || async { bus::lag::backlog(&installation.bus, &NORMALIZER).await.ok() };
-    let refused =
-        format!("letters_refused_total{{bsp=\"infobip\",channel=\"{CHANNEL}\",reason=\"channel_full\"}}");
+    let refused = format!(
+        "dead_letters_rejected_total{{bsp=\"infobip\",channel=\"{CHANNEL}\",reason=\"channel_full\"}}"
+    );
     let mut stored = Vec::new();
     // Two that work at once, and one that knows of nothing that was stored before it began.
     for count in [2, 1] {
@@ -223,7 +224,7 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
 async fn whatever_is_answered_200_can_become_a_letter() {
     const LARGEST: usize = 1_000_000;
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("body-limit-bytes", "1000000")]).await;
+    let ingress = installation.ingress_with(&[("body-limit", "1000000B")]).await;
     ingress.until_ready().await;
     let normalizer = installation.normalizer().await;
     let fill = |start: &str, filler: &str| {
@@ -400,7 +401,7 @@ async fn the_letters_of_commands_are_counted_too() {
     for number in 0..60 {
         outbound.publish_raw(Queue::Send, &channel(0), garbage(number), &[]).await;
     }
-    let refused = "sender_letters_refused_total{channel=\"channel-0\",reason=\"channel_full\"}";
+    let refused = "sender_dead_letters_rejected_total{channel=\"channel-0\",reason=\"channel_full\"}";
     eventually("a letter finds no room", || async { sender.metrics().contains(refused).then_some(()) }).await;
     outbound.publish_raw(Queue::Send, &channel(1), garbage(0), &[]).await;
     eventually("a letter of another channel is stored", || async {

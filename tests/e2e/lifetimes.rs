@@ -95,10 +95,10 @@ async fn an_operator_pauses_looks_and_resumes() {
     let _sender = outbound.sender().await;
     let stored = ["send", "--channel", "channel-0", "--to", "4915112345", "--text", "x", "--until", "stored"];
     assert_eq!(run(&stored).await.0, Some(0));
-    let (_, line) = run(&["--json", "sends", "waiting"]).await;
+    let (_, line) = run(&["--json", "lanes", "list"]).await;
     let shown: Value = serde_json::from_str(line.trim()).unwrap();
     assert_eq!(
-        (shown["channel"].as_str(), shown["why"].as_str()),
+        (shown["channel"].as_str(), shown["reason"].as_str()),
         (Some("channel-0"), Some("paused by an operator"))
     );
     assert_eq!(shown["send_waiting"].as_u64().unwrap() + shown["in_progress"].as_u64().unwrap(), 1);
@@ -112,7 +112,7 @@ async fn an_operator_pauses_looks_and_resumes() {
     .await;
     // The second time nothing is sent, and what became of the first is shown.
     let again = ["--json", "send", "--channel", "channel-0", "--to", "4915112345", "--text", "y"];
-    let again = [&again[..], &["--command-id", "again", "--until", "accepted", "--patience", "30s"]].concat();
+    let again = [&again[..], &["--command-id", "again", "--until", "accepted", "--timeout", "30s"]].concat();
     for _ in 0..2 {
         let (code, words) = run(&again).await;
         assert!(code == Some(0) && words.contains("ACCEPTED"), "{words}");

@@ -334,7 +334,7 @@ async fn fifty_downloads_of_100_mb_at_once_stay_within_64_mib() {
         "imchannel-media",
         &outbound.installation,
         &[
-            ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+            ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
             ("IMCHANNEL_REDIS_URL", &redis_url),
             ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
             ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),
@@ -473,7 +473,7 @@ async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
     // Media looks by itself every few seconds.
     blobs.expect_fetch(&ids[2], now, Duration::ZERO).await.unwrap();
     within(Duration::from_secs(30), "media counts one", || async {
-        media.metrics().contains("media_expired_unfetched_total 1").then_some(())
+        media.metrics().contains("media_expired_without_fetch_total 1").then_some(())
     })
     .await;
 }

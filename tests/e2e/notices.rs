@@ -298,7 +298,7 @@ async fn tail_shows_the_events_without_what_is_personal_and_replay_publishes_the
             assert_eq!(text.contains("debit failed"), what == "customers", "{text}");
         }
     }
-    let output = run_cli(&found.installation, &["tail", "customers", "--no-follow", "--reveal"]).await;
+    let output = run_cli(&found.installation, &["tail", "customers", "--no-follow", "--unmask"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(CUSTOMER) && text.contains("order-4711"), "{text}");
 

@@ -118,7 +118,7 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
     let outbound = Outbound::start(&[50]).await;
     let send = async |id: &str, text: &str, until: &str| {
         let args = ["--json", "send", "--channel", "channel-0", "--to", "4915112345", "--text", text];
-        let more = ["--command-id", id, "--until", until, "--patience", "30s"];
+        let more = ["--command-id", id, "--until", until, "--timeout", "30s"];
         let output = run_cli(&outbound.installation, &[&args[..], &more].concat()).await;
         (output.status.code(), words(&output))
     };

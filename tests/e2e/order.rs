@@ -32,7 +32,7 @@ async fn start(unknown_hold_s: u32) -> Outbound {
 /// A sender that asks the log for the last time so many milliseconds after a message was begun.
 async fn sender(outbound: &Outbound, decided_after_ms: u32) -> RunningSender {
     let delays = format!("1000,{decided_after_ms}");
-    outbound.sender_with(&[("send-timeout-ms", "1000"), ("lookup-delays-ms", &delays)]).await
+    outbound.sender_with(&[("send-timeout", "1s"), ("lookup-delays", &delays)]).await
 }
 
 async fn send(outbound: &Outbound, id: &str) {
@@ -132,7 +132,7 @@ async fn a_hold_goes_on_when_another_sender_takes_the_lane() {
 async fn a_broken_call_is_looked_up_a_second_later() {
     let outbound = start(30).await;
     outbound.omni.set_faults(Faults { cut: 1.0, ..Faults::default() });
-    let more = [("send-timeout-ms", "10000"), ("lookup-delays-ms", "20000,40000")];
+    let more = [("send-timeout", "10s"), ("lookup-delays", "20s,40s")];
     let _sender = outbound.sender_with(&more).await;
     send(&outbound, "a").await;
     let taken = arrived(&outbound, "a").await;
@@ -149,7 +149,7 @@ async fn connections_that_are_used_once_are_not_closed_under_a_call() {
     let account = outbound.account_url.trim_start_matches("http://").parse().unwrap();
     let url = balancer::start(account, Duration::from_millis(3)).await;
     outbound.apply_channel_at(0, 200, &url, "").await;
-    let sender = outbound.sender_with(&[("bsp-idle-timeout-ms", "0")]).await;
+    let sender = outbound.sender_with(&[("bsp-idle-timeout", "0s")]).await;
     for number in 0..COMMANDS {
         let command = text(0, &format!("c-{number}"), &format!("49151{number:04}"), "Hello");
         outbound.publish(Queue::Bulk, &command).await;

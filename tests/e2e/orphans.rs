@@ -347,7 +347,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
 
     // And then what comes, in either queue.
     let count = (wanted.len() + 2).to_string();
-    let args = ["--json", "tail", "commands", "--channel", &id, "--from-start", "--count", &count];
+    let args = ["--json", "tail", "commands", "--channel", &id, "--from-beginning", "--count", &count];
     let mut follower = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     let newest = format!("\"sequence\":{}", wanted.last().unwrap());
     follower.line_with(&newest).await;
@@ -368,7 +368,8 @@ impl Services {
     fn start(outbound: &Outbound) -> Self {
         let start = |name: &'static str| {
             let admin = free_address();
-            let variables = [("IMCHANNEL_ADMIN_LISTEN", admin.as_str()), ("IMCHANNEL_LISTEN", "127.0.0.1:0")];
+            let variables =
+                [("IMCHANNEL_ADMIN_LISTEN", admin.as_str()), ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")];
             let program = match name {
                 "imchannel-sender" => outbound.sender_program(&variables[..1]),
                 "imchannel-normalizer" => Program::start(name, &outbound.installation, &variables[..1]),
@@ -425,7 +426,7 @@ async fn a_service_is_ready_on_streams_that_hold_at_least_what_it_needs() {
     let output = run_cli(installation, &["--json", "doctor", "--watch-for", "1s"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     let found = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let wrong = found.filter(|found| found["level"] == "wrong" && found["check"] == "streams.definition");
+    let wrong = found.filter(|found| found["level"] == "error" && found["check"] == "streams.definition");
     assert_eq!(wrong.count(), 6, "four subjects and two ages: {text}");
 
     // Applied by the newer command line, nobody is unready, and the check is content.

@@ -40,7 +40,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     std::fs::write(&path, &file).unwrap();
     secured.cli("provisioner", &["setup", "--channels", path.to_str().unwrap()]).await;
 
-    let mut ingress = secured.program("ingress", &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+    let mut ingress = secured.program("ingress", &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let gateway = format!("http://{}", ingress.address_after("takes webhooks on").await);
     let _normalizer = secured.program("normalizer", &[]);
     let token = secured.secret_file("media.token");
@@ -50,7 +50,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     let mut media = secured.program(
         "media",
         &[
-            ("IMCHANNEL_LISTEN", &media_address),
+            ("IMCHANNEL_MEDIA_LISTEN", &media_address),
             ("IMCHANNEL_MEDIA_PUBLIC_URL", &media_url),
             ("IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE", &token),
         ],
@@ -141,7 +141,8 @@ pub(crate) async fn simulated_infobip(
     let files = ["channels/infobip_api_key", "simulate/infobip.pem", "simulate/infobip.key"];
     let [key, certificate, certificate_key] = files.map(|name| secured.secret_file(name));
     let args = [
-        "simulate-infobip",
+        "simulate",
+        "infobip",
         "--channels",
         channels,
         "--listen",
@@ -179,10 +180,10 @@ async fn operate(secured: &Secured) {
         &["channel", "show", CHANNEL],
         &["channel", "pause", CHANNEL],
         &["channel", "resume", CHANNEL],
-        &["sends", "waiting"],
-        &["tail", "reports", "--from-start", "--no-follow"],
-        &["tail", "webhooks", "--from-start", "--no-follow"],
-        &["tail", "commands", "--from-start", "--no-follow"],
+        &["lanes", "list"],
+        &["tail", "reports", "--from-beginning", "--no-follow"],
+        &["tail", "webhooks", "--from-beginning", "--no-follow"],
+        &["tail", "commands", "--from-beginning", "--no-follow"],
         &["deadletter", "list"],
         &["deadletter", "drop", "--all", "--yes"],
         &["doctor", "--watch-for", "1s"],
@@ -196,7 +197,7 @@ async fn operate(secured: &Secured) {
         secured.cli("operator", args).await;
     }
     secured.cli("provisioner", &["streams", "apply"]).await;
-    secured.cli("provisioner", &["channel", "remove", CHANNEL, "--abandon", "--yes"]).await;
+    secured.cli("provisioner", &["channel", "remove", CHANNEL, "--force", "--yes"]).await;
 }
 
 async fn upload(media_url: &str, token: &str) -> String {

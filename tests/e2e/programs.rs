@@ -27,11 +27,11 @@ async fn streams_are_applied_checked_and_repaired() {
     // What is missing is found and mended.
     installation.bus.delete_durable(&bus::streams::NORMALIZER).await.unwrap();
     let check = run_cli(&installation, &["--json", "streams", "check"]).await;
-    assert_eq!((code(&check), &lines(&check)[0]["of"]), (3, &"durable normalizer".into()));
+    assert_eq!((code(&check), &lines(&check)[0]["object"]), (3, &"durable normalizer".into()));
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
     assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
     let other =
-        ["--json", "streams", "check", "--webhooks-max-bytes", "1000000", "--duplicate-window-ms", "100"];
+        ["--json", "streams", "check", "--webhooks-max-size", "1000000B", "--duplicate-window", "100ms"];
     let check = run_cli(&installation, &other).await;
     assert_eq!(code(&check), 3);
     let settings: Vec<_> = lines(&check).iter().map(|line| line["setting"].clone()).collect();
@@ -116,7 +116,7 @@ webhook = [{ password = "p" }]
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_settings_stop_the_start_with_every_fault_listed() {
     let variables = [
-        ("IMCHANNEL_LISTEN", "nowhere"),
+        ("IMCHANNEL_INGRESS_LISTEN", "nowhere"),
         ("IMCHANNEL_LOG_FORMAT", "xml"),
         ("IMCHANNEL_CREDENTIAL_KEY", "short"),
         ("IMCHANNEL_REQUESTS_MAX", "-1"),
@@ -140,7 +140,8 @@ async fn bad_settings_stop_the_start_with_every_fault_listed() {
     // A port that is taken: the program ends and says why.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let variables = [("IMCHANNEL_LISTEN", address.as_str()), ("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")];
+    let variables =
+        [("IMCHANNEL_INGRESS_LISTEN", address.as_str()), ("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")];
     let output = run_cli_with("nats://127.0.0.1:1", "imchannel-ingress", &[], &variables).await;
     assert_eq!(code(&output), 1);
     let text = String::from_utf8(output.stderr).unwrap();
@@ -168,16 +169,16 @@ async fn tail_shows_what_is_asked_for() {
     assert_eq!(tail(&["webhooks", "--no-follow"]).await.len(), 6);
     assert_eq!(tail(&["webhooks", "--no-follow", "--bsp", "gupshup"]).await.len(), 3);
     assert_eq!(tail(&["webhooks", "--no-follow", "--channel", "twilio-demo"]).await.len(), 0);
-    assert_eq!(tail(&["reports", "--from-start", "--count", "2"]).await.len(), 2);
+    assert_eq!(tail(&["reports", "--from-beginning", "--count", "2"]).await.len(), 2);
     assert_eq!(tail(&["reports", "--since", "1h", "--no-follow"]).await.len(), 3);
     assert_eq!(tail(&["messages", "--no-follow"]).await.len(), 0);
     assert_eq!(tail(&["reports", "--since", "0s", "--no-follow"]).await.len(), 0);
-    assert_eq!(tail(&["reports", "--from-start", "--count", "0"]).await.len(), 0);
+    assert_eq!(tail(&["reports", "--from-beginning", "--count", "0"]).await.len(), 0);
     let letters = tail(&["deadletters", "--no-follow"]).await;
     assert_eq!(letters.len(), 3);
     assert_eq!(letters[0]["reason_kind"], "no_json");
     assert!(!letters[0]["body"].to_string().contains("not JSON"), "{}", letters[0]);
-    let revealed = tail(&["deadletters", "--no-follow", "--reveal"]).await;
+    let revealed = tail(&["deadletters", "--no-follow", "--unmask"]).await;
     assert!(revealed.iter().any(|letter| letter["body"] == "not JSON 0"), "{revealed:?}");
     assert_eq!(tail(&["deadletters", "--no-follow", "--bsp", "gupshup"]).await.len(), 3);
     assert_eq!(tail(&["deadletters", "--no-follow", "--bsp", "twilio"]).await.len(), 0);
@@ -261,7 +262,7 @@ async fn channels_under_another_key_are_not_overwritten_unasked() {
     assert_eq!(code(&forced), 0);
     // A service with the old key says what is wrong.
     let mut ingress =
-        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     ingress.line_with("was stored under another IMCHANNEL_CREDENTIAL_KEY").await;
     assert!(ingress.stop().await);
 }

@@ -144,7 +144,7 @@ async fn no_webhook_is_lost_while_events_is_full_and_webhooks_is_purged() {
         ..StreamSettings::default()
     };
     let installation = Installation::start_with(&settings).await;
-    let quick = [("keeper-interval-ms", "50")];
+    let quick = [("purge-interval", "50ms")];
     let ingress = installation.ingress_with(&quick).await;
     ingress.until_ready().await;
     let normalizer = installation.normalizer_with(&quick).await;

@@ -164,7 +164,7 @@ async fn a_refused_sender_gets_its_answer_however_its_body_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_it_can_hold_is_answered_503() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("requests-max", "1"), ("body-timeout-ms", "20000")]).await;
+    let ingress = installation.ingress_with(&[("requests-max", "1"), ("body-timeout", "20s")]).await;
     ingress.until_ready().await;
     // One webhook holds the only place while its body is on the way: it has the permission to send it.
     let webhook = Webhook::infobip(BODY);
@@ -188,7 +188,7 @@ async fn more_than_it_can_hold_is_answered_503() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_beyond_the_memory_for_them_are_answered_503() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("body-memory-bytes", "1000000")]).await;
+    let ingress = installation.ingress_with(&[("body-memory", "1000000B")]).await;
     ingress.until_ready().await;
     // Most of one body of 600,000 bytes is there, and another of that size is more than fits.
     let webhook = Webhook::infobip(vec![b' '; 600_000]);
@@ -197,7 +197,7 @@ async fn bodies_beyond_the_memory_for_them_are_answered_503() {
     let mut first = tokio::net::TcpStream::connect(ingress.address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut first, &[&head, most].concat()).await.unwrap();
     eventually("its memory is taken", || async {
-        ingress.metrics().contains("ingress_body_bytes_held 600000\n").then_some(())
+        ingress.metrics().contains("ingress_body_memory_bytes 600000\n").then_some(())
     })
     .await;
     expect(&webhook.post(ingress.address).await, 503, "no memory");

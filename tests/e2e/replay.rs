@@ -132,7 +132,7 @@ async fn a_dry_run_shows_what_another_parser_would_change() {
     assert_eq!((&recipient["then"], &recipient["now"]), (&"***".into(), &"***".into()), "numbers are masked");
 
     let (code, shown) =
-        text(&installation, &["replay", "webhooks", "--since", "1h", "--reveal", "--examples", "1"]).await;
+        text(&installation, &["replay", "webhooks", "--since", "1h", "--unmask", "--examples", "1"]).await;
     assert_eq!(code, 3);
     for line in [
         "- status: REPORT_STATUS_DELIVERED",

@@ -65,7 +65,7 @@ async fn the_runbook_makes_room_on_the_default_limit() {
     let server = NatsServer::start(options).await.unwrap();
     let url = server.url();
     // As an installation may have been set up, with a size of its own.
-    let (code, text) = cli(&url, &["streams", "apply", "--deadletters-max-bytes", "104857600"], &[]).await;
+    let (code, text) = cli(&url, &["streams", "apply", "--deadletters-max-size", "100MiB"], &[]).await;
     assert_eq!(code, Some(0), "{text}");
     let commands = runbook();
     assert!(commands.len() >= 2, "{commands:?}");
@@ -87,8 +87,8 @@ async fn the_runbook_makes_room_on_the_default_limit() {
 async fn apply_and_setup_change_what_is_named_and_nothing_else() {
     let installation = Installation::start_bare().await;
     let url = installation.nats.url();
-    let chosen = ["streams", "apply", "--webhooks-max-bytes", "209715200", "--sends-max-bytes", "314572800"];
-    let (code, text) = cli(&url, &[&chosen[..], &["--duplicate-window-ms", "60000"]].concat(), &[]).await;
+    let chosen = ["streams", "apply", "--webhooks-max-size", "200MiB", "--sends-max-size", "300MiB"];
+    let (code, text) = cli(&url, &[&chosen[..], &["--duplicate-window", "1m"]].concat(), &[]).await;
     assert_eq!(code, Some(0), "{text}");
     let shape = |streams: Vec<StreamSeen>| {
         let shape =
@@ -102,12 +102,12 @@ async fn apply_and_setup_change_what_is_named_and_nothing_else() {
         assert_eq!(shape(streams(&url).await), before, "{args:?} changed what it was not told");
     }
     // A variable names as an option does.
-    let (code, text) = cli(&url, &["setup"], &[("IMCHANNEL_EVENTS_MAX_BYTES", "419430400")]).await;
+    let (code, text) = cli(&url, &["setup"], &[("IMCHANNEL_EVENTS_MAX_SIZE", "400MiB")]).await;
     assert_eq!(code, Some(0), "{text}");
     let found = streams(&url).await;
     assert_eq!((size(&found, "EVENTS"), size(&found, "WEBHOOKS")), (Some(400 * MIB), Some(200 * MIB)));
     // And a check compares what is named.
-    let (code, text) = cli(&url, &["streams", "check", "--events-max-bytes", "1073741824"], &[]).await;
+    let (code, text) = cli(&url, &["streams", "check", "--events-max-size", "1GiB"], &[]).await;
     assert!(code == Some(3) && text.contains("max_bytes"), "{text}");
 }
 
@@ -123,8 +123,8 @@ async fn what_does_not_fit_is_said_with_the_limit_of_the_server() {
     let server = NatsServer::start(options).await.unwrap();
     let url = server.url();
     let small = |name: &'static str| [name, "536870912"];
-    let sizes = ["--webhooks-max-bytes", "--events-max-bytes", "--commands-max-bytes", "--sends-max-bytes"]
-        .map(small);
+    let sizes =
+        ["--webhooks-max-size", "--events-max-size", "--commands-max-size", "--sends-max-size"].map(small);
     let args = [&["streams", "apply"][..], &sizes.concat()].concat();
     let (code, text) = cli(&url, &args, &[]).await;
     assert_eq!(code, Some(0), "{text}");
@@ -133,7 +133,7 @@ async fn what_does_not_fit_is_said_with_the_limit_of_the_server() {
     for command in ["streams", "setup"] {
         let named = if command == "streams" { &["streams", "apply"][..] } else { &["setup"] };
         for (option, of) in
-            [("--events-max-bytes", "stream EVENTS"), ("--sends-max-bytes", "bucket imchannel_sends")]
+            [("--events-max-size", "stream EVENTS"), ("--sends-max-size", "bucket imchannel_sends")]
         {
             let (code, text) = cli(&url, &[named, &[option, "2147483648"]].concat(), &variables).await;
             assert_eq!(code, Some(1), "{text}");
@@ -185,6 +185,6 @@ async fn the_runbook_makes_room_in_a_cluster_and_copies_stay_three() {
     let found = streams(&url).await;
     assert!(found.iter().all(|stream| stream.replicas == 3), "{found:?}");
     assert_eq!((size(&found, "WEBHOOKS"), size(&found, "COMMANDS")), (Some(8192 * MIB), Some(1024 * MIB)));
-    let (code, text) = cli(&url, &["streams", "apply", "--events-max-bytes", "34359738368"], &[]).await;
+    let (code, text) = cli(&url, &["streams", "apply", "--events-max-size", "32GiB"], &[]).await;
     assert!(code == Some(1) && text.contains("stream EVENTS cannot have 32.0 GiB"), "{text}");
 }

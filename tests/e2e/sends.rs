@@ -26,7 +26,7 @@ async fn a_command_published_twice_is_sent_once_and_answered_once() {
     outbound.publish_as(Queue::Send, &command, "second").await;
     outbound.publish_as(Queue::Bulk, &command, "third").await;
     eventually("both repeats are seen", || async {
-        sender.metrics().contains("sender_repeated_commands_total 2").then_some(())
+        sender.metrics().contains("sender_duplicate_commands_total 2").then_some(())
     })
     .await;
     assert_eq!((outbound.received("imc-c-1"), outbound.results().await.len()), (1, 1));
@@ -159,7 +159,7 @@ async fn a_wrong_key_halts_the_channel_and_costs_no_message_its_life() {
     // Until the third probe at least.
     within(Duration::from_secs(60), "the lane is halted and tried again", || async {
         let metrics = sender.metrics();
-        let is_halted = metrics.contains("sender_halted{channel=\"channel-0\"} 1");
+        let is_halted = metrics.contains("sender_lane_halted{channel=\"channel-0\"} 1");
         let calls = crate::harness::outbound::counted(&metrics, "sender_calls_total", "refused_account");
         (is_halted && calls >= 4).then_some(())
     })

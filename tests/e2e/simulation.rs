@@ -32,7 +32,7 @@ impl Gateway {
         std::fs::write(&channels, CHANNELS).unwrap();
         // All BSPs post from one address here, and all at once after an outage.
         let variables =
-            [("IMCHANNEL_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "4096")];
+            [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "4096")];
         let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
         let address = ingress.address_after("takes webhooks on").await;
         // Until it has read the channels it answers 503.
@@ -51,7 +51,7 @@ impl Gateway {
     }
 
     pub(crate) fn simulation(&self, args: &[&str]) -> Program {
-        let common = ["--json", "simulate", "--channels", &self.channels, "--gateway", &self.url];
+        let common = ["--json", "simulate", "webhooks", "--channels", &self.channels, "--gateway", &self.url];
         let args: Vec<&str> = common.iter().chain(args).copied().collect();
         Program::start_with_args("imchannel", &self.installation.nats.url(), &args, &[])
     }
@@ -93,7 +93,7 @@ async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats
     assert_eq!(ledger["clean"], true, "{ledger:#}");
     assert_eq!(ledger["ledger"]["foreign"], 0, "{ledger:#}");
     // KooMessage repeats nothing, so some of its webhooks were refused while the server was away and promised nothing.
-    let promised = ledger["ledger"]["promised"].as_u64().unwrap();
+    let promised = ledger["ledger"]["expected"].as_u64().unwrap();
     assert!(promised > count, "Infobip's batches make more events than webhooks: {ledger:#}");
 }
 
@@ -116,7 +116,7 @@ async fn an_altered_or_invented_event_makes_the_ledger_unclean() {
     assert!(!simulation.ended_well().await, "an unclean ledger is no success");
     assert_eq!(ledger["clean"], false);
     assert_eq!(ledger["ledger"]["wrong_ids"], 1, "{ledger:#}");
-    assert_eq!(ledger["ledger"]["invented"], 1, "{ledger:#}");
+    assert_eq!(ledger["ledger"]["unexpected"], 1, "{ledger:#}");
     assert_eq!(ledger["ledger"]["different"], 1, "{ledger:#}");
     assert_eq!(ledger["ledger"]["missing"], 0, "{ledger:#}");
 }
@@ -128,15 +128,23 @@ async fn what_was_promised_and_never_comes_out_is_missing() {
     let mut simulation = gateway.simulation(&["--count", "20", "--rate", "200", "--settle", "1s"]);
     let ledger = ledger_of(&mut simulation).await;
     assert_eq!(ledger["clean"], false);
-    assert_eq!(ledger["ledger"]["missing"], ledger["ledger"]["promised"]);
+    assert_eq!(ledger["ledger"]["missing"], ledger["ledger"]["expected"]);
     assert!(!ledger["faults"].as_array().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_seed_and_tag_post_the_same_choices() {
     let gateway = Gateway::start().await;
-    let args =
-        ["--json", "simulate", "--channels", &gateway.channels, "--gateway", &gateway.url, "--no-check"];
+    let args = [
+        "--json",
+        "simulate",
+        "webhooks",
+        "--channels",
+        &gateway.channels,
+        "--gateway",
+        &gateway.url,
+        "--no-check",
+    ];
     let run = ["--count", "60", "--rate", "500", "--run", "0000abcd", "--bsp", "koomessage"];
     let mut runs = Vec::new();
     for seed in ["7", "7", "8"] {
@@ -170,7 +178,7 @@ async fn a_gateway_that_takes_nothing_is_no_success() {
     std::fs::write(&gateway.channels, wrong).unwrap();
     let mut simulation = gateway.simulation(&["--count", "5", "--rate", "100", "--bsp", "koomessage"]);
     let ledger = ledger_of(&mut simulation).await;
-    assert_eq!(ledger["ledger"]["promised"], 0);
+    assert_eq!(ledger["ledger"]["expected"], 0);
     assert!(!simulation.ended_well().await);
 }
 
@@ -178,7 +186,7 @@ async fn a_gateway_that_takes_nothing_is_no_success() {
 async fn every_bsp_tells_what_it_can_about_the_account_and_customers_and_each_event_is_as_expected() {
     let gateway = Gateway::start().await;
     let _normalizer = gateway.normalizer();
-    let args = ["--count", "300", "--rate", "100", "--notices", "100", "--settle", "60s"];
+    let args = ["--count", "300", "--rate", "100", "--notices-pct", "100", "--settle", "60s"];
     let args = [&args[..], &["--admin-listen", "127.0.0.1:0"]].concat();
     let mut simulation = gateway.simulation(&args);
     let admin: Value = serde_json::from_str(&simulation.line_with("\"admin\"").await).unwrap();

@@ -98,8 +98,8 @@ async fn a_simulated_infobip_whose_reports_nobody_takes_stays_small_and_says_wha
                 sends_per_second = 1\n";
     std::fs::write(&channels, text).unwrap();
     let channels = channels.to_string_lossy();
-    let args = ["--json", "simulate-infobip", "--channels", &*channels, "--listen", "127.0.0.1:0"];
-    let more = ["--gateway", "http://127.0.0.1:1", "--latency-ms", "0", "--api-key", "key"];
+    let args = ["--json", "simulate", "infobip", "--channels", &*channels, "--listen", "127.0.0.1:0"];
+    let more = ["--gateway", "http://127.0.0.1:1", "--latency", "0s", "--api-key", "key"];
     let admin = ["--admin-listen", "127.0.0.1:0"];
     let args = [&args[..], &more, &admin].concat();
     let mut infobip = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);

@@ -31,7 +31,7 @@ async fn trickle(stream: TcpStream, bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_trickles_is_answered_408() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("body-timeout-ms", "500")]).await;
+    let ingress = installation.ingress_with(&[("body-timeout", "500ms")]).await;
     ingress.until_ready().await;
     let mut stream = TcpStream::connect(ingress.address).await.unwrap();
     stream.write_all(&Webhook::infobip(BODY).head("content-length: 100000\r\n")).await.unwrap();
@@ -44,7 +44,7 @@ async fn a_body_that_trickles_is_answered_408() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_trickles_loses_its_connection_and_an_idle_one_does_not() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("head-timeout-ms", "500")]).await;
+    let ingress = installation.ingress_with(&[("header-timeout", "500ms")]).await;
     ingress.until_ready().await;
     let webhook = Webhook::infobip(BODY);
     let head = webhook.head(&format!("content-length: {}\r\n", BODY.len()));
@@ -124,7 +124,7 @@ async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_left_idle_is_closed() {
     let installation = Installation::start().await;
-    let ingress = installation.ingress_with(&[("idle-timeout-ms", "1000")]).await;
+    let ingress = installation.ingress_with(&[("idle-timeout", "1s")]).await;
     ingress.until_ready().await;
     let webhook = Webhook::infobip(BODY);
     let head = webhook.head(&format!("content-length: {}\r\n", BODY.len()));

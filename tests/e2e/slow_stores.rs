@@ -57,7 +57,7 @@ async fn a_ledger_slower_than_its_lanes_costs_two_writes_a_send_and_no_call() {
     let (bus, sender) = send_all(&outbound, COMMANDS, slow, limit).await;
     let metrics = sender.metrics();
     assert_eq!(bus.handed_on(), 2 * COMMANDS as u64, "an intent and an outcome of each");
-    assert_eq!(metric(&metrics, "sender_withheld_calls_total"), 0, "{metrics}");
+    assert_eq!(metric(&metrics, "sender_aborted_calls_total"), 0, "{metrics}");
     assert_eq!(metric(&metrics, "sender_ledger_timeouts_total"), 0, "{metrics}");
     sender.stop().await;
 }
@@ -71,7 +71,7 @@ async fn writes_that_a_stall_delays_are_read_back_and_not_repeated() {
     let metrics = sender.metrics();
     assert!(metric(&metrics, "sender_ledger_timeouts_total") > 0, "nothing was delayed: {metrics}");
     assert_eq!(bus.handed_on(), 600, "an intent and an outcome of each");
-    assert_eq!(metric(&metrics, "sender_withheld_calls_total"), 0, "{metrics}");
+    assert_eq!(metric(&metrics, "sender_aborted_calls_total"), 0, "{metrics}");
     sender.stop().await;
 }
 
@@ -131,7 +131,7 @@ async fn an_event_that_waits_for_a_slow_stream_is_written_once() {
     installation.until_processed().await;
     assert_eq!(installation.reports().await.len(), WEBHOOKS);
     assert_eq!(bus.handed_on(), WEBHOOKS as u64, "each event is written once");
-    assert_eq!(metric(&normalizer.metrics(), "worker_retried_total"), 0);
+    assert_eq!(metric(&normalizer.metrics(), "worker_retries_total"), 0);
     normalizer.stop().await;
     ingress.stop().await;
 }

@@ -42,8 +42,8 @@ fn unwell() -> Faults {
 
 fn sender(outbound: &Outbound) -> Program {
     outbound.sender_program(&[
-        ("IMCHANNEL_SEND_TIMEOUT_MS", "1500"),
-        ("IMCHANNEL_LOOKUP_DELAYS_MS", "1500,2500,4000,7000"),
+        ("IMCHANNEL_SEND_TIMEOUT", "1500ms"),
+        ("IMCHANNEL_LOOKUP_DELAYS", "1500ms,2500ms,4s,7s"),
         ("IMCHANNEL_LOG_LEVEL", "warn"),
     ])
 }

@@ -70,7 +70,7 @@ async fn idle_connections_do_not_make_a_webhook_wait() {
     let head = Webhook::infobip("").head(&format!("content-length: {}\r\n", BODY.len()));
     on_its_way.write_all(&[&head, &BODY.as_bytes()[..9]].concat()).await.unwrap();
     eventually("it is admitted", || async {
-        ingress.metrics().contains("ingress_requests_in_progress 1\n").then_some(())
+        ingress.metrics().contains("ingress_requests_in_flight 1\n").then_some(())
     })
     .await;
     let idle = connect_from_many(40, 10, ingress.address).await;
@@ -137,7 +137,7 @@ async fn one_address_has_a_tenth_of_the_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_the_requests_of_each_caller_are_limited() {
     let installation = Installation::start().await;
-    let ingress = small_ingress(&installation, &[("proxies", "127.0.0.1, 10.0.0.0/8")]).await;
+    let ingress = small_ingress(&installation, &[("trusted-proxies", "127.0.0.1, 10.0.0.0/8")]).await;
     // Begins a webhook whose body does not end.
     let begin = async |forwarded: &str| {
         let mut stream = connect_from([127, 0, 0, 1], ingress.address).await;
@@ -150,7 +150,7 @@ async fn behind_a_proxy_the_requests_of_each_caller_are_limited() {
         held.push(begin("203.0.113.5, 10.9.9.9").await);
     }
     eventually("ten are in flight", || async {
-        ingress.metrics().contains("ingress_requests_in_progress 10\n").then_some(())
+        ingress.metrics().contains("ingress_requests_in_flight 10\n").then_some(())
     })
     .await;
     let webhook = |forwarded: &str| Webhook::infobip(BODY).header("x-forwarded-for", forwarded);
@@ -196,7 +196,7 @@ async fn readiness_does_not_depend_on_strangers() {
     let installation = Installation::start().await;
     let ingress = binary("imchannel-ingress");
     let args = ["--nofile=600:600", ingress.to_str().unwrap()];
-    let variables = [("IMCHANNEL_LISTEN", "127.0.0.1:0")];
+    let variables = [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")];
     let url = installation.nats.url();
     let mut program = Program::start_with_args("/usr/bin/prlimit", &url, &args, &variables);
     let admin: SocketAddr = program.address_after("probes and metrics on ").await.parse().unwrap();
@@ -228,7 +228,7 @@ async fn media_limits_callers_too() {
     let outbound = Outbound::start(&[10]).await;
     let redis_url = outbound.redis.url();
     let variables = [
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_REDIS_URL", redis_url.as_str()),
         ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),

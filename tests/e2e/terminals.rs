@@ -212,12 +212,12 @@ async fn what_is_stored_reaches_a_terminal_escaped() {
         "deadletters",
     ];
     for what in whats {
-        for more in [&[][..], &["--reveal"], &["--json"], &["--json", "--reveal"]] {
+        for more in [&[][..], &["--unmask"], &["--json"], &["--json", "--unmask"]] {
             let args = [&["tail", what, "--no-follow"], more].concat();
             let output = on_a_terminal(&installation, "imchannel", &args, &[]).await;
             assert_harmless(&format!("{args:?}"), &output);
             // What is not masked is there to be read.
-            assert!(!more.contains(&"--reveal") || output.contains(r"\u009b45m"), "{args:?}: {output}");
+            assert!(!more.contains(&"--unmask") || output.contains(r"\u009b45m"), "{args:?}: {output}");
             if more.contains(&"--json") {
                 for line in output.lines() {
                     serde_json::from_str::<serde_json::Value>(line).expect("an escape keeps it JSON");
@@ -228,7 +228,7 @@ async fn what_is_stored_reaches_a_terminal_escaped() {
     let reports = on_a_terminal(
         &installation,
         "imchannel",
-        &["--json", "tail", "reports", "--no-follow", "--reveal"],
+        &["--json", "tail", "reports", "--no-follow", "--unmask"],
         &[],
     );
     let report: serde_json::Value = serde_json::from_str(reports.await.lines().next().unwrap()).unwrap();
@@ -238,16 +238,16 @@ async fn what_is_stored_reaches_a_terminal_escaped() {
     for args in [
         &["deadletter", "list"][..],
         &["deadletter", "show", &letter],
-        &["deadletter", "show", &letter, "--reveal"],
+        &["deadletter", "show", &letter, "--unmask"],
         &["deadletter", "show", &letter, "--raw"],
         &["deadletter", "replay", "--all"],
         &["deadletter", "replay", "--all", "--publish"],
-        &["replay", "webhooks", "--dry-run", "--reveal"],
+        &["replay", "webhooks", "--dry-run", "--unmask"],
         &["channel", "list"],
         &["channel", "show", "gupshup-demo"],
         &["channel", "pause", "gupshup-demo"],
         &["channel", "resume", "gupshup-demo"],
-        &["sends", "waiting"],
+        &["lanes", "list"],
         &["streams", "check"],
         &["doctor", "--watch-for", "1s"],
         &["deadletter", "drop", "--all"],
@@ -289,18 +289,18 @@ async fn what_is_typed_or_stands_in_a_file_reaches_a_terminal_escaped() {
         &["channel", "apply", "-f", FOREIGN],
         &["channel", "show", FOREIGN],
         &["channel", "remove", FOREIGN],
-        &["sends", "waiting", FOREIGN],
+        &["lanes", "list", FOREIGN],
         &["streams", "repair", "--stream", FOREIGN],
         &["deadletter", "list", "--reason", FOREIGN],
         &["replay", "webhooks", "--channel", FOREIGN],
         &["setup", "--channels", FOREIGN],
-        &["secrets", "make", FOREIGN],
+        &["secrets", "generate", FOREIGN],
         &["health", "--admin-listen", &answers],
         &["media", "get", &media],
         &["media", "stat", &media],
         &["media", "put", FOREIGN, "--channel", CHANNEL],
-        &["simulate", "--channels", FOREIGN],
-        &["simulate-infobip", "--channels", other],
+        &["simulate", "webhooks", "--channels", FOREIGN],
+        &["simulate", "infobip", "--channels", other],
         &["doctor", "--admin", &media],
         &["up", "--channels", other, "--data-dir", FOREIGN],
         &["--nats-url", FOREIGN, "tail", "reports"],
@@ -336,7 +336,7 @@ async fn top_and_send_show_what_comes_escaped() {
     let client = store_everything(&installation).await;
     let admin = format!("http://{}", foreign_server().await);
     for json in [&[][..], &["--json"]] {
-        let args = [json, &["top", "--count", "4", "--interval-ms", "300", "--admin", &admin]].concat();
+        let args = [json, &["top", "--count", "4", "--interval", "300ms", "--admin", &admin]].concat();
         let output = on_a_terminal(&installation, "imchannel", &args, &[]).await;
         assert_harmless(&format!("{args:?}"), &output);
         // The columns are narrow, and the BSP's name is the first of the row.

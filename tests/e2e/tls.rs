@@ -135,7 +135,7 @@ async fn ingress_and_media_speak_https_and_take_up_a_renewed_certificate() {
     let variables = [
         ("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str()),
         ("IMCHANNEL_TLS_KEY_FILE", &key),
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_REDIS_URL", &redis_url),
         ("IMCHANNEL_MEDIA_PUBLIC_URL", "https://media.example"),
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "a-token-of-sixteen-and-more"),
@@ -218,9 +218,9 @@ async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_no
     let variables = [
         ("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str()),
         ("IMCHANNEL_TLS_KEY_FILE", &key),
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
-        ("IMCHANNEL_HEAD_TIMEOUT_MS", "500"),
-        ("IMCHANNEL_GRACE_MS", "60000"),
+        ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_HEADER_TIMEOUT", "500ms"),
+        ("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "1m"),
     ];
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
     let address = ingress.address_after("takes webhooks on").await;

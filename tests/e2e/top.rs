@@ -10,7 +10,7 @@ async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
     let channels = installation.folder().join("channels.toml");
     std::fs::write(&channels, CHANNELS).unwrap();
     let mut ingress =
-        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let admin = format!("http://{}", ingress.address_after("probes and metrics on").await);
     let address = ingress.address_after("takes webhooks on").await.parse().unwrap();
     let report =
@@ -21,7 +21,7 @@ async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
     })
     .await;
 
-    let args = ["--json", "top", "--interval-ms", "200", "--admin", &admin];
+    let args = ["--json", "top", "--interval", "200ms", "--admin", &admin];
     let mut top = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     // One webhook waits since before.
     until(&mut top, |look| {
@@ -67,7 +67,7 @@ async fn without_a_terminal_it_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--json"));
     // Nobody answers at the admin port: the rest is shown all the same.
-    let args = ["--json", "top", "--count", "1", "--interval-ms", "100", "--admin", "http://127.0.0.1:1"];
+    let args = ["--json", "top", "--count", "1", "--interval", "100ms", "--admin", "http://127.0.0.1:1"];
     let output = run_cli_with(&installation.nats.url(), "imchannel", &args, &[]).await;
     let look: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&look["admin_ports"]["asked"], &look["admin_ports"]["answering"]), (&1.into(), &0.into()));

@@ -36,7 +36,8 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 async fn spans_of_one_webhook_share_its_trace_and_are_exported() {
     let installation = Installation::start().await;
     let (endpoint, received) = collector().await;
-    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("IMCHANNEL_LISTEN", "127.0.0.1:0")];
+    let variables =
+        [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")];
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
     let listen = ingress.address_after("takes webhooks on ").await;
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);

@@ -31,8 +31,8 @@ struct Port {
 /// Ingress, and the request of a stranger.
 async fn ingress(installation: &Installation) -> Port {
     let variables = [
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
-        ("IMCHANNEL_IDLE_TIMEOUT_MS", "4000"),
+        ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_IDLE_TIMEOUT", "4s"),
         ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "1000"),
     ];
     let mut program = Program::start("imchannel-ingress", installation, &variables);
@@ -53,7 +53,7 @@ fn get(path: &str) -> Vec<u8> {
 async fn media(outbound: &Outbound) -> Port {
     let redis_url = outbound.redis.url();
     let variables = [
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_REDIS_URL", redis_url.as_str()),
         ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),

@@ -82,7 +82,7 @@ async fn what_no_field_has_comes_out_counted_and_hidden() {
             parsed.sort();
             parsed
         };
-        assert_eq!(sorted(&tail(&installation, kind, &["--reveal"]).await), sorted(&expected), "{kind}");
+        assert_eq!(sorted(&tail(&installation, kind, &["--unmask"]).await), sorted(&expected), "{kind}");
         for (json, _) in tail(&installation, kind, &[]).await {
             assert_eq!(json, "***", "{kind}");
         }

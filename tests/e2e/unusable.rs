@@ -80,7 +80,7 @@ async fn what_cannot_be_read_is_answered_beside_its_letter() {
     assert_eq!((outcome(&result), result.command_msg_id.as_str()), (SendOutcome::Accepted, "good"));
     assert_eq!(outbound.result("good").await, result);
 
-    let output = run_cli(&outbound.installation, &["tail", "sends", "--from-start", "--no-follow"]).await;
+    let output = run_cli(&outbound.installation, &["tail", "sends", "--from-beginning", "--no-follow"]).await;
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("command 1 of COMMANDS") && shown.contains("command typo-1"), "{shown}");
     sender.stop().await;

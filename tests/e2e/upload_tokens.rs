@@ -124,7 +124,7 @@ async fn the_general_token_counts_for_every_tenant_beside_their_own() {
     let dir = folder.to_str().unwrap().to_owned();
     let redis = outbound.redis.url();
     let variables = [
-        ("IMCHANNEL_LISTEN", "127.0.0.1:0"),
+        ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_REDIS_URL", redis.as_str()),
         ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),
@@ -192,7 +192,7 @@ async fn media_does_not_start_where_nobody_could_upload() {
 async fn secrets_make_gives_each_named_tenant_a_token_that_media_takes() {
     let folder = tempfile::TempDir::new().unwrap();
     let secrets = folder.path().join("secrets");
-    let make = ["secrets", "make", secrets.to_str().unwrap()];
+    let make = ["secrets", "generate", secrets.to_str().unwrap()];
     let faulty = [&make[..], &["--tenant", "../tenant"]].concat();
     assert_eq!(run_cli_with("", "imchannel", &faulty, &[]).await.status.code(), Some(2));
     let named = [&make[..], &["--tenant", TENANT, "--tenant", OTHER]].concat();

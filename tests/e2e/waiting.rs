@@ -24,7 +24,7 @@ async fn objects(outbound: &Outbound, args: &[&str]) -> Vec<Value> {
 
 async fn waiting(outbound: &Outbound, number: usize) -> Value {
     let id = channel(number).to_string();
-    objects(outbound, &["--json", "sends", "waiting", "--channel", &id]).await.remove(0)
+    objects(outbound, &["--json", "lanes", "list", "--channel", &id]).await.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,38 +43,38 @@ async fn what_a_halted_lane_holds_waits() {
     }
     // Every call is answered 401; all 30 commands are in the lane's hands. A probe is in a call for a moment.
     eventually("the metrics count them", || async {
-        let is_halted = gauge(&sender, "sender_halted", 0) == Some(1);
-        let waits = gauge(&sender, "sender_waiting", 0) == Some(30);
-        let age_s = gauge(&sender, "sender_oldest_waiting_age_seconds", 0)?;
-        let pauses = gauge(&sender, "sender_waiting", 1) == Some(3);
+        let is_halted = gauge(&sender, "sender_lane_halted", 0) == Some(1);
+        let waits = gauge(&sender, "sender_pending_commands", 0) == Some(30);
+        let age_s = gauge(&sender, "sender_oldest_pending_age_seconds", 0)?;
+        let pauses = gauge(&sender, "sender_pending_commands", 1) == Some(3);
         (is_halted && waits && age_s >= 1 && pauses).then_some(())
     })
     .await;
-    eventually("`sends waiting` counts them", || async {
+    eventually("`lanes list` counts them", || async {
         let shown = waiting(&outbound, 0).await;
         let is_whole = shown["bulk_waiting"] == 30 && shown["in_progress"] == 0;
-        let why = shown["why"].as_str()?.contains("the account fails (401 UNAUTHORIZED); next try in");
+        let why = shown["reason"].as_str()?.contains("the account fails (401 UNAUTHORIZED); next try in");
         (is_whole && why && shown["oldest_waiting_age_s"].as_u64()? >= 1).then_some(())
     })
     .await;
     let shown = waiting(&outbound, 1).await;
-    assert_eq!((&shown["send_waiting"], &shown["why"]), (&3.into(), &"paused by an operator".into()));
+    assert_eq!((&shown["send_waiting"], &shown["reason"]), (&3.into(), &"paused by an operator".into()));
     within(crate::harness::PATIENCE, "`doctor` warns with number and age", || async {
         let findings = objects(&outbound, &["--json", "doctor", "--watch-for", "1s"]).await;
         let says = |check: &str, level: &str, text: &str| {
             findings.iter().any(|found| {
-                let what = found["what"].as_str().unwrap_or_default();
+                let what = found["message"].as_str().unwrap_or_default();
                 found["check"] == check && found["level"] == level && what.contains(text)
             })
         };
-        let is_told = says("lanes.halted", "wrong", "30 commands wait, the oldest for")
+        let is_told = says("lanes.halted", "error", "30 commands wait, the oldest for")
             && says("lanes.paused", "warning", "channel-1; 3 commands wait, the oldest for");
         is_told.then_some(())
     })
     .await;
     eventually("`top` warns with number and age", || async {
         let board =
-            objects(&outbound, &["--json", "top", "--count", "1", "--interval-ms", "100"]).await.pop()?;
+            objects(&outbound, &["--json", "top", "--count", "1", "--interval", "100ms"]).await.pop()?;
         let lanes = board["lanes"].as_array()?;
         let lane = |number: usize| lanes.iter().find(|lane| lane["channel"] == channel(number).as_str());
         let (halted, paused) = (lane(0)?, lane(1)?);
@@ -86,14 +86,14 @@ async fn what_a_halted_lane_holds_waits() {
     // Without a sender they wait all the same.
     sender.stop().await;
     let shown = waiting(&outbound, 0).await;
-    assert_eq!((&shown["bulk_waiting"], &shown["why"]), (&30.into(), &"no sender works it".into()));
+    assert_eq!((&shown["bulk_waiting"], &shown["reason"]), (&30.into(), &"no sender works it".into()));
     // Mended, nothing waits any more.
     std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
     let sender = outbound.sender().await;
     within(std::time::Duration::from_secs(60), "all are sent and nothing waits", || async {
         let is_sent = outbound.omni.received_count() == 30;
-        let age = gauge(&sender, "sender_oldest_waiting_age_seconds", 0);
-        (is_sent && gauge(&sender, "sender_waiting", 0) == Some(0) && age == Some(0)).then_some(())
+        let age = gauge(&sender, "sender_oldest_pending_age_seconds", 0);
+        (is_sent && gauge(&sender, "sender_pending_commands", 0) == Some(0) && age == Some(0)).then_some(())
     })
     .await;
 }

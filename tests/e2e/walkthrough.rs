@@ -37,7 +37,7 @@ async fn a_channel_that_is_not_known_is_an_error() {
         &["deadletter", "list", "--channel", "nobody"],
         &["deadletter", "replay", "--all", "--channel", "nobody"],
         &["replay", "webhooks", "--since", "1h", "--channel", "nobody"],
-        &["sends", "waiting", "--channel", "nobody"],
+        &["lanes", "list", "--channel", "nobody"],
     ] {
         let output = run_cli(&installation, args).await;
         let said = said(&output);
@@ -125,7 +125,7 @@ async fn send_says_what_is_known_when_its_time_is_up() {
     let send = async |until: &str, patience: &str| {
         let id = channel(0).to_string();
         let args = ["send", "--channel", &id, "--to", "4915112345", "--text", "Hello"];
-        let args = [&args[..], &["--until", until, "--patience", patience]].concat();
+        let args = [&args[..], &["--until", until, "--timeout", patience]].concat();
         let output = run_cli(&outbound.installation, &args).await;
         assert_eq!(code(&output), Some(1), "{}", said(&output));
         said(&output)
@@ -225,7 +225,7 @@ async fn a_file_that_is_no_toml_has_one_fault_and_a_taken_folder_has_a_way_out()
 async fn health_takes_its_options_after_the_word() {
     let installation = Installation::start().await;
     let mut ingress =
-        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_LISTEN", "127.0.0.1:0")]);
+        Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let admin = ingress.address_after("probes and metrics on").await;
     for args in [
         &["health", "--live", "--admin-listen", &admin][..],

@@ -28,7 +28,7 @@ async fn status(stream: &mut TcpStream) -> String {
 
 async fn in_progress(place: &Place) -> Option<String> {
     let metrics = reqwest::get(format!("http://{}/metrics", place.admin)).await.ok()?.text().await.ok()?;
-    let start = "imchannel_ingress_requests_in_progress ";
+    let start = "imchannel_ingress_requests_in_flight ";
     metrics.lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned)
 }
 

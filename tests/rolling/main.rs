@@ -51,7 +51,8 @@ async fn no_attempt_fails_while_ingress_and_normalizer_are_replaced() {
 
     let gateway = format!("http://{}", proxy.webhooks);
     let (rate, count) = (RATE.to_string(), COUNT.to_string());
-    let args = ["--json", "simulate", "--channels", channels.to_str().unwrap(), "--gateway", &gateway];
+    let args =
+        ["--json", "simulate", "webhooks", "--channels", channels.to_str().unwrap(), "--gateway", &gateway];
     let run = ["--count", &count, "--rate", &rate, "--settle", "120s"];
     let args: Vec<&str> = args.into_iter().chain(run).collect();
     let mut simulation = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);

@@ -50,11 +50,11 @@ impl Place {
     ) -> Program {
         let admin = self.admin.to_string();
         let variables = [
-            ("IMCHANNEL_LISTEN", self.listen.as_str()),
+            ("IMCHANNEL_INGRESS_LISTEN", self.listen.as_str()),
             ("IMCHANNEL_ADMIN_LISTEN", &admin),
             // As docker-compose.yml has it: more than haproxy needs to notice.
-            ("IMCHANNEL_DRAIN_DELAY_MS", "5000"),
-            ("IMCHANNEL_PROXIES", "127.0.0.1"),
+            ("IMCHANNEL_DRAIN_DELAY", "5s"),
+            ("IMCHANNEL_TRUSTED_PROXIES", "127.0.0.1"),
         ];
         Program::start(program, installation, &[&variables, more].concat())
     }

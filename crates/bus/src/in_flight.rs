@@ -33,9 +33,9 @@ pub struct InFlightMetrics {
 impl InFlightMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Stores into a stream that this process may have in flight: fewer while the stream acknowledges slowly";
-        registry.register("stores_in_flight_limit", help, self.limit.clone());
+        registry.register("publishes_in_flight_limit", help, self.limit.clone());
         let help = "Messages that wait to be stored because as many stores are in flight as the stream acknowledges quickly";
-        registry.register("stores_waiting", help, self.waiting.clone());
+        registry.register("publishes_pending", help, self.waiting.clone());
     }
 
     fn of(&self, stream: &'static str) -> Shown {

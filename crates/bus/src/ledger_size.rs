@@ -80,12 +80,12 @@ mod tests {
         let (go, container) = (value(VALUES, "", "GOMEMLIMIT: "), value(VALUES, "limits:", "memory: "));
         let requested = value(VALUES, "requests:", "memory: ");
         assert_eq!(bytes(requested), bytes(container), "NATS has what it is given");
-        let ledger = bytes(value(PRODUCTION_SETUP, "", "IMCHANNEL_SENDS_MAX_BYTES="));
+        let ledger = bytes(value(PRODUCTION_SETUP, "", "IMCHANNEL_SENDS_MAX_SIZE="));
         fits("overlays/production", ledger, bytes(go), bytes(container));
 
         let (go, container) =
             (value(DEV_NATS, "GOMEMLIMIT", "value: "), value(DEV_NATS, "limits:", "memory: "));
-        let ledger = bytes(value(DEV_SETUP, "", "IMCHANNEL_SENDS_MAX_BYTES="));
+        let ledger = bytes(value(DEV_SETUP, "", "IMCHANNEL_SENDS_MAX_SIZE="));
         fits("overlays/dev", ledger, bytes(go), bytes(container));
     }
 }

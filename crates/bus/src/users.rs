@@ -1,4 +1,4 @@
-//! The users of NATS. `deploy/nats/users.conf` says what each may do, and `imchannel secrets make` makes a seed for each.
+//! The users of NATS. `deploy/nats/users.conf` says what each may do, and `imchannel secrets generate` makes a seed for each.
 
 use std::fmt;
 

@@ -88,14 +88,14 @@ impl WorkerMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let all = registry.sub_registry_with_prefix("worker");
-        all.register("done", "Messages finished and acknowledged", metrics.done.clone());
-        all.register("retried", "Messages given back for a later attempt", metrics.retried.clone());
+        all.register("processed", "Messages finished and acknowledged", metrics.done.clone());
+        all.register("retries", "Messages given back for a later attempt", metrics.retried.clone());
         all.register(
-            "panicked",
+            "panics",
             "Handlers that panicked; their messages are retried, and given up as dead letters after ten attempts",
             metrics.panicked.clone(),
         );
-        all.register("held", "Messages being worked on at this moment", metrics.held.clone());
+        all.register("in_flight_messages", "Messages being worked on at this moment", metrics.held.clone());
         all.register(
             "paused",
             "More than 0 while no message can be finished and none is taken",

@@ -57,7 +57,7 @@ pub(crate) enum Channel {
         ids: Vec<String>,
         /// Also when commands wait, which then become dead letters.
         #[arg(long)]
-        abandon: bool,
+        force: bool,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -94,9 +94,9 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,
-        Channel::Remove { ids, abandon, yes } => {
+        Channel::Remove { ids, force, yes } => {
             let bus = target.connect().await?;
-            return remove(&bus, &ids, Removal { abandon, yes }, out).await;
+            return remove(&bus, &ids, Removal { force, yes }, out).await;
         }
         Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,
         Channel::Resume { ids } => set_paused(&target.connect().await?, &ids, false, out).await?,
@@ -143,7 +143,7 @@ pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out
     let channel = channels.iter().find(has_example)?;
     Some(out.faulty(&format!(
         "channel {} has a password that begins with {}: everybody knows those; they are accepted only on an installation that is \
-         reached by a loopback address (IMCHANNEL_EXPOSED_ON)",
+         reached by a loopback address (IMCHANNEL_PUBLIC_ADDRESS)",
         channel.id(),
         examples::PREFIX
     )))

@@ -37,7 +37,7 @@ pub(crate) enum DeadLetters {
         sequence: u64,
         /// Show numbers, names and texts.
         #[arg(long)]
-        reveal: bool,
+        unmask: bool,
         /// Write its exact bytes and nothing else.
         #[arg(long)]
         raw: bool,
@@ -107,7 +107,7 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
     let bus = target.connect().await?;
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
-        DeadLetters::Show { sequence, reveal, raw } => show(&bus, sequence, (reveal, raw), out).await,
+        DeadLetters::Show { sequence, unmask, raw } => show(&bus, sequence, (unmask, raw), out).await,
         DeadLetters::Replay { which, publish, yes, keep, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
             let question = format!("Publish what {} hold?", counted(letters.len(), "dead letter"));
@@ -227,7 +227,7 @@ fn channel_of(letter: &Delivery) -> String {
     letter.address().map(|address| address.channel_token().to_owned()).unwrap_or_default()
 }
 
-async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) -> anyhow::Result<Done> {
+async fn show(bus: &Bus, sequence: u64, (unmask, raw): (bool, bool), out: &Out) -> anyhow::Result<Done> {
     let Some(letter) = lookup::get(bus, &DEADLETTERS, sequence).await? else {
         bail!("there is no dead letter {sequence}");
     };
@@ -237,7 +237,7 @@ async fn show(bus: &Bus, sequence: u64, (reveal, raw): (bool, bool), out: &Out) 
         sink.flush().await.context("cannot write")?;
         return Ok(Done::Well);
     }
-    let (mut object, _) = tail::dead_letter(&letter, reveal);
+    let (mut object, _) = tail::dead_letter(&letter, unmask);
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);

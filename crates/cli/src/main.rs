@@ -77,7 +77,7 @@ enum Command {
     Send(send::Send),
     /// Look at what waits to be sent.
     #[command(subcommand)]
-    Sends(sends::Sends),
+    Lanes(sends::Lanes),
     /// Upload files of messages, fetch them, look at them.
     #[command(subcommand)]
     Media(media::MediaCommand),
@@ -151,7 +151,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Channel(command) => channel::run(command, target, out).await,
             Command::Tail(command) => tail::run(command, target, out).await,
             Command::Send(command) => send::run(command, target, out).await,
-            Command::Sends(command) => sends::run(command, target, out).await,
+            Command::Lanes(command) => sends::run(command, target, out).await,
             Command::Media(command) => media::run(command, target, out).await,
             Command::SimulateInfobip(command) => simulate_infobip::run(command, target, out).await,
             Command::Health(command) => health::run(&command, out),

@@ -1,4 +1,4 @@
-//! Hides what is personal in a decoded event, for terminals and tickets. `--reveal` goes around it.
+//! Hides what is personal in a decoded event, for terminals and tickets. `--unmask` goes around it.
 
 use bsp::mask::{MASK, numbers};
 use proto::v1::inbound_message::Content;

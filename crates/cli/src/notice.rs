@@ -9,12 +9,12 @@ use crate::out::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
 use crate::tail::{Shown, named, time_of, undecodable};
 
 /// An event about the account for both readers.
-pub(crate) fn account(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn account(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match AccountEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !reveal {
+    if !unmask {
         mask::account(&mut event);
     }
     let style = match event.kind() {
@@ -46,12 +46,12 @@ pub(crate) fn account(delivery: &Delivery, reveal: bool) -> Shown {
 }
 
 /// An event about a customer for both readers.
-pub(crate) fn customer(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn customer(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match CustomerEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !reveal {
+    if !unmask {
         mask::customer(&mut event);
     }
     let style = match event.kind() {

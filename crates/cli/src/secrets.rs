@@ -29,11 +29,11 @@ const SIMULATED_HOSTS: [&str; 2] = ["infobip", "localhost"];
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secrets {
     /// Make a folder with every secret of an installation. Nothing that is there already is touched.
-    Make(Make),
+    Generate(Generate),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Make {
+pub(crate) struct Generate {
     /// The folder, which must not exist yet.
     folder: PathBuf,
     /// Make examples that everybody may know: they are refused on an installation that is reached by anything but a loopback
@@ -56,7 +56,7 @@ fn tenant(name: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
-    let Secrets::Make(make) = command;
+    let Secrets::Generate(make) = command;
     if make.folder.exists() {
         bail!("{} is there already; secrets are never overwritten", make.folder.display());
     }
@@ -78,7 +78,7 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
         "The files are readable by everybody who can enter the folder, and only you can: containers run as another user and get\n\
          single files. Put the real API key of your BSP into channels/infobip_api_key.",
     );
-    out.object(&json!({ "made": make.folder, "example": make.example }));
+    out.object(&json!({ "generated": make.folder, "example": make.example }));
     Ok(Done::Well)
 }
 

@@ -80,7 +80,7 @@ pub(crate) struct Send {
     until: Until,
     /// How long to watch.
     #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = when::span)]
-    patience: Duration,
+    timeout: Duration,
     #[command(flatten)]
     media: Service,
 }
@@ -177,7 +177,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     }
     let sequence = stored.sequence();
     let watched = Watched { bus: &bus, channel: &command.channel, command: &message, sequence };
-    watched.follow(events, command.until, command.patience, out).await
+    watched.follow(events, command.until, command.timeout, out).await
 }
 
 fn used_for_another(id: &str) -> String {
@@ -294,11 +294,11 @@ impl Watched<'_> {
         &self,
         mut events: read::Messages,
         until: Until,
-        patience: Duration,
+        timeout: Duration,
         out: &Out,
     ) -> anyhow::Result<Done> {
         let id = self.command.command_id.as_str();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let began = Instant::now();
         let mut progress = known::Progress::Nothing;
         loop {
@@ -306,7 +306,7 @@ impl Watched<'_> {
             let Ok(next) = next else {
                 let known = known::words(self.bus, self.channel, progress).await;
                 let wanted = known::wanted(until);
-                bail!("command {id} {wanted} within {}; {known}", span(patience))
+                bail!("command {id} {wanted} within {}; {known}", span(timeout))
             };
             let Some(event) = next else { bail!("the events have ended") };
             let delivery = event?.delivery;

@@ -1,4 +1,4 @@
-//! `imchannel sends`: what waits to be sent, and why.
+//! `imchannel lanes`: what waits to be sent, and why.
 
 use std::time::Duration;
 
@@ -22,19 +22,19 @@ use crate::words::{counted, span};
 const LANES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Sends {
+pub(crate) enum Lanes {
     /// Say per channel what waits, who works its lane, and why nothing is sent.
-    Waiting {
+    List {
         /// Only this channel.
         #[arg(long)]
         channel: Option<String>,
     },
 }
 
-pub(crate) async fn run(command: Sends, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Lanes, target: &Target, out: &Out) -> anyhow::Result<Done> {
     let bus = target.connect().await?;
     match command {
-        Sends::Waiting { channel } => waiting(&bus, channel.as_deref(), out).await?,
+        Lanes::List { channel } => waiting(&bus, channel.as_deref(), out).await?,
     }
     Ok(Done::Well)
 }
@@ -102,7 +102,7 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
         out.object(&json!({
             "channel": channel.id.as_str(), "send_waiting": lane.agents_waiting,
             "bulk_waiting": lane.campaigns_waiting, "oldest_waiting_age_s": age.map(|age| age.as_secs()),
-            "in_progress": lane.in_progress, "paused": channel.is_paused, "owner": owner, "why": why,
+            "in_progress": lane.in_progress, "paused": channel.is_paused, "owner": owner, "reason": why,
             "behind": crowded.behind, "full_recipients": crowded.full_recipients,
         }));
         rows.push([

@@ -1,4 +1,4 @@
-//! `imchannel simulate-infobip`: Infobip's sending side, to be sent to.
+//! `imchannel simulate infobip`: Infobip's sending side, to be sent to.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -71,31 +71,31 @@ struct Switches {
     balancer: Option<u16>,
     /// Calls answered 429, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
-    limited: f64,
+    rate_limit_pct: f64,
     /// Calls answered 500 without taking the message, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
-    error_before: f64,
+    fail_before_pct: f64,
     /// Calls answered 500 after taking the message, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
-    error_after: f64,
+    fail_after_pct: f64,
     /// Calls that take the message and answer late, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
-    stalled: f64,
+    delay_pct: f64,
     /// How late, in milliseconds.
     #[arg(long, default_value_t = 15_000, value_name = "MS")]
     stall_ms: u64,
     /// Calls that take the message and cut the connection, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
-    cut: f64,
+    reset_pct: f64,
     /// Messages refused inside a 200, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
-    rejected: f64,
+    reject_pct: f64,
     /// Take a message again whose id was used before.
     #[arg(long)]
-    allow_repeated_ids: bool,
+    allow_duplicate_ids: bool,
     /// Show messages in the log only after up to so long (30s).
     #[arg(long, default_value = "0s", value_name = "SPAN", value_parser = when::span)]
-    log_lag: Duration,
+    log_delay: Duration,
 }
 
 impl Switches {
@@ -103,15 +103,15 @@ impl Switches {
         Faults {
             latency: Duration::from_millis(self.latency_ms),
             fronts: self.balancer.map(Front::html).into_iter().collect(),
-            limited: self.limited / 100.0,
-            error_before: self.error_before / 100.0,
-            error_after: self.error_after / 100.0,
-            stalled: self.stalled / 100.0,
+            limited: self.rate_limit_pct / 100.0,
+            error_before: self.fail_before_pct / 100.0,
+            error_after: self.fail_after_pct / 100.0,
+            stalled: self.delay_pct / 100.0,
             stall_for: Duration::from_millis(self.stall_ms),
-            cut: self.cut / 100.0,
-            rejected: self.rejected / 100.0,
-            unique_ids: !self.allow_repeated_ids,
-            log_lag: self.log_lag,
+            cut: self.reset_pct / 100.0,
+            rejected: self.reject_pct / 100.0,
+            unique_ids: !self.allow_duplicate_ids,
+            log_lag: self.log_delay,
             ..Faults::default()
         }
     }

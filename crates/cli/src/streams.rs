@@ -46,22 +46,22 @@ pub(crate) struct Sizes {
     #[arg(long, env = "IMCHANNEL_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: Option<u8>,
     /// Time for which a repeated message id is recognized, in milliseconds [default: unchanged, 40000 at first].
-    #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW_MS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     duplicate_window_ms: Option<u64>,
     /// Bytes that stream WEBHOOKS may hold [default: as it is, 4 GiB at first].
-    #[arg(long, env = "IMCHANNEL_WEBHOOKS_MAX_BYTES", value_name = "BYTES", value_parser = size())]
+    #[arg(long, env = "IMCHANNEL_WEBHOOKS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     webhooks_max_bytes: Option<u64>,
     /// Bytes that stream EVENTS may hold [default: as it is, 4 GiB at first].
-    #[arg(long, env = "IMCHANNEL_EVENTS_MAX_BYTES", value_name = "BYTES", value_parser = size())]
+    #[arg(long, env = "IMCHANNEL_EVENTS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     events_max_bytes: Option<u64>,
     /// Bytes that stream COMMANDS may hold [default: as it is, 1 GiB at first].
-    #[arg(long, env = "IMCHANNEL_COMMANDS_MAX_BYTES", value_name = "BYTES", value_parser = size())]
+    #[arg(long, env = "IMCHANNEL_COMMANDS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     commands_max_bytes: Option<u64>,
     /// Bytes that stream DEADLETTERS may hold [default: as it is, 512 MiB at first].
-    #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_BYTES", value_name = "BYTES", value_parser = size())]
+    #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     deadletters_max_bytes: Option<u64>,
     /// Bytes that the ledger of sends may hold, about 1 KB a send for 26 hours [default: as it is, 4 GiB at first].
-    #[arg(long, env = "IMCHANNEL_SENDS_MAX_BYTES", value_name = "BYTES", value_parser = size())]
+    #[arg(long, env = "IMCHANNEL_SENDS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     sends_max_bytes: Option<u64>,
 }
 
@@ -89,7 +89,7 @@ impl Sizes {
 pub(crate) struct Monitors {
     /// Monitoring ports of the NATS servers, such as http://nats:8222: asked for their limit when a stream does not fit.
     #[arg(long, env = "IMCHANNEL_NATS_MONITOR_URL", value_delimiter = ',', value_name = "URLS")]
-    nats_monitor: Vec<String>,
+    nats_monitor_url: Vec<String>,
 }
 
 impl Monitors {
@@ -97,7 +97,7 @@ impl Monitors {
     pub(crate) async fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let Some(ProvisionError::NoRoom { room, .. }) = error.downcast_ref() else { return error };
         let mut text = format!("{room}");
-        for url in self.nats_monitor.iter().filter(|url| !url.is_empty()) {
+        for url in self.nats_monitor_url.iter().filter(|url| !url.is_empty()) {
             if let Some((server, limit)) = doctor::storage_limit(url).await {
                 text.push_str(&format!("; max_file_store of {server} is {}", bytes(limit)));
             }
@@ -163,7 +163,9 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Do
     }
     for difference in &differences {
         let Difference { of, setting, found, wanted } = difference;
-        out.object(&serde_json::json!({ "of": of, "setting": setting, "found": found, "wanted": wanted }));
+        out.object(
+            &serde_json::json!({ "object": of, "setting": setting, "found": found, "expected": wanted }),
+        );
     }
     let row = |difference: Difference| {
         [difference.of, difference.setting.to_owned(), difference.found, difference.wanted]

@@ -58,7 +58,7 @@ pub(crate) struct Tail {
     bsp: Option<BspId>,
     /// Begin with the oldest that is stored.
     #[arg(long, conflicts_with = "since")]
-    from_start: bool,
+    from_beginning: bool,
     /// Begin so long ago (90s, 15m, 2h, 3d) or at a time (2026-03-01T10:00:00Z).
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     since: Option<Moment>,
@@ -70,7 +70,7 @@ pub(crate) struct Tail {
     count: Option<u64>,
     /// Show numbers, names and texts.
     #[arg(long)]
-    reveal: bool,
+    unmask: bool,
 }
 
 pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Done> {
@@ -112,7 +112,7 @@ pub(crate) async fn refuse_unknown(bus: &Bus, channel: Option<&ChannelId>) -> an
     if registries::read(bus, channel.as_str()).await?.is_none() {
         bail!(
             "there is no channel {channel}, and nothing of it is stored in what was asked for; `imchannel channel list` names the \
-             channels, and `imchannel tail … --from-start` shows what is stored of one that was removed"
+             channels, and `imchannel tail … --from-beginning` shows what is stored of one that was removed"
         );
     }
     Ok(())
@@ -136,7 +136,7 @@ impl Tail {
 
     fn from(&self, now: Timestamp) -> From {
         match self.since {
-            _ if self.from_start => From::Start,
+            _ if self.from_beginning => From::Start,
             Some(moment) => From::Time(moment.from(now)),
             // Without following, only what is stored can be meant.
             None if self.no_follow => From::Start,
@@ -147,15 +147,15 @@ impl Tail {
     /// Shows one message; says whether it was among those wanted.
     fn show(&self, delivery: &Delivery, out: &Out) -> bool {
         let (object, line) = match self.what {
-            What::Webhooks => webhook(delivery, self.reveal),
-            What::Reports => report(delivery, self.reveal),
-            What::Messages => message(delivery, self.reveal),
-            What::Sends => sent(delivery, self.reveal),
+            What::Webhooks => webhook(delivery, self.unmask),
+            What::Reports => report(delivery, self.unmask),
+            What::Messages => message(delivery, self.unmask),
+            What::Sends => sent(delivery, self.unmask),
             What::Media => fetched(delivery),
-            What::Account => notice::account(delivery, self.reveal),
-            What::Customers => notice::customer(delivery, self.reveal),
-            What::Commands => command(delivery, self.reveal),
-            What::Deadletters => dead_letter(delivery, self.reveal),
+            What::Account => notice::account(delivery, self.unmask),
+            What::Customers => notice::customer(delivery, self.unmask),
+            What::Commands => command(delivery, self.unmask),
+            What::Deadletters => dead_letter(delivery, self.unmask),
         };
         // The subject of a dead letter does not name the BSP.
         let is_other = |bsp: BspId| object["bsp"].as_str() != Some(bsp.as_str());
@@ -179,12 +179,12 @@ pub(crate) fn parse_bsp(name: &str) -> Result<BspId, String> {
 pub(crate) type Shown = (Value, Text);
 
 /// A report for both readers.
-pub(crate) fn report(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn report(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match ReportEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !reveal {
+    if !unmask {
         mask::report(&mut event);
     }
     let style = match event.status() {
@@ -215,12 +215,12 @@ pub(crate) fn named(words: &str, value: &str) -> String {
 }
 
 /// A customer's message for both readers.
-pub(crate) fn message(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn message(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match InboundMessage::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !reveal {
+    if !unmask {
         mask::message(&mut event);
     }
     let object = serde_json::to_value(&event).unwrap_or_default();
@@ -246,12 +246,12 @@ fn referral(referral: &Referral) -> String {
 }
 
 /// The result of a command for both readers.
-pub(crate) fn sent(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn sent(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match SendResult::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !reveal {
+    if !unmask {
         mask::result(&mut event);
     }
     let style = match event.outcome() {
@@ -302,7 +302,7 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
 }
 
 /// A stored command. Only its id and its kind are not personal.
-fn command(delivery: &Delivery, reveal: bool) -> Shown {
+fn command(delivery: &Delivery, unmask: bool) -> Shown {
     let content_type = delivery.headers.get(headers::CONTENT_TYPE);
     let decoded = bsp::command::decode(content_type, &delivery.payload).ok();
     // As they stand in the subject, also where no lane reads it.
@@ -310,7 +310,7 @@ fn command(delivery: &Delivery, reveal: bool) -> Shown {
     let (queue, channel) = place.split_once('.').unwrap_or((place, ""));
     let mut body =
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
-    if !reveal {
+    if !unmask {
         let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
         let readable = Readable { keys, texts: &[] };
         let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
@@ -332,11 +332,11 @@ pub(crate) fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Sh
     (json!({ "subject": delivery.subject, "sequence": delivery.sequence, "error": error.to_string() }), line)
 }
 
-fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
+fn webhook(delivery: &Delivery, unmask: bool) -> Shown {
     let address = delivery.address();
     let bsp = address.as_ref().and_then(Subject::bsp);
     let channel = address.as_ref().map(|address| address.channel_token().to_owned()).unwrap_or_default();
-    let body = body_text(bsp, delivery, reveal);
+    let body = body_text(bsp, delivery, unmask);
     let bsp = bsp.map(BspId::as_str).unwrap_or_default();
     let route = delivery.headers.get(headers::ROUTE).unwrap_or_default();
     let line = text!(
@@ -358,11 +358,11 @@ fn webhook(delivery: &Delivery, reveal: bool) -> Shown {
     (object, line)
 }
 
-pub(crate) fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
+pub(crate) fn dead_letter(delivery: &Delivery, unmask: bool) -> Shown {
     let header = |name| delivery.headers.get(name).unwrap_or_default();
     let bsp = registry::find(header(headers::BSP)).map(|bsp| bsp.profile().id);
     let channel = delivery.address().map(|address| address.channel_token().to_owned()).unwrap_or_default();
-    let body = body_text(bsp, delivery, reveal);
+    let body = body_text(bsp, delivery, unmask);
     let line = text!(
         "{} {} {} {} from {}: {body}",
         time_of(delivery),
@@ -385,8 +385,8 @@ pub(crate) fn dead_letter(delivery: &Delivery, reveal: bool) -> Shown {
     (object, line)
 }
 
-fn body_text(bsp: Option<BspId>, delivery: &Delivery, reveal: bool) -> String {
-    if reveal {
+fn body_text(bsp: Option<BspId>, delivery: &Delivery, unmask: bool) -> String {
+    if unmask {
         return body_mask::unmasked(&delivery.payload);
     }
     match bsp.map(|bsp| registry::get(bsp).profile()) {

@@ -45,7 +45,7 @@ pub(crate) struct Target {
         value_name = "FILE"
     )]
     pub(crate) credential_key_file: Option<PathBuf>,
-    /// Folder with the nkey seeds of the NATS users, as `imchannel secrets make` writes it (DIR/nats): each command takes the one of
+    /// Folder with the nkey seeds of the NATS users, as `imchannel secrets generate` writes it (DIR/nats): each command takes the one of
     /// the user that it needs.
     #[arg(long, global = true, env = "IMCHANNEL_NATS_NKEYS_DIR", value_name = "DIR")]
     nats_nkeys_dir: Option<PathBuf>,
@@ -57,8 +57,8 @@ pub(crate) struct Target {
     nats_ca_file: Option<PathBuf>,
     /// IP address under which the installation is reached; example secrets are refused unless it is a loopback address [default:
     /// that of NATS].
-    #[arg(long, global = true, env = "IMCHANNEL_EXPOSED_ON", value_name = "IP")]
-    exposed_on: Option<String>,
+    #[arg(long, global = true, env = "IMCHANNEL_PUBLIC_ADDRESS", value_name = "IP")]
+    public_address: Option<String>,
     /// Hosts that channels may send to beside *.api.infobip.com, separated by commas.
     #[arg(long, global = true, env = "IMCHANNEL_INFOBIP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
     pub(crate) infobip_hosts: Vec<String>,
@@ -165,7 +165,7 @@ impl Target {
     /// Whether the installation is reached by a loopback address: as it was said, or else where its NATS is.
     pub(crate) fn is_on_loopback(&self) -> bool {
         // Compose files set variables that are empty where nothing is meant.
-        if let Some(address) = self.exposed_on.as_ref().filter(|address| !address.is_empty()) {
+        if let Some(address) = self.public_address.as_ref().filter(|address| !address.is_empty()) {
             return address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         }
         self.url().split(',').all(|url| {

@@ -10,7 +10,7 @@ const USERS: &[(&str, Option<User>)] = &[
     ("streams check", Some(User::Operator)),
     ("streams repair", Some(User::Provisioner)),
     ("setup", Some(User::Provisioner)),
-    ("secrets make", None),
+    ("secrets generate", None),
     ("channel apply", Some(User::Provisioner)),
     ("channel list", Some(User::Operator)),
     ("channel show", Some(User::Operator)),
@@ -19,7 +19,7 @@ const USERS: &[(&str, Option<User>)] = &[
     ("channel resume", Some(User::Operator)),
     ("tail", Some(User::Operator)),
     ("send", Some(User::Operator)),
-    ("sends waiting", Some(User::Operator)),
+    ("lanes list", Some(User::Operator)),
     ("media put", Some(User::Operator)),
     ("media get", None),
     ("media stat", None),
@@ -30,8 +30,8 @@ const USERS: &[(&str, Option<User>)] = &[
     ("deadletter show", Some(User::Operator)),
     ("deadletter replay", Some(User::Operator)),
     ("deadletter drop", Some(User::Operator)),
-    ("simulate", Some(User::Operator)),
-    ("simulate-infobip", None),
+    ("simulate webhooks", Some(User::Operator)),
+    ("simulate infobip", None),
     ("health", None),
 ];
 

@@ -91,13 +91,13 @@ impl IngressMetrics {
         registry.register("channel_refused", help, channel_refused.clone());
         registry.register("channels", "Channels that are known", channels.clone());
         let help = "Webhooks in progress at this moment";
-        registry.register("requests_in_progress", help, requests_in_progress.clone());
+        registry.register("requests_in_flight", help, requests_in_progress.clone());
         let help = "Bytes that the bodies in progress hold at this moment";
-        registry.register("body_bytes_held", help, body_bytes_held.clone());
+        registry.register("body_memory_bytes", help, body_bytes_held.clone());
         let channel_body_bytes = Family::<ChannelLabel, Gauge>::default();
         let help = "Bytes that the bodies of a channel hold at this moment; at its share of the memory for bodies, its next \
                     ones are answered 503";
-        registry.register("channel_body_bytes_held", help, channel_body_bytes.clone());
+        registry.register("channel_body_memory_bytes", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
         let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {

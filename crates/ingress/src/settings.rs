@@ -11,7 +11,8 @@ use service::{Addresses, Common, Faults, Reader, Setting};
 use service::{common, examples};
 
 /// Address and port that webhooks are posted to.
-pub static LISTEN: Setting = Setting::new("listen", "0.0.0.0:8080", "Address on which webhooks are taken");
+pub static LISTEN: Setting =
+    Setting::new("ingress-listen", "0.0.0.0:8080", "Address on which webhooks are taken");
 /// Key of the hashes of the stored credentials.
 pub static CREDENTIAL_KEY: Setting = Setting::new(
     "credential-key",
@@ -20,24 +21,21 @@ pub static CREDENTIAL_KEY: Setting = Setting::new(
 )
 .secret();
 /// Largest body, in bytes.
-pub static BODY_LIMIT_BYTES: Setting = Setting::new(
-    "body-limit-bytes",
-    "983040",
-    "Largest body of a webhook, in bytes; a larger one is answered 413",
-);
+pub static BODY_LIMIT: Setting =
+    Setting::new("body-limit", "960KiB", "Largest body of a webhook, in bytes; a larger one is answered 413");
 /// Timeout of reading a body, in milliseconds.
-pub static BODY_TIMEOUT_MS: Setting =
-    Setting::new("body-timeout-ms", "10000", "Longest time for a body to arrive, in milliseconds; then 408");
+pub static BODY_TIMEOUT: Setting =
+    Setting::new("body-timeout", "10s", "Longest time for a body to arrive, in milliseconds; then 408");
 /// Timeout of reading a request's head, in milliseconds.
-pub static HEAD_TIMEOUT_MS: Setting = Setting::new(
-    "head-timeout-ms",
-    "10000",
+pub static HEADER_TIMEOUT: Setting = Setting::new(
+    "header-timeout",
+    "10s",
     "Longest time from the first to the last byte of a request's head, in milliseconds; then the connection is closed",
 );
 /// Timeout of an idle connection, in milliseconds.
-pub static IDLE_TIMEOUT_MS: Setting = Setting::new(
-    "idle-timeout-ms",
-    "75000",
+pub static IDLE_TIMEOUT: Setting = Setting::new(
+    "idle-timeout",
+    "75s",
     "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
 );
 /// Most open connections.
@@ -50,9 +48,9 @@ pub static CONNECTIONS_MAX: Setting = Setting::new(
 pub static REQUESTS_MAX: Setting =
     Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
 /// Memory for bodies, in bytes.
-pub static BODY_MEMORY_BYTES: Setting = Setting::new(
-    "body-memory-bytes",
-    "67108864",
+pub static BODY_MEMORY: Setting = Setting::new(
+    "body-memory",
+    "64MiB",
     "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
 );
 
@@ -60,7 +58,7 @@ pub static BODY_MEMORY_BYTES: Setting = Setting::new(
 pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
     "body-memory-channel-percent",
     "25",
-    "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY_BYTES, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
+    "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
 );
 
 /// Every setting that only ingress has.
@@ -68,19 +66,19 @@ static OWN: [&Setting; 18] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &common::SECRETS_DIR,
-    &BODY_LIMIT_BYTES,
-    &BODY_TIMEOUT_MS,
-    &HEAD_TIMEOUT_MS,
-    &IDLE_TIMEOUT_MS,
+    &BODY_LIMIT,
+    &BODY_TIMEOUT,
+    &HEADER_TIMEOUT,
+    &IDLE_TIMEOUT,
     &CONNECTIONS_MAX,
     Addresses::SETTINGS[0],
     Addresses::SETTINGS[1],
     Addresses::SETTINGS[2],
     &REQUESTS_MAX,
-    &BODY_MEMORY_BYTES,
+    &BODY_MEMORY,
     &BODY_MEMORY_CHANNEL_PERCENT,
-    &common::KEEPER_INTERVAL_MS,
-    &common::DRAIN_DELAY_MS,
+    &common::PURGE_INTERVAL,
+    &common::DRAIN_DELAY,
     &tls::CERTIFICATE_FILE,
     &tls::KEY_FILE,
 ];
@@ -141,16 +139,16 @@ impl Settings {
         let listen = reader.value(&LISTEN);
         let credential_key = read_credential_key(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
-        let body_limit = reader.number(&BODY_LIMIT_BYTES, 1..=BODY_LIMIT_BYTES_MAX);
-        let body_timeout = reader.milliseconds(&BODY_TIMEOUT_MS, 100..=120_000);
-        let head = reader.milliseconds(&HEAD_TIMEOUT_MS, 100..=120_000);
-        let idle = reader.milliseconds(&IDLE_TIMEOUT_MS, 1_000..=3_600_000);
+        let body_limit = reader.number(&BODY_LIMIT, 1..=BODY_LIMIT_BYTES_MAX);
+        let body_timeout = reader.milliseconds(&BODY_TIMEOUT, 100..=120_000);
+        let head = reader.milliseconds(&HEADER_TIMEOUT, 100..=120_000);
+        let idle = reader.milliseconds(&IDLE_TIMEOUT, 1_000..=3_600_000);
         let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
         let addresses = Addresses::read(reader);
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
-        let body_memory = reader.number(&BODY_MEMORY_BYTES, BODY_LIMIT_BYTES_MAX..=1 << 40);
+        let body_memory = reader.number(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
-        let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
+        let keeper_interval = reader.milliseconds(&common::PURGE_INTERVAL, 50..=60_000);
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
         examples::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
@@ -195,18 +193,18 @@ mod tests {
         let reader = Reader::from_values([
             ("nats-url", ""),
             ("log-format", "xml"),
-            ("listen", "nowhere"),
+            ("ingress-listen", "nowhere"),
             ("credential-key", "short"),
-            ("body-limit-bytes", "99999999"),
+            ("body-limit", "99999999B"),
             ("requests-max", "0"),
         ]);
         let faults = read(reader).unwrap_err();
         for flag in [
             "--nats-url",
             "--log-format",
-            "--listen",
+            "--ingress-listen",
             "--credential-key",
-            "--body-limit-bytes",
+            "--body-limit",
             "--requests-max",
         ] {
             assert!(faults.0.iter().any(|fault| fault.starts_with(flag)), "{flag} is not in {faults}");

@@ -56,12 +56,12 @@ impl MediaMetrics {
         registry.register("upload_token_used", help, metrics.tokens_used.clone());
         let help = "Bytes of files handed to the network";
         registry.register("served_bytes", help, metrics.bytes_served.clone());
-        registry.register("taken_bytes", "Bytes of stored uploads", metrics.bytes_taken.clone());
+        registry.register("uploaded_bytes", "Bytes of stored uploads", metrics.bytes_taken.clone());
         let help =
             "Events and expiries of fetches that were dropped, because too many waited or NATS was away";
-        registry.register("notes_dropped", help, metrics.notes_dropped.clone());
+        registry.register("background_tasks_dropped", help, metrics.notes_dropped.clone());
         let help = "Files that a message went out with and whose life ended without a GET after it; counted by one replica each";
-        registry.register("expired_unfetched", help, metrics.expired_unfetched.clone());
+        registry.register("expired_without_fetch", help, metrics.expired_unfetched.clone());
         let help = "1 while Redis answers, else 0";
         registry.register("redis_connected", help, metrics.redis_connected.clone());
         metrics

@@ -13,7 +13,7 @@ use crate::tokens::{self, TokenFolder};
 
 /// Address and port of uploads and downloads.
 pub static LISTEN: Setting =
-    Setting::new("listen", "0.0.0.0:8081", "Address on which files are taken and served");
+    Setting::new("media-listen", "0.0.0.0:8081", "Address on which files are taken and served");
 /// Token that allows uploads for every tenant.
 pub static UPLOAD_TOKEN: Setting = Setting::new(
     "media-upload-token",
@@ -28,12 +28,12 @@ pub static UPLOAD_TOKENS_DIR: Setting = Setting::new(
     "Folder with a file for each tenant, named as the tenant: one bearer token of its uploads a line, two at most; read again when it changes",
 );
 /// TTL of a file, in milliseconds.
-pub static TTL_MS: Setting =
-    Setting::new("media-ttl-ms", "86400000", "How long a file lives after its upload, in milliseconds");
+pub static TTL: Setting =
+    Setting::new("media-ttl", "24h", "How long a file lives after its upload, in milliseconds");
 /// TTL of a file after a complete download, in milliseconds.
-pub static FETCHED_TTL_MS: Setting = Setting::new(
-    "media-fetched-ttl-ms",
-    "3600000",
+pub static FETCHED_TTL: Setting = Setting::new(
+    "media-fetched-ttl",
+    "1h",
     "How long a file lives after it was fetched, in milliseconds; never past 7 days after its upload",
 );
 /// Tenant of the files that were stored without one.
@@ -58,15 +58,15 @@ static OWN: [&Setting; 18] = [
     &common::MEDIA_PUBLIC_URL,
     &UPLOAD_TOKEN,
     &UPLOAD_TOKENS_DIR,
-    &TTL_MS,
-    &FETCHED_TTL_MS,
+    &TTL,
+    &FETCHED_TTL,
     &LEGACY_TENANT,
     &DOWNLOADS_MAX,
     &UPLOADS_MAX,
     Addresses::SETTINGS[0],
     Addresses::SETTINGS[1],
     Addresses::SETTINGS[2],
-    &common::DRAIN_DELAY_MS,
+    &common::DRAIN_DELAY,
     &tls::CERTIFICATE_FILE,
     &tls::KEY_FILE,
 ];
@@ -132,8 +132,8 @@ impl Settings {
         let public_url = common::read_media_public_url(reader);
         let (upload_token, upload_tokens) = read_upload_tokens(reader);
         let longest_ms = u64::try_from(blob::meta::LIFE_MAX.as_millis()).unwrap_or(u64::MAX);
-        let ttl = reader.milliseconds(&TTL_MS, 1_000..=longest_ms);
-        let fetched_ttl = reader.milliseconds(&FETCHED_TTL_MS, 1_000..=longest_ms);
+        let ttl = reader.milliseconds(&TTL, 1_000..=longest_ms);
+        let fetched_ttl = reader.milliseconds(&FETCHED_TTL, 1_000..=longest_ms);
         let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
         let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);
@@ -225,6 +225,6 @@ mod tests {
             "{:?}",
             faults(&[of_tenants])
         );
-        assert_eq!(faults(&[of_tenants, ("listen", "127.0.0.1:1")]), Vec::<String>::new());
+        assert_eq!(faults(&[of_tenants, ("media-listen", "127.0.0.1:1")]), Vec::<String>::new());
     }
 }

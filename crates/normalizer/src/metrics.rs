@@ -103,10 +103,10 @@ impl NormalizerMetrics {
         registry.register("items", help, metrics.items.clone());
         let help =
             "Values that the parser does not know, by BSP and field; their events went out all the same";
-        registry.register("unrecognised", help, metrics.unrecognised.clone());
+        registry.register("unrecognized", help, metrics.unrecognised.clone());
         let help =
             "Texts of events in which bytes that are not UTF-8 were replaced by U+FFFD, by BSP and field";
-        registry.register("replaced", help, metrics.replaced.clone());
+        registry.register("invalid_utf8", help, metrics.replaced.clone());
         let help = "Members that the parser does not read, by BSP and path; the events of their items carry them in unread_json. \
                     After 200 paths the rest is 'other'";
         registry.register("unread", help, metrics.unread.members.clone());
@@ -115,7 +115,7 @@ impl NormalizerMetrics {
         registry.register("dead_letters", help, metrics.dead_letters.clone());
         let help = "Webhooks that were given back because their dead letters could not be stored, by BSP, channel and reason \
                     (channel_full: the channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
-        registry.register("letters_refused", help, metrics.letters_refused.clone());
+        registry.register("dead_letters_rejected", help, metrics.letters_refused.clone());
         // There from the start, so that a query has an answer and an alert a first value to compare with.
         for reason in ["channel_full", "full"] {
             let labels = RefusedLabels { bsp: NO_BSP, channel: UNKNOWN_CHANNEL.to_owned(), reason };

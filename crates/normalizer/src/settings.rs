@@ -7,13 +7,13 @@ use service::{Common, Faults, Reader, Setting};
 
 /// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
-    Setting::new("concurrency", "1024", "Webhooks worked on at once by this replica");
+    Setting::new("normalizer-concurrency", "1024", "Webhooks worked on at once by this replica");
 /// Interval of updating the metrics of lag, in milliseconds.
-pub static LAG_INTERVAL_MS: Setting =
-    Setting::new("lag-interval-ms", "5000", "Interval of updating the metrics of lag, in milliseconds");
+pub static LAG_INTERVAL: Setting =
+    Setting::new("lag-interval", "5s", "Interval of updating the metrics of lag, in milliseconds");
 
 /// Every setting that only the normalizer has.
-static OWN: [&Setting; 3] = [&CONCURRENCY, &common::KEEPER_INTERVAL_MS, &LAG_INTERVAL_MS];
+static OWN: [&Setting; 3] = [&CONCURRENCY, &common::PURGE_INTERVAL, &LAG_INTERVAL];
 
 /// Every setting of the program, the common ones first.
 pub fn all() -> Vec<&'static Setting> {
@@ -46,8 +46,8 @@ impl Settings {
     /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
-        let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
-        let lag_interval = reader.milliseconds(&LAG_INTERVAL_MS, 100..=60_000);
+        let keeper_interval = reader.milliseconds(&common::PURGE_INTERVAL, 50..=60_000);
+        let lag_interval = reader.milliseconds(&LAG_INTERVAL, 100..=60_000);
         Some(Self {
             concurrency: usize::try_from(concurrency?).ok()?,
             keeper_interval: keeper_interval?,

@@ -82,21 +82,21 @@ impl SenderMetrics {
         let help = "Questions to the BSP's log, by BSP, channel and what they ended with";
         registry.register("lookups", help, metrics.lookups.clone());
         let help = "Commands that had been published before and were not sent again";
-        registry.register("repeated_commands", help, metrics.repeated.clone());
+        registry.register("duplicate_commands", help, metrics.repeated.clone());
         registry.register("dead_letters", "Commands that became dead letters", metrics.dead_letters.clone());
         let help = "Attempts to store the dead letter of a command that found no room, by channel and reason (channel_full: the \
                     channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
-        registry.register("letters_refused", help, metrics.letters_refused.clone());
+        registry.register("dead_letters_rejected", help, metrics.letters_refused.clone());
         // There from the start, so that a query has an answer and an alert a first value to compare with.
         for reason in ["channel_full", "full"] {
             let labels = RefusedLabels { channel: UNKNOWN_CHANNEL.to_owned(), reason };
             drop(metrics.letters_refused.get_or_create(&labels));
         }
         let help = "Times that reading a command or working on it panicked: it becomes a dead letter at once, or after ten attempts";
-        registry.register("panicked", help, metrics.panicked.clone());
+        registry.register("panics", help, metrics.panicked.clone());
         let help =
             "Calls that were not made at the last moment because this process had slept or lost its lane";
-        registry.register("withheld_calls", help, metrics.withheld.clone());
+        registry.register("aborted_calls", help, metrics.withheld.clone());
         let help = "Commands whose outcome was not known when the next one to their recipient was let go";
         registry.register("overtaken_commands", help, metrics.overtaken.clone());
         let help = "Commands that were refused because as many as may wait for their recipient did (RECIPIENT_QUEUE_FULL)";
@@ -107,18 +107,18 @@ impl SenderMetrics {
             metrics.call_time.clone(),
         );
         let help = "From a command's storage to the BSP's acceptance, in seconds";
-        registry.register("accept_seconds", help, metrics.accept_time.clone());
+        registry.register("time_to_accept_seconds", help, metrics.accept_time.clone());
         registry.register("lanes", "Lanes that this replica works", metrics.lanes.clone());
         let help = "Commands by channel that are in a call, or whose call is looked up, by this replica";
-        registry.register("in_progress", help, metrics.in_progress.clone());
+        registry.register("in_flight_commands", help, metrics.in_progress.clone());
         let help = "Commands by channel that are in no call: in COMMANDS or in the hands of the lane's owner, which counts every second";
-        registry.register("waiting", help, metrics.waiting.clone());
+        registry.register("pending_commands", help, metrics.waiting.clone());
         let help = "Commands by channel that this replica holds behind earlier ones to the same recipients";
-        registry.register("behind", help, metrics.behind.clone());
+        registry.register("recipient_queue_commands", help, metrics.behind.clone());
         let help = "Age in seconds of the oldest command by channel that is in no call, 0 when there is none";
-        registry.register("oldest_waiting_age_seconds", help, metrics.oldest_waiting.clone());
+        registry.register("oldest_pending_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
-        registry.register("halted", help, metrics.halted.clone());
+        registry.register("lane_halted", help, metrics.halted.clone());
         metrics.register_ledger(registry);
         metrics
     }

@@ -9,22 +9,22 @@ use service::{Common, Faults, Reader, Setting};
 use service::{common, examples, tls};
 
 /// Timeout of one call of the BSP, in milliseconds.
-pub static SEND_TIMEOUT_MS: Setting = Setting::new(
-    "send-timeout-ms",
-    "10000",
+pub static SEND_TIMEOUT: Setting = Setting::new(
+    "send-timeout",
+    "10s",
     "How long a call to the BSP may take, in milliseconds; after it the outcome is looked up",
 );
 /// Delays after which the BSP's message log is asked, in milliseconds.
-pub static LOOKUP_DELAYS_MS: Setting = Setting::new(
-    "lookup-delays-ms",
-    "5000,15000,30000,60000,120000,300000",
+pub static LOOKUP_DELAYS: Setting = Setting::new(
+    "lookup-delays",
+    "5s,15s,30s,1m,2m,5m",
     "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
 );
 
 /// Timeout of an idle connection to the BSP, in milliseconds.
-pub static BSP_IDLE_TIMEOUT_MS: Setting = Setting::new(
-    "bsp-idle-timeout-ms",
-    "4000",
+pub static BSP_IDLE_TIMEOUT: Setting = Setting::new(
+    "bsp-idle-timeout",
+    "4s",
     "How long a connection to the BSP may rest before it is closed, in milliseconds; keep it below the limit of the BSP's side, and 0 gives every call a connection of its own",
 );
 /// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
@@ -41,10 +41,10 @@ static OWN: [&Setting; 10] = [
     &common::REDIS_CA_FILE,
     &common::MEDIA_PUBLIC_URL,
     &common::SECRETS_DIR,
-    &common::KEEPER_INTERVAL_MS,
-    &SEND_TIMEOUT_MS,
-    &LOOKUP_DELAYS_MS,
-    &BSP_IDLE_TIMEOUT_MS,
+    &common::PURGE_INTERVAL,
+    &SEND_TIMEOUT,
+    &LOOKUP_DELAYS,
+    &BSP_IDLE_TIMEOUT,
     &INFOBIP_CA_FILE,
 ];
 
@@ -100,17 +100,17 @@ impl Settings {
         let redis = common::read_redis(reader);
         let media_public_url = common::read_media_public_url(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
-        let keeper_interval = reader.milliseconds(&common::KEEPER_INTERVAL_MS, 50..=60_000);
-        let send_timeout = reader.milliseconds(&SEND_TIMEOUT_MS, 100..=60_000);
-        let delays = reader.text(&LOOKUP_DELAYS_MS);
+        let keeper_interval = reader.milliseconds(&common::PURGE_INTERVAL, 50..=60_000);
+        let send_timeout = reader.milliseconds(&SEND_TIMEOUT, 100..=60_000);
+        let delays = reader.text(&LOOKUP_DELAYS);
         let lookup_delays = delays.as_deref().and_then(read_delays);
         if delays.is_some() && lookup_delays.is_none() {
             let rule = format!(
                 "must be 1 to {LOOKUPS_MAX} growing numbers from 100 to 3600000, separated by commas"
             );
-            reader.fault(&LOOKUP_DELAYS_MS, &rule);
+            reader.fault(&LOOKUP_DELAYS, &rule);
         }
-        let bsp_idle_timeout = reader.milliseconds(&BSP_IDLE_TIMEOUT_MS, 0..=600_000);
+        let bsp_idle_timeout = reader.milliseconds(&BSP_IDLE_TIMEOUT, 0..=600_000);
         examples::refuse(reader, None, &[&common::REDIS_PASSWORD]);
         let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {

@@ -12,7 +12,7 @@ use crate::settings::{Reader, Setting};
 
 /// Addresses of the reverse proxies in front of the service.
 pub static PROXIES: Setting = Setting::new(
-    "proxies",
+    "trusted-proxies",
     "",
     "Addresses and networks of the proxies in front, separated by commas, such as 192.0.2.1,2001:db8::/48; 'private' stands for every private and loopback network. Their connections are not limited per address, and X-Forwarded-For is read of them alone",
 );

@@ -31,8 +31,8 @@ pub static NATS_CA_FILE: Setting = Setting::new(
     "PEM file of the authority that signed the certificate of a tls:// NATS server, where the machine does not know it",
 );
 /// Public IP address of the process, if it differs from its listen address.
-pub static EXPOSED_ON: Setting = Setting::new(
-    "exposed-on",
+pub static PUBLIC_ADDRESS: Setting = Setting::new(
+    "public-address",
     "",
     "IP address under which this installation is reached, where that is not the one it listens on; example secrets are refused unless it is a loopback address",
 );
@@ -62,13 +62,16 @@ pub static OTLP_ENDPOINT: Setting = Setting::new(
 )
 .from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
 /// Time to finish work in progress after a stop, in milliseconds.
-pub static GRACE_MS: Setting =
-    Setting::new("grace-ms", "10000", "After a stop, time to finish what is in progress, in milliseconds");
+pub static SHUTDOWN_GRACE_PERIOD: Setting = Setting::new(
+    "shutdown-grace-period",
+    "10s",
+    "After a stop, time to finish what is in progress, in milliseconds",
+);
 
 /// Time for which requests are still accepted after a stop, in milliseconds; for services behind a load balancer.
-pub static DRAIN_DELAY_MS: Setting = Setting::new(
-    "drain-delay-ms",
-    "0",
+pub static DRAIN_DELAY: Setting = Setting::new(
+    "drain-delay",
+    "0s",
     "After a stop, how long requests are still taken while /ready says no, in milliseconds, so that load balancers notice",
 );
 
@@ -101,9 +104,9 @@ pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
 
 /// Interval of the checks for processed messages that can be purged, in milliseconds; only for services that purge
 /// streams.
-pub static KEEPER_INTERVAL_MS: Setting = Setting::new(
-    "keeper-interval-ms",
-    "500",
+pub static PURGE_INTERVAL: Setting = Setting::new(
+    "purge-interval",
+    "500ms",
     "Interval of the checks for processed messages that can be purged, in milliseconds",
 );
 
@@ -112,13 +115,13 @@ pub static ALL: [&Setting; 10] = [
     &NATS_URL,
     &NATS_NKEY_FILE,
     &NATS_CA_FILE,
-    &EXPOSED_ON,
+    &PUBLIC_ADDRESS,
     &ADMIN_LISTEN,
     &LOG_FORMAT,
     &LOG_PAYLOADS,
     &LOG_LEVEL,
     &OTLP_ENDPOINT,
-    &GRACE_MS,
+    &SHUTDOWN_GRACE_PERIOD,
 ];
 
 /// How much of a message appears in the log.
@@ -207,7 +210,7 @@ impl std::fmt::Debug for Common {
 /// Reads for how long requests are still accepted after a stop. If it is invalid, adds the error to `reader` and
 /// returns `None`.
 pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
-    reader.milliseconds(&DRAIN_DELAY_MS, 0..=300_000)
+    reader.milliseconds(&DRAIN_DELAY, 0..=300_000)
 }
 
 /// Reads the options of the connection to Redis. If one is invalid, adds the error to `reader` and returns `None`.
@@ -243,16 +246,16 @@ impl Common {
     /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let nats = Nats::read(reader);
-        if reader.optional_text(&EXPOSED_ON).is_some() {
+        if reader.optional_text(&PUBLIC_ADDRESS).is_some() {
             // A fault is noted; the value itself is for the examples, which ask for it.
-            let _ = reader.value::<IpAddr>(&EXPOSED_ON);
+            let _ = reader.value::<IpAddr>(&PUBLIC_ADDRESS);
         }
         let admin_listen = reader.value(&ADMIN_LISTEN);
         let log_format = reader.value(&LOG_FORMAT);
         let log_payloads = reader.value(&LOG_PAYLOADS);
         let log_level = reader.value(&LOG_LEVEL);
         let otlp_endpoint = reader.optional_text(&OTLP_ENDPOINT);
-        let grace = reader.milliseconds(&GRACE_MS, 100..=300_000);
+        let grace = reader.milliseconds(&SHUTDOWN_GRACE_PERIOD, 100..=300_000);
         Some(Self {
             nats: nats?,
             admin_listen: admin_listen?,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bus::NkeySeed;
 
-use crate::common::EXPOSED_ON;
+use crate::common::PUBLIC_ADDRESS;
 use crate::settings::{Reader, Setting};
 
 /// Prefix of every example secret without a fixed form.
@@ -15,7 +15,7 @@ const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env
 
 /// Why an example is refused.
 pub const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
-     (IMCHANNEL_EXPOSED_ON, or else the address it listens on)";
+     (IMCHANNEL_PUBLIC_ADDRESS, or else the address it listens on)";
 
 /// Whether a secret is one of the example secrets.
 pub fn is_example(secret: &str) -> bool {
@@ -29,8 +29,8 @@ pub(crate) fn is_example_nkey(seed: &NkeySeed) -> bool {
 /// Whether examples may be used: the world reaches the process by a loopback address, as far as is known. `listen` is the setting of
 /// the port that it comes to.
 pub fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
-    if let Some(exposed_on) = reader.optional_text(&EXPOSED_ON) {
-        return exposed_on.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if let Some(public_address) = reader.optional_text(&PUBLIC_ADDRESS) {
+        return public_address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     }
     let listen = listen.and_then(|setting| reader.optional_text(setting));
     listen.and_then(|text| text.parse::<SocketAddr>().ok()).is_some_and(|address| address.ip().is_loopback())
@@ -74,8 +74,8 @@ mod tests {
         let example = ("token", "example-0123456789");
         assert_eq!(faults(&[example]), 1);
         assert_eq!(faults(&[example, ("listen", "127.0.0.1:1")]), 0);
-        assert_eq!(faults(&[example, ("exposed-on", "127.0.0.1")]), 0);
-        assert_eq!(faults(&[example, ("listen", "127.0.0.1:1"), ("exposed-on", "192.0.2.1")]), 1);
+        assert_eq!(faults(&[example, ("public-address", "127.0.0.1")]), 0);
+        assert_eq!(faults(&[example, ("listen", "127.0.0.1:1"), ("public-address", "192.0.2.1")]), 1);
         assert_eq!(faults(&[("token", "0123456789")]), 0);
     }
 }

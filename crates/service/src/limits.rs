@@ -64,7 +64,7 @@ impl PortMetrics {
         tracing::warn!(
             function = "http",
             "a connection of {} was closed at once: it has {most} (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX), and is no listed \
-             proxy (IMCHANNEL_PROXIES){turn}",
+             proxy (IMCHANNEL_TRUSTED_PROXIES){turn}",
             log.show(address)
         );
     }
@@ -96,7 +96,7 @@ impl PortMetrics {
         }
         tracing::warn!(
             function = "http",
-            "the proxy {} (IMCHANNEL_PROXIES) sent a request without a readable X-Forwarded-For: such requests are not \
+            "the proxy {} (IMCHANNEL_TRUSTED_PROXIES) sent a request without a readable X-Forwarded-For: such requests are not \
              limited per address (this is said once)",
             log.show(address)
         );

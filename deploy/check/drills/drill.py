@@ -20,7 +20,7 @@ def readable(command, text, wanted):
         return lines
     kept, is_wrong = [], False
     for line in lines:
-        is_wrong = line.startswith("wrong") or (is_wrong and line.startswith(" "))
+        is_wrong = line.startswith("error") or (is_wrong and line.startswith(" "))
         if is_wrong or has_wanted(line):
             kept.append(line)
     return [*kept, lines[-1]] if lines else []

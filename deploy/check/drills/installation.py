@@ -30,7 +30,7 @@ class Installation:
         names = (*SERVICES, "nats", "monitor", "redis", "webhooks", "files", "prometheus")
         self.ports = {name: free_port() for name in names}
         self.secrets = folder / "secrets"
-        self.run_as(None, "secrets", "make", str(self.secrets))
+        self.run_as(None, "secrets", "generate", str(self.secrets))
         (folder / "channels.toml").write_text(channels)
         self.start_nats()
         self.start_redis()
@@ -71,7 +71,7 @@ class Installation:
         if service == "sender" and self.ahead:
             command = ["faketime", "--exclude-monotonic", "-f", self.ahead, *command]
         listen = {"ingress": "webhooks", "media": "files"}.get(service)
-        more = {"IMCHANNEL_LISTEN": f"127.0.0.1:{self.ports[listen]}"} if listen else {}
+        more = {f"IMCHANNEL_{service.upper()}_LISTEN": f"127.0.0.1:{self.ports[listen]}"} if listen else {}
         self.start(service, command, IMCHANNEL_ADMIN_LISTEN=f"127.0.0.1:{self.ports[service]}", IMCHANNEL_CREDENTIAL_KEY_FILE=str(
             self.secrets / "credential.key"), IMCHANNEL_SECRETS_DIR=str(self.secrets / "channels"), **self.settings_of(service), **more)
         started = self.parts[service]
@@ -94,7 +94,7 @@ class Installation:
         """A simulated account of Infobip, which wants this key; `channels` is its own channels file."""
         (self.folder / f"{name}.toml").write_text(channels)
         port = int(re.search(r"base_url = \"http://127.0.0.1:(\d+)\"", channels).group(1))
-        account = self.start(name, [f"{self.programs}/imchannel", "simulate-infobip", "--channels", str(self.folder / f"{name}.toml"), "--gateway",
+        account = self.start(name, [f"{self.programs}/imchannel", "simulate", "infobip", "--channels", str(self.folder / f"{name}.toml"), "--gateway",
                                     self.webhooks_url(), "--listen", f"127.0.0.1:{port}"], INFOBIP_API_KEY=key, IMCHANNEL_INFOBIP_HOSTS="127.0.0.1")
         until(f"the account {name} answers", lambda: "ready:" in account.text())
 
@@ -173,4 +173,4 @@ class Installation:
 
     def events(self, what, *more):
         """What EVENTS has of one kind, each a line of JSON."""
-        return self.must("--json", "tail", what, "--from-start", "--no-follow", "--reveal", *more).splitlines()
+        return self.must("--json", "tail", what, "--from-beginning", "--no-follow", "--unmask", *more).splitlines()

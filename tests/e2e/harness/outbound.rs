@@ -143,7 +143,7 @@ impl Outbound {
 
     /// A sender whose patience is short, so that unknown outcomes do not take minutes.
     pub(crate) async fn sender(&self) -> RunningSender {
-        self.sender_with(&[("send-timeout-ms", "1000"), ("lookup-delays-ms", "1000,2000,4000")]).await
+        self.sender_with(&[("send-timeout", "1s"), ("lookup-delays", "1s,2s,4s")]).await
     }
 
     pub(crate) async fn sender_with(&self, more: &[(&'static str, &str)]) -> RunningSender {

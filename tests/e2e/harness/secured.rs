@@ -31,7 +31,8 @@ impl Secured {
     pub(crate) async fn start_servers(count: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let secrets = folder.path().join("secrets");
-        let made = run_cli_with("", "imchannel", &["secrets", "make", secrets.to_str().unwrap()], &[]).await;
+        let made =
+            run_cli_with("", "imchannel", &["secrets", "generate", secrets.to_str().unwrap()], &[]).await;
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let environment = std::fs::read_to_string(secrets.join("nats/users.env")).unwrap();
         let environment = environment.lines().filter_map(|line| line.split_once('='));

@@ -27,7 +27,8 @@ pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
     let target = Target { address, path, password: PASSWORD.to_owned() };
-    let mut ours = place.program("imchannel-ingress", &[("IMCHANNEL_LISTEN", &address.to_string())])?;
+    let mut ours =
+        place.program("imchannel-ingress", &[("IMCHANNEL_INGRESS_LISTEN", &address.to_string())])?;
     ours.until_it_serves(&target).await?;
     Ok((ours, target))
 }

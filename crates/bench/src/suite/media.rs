@@ -44,7 +44,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     let mut ours = place.program(
         "imchannel-media",
         &[
-            ("IMCHANNEL_LISTEN", &our_address.to_string()),
+            ("IMCHANNEL_MEDIA_LISTEN", &our_address.to_string()),
             ("IMCHANNEL_REDIS_URL", &redis.url()),
             ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
             ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "0123456789abcdef"),

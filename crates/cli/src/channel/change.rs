@@ -33,7 +33,7 @@ pub(crate) struct How {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Removal {
     /// Also where commands wait.
-    pub(super) abandon: bool,
+    pub(super) force: bool,
     /// Without asking.
     pub(super) yes: bool,
 }
@@ -157,7 +157,7 @@ async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
 }
 
 /// Removes a channel and its durables, unless commands wait.
-async fn remove_one(bus: &Bus, found: &Found, abandon: bool) -> anyhow::Result<()> {
+async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()> {
     let id = found.id.as_str();
     let Ok(channel) = ChannelId::parse(id) else { return remove_entry(bus, found).await };
     let mut waiting = 0;
@@ -167,9 +167,9 @@ async fn remove_one(bus: &Bus, found: &Found, abandon: bool) -> anyhow::Result<(
         waiting += found.in_stream + found.held;
         given_to[queue as usize] = found.given_to;
     }
-    if waiting > 0 && !abandon {
+    if waiting > 0 && !force {
         bail!(
-            "{} for channel {id}; remove it later, or --abandon them to the dead letters",
+            "{} for channel {id}; remove it later, or --force them to the dead letters",
             words::waiting(waiting, "command", None)
         );
     }
@@ -205,7 +205,7 @@ pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -
     }
     for found in all {
         let id = &found.id;
-        remove_one(bus, &found, how.abandon).await?;
+        remove_one(bus, &found, how.force).await?;
         out.say(&text!("{} channel {id}", styled(GOOD, "removed")));
         out.object(&json!({ "channel": id, "action": "removed" }));
     }

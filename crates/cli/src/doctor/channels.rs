@@ -34,7 +34,7 @@ pub(super) fn judge_records(stored: &Look<Vec<Stored>>) -> Finding {
         let why = "Services that start now do not know these channels: their webhooks are answered 401, and nothing is sent.";
         let remedy =
             "Apply the channels file again with this version, or use the version that has written them.";
-        return RECORDS.wrong(what, why, remedy).about(unreadable);
+        return RECORDS.error(what, why, remedy).about(unreadable);
     }
     if stored.is_empty() {
         let why = "Every webhook is answered 401.";
@@ -61,7 +61,7 @@ pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Findi
         if !others.is_empty() {
             let what =
                 format!("channels are stored under different keys; {} is under another", names(&others));
-            return Some(KEY.wrong(what, why, remedy).about(others));
+            return Some(KEY.error(what, why, remedy).about(others));
         }
         return Some(KEY.unknown(
             "all channels are stored under one key; whether it is that of ingress is not to be seen",
@@ -74,7 +74,7 @@ pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Findi
         return Some(KEY.ok("all channels are stored under the credential key given here"));
     }
     let what = format!("{} under another key than the one given here", names(&others));
-    Some(KEY.wrong(what, why, remedy).about(others))
+    Some(KEY.error(what, why, remedy).about(others))
 }
 
 /// `subjects` are those of WEBHOOKS that hold a message.
@@ -138,7 +138,7 @@ pub(super) mod tests {
         let mut newer = stored();
         newer[1].1.as_mut().unwrap().version = 99;
         let found = judge_records(&Ok(newer));
-        assert_eq!((found.level, found.of), (Level::Wrong, vec!["koomessage-demo".to_owned()]));
+        assert_eq!((found.level, found.of), (Level::Error, vec!["koomessage-demo".to_owned()]));
     }
 
     #[test]
@@ -147,11 +147,11 @@ pub(super) mod tests {
         let fingerprint = CredentialKey::new(&[7; 32]).unwrap().fingerprint();
         let level = |channels: &[Channel], key| judge_key(channels, key).unwrap().level;
         assert_eq!(level(&channels, Some(&fingerprint)), Level::Ok);
-        assert_eq!(level(&channels, Some("00000000")), Level::Wrong);
+        assert_eq!(level(&channels, Some("00000000")), Level::Error);
         assert_eq!(level(&channels, None), Level::Unknown);
         let mut mixed = channels;
         mixed[2].key_fingerprint = "00000000".to_owned();
-        assert_eq!(level(&mixed, None), Level::Wrong);
+        assert_eq!(level(&mixed, None), Level::Error);
         assert_eq!(judge_key(&[], None), None);
     }
 

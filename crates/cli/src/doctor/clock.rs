@@ -69,7 +69,7 @@ pub(super) fn judge(readings: &[Reading]) -> Finding {
         return SKEW.unknown("no other clock could be read", why, "");
     };
     let level_of = |ms: i64, what: String| match ms {
-        _ if ms > WRONG_MS => Some(SKEW.wrong(what, why, remedy)),
+        _ if ms > WRONG_MS => Some(SKEW.error(what, why, remedy)),
         _ if ms > WARNING_MS => Some(SKEW.warning(what, why, remedy)),
         _ => None,
     };
@@ -118,13 +118,13 @@ mod tests {
         assert_eq!(level(&[]), Level::Unknown);
         assert_eq!(level(&[(3, 2), (-4, 500)]), Level::Ok);
         assert_eq!(level(&[(-1_600, 10)]), Level::Warning);
-        assert_eq!(level(&[(9_000, 10)]), Level::Wrong);
+        assert_eq!(level(&[(9_000, 10)]), Level::Error);
         // A slow answer proves nothing.
         assert_eq!(level(&[(1_600, 900)]), Level::Ok);
         // They agree with each other and not with this machine.
         assert_eq!(level(&[(9_000, 10), (9_100, 500)]), Level::Warning);
         assert_eq!(level(&[(0, 10), (2_000, 10)]), Level::Warning);
-        assert_eq!(level(&[(-3_000, 10), (3_000, 10)]), Level::Wrong);
+        assert_eq!(level(&[(-3_000, 10), (3_000, 10)]), Level::Error);
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn judge_difference(check: Check, difference: &Difference) -> Finding {
         let why = "Services are not ready where it is less than they need. More than defined was changed by hand, or by another version.";
         (format!("{of}: {setting} is {found}, not {wanted}"), why)
     };
-    check.wrong(what, why, remedy).about([name])
+    check.error(what, why, remedy).about([name])
 }
 
 /// What a normalizer that died had published is published again after its ack wait, and should be known by then still.
@@ -72,7 +72,7 @@ fn judge_window(events: &StreamSeen) -> Finding {
     WINDOW.warning(
         format!("{what}, and what a dead normalizer held comes again after {}", span(wait)),
         "Its events are stored twice then, under the same event_id; readers that do not drop repeats handle them twice.",
-        "Run `imchannel streams apply --duplicate-window-ms 40000` (with the other sizes of this installation).",
+        "Run `imchannel streams apply --duplicate-window 40s` (with the other sizes of this installation).",
     )
 }
 
@@ -93,7 +93,7 @@ mod tests {
         let all = vec![of("durable send-c-1", "existence"), of("stream EVENTS", "max_age")];
         let findings = judge(&Ok(all), &Ok(Vec::new()));
         let seen: Vec<_> = findings.iter().map(|found| (found.check, found.level)).collect();
-        assert_eq!(seen, [("streams.definition", Level::Wrong), ("durables.definition", Level::Wrong)]);
+        assert_eq!(seen, [("streams.definition", Level::Error), ("durables.definition", Level::Error)]);
         assert_eq!((&*findings[0].of[0], &*findings[1].of[0]), ("EVENTS", "send-c-1"));
         assert!(judge(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
         assert!(

@@ -31,7 +31,7 @@ pub(super) fn judge(
             if replicas.is_some_and(|replicas| replicas >= 3) {
                 DURABILITY.warning(what, loss, REMEDY)
             } else {
-                DURABILITY.wrong(what, loss, REMEDY)
+                DURABILITY.error(what, loss, REMEDY)
             }
         }
         _ if version.is_some_and(|version| version < ServerVersion::new(2, 10, 0)) => DURABILITY.warning(
@@ -45,7 +45,7 @@ pub(super) fn judge(
             let known = seen.iter().filter_map(|monitor| monitor.cluster_size).max().unwrap_or(1);
             let what = format!("{} sync before they acknowledge, with {copies}", of_all(seen.len(), known));
             if (seen.len() as u64) < known {
-                DURABILITY.unknown(what, loss, "Give --nats-monitor of every server of the cluster.")
+                DURABILITY.unknown(what, loss, "Give --nats-monitor-url of every server of the cluster.")
             } else {
                 DURABILITY.ok(what)
             }
@@ -53,7 +53,7 @@ pub(super) fn judge(
         _ => DURABILITY.unknown(
             format!("how often the servers sync is not to be seen; there is {copies}"),
             &format!("Without `sync_interval: always` they sync every two minutes. {loss}"),
-            "Give --nats-monitor http://nats:8222, or look for sync_interval in the servers' configuration.",
+            "Give --nats-monitor-url http://nats:8222, or look for sync_interval in the servers' configuration.",
         ),
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         let rarely = Sync::Every(Duration::from_secs(120));
         let level = |monitors: &[_], version, replicas| judge(monitors, version, Some(replicas)).level;
         assert_eq!(level(&[monitor(Sync::Always, None)], new, 1), Level::Ok);
-        assert_eq!(level(&[monitor(rarely, None)], new, 1), Level::Wrong);
+        assert_eq!(level(&[monitor(rarely, None)], new, 1), Level::Error);
         assert_eq!(level(&[monitor(rarely, Some(3))], new, 3), Level::Warning);
         assert_eq!(
             level(&[monitor(Sync::Always, Some(3)), monitor(rarely, Some(3))], new, 3),

@@ -78,23 +78,23 @@ fn when_full(name: &str) -> (&'static str, &'static str) {
     match name {
         _ if name == WEBHOOKS.name => (
             "When it is full, ingress answers 503 and the BSPs keep the webhooks for as long as they repeat.",
-            "Look at the normalizers first (durables.normalizer); then raise IMCHANNEL_WEBHOOKS_MAX_BYTES and run `imchannel streams apply`.",
+            "Look at the normalizers first (durables.normalizer); then raise IMCHANNEL_WEBHOOKS_MAX_SIZE and run `imchannel streams apply`.",
         ),
         _ if name == EVENTS.name => (
             "When it is full, the normalizers pause and results of sends wait.",
-            "Look at the AICC back end first (durables.aicc); then raise IMCHANNEL_EVENTS_MAX_BYTES and run `imchannel streams apply`.",
+            "Look at the AICC back end first (durables.aicc); then raise IMCHANNEL_EVENTS_MAX_SIZE and run `imchannel streams apply`.",
         ),
         _ if name == COMMANDS.name => (
             "When it is full, the AICC back end's publishes are refused.",
-            "See `imchannel sends waiting` first; then raise IMCHANNEL_COMMANDS_MAX_BYTES and run `imchannel streams apply`.",
+            "See `imchannel lanes list` first; then raise IMCHANNEL_COMMANDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
         _ if name == DEADLETTERS.name => (
             "When it is full, the normalizers pause: a dead letter is never thrown away to make room.",
-            "Look at them with `imchannel deadletter list`, then replay or drop them, or raise IMCHANNEL_DEADLETTERS_MAX_BYTES.",
+            "Look at them with `imchannel deadletter list`, then replay or drop them, or raise IMCHANNEL_DEADLETTERS_MAX_SIZE.",
         ),
         _ => (
             "Over 90 % of it nothing new is sent, on any channel: what room is left is for outcomes.",
-            "Size it for 26 hours of sends, 670 bytes and more each: see that the NATS servers have memory for it (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_BYTES and run `imchannel streams apply`.",
+            "Size it for 26 hours of sends, 670 bytes and more each: see that the NATS servers have memory for it (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
     }
 }
@@ -112,7 +112,7 @@ fn judge_fill(stream: &StreamSeen) -> Option<Finding> {
     let warns_at = if is_kept(stream) { SHARE_WARNING_KEPT } else { SHARE_WARNING };
     let (why, remedy) = when_full(stream.name);
     let finding = match share {
-        _ if share > SHARE_WRONG => FILL.wrong(what, why, remedy),
+        _ if share > SHARE_WRONG => FILL.error(what, why, remedy),
         _ if share > warns_at => FILL.warning(what, why, remedy),
         _ => FILL.ok(what),
     };
@@ -187,9 +187,9 @@ pub(super) mod tests {
         let level = |name, bytes| judge_fill(&stream(name, bytes, 100_000)).unwrap().level;
         assert_eq!(level("WEBHOOKS", 72_000), Level::Ok);
         assert_eq!(level("WEBHOOKS", 76_000), Level::Warning);
-        assert_eq!(level("WEBHOOKS", 91_000), Level::Wrong);
+        assert_eq!(level("WEBHOOKS", 91_000), Level::Error);
         assert_eq!(level("DEADLETTERS", 72_000), Level::Warning);
-        assert_eq!(level("KV_imchannel_sends", 91_000), Level::Wrong);
+        assert_eq!(level("KV_imchannel_sends", 91_000), Level::Error);
         assert!(judge_fill(&StreamSeen { max_bytes: None, ..stream("KV_imchannel_lanes", 1, 1) }).is_none());
     }
 

@@ -17,18 +17,18 @@ pub(super) enum Level {
     /// It works, and will not in circumstances that come.
     Warning,
     /// Something does not work, or loses what it must not lose.
-    Wrong,
+    Error,
 }
 
 impl Level {
-    pub(super) const ALL: [Self; 4] = [Self::Ok, Self::Unknown, Self::Warning, Self::Wrong];
+    pub(super) const ALL: [Self; 4] = [Self::Ok, Self::Unknown, Self::Warning, Self::Error];
 
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Unknown => "unknown",
             Self::Warning => "warning",
-            Self::Wrong => "wrong",
+            Self::Error => "error",
         }
     }
 }
@@ -57,8 +57,8 @@ impl Finding {
 
     pub(super) fn to_json(&self) -> Value {
         json!({
-            "check": self.check, "level": self.level.word(), "what": self.what, "why": self.why,
-            "do": self.remedy, "of": self.of,
+            "check": self.check, "level": self.level.word(), "message": self.what, "impact": self.why,
+            "remedy": self.remedy, "subjects": self.of,
         })
     }
 }
@@ -85,8 +85,8 @@ impl Check {
         self.make(Level::Warning, what, why, remedy)
     }
 
-    pub(super) fn wrong(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        self.make(Level::Wrong, what, why, remedy)
+    pub(super) fn error(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
+        self.make(Level::Error, what, why, remedy)
     }
 
     /// What could not be looked at because somebody did not answer, or not as needed.

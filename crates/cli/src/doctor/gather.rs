@@ -132,7 +132,7 @@ pub(super) async fn everything(options: &Options, bus: Look<Bus>) -> anyhow::Res
             Err(error) => Err(error),
         }
     };
-    let monitors = options.nats_monitor.iter().map(|url| async {
+    let monitors = options.nats_monitor_url.iter().map(|url| async {
         let asked = limited(LIMIT, async { monitor::ask(&client, url).await.map_err(anyhow::Error::msg) });
         (url.clone(), asked.await)
     });

@@ -17,7 +17,7 @@ use super::movement::{Motion, motion};
 
 const OWNER: Check = Check("lanes.owner");
 const HALTED: Check = Check("lanes.halted");
-const MOVING: Check = Check("lanes.moving");
+const MOVING: Check = Check("lanes.progress");
 const PAUSED: Check = Check("lanes.paused");
 
 /// Reason that a sender writes while it takes over a lane. It is not an error.
@@ -152,13 +152,14 @@ fn judge_owners(
         alone.push(lane.channel.to_string());
         waiting_in_all.add(waiting(lane));
     }
-    let remedy = "Start imchannel-sender, or see why its /ready says 503; `imchannel sends waiting` shows each channel.";
+    let remedy =
+        "Start imchannel-sender, or see why its /ready says 503; `imchannel lanes list` shows each channel.";
     if alone.is_empty() {
         return OWNER.ok(format!("a sender works the lane of every channel ({})", lanes.len()));
     }
     let what = format!("no sender works the lane of {}; {}", names(&alone), waiting_in_all.words(now));
     let finding = if waiting_in_all.commands > 0 {
-        OWNER.wrong(what, "They are answered EXPIRED when their time is up, and not sent.", remedy)
+        OWNER.error(what, "They are answered EXPIRED when their time is up, and not sent.", remedy)
     } else {
         OWNER.warning(what, "What is to be sent there will wait.", remedy)
     };
@@ -202,7 +203,7 @@ fn judge_halted(
         // The BSP's own limit passes by itself.
         let passes = reason.contains("limits the rate");
         let finding =
-            if passes { HALTED.warning(what, why, remedy) } else { HALTED.wrong(what, why, remedy) };
+            if passes { HALTED.warning(what, why, remedy) } else { HALTED.error(what, why, remedy) };
         finding.about(of)
     });
     findings.collect()
@@ -291,13 +292,13 @@ mod tests {
         assert_eq!(judged(vec![lease(2, "")], 0, false), []);
         assert_eq!(judged(vec![lease(2, BEGINS)], 0, false), []);
         assert_eq!(judged(vec![], 0, false), [("lanes.owner", Level::Warning)]);
-        assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Wrong)]);
+        assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Error)]);
         // Its owner has not renewed it.
-        assert_eq!(judged(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Wrong)]);
-        assert_eq!(judged(vec![lease(2, "the account fails")], 3, false), [("lanes.halted", Level::Wrong)]);
+        assert_eq!(judged(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Error)]);
+        assert_eq!(judged(vec![lease(2, "the account fails")], 3, false), [("lanes.halted", Level::Error)]);
         let limited = "the BSP limits the rate for 3 s more";
         assert_eq!(judged(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, "")], 3, false), [("lanes.moving", Level::Warning)]);
+        assert_eq!(judged(vec![lease(2, "")], 3, false), [("lanes.progress", Level::Warning)]);
         let paused = "paused by an operator";
         assert_eq!(judged(vec![lease(2, paused)], 3, true), [("lanes.paused", Level::Warning)]);
         assert_eq!(judged(vec![lease(2, paused)], 0, true), []);

@@ -32,7 +32,7 @@ pub(super) fn judge(
     Some(MEMORY.warning(
         what,
         "A server keeps every key of the ledger in memory: before the ledger is full, the server is killed for its memory.",
-        "Give the servers more memory (the container's limit and GOMEMLIMIT), or make IMCHANNEL_SENDS_MAX_BYTES smaller.",
+        "Give the servers more memory (the container's limit and GOMEMLIMIT), or make IMCHANNEL_SENDS_MAX_SIZE smaller.",
     ))
 }
 

@@ -73,7 +73,7 @@ pub(super) fn judge(asked: Option<&(String, Look<Answer>)>) -> Vec<Finding> {
 fn judge_url(text: &str) -> Finding {
     let remedy = "Set IMCHANNEL_MEDIA_PUBLIC_URL of sender and media to the https URL under which the world reaches media.";
     let Ok(url) = Url::parse(text) else {
-        return URL.wrong(format!("'{text}' is no URL"), "No file can be fetched by it.", remedy);
+        return URL.error(format!("'{text}' is no URL"), "No file can be fetched by it.", remedy);
     };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     if let Some(place) = private_place(host) {
@@ -112,7 +112,7 @@ fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
         Ok(answer) => answer,
         Err(error) => {
             let what = format!("nobody answers at {url}: {error}");
-            return ANSWER.wrong(what, why, "Start imchannel-media, or mend the name, port or certificate.");
+            return ANSWER.error(what, why, "Start imchannel-media, or mend the name, port or certificate.");
         }
     };
     let kind = if answer.content_type.is_empty() { "no type" } else { &answer.content_type };
@@ -120,7 +120,7 @@ fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
         404 if answer.is_nosniff && answer.body_bytes == 0 => {
             ANSWER.ok("media answers, and knows no file of a random id")
         }
-        404 => ANSWER.wrong(
+        404 => ANSWER.error(
             format!(
                 "{url} answers 404 with {} bytes ({kind}), which is not what media answers",
                 answer.body_bytes
@@ -128,17 +128,17 @@ fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
             why,
             route,
         ),
-        503 if answer.is_nosniff => ANSWER.wrong(
+        503 if answer.is_nosniff => ANSWER.error(
             format!("media answers 503 at {url}"),
             why,
             "Redis is away or too many files are served at once: see redis.connection and media's /ready.",
         ),
-        301 | 302 | 303 | 307 | 308 => ANSWER.wrong(
+        301 | 302 | 303 | 307 | 308 => ANSWER.error(
             format!("{url} sends its visitors on to {}", answer.location),
             "A BSP need not follow, and what it is sent may not be the file.",
             "Set IMCHANNEL_MEDIA_PUBLIC_URL to where it leads, or serve media itself there.",
         ),
-        status => ANSWER.wrong(
+        status => ANSWER.error(
             format!(
                 "{url} answers {status} ({kind}) to a request for a file that nobody has; media answers 404"
             ),
@@ -165,7 +165,7 @@ mod tests {
             ("https://[::1]:8081", Level::Warning),
             ("https://media:8081", Level::Warning),
             ("https://media.imchannel.svc", Level::Warning),
-            ("media", Level::Wrong),
+            ("media", Level::Error),
         ] {
             assert_eq!(judge_url(url).level, level, "{url}");
         }
@@ -180,10 +180,10 @@ mod tests {
         };
         assert_eq!(level(404, true, 0), Level::Ok);
         // A web server's own page, and a page for everything.
-        assert_eq!(level(404, false, 153), Level::Wrong);
-        assert_eq!(level(200, false, 5_000), Level::Wrong);
-        assert_eq!(level(302, false, 0), Level::Wrong);
-        assert_eq!(level(503, true, 0), Level::Wrong);
+        assert_eq!(level(404, false, 153), Level::Error);
+        assert_eq!(level(200, false, 5_000), Level::Error);
+        assert_eq!(level(302, false, 0), Level::Error);
+        assert_eq!(level(503, true, 0), Level::Error);
         assert_eq!(judge(None)[0].level, Level::Unknown);
     }
 }

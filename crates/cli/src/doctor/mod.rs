@@ -55,7 +55,7 @@ pub(crate) struct Doctor {
     media_public_url: Option<String>,
     /// Monitoring ports of the NATS servers, such as http://nats:8222.
     #[arg(long, env = "IMCHANNEL_NATS_MONITOR_URL", value_delimiter = ',', value_name = "URLS")]
-    nats_monitor: Vec<String>,
+    nats_monitor_url: Vec<String>,
     /// Folder of the secrets that channels name as file:NAME.
     #[arg(long, env = "IMCHANNEL_SECRETS_DIR", value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Doctor {
 struct Options {
     redis: Option<RedisOptions>,
     media_public_url: Option<String>,
-    nats_monitor: Vec<String>,
+    nats_monitor_url: Vec<String>,
     secrets_dir: Option<PathBuf>,
     admin: Vec<String>,
     watch_for: Duration,
@@ -97,7 +97,7 @@ impl Doctor {
         Ok(Options {
             redis: self.redis.read()?,
             media_public_url: given(self.media_public_url).or_else(media_of_up),
-            nats_monitor: self.nats_monitor.into_iter().filter(|url| !url.is_empty()).collect(),
+            nats_monitor_url: self.nats_monitor_url.into_iter().filter(|url| !url.is_empty()).collect(),
             secrets_dir: self.secrets_dir.filter(|folder| !folder.as_os_str().is_empty()),
             admin,
             watch_for: self.watch_for,
@@ -135,7 +135,7 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
     let counts = counts.map(|(level, number)| (level.word().to_owned(), json!(number)));
     out.object(&json!({ "findings": serde_json::Map::from_iter(counts) }));
     anyhow::ensure!(observed.has_answer(), "nothing answers, so next to nothing could be checked");
-    Ok(if count(Level::Wrong) > 0 { Done::Different } else { Done::Well })
+    Ok(if count(Level::Error) > 0 { Done::Different } else { Done::Well })
 }
 
 /// A server's name and the bytes that it may store, by its monitoring port; `None` where it does not say.
@@ -149,7 +149,7 @@ pub(crate) async fn storage_limit(monitor_url: &str) -> Option<(String, u64)> {
 fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
     let mut findings = match &observed.nats {
         Ok(nats) => judge_nats(nats, observed, key, watched),
-        Err(error) => vec![CONNECTION.wrong(
+        Err(error) => vec![CONNECTION.error(
             error.clone(),
             "Without it no webhook is stored and nothing is sent; streams, channels and lanes could not be looked at.",
             "Start nats-server, or check IMCHANNEL_NATS_URL and what lies between.",
@@ -206,7 +206,7 @@ fn style(level: Level) -> anstyle::Style {
         Level::Ok => GOOD,
         Level::Unknown => DIM,
         Level::Warning => ODD,
-        Level::Wrong => BAD,
+        Level::Error => BAD,
     }
 }
 
@@ -214,7 +214,7 @@ fn show(finding: &Finding, out: &Out) {
     out.object(&finding.to_json());
     let level = styled(style(finding.level), &format!("{:<LEVEL_WIDTH$}", finding.level.word()));
     out.say(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
-    for (word, text) in [("why", &finding.why), ("do", &finding.remedy)] {
+    for (word, text) in [("impact", &finding.why), ("remedy", &finding.remedy)] {
         if !text.is_empty() {
             out.say(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word:<3}"))));
         }

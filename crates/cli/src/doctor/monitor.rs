@@ -114,7 +114,7 @@ pub(super) fn judge(monitors: &[(String, Look<Monitor>)]) -> Vec<Finding> {
         findings.push(ANSWER.unknown(
             "no monitoring port of NATS was given",
             "Only there a server says how often it syncs and how much it may store.",
-            "Give --nats-monitor http://nats:8222 (IMCHANNEL_NATS_MONITOR_URL), one for each server.",
+            "Give --nats-monitor-url http://nats:8222 (IMCHANNEL_NATS_MONITOR_URL), one for each server.",
         ));
     }
     for (url, monitor) in monitors {
@@ -128,7 +128,7 @@ pub(super) fn judge(monitors: &[(String, Look<Monitor>)]) -> Vec<Finding> {
             }
         };
         findings.push(match &monitor.ailment {
-            Some(ailment) => ANSWER.wrong(
+            Some(ailment) => ANSWER.error(
                 format!("server {} says that it is not well: {ailment}", monitor.name),
                 "It may take no messages, or have stopped a stream.",
                 "Read that server's log.",
@@ -150,7 +150,7 @@ fn judge_storage(monitor: &Monitor) -> Finding {
     let why = "At its limit the server stores nothing more, and ingress answers 503.";
     let remedy = "Give the server a larger disk and raise max_file_store, or make the streams smaller.";
     match share {
-        _ if share > SHARE_WRONG => STORAGE.wrong(what, why, remedy),
+        _ if share > SHARE_WRONG => STORAGE.error(what, why, remedy),
         _ if share > SHARE_WARNING => STORAGE.warning(what, why, remedy),
         _ => STORAGE.ok(what),
     }
@@ -199,7 +199,7 @@ pub(super) mod tests {
         assert_eq!(level(10, json!({ "status": "ok" })), (Level::Ok, Level::Ok));
         assert_eq!(level(75, Value::Null), (Level::Ok, Level::Warning));
         let ill = json!({ "status": "unavailable", "error": "JetStream stream is not current" });
-        assert_eq!(level(95, ill), (Level::Wrong, Level::Wrong));
+        assert_eq!(level(95, ill), (Level::Error, Level::Error));
         assert_eq!(judge(&[])[0].level, Level::Unknown);
         assert_eq!(judge(&[("x".to_owned(), Err("refused".to_owned()))])[0].level, Level::Unknown);
     }

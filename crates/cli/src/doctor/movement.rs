@@ -60,12 +60,12 @@ fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding
     let (check, why) = (NORMALIZER_CHECK, "Webhooks are stored, and no event comes of them.");
     let waits = waits(&moves.after, "webhook");
     match motion(&moves.before, &moves.after) {
-        Motion::Alone => check.wrong(
+        Motion::Alone => check.error(
             format!("no normalizer asks for webhooks; {waits}"),
             why,
             "Start imchannel-normalizer, or see why its /ready says 503, or whether imchannel_worker_paused says that EVENTS or DEADLETTERS is full.",
         ),
-        Motion::Stands => check.wrong(
+        Motion::Stands => check.error(
             format!("nothing was taken or acknowledged within {}; {waits}", span(watched)),
             why,
             "Read the normalizers' log and imchannel_worker_paused: a full EVENTS or DEADLETTERS stops them.",
@@ -74,7 +74,7 @@ fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding
             |(is_wrong, what)| {
                 let remedy = "Start more normalizers, and look at `imchannel top` and their log for what is tried again and again.";
                 let why = "Events are as late as the oldest webhook is old.";
-                if is_wrong { check.wrong(what, why, remedy) } else { check.warning(what, why, remedy) }
+                if is_wrong { check.error(what, why, remedy) } else { check.warning(what, why, remedy) }
             },
         ),
     }
@@ -98,7 +98,7 @@ fn judge_aicc(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
         Motion::Moves | Motion::Idle => judge_age(check, &moves.after, AICC_AGE_WRONG, now, "event")
             .unwrap_or_else(|(is_wrong, what)| {
                 let why = "An event that is not read within 72 hours is gone.";
-                if is_wrong { check.wrong(what, why, remedy) } else { check.warning(what, why, remedy) }
+                if is_wrong { check.error(what, why, remedy) } else { check.warning(what, why, remedy) }
             }),
     }
 }
@@ -174,7 +174,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_reader_that_stands_is_found() {
-        let (ok, warning, wrong) = (Level::Ok, Level::Warning, Level::Wrong);
+        let (ok, warning, wrong) = (Level::Ok, Level::Warning, Level::Error);
         assert_eq!(levels((5, 0, 1), (5, 0, 1), 0), (ok, ok));
         assert_eq!(levels((5, 9, 0), (7, 9, 0), 1), (ok, ok));
         // It waits, and nobody asks.

@@ -63,7 +63,7 @@ pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
         Some(Err(error)) => {
             let why = "No file can be uploaded, served or sent; commands with files wait.";
             let remedy = "Start Redis, or check URL, user and password.";
-            return vec![CONNECTION.wrong(format!("Redis cannot be asked: {error}"), why, remedy)];
+            return vec![CONNECTION.error(format!("Redis cannot be asked: {error}"), why, remedy)];
         }
     };
     let info = match &redis.info {
@@ -84,7 +84,7 @@ pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
 fn judge_functions(has_functions: &Look<bool>) -> Finding {
     match has_functions {
         Ok(true) => FUNCTIONS.ok(format!("it has the functions {LIBRARY}")),
-        Ok(false) => FUNCTIONS.wrong(
+        Ok(false) => FUNCTIONS.error(
             format!("it lacks the functions {LIBRARY}"),
             "The sender calls them for every command with an uploaded file: such commands wait until they expire, and it is not ready.",
             "Run `imchannel setup` with the URL and the password of Redis's user `provisioner`.",
@@ -109,7 +109,7 @@ fn judge_version(info: &BTreeMap<String, String>) -> Finding {
     let version = text(info, "redis_version");
     match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
         Some(major) if major >= 7 => VERSION.ok(format!("redis-server {version}")),
-        Some(_) => VERSION.wrong(
+        Some(_) => VERSION.error(
             format!("redis-server {version} is older than 7"),
             "The life of a file is lengthened by PEXPIRE … GT, which older servers refuse: no message with a file goes out.",
             "Upgrade Redis to 7 or later.",
@@ -122,7 +122,7 @@ fn judge_role(info: &BTreeMap<String, String>) -> Finding {
     match text(info, "role") {
         "master" => ROLE.ok("it takes writes"),
         "" => ROLE.unknown("it does not say whether it takes writes", "", ""),
-        role => ROLE.wrong(
+        role => ROLE.error(
             format!("it is a {role} of another server"),
             "It refuses every write: nothing can be uploaded, and no life be lengthened.",
             "Point IMCHANNEL_REDIS_URL at the primary.",
@@ -136,7 +136,7 @@ fn judge_policy(info: &BTreeMap<String, String>) -> Finding {
     match policy {
         "" => POLICY.unknown("it does not say what it evicts", "", ""),
         "noeviction" => POLICY.ok("it evicts nothing"),
-        _ => POLICY.wrong(
+        _ => POLICY.error(
             format!("maxmemory-policy is {policy}; {evicted} keys were evicted since its start"),
             "When memory runs out, files of messages that are under way vanish, and the BSP gets a 404 for them.",
             "Run `redis-cli config set maxmemory-policy noeviction`, and set it in the server's configuration too.",
@@ -158,9 +158,9 @@ fn judge_memory(info: &BTreeMap<String, String>) -> Finding {
     let share = used as f64 / max as f64;
     let what = format!("it uses {} of {} ({})", bytes(used), bytes(max), percent(share));
     let why = "At its limit every upload is answered 507.";
-    let remedy = "Raise maxmemory, or let files live shorter (IMCHANNEL_MEDIA_TTL_MS).";
+    let remedy = "Raise maxmemory, or let files live shorter (IMCHANNEL_MEDIA_TTL).";
     match share {
-        _ if share > SHARE_WRONG => MEMORY.wrong(what, why, remedy),
+        _ if share > SHARE_WRONG => MEMORY.error(what, why, remedy),
         _ if share > SHARE_WARNING => MEMORY.warning(what, why, remedy),
         _ => MEMORY.ok(what),
     }
@@ -194,18 +194,18 @@ mod tests {
     #[test]
     fn each_setting_is_judged() {
         assert_eq!(levels("", ""), []);
-        assert_eq!(levels("noeviction", "allkeys-lru"), [("redis.policy", Level::Wrong)]);
-        assert_eq!(levels("7.0.15", "6.2.1"), [("redis.version", Level::Wrong)]);
-        assert_eq!(levels("role:master", "role:slave"), [("redis.role", Level::Wrong)]);
+        assert_eq!(levels("noeviction", "allkeys-lru"), [("redis.policy", Level::Error)]);
+        assert_eq!(levels("7.0.15", "6.2.1"), [("redis.version", Level::Error)]);
+        assert_eq!(levels("role:master", "role:slave"), [("redis.role", Level::Error)]);
         assert_eq!(levels("maxmemory:100", "maxmemory:0"), [("redis.memory", Level::Warning)]);
         assert_eq!(levels("used_memory:10", "used_memory:80"), [("redis.memory", Level::Warning)]);
-        assert_eq!(levels("used_memory:10", "used_memory:95"), [("redis.memory", Level::Wrong)]);
+        assert_eq!(levels("used_memory:10", "used_memory:95"), [("redis.memory", Level::Error)]);
     }
 
     #[test]
     fn missing_functions_are_wrong_and_say_which_user_loads_them() {
         let found = judge_functions(&Ok(false));
-        assert_eq!((found.check, found.level), ("redis.functions", Level::Wrong));
+        assert_eq!((found.check, found.level), ("redis.functions", Level::Error));
         assert!(found.remedy.contains("`provisioner`"), "{}", found.remedy);
         assert_eq!(judge_functions(&Ok(true)).level, Level::Ok);
         assert_eq!(judge_functions(&Err("NOPERM".to_owned())).level, Level::Unknown);
@@ -217,7 +217,7 @@ mod tests {
             Redis { info: Err("NOPERM".to_owned()), has_functions: Err("NOPERM".to_owned()), clock: None };
         let findings = judge(Some(&Ok(refused)));
         assert_eq!((findings[1].check, findings[1].level), ("redis.policy", Level::Unknown));
-        assert_eq!(judge(Some(&Err("refused".to_owned())))[0].level, Level::Wrong);
+        assert_eq!(judge(Some(&Err("refused".to_owned())))[0].level, Level::Error);
         assert_eq!(judge(None)[0].level, Level::Unknown);
     }
 }

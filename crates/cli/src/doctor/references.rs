@@ -110,7 +110,7 @@ pub(super) fn judge_references(references: &[Named]) -> Vec<Finding> {
         let why = "Nothing is sent through a channel whose key cannot be fetched, and no signature of it can be checked.";
         if is_missing {
             let remedy = "Put the secret where the reference says: a file under IMCHANNEL_SECRETS_DIR, in every sender (for signatures: in every ingress).";
-            REFERENCES.wrong(what, why, remedy)
+            REFERENCES.error(what, why, remedy)
         } else {
             let remedy = "Run this where the senders run, with their environment and IMCHANNEL_SECRETS_DIR; lanes.halted tells what the senders say.";
             REFERENCES.unknown(what, why, remedy)
@@ -183,7 +183,7 @@ mod tests {
         ];
         let findings = judge_references(&all);
         let levels: Vec<_> = findings.iter().map(|found| (&*found.of[0], found.level)).collect();
-        assert_eq!(levels, [("file:b", Level::Wrong), ("env:INFOBIP_C", Level::Unknown)]);
+        assert_eq!(levels, [("file:b", Level::Error), ("env:INFOBIP_C", Level::Unknown)]);
         assert_eq!(judge_references(&all[..1])[0].level, Level::Ok);
         assert_eq!(judge_hosts(&all)[0].level, Level::Warning);
     }

@@ -29,7 +29,7 @@ fn judge_unanswered(error: &str) -> Finding {
     if !error.contains("jetstream error") {
         return COPIES.unseen(error);
     }
-    COPIES.wrong(format!("JetStream cannot say how a stream is: {error}"), LEADERLESS, BRING_BACK)
+    COPIES.error(format!("JetStream cannot say how a stream is: {error}"), LEADERLESS, BRING_BACK)
 }
 
 /// The least that a stream has.
@@ -72,7 +72,7 @@ fn judge_copies(streams: &[StreamSeen]) -> Finding {
     let leaderless = of(&|stream| stream.has_leader == Some(false));
     if !leaderless.is_empty() {
         return COPIES
-            .wrong(format!("no server leads {}", names(&leaderless)), LEADERLESS, BRING_BACK)
+            .error(format!("no server leads {}", names(&leaderless)), LEADERLESS, BRING_BACK)
             .about(leaderless);
     }
     let gone = |stream: &StreamSeen| {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_majority_that_is_away_is_told_from_a_question_that_is_not_allowed() {
         let level = |error: &str| judge(&Err(error.to_owned()), true, Some(3))[1].level;
-        assert_eq!(level("stream EVENTS: jetstream error: stream is offline (code 500)"), Level::Wrong);
+        assert_eq!(level("stream EVENTS: jetstream error: stream is offline (code 500)"), Level::Error);
         assert_eq!(level("stream EVENTS: request timed out"), Level::Unknown);
     }
 
@@ -141,6 +141,6 @@ mod tests {
         assert_eq!(level(3, vec![peer(true, false), peer(false, false)], Some(true)), Level::Warning);
         assert_eq!(level(3, vec![peer(true, false), peer(true, true)], Some(true)), Level::Warning);
         assert_eq!(level(3, vec![peer(true, false)], Some(true)), Level::Warning);
-        assert_eq!(level(3, vec![peer(true, false), peer(true, false)], Some(false)), Level::Wrong);
+        assert_eq!(level(3, vec![peer(true, false), peer(true, false)], Some(false)), Level::Error);
     }
 }

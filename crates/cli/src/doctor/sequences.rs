@@ -25,7 +25,7 @@ pub(super) fn judge(found: &Look<Vec<Found>>) -> Finding {
     };
     let what = format!("the sequence has gone back: {}", names(&of));
     SEQUENCES
-        .wrong(what, why, "Run `imchannel streams repair`; docs/runbook.md says what to look at before.")
+        .error(what, why, "Run `imchannel streams repair`; docs/runbook.md says what to look at before.")
         .about(of)
 }
 
@@ -42,9 +42,9 @@ mod tests {
         };
         assert_eq!(judge(&found(5, 5)).level, Level::Ok);
         let finding = judge(&found(16_599, 40));
-        assert_eq!((finding.level, finding.of), (Level::Wrong, vec!["WEBHOOKS".to_owned()]));
+        assert_eq!((finding.level, finding.of), (Level::Error, vec!["WEBHOOKS".to_owned()]));
         let replaced = Found { is_replaced: true, ..found(0, 0).unwrap().remove(0) };
-        assert_eq!(judge(&Ok(vec![replaced])).level, Level::Wrong);
+        assert_eq!(judge(&Ok(vec![replaced])).level, Level::Error);
         assert_eq!(judge(&Err("no".to_owned())).level, Level::Unknown);
     }
 }

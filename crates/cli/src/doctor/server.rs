@@ -66,14 +66,14 @@ fn judge_version(text: &str) -> Finding {
         return VERSION.unknown(format!("the server calls its version '{text}'"), "", "");
     };
     if version < ServerVersion::new(2, 9, 10) {
-        return VERSION.wrong(
+        return VERSION.error(
             format!("{what} is older than 2.9.10"),
             "No version before it was tried: JetStream of that time lacks what the gateway relies on.",
             upgrade,
         );
     }
     if (ServerVersion::new(2, 10, 20)..=ServerVersion::new(2, 10, 22)).contains(&version) {
-        return VERSION.wrong(
+        return VERSION.error(
             what,
             "2.10.20 to 2.10.22 can lose whole streams when the server's process is killed; 2.10.23 mended it.",
             upgrade,
@@ -98,7 +98,7 @@ fn judge_payload(payload_max: usize) -> Finding {
     PAYLOAD.warning(
         format!("{what}, and ingress takes bodies of up to 960 KiB unless it is told otherwise"),
         "A webhook that is larger than the server's limit can never be stored.",
-        "Set `max_payload: 1MB` in the server's configuration, or lower IMCHANNEL_BODY_LIMIT_BYTES.",
+        "Set `max_payload: 1MB` in the server's configuration, or lower IMCHANNEL_BODY_LIMIT.",
     )
 }
 
@@ -138,7 +138,7 @@ fn judge_account(account: &Look<Value>) -> Finding {
         Some((share, used)) => {
             let what = format!("the account uses {used} ({})", percent(share));
             match share {
-                _ if share > SHARE_WRONG => ACCOUNT.wrong(what, why, remedy),
+                _ if share > SHARE_WRONG => ACCOUNT.error(what, why, remedy),
                 _ if share > SHARE_WARNING => ACCOUNT.warning(what, why, remedy),
                 _ => ACCOUNT.ok(what),
             }
@@ -156,11 +156,11 @@ mod tests {
     #[test]
     fn versions_are_judged_by_what_they_lose() {
         let cases = [
-            ("2.9.9", Level::Wrong),
+            ("2.9.9", Level::Error),
             ("2.9.10", Level::Warning),
             ("2.10.19", Level::Ok),
-            ("2.10.20", Level::Wrong),
-            ("2.10.22", Level::Wrong),
+            ("2.10.20", Level::Error),
+            ("2.10.22", Level::Error),
             ("2.10.23", Level::Ok),
             ("2.14.2-preview.1", Level::Ok),
             ("v2.12.0", Level::Ok),
@@ -200,9 +200,9 @@ mod tests {
         assert_eq!(level(account(50, -1)), Level::Ok);
         assert_eq!(level(account(50, 100)), Level::Ok);
         assert_eq!(level(account(75, 100)), Level::Warning);
-        assert_eq!(level(account(95, 100)), Level::Wrong);
+        assert_eq!(level(account(95, 100)), Level::Error);
         let tiers = json!({ "tiers": { "R3": account(95, 100) }, "limits": { "max_storage": 0 } });
-        assert_eq!(level(tiers), Level::Wrong);
+        assert_eq!(level(tiers), Level::Error);
         assert_eq!(level(json!({ "error": { "description": "no" } })), Level::Unknown);
     }
 }

@@ -134,12 +134,12 @@ fn judge_refusals(services: &[(String, Look<Service>)]) -> Option<Finding> {
 fn judge_ready(url: &str, service: &Look<Service>) -> Option<Finding> {
     let finding = match service {
         Ok(service) if service.lacks.is_empty() => return None,
-        Ok(service) => READY.wrong(
+        Ok(service) => READY.error(
             format!("the service at {url} is not ready ({})", service.lacks.join("; ")),
             "Nothing is passed to it until it is.",
             "Mend what its condition says; its log says more.",
         ),
-        Err(error) => READY.wrong(
+        Err(error) => READY.error(
             format!("no service answers at {url}: {error}"),
             "It is not running, or its admin port is not reachable from here.",
             "Start it, or check IMCHANNEL_ADMIN_LISTEN and what lies between.",
@@ -200,7 +200,7 @@ mod tests {
         let all = levels(&[service(&ready, Some("0.2.0"))]);
         assert_eq!(all, [("services.ready", Level::Ok), ("services.version", Level::Ok)]);
         let mixed = levels(&[service(&ready, Some("0.2.0")), service(&not, Some("0.1.0"))]);
-        assert_eq!(mixed, [("services.ready", Level::Wrong), ("services.version", Level::Warning)]);
+        assert_eq!(mixed, [("services.ready", Level::Error), ("services.version", Level::Warning)]);
         assert_eq!(levels(&[service(&ready, None)])[1].1, Level::Unknown);
         assert_eq!(levels(&[]), [("services.ready", Level::Unknown)]);
         assert_eq!(read_lacks(&not), ["nats: not connected"]);

@@ -25,7 +25,7 @@ pub(super) async fn run(
     bus: &Bus,
     mut webhooks: Selected,
     filter: &Filter,
-    (examples, reveal): (usize, bool),
+    (examples, unmask): (usize, bool),
     out: &Out,
 ) -> anyhow::Result<Done> {
     let mut summary = Summary::new(examples);
@@ -44,7 +44,7 @@ pub(super) async fn run(
     let published = Published::read(bus, filter, wanted, &reading).await?;
     reading.finish_and_clear();
     for Read { origin, channel, parsed } in &all {
-        for item in compare::webhook(*origin, &parsed.items, &published, reveal) {
+        for item in compare::webhook(*origin, &parsed.items, &published, unmask) {
             summary.take(channel, origin.sequence, &item, out);
         }
         summary.webhooks += 1;

@@ -49,7 +49,7 @@ pub(crate) struct Webhooks {
     examples: usize,
     /// Show numbers, names and texts.
     #[arg(long)]
-    reveal: bool,
+    unmask: bool,
     /// Webhooks a second at most, when they are published.
     #[arg(long, default_value = "500", value_name = "N", value_parser = when::rate)]
     rate: f64,
@@ -92,7 +92,7 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
     let webhooks = command.selection.open(&bus).await?;
     if !command.publish {
         let filter = Filter { bsp: command.selection.bsp, channel: command.selection.channel.clone() };
-        return dry_run::run(&bus, webhooks, &filter, (command.examples, command.reveal), out).await;
+        return dry_run::run(&bus, webhooks, &filter, (command.examples, command.unmask), out).await;
     }
     let question = format!("Publish the events of up to {} again?", counted(webhooks.count(), "webhook"));
     if !is_confirmed(command.yes, &question)? {

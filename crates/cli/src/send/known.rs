@@ -60,6 +60,6 @@ async fn why_it_waits(bus: &Bus, channel: &ChannelId) -> anyhow::Result<String> 
     Ok(match state.why() {
         why if !why.is_empty() => why,
         _ if state.in_progress > 0 => "the sender is in a call, or looks its outcome up".to_owned(),
-        _ => "it waits for its turn (`imchannel sends waiting` shows the channel)".to_owned(),
+        _ => "it waits for its turn (`imchannel lanes list` shows the channel)".to_owned(),
     })
 }

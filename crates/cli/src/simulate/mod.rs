@@ -1,4 +1,4 @@
-//! `imchannel simulate`: simulated BSPs in front of a gateway, and the ledger of what they were promised.
+//! `imchannel simulate webhooks`: simulated BSPs in front of a gateway, and the ledger of what they were promised.
 
 pub(crate) mod show;
 pub(crate) mod watch;
@@ -82,25 +82,25 @@ pub(crate) struct Simulate {
 struct Shares {
     /// Customers' messages, in per cent.
     #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = when::percent)]
-    inbound: f64,
+    inbound_pct: f64,
     /// Webhooks about the account and customers, in per cent, of the BSPs that post such.
     #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
-    notices: f64,
+    notices_pct: f64,
     /// Messages that fail, in per cent.
     #[arg(long, default_value = "6", value_name = "PERCENT", value_parser = when::percent)]
-    failed: f64,
+    failed_pct: f64,
     /// Values that nobody knows, in per cent.
     #[arg(long, default_value = "1", value_name = "PERCENT", value_parser = when::percent)]
-    unknown: f64,
+    unknown_pct: f64,
     /// Items that cannot be understood, in per cent.
     #[arg(long, default_value = "0.5", value_name = "PERCENT", value_parser = when::percent)]
-    broken: f64,
+    malformed_pct: f64,
     /// Webhooks that come again although they were answered, in per cent.
     #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
-    repeated: f64,
+    duplicate_pct: f64,
     /// Reports that overtake the one before, in per cent.
     #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = when::percent)]
-    shuffled: f64,
+    reorder_pct: f64,
     /// Items in one of Infobip's bodies at most.
     #[arg(long, default_value_t = 5, value_name = "N")]
     batch_max: usize,
@@ -109,13 +109,13 @@ struct Shares {
 impl Shares {
     fn to_mix(&self) -> Mix {
         Mix {
-            inbound: self.inbound / 100.0,
-            notices: self.notices / 100.0,
-            failed: self.failed / 100.0,
-            unknown: self.unknown / 100.0,
-            broken: self.broken / 100.0,
-            repeated: self.repeated / 100.0,
-            shuffled: self.shuffled / 100.0,
+            inbound: self.inbound_pct / 100.0,
+            notices: self.notices_pct / 100.0,
+            failed: self.failed_pct / 100.0,
+            unknown: self.unknown_pct / 100.0,
+            broken: self.malformed_pct / 100.0,
+            repeated: self.duplicate_pct / 100.0,
+            shuffled: self.reorder_pct / 100.0,
             batch_max: self.batch_max,
             ..Mix::default()
         }

@@ -129,8 +129,8 @@ pub(crate) fn verdict(verdict: &Verdict, out: &Out) {
 
 fn to_json(verdict: &Verdict) -> serde_json::Value {
     json!({
-        "promised": verdict.promised, "kept": verdict.kept, "missing": verdict.missing,
-        "different": verdict.different, "invented": verdict.invented, "wrong_ids": verdict.wrong_ids,
-        "copies": verdict.copies, "unpromised": verdict.unpromised, "foreign": verdict.foreign,
+        "expected": verdict.promised, "matched": verdict.kept, "missing": verdict.missing,
+        "different": verdict.different, "unexpected": verdict.invented, "wrong_ids": verdict.wrong_ids,
+        "duplicates": verdict.copies, "unacknowledged": verdict.unpromised, "foreign": verdict.foreign,
     })
 }

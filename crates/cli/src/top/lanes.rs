@@ -1,5 +1,5 @@
 //! What waits to be sent, by lane, as the lanes' owners tell it in their leases every few seconds. A lane that no sender works
-//! is not here: `sends waiting` and `doctor` ask the stream itself.
+//! is not here: `lanes list` and `doctor` ask the stream itself.
 
 use std::time::Duration;
 

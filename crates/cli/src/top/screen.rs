@@ -127,7 +127,7 @@ fn lanes(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let (all, halted) = (board.lanes.len(), board.lanes.iter().filter(|lane| lane.is_halted()).count());
     if all > LANES_SHOWN {
         let more =
-            format!("and {} more, {halted} of all {all} halted: imchannel sends waiting", all - LANES_SHOWN);
+            format!("and {} more, {halted} of all {all} halted: imchannel lanes list", all - LANES_SHOWN);
         lines.push(Line::from(more));
     }
     let block = Block::bordered().title(" commands wait ").dim();

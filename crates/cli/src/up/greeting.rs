@@ -57,7 +57,7 @@ impl Greeting {
             ));
         }
         out.say(&styled(STRONG, "Look (or messages, sends, webhooks, deadletters)"));
-        out.say(&format!("  {program} {option}tail reports --from-start"));
+        out.say(&format!("  {program} {option}tail reports --from-beginning"));
         out.say(&format!("  curl http://{admin}/ready    curl http://{admin}/metrics"));
         out.say("Log lines and the events that come out follow. Ctrl-C stops everything.");
         out.say("");

@@ -20,7 +20,7 @@ pub(crate) fn settings() -> Vec<&'static Setting> {
         common::NATS_URL.flag,
         common::NATS_NKEY_FILE.flag,
         common::NATS_CA_FILE.flag,
-        common::EXPOSED_ON.flag,
+        common::PUBLIC_ADDRESS.flag,
         common::ADMIN_LISTEN.flag,
         ingress::settings::LISTEN.flag,
         ingress::settings::CREDENTIAL_KEY.flag,

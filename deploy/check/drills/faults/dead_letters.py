@@ -14,7 +14,7 @@ def run(drill):
     drill.fires("ImchannelDeadLetters", 60, bsp="infobip", reason="truncated")
     listed = drill.runs("imchannel deadletter list --since 1d", "truncated")
     sequence = re.search(r"^\s+(\d+)\s+\d{4}-", listed, re.MULTILINE).group(1)
-    drill.runs("imchannel deadletter show 12 --reveal", f"m-{NUMBER}", **{"12": sequence})
+    drill.runs("imchannel deadletter show 12 --unmask", f"m-{NUMBER}", **{"12": sequence})
     drill.runs("imchannel deadletter replay --all", "1 refused still")
     drill.section.says("`truncated`: the BSP sent something odd")
     drill.acts("the BSP is asked to post the report again, and does")

@@ -7,7 +7,7 @@ from faults.channels import PASSWORD, channel
 from parts import status_of
 
 NAME, MIB = "full", 1024 * 1024
-SIZES = ["--events-max-bytes", str(4 * MIB), "--webhooks-max-bytes", str(4 * MIB)]
+SIZES = ["--events-max-size", "4MiB", "--webhooks-max-size", "4MiB"]
 TEXT = "x" * 3000
 REFUSED_AT_ONCE = 30
 
@@ -69,12 +69,12 @@ def make_room(drill, bsp):
     drill.fires("ImchannelWebhooksNotStored", 5 * 60, bsp="infobip")
     drill.runs("imchannel doctor", ("WEBHOOKS holds 4.0 MiB of 4.0 MiB", "nobody asks for events"), code=3)
     drill.runs("imchannel top", "WEBHOOKS")
-    drill.follows("imchannelstreamalmostfull")
+    drill.follows("imchannelstreamfillcritical")
     drill.runs("imchannel doctor", "WEBHOOKS holds 4.0 MiB of 4.0 MiB", code=3)
     taken = bsp.taken
-    drill.runs("imchannel streams apply --webhooks-max-bytes 8589934592")
+    drill.runs("imchannel streams apply --webhooks-max-size 8GiB")
     drill.proves("webhooks are answered 200 again", lambda: bsp.taken > taken)
-    drill.fires("ImchannelStreamAlmostFull", 60, stream="EVENTS")
+    drill.fires("ImchannelStreamFillCritical", 60, stream="EVENTS")
     drill.fires("ImchannelWorkerPaused", 3 * 60, job="normalizer")
-    drill.runs("imchannel streams apply --events-max-bytes 8589934592")
+    drill.runs("imchannel streams apply --events-max-size 8GiB")
     drill.proves("the normalizer goes on", lambda: installation.asked("imchannel_worker_paused == 0"))

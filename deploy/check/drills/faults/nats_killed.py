@@ -17,7 +17,7 @@ def run(drill):
     installation.parts["nats"].kill()
     drill.proves("a webhook is answered 503", lambda: post(0) == 503)
     for service in ("ingress", "normalizer", "sender"):
-        drill.fires("ImchannelNatsLost", 4 * 60, job=service)
+        drill.fires("ImchannelNatsDisconnected", 4 * 60, job=service)
     status, body = status_of(installation.ready_url("ingress"))
     drill.note(f"`/ready` of ingress: {status} `{body}`")
     drill.runs("imchannel streams check", "cannot connect to NATS", code=1)

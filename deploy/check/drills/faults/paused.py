@@ -16,7 +16,7 @@ def run(drill):
     drill.acts(f"fault: somebody has paused channel {NAME}; {COMMANDS} commands are published")
     send(installation, NAME, COMMANDS)
     drill.fires("ImchannelCommandsAboutToExpire", 8 * 60, channel=NAME)
-    drill.runs_inline("imchannel sends waiting --channel ID", "paused by an operator", ID=NAME)
+    drill.runs_inline("imchannel lanes list --channel ID", "paused by an operator", ID=NAME)
     drill.fires("ImchannelLaneHalted", 60, channel=NAME)
     drill.section.row("paused by an operator")
     drill.runs_inline("imchannel channel resume ID", ID=NAME)

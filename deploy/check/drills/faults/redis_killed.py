@@ -17,7 +17,7 @@ def run(drill):
     until("the upload is in the log of Redis", lambda: any(b":meta" in file.read_bytes() for file in (installation.folder / "redis").glob("**/*.incr.aof")))
     drill.acts("fault: redis-server is killed")
     installation.parts["redis"].kill()
-    drill.fires("ImchannelRedisLost", 3 * 60, job="media")
+    drill.fires("ImchannelRedisDisconnected", 3 * 60, job="media")
     status, body = status_of(installation.ready_url("media"))
     drill.note(f"`/ready` of media: {status} `{body}`")
     drill.proves("/ready of media names Redis", lambda: "Redis does not answer" in body)
