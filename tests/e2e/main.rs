@@ -37,6 +37,7 @@ mod sequences;
 mod programs;
 mod lines;
 mod terminals;
+mod up_terminal;
 mod admin;
 mod answers;
 mod sends;
