@@ -38,6 +38,7 @@ mod programs;
 mod lines;
 mod terminals;
 mod up_terminal;
+mod shells;
 mod admin;
 mod answers;
 mod sends;
