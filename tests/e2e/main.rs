@@ -37,6 +37,8 @@ mod sequences;
 mod programs;
 mod lines;
 mod terminals;
+mod up_terminal;
+mod shells;
 mod admin;
 mod answers;
 mod sends;

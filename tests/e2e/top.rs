@@ -1,7 +1,9 @@
 //! `imchannel top`: what its looks say is what has passed.
 
+use bus::Queue;
 use serde_json::Value;
 
+use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{CHANNELS, Installation, Program, Webhook, eventually, run_cli, run_cli_with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,6 +60,42 @@ async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
         (row["events"] == 4 && row["dead_letters"] == 1 && row["waiting"] == 0).then_some(())
     })
     .await;
+}
+
+/// Two channels that can send, one of them paused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_counts_commands_sends_and_halted_lanes() {
+    let outbound = Outbound::start(&[50, 50]).await;
+    outbound.set_paused(1, true).await;
+    let _sender = outbound.sender().await;
+    let args = ["--json", "top", "--interval", "200ms"];
+    let mut top = Program::start_with_args("imchannel", &outbound.installation.nats.url(), &args, &[]);
+    until(&mut top, |look| (look["lane_totals"]["lanes"] == 2).then_some(())).await;
+    for number in 0..3 {
+        outbound.publish(Queue::Send, &text(0, &format!("sent-{number}"), "4915112345", "Hello")).await;
+    }
+    for number in 0..2 {
+        outbound.publish(Queue::Bulk, &text(1, &format!("waits-{number}"), "4915112345", "Hello")).await;
+    }
+    let look = until(&mut top, |look| {
+        let (first, second) = (row(look, channel(0).as_str())?, row(look, channel(1).as_str())?);
+        let is_sent = first["commands"] == 3 && first["results"]["accepted"] == 3;
+        let is_averaged = first["commands_per_s"].as_f64()? > 0.0 && first["results_per_s"].as_f64()? > 0.0;
+        let waits = second["commands"] == 2 && second["pending_commands"] == 2;
+        (is_sent && is_averaged && waits && first["bsp"] == "infobip").then_some(())
+    })
+    .await;
+    let totals = &look["lane_totals"];
+    assert_eq!((&totals["halted"], &totals["waiting"]), (&1.into(), &2.into()), "{look:#}");
+    let lanes = look["lanes"].as_array().unwrap();
+    assert!(lanes.len() == 1 && lanes[0]["channel"] == channel(1).as_str(), "{look:#}");
+    assert!(lanes[0]["halted"].as_str().unwrap().contains("paused by an operator"), "{look:#}");
+    // Averages fall to zero when nothing comes any more.
+    let second_look = until(&mut top, |look| {
+        let row = row(look, channel(0).as_str())?;
+        (row["results_per_s"] == 0.0 && row["results"]["accepted"] == 3).then_some(())
+    });
+    second_look.await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,8 @@ pub struct Profile {
     pub credential: CredentialForm,
     /// How a request presents them, as text for people.
     pub credential_hint: &'static str,
+    /// Body of a webhook with one report, to try a channel out.
+    pub sample_report: &'static str,
     /// Whether its requests carry a signature that [`Bsp::signature_holds`] can verify.
     pub signs_requests: bool,
     /// Prefix of the environment variables that may hold this BSP's secrets, such as `INFOBIP_`; empty for a BSP that

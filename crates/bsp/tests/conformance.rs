@@ -278,3 +278,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_sample_report_is_one_report_without_anything_unknown() {
+    for bsp in registry::REGISTRY {
+        let profile = bsp.profile();
+        let id = profile.id.as_str();
+        let parsed = parse(*bsp, profile.sample_report.as_bytes(), 7);
+        assert!(
+            matches!(parsed.items[..], [bsp::Item { outcome: Outcome::Report(_), .. }]),
+            "{id}: {parsed:?}"
+        );
+        assert!(parsed.unrecognised.is_empty() && parsed.unread.is_empty(), "{id}: {parsed:?}");
+        // It is printed inside single quotes for a shell.
+        assert!(!profile.sample_report.contains('\''), "{id}");
+        assert!(profile.credential_hint.contains("PASSWORD"), "{id}: the hint has a place for the password");
+    }
+}

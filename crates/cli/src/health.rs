@@ -63,6 +63,6 @@ pub(crate) async fn serve(
     let context = Context::new(stop.clone());
     context.readiness.require(condition.name, condition.ask);
     context.readiness.complete();
-    let registry = process::registry("imchannel", env!("CARGO_PKG_VERSION"));
+    let registry = process::registry("imchannel", version::NUMBER);
     Ok(tokio::spawn(process::serve_admin(listener, context, registry, stop.clone())))
 }

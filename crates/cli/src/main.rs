@@ -5,6 +5,8 @@ mod out;
 mod target;
 mod redis;
 mod users;
+mod help;
+mod completions;
 mod streams;
 mod repair;
 mod setup;
@@ -32,7 +34,7 @@ mod up;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 use crate::out::Out;
 use crate::target::Target;
@@ -41,11 +43,9 @@ use crate::words::causes;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (NATS refuses the user, too), 2 wrong usage, settings or channels file, 3 a check found differences.";
-
-/// Operates imchannel, the WhatsApp channel gateway.
+/// Run, operate and try out imchannel, the WhatsApp gateway of a contact center.
 #[derive(Debug, Parser)]
-#[command(name = "imchannel", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "imchannel", version = version::FULL, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     target: Target,
@@ -58,45 +58,47 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the whole gateway in one process, with NATS and Redis servers of its own.
+    /// Run the whole gateway here, with its own NATS and Redis.
     Up(up::Up),
-    /// Make or check the streams, durables and buckets on the bus.
+    /// Create, check or repair the streams, consumers and buckets.
     #[command(subcommand)]
     Streams(streams::Streams),
-    /// Make everything that services need on the bus: streams, durables, buckets, channels. Safe to repeat.
+    /// Prepare NATS and Redis for the services. Safe to repeat.
     Setup(setup::Setup),
-    /// Make the secrets of an installation.
+    /// Generate the secrets of an installation.
     #[command(subcommand)]
     Secrets(secrets::Secrets),
-    /// Describe channels to the gateway and look at them.
+    /// Add, list, pause, resume or remove channels.
     #[command(subcommand)]
     Channel(channel::Channel),
-    /// Show what passes: stored webhooks, events, dead letters.
+    /// Print webhooks, events, commands or dead letters.
     Tail(tail::Tail),
-    /// Send one message and watch what becomes of it.
+    /// Send one message and follow its result.
     Send(send::Send),
-    /// Look at what waits to be sent.
+    /// List the commands that wait to be sent.
     #[command(subcommand)]
     Lanes(sends::Lanes),
-    /// Upload files of messages, fetch them, look at them.
+    /// Upload, download or look up files of messages.
     #[command(subcommand)]
     Media(media::MediaCommand),
-    /// Watch what passes and what waits, by BSP and channel.
+    /// Watch traffic, backlogs and sends live.
     Top(top::Top),
-    /// Check a running installation: what is wrong, why it matters, and what to do; exit code 3 when something is.
+    /// Check an installation. Exit code 3 if something is wrong.
     Doctor(doctor::Doctor),
-    /// Put stored webhooks through the parsers of this version once more.
+    /// Parse stored webhooks again with this version.
     #[command(subcommand)]
     Replay(replay::Replay),
-    /// Look at what could not be understood, try it again, throw it away.
+    /// List, show, replay or drop dead letters.
     #[command(subcommand, name = "deadletter")]
     DeadLetter(deadletter::DeadLetters),
-    /// Post webhooks as the BSPs do, repeats and all, and check that exactly the right events come out.
+    /// Post webhooks as BSPs do and check the events they become.
     Simulate(simulate::Simulate),
-    /// Be Infobip's sending side: take messages, fetch their files, report back; as unwell as wanted.
+    /// Run a fake Infobip send API with optional faults.
     SimulateInfobip(simulate_infobip::SimulateInfobip),
-    /// Ask a running simulator whether it is well; exit code 0 when it is, 1 when not.
+    /// Ask a running simulator whether it is ready.
     Health(health::Health),
+    /// Print a script that completes commands in a shell.
+    Completions(completions::Completions),
 }
 
 /// What a command ends with when nothing failed.
@@ -111,9 +113,7 @@ enum Done {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::command().mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()));
-    let command = users::add_to_help(command);
-    let matches = match command.try_get_matches() {
+    let matches = match help::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return service::terminal::usage(&error),
     };
@@ -155,6 +155,7 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Media(command) => media::run(command, target, out).await,
             Command::SimulateInfobip(command) => simulate_infobip::run(command, target, out).await,
             Command::Health(command) => health::run(&command, out),
+            Command::Completions(command) => completions::run(&command, out),
             Command::Top(command) => top::run(command, target, out).await,
             Command::Doctor(command) => doctor::run(command, target, out).await,
             Command::Replay(command) => replay::run(command, target, out).await,
@@ -167,13 +168,14 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command()
-            .mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()))
-            .debug_assert();
+        help::declared().debug_assert();
+        help::command().debug_assert();
     }
 
     #[test]

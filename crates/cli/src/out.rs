@@ -29,6 +29,11 @@ pub(crate) const ODD: Style = AnsiColor::Yellow.on_default();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const STRONG: Style = Style::new().bold();
 
+/// Columns of a terminal that does not say how many it has.
+const WIDTH_DEFAULT: usize = 80;
+/// Fewest columns to which lines are cut.
+const WIDTH_MIN: usize = 60;
+
 /// Tables with one line under the header and no other lines, so that long lists stay short.
 const ONE_LINE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
@@ -108,6 +113,11 @@ impl Out {
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// Columns of the terminal; 80 if that is not known.
+pub(crate) fn width() -> usize {
+    crossterm::terminal::size().map_or(WIDTH_DEFAULT, |(columns, _)| usize::from(columns).max(WIDTH_MIN))
 }
 
 /// A question on standard error, whose answer follows on the same line.

@@ -33,6 +33,7 @@ const USERS: &[(&str, Option<User>)] = &[
     ("simulate webhooks", Some(User::Operator)),
     ("simulate infobip", None),
     ("health", None),
+    ("completions", None),
 ];
 
 /// A command's words and the user that it needs.
@@ -53,23 +54,13 @@ pub(crate) fn needed(matches: &clap::ArgMatches) -> Needed {
         matches = of_command;
     }
     let command = words.join(" ");
-    let user = USERS.iter().find(|(name, _)| *name == command).and_then(|(_, user)| *user);
+    let user = of(&command);
     Needed { command, user }
 }
 
-/// Says in the help of every command which user it needs.
-pub(crate) fn add_to_help(command: clap::Command) -> clap::Command {
-    USERS.iter().fold(command, |command, (name, user)| match user {
-        Some(user) => with_help(command, &name.split(' ').collect::<Vec<_>>(), *user),
-        None => command,
-    })
-}
-
-fn with_help(command: clap::Command, path: &[&str], user: User) -> clap::Command {
-    match path {
-        [] => command.after_help(format!("NATS user: {user}")),
-        [first, rest @ ..] => command.mut_subcommand(first, |command| with_help(command, rest, user)),
-    }
+/// The user that a command connects as. `command` is its words, such as `channel apply`.
+pub(crate) fn of(command: &str) -> Option<User> {
+    USERS.iter().find(|(name, _)| *name == command).and_then(|(_, user)| *user)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     let program = Program {
         name: "imchannel-ingress",
         about: "Takes webhooks of the BSPs, authenticates them and stores them on the bus",
-        version: env!("CARGO_PKG_VERSION"),
+        version: version::NUMBER,
+        full_version: version::FULL,
     };
     service::process::main(program, &ingress::settings::all(), ingress::settings::read, ingress::service)
 }

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     let program = Program {
         name: "imchannel-media",
         about: "Takes files of messages and serves them to the BSP",
-        version: env!("CARGO_PKG_VERSION"),
+        version: version::NUMBER,
+        full_version: version::FULL,
     };
     service::process::main(program, &media::settings::all(), media::settings::read, media::service)
 }

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     let program = Program {
         name: "imchannel-normalizer",
         about: "Turns stored webhooks into protobuf events",
-        version: env!("CARGO_PKG_VERSION"),
+        version: version::NUMBER,
+        full_version: version::FULL,
     };
     service::process::main(
         program,

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     let program = Program {
         name: "imchannel-sender",
         about: "Sends commands through BSPs, each at most once, and says what became of them",
-        version: env!("CARGO_PKG_VERSION"),
+        version: version::NUMBER,
+        full_version: version::FULL,
     };
     service::process::main(program, &sender::settings::all(), sender::settings::read, sender::service)
 }

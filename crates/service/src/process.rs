@@ -65,8 +65,10 @@ pub struct Program {
     pub name: &'static str,
     /// What it does, in one line.
     pub about: &'static str,
-    /// Its version.
+    /// Its version number, for metrics.
     pub version: &'static str,
+    /// The number with the commit that it was built from, for `--version` and the log.
+    pub full_version: &'static str,
 }
 
 /// Runs a service as a process: reads its settings, and runs it with its admin port until a signal stops it.
@@ -76,7 +78,7 @@ pub fn main<S: Send + 'static>(
     read: impl FnOnce(Reader) -> Result<(Common, S), Faults>,
     start: impl FnOnce(S, &Common, Context, &mut Registry) -> Service,
 ) -> ExitCode {
-    let command = clap::Command::new(program.name).about(program.about).version(program.version);
+    let command = clap::Command::new(program.name).about(program.about).version(program.full_version);
     let command = settings::add_to(command, settings).subcommand(health::command());
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
@@ -128,7 +130,7 @@ fn run(
         let tracing = context.tracing.clone();
         let mut registry = registry(program.name, program.version);
         let service = start(context.clone(), &mut registry);
-        tracing::info!(function = "process", "{} {} starts", program.name, program.version);
+        tracing::info!(function = "process", "{} {} starts", program.name, program.full_version);
         let outcome = with_admin(common, context, registry, service).await;
         tracing::info!(function = "process", "{} stopped", program.name);
         // The exporter blocks until it has sent what waits.

@@ -43,6 +43,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(8),
     credential: CredentialForm::Password,
     credential_hint: "Authorization: PASSWORD",
+    sample_report: r#"{"app":"Demo","timestamp":1780000000000,"version":2,"type":"message-event","payload":{"id":"test-1","type":"delivered","destination":"441134960000","payload":{"ts":1780000000}}}"#,
     signs_requests: false,
     secret_variables: "",
     logged_keys: &[

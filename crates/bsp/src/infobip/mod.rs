@@ -44,6 +44,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
     credential_hint: "AccountKey: PASSWORD",
+    sample_report: r#"{"results":[{"messageId":"test-1","to":"441134960000","status":{"groupName":"DELIVERED"}}]}"#,
     signs_requests: false,
     secret_variables: "INFOBIP_",
     logged_keys: &[

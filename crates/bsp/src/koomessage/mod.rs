@@ -31,6 +31,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
     credential_hint: "Authorization: PASSWORD",
+    sample_report: r#"{"message_id":"test-1","sender":"441134960001","user_number":"441134960000","status":"delivered"}"#,
     signs_requests: false,
     secret_variables: "",
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],

@@ -30,6 +30,7 @@ static PROFILE: Profile = Profile {
     store_deadline: Duration::from_secs(12),
     credential: CredentialForm::UserAndPassword,
     credential_hint: "Authorization: Basic base64(USER:PASSWORD)",
+    sample_report: "MessageSid=test-1&MessageStatus=delivered&From=whatsapp%3A%2B441134960001&To=whatsapp%3A%2B441134960000",
     signs_requests: true,
     secret_variables: "TWILIO_",
     logged_keys: &[

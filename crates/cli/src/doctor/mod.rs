@@ -157,7 +157,7 @@ fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Findi
     };
     findings.extend(redis::judge(observed.redis.as_ref()));
     findings.extend(media::judge(observed.media.as_ref()));
-    findings.extend(services::judge(&observed.services, env!("CARGO_PKG_VERSION")));
+    findings.extend(services::judge(&observed.services, version::NUMBER));
     let nats = observed.nats.as_ref().ok().and_then(|nats| nats.clock.clone());
     let monitors = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.clock.clone());
     let redis = observed.redis.iter().flatten().filter_map(|redis| redis.clock.clone());

@@ -6,7 +6,8 @@ use bus::lag::Snapshot;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::lanes::Lane;
+use super::lanes::{Lane, LaneTotals};
+use super::rates::WINDOW;
 
 /// A channel behind a BSP.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,18 +16,49 @@ pub(crate) struct Name {
     pub(crate) channel: String,
 }
 
-/// What passes on a channel.
+/// Results of commands by outcome, since `top` began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Results {
+    pub(crate) accepted: u64,
+    pub(crate) rejected: u64,
+    pub(crate) expired: u64,
+    pub(crate) unknown: u64,
+}
+
+impl Results {
+    pub(crate) fn all(self) -> u64 {
+        self.accepted + self.failed()
+    }
+
+    /// Those that were not accepted, or of which it is not known.
+    pub(crate) fn failed(self) -> u64 {
+        self.rejected + self.expired + self.unknown
+    }
+}
+
+/// Averages per second over [`WINDOW`](super::rates::WINDOW).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) webhooks: f64,
+    pub(crate) events: f64,
+    pub(crate) commands: f64,
+    pub(crate) results: f64,
+}
+
+/// Traffic of a channel. Counts are since `top` began.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
-    /// Since `top` began.
     pub(crate) webhooks: u64,
     pub(crate) events: u64,
     pub(crate) dead_letters: u64,
-    /// Webhooks that the normalizer has not been given yet.
+    pub(crate) commands: u64,
+    pub(crate) results: Results,
+    /// Webhooks that were not delivered to the normalizer yet.
     pub(crate) waiting: u64,
-    pub(crate) webhooks_per_s: f64,
-    pub(crate) events_per_s: f64,
-    /// By cause; since `top` began.
+    /// Commands that wait to be sent, as the lane's owner says.
+    pub(crate) pending_commands: u64,
+    pub(crate) rates: Rates,
+    /// By cause.
     pub(crate) refused: BTreeMap<String, u64>,
 }
 
@@ -44,12 +76,16 @@ pub(crate) struct Board {
     pub(crate) connected: bool,
     pub(crate) snapshot: Snapshot,
     pub(crate) rows: BTreeMap<Name, Row>,
-    /// Lanes in which commands wait, those that are halted first.
+    /// Rates of all channels together.
+    pub(crate) rates: Rates,
+    /// Lanes with pending commands, the halted ones first, and then the other halted lanes.
     pub(crate) lanes: Vec<Lane>,
+    /// All lanes that a sender works.
+    pub(crate) lane_totals: LaneTotals,
     /// Refusals that belong to no channel, such as an unknown one, by BSP and cause.
     pub(crate) strangers: BTreeMap<(String, String), u64>,
-    /// Webhooks a second over the last looks, the newest last.
-    pub(crate) history: Vec<u64>,
+    /// Average rates at the last looks, the newest last.
+    pub(crate) history: Vec<Rates>,
     /// Admin ports that answer, and those that were asked.
     pub(crate) admins: (usize, usize),
 }
@@ -59,8 +95,13 @@ impl Board {
         let rows = self.rows.iter().map(|(name, row)| {
             json!({
                 "bsp": name.bsp, "channel": name.channel, "webhooks": row.webhooks, "events": row.events,
-                "dead_letters": row.dead_letters, "waiting": row.waiting, "webhooks_per_s": row.webhooks_per_s,
-                "events_per_s": row.events_per_s, "refused": row.refused,
+                "dead_letters": row.dead_letters, "waiting": row.waiting, "webhooks_per_s": row.rates.webhooks,
+                "events_per_s": row.rates.events, "refused": row.refused, "commands": row.commands,
+                "commands_per_s": row.rates.commands, "results_per_s": row.rates.results,
+                "pending_commands": row.pending_commands, "results": {
+                    "accepted": row.results.accepted, "rejected": row.results.rejected,
+                    "expired": row.results.expired, "unknown": row.results.unknown,
+                },
             })
         });
         let durables = self.snapshot.durables.iter().map(|durable| {
@@ -80,7 +121,7 @@ impl Board {
             .map(|((bsp, cause), count)| json!({ "bsp": bsp, "cause": cause, "count": count }));
         json!({
             "connected": self.connected, "channels": rows.collect::<Vec<_>>(), "durables": durables.collect::<Vec<_>>(),
-            "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
+            "average_s": WINDOW.as_secs(), "lane_totals": self.lane_totals.to_json(), "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
             "admin_ports": { "answering": self.admins.0, "asked": self.admins.1 },
         })
     }

@@ -1,4 +1,4 @@
-//! What waits to be sent, by lane, as the lanes' owners tell it in their leases every few seconds. A lane that no sender works
+//! Pending commands by lane, as the owners of the lanes report them in their leases every few seconds. A lane without an owner
 //! is not here: `lanes list` and `doctor` ask the stream itself.
 
 use std::time::Duration;
@@ -7,11 +7,8 @@ use bus::inspect::LeaseSeen;
 use jiff::Timestamp;
 use sender::LaneState;
 use serde_json::{Value, json};
-use service::terminal::escape;
 
-use crate::words;
-
-/// A lane in which commands wait.
+/// A lane that a sender works.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) channel: String,
@@ -22,8 +19,40 @@ pub(crate) struct Lane {
     pub(crate) halted: String,
 }
 
-/// The lanes in which commands wait: first those that are paused or halted, then by age, the oldest first.
-pub(super) fn of(leases: &[LeaseSeen]) -> Vec<Lane> {
+/// All lanes that a sender works.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LaneTotals {
+    pub(crate) lanes: usize,
+    /// Of these, lanes that are paused or halted.
+    pub(crate) halted: usize,
+    /// Pending commands.
+    pub(crate) waiting: u64,
+    /// Commands with a call in flight, or whose outcome is being looked up.
+    pub(crate) in_progress: usize,
+    /// When the oldest pending command was stored.
+    pub(crate) oldest: Option<Timestamp>,
+}
+
+impl LaneTotals {
+    pub(super) fn of(lanes: &[Lane]) -> Self {
+        Self {
+            lanes: lanes.len(),
+            halted: lanes.iter().filter(|lane| lane.is_halted()).count(),
+            waiting: lanes.iter().map(|lane| lane.waiting).sum(),
+            in_progress: lanes.iter().map(|lane| lane.in_progress).sum(),
+            oldest: lanes.iter().filter(|lane| lane.waiting > 0).filter_map(|lane| lane.oldest).min(),
+        }
+    }
+
+    pub(super) fn to_json(self) -> Value {
+        json!({
+            "lanes": self.lanes, "halted": self.halted, "waiting": self.waiting, "in_progress": self.in_progress,
+        })
+    }
+}
+
+/// Every lane that has an owner.
+pub(super) fn all(leases: &[LeaseSeen]) -> Vec<Lane> {
     let lane = |lease: &LeaseSeen| {
         let channel = sender::lane_of_lease(&lease.name)?.to_owned();
         let state = LaneState::from_bytes(&lease.value)?;
@@ -31,8 +60,15 @@ pub(super) fn of(leases: &[LeaseSeen]) -> Vec<Lane> {
         let (halted, in_progress) = (state.why(), state.in_progress);
         Some(Lane { channel, waiting: state.waits.commands, oldest, in_progress, halted })
     };
-    let mut lanes: Vec<Lane> = leases.iter().filter_map(lane).filter(|lane| lane.waiting > 0).collect();
-    lanes.sort_by_key(|lane| (lane.halted.is_empty(), lane.oldest, lane.channel.clone()));
+    leases.iter().filter_map(lane).collect()
+}
+
+/// The lanes to show: those with pending commands, first the paused and halted ones, then by age, the oldest first; after them
+/// the other paused and halted ones.
+pub(super) fn to_show(lanes: &[Lane]) -> Vec<Lane> {
+    let is_shown = |lane: &&Lane| lane.waiting > 0 || lane.is_halted();
+    let mut lanes: Vec<Lane> = lanes.iter().filter(is_shown).cloned().collect();
+    lanes.sort_by_key(|lane| (lane.waiting == 0, !lane.is_halted(), lane.oldest, lane.channel.clone()));
     lanes
 }
 
@@ -41,15 +77,9 @@ impl Lane {
         !self.halted.is_empty()
     }
 
-    fn age(&self, now: Timestamp) -> Option<Duration> {
-        self.oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default())
-    }
-
-    /// `channel-0: 30 commands wait, the oldest for 2.5 h: paused by an operator`
-    pub(super) fn line(&self, now: Timestamp) -> String {
-        let waits = words::waiting(self.waiting, "command", self.age(now));
-        let why = if self.is_halted() { format!(": {}", escape(&self.halted)) } else { String::new() };
-        format!("{}: {waits}{why}", escape(&self.channel))
+    /// Age of the oldest pending command.
+    pub(super) fn age(&self, now: Timestamp) -> Option<Duration> {
+        self.oldest.filter(|_| self.waiting > 0).map(|oldest| age(oldest, now))
     }
 
     pub(super) fn to_json(&self, now: Timestamp) -> Value {
@@ -58,6 +88,11 @@ impl Lane {
             "oldest_age_s": self.age(now).map(|age| age.as_secs()), "halted": self.halted,
         })
     }
+}
+
+/// How long ago it was; zero if the server's clock is ahead.
+pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -78,19 +113,20 @@ mod tests {
     fn halted_lanes_come_first_and_idle_ones_not_at_all() {
         let leases = [
             lease("busy", "", 4, 0),
-            lease("idle", "paused by an operator", 0, 0),
+            lease("idle", "", 0, 0),
+            lease("paused", "paused by an operator", 0, 0),
             lease("younger", "paused by an operator", 1, 60),
             lease("older", "the account fails (401)", 30, 0),
         ];
+        let lanes = all(&leases);
+        let shown = to_show(&lanes);
+        let names: Vec<_> = shown.iter().map(|lane| lane.channel.as_str()).collect();
+        assert_eq!(names, ["older", "younger", "busy", "paused"]);
         let now = Timestamp::from_second(9_000).unwrap();
-        let lines: Vec<_> = of(&leases).iter().map(|lane| lane.line(now)).collect();
-        assert_eq!(
-            lines,
-            [
-                "older: 30 commands wait, the oldest for 2.5 h: the account fails (401)",
-                "younger: 1 command waits, for 2.5 h: paused by an operator",
-                "busy: 4 commands wait, the oldest for 2.5 h",
-            ]
-        );
+        assert_eq!(shown[0].age(now), Some(Duration::from_secs(9_000)));
+        assert_eq!(shown[3].age(now), None, "nothing waits there");
+        let totals = LaneTotals::of(&lanes);
+        assert_eq!((totals.lanes, totals.halted, totals.waiting), (5, 3, 35));
+        assert_eq!(totals.oldest, Some(Timestamp::UNIX_EPOCH));
     }
 }

@@ -1,10 +1,13 @@
-//! `imchannel top`: what passes and what waits, live. Read from the bus, so that it works from wherever NATS can be
-//! reached; refusals, which never reach the bus, come from the admin ports of ingress.
+//! `imchannel top`: traffic, backlogs and sends, live. It reads the bus, so that it works from wherever NATS can be reached;
+//! refused webhooks, which never reach the bus, come from the admin ports of ingress.
 
 mod admin;
 mod board;
+mod channels;
 mod collect;
 mod lanes;
+mod rates;
+mod readers;
 mod screen;
 
 use std::time::Duration;
@@ -23,13 +26,13 @@ use crate::top::collect::Collector;
 
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// Admin ports of ingress, for the refusals [default: that of the `up` in this folder].
+    /// Admin ports of ingress, which know the refused webhooks [default: that of the `up` in this folder].
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     admin: Vec<String>,
-    /// Milliseconds between two looks.
+    /// Interval of updates, in milliseconds.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
     interval_ms: u64,
-    /// Stop after so many looks.
+    /// Stop after this number of updates.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
@@ -42,7 +45,7 @@ pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Res
     let admins =
         if command.admin.is_empty() { target.admin_of_up().into_iter().collect() } else { command.admin };
     let interval = Duration::from_millis(command.interval_ms);
-    let collector = Collector::start(bus, admins, interval).await?;
+    let collector = Collector::start(bus, admins).await?;
     let looks = command.count.unwrap_or(u64::MAX);
     if out.is_json() {
         print(collector, interval, looks, out).await

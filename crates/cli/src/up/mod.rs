@@ -1,7 +1,10 @@
 //! `imchannel up`: the whole gateway in one process, for trying it out and for small installations.
 
+mod feed;
 mod greeting;
 mod plan;
+mod progress;
+mod screen;
 mod servers;
 mod simulation;
 
@@ -12,8 +15,6 @@ use std::time::Duration;
 use ::servers::NatsServer;
 use anyhow::{Context as _, bail};
 use blob::{BlobStore, RedisOptions};
-use bus::read::{self, From};
-use bus::streams::EVENTS;
 use bus::{Bus, BusOptions};
 use channel::Record;
 use clap::Args;
@@ -30,6 +31,8 @@ use crate::target::{self, Target};
 use crate::up::greeting::Greeting;
 use crate::up::plan::Plan;
 pub(crate) use crate::up::plan::settings;
+use crate::up::progress::Progress;
+use crate::up::screen::{Screen, View};
 use crate::up::servers::Servers;
 use crate::up::simulation::Account;
 use crate::words::causes;
@@ -37,35 +40,38 @@ use crate::{Done, channel as channels, setup, streams, when};
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Address on which webhooks are taken.
+    /// Address on which ingress takes webhooks.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
     ingress: SocketAddr,
-    /// Address on which files of messages are taken and served.
+    /// Address on which media takes and serves the files of messages.
     #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDR")]
     media: SocketAddr,
     /// Address of /live, /ready and /metrics.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDR")]
     admin: SocketAddr,
-    /// Where Redis is [default: a server of its own].
+    /// URL of Redis [default: start a server].
     #[arg(long, env = "IMCHANNEL_REDIS_URL", hide_env_values = true, value_name = "URL")]
     redis_url: Option<String>,
     /// Channels file to apply before the ports open.
     #[arg(long, value_name = "FILE")]
     channels: Option<PathBuf>,
-    /// Folder of the servers' data and of the credential key.
+    /// Folder for the data of the servers and the credential key.
     #[arg(long, default_value = target::DATA_FOLDER_DEFAULT, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Do not show the events that come out.
+    /// Do not show events.
     #[arg(long)]
     quiet: bool,
-    /// Let simulated BSPs post to the channels of the file and take what is sent through them, so that there is something
-    /// to watch.
+    /// Show log lines on a terminal too; without it only errors are shown. If standard output is not a terminal, log lines are
+    /// always written.
+    #[arg(long)]
+    log: bool,
+    /// Run simulated BSPs that post to the channels of the file and accept what is sent through them.
     #[arg(long, requires = "channels")]
     simulate: bool,
-    /// Webhooks that they post a second.
+    /// Webhooks per second that the simulated BSPs post.
     #[arg(long, default_value = "1", value_name = "N", requires = "simulate", value_parser = when::rate)]
     simulate_rate: f64,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Streams")]
     sizes: Sizes,
 }
 
@@ -88,25 +94,31 @@ pub(crate) async fn run(
     let _lock = plan::lock(folder)?;
     // The ports come first: a second gateway fails here, before it has started or changed anything.
     let ports = Ports {
-        ingress: listen(command.ingress, "webhooks").await?,
-        media: listen(command.media, "files").await?,
-        admin: listen(command.admin, "probes and metrics").await?,
+        ingress: listen(command.ingress, "webhooks", "--ingress").await?,
+        media: listen(command.media, "files", "--media").await?,
+        admin: listen(command.admin, "probes and metrics", "--admin").await?,
     };
     let urls = [
         UrlFile::write(folder, target::ADMIN_URL_FILE, ports.admin.local_addr()?)?,
         UrlFile::write(folder, target::MEDIA_URL_FILE, ports.media.local_addr()?)?,
     ];
-    let _log = service::log::start(plan.common.log_format, plan.common.log_level)?;
+    let view = View::of(out);
+    let level = view.log_level(command.log, plan.common.log_level);
+    let log = service::log::start(plan.common.log_format, level)?;
     let stop = process::stop_on_signal()?;
     out.keep_going();
     process::hide_panic_messages();
 
-    let mut servers = Servers::start(&command, target).await?;
+    let screen = Screen { view, progress: Progress::start(view, *out), out: *out };
+    let mut servers = Servers::start(&command, target, &screen.progress).await?;
     // On the heap: all services are in it.
-    let outcome = Box::pin(serve(&command, plan, &mut servers, ports, stop, out)).await;
+    let outcome = Box::pin(serve(&command, plan, &mut servers, ports, stop, &screen)).await;
     servers.stop().await;
     drop(urls);
     outcome?;
+    // The last line, after those that the log still has.
+    drop(log);
+    out.say(&format!("stopped; the data stays in {}", folder.display()));
     Ok(Done::Well)
 }
 
@@ -142,11 +154,14 @@ async fn serve(
     servers: &mut Servers,
     ports: Ports,
     stop: CancellationToken,
-    out: &Out,
+    screen: &Screen,
 ) -> anyhow::Result<()> {
+    let out = &screen.out;
+    let step = screen.progress.step("preparing streams");
     let options = BusOptions::new("imchannel", &servers.nats_url);
     let bus = target::connect_now(options.clone()).await?;
     streams::apply(&bus, &command.sizes.named()).await?;
+    step.done("");
     let mut plan = plan;
     if plan.is_own_media_url {
         let url = format!("http://{}", ports.media.local_addr()?);
@@ -162,6 +177,7 @@ async fn serve(
     if channels::apply(&bus, &records, How::default(), out).await? != Done::Well {
         bail!("the channels were not applied");
     }
+    let step = screen.progress.step("starting ingress, normalizer, sender and media");
     let greeting = Greeting {
         ingress: ports.ingress.local_addr()?,
         media: ports.media.local_addr()?,
@@ -169,36 +185,37 @@ async fn serve(
         // A URL from outside may hold a password, so only our own is shown.
         nats_url: servers.nats.as_ref().map(NatsServer::url),
         channels: plan.channels.clone(),
+        is_found_here: command.data_dir == Path::new(target::DATA_FOLDER_DEFAULT),
     };
-    let events = read::follow(&bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?;
+    let readers = screen.open(&bus).await?;
     let redis = RedisOptions { url: servers.redis_url.clone(), ..plan.sender.redis.clone() };
     let blobs = BlobStore::new(&redis)?;
     load_functions(&blobs, &redis, out).await?;
     let account = account.map(|account| account.serve(&stop));
-    let mut registry = process::registry("imchannel", env!("CARGO_PKG_VERSION"));
+    let mut registry = process::registry("imchannel", version::NUMBER);
     options.register(&mut registry);
     let running = start(plan, &bus, blobs, ports, registry, &stop)?;
     running.until_ready(&stop).await;
-    greeting.say(out);
-    let shower = (!command.quiet).then(|| tokio::spawn(greeting::show_events(events, *out)));
+    step.done("");
+    greeting.say(screen.view, out);
+    let mut tasks = if command.quiet { Vec::new() } else { screen.show(readers) };
     let simulation = command.simulate.then(|| simulate(command, &bus, greeting, &stop, *out));
     let ended = tokio::select! {
         () = stop.cancelled() => None,
         server = servers.ended() => Some(server),
     };
     stop.cancel();
-    out.say("stopping");
+    out.say("stopping: what is in progress is finished first");
     running.finish().await;
     if command.simulate {
         // The simulated account ends with this run; what the file says stays.
         channels::apply(&bus, &real_records, How::default(), &Out::new(false).silent()).await?;
     }
-    for task in [shower, simulation, account].into_iter().flatten() {
-        task.abort();
-    }
+    tasks.extend([simulation, account].into_iter().flatten());
+    tasks.iter().for_each(JoinHandle::abort);
     bus.flush(Duration::from_secs(1)).await;
     match ended {
-        Some(server) => bail!("{server} ended by itself; its log lies in {}", command.data_dir.display()),
+        Some(server) => bail!("{server} exited unexpectedly; see its log in {}", command.data_dir.display()),
         None => Ok(()),
     }
 }
@@ -292,6 +309,10 @@ impl Running {
     }
 }
 
-async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} for {what}"))
+async fn listen(address: SocketAddr, what: &str, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address} for {what}; {option} names another address (port 0: any free port)"
+        )
+    })
 }

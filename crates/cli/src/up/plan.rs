@@ -1,8 +1,10 @@
 //! Everything that `up` was told, read and checked before anything starts, and the lock on its data folder.
 
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bsp::SettingsContext;
 use channel::CredentialKey;
 use channel::file::Described;
@@ -131,20 +133,66 @@ fn own_secret(folder: &Path, file: &str) -> anyhow::Result<String> {
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }
 
-/// Two gateways on one data folder would run two servers on the same streams.
-pub(super) fn lock(folder: &Path) -> anyhow::Result<std::fs::File> {
+/// Takes the data folder for this process: two gateways on one would run two servers on the same streams.
+pub(super) fn lock(folder: &Path) -> anyhow::Result<File> {
     let path = folder.join("lock");
-    let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    file.try_lock()
-        .map_err(|_| {
-            let folder = folder.display();
-            anyhow::anyhow!("another `imchannel up` uses the folder {folder}: stop it, or give this one a folder of its own with --data-dir DIR")
-        })?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Without a process id in it, the way out is the same.
+            let _ = file.read_to_string(&mut holder);
+            bail!(taken(folder, holder.trim().parse().ok()));
+        }
+    }
+    file.set_len(0)?;
+    write!(file, "{}", std::process::id())?;
     Ok(file)
+}
+
+/// Which process has the folder, and what to do about it.
+fn taken(folder: &Path, holder: Option<u32>) -> String {
+    let (who, kill) = match holder {
+        Some(id) => (format!(" (process {id})"), format!(", or `kill {id}`")),
+        None => Default::default(),
+    };
+    format!(
+        "another `imchannel up`{who} uses the folder {}\n\
+         To use it, run the other commands in this folder, such as `imchannel top`: they find it.\n\
+         To stop it, press Ctrl-C in its terminal{kill}.\n\
+         To run a second one, give it a folder and ports of its own: --data-dir DIR --ingress 127.0.0.1:0 --media 127.0.0.1:0 \
+         --admin 127.0.0.1:0",
+        folder.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_use_names_its_process_and_three_ways_out() {
+        let text = taken(Path::new(".imchannel"), Some(4711));
+        for part in
+            ["(process 4711)", ".imchannel", "imchannel top", "Ctrl-C", "`kill 4711`", "--data-dir DIR"]
+        {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+        assert!(!taken(Path::new("x"), None).contains("kill"));
+    }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use servers::{NatsServer, RedisServer};
 
 use super::Up;
+use super::progress::Progress;
 use crate::target::{self, Target};
 
 /// Default port of NATS, used when it is free.
@@ -26,17 +27,25 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) async fn start(command: &Up, target: &Target) -> anyhow::Result<Self> {
+    pub(super) async fn start(command: &Up, target: &Target, progress: &Progress) -> anyhow::Result<Self> {
         let nats = match &target.nats_url {
             Some(_) => None,
             None => {
                 let folder = command.data_dir.join("nats");
-                Some(NatsServer::start_near(folder, NATS_PORT, FILE_STORE_MAX).await?)
+                let step = progress.step("starting nats-server");
+                let server = NatsServer::start_near(folder, NATS_PORT, FILE_STORE_MAX).await?;
+                step.done(&server.url());
+                Some(server)
             }
         };
         let redis = match &command.redis_url {
             Some(_) => None,
-            None => Some(RedisServer::start(command.data_dir.join("redis")).await?),
+            None => {
+                let step = progress.step("starting redis-server");
+                let server = RedisServer::start(command.data_dir.join("redis")).await?;
+                step.done(&server.url());
+                Some(server)
+            }
         };
         let nats_url =
             nats.as_ref().map(NatsServer::url).or_else(|| target.nats_url.clone()).unwrap_or_default();
@@ -50,7 +59,7 @@ impl Servers {
         Ok(Self { nats_url, redis_url, url_file, nats, redis })
     }
 
-    /// Waits until one of them ends, which none should.
+    /// Waits until one of them exits, which neither should do by itself.
     pub(super) async fn ended(&mut self) -> &'static str {
         let nats = async {
             match &mut self.nats {

@@ -117,13 +117,13 @@ fn say(simulator: &Simulator, out: &Out) {
     let taken: u64 = counts.iter().map(|counts| counts.taken).sum();
     let verdict = simulator.ledger().verdict();
     let wrong = verdict.different + verdict.invented + verdict.wrong_ids;
-    let word = if wrong == 0 { styled(GOOD, "ledger") } else { styled(BAD, "ledger") };
+    let word = if wrong == 0 { styled(GOOD, "events") } else { styled(BAD, "events") };
     out.say(&text!(
-        "{} {} posted by simulated BSPs, {taken} answered 200; {word}: {} of {} came out, {wrong} wrong",
+        "{} {} posted, {taken} stored; {word}: {} of {} correct, {wrong} wrong",
         styled(STRONG, "simulation"),
         counted(posted, "webhook"),
         verdict.kept,
-        counted(verdict.promised, "event"),
+        verdict.promised,
     ));
     let mut total = Counts::default();
     counts.iter().for_each(|counts| total.add(counts));
