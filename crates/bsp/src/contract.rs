@@ -61,7 +61,17 @@ pub struct Profile {
 impl Profile {
     /// The body of a webhook, masked for the log.
     pub fn masked(&self, body: &[u8]) -> String {
-        mask::body(self.media_type, body, Readable { keys: self.logged_keys, texts: self.error_texts })
+        mask::body(self.media_type, body, self.readable())
+    }
+
+    /// Like [`Profile::masked`] for a body that was read as JSON ([`Parsed::is_json`]), which is not read again: that is half
+    /// of the time that masking takes.
+    pub fn masked_json(&self, body: &str) -> String {
+        mask::known_json(body, self.readable())
+    }
+
+    fn readable(&self) -> Readable {
+        Readable { keys: self.logged_keys, texts: self.error_texts }
     }
 }
 

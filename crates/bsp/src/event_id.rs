@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{BspId, ChannelId};
 
+/// Bytes of the hash that an id consists of.
+const ID_BYTES: usize = 16;
+
 /// The raw words that tell one report or message from another. Where the BSP does not say, the text is empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EventKey<'a> {
@@ -47,7 +50,10 @@ fn hash(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hex::encode(&hash.finalize()[..16])
+    let mut digits = vec![0; 2 * ID_BYTES];
+    // Into a slice, because `hex::encode` makes the text character by character.
+    hex::encode_to_slice(&hash.finalize()[..ID_BYTES], &mut digits).expect("two digits for each byte");
+    String::from_utf8(digits).expect("digits are ASCII")
 }
 
 /// The event id of a command's result: the same outcome of the same command has the same id, in every replica.

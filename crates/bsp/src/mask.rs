@@ -46,9 +46,18 @@ pub struct Readable {
 pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);
-        return masked.map_or_else(|| format!("({} bytes that are no JSON)", body.len()), cut);
+        return masked.map_or_else(|| no_json(body), cut);
     }
     cut(masked_form(&Form::parse(body), readable))
+}
+
+/// Like [`body`] for a text that is known to be JSON.
+pub(crate) fn known_json(body: &str, readable: Readable) -> String {
+    json::masked_known(body, readable).map_or_else(|| no_json(body.as_bytes()), cut)
+}
+
+fn no_json(body: &[u8]) -> String {
+    format!("({} bytes that are no JSON)", body.len())
 }
 
 /// A body as received, on one line and cut to [`LOGGED_BYTES_MAX`].

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
+use serde::Deserialize;
 
 use crate::form::Form;
 use crate::ids::{BspId, ChannelId};
@@ -49,6 +50,10 @@ pub struct Parsed {
     /// Paths of members that the parser did not read, in items that came to events and around them, with how often each stood
     /// there: words, `.`, `[]` for the elements of a list, and `*` for a key that may be data. Of more than 200 the rest is `other`.
     pub unread: BTreeMap<String, u64>,
+    /// Whether the parser has read the whole body as JSON in UTF-8, so that [`Profile::masked_json`] may be used for it.
+    ///
+    /// [`Profile::masked_json`]: crate::Profile::masked_json
+    pub is_json: bool,
 }
 
 /// Result of one item of a body.
@@ -195,6 +200,16 @@ impl<'a> Collector<'a> {
         utf8::without_mark(self.text)
     }
 
+    /// Reads the body's text as JSON.
+    ///
+    /// # Errors
+    /// What serde says of a text that is no JSON or has another shape.
+    pub(crate) fn read_document<T: Deserialize<'a>>(&mut self) -> serde_json::Result<T> {
+        let read = json::from_str(self.document());
+        self.parsed.is_json = read.is_ok() && !self.is_damaged;
+        read
+    }
+
     /// A report with the fields that do not come from the body.
     pub(crate) fn new_report(&self) -> ReportEvent {
         ReportEvent {
@@ -215,9 +230,10 @@ impl<'a> Collector<'a> {
         }
     }
 
-    pub(crate) fn report(&mut self, mut report: ReportEvent) {
+    pub(crate) fn report(&mut self, report: impl Into<Box<ReportEvent>>) {
+        let mut report = report.into();
         report.source = Some(self.next_source());
-        self.push(Outcome::Report(Box::new(report)));
+        self.push(Outcome::Report(report));
     }
 
     pub(crate) fn message(&mut self, mut message: InboundMessage) {

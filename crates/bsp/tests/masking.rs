@@ -98,6 +98,29 @@ fn damaged_json_shows_no_value() {
     assert!(shown.is_empty(), "{} of {damaged} show a value, such as {:?}", shown.len(), shown[0]);
 }
 
+/// The parser has read every byte of a body that it calls JSON, so masking need not read it again.
+#[test]
+fn what_a_parser_calls_json_is_masked_as_if_nobody_had_read_it() {
+    let channel = ChannelId::parse("c-1").unwrap();
+    let received_at = "2026-03-01T12:00:00Z".parse().unwrap();
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let (mut known, mut unknown) = (0_u32, 0_u32);
+    for (profile, name, body) in json_fixtures() {
+        for number in 0..MUTANTS / 10 {
+            let body = Bytes::from(if number == 0 { body.clone() } else { mutate(&body, &mut random) });
+            let webhook = Webhook { channel: &channel, body: &body, received_at, sequence: 1 };
+            if registry::get(profile.id).parse(&webhook).is_json {
+                known += 1;
+                let text = std::str::from_utf8(&body).unwrap();
+                assert_eq!(profile.masked_json(text), profile.masked(&body), "{name}");
+            } else {
+                unknown += 1;
+            }
+        }
+    }
+    assert!(known > 2_000 && unknown > 2_000, "{known} are JSON, {unknown} are not");
+}
+
 /// What an event has of statuses and errors.
 fn said(outcome: Outcome) -> Vec<String> {
     let (mut said, errors) = match outcome {

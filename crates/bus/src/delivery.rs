@@ -87,7 +87,7 @@ impl Delivery {
         let stored_at = to_timestamp(info.published.unix_timestamp_nanos());
         let (message, acker) = message.split();
         let delivery = Self {
-            subject: message.subject.to_string(),
+            subject: message.subject.as_str().to_owned(),
             headers: Headers(message.headers.unwrap_or_default()),
             payload: message.payload,
             sequence,

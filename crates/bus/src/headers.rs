@@ -3,6 +3,8 @@
 //! NATS compares header names byte by byte, so each stands here once. Events follow the NATS binding of
 //! CloudEvents 1.0 in binary mode.
 
+use std::sync::LazyLock;
+
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 
@@ -114,6 +116,18 @@ pub const TAKEN_OVER_MAX: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub struct Headers(pub(crate) HeaderMap);
 
+/// The headers that all events of a kind have, by kind. They are cloned, because the client's map hashes each name that is
+/// inserted, and all names again when it grows; with a fourth name it has room for all of an event.
+static OF_KIND: LazyLock<[Headers; EventKind::ALL.len()]> = LazyLock::new(|| {
+    EventKind::ALL.map(|kind| {
+        Headers::new()
+            .with(CE_SPECVERSION, "1.0")
+            .with(CE_TYPE, kind.type_name())
+            .with(CE_DATACONTENTTYPE, PROTOBUF)
+            .with(CE_SOURCE, "")
+    })
+});
+
 /// The ids of an event that is published.
 #[derive(Debug, Clone, Copy)]
 pub struct EventIds<'i> {
@@ -144,7 +158,7 @@ impl Headers {
         channel: &ChannelId,
         time: Option<jiff::Timestamp>,
     ) -> Self {
-        Self::cloud_event(kind, ids, &format!("/{bsp}/{channel}"), time)
+        Self::cloud_event(kind, ids, &["/", bsp.as_str(), "/", channel.as_str()].concat(), time)
     }
 
     /// The headers of the result of a command whose channel is unknown.
@@ -158,21 +172,20 @@ impl Headers {
     }
 
     fn cloud_event(kind: EventKind, ids: EventIds<'_>, source: &str, time: Option<jiff::Timestamp>) -> Self {
-        Self::new()
+        OF_KIND[kind as usize]
+            .clone()
             .with(MESSAGE_ID, ids.publish)
-            .with(CE_SPECVERSION, "1.0")
             .with(CE_ID, ids.event)
-            .with(CE_TYPE, kind.type_name())
             .with(CE_SOURCE, source)
             .with_optional(CE_TIME, time.map(|time| time.to_string()).as_deref())
-            .with(CE_DATACONTENTTYPE, PROTOBUF)
     }
 
     /// Adds a header. A value that no header can hold (a line break) is left out: none of ours has one, but a webhook's
     /// content type comes from outside.
     #[must_use]
     pub fn with(mut self, name: Name, value: &str) -> Self {
-        if !value.contains(['\r', '\n']) {
+        // Of bytes: a search for characters decodes each, for every header of every event.
+        if !value.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
             self.0.insert(name.header, value);
         }
         self
@@ -217,5 +230,32 @@ impl Headers {
             .collect();
         all.sort();
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_every_kind_has_its_own_headers() {
+        let bsp = bsp::registry::REGISTRY[0].profile().id;
+        let channel = ChannelId::parse("c-1").expect("a channel id");
+        for kind in EventKind::ALL {
+            let ids = EventIds { publish: "id.r1", event: "id" };
+            let headers = Headers::event(kind, ids, bsp, &channel, Some(jiff::Timestamp::UNIX_EPOCH));
+            let source = format!("/{bsp}/c-1");
+            let expected = [
+                (MESSAGE_ID, "id.r1"),
+                (CE_DATACONTENTTYPE, PROTOBUF),
+                (CE_ID, "id"),
+                (CE_SOURCE, &source),
+                (CE_SPECVERSION, "1.0"),
+                (CE_TIME, "1970-01-01T00:00:00Z"),
+                (CE_TYPE, kind.type_name()),
+            ];
+            let expected = expected.map(|(name, value)| (name.to_string(), value.to_owned()));
+            assert_eq!(headers.sorted(), expected);
+        }
     }
 }

@@ -303,7 +303,9 @@ impl Bus {
         };
         // A timer of our own only where the client's, which counts twice, could last too long.
         let ack = if left < LAST_ATTEMPT || attempts == Attempts::One {
-            tokio::time::timeout_at(deadline, publish).await.map_err(|_| PublishError::TimedOut)??
+            // On the heap, because it is rare and the future of every publish would have room for it.
+            let limited = Box::pin(tokio::time::timeout_at(deadline, publish));
+            limited.await.map_err(|_| PublishError::TimedOut)??
         } else {
             publish.await?
         };

@@ -5,9 +5,9 @@
 //! rebuilds a pull that has gone silent, and on a stop
 //! finishes what it holds and gives the rest back.
 
+mod places;
 mod settle;
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use crate::connect::Bus;
 use crate::delivery::{Delivery, Verdict};
 use crate::seldom::Seldom;
 use crate::streams::DurableDefinition;
+use crate::worker::places::Places;
 pub use crate::worker::settle::{PUT_OFF_FOR, PUT_OFF_MAX};
 use crate::worker::settle::{PutOff, Settling, settle};
 
@@ -159,8 +160,7 @@ pub async fn run<H, F, G, U>(
         metrics: metrics.clone(),
         put_off: Arc::clone(&put_off),
         paused_until: None,
-        taken: 0,
-        held: HashMap::new(),
+        held: Places::new(),
         held_bytes: 0,
     };
     let mut lanes = JoinSet::new();
@@ -196,11 +196,8 @@ struct Lane {
     metrics: WorkerMetrics,
     put_off: Arc<PutOff>,
     paused_until: Option<Instant>,
-    /// Messages taken so far.
-    taken: u64,
-    /// What is being worked on, by the count at which it was taken: a message may come a second time while the first is
-    /// held.
-    held: HashMap<u64, Held>,
+    /// What is being worked on. A message may come a second time while the first is held, and has another place.
+    held: Places<Held>,
     held_bytes: usize,
 }
 
@@ -212,9 +209,16 @@ struct Held {
     bytes: usize,
 }
 
+/// A message that was taken.
+struct Taken {
+    place: usize,
+    delivery: Delivery,
+    acker: Arc<Acker>,
+}
+
 /// A message that is settled.
 struct Settled {
-    place: u64,
+    place: usize,
     /// Whether no other could be finished now either.
     asks_for_pause: bool,
 }
@@ -229,7 +233,7 @@ impl Lane {
     {
         let (handlers, metrics, put_off) = (&*handlers, self.metrics.clone(), Arc::clone(&self.put_off));
         let settling = Settling { metrics: &metrics, put_off: &put_off };
-        let begin = |place, delivery: Delivery, acker| handle(handlers, place, delivery, acker, settling);
+        let begin = |taken| handle(handlers, taken, settling);
         let mut work = FuturesUnordered::new();
         while !stop.is_cancelled() {
             match self.open(&mut work, &stop).await {
@@ -272,7 +276,7 @@ impl Lane {
         &mut self,
         mut messages: Messages,
         work: &mut FuturesUnordered<W>,
-        begin: &impl Fn(u64, Delivery, Arc<Acker>) -> W,
+        begin: &impl Fn(Taken) -> W,
         stop: &CancellationToken,
     ) {
         let mut heartbeats_missed = 0;
@@ -293,7 +297,9 @@ impl Lane {
                 next = messages.next(), if may_take => match next {
                     Some(Ok(message)) => {
                         heartbeats_missed = 0;
-                        work.extend(self.take(message, begin));
+                        if let Some(taken) = self.take(message) {
+                            work.push(begin(taken));
+                        }
                     }
                     Some(Err(error)) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
                         heartbeats_missed += 1;
@@ -316,7 +322,7 @@ impl Lane {
     }
 
     /// Begins to work on a message.
-    fn take<W>(&mut self, message: Message, begin: &impl Fn(u64, Delivery, Arc<Acker>) -> W) -> Option<W> {
+    fn take(&mut self, message: Message) -> Option<Taken> {
         let Some((delivery, acker)) = Delivery::split(message) else {
             tracing::error!(
                 function = "worker",
@@ -329,13 +335,11 @@ impl Lane {
         let bytes = delivery.payload.len();
         let held = Held { acker: Arc::clone(&acker), heard_at: Instant::now(), bytes };
         self.held_bytes += bytes;
-        self.taken += 1;
-        self.held.insert(self.taken, held);
-        Some(begin(self.taken, delivery, acker))
+        Some(Taken { place: self.held.put(held), delivery, acker })
     }
 
     fn settled(&mut self, settled: &Settled) {
-        self.held_bytes -= self.held.remove(&settled.place).map_or(0, |held| held.bytes);
+        self.held_bytes -= self.held.take(settled.place).map_or(0, |held| held.bytes);
         self.metrics.held.dec();
         if settled.asks_for_pause && self.paused_until.is_none() {
             self.paused_until = Some(Instant::now() + PAUSE);
@@ -413,19 +417,14 @@ async fn pull(
 static PULL_BROKE: Seldom = Seldom::new();
 
 /// Handles a message and settles it by the verdict. A handler that panics costs one attempt, and at the last one the message.
-async fn handle<H, F, G, U>(
-    handlers: &Handlers<H, G>,
-    place: u64,
-    delivery: Delivery,
-    acker: Arc<Acker>,
-    settling: Settling<'_>,
-) -> Settled
+async fn handle<H, F, G, U>(handlers: &Handlers<H, G>, taken: Taken, settling: Settling<'_>) -> Settled
 where
     H: Fn(Delivery) -> F,
     F: Future<Output = Verdict>,
     G: Fn(Delivery) -> U,
     U: Future<Output = Verdict>,
 {
+    let Taken { place, delivery, acker } = taken;
     let (sequence, attempt) = (delivery.sequence, delivery.attempt);
     let last_chance = (attempt >= PANICS_MAX).then(|| delivery.clone());
     let handling = AssertUnwindSafe(async { (handlers.handler)(delivery).await }).catch_unwind();

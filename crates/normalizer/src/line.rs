@@ -23,6 +23,7 @@ pub(crate) fn write(
         if is_message { ("onMessage", "Message received") } else { ("onReport", "Report received") };
     let body = match payloads {
         LogPayloads::Masked => match std::str::from_utf8(webhook.body) {
+            Ok(body) if parsed.is_json => profile.masked_json(body),
             Ok(_) => profile.masked(webhook.body),
             // The body is hidden as a whole, and its messages are to be found all the same.
             Err(_) => [&profile.masked(webhook.body), " ", &ids.join(" ")].concat(),

@@ -47,6 +47,8 @@ impl FromStr for LogFormat {
 const LIBRARIES: [&str; 7] =
     ["async_nats", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls"];
 
+/// Initial capacity of a message, in bytes: one with the masked body of most webhooks.
+const MESSAGE_USUAL_BYTES: usize = 512;
 /// Pause of the writer after each write, so that lines are written in batches and seldom have to wake it.
 const WRITER_REST: Duration = Duration::from_millis(5);
 /// Interval of the checks whether the last line is written.
@@ -149,7 +151,11 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut fields = Fields { keeps_others: self.format == LogFormat::Json, ..Fields::default() };
+        let mut fields = Fields {
+            message: String::with_capacity(MESSAGE_USUAL_BYTES),
+            keeps_others: self.format == LogFormat::Json,
+            ..Fields::default()
+        };
         event.record(&mut fields);
         let level = *event.metadata().level();
         let target = event.metadata().target();
@@ -185,7 +191,7 @@ impl Fields {
             _ => "",
         };
         let message = terminal::escape(&self.message);
-        format!("[IMCHANNEL] [{function}] {mark}{message}\n")
+        ["[IMCHANNEL] [", function, "] ", mark, &message, "\n"].concat()
     }
 
     fn to_json(&self, level: Level, target: &str) -> String {

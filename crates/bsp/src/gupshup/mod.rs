@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 
 use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
-use crate::json::{self, Part, Text};
+use crate::json::{Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
 use crate::utf8;
 
@@ -167,7 +167,7 @@ impl Bsp for Gupshup {
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
         let text = utf8::readable(webhook.body);
         let mut out = Collector::new(PROFILE.id, webhook, &text);
-        match json::from_str::<Envelope<'_>>(out.document()) {
+        match out.read_document::<Envelope<'_>>() {
             Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
             // It is dropped there, so that what was not read of it is noted by then.
             Ok(envelope) => out.read_body(move |out| version_2(&envelope, out)),

@@ -212,7 +212,7 @@ impl Kind<'_> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    match json::from_str::<Envelope<'_>>(out.document()) {
+    match out.read_document::<Envelope<'_>>() {
         Ok(Envelope { results: Some(results) }) => {
             for entry in results {
                 out.read_item(entry.get(), |out| item(entry, out));
@@ -244,17 +244,18 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if kind.may_be_notification() && notification::read(raw, out) {
         return Ok(());
     }
-    // A failed delivery beats a stray time of reading, which some senders leave in.
+    // A failed delivery beats a stray time of reading, which some senders leave in. Most reports have no such time, and their
+    // status need not be read twice.
+    let has_time = !kind.deleted_at.is_empty() || !kind.seen_at.is_empty();
+    let is_delivery = kind.status.is_some() && (!has_time || report::is_failure(kind.status));
     if kind.message.is_some() || kind.content.is_some() {
         message::read(raw, out)
-    } else if report::is_failure(kind.status) {
+    } else if is_delivery {
         report::delivery(raw, out)
     } else if !kind.deleted_at.is_empty() {
         report::deleted(raw, out)
     } else if !kind.seen_at.is_empty() {
         report::seen(raw, out)
-    } else if kind.status.is_some() {
-        report::delivery(raw, out)
     } else {
         Err(Refusal::new("wrong_shape", "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'"))
     }

@@ -4,6 +4,8 @@
 //! `groupName` decides; `groupId` only where there is no name, because the AICC's documents give it other
 //! numbers than Infobip does (its example pairs UNDELIVERABLE with 4, Infobip's EXPIRED).
 
+use std::borrow::Cow;
+
 use proto::v1::{ProviderStatus, ReportError, ReportEvent, ReportStatus};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -164,12 +166,12 @@ pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Ref
 }
 
 /// Reads the fields that all reports share.
-fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, ReportEvent), Refusal> {
+fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Box<ReportEvent>), Refusal> {
     let report: Report<'a> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
         return Err(Refusal::new("missing_id", "a report has a 'messageId'"));
     }
-    let event = ReportEvent {
+    let event = Box::new(ReportEvent {
         message_id: report.message_id.owned(),
         bulk_id: report.bulk_id.owned(),
         recipient: text::address(report.to.or(&report.destination).as_str()).to_owned(),
@@ -178,7 +180,7 @@ fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Repo
         provider_channel: report.channel.owned(),
         callback_data: report.callback_data.owned(),
         ..out.new_report()
-    };
+    });
     Ok((report, event))
 }
 
@@ -230,12 +232,12 @@ fn event_id(
 ) -> String {
     // A fail-over channel's report is another event than WhatsApp's, with the same words otherwise.
     let channel = report.channel.as_str();
-    let of_channel = format!("{status}@{channel}");
     let is_whatsapp = channel.is_empty() || channel.eq_ignore_ascii_case(WHATSAPP);
+    let status = if is_whatsapp { Cow::Borrowed(status) } else { Cow::Owned(format!("{status}@{channel}")) };
     EventKey {
         kind: "report",
         message_id: report.message_id.as_str(),
-        status: if is_whatsapp { status } else { &of_channel },
+        status: &status,
         time: time.as_str(),
         error_code,
         recipient: report.to.or(&report.destination).as_str(),

@@ -17,7 +17,7 @@ use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
-use crate::utf8;
+use crate::{unread, utf8};
 
 /// The implementation of [`Bsp`].
 #[derive(Debug)]
@@ -73,7 +73,7 @@ struct Kind<'a> {
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let text = utf8::readable(webhook.body);
     let mut out = Collector::new(PROFILE.id, webhook, &text);
-    let read = json::peek::<&RawValue>(out.document());
+    let read = unread::paused(|| out.read_document::<&RawValue>());
     let raw = match read {
         Ok(raw) => raw,
         Err(error) => {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Readable, is_plain_name, numbers};
-use crate::json;
+use crate::{json, utf8};
 
 /// Deepest nesting of a text that is shown: no BSP's body is nested deeper.
 const DEPTH_MAX: usize = 64;
@@ -19,8 +19,14 @@ const ANY_KEY: &[u8] = b"*";
 /// The text on one line. `None` where it is no JSON in UTF-8 (RFC 8259), or nested too deep: in damaged JSON a value may stand
 /// under another's key, so nothing of it can be shown.
 pub(super) fn masked(body: &[u8], readable: Readable) -> Option<String> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    serde_json::from_str::<&RawValue>(std::str::from_utf8(body).ok()?).ok()?;
+    let text = utf8::without_mark(std::str::from_utf8(body).ok()?);
+    serde_json::from_str::<&RawValue>(text).ok()?;
+    masked_known(text, readable)
+}
+
+/// The same of a text that is known to be JSON. `None` where it is nested too deep.
+pub(super) fn masked_known(text: &str, readable: Readable) -> Option<String> {
+    let body = utf8::without_mark(text).as_bytes();
     let line = Vec::with_capacity(body.len().min(LOGGED_BYTES_MAX) + 64);
     let mut walk = Walk { body, readable, line, open: Vec::with_capacity(OPEN_USUAL), key: Key::default() };
     walk.run()?;
