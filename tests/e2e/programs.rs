@@ -117,8 +117,8 @@ webhook = [{ password = "p" }]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_setting_stops_every_program_and_names_the_nearest_one() {
     let variables = [
-        ("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "10s"),
-        ("IMCHANNEL_IDLE_TIMEOUT", "75s"),
+        ("IMCHANNEL_GRACE_MS", "10000"),
+        ("IMCHANNEL_IDLE_TIMEOUT_MS", "75000"),
         ("IMCHANNEL_DRAIN_DELAY", "5000"),
         // Of others: of compose, of Kubernetes, and a secret that a channel names.
         ("IMCHANNEL_SIMULATE_RATE", "20"),
@@ -127,8 +127,8 @@ async fn an_unknown_setting_stops_every_program_and_names_the_nearest_one() {
         ("IMCHANNEL_SECRET_X", "x"),
     ];
     let unknown = [
-        "unknown setting IMCHANNEL_SHUTDOWN_GRACE_PERIOD: did you mean IMCHANNEL_SHUTDOWN_GRACE_PERIOD?",
-        "unknown setting IMCHANNEL_IDLE_TIMEOUT: did you mean IMCHANNEL_IDLE_TIMEOUT?",
+        "unknown setting IMCHANNEL_GRACE_MS: did you mean IMCHANNEL_SHUTDOWN_GRACE_PERIOD?",
+        "unknown setting IMCHANNEL_IDLE_TIMEOUT_MS: did you mean IMCHANNEL_IDLE_TIMEOUT?",
     ];
     let no_unit =
         "--drain-delay (IMCHANNEL_DRAIN_DELAY): '5000' has no unit; write the duration with one, such as";

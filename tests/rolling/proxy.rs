@@ -53,9 +53,9 @@ impl Place {
         // The drain delay as docker-compose.yml has it: more than haproxy needs to notice.
         let variables = if has_older_names(program) {
             [
-                ("IMCHANNEL_INGRESS_LISTEN", listen),
-                ("IMCHANNEL_DRAIN_DELAY", "5s"),
-                ("IMCHANNEL_TRUSTED_PROXIES", "127.0.0.1"),
+                ("IMCHANNEL_LISTEN", listen),
+                ("IMCHANNEL_DRAIN_DELAY_MS", "5000"),
+                ("IMCHANNEL_PROXIES", "127.0.0.1"),
             ]
         } else {
             [
@@ -69,13 +69,13 @@ impl Place {
     }
 }
 
-/// Whether a program is of a version whose settings and commands had their first names, such as `IMCHANNEL_INGRESS_LISTEN` and
-/// `imchannel simulate webhooks`.
+/// Whether a program is of a version whose settings and commands had their first names, such as `IMCHANNEL_LISTEN` and
+/// `imchannel simulate` without a subcommand.
 pub(crate) fn has_older_names(program: &str) -> bool {
     let help = std::process::Command::new(binary(program)).arg("--help").env_clear().output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(!help.is_empty(), "{program} has no help");
-    help.contains("--public-address")
+    help.contains("--exposed-on")
 }
 
 /// haproxy with the file of `deploy/`, where names that only a container knows are replaced by addresses.

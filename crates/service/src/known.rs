@@ -88,6 +88,9 @@ const PREFIXES: &[&str] = &["SECRET_", "TEST_", "CHECK_"];
 /// Least similarity of a name that is suggested, from 0 to 1.
 const SIMILARITY_MIN: f64 = 0.8;
 
+/// Most names that are suggested.
+const SUGGESTIONS_MAX: usize = 3;
+
 /// An error for each name that begins with `IMCHANNEL_` and that nothing knows, in alphabetical order.
 ///
 /// # Examples
@@ -99,11 +102,13 @@ pub fn errors<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     let names = names.into_iter().filter_map(|name| name.strip_prefix("IMCHANNEL_"));
     let mut unknown: Vec<&str> = names.filter(|name| !is_known(name)).collect();
     unknown.sort_unstable();
-    let error = |name: &str| match nearest(name) {
-        Some(known) => format!("unknown setting IMCHANNEL_{name}: did you mean IMCHANNEL_{known}?"),
-        None => format!(
-            "unknown setting IMCHANNEL_{name}: remove it; README.md lists the settings, and CHANGELOG.md what was renamed"
-        ),
+    let error = |name: &str| {
+        let nearest: Vec<_> = nearest(name).iter().map(|known| format!("IMCHANNEL_{known}")).collect();
+        let hint = match &nearest[..] {
+            [] => "remove it; README.md lists the settings, and CHANGELOG.md what was renamed".to_owned(),
+            nearest => format!("did you mean {}?", nearest.join(" or ")),
+        };
+        format!("unknown setting IMCHANNEL_{name}: {hint}")
     };
     unknown.into_iter().map(error).collect()
 }
@@ -126,18 +131,18 @@ fn is_known(name: &str) -> bool {
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The most similar setting, or else the only one that has every word of the name. A unit at the end does not count: settings had
-/// one in their names.
-fn nearest(name: &str) -> Option<&'static str> {
+/// The settings that have every word of the name if there are few, or else the most similar one. A unit at the end does not count:
+/// settings had one in their names.
+fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.strip_suffix("_MS").or_else(|| name.strip_suffix("_BYTES")).unwrap_or(name);
-    let similarity = |known: &&&str| strsim::jaro_winkler(name, known);
-    let most = SETTINGS.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-    let has_words = |known: &&&str| name.split('_').all(|word| known.split('_').any(|other| other == word));
-    let mut with_words = SETTINGS.iter().filter(has_words);
-    match (with_words.next(), with_words.next()) {
-        (Some(only), None) => Some(only),
-        _ => (similarity(&most) >= SIMILARITY_MIN).then_some(most),
+    let has_words = |known: &str| name.split('_').all(|word| known.split('_').any(|other| other == word));
+    let with_words: Vec<_> = SETTINGS.iter().copied().filter(|known| has_words(known)).collect();
+    if (1..=SUGGESTIONS_MAX).contains(&with_words.len()) {
+        return with_words;
     }
+    let similarity = |known: &str| strsim::jaro_winkler(name, known);
+    let most = SETTINGS.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    most.filter(|known| similarity(known) >= SIMILARITY_MIN).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -160,9 +165,10 @@ mod tests {
             ("MEDIA_FETCHED_TTL_MS", "MEDIA_FETCHED_TTL"),
         ];
         for (name, known) in cases {
-            assert_eq!(nearest(name), Some(known), "{name}");
+            assert_eq!(nearest(name), [known], "{name}");
         }
-        assert_eq!(nearest("EXPOSED_ON"), None);
+        let listen = "IMCHANNEL_ADMIN_LISTEN or IMCHANNEL_INGRESS_LISTEN or IMCHANNEL_MEDIA_LISTEN?";
+        assert!(errors(["IMCHANNEL_LISTEN"])[0].ends_with(listen));
         assert!(errors(["IMCHANNEL_EXPOSED_ON"])[0].contains("CHANGELOG.md"));
     }
 
