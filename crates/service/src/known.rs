@@ -131,10 +131,13 @@ fn is_known(name: &str) -> bool {
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The settings that have every word of the name if there are few, or else the most similar one. A unit at the end does not count:
-/// settings had one in their names.
+/// The setting of this name, the settings that have every word of it if there are few, or else the most similar one. A unit at the
+/// end does not count: settings had one in their names.
 fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.strip_suffix("_MS").or_else(|| name.strip_suffix("_BYTES")).unwrap_or(name);
+    if let Some(same) = SETTINGS.iter().find(|known| **known == name) {
+        return vec![same];
+    }
     let has_words = |known: &str| name.split('_').all(|word| known.split('_').any(|other| other == word));
     let with_words: Vec<_> = SETTINGS.iter().copied().filter(|known| has_words(known)).collect();
     if (1..=SUGGESTIONS_MAX).contains(&with_words.len()) {
@@ -157,6 +160,7 @@ mod tests {
             ("GRACE_MS", "SHUTDOWN_GRACE_PERIOD"),
             ("DRAIN_DELAY_MS", "DRAIN_DELAY"),
             ("KEEPER_INTERVAL_MS", "PURGE_INTERVAL"),
+            ("IDLE_TIMEOUT_MS", "IDLE_TIMEOUT"),
             ("HEAD_TIMEOUT_MS", "HEADER_TIMEOUT"),
             ("CONCURRENCY", "NORMALIZER_CONCURRENCY"),
             ("PROXIES", "TRUSTED_PROXIES"),
