@@ -181,6 +181,18 @@ def container_is_locked_down(m, d, c, where):
                 yield f"{where}: {probe} is not {path} of the admin port"
 
 
+def seconds(text):
+    """A setting such as `15s` or `1m`."""
+    number, unit = re.fullmatch(r"(\d+)(ms|s|m)", text).groups()
+    return int(number) * {"ms": 0.001, "s": 1, "m": 60}[unit]
+
+
+def size(text):
+    """A setting such as `256MiB`, in bytes."""
+    number, unit = re.fullmatch(r"(\d+)(MiB|GiB)", text).groups()
+    return int(number) * {"MiB": 2**20, "GiB": 2**30}[unit]
+
+
 def stops_fit(m):
     for d in m.workloads:
         if d["metadata"]["name"] not in SERVICES:
@@ -189,8 +201,8 @@ def stops_fit(m):
         c = spec["containers"][0]
         sleep = ((c.get("lifecycle") or {}).get("preStop") or {}).get("sleep", {}).get("seconds", 0)
         settings = m.environment(d, c)
-        inner = sleep + int(settings.get("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "10s")) / 1000 \
-            + int(settings.get("IMCHANNEL_DRAIN_DELAY", "0s")) / 1000
+        inner = sleep + seconds(settings.get("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "10s")) \
+            + seconds(settings.get("IMCHANNEL_DRAIN_DELAY", "0s"))
         if spec.get("terminationGracePeriodSeconds", 30) <= inner:
             yield f"{title(d)}: is killed before its {inner:g} s of stopping are over"
         if any(p.get("name") == "http" for p in c["ports"]) and not 5 <= sleep <= 10:
@@ -376,7 +388,7 @@ def references_resolve(m, known_settings):
 def numbers_agree(m):
     """The streams fit the disks, and the scaler's names are those of the code."""
     sizes = next((v for (kind, name), v in m.data.items() if kind == "ConfigMap" and name.startswith("settings-setup")), {})
-    total = sum(int(v) for k, v in sizes.items() if k.endswith("_MAX_BYTES"))
+    total = sum(size(v) for k, v in sizes.items() if k.endswith("_MAX_SIZE"))
     if m.name == "dev":
         disk = m.of("StatefulSet")[0]["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
     else:

@@ -224,7 +224,7 @@ names_faults() {
   since
   echo 'IMCHANNEL_SHUTDOWN_GRACE_PERIOD=ten' >/etc/imchannel/normalizer.env
   systemctl restart imchannel-normalizer@1 2>/dev/null && fail "a normalizer starts with a bad setting"
-  says normalizer@1 'IMCHANNEL_SHUTDOWN_GRACE_PERIOD) must be a whole number'
+  says normalizer@1 "IMCHANNEL_SHUTDOWN_GRACE_PERIOD): 'ten' is not a duration"
   rm /etc/imchannel/normalizer.env
   ready
 

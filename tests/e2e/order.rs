@@ -31,7 +31,7 @@ async fn start(unknown_hold_s: u32) -> Outbound {
 
 /// A sender that asks the log for the last time so many milliseconds after a message was begun.
 async fn sender(outbound: &Outbound, decided_after_ms: u32) -> RunningSender {
-    let delays = format!("1000,{decided_after_ms}");
+    let delays = format!("1s,{decided_after_ms}ms");
     outbound.sender_with(&[("send-timeout", "1s"), ("lookup-delays", &delays)]).await
 }
 

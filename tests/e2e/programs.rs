@@ -113,6 +113,47 @@ webhook = [{ password = "p" }]
     assert_eq!(code(&run_cli(&installation, &["channel", "apply", "-f", "/nowhere.toml"]).await), 2);
 }
 
+/// A misspelled or old setting would be ignored without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_setting_stops_every_program_and_names_the_nearest_one() {
+    let variables = [
+        ("IMCHANNEL_GRACE_MS", "10000"),
+        ("IMCHANNEL_IDLE_TIMEOUT_MS", "75000"),
+        ("IMCHANNEL_DRAIN_DELAY", "5000"),
+        // Of others: of compose, of Kubernetes, and a secret that a channel names.
+        ("IMCHANNEL_SIMULATE_RATE", "20"),
+        ("IMCHANNEL_NATS_SERVICE_HOST", "192.0.2.1"),
+        ("IMCHANNEL_NATS_PORT_4222_TCP_ADDR", "192.0.2.1"),
+        ("IMCHANNEL_SECRET_X", "x"),
+    ];
+    let unknown = [
+        "unknown setting IMCHANNEL_GRACE_MS: did you mean IMCHANNEL_SHUTDOWN_GRACE_PERIOD?",
+        "unknown setting IMCHANNEL_IDLE_TIMEOUT_MS: did you mean IMCHANNEL_IDLE_TIMEOUT?",
+    ];
+    let no_unit =
+        "--drain-delay (IMCHANNEL_DRAIN_DELAY): '5000' has no unit; write the duration with one, such as";
+    let programs: [(&str, &[&str]); 5] = [
+        ("imchannel-ingress", &[]),
+        ("imchannel-normalizer", &[]),
+        ("imchannel-sender", &[]),
+        ("imchannel-media", &[]),
+        ("imchannel", &["channel", "list"]),
+    ];
+    for (program, args) in programs {
+        let output = run_cli_with("nats://127.0.0.1:1", program, args, &variables).await;
+        let text = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(code(&output), 2, "{program}: {text}");
+        assert!(unknown.iter().all(|error| text.contains(error)), "{program}: {text}");
+        assert_eq!(text.matches("unknown setting").count(), unknown.len(), "{program}: {text}");
+        // With every other fault.
+        let reads_it = matches!(program, "imchannel-ingress" | "imchannel-media");
+        assert_eq!(text.contains(no_unit), reads_it, "{program}: {text}");
+    }
+    // Without them the command line goes on, and looks for NATS.
+    let output = run_cli_with("nats://127.0.0.1:1", "imchannel", &["channel", "list"], &variables[3..]).await;
+    assert_eq!(code(&output), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_settings_stop_the_start_with_every_fault_listed() {
     let variables = [

@@ -122,7 +122,7 @@ async fn what_does_not_fit_is_said_with_the_limit_of_the_server() {
     let options = NatsOptions { config: Some(config), ..NatsOptions::open(folder.path().join("nats")) };
     let server = NatsServer::start(options).await.unwrap();
     let url = server.url();
-    let small = |name: &'static str| [name, "536870912"];
+    let small = |name: &'static str| [name, "512MiB"];
     let sizes =
         ["--webhooks-max-size", "--events-max-size", "--commands-max-size", "--sends-max-size"].map(small);
     let args = [&["streams", "apply"][..], &sizes.concat()].concat();
@@ -135,7 +135,7 @@ async fn what_does_not_fit_is_said_with_the_limit_of_the_server() {
         for (option, of) in
             [("--events-max-size", "stream EVENTS"), ("--sends-max-size", "bucket imchannel_sends")]
         {
-            let (code, text) = cli(&url, &[named, &[option, "2147483648"]].concat(), &variables).await;
+            let (code, text) = cli(&url, &[named, &[option, "2GiB"]].concat(), &variables).await;
             assert_eq!(code, Some(1), "{text}");
             for part in [
                 of,

@@ -76,7 +76,7 @@ async fn no_attempt_fails_while_ingress_and_normalizer_are_replaced() {
 async fn all_was_kept(simulation: &mut Program) {
     let ledger = ledger_of(simulation).await;
     assert_eq!(ledger["clean"], true, "{ledger:#}");
-    assert_eq!(ledger["ledger"]["unpromised"], 0, "{ledger:#}");
+    assert_eq!(ledger["ledger"]["unacknowledged"], 0, "{ledger:#}");
     assert!(simulation.ended_well().await);
 }
 
@@ -84,8 +84,12 @@ async fn all_was_kept(simulation: &mut Program) {
 async fn all_was_kept_or_is_understood_now(simulation: &mut Program) {
     let said = ledger_of(simulation).await;
     let ledger = &said["ledger"];
-    for wrong in ["missing", "invented", "wrong_ids", "unpromised"] {
-        assert_eq!(ledger[wrong], 0, "{said:#}");
+    // Older versions call two of the counts otherwise.
+    for names in
+        [["missing"; 2], ["unexpected", "invented"], ["wrong_ids"; 2], ["unacknowledged", "unpromised"]]
+    {
+        let count = names.iter().find_map(|name| ledger.get(name));
+        assert_eq!(count, Some(&Value::from(0)), "{said:#}");
     }
     let faults = said["faults"].as_array().unwrap();
     let is_understood = |fault: &Value| fault.as_str().unwrap().contains("not as expected: unsupported: ");

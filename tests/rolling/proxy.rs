@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::PART_LIMIT;
 use crate::harness::secured::root;
-use crate::harness::{Installation, Program, within};
+use crate::harness::{Installation, Program, binary, within};
 
 /// An address that is free, and stays so: below the ports that the system gives to outgoing connections (from 32,768 on), and
 /// never the same twice. The program that is to listen there starts later.
@@ -49,15 +49,33 @@ impl Place {
         more: &[(&str, &str)],
     ) -> Program {
         let admin = self.admin.to_string();
-        let variables = [
-            ("IMCHANNEL_INGRESS_LISTEN", self.listen.as_str()),
-            ("IMCHANNEL_ADMIN_LISTEN", &admin),
-            // As docker-compose.yml has it: more than haproxy needs to notice.
-            ("IMCHANNEL_DRAIN_DELAY", "5s"),
-            ("IMCHANNEL_TRUSTED_PROXIES", "127.0.0.1"),
-        ];
-        Program::start(program, installation, &[&variables, more].concat())
+        let listen = self.listen.as_str();
+        // The drain delay as docker-compose.yml has it: more than haproxy needs to notice.
+        let variables = if has_older_names(program) {
+            [
+                ("IMCHANNEL_LISTEN", listen),
+                ("IMCHANNEL_DRAIN_DELAY_MS", "5000"),
+                ("IMCHANNEL_PROXIES", "127.0.0.1"),
+            ]
+        } else {
+            [
+                ("IMCHANNEL_INGRESS_LISTEN", listen),
+                ("IMCHANNEL_DRAIN_DELAY", "5s"),
+                ("IMCHANNEL_TRUSTED_PROXIES", "127.0.0.1"),
+            ]
+        };
+        let variables = [&variables[..], &[("IMCHANNEL_ADMIN_LISTEN", admin.as_str())], more].concat();
+        Program::start(program, installation, &variables)
     }
+}
+
+/// Whether a program is of a version whose settings and commands had their first names, such as `IMCHANNEL_LISTEN` and
+/// `imchannel simulate` without a subcommand.
+pub(crate) fn has_older_names(program: &str) -> bool {
+    let help = std::process::Command::new(binary(program)).arg("--help").env_clear().output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(!help.is_empty(), "{program} has no help");
+    help.contains("--exposed-on")
 }
 
 /// haproxy with the file of `deploy/`, where names that only a container knows are replaced by addresses.

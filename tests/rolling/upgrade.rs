@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::harness::outbound::{Outbound, channel, outcome, text};
 use crate::harness::{CHANNELS, Installation, Program, run_cli_with, within};
-use crate::proxy::{Place, Proxy};
+use crate::proxy::{Place, Proxy, has_older_names};
 use crate::{PART_LIMIT, all_was_kept_or_is_understood_now, until_stored};
 
 /// The folder with the programs of the version before.
@@ -277,11 +277,12 @@ async fn a_version_replaces_the_one_before_and_the_other_way_without_unready_tim
     let mut gateway = Gateway::start(&outbound, &previous).await;
     let url = format!("http://{}", gateway.proxy.webhooks);
     let (rate, count) = (RATE.to_string(), COUNT.to_string());
-    let args = ["--json", "simulate", "--channels", channels, "--gateway", &url];
-    let run = ["--count", &count, "--rate", &rate, "--settle", "120s"];
-    let args: Vec<&str> = args.into_iter().chain(run).collect();
     // The simulator of this version would miss in the older one's events what is new.
     let simulator = previous.program("imchannel");
+    let simulate = if has_older_names(&simulator) { &["simulate"][..] } else { &["simulate", "webhooks"] };
+    let options = ["--channels", channels, "--gateway", &url];
+    let run = ["--count", &count, "--rate", &rate, "--settle", "120s"];
+    let args = [&["--json"], simulate, &options, &run].concat();
     let mut simulation = Program::start_with_args(&simulator, &installation.nats.url(), &args, &[]);
     let is_over = Arc::new(AtomicBool::new(false));
     let commands = publish_commands(installation.bus.clone(), Arc::clone(&is_over));

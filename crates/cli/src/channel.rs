@@ -55,7 +55,7 @@ pub(crate) enum Channel {
         /// The channels' ids.
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Also when commands wait, which then become dead letters.
+        /// Remove even if commands are pending: they are dead-lettered.
         #[arg(long)]
         force: bool,
         /// Do not ask.

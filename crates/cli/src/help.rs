@@ -11,11 +11,11 @@ use crate::users;
 /// The commands of `imchannel --help`, in groups.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Run", &["up", "setup", "secrets", "streams"]),
-    ("Look", &["top", "tail", "doctor", "sends"]),
+    ("Look", &["top", "tail", "doctor", "lanes"]),
     ("Channels", &["channel"]),
     ("Send", &["send", "media"]),
     ("Repair", &["replay", "deadletter"]),
-    ("Try", &["simulate", "simulate", "infobip", "health"]),
+    ("Try", &["simulate", "health"]),
     ("Shell", &["completions", "help"]),
 ];
 
@@ -64,7 +64,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "imchannel send --channel 202105102694809992 --to 8618257518838 --image photo.jpg --caption Photo",
         ],
     ),
-    ("sends", &["imchannel lanes list"]),
+    ("lanes", &["imchannel lanes list"]),
     ("lanes list", &["imchannel lanes list --channel 202105102694809992"]),
     ("media", &["imchannel media put invoice.pdf --channel 202105102694809992"]),
     ("media put", &["imchannel media put invoice.pdf --channel 202105102694809992"]),
@@ -84,8 +84,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("deadletter drop", &["imchannel deadletter drop 12 13"]),
     ("simulate", &["imchannel simulate webhooks --channels examples/channels.toml --rate 50 --for 10m"]),
     (
-        "simulate",
-        "infobip",
+        "simulate webhooks",
+        &["imchannel simulate webhooks --channels examples/channels.toml --rate 50 --for 10m"],
+    ),
+    (
+        "simulate infobip",
         &["imchannel simulate infobip --channels examples/channels.toml --api-key 0123456789abcdef"],
     ),
     ("health", &["imchannel health --admin-listen 127.0.0.1:9090"]),

@@ -91,14 +91,22 @@ enum Command {
     /// List, show, replay or drop dead letters.
     #[command(subcommand, name = "deadletter")]
     DeadLetter(deadletter::DeadLetters),
-    /// Post webhooks as BSPs do and check the events they become.
-    Simulate(simulate::Simulate),
-    /// Run a fake Infobip send API with optional faults.
-    SimulateInfobip(simulate_infobip::SimulateInfobip),
+    /// Simulate BSPs that post webhooks, or Infobip's send API.
+    #[command(subcommand)]
+    Simulate(Simulate),
     /// Ask a running simulator whether it is ready.
     Health(health::Health),
     /// Print a script that completes commands in a shell.
     Completions(completions::Completions),
+}
+
+/// What is simulated.
+#[derive(Debug, Subcommand)]
+enum Simulate {
+    /// Post webhooks as BSPs do, and check the events that they become.
+    Webhooks(simulate::Simulate),
+    /// Run a fake Infobip send API with optional faults.
+    Infobip(simulate_infobip::SimulateInfobip),
 }
 
 /// What a command ends with when nothing failed.
@@ -122,6 +130,13 @@ fn main() -> ExitCode {
         Err(error) => return service::terminal::usage(&error),
     };
     let out = Out::new(cli.json);
+    let unknown = service::known::errors_of_environment();
+    if !unknown.is_empty() {
+        for error in &unknown {
+            out.faulty(error);
+        }
+        return ExitCode::from(service::process::EXIT_SETTINGS);
+    }
     match run(cli, &matches, &out) {
         Ok(Done::Well) => ExitCode::SUCCESS,
         Ok(Done::Faulty) => ExitCode::from(2),
@@ -153,14 +168,16 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
             Command::Send(command) => send::run(command, target, out).await,
             Command::Lanes(command) => sends::run(command, target, out).await,
             Command::Media(command) => media::run(command, target, out).await,
-            Command::SimulateInfobip(command) => simulate_infobip::run(command, target, out).await,
             Command::Health(command) => health::run(&command, out),
             Command::Completions(command) => completions::run(&command, out),
             Command::Top(command) => top::run(command, target, out).await,
             Command::Doctor(command) => doctor::run(command, target, out).await,
             Command::Replay(command) => replay::run(command, target, out).await,
             Command::DeadLetter(command) => deadletter::run(command, target, out).await,
-            Command::Simulate(command) => simulate::run(command, target, out).await,
+            Command::Simulate(Simulate::Webhooks(command)) => simulate::run(command, target, out).await,
+            Command::Simulate(Simulate::Infobip(command)) => {
+                simulate_infobip::run(command, target, out).await
+            }
         }
     };
     runtime.block_on(target.unless_refused(work))
@@ -169,8 +186,32 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use service::units::{format_duration, format_size};
 
     use super::*;
+
+    fn variables(of: &clap::Command, found: &mut Vec<String>) {
+        let named = of.get_arguments().filter_map(|arg| arg.get_env());
+        found.extend(named.map(|name| name.to_string_lossy().into_owned()));
+        for command in of.get_subcommands() {
+            variables(command, found);
+        }
+    }
+
+    #[test]
+    fn every_setting_is_known_and_nothing_else() {
+        let settings = ingress::settings::all().into_iter().chain(normalizer::settings::all());
+        let settings = settings.chain(sender::settings::all()).chain(::media::settings::all());
+        let mut found = Vec::new();
+        variables(&Cli::command(), &mut found);
+        for setting in settings {
+            found.push(setting.variable());
+            found.extend(setting.is_secret.then(|| setting.file_variable()));
+        }
+        let names = found.iter().filter_map(|name| name.strip_prefix("IMCHANNEL_"));
+        let names: std::collections::BTreeSet<_> = names.collect();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), service::known::SETTINGS);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -207,13 +248,13 @@ mod tests {
         }
         let first = bus::streams::StreamSettings::default();
         for (variable, default) in [
-            ("REPLICAS", first.replicas as u64),
-            ("DUPLICATE_WINDOW_MS", first.duplicate_window.as_millis() as u64),
-            ("WEBHOOKS_MAX_BYTES", first.webhooks_max_bytes),
-            ("EVENTS_MAX_BYTES", first.events_max_bytes),
-            ("COMMANDS_MAX_BYTES", first.commands_max_bytes),
-            ("DEADLETTERS_MAX_BYTES", first.deadletters_max_bytes),
-            ("SENDS_MAX_BYTES", first.sends_max_bytes),
+            ("REPLICAS", first.replicas.to_string()),
+            ("DUPLICATE_WINDOW", format_duration(first.duplicate_window)),
+            ("WEBHOOKS_MAX_SIZE", format_size(first.webhooks_max_bytes)),
+            ("EVENTS_MAX_SIZE", format_size(first.events_max_bytes)),
+            ("COMMANDS_MAX_SIZE", format_size(first.commands_max_bytes)),
+            ("DEADLETTERS_MAX_SIZE", format_size(first.deadletters_max_bytes)),
+            ("SENDS_MAX_SIZE", format_size(first.sends_max_bytes)),
         ] {
             let row = format!("| `IMCHANNEL_{variable}` | `{default}` |");
             assert!(readme.contains(&row), "no row that begins with {row}");

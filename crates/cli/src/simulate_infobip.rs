@@ -63,9 +63,9 @@ pub(crate) struct SimulateInfobip {
 /// How unwell it is.
 #[derive(Debug, Args)]
 struct Switches {
-    /// Before every answer, in milliseconds.
-    #[arg(long, default_value_t = 50, value_name = "MS")]
-    latency_ms: u64,
+    /// Time before every answer.
+    #[arg(long, default_value = "50ms", value_name = "SPAN", value_parser = when::span)]
+    latency: Duration,
     /// Answer every call that sends in HTML with this status, as a load balancer without a server does.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..600))]
     balancer: Option<u16>,
@@ -81,9 +81,9 @@ struct Switches {
     /// Calls that take the message and answer late, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     delay_pct: f64,
-    /// How late, in milliseconds.
-    #[arg(long, default_value_t = 15_000, value_name = "MS")]
-    stall_ms: u64,
+    /// How late.
+    #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = when::span)]
+    delay: Duration,
     /// Calls that take the message and cut the connection, in per cent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     reset_pct: f64,
@@ -101,13 +101,13 @@ struct Switches {
 impl Switches {
     fn to_faults(&self) -> Faults {
         Faults {
-            latency: Duration::from_millis(self.latency_ms),
+            latency: self.latency,
             fronts: self.balancer.map(Front::html).into_iter().collect(),
             limited: self.rate_limit_pct / 100.0,
             error_before: self.fail_before_pct / 100.0,
             error_after: self.fail_after_pct / 100.0,
             stalled: self.delay_pct / 100.0,
-            stall_for: Duration::from_millis(self.stall_ms),
+            stall_for: self.delay,
             cut: self.reset_pct / 100.0,
             rejected: self.reject_pct / 100.0,
             unique_ids: !self.allow_duplicate_ids,

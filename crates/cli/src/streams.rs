@@ -7,12 +7,14 @@ use bus::provision::{self, Difference, ProvisionError, Scope};
 use bus::streams::{BUCKETS, DURABLES, NamedSettings, STREAMS};
 use bus::{Bus, lanes, registry};
 use clap::{Args, Subcommand};
+use service::units;
 
 use crate::Done;
 use crate::doctor;
 use crate::out::{GOOD, Out, styled, text};
 use crate::repair;
 use crate::target::Target;
+use crate::when;
 use crate::words::bytes;
 
 #[derive(Debug, Subcommand)]
@@ -45,41 +47,52 @@ pub(crate) struct Sizes {
     /// Copies of every stream and bucket [default: as it is, 1 at first].
     #[arg(long, env = "IMCHANNEL_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: Option<u8>,
-    /// Time for which a repeated message id is recognized, in milliseconds [default: unchanged, 40000 at first].
-    #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
-    duplicate_window_ms: Option<u64>,
-    /// Bytes that stream WEBHOOKS may hold [default: as it is, 4 GiB at first].
-    #[arg(long, env = "IMCHANNEL_WEBHOOKS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
-    webhooks_max_bytes: Option<u64>,
-    /// Bytes that stream EVENTS may hold [default: as it is, 4 GiB at first].
-    #[arg(long, env = "IMCHANNEL_EVENTS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
-    events_max_bytes: Option<u64>,
-    /// Bytes that stream COMMANDS may hold [default: as it is, 1 GiB at first].
-    #[arg(long, env = "IMCHANNEL_COMMANDS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
-    commands_max_bytes: Option<u64>,
-    /// Bytes that stream DEADLETTERS may hold [default: as it is, 512 MiB at first].
-    #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
-    deadletters_max_bytes: Option<u64>,
-    /// Bytes that the ledger of sends may hold, about 1 KB a send for 26 hours [default: as it is, 4 GiB at first].
-    #[arg(long, env = "IMCHANNEL_SENDS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
-    sends_max_bytes: Option<u64>,
+    /// Time for which a repeated message id is recognized, such as 40s [default: unchanged, 40s at first].
+    #[arg(long, env = "IMCHANNEL_DUPLICATE_WINDOW", value_name = "SPAN", value_parser = duplicate_window)]
+    duplicate_window: Option<Duration>,
+    /// Largest size of stream WEBHOOKS, such as 4GiB [default: unchanged, 4GiB at first].
+    #[arg(long, env = "IMCHANNEL_WEBHOOKS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
+    webhooks_max_size: Option<u64>,
+    /// Largest size of stream EVENTS [default: unchanged, 4GiB at first].
+    #[arg(long, env = "IMCHANNEL_EVENTS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
+    events_max_size: Option<u64>,
+    /// Largest size of stream COMMANDS [default: unchanged, 1GiB at first].
+    #[arg(long, env = "IMCHANNEL_COMMANDS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
+    commands_max_size: Option<u64>,
+    /// Largest size of stream DEADLETTERS [default: unchanged, 512MiB at first].
+    #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
+    deadletters_max_size: Option<u64>,
+    /// Largest size of the ledger of sends, about 1 KB a send for 26 hours [default: unchanged, 1GiB at first].
+    #[arg(long, env = "IMCHANNEL_SENDS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
+    sends_max_size: Option<u64>,
 }
 
-/// A stream of 0 bytes would have no limit.
-fn size() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(1..)
+/// Reads the duplicate window, which the server holds in memory: an hour at most.
+fn duplicate_window(text: &str) -> Result<Duration, String> {
+    let window = when::span(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    range.contains(&window).then_some(window).ok_or_else(|| "must be a duration from 100ms to 1h".to_owned())
+}
+
+/// Reads a size. A stream of 0 bytes would have no limit.
+fn size(text: &str) -> Result<u64, String> {
+    match units::parse_size(text) {
+        Ok(0) => Err("must be at least 1B".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Sizes {
     pub(crate) fn named(&self) -> NamedSettings {
         NamedSettings {
             replicas: self.replicas.map(usize::from),
-            duplicate_window: self.duplicate_window_ms.map(Duration::from_millis),
-            webhooks_max_bytes: self.webhooks_max_bytes,
-            events_max_bytes: self.events_max_bytes,
-            commands_max_bytes: self.commands_max_bytes,
-            deadletters_max_bytes: self.deadletters_max_bytes,
-            sends_max_bytes: self.sends_max_bytes,
+            duplicate_window: self.duplicate_window,
+            webhooks_max_bytes: self.webhooks_max_size,
+            events_max_bytes: self.events_max_size,
+            commands_max_bytes: self.commands_max_size,
+            deadletters_max_bytes: self.deadletters_max_size,
+            sends_max_bytes: self.sends_max_size,
         }
     }
 }
@@ -171,7 +184,7 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Do
         [difference.of, difference.setting.to_owned(), difference.found, difference.wanted]
     };
     let rows: Vec<_> = differences.into_iter().map(row).collect();
-    out.table(&["Of", "Setting", "Found", "Wanted"], &rows);
+    out.table(&["Object", "Setting", "Found", "Expected"], &rows);
     Ok(Done::Different)
 }
 

@@ -20,23 +20,23 @@ pub static CREDENTIAL_KEY: Setting = Setting::new(
     "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
 )
 .secret();
-/// Largest body, in bytes.
+/// Largest body.
 pub static BODY_LIMIT: Setting =
-    Setting::new("body-limit", "960KiB", "Largest body of a webhook, in bytes; a larger one is answered 413");
-/// Timeout of reading a body, in milliseconds.
+    Setting::new("body-limit", "960KiB", "Largest body of a webhook; a larger one is answered 413");
+/// Timeout of reading a body.
 pub static BODY_TIMEOUT: Setting =
-    Setting::new("body-timeout", "10s", "Longest time for a body to arrive, in milliseconds; then 408");
-/// Timeout of reading a request's head, in milliseconds.
+    Setting::new("body-timeout", "10s", "Longest time for a body to arrive; then 408");
+/// Timeout of reading a request's head.
 pub static HEADER_TIMEOUT: Setting = Setting::new(
     "header-timeout",
     "10s",
-    "Longest time from the first to the last byte of a request's head, in milliseconds; then the connection is closed",
+    "Longest time from the first to the last byte of a request's head; then the connection is closed",
 );
-/// Timeout of an idle connection, in milliseconds.
+/// Timeout of an idle connection.
 pub static IDLE_TIMEOUT: Setting = Setting::new(
     "idle-timeout",
     "75s",
-    "How long a connection may stay open without a request, in milliseconds; choose more than the load balancer's limit",
+    "How long a connection may stay open without a request; choose more than the load balancer's limit",
 );
 /// Most open connections.
 pub static CONNECTIONS_MAX: Setting = Setting::new(
@@ -47,11 +47,11 @@ pub static CONNECTIONS_MAX: Setting = Setting::new(
 /// Most requests in flight.
 pub static REQUESTS_MAX: Setting =
     Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
-/// Memory for bodies, in bytes.
+/// Memory for bodies.
 pub static BODY_MEMORY: Setting = Setting::new(
     "body-memory",
     "64MiB",
-    "Bytes of all bodies in progress at once; webhooks beyond are answered 503",
+    "Memory for all bodies in progress at once; webhooks beyond are answered 503",
 );
 
 /// Share of that memory for the bodies of one channel, in percent.
@@ -100,7 +100,7 @@ pub struct Settings {
     pub credential_key: CredentialKey,
     /// Where referenced secrets are read.
     pub secrets: Secrets,
-    /// Largest body, in bytes.
+    /// Largest body.
     pub body_limit_bytes: usize,
     /// Timeout of reading a body.
     pub body_timeout: Duration,
@@ -139,16 +139,18 @@ impl Settings {
         let listen = reader.value(&LISTEN);
         let credential_key = read_credential_key(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
-        let body_limit = reader.number(&BODY_LIMIT, 1..=BODY_LIMIT_BYTES_MAX);
-        let body_timeout = reader.milliseconds(&BODY_TIMEOUT, 100..=120_000);
-        let head = reader.milliseconds(&HEADER_TIMEOUT, 100..=120_000);
-        let idle = reader.milliseconds(&IDLE_TIMEOUT, 1_000..=3_600_000);
+        let body_limit = reader.size(&BODY_LIMIT, 1..=BODY_LIMIT_BYTES_MAX);
+        let body_timeout =
+            reader.duration(&BODY_TIMEOUT, Duration::from_millis(100)..=Duration::from_secs(120));
+        let head = reader.duration(&HEADER_TIMEOUT, Duration::from_millis(100)..=Duration::from_secs(120));
+        let idle = reader.duration(&IDLE_TIMEOUT, Duration::from_secs(1)..=Duration::from_secs(3600));
         let connections = reader.number(&CONNECTIONS_MAX, 1..=1_000_000);
         let addresses = Addresses::read(reader);
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
-        let body_memory = reader.number(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
+        let body_memory = reader.size(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
-        let keeper_interval = reader.milliseconds(&common::PURGE_INTERVAL, 50..=60_000);
+        let keeper_interval =
+            reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
         examples::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);

@@ -27,14 +27,13 @@ pub static UPLOAD_TOKENS_DIR: Setting = Setting::new(
     "",
     "Folder with a file for each tenant, named as the tenant: one bearer token of its uploads a line, two at most; read again when it changes",
 );
-/// TTL of a file, in milliseconds.
-pub static TTL: Setting =
-    Setting::new("media-ttl", "24h", "How long a file lives after its upload, in milliseconds");
-/// TTL of a file after a complete download, in milliseconds.
+/// TTL of a file.
+pub static TTL: Setting = Setting::new("media-ttl", "24h", "How long a file lives after its upload");
+/// TTL of a file after a complete download.
 pub static FETCHED_TTL: Setting = Setting::new(
     "media-fetched-ttl",
     "1h",
-    "How long a file lives after it was fetched, in milliseconds; never past 7 days after its upload",
+    "How long a file lives after it was fetched; never past 7 days after its upload",
 );
 /// Tenant of the files that were stored without one.
 pub static LEGACY_TENANT: Setting = Setting::new(
@@ -131,9 +130,9 @@ impl Settings {
         let redis = common::read_redis(reader);
         let public_url = common::read_media_public_url(reader);
         let (upload_token, upload_tokens) = read_upload_tokens(reader);
-        let longest_ms = u64::try_from(blob::meta::LIFE_MAX.as_millis()).unwrap_or(u64::MAX);
-        let ttl = reader.milliseconds(&TTL, 1_000..=longest_ms);
-        let fetched_ttl = reader.milliseconds(&FETCHED_TTL, 1_000..=longest_ms);
+        let range = Duration::from_secs(1)..=blob::meta::LIFE_MAX;
+        let ttl = reader.duration(&TTL, range.clone());
+        let fetched_ttl = reader.duration(&FETCHED_TTL, range);
         let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
         let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);

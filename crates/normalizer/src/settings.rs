@@ -8,9 +8,9 @@ use service::{Common, Faults, Reader, Setting};
 /// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
     Setting::new("normalizer-concurrency", "1024", "Webhooks worked on at once by this replica");
-/// Interval of updating the metrics of lag, in milliseconds.
+/// Interval of updating the metrics of lag.
 pub static LAG_INTERVAL: Setting =
-    Setting::new("lag-interval", "5s", "Interval of updating the metrics of lag, in milliseconds");
+    Setting::new("lag-interval", "5s", "Interval of updating the metrics of lag");
 
 /// Every setting that only the normalizer has.
 static OWN: [&Setting; 3] = [&CONCURRENCY, &common::PURGE_INTERVAL, &LAG_INTERVAL];
@@ -46,8 +46,10 @@ impl Settings {
     /// `None`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
-        let keeper_interval = reader.milliseconds(&common::PURGE_INTERVAL, 50..=60_000);
-        let lag_interval = reader.milliseconds(&LAG_INTERVAL, 100..=60_000);
+        let keeper_interval =
+            reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
+        let lag_interval =
+            reader.duration(&LAG_INTERVAL, Duration::from_millis(100)..=Duration::from_secs(60));
         Some(Self {
             concurrency: usize::try_from(concurrency?).ok()?,
             keeper_interval: keeper_interval?,

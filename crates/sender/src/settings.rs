@@ -6,26 +6,26 @@ use std::time::Duration;
 use blob::RedisOptions;
 use channel::Secrets;
 use service::{Common, Faults, Reader, Setting};
-use service::{common, examples, tls};
+use service::{common, examples, tls, units};
 
-/// Timeout of one call of the BSP, in milliseconds.
+/// Timeout of one call of the BSP.
 pub static SEND_TIMEOUT: Setting = Setting::new(
     "send-timeout",
     "10s",
-    "How long a call to the BSP may take, in milliseconds; after it the outcome is looked up",
+    "How long a call to the BSP may take; after it the outcome is looked up",
 );
-/// Delays after which the BSP's message log is asked, in milliseconds.
+/// Delays after which the BSP's message log is asked.
 pub static LOOKUP_DELAYS: Setting = Setting::new(
     "lookup-delays",
     "5s,15s,30s,1m,2m,5m",
-    "When the BSP's log is asked for a message whose outcome is not known, in milliseconds after the send was begun",
+    "When the BSP's log is asked for a message whose outcome is not known after the send was begun",
 );
 
-/// Timeout of an idle connection to the BSP, in milliseconds.
+/// Timeout of an idle connection to the BSP.
 pub static BSP_IDLE_TIMEOUT: Setting = Setting::new(
     "bsp-idle-timeout",
     "4s",
-    "How long a connection to the BSP may rest before it is closed, in milliseconds; keep it below the limit of the BSP's side, and 0 gives every call a connection of its own",
+    "How long a connection to the BSP may rest before it is closed; keep it below the limit of the BSP's side, and 0s gives every call a connection of its own",
 );
 /// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
 pub static INFOBIP_CA_FILE: Setting = Setting::new(
@@ -100,17 +100,19 @@ impl Settings {
         let redis = common::read_redis(reader);
         let media_public_url = common::read_media_public_url(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
-        let keeper_interval = reader.milliseconds(&common::PURGE_INTERVAL, 50..=60_000);
-        let send_timeout = reader.milliseconds(&SEND_TIMEOUT, 100..=60_000);
+        let keeper_interval =
+            reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
+        let send_timeout =
+            reader.duration(&SEND_TIMEOUT, Duration::from_millis(100)..=Duration::from_secs(60));
         let delays = reader.text(&LOOKUP_DELAYS);
         let lookup_delays = delays.as_deref().and_then(read_delays);
         if delays.is_some() && lookup_delays.is_none() {
             let rule = format!(
-                "must be 1 to {LOOKUPS_MAX} growing numbers from 100 to 3600000, separated by commas"
+                "must be 1 to {LOOKUPS_MAX} growing durations from 100ms to 1h, separated by commas, such as 5s,15s,1m"
             );
-            reader.fault(&LOOKUP_DELAYS, &rule);
+            reader.fault_of(&LOOKUP_DELAYS, delays.as_deref().unwrap_or_default(), &rule);
         }
-        let bsp_idle_timeout = reader.milliseconds(&BSP_IDLE_TIMEOUT, 0..=600_000);
+        let bsp_idle_timeout = reader.duration(&BSP_IDLE_TIMEOUT, Duration::ZERO..=Duration::from_secs(600));
         examples::refuse(reader, None, &[&common::REDIS_PASSWORD]);
         let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {
@@ -127,11 +129,13 @@ impl Settings {
 }
 
 fn read_delays(text: &str) -> Option<Vec<Duration>> {
-    let numbers: Option<Vec<u64>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
-    let numbers = numbers.filter(|numbers| (1..=LOOKUPS_MAX).contains(&numbers.len()))?;
-    let grows = numbers.windows(2).all(|pair| pair[0] < pair[1]);
-    let fits = numbers.iter().all(|number| (100..=3_600_000).contains(number));
-    (grows && fits).then(|| numbers.into_iter().map(Duration::from_millis).collect())
+    let delays: Option<Vec<Duration>> =
+        text.split(',').map(|delay| units::parse_duration(delay).ok()).collect();
+    let delays = delays.filter(|delays| (1..=LOOKUPS_MAX).contains(&delays.len()))?;
+    let grows = delays.windows(2).all(|pair| pair[0] < pair[1]);
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let fits = delays.iter().all(|delay| range.contains(delay));
+    (grows && fits).then_some(delays)
 }
 
 #[cfg(test)]
@@ -140,8 +144,8 @@ mod tests {
 
     #[test]
     fn delays_grow() {
-        assert_eq!(read_delays("100, 200").map(|delays| delays.len()), Some(2));
-        for bad in ["", "200,100", "100,100", "50", "a", "3600001"] {
+        assert_eq!(read_delays("100ms, 1s").map(|delays| delays.len()), Some(2));
+        for bad in ["", "200ms,100ms", "1s,1000ms", "50ms", "100,200", "a", "61m"] {
             assert_eq!(read_delays(bad), None, "{bad}");
         }
     }

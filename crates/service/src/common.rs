@@ -61,18 +61,15 @@ pub static OTLP_ENDPOINT: Setting = Setting::new(
     "Where traces are sent as OTLP over HTTP, such as http://collector:4318; none are made without it",
 )
 .from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
-/// Time to finish work in progress after a stop, in milliseconds.
-pub static SHUTDOWN_GRACE_PERIOD: Setting = Setting::new(
-    "shutdown-grace-period",
-    "10s",
-    "After a stop, time to finish what is in progress, in milliseconds",
-);
+/// Time to finish work in progress after a stop.
+pub static SHUTDOWN_GRACE_PERIOD: Setting =
+    Setting::new("shutdown-grace-period", "10s", "After a stop, time to finish what is in progress");
 
-/// Time for which requests are still accepted after a stop, in milliseconds; for services behind a load balancer.
+/// Time for which requests are still accepted after a stop; for services behind a load balancer.
 pub static DRAIN_DELAY: Setting = Setting::new(
     "drain-delay",
     "0s",
-    "After a stop, how long requests are still taken while /ready says no, in milliseconds, so that load balancers notice",
+    "After a stop, how long requests are still taken while /ready says no, so that load balancers notice",
 );
 
 /// Folder of secrets; for services that resolve references to them.
@@ -102,12 +99,12 @@ pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
     "Scheme and host under which the BSP reaches media, such as https://gateway.example; begins the URL of every file",
 );
 
-/// Interval of the checks for processed messages that can be purged, in milliseconds; only for services that purge
+/// Interval of the checks for processed messages that can be purged; only for services that purge
 /// streams.
 pub static PURGE_INTERVAL: Setting = Setting::new(
     "purge-interval",
     "500ms",
-    "Interval of the checks for processed messages that can be purged, in milliseconds",
+    "Interval of the checks for processed messages that can be purged",
 );
 
 /// The settings that every service has.
@@ -210,7 +207,7 @@ impl std::fmt::Debug for Common {
 /// Reads for how long requests are still accepted after a stop. If it is invalid, adds the error to `reader` and
 /// returns `None`.
 pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
-    reader.milliseconds(&DRAIN_DELAY, 0..=300_000)
+    reader.duration(&DRAIN_DELAY, Duration::ZERO..=Duration::from_secs(300))
 }
 
 /// Reads the options of the connection to Redis. If one is invalid, adds the error to `reader` and returns `None`.
@@ -255,7 +252,8 @@ impl Common {
         let log_payloads = reader.value(&LOG_PAYLOADS);
         let log_level = reader.value(&LOG_LEVEL);
         let otlp_endpoint = reader.optional_text(&OTLP_ENDPOINT);
-        let grace = reader.milliseconds(&SHUTDOWN_GRACE_PERIOD, 100..=300_000);
+        let grace =
+            reader.duration(&SHUTDOWN_GRACE_PERIOD, Duration::from_millis(100)..=Duration::from_secs(300));
         Some(Self {
             nats: nats?,
             admin_listen: admin_listen?,

@@ -32,6 +32,7 @@ mod linger;
 mod requests;
 mod port;
 pub mod units;
+pub mod known;
 pub mod process;
 
 pub use addresses::Addresses;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::units;
+use crate::{known, units};
 
 /// A setting: a flag and an environment variable.
 ///
@@ -132,13 +132,14 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Reads from a parsed command line. clap has read the environment already.
+    /// Reads from a parsed command line. clap has read the environment already; what nothing knows of it is an error.
     pub fn from_matches(matches: &clap::ArgMatches, settings: &[&'static Setting]) -> Self {
         let value = |setting: &&'static Setting| {
             let value = matches.get_one::<String>(setting.flag)?;
             Some((setting.flag, value.clone()))
         };
-        let mut reader = Self { values: settings.iter().filter_map(value).collect(), faults: Vec::new() };
+        let faults = known::errors_of_environment();
+        let mut reader = Self { values: settings.iter().filter_map(value).collect(), faults };
         for setting in settings.iter().filter(|setting| setting.is_secret) {
             let file = matches.get_one::<String>(&setting.file_flag());
             if let Some(file) = file.filter(|file| !file.is_empty()) {
@@ -208,11 +209,6 @@ impl Reader {
         number
     }
 
-    /// A duration in milliseconds, in a range.
-    pub fn milliseconds(&mut self, setting: &Setting, range: RangeInclusive<u64>) -> Option<Duration> {
-        self.number(setting, range).map(Duration::from_millis)
-    }
-
     /// A duration with its unit, such as `10s`, in a range.
     ///
     /// # Examples
@@ -225,7 +221,7 @@ impl Reader {
     /// let mut reader = Reader::from_values([("wait", "250")]);
     /// let wait = reader.duration(&WAIT, Duration::ZERO..=Duration::from_secs(60));
     /// let errors = reader.finish(|| wait).unwrap_err();
-    /// assert!(errors.to_string().starts_with("--wait (IMCHANNEL_WAIT) has no unit; write"));
+    /// assert!(errors.to_string().starts_with("--wait (IMCHANNEL_WAIT): '250' has no unit; write"));
     /// ```
     pub fn duration(&mut self, setting: &Setting, range: RangeInclusive<Duration>) -> Option<Duration> {
         let text = self.text(setting)?;
@@ -233,9 +229,9 @@ impl Reader {
             Ok(duration) if range.contains(&duration) => return Some(duration),
             Ok(_) => {
                 let [min, max] = [*range.start(), *range.end()].map(units::format_duration);
-                self.fault(setting, &format!("must be a duration from {min} to {max}"));
+                self.fault_of(setting, &text, &format!("must be a duration from {min} to {max}"));
             }
-            Err(error) => self.fault(setting, &error.to_string()),
+            Err(error) => self.fault_of(setting, &text, &error.to_string()),
         }
         None
     }
@@ -247,11 +243,16 @@ impl Reader {
             Ok(size) if range.contains(&size) => return Some(size),
             Ok(_) => {
                 let [min, max] = [*range.start(), *range.end()].map(units::format_size);
-                self.fault(setting, &format!("must be a size from {min} to {max}"));
+                self.fault_of(setting, &text, &format!("must be a size from {min} to {max}"));
             }
-            Err(error) => self.fault(setting, &error.to_string()),
+            Err(error) => self.fault_of(setting, &text, &error.to_string()),
         }
         None
+    }
+
+    /// Adds an error of a setting that is not secret, with its value.
+    pub fn fault_of(&mut self, setting: &Setting, value: &str, message: &str) {
+        self.faults.push(format!("--{} ({}): '{value}' {message}", setting.flag, setting.variable()));
     }
 
     /// Adds an error of a setting. The message must not quote the value of a secret.
@@ -323,8 +324,14 @@ mod tests {
         ];
         for ([wait, room], [of_wait, of_room]) in cases {
             let faults = read(&[("wait", wait), ("room", room)]).unwrap_err();
-            assert!(faults[0].starts_with(&format!("--wait (IMCHANNEL_WAIT) {of_wait}")), "{faults:?}");
-            assert!(faults[1].starts_with(&format!("--room (IMCHANNEL_ROOM) {of_room}")), "{faults:?}");
+            assert!(
+                faults[0].starts_with(&format!("--wait (IMCHANNEL_WAIT): '{wait}' {of_wait}")),
+                "{faults:?}"
+            );
+            assert!(
+                faults[1].starts_with(&format!("--room (IMCHANNEL_ROOM): '{room}' {of_room}")),
+                "{faults:?}"
+            );
         }
     }
 

@@ -169,7 +169,7 @@ async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()>
     }
     if waiting > 0 && !force {
         bail!(
-            "{} for channel {id}; remove it later, or --force them to the dead letters",
+            "{} for channel {id}; remove it later, or with --force, which makes them dead letters",
             words::waiting(waiting, "command", None)
         );
     }

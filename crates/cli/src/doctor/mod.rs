@@ -216,7 +216,7 @@ fn show(finding: &Finding, out: &Out) {
     out.say(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
     for (word, text) in [("impact", &finding.why), ("remedy", &finding.remedy)] {
         if !text.is_empty() {
-            out.say(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word:<3}"))));
+            out.say(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word}"))));
         }
     }
 }

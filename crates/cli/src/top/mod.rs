@@ -23,18 +23,28 @@ use crate::out::{self, Out};
 use crate::target::Target;
 use crate::top::board::Board;
 use crate::top::collect::Collector;
+use crate::when;
 
 #[derive(Debug, Args)]
 pub(crate) struct Top {
     /// Admin ports of ingress, which know the refused webhooks [default: that of the `up` in this folder].
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     admin: Vec<String>,
-    /// Interval of updates, in milliseconds.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
-    interval_ms: u64,
+    /// Interval of updates, from 100ms to 1m.
+    #[arg(long, value_name = "SPAN", default_value = "1s", value_parser = interval)]
+    interval: Duration,
     /// Stop after this number of updates.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = when::span(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(60);
+    range
+        .contains(&interval)
+        .then_some(interval)
+        .ok_or_else(|| "must be a duration from 100ms to 1m".to_owned())
 }
 
 pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Result<Done> {
@@ -44,7 +54,7 @@ pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Res
     let bus = target.connect().await?;
     let admins =
         if command.admin.is_empty() { target.admin_of_up().into_iter().collect() } else { command.admin };
-    let interval = Duration::from_millis(command.interval_ms);
+    let interval = command.interval;
     let collector = Collector::start(bus, admins).await?;
     let looks = command.count.unwrap_or(u64::MAX);
     if out.is_json() {
