@@ -47,7 +47,7 @@ pub struct Readable {
 pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);
-        return masked.map_or_else(|| format!("({} bytes that are not JSON)", body.len()), cut);
+        return masked.map_or_else(|| format!("({} bytes of invalid JSON)", body.len()), cut);
     }
     cut(masked_form(&Form::parse(body), readable))
 }
@@ -245,7 +245,7 @@ mod tests {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         for source in ["", "{", r#"{"id":"1",}"#, r#"{"id":"a" "b"}"#, "<html>", &deep] {
             let line = body(JSON, source.as_bytes(), keys(&["id"]));
-            assert_eq!(line, format!("({} bytes that are not JSON)", source.len()));
+            assert_eq!(line, format!("({} bytes of invalid JSON)", source.len()));
         }
         assert_eq!(body(JSON, b"\xef\xbb\xbf{\"id\":1}", keys(&["id"])), r#"{"id":1}"#);
     }
