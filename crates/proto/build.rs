@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     prost_build::Config::new()
         .compile_well_known_types()
-        // The bytes of a file are cut out of the message, not copied.
+        // Decode the bytes of a file as a slice of the message, without a copy.
         .bytes([".imchannel.v1.OutboundMedia.data"])
         .extern_path(".google.protobuf", "::pbjson_types")
         .compile_fds(descriptors)?;

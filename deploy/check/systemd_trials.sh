@@ -202,14 +202,14 @@ names_faults() {
   cp "$secrets/redis/media.password" /root/password
   echo wrong-password-of-media >"$secrets/redis/media.password"
   systemctl restart imchannel-media
-  says media 'Redis refused: WRONGPASS'
+  says media 'Redis returned an error: WRONGPASS'
   mv /root/password "$secrets/redis/media.password"
   systemctl restart imchannel-media
 
   since
   chmod 0600 "$secrets/channels/infobip_api_key"
   systemctl restart imchannel-sender@1
-  says sender@1 'is halted: no key: file:infobip_api_key cannot be read: Permission denied'
+  says sender@1 'is halted: no key: cannot read file:infobip_api_key: Permission denied'
   chmod 0644 "$secrets/channels/infobip_api_key"
   says sender@1 'sends again'
 

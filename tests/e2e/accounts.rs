@@ -33,7 +33,7 @@ impl Sending {
         let replicas = servers.to_string();
         secured.cli("provisioner", &["setup", "--channels", channels, "--replicas", &replicas]).await;
         let mut ingress = secured.program("ingress", &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
-        let gateway = format!("http://{}", ingress.address_after("takes webhooks on").await);
+        let gateway = format!("http://{}", ingress.address_after("accepts webhooks on").await);
         let normalizer = secured.program("normalizer", &[]);
         let authority = secured.secret_file("simulate/ca.pem");
         let sender = secured.program(

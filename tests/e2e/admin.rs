@@ -54,7 +54,7 @@ async fn the_numbers_tell_what_happened() {
     let mut ingress =
         Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let ingress_admin = ingress.address_after("probes and metrics on ").await;
-    let listen = ingress.address_after("takes webhooks on ").await;
+    let listen = ingress.address_after("accepts webhooks on ").await;
     let variables = [("IMCHANNEL_LAG_INTERVAL", "100ms")];
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);
     let normalizer_admin = normalizer.address_after("probes and metrics on ").await;

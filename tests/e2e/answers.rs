@@ -80,7 +80,7 @@ async fn an_outage_in_front_of_the_bsp_costs_no_message_and_few_calls() {
             let id = format!("c-{round}-{number}");
             outbound.publish(Queue::Send, &text(0, &id, &customer(number), "Hello")).await;
         }
-        let why = if round == 0 { "(404 by something in front of the BSP)" } else { "(401 UNAUTHORIZED)" };
+        let why = if round == 0 { "(404 from a server in front of the BSP)" } else { "(401 UNAUTHORIZED)" };
         within(Duration::from_secs(60), "the third probe has failed, and the lane says why", || async {
             let is_said = outbound.halted(0).await?.contains(why);
             (is_said && outbound.omni.calls().faulty >= before.faulty + 4).then_some(())

@@ -30,7 +30,7 @@ async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody
     let mut ingress =
         Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let admin = format!("http://{}", ingress.address_after("probes and metrics on").await);
-    let address = ingress.address_after("takes webhooks on").await.parse().unwrap();
+    let address = ingress.address_after("accepts webhooks on").await.parse().unwrap();
     eventually("ingress takes webhooks", || async {
         let answer = Webhook::koomessage("{}").try_post(address).await.ok()?;
         (answer.status.as_u16() == 200).then_some(())

@@ -184,19 +184,19 @@ async fn json_is_read_as_back_ends_write_it_and_a_fault_says_where_it_is() {
             "no-zone",
             r#""notAfter":"2030-01-01T08:00:00","text":{"body":"hi"}"#,
             "not_after",
-            "is a time with its offset",
+            "must be a time with its offset",
         ),
         (
             "two",
             r#""text":{"body":"hi"},"image":{"url":"https://cdn.example/a.png"}"#,
             "image",
-            "is given once",
+            "is set twice",
         ),
         (
             "typo",
             r#""text":{"body":"hi"},"callbackData":"x""#,
             "callback_data",
-            "is one of the fields command_id,",
+            "is not a known field; use one of command_id,",
         ),
     ] {
         let payload = format!("{{{},\n{content}}}", head(id)).into_bytes();

@@ -139,7 +139,7 @@ async fn the_log_says_where_failed_credentials_come_from() {
     for (mode, shown) in [("masked", "127.0.0.x"), ("full", "127.0.0.5"), ("off", "(not shown)")] {
         let variables = [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_LOG_ADDRESSES", mode)];
         let mut program = Program::start("imchannel-ingress", &installation, &variables);
-        let address: SocketAddr = program.address_after("takes webhooks on ").await.parse().unwrap();
+        let address: SocketAddr = program.address_after("accepts webhooks on ").await.parse().unwrap();
         eventually("ingress takes webhooks", || async {
             let answer = Webhook::infobip(BODY).try_post(address).await.ok()?;
             (answer.status == 200).then_some(())
@@ -147,16 +147,16 @@ async fn the_log_says_where_failed_credentials_come_from() {
         .await;
         let mut guesser = Caller::connect([127, 0, 0, 5], address).await;
         guesser.ask(&head_of(wrong().to("/social/on/whatsapp/infobip/report/nobody"))).await;
-        let line = program.line_with("for a channel that is not known was refused").await;
+        let line = program.line_with("for an unknown channel").await;
         assert!(line.ends_with(&format!("; it came from {shown}")) && !line.contains("nobody"), "{line}");
         guesser.ask(&head_of(wrong())).await;
-        let line = program.line_with("its credential is none of the channel's").await;
-        let start = "[IMCHANNEL] [ingress] WARN channel 202105102694809992: a webhook was refused: ";
+        let line = program.line_with("the credential does not belong to the channel").await;
+        let start = "[IMCHANNEL] [ingress] WARN channel 202105102694809992: rejected a webhook: ";
         assert!(line.starts_with(start) && line.ends_with(&format!("; it came from {shown}")), "{line}");
         for _ in 0..AT_ONCE {
             guesser.ask(&head_of(wrong())).await;
         }
-        let line = program.line_with("are answered after 2 s").await;
+        let line = program.line_with("are delayed by 2 s").await;
         assert!(line.contains(&format!("failed credentials of {shown} are")), "{line}");
         assert!(program.stop().await);
     }
@@ -174,7 +174,7 @@ async fn guessed_tokens_of_uploads_get_slow_too() {
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),
     ];
     let mut program = Program::start("imchannel-media", &outbound.installation, &variables);
-    let files: SocketAddr = program.address_after("takes and serves files on ").await.parse().unwrap();
+    let files: SocketAddr = program.address_after("accepts and serves files on ").await.parse().unwrap();
     let upload = |token: &str| {
         let head =
             format!("POST /tenant/imchannel/media HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
@@ -182,7 +182,7 @@ async fn guessed_tokens_of_uploads_get_slow_too() {
     };
     let mut guesser = Caller::connect([127, 0, 0, 5], files).await;
     fail_until_it_waits(&mut guesser, &upload("a-guess-of-a-stranger"), "HTTP/1.1 401").await;
-    let line = program.line_with("its token is missing or wrong").await;
+    let line = program.line_with("missing or wrong token").await;
     assert!(line.contains("; it came from 127.0.0.x"), "{line}");
     let mut back_end = Caller::connect([127, 0, 0, 5], files).await;
     let began = Instant::now();

@@ -39,7 +39,7 @@ async fn files_that_are_not_what_they_say_are_refused_with_a_reason() {
         assert_eq!(header(&answer, "content-type"), "application/problem+json");
         let problem: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         let detail = format!(
-            "The file is not of its Content-Type: the first bytes are those of {reason}, not of {content_type}"
+            "The file does not match its Content-Type: the first bytes are those of {reason}, not of {content_type}"
         );
         assert_eq!(problem["detail"], detail);
     }

@@ -340,7 +340,7 @@ async fn fifty_downloads_of_100_mb_at_once_stay_within_64_mib() {
             ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),
         ],
     );
-    let address = program.address_after("takes and serves files on").await;
+    let address = program.address_after("accepts and serves files on").await;
     let media = format!("http://{address}");
     let size = 100 * MIB;
     let body = bytes(b"%PDF-1.7", size);

@@ -41,7 +41,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     secured.cli("provisioner", &["setup", "--channels", path.to_str().unwrap()]).await;
 
     let mut ingress = secured.program("ingress", &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
-    let gateway = format!("http://{}", ingress.address_after("takes webhooks on").await);
+    let gateway = format!("http://{}", ingress.address_after("accepts webhooks on").await);
     let _normalizer = secured.program("normalizer", &[]);
     let token = secured.secret_file("media.token");
     // Media tells Infobip its own address, so it has to be known before it runs.
@@ -55,7 +55,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
             ("IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE", &token),
         ],
     );
-    media.line_with("takes and serves files").await;
+    media.line_with("accepts and serves files").await;
     let authority = secured.secret_file("simulate/ca.pem");
     let _sender = secured.program(
         "sender",

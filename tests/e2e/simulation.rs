@@ -34,7 +34,7 @@ impl Gateway {
         let variables =
             [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "4096")];
         let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
-        let address = ingress.address_after("takes webhooks on").await;
+        let address = ingress.address_after("accepts webhooks on").await;
         // Until it has read the channels it answers 503.
         let stranger = Webhook::koomessage("{}").without("authorization");
         within(PART_LIMIT, "ingress has read the channels", || async {

@@ -200,7 +200,7 @@ async fn readiness_does_not_depend_on_strangers() {
     let url = installation.nats.url();
     let mut program = Program::start_with_args("/usr/bin/prlimit", &url, &args, &variables);
     let admin: SocketAddr = program.address_after("probes and metrics on ").await.parse().unwrap();
-    let webhooks: SocketAddr = program.address_after("takes webhooks on ").await.parse().unwrap();
+    let webhooks: SocketAddr = program.address_after("accepts webhooks on ").await.parse().unwrap();
     eventually("ingress is ready", || async {
         get("/ready", admin).await.starts_with("HTTP/1.1 200").then_some(())
     })
@@ -212,13 +212,20 @@ async fn readiness_does_not_depend_on_strangers() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         expect_stored_soon(&Webhook::infobip(BODY), webhooks).await;
     }
-    let line = program.line_with("the one idle for longest was closed").await;
-    assert!(line.starts_with("[IMCHANNEL] [http] WARN 108 connections are open"), "{line}");
+    let line = program.line_with("closed the connection that was idle for longest").await;
+    assert!(
+        line.starts_with("[IMCHANNEL] [http] WARN closed the connection")
+            && line.contains(": 108 connections are open"),
+        "{line}"
+    );
     for _ in 0..20 {
         idle.push(connect_from([127, 0, 3, 77], webhooks).await);
     }
-    let line = program.line_with("a connection of ").await;
-    assert!(line.contains("a connection of 127.0.3.x was closed at once: it has 10 ("), "{line}");
+    let line = program.line_with("closed a connection of ").await;
+    assert!(
+        line.contains("closed a connection of 127.0.3.x: the address has 10 open connections ("),
+        "{line}"
+    );
     assert!(program.stop().await);
 }
 
@@ -237,14 +244,17 @@ async fn media_limits_callers_too() {
     ];
     let mut program = Program::start("imchannel-media", &outbound.installation, &variables);
     let admin: SocketAddr = program.address_after("probes and metrics on ").await.parse().unwrap();
-    let files: SocketAddr = program.address_after("takes and serves files on ").await.parse().unwrap();
+    let files: SocketAddr = program.address_after("accepts and serves files on ").await.parse().unwrap();
     let mut streams = Vec::new();
     for _ in 0..8 {
         streams.push(connect_from([127, 0, 0, 2], files).await);
     }
     until_closed(&streams, 3).await;
-    let line = program.line_with("was closed at once").await;
-    assert!(line.contains("a connection of 127.0.0.2 was closed at once: it has 5 ("), "{line}");
+    let line = program.line_with("closed a connection of ").await;
+    assert!(
+        line.contains("closed a connection of 127.0.0.2: the address has 5 open connections ("),
+        "{line}"
+    );
     let metrics = get("/metrics", admin).await;
     assert!(
         metrics.contains("imchannel_media_limited_total{limit=\"connections_of_address\"} 3\n"),

@@ -142,8 +142,8 @@ async fn ingress_and_media_speak_https_and_take_up_a_renewed_certificate() {
     ];
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables[..3]);
     let mut media = Program::start("imchannel-media", &installation, &variables);
-    let ingress = ingress.address_after("takes webhooks on").await;
-    let media_address = media.address_after("takes and serves files on").await;
+    let ingress = ingress.address_after("accepts webhooks on").await;
+    let media_address = media.address_after("accepts and serves files on").await;
 
     let webhook = format!("https://{ingress}/social/on/whatsapp/infobip/report/202105102694809992");
     let post = |client: reqwest::Client| {
@@ -167,7 +167,7 @@ async fn ingress_and_media_speak_https_and_take_up_a_renewed_certificate() {
     .await;
     // Half of a new pair does not fit the other half: the port goes on with what it has.
     std::fs::write(text(Path::new(&key)), "no key").unwrap();
-    media.line_within(std::time::Duration::from_secs(40), "the old certificate stays in use").await;
+    media.line_within(std::time::Duration::from_secs(40), "the old one stays in use").await;
     assert!(shown(&file, &authority).await.is_some());
 }
 
@@ -177,17 +177,17 @@ async fn unusable_tls_files_stop_the_start_with_their_fault() {
     let other = Authority::new();
     let (certificate, other_key) = (authority.text("server.pem"), other.text("server.key"));
     for (variables, fault) in [
-        (vec![("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str())], "belong together"),
+        (vec![("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str())], "must be set together"),
         (
             vec![
                 ("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str()),
                 ("IMCHANNEL_TLS_KEY_FILE", &other_key),
             ],
-            "cannot be used",
+            "invalid certificate or key",
         ),
         (
             vec![("IMCHANNEL_TLS_CERTIFICATE_FILE", "/nowhere.pem"), ("IMCHANNEL_TLS_KEY_FILE", &other_key)],
-            "/nowhere.pem cannot be read",
+            "cannot read /nowhere.pem",
         ),
     ] {
         let output =
@@ -223,7 +223,7 @@ async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_no
         ("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "1m"),
     ];
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
-    let address = ingress.address_after("takes webhooks on").await;
+    let address = ingress.address_after("accepts webhooks on").await;
     let mut ahead = connect(&address, &authority).await;
     // Three times as long as a head may take, and nobody closes it.
     let mut answer = [0; 12];

@@ -14,7 +14,7 @@ async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
     let mut ingress =
         Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     let admin = format!("http://{}", ingress.address_after("probes and metrics on").await);
-    let address = ingress.address_after("takes webhooks on").await.parse().unwrap();
+    let address = ingress.address_after("accepts webhooks on").await.parse().unwrap();
     let report =
         |id: &str| format!(r#"{{"message_id":"{id}","sender":"1","user_number":"2","status":"read"}}"#);
     eventually("ingress takes webhooks", || async {

@@ -39,7 +39,7 @@ async fn spans_of_one_webhook_share_its_trace_and_are_exported() {
     let variables =
         [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")];
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
-    let listen = ingress.address_after("takes webhooks on ").await;
+    let listen = ingress.address_after("accepts webhooks on ").await;
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &variables);
     let webhook = Webhook::koomessage(BODY).header("traceparent", PARENT);
     eventually("the webhook is taken", || async {

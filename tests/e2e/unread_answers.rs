@@ -36,7 +36,7 @@ async fn ingress(installation: &Installation) -> Port {
         ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "1000"),
     ];
     let mut program = Program::start("imchannel-ingress", installation, &variables);
-    let address = program.address_after("takes webhooks on ").await;
+    let address = program.address_after("accepts webhooks on ").await;
     let webhook = Webhook::infobip("");
     eventually("ingress takes webhooks", || async {
         (webhook.try_post(address.parse().unwrap()).await.ok()?.status == 200).then_some(())
@@ -59,7 +59,7 @@ async fn media(outbound: &Outbound) -> Port {
         ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", UPLOAD_TOKEN),
     ];
     let mut program = Program::start("imchannel-media", &outbound.installation, &variables);
-    let address = program.address_after("takes and serves files on ").await;
+    let address = program.address_after("accepts and serves files on ").await;
     Port { program, address, request: get("/nothing") }
 }
 

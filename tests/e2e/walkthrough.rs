@@ -208,7 +208,9 @@ async fn a_file_that_is_no_toml_has_one_fault_and_a_taken_folder_has_a_way_out()
     let output = run_cli(&installation, &["channel", "apply", "-f", file.to_str().unwrap()]).await;
     let text = said(&output);
     assert!(
-        code(&output) == Some(2) && text.contains("has 1 fault:") && text.matches("no TOML").count() == 1,
+        code(&output) == Some(2)
+            && text.contains("has 1 fault:")
+            && text.matches("invalid TOML").count() == 1,
         "{text}"
     );
 

@@ -1,8 +1,9 @@
-//! The functions that run inside Redis (<https://redis.io/docs/latest/develop/programmability/functions-intro/>): their source, how
-//! they are loaded, looked for, and called.
+//! The functions that run inside Redis
+//! (<https://redis.io/docs/latest/develop/programmability/functions-intro/>): their source, and how they are
+//! loaded, checked and called.
 //!
-//! Scripts would do the same, but a user who may `EVAL` may run one that never ends, and Redis does nothing else meanwhile. Who may
-//! only `FCALL` runs nothing but what the provisioner has loaded.
+//! Scripts would work too, but a user who may `EVAL` can run a script that never ends and blocks Redis. A
+//! user who may only `FCALL` can run only the functions that the provisioner loaded.
 
 use bsp::media::MediaId;
 use redis::RedisError;
@@ -11,17 +12,17 @@ use crate::inspect::Inspector;
 use crate::meta::{COMMAND, meta_key};
 use crate::store::{BlobError, BlobStore};
 
-/// The library of this version, as Redis names it.
+/// Name of this version's library in Redis.
 pub const LIBRARY: &str = "imchannel_v1";
 /// Its source.
 const SOURCE: &str = include_str!("functions.lua");
 const LOADED: &str = "imchannel_v1_loaded";
 const SET_FIELD_OF_FILE: &str = "imchannel_v1_set_field_of_file";
 
-/// What a failed call of a function means.
+/// The error of a failed function call.
 fn of_call(error: RedisError) -> BlobError {
     match error.code() {
-        // It has no code of its own.
+        // This error has no specific code.
         Some("ERR") if error.to_string().contains("Function not found") => BlobError::NoFunctions,
         Some("NOPERM") => BlobError::MayNotCall(error),
         _ => BlobError::from(error),
@@ -29,16 +30,18 @@ fn of_call(error: RedisError) -> BlobError {
 }
 
 impl BlobStore {
-    /// Asks whether the functions of this version are loaded and may be called.
+    /// Checks that the functions of this version are loaded and that the user may call them.
     ///
     /// # Errors
-    /// [`BlobError::NoFunctions`] and [`BlobError::MayNotCall`] when they are not; others when Redis cannot say so.
+    /// [`BlobError::NoFunctions`] or [`BlobError::MayNotCall`] if not; other errors if the check itself
+    /// fails.
     pub async fn check_functions(&self) -> Result<(), BlobError> {
         let mut call = redis::cmd("FCALL");
         self.call(call.arg(LOADED).arg(0)).await
     }
 
-    /// Notes the command whose message carries the file's URL. Nothing is written for a file without a hash.
+    /// Stores the id of the command whose message contains the file's URL. Does nothing if the file has no
+    /// hash.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -47,7 +50,7 @@ impl BlobStore {
         self.call(call.arg(SET_FIELD_OF_FILE).arg(1).arg(meta_key(id)).arg(COMMAND).arg(command)).await
     }
 
-    /// Calls, and once more when the connection turns out to be dead: none of the functions minds being called twice.
+    /// Calls a function. Retries once if the connection is dead: all functions are idempotent.
     async fn call(&self, call: &redis::Cmd) -> Result<(), BlobError> {
         let mut connection = self.connection();
         let first = call.exec_async(&mut connection).await;
@@ -62,8 +65,8 @@ impl BlobStore {
 }
 
 impl Inspector {
-    /// Loads the functions of this version, in the place of those of the same version. Those of other versions stay. Needs Redis 7
-    /// and a user who may `FUNCTION LOAD`.
+    /// Loads the functions of this version and replaces those of the same version. Functions of other
+    /// versions stay. Needs Redis 7 and a user who may `FUNCTION LOAD`.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -93,12 +96,15 @@ mod tests {
     fn the_library_names_its_version_and_has_every_function_that_is_called() {
         assert_eq!(SOURCE.lines().next(), Some(format!("#!lua name={LIBRARY}").as_str()));
         for function in [LOADED, SET_FIELD_OF_FILE] {
-            assert!(function.starts_with(LIBRARY), "{function} could stand in the way of another version's");
+            assert!(
+                function.starts_with(LIBRARY),
+                "{function} could conflict with another version's function"
+            );
             assert!(SOURCE.contains(&format!("'{function}'")), "{function}");
         }
     }
 
-    /// One call that does not end would stop Redis for everybody.
+    /// A call that does not end would block Redis for all clients.
     #[test]
     fn no_function_has_a_loop() {
         let code = SOURCE.lines().filter(|line| !line.trim_start().starts_with("--"));

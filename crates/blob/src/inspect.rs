@@ -1,5 +1,5 @@
-//! The state of Redis, for commands that look at an installation from outside or set it up ([`functions`](crate::functions)).
-//! Nothing is judged here, and no file is touched.
+//! Reads the state of Redis, for commands that inspect an installation or set it up
+//! ([`functions`](crate::functions)). It leaves the evaluation to the caller, and accesses no file.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection for diagnostics and for `setup`. It reads and writes no file.
+/// A connection for diagnostics and for `setup`. It does not read or write files.
 #[derive(Clone)]
 pub struct Inspector(MultiplexedConnection);
 
@@ -47,7 +47,7 @@ impl Inspector {
     /// The response to `INFO`: lines of `name:value`.
     ///
     /// # Errors
-    /// [`BlobError`], also when the user lacks the permission.
+    /// [`BlobError`]; one cause is a missing permission of the user.
     pub async fn info(&mut self) -> Result<String, BlobError> {
         Ok(redis::cmd("INFO").query_async(&mut self.0).await?)
     }
@@ -55,10 +55,10 @@ impl Inspector {
     /// The server's time.
     ///
     /// # Errors
-    /// [`BlobError`], also when the user lacks the permission.
+    /// [`BlobError`]; one cause is a missing permission of the user.
     pub async fn time(&mut self) -> Result<Timestamp, BlobError> {
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.0).await?;
         let time = Timestamp::from_microsecond(seconds.saturating_mul(1_000_000).saturating_add(micros));
-        time.map_err(|_| BlobError::Refused((redis::ErrorKind::Parse, "a time out of range").into()))
+        time.map_err(|_| BlobError::Refused((redis::ErrorKind::Parse, "time out of range").into()))
     }
 }

@@ -1,9 +1,9 @@
-//! Files of messages, as they lie in Redis. The only crate that knows the client library.
+//! The files of messages in Redis. Only this crate uses the Redis client library.
 //!
-//! A file is a plain string under `IMChannel:MultimediaMessage:ID`, as older IMChannels wrote it; what is known of it lies
-//! beside it in a hash with the same expiry ([`meta`]). It is read and written in windows, so that neither the server
-//! nor whoever serves a file ever holds a whole one in a buffer ([`store`], [`upload`]). What has to be asked and written in one
-//! step is a function inside Redis ([`functions`]).
+//! A file is a plain string under the key `IMChannel:MultimediaMessage:ID`, as in older IMChannels. Its
+//! metadata is in a hash beside it with the same expiry ([`meta`]). Files are read and written in windows, so
+//! that neither Redis nor a service buffers a whole file ([`store`], [`upload`]). Operations that must read
+//! and write in one step are functions inside Redis ([`functions`]).
 
 mod options;
 pub mod meta;

@@ -1,4 +1,4 @@
-//! What is known of a file: the fields of its hash.
+//! The metadata of a file: the fields of its hash.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub fn data_key(id: &MediaId) -> String {
     format!("IMChannel:MultimediaMessage:{id}")
 }
 
-/// The key of what is known of it. The braces put both into one slot of a cluster.
+/// The key of a file's metadata. The braces put both keys into the same hash slot of a cluster.
 pub(crate) fn meta_key(id: &MediaId) -> String {
     format!("{{{}}}:meta", data_key(id))
 }
@@ -44,11 +44,11 @@ pub struct Meta {
     pub bsp: String,
     /// The channel that it is for.
     pub channel: String,
-    /// Id of the last command whose message carries its URL; empty if there is none.
+    /// Id of the last command whose message contains its URL; empty if no command uses it.
     pub command: String,
 }
 
-// The name may be personal.
+// The file name may be personal data.
 impl std::fmt::Debug for Meta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Meta").field("kind", &self.kind).field("size", &self.size).finish_non_exhaustive()
@@ -98,7 +98,7 @@ impl Meta {
         values.map(|value| (names.next().unwrap_or_default(), value))
     }
 
-    /// The values of [`FIELDS`], in their order. `None` when the hash is not one of ours.
+    /// Reads the values of [`FIELDS`], in their order. `None` if another program wrote the hash.
     pub(crate) fn from_values(values: [Option<String>; FIELDS.len()]) -> Option<Self> {
         let [tenant, kind, content_type, size, sha256, file_name, created_at_ms, bsp, channel, command] =
             values;
@@ -129,7 +129,7 @@ mod tests {
             size: 7,
             sha256: "ab".to_owned(),
             file_name: "a b.mp4".to_owned(),
-            created_at: Timestamp::from_millisecond(1_700_000_000_123).expect("it is a time"),
+            created_at: Timestamp::from_millisecond(1_700_000_000_123).expect("a valid time"),
             bsp: "infobip".to_owned(),
             channel: "c".to_owned(),
             command: String::new(),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_comes_back_from_its_fields() {
+    fn metadata_survives_the_conversion_to_fields() {
         let meta = example();
         let values = meta.to_fields().map(|(_, value)| Some(value));
         assert_eq!(Meta::from_values(values), Some(meta));
@@ -145,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lives_past_a_week_after_its_upload() {
-        let at = |second| Timestamp::from_second(second).expect("it is a time");
+    fn no_ttl_ends_later_than_a_week_after_the_upload() {
+        let at = |second| Timestamp::from_second(second).expect("a valid time");
         let meta = Meta { created_at: at(1_000_000), ..example() };
         let week = 7 * 24 * 3600;
         for (age_s, left_s) in [(0, week), (week - 60, 60), (week, 0), (week + 60, 0)] {
@@ -156,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn the_braces_hold_the_whole_key_of_the_file() {
-        let id = MediaId::parse("bb8b8717-5b71-45a7-be04-af9cb746661b").expect("it is an id");
+    fn the_braces_contain_the_whole_key_of_the_file() {
+        let id = MediaId::parse("bb8b8717-5b71-45a7-be04-af9cb746661b").expect("a valid id");
         assert_eq!(data_key(&id), "IMChannel:MultimediaMessage:bb8b8717-5b71-45a7-be04-af9cb746661b");
         assert_eq!(meta_key(&id), format!("{{{}}}:meta", data_key(&id)));
     }

@@ -1,4 +1,4 @@
-//! How to reach Redis.
+//! The options of a connection to Redis.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use redis::{Client, IntoConnectionInfo, RedisError, TlsCertificates};
 /// Options of a connection to Redis.
 #[derive(Clone, Default)]
 pub struct RedisOptions {
-    /// `redis://host:port`, with TLS `rediss://host:port`; it may contain a user and a password.
+    /// `redis://host:port`, or `rediss://host:port` for TLS. It may contain a user and a password.
     pub url: String,
     /// Password of the user, if it is not in the URL.
     pub password: Option<String>,
@@ -18,14 +18,15 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
-    /// Options with nothing but a URL.
+    /// Options with only a URL.
     pub fn at(url: impl Into<String>) -> Self {
         Self { url: url.into(), ..Self::default() }
     }
 
     pub(crate) fn client(&self, tcp: TcpSettings) -> Result<Client, RedisError> {
         let mut info = self.url.as_str().into_connection_info()?.set_tcp_settings(tcp);
-        // Saying the client's name takes a right of its own, and Redis 7.0 knows no such command.
+        // Do not send the client's name: that needs a separate permission, and Redis 7.0 does not have the
+        // command.
         let mut user = info.redis_settings().clone().set_skip_set_lib_name();
         if let Some(password) = &self.password {
             user = user.set_password(password);

@@ -1,4 +1,4 @@
-//! The connection to Redis, and reading files.
+//! The connection to Redis, and the reading of files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use redis::{FromRedisValue, Pipeline, RedisError};
 use crate::meta::{FIELDS, Meta, data_key, meta_key};
 use crate::options::RedisOptions;
 
-/// Bytes of one read or write. Measured: smaller ones take more time, larger ones delay every other client of the
-/// server.
+/// Bytes of one read or write. Measured: smaller windows take more time, larger windows delay the other
+/// clients of the server.
 pub const WINDOW_BYTES: usize = 64 * 1024;
-/// Bytes that are read together with the metadata when a file is opened: most pictures are complete with them.
+/// Bytes that are read together with the metadata when a file is opened. Most pictures are smaller than this.
 pub const FIRST_BYTES: usize = 128 * 1024;
-/// Connections for reads and writes of file content. Each connection serves its requests one after the other.
+/// Connections for reads and writes of file content. Each connection serves its requests in sequence.
 const CONNECTIONS: usize = 4;
 /// Timeout of a new connection to Redis.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,56 +34,59 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request to Redis failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// Redis has no memory left for files, and is configured not to evict any.
+    /// Redis has no memory left for files, and its configuration forbids eviction.
     #[error("Redis is out of memory")]
     OutOfMemory,
     /// Redis did not respond, or not in time.
     #[error("Redis does not answer")]
     Unavailable(#[source] RedisError),
     /// Redis responded with an error.
-    #[error("Redis refused: {}", why(.0))]
+    #[error("Redis returned an error: {}", why(.0))]
     Refused(#[source] RedisError),
     /// The URL is invalid, or the CA file cannot be read.
-    #[error("the URL of Redis, or the file of its authority, cannot be used")]
+    #[error("invalid Redis URL, or unreadable CA file")]
     Url(#[source] RedisError),
     /// Redis lacks the functions of this version: after a `FUNCTION FLUSH`, or on an empty Redis.
     #[error(
         "Redis lacks the functions of this version: run `imchannel setup` with IMCHANNEL_REDIS_URL, as Redis's user `provisioner`"
     )]
     NoFunctions,
-    /// The functions may be loaded, but this user has no permission to call them.
-    #[error("this user of Redis may not call functions: give it `+fcall` (deploy/redis/users.acl)")]
+    /// The functions may be loaded, but the user lacks the permission to call them.
+    #[error(
+        "the Redis user lacks the permission to call functions: grant it `+fcall` (deploy/redis/users.acl)"
+    )]
     MayNotCall(#[source] RedisError),
-    /// The file expired while it was written.
-    #[error("the file expired while it was written")]
+    /// The file expired during the upload.
+    #[error("the file expired during the upload")]
     Expired,
 }
 
-/// What to look at. The server's own words may name keys, so its code alone is shown.
+/// The cause, for an operator. Only the error code is shown, because the server's text may contain keys.
 fn why(error: &RedisError) -> String {
     let is_login = |code: &str| matches!(code, "WRONGPASS" | "NOAUTH");
     match error.code() {
         Some(code) if is_login(code) => login(code),
-        Some("NOPERM") => "NOPERM, its user lacks a right (deploy/redis/users.acl)".to_owned(),
+        Some("NOPERM") => "NOPERM; the user lacks a permission (see deploy/redis/users.acl)".to_owned(),
         Some(code) => code.to_owned(),
         None if error.kind() == redis::ErrorKind::AuthenticationFailed => login("WRONGPASS"),
-        None => "it says nothing more".to_owned(),
+        None => "(no error code)".to_owned(),
     }
 }
 
 fn login(code: &str) -> String {
-    format!("{code}, look at the user in IMCHANNEL_REDIS_URL and at IMCHANNEL_REDIS_PASSWORD_FILE")
+    format!("{code}; check the user in IMCHANNEL_REDIS_URL and the password in IMCHANNEL_REDIS_PASSWORD_FILE")
 }
 
 impl From<RedisError> for BlobError {
     fn from(error: RedisError) -> Self {
-        // The failure of a pipeline or a transaction has no code of its own; it quotes those of its commands.
+        // The error of a pipeline or a transaction has no code; its text contains the codes of the failed
+        // commands.
         let text = error.to_string();
         if text.contains("OOM") {
             return Self::OutOfMemory;
         }
         let is_away = error.is_io_error() || error.is_timeout() || error.is_connection_dropped();
-        // A server that loads its data is as good as away.
+        // A server that is loading its data is unavailable too.
         if is_away || text.contains("LOADING") { Self::Unavailable(error) } else { Self::Refused(error) }
     }
 }
@@ -110,7 +113,8 @@ pub struct Expiry {
     pub only_longer: bool,
 }
 
-/// What was found; `None` when there is no file, or when it is another version's and nobody knows whose.
+/// The file that was found. `None` if there is no file, or if another version wrote it and its tenant is
+/// unknown.
 fn opened(values: Vec<Option<String>>, size: u64, first: Vec<u8>) -> Option<Opened> {
     if first.is_empty() {
         return None;
@@ -149,7 +153,8 @@ struct Shared {
     next: AtomicUsize,
 }
 
-/// A connection that is made at its first request. One that finds no server fails soon; the next one tries anew.
+/// A connection that is opened by its first request. If the server is unreachable, that request fails soon
+/// and the next one retries.
 fn connect(client: &redis::Client) -> Result<ConnectionManager, BlobError> {
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -171,14 +176,15 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::Url`].
     pub fn new(options: &RedisOptions) -> Result<Self, BlobError> {
-        // A server that vanishes without a word is noticed by this, and not by the kernel's quarter of an hour.
+        // Detects an unreachable server. The kernel alone would take about 15 minutes.
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNANSWERED_MAX);
         let client = options.client(tcp).map_err(BlobError::Url)?;
         let mut connections = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
             connections.push(ArcSwap::from_pointee(connect(&client)?));
         }
-        let connections = connections.try_into().unwrap_or_else(|_| unreachable!("so many were made"));
+        let connections =
+            connections.try_into().unwrap_or_else(|_| unreachable!("the array has CONNECTIONS elements"));
         Ok(Self(Arc::new(Shared { client, connections, next: AtomicUsize::new(0) })))
     }
 
@@ -187,11 +193,11 @@ impl BlobStore {
         ConnectionManager::clone(&self.0.connections[place].load())
     }
 
-    /// Health check of every connection. A connection that the client would not replace by itself (it was refused, does
-    /// not respond, or its server has become a replica) is replaced.
+    /// Checks every connection. Replaces a connection that the client would not replace itself: one that was
+    /// rejected, that does not respond, or whose server has become a replica.
     ///
     /// # Errors
-    /// [`BlobError`] when one does not.
+    /// [`BlobError`] if a connection fails.
     pub async fn ping(&self) -> Result<(), BlobError> {
         let pings = (0..CONNECTIONS).map(|place| self.ping_one(place));
         futures_util::future::join_all(pings).await.into_iter().collect()
@@ -199,13 +205,15 @@ impl BlobStore {
 
     async fn ping_one(&self, place: usize) -> Result<(), BlobError> {
         let mut connection = ConnectionManager::clone(&self.0.connections[place].load());
-        // A write: a replica refuses it.
+        // Use a write, because a replica rejects it.
         let mut ping = redis::cmd("UNLINK");
         let asked = ping.arg("IMChannel:MultimediaMessage:none").exec_async(&mut connection);
         let error = match tokio::time::timeout(PING_TIMEOUT, asked).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => BlobError::from(error),
-            Err(_) => BlobError::Unavailable((redis::ErrorKind::Io, "no answer to a ping").into()),
+            Err(_) => {
+                BlobError::Unavailable((redis::ErrorKind::Io, "no response to the health check").into())
+            }
         };
         if let Ok(fresh) = connect(&self.0.client) {
             self.0.connections[place].store(Arc::new(fresh));
@@ -213,8 +221,8 @@ impl BlobStore {
         Err(error)
     }
 
-    /// Reads a file's metadata and its first [`FIRST_BYTES`] bytes; `None` if it does not exist. Nearly always this is
-    /// one round trip.
+    /// Reads a file's metadata and its first [`FIRST_BYTES`] bytes; `None` if the file does not exist. This
+    /// is one round trip in nearly all cases.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -227,7 +235,8 @@ impl BlobStore {
             let size = first.len() as u64;
             return Ok(opened(values, size, first));
         }
-        // It is larger than what came, and only its hash could say how large without another question.
+        // The file is larger than the bytes that were read. Without a second request, only its hash tells its
+        // size.
         match opened(values, 0, first) {
             Some(Opened { meta: Some(meta), first, .. }) => {
                 Ok(Some(Opened { size: meta.size, meta: Some(meta), first }))
@@ -240,7 +249,7 @@ impl BlobStore {
         }
     }
 
-    /// Reads a file's metadata and as many first bytes as its type can be told by; `None` if it does not exist.
+    /// Reads a file's metadata and enough first bytes to detect its type; `None` if the file does not exist.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -260,7 +269,8 @@ impl BlobStore {
         Ok(size)
     }
 
-    /// Reads up to `length` bytes of a file from offset `from`; fewer at its end, or if it has expired.
+    /// Reads up to `length` bytes of a file from offset `from`. Returns fewer at the end of the file, or if
+    /// it has expired.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -271,7 +281,7 @@ impl BlobStore {
         Ok(bytes.into())
     }
 
-    /// Reads, and once more when the connection turns out to be dead: it is being made anew then.
+    /// Reads. Retries once if the connection is dead: the client is then reconnecting.
     async fn read<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, BlobError> {
         let mut connection = self.connection();
         match pipeline.query_async(&mut connection).await {
@@ -282,8 +292,8 @@ impl BlobStore {
         }
     }
 
-    /// Extends the TTL of a file and its metadata to at least `to`, and returns whether the file exists. A file without
-    /// a TTL keeps none. Needs Redis 7.
+    /// Extends the TTL of a file and its metadata to at least `to`. Returns whether the file exists. A file
+    /// without a TTL stays without one. Needs Redis 7.
     ///
     /// # Errors
     /// [`BlobError`].

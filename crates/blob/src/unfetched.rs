@@ -1,8 +1,8 @@
-//! Files that a message was sent with and that nobody has come for yet, so that one whose life ends without a fetch can
-//! be counted: its message reached nobody whole.
+//! Tracks the files whose message was sent and that the BSP has not fetched yet. A file that expires without
+//! a fetch is counted: the recipient did not get the complete message.
 //!
-//! They lie in one sorted set, by the time at which somebody should look. Whether a file still lives, Redis itself says
-//! then; the time in the set is only a reminder.
+//! The files are in one sorted set, ordered by the time of the next check. The check asks Redis whether the
+//! file still exists; the time in the set is only a reminder.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn to_score(time: Timestamp, after: Duration) -> i64 {
 }
 
 impl BlobStore {
-    /// Tracks a file that a message is sent with. `lives` is its TTL.
+    /// Tracks a file whose message is sent. `lives` is the file's TTL.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -34,7 +34,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Stops tracking files: they were fetched, or their message was not sent.
+    /// Stops tracking files that were fetched, or whose message was not sent.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -47,8 +47,8 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Counts the tracked files that expired without a fetch, and stops tracking them. Each is counted once, over all
-    /// replicas.
+    /// Counts the tracked files that expired without a fetch, and stops tracking them. Each file is counted
+    /// once across all replicas.
     ///
     /// # Errors
     /// [`BlobError`].
@@ -74,10 +74,10 @@ impl BlobStore {
         let lives: Vec<i64> = lives.query_async(&mut connection).await?;
         let mut expired = 0;
         for (id, left_ms) in due.iter().zip(lives) {
-            // -1 stands for a file that lives for ever, -2 for none.
+            // PTTL returns -1 for a key without a TTL, and -2 for a missing key.
             match u64::try_from(left_ms) {
                 Ok(left_ms) => {
-                    // Only where it is still noted: somebody may have come for it meanwhile.
+                    // Only if the file is still tracked: it may have been fetched since the read.
                     let mut again = redis::cmd("ZADD");
                     again
                         .arg(KEY)

@@ -1,4 +1,4 @@
-//! Writing a file in windows. Nobody sees it before it is whole.
+//! Writes a file in windows. Readers see it only when it is complete.
 
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ impl BlobStore {
 }
 
 impl Upload {
-    /// Appends bytes. The key has its TTL from the first command on.
+    /// Appends bytes. The first command already sets the key's TTL.
     ///
     /// # Errors
-    /// [`BlobError`]; the upload is then lost.
+    /// [`BlobError`]. The upload cannot continue after an error.
     pub async fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         let mut pipeline = Pipeline::with_capacity(3);
         if self.size == 0 {
@@ -72,10 +72,10 @@ impl Upload {
         if size != self.size { Err(BlobError::Expired) } else { Ok(()) }
     }
 
-    /// Makes the file and its metadata visible at once. `lives` is its TTL.
+    /// Makes the file and its metadata visible in one step. `lives` is the file's TTL.
     ///
     /// # Errors
-    /// [`BlobError`]; nothing of it is left then, as far as the server can be reached.
+    /// [`BlobError`]. The data is then deleted, if Redis is reachable.
     pub async fn finish(mut self, meta: &Meta, lives: Duration) -> Result<(), BlobError> {
         let finished = self.make_visible(meta, lives).await;
         if finished.is_err() {
@@ -97,12 +97,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Deletes what was written.
+    /// Deletes the data that was written.
     pub async fn abandon(mut self) {
         self.remove().await;
     }
 
-    /// The keys of the finished file too: its transaction may have been done in part, or without our knowing.
+    /// Also deletes the keys of the finished file: its transaction may have succeeded in part, or without a
+    /// response.
     async fn remove(&mut self) {
         let keys = [&self.unfinished, &data_key(&self.id), &meta_key(&self.id)];
         let _ = redis::cmd("UNLINK").arg(&keys).exec_async(&mut self.connection).await;

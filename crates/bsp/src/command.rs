@@ -1,7 +1,9 @@
-//! What may be sent: a `SendCommand` checked against WhatsApp's limits, with every fault named.
+//! The commands that may be sent: a `SendCommand` that is validated against WhatsApp's limits. Every fault is
+//! reported.
 //!
-//! Only [`check`](fn@check) makes a [`Command`], so whoever holds one need not check anything again. Sources of the limits:
-//! Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) and Meta's documents (both read 2026-11).
+//! Only [`check`](fn@check) creates a [`Command`], so code that has one need not validate it again. Sources
+//! of the limits: Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) and Meta's documents
+//! (both read 2026-11).
 
 #![allow(
     missing_debug_implementations,
@@ -39,7 +41,7 @@ pub struct Command {
     pub content: Content,
 }
 
-// Nearly all of it is personal.
+// Nearly all of it is personal data.
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Command")
@@ -96,7 +98,7 @@ impl Content {
 pub struct Media {
     /// Where it is.
     pub source: Source,
-    /// Text under the file; empty for none.
+    /// Text below the file; empty for none.
     pub caption: String,
     /// Its name; empty for none.
     pub file_name: String,
@@ -155,7 +157,7 @@ pub enum Button {
     QuickReplyPayload(String),
 }
 
-/// What is known of an invalid command.
+/// The valid parts of an invalid command.
 #[derive(Debug, Clone)]
 pub struct Refused {
     /// Its id, if it has a valid one.

@@ -1,4 +1,4 @@
-//! What the gateway asks of a BSP: its fixed facts ([`Profile`]) and its few behaviours ([`Bsp`]).
+//! The interface of a BSP: its constant facts ([`Profile`]) and its behavior ([`Bsp`]).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::toml_table::Table;
 pub enum CredentialForm {
     /// A password alone.
     Password,
-    /// A user and a password, as HTTP Basic has them.
+    /// A user and a password, as in HTTP Basic authentication.
     UserAndPassword,
 }
 
@@ -30,12 +30,12 @@ pub struct Profile {
     pub media_type: &'static str,
     /// Value of `WWW-Authenticate` on a 401, for a BSP that sends its credential only when challenged.
     pub challenge: Option<&'static str>,
-    /// How long ingress may try to store a webhook before it responds 503: shorter than the BSP's own timeout, and as
-    /// long as possible for a BSP that does not retry after 503.
+    /// How long ingress may try to store a webhook before it responds 503. Shorter than the BSP's own
+    /// timeout, and as long as possible for a BSP that does not retry after 503.
     pub store_deadline: Duration,
     /// How its webhook credentials are configured.
     pub credential: CredentialForm,
-    /// How a request presents them, as text for people.
+    /// How a request presents its credential, as text for people.
     pub credential_hint: &'static str,
     /// Body of a webhook with one report, to try a channel out.
     pub sample_report: &'static str,
@@ -48,11 +48,11 @@ pub struct Profile {
     pub logged_keys: &'static [&'static str],
     /// Texts about statuses and errors in its webhooks, in the form of [`mask::Readable::texts`].
     pub error_texts: &'static [&'static str],
-    /// Keys of its bodies under which only texts for people stand: bytes that are not UTF-8 in them cost no item, also where
-    /// no event has the text.
+    /// Keys of its bodies that contain only text for people. Invalid UTF-8 in such a value does not reject
+    /// the item, even if no event contains the text.
     pub text_keys: &'static [&'static str],
-    /// Members of items that are known and say nothing that the channel or another member does not: they are not counted as
-    /// unread and go into no event. Each is a path from the item.
+    /// Members of items that are known and redundant: the channel or another member says the same. They do
+    /// not count as unread and are not part of an event. Each is a path from the item.
     pub known_members: &'static [&'static str],
     /// The same for members around the items, as paths from the body.
     pub known_around: &'static [&'static str],
@@ -94,7 +94,7 @@ impl std::fmt::Debug for SignedRequest<'_> {
     }
 }
 
-/// What the operator of the gateway sets for the settings of all channels, in addition to the channels file.
+/// The gateway operator's settings for all channels, in addition to the channels file.
 #[derive(Debug, Clone, Default)]
 pub struct SettingsContext {
     /// Hosts that a channel may name in addition to the BSP's own, such as a simulator's (`IMCHANNEL_INFOBIP_HOSTS`).
@@ -106,35 +106,36 @@ pub trait Bsp: Sync + std::fmt::Debug {
     /// Its fixed facts.
     fn profile(&self) -> &'static Profile;
 
-    /// The credential that a request presents, in the form that [`Bsp::expected_credential`] has; `None` when it
+    /// The credential that a request presents, in the form of [`Bsp::expected_credential`]; `None` if it
     /// presents none.
     fn presented_credential<'h>(&self, headers: &'h HeaderMap) -> Option<Cow<'h, [u8]>>;
 
-    /// What a sender configured with `user` and `password` presents.
+    /// The credential that a client with this `user` and `password` presents.
     fn expected_credential(&self, user: Option<&str>, password: &str) -> Vec<u8>;
 
-    /// Whether the request is signed with one of `keys`. Asked only of channels configured to check signatures,
-    /// which only a BSP that signs can have.
+    /// Whether the request is signed with one of `keys`. Called only for channels that verify signatures,
+    /// which only a BSP with signatures can have.
     fn signature_holds(&self, _keys: &[&[u8]], _request: &SignedRequest<'_>) -> bool {
         true
     }
 
-    /// Reads a stored webhook. It never fails as a whole: what cannot be understood is among the outcomes.
+    /// Parses a stored webhook. It never fails as a whole: items that cannot be parsed are among the
+    /// outcomes.
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed;
 
-    /// A body around an item that was refused alone, so that it can be parsed again when the rest of its body is gone.
-    /// A BSP whose bodies have one item refuses no item alone.
+    /// A body that contains only this rejected item, so that it can be parsed again without the rest of its
+    /// body. A BSP with one item per body never rejects an item alone.
     fn body_around(&self, item: &Bytes) -> Bytes {
         item.clone()
     }
 
-    /// How messages are sent through it; `None` for a BSP that the gateway only listens to.
+    /// How messages are sent through it; `None` for a BSP that is receive-only.
     fn sending(&self) -> Option<&'static dyn Sending> {
         None
     }
 
-    /// Reads the channel's table that is named like the BSP (`[channel.infobip]`), noting every fault in it.
-    /// A BSP without settings of its own refuses every key.
+    /// Reads the channel's table with the name of the BSP (`[channel.infobip]`) and records every fault. A
+    /// BSP without settings rejects every key.
     fn read_settings(&self, table: &mut Table<'_, '_>, _context: &SettingsContext) -> serde_json::Value {
         table.refuse_unknown_keys();
         serde_json::Value::Null

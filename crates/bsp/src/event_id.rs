@@ -1,34 +1,35 @@
-//! The id of an event: the same report or message gives the same id, however often the BSP repeats it,
-//! whichever replica works on it, and whatever version of the parser.
+//! The id of an event. The same report or message has the same id in every retry of the BSP, in every
+//! replica, and in every version of the parser.
 //!
-//! It is therefore made of the BSP's raw words, before any of them is interpreted, and of nothing that the
+//! So the id is computed from the BSP's raw values, before they are interpreted, and from no value that the
 //! gateway adds.
 
 use sha2::{Digest, Sha256};
 
 use crate::ids::{BspId, ChannelId};
 
-/// Bytes of the hash that an id consists of.
+/// Bytes of the hash that make up an id.
 const ID_BYTES: usize = 16;
 
-/// The raw words that tell one report or message from another. Where the BSP does not say, the text is empty.
+/// The raw values that identify a report or message. A value that the BSP does not send is empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EventKey<'a> {
     /// `report`, `message`, `account` or `customer`.
     pub kind: &'static str,
     pub message_id: &'a str,
-    /// The raw status of a report; the raw type of a message, or nothing where its id alone names it.
+    /// The raw status of a report, or the raw type of a message. Empty if the id alone identifies the
+    /// message.
     pub status: &'a str,
-    /// The BSP's time of the event, as it stood in the body; empty where the only time is that of the body, which a
-    /// repeat may have anew.
+    /// The BSP's time of the event, as it appears in the body. Empty if the only time is that of the body,
+    /// which may change in a retry.
     pub time: &'a str,
     pub error_code: &'a str,
     pub recipient: &'a str,
 }
 
 impl EventKey<'_> {
-    /// 128 bits of SHA-256 as 32 hexadecimal digits. Every part is preceded by its length, so that no two
-    /// different keys are hashed as the same bytes.
+    /// 128 bits of SHA-256 as 32 hexadecimal digits. Every part is preceded by its length, so that different
+    /// keys are never hashed as the same bytes.
     pub(crate) fn id(&self, bsp: BspId, channel: &ChannelId) -> String {
         let parts = [
             bsp.as_str(),
@@ -56,15 +57,15 @@ fn hash(parts: &[&str]) -> String {
     String::from_utf8(digits).expect("digits are ASCII")
 }
 
-/// The event id of a command's result: the same outcome of the same command has the same id, in every replica.
+/// The event id of a command's result. The same outcome of the same command has the same id in every replica.
 pub fn of_result(bsp: BspId, channel: &ChannelId, command: &str, outcome: &str, error_code: &str) -> String {
     EventKey { kind: "send", message_id: command, status: outcome, error_code, ..EventKey::default() }
         .id(bsp, channel)
 }
 
-/// The event id of the result of a stored command without a usable command id: it has none, or one that another command
-/// has used. `sequence` is its sequence in COMMANDS. The time at which it was stored is part of the id, because a
-/// stream that is created again counts from 1 again.
+/// The event id of the result of a stored command whose command id is missing or was used by another command.
+/// `sequence` is its sequence in COMMANDS. The id includes the time at which the command was stored, because
+/// the sequence restarts at 1 when the stream is created again.
 pub fn of_stored_command(sequence: u64, stored_at: jiff::Timestamp) -> String {
     hash(&["stored command", &sequence.to_string(), &stored_at.as_nanosecond().to_string()])
 }

@@ -16,12 +16,12 @@ pub(crate) struct Form<'a> {
 struct Field<'a> {
     name: Cow<'a, str>,
     value: Cow<'a, str>,
-    /// Whether a reader asked for it.
+    /// Whether a reader has requested it.
     is_read: Cell<bool>,
 }
 
 impl<'a> Form<'a> {
-    /// Decodes a body; [`utf8::STAND_IN`] stands for bytes of a name or value that are not UTF-8.
+    /// Decodes a body. [`utf8::STAND_IN`] replaces each byte of a name or value that is not valid UTF-8.
     pub(crate) fn parse(body: &'a [u8]) -> Self {
         let mut form = Self { fields: Vec::new(), damaged: Vec::new() };
         for (name, value) in pairs(body) {
@@ -36,24 +36,24 @@ impl<'a> Form<'a> {
         form
     }
 
-    /// Its names and values with bytes that are not UTF-8.
+    /// Names and values with invalid UTF-8.
     pub(crate) fn damaged(&self) -> &[Damaged] {
         &self.damaged
     }
 
-    /// The first value of that name, or the empty text.
+    /// The first value of that name, or the empty string.
     pub(crate) fn get(&self, name: &str) -> &str {
         let Some(field) = self.fields.iter().find(|field| field.name == name) else { return "" };
         field.is_read.set(true);
         &field.value
     }
 
-    /// Whether a field of that name is there. To ask this is not to read it.
+    /// Whether a field of that name exists. This does not mark it as read.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|field| field.name == name)
     }
 
-    /// All names and values, which are read thereby.
+    /// All names and values. This marks them as read.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|field| {
             field.is_read.set(true);
@@ -61,14 +61,15 @@ impl<'a> Form<'a> {
         })
     }
 
-    /// The names and values that no reader asked for.
+    /// The names and values that no reader has requested.
     pub(crate) fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
         let unread = self.fields.iter().filter(|field| !field.is_read.get());
         unread.map(|field| (field.name.as_ref(), field.value.as_ref()))
     }
 }
 
-/// Names and values, decoded to bytes. A byte order mark before the first name is none of it, also where it is encoded.
+/// Names and values, decoded to bytes. A byte order mark before the first name is removed, even if it is
+/// encoded.
 pub(crate) fn pairs(body: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     pairs.enumerate().map(|(position, pair)| {
@@ -96,7 +97,7 @@ fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(percent_decode(&spaced).collect())
 }
 
-/// The text of decoded bytes, and whether they are UTF-8.
+/// The text of decoded bytes, and whether they are valid UTF-8.
 fn to_text(bytes: Cow<'_, [u8]>) -> (Cow<'_, str>, bool) {
     match bytes {
         Cow::Borrowed(bytes) => {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_escape_stays_and_bytes_that_are_not_utf8_are_told() {
+    fn an_invalid_escape_is_kept_and_invalid_utf8_is_reported() {
         assert_eq!(Form::parse(b"a=100%").get("a"), "100%");
         assert_eq!(Form::parse(b"a=%C3%A9").damaged(), []);
         let value = || Damaged::Value { key: "a".to_owned(), value: "x\u{7f} ".to_owned() };
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_name() {
+    fn a_byte_order_mark_is_not_part_of_the_first_name() {
         for body in [&b"\xef\xbb\xbfa=1&b=2"[..], b"%EF%BB%BFa=1&b=2"] {
             let form = Form::parse(body);
             assert_eq!((form.get("a"), form.get("b")), ("1", "2"));

@@ -1,4 +1,4 @@
-//! The names that stand in URLs, subjects and events: the BSP's, the channel's, and those of commands and their messages.
+//! The names that appear in URLs, subjects and events: those of BSPs, channels, commands and their messages.
 
 use std::fmt;
 
@@ -39,8 +39,8 @@ pub const NO_BSP: &str = "none";
 /// Words that cannot be channel ids, because they mean that there is no channel.
 pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 
-/// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -` and none of [`RESERVED_CHANNEL_IDS`], so that it is one token of a subject
-/// and one segment of a URL.
+/// A channel's id: 1 to 64 of `A-Z a-z 0-9 _ -`, except [`RESERVED_CHANNEL_IDS`]. So it is one token of a
+/// subject and one segment of a URL.
 ///
 /// # Examples
 /// ```
@@ -54,14 +54,14 @@ pub const RESERVED_CHANNEL_IDS: [&str; 2] = [UNKNOWN_CHANNEL, NO_BSP];
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(Box<str>);
 
-/// The text cannot be a channel id.
+/// The text is not a valid channel id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidChannelId {
-    /// It is empty, too long, or has a character that a subject token may not have.
-    #[error("a channel id has 1 to {CHANNEL_ID_LENGTH_MAX} letters, digits, '_' or '-'")]
+    /// It is empty, too long, or contains a character that a subject token cannot have.
+    #[error("invalid channel id: use 1 to {CHANNEL_ID_LENGTH_MAX} letters, digits, '_' or '-'")]
     Form,
     /// It is one of [`RESERVED_CHANNEL_IDS`].
-    #[error("'unknown' and 'none' are reserved and cannot be a channel id: choose another")]
+    #[error("reserved channel id: choose another id than 'unknown' and 'none'")]
     Reserved,
 }
 
@@ -69,7 +69,7 @@ impl ChannelId {
     /// Validates a channel id.
     ///
     /// # Errors
-    /// [`InvalidChannelId`], which says what is wrong with it.
+    /// [`InvalidChannelId`], which describes the error.
     pub fn parse(id: &str) -> Result<Self, InvalidChannelId> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if id.is_empty() || id.len() > CHANNEL_ID_LENGTH_MAX || !id.bytes().all(allowed) {
@@ -89,7 +89,8 @@ impl ChannelId {
 
 /// Prefix of every message id that this gateway chose.
 pub const COMMAND_MESSAGE_PREFIX: &str = "imc-";
-/// Longest command id, in bytes: with [`COMMAND_MESSAGE_PREFIX`] it has 50, the limit of the strictest API.
+/// Longest command id, in bytes. With [`COMMAND_MESSAGE_PREFIX`] it has 50 bytes, the limit of the strictest
+/// API.
 pub const COMMAND_ID_LENGTH_MAX: usize = 46;
 
 /// A command's id: 1 to 46 of `A-Z a-z 0-9 _ -`.
@@ -120,7 +121,8 @@ impl CommandId {
     }
 }
 
-/// The command that a message came from, told by its id; empty for a message that was not sent through here.
+/// The command that a message belongs to, by the message's id; empty for a message that this gateway did not
+/// send.
 pub(crate) fn command_of_message(message_id: &str) -> &str {
     let id = message_id.strip_prefix(COMMAND_MESSAGE_PREFIX);
     id.filter(|id| is_command_id(id)).unwrap_or_default()
@@ -143,7 +145,7 @@ impl fmt::Display for CommandId {
     }
 }
 
-// Lets a map keyed by channel id be asked with a piece of a URL, without building an id first.
+// Allows a lookup by a part of a URL in a map keyed by channel id, without creating an id.
 impl std::borrow::Borrow<str> for ChannelId {
     fn borrow(&self) -> &str {
         &self.0
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_say_that_there_is_no_channel_are_no_channel_id() {
+    fn reserved_words_are_not_channel_ids() {
         for id in RESERVED_CHANNEL_IDS {
             assert_eq!(ChannelId::parse(id), Err(InvalidChannelId::Reserved), "{id}");
         }

@@ -1,4 +1,4 @@
-//! Positions of items in a body, written as people write pages: `8-97,99`.
+//! Positions of items in a body, in the form `8-97,99`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -22,7 +22,7 @@ impl ItemRanges {
         Self(ranges)
     }
 
-    /// Parses ranges; `None` for other text, and for more items than a body can have.
+    /// Parses ranges; `None` for an invalid text, and for more items than a body can have.
     pub fn parse(text: &str) -> Option<Self> {
         let mut ranges = Vec::new();
         for part in text.split(',') {

@@ -1,7 +1,8 @@
-//! Reading BSPs' JSON without trusting its types: numbers stand as strings and strings as numbers, fields come
-//! as `null` or not at all, and new ones appear unannounced. Only an object is read as a struct ([`from_str`]).
+//! Reads BSPs' JSON without trusting its types: numbers may be strings and strings may be numbers, fields may
+//! be `null` or absent, and new fields appear without notice. Only an object is read as a struct
+//! ([`from_str`]).
 //!
-//! Reasons for a refusal never quote the body, because they travel to logs and dead letters.
+//! The reason of a rejection never quotes the body, because it is part of logs and dead letters.
 
 mod objects;
 
@@ -13,17 +14,17 @@ use serde_json::value::RawValue;
 use crate::unread::{self, Place};
 pub use objects::{from_slice, from_str};
 
-/// A scalar of any JSON type, as its text. Booleans and numbers become their text; `null`, objects and arrays
-/// count as absent. A text of a webhook that nobody has looked at when it is dropped is an [`unread`] member.
+/// A scalar of any JSON type, as text. Booleans and numbers become their text; `null`, objects and arrays count as
+/// absent. A text of a webhook that no reader has used when it is dropped is an [`unread`] member.
 #[derive(Debug, Default)]
 pub(crate) struct Text<'a> {
-    /// As it stands in the body, between the quotes of a string.
+    /// The text as it appears in the body, between the quotes of a string.
     raw: &'a str,
     #[allow(clippy::box_collection, reason = "texts are moved often, and few have escapes")]
     unescaped: Option<Box<String>>,
     is_present: bool,
     is_string: bool,
-    /// Whether somebody asks what was read, and nobody has looked at it yet.
+    /// Whether reads are tracked and no reader has used this text yet.
     is_unread: Cell<bool>,
 }
 
@@ -48,7 +49,7 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// A part that may be a scalar, as text; what is an object is left to another reader.
+    /// A part that may be a scalar, as text. An object is left to another reader.
     pub(crate) fn of_part(part: Part<'a>) -> Self {
         let Some(raw) = part.map(RawValue::get).filter(|raw| !raw.starts_with(['{', '['])) else {
             return Self::default();
@@ -63,28 +64,28 @@ impl Text<'_> {
         self.unescaped.as_ref().map_or(self.raw, |text| text.as_str())
     }
 
-    /// The text, empty where it is absent.
+    /// The text; empty if it is absent.
     pub(crate) fn as_str(&self) -> &str {
         self.is_unread.set(false);
         self.value()
     }
 
-    /// The text, if the field is there at all.
+    /// The text, if the field exists.
     pub(crate) fn present(&self) -> Option<&str> {
         self.is_present.then(|| self.as_str())
     }
 
-    /// The text, if there is some.
+    /// The text, if it is not empty.
     pub(crate) fn filled(&self) -> Option<&str> {
         self.present().filter(|text| !text.is_empty())
     }
 
-    /// Counts as a look at it, where another text says the same.
+    /// Marks the text as read, because another text has the same meaning.
     pub(crate) fn pass(&self) {
         self.is_unread.set(false);
     }
 
-    /// Whether there is none. To ask this is not to look at it.
+    /// Whether the text is empty. This does not mark it as read.
     pub(crate) fn is_empty(&self) -> bool {
         self.value().is_empty()
     }
@@ -93,22 +94,22 @@ impl Text<'_> {
         self.as_str().to_owned()
     }
 
-    /// Whether it says yes.
+    /// Whether the text means true.
     pub(crate) fn is_true(&self) -> bool {
         self.as_str().eq_ignore_ascii_case("true")
     }
 
-    /// This text, or the other where this one is empty.
+    /// This text, or the other if this one is empty.
     pub(crate) fn or<'s>(&'s self, other: &'s Self) -> &'s Self {
         if self.is_empty() { other } else { self }
     }
 
-    /// The number that the text spells, or `None`.
+    /// The number in the text; `None` if it is not a number.
     pub(crate) fn number(&self) -> Option<f64> {
         self.as_str().trim().parse::<f64>().ok().filter(|number| number.is_finite())
     }
 
-    /// The whole number that the text spells, also as `2.0`; `None` where it spells none.
+    /// The whole number in the text, also in the form `2.0`; `None` if it is not a whole number.
     pub(crate) fn whole_number(&self) -> Option<u32> {
         let number = self.number()?;
         let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
@@ -132,7 +133,7 @@ impl PartialEq for Text<'_> {
     }
 }
 
-/// The name by which [`objects`] knows a reader of [`Text`].
+/// The name by which [`objects`] recognizes a reader of [`Text`].
 const TEXT: &str = "imchannel::Text";
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -147,14 +148,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 Ok(raw)
             }
         }
-        // By way of the raw text, so that a number keeps every digit: ids longer than 64 bits exist.
+        // Reads the raw text, so that a number keeps every digit: some ids are longer than 64 bits.
         let raw = deserializer.deserialize_newtype_struct(TEXT, Raw)?;
         Self::read(raw).map_err(D::Error::custom)
     }
 }
 
-/// A string with its escapes resolved. Half of a surrogate pair, as a text that was cut inside an emoji ends in,
-/// becomes the replacement character.
+/// Resolves the escapes of a string. Half of a surrogate pair, which a text that was cut inside an emoji ends
+/// with, becomes the replacement character.
 pub(crate) fn unescape(raw: &str) -> serde_json::Result<String> {
     struct Lossy;
     impl serde::de::Visitor<'_> for Lossy {
@@ -169,36 +170,36 @@ pub(crate) fn unescape(raw: &str) -> serde_json::Result<String> {
     serde_json::from_str(raw).or_else(|_| serde_json::Deserializer::from_str(raw).deserialize_bytes(Lossy))
 }
 
-/// A part of a body that is read later, or not at all. `null` and absence are the same.
+/// A part of a body that is read later, or not at all. `null` counts as absent.
 pub(crate) type Part<'a> = Option<&'a RawValue>;
 
-/// Reads a part that may be absent. `Err(())` when it is there and does not have the shape.
+/// Reads a part that may be absent. `Err(())` if it exists and has another shape.
 pub(crate) fn optional<'a, T: Deserialize<'a>>(part: Part<'a>) -> Result<Option<T>, ()> {
     let Some(raw) = part else { return Ok(None) };
     from_str(raw.get()).map(Some).map_err(|_| ())
 }
 
-/// Reads a text for a first look at what it is, as [`from_str`] does: what it reads, and what it does not, is not noted.
+/// Reads a text like [`from_str`] to detect its kind. Read and unread members are not recorded.
 pub(crate) fn peek<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     unread::paused(|| from_str(text))
 }
 
-/// A part that goes out whole, and is read thereby.
+/// A part that is passed on as a whole. This marks it as read.
 pub(crate) fn whole(part: &RawValue) -> String {
     unread::take(part.get());
     part.get().to_owned()
 }
 
-/// What is wrong with a text that does not read, without quoting it: a label's word and a sentence.
+/// The error of a text that cannot be read: a label and a sentence. It does not quote the text.
 pub(crate) fn fault(error: &serde_json::Error) -> (&'static str, String) {
     use serde_json::error::Category;
     let (line, column) = (error.line(), error.column());
     match error.classify() {
-        Category::Eof => ("truncated", format!("the JSON ends too early, at line {line} column {column}")),
-        Category::Data => {
-            ("wrong_shape", format!("the JSON has another shape, at line {line} column {column}"))
+        Category::Eof => ("truncated", format!("truncated JSON at line {line} column {column}")),
+        Category::Data => ("wrong_shape", format!("unexpected JSON shape at line {line} column {column}")),
+        Category::Syntax | Category::Io => {
+            ("no_json", format!("invalid JSON at line {line} column {column}"))
         }
-        Category::Syntax | Category::Io => ("no_json", format!("no JSON, at line {line} column {column}")),
     }
 }
 

@@ -1,13 +1,14 @@
-//! Everything imchannel knows about the BSPs (business solution providers), as pure functions.
+//! All knowledge of imchannel about the BSPs (business solution providers), as pure functions.
 //!
-//! One folder holds one BSP, with the same file names in each: `mod.rs` (its profile and its [`Bsp`]
-//! implementation), `credential.rs` (what its webhooks present), `report.rs` and `message.rs` (its bodies, read
-//! into `imchannel.v1` events), `notice.rs` or `notification.rs` where it tells more than those; for a BSP that we send through also `send.rs` (requests) and `answer.rs` (what its
-//! answers mean). [`command`] says what may be sent at all, [`media`] which files, [`web_url`] which addresses can exist. [`registry`] is the only list that names them. To add a BSP, write its folder
-//! and its line there; no service changes.
+//! Each BSP has a folder with the same file names: `mod.rs` (its profile and its [`Bsp`] implementation),
+//! `credential.rs` (the credential of its webhooks), `report.rs` and `message.rs` (its bodies, parsed into
+//! `imchannel.v1` events), and `notice.rs` or `notification.rs` for its other events. A BSP that can send
+//! also has `send.rs` (requests) and `answer.rs` (the meaning of its responses). [`command`] defines which
+//! commands may be sent, [`media`] which files, and [`web_url`] which URLs are valid. Only [`registry`] lists
+//! the BSPs. To add a BSP, write its folder and its line there; no service changes.
 //!
-//! Nothing here does I/O, reads a clock or keeps state: bytes and `now` come in, values go out. Storing,
-//! publishing and retrying are the services' work.
+//! This crate does no I/O, reads no clock and has no state: functions take bytes and `now`, and return
+//! values. Storing, publishing and retrying are left to the services.
 
 pub mod ids;
 pub mod contract;
@@ -39,4 +40,4 @@ mod twilio;
 pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
 pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, NO_BSP, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
 pub use item_ranges::ItemRanges;
-pub use parsed::{ITEMS_MAX, Item, Outcome, Parsed, Reject, Unrecognised, Webhook};
+pub use parsed::{ITEMS_MAX, Item, Outcome, Parsed, Reject, Unrecognized, Webhook};

@@ -1,6 +1,6 @@
-//! Bodies as they may stand in a log: on one line, with every value hidden but those under keys that are known
-//! to hold nothing personal. A key that nobody thought of is therefore hidden. What a BSP says of a status or an error is shown,
-//! with the numbers in it masked: without it nobody finds out why messages fail.
+//! Masks bodies for the log: one line, with all values hidden except those under keys that are known to
+//! contain no personal data. Values of unknown keys are therefore hidden. The BSP's texts about statuses and
+//! errors are shown, with numbers masked, because operators need them to find out why messages fail.
 
 mod json;
 
@@ -11,29 +11,30 @@ use crate::form::Form;
 /// Text that replaces a hidden value.
 pub const MASK: &str = "***";
 
-/// Fewest digits of a text that may be a telephone number: the shortest international numbers have 7, and the longest
-/// codes of BSPs fewer.
+/// Fewest digits of a text that may be a telephone number. The shortest international numbers have 7 digits;
+/// the longest codes of BSPs have fewer.
 const NUMBER_DIGITS_MIN: usize = 7;
 
-/// Longest key or name that is shown, in bytes: those of BSPs are shorter.
+/// Longest key or name that is shown, in bytes. Those of BSPs are shorter.
 const NAME_LENGTH_MAX: usize = 64;
 
-/// Longest body in the log, in bytes. The rest is cut off.
+/// Longest body in the log, in bytes. The rest is cut.
 pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
-/// What of a body is not masked in the log.
+/// The parts of a body that are not masked in the log.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Readable {
     /// Keys whose values are not masked.
     pub keys: &'static [&'static str],
-    /// Texts about statuses and errors, shown with the numbers in them masked ([`numbers`]): the key of an object, a dot, and
-    /// the key in it, as `error.description`. Nothing stands before the dot for the outermost object, and after it `*` for every
-    /// key, which may be a path then. In a form there is no object: `.ErrorMessage`.
+    /// Texts about statuses and errors, which are shown with their numbers masked ([`numbers`]). Each is the
+    /// key of an object, a dot, and a key in that object, such as `error.description`. The outermost object
+    /// has no name before the dot. `*` after the dot means every key, and such a key may be a path. A form
+    /// has no objects: `.ErrorMessage`.
     pub texts: &'static [&'static str],
 }
 
-/// A JSON or form body on one line, with all values masked that are not [`Readable`]. Nothing is shown of malformed
-/// JSON.
+/// A JSON or form body on one line, with all values masked that are not [`Readable`]. Malformed JSON is
+/// hidden completely.
 ///
 /// # Examples
 /// ```
@@ -46,18 +47,18 @@ pub struct Readable {
 pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);
-        return masked.map_or_else(|| no_json(body), cut);
+        return masked.map_or_else(|| invalid_json(body), cut);
     }
     cut(masked_form(&Form::parse(body), readable))
 }
 
 /// Like [`body`] for a text that is known to be JSON.
 pub(crate) fn known_json(body: &str, readable: Readable) -> String {
-    json::masked_known(body, readable).map_or_else(|| no_json(body.as_bytes()), cut)
+    json::masked_known(body, readable).map_or_else(|| invalid_json(body.as_bytes()), cut)
 }
 
-fn no_json(body: &[u8]) -> String {
-    format!("({} bytes that are no JSON)", body.len())
+fn invalid_json(body: &[u8]) -> String {
+    format!("({} bytes of invalid JSON)", body.len())
 }
 
 /// A body as received, on one line and cut to [`LOGGED_BYTES_MAX`].
@@ -80,7 +81,7 @@ fn masked_form(form: &Form<'_>, readable: Readable) -> String {
         if !line.is_empty() {
             line.push('&');
         }
-        // A body that is no form at all is one long name.
+        // A body that is not a form is read as one long name.
         line.push_str(if is_plain_name(name.as_bytes()) { name } else { MASK });
         line.push('=');
         let is_text = || readable.texts.iter().any(|text| text.strip_prefix('.') == Some(name));
@@ -96,14 +97,14 @@ fn masked_form(form: &Form<'_>, readable: Readable) -> String {
     line
 }
 
-/// A key or name that a BSP's document could have.
+/// Whether a BSP's document could contain this key or name.
 fn is_plain_name(name: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     name.len() <= NAME_LENGTH_MAX && name.iter().all(plain) && !name.iter().all(u8::is_ascii_digit)
 }
 
-/// A BSP's text about a status or an error, with every number masked that may be a telephone number: seven digits or
-/// more, including usual separators. Codes are shorter.
+/// A BSP's text about a status or an error, with every possible telephone number masked: seven or more
+/// digits, including usual separators. Codes are shorter.
 pub fn numbers(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut left = text;
@@ -123,8 +124,8 @@ pub fn numbers(text: &str) -> String {
     shown
 }
 
-/// The digits at the beginning of a text, and what stands between them. Parentheses behind a whole number begin something else,
-/// such as a code.
+/// The digits at the beginning of a text, including separators. Parentheses after a whole number begin
+/// something else, such as a code.
 fn number_at(text: &str) -> &str {
     let between = |c: char| matches!(c, ' ' | '\u{a0}' | '-' | '.' | '(' | ')' | '/');
     let (mut end, mut digits) = (0, 0);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_body_shows_nothing_more_than_a_whole_one() {
+    fn a_cut_body_shows_no_more_than_a_whole_one() {
         let source = br#"{"messageId":"m-1","to":"4915112345","text":"secret"}"#;
         for length in 0..source.len() {
             let line = body(JSON, &source[..length], keys(&["messageId"]));
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_hides_what_follows_a_value() {
+    fn invalid_json_is_hidden_after_a_value() {
         for source in [&br#"{"messageId":"m-1","4915112345"}"#[..], br#"{"messageId":"m" "4915112345"}"#] {
             let line = body(JSON, source, keys(&["messageId"]));
             assert!(!line.contains("4915"), "{line}");
@@ -217,7 +218,8 @@ mod tests {
                 r#"{"validationErrors":{"destinations[0].to":["is no number"],"4915112345":"x","a b":"y"},"a[0]":1}"#,
                 r#"{"validationErrors":{"destinations[0].to":["is no number"],"***":"x","***":"y"},"***":"***"}"#,
             ),
-            // An escape for a digit, and a text of the customer's under a key of an error's name.
+            // A digit written as an escape, and a text of the customer under a key with the name of an
+            // error's key.
             (
                 r#"{"error":{"description":"\u0034915112345"},"message":{"description":"secret"}}"#,
                 r#"{"error":{"description":"***"},"message":{"description":"***"}}"#,
@@ -248,17 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_damaged_or_endless_json_is_shown() {
+    fn damaged_or_deeply_nested_json_is_hidden() {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         for source in ["", "{", r#"{"id":"1",}"#, r#"{"id":"a" "b"}"#, "<html>", &deep] {
             let line = body(JSON, source.as_bytes(), keys(&["id"]));
-            assert_eq!(line, format!("({} bytes that are no JSON)", source.len()));
+            assert_eq!(line, format!("({} bytes of invalid JSON)", source.len()));
         }
         assert_eq!(body(JSON, b"\xef\xbb\xbf{\"id\":1}", keys(&["id"])), r#"{"id":1}"#);
     }
 
     #[test]
-    fn what_is_no_name_is_hidden_too() {
+    fn an_invalid_name_is_hidden_too() {
         let form = "application/x-www-form-urlencoded";
         assert_eq!(body(form, br#"{"text":"call 4915112345"}"#, keys(&["text"])), "***=***");
         assert_eq!(body(form, b"4915112345=x", keys(&[])), "***=***");

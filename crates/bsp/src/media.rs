@@ -1,5 +1,5 @@
-//! What WhatsApp takes as media: kinds, types and sizes; the names of types (`content_type`), and what the first bytes of a
-//! file tell (`first_bytes`).
+//! The media that WhatsApp accepts: kinds, types and sizes. Module `content_type` has the names of types;
+//! module `first_bytes` detects the type of a file.
 //!
 //! Sources: Meta's list of supported media types and Infobip's OMNI failover API for the sizes (both read 2026-11).
 

@@ -1,8 +1,9 @@
-//! Events about the account and about customers, as far as every BSP fills them alike: ids, times, and the BSP's own
-//! object. What a BSP's words mean stays in its folder.
+//! Events about the account and about customers, in the parts that are the same for every BSP: ids, times,
+//! and the BSP's own object. The folder of each BSP interprets its values.
 //!
-//! Such events have no id of the BSP's. Theirs is made of what they are about, what they say and when: a template that is
-//! paused twice gives two events, and a repeat of a webhook, which has the same bytes, gives one.
+//! These events have no id of the BSP. Their id is computed from their object, their value and their time. So
+//! a template that is paused twice gives two events, and a retry of a webhook, which has the same bytes,
+//! gives one.
 
 use proto::v1::{AccountEvent, CustomerEvent};
 
@@ -13,23 +14,23 @@ use crate::{time, unread};
 /// Most bytes of the BSP's object that an event carries.
 pub(crate) const RAW_JSON_BYTES_MAX: usize = 64 * 1024;
 
-/// What makes an event's id, all as it stood in the body.
+/// The inputs of an event's id, as they appear in the body.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Notice<'a> {
-    /// What it is about: the field that it stood in, the id of a message.
+    /// The object of the event: the name of a field, or the id of a message.
     pub(crate) about: &'a str,
-    /// What it says.
+    /// The value.
     pub(crate) word: &'a str,
-    /// When it happened; empty where the BSP does not say.
+    /// The time of the event; empty if the BSP does not send it.
     pub(crate) time: &'a str,
-    /// Whose it is: the customer, the account.
+    /// The owner: the customer or the account.
     pub(crate) of: &'a str,
-    /// The object that it was read from; empty where the body is no JSON.
+    /// The object that it was read from; empty if the body is not JSON.
     pub(crate) raw: &'a str,
 }
 
 impl Notice<'_> {
-    /// What goes out whole is read.
+    /// Marks the object as read, because the event contains all of it.
     fn take(&self) {
         if self.raw.len() <= RAW_JSON_BYTES_MAX {
             unread::take(self.raw);
@@ -53,7 +54,7 @@ impl Notice<'_> {
 }
 
 impl Collector<'_> {
-    /// Adds an event about the account, of which `event` has what is its own.
+    /// Adds an event about the account. `event` has its specific fields.
     pub(crate) fn account(&mut self, notice: &Notice<'_>, event: AccountEvent) {
         notice.take();
         self.check_id(&notice.parts());
@@ -70,7 +71,7 @@ impl Collector<'_> {
         self.push(Outcome::Account(Box::new(event)));
     }
 
-    /// Adds an event about a customer, of which `event` has what is its own.
+    /// Adds an event about a customer. `event` has its specific fields.
     pub(crate) fn customer(&mut self, notice: &Notice<'_>, event: CustomerEvent) {
         notice.take();
         self.check_id(&notice.parts());
@@ -90,7 +91,7 @@ impl Collector<'_> {
     fn time_of(&mut self, notice: &Notice<'_>) -> Option<proto::Timestamp> {
         let time = time::parse(notice.time);
         if time.is_none() && !notice.time.is_empty() {
-            self.unrecognised("time", notice.time, "");
+            self.unrecognized("time", notice.time, "");
         }
         time
     }

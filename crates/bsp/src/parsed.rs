@@ -1,4 +1,4 @@
-//! What goes into a parser and what comes out of it.
+//! The input and the output of a parser.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -40,15 +40,16 @@ impl std::fmt::Debug for Webhook<'_> {
 /// Result of parsing a body.
 #[derive(Debug, Default)]
 pub struct Parsed {
-    /// Results in the order of the items of the body: one for each, or several for an item that says several things,
-    /// such as a message by which a customer opts out.
+    /// Results in the order of the items of the body: one for each item, or several for an item with several
+    /// meanings, such as a message by which a customer opts out.
     pub items: Vec<Item>,
     /// Values that the parser does not know. Their items still became events.
-    pub unrecognised: Vec<Unrecognised>,
-    /// The fields of events in which U+FFFD stands for bytes that were not UTF-8, one entry for each.
+    pub unrecognized: Vec<Unrecognized>,
+    /// The event fields in which U+FFFD replaces invalid UTF-8, one entry for each.
     pub replaced: Vec<&'static str>,
-    /// Paths of members that the parser did not read, in items that came to events and around them, with how often each stood
-    /// there: words, `.`, `[]` for the elements of a list, and `*` for a key that may be data. Of more than 200 the rest is `other`.
+    /// Paths of members that the parser did not read, in items that became events and around them, with their
+    /// number of occurrences. A path consists of words, `.`, `[]` for the elements of a list, and `*` for a
+    /// key that may be data. Beyond 200 paths, the rest is counted as `other`.
     pub unread: BTreeMap<String, u64>,
     /// Whether the parser has read the whole body as JSON in UTF-8, so that [`Profile::masked_json`] may be used for it.
     ///
@@ -61,11 +62,11 @@ pub struct Parsed {
 pub struct Item {
     /// Position of the item in the body, from 0.
     pub index: u32,
-    /// What it became.
+    /// The outcome of the item.
     pub outcome: Outcome,
 }
 
-/// What an item became.
+/// The outcome of an item.
 #[derive(Debug)]
 pub enum Outcome {
     /// A report about a message that was sent.
@@ -83,13 +84,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether an event goes out.
+    /// Whether the outcome is published as an event.
     pub(crate) fn is_event(&self) -> bool {
         !matches!(self, Self::Ignored(_) | Self::Rejected(_))
     }
 }
 
-/// Why an item could not be parsed. The reason contains no value of the body, only what was expected where.
+/// Why an item could not be parsed. The reason contains no value of the body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reject {
     /// Kind of the error for a metric's label, from a fixed set.
@@ -106,7 +107,7 @@ impl std::fmt::Debug for Reject {
     }
 }
 
-/// Why an item is refused while it is read, before it is known which bytes it has.
+/// The reason why an item is rejected during parsing, before its bytes are determined.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) kind: &'static str,
@@ -120,9 +121,9 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// An item holds bytes that are no UTF-8.
+    /// An item contains invalid UTF-8.
     pub(crate) fn no_utf8() -> Self {
-        Self::new("no_utf8", "it holds bytes that are not UTF-8")
+        Self::new("no_utf8", "invalid UTF-8")
     }
 }
 
@@ -135,40 +136,40 @@ impl From<serde_json::Error> for Refusal {
 
 /// A value that the parser does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unrecognised {
+pub struct Unrecognized {
     /// Its field, such as `status.groupName`.
     pub field: &'static str,
-    /// The value, cut to [`UNRECOGNISED_LENGTH_MAX`] characters.
+    /// The value, cut to [`UNRECOGNIZED_LENGTH_MAX`] characters.
     pub value: String,
     /// The message to which it belongs.
     pub message_id: String,
 }
 
 /// Longest unrecognized value that is kept for the log, in characters.
-pub const UNRECOGNISED_LENGTH_MAX: usize = 64;
+pub const UNRECOGNIZED_LENGTH_MAX: usize = 64;
 
-/// Collects outcomes while a body is read, and fills in what every event has in common.
+/// Collects outcomes while a body is read, and fills in the common fields of every event.
 #[derive(Debug)]
 pub(crate) struct Collector<'a> {
     pub(crate) bsp: BspId,
     pub(crate) webhook: &'a Webhook<'a>,
-    /// The body as the parser reads it, byte for byte at the places of the original.
+    /// The body as the parser reads it. Each byte is at the same offset as in the original.
     text: &'a str,
-    /// Whether the body holds bytes that are not UTF-8. Only then anything is looked at for them.
+    /// Whether the body contains invalid UTF-8. Other bodies are not searched for it.
     is_damaged: bool,
-    /// Where a form has them.
+    /// The damaged fields of a form.
     form_damage: Vec<Damaged>,
-    /// How many of the items were looked through for them.
+    /// Number of items that were checked for invalid UTF-8.
     mended: usize,
     replaced: Replaced,
-    /// Whether what an id of an event is made of has such bytes, in the item that is being read.
+    /// Whether an input of an event id in the current item contains invalid UTF-8.
     has_damaged_id: bool,
     parsed: Parsed,
     has_too_many_items: bool,
     _tracing: Tracing,
 }
 
-/// Most items of one body. No BSP sends more, and each item costs an event or a dead letter.
+/// Most items of one body. No BSP sends more. Each item results in an event or a dead letter.
 pub const ITEMS_MAX: usize = 10_000;
 
 impl<'a> Collector<'a> {
@@ -245,8 +246,8 @@ impl<'a> Collector<'a> {
         self.push(Outcome::Ignored(kind));
     }
 
-    /// The bytes of the body that an item stands for, without copying them; the whole body, should the item be no
-    /// piece of it.
+    /// The bytes of the body that an item consists of, without a copy. Returns the whole body if the item is
+    /// not a piece of it.
     fn original(&self, item: &str) -> Bytes {
         let start = (item.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         let end = start.wrapping_add(item.len());
@@ -254,7 +255,7 @@ impl<'a> Collector<'a> {
         if is_inside { self.webhook.body.slice(start..end) } else { self.webhook.body.clone() }
     }
 
-    /// Reads one item, a piece of the body's text; where it cannot be understood, it alone is refused.
+    /// Reads one item, a piece of the body's text. If it cannot be parsed, only this item is rejected.
     pub(crate) fn read_item(&mut self, item: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
         let (from, first) = (unread::begin_item(), self.parsed.items.len());
         match self.attempt(Some(item), read) {
@@ -266,14 +267,15 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Reads a part of the body's text that holds items; where it cannot be understood, it is refused as one.
+    /// Reads a part of the body's text that contains items. If it cannot be parsed, it is rejected as one
+    /// item.
     pub(crate) fn read_list(&mut self, list: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
         if let Err(refusal) = self.attempt(None, read) {
             self.refuse_part(refusal, list);
         }
     }
 
-    /// Reads a body of one item; where it cannot be understood, it is refused as a whole.
+    /// Reads a body of one item. If it cannot be parsed, the whole body is rejected.
     pub(crate) fn read_body(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
         match self.attempt(Some(self.text), read) {
             Ok(()) => self.keep_unread(self.text, Position::default(), 0),
@@ -281,8 +283,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Writes what was not read of an item into its events, the items from `first` on. What it came to otherwise is counted as
-    /// a whole.
+    /// Writes the unread members of an item into its events, from item `first` on. Other outcomes are counted
+    /// as a whole.
     fn keep_unread(&mut self, item: &str, from: Position, first: usize) {
         let events = self.parsed.items.get_mut(first..).unwrap_or_default();
         let known = registry::get(self.bsp).profile().known_members;
@@ -295,7 +297,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Writes the fields of a form that were not read into the events of its body.
+    /// Writes the unread fields of a form into the events of its body.
     pub(crate) fn keep_unread_of(&mut self, form: &Form<'_>) {
         if self.parsed.items.iter().any(|item| item.outcome.is_event()) {
             let known = registry::get(self.bsp).profile().known_members;
@@ -304,7 +306,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Writes what was not read around the items into the first event: it is said once for all of them.
+    /// Writes the unread members around the items into the first event only.
     fn keep_unread_around(&mut self) {
         let known = registry::get(self.bsp).profile().known_around;
         let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
@@ -322,8 +324,8 @@ impl<'a> Collector<'a> {
         self.refuse_item(if is_damaged { Refusal::no_utf8() } else { refusal }, part);
     }
 
-    /// Reads an item, or a list without one, and takes back what came of it where bytes that are not UTF-8 stand in
-    /// anything but words for people.
+    /// Reads an item, or a list without an item. Discards its outcomes if invalid UTF-8 is in any field other
+    /// than text for people.
     fn attempt(
         &mut self,
         item: Option<&str>,
@@ -332,20 +334,20 @@ impl<'a> Collector<'a> {
         if !self.is_damaged {
             return read(self);
         }
-        let before = [self.parsed.items.len(), self.parsed.unrecognised.len(), self.replaced.fields.len()];
+        let before = [self.parsed.items.len(), self.parsed.unrecognized.len(), self.replaced.fields.len()];
         self.replaced.texts.clear();
         let outcome = read(self).and_then(|()| self.mend(item));
         self.has_damaged_id = false;
         if outcome.is_err() {
             self.parsed.items.truncate(before[0]);
-            self.parsed.unrecognised.truncate(before[1]);
+            self.parsed.unrecognized.truncate(before[1]);
             self.replaced.fields.truncate(before[2]);
         }
         self.mended = self.parsed.items.len();
         outcome
     }
 
-    /// Replaces the bytes that are not UTF-8 in the words of new events, and looks for others in their item.
+    /// Replaces invalid UTF-8 in the texts of new events, and checks the rest of their item.
     fn mend(&mut self, item: Option<&str>) -> Result<(), Refusal> {
         if self.has_damaged_id {
             return Err(Refusal::no_utf8());
@@ -368,13 +370,13 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Refuses what items share, and what may decide that an item is ignored, where it holds bytes that are not UTF-8 in
-    /// anything but words for people.
+    /// Rejects a part that items share, or that may decide whether an item is ignored, if it contains invalid
+    /// UTF-8 in any field other than text for people.
     pub(crate) fn check_part(&self, json: &str) -> Result<(), Refusal> {
         if self.is_damaged { self.check(&utf8::in_json(json)) } else { Ok(()) }
     }
 
-    /// Whether a key of an object itself, not of what is in it, holds bytes that are not UTF-8.
+    /// Whether a key of an object itself, not of its members, contains invalid UTF-8.
     pub(crate) fn has_damaged_key(&self, object: &str) -> bool {
         self.is_damaged && utf8::in_keys(object)
     }
@@ -390,43 +392,40 @@ impl<'a> Collector<'a> {
         if damaged.iter().all(is_word) { Ok(()) } else { Err(Refusal::no_utf8()) }
     }
 
-    /// Refuses the item that is being read where what an id of an event is made of has bytes that are not UTF-8.
+    /// Rejects the current item if an input of an event id contains invalid UTF-8.
     pub(crate) fn check_id(&mut self, parts: &[&str]) {
         self.has_damaged_id |= self.is_damaged && parts.iter().any(|part| part.contains(utf8::STAND_IN));
     }
 
-    /// Refuses an item, which is a piece of the body's text.
+    /// Rejects an item, which is a piece of the body's text.
     pub(crate) fn refuse_item(&mut self, refusal: Refusal, item: &str) {
         unread::take(item);
         let raw = self.original(item);
         self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
-    /// Refuses the body as a whole.
+    /// Rejects the whole body.
     pub(crate) fn refuse_body(&mut self, refusal: Refusal) {
         unread::take(self.text);
         let raw = self.webhook.body.clone();
         self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
-    pub(crate) fn unrecognised(&mut self, field: &'static str, value: &str, message_id: &str) {
-        self.parsed.unrecognised.push(Unrecognised {
+    pub(crate) fn unrecognized(&mut self, field: &'static str, value: &str, message_id: &str) {
+        self.parsed.unrecognized.push(Unrecognized {
             field,
-            value: value.chars().take(UNRECOGNISED_LENGTH_MAX).collect(),
+            value: value.chars().take(UNRECOGNIZED_LENGTH_MAX).collect(),
             message_id: message_id.to_owned(),
         });
     }
 
-    /// What the body came to; a body without any item is counted too.
+    /// The result of the body. A body without items is counted too.
     pub(crate) fn finish(mut self) -> Parsed {
         self.keep_unread_around();
         if self.has_too_many_items {
             self.parsed = Parsed::default();
             self.replaced = Replaced::default();
-            self.refuse_body(Refusal::new(
-                "too_many_items",
-                "the body has more items than one body may have",
-            ));
+            self.refuse_body(Refusal::new("too_many_items", "too many items in the body"));
         }
         if self.parsed.items.is_empty() {
             self.ignored("empty");

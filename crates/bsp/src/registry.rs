@@ -1,4 +1,4 @@
-//! The list of BSPs: the only file outside a BSP's folder that names it.
+//! The list of BSPs: the only file outside of a BSP's folder that names it.
 
 use crate::contract::Bsp;
 use crate::ids::BspId;
@@ -32,10 +32,10 @@ pub fn find(name: &str) -> Option<&'static dyn Bsp> {
 
 /// The BSP with an id.
 pub fn get(id: BspId) -> &'static dyn Bsp {
-    find(id.as_str()).expect("only the registry makes BSP ids")
+    find(id.as_str()).expect("only the registry creates BSP ids")
 }
 
 /// Position of a BSP in [`REGISTRY`], for tables with an entry for each BSP.
 pub fn position(id: BspId) -> usize {
-    REGISTRY.iter().position(|bsp| bsp.profile().id == id).expect("only the registry makes BSP ids")
+    REGISTRY.iter().position(|bsp| bsp.profile().id == id).expect("only the registry creates BSP ids")
 }

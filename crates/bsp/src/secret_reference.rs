@@ -1,11 +1,11 @@
-//! The name of a secret. Whoever writes the registry names secrets and reads none, so what may be named is narrow:
-//! no other variable of a process, and no file outside the folder of secrets.
+//! A reference to a secret. The registry contains references and no secrets. An author of the registry can
+//! name only a few secrets: no other variable of a process, and no file outside of the folder of secrets.
 
 use std::fmt;
 
 use crate::registry::REGISTRY;
 
-/// Variables that may hold a secret of any BSP.
+/// Prefix of variables that may contain a secret of any BSP.
 const COMMON_VARIABLES: &str = "IMCHANNEL_SECRET_";
 
 /// Reference to a secret.
@@ -18,7 +18,7 @@ pub enum SecretReference {
 }
 
 impl SecretReference {
-    /// Parses a reference; `None` if the text is not a reference, or names what may not be named.
+    /// Parses a reference; `None` if the text is not a reference, or names a forbidden variable or file.
     ///
     /// # Examples
     /// ```

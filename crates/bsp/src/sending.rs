@@ -1,4 +1,4 @@
-//! What the gateway asks of a BSP that it sends through: requests made and answers read, both pure.
+//! The interface of a BSP that can send: it creates requests and interprets responses. Both are pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub struct Account {
     pub key: SecretReference,
     /// Rate limit, in messages per second.
     pub sends_per_second: u32,
-    /// Time after which a message with an unknown outcome is sent once more; `None` for never.
+    /// Time after which a message with an unknown outcome is sent again; `None` for never.
     pub resend_unknown_after: Option<Duration>,
     /// Time for which the next message to a recipient is held back after a call with an unknown outcome; `None` for
     /// until the outcome is known.
@@ -48,7 +48,7 @@ impl fmt::Debug for Link<'_> {
 pub struct Link<'a> {
     /// The URL.
     pub url: &'a str,
-    /// Whether it is a URL of our media service, which may be logged: another URL may contain a token.
+    /// Whether it is a URL of our media service, which may be logged. Other URLs may contain a token.
     pub is_ours: bool,
     /// File name of the upload; empty if it has none. It is used if the command gives no name.
     pub file_name: &'a str,
@@ -66,7 +66,7 @@ pub struct Request {
     pub logged_keys: &'static [&'static str],
 }
 
-// The body is personal.
+// The body is personal data.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("function", &self.function).finish_non_exhaustive()
@@ -84,15 +84,15 @@ pub struct Response<'a> {
     pub body: &'a [u8],
 }
 
-// The body is personal.
+// The body is personal data.
 impl fmt::Debug for Response<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
-/// A call that had no effect for a reason other than the message: the account, or something in front of the BSP. It
-/// would fail for any other message too, and can be retried later.
+/// A call that had no effect, for a reason other than the message: the account, or a server in front of the
+/// BSP. It would fail for any other message too, and can be retried later.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotSent {
     /// The HTTP status.
@@ -107,11 +107,11 @@ impl fmt::Display for NotSent {
         let status = self.status;
         match &self.error {
             Some(error) if !error.name.is_empty() => write!(f, "{status} {}", error.name),
-            Some(_) => write!(f, "{status} by the BSP"),
+            Some(_) => write!(f, "{status} from the BSP"),
             None if (300..400).contains(&status) => {
-                write!(f, "{status}, a redirect that is not followed: check base_url")
+                write!(f, "{status}, an unexpected redirect: check base_url")
             }
-            None => write!(f, "{status} by something in front of the BSP"),
+            None => write!(f, "{status} from a server in front of the BSP"),
         }
     }
 }
@@ -123,30 +123,30 @@ pub enum Answer {
     Accepted {
         /// Its id of the message.
         message_id: String,
-        /// Its words.
+        /// The BSP's status.
         status: ProviderStatus,
     },
-    /// The BSP has rejected the message, and would do so again: the message is the cause.
+    /// The BSP has rejected the message, and would reject it again: the message is the cause.
     Rejected {
-        /// Its words, where it gave a status.
+        /// The BSP's status, if the response contains one.
         status: Option<ProviderStatus>,
-        /// Why.
+        /// The error.
         error: ReportError,
-        /// The fields that it finds wrong, by its own names for them and in its own words.
+        /// The fields that the BSP rejects, with its own names and texts.
         faults: Vec<CommandFault>,
     },
     /// The BSP has rejected the id, because it already has a message with this id.
     Duplicate {
-        /// Its words.
+        /// The BSP's status.
         status: ProviderStatus,
     },
     /// Rate limited: the call had no effect, and can be retried later.
     Limited,
-    /// The call had no effect, and says nothing about the message.
+    /// The call had no effect, and the response is not about the message.
     NotSent(NotSent),
     /// The response does not tell whether the message was accepted.
     Unclear {
-        /// What was odd, in a few words without a value of the answer.
+        /// The unexpected part of the response, in a few words that quote no value of it.
         what: &'static str,
     },
 }
@@ -156,11 +156,11 @@ pub enum Answer {
 pub struct Found {
     /// The id that was asked for.
     pub message_id: String,
-    /// What the log says: [`Answer::Accepted`], [`Answer::Rejected`] or [`Answer::Duplicate`].
+    /// The result of the log: [`Answer::Accepted`], [`Answer::Rejected`] or [`Answer::Duplicate`].
     pub answer: Answer,
 }
 
-/// The message log did not give a usable response.
+/// The message log did not return a usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupFault {
     /// Rate limited.
@@ -171,36 +171,37 @@ pub enum LookupFault {
 
 /// A BSP that can send. Every method is pure.
 pub trait Sending: Sync + fmt::Debug {
-    /// The account in a channel's stored settings; `None` when they have none.
+    /// The account in a channel's stored settings; `None` if they contain none.
     fn account(&self, settings: &Value) -> Option<Account>;
 
     /// The value of the `Authorization` header, for a key.
     fn authorization(&self, key: &[u8]) -> Vec<u8>;
 
-    /// The call that sends a command. `link` is where the file of a command with media lies.
+    /// The call that sends a command. `link` is the URL of the file, for a command with media.
     fn request(&self, settings: &Value, command: &Command, link: Option<Link<'_>>) -> Request;
 
-    /// Keys of an answer's body whose values are not personal.
+    /// Keys of a response's body whose values are not personal.
     fn answer_logged_keys(&self) -> &'static [&'static str];
 
-    /// What an answer's body says of statuses and errors, as [`Readable::texts`](crate::mask::Readable::texts) has it.
+    /// Texts of a response's body about statuses and errors, in the form of
+    /// [`Readable::texts`](crate::mask::Readable::texts).
     fn answer_error_texts(&self) -> &'static [&'static str];
 
-    /// What an answer means. `message_id` is the id that was sent along.
+    /// The meaning of a response. `message_id` is the id in the request.
     fn answer(&self, response: Response<'_>, message_id: &str) -> Answer;
 
-    /// Path and query that ask the log for messages.
+    /// Path and query of a log query for messages.
     fn lookup_path(&self, message_ids: &[&str]) -> String;
 
-    /// What the log shows.
+    /// Reads the response to a log query.
     ///
     /// # Errors
-    /// [`LookupFault`] when the answer is no log: it says nothing about any message.
+    /// [`LookupFault`] if the response is not a log. It then has no information about any message.
     fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault>;
 
-    /// Message ids in one look-up.
+    /// Most message ids in one log query.
     fn lookup_ids_max(&self) -> usize;
 
-    /// Shortest interval of two requests to the message log of one account, by any process.
+    /// Shortest interval between two log queries of one account, across all processes.
     fn lookup_interval(&self) -> Duration;
 }

@@ -1,7 +1,7 @@
-//! Small rules about texts that every BSP shares.
+//! Small rules for texts that all BSPs share.
 
-/// A customer's or sender's address as events carry it: without `whatsapp:` and without a plus sign, otherwise
-/// as it came. It is not always a number (a customer may be `CC.123…`).
+/// A customer's or sender's address in the form of events: without `whatsapp:` and without a plus sign,
+/// otherwise unchanged. It is not always a number: a customer may be `CC.123…`.
 pub(crate) fn address(raw: &str) -> &str {
     let trimmed = raw.trim();
     let bare = match trimmed.get(..9) {
@@ -19,11 +19,11 @@ const ADDRESS_LENGTH_MAX: usize = 256;
 /// Longest business-scoped user id, in characters.
 const USER_ID_LENGTH_MAX: usize = 150;
 
-/// Between the country and the id of a parent's user id, which several businesses share.
+/// The mark between the country and the id in a parent's user id, which several businesses share.
 const PARENT_MARK: &str = "ENT.";
 
-/// Whether an address is a business-scoped user id: a country, a dot and the id; a parent's has `ENT` between them (Meta,
-/// "Business-scoped user IDs", updated 2026-05-28).
+/// Whether an address is a business-scoped user id: a country, a dot and the id. A parent's id has `ENT`
+/// between them (Meta, "Business-scoped user IDs", updated 2026-05-28).
 pub(crate) fn is_user_id(address: &str) -> bool {
     let (country, rest) = address.split_once('.').unwrap_or_default();
     let id = rest.strip_prefix(PARENT_MARK).unwrap_or(rest);

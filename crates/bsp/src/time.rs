@@ -1,4 +1,4 @@
-//! Times in every form that BSPs send them.
+//! Parses times in every form that BSPs send.
 //!
 //! Infobip: ISO 8601 with or without a fraction, and an offset as `+0000`, `+01:00` or `Z` (webhook examples and
 //! real pushes, read 2026-11). Gupshup: Unix seconds inside, milliseconds outside, as numbers or strings.
@@ -6,11 +6,11 @@
 use jiff::Timestamp;
 use proto::Timestamp as ProtoTimestamp;
 
-/// A number below this is Unix seconds, from it on milliseconds: as seconds it would be the year 5138, as
-/// milliseconds it is March 1973.
+/// Numbers below this are Unix seconds, all others are milliseconds. As seconds, this number is in the year
+/// 5138; as milliseconds, it is in March 1973.
 pub(crate) const MILLISECONDS_FROM: f64 = 1e11;
 
-/// The moment that `text` names, or `None` when it names none.
+/// The time in a text; `None` if it is not a time.
 pub(crate) fn parse(text: &str) -> Option<ProtoTimestamp> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {
@@ -24,7 +24,7 @@ fn from_unix(number: f64) -> Option<ProtoTimestamp> {
         return None;
     }
     let milliseconds = if number < MILLISECONDS_FROM { number * 1000.0 } else { number };
-    // In range for every time that a phone can show; a larger number fails in from_millisecond.
+    // In range for every time that a phone can show. A larger number fails in from_millisecond.
     Timestamp::from_millisecond(milliseconds as i64).ok().map(to_proto)
 }
 
@@ -57,15 +57,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn an_invalid_time_is_none() {
         for text in ["", "yesterday", "2025-13-01T00:00:00Z", "0", "-5", "NaN", "inf", "1e300", "2025-02-27"]
         {
             assert_eq!(parse(text), None, "{text}");
         }
     }
 
-    /// `Imchannel-Received-At` has six digits, `ce-time`, `Imchannel-Time` and log lines as many as are needed. Readers know
-    /// both forms, so an upgrade of jiff must not change them.
+    /// `Imchannel-Received-At` has six digits; `ce-time`, `Imchannel-Time` and log lines have as many as
+    /// needed. Readers accept both forms, so an upgrade of jiff must not change them.
     #[test]
     fn the_text_of_times_stays_as_it_is() {
         let cases = [

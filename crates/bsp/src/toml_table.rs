@@ -1,5 +1,5 @@
-//! Reading a table of the channels file such that every fault is noted with its line, instead of stopping at the
-//! first one.
+//! Reads a table of the channels file and records every fault with its line, instead of stopping at the first
+//! one.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 pub struct Fault {
     /// Its line, from 1.
     pub line: usize,
-    /// What is wrong. It never quotes a value, which may be a password.
+    /// The error. It never quotes a value, which may be a password.
     pub message: String,
 }
 
@@ -29,7 +29,7 @@ pub struct Faults<'s> {
 }
 
 impl<'s> Faults<'s> {
-    /// No errors in `source` yet.
+    /// A collector for `source`, without errors.
     pub fn new(source: &'s str) -> Self {
         Self { source, found: Vec::new() }
     }
@@ -68,7 +68,7 @@ pub struct At<T> {
 }
 
 impl<'t, 's> Table<'t, 's> {
-    /// A table that messages call `name` and that begins at byte `offset`.
+    /// A table that begins at byte `offset`. Messages call it `name`.
     pub fn new(
         name: impl Into<String>,
         offset: usize,
@@ -99,25 +99,25 @@ impl<'t, 's> Table<'t, 's> {
         entries.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
     }
 
-    /// The text of `key`, if it is there.
+    /// The string of `key`, if it exists.
     pub fn string(&mut self, key: &'static str) -> Option<At<&'t str>> {
         let entry = self.entry(key)?;
         let offset = entry.span().start;
         if let DeValue::String(text) = entry.get_ref() {
             return Some(At { value: text, offset });
         }
-        self.fault(offset, format_args!("'{key}' must be a text"));
+        self.fault(offset, format_args!("'{key}' must be a string"));
         None
     }
 
-    /// The text of `key`. A missing or empty one is an error.
+    /// The string of `key`. A missing or empty string is an error.
     pub fn required_string(&mut self, key: &'static str) -> Option<At<&'t str>> {
         let Some(found) = self.string(key) else {
             if self
                 .entries
                 .is_some_and(|entries| !entries.iter().any(|(name, _)| name.get_ref().as_ref() == key))
             {
-                self.fault(self.offset, format_args!("'{key}' is missing"));
+                self.fault(self.offset, format_args!("missing key '{key}'"));
             }
             return None;
         };
@@ -128,7 +128,7 @@ impl<'t, 's> Table<'t, 's> {
         Some(found)
     }
 
-    /// The integer of `key` from `min` to `max`, if it is there.
+    /// The integer of `key` from `min` to `max`, if it exists.
     pub fn integer(&mut self, key: &'static str, min: u32, max: u32) -> Option<u32> {
         let entry = self.entry(key)?;
         let offset = entry.span().start;
@@ -144,20 +144,20 @@ impl<'t, 's> Table<'t, 's> {
         in_range
     }
 
-    /// The list of texts of `key`; empty if it is not there.
+    /// The list of strings of `key`; empty if the key is missing.
     pub fn strings(&mut self, key: &'static str) -> Vec<At<&'t str>> {
         let Some(entry) = self.entry(key) else {
             return Vec::new();
         };
         let DeValue::Array(items) = entry.get_ref() else {
-            self.fault(entry.span().start, format_args!("'{key}' must be a list of texts"));
+            self.fault(entry.span().start, format_args!("'{key}' must be a list of strings"));
             return Vec::new();
         };
         let mut texts = Vec::new();
         for item in items.iter() {
             match item.get_ref() {
                 DeValue::String(text) => texts.push(At { value: text.as_ref(), offset: item.span().start }),
-                _ => self.fault(item.span().start, format_args!("'{key}' must hold texts only")),
+                _ => self.fault(item.span().start, format_args!("'{key}' must contain only strings")),
             }
         }
         texts
@@ -186,7 +186,7 @@ impl<'t, 's> Table<'t, 's> {
         };
         for (position, item) in items.iter().enumerate() {
             let DeValue::Table(entries) = item.get_ref() else {
-                self.fault(item.span().start, format_args!("'{key}' must hold tables only"));
+                self.fault(item.span().start, format_args!("'{key}' must contain only tables"));
                 continue;
             };
             let name = format!("{}.{key}[{position}]", self.name);
@@ -195,7 +195,7 @@ impl<'t, 's> Table<'t, 's> {
         items.len()
     }
 
-    /// Adds an error for every key that was not requested.
+    /// Adds an error for every unknown key.
     pub fn refuse_unknown_keys(&mut self) {
         let Some(entries) = self.entries else { return };
         for (name, _) in entries.iter() {

@@ -1,13 +1,16 @@
-//! Members of an item that no reader looked at: nothing that a BSP says is lost by silence.
+//! The members of an item that no parser reads. They are kept and counted, so that no data of a BSP is lost
+//! silently.
 //!
-//! While a body is read, the readers of [`crate::json`] note on the thread which members they pass over: keys that a struct
-//! does not have, parts that are never read, and texts that nobody looked at, such as the address of a picture in a place.
-//! ([`trace`]; readers that serde derives cannot be handed anything, so it lies on the thread, for the time of one body.) When an
-//! item has become an event, its unread members are written into the event as JSON of the same nesting ([`gather`]), and their
-//! paths are counted ([`path`]). An item without any costs no more than the notes.
+//! While a body is read, the readers of [`crate::json`] record in a thread-local variable which members they
+//! skip: unknown keys of a struct, parts that are never read, and texts that are never used, such as the
+//! address of a picture in a location ([`trace`]; readers derived by serde accept no extra argument, so the
+//! record is thread-local for the time of one body). When an item has become an event, its unread members are
+//! written into the event as JSON of the same nesting ([`gather`]), and their paths are counted ([`path`]).
+//! An item without unread members costs no more than the recording.
 //!
-//! A member is read as soon as one reader of its object looks at it. What goes out whole, as the JSON of an unknown content does,
-//! is read. `null`, and the empty text of a known key, say nothing.
+//! A member counts as read if one reader of its object has used it. A value that is passed on as a whole,
+//! such as the JSON of an unknown content, counts as read. `null`, and the empty string of a known key, are
+//! ignored.
 
 mod form;
 mod gather;
@@ -40,9 +43,9 @@ pub(crate) type Paths = BTreeMap<String, u64>;
 /// The unread members of an item.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unread {
-    /// A JSON object; empty where everything was read.
+    /// A JSON object; empty if all members were read.
     pub(crate) json: String,
-    /// Whether members are missing in it, because there was no room.
+    /// Whether members are missing because of the size limit.
     pub(crate) is_cut: bool,
 }
 
@@ -51,20 +54,20 @@ impl Unread {
         self.json.is_empty() && !self.is_cut
     }
 
-    /// What an event has; nothing, for another outcome.
+    /// The unread members of an event; empty for any other outcome.
     pub(crate) fn of(outcome: &mut Outcome) -> Self {
         let Some((json, is_cut)) = fields(outcome) else { return Self::default() };
         Self { json: std::mem::take(json), is_cut: *is_cut }
     }
 
-    /// With what stands around the items, under [`AROUND`], where there is room for it.
+    /// Adds the unread members around the items, under [`AROUND`], if they fit.
     pub(crate) fn with_around(mut self, around: &Self) -> Self {
         self.is_cut |= around.is_cut;
         if around.json.is_empty() {
             return self;
         }
         let member = format!("\"{AROUND}\":{}}}", around.json);
-        // A comma or a brace comes before it.
+        // A comma or a brace precedes it.
         if self.json.len() + member.len() + 1 > UNREAD_JSON_BYTES_MAX {
             self.is_cut = true;
             return self;
@@ -84,7 +87,7 @@ impl Unread {
     }
 }
 
-/// Where an event has them.
+/// The fields of an event that contain them.
 fn fields(outcome: &mut Outcome) -> Option<(&mut String, &mut bool)> {
     match outcome {
         Outcome::Report(event) => Some((&mut event.unread_json, &mut event.unread_cut)),

@@ -1,11 +1,12 @@
-//! Bytes that are not UTF-8 in a body, as a text that was cut inside a character or came in another charset has them.
+//! Handles invalid UTF-8 in a body, as in a text that was cut inside a character or that has another charset.
 //!
-//! While such a body is read, [`STAND_IN`] stands for each of these bytes, at its place. When an item has become an event,
-//! [`mend_report`] and [`mend_message`] replace it in what people read; events about the account and about customers are only
-//! looked at ([`has_no_stand_in`]). Anywhere else (an id, a type, a status, a number, a
-//! code, a time) it would be a wrong value, so the item is refused: where another field of the event has it, and where the
-//! item has it in a value that is neither among those words nor under one of the BSP's
-//! [text keys](crate::contract::Profile::text_keys), for such a value may have decided what the event is.
+//! While such a body is read, [`STAND_IN`] replaces each invalid byte at its offset. When an item has become
+//! an event, [`mend_report`] and [`mend_message`] replace it in text for people; events about the account and
+//! about customers are only checked ([`has_no_stand_in`]). In any other field (an id, a type, a status, a
+//! number, a code, a time) it would be a wrong value, so the item is rejected. It is also rejected if a value
+//! of the item that is neither such text nor under one of the BSP's [text
+//! keys](crate::contract::Profile::text_keys) contains it, because that value may have determined the kind of
+//! the event.
 
 mod damage;
 mod words;
@@ -20,20 +21,21 @@ use serde::Serialize;
 use crate::parsed::Refusal;
 pub(crate) use damage::{Damaged, in_json, in_keys};
 
-/// Replaces one byte that is not UTF-8: the control character DEL. It is one byte long, so that offsets in the text are
-/// offsets in the body, and JSON allows it in strings. It has this meaning only in a body with such bytes.
+/// Replaces one invalid byte: the control character DEL. It is one byte long, so that offsets in the text are offsets
+/// in the body, and JSON allows it in strings. It has this meaning only in a body with invalid UTF-8.
 pub(crate) const STAND_IN: char = '\u{7f}';
 
 /// The byte order mark, which some senders put before the body.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Whether a body is valid UTF-8, a form also after decoding.
+/// Whether a body is valid UTF-8. A form must also be valid after decoding.
 pub fn is_utf8(media_type: &str, body: &[u8]) -> bool {
     let is_form = media_type == "application/x-www-form-urlencoded";
     std::str::from_utf8(body).is_ok() && (!is_form || percent_decode(body).decode_utf8().is_ok())
 }
 
-/// Bytes as text, of the same length, with [`STAND_IN`] for each that is not UTF-8; borrowed where there is none.
+/// Bytes as text of the same length, with [`STAND_IN`] for each invalid byte. Borrowed if all bytes are
+/// valid.
 pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -46,35 +48,35 @@ pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// A text without the byte order mark before it.
+/// A text without a leading byte order mark.
 pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// An answer of a BSP as text: without the byte order mark, and with U+FFFD for what is not UTF-8.
+/// A BSP's response as text: without the byte order mark, and with U+FFFD for invalid UTF-8.
 pub(crate) fn of_answer(body: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(body.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(body))
 }
 
-/// What was replaced while a body was read.
+/// The replacements in a body.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
-    /// The names of fields of events, one for each.
+    /// The names of the event fields, one for each.
     pub(crate) fields: Vec<&'static str>,
-    /// The texts of the item that is being read, as they stood in the body.
+    /// The replaced texts of the current item, as they appear in the body.
     pub(crate) texts: HashSet<String>,
 }
 
-/// Replaces what stands for bytes in the words of a report.
+/// Replaces invalid bytes in the texts of a report.
 ///
 /// # Errors
-/// A refusal where another field has such bytes too.
+/// A rejection if another field contains such bytes too.
 pub(crate) fn mend_report(report: &mut ReportEvent, replaced: &mut Replaced) -> Result<(), Refusal> {
     replaced.of_report(report);
     has_no_stand_in(report)
 }
 
-/// As [`mend_report`], of a message.
+/// As [`mend_report`], for a message.
 ///
 /// # Errors
 /// As [`mend_report`].
@@ -83,12 +85,12 @@ pub(crate) fn mend_message(message: &mut InboundMessage, replaced: &mut Replaced
     has_no_stand_in(message)
 }
 
-/// Looks at every field, also at those of later versions. Bodies with such bytes are rare, so that this may cost something.
-/// Events about the account and about customers have no words to replace: each carries the BSP's object that its words stand
-/// in, and there are ids in that too.
+/// Checks every field, including fields of later versions. Bodies with invalid bytes are rare, so the cost is
+/// acceptable. Events about the account and about customers have no texts to replace: each contains the BSP's
+/// object with its texts, and that object contains ids too.
 ///
 /// # Errors
-/// A refusal where a field has such bytes.
+/// A rejection if a field contains such bytes.
 pub(crate) fn has_no_stand_in(event: &impl Serialize) -> Result<(), Refusal> {
     match serde_json::to_string(event) {
         Ok(json) if !json.contains(STAND_IN) => Ok(()),

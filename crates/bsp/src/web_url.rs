@@ -1,7 +1,7 @@
-//! Which http and https URLs can exist: the addresses of accounts, of our own services and of the files of messages.
+//! Validates http and https URLs: of accounts, of our own services, and of the files of messages.
 //!
-//! A parser of URIs takes port 99999 and `a..example`, which no client can reach. Where a URL may point is decided by
-//! whoever asks.
+//! A URI parser accepts port 99999 and `a..example`, which no client can reach. The caller decides which
+//! hosts are allowed.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,23 +10,23 @@ const HOST_LENGTH_MAX: usize = 253;
 /// Longest label of a host name, in bytes (RFC 1035 section 2.3.4).
 const LABEL_LENGTH_MAX: usize = 63;
 
-/// Why a text is not a URL that can be called. Its text follows the name of a setting.
+/// Why a text is not a valid URL. The message follows the name of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlFault {
     /// The syntax is wrong.
-    #[error("is no URL")]
+    #[error("is not a URL; write one such as https://host:port/path")]
     Syntax,
     /// The scheme is missing or not http or https.
     #[error("must begin with https:// or http://")]
     Scheme,
-    /// It has user information (`user:password@`), which every reader of the URL would receive.
-    #[error("must have no user information before the host")]
+    /// It has user information (`user:password@`), which every reader of the URL would see.
+    #[error("must not contain user information before the host")]
     UserInformation,
     /// Its host is missing, has an empty label or one that is too long, or is an address that does not exist.
     #[error("must have a host name or an IP address")]
     Host,
     /// The port is not a number from 1 to 65535.
-    #[error("must have a port from 1 to 65535, or none")]
+    #[error("must have a port from 1 to 65535, or no port")]
     Port,
 }
 
@@ -67,7 +67,7 @@ fn is_host(host: &str) -> bool {
     if let Some(literal) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return literal.parse::<Ipv6Addr>().is_ok();
     }
-    // A dot at the end makes a name absolute.
+    // A trailing dot makes a name absolute.
     let name = host.strip_suffix('.').unwrap_or(host);
     let labels = name.split('.');
     let ends_in_number =
@@ -78,7 +78,7 @@ fn is_host(host: &str) -> bool {
     name.len() <= HOST_LENGTH_MAX && labels.into_iter().all(is_label)
 }
 
-/// Underscores are no letters of a host name, but names with them are in use.
+/// Underscores are not allowed in host names, but some names contain them.
 fn is_label(label: &str) -> bool {
     (1..=LABEL_LENGTH_MAX).contains(&label.len())
         && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_called_is_no_url() {
+    fn an_unreachable_address_is_not_a_url() {
         for good in [
             "https://cdn.shop.example/a@2x.png",
             "http://cdn.shop.example:8080/a.png?to=anna@shop.example&size=2",

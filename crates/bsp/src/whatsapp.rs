@@ -1,6 +1,6 @@
-//! Shapes that are WhatsApp's own and come through several BSPs unchanged but for the spelling of their keys:
-//! business cards and order lines (Meta, "messages object"; Infobip writes the same in camel case), the customer, what a
-//! message refers to, and the advertisement behind it.
+//! WhatsApp's own formats, which several BSPs pass on with different spellings of the keys: business cards
+//! and order lines (Meta, "messages object"; Infobip writes the same in camel case), the customer, the
+//! context of a message, and the referral.
 
 mod card;
 mod context;
@@ -29,7 +29,7 @@ struct OrderLine<'a> {
     currency: Text<'a>,
 }
 
-/// The lines of an order, or `None` when one of them has another shape.
+/// The lines of an order; `None` if one of them has another shape.
 pub(crate) fn order_items(raw: Part<'_>) -> Option<Vec<OrderItem>> {
     let lines: Vec<OrderLine<'_>> = json::optional(raw).ok()??;
     let items = lines.iter().map(|line| {
@@ -49,12 +49,12 @@ struct Form<'a> {
     name: Text<'a>,
     #[serde(borrow, default)]
     body: Text<'a>,
-    /// A text that holds JSON.
+    /// A string that contains JSON.
     #[serde(borrow, default)]
     response_json: Text<'a>,
 }
 
-/// The answer to a form, `nfm_reply` in Meta's words, or `None` when it has another shape.
+/// The response to a form, `nfm_reply` in Meta's format; `None` if it has another shape.
 pub(crate) fn form_reply(raw: Part<'_>) -> Option<FormReply> {
     let form: Form<'_> = json::optional(raw).ok()??;
     Some(FormReply {

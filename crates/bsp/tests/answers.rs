@@ -1,4 +1,4 @@
-//! What Infobip's answers to a sending call mean, and what is told of them.
+//! The meaning of Infobip's responses to a send call, and the errors that they report.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn response(status: u16, body: &str) -> Response<'_> {
 }
 
 #[test]
-fn a_success_means_what_its_entry_says() {
+fn the_entry_of_a_success_determines_its_meaning() {
     let cases = [
         (200, ok("imc-1", 1, "PENDING", 7), "accepted"),
         (200, ok("other", 1, "PENDING", 7), "accepted"),
@@ -47,7 +47,7 @@ fn a_success_means_what_its_entry_says() {
         (200, r#"{"messages":[{"status":{"groupId":5},"to":"null"}]}"#.to_owned(), "rejected"),
         (200, r#"{"messages":[]}"#.to_owned(), "unclear"),
         (200, "{}".to_owned(), "unclear"),
-        // Not an object where one belongs.
+        // An array in place of an object.
         (200, r#"[[["imc-1",["1","PENDING","7"]]]]"#.to_owned(), "unclear"),
         (200, r#"{"messages":[["imc-1",{"groupId":1}]]}"#.to_owned(), "unclear"),
         (
@@ -74,9 +74,9 @@ fn exception(name: &str) -> String {
     json!({ "requestError": { "serviceException": { "messageId": name, "text": "t" } } }).to_string()
 }
 
-/// Who wrote the body decides about what it speaks.
+/// The author of the body determines its subject.
 #[test]
-fn only_infobips_own_error_about_the_message_is_a_verdict_on_it() {
+fn only_infobips_own_error_about_the_message_rejects_it() {
     let elsewhere = ["", HTML, "{}", r#"{"message":"no Route matched"}"#, "[1]", "{\"requestErr"];
     for body in elsewhere {
         for status in [401, 402, 403, 404, 405, 407, 408, 409, 413, 421, 425, 301, 302, 307, 308] {
@@ -119,9 +119,9 @@ fn only_infobips_own_error_about_the_message_is_a_verdict_on_it() {
     }
 }
 
-/// Its risk stands in ARCHITECTURE.md.
+/// ARCHITECTURE.md describes its risk.
 #[test]
-fn a_503_that_is_not_infobips_and_says_when_to_come_back_did_nothing() {
+fn a_503_with_retry_after_that_is_not_infobips_had_no_effect() {
     let at = |status, body: &str| {
         let retry_after = Some(Duration::from_secs(2));
         kind(&infobip().answer(Response { status, retry_after, body: body.as_bytes() }, "m"))
@@ -137,9 +137,9 @@ fn a_503_that_is_not_infobips_and_says_when_to_come_back_did_nothing() {
 }
 
 proptest! {
-    /// Whatever stands in front of the BSP answers, and whatever it is cut to.
+    /// Any server in front of the BSP may respond, and any body may be cut.
     #[test]
-    fn no_body_of_somebody_else_is_a_verdict(status in 100u16..600, body in ".{0,200}", cut in 0usize..400) {
+    fn no_body_of_another_server_rejects_a_message(status in 100u16..600, body in ".{0,200}", cut in 0usize..400) {
         let own = VALIDATION.as_bytes().get(..cut.min(VALIDATION.len() - 1)).unwrap();
         for body in [body.as_bytes(), own] {
             let answer = infobip().answer(Response { status, retry_after: None, body }, "imc-1");
@@ -150,11 +150,11 @@ proptest! {
 }
 
 #[test]
-fn an_error_is_told_in_the_bsps_words() {
+fn an_error_contains_the_bsps_name_and_text() {
     let Answer::Rejected { error, .. } =
         infobip().answer(response(400, r#"{"errorCode":"E400","description":"d"}"#), "m")
     else {
-        panic!("it is a rejection")
+        panic!("not a rejection")
     };
     assert_eq!((error.code.as_str(), error.name.as_str(), error.description.as_str()), ("400", "E400", "d"));
     let why = |status, body: &str| match infobip().answer(response(status, body), "m") {
@@ -162,12 +162,12 @@ fn an_error_is_told_in_the_bsps_words() {
         other => panic!("{other:?}"),
     };
     assert_eq!(why(401, &exception("UNAUTHORIZED")), "401 UNAUTHORIZED");
-    assert_eq!(why(404, HTML), "404 by something in front of the BSP");
-    assert_eq!(why(302, ""), "302, a redirect that is not followed: check base_url");
+    assert_eq!(why(404, HTML), "404 from a server in front of the BSP");
+    assert_eq!(why(302, ""), "302, an unexpected redirect: check base_url");
 }
 
 #[test]
-fn the_fields_that_the_bsp_finds_wrong_are_told_in_its_words() {
+fn the_fields_that_the_bsp_rejects_are_reported_with_its_texts() {
     let faults = |body: &str| match infobip().answer(response(400, body), "m") {
         Answer::Rejected { faults, .. } => {
             faults.into_iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect::<Vec<_>>()
@@ -191,7 +191,7 @@ fn the_fields_that_the_bsp_finds_wrong_are_told_in_its_words() {
     let violation = |property: &str, violation: &str| json!({ "property": property, "violation": violation });
     let violations = json!({ "errorCode": "E400", "description": "d", "violations": [violation("messages[0].sender", "is missing"), violation("", "is odd"), {}, 7] });
     assert_eq!(faults(&violations.to_string()), ["messages[0].sender is missing", " is odd"]);
-    // What the ledger keeps of it is bounded, in characters and in number.
+    // The ledger stores a limited number of faults and characters.
     let many: serde_json::Map<String, Value> =
         (0..100).map(|n| (format!("{n}{}", "ü".repeat(500)), json!(["ü".repeat(500)]))).collect();
     let found = faults(&older(Value::Object(many)).to_string());
@@ -204,7 +204,7 @@ fn the_fields_that_the_bsp_finds_wrong_are_told_in_its_words() {
 }
 
 #[test]
-fn what_an_answer_says_of_an_error_is_readable_in_the_log() {
+fn the_error_of_a_response_is_readable_in_the_log() {
     let readable = Readable { keys: infobip().answer_logged_keys(), texts: infobip().answer_error_texts() };
     for (body, line) in [
         (
@@ -225,7 +225,7 @@ fn what_an_answer_says_of_an_error_is_readable_in_the_log() {
 }
 
 #[test]
-fn the_log_shows_what_arrived() {
+fn the_message_log_shows_accepted_messages() {
     let entry = |id: &str, group: i32, status: i32| json!({ "messageId": id, "to": "49", "status": { "groupId": group, "groupName": "", "id": status, "name": "N" } });
     let body =
         json!({ "results": [entry("a", 5, 23), entry("a", 3, 5), entry("b", 5, 12), entry("c", 5, 23), entry("d", 2, 9)] })

@@ -1,5 +1,5 @@
-//! Proves that no parser reads a JSON array as an object: every object of every fixture, at every level, is replaced by
-//! arrays of every length that a derived reader could take field by field.
+//! Checks that no parser reads a JSON array as an object. Every object of every fixture, at every level, is
+//! replaced by arrays of every length that a derived reader could read field by field.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -10,9 +10,9 @@ use bytes::Bytes;
 use proto::v1::inbound_message::Content;
 use serde_json::{Map, Value};
 
-/// More than the fields of any struct that is read.
+/// More than the number of fields of any struct.
 const LENGTH_MAX: usize = 40;
-/// Begins every element of the arrays; nothing of it may come out anywhere.
+/// The beginning of every element of the arrays. No output may contain it.
 const SENTINEL: &str = "sentinel";
 
 fn parse(bsp: &dyn Bsp, body: &Value) -> Parsed {
@@ -22,7 +22,7 @@ fn parse(bsp: &dyn Bsp, body: &Value) -> Parsed {
     bsp.parse(&Webhook { channel: &channel, body: &body, received_at, sequence: 7 })
 }
 
-/// Every fixture that is JSON with an object in it.
+/// Every fixture that is JSON and contains an object.
 fn fixtures(bsp: &dyn Bsp) -> Vec<(String, Value)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(bsp.profile().id.as_str());
     let mut found = Vec::new();
@@ -56,7 +56,7 @@ fn objects(value: &Value, pointer: String, found: &mut Vec<String>) {
     }
 }
 
-/// The JSON that an event passes on whole, as what was not understood, holds whatever stood there.
+/// The output without the JSON that an event passes on unchanged, which may contain the array.
 fn shown(parsed: Parsed) -> String {
     let items = parsed.items.into_iter().map(|item| match item.outcome {
         Outcome::Report(mut report) => {
@@ -84,11 +84,11 @@ fn shown(parsed: Parsed) -> String {
         }
         Outcome::Ignored(_) | Outcome::Rejected(_) => String::new(),
     });
-    items.collect::<Vec<_>>().join("\n") + &format!("{:?}", parsed.unrecognised)
+    items.collect::<Vec<_>>().join("\n") + &format!("{:?}", parsed.unrecognized)
 }
 
 #[test]
-fn no_array_is_read_as_an_object_in_any_place_of_any_fixture() {
+fn no_array_is_read_as_an_object_in_any_position_of_any_fixture() {
     let mut replaced = 0;
     for bsp in registry::REGISTRY.iter().filter(|bsp| bsp.profile().media_type == "application/json") {
         for (name, body) in fixtures(*bsp) {
@@ -110,8 +110,8 @@ fn no_array_is_read_as_an_object_in_any_place_of_any_fixture() {
 }
 
 #[test]
-fn what_stands_in_an_array_in_place_of_an_object_changes_nothing() {
-    // Where a list of contents stands, an array is none of an object.
+fn the_contents_of_an_array_in_place_of_an_object_change_nothing() {
+    // A list of contents is an array, not a replaced object.
     let lists = |pointer: &str| pointer.ends_with("/content") || pointer.ends_with("/contacts");
     for bsp in registry::REGISTRY.iter().filter(|bsp| bsp.profile().media_type == "application/json") {
         for (name, body) in fixtures(*bsp) {
@@ -138,7 +138,7 @@ fn what_stands_in_an_array_in_place_of_an_object_changes_nothing() {
     }
 }
 
-/// What an item is and which message it is about.
+/// The kind of an item and the id of its message.
 fn kind(item: bsp::Item) -> String {
     match item.outcome {
         Outcome::Report(report) => format!("report {} {}", report.event_id, report.status().as_str_name()),
@@ -147,7 +147,7 @@ fn kind(item: bsp::Item) -> String {
             let known: Vec<_> = content.as_object().map(Map::keys).into_iter().flatten().collect();
             format!("message {} {known:?}", message.event_id)
         }
-        // Their ids are made of all that the BSP says.
+        // Their ids depend on all values of the BSP.
         Outcome::Account(event) => format!("account {}", event.kind().as_str_name()),
         Outcome::Customer(event) => format!("customer {}", event.kind().as_str_name()),
         Outcome::Ignored(kind) => format!("ignored {kind}"),
@@ -155,9 +155,9 @@ fn kind(item: bsp::Item) -> String {
     }
 }
 
-/// The bodies that came out as events before.
+/// Bodies that became events before.
 #[test]
-fn arrays_that_were_taken_for_objects_are_dead_letters_or_unread_members() {
+fn arrays_in_place_of_objects_are_dead_letters_or_unread_members() {
     let outcome = |name: &str, body: &str| {
         let bsp = registry::find(name).unwrap();
         let items = parse(bsp, &serde_json::from_str(body).unwrap()).items;

@@ -1,4 +1,4 @@
-//! Business cards in commands: which are refused, and what goes to Infobip.
+//! Business cards in commands: which cards are rejected, and the requests to Infobip.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use bsp::command::{self, Command, Received};
@@ -8,7 +8,7 @@ use proto::v1::inbound_message::Content;
 use proto::v1::{Contacts, SendCommand, send_command};
 use serde_json::{Value, json};
 
-/// Checks a command with this card; gives the fields of its faults.
+/// Checks a command with this card. Returns the fields of its faults.
 fn check(card: &Value) -> Result<Command, Vec<String>> {
     let contacts: Contacts = serde_json::from_value(json!({ "contacts": [card] })).unwrap();
     check_contacts(contacts)
@@ -36,7 +36,7 @@ fn sent(command: &Command) -> Value {
 }
 
 #[test]
-fn all_that_stands_on_a_card_is_sent_and_the_newer_lists_win() {
+fn all_fields_of_a_card_are_sent_and_the_newer_lists_win() {
     let card = json!({
         "formattedName": "Dr. Jo M. Doe Jr.", "firstName": "Jo", "middleName": "M.", "lastName": "Doe",
         "prefix": "Dr.", "suffix": "Jr.", "birthday": "1990-01-31", "organization": "X", "department": "Sales",
@@ -69,7 +69,7 @@ fn an_older_list_is_sent_where_the_newer_one_is_empty() {
 }
 
 #[test]
-fn a_customers_card_can_be_sent_on_as_it_came() {
+fn a_customers_card_can_be_sent_unchanged() {
     let body =
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/infobip/message_card.json")).unwrap();
     let (channel, body) = (ChannelId::parse("c-1").unwrap(), Bytes::from(body));
@@ -83,7 +83,7 @@ fn a_customers_card_can_be_sent_on_as_it_came() {
 }
 
 #[test]
-fn what_whatsapp_does_not_know_is_a_fault() {
+fn a_value_that_whatsapp_does_not_support_is_a_fault() {
     let card = json!({
         "formattedName": "Jo", "firstName": "Jo", "birthday": "31.1.1990",
         "phoneNumbers": [{ "number": " ", "type": "FAX" }, { "waId": "491" }],

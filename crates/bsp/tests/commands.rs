@@ -1,4 +1,4 @@
-//! Commands as back ends write them: what is read, and what a fault says of what is not.
+//! Commands of back ends: which are decoded, and the faults of the others.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -16,7 +16,7 @@ fn json(text: &str) -> Result<SendCommand, Undecodable> {
     decode(Some("application/json"), &Bytes::copy_from_slice(text.as_bytes()))
 }
 
-/// Field and rule of what is wrong.
+/// The field and the text of the fault.
 fn fault(text: &str) -> (String, String) {
     let fault = json(text).unwrap_err().fault;
     (fault.field, fault.rule)
@@ -31,7 +31,7 @@ fn text(body: &str) -> SendCommand {
 }
 
 #[test]
-fn an_explicit_null_is_an_absent_field_wherever_it_stands() {
+fn an_explicit_null_is_an_absent_field_in_any_position() {
     let all = [
         r#"{"commandId":"c","notAfter":null,"context":null,"text":{"body":"hi","previewUrl":null},"image":null}"#,
         r#"{"image":null,"template":null,"text":{"previewUrl":null,"body":"hi"},"not_after":null,"commandId":"c"}"#,
@@ -42,25 +42,23 @@ fn an_explicit_null_is_an_absent_field_wherever_it_stands() {
         assert_eq!(json(source).unwrap(), text("hi"), "{source}");
     }
     let image = r#"{"image":{"data":null,"url":"https://a.example/a.png","mediaId":null,"caption":null,"fileName":null}}"#;
-    let Some(Content::Image(image)) = json(image).unwrap().content else { panic!("it has an image") };
+    let Some(Content::Image(image)) = json(image).unwrap().content else { panic!("not an image") };
     assert_eq!(image.source, Some(Source::Url("https://a.example/a.png".to_owned())));
     let template = r#"{"template":{"name":"t","language":"en","namespace":null,"placeholders":null,
         "header":{"text":null,"image":{"mediaId":"m","url":null}},"buttons":[{"quickReplyPayload":null,"urlPlaceholder":"u"}]}}"#;
-    let Some(Content::Template(template)) = json(template).unwrap().content else {
-        panic!("it has a template")
-    };
+    let Some(Content::Template(template)) = json(template).unwrap().content else { panic!("not a template") };
     assert_eq!((template.placeholders.len(), template.buttons.len()), (0, 1));
     assert!(template.header.unwrap().content.is_some() && template.buttons[0].content.is_some());
-    // In a list a null is no value.
+    // A null in a list is an error.
     let (field, rule) = fault(r#"{"template":{"placeholders":["a",null]}}"#);
     assert_eq!(
         (field.as_str(), rule.as_str()),
-        ("template.placeholders[1]", "is a string; line 1, column 34")
+        ("template.placeholders[1]", "must be a string; line 1, column 34")
     );
 }
 
 #[test]
-fn json_is_known_by_its_header_and_without_one_by_its_first_brace() {
+fn json_is_detected_by_its_header_or_by_its_first_brace() {
     let payload = |lead: &str| Bytes::from([lead, r#"{"commandId":"c","text":{"body":"hi"}}"#].concat());
     for declared in [
         "application/json",
@@ -86,50 +84,65 @@ fn json_is_known_by_its_header_and_without_one_by_its_first_brace() {
 }
 
 #[test]
-fn a_fault_names_the_field_what_was_expected_and_its_place() {
+fn a_fault_names_the_field_the_expected_value_and_the_position() {
     for (source, field, rule) in [
         (
             r#"{"commandId":"c","notAfter":"2030-01-01T08:00:00","text":{"body":"hi"}}"#,
             "not_after",
-            "is a time with its offset from UTC, such as 2026-03-01T18:00:00Z (RFC 3339); line 1, column 29",
+            "must be a time with its offset from UTC, such as 2026-03-01T18:00:00Z (RFC 3339); line 1, column 29",
         ),
         (
             "{\"commandId\":\"c\",\n \"text\":{\"body\":\"ü\", \"previewUrl\":\"yes\"}}",
             "text.preview_url",
-            "is true or false; line 2, column 35",
+            "must be true or false; line 2, column 35",
         ),
         (
             r#"{"text":{"body":"hi"},"image":{"url":"u"}}"#,
             "image",
-            "is given once, and no field that excludes it is given too; line 1, column 23",
+            "is set twice, or together with a field that excludes it; line 1, column 23",
         ),
-        (r#"{"text":{"body":["hi"]}}"#, "text.body", "is a string; line 1, column 17"),
-        (r#"{"text":[1,2,3]}"#, "text", "is an object; line 1, column 9"),
-        ("[1]", "command", "is an object; line 1, column 1"),
-        ("\u{feff}\n 7", "command", "is an object; line 2, column 2"),
-        (r#"{"commandId":"c""#, "command", "is JSON (EOF while parsing an object); line 1, column 16"),
-        ("{\"commandId\":\"c\",\n\"text\":}", "command", "is JSON (expected value); line 2, column 8"),
+        (r#"{"text":{"body":["hi"]}}"#, "text.body", "must be a string; line 1, column 17"),
+        (r#"{"text":[1,2,3]}"#, "text", "must be an object; line 1, column 9"),
+        ("[1]", "command", "must be an object; line 1, column 1"),
+        ("\u{feff}\n 7", "command", "must be an object; line 2, column 2"),
+        (
+            r#"{"commandId":"c""#,
+            "command",
+            "is not valid JSON: EOF while parsing an object; line 1, column 16",
+        ),
+        (
+            "{\"commandId\":\"c\",\n\"text\":}",
+            "command",
+            "is not valid JSON: expected value; line 2, column 8",
+        ),
     ] {
         assert_eq!(fault(source), (field.to_owned(), rule.to_owned()), "{source}");
     }
     let (field, rule) = fault(r#"{"commandId":"c","text":{"body":"hi"},"callbackData":"x"}"#);
     assert_eq!(field, "callback_data");
-    assert!(rule.starts_with("is one of the fields command_id, channel_id, recipient, "), "{rule}");
+    assert!(
+        rule.starts_with("is not a known field; use one of command_id, channel_id, recipient, "),
+        "{rule}"
+    );
     assert!(rule.ends_with("; line 1, column 39") && !rule.contains("commandId"), "{rule}");
     let fault = decode(Some("application/json"), &Bytes::from_static(b"{\"commandId\":\"c\xff\"}"))
         .unwrap_err()
         .fault;
-    assert_eq!((fault.field.as_str(), fault.rule.as_str()), ("command", "is JSON in UTF-8 (byte 16 is not)"));
+    assert_eq!((fault.field.as_str(), fault.rule.as_str()), ("command", "is not valid UTF-8 (byte 16)"));
     let mut protobuf = text("hi").encode_to_vec();
     protobuf.extend([0xaa, 0x06, 0x01]);
     let undecodable = decode(None, &Bytes::from(protobuf)).unwrap_err();
     assert_eq!((undecodable.command_id.as_str(), undecodable.encoding), ("c", Encoding::Protobuf));
     assert_eq!(undecodable.fault.field, "command");
-    assert!(undecodable.fault.rule.starts_with("is a SendCommand as protobuf ("), "{:?}", undecodable.fault);
+    assert!(
+        undecodable.fault.rule.starts_with("is not a valid SendCommand in protobuf: "),
+        "{:?}",
+        undecodable.fault
+    );
 }
 
 #[test]
-fn the_id_of_what_cannot_be_read_is_told_as_far_as_it_is_there() {
+fn the_id_of_an_unreadable_command_is_reported_if_present() {
     for (source, id) in [
         (r#"{"commandId":"c","text":7}"#, "c"),
         ("\u{feff} {\"command_id\":\"c\",\"x\":1}", "c"),
@@ -141,25 +154,25 @@ fn the_id_of_what_cannot_be_read_is_told_as_far_as_it_is_there() {
     }
 }
 
-/// A value that a field cannot have, and how what it must have begins.
+/// An invalid value of a field, and the beginning of the error.
 fn wrong(field: &FieldDescriptor) -> (Value, &'static str) {
     if field.is_list() {
-        return (json!("4915112345678"), "is a list");
+        return (json!("4915112345678"), "must be a list");
     }
     match field.kind() {
-        Kind::String => (json!(4_915_112_345_678_u64), "is a string;"),
-        Kind::Bytes => (json!("4915112345678!"), "is a string in Base64"),
-        Kind::Bool => (json!("4915112345678"), "is true or false"),
-        Kind::Double => (json!("4915112345678x"), "is a number"),
+        Kind::String => (json!(4_915_112_345_678_u64), "must be a string;"),
+        Kind::Bytes => (json!("4915112345678!"), "must be a string in Base64"),
+        Kind::Bool => (json!("4915112345678"), "must be true or false"),
+        Kind::Double => (json!("4915112345678x"), "must be a number"),
         Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => {
-            (json!("4915112345678"), "is a time with its offset")
+            (json!("4915112345678"), "must be a time with its offset")
         }
-        Kind::Message(_) => (json!("4915112345678"), "is an object"),
-        other => panic!("say here what is no {other:?}"),
+        Kind::Message(_) => (json!("4915112345678"), "must be an object"),
+        other => panic!("add an invalid value of {other:?} here"),
     }
 }
 
-/// Every field below a message: its path in a fault, its descriptor, and what puts a value there.
+/// Checks every field of a message and of its inner messages. `wrap` puts a value at `path`. Returns their number.
 fn every_field(message: &MessageDescriptor, path: &str, wrap: &dyn Fn(Value) -> Value) -> usize {
     let mut count = 0;
     for field in message.fields() {
@@ -187,7 +200,7 @@ fn every_field(message: &MessageDescriptor, path: &str, wrap: &dyn Fn(Value) -> 
 }
 
 #[test]
-fn every_field_of_a_command_says_what_it_must_be() {
+fn the_error_of_every_field_contains_the_expected_value() {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
     let command = pool.get_message_by_name("imchannel.v1.SendCommand").unwrap();
     let count = every_field(&command, "", &|value| value);
@@ -206,7 +219,7 @@ fn a_name_that_may_be_a_value_is_not_shown() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Nulls change nothing, and damage costs the command and nothing else.
+    /// Nulls change nothing, and damage rejects the command without a panic.
     #[test]
     fn nulls_change_nothing_and_no_damage_panics(
         nulls in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
@@ -230,7 +243,7 @@ proptest! {
     }
 }
 
-/// What the command line takes as `--template`.
+/// The command line reads `--template` with this function.
 #[test]
 fn a_part_of_a_command_is_read_by_the_same_rules() {
     let template = r#"{"name":"t","language":"en","header":null,"placeholders":["a"]}"#;
@@ -238,5 +251,8 @@ fn a_part_of_a_command_is_read_by_the_same_rules() {
     assert_eq!((read.name.as_str(), read.header.is_none()), ("t", true));
     let fault =
         bsp::command::read_json::<proto::v1::Template>(r#"{"name":"t","placeholders":"a"}"#).unwrap_err();
-    assert_eq!((fault.field.as_str(), fault.rule.as_str()), ("placeholders", "is a list; line 1, column 28"));
+    assert_eq!(
+        (fault.field.as_str(), fault.rule.as_str()),
+        ("placeholders", "must be a list; line 1, column 28")
+    );
 }

@@ -1,5 +1,5 @@
-//! Proves what the gateway relies on for every BSP in the registry, whatever its bodies look like, and that no
-//! input whatsoever makes a parser panic.
+//! Checks the rules that the gateway relies on for every BSP in the registry and every body, and that no
+//! input makes a parser panic.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -49,7 +49,7 @@ fn every_event_is_complete() {
         let id = bsp.profile().id.as_str();
         for (name, body) in fixtures(*bsp) {
             let parsed = parse(*bsp, &body, 7);
-            assert!(!parsed.items.is_empty(), "{id}/{name} came to nothing at all");
+            assert!(!parsed.items.is_empty(), "{id}/{name} has no items");
             for (position, item) in parsed.items.iter().enumerate() {
                 assert_eq!(item.index as usize, position, "{id}/{name}");
                 let (event_id, from, source, message_id) = match &item.outcome {
@@ -58,7 +58,7 @@ fn every_event_is_complete() {
                         assert!(m.content.is_some(), "{id}/{name} has no content");
                         (&m.event_id, (&m.bsp, &m.channel_id), m.source, &m.message_id)
                     }
-                    // These have no message; what they have instead is their kind.
+                    // These events have no message id; they have a kind instead.
                     Outcome::Account(a) => {
                         assert_ne!(a.kind, 0, "{id}/{name}");
                         (&a.event_id, (&a.bsp, &a.channel_id), a.source, &a.event_id)
@@ -84,7 +84,7 @@ fn every_event_is_complete() {
 }
 
 #[test]
-fn an_item_that_was_refused_alone_is_refused_alike_in_a_body_of_its_own() {
+fn an_item_that_is_rejected_alone_is_rejected_in_a_separate_body_too() {
     for bsp in registry::REGISTRY {
         for (name, body) in fixtures(*bsp) {
             for item in parse(*bsp, &body, 7).items {
@@ -107,7 +107,7 @@ fn an_item_that_was_refused_alone_is_refused_alike_in_a_body_of_its_own() {
 }
 
 #[test]
-fn the_same_body_gives_the_same_ids_wherever_it_is_stored() {
+fn the_same_body_has_the_same_ids_in_every_stored_message() {
     for bsp in registry::REGISTRY {
         for (name, body) in fixtures(*bsp) {
             let (first, second) = (parse(*bsp, &body, 1), parse(*bsp, &body, 99));
@@ -117,7 +117,7 @@ fn the_same_body_gives_the_same_ids_wherever_it_is_stored() {
 }
 
 #[test]
-fn no_event_id_stands_for_two_different_things() {
+fn no_two_different_events_share_an_id() {
     let mut seen: HashMap<String, (String, String)> = HashMap::new();
     for bsp in registry::REGISTRY {
         for (name, body) in fixtures(*bsp) {
@@ -150,19 +150,19 @@ fn no_event_id_stands_for_two_different_things() {
 }
 
 #[test]
-fn credentials_that_are_expected_are_the_ones_presented() {
+fn the_expected_credential_equals_the_presented_one() {
     for bsp in registry::REGISTRY {
         let profile = bsp.profile();
         assert_eq!(bsp.presented_credential(&HeaderMap::new()), None, "{}", profile.id);
         let user = (profile.credential == CredentialForm::UserAndPassword).then_some("user");
         assert_ne!(bsp.expected_credential(user, "a"), bsp.expected_credential(user, "b"));
-        // A challenge is how a BSP is made to send a user and a password.
+        // A challenge makes a BSP send a user and a password.
         assert_eq!(profile.challenge.is_some(), user.is_some(), "{}", profile.id);
     }
 }
 
 #[test]
-fn a_truncated_body_is_never_understood_halfway() {
+fn a_truncated_body_is_rejected_as_a_whole() {
     for bsp in registry::REGISTRY.iter().filter(|bsp| bsp.profile().media_type == "application/json") {
         for (name, body) in fixtures(*bsp).into_iter().filter(|(name, _)| name.starts_with("report")) {
             let end = body.iter().rposition(|byte| *byte == b'}').unwrap();
@@ -170,14 +170,14 @@ fn a_truncated_body_is_never_understood_halfway() {
                 let parsed = parse(*bsp, &body[..length], 1);
                 let [item] = parsed.items.as_slice() else { panic!("{name} cut to {length}") };
                 let Outcome::Rejected(reject) = &item.outcome else { panic!("{name} cut to {length}") };
-                assert_eq!(&reject.raw[..], &body[..length], "the dead letter holds the exact bytes");
+                assert_eq!(&reject.raw[..], &body[..length], "the dead letter contains the exact bytes");
             }
         }
     }
 }
 
 #[test]
-fn deep_nesting_costs_at_most_the_item() {
+fn deep_nesting_rejects_at_most_the_item() {
     let depth = 100_000;
     for bsp in registry::REGISTRY {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
@@ -200,7 +200,7 @@ fn deep_nesting_costs_at_most_the_item() {
 }
 
 #[test]
-fn a_body_of_too_many_items_is_refused_as_a_whole() {
+fn a_body_of_too_many_items_is_rejected_as_a_whole() {
     let body = format!(r#"{{"results":[{}1]}}"#, "1,".repeat(bsp::parsed::ITEMS_MAX));
     let parsed = parse(registry::find("infobip").unwrap(), body.as_bytes(), 1);
     let [item] = parsed.items.as_slice() else { panic!("{} items", parsed.items.len()) };
@@ -289,7 +289,7 @@ fn the_sample_report_is_one_report_without_anything_unknown() {
             matches!(parsed.items[..], [bsp::Item { outcome: Outcome::Report(_), .. }]),
             "{id}: {parsed:?}"
         );
-        assert!(parsed.unrecognised.is_empty() && parsed.unread.is_empty(), "{id}: {parsed:?}");
+        assert!(parsed.unrecognized.is_empty() && parsed.unread.is_empty(), "{id}: {parsed:?}");
         // It is printed inside single quotes for a shell.
         assert!(!profile.sample_report.contains('\''), "{id}");
         assert!(profile.credential_hint.contains("PASSWORD"), "{id}: the hint has a place for the password");

@@ -1,8 +1,8 @@
-//! Proves that no change of a parser changes the id of an event: `event_ids.txt` holds the id of every event of every
-//! fixture, and a back end drops what it has seen by these ids, across versions of the gateway.
+//! Checks that no change of a parser changes the id of an event. `event_ids.txt` contains the id of every
+//! event of every fixture. Back ends deduplicate by these ids across versions of the gateway.
 //!
-//! A new fixture needs new lines: `UPDATE_EVENT_IDS=1 cargo test -p bsp --test event_ids` appends them. It never
-//! changes a line that is there.
+//! A new fixture needs new lines: `UPDATE_EVENT_IDS=1 cargo test -p bsp --test event_ids` appends them. It
+//! never changes an existing line.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -56,7 +56,7 @@ fn pinned() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn no_event_of_a_fixture_has_another_id_than_before() {
+fn no_event_of_a_fixture_has_a_new_id() {
     let (ids, pinned) = (event_ids(), pinned());
     for (event, id) in &pinned {
         assert_eq!(ids.get(event), Some(id), "{event}");
@@ -68,5 +68,5 @@ fn no_event_of_a_fixture_has_another_id_than_before() {
         std::fs::write(pins(), text).unwrap();
         return;
     }
-    assert!(new.is_empty(), "without a line in event_ids.txt: {new:?}");
+    assert!(new.is_empty(), "missing in event_ids.txt: {new:?}");
 }

@@ -1,8 +1,8 @@
-//! Proves what every parser makes of every form of body: each file in `fixtures/{bsp}/` is parsed as a stored
-//! webhook, and the outcome is compared with the `.expected.json` beside it.
+//! Checks the result of every parser for every form of body: each file in `fixtures/{bsp}/` is parsed as a
+//! stored webhook, and the outcome is compared with the `.expected.json` beside it.
 //!
-//! After a wanted change, `UPDATE_FIXTURES=1 cargo test -p bsp --test fixtures` writes the files anew; read the
-//! diff before you commit it.
+//! After an intended change, `UPDATE_FIXTURES=1 cargo test -p bsp --test fixtures` rewrites the files. Review
+//! the diff before you commit it.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -23,11 +23,11 @@ fn to_json(parsed: &Parsed) -> Value {
             "rejected": { "kind": reject.kind, "reason": reject.reason, "raw": String::from_utf8_lossy(&reject.raw) }
         }),
     });
-    let unrecognised = parsed.unrecognised.iter().map(|unrecognised| {
-        json!({ "field": unrecognised.field, "value": unrecognised.value, "message_id": unrecognised.message_id })
+    let unrecognized = parsed.unrecognized.iter().map(|unrecognized| {
+        json!({ "field": unrecognized.field, "value": unrecognized.value, "message_id": unrecognized.message_id })
     });
     let mut outcome =
-        json!({ "items": items.collect::<Vec<_>>(), "unrecognised": unrecognised.collect::<Vec<_>>() });
+        json!({ "items": items.collect::<Vec<_>>(), "unrecognised": unrecognized.collect::<Vec<_>>() });
     if !parsed.unread.is_empty() {
         outcome["unread"] = json!(parsed.unread);
     }
@@ -45,7 +45,7 @@ fn bodies(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_fixture_comes_out_as_written_down() {
+fn every_fixture_has_its_expected_outcome() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let update = std::env::var_os("UPDATE_FIXTURES").is_some();
     let channel = ChannelId::parse("202105102694809992").unwrap();
@@ -66,7 +66,7 @@ fn every_fixture_comes_out_as_written_down() {
             let expected: Value = serde_json::from_slice(&expected).unwrap_or_default();
             if outcome != expected {
                 let outcome = serde_json::to_string_pretty(&outcome).unwrap();
-                wrong.push(format!("{} comes out as\n{outcome}", path.display()));
+                wrong.push(format!("{} has the outcome\n{outcome}", path.display()));
             }
         }
     }

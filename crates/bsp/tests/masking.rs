@@ -1,5 +1,5 @@
-//! Log lines hide what is personal, whatever was done to the body on its way; and they show what a BSP says of a status or an
-//! error.
+//! Checks that log lines hide personal data, even of damaged bodies, and that they show the BSP's texts about
+//! statuses and errors.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -11,7 +11,7 @@ use bsp::{ChannelId, Outcome, Profile, Webhook, registry};
 use bytes::Bytes;
 use serde_json::Value;
 
-/// Of every JSON fixture.
+/// Mutants of every JSON fixture.
 const MUTANTS: usize = 2_000;
 const SEED: u64 = 0x0011_2026;
 
@@ -94,13 +94,13 @@ fn damaged_json_shows_no_value() {
             );
         }
     }
-    assert!(damaged > 50_000, "{damaged} mutants are no JSON");
+    assert!(damaged > 50_000, "{damaged} mutants are not JSON");
     assert!(shown.is_empty(), "{} of {damaged} show a value, such as {:?}", shown.len(), shown[0]);
 }
 
 /// The parser has read every byte of a body that it calls JSON, so masking need not read it again.
 #[test]
-fn what_a_parser_calls_json_is_masked_as_if_nobody_had_read_it() {
+fn what_a_parser_calls_json_is_masked_as_if_it_had_not_been_read() {
     let channel = ChannelId::parse("c-1").unwrap();
     let received_at = "2026-03-01T12:00:00Z".parse().unwrap();
     let mut random = fastrand::Rng::with_seed(SEED);
@@ -121,7 +121,7 @@ fn what_a_parser_calls_json_is_masked_as_if_nobody_had_read_it() {
     assert!(known > 2_000 && unknown > 2_000, "{known} are JSON, {unknown} are not");
 }
 
-/// What an event has of statuses and errors.
+/// The statuses and errors of an event.
 fn said(outcome: Outcome) -> Vec<String> {
     let (mut said, errors) = match outcome {
         Outcome::Report(report) => {
@@ -130,7 +130,8 @@ fn said(outcome: Outcome) -> Vec<String> {
         }
         Outcome::Account(event) => {
             let template = event.template.unwrap_or_default();
-            // Gupshup's version 2 has a description alone under the key of the rows that customers pick, which are texts of messages.
+            // Gupshup's version 2 uses a bare description also for the rows that customers select, which are
+            // texts of messages.
             let errors =
                 event.errors.into_iter().filter(|error| !error.name.is_empty() || !error.code.is_empty());
             (vec![template.status, template.reason, event.decision], errors.collect())
@@ -142,16 +143,16 @@ fn said(outcome: Outcome) -> Vec<String> {
         _ => return Vec::new(),
     };
     for error in errors {
-        // The end of a restriction is the parser's own wording.
+        // The parser itself writes the end of a restriction.
         let description = error.description.strip_prefix("until ").unwrap_or(&error.description).to_owned();
         said.extend([error.code, error.name, description]);
     }
     said
 }
 
-/// Without the reason in the log nobody finds out why messages fail.
+/// Operators need the reason in the log to find out why messages fail.
 #[test]
-fn what_a_bsp_says_of_a_status_or_an_error_is_shown() {
+fn the_texts_of_statuses_and_errors_are_shown() {
     let channel = ChannelId::parse("c-1").unwrap();
     let received_at = "2026-03-01T12:00:00Z".parse().unwrap();
     let mut seen = 0;

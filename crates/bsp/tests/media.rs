@@ -1,4 +1,4 @@
-//! Files that are what they say, and files that are not, by their first bytes.
+//! Files that match their declared type, and files that do not, by their first bytes.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use bsp::media::MediaKind::{self, Audio, Document, Image, Video};
@@ -30,7 +30,7 @@ fn ftyp(major: &[u8; 4], compatible: &[&[u8; 4]]) -> Vec<u8> {
     head
 }
 
-/// A tag of this size, and what follows it.
+/// A tag of this size, and the bytes after it.
 fn id3(size: usize, behind: &[u8]) -> Vec<u8> {
     let mut head = b"ID3\x04\0\0".to_vec();
     head.extend([0, 0, u8::try_from(size >> 7).unwrap(), u8::try_from(size & 0x7f).unwrap()]);
@@ -53,14 +53,14 @@ fn zip(names: &[&str]) -> Vec<u8> {
     head
 }
 
-/// Which of the types that WhatsApp takes a file may be announced as.
+/// The accepted types that a file may be declared as.
 fn fitting(head: &[u8]) -> Vec<&'static str> {
     let types = MediaKind::ALL.into_iter().flat_map(|kind| kind.content_types().iter().copied());
     types.filter(|content_type| check_first_bytes(content_type, head).is_ok()).collect()
 }
 
 #[test]
-fn a_file_may_be_announced_as_what_it_is_and_as_nothing_else() {
+fn a_file_may_be_declared_only_as_its_actual_type() {
     const OFFICE: [&str; 6] =
         ["application/msword", "application/vnd.ms-excel", "application/vnd.ms-powerpoint", DOCX, XLSX, PPTX];
     let html = b"<!DOCTYPE html><html><body>Log in</body></html>";
@@ -119,7 +119,7 @@ fn a_file_may_be_announced_as_what_it_is_and_as_nothing_else() {
 }
 
 #[test]
-fn only_the_beginning_is_looked_at() {
+fn only_the_beginning_is_inspected() {
     let mut text = vec![b'a'; SNIFFED_BYTES];
     text.push(0);
     assert_eq!(fitting(&text), ["text/plain"]);
@@ -140,7 +140,7 @@ fn a_reason_names_both_formats_and_quotes_nothing() {
 }
 
 #[test]
-fn a_file_without_a_type_is_served_as_what_it_is_where_its_kind_has_that() {
+fn a_file_without_a_type_is_served_with_its_detected_type() {
     let cases: [(MediaKind, Vec<u8>, Option<&str>); 14] = [
         (Image, b"\xff\xd8\xff\xe0....".to_vec(), Some("image/jpeg")),
         (Image, b"\x89PNG\r\n\x1a\n".to_vec(), Some("image/png")),

@@ -1,5 +1,5 @@
-//! Proves what the ids of events about the account and about customers are made of, and how much of the BSP's own object
-//! goes with them.
+//! Checks the inputs of the ids of account and customer events, and how much of the BSP's own object they
+//! contain.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -36,7 +36,7 @@ fn customer(bsp: &str, body: &Value) -> CustomerEvent {
 }
 
 #[test]
-fn the_same_thing_at_another_time_is_another_event_and_a_repeat_is_the_same() {
+fn another_time_gives_another_event_and_a_retry_gives_the_same() {
     let paused = |time| {
         let value = json!({ "event": "PAUSED", "message_template_id": 1, "message_template_name": "promo" });
         account(&change(time, "message_template_status_update", value))
@@ -56,7 +56,7 @@ fn the_same_thing_at_another_time_is_another_event_and_a_repeat_is_the_same() {
 }
 
 #[test]
-fn both_versions_of_a_wish_are_one_event() {
+fn both_versions_of_a_preference_are_one_event() {
     let wish = json!({ "wa_id": "918000000042", "category": "marketing_messages", "value": "stop", "timestamp": 1_782_000_009 });
     let wishes = json!({ "user_preferences": [wish] });
     let payload = json!({ "type": "user_preferences", "payload": wishes });
@@ -67,7 +67,7 @@ fn both_versions_of_a_wish_are_one_event() {
 }
 
 #[test]
-fn no_more_than_64_kib_of_an_object_go_with_its_event() {
+fn an_event_contains_at_most_64_kib_of_its_object() {
     let value = json!({ "event": "SOMETHING", "more": "é".repeat(50_000) });
     let event = account(&change(1_782_000_007, "account_update", value.clone()));
     assert!(event.raw_json.len() <= 64 * 1024, "{} bytes", event.raw_json.len());
@@ -75,7 +75,7 @@ fn no_more_than_64_kib_of_an_object_go_with_its_event() {
 }
 
 #[test]
-fn a_payment_without_a_status_says_nothing_of_the_payment() {
+fn a_payment_message_without_a_status_is_not_a_payment_event() {
     let confirmation = |more: Value| {
         let mut message = json!({ "type": "INTERACTIVE_PAYMENT_CONFIRMATION", "referenceId": "r" });
         message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -1,4 +1,4 @@
-//! What goes to Infobip, and which commands are refused. What its answers mean is in `answers.rs`.
+//! The requests to Infobip, and the commands that are rejected. Its responses are tested in `answers.rs`.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use bsp::command::{self, Command, Received};
@@ -118,7 +118,7 @@ fn the_header_of_a_template_gives_its_place_a_name_and_an_address() {
 }
 
 #[test]
-fn a_document_has_the_name_of_its_upload_where_the_command_gives_none() {
+fn a_document_has_the_name_of_its_upload_if_the_command_has_none() {
     let stored = |more: Value| {
         let mut media = json!({ "mediaId": "bb8b8717-5b71-45a7-be04-af9cb746661b" });
         media.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -138,7 +138,7 @@ fn a_document_has_the_name_of_its_upload_where_the_command_gives_none() {
         "Your bill"
     );
     assert_eq!(text(json!({ "document": stored(json!({})) }), ""), Value::Null);
-    // A picture's name is no caption unless the command says so.
+    // A picture's name is not a caption unless the command sets one.
     assert_eq!(text(json!({ "image": stored(json!({})) }), "IMG_1.jpg"), Value::Null);
     let name = |document: Value, file_name: &str| {
         let header = json!({ "name": "bill", "language": "en", "header": { "document": document } });
@@ -167,7 +167,8 @@ fn a_recipient_is_an_international_number_or_a_user_id() {
         (" 00393331234567 ", number("393331234567")),
         ("123456789012345", number("123456789012345")),
         ("00123456789012345", number("123456789012345")),
-        // A trunk prefix, in front or behind the international one: the country is not known, or nobody has such a number.
+        // A trunk prefix before or after the international prefix: the country is unknown, or the number does
+        // not exist.
         ("015112345678", None),
         ("+015112345678", None),
         ("000491511234", None),
@@ -189,7 +190,7 @@ fn a_recipient_is_an_international_number_or_a_user_id() {
 }
 
 #[test]
-fn the_address_of_a_file_may_hold_an_at_sign_and_no_user() {
+fn the_url_of_a_file_may_contain_an_at_sign_but_no_user() {
     let is_taken = |url: &str| check(json!({ "image": { "url": url } })).is_ok();
     for good in [
         "https://cdn.shop.example/a@2x.png",
@@ -209,7 +210,7 @@ fn the_address_of_a_file_may_hold_an_at_sign_and_no_user() {
 }
 
 #[test]
-fn what_whatsapp_refuses_in_a_template_is_a_fault_of_its_field() {
+fn a_template_value_that_whatsapp_rejects_is_a_fault_of_its_field() {
     let long = |count: usize| "ü".repeat(count);
     let template = |more: Value| {
         let mut template = json!({ "name": "n", "language": "en" });
@@ -223,7 +224,7 @@ fn what_whatsapp_refuses_in_a_template_is_a_fault_of_its_field() {
         assert_eq!(template(json!({ "header": { "text": bad } })), ["template.header.text"], "{bad:?}");
         let buttons = json!({ "buttons": [{ "quickReplyPayload": "x" }, { "urlPlaceholder": bad }] });
         assert_eq!(template(buttons), ["template.buttons[1]"], "{bad:?}");
-        // It is never shown to anyone.
+        // Customers never see it.
         let payload = template(json!({ "buttons": [{ "quickReplyPayload": bad }] }));
         assert!(payload.is_empty(), "{bad:?}");
     }
@@ -236,7 +237,7 @@ fn what_whatsapp_refuses_in_a_template_is_a_fault_of_its_field() {
 }
 
 #[test]
-fn a_file_in_a_command_is_what_it_says() {
+fn a_file_in_a_command_matches_its_type() {
     // <html>login</html> and an MP4's first box.
     let (html, mp4) = ("PGh0bWw+bG9naW48L2h0bWw+", "AAAAGGZ0eXBtcDQyAAAAAG1wNDJpc29t");
     let faults = |content: Value| {
@@ -246,7 +247,7 @@ fn a_file_in_a_command_is_what_it_says() {
     };
     assert_eq!(
         faults(json!({ "image": { "data": html, "contentType": "image/jpeg" } })),
-        ["image.data is a file of its content_type (the first bytes are those of HTML, not of image/jpeg)"]
+        ["image.data does not match its content_type: the first bytes are those of HTML, not of image/jpeg"]
     );
     for (content, field) in [
         (json!({ "document": { "data": html, "contentType": "application/pdf" } }), "document.data"),
@@ -273,14 +274,14 @@ fn a_user_id_and_a_context_have_their_fields() {
 }
 
 #[test]
-fn every_fault_of_a_command_is_named() {
+fn every_fault_of_a_command_is_reported() {
     let long = |count: usize| "x".repeat(count);
     let cases = [
         (json!({ "text": { "body": "" } }), vec!["text.body"]),
         (json!({ "text": { "body": long(4097) } }), vec!["text.body"]),
         (json!({}), vec!["content"]),
         (
-            json!({ "commandId": "a b", "channelId": "c-2", "recipient": "nobody", "context": long(4001) }),
+            json!({ "commandId": "a b", "channelId": "c-2", "recipient": "no-number", "context": long(4001) }),
             vec!["command_id", "channel_id", "recipient", "context", "content"],
         ),
         (

@@ -1,5 +1,5 @@
-//! Proves that nothing that a BSP says is lost by silence: every fixture is sent with a member that nobody knows, at every place
-//! where an object has members, and the member comes out.
+//! Checks that no data of a BSP is lost silently. Every fixture is sent with an unknown member at every
+//! position where an object has members, and the output contains that member.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use proto::v1::inbound_message::Content;
 use serde_json::{Value, json};
 
-/// The key of the member that is put in, and what its value begins with.
+/// The key of the added member, and the beginning of its value.
 const KEY: &str = "unheardOf";
 const VALUE: &str = "news-";
 
@@ -49,7 +49,7 @@ fn unread(outcome: &Outcome) -> Option<(&str, bool)> {
     }
 }
 
-/// What goes out of an item as it came.
+/// The parts of an item that are passed on unchanged.
 fn whole(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Account(event) => event.raw_json.clone(),
@@ -105,8 +105,9 @@ fn find(value: &Value, wanted: &str) -> Option<String> {
     }
 }
 
-/// Whether the value that was put in at `pointer` comes out: unread, at the same place in its item or around the items, and
-/// counted; or in something that goes out whole. Around items of which none is an event it is only counted.
+/// Whether the value that was added at `pointer` is in the output: as unread, at the same position in its
+/// item or around the items, and counted; or in a value that is passed on unchanged. Around items without any
+/// event it is only counted.
 fn comes_out(parsed: &Parsed, pointer: &str, value: &str) -> bool {
     let place = format!("{pointer}/{KEY}");
     let in_item = |found: &str| place.ends_with(found) || found == format!("/{AROUND}{place}");
@@ -119,7 +120,7 @@ fn comes_out(parsed: &Parsed, pointer: &str, value: &str) -> bool {
     ((is_unread || !has_event) && is_counted) || is_whole
 }
 
-/// A JSON pointer as a metric has it.
+/// A JSON pointer in the form of a metric label.
 fn path(pointer: &str) -> String {
     let mut path = String::new();
     for step in pointer.split('/').skip(1) {
@@ -131,7 +132,7 @@ fn path(pointer: &str) -> String {
 }
 
 #[test]
-fn a_member_that_nobody_knows_comes_out_of_every_object_of_every_fixture() {
+fn an_unknown_member_of_any_object_of_any_fixture_is_kept() {
     let (mut places, mut ignored) = (0, BTreeSet::new());
     for bsp in registry::REGISTRY {
         for (name, body) in fixtures(*bsp) {
@@ -149,14 +150,14 @@ fn a_member_that_nobody_knows_comes_out_of_every_object_of_every_fixture() {
                 if comes_out(&parsed, pointer, &value) {
                     continue;
                 }
-                // What is ignored is counted as a whole, under its own name.
+                // An ignored item is counted as a whole, under its own name.
                 let is_ignored = parsed.items.iter().any(|item| matches!(item.outcome, Outcome::Ignored(_)));
                 assert!(is_ignored, "{}/{name}: lost at '{pointer}': {parsed:?}", bsp.profile().id);
                 ignored.insert(format!("{}/{name}", bsp.profile().id));
             }
         }
     }
-    assert!(places > 1_000, "only {places} places");
+    assert!(places > 1_000, "only {places} positions");
     let known = [
         "gupshup/ignored_billing_event",
         "gupshup/ignored_preference_event",
@@ -175,7 +176,7 @@ fn a_member_that_nobody_knows_comes_out_of_every_object_of_every_fixture() {
 }
 
 #[test]
-fn a_field_that_nobody_knows_comes_out_of_every_form() {
+fn an_unknown_field_of_any_form_is_kept() {
     let bsp = registry::find("twilio").unwrap();
     let mut events = 0;
     for (name, body) in fixtures(bsp) {
@@ -192,7 +193,7 @@ fn a_field_that_nobody_knows_comes_out_of_every_form() {
     assert!(events > 40, "only {events} events");
 }
 
-/// A body of an Infobip message with these members more.
+/// A body of an Infobip message with these additional members.
 fn infobip(members: &Value) -> Value {
     let mut message = json!({
         "messageId": "m", "from": "4915112345", "to": "4930", "receivedAt": "2026-03-01T10:00:00.000+0000",
@@ -210,7 +211,7 @@ fn meta(list: &str, item: &Value) -> Value {
 }
 
 #[test]
-fn members_without_a_field_are_told() {
+fn members_without_an_event_field_are_kept() {
     let location = json!({ "latitude": 1, "longitude": 2, "url": "https://example.com/here" });
     let status = json!({
         "id": "m", "status": "failed", "recipient_id": "1", "recipient_parent_user_id": "IN.ENT.1",
@@ -239,14 +240,14 @@ fn members_without_a_field_are_told() {
             json!({ "location": { "url": "https://example.com/here" } }),
             &["location.url"],
         ),
-        // A list has `null` for what was read, up to the last element that was not.
+        // A list contains `null` for read elements, up to the last unread element.
         (
             "gupshup",
             meta("statuses", &status),
             json!({ "recipient_parent_user_id": "IN.ENT.1", "errors": [null, { "href": "https://example.com/e" }] }),
             &["errors[].href", "recipient_parent_user_id"],
         ),
-        // Members that have another form than the readers expect.
+        // Members with another shape than the readers expect.
         (
             "infobip",
             infobip(&json!({ "contact": "Noor", "integrationType": { "a": [1] } })),
@@ -281,11 +282,11 @@ fn members_without_a_field_are_told() {
 }
 
 #[test]
-fn what_was_read_or_goes_out_whole_is_not_told() {
+fn members_that_were_read_or_passed_on_are_not_repeated() {
     let flow = json!({ "type": "INTERACTIVE_FLOW_REPLY", "response": { "any": [{ "thing": 1 }] } });
     for body in [
         infobip(&json!({})),
-        infobip(&json!({ "message": { "type": "HOLOGRAM", "beam": { "colour": "green" } } })),
+        infobip(&json!({ "message": { "type": "HOLOGRAM", "beam": { "color": "green" } } })),
         infobip(&json!({ "message": flow })),
     ] {
         let parsed = of("infobip", &body);
@@ -294,7 +295,7 @@ fn what_was_read_or_goes_out_whole_is_not_told() {
 }
 
 #[test]
-fn what_stands_around_the_items_goes_with_the_first_event() {
+fn members_around_the_items_are_in_the_first_event() {
     let mut body = infobip(&json!({ "keyword": "JOIN" }));
     let second = body["results"][0].clone();
     body["results"].as_array_mut().unwrap().push(second);
@@ -304,7 +305,7 @@ fn what_stands_around_the_items_goes_with_the_first_event() {
     assert_eq!(unread_of(&parsed), [around, json!({ "keyword": "JOIN" })]);
     assert_eq!(parsed.unread, [("cursor".to_owned(), 1), ("keyword".to_owned(), 2)].into());
 
-    // Without an event it is counted.
+    // Without an event it is only counted.
     let parsed = of("infobip", &json!({ "results": [], "cursor": 1 }));
     assert_eq!(parsed.unread, [("cursor".to_owned(), 1)].into());
 }
@@ -327,7 +328,7 @@ fn unread_json_is_cut_on_whole_members() {
         count += 1;
     }
     assert!((10..40).contains(&count), "{count} members");
-    assert_eq!(parsed.unread.len(), 41, "each is counted all the same");
+    assert_eq!(parsed.unread.len(), 41, "each is counted anyway");
 }
 
 #[test]
@@ -390,7 +391,7 @@ fn paths_hold_no_data_and_are_at_most_200() {
     assert_eq!(parsed.unread["*"], 2);
 }
 
-/// A number in letters: digits would make a path look like data.
+/// A number written with letters: digits would make a path look like data.
 fn letters(mut number: usize) -> String {
     let mut word = String::new();
     for _ in 0..3 {
@@ -401,7 +402,7 @@ fn letters(mut number: usize) -> String {
 }
 
 #[test]
-fn what_is_not_utf8_and_not_read_is_counted_and_left_out() {
+fn an_unread_member_with_invalid_utf8_is_counted_and_omitted() {
     let body = b"{\"message_id\":\"m\",\"message_type\":\"text\",\"message\":{\"text\":\"a\",\"title\":\"caf\xe9\"}}";
     let parsed = parse(registry::find("koomessage").unwrap(), body);
     assert_eq!(unread(&parsed.items[0].outcome), Some(("", true)));

@@ -1,4 +1,4 @@
-//! Proves what becomes of bytes that are not UTF-8, wherever they stand in a body, and of a byte order mark before one.
+//! Checks the handling of invalid UTF-8 in any position of a body, and of a byte order mark before a body.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -31,7 +31,7 @@ fn fixtures(bsp: &dyn Bsp) -> Vec<(String, Vec<u8>)> {
     named.filter(|(_, body)| std::str::from_utf8(body).is_ok()).collect()
 }
 
-/// An event as JSON; `None` for an item that is none.
+/// An event as JSON; `None` if the item is not an event.
 fn event(outcome: &Outcome) -> Option<Value> {
     match outcome {
         Outcome::Report(report) => Some(serde_json::to_value(report).unwrap()),
@@ -80,7 +80,7 @@ fn a_byte_order_mark_before_a_body_changes_nothing() {
                         continue;
                     };
                     assert_eq!(reject.kind, plain.kind, "{name}");
-                    // A letter holds the bytes as they came.
+                    // A dead letter contains the original bytes.
                     let is_body = plain.raw.len() == body.len();
                     assert_eq!(
                         &reject.raw[..],
@@ -93,14 +93,15 @@ fn a_byte_order_mark_before_a_body_changes_nothing() {
     }
 }
 
-/// The places in a body at which a byte can be put into a value: before each closing quote, and at the end of each field.
+/// The positions in a body at which a byte can be added to a value: before each closing quote, and at the end
+/// of each field.
 fn places(media_type: &str, body: &[u8]) -> Vec<usize> {
     let ends: Vec<usize> =
         (1..body.len()).filter(|at| body[*at] == if media_type == FORM { b'&' } else { b'"' }).collect();
     if media_type == FORM { [ends, vec![body.len()]].concat() } else { ends }
 }
 
-/// Fields of events, in JSON's spelling, in which a byte may be replaced.
+/// Event fields, by their JSON names, in which a byte may be replaced.
 const WORDS: [&str; 25] = [
     "profileName",
     "body",
@@ -129,7 +130,7 @@ const WORDS: [&str; 25] = [
     "title",
 ];
 
-/// Names of the fields whose value holds the text.
+/// Names of the fields whose value contains the text.
 fn holders(value: &Value, text: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
@@ -146,7 +147,7 @@ fn holders(value: &Value, text: &str, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn wherever_a_byte_is_bad_no_id_and_no_other_value_than_words_is_replaced() {
+fn invalid_bytes_are_replaced_only_in_text_for_people() {
     let (mut replaced, mut refused) = (0, 0);
     for bsp in registry::REGISTRY {
         let media_type = bsp.profile().media_type;
@@ -168,8 +169,8 @@ fn wherever_a_byte_is_bad_no_id_and_no_other_value_than_words_is_replaced() {
                 replaced += parsed.replaced.len();
                 let is_letter = |item: &bsp::Item| matches!(&item.outcome, Outcome::Rejected(reject) if reject.kind == "no_utf8");
                 refused += parsed.items.iter().filter(|item| is_letter(item)).count();
-                for unrecognised in &parsed.unrecognised {
-                    assert!(!unrecognised.value.contains('\u{7f}'), "{name} at {at}: {unrecognised:?}");
+                for unrecognized in &parsed.unrecognized {
+                    assert!(!unrecognized.value.contains('\u{7f}'), "{name} at {at}: {unrecognized:?}");
                 }
             }
         }
@@ -177,7 +178,7 @@ fn wherever_a_byte_is_bad_no_id_and_no_other_value_than_words_is_replaced() {
     assert!(replaced > 200 && refused > 500, "{replaced} texts replaced, {refused} items refused");
 }
 
-/// Gives the item of a body of one item, in which `~` stands for a byte that is not UTF-8.
+/// The item of a body with one item, in which `~` is replaced by an invalid byte.
 fn one(bsp: &str, body: &str) -> (Outcome, Vec<&'static str>) {
     let bsp = registry::find(bsp).unwrap();
     let bad: &[u8] = if bsp.profile().media_type == FORM { b"%E9" } else { b"\xe9" };
@@ -189,7 +190,7 @@ fn one(bsp: &str, body: &str) -> (Outcome, Vec<&'static str>) {
 }
 
 #[test]
-fn what_people_read_is_replaced_and_counted() {
+fn text_for_people_is_replaced_and_counted() {
     let message = |bsp, body| match one(bsp, body) {
         (Outcome::Message(message), replaced) => (*message, replaced),
         other => panic!("{body}: {other:?}"),
@@ -241,7 +242,7 @@ fn what_people_read_is_replaced_and_counted() {
 }
 
 #[test]
-fn an_id_a_type_a_status_a_number_a_code_and_a_time_make_a_dead_letter() {
+fn an_invalid_id_type_status_number_code_or_time_is_a_dead_letter() {
     let meta = |item: &str| format!(r#"{{"entry":[{{"changes":[{{"field":"messages","value":{item}}}]}}]}}"#);
     let cases = [
         ("infobip", r#"{"results":[{"messageId":"m~","status":{"groupName":"DELIVERED"}}]}"#.to_owned()),
@@ -268,7 +269,7 @@ fn an_id_a_type_a_status_a_number_a_code_and_a_time_make_a_dead_letter() {
         ("twilio", "MessageSid=SM&MessageStatus=failed&ErrorCode=6~".to_owned()),
         ("twilio", "MessageSid=SM&From=whatsapp:%2B49~&Body=hi".to_owned()),
     ];
-    // An address that is longer than any address is left out of the event, and is in its id all the same.
+    // An event omits an address that is too long, but the event id includes it.
     let long = format!(
         r#"{{"results":[{{"messageId":"m","to":"{}~","status":{{"groupName":"DELIVERED"}}}}]}}"#,
         "4".repeat(300)
@@ -285,13 +286,14 @@ fn an_id_a_type_a_status_a_number_a_code_and_a_time_make_a_dead_letter() {
     }
 }
 
-/// They carry the BSP's object, and most ids are made of all of it: there is nothing in them that only people read.
+/// They contain the BSP's object, and most ids are computed from all of it, so they have no value that is
+/// only text for people.
 #[test]
-fn a_bad_byte_in_what_is_said_of_the_account_or_a_customer_makes_a_dead_letter() {
+fn an_invalid_byte_in_an_account_or_customer_event_is_a_dead_letter() {
     let meta = |field: &str, value: &str| {
         format!(r#"{{"entry":[{{"id":"1","time":17,"changes":[{{"field":"{field}","value":{value}}}]}}]}}"#)
     };
-    // Words that an event has only the first 64 KiB before.
+    // Text beyond the 64 KiB that an event contains.
     let long = format!(r#"{{"decision":"APPROVED","more":"{}","title":"f~r"}}"#, "x".repeat(70_000));
     let update = r#"{"event":"REJECTED","message_template_id":7,"reason":"NONE"}"#;
     let cases = [
@@ -331,9 +333,9 @@ fn a_bad_byte_in_what_is_said_of_the_account_or_a_customer_makes_a_dead_letter()
     }
 }
 
-/// What is ignored on purpose stays ignored; what stands beside an item is not lost with it.
+/// An ignored item stays ignored, and an invalid byte beside an item does not reject it.
 #[test]
-fn a_bad_byte_costs_nothing_beside_it() {
+fn an_invalid_byte_does_not_affect_other_items() {
     for (bsp, body) in [
         ("gupshup", r#"{"type":"billing-event","payload":{"x":"~"}}"#),
         ("gupshup", r#"{"entry":[{"changes":[{"field":"smb_message_echoes","value":{"x":"~"}}]}]}"#),
@@ -351,14 +353,15 @@ fn a_bad_byte_costs_nothing_beside_it() {
     let kinds: Vec<&str> = parsed.items.iter().map(|item| name(&item.outcome)).collect();
     assert_eq!(kinds, ["message", "rejected", "rejected", "account"]);
     assert_eq!(parsed.replaced, ["text"]);
-    // Twilio's bodies are forms, so that their events carry no object, and a bad byte in a text is none of theirs.
+    // Twilio's bodies are forms, so their events contain no object, and an invalid byte in a text does not
+    // affect them.
     let body = b"MessageSid=SM&From=whatsapp%3A%2B49&Body=stop+%E9&OptOutType=STOP";
     let parsed = parse(registry::find("twilio").unwrap(), body);
     assert!(matches!(parsed.items[1].outcome, Outcome::Customer(_)), "{parsed:?}");
     assert_eq!(parsed.replaced, ["text"]);
 }
 
-/// DEL stands for such a byte while a body is read; in a body without one it is what it is.
+/// DEL replaces an invalid byte while a body is read. In a valid body it stays unchanged.
 #[test]
 fn a_control_character_of_the_bsp_stays() {
     let body =

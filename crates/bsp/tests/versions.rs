@@ -1,5 +1,5 @@
-//! Proves that Gupshup's two versions of one message say the same: an app that is subscribed to both is sent both, under
-//! one `event_id`, and a back end keeps whichever comes first.
+//! Checks that Gupshup's two versions of one message become equal events. An app that subscribes to both
+//! receives both, under one `event_id`, and a back end keeps the first.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -64,13 +64,13 @@ fn a_reply_names_the_answered_message_by_gupshups_own_id_in_both_versions() {
     let context = json!({ "from": OUR_NUMBER, "id": "031AGD", "gs_id": "gs-1", "meta_msg_id": "wamid.out" });
     let third = version_3("text", &json!({ "body": "Yes" }), &context);
     same(&second, &third);
-    // As the reports of that message do.
+    // The reports of that message use the same id.
     let context = third.context.unwrap();
     assert_eq!((context.message_id.as_str(), context.sender.as_str()), ("gs-1", OUR_NUMBER));
 }
 
 #[test]
-fn a_reply_to_what_did_not_go_through_gupshup_has_whatsapps_id_in_both_versions() {
+fn a_reply_to_a_message_from_elsewhere_has_whatsapps_id_in_both_versions() {
     let second = version_2("text", &json!({ "text": "Yes" }), &json!({ "id": "wamid.old", "gsId": null }));
     let third = version_3("text", &json!({ "body": "Yes" }), &json!({ "id": "wamid.old", "gs_id": null }));
     same(&second, &third);
@@ -78,7 +78,7 @@ fn a_reply_to_what_did_not_go_through_gupshup_has_whatsapps_id_in_both_versions(
 }
 
 #[test]
-fn a_reaction_is_put_on_the_message_that_reports_name_in_both_versions() {
+fn a_reaction_refers_to_the_id_of_reports_in_both_versions() {
     let context = json!({ "from": OUR_NUMBER, "id": "031AGD", "gs_id": "gs-1" });
     let reaction = json!({ "emoji": "👍", "message_id": "wamid.out" });
     let third = version_3("reaction", &reaction, &context);
@@ -89,7 +89,7 @@ fn a_reaction_is_put_on_the_message_that_reports_name_in_both_versions() {
 }
 
 #[test]
-fn a_forwarding_is_told_alike_in_both_versions() {
+fn a_forwarding_is_the_same_in_both_versions() {
     let context = json!({ "forwarded": true });
     let second = version_2("text", &json!({ "text": "Hi" }), &context);
     let third = version_3("text", &json!({ "body": "Hi" }), &context);

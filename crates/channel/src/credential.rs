@@ -1,5 +1,5 @@
-//! Webhook credentials: stored as HMAC-SHA-256 under a key that only the services hold, and compared in a time
-//! that tells nothing.
+//! Webhook credentials. They are stored as HMAC-SHA-256 under a key that only the services hold, and compared
+//! in constant time.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-/// Shortest key, in bytes: as long as the hash.
+/// Shortest key, in bytes: the length of the hash.
 pub const CREDENTIAL_KEY_BYTES_MIN: usize = 32;
 
-/// Text whose hash identifies the key. It is no possible credential: headers carry no NUL.
+/// Text whose hash identifies the key. It cannot be a credential: header values contain no NUL.
 const FINGERPRINT_TEXT: &[u8] = b"\0imchannel credential key";
 
 /// The key of `IMCHANNEL_CREDENTIAL_KEY`. Its `Debug` output hides it.
 #[derive(Clone)]
 pub struct CredentialKey(Hmac<Sha256>);
 
-/// The key is too short to be safe. The field is its length in bytes.
+/// The key is too short to be safe. The field is the key's length in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the credential key has {0} bytes; it needs at least {CREDENTIAL_KEY_BYTES_MIN}")]
+#[error("the credential key is too short ({0} bytes); use at least {CREDENTIAL_KEY_BYTES_MIN} bytes")]
 pub struct CredentialKeyTooShort(pub usize);
 
 impl CredentialKey {
@@ -31,7 +31,7 @@ impl CredentialKey {
         if key.len() < CREDENTIAL_KEY_BYTES_MIN {
             return Err(CredentialKeyTooShort(key.len()));
         }
-        Ok(Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
+        Ok(Self(Hmac::new_from_slice(key).expect("HMAC accepts a key of any length")))
     }
 
     /// Identifies the key without revealing it: 8 hexadecimal digits.
@@ -39,7 +39,7 @@ impl CredentialKey {
         hex::encode(&self.digest(FINGERPRINT_TEXT)[..4])
     }
 
-    /// The HMAC-SHA-256 of a credential, which is what is stored of it.
+    /// The HMAC-SHA-256 of a credential. The registry stores this digest instead of the credential.
     pub fn digest(&self, credential: &[u8]) -> [u8; 32] {
         let mut mac = self.0.clone();
         mac.update(credential);
@@ -53,7 +53,7 @@ impl fmt::Debug for CredentialKey {
     }
 }
 
-/// Most credentials that one channel accepts at once: the current one, the next one, and a margin.
+/// Most credentials of one channel: the current one, the next one, and a margin.
 pub const CREDENTIALS_MAX: usize = 8;
 
 /// Digests of the accepted credentials, in the order of the file.
@@ -66,8 +66,8 @@ impl Credentials {
         Self(digests)
     }
 
-    /// Credentials that nothing matches. They are compared for an unknown channel, so that its rejection takes as long
-    /// as that of a wrong password.
+    /// Credentials that match nothing. They are compared for an unknown channel, so that its rejection takes
+    /// as long as the rejection of a wrong password.
     pub fn dummy() -> Self {
         Self(vec![[0; 32], [1; 32]])
     }
@@ -77,7 +77,7 @@ impl Credentials {
         &self.0
     }
 
-    /// Position of the credential with this digest. It compares every digest, whether or not one matched.
+    /// Position of the credential with this digest. Compares every digest, whether or not one matched.
     pub fn position(&self, digest: &[u8; 32]) -> Option<usize> {
         let mut found = Choice::from(0);
         let mut position = 0_u32;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_key_is_refused() {
+    fn a_short_key_is_rejected() {
         assert_eq!(CredentialKey::new(&[7; 31]).err(), Some(CredentialKeyTooShort(31)));
     }
 }

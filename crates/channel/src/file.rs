@@ -1,4 +1,4 @@
-//! The channels file: TOML, read such that every fault in it is listed with its line.
+//! Reads the channels file (TOML) and reports every fault in it with its line.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::credential::{CREDENTIALS_MAX, CredentialKey};
 use crate::record::{RECORD_VERSION, Record, SignatureRecord};
 use crate::secret::Secret;
 
-/// Longest password or user name, in bytes: a header of that length passes every proxy.
+/// Longest password or user name, in bytes. Every proxy accepts a header of this length.
 pub const CREDENTIAL_LENGTH_MAX: usize = 256;
 /// Longest tenant name, in bytes.
 pub const TENANT_LENGTH_MAX: usize = 64;
@@ -87,7 +87,7 @@ impl Described {
 /// Parses a channels file.
 ///
 /// # Errors
-/// Every fault of the file, by line. No fault quotes a value.
+/// Every fault of the file, with its line. A fault never quotes a value.
 ///
 /// # Examples
 /// ```
@@ -115,10 +115,10 @@ impl Described {
 pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, Vec<Fault>> {
     let mut faults = Faults::new(source);
     let (document, errors) = DeTable::parse_recoverable(source);
-    // What follows the first of them is most often what the parser made of it.
+    // Report only the first error: the later ones are mostly its consequences.
     let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
     if let Some(first) = errors.iter().min_by_key(|error| start(error)) {
-        faults.add(start(first), format!("no TOML: {}", first.message()));
+        faults.add(start(first), format!("invalid TOML: {}", first.message()));
         return Err(faults.finish());
     }
     let mut channels = Vec::new();
@@ -129,25 +129,25 @@ pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, 
             return;
         };
         if lines.insert(channel.id.clone(), table.offset()).is_some() {
-            table.fault(table.offset(), format_args!("the id '{}' is used twice", channel.id));
+            table.fault(table.offset(), format_args!("duplicate id '{}'", channel.id));
         }
         channels.push(channel);
     });
     root.refuse_unknown_keys();
     if count == 0 {
-        root.fault(0, "there is no [[channel]]");
+        root.fault(0, "no [[channel]] table found; add at least one");
     }
     let found = faults.finish();
     if found.is_empty() { Ok(channels) } else { Err(found) }
 }
 
-/// Reads one channel; `None` when its id or its BSP is missing or wrong, which is noted.
+/// Reads one channel; `None` if its id or its BSP is missing or invalid. The fault is then recorded.
 fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<Described> {
     let id = read_id(table);
     let bsp = read_bsp(table);
     let tenant = read_tenant(table);
     let Some(bsp) = bsp else {
-        // Without the BSP nothing can be said about the rest.
+        // Without the BSP, the rest cannot be checked.
         return None;
     };
     let webhook = read_webhook(table, bsp.profile().credential);
@@ -178,7 +178,7 @@ fn read_bsp(table: &mut Table<'_, '_>) -> Option<&'static dyn Bsp> {
     found
 }
 
-/// Whether a text can be a tenant's name.
+/// Whether a text is a valid tenant name.
 pub fn is_tenant(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=TENANT_LENGTH_MAX).contains(&name.len()) && name.bytes().all(allowed)
@@ -189,7 +189,7 @@ fn read_tenant(table: &mut Table<'_, '_>) -> String {
         return String::new();
     };
     if !is_tenant(tenant.value) {
-        let message = format!("'tenant' has 1 to {TENANT_LENGTH_MAX} letters, digits, '_' or '-'");
+        let message = format!("invalid 'tenant': use 1 to {TENANT_LENGTH_MAX} letters, digits, '_' or '-'");
         table.fault(tenant.offset, message);
     }
     tenant.value.to_owned()
@@ -206,31 +206,34 @@ fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Login> {
         login.refuse_unknown_keys();
         if user.as_ref().is_some_and(|user| user.contains(':')) {
             // RFC 7617 section 2: the first colon ends the user.
-            login.fault(login.offset(), "'user' must not contain a colon");
+            login.fault(login.offset(), "invalid 'user': remove the colon");
         }
         let Some(password) = password else { return };
         let found = Login { user, password: Secret::new(password.into_bytes()) };
         if logins.contains(&found) {
-            login.fault(login.offset(), "the credential is listed twice");
+            login.fault(login.offset(), "duplicate credential; list each credential once");
         }
         logins.push(found);
     });
     if count == 0 {
-        table.fault(table.offset(), "'webhook' must list at least one credential");
+        table.fault(table.offset(), "'webhook' is empty; list at least one credential");
     }
     if count > CREDENTIALS_MAX {
-        table.fault(table.offset(), format_args!("'webhook' lists more than {CREDENTIALS_MAX} credentials"));
+        table.fault(
+            table.offset(),
+            format_args!("too many credentials in 'webhook'; list at most {CREDENTIALS_MAX}"),
+        );
     }
     logins
 }
 
-/// A text that travels in a header unchanged.
+/// Reads a text that a header can carry unchanged.
 fn read_credential(table: &mut Table<'_, '_>, key: &'static str) -> Option<String> {
     let text = table.required_string(key)?;
     let printable = text.value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if text.value.len() > CREDENTIAL_LENGTH_MAX || !printable || text.value.trim() != text.value {
-        let rule = "printable ASCII characters without a space at either end";
-        table.fault(text.offset, format_args!("'{key}' has 1 to {CREDENTIAL_LENGTH_MAX} {rule}"));
+        let rule = "printable ASCII characters, without a space at the start or end";
+        table.fault(text.offset, format_args!("invalid '{key}': use 1 to {CREDENTIAL_LENGTH_MAX} {rule}"));
         return None;
     }
     Some(text.value.to_owned())
@@ -245,13 +248,13 @@ fn read_signature(table: &mut Table<'_, '_>, profile: &Profile) -> Option<Signat
         return None;
     }
     if tokens.is_empty() {
-        signature.fault(signature.offset(), "'auth_tokens' must list at least one reference");
+        signature.fault(signature.offset(), "'auth_tokens' is empty; list at least one reference");
     }
     for token in &tokens {
         if SecretReference::parse(token.value).is_none() {
             let variables = profile.secret_variables;
             let message =
-                format!("'auth_tokens' must hold references such as env:{variables}NAME or file:NAME");
+                format!("invalid reference in 'auth_tokens'; write env:{variables}NAME or file:NAME");
             signature.fault(token.offset, message);
         }
     }
@@ -260,7 +263,7 @@ fn read_signature(table: &mut Table<'_, '_>, profile: &Profile) -> Option<Signat
     {
         signature.fault(
             url.offset,
-            "'public_url' must be https://host or http://host, a port allowed, nothing more",
+            "invalid 'public_url': write https://host or http://host with an optional port and no path",
         );
     }
     Some(SignatureRecord {
@@ -279,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_a_scheme_a_host_and_a_port_that_exist() {
+    fn an_origin_is_a_scheme_a_host_and_a_valid_port() {
         for good in ["https://gateway.example", "http://127.0.0.1:8080/", "https://gateway.example:443"] {
             assert!(is_origin(good), "{good}");
         }

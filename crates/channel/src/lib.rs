@@ -1,8 +1,8 @@
-//! What a channel is: one WhatsApp number of one tenant behind one BSP.
+//! A channel: one WhatsApp number of one tenant at one BSP.
 //!
-//! It is described in a TOML file ([`file`](mod@file)), stored in the registry as a record without secrets ([`record`]), and
-//! asked in memory by the services ([`Channel`], [`Channels`]). Storing and watching the registry is the bus's
-//! work; what a BSP's own settings mean is said in crate `bsp`.
+//! An operator describes channels in a TOML file ([`file`](mod@file)). The registry stores each channel as a
+//! record without secrets ([`record`]). The services keep channels in memory ([`Channel`], [`Channels`]).
+//! Crate `bus` stores and watches the registry; crate `bsp` defines the settings of each BSP.
 
 pub mod secret;
 pub mod credential;

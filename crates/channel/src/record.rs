@@ -1,4 +1,4 @@
-//! A channel as it lies in the registry bucket: JSON, without a secret in clear.
+//! The record of a channel in the registry bucket: JSON without secrets in clear text.
 
 use bsp::secret_reference::SecretReference;
 use bsp::{ChannelId, registry};
@@ -19,7 +19,7 @@ pub struct Record {
     pub id: String,
     /// The BSP's name.
     pub bsp: String,
-    /// The tenant, as it stands in media URLs.
+    /// The tenant, as it appears in media URLs.
     pub tenant: String,
     /// HMAC-SHA-256 of each accepted webhook credential, in hexadecimal digits.
     pub webhook: Vec<String>,
@@ -49,16 +49,16 @@ pub struct SignatureRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRecord {
     /// The value is not JSON of this shape.
-    #[error("the record of '{key}' is not readable")]
+    #[error("cannot parse the record of channel '{key}'")]
     Unreadable {
         /// The key in the bucket.
         key: String,
-        /// What serde says.
+        /// The error of serde.
         #[source]
         source: serde_json::Error,
     },
     /// A field has an invalid value.
-    #[error("the record of '{key}' has no valid '{field}'")]
+    #[error("invalid '{field}' in the record of channel '{key}'")]
     Field {
         /// The key in the bucket.
         key: String,
@@ -83,10 +83,11 @@ impl Record {
 
     /// The value to store, as JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has no map with other keys than texts")
+        serde_json::to_vec(self).expect("all map keys of a record are strings")
     }
 
-    /// The channel that the record describes. It is validated again: another version may have written it.
+    /// The channel that the record describes. The record is validated again, because another version may have
+    /// written it.
     ///
     /// # Errors
     /// [`InvalidRecord::Field`] naming the field.
@@ -132,9 +133,9 @@ mod tests {
     const SIGNED: &str = r#"{"version":1,"id":"c","bsp":"twilio","tenant":"t","webhook":["00"],"key_fingerprint":"f","signature":{"auth_tokens":["env:A"],"public_url":"https://example.com"},"settings":{"a":1},"paused":true}"#;
     const PLAIN: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","settings":null}"#;
 
-    /// docs/compatibility.md promises this form: what stands here was written by 0.1, and never changes.
+    /// docs/compatibility.md promises this form. Version 0.1 wrote this text; do not change it.
     #[test]
-    fn what_an_earlier_version_wrote_is_read_and_written_alike() {
+    fn a_record_of_an_earlier_version_is_read_and_written_unchanged() {
         let signature = SignatureRecord {
             auth_tokens: vec!["env:A".to_owned()],
             public_url: "https://example.com".to_owned(),

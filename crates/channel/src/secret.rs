@@ -1,4 +1,4 @@
-//! Secrets in clear, and the two places where they may lie.
+//! Secrets in clear text, and the two sources that they are read from.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a process reads the secrets that channels refer to.
+/// The sources of the secrets that channels refer to.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     /// Folder of `file:` references (`IMCHANNEL_SECRETS_DIR`).
@@ -45,27 +45,27 @@ pub struct Secrets {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The variable is not set, or is not Unicode.
-    #[error("the environment variable {0} is not set")]
+    #[error("environment variable {0} is not set, or is not valid Unicode")]
     NoVariable(String),
-    /// The reference names a file, and the process has no folder of secrets.
-    #[error("{0} names a file, and IMCHANNEL_SECRETS_DIR is not set")]
+    /// The reference names a file, but the process has no folder of secrets.
+    #[error("cannot read {0}: IMCHANNEL_SECRETS_DIR is not set")]
     NoFolder(SecretReference),
     /// The file cannot be read.
-    #[error("{reference} cannot be read")]
+    #[error("cannot read {reference}")]
     Unreadable {
         /// The reference.
         reference: SecretReference,
-        /// Why not.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// The secret is empty.
-    #[error("{0} is empty")]
+    #[error("the secret {0} is empty")]
     Empty(SecretReference),
 }
 
 impl Secrets {
-    /// Reads the secret that is referred to.
+    /// Reads the secret that a reference names.
     ///
     /// # Errors
     /// [`SecretError`] when it cannot be read.
@@ -80,7 +80,7 @@ impl Secrets {
                 read.map_err(|source| SecretError::Unreadable { reference: reference.clone(), source })?
             }
         };
-        // Files end in a newline that nobody means.
+        // Remove the newline that editors add at the end of a file.
         let trimmed = secret.trim_ascii();
         if trimmed.is_empty() {
             return Err(SecretError::Empty(reference.clone()));

@@ -1,5 +1,5 @@
-//! Proves that a good channels file becomes records without a password in them, and that a bad one is answered
-//! with every fault and its line.
+//! Checks that a valid channels file becomes records without passwords, and that every fault of an invalid
+//! file is reported with its line.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use bsp::SettingsContext;
@@ -67,7 +67,7 @@ fn a_good_file_becomes_records_without_secrets() {
 
 #[test]
 fn every_fault_is_listed_with_its_line() {
-    let bad = r#"colour = "red"
+    let bad = r#"color = "red"
 [[channel]]
 id = "has space"
 bsp = "infobip"
@@ -98,32 +98,32 @@ tenant = 7
 webhook = []
 "#;
     let expected = [
-        (1, "unknown key 'colour'"),
-        (3, "'id': a channel id has"),
-        (6, "listed twice"),
+        (1, "unknown key 'color'"),
+        (3, "'id': invalid channel id"),
+        (6, "duplicate credential"),
         (6, "unknown key 'user'"),
-        (7, "'scenario_key' is missing"),
+        (7, "missing key 'scenario_key'"),
         (8, "'base_url' must begin with https://"),
         (9, "'api_key' must be a reference"),
         (10, "'sends_per_second' must be a whole number from 1 to 1000"),
-        (12, "'tenant' is missing"),
-        (13, "'id': 'unknown' and 'none' are reserved"),
+        (12, "missing key 'tenant'"),
+        (13, "'id': reserved channel id"),
         (14, "'bsp' must be one of infobip, koomessage, gupshup, twilio"),
-        (19, "'tenant' has 1 to"),
-        (20, "'user' is missing"),
-        (21, "'auth_tokens' must hold references"),
-        (21, "'public_url' must be"),
+        (19, "invalid 'tenant': use 1 to"),
+        (20, "missing key 'user'"),
+        (21, "invalid reference in 'auth_tokens'"),
+        (21, "invalid 'public_url'"),
         (22, "unknown key 'infobip'"),
-        (25, "the id 'd' is used twice"),
-        (25, "'webhook' must list at least one"),
-        (28, "'tenant' must be a text"),
+        (25, "duplicate id 'd'"),
+        (25, "'webhook' is empty"),
+        (28, "'tenant' must be a string"),
     ];
     let found = faults(bad);
     for (line, text) in expected {
         let begins = format!("line {line}: ");
         assert!(
             found.iter().any(|fault| fault.starts_with(&begins) && fault.contains(text)),
-            "no fault '{text}' at line {line} in {found:#?}"
+            "expected a fault '{text}' at line {line} in {found:#?}"
         );
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -131,26 +131,26 @@ webhook = []
 }
 
 #[test]
-fn what_is_no_toml_is_told_by_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let found = faults("[[channel]]\nid = \nbsp = infobip\n");
-    assert!(found.len() == 1 && found[0].starts_with("line 2: no TOML"), "{found:?}");
-    // Another format altogether, of which a parser of TOML understands no line.
+    assert!(found.len() == 1 && found[0].starts_with("line 2: invalid TOML"), "{found:?}");
+    // Another format, of which a TOML parser accepts no line.
     let found = faults("channels:\n  - id: c-1\n    bsp: infobip\n  - id: c-2\n");
-    assert!(found.len() == 1 && found[0].starts_with("line 1: no TOML"), "{found:?}");
-    assert_eq!(faults(""), ["line 1: file: there is no [[channel]]"]);
+    assert!(found.len() == 1 && found[0].starts_with("line 1: invalid TOML"), "{found:?}");
+    assert_eq!(faults(""), ["line 1: file: no [[channel]] table found; add at least one"]);
 }
 
 #[test]
-fn passwords_that_no_header_carries_are_refused() {
+fn passwords_that_a_header_cannot_carry_are_rejected() {
     for password in ["", " ", " a", "a ", "ä", "a\\nb", &"x".repeat(257)] {
         let source = GOOD.replace("koo-password", password);
         assert_eq!(faults(&source).len(), 1, "{password:?}");
     }
 }
 
-/// A reader that serde derives would take the arrays field by field.
+/// A reader derived by serde would accept an array as a list of the fields.
 #[test]
-fn an_array_is_no_record_and_no_table() {
+fn an_array_is_not_read_as_a_record_or_a_table() {
     let record = r#"{"version":1,"id":"c-1","bsp":"twilio","tenant":"t","webhook":[],"key_fingerprint":"f","signature":SIGNATURE}"#;
     let with = |signature: &str| Record::from_json("c-1", record.replace("SIGNATURE", signature).as_bytes());
     assert!(with(r#"{"auth_tokens":["env:TWILIO_T"],"public_url":"https://g.example"}"#).is_ok());

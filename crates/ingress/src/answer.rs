@@ -1,4 +1,4 @@
-//! What ingress answers. A 200 is made out of the proof that the webhook is stored, and out of nothing else.
+//! The responses of ingress. A 200 can be created only from the proof that the webhook is stored.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -9,51 +9,52 @@ use crate::memory::Full;
 /// Value of `Retry-After`, in seconds.
 const RETRY_AFTER_S: &str = "5";
 
-/// Why a webhook is not taken.
+/// The reason why a webhook is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No such BSP, or no such path.
     NotFound,
     /// Not a POST.
     MethodNotAllowed,
-    /// No credential, from a BSP that shows one only when asked: its normal first call.
+    /// No credential, from a BSP that sends it only after a 401. This is its normal first call.
     Challenged,
-    /// The channel is not known. This and the next four are answered alike: nobody outside is told which it was.
+    /// The channel is unknown. This and the next four have the same response, so that callers cannot tell
+    /// which one applies.
     UnknownChannel,
-    /// The channel is another BSP's.
+    /// The channel belongs to another BSP.
     OtherBsp,
     /// No credential.
     NoCredential,
-    /// A credential that is none of the channel's.
+    /// The credential does not belong to the channel.
     WrongCredential,
-    /// A signature that does not hold.
+    /// The signature is invalid.
     WrongSignature,
-    /// A header that is stored with the webhook, and that is too long for it.
+    /// A header that is stored with the webhook is too long.
     HeaderTooLarge,
-    /// Another media type than the BSP's.
+    /// The media type is not the BSP's.
     WrongMediaType,
-    /// A body that is compressed or otherwise encoded.
+    /// The body is compressed or otherwise encoded.
     WrongEncoding,
-    /// Another charset than UTF-8, and bytes that are not UTF-8.
+    /// The charset is not UTF-8, and the body contains bytes that are not UTF-8.
     WrongCharset,
-    /// A body over the limit.
+    /// The body is larger than the limit.
     BodyTooLarge,
-    /// A body that did not arrive in time.
+    /// The body did not arrive within its timeout.
     BodyTooSlow,
-    /// A body that broke off: nobody is there to read the answer.
+    /// The connection ended during the body, so no one reads the response.
     BodyBroken,
-    /// Bodies of this channel hold as much memory as one channel may.
+    /// The bodies of this channel have reached their share of memory.
     ChannelOverloaded,
-    /// Too much is in progress.
+    /// Too many requests are in progress.
     Overloaded,
-    /// The channels were not read yet, or this channel's signing keys cannot be.
+    /// The channels have not been read yet, or this channel's signing keys cannot be read.
     NotReady,
-    /// Not stored before the deadline.
+    /// The webhook was not stored before the deadline.
     NotStored,
 }
 
 impl Refusal {
-    /// Every refusal.
+    /// Every reason.
     pub(crate) const ALL: [Self; 19] = [
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -76,7 +77,7 @@ impl Refusal {
         Self::NotStored,
     ];
 
-    /// The cause in the metrics, for operators: what has to be mended, and where.
+    /// The cause in the metrics. It tells operators what to fix, and where.
     pub(crate) const fn cause(self) -> &'static str {
         match self {
             Self::UnknownChannel => "unknown_channel",
@@ -88,7 +89,7 @@ impl Refusal {
         }
     }
 
-    /// The outcome in the metrics: one word for all that is answered 401.
+    /// The outcome in the metrics: one label value for all responses with 401.
     pub(crate) const fn outcome(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -113,12 +114,12 @@ impl Refusal {
         }
     }
 
-    /// Whether it is answered 401 because of a credential, a signature or a channel.
+    /// Whether the response is 401 because of a credential, a signature or a channel.
     pub(crate) fn is_unauthorized(self) -> bool {
         self.outcome() == Self::UnknownChannel.outcome()
     }
 
-    /// Whether some of the body may have been read before this refusal.
+    /// Whether some of the body may have been read before this rejection.
     pub(crate) const fn comes_after_body(self) -> bool {
         matches!(
             self,
@@ -150,7 +151,7 @@ impl Refusal {
         }
     }
 
-    /// The answer, with an empty body. `challenge` goes with a 401.
+    /// The response, with an empty body. A 401 contains `challenge`.
     pub(crate) fn to_response(self, challenge: Option<&'static str>) -> Response<Body> {
         let mut response = empty(self.status());
         let headers = response.headers_mut();
@@ -185,7 +186,7 @@ impl From<Full> for Refusal {
     }
 }
 
-/// The answer to a webhook that is stored.
+/// The response to a stored webhook.
 pub(crate) fn stored(_proof: Stored) -> Response<Body> {
     empty(StatusCode::OK)
 }

@@ -1,4 +1,4 @@
-//! Reading the body of a webhook that is admitted, under limits of size and time.
+//! Reads the body of an admitted webhook, with limits on size and time.
 
 use std::time::Duration;
 
@@ -13,22 +13,22 @@ use tokio::time::timeout;
 use crate::answer::Refusal;
 use crate::memory::BodyMemory;
 
-/// The length that the head announces, if it does.
+/// The length that the head announces; `None` if it announces none.
 pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Fewest bytes that an incomplete body counts: the size of its connection's buffer and of its own first buffer. A
-/// sender that announces a body and sends nothing can therefore have no more bodies in progress than its channel's
-/// share has room for.
+/// Fewest bytes that an incomplete body counts for: the size of its connection's buffer and of its first
+/// buffer. So a sender that announces bodies and sends nothing can have only as many bodies in progress as
+/// fit into its channel's share.
 const UNFINISHED_BYTES_MIN: usize = 16 * 1024;
 
-/// Reads a body of at most `limit` bytes within `patience`. Memory is taken as bytes come: for what is announced only,
-/// none is. A body that arrives in one piece is not copied.
+/// Reads a body of at most `limit` bytes within `patience`. Memory is allocated as bytes arrive, not as they
+/// are announced. A body that arrives in one piece is not copied.
 ///
 /// # Errors
-/// [`Refusal::BodyTooLarge`], [`Refusal::ChannelOverloaded`] and [`Refusal::Overloaded`] (the rest is still to be
-/// discarded), [`Refusal::BodyTooSlow`] or [`Refusal::BodyBroken`].
+/// [`Refusal::BodyTooLarge`], [`Refusal::ChannelOverloaded`] and [`Refusal::Overloaded`] (the caller must
+/// still discard the rest of the body), [`Refusal::BodyTooSlow`] or [`Refusal::BodyBroken`].
 pub(crate) async fn read(
     body: &mut Body,
     limit: usize,
@@ -54,7 +54,7 @@ async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) ->
         memory.resize(first.len())?;
         return Ok(first);
     }
-    // Never more than can come, if the head has said how much that is.
+    // Never reserve more than the length that the head announced.
     let most = body.size_hint().exact().and_then(|rest| usize::try_from(rest).ok());
     let most = most.map_or(limit, |rest| first.len().saturating_add(rest).min(limit));
     let mut whole = BytesMut::new();
@@ -78,7 +78,7 @@ async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) ->
     Ok(whole.freeze())
 }
 
-/// The next piece; `None` at the end. Trailers are passed over.
+/// The next piece; `None` at the end. Trailers are ignored.
 async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::BodyBroken)?;

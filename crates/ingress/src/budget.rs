@@ -1,15 +1,15 @@
-//! A limited amount of something, taken and given back without a lock, and shown as a metric.
+//! A limited amount of a resource, acquired and released without a lock, and shown as a metric.
 
 use prometheus_client::metrics::gauge::Gauge;
 
-/// What may be in use at once.
+/// A limit of the amount in use at the same time.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: Gauge,
     limit: i64,
 }
 
-/// A part of a budget. It is given back when dropped.
+/// A part of a budget. Dropping it releases it.
 #[derive(Debug)]
 pub(crate) struct Share<'b> {
     budget: &'b Budget,
@@ -17,18 +17,19 @@ pub(crate) struct Share<'b> {
 }
 
 impl Budget {
-    /// A budget of `limit`, whose use is what `used` shows. Two budgets of one gauge count the same use.
+    /// A budget of `limit`. `used` is the gauge of the amount in use. Two budgets with the same gauge count
+    /// together.
     pub(crate) fn new(limit: usize, used: Gauge) -> Self {
         Self { used, limit: to_gauge(limit) }
     }
 
-    /// Takes `amount`, unless that is more than is left.
+    /// Acquires `amount`; `None` if less is available.
     pub(crate) fn take(&self, amount: usize) -> Option<Share<'_>> {
         let amount = to_gauge(amount);
         self.add(amount).then(|| Share { budget: self, amount })
     }
 
-    /// The same for a caller that gives it back by itself.
+    /// As [`Budget::take`], for a caller that releases the amount itself.
     pub(crate) fn add(&self, amount: i64) -> bool {
         let is_left = self.used.inc_by(amount).saturating_add(amount) <= self.limit;
         if !is_left {
@@ -37,12 +38,12 @@ impl Budget {
         is_left
     }
 
-    /// Gives back what [`Budget::add`] took.
+    /// Releases what [`Budget::add`] acquired.
     pub(crate) fn give_back(&self, amount: i64) {
         self.used.dec_by(amount);
     }
 
-    /// How much may be in use at once.
+    /// Maximum amount in use at the same time.
     pub(crate) fn limit(&self) -> i64 {
         self.limit
     }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_than_the_limit_is_given() {
+    fn no_more_than_the_limit_can_be_acquired() {
         let used = Gauge::default();
         let budget = Budget::new(10, used.clone());
         let first = budget.take(6);

@@ -1,5 +1,5 @@
-//! The channels as ingress asks them: ready to compare a credential and to check a signature, replaced as a whole
-//! whenever the registry changes, read without a lock.
+//! The channels in the form that ingress needs to compare credentials and verify signatures. A change of the
+//! registry replaces all of them. Reading uses no lock.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,37 +24,38 @@ const KEY_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of reading the signing keys while a channel has none.
 const KEY_INTERVAL_MISSING: Duration = Duration::from_secs(2);
 
-/// A channel as ingress needs it.
+/// A channel with its precomputed checks.
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) channel: Arc<Channel>,
-    /// One for each credential, in their order.
+    /// One counter for each credential, in their order.
     pub(crate) credential_used: Vec<Counter>,
-    /// How signatures are checked; `None` where they are not.
+    /// How signatures are verified; `None` if they are not.
     pub(crate) signature: Option<SignatureCheck>,
-    /// What the bodies of this channel may hold at once, in bytes.
+    /// Memory limit of the bodies of this channel, in bytes.
     pub(crate) memory: Budget,
-    /// The log line about a credential or signature that does not hold.
+    /// Rate limit of the log line about an invalid credential or signature.
     pub(crate) refused: Seldom,
     warned_at_s: AtomicU64,
     warned_of_another_at_s: AtomicU64,
 }
 
-/// What checking a signature needs.
+/// The data to verify a signature.
 #[derive(Debug)]
 pub(crate) struct SignatureCheck {
     pub(crate) public_url: String,
-    /// Empty when none could be fetched: then nobody can say whether a request is genuine.
+    /// Empty if no key could be read. Then no request can be verified.
     pub(crate) keys: Vec<Secret>,
 }
 
 impl Door {
-    /// Whether a warning about this channel may be logged now: one a second, however many are refused.
+    /// Whether a warning about this channel may be logged now. At most one per second is logged.
     pub(crate) fn may_warn(&self) -> bool {
         is_first_of_second(&self.warned_at_s)
     }
 
-    /// The same for another BSP that posts to this channel, so that neither keeps the other from being seen.
+    /// The same for another BSP that posts to this channel. Separate, so that neither warning suppresses the
+    /// other.
     pub(crate) fn may_warn_of_another(&self) -> bool {
         is_first_of_second(&self.warned_of_another_at_s)
     }
@@ -65,10 +66,10 @@ fn is_first_of_second(last_s: &AtomicU64) -> bool {
     last_s.swap(now, Ordering::Relaxed) != now
 }
 
-/// All doors at one moment.
+/// All channels at one moment.
 pub(crate) type Hall = HashMap<ChannelId, Door>;
 
-/// The doors as they are now. Clones share them.
+/// The current channels. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Doors(Arc<ArcSwapOption<Hall>>);
 
@@ -108,14 +109,14 @@ impl Doors {
         doors
     }
 
-    /// The doors now; `None` until the registry was read once.
+    /// The current channels; `None` until the registry was read for the first time.
     pub(crate) fn current(&self) -> Option<Arc<Hall>> {
         self.0.load_full()
     }
 }
 
-/// When the signing keys are to be fetched anew: soon while one is missing, as a mounted secret may come late, and
-/// else now and then, as a key may be changed in its place.
+/// Time until the signing keys are read again: soon while a key is missing, because a mounted secret may
+/// appear late; otherwise at a longer interval, because a key may be replaced.
 fn next_look(hall: &Hall) -> Option<Duration> {
     let checks = || hall.values().filter_map(|door| door.signature.as_ref());
     checks().next()?;
@@ -143,13 +144,14 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
     channels.iter().map(door).collect()
 }
 
-/// A channel stored under another key accepts no password at all, which nobody could guess from its 401s.
+/// Warns of channels that were stored under another key. They accept no password, which the 401 responses
+/// alone would not explain.
 fn warn_of_other_keys(channels: &Channels, fingerprint: &str) {
     for channel in channels.iter().filter(|channel| channel.key_fingerprint != fingerprint) {
         tracing::error!(
             function = "ingress",
             channel = channel.id.as_str(),
-            "channel {} was stored under another IMCHANNEL_CREDENTIAL_KEY: its webhooks are all refused",
+            "channel {} was stored under another IMCHANNEL_CREDENTIAL_KEY: all its webhooks are rejected; set the same key, or apply the channels file again",
             channel.id
         );
     }
@@ -168,7 +170,7 @@ fn fetch_keys(
                 tracing::error!(
                     function = "ingress",
                     channel = channel.id.as_str(),
-                    "channel {}: a signing key cannot be fetched: {error}",
+                    "channel {}: cannot read a signing key: {error}",
                     channel.id
                 );
             }

@@ -1,5 +1,5 @@
-//! Which encodings of a body are taken, by the headers alone. What is stored is read as plain UTF-8, so anything else is
-//! refused here: after a 200 the BSP would not send it again.
+//! Decides from the headers which encodings of a body are accepted. The normalizer reads bodies as plain
+//! UTF-8, so everything else is rejected here: after a 200 the BSP would not send the body again.
 
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue};
@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, HeaderValue};
 /// Labels of bodies that are read as UTF-8.
 const UTF8_LABELS: [&str; 3] = ["utf-8", "utf8", "us-ascii"];
 
-/// Whether the body is compressed, or encoded in another way that nothing here undoes (RFC 9110 section 8.4). The HTTP
-/// server undoes `chunked`, and no other transfer coding.
+/// Whether the body is compressed or encoded in another way that ingress does not decode (RFC 9110 section
+/// 8.4). The HTTP server decodes `chunked`, and no other transfer coding.
 pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     names_another(headers, CONTENT_ENCODING, "identity")
         || names_another(headers, TRANSFER_ENCODING, "chunked")
@@ -22,7 +22,7 @@ fn names_another(headers: &HeaderMap, header: HeaderName, known: &str) -> bool {
     })
 }
 
-/// Whether the content type names another charset than UTF-8. The body may be UTF-8 all the same.
+/// Whether the content type names another charset than UTF-8. The body may be UTF-8 anyway.
 pub(crate) fn names_another_charset(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
     let Some(Ok(content_type)) = content_type else { return false };
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn only_identity_and_chunked_are_no_encoding() {
+    fn only_identity_and_chunked_do_not_count_as_encodings() {
         for (header, plain) in [(CONTENT_ENCODING, "Identity"), (TRANSFER_ENCODING, "Chunked")] {
             for taken in [&[][..], &[""], &[plain], &[plain, plain]] {
                 assert!(!is_encoded(&headers(&header, taken)), "{header} {taken:?}");

@@ -1,4 +1,4 @@
-//! Webhooks without a right credential or signature: what the log says of them, and how fast they are answered.
+//! Webhooks with an invalid credential or signature: their log lines, and the delay of their responses.
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -15,25 +15,25 @@ use crate::receive::{Ingress, warn};
 static UNKNOWN_CHANNEL: Seldom = Seldom::new();
 
 impl Ingress {
-    /// Says in the log now and then why a known channel's webhook was refused, and where it came from.
+    /// Logs, at a limited rate, why a known channel's webhook was rejected, and where it came from.
     pub(crate) fn warn_of_refused(&self, door: &Door, caller: &Caller, why: &str) {
         let Some(turn) = door.refused.turn() else { return };
         let from = self.settings.addresses.log.show(caller.address());
-        warn(door, &format!("a webhook was refused: {why}; it came from {from}{turn}"));
+        warn(door, &format!("rejected a webhook: {why}; it came from {from}{turn}"));
     }
 
-    /// A made-up channel is not named: the log holds what we know, and not what strangers write.
+    /// The log does not name the unknown channel, because a stranger may have written the name.
     fn warn_of_unknown(&self, bsp: BspId, caller: &Caller) {
         let Some(turn) = UNKNOWN_CHANNEL.turn() else { return };
         let from = self.settings.addresses.log.show(caller.address());
         tracing::warn!(
             function = "ingress",
-            "a webhook of {bsp} for a channel that is not known was refused; it came from {from}{turn}"
+            "rejected a webhook of {bsp} for an unknown channel; it came from {from}{turn}"
         );
     }
 
-    /// Answers a webhook without a right credential or signature. After too many failures of its caller, the answer waits
-    /// and the connection is closed.
+    /// Responds to a webhook with an invalid credential or signature. After too many failures of its caller,
+    /// the response is delayed and the connection is closed.
     pub(crate) async fn refuse_credential(
         &self,
         refusal: Refusal,

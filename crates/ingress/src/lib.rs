@@ -1,7 +1,7 @@
-//! Ingress: takes webhooks in. It finds the channel, checks the credential before it keeps any of the body, stores
-//! the exact bytes on the bus, and answers 200 when JetStream has acknowledged them.
+//! Ingress receives webhooks. It finds the channel, checks the credential before it stores any of the body,
+//! stores the exact bytes on the bus, and answers 200 when JetStream has acknowledged them.
 //!
-//! It never interprets a body; that is the normalizer's work.
+//! It never interprets a body. That is left to the normalizer.
 
 pub mod settings;
 mod router;
@@ -36,7 +36,7 @@ use crate::receive::Ingress;
 use crate::router::Routes;
 pub use crate::settings::Settings;
 
-/// The service for a process of its own: it connects to NATS and listens.
+/// The service as a separate process: it connects to NATS and listens.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
     let options = common.nats.named("imchannel-ingress");
@@ -48,7 +48,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
-        tracing::info!(function = "ingress", "takes webhooks on {bound}");
+        tracing::info!(function = "ingress", "accepts webhooks on {bound}");
         serve(settings, bus, listener, context, metrics, grace).await
     })
 }
@@ -88,8 +88,9 @@ async fn serve(
     bus::guard::follow(&bus, &watches, served.clone());
     let doors = Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings, &metrics, stop.clone());
     require(&context, &bus, &doors);
-    // Without a normalizer nobody else would make room in a stream that is full of processed webhooks.
-    // It looks until the last webhook is taken, which is after the stop: what it said of the stream would else stand still.
+    // Ingress purges processed webhooks too: without a normalizer, a stream full of them would stay full. It
+    // runs until the last webhook is accepted, which is after the stop, so that the fill of the stream stays
+    // current.
     tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), served.clone()));
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
     service::http::serve(listener, Routes(ingress), server, stop, grace).await;
@@ -108,7 +109,7 @@ static NEEDS: Needs = Needs {
     buckets: &[&CHANNELS_BUCKET],
 };
 
-/// What ingress needs before it takes webhooks.
+/// The conditions under which ingress accepts webhooks.
 fn require(context: &Context, bus: &Bus, doors: &Doors) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());

@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let program = Program {
         name: "imchannel-ingress",
-        about: "Takes webhooks of the BSPs, authenticates them and stores them on the bus",
+        about: "Receives webhooks of the BSPs, authenticates them and stores them on the bus",
         version: version::NUMBER,
         full_version: version::FULL,
     };

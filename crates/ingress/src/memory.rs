@@ -1,17 +1,18 @@
-//! The memory of one body: it is taken from what all bodies may hold and from the share of its channel, as its bytes come.
+//! The memory of one body. As its bytes arrive, the memory is acquired from the limit of all bodies and from
+//! the share of its channel.
 
 use crate::budget::{Budget, to_gauge};
 
-/// What is used up.
+/// The limit that is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// What the bodies of one channel may hold.
+    /// The memory of the bodies of one channel.
     Channel,
-    /// What all bodies may hold.
+    /// The memory of all bodies.
     All,
 }
 
-/// What one body holds. It is given back when dropped.
+/// The memory of one body. Dropping it releases the memory.
 #[derive(Debug)]
 pub(crate) struct BodyMemory<'b> {
     channel: &'b Budget,
@@ -20,16 +21,16 @@ pub(crate) struct BodyMemory<'b> {
 }
 
 impl<'b> BodyMemory<'b> {
-    /// The memory of a body of which nothing has come.
+    /// The memory of a body before its first byte.
     pub(crate) fn new(channel: &'b Budget, all: &'b Budget) -> Self {
         Self { channel, all, bytes: 0 }
     }
 
-    /// Makes it `bytes`. What is refused changes nothing, so that a channel that has used up its share takes nothing from
-    /// the others by trying.
+    /// Changes the memory to `bytes`. A rejected change has no effect, so that a channel at its limit takes
+    /// nothing from the others when it tries.
     ///
     /// # Errors
-    /// When that is more than is left.
+    /// [`Full`] if less memory is available.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Full> {
         let more = to_gauge(bytes) - self.bytes;
         if more < 0 {
@@ -81,7 +82,7 @@ mod tests {
         let mut modest = BodyMemory::new(&other_share, &memory);
         assert_eq!(modest.resize(40), Ok(()));
         assert_eq!(modest.resize(41), Err(Full::All));
-        assert_eq!([all.get(), one.get(), other.get()], [100, 60, 40], "a refusal changes nothing");
+        assert_eq!([all.get(), one.get(), other.get()], [100, 60, 40], "a rejection changes nothing");
         assert_eq!(greedy.resize(10), Ok(()));
         assert_eq!([all.get(), one.get(), other.get()], [50, 10, 40]);
         drop((greedy, modest));

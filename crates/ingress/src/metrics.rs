@@ -1,4 +1,4 @@
-//! What ingress counts.
+//! The metrics of ingress.
 
 use bsp::registry::REGISTRY;
 use bsp::{BspId, ChannelId, registry};
@@ -43,7 +43,7 @@ struct ChannelLabel {
     channel: String,
 }
 
-/// The counters of one BSP, made beforehand: a look-up in a family takes a lock.
+/// The counters of one BSP, created in advance: a lookup in a family takes a lock.
 #[derive(Debug)]
 struct PerBsp {
     stored: Counter,
@@ -78,25 +78,25 @@ impl IngressMetrics {
         let channel_refused = Family::<ChannelLabels, Counter>::default();
         let (channels, requests_in_progress, body_bytes_held) =
             (Gauge::default(), Gauge::default(), Gauge::default());
-        let help = "Webhooks by BSP and what became of them; 'challenged' is the normal first call of a BSP that \
-                    waits for a 401, 'duplicate' one that was stored before";
+        let help = "Webhooks by BSP and outcome; 'challenged' is the normal first call of a BSP that waits for a 401, \
+                    'duplicate' is a webhook that was stored before";
         registry.register("requests", help, requests.clone());
-        let help = "From a webhook's last byte to JetStream's acknowledgement, in seconds";
+        let help = "Time from a webhook's last byte to JetStream's acknowledgment, in seconds";
         registry.register("store_seconds", help, store_times.clone());
-        let help = "Webhooks by the credential that they presented, in the order of the channels file from 1: the one \
-                    that no longer counts up can be taken out";
+        let help = "Webhooks by the credential that they presented, numbered from 1 in the order of the channels file; \
+                    a credential whose counter no longer rises can be removed";
         registry.register("credential_used", help, credentials.clone());
-        let help = "Webhooks that were not taken, by the BSP that posted, the known channel of its URL and the cause, which \
-                    tells 401s apart; an unknown channel is counted by BSP alone";
+        let help = "Rejected webhooks by the BSP that posted them, the known channel of the URL and the cause of the status; \
+                    webhooks for unknown channels are counted by BSP alone";
         registry.register("channel_refused", help, channel_refused.clone());
-        registry.register("channels", "Channels that are known", channels.clone());
-        let help = "Webhooks in progress at this moment";
+        registry.register("channels", "Known channels", channels.clone());
+        let help = "Webhooks in progress";
         registry.register("requests_in_flight", help, requests_in_progress.clone());
-        let help = "Bytes that the bodies in progress hold at this moment";
+        let help = "Memory of the bodies in progress, in bytes";
         registry.register("body_memory_bytes", help, body_bytes_held.clone());
         let channel_body_bytes = Family::<ChannelLabel, Gauge>::default();
-        let help = "Bytes that the bodies of a channel hold at this moment; at its share of the memory for bodies, its next \
-                    ones are answered 503";
+        let help = "Memory of a channel's bodies in progress, in bytes; when it reaches the channel's share, further webhooks \
+                    are answered 503";
         registry.register("channel_body_memory_bytes", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
         let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
@@ -135,14 +135,15 @@ impl IngressMetrics {
         counters[refusal as usize].inc();
     }
 
-    /// Counts a refusal for its channel too. It takes a lock, and refusals are not the hot path.
+    /// Counts a rejection for its channel too. This takes a lock; rejections are not on the hot path.
     pub(crate) fn channel_refused(&self, bsp: BspId, channel: &ChannelId, refusal: Refusal) {
         let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
         let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();
     }
 
-    /// What a channel's bodies hold. It outlives a change of the channel, and so do the bodies that are being read.
+    /// The gauge of the memory of a channel's bodies. It is kept when the channel changes, because bodies may
+    /// still be arriving.
     pub(crate) fn channel_body_bytes(&self, channel: &ChannelId) -> Gauge {
         self.channel_body_bytes.get_or_create(&ChannelLabel { channel: channel.to_string() }).clone()
     }

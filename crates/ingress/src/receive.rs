@@ -1,8 +1,8 @@
-//! The life of a webhook in ingress, in order: who is it for, may its sender post it, its body, its signature, the
-//! bus, the answer.
+//! The processing of a webhook in ingress, in order: the channel, the credential, the body, the signature,
+//! the bus, the response.
 //!
-//! Types keep the order. A body is read only for [`Admitted`], only a [`Checked`] webhook is stored, and only
-//! [`Stored`] becomes a 200.
+//! Types enforce the order. Only [`Admitted`] lets a body be read, only a [`Checked`] webhook is stored, and
+//! only [`Stored`] becomes a 200.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::memory::BodyMemory;
 use crate::metrics::IngressMetrics;
 use crate::settings::Settings;
 
-/// Where a webhook was posted, as its URL says.
+/// The address of a webhook in its URL.
 #[derive(Debug)]
 pub(crate) struct Address<'p> {
     /// The BSP's name.
@@ -40,7 +40,7 @@ pub(crate) struct Address<'p> {
     pub(crate) route: &'static str,
 }
 
-/// Everything that receiving needs.
+/// The dependencies of receiving.
 #[derive(Debug)]
 pub(crate) struct Ingress {
     pub(crate) settings: Settings,
@@ -54,12 +54,12 @@ pub(crate) struct Ingress {
     pub(crate) failed: FailedCredentials,
 }
 
-/// A request whose sender presented a credential of the channel.
+/// A request whose sender has presented a credential of the channel.
 struct Admitted<'h> {
     door: &'h Door,
 }
 
-/// A webhook whose body is complete, and signed where the channel asks for it.
+/// A webhook whose body is complete, and whose signature is verified if the channel requires it.
 struct Checked<'h> {
     door: &'h Door,
     body: Bytes,
@@ -91,7 +91,7 @@ impl Ingress {
         }
     }
 
-    /// Receives one webhook and answers it.
+    /// Receives one webhook and responds to it.
     pub(crate) async fn receive(
         &self,
         address: Address<'_>,
@@ -119,7 +119,7 @@ impl Ingress {
         }
     }
 
-    /// Takes a webhook through all its stations.
+    /// Processes a webhook in all its steps.
     async fn take(
         &self,
         bsp: &'static dyn Bsp,
@@ -146,7 +146,7 @@ impl Ingress {
         self.store(checked, address.route, &parts.headers, received_at, span).await
     }
 
-    /// Checks the credential. An unknown channel is refused like a wrong password, after the same work.
+    /// Checks the credential. An unknown channel is rejected like a wrong password, after the same work.
     fn admit<'h>(
         &self,
         bsp: &'static dyn Bsp,
@@ -172,7 +172,7 @@ impl Ingress {
                 return Err(Refusal::Challenged);
             }
             if let Some(door) = door {
-                self.warn_of_refused(door, caller, "it has no credential");
+                self.warn_of_refused(door, caller, "no credential");
             }
             return Err(unlet.unwrap_or(Refusal::NoCredential));
         };
@@ -185,14 +185,14 @@ impl Ingress {
                 Ok(Admitted { door })
             }
             (Some(door), None) => {
-                self.warn_of_refused(door, caller, "its credential is none of the channel's");
+                self.warn_of_refused(door, caller, "the credential does not belong to the channel");
                 Err(Refusal::WrongCredential)
             }
             (None, _) => Err(unlet.unwrap_or(Refusal::UnknownChannel)),
         }
     }
 
-    /// Reads the body of an admitted webhook and checks its signature and its charset.
+    /// Reads the body of an admitted webhook and checks its signature and charset.
     async fn read<'h>(
         &'h self,
         admitted: Admitted<'h>,
@@ -213,14 +213,14 @@ impl Ingress {
             warn(
                 door,
                 &format!(
-                    "a webhook was answered 503: the channel's bodies hold its share of memory, {share} bytes"
+                    "answered 503 to a webhook: the channel's bodies have reached its share of memory ({share} bytes)"
                 ),
             );
         }
         let body = read?;
         if let Err(refusal) = check_signature(door, parts, &body) {
             if refusal == Refusal::WrongSignature {
-                self.warn_of_refused(door, caller, "its signature does not hold");
+                self.warn_of_refused(door, caller, "invalid signature");
             }
             return Err(refusal);
         }
@@ -264,7 +264,7 @@ impl Ingress {
             }
             Err(error) => {
                 if webhook.door.may_warn() {
-                    warn(webhook.door, &format!("a webhook was answered 503: {error}"));
+                    warn(webhook.door, &format!("answered 503 to a webhook: {error}"));
                 }
                 Err(match error {
                     PublishError::Overloaded => Refusal::Overloaded,
@@ -275,7 +275,7 @@ impl Ingress {
         }
     }
 
-    /// Only known channels have a count of their own: whoever posts to made-up ones must not fill the memory.
+    /// Only known channels have a separate count: requests to invented channels must not fill the memory.
     fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Refusal) {
         let Some(hall) = self.doors.current() else { return };
         let is_counted = |door: &&Door| door.channel.bsp.profile().id == bsp || refusal == Refusal::OtherBsp;
@@ -284,7 +284,7 @@ impl Ingress {
         }
     }
 
-    /// Answers a refused request once its body is out of the way.
+    /// Responds to a rejected request after its body is drained.
     pub(crate) async fn refuse(
         &self,
         bsp: Option<BspId>,
@@ -328,14 +328,14 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
     Err(Refusal::WrongSignature)
 }
 
-/// Whether what is stored of the request's headers fits, beside the largest body, a message of NATS and its dead letter. A
-/// `traceparent` has one length, and what else is stored comes from us.
+/// Whether the stored headers of the request fit into a NATS message with the largest body, and into its dead
+/// letter. A `traceparent` has a fixed length, and all other stored headers come from imchannel.
 fn can_be_stored(request_headers: &HeaderMap) -> bool {
     let content_type = request_headers.get(header::CONTENT_TYPE);
     content_type.is_none_or(|value| value.len() <= headers::TAKEN_OVER_MAX)
 }
 
-/// Parameters and case do not matter.
+/// Compares the media type without parameters and case.
 fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
@@ -344,8 +344,8 @@ fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
     essence.trim().eq_ignore_ascii_case(wanted)
 }
 
-/// The same body for the same channel has the same id, so that a BSP's repeat is recognised. 128 bits of SHA-256;
-/// lengths keep the parts apart.
+/// The same body for the same channel has the same id, so that a BSP's retry is recognized. The id is 128
+/// bits of SHA-256; the lengths keep the parts apart.
 fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
     let mut hash = Sha256::new();
     for part in [bsp.as_str().as_bytes(), channel.as_bytes(), body] {
@@ -355,7 +355,7 @@ fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
     hex::encode(&hash.finalize()[..16])
 }
 
-/// What is wrong is the URL at that BSP, and its log says no more than 401. The id is that of a known channel.
+/// The URL is wrong at that BSP, whose log shows only a 401. The id is that of a known channel.
 fn warn_of_another(bsp: &dyn Bsp, other: &Door) {
     if !other.may_warn_of_another() {
         return;

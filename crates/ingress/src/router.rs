@@ -1,7 +1,7 @@
 //! Every route of ingress: `POST /social/on/whatsapp/{bsp}/{report|message}/{channel}`.
 //!
-//! The path is taken apart here and not by axum's router, which would copy and decode its parts for every webhook. BSPs'
-//! names and channel ids have no character that a URL would have to encode.
+//! This module splits the path itself. axum's router would copy and decode the segments for every webhook.
+//! The names of BSPs and channel ids contain no characters that a URL must encode.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::receive::{Address, Ingress};
 
 /// Prefix of the paths of webhooks.
 const PREFIX: &str = "/social/on/whatsapp/";
-/// Last segments of the paths. Either takes reports and messages: the content of a body decides which it is.
+/// Last segments of the paths. Both accept reports and messages: the parser detects the type from the body.
 const ROUTES: [&str; 2] = ["report", "message"];
 
-/// Sends every request on its way.
+/// Routes every request to its handler.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes(pub(crate) Arc<Ingress>);
 
@@ -37,7 +37,7 @@ impl Handler for Routes {
     }
 }
 
-/// The address in a path; `None` for a path that is none of ours.
+/// The address in a path; `None` for an unknown path.
 fn address(path: &str) -> Option<Address<'_>> {
     let (bsp, rest) = path.strip_prefix(PREFIX)?.split_once('/')?;
     let (route, channel) = rest.split_once('/')?;

@@ -12,53 +12,53 @@ use service::{common, examples};
 
 /// Address and port that webhooks are posted to.
 pub static LISTEN: Setting =
-    Setting::new("ingress-listen", "0.0.0.0:8080", "Address on which webhooks are taken");
+    Setting::new("ingress-listen", "0.0.0.0:8080", "Address that webhooks are received on");
 /// Key of the hashes of the stored credentials.
 pub static CREDENTIAL_KEY: Setting = Setting::new(
     "credential-key",
     "",
-    "Key under which webhook credentials are stored, at least 32 characters; the same for all services and the command line",
+    "Key of the hashes of webhook credentials, at least 32 characters; all services and the command line need the same key",
 )
 .secret();
 /// Largest body.
 pub static BODY_LIMIT: Setting =
-    Setting::new("body-limit", "960KiB", "Largest body of a webhook; a larger one is answered 413");
+    Setting::new("body-limit", "960KiB", "Largest body of a webhook; larger ones are answered 413");
 /// Timeout of reading a body.
 pub static BODY_TIMEOUT: Setting =
-    Setting::new("body-timeout", "10s", "Longest time for a body to arrive; then 408");
+    Setting::new("body-timeout", "10s", "Timeout of a webhook's body; then the answer is 408");
 /// Timeout of reading a request's head.
 pub static HEADER_TIMEOUT: Setting = Setting::new(
     "header-timeout",
     "10s",
-    "Longest time from the first to the last byte of a request's head; then the connection is closed",
+    "Timeout from the first to the last byte of a request's head; then the connection is closed",
 );
 /// Timeout of an idle connection.
 pub static IDLE_TIMEOUT: Setting = Setting::new(
     "idle-timeout",
     "75s",
-    "How long a connection may stay open without a request; choose more than the load balancer's limit",
+    "Timeout of a connection without a request; choose more than the load balancer's timeout",
 );
 /// Most open connections.
 pub static CONNECTIONS_MAX: Setting = Setting::new(
     "connections-max",
     "4096",
-    "Connections at once; for a further one, the one that is idle for longest is closed",
+    "Maximum open connections; for a further one, the connection that is idle for longest is closed",
 );
 /// Most requests in flight.
 pub static REQUESTS_MAX: Setting =
-    Setting::new("requests-max", "4096", "Webhooks in progress at once; further ones are answered 503");
+    Setting::new("requests-max", "4096", "Maximum webhooks in progress; further ones are answered 503");
 /// Memory for bodies.
 pub static BODY_MEMORY: Setting = Setting::new(
     "body-memory",
     "64MiB",
-    "Memory for all bodies in progress at once; webhooks beyond are answered 503",
+    "Memory for all bodies in progress; further webhooks are answered 503",
 );
 
 /// Share of that memory for the bodies of one channel, in percent.
 pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
     "body-memory-channel-percent",
     "25",
-    "What the bodies of one channel may take of IMCHANNEL_BODY_MEMORY, in percent, at least one body of the largest size; its webhooks beyond are answered 503",
+    "Share of IMCHANNEL_BODY_MEMORY for the bodies of one channel, in percent, but at least one body of the largest size; further webhooks of the channel are answered 503",
 );
 
 /// Every setting that only ingress has.
@@ -88,7 +88,7 @@ pub fn all() -> Vec<&'static Setting> {
     common::ALL.into_iter().chain(OWN).collect()
 }
 
-/// Highest limit of a body, in bytes: a NATS message has 1 MiB, and headers need a part of it.
+/// Highest limit of a body, in bytes: a NATS message has at most 1 MiB, and headers need a part of it.
 const BODY_LIMIT_BYTES_MAX: u64 = 1_000_000;
 
 /// Settings of ingress.
@@ -173,14 +173,14 @@ impl Settings {
     }
 }
 
-/// Reads the credential key, which several programs need. If it is invalid, adds the error to `reader` and returns
-/// `None`.
+/// Reads the credential key, which several programs need. If it is invalid, adds the error to `reader` and
+/// returns `None`.
 pub fn read_credential_key(reader: &mut Reader) -> Option<CredentialKey> {
     let text = reader.text(&CREDENTIAL_KEY)?;
     match CredentialKey::new(text.as_bytes()) {
         Ok(key) => Some(key),
         Err(error) => {
-            reader.fault(&CREDENTIAL_KEY, &format!("cannot be used: {error}"));
+            reader.fault(&CREDENTIAL_KEY, &format!("is invalid: {error}"));
             None
         }
     }

@@ -1,5 +1,5 @@
-//! What a fetch leaves behind: the file's new expiry, a log line, an event. All of it is done after the fetch and apart
-//! from it; when too much of it waits, some is dropped and counted.
+//! The work after a fetch: the file's new expiry, a log line and an event. It runs in the background, after
+//! the response. If too much of it is pending, some is dropped and counted.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,16 +36,16 @@ const GATHER_FOR: Duration = Duration::from_millis(5);
 
 static NO_EXPIRY: Seldom = Seldom::new();
 static EVENT_DROPPED: Seldom = Seldom::new();
-/// A fetch, and what of it is to be told.
+/// A fetch, with the data of its log line and event.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetch {
     kind: MediaKind,
     id: MediaId,
     is_head: bool,
-    /// Empty when all of it was asked for.
+    /// Empty if the whole file was requested.
     range: String,
     bytes: u64,
-    /// What is left of the longest life; `None` where nobody knows since when it lives.
+    /// Time until the longest TTL ends; `None` if the file's upload time is unknown.
     life_left: Option<Duration>,
     channel: Option<(BspId, ChannelId)>,
     command: String,
@@ -83,7 +83,7 @@ impl Fetch {
         &self.id
     }
 
-    /// Counts what was handed to the network.
+    /// Counts bytes that were written to the connection.
     pub(crate) fn handed_over(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
@@ -91,14 +91,14 @@ impl Fetch {
 
 #[derive(Debug)]
 enum Note {
-    /// A long fetch has begun: the file must not expire under it.
+    /// A long fetch has begun: the file must not expire during it.
     Begun(Fetch),
-    /// A fetch has ended, well or not.
+    /// A fetch has ended, completely or not.
     Ended(Fetch),
 }
 
-/// Takes notes. It never waits. What Redis has to be told and what NATS has to be told wait apart, so that neither's
-/// absence keeps the other waiting.
+/// Accepts notes without waiting. Redis and NATS have separate queues, so that an outage of one does not
+/// delay the other.
 #[derive(Debug, Clone)]
 pub(crate) struct Notes {
     expiries: mpsc::Sender<Note>,
@@ -133,7 +133,7 @@ struct Afterwards {
     fetched_ttl: Duration,
 }
 
-/// Works on the notes until `finished`, and then on those that are left, for a while.
+/// Processes the notes until `finished`, and then the remaining ones for a limited time.
 pub(crate) fn start(
     settings: &Settings,
     bus: Bus,
@@ -153,8 +153,8 @@ pub(crate) fn start(
     (Notes { expiries, events, metrics }, ending)
 }
 
-/// Takes what waits, at least one and at most [`AT_ONCE`], after a moment in which more may come: many together cost less, and
-/// nobody waits for them. `false` when there is nothing more to come.
+/// Returns the pending notes, at least one and at most [`AT_ONCE`], after a short wait for more: batches cost
+/// less, and no request waits for them. Returns `false` if the queue is closed and empty.
 async fn gather<T>(
     taken: &mut mpsc::Receiver<T>,
     gathered: &mut Vec<T>,
@@ -176,7 +176,8 @@ async fn gather<T>(
 }
 
 impl Afterwards {
-    /// Sets the expiries of all that waits, many in one round trip, until `finished` and nothing waits any more.
+    /// Sets the expiries of all pending notes in batches, one round trip each, until `finished` and the queue
+    /// is empty.
     async fn expire_all(&self, mut taken: mpsc::Receiver<Note>, finished: CancellationToken) {
         let mut notes = Vec::with_capacity(AT_ONCE);
         while gather(&mut taken, &mut notes, &finished).await {
@@ -186,13 +187,13 @@ impl Afterwards {
             }
             notes.clear();
             if finished.is_cancelled() && done.is_err() {
-                // Redis is away, and the process ends.
+                // Redis is unavailable, and the process is stopping.
                 return self.drop_notes(taken.len());
             }
         }
     }
 
-    /// Publishes the events of all that waits, in the same way.
+    /// Publishes the events of all pending notes, in the same way.
     async fn publish_all(&self, mut taken: mpsc::Receiver<Fetch>, finished: CancellationToken) {
         let mut fetches = Vec::with_capacity(AT_ONCE);
         while gather(&mut taken, &mut fetches, &finished).await {
@@ -200,7 +201,7 @@ impl Afterwards {
                 fetches.drain(..).map(|fetch| self.publish(fetch)).collect();
             let stored = publishing.filter(|is_stored| std::future::ready(*is_stored)).count().await;
             if finished.is_cancelled() && stored == 0 {
-                // NATS is away, and the process ends.
+                // NATS is unavailable, and the process is stopping.
                 return self.drop_notes(taken.len());
             }
         }
@@ -217,8 +218,8 @@ impl Afterwards {
             let (Note::Begun(fetch) | Note::Ended(fetch)) = note;
             let is_end = matches!(note, Note::Ended(_));
             let Some(after) = life_after(fetch, self.fetched_ttl) else { continue };
-            // A HEAD may only lengthen a life, and so may the beginning of a fetch: the GET, or the rest of it, is still to
-            // come.
+            // A HEAD, or the beginning of a fetch, may only extend the TTL: the GET, or the rest of it, is
+            // still to follow.
             let only_longer = fetch.is_head || !is_end;
             let same = |known: &Expiry| known.id == fetch.id && known.only_longer == only_longer;
             let place = expiries.iter().position(same).unwrap_or(expiries.len());
@@ -234,7 +235,7 @@ impl Afterwards {
         }
         let set = self.blobs.set_expiries(&expiries).await;
         let gets = fetches.iter().filter(|(fetch, _)| !fetch.is_head).map(|(fetch, _)| &fetch.id);
-        // One that stays noted is counted as never fetched, which is the smaller fault.
+        // If this fails, the file is later counted as never fetched, which is the smaller error.
         let _ = self.blobs.expect_no_fetch(gets).await;
         for (fetch, place) in fetches {
             let (function, id) = (function(fetch.kind), &fetch.id);
@@ -247,13 +248,13 @@ impl Afterwards {
                     meta::data_key(id),
                     u8::from(are_there.get(place).copied().unwrap_or_default())
                 ),
-                // The file keeps the expiry that it had.
+                // The file keeps its current expiry.
                 Err(error) => {
                     if let Some(turn) = NO_EXPIRY.turn() {
                         tracing::warn!(
                             function,
                             media_id = id.as_str(),
-                            "no new expiry for file {id}: {error}{turn}"
+                            "cannot extend the TTL of file {id}: {error}{turn}"
                         );
                     }
                 }
@@ -261,7 +262,7 @@ impl Afterwards {
         }
     }
 
-    /// Says whether the event is stored.
+    /// Returns whether the event is stored.
     async fn publish(&self, fetch: Fetch) -> bool {
         let Some((bsp, channel)) = fetch.channel else { return false };
         let Ok(event_id) = random_id() else { return false };
@@ -286,14 +287,15 @@ impl Afterwards {
             self.drop_notes(1);
             if let Some(turn) = EVENT_DROPPED.turn() {
                 let id = fetch.id;
-                tracing::warn!(function = "media", "the event of a fetch of {id} was dropped: {error}{turn}");
+                tracing::warn!(function = "media", "dropped the event of a fetch of {id}: {error}{turn}");
             }
         }
         stored.is_ok()
     }
 }
 
-/// How long a fetched file lives on; `None` for one that has lived as long as any may, and keeps the expiry that it has.
+/// The new TTL of a fetched file; `None` if the file has reached the longest TTL and keeps its current
+/// expiry.
 fn life_after(fetch: &Fetch, fetched_ttl: Duration) -> Option<Duration> {
     let after = fetched_ttl.min(fetch.life_left.unwrap_or(fetched_ttl));
     (!after.is_zero()).then_some(after)

@@ -1,4 +1,5 @@
-//! Answers without a file: an empty body but where a reason helps, and never a type that a browser would guess.
+//! Responses without a file. The body is empty unless a reason helps the caller. Browsers must not guess the
+//! media type.
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,39 +12,39 @@ use serde_json::json;
 pub(crate) const NOSNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 
-/// Why a request was not served.
+/// The reason why a request was not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// A parameter is missing or wrong.
+    /// A parameter is missing or invalid.
     BadRequest,
-    /// No bearer token, or another.
+    /// No bearer token, or a wrong one.
     Unauthorized,
-    /// Unknown, expired, malformed, or another tenant's: nobody is told which.
+    /// The file is unknown, expired, malformed, or another tenant's. The response does not tell which.
     NotFound,
-    /// Another method.
+    /// The method is not allowed.
     Method,
-    /// The body did not arrive in time.
+    /// The body did not arrive within its timeout.
     TooSlow,
-    /// The body broke off.
+    /// The connection ended during the body.
     Broken,
-    /// The file is larger than WhatsApp takes.
+    /// The file is larger than WhatsApp accepts.
     TooLarge,
-    /// WhatsApp does not take such files.
+    /// WhatsApp does not accept this type of file.
     Type(TypeFault),
     /// Redis has no memory left.
     OutOfMemory,
-    /// Redis is away.
+    /// Redis is unavailable.
     Unavailable,
-    /// Too many at once.
+    /// Too many requests are in progress.
     Overloaded,
 }
 
-/// What is wrong with a file's type.
+/// The error in a file's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TypeFault {
-    /// It is announced as a type that WhatsApp does not take for this kind, or as none.
+    /// WhatsApp does not accept the announced type for this kind, or the type is missing.
     NotTaken(MediaKind),
-    /// It is not what it is announced as.
+    /// The bytes do not match the announced type.
     OtherFormat(OtherFormat),
 }
 
@@ -54,7 +55,7 @@ impl TypeFault {
                 let (name, types) = (kind.name(), kind.content_types().join(", "));
                 format!("Content-Type must be one of these for kind={name}: {types}")
             }
-            Self::OtherFormat(other) => format!("The file is not of its Content-Type: {other}"),
+            Self::OtherFormat(other) => format!("The file does not match its Content-Type: {other}"),
         }
     }
 }
@@ -74,7 +75,7 @@ impl Failure {
         }
     }
 
-    /// A word for a metric's label.
+    /// The value of a metric's label.
     pub(crate) fn outcome(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
@@ -132,13 +133,13 @@ pub(crate) fn failure(failure: Failure) -> Response<Body> {
     response
 }
 
-/// RFC 9457. Without a type of its own, the title is the status's.
+/// Problem details (RFC 9457). With the type `about:blank`, the title is the status's reason phrase.
 fn problem(status: StatusCode, detail: &str) -> String {
     let title = status.canonical_reason().unwrap_or_default();
     json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail }).to_string()
 }
 
-/// The same, on a connection that cannot be used again because some of the body is still to come.
+/// The same, on a connection that cannot be reused because some of the body is still to arrive.
 pub(crate) fn failure_and_close(which: Failure) -> Response<Body> {
     let mut response = failure(which);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,19 +1,19 @@
-//! The name of a file in `Content-Disposition`: read in every form that RFC 6266 and RFC 8187 know, and written in both.
+//! The file name in `Content-Disposition`. Reads every form of RFC 6266 and RFC 8187, and writes both forms.
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_DISPOSITION;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// Everything outside `attr-char` (RFC 8187 section 3.2.1).
+/// All characters outside of `attr-char` (RFC 8187 section 3.2.1).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Longest file name, in characters: WhatsApp's own limit.
+/// Longest file name, in characters: the limit of WhatsApp.
 const FILE_NAME_LENGTH_MAX: usize = 240;
 
-/// The name in a request's header, the extended form (`filename*`) before the plain one; empty where there is none. It has no
-/// path and no control characters.
+/// Reads the name in a request's header; empty if the header has no name. The extended form (`filename*`)
+/// wins over the plain form. The name has no path and no control characters.
 pub(crate) fn read(headers: &HeaderMap) -> String {
     let Some(value) = headers.get(CONTENT_DISPOSITION) else { return String::new() };
-    // What is no UTF-8 is what HTTP once said that headers are.
+    // A value that is not UTF-8 is Latin-1, as earlier versions of HTTP defined headers.
     let value = String::from_utf8(value.as_bytes().to_vec()).unwrap_or_else(|_| latin_1(value.as_bytes()));
     let parameters = parameters(&value);
     let values = |wanted: &'static str| {
@@ -25,17 +25,17 @@ pub(crate) fn read(headers: &HeaderMap) -> String {
     extended.or_else(plain).unwrap_or_default()
 }
 
-/// The value of a response's header: a plain form for readers that know no other, in which what it cannot hold is an
-/// underscore, and the extended form (RFC 6266 section 5 and appendix D).
+/// The value of a response's header: a plain form for clients that support no other, with an underscore for
+/// each character that it cannot contain, and the extended form (RFC 6266 section 5 and appendix D).
 pub(crate) fn write(name: &str) -> String {
-    // Some readers decode a percent sign in the plain form.
+    // Some clients decode a percent sign in the plain form.
     let is_plain = |c: char| (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '\\' | '%');
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     format!("inline; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(name, ESCAPED))
 }
 
-/// `charset'language'name` (RFC 8187 section 3.2.1), in the charsets that RFC 5987 demanded of every reader; `None` when it is
-/// not that, or gives no name.
+/// Reads `charset'language'name` (RFC 8187 section 3.2.1), in the charsets that RFC 5987 required of every
+/// client; `None` if it is invalid or the name is empty.
 fn extended(text: &str) -> Option<String> {
     let (charset, rest) = text.split_once('\'')?;
     let (_language, encoded) = rest.split_once('\'')?;
@@ -52,7 +52,7 @@ fn latin_1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// The name without the folders before it, control characters and the blanks around it (RFC 6266 section 4.3).
+/// Removes leading folders, control characters and surrounding blanks from a name (RFC 6266 section 4.3).
 fn clean(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
@@ -62,7 +62,7 @@ fn clean(name: &str) -> String {
     }
 }
 
-/// The parameters of a header's value; a quoted one may hold semicolons (RFC 9110 section 5.6.6).
+/// The parameters of a header's value. A quoted value may contain semicolons (RFC 9110 section 5.6.6).
 fn parameters(value: &str) -> Vec<(String, String)> {
     let (mut parts, mut part, mut is_quoted, mut is_escaped) = (Vec::new(), String::new(), false, false);
     for c in value.chars() {
@@ -113,12 +113,12 @@ mod tests {
             (b"attachment; filename*=iso-8859-1'de'gr%FC%DFe.pdf", "grüße.pdf"),
             (b"attachment; FileName* = UTF-8''a.pdf", "a.pdf"),
             (b"attachment; filename*=\"UTF-8''a%20b.pdf\"", "a b.pdf"),
-            // What cannot be read gives way to the plain form.
+            // An invalid extended form falls back to the plain form.
             (b"attachment; filename=a.pdf; filename*=UTF-8''gr%FCn.pdf", "a.pdf"),
             (b"attachment; filename=a.pdf; filename*=KOI8-R''%C1.pdf", "a.pdf"),
             (b"attachment; filename=a.pdf; filename*=b.pdf", "a.pdf"),
             (b"attachment; filename=a.pdf; filename*=UTF-8''", "a.pdf"),
-            // As HTML forms and older programs write it.
+            // The form that HTML forms and older programs write.
             ("attachment; filename=\"grüße.pdf\"".as_bytes(), "grüße.pdf"),
             (b"attachment; filename=\"gr\xfc\xdfe.pdf\"", "grüße.pdf"),
             (b"inline; filename=\"../../etc/passwd\"", "passwd"),

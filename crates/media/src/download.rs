@@ -1,5 +1,5 @@
-//! Serving a file: one round trip to Redis for what is known of it and its first window, and one for each window more,
-//! each asked for when the last has gone out.
+//! Serves a file. One round trip to Redis reads its metadata and its first window. Each further window needs
+//! one more, which starts when the last window has been sent.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ pub(crate) struct Wanted<'r> {
     pub(crate) headers: &'r HeaderMap,
 }
 
-/// A file that may be served to whoever asks.
+/// A file that may be served to the caller.
 struct Found {
     content_type: String,
     etag: String,
@@ -45,7 +45,7 @@ struct Found {
 }
 
 impl Media {
-    /// Serves a file, or what is to be said of it.
+    /// Serves a file, or the error response.
     pub(crate) async fn download(&self, wanted: Wanted<'_>) -> Response<Body> {
         let function = function(wanted.kind);
         let id = &wanted.id;
@@ -81,7 +81,7 @@ impl Media {
                     tracing::error!(
                         function,
                         media_id = id.as_str(),
-                        "file {id} cannot be read: {error} {source}{turn}"
+                        "cannot read file {id}: {error} {source}{turn}"
                     );
                 }
                 return Err(Failure::from(&error));
@@ -90,20 +90,21 @@ impl Media {
         self.admit(wanted, opened).ok_or(Failure::NotFound)
     }
 
-    /// The file, if it is the tenant's and of the kind that the URL names.
+    /// The file, if it belongs to the tenant and is of the kind in the URL.
     fn admit(&self, wanted: &Wanted<'_>, opened: Opened) -> Option<Found> {
         if let Some(meta) = &opened.meta {
-            // A file whose bytes have gone in part is none.
+            // A file that has lost some of its bytes does not count as found.
             let is_theirs =
                 meta.tenant == wanted.tenant && meta.kind == wanted.kind && meta.size == opened.size;
             let (content_type, etag) = (meta.content_type.clone(), format!("\"{}\"", meta.sha256));
             return is_theirs.then_some(Found { content_type, etag, opened });
         }
-        // An older IMChannel says nothing about its files: they are served to one tenant, as what their bytes tell.
+        // An older IMChannel stored no metadata. Its files are served to one configured tenant, with the type
+        // that their bytes show.
         let is_theirs = self.settings.legacy_tenant.as_deref() == Some(wanted.tenant);
         let head = &opened.first[..opened.first.len().min(SNIFFED_BYTES)];
         let content_type = media::sniff(wanted.kind, head).filter(|_| is_theirs)?.to_owned();
-        // An id never has other bytes.
+        // The bytes of an id never change.
         let etag = format!("\"{}-{}\"", wanted.id, opened.size);
         Some(Found { content_type, etag, opened })
     }
@@ -152,7 +153,7 @@ impl Media {
         Sending { blobs, notes, fetch: Some(fetch), next: left.start, end: left.end, _place: place }
     }
 
-    /// The bytes of a file. The first window is here already unless a range begins behind it.
+    /// The bytes of a file. The first window is already read, unless a range begins after it.
     fn stream(&self, fetch: Fetch, bytes: Range<u64>, first: Bytes, place: OwnedSemaphorePermit) -> Body {
         let have = bytes.start.min(first.len() as u64)..bytes.end.min(first.len() as u64);
         let first = first.slice(have.start as usize..have.end as usize);
@@ -174,7 +175,7 @@ impl Media {
     }
 }
 
-/// A file that is here already.
+/// A file whose bytes are all read.
 struct Whole {
     bytes: Option<Bytes>,
     /// Dropped with the last byte, or before.
@@ -201,7 +202,7 @@ impl http_body::Body for Whole {
     }
 }
 
-/// A file on its way. When it is dropped, at the end or before, the fetch has ended.
+/// A file that is being sent. Dropping it, at the end or before, ends the fetch.
 struct Sending {
     blobs: BlobStore,
     notes: Notes,
@@ -233,7 +234,10 @@ impl Sending {
                     Err(error) => {
                         if let Some(turn) = BROKE_OFF.turn() {
                             let id = fetch.id();
-                            tracing::error!(function = "media", "file {id} broke off: {error}{turn}");
+                            tracing::error!(
+                                function = "media",
+                                "the download of file {id} was interrupted: {error}{turn}"
+                            );
                         }
                         self.next = self.end;
                         return Some(Err(error));
@@ -274,7 +278,7 @@ fn insert(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
     }
 }
 
-/// The name under which a fetch's log lines are searched for.
+/// The function name in a fetch's log lines.
 pub(crate) fn function(kind: MediaKind) -> &'static str {
     match kind {
         MediaKind::Image => "onGetImageMessage",

@@ -1,8 +1,8 @@
-//! Media: takes files of messages over HTTP, keeps them in Redis with an expiry, and serves them to the BSP, which asks
-//! twice, with HEAD and with GET.
+//! Media accepts the files of messages over HTTP, stores them in Redis with an expiry, and serves them to the
+//! BSP, which requests each file twice, with HEAD and with GET.
 //!
-//! A file is streamed in windows both ways. What a fetch leaves behind (its expiry, its log line, its event) is done
-//! afterwards and never keeps anybody waiting.
+//! Files are streamed in windows in both directions. The work after a fetch (its expiry, its log line, its
+//! event) runs in the background and never delays a response.
 
 pub mod settings;
 mod router;
@@ -45,7 +45,7 @@ const REDIS_LOOK: Duration = Duration::from_secs(1);
 /// Interval of the checks for files that expired without having been fetched.
 const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 
-/// The service for a process of its own: it connects to NATS and Redis and listens.
+/// The service as a separate process: it connects to NATS and Redis and listens.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
     let options = common.nats.named("imchannel-media");
@@ -58,7 +58,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
-        tracing::info!(function = "media", "takes and serves files on {bound}");
+        tracing::info!(function = "media", "accepts and serves files on {bound}");
         serve(settings, bus, blobs, listener, context, metrics, grace).await
     })
 }
@@ -100,7 +100,7 @@ async fn serve(
     let event_bus = bus.clone();
     let channels = bus::registry::follow(&bus, stop.clone());
     require(&context, &blobs, &channels, &metrics);
-    // What fetches leave behind goes on until the last one has ended.
+    // The background work continues until the last fetch has ended.
     let finished = CancellationToken::new();
     let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
     let (notes, ending) = afterwards;
@@ -114,8 +114,8 @@ async fn serve(
     Ok(())
 }
 
-/// What media needs before it serves. NATS is not among it: a BSP that fetches a file must get it while NATS is away, and
-/// its event is dropped and counted.
+/// The conditions under which media serves. NATS is not one of them: the BSP must get a file while NATS is
+/// unavailable. The event is then dropped and counted.
 fn require(
     context: &Context,
     blobs: &BlobStore,
@@ -131,7 +131,7 @@ fn require(
     context.readiness.complete();
 }
 
-/// Counts the files that a message was sent with and nobody came for.
+/// Counts the files of sent messages that expired without a fetch.
 async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: CancellationToken) {
     loop {
         if let Ok(count) = blobs.take_expired_unfetched(Timestamp::now()).await
@@ -140,7 +140,7 @@ async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: Can
             metrics.expired_unfetched.inc_by(count);
             tracing::warn!(
                 function = "media",
-                "{count} files of sent messages expired before anybody fetched them"
+                "{count} files of sent messages expired before the BSP fetched them"
             );
         }
         tokio::select! {
@@ -150,7 +150,7 @@ async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: Can
     }
 }
 
-/// Nothing is published to a stream that has no room. Others keep it; this process only has to know.
+/// Checks whether EVENTS has room, because media publishes nothing to a full stream. Other services purge it.
 async fn look_for_room(bus: Bus, stop: CancellationToken) {
     loop {
         if bus.is_connected() {

@@ -1,4 +1,4 @@
-//! What media counts.
+//! The metrics of media.
 
 use axum::http::Method;
 use bsp::media::MediaKind;
@@ -48,21 +48,20 @@ impl MediaMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("media");
         let metrics = Self { port: PortMetrics::register(registry), ..Self::default() };
-        let help = "Requests for files by kind, method and outcome (served, not_modified, range_not_satisfiable, or why not)";
+        let help = "Requests for files by kind, method and outcome (served, not_modified, range_not_satisfiable, or the error)";
         registry.register("fetches", help, metrics.fetches.clone());
-        let help = "Uploads by kind and outcome (stored, or why not)";
+        let help = "Uploads by kind and outcome (stored, or the error)";
         registry.register("uploads", help, metrics.uploads.clone());
-        let help = "Uploads that began, by tenant and the token that they came with (general: that of every tenant; first, second: by its line in the tenant's file)";
+        let help = "Started uploads by tenant and token (general: the token of all tenants; first, second: the line in the tenant's file)";
         registry.register("upload_token_used", help, metrics.tokens_used.clone());
-        let help = "Bytes of files handed to the network";
+        let help = "Bytes of files that were sent";
         registry.register("served_bytes", help, metrics.bytes_served.clone());
         registry.register("uploaded_bytes", "Bytes of stored uploads", metrics.bytes_taken.clone());
-        let help =
-            "Events and expiries of fetches that were dropped, because too many waited or NATS was away";
+        let help = "Events and expiries of fetches that were dropped because too many were pending or NATS was unavailable";
         registry.register("background_tasks_dropped", help, metrics.notes_dropped.clone());
-        let help = "Files that a message went out with and whose life ended without a GET after it; counted by one replica each";
+        let help = "Files of sent messages that expired without a GET; one replica counts each file";
         registry.register("expired_without_fetch", help, metrics.expired_unfetched.clone());
-        let help = "1 while Redis answers, else 0";
+        let help = "1 while Redis answers, 0 otherwise";
         registry.register("redis_connected", help, metrics.redis_connected.clone());
         metrics
     }
@@ -73,7 +72,7 @@ impl MediaMetrics {
         self.fetches.get_or_create(&FetchLabels { kind, method, outcome }).inc();
     }
 
-    /// The tenant is one of a stored channel's, so that there are only so many.
+    /// The tenant belongs to a stored channel, so the number of label values is limited.
     pub(crate) fn token_used(&self, tenant: &str, token: Known) {
         let labels = TokenLabels { tenant: tenant.to_owned(), token: token.name() };
         self.tokens_used.get_or_create(&labels).inc();

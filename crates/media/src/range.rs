@@ -1,26 +1,26 @@
-//! `Range` and the conditions, as RFC 9110 has them (sections 13 and 14). Pure.
+//! `Range` and the conditional headers, as RFC 9110 defines them (sections 13 and 14). Pure.
 
 use std::ops::Range;
 
 use axum::http::HeaderMap;
 use axum::http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 
-/// What part of a file is asked for.
+/// The requested part of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// All of it.
+    /// The whole file.
     Whole,
     /// These bytes.
     Bytes(Range<u64>),
-    /// Bytes that it does not have.
+    /// Bytes outside of the file.
     Unsatisfiable,
 }
 
-/// The part that a GET asks for. Several ranges at once are answered with the whole, which is allowed.
+/// The part that a GET requests. Several ranges are answered with the whole file, which the RFC allows.
 pub(crate) fn part(headers: &HeaderMap, size: u64, etag: &str) -> Part {
     let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
     let Some(range) = text(RANGE) else { return Part::Whole };
-    // Only a file that is still the same can be continued.
+    // A range continues a download only if the file has not changed.
     if text(IF_RANGE).is_some_and(|condition| condition.trim() != etag) {
         return Part::Whole;
     }
@@ -35,14 +35,14 @@ pub(crate) fn part(headers: &HeaderMap, size: u64, etag: &str) -> Part {
         (Some(first), Some(last)) if last < first => return Part::Whole,
         (Some(first), Some(last)) => first..last.saturating_add(1).min(size),
         (Some(first), None) if last.trim().is_empty() => first..size,
-        // The last so many bytes.
+        // The last bytes of the file, by their number.
         (None, Some(count)) if first.trim().is_empty() => size.saturating_sub(count)..size,
         _ => return Part::Whole,
     };
     if range.start >= range.end { Part::Unsatisfiable } else { Part::Bytes(range) }
 }
 
-/// Whether the caller has this very file already.
+/// Whether the caller already has this version of the file.
 pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_as_the_rfc_says() {
+    fn ranges_are_read_as_the_rfc_defines_them() {
         let cases = [
             ("bytes=0-3", Part::Bytes(0..4)),
             ("bytes=4-", Part::Bytes(4..10)),

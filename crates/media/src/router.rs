@@ -24,7 +24,7 @@ use crate::metrics::MediaMetrics;
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 
-/// Everything that requests need. Clones share it.
+/// The dependencies of requests. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Media(Arc<Shared>);
 
@@ -82,7 +82,7 @@ impl Media {
     }
 }
 
-/// `allowed` are the methods of the path.
+/// Responds 405. `allowed` are the methods of the path.
 async fn refuse_method(allowed: &'static str) -> Response {
     let mut response = answer::failure(Failure::Method);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -99,7 +99,7 @@ async fn take(
     media.upload(&tenant, parts, body).await
 }
 
-/// A request for a file. What is not of the right form is refused before Redis is asked.
+/// Handles a request for a file. A malformed request is rejected before Redis is asked.
 async fn give(
     State(media): State<Media>,
     path: Result<Path<(String, String, String)>, PathRejection>,

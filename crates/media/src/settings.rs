@@ -13,40 +13,43 @@ use crate::tokens::{self, TokenFolder};
 
 /// Address and port of uploads and downloads.
 pub static LISTEN: Setting =
-    Setting::new("media-listen", "0.0.0.0:8081", "Address on which files are taken and served");
+    Setting::new("media-listen", "0.0.0.0:8081", "Address that files are uploaded to and served from");
 /// Token that allows uploads for every tenant.
 pub static UPLOAD_TOKEN: Setting = Setting::new(
     "media-upload-token",
     "",
-    "Bearer token of uploads for every tenant, at least 16 characters; this or media-upload-tokens-dir must be set",
+    "Bearer token of uploads for all tenants, at least 16 characters; this or media-upload-tokens-dir must be set",
 )
 .secret();
 /// Folder of the tokens that allow uploads for one tenant.
 pub static UPLOAD_TOKENS_DIR: Setting = Setting::new(
     "media-upload-tokens-dir",
     "",
-    "Folder with a file for each tenant, named as the tenant: one bearer token of its uploads a line, two at most; read again when it changes",
+    "Folder with one file per tenant, named like the tenant, with one or two bearer tokens of its uploads, one per line; reloaded when it changes",
 );
 /// TTL of a file.
-pub static TTL: Setting = Setting::new("media-ttl", "24h", "How long a file lives after its upload");
+pub static TTL: Setting = Setting::new("media-ttl", "24h", "TTL of a file after its upload");
 /// TTL of a file after a complete download.
 pub static FETCHED_TTL: Setting = Setting::new(
     "media-fetched-ttl",
     "1h",
-    "How long a file lives after it was fetched; never past 7 days after its upload",
+    "TTL of a file after it was fetched; it ends at most 7 days after the upload",
 );
 /// Tenant of the files that were stored without one.
 pub static LEGACY_TENANT: Setting = Setting::new(
     "media-legacy-tenant",
     "",
-    "Tenant to whom files that an older IMChannel has stored are served; without it they are not",
+    "Tenant of the files that an older IMChannel stored; without it they are not served",
 );
 /// Most downloads at once.
-pub static DOWNLOADS_MAX: Setting =
-    Setting::new("media-downloads-max", "256", "Files served at once; further ones are answered 503");
+pub static DOWNLOADS_MAX: Setting = Setting::new(
+    "media-downloads-max",
+    "256",
+    "Maximum downloads in progress; further ones are answered 503",
+);
 /// Most uploads at once.
 pub static UPLOADS_MAX: Setting =
-    Setting::new("media-uploads-max", "32", "Files taken at once; further ones are answered 503");
+    Setting::new("media-uploads-max", "32", "Maximum uploads in progress; further ones are answered 503");
 
 /// Every setting that only media has.
 static OWN: [&Setting; 18] = [
@@ -158,7 +161,7 @@ impl Settings {
     }
 }
 
-/// Who may upload, noting a fault where no token is set.
+/// Reads the upload tokens. If no token is set, adds an error.
 fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolder>) {
     let general = reader.optional_text(&UPLOAD_TOKEN);
     if general.as_ref().is_some_and(|token| token.len() < tokens::LENGTH_MIN) {
@@ -166,10 +169,8 @@ fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolde
     }
     let path = reader.optional_text(&UPLOAD_TOKENS_DIR);
     if general.is_none() && path.is_none() {
-        let message = format!(
-            "is not set, and neither is {}: one of them says who may upload",
-            UPLOAD_TOKENS_DIR.variable()
-        );
+        let message =
+            format!("is not set, and neither is {}; set at least one of them", UPLOAD_TOKENS_DIR.variable());
         reader.fault(&UPLOAD_TOKEN, &message);
     }
     let takes_examples = examples::is_private(reader, Some(&LISTEN));
@@ -177,7 +178,7 @@ fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolde
         None => None,
         Some(Ok((_, 0))) if general.is_none() => {
             let message = format!(
-                "has no file, and {} is not set: every upload would be refused",
+                "contains no file, and {} is not set; add a file or set the token",
                 UPLOAD_TOKEN.variable()
             );
             reader.fault(&UPLOAD_TOKENS_DIR, &message);
@@ -206,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn somebody_must_be_able_to_upload() {
+    fn at_least_one_upload_token_must_be_set() {
         let folder = tempfile::TempDir::new().unwrap();
         let dir = folder.path().to_str().unwrap().to_owned();
         let token = ("media-upload-token", "0123456789abcdef");
         let of_tenants = ("media-upload-tokens-dir", dir.as_str());
         assert!(faults(&[])[0].contains("is not set, and neither is IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR"));
-        assert!(faults(&[of_tenants])[0].contains("has no file"));
+        assert!(faults(&[of_tenants])[0].contains("contains no file"));
         assert_eq!(faults(&[token, of_tenants]), Vec::<String>::new());
         std::fs::write(folder.path().join("tenant"), "fedcba9876543210\n").unwrap();
         for values in [vec![of_tenants], vec![token], vec![token, of_tenants]] {
@@ -220,7 +221,7 @@ mod tests {
         }
         std::fs::write(folder.path().join("tenant"), "example-fedcba9876543210\n").unwrap();
         assert!(
-            faults(&[of_tenants])[0].contains("file tenant: is an example"),
+            faults(&[of_tenants])[0].contains("file tenant: is a published example"),
             "{:?}",
             faults(&[of_tenants])
         );

@@ -1,5 +1,5 @@
-//! Bearer tokens of uploads: one for every tenant, and in the files of a folder those of single tenants, read again when they
-//! change. Who may upload is decided here; that the channel is the tenant's, by the caller.
+//! Bearer tokens of uploads: one for all tenants, and one file per tenant in a folder, which is reloaded when
+//! it changes. This module decides who may upload. The caller checks that the channel belongs to the tenant.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,28 +12,28 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// A shorter token could be guessed.
+/// Shortest token, in characters. A shorter one could be guessed.
 pub(crate) const LENGTH_MIN: usize = 16;
-/// Two, so that the old one counts while users change over to the new one.
+/// Most tokens of a tenant. Two, so that the old token stays valid while clients switch to the new one.
 const PER_TENANT_MAX: usize = 2;
-/// More files than any installation has tenants.
+/// Most files in the folder: more than any installation has tenants.
 const TENANTS_MAX: usize = 10_000;
-/// Two tokens of any sensible length.
+/// Largest file, in bytes: two tokens of any sensible length.
 const FILE_BYTES_MAX: u64 = 4096;
-/// Between two looks whether the files have changed.
+/// Interval of the checks whether the files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The tokens of each tenant that has a file.
 type OfTenants = BTreeMap<String, Vec<Secret>>;
 
-/// What a token is: for counting who still uses which.
+/// The kind of a token, to count which tokens are still in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// That of every tenant.
+    /// The token of all tenants.
     General,
-    /// The first of the tenant's own.
+    /// The first token of the tenant.
     First,
-    /// The second of the tenant's own.
+    /// The second token of the tenant.
     Second,
 }
 
@@ -47,14 +47,15 @@ impl Known {
     }
 }
 
-/// A folder with one file a tenant, whose name is the tenant's. Each line is a token.
+/// A folder with one file per tenant, named like the tenant. Each line is a token.
 #[derive(Debug, Clone)]
 pub struct TokenFolder {
     path: PathBuf,
     takes_examples: bool,
 }
 
-/// What a folder holds: tokens that can be used, and the tenants whose file cannot be, with the reason. No reason quotes a token.
+/// The contents of a folder: valid tokens, and the tenants whose file is invalid, with the reason. A reason
+/// never quotes a token.
 #[derive(Debug, Default)]
 struct Held {
     tokens: OfTenants,
@@ -62,10 +63,10 @@ struct Held {
 }
 
 impl TokenFolder {
-    /// Reads the folder. `takes_examples`: whether tokens that everybody knows may be used.
+    /// Reads the folder. `takes_examples`: whether example secrets may be used.
     ///
     /// # Errors
-    /// What is wrong with it, or with a file in it.
+    /// The error of the folder, or of a file in it.
     pub(crate) fn open(path: PathBuf, takes_examples: bool) -> Result<(Self, usize), String> {
         let folder = Self { path, takes_examples };
         let held = folder.read().map_err(|error| format!("cannot be read: {error}"))?;
@@ -79,13 +80,14 @@ impl TokenFolder {
         let mut held = Held::default();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            // A mounted Secret has hidden folders beside its files, and a file that is being written may be hidden.
+            // Skip hidden entries: a mounted Secret has hidden folders beside its files, and a file that is
+            // being written may be hidden.
             let Ok(tenant) = entry.file_name().into_string() else { continue };
             if tenant.starts_with('.') {
                 continue;
             }
             if held.tokens.len() + held.faults.len() >= TENANTS_MAX {
-                return Err(std::io::Error::other(format!("it has more than {TENANTS_MAX} files")));
+                return Err(std::io::Error::other(format!("more than {TENANTS_MAX} files")));
             }
             match self.read_file(&tenant, &entry.path()) {
                 Ok(tokens) => drop(held.tokens.insert(tenant, tokens)),
@@ -97,20 +99,20 @@ impl TokenFolder {
 
     fn read_file(&self, tenant: &str, path: &Path) -> Result<Vec<Secret>, String> {
         if !channel::file::is_tenant(tenant) {
-            return Err("its name is no tenant's".to_owned());
+            return Err("its name is not a valid tenant name".to_owned());
         }
-        // Through links, which a mounted Secret is made of.
+        // Follow links: a mounted Secret consists of links.
         let metadata = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
         if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-            return Err(format!("is no file of at most {FILE_BYTES_MAX} bytes"));
+            return Err(format!("is not a regular file, or is larger than {FILE_BYTES_MAX} bytes"));
         }
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
         let tokens: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         if tokens.is_empty() || tokens.len() > PER_TENANT_MAX {
-            return Err(format!("must have 1 to {PER_TENANT_MAX} lines, each a token"));
+            return Err(format!("must contain 1 to {PER_TENANT_MAX} lines with one token each"));
         }
         if tokens.iter().any(|token| token.len() < LENGTH_MIN) {
-            return Err(format!("a token must have at least {LENGTH_MIN} characters"));
+            return Err(format!("contains a token with fewer than {LENGTH_MIN} characters"));
         }
         if !self.takes_examples && tokens.iter().any(|token| examples::is_example(token)) {
             return Err(examples::RULE.to_owned());
@@ -118,7 +120,7 @@ impl TokenFolder {
         Ok(tokens.into_iter().map(|token| Secret::new(token.as_bytes())).collect())
     }
 
-    /// Reads it again and again until `stop`, beginning now.
+    /// Reads the folder repeatedly until `stop`, starting immediately.
     fn follow(self, stop: CancellationToken) -> watch::Receiver<Arc<OfTenants>> {
         let mut faults = BTreeMap::new();
         let first = self.read_beside(&OfTenants::new(), &mut faults);
@@ -133,10 +135,7 @@ impl TokenFolder {
                 let new = self.read_beside(&old, &mut faults);
                 if !is_same(&old, &new) {
                     let tenants = service::words::counted(new.len() as u64, "tenant");
-                    tracing::info!(
-                        function = "media",
-                        "the upload tokens of {tenants} are in use, as their files have them now"
-                    );
+                    tracing::info!(function = "media", "reloaded the upload tokens of {tenants}");
                     let _ = sender.send_replace(Arc::new(new));
                 }
             }
@@ -144,16 +143,16 @@ impl TokenFolder {
         receiver
     }
 
-    /// What the folder holds now. A file that cannot be used leaves its tenant the old tokens, since it may be written just now, and a
-    /// folder that cannot be read leaves all of them. Each fault is logged once.
+    /// The current contents of the folder. If a file is invalid, its tenant keeps the old tokens, because the
+    /// file may be incomplete. If the folder cannot be read, all tenants keep theirs. Each fault is logged
+    /// once.
     fn read_beside(&self, old: &OfTenants, said: &mut BTreeMap<String, String>) -> OfTenants {
         let held = self.read();
         let (mut tokens, faults) = match held {
             Ok(held) => (held.tokens, held.faults),
-            Err(error) => (
-                old.clone(),
-                BTreeMap::from([(String::new(), format!("the folder cannot be read: {error}"))]),
-            ),
+            Err(error) => {
+                (old.clone(), BTreeMap::from([(String::new(), format!("cannot read the folder: {error}"))]))
+            }
         };
         for (tenant, fault) in &faults {
             if let Some(kept) = old.get(tenant) {
@@ -163,7 +162,7 @@ impl TokenFolder {
                 let folder = self.path.display();
                 tracing::error!(
                     function = "media",
-                    "upload tokens in {folder}: {tenant} {fault}; what was read before counts"
+                    "upload tokens in {folder}: {tenant} {fault}; the earlier tokens stay valid"
                 );
             }
         }
@@ -182,7 +181,7 @@ fn is_same(old: &OfTenants, new: &OfTenants) -> bool {
     exposed(old) == exposed(new)
 }
 
-/// Who may upload, as it is at this moment.
+/// The current upload tokens.
 pub(crate) struct Tokens {
     general: Option<Secret>,
     of_tenants: Option<watch::Receiver<Arc<OfTenants>>>,
@@ -198,8 +197,7 @@ impl Tokens {
         Self { general, of_tenants: folder.map(|folder| folder.follow(stop.clone())) }
     }
 
-    /// Which token of this tenant's it is; `None` for one that may not upload. Each is compared in a time that does not tell how much
-    /// of it is right.
+    /// The token of this tenant that matches; `None` if none matches. All comparisons take constant time.
     pub(crate) fn find(&self, tenant: &str, presented: &[u8]) -> Option<Known> {
         let of_tenants = self.of_tenants.as_ref().map(|tokens| Arc::clone(&tokens.borrow()));
         let own = of_tenants.as_ref().and_then(|all| all.get(tenant)).map(Vec::as_slice).unwrap_or_default();
@@ -236,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_a_fault_that_quotes_no_token() {
+    fn an_invalid_file_is_a_fault_that_does_not_quote_a_token() {
         for (name, text, why) in [
             ("a", "", "1 to 2 lines"),
             ("a", "one-token-of-three\ntwo-tokens-of-three\nthree-tokens-of-three", "1 to 2 lines"),
-            ("a", "short", "at least 16 characters"),
-            ("a b", A, "no tenant's"),
-            ("a", "example-0123456789abcdef", "an example"),
+            ("a", "short", "fewer than 16 characters"),
+            ("a b", A, "not a valid tenant name"),
+            ("a", "example-0123456789abcdef", "a published example"),
         ] {
             let fault = fault(name, text);
             assert!(fault.starts_with(&format!("file {name}: ")) && fault.contains(why), "{fault}");
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_leaves_its_tenant_the_old_tokens_and_a_removed_one_takes_them() {
+    fn an_invalid_file_keeps_the_old_tokens_and_a_removed_file_removes_them() {
         let folder = folder(&[("a", A), ("b", B)]);
         let (tokens, _) = TokenFolder::open(folder.path().to_owned(), false).unwrap();
         let mut said = BTreeMap::new();
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn each_tenant_has_its_own_and_all_have_the_general_one() {
+    fn each_tenant_has_its_tokens_and_all_have_the_general_one() {
         let own = |token: &str| vec![Secret::new(token.as_bytes())];
         let all = OfTenants::from([
             ("a".to_owned(), vec![Secret::new(A.as_bytes()), Secret::new(*b"the-old-token-of-a")]),
@@ -282,17 +280,17 @@ mod tests {
         ]);
         let (_sender, receiver) = watch::channel(Arc::new(all));
         let mut tokens =
-            Tokens { general: Some(Secret::new(*b"token-of-everybody")), of_tenants: Some(receiver) };
+            Tokens { general: Some(Secret::new(*b"token-of-all-tenants")), of_tenants: Some(receiver) };
         let find = |tokens: &Tokens, tenant, token: &str| tokens.find(tenant, token.as_bytes());
         assert_eq!(find(&tokens, "a", A), Some(Known::First));
         assert_eq!(find(&tokens, "a", "the-old-token-of-a"), Some(Known::Second));
         assert_eq!(find(&tokens, "b", B), Some(Known::First));
         for tenant in ["a", "b", "c"] {
-            assert_eq!(find(&tokens, tenant, "token-of-everybody"), Some(Known::General));
+            assert_eq!(find(&tokens, tenant, "token-of-all-tenants"), Some(Known::General));
         }
         tokens.general = None;
         for (tenant, token) in
-            [("a", B), ("b", A), ("c", A), ("a", ""), ("c", ""), ("a", "token-of-everybody")]
+            [("a", B), ("b", A), ("c", A), ("a", ""), ("c", ""), ("a", "token-of-all-tenants")]
         {
             assert_eq!(find(&tokens, tenant, token), None, "{tenant} {token}");
         }

@@ -1,4 +1,5 @@
-//! Taking a file: who, what and how large is checked before the first byte is kept, and the bytes go to Redis in windows.
+//! Accepts a file. Token, kind and size are checked before the first byte is stored. The bytes go to Redis in
+//! windows.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::tokens::Known;
 
 /// Timeout of the next piece of a body.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Timeout of an upload, to which one second is added for every [`BYTES_PER_SECOND_MIN`] bytes.
+/// Timeout of an upload. One second is added for every [`BYTES_PER_SECOND_MIN`] bytes.
 const TIME_MIN: Duration = Duration::from_secs(60);
 /// Slowest rate of a large upload, in bytes per second.
 const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
@@ -47,7 +48,7 @@ struct Admitted {
 }
 
 impl Media {
-    /// Takes a file.
+    /// Accepts a file.
     pub(crate) async fn upload(&self, tenant: &str, parts: Parts, mut body: Body) -> Response<Body> {
         let admitted = self.admit_upload(tenant, &parts);
         let kind = admitted.as_ref().map(|admitted| admitted.kind).ok();
@@ -68,8 +69,8 @@ impl Media {
         }
     }
 
-    /// Answers an upload without a right token. After too many failures of its caller, the answer waits and the connection
-    /// is closed.
+    /// Responds to an upload without a valid token. After too many failures of its caller, the response is
+    /// delayed and the connection is closed.
     async fn refuse_token(&self, parts: &Parts, body: Body) -> Response<Body> {
         let mut pace = Pace::AtOnce;
         if let Some(caller) = parts.extensions.get::<Caller>() {
@@ -79,7 +80,7 @@ impl Media {
                 let from = self.settings.addresses.log.show(caller.address());
                 tracing::warn!(
                     function = "media",
-                    "an upload was refused: its token is missing or wrong; it came from {from}{turn}"
+                    "rejected an upload: missing or wrong token; it came from {from}{turn}"
                 );
             }
         }
@@ -119,7 +120,7 @@ impl Media {
         Ok(Admitted { kind, content_type, file_name, channel: std::sync::Arc::clone(channel) })
     }
 
-    /// Which token the upload has that counts for this tenant.
+    /// The valid token of the upload for this tenant, if any.
     fn token(&self, tenant: &str, headers: &HeaderMap) -> Option<Known> {
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let (scheme, token) = value.split_at_checked(7)?;
@@ -170,7 +171,7 @@ impl Media {
             function = "media",
             media_id = id.as_str(),
             channel = meta.channel,
-            "channel {}: {} {id} of {size} bytes was stored",
+            "channel {}: stored {} {id} of {size} bytes",
             meta.channel,
             admitted.kind.name()
         );
@@ -195,7 +196,7 @@ impl Media {
     }
 }
 
-/// Copies a body to Redis; gives its size and its SHA-256.
+/// Copies a body to Redis. Returns its size and SHA-256.
 async fn copy(
     admitted: &Admitted,
     body: &mut Body,
@@ -221,7 +222,8 @@ async fn copy(
         }
         hash.update(&piece);
         window.extend_from_slice(&piece);
-        // The first bytes are looked at together, however slowly they come; until then there is nothing that could expire.
+        // The first bytes are checked together, however slowly they arrive. Before that nothing is stored, so
+        // nothing can expire.
         let is_due = written_at.elapsed() > WRITE_AFTER && size >= SNIFFED_BYTES as u64;
         if window.len() >= WINDOW_BYTES || is_due {
             written_at = Instant::now();
@@ -244,7 +246,7 @@ async fn write(
     size: u64,
 ) -> Result<(), Failure> {
     let is_first = size == window.len() as u64;
-    // WhatsApp refuses a file whose bytes are of another type than it was told, and only a late report says so.
+    // WhatsApp rejects a file whose bytes do not match its declared type, and reports that only later.
     if is_first {
         media::check_first_bytes(admitted.content_type, window)
             .map_err(|other| Failure::Type(TypeFault::OtherFormat(other)))?;
@@ -257,7 +259,7 @@ async fn write(
 fn failed(error: &BlobError) -> Failure {
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
     if let Some(turn) = NOT_STORED.turn() {
-        tracing::error!(function = "media", "an upload was not stored: {error} {source}{turn}");
+        tracing::error!(function = "media", "cannot store an upload: {error} {source}{turn}");
     }
     Failure::from(error)
 }

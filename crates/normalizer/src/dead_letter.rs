@@ -1,6 +1,6 @@
-//! Dead letters: the exact bytes that could not be understood, with the reason and where they come from. The first bad items
-//! of a body have a letter each; the others share one letter of the whole body, so that what a body takes of the stream has a
-//! limit.
+//! Dead letters: the exact bytes that could not be parsed, with the reason and their origin. Each of the
+//! first bad items of a body has its own dead letter; the others share one that contains the whole body. This
+//! limits the storage of one body.
 
 use std::collections::BTreeMap;
 
@@ -11,38 +11,39 @@ use bus::{Delivery, Headers, headers};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-/// Most bad items of a body that have a letter each. If there are more, all others have one letter together.
+/// Most bad items of a body with a dead letter each. Further items share one dead letter.
 const LETTERS_OF_ITEMS_MAX: usize = 8;
 /// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
-/// What the headers of a letter may take: the list of a body whose every second item is bad, the reason, what is taken over
-/// from the webhook and the names. With the largest body that ingress takes it fits a message of 1 MiB.
+/// Largest headers of a dead letter, in bytes: the list of a body whose every second item is bad, the reason,
+/// the headers copied from the webhook, and the header names. With the largest body that ingress accepts,
+/// they fit into a message of 1 MiB.
 #[cfg(test)]
 const HEADERS_BYTES_MAX: usize = 32 * 1024;
 
-/// An item that could not be understood, or whose event could not be stored.
+/// An item that could not be parsed, or whose event could not be stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Bad<'p> {
     pub(crate) index: u32,
     pub(crate) reject: std::borrow::Cow<'p, Reject>,
 }
 
-/// Where the letters of a webhook come from.
+/// The origin of the dead letters of a webhook.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct From<'d> {
     pub(crate) delivery: &'d Delivery,
     pub(crate) bsp: Option<BspId>,
 }
 
-/// Whether a letter holds the bytes or the reason alone.
+/// Whether a dead letter contains the bytes or only the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Whole,
-    /// The webhook lies in WEBHOOKS, and the letter names its sequence.
+    /// The webhook is in WEBHOOKS, and the dead letter contains its sequence.
     None,
 }
 
-/// The letters of a webhook's bad items, which are in the order of their positions.
+/// The dead letters of a webhook's bad items, which are ordered by position.
 pub(crate) fn of(bad: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -> Vec<Letter> {
     let (own, rest) = bad.split_at(bad.len().min(LETTERS_OF_ITEMS_MAX));
     let mut letters: Vec<Letter> = own.iter().map(|bad| of_item(bad, from, content, now)).collect();
@@ -63,7 +64,8 @@ fn of_item(bad: &Bad<'_>, from: From<'_>, content: Content, now: Timestamp) -> L
     Letter { headers, payload }
 }
 
-/// The letter of the items behind the first ones; `None` where there are none. It has the word of the first of them.
+/// The dead letter of the items after the first ones; `None` without further items. Its reason is that of the
+/// first of these items.
 fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -> Option<Letter> {
     let first = rest.first()?;
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
@@ -75,7 +77,8 @@ fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -
     let reason = format!("{count} more items of the body ({}); the first: {reason}", counts.join(", "));
     let items = ItemRanges::of(rest.iter().map(|bad| bad.index));
     let headers = common(from, first.index, now)
-        // The version before had a letter for this item alone: stored within the duplicate window, it must not stand for the rest.
+        // An earlier version stored a dead letter for this item alone. Within the duplicate window, its id
+        // must not suppress this one.
         .with(headers::MESSAGE_ID, &format!("{}-rest", id(from, first.index)))
         .with(headers::REASON_KIND, first.reject.kind)
         .with(headers::REASON, cut(&reason))
@@ -85,12 +88,13 @@ fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -
     Some(Letter { headers, payload })
 }
 
-/// Made of the webhook's sequence and the item's position, so that a webhook handled twice leaves one letter.
+/// Contains the webhook's sequence and the item's position, so that a webhook that is processed twice has one
+/// dead letter.
 fn id(from: From<'_>, index: u32) -> String {
     format!("webhook-{}-{index}", from.delivery.sequence)
 }
 
-/// The headers that every letter has beside its id.
+/// The headers that every dead letter has, except its id.
 fn common(from: From<'_>, index: u32, now: Timestamp) -> Headers {
     let From { delivery, bsp } = from;
     let sequence = delivery.sequence;
@@ -108,7 +112,7 @@ fn cut(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }
 
-/// Says which letters were stored. The reasons hold no value of the body.
+/// Logs which dead letters were stored. The reasons contain no value of the body.
 pub(crate) fn warn(bad: &[Bad<'_>], from: From<'_>, channel: &str) {
     let sequence = from.delivery.sequence;
     for Bad { index, reject } in bad.iter().take(LETTERS_OF_ITEMS_MAX) {
@@ -117,7 +121,7 @@ pub(crate) fn warn(bad: &[Bad<'_>], from: From<'_>, channel: &str) {
             channel,
             stream_sequence = sequence,
             reason = reject.kind,
-            "channel {channel}: item {index} of webhook {sequence} is a dead letter: {}",
+            "channel {channel}: item {index} of webhook {sequence} became a dead letter: {}",
             reject.reason
         );
     }
@@ -127,7 +131,7 @@ pub(crate) fn warn(bad: &[Bad<'_>], from: From<'_>, channel: &str) {
             function = "normalizer",
             channel,
             stream_sequence = sequence,
-            "channel {channel}: {rest} more items of webhook {sequence} have one dead letter together"
+            "channel {channel}: {rest} more items of webhook {sequence} share one dead letter"
         );
     }
 }
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_items_have_a_letter_each_and_the_others_one() {
+    fn eight_items_have_a_dead_letter_each_and_the_others_share_one() {
         let delivery = delivery(b"[1,2,3,4,5,6,7,8,9,10]".to_vec());
         let from = From { delivery: &delivery, bsp: None };
         let count = |letters: &[Letter]| letters.iter().filter(|letter| letter.payload.len() == 1).count();
@@ -177,11 +181,11 @@ mod tests {
         ] {
             assert_eq!(rest.headers.get(name), Some(value));
         }
-        assert_eq!(rest.headers.get(headers::TRACEPARENT), None, "it is too long to be taken over");
+        assert_eq!(rest.headers.get(headers::TRACEPARENT), None, "it is too long to be copied");
     }
 
     #[test]
-    fn the_headers_of_every_letter_have_a_limit() {
+    fn the_headers_of_every_dead_letter_have_a_limit() {
         let delivery = delivery(b"[]".to_vec());
         let from = From { delivery: &delivery, bsp: None };
         let most = u32::try_from(bsp::ITEMS_MAX).unwrap();

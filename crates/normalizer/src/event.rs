@@ -1,4 +1,4 @@
-//! An event as it goes onto the bus: protobuf bytes under the headers of CloudEvents 1.0 (binary mode).
+//! An event on the bus: protobuf bytes with the headers of CloudEvents 1.0 (binary mode).
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub struct Event<'m> {
     replay: Option<u64>,
 }
 
-/// The event of a parsed item; `None` if the item becomes none.
+/// The event of a parsed item; `None` if the item has no event.
 pub fn of_item(item: &Item) -> Option<Event<'_>> {
     match &item.outcome {
         Outcome::Report(report) => Some(from_report(report)),
@@ -74,8 +74,8 @@ fn from_customer(event: &CustomerEvent) -> Event<'_> {
 }
 
 impl Event<'_> {
-    /// The same event as part of a replay: it has the same `event_id`, but a deduplication id of its own, so that
-    /// JetStream does not drop it as a duplicate.
+    /// The same event as part of a replay. It has the same `event_id`, but a different deduplication id, so
+    /// that JetStream does not drop it as a duplicate.
     #[must_use]
     pub fn replayed(self, replay: u64) -> Self {
         Self { replay: Some(replay), ..self }

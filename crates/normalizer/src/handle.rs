@@ -1,4 +1,5 @@
-//! The life of a webhook in the normalizer: parse, log, publish everything, and only then say that it is done.
+//! The processing of a webhook in the normalizer: parse it, log it, publish all events, and then acknowledge
+//! it.
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
@@ -22,10 +23,10 @@ use crate::{event, line};
 
 /// Timeout of storing one event, after which the webhook is retried.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// Most items of one body that are published at once.
+/// Most items of one body that are published concurrently.
 const ITEMS_AT_ONCE: usize = 64;
-/// Attempts (the last ones a minute apart) after which a webhook whose events JetStream refuses to store becomes a dead
-/// letter. An outage is not a refusal, and is retried without limit.
+/// Attempts (the last ones a minute apart) after which a webhook becomes a dead letter because JetStream
+/// rejects its events. An outage is not a rejection; it is retried without limit.
 const ATTEMPTS_MAX: u64 = 10;
 
 /// Handles webhooks.
@@ -38,11 +39,11 @@ pub struct Normalizer {
     waiting: Waiting,
 }
 
-/// What all items of a webhook have in common.
+/// The data that all items of a webhook share.
 struct Origin<'d> {
     delivery: &'d Delivery,
     bsp: Option<BspId>,
-    /// `None` where the subject names none.
+    /// `None` if the subject contains no valid channel id.
     channel: Option<ChannelId>,
     received_at: Timestamp,
     traceparent: Option<String>,
@@ -75,7 +76,7 @@ impl Normalizer {
             (Some(bsp), Some(channel)) => self.parse((bsp, channel), &origin, &span),
             _ => whole_body_rejected(
                 "unknown_subject",
-                "no BSP of this version posts to this subject",
+                "unknown BSP in the subject of the webhook",
                 &delivery.payload,
             ),
         };
@@ -88,16 +89,17 @@ impl Normalizer {
         verdict
     }
 
-    /// Gives up a webhook on which [`Normalizer::handle`] panics repeatedly: it becomes one dead letter.
+    /// Gives up a webhook on which [`Normalizer::handle`] panics repeatedly. It becomes one dead letter.
     pub async fn give_up(&self, delivery: Delivery) -> Verdict {
         let traceparent = delivery.headers.get_short(headers::TRACEPARENT).map(str::to_owned);
         let origin = Origin::of(&delivery, traceparent);
-        let reason = "the normalizer panicked on it again and again";
+        let reason = "the normalizer panicked repeatedly on this webhook";
         let parsed = whole_body_rejected("panicked", reason, &delivery.payload);
         Box::pin(self.bury(&bad_of(&parsed.items), &origin)).await
     }
 
-    /// Stores the events first and then the dead letters: what is good of a body does not wait for what is bad.
+    /// Stores the events first and then the dead letters, so that the valid items of a body do not wait for
+    /// the bad ones.
     async fn store(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
         let key = waiting::Key::of(origin.delivery);
         let mut bad = bad_of(items);
@@ -116,7 +118,8 @@ impl Normalizer {
             return Verdict::Done;
         }
         bad.sort_by_key(|bad| bad.index);
-        // On the heap: few webhooks have dead letters, and the future of every webhook would have room for theirs.
+        // Boxed: few webhooks have dead letters, and otherwise the future of every webhook would reserve
+        // memory for them.
         let verdict = Box::pin(self.bury(&bad, origin)).await;
         match verdict {
             Verdict::Done if has_come_before => self.waiting.remove(key),
@@ -142,20 +145,20 @@ impl Normalizer {
             sequence: delivery.sequence,
         };
         let parsed = parse(bsp, &webhook);
-        // A log line is not worth a webhook.
+        // A failed log line must not fail the webhook.
         let written = AssertUnwindSafe(|| line::write(bsp.profile(), &webhook, &parsed, self.payloads, span));
         if std::panic::catch_unwind(written).is_err() {
             tracing::error!(
                 function = "normalizer",
-                "the log line of webhook {} panicked",
+                "writing the log line of webhook {} panicked",
                 delivery.sequence
             );
         }
         parsed
     }
 
-    /// Publishes the event of every item, and gives those whose events will never be stored. The first that could not be
-    /// stored now decides.
+    /// Publishes the event of every item. Returns the items whose events can never be stored. The first event
+    /// that cannot be stored now decides the verdict.
     async fn publish_all(&self, items: &[Item], origin: &Origin<'_>) -> Result<Vec<Bad<'static>>, Verdict> {
         // Most bodies have one item.
         if let [item] = items {
@@ -189,18 +192,18 @@ impl Normalizer {
             Err(PublishError::Full) => Err(Verdict::pause("stream EVENTS is full")),
             Err(PublishError::GoneBack) => Err(Verdict::pause("the sequence of stream EVENTS has gone back")),
             Err(error) if is_hopeless(&error, origin) => {
-                let (kind, reason) = (error.kind(), format!("its event was not stored: {error}"));
+                let (kind, reason) = (error.kind(), format!("cannot store its event: {error}"));
                 let reject = Reject { kind, reason, raw: origin.delivery.payload.clone() };
                 Ok(Some(Bad { index: item.index, reject: Cow::Owned(reject) }))
             }
-            Err(error) => Err(Verdict::retry(format!("an event was not stored: {error}"))),
+            Err(error) => Err(Verdict::retry(format!("cannot store an event: {error}"))),
         }
     }
 
     /// Stores the dead letters of a webhook, in the order of its items.
     async fn bury(&self, bad: &[Bad<'_>], origin: &Origin<'_>) -> Verdict {
         let stored = match self.store_letters(bad, Content::Whole, origin).await {
-            // The reasons at least; the bytes lie in WEBHOOKS, whose sequence the letters name.
+            // Store at least the reasons. The bytes are in WEBHOOKS, under the sequence in the dead letters.
             Err(error) if is_hopeless(&error, origin) => self.store_letters(bad, Content::None, origin).await,
             stored => stored,
         };
@@ -210,9 +213,9 @@ impl Normalizer {
             Err(error @ (PublishError::Full | PublishError::ChannelFull)) => {
                 let channel = origin.channel.as_ref().map_or(UNKNOWN_CHANNEL, ChannelId::as_str);
                 self.metrics.letters_refused(origin.bsp, channel, error.kind());
-                Verdict::put_off(format!("channel {channel}: its dead letter was not stored: {error}"))
+                Verdict::put_off(format!("channel {channel}: cannot store its dead letter: {error}"))
             }
-            Err(error) => Verdict::retry(format!("a dead letter was not stored: {error}")),
+            Err(error) => Verdict::retry(format!("cannot store a dead letter: {error}")),
         }
     }
 
@@ -236,15 +239,15 @@ impl Normalizer {
         Ok(())
     }
 
-    /// Counts what a finished webhook came to.
+    /// Counts the results of a finished webhook.
     fn count(&self, parsed: &Parsed, origin: &Origin<'_>) {
         let (Some(bsp), Some(channel)) = (origin.bsp, &origin.channel) else { return };
         for item in &parsed.items {
             self.metrics.item(bsp, &item.outcome);
         }
-        for unrecognised in &parsed.unrecognised {
-            self.metrics.unrecognised(bsp, unrecognised.field);
-            line::warn_unrecognised(bsp, channel, unrecognised);
+        for unrecognized in &parsed.unrecognized {
+            self.metrics.unrecognized(bsp, unrecognized.field);
+            line::warn_unrecognized(bsp, channel, unrecognized);
         }
         for field in &parsed.replaced {
             self.metrics.replaced(bsp, field);
@@ -267,7 +270,7 @@ impl<'d> Origin<'d> {
     }
 }
 
-/// The items that could not be understood.
+/// The items that could not be parsed.
 fn bad_of(items: &[Item]) -> Vec<Bad<'_>> {
     let mut bad = Vec::new();
     for item in items {
@@ -278,7 +281,7 @@ fn bad_of(items: &[Item]) -> Vec<Bad<'_>> {
     bad
 }
 
-/// Whether storing will never work: the message is too large, or JetStream has refused it again and again.
+/// Whether storing can never succeed: the message is too large, or JetStream has rejected it repeatedly.
 fn is_hopeless(error: &PublishError, origin: &Origin<'_>) -> bool {
     match error {
         PublishError::TooLarge => true,
@@ -287,7 +290,7 @@ fn is_hopeless(error: &PublishError, origin: &Origin<'_>) -> bool {
     }
 }
 
-/// Parses a webhook. A parser that panics would do so again: its body is then rejected as a whole.
+/// Parses a webhook. If the parser panics, the whole body is rejected, because a retry would panic too.
 pub fn parse(bsp: &dyn Bsp, webhook: &Webhook<'_>) -> Parsed {
     let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| bsp.parse(webhook)));
     parsed
@@ -299,7 +302,8 @@ fn whole_body_rejected(kind: &'static str, reason: &str, body: &Bytes) -> Parsed
     Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], ..Parsed::default() }
 }
 
-/// When ingress received the webhook; when the stream stored it, for a message that another program published.
+/// The time when ingress received the webhook. For a message of another program, the time when the stream
+/// stored it.
 pub fn received_at(delivery: &Delivery) -> Timestamp {
     let header = delivery.headers.get(headers::RECEIVED_AT);
     header.and_then(|text| text.parse().ok()).unwrap_or(delivery.stored_at)

@@ -1,9 +1,9 @@
-//! Normalizer: turns stored webhooks into protobuf events. It pulls a webhook, calls its BSP's pure parser, publishes
-//! one event for every item and a dead letter for what cannot be understood, and acknowledges the webhook when all of
-//! that is stored.
+//! Normalizer turns stored webhooks into protobuf events. It pulls a webhook, calls its BSP's pure parser,
+//! publishes one event for every item and a dead letter for every item that cannot be parsed, and
+//! acknowledges the webhook when all of them are stored.
 //!
-//! Ids are made of what the BSP said, so a webhook may be handled any number of times, by any replica, and gives the
-//! same events.
+//! Ids are computed from the data of the BSP, so any replica may process a webhook any number of times and
+//! produces the same events.
 
 pub mod settings;
 mod handle;
@@ -30,7 +30,7 @@ use service::{Common, Context, LogPayloads};
 pub use crate::handle::{Normalizer, parse, received_at};
 pub use crate::settings::Settings;
 
-/// The service for a process of its own: it connects to NATS.
+/// The service as a separate process: it connects to NATS.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Metrics::register(registry);
     let options = common.nats.named("imchannel-normalizer");
@@ -124,7 +124,7 @@ static NEEDS: Needs = Needs {
     buckets: &[],
 };
 
-/// What the normalizer needs before it takes work.
+/// The conditions under which the normalizer processes webhooks.
 fn require(context: &Context, bus: &Bus) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());

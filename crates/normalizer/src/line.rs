@@ -1,7 +1,7 @@
-//! The log line of a webhook, in the words that operators of IMChannel search for: `[onMessage] Message received …`
-//! and `[onReport] Report received …`, the body behind them as far as the settings allow.
+//! The log line of a webhook, in the form that operators of IMChannel search for: `[onMessage] Message
+//! received …` and `[onReport] Report received …`, followed by the body as far as the settings allow.
 
-use bsp::{BspId, ChannelId, Outcome, Parsed, Profile, Unrecognised, Webhook, mask};
+use bsp::{BspId, ChannelId, Outcome, Parsed, Profile, Unrecognized, Webhook, mask};
 use service::{LogPayloads, Span};
 
 /// Most message ids in a log line without a body.
@@ -25,7 +25,7 @@ pub(crate) fn write(
         LogPayloads::Masked => match std::str::from_utf8(webhook.body) {
             Ok(body) if parsed.is_json => profile.masked_json(body),
             Ok(_) => profile.masked(webhook.body),
-            // The body is hidden as a whole, and its messages are to be found all the same.
+            // The body is masked as a whole, but its message ids must be searchable.
             Err(_) => [&profile.masked(webhook.body), " ", &ids.join(" ")].concat(),
         },
         LogPayloads::Full => mask::unmasked(webhook.body),
@@ -51,9 +51,9 @@ fn message_ids(parsed: &Parsed) -> Vec<&str> {
     ids.take(IDS_MAX).collect()
 }
 
-/// Says that a BSP sent a value that this version does not know.
-pub(crate) fn warn_unrecognised(bsp: BspId, channel: &ChannelId, unrecognised: &Unrecognised) {
-    let Unrecognised { field, value, message_id } = unrecognised;
+/// Logs that a BSP sent a value that this version does not know.
+pub(crate) fn warn_unrecognized(bsp: BspId, channel: &ChannelId, unrecognized: &Unrecognized) {
+    let Unrecognized { field, value, message_id } = unrecognized;
     tracing::warn!(
         function = "normalizer",
         bsp = bsp.as_str(),

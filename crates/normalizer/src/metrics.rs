@@ -1,4 +1,4 @@
-//! What the normalizer counts.
+//! The metrics of the normalizer.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -38,14 +38,15 @@ struct PathLabels {
     path: String,
 }
 
-/// The most paths of unread members that a process tells apart. A BSP that sends ever new ones fills no memory by that.
+/// Most paths of unread members with a separate counter. This limits the memory if a BSP keeps sending new
+/// paths.
 const PATHS_MAX: usize = 200;
 
-/// Members that no parser reads, by BSP and path.
+/// Members that the parser does not read, by BSP and path.
 #[derive(Debug, Default)]
 struct UnreadPaths {
     members: Family<PathLabels, Counter>,
-    /// How many paths have a counter of their own.
+    /// Number of paths with a separate counter.
     known: Mutex<usize>,
 }
 
@@ -57,7 +58,7 @@ impl UnreadPaths {
             return;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have been first.
+        // Another thread may have added it first.
         if self.members.get(&labels).is_none() {
             if *known < PATHS_MAX {
                 *known += 1;
@@ -76,16 +77,16 @@ struct RefusedLabels {
     reason: &'static str,
 }
 
-/// Most channels with a label of their own. All others are `other`.
+/// Most channels with a separate label. All others are `other`.
 const CHANNELS_MAX: usize = 1_000;
-/// Label of these others.
+/// Label of all other channels.
 const OTHER: &str = "other";
 
 /// The metrics.
 #[derive(Debug, Default)]
 pub(crate) struct NormalizerMetrics {
     items: Family<EventLabels, Counter>,
-    unrecognised: Family<FieldLabels, Counter>,
+    unrecognized: Family<FieldLabels, Counter>,
     replaced: Family<FieldLabels, Counter>,
     unread: UnreadPaths,
     dead_letters: Family<ReasonLabels, Counter>,
@@ -102,26 +103,27 @@ impl NormalizerMetrics {
                     detail (status, type of content, kind of event, or what was ignored or rejected)";
         registry.register("items", help, metrics.items.clone());
         let help =
-            "Values that the parser does not know, by BSP and field; their events went out all the same";
-        registry.register("unrecognized", help, metrics.unrecognised.clone());
+            "Values that the parser does not know, by BSP and field; their events were published anyway";
+        registry.register("unrecognized", help, metrics.unrecognized.clone());
         let help =
             "Texts of events in which bytes that are not UTF-8 were replaced by U+FFFD, by BSP and field";
         registry.register("invalid_utf8", help, metrics.replaced.clone());
         let help = "Members that the parser does not read, by BSP and path; the events of their items carry them in unread_json. \
                     After 200 paths the rest is 'other'";
         registry.register("unread", help, metrics.unread.members.clone());
-        let help = "Items and whole bodies that became dead letters, by BSP and reason; beyond the eighth of a body several \
-                    share a letter";
+        let help = "Items and whole bodies that became dead letters, by BSP and reason; from the ninth item of a body on, several \
+                    share a dead letter";
         registry.register("dead_letters", help, metrics.dead_letters.clone());
-        let help = "Webhooks that were given back because their dead letters could not be stored, by BSP, channel and reason \
-                    (channel_full: the channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
+        let help = "Webhooks that were nacked because their dead letters could not be stored, by BSP, channel and reason \
+                    (channel_full: the channel fills its quarter of DEADLETTERS; full: the stream is full)";
         registry.register("dead_letters_rejected", help, metrics.letters_refused.clone());
-        // There from the start, so that a query has an answer and an alert a first value to compare with.
+        // Present from the start, so that queries return a value and alerts have a first value to compare
+        // with.
         for reason in ["channel_full", "full"] {
             let labels = RefusedLabels { bsp: NO_BSP, channel: UNKNOWN_CHANNEL.to_owned(), reason };
             drop(metrics.letters_refused.get_or_create(&labels));
         }
-        let help = "From a webhook's arrival at ingress to the storage of its last event, in seconds";
+        let help = "Time from a webhook's arrival at ingress to the storage of its last event, in seconds";
         registry.register("webhook_age_seconds", help, metrics.age.clone());
         metrics
     }
@@ -138,8 +140,8 @@ impl NormalizerMetrics {
         self.items.get_or_create(&EventLabels { bsp: bsp.as_str(), kind, detail }).inc();
     }
 
-    pub(crate) fn unrecognised(&self, bsp: BspId, field: &'static str) {
-        self.unrecognised.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
+    pub(crate) fn unrecognized(&self, bsp: BspId, field: &'static str) {
+        self.unrecognized.get_or_create(&FieldLabels { bsp: bsp.as_str(), field }).inc();
     }
 
     pub(crate) fn replaced(&self, bsp: BspId, field: &'static str) {
@@ -200,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_tells_200_paths_apart_and_counts_the_rest_together() {
+    fn a_process_counts_200_paths_separately_and_the_rest_together() {
         let [infobip, twilio] =
             ["infobip", "twilio"].map(|name| bsp::registry::find(name).unwrap().profile().id);
         let unread = UnreadPaths::default();

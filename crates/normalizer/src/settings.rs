@@ -7,7 +7,7 @@ use service::{Common, Faults, Reader, Setting};
 
 /// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
-    Setting::new("normalizer-concurrency", "1024", "Webhooks worked on at once by this replica");
+    Setting::new("normalizer-concurrency", "1024", "Maximum webhooks in progress in this replica");
 /// Interval of updating the metrics of lag.
 pub static LAG_INTERVAL: Setting =
     Setting::new("lag-interval", "5s", "Interval of updating the metrics of lag");

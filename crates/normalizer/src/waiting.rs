@@ -1,6 +1,6 @@
-//! Webhooks whose events are stored and whose dead letters could not be: when they come again, only the letters are left to do.
-//! Without this each of their events would be stored again every minute, because a stream recognizes a repeat only for its
-//! duplicate window.
+//! Webhooks whose events are stored and whose dead letters could not be stored. When they are redelivered,
+//! only the dead letters remain to be stored. Without this, each of their events would be stored again every
+//! minute, because a stream detects duplicates only within its duplicate window.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,15 @@ use bus::Delivery;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Most webhooks that are remembered: those that the worker puts off at once, those in flight, and a margin. The events
-/// of a webhook beyond it are stored once more.
+/// Most webhooks that are kept: those that the worker can delay at the same time, those in flight, and a
+/// margin. The events of further webhooks are stored again.
 const WAITING_MAX: usize = 4_096;
-/// Time after which a webhook that was not redelivered is forgotten: another replica has finished it.
+/// Time after which a webhook that was not redelivered is removed: another replica has finished it.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// Names a stored webhook. A stream that was made again, or whose sequence has gone back, gives a sequence once more, to another
-/// webhook: its events would never be stored if the sequence alone counted.
+/// Identifies a stored webhook. A stream that was created again, or whose sequence has gone back, assigns a
+/// sequence again, to another webhook. With the sequence alone, the events of that webhook would never be
+/// stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     sequence: u64,
@@ -30,7 +31,7 @@ impl Key {
     }
 }
 
-/// The webhooks, and when they were last given back.
+/// The webhooks, with the time when each was last nacked.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting(Mutex<HashMap<Key, Instant>>);
 
@@ -38,11 +39,11 @@ impl Waiting {
     /// Whether the events of a webhook are stored.
     pub(crate) fn has(&self, key: Key) -> bool {
         let all = self.lock();
-        // Most often there is none.
+        // In most cases the map is empty.
         !all.is_empty() && all.contains_key(&key)
     }
 
-    /// Remembers a webhook that is given back.
+    /// Adds a webhook that is nacked.
     pub(crate) fn add(&self, key: Key, now: Instant) {
         let mut all = self.lock();
         if all.len() >= WAITING_MAX {
@@ -53,7 +54,7 @@ impl Waiting {
         }
     }
 
-    /// Forgets one that is finished.
+    /// Removes a finished webhook.
     pub(crate) fn remove(&self, key: Key) {
         self.lock().remove(&key);
     }
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn it_remembers_a_limited_number_and_forgets_the_old() {
+    fn it_keeps_a_limited_number_and_removes_the_oldest() {
         let (waiting, now) = (Waiting::default(), Instant::now());
         let last = key(WAITING_MAX as u64);
         for sequence in 0..=last.sequence {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn another_webhook_under_the_same_sequence_is_not_taken_for_it() {
+    fn another_webhook_under_the_same_sequence_is_a_different_one() {
         let waiting = Waiting::default();
         waiting.add(key(7), Instant::now());
         assert!(!waiting.has(Key { stored_at: Timestamp::MAX, ..key(7) }));

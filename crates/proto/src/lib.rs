@@ -1,7 +1,7 @@
-//! The protobuf language of imchannel, generated from `proto/imchannel/v1`, and nothing else.
+//! The protobuf messages of imchannel, generated from `proto/imchannel/v1`. This crate holds nothing else.
 //!
-//! Every message implements [`prost::Message`] for the bus and serde's traits as proto3 JSON for people and
-//! tools. What the fields mean is said in the `.proto` files, which are the contract.
+//! Every message implements [`prost::Message`] for the bus and serde's traits (proto3 JSON) for people and
+//! tools. The `.proto` files are the contract and define the meaning of each field.
 //!
 //! # Examples
 //! ```
@@ -32,7 +32,7 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/imchannel.v1.serde.rs"));
 }
 
-/// The well-known type that every time in the messages has.
+/// The well-known type of every time in the messages.
 pub use pbjson_types::Timestamp;
 
 /// The compiled files as an encoded `google.protobuf.FileDescriptorSet`, for tools that decode without this

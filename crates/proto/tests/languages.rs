@@ -1,5 +1,5 @@
-//! Proves that every `.proto` file says what the generators of other languages need, and all of them the same: without
-//! these options Java puts every message of a file into one outer class, and protoc-gen-go refuses the file.
+//! Checks that every `.proto` file has the same options for the generators of other languages. Without them,
+//! Java puts all messages of a file into one outer class, and protoc-gen-go rejects the file.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 

@@ -1,7 +1,7 @@
-//! Real servers as child processes in folders of their own: what `imchannel up` and the tests run against.
+//! Starts real servers as child processes, each in a separate folder. `imchannel up` and the tests use them.
 //!
-//! A server that is dropped is killed. Ports are free ones unless one is asked for, and a server counts as started
-//! only when it is the child itself that answers.
+//! Dropping a server kills it. A server gets a free port unless a port is requested. It counts as started
+//! only when the child process itself responds, not another server on the same port.
 
 pub mod nats;
 pub mod redis;

@@ -22,11 +22,11 @@ pub struct NatsOptions {
     pub folder: PathBuf,
     /// Its port on the loopback address; `None` for a free one.
     pub port: Option<u16>,
-    /// A configuration file of the caller, which sets the storage folder (newer servers reject two settings of it).
-    /// Address and port of these options still apply.
+    /// A configuration file of the caller. It must set the storage folder (newer servers reject a second
+    /// setting of it). The address and port of these options still apply.
     pub config: Option<PathBuf>,
-    /// Limit of its file storage in bytes, if there is no configuration file; the server's default is three quarters of
-    /// the free disk space.
+    /// Limit of the server's file storage in bytes, if there is no configuration file. The server's default
+    /// is three quarters of the free disk space.
     pub file_store_max: Option<u64>,
     /// Environment variables that its configuration refers to.
     pub environment: Vec<(String, String)>,
@@ -61,7 +61,7 @@ impl NatsOptions {
 #[derive(Debug)]
 pub struct NatsServer {
     child: Child,
-    /// With the folder's absolute path and the port that it has.
+    /// The options, with the absolute path of the folder and the actual port.
     options: NatsOptions,
     port: u16,
 }
@@ -86,7 +86,7 @@ impl NatsServer {
     /// [`StartError`] when it is not installed or does not start.
     pub async fn start_near(folder: PathBuf, port: u16, file_store_max: u64) -> Result<Self, StartError> {
         let folder = program::make_folder(&folder)?;
-        // It may be what a gateway that was killed has left behind that holds the port.
+        // A killed gateway may have left a server behind that holds the port.
         program::stop_left_over(PROGRAM, &folder, &folder.join(PID_FILE)).await;
         let is_free = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok();
         let (port, file_store_max) = (is_free.then_some(port), Some(file_store_max));
@@ -155,7 +155,8 @@ pub async fn version() -> Result<String, StartError> {
     Ok(text.trim().rsplit([' ', 'v']).next().unwrap_or_default().to_owned())
 }
 
-/// Writes a configuration of where streams lie and how many bytes they may have. A JSON text is a quoted text of NATS's own.
+/// Writes a configuration with the storage folder of the streams and the limit of its size in bytes. NATS
+/// accepts a JSON string as a quoted string.
 fn write_limits(file: &Path, store: &Path, file_store_max: u64) -> Result<(), StartError> {
     let store = serde_json::Value::from(store.to_string_lossy().into_owned());
     let text = format!("jetstream {{ store_dir: {store}, max_file_store: {file_store_max} }}\n");
@@ -184,25 +185,26 @@ async fn launch(options: &NatsOptions) -> Result<(Child, u16), StartError> {
     match (&options.config, options.file_store_max) {
         (Some(config), _) => {
             args.extend(["--config".to_owned(), config.to_string_lossy().into_owned()]);
-            // Whatever port the file names for it may be another server's.
+            // The file's port for it may be in use by another server.
             args.extend(["--http_port", "-1"].map(str::to_owned));
         }
         (None, Some(max)) => {
-            // There is no option for it.
+            // The server has no command-line option for the limit.
             write_limits(&folder.join(CONFIG_FILE), &folder.join("jetstream"), max)?;
             args.extend(["--config".to_owned(), path(CONFIG_FILE)]);
         }
         (None, None) => args.extend(["--jetstream".to_owned(), "--store_dir".to_owned(), path("jetstream")]),
     }
     let mut child = program::spawn(PROGRAM, &args, &options.environment, &log)?;
-    // The file carries the child's process id in its name: another server on the port cannot be taken for ours.
+    // The name of the file contains the child's process id, so another server on the port cannot be mistaken
+    // for the child.
     let ports_file = ports_folder.join(format!("nats-server_{}.ports", child.id().unwrap_or_default()));
     let ready = || async { answering_port(&ports_file).await };
     let port = program::wait_until(PROGRAM, &mut child, &log, ready).await?;
     Ok((child, port))
 }
 
-/// The port in the file, once it is written and JetStream answers there.
+/// The port in the file, as soon as the file is written and the server accepts connections on it.
 async fn answering_port(ports_file: &Path) -> Option<u16> {
     let text = std::fs::read(ports_file).ok()?;
     let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;

@@ -1,4 +1,4 @@
-//! Finding, starting and stopping a program.
+//! Finds, starts and stops a server program.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Folders of servers that are not in every user's `PATH`.
+/// Folders of server programs that are not in every user's `PATH`.
 const MORE_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/bin"];
 /// Timeout of the start of a server, until it first responds.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
-/// Timeout of a server's exit after it was told to stop.
+/// Timeout of a server's exit after a stop signal.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Interval of the checks whether a condition holds.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -23,11 +23,11 @@ pub enum StartError {
     #[error("{0} is not installed (Debian: apt-get install {0}; macOS: brew install nats-server redis)")]
     NotInstalled(&'static str),
     /// Its folder is not usable.
-    #[error("cannot use the folder {folder}")]
+    #[error("cannot use folder {folder}")]
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -36,7 +36,7 @@ pub enum StartError {
     Spawn {
         /// The program.
         program: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -50,7 +50,7 @@ pub enum StartError {
     },
 }
 
-/// Where a program lies.
+/// Path of a program.
 pub(crate) fn find(program: &'static str) -> Result<PathBuf, StartError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(MORE_FOLDERS.iter().map(PathBuf::from));
@@ -58,13 +58,14 @@ pub(crate) fn find(program: &'static str) -> Result<PathBuf, StartError> {
     candidates.find(|candidate| candidate.is_file()).ok_or(StartError::NotInstalled(program))
 }
 
-/// Makes a folder; gives its absolute path, by which a server's command line tells whose it is.
+/// Creates a folder and returns its absolute path. The server's command line contains this path, which
+/// identifies the server.
 pub(crate) fn make_folder(folder: &Path) -> Result<PathBuf, StartError> {
     let made = std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize());
     made.map_err(|source| StartError::Folder { folder: folder.to_owned(), source })
 }
 
-/// Runs a program whose output goes to `log`. It is killed when the handle is dropped.
+/// Runs a program that writes its output to `log`. Dropping the handle kills the program.
 pub(crate) fn spawn(
     program: &'static str,
     args: &[String],
@@ -83,12 +84,13 @@ pub(crate) fn spawn(
         .stdout(output)
         .stderr(errors)
         .kill_on_drop(true);
-    // A group of its own: Ctrl-C in a terminal stops the gateway first and the servers after it.
+    // Use a separate process group: Ctrl-C in a terminal then stops the gateway first and the servers after
+    // it.
     command.process_group(0);
     command.spawn().map_err(fail)
 }
 
-/// Waits until `ready` gives a value, the child ends, or the limit is reached.
+/// Waits until `ready` returns a value, the child exits, or the timeout passes.
 pub(crate) async fn wait_until<T, F: Future<Output = Option<T>>>(
     program: &'static str,
     child: &mut Child,
@@ -113,7 +115,7 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(5)..].join(" | ")
 }
 
-/// Tells a child to end and waits for it; kills it when it does not.
+/// Asks a child to exit and waits for it. Kills it after a timeout.
 pub(crate) async fn terminate(child: &mut Child) {
     if let Some(pid) = child.id() {
         signal(pid, "TERM").await;
@@ -124,8 +126,8 @@ pub(crate) async fn terminate(child: &mut Child) {
     let _ = child.kill().await;
 }
 
-/// Ends what a gateway that was killed has left behind: two servers on one folder destroy it. The process whose id the
-/// file holds is meant only if its command line names this program and this folder.
+/// Stops a server that a killed gateway left behind: two servers on one folder destroy its data. The process
+/// in the pid file is stopped only if its command line contains this program and this folder.
 pub(crate) async fn stop_left_over(program: &str, folder: &Path, pid_file: &Path) {
     let Some(pid) = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok())
     else {
@@ -141,7 +143,7 @@ pub(crate) async fn stop_left_over(program: &str, folder: &Path, pid_file: &Path
     let _ = std::fs::remove_file(pid_file);
 }
 
-/// By /proc, and where there is none by ps(1).
+/// Checks /proc, or ps(1) on systems without /proc.
 async fn is_ours(pid: u32, program: &str, folder: &Path) -> bool {
     let line = if Path::new("/proc/self").exists() {
         std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
@@ -153,7 +155,7 @@ async fn is_ours(pid: u32, program: &str, folder: &Path) -> bool {
     line.contains(program) && line.contains(&*folder.to_string_lossy())
 }
 
-/// Sends a signal by way of the shell's own kill: the program of that name is not on every machine.
+/// Sends a signal with the shell's builtin `kill`: not every machine has the program `kill`.
 pub(crate) async fn signal(pid: u32, name: &str) {
     let _ = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &pid.to_string()]).status().await;
 }

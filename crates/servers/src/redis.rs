@@ -1,4 +1,5 @@
-//! redis-server, as media needs it: nothing is evicted, and blobs live no longer than the server.
+//! Starts redis-server with the settings that media needs: it evicts nothing, and its data ends with the
+//! server.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::program::{self, StartError};
 const PROGRAM: &str = "redis-server";
 /// File with its process id.
 const PID_FILE: &str = "redis-server.pid";
-/// Attempts to start with a free port: another process may take it between the search and the start.
+/// Attempts to start with a free port: another process may take the port before the server does.
 const PORT_TRIES: usize = 5;
 
 /// A running server.
@@ -27,7 +28,7 @@ pub struct RedisServer {
 pub struct RedisOptions {
     /// Folder of its log and state. Each server needs its own.
     pub folder: PathBuf,
-    /// A configuration file of the caller, which sets everything but address, port and folder.
+    /// A configuration file of the caller. It sets everything except address, port and folder.
     pub config: Option<PathBuf>,
     /// Further arguments, such as `--aclfile FILE`. The word `PORT` is replaced by its port.
     pub args: Vec<String>,
@@ -110,7 +111,8 @@ async fn launch(options: &RedisOptions, port: u16) -> Result<RedisServer, StartE
             &port_text,
             "--dir",
             &folder.to_string_lossy(),
-            // The command line stays as it is, so that a left-over can be told by its folder.
+            // Keep the command line unchanged, so that `stop_left_over` can identify the server by its
+            // folder.
             "--set-proc-title",
             "no",
             "--pidfile",
@@ -130,7 +132,8 @@ async fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
 }
 
-/// Whether the process of that id listens on the port: it writes its file when it does, and ends when it cannot.
+/// Whether the process with this id listens on the port. It writes its pid file when it listens, and exits
+/// when it cannot.
 async fn is_process(port: u16, pid: u32, pid_file: &Path) -> bool {
     let written = std::fs::read_to_string(pid_file).unwrap_or_default();
     written.trim() == pid.to_string() && TcpStream::connect(("127.0.0.1", port)).await.is_ok()

@@ -1,5 +1,5 @@
-//! Where requests come from: the proxies in front, whose request it is that a proxy passes on, and how an address is shown in
-//! the log.
+//! The source address of a request: the proxies in front of the service, the caller that a proxy reports, and
+//! the form of addresses in the log.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,15 +14,15 @@ use crate::settings::{Reader, Setting};
 pub static PROXIES: Setting = Setting::new(
     "trusted-proxies",
     "",
-    "Addresses and networks of the proxies in front, separated by commas, such as 192.0.2.1,2001:db8::/48; 'private' stands for every private and loopback network. Their connections are not limited per address, and X-Forwarded-For is read of them alone",
+    "Addresses and networks of the reverse proxies, separated by commas, such as 192.0.2.1,2001:db8::/48; 'private' means every private and loopback network. Their connections are not limited per address, and X-Forwarded-For is read only from them",
 );
 /// Most open connections of one address.
 pub static CONNECTIONS_PER_ADDRESS_MAX: Setting = Setting::new(
     "connections-per-address-max",
     "",
-    "Connections of one source address at once (IPv6: of one /64), further ones are closed; through a proxy, its requests in flight, further ones are answered 503. A tenth of the connections at once unless set",
+    "Maximum open connections of one source address (IPv6: of one /64); further ones are closed. Behind a proxy it is the maximum of its requests in flight; further ones are answered 503. The default is a tenth of the maximum open connections",
 );
-/// Form of addresses in the log.
+/// Format of addresses in the log.
 pub static LOG_ADDRESSES: Setting = Setting::new(
     "log-addresses",
     "masked",
@@ -31,7 +31,8 @@ pub static LOG_ADDRESSES: Setting = Setting::new(
 
 /// Header to which each proxy appends the address of its caller.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Networks that no address on the internet is in: RFC 1918, RFC 6598 (used inside clusters), RFC 4193, link-local and loopback.
+/// Networks without public addresses: RFC 1918, RFC 6598 (used inside clusters), RFC 4193, link-local and
+/// loopback.
 const PRIVATE: [&str; 9] = [
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -47,12 +48,12 @@ const PRIVATE: [&str; 9] = [
 const BITS: u32 = 128;
 /// Bits before an IPv4 address in an IPv4-mapped IPv6 address.
 const IPV4_PREFIX: u32 = 96;
-/// Prefix length of the IPv6 network of one customer, within which addresses cost nothing.
+/// Prefix length of the IPv6 network of one customer, who can use any address in it.
 const IPV6_CUSTOMER: u32 = 64;
 /// Prefix length that is shown of a masked IPv6 address.
 const IPV6_SHOWN: u32 = 48;
 
-/// An IPv4 address stands in its IPv6 form, so that both forms are one address.
+/// The bits of an address. An IPv4 address is in its IPv6 form, so that both forms are the same address.
 fn bits(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -96,8 +97,7 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault =
-            || format!("has '{text}', which is neither an address nor a network such as 192.0.2.0/24");
+        let fault = || format!("contains '{text}'; write an address, or a network such as 192.0.2.0/24");
         let (address, length) = text.split_once('/').map_or((text, None), |(ip, length)| (ip, Some(length)));
         let address: IpAddr = address.parse().map_err(|_| fault())?;
         let (before, most) = if address.is_ipv4() { (IPV4_PREFIX, BITS - IPV4_PREFIX) } else { (0, BITS) };
@@ -129,8 +129,9 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// The caller of a request: the right-most address of `X-Forwarded-For` that is not a proxy's, because a caller can
-    /// set everything to its left. If all are proxies', the caller is inside their networks, and it is the left-most.
+    /// The caller of a request: the right-most address of `X-Forwarded-For` that is not a proxy's, because a
+    /// caller can set everything to its left. If all addresses are proxies', the caller is inside their
+    /// networks, and it is the left-most address.
     pub fn caller(&self, headers: &HeaderMap) -> Forwarded {
         let mut found = Forwarded::Unknown;
         for value in headers.get_all(FORWARDED_FOR).iter().rev() {
@@ -166,7 +167,7 @@ impl FromStr for Proxies {
     }
 }
 
-/// Some proxies write a port behind the address.
+/// Some proxies append a port to the address.
 fn address_in(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -283,20 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_is_the_right_most_that_is_no_proxy() {
+    fn the_caller_is_the_right_most_address_that_is_not_a_proxy() {
         let two = proxies("10.0.0.0/8, 203.0.113.9");
         let is = |values: &[&str], address: &str| {
             assert_eq!(caller(&two, values).as_deref(), Some(address), "{values:?}");
         };
         is(&["198.51.100.7"], "198.51.100.7");
-        // What a caller writes itself stands to the left of what the proxy adds, or in a header before it.
+        // An address that the caller wrote is to the left of the address that the proxy adds, or in an
+        // earlier header.
         is(&["127.0.0.1, 198.51.100.7"], "198.51.100.7");
         is(&["127.0.0.1", "198.51.100.7"], "198.51.100.7");
         is(&["198.51.100.7, 203.0.113.9,10.1.2.3"], "198.51.100.7");
         is(&["198.51.100.7:4711"], "198.51.100.7");
         is(&["[2001:db8::1]:4711, 10.0.0.1"], "2001:db8::1");
         is(&["nonsense, 198.51.100.7"], "198.51.100.7");
-        // Everybody is inside.
+        // All addresses are inside.
         is(&["10.0.0.5, 10.0.0.1"], "10.0.0.5");
         assert_eq!(caller(&two, &[]), None);
         assert_eq!(caller(&two, &["198.51.100.7, unknown"]), None);

@@ -1,5 +1,5 @@
-//! The admin port: `/live` (the process runs), `/ready` (it may be given work, and if not, why), `/metrics`
-//! (OpenMetrics text or the classic one, whichever is asked for).
+//! The admin port: `/live` (the process runs), `/ready` (the process accepts work, or why not), and
+//! `/metrics` (OpenMetrics or the classic Prometheus text, as the client requests).
 
 use std::sync::Arc;
 

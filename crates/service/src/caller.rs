@@ -1,4 +1,4 @@
-//! Whose request it is, and whether one more of that caller is taken.
+//! The sender of a request, and the limit of requests in flight of each sender.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ impl Caller {
         self.address
     }
 
-    /// Marks the connection as the first to close when the connection limit is reached. For a rejected request, whose
-    /// remaining work must not displace accepted ones.
+    /// Marks the connection as the first to close when the connection limit is reached. Used for a rejected
+    /// request, whose remaining work must not displace accepted ones.
     pub fn give_up_place(&self) {
         self.requests.give_up_place();
     }
@@ -34,7 +34,7 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct CallerLimits {
     pub(crate) addresses: Addresses,
-    /// Connections of one address, or requests in flight of one behind a proxy.
+    /// Maximum connections of one address, or requests in flight of one address behind a proxy.
     pub(crate) per_address: usize,
     pub(crate) metrics: PortMetrics,
     in_flight: Arc<InFlight>,
@@ -55,13 +55,13 @@ pub(crate) struct Peer {
     limits: Arc<CallerLimits>,
 }
 
-/// A request that is taken, and its place among those of its caller, where it came through a proxy.
+/// An accepted request. If it came through a proxy, it is counted for its caller until it is dropped.
 pub(crate) struct Admitted {
     pub(crate) caller: Caller,
     pub(crate) in_flight: Option<InFlightRequest>,
 }
 
-/// The caller has as many requests in flight as it may.
+/// The caller has reached its limit of requests in flight.
 pub(crate) struct TooMany;
 
 impl Peer {
@@ -70,16 +70,16 @@ impl Peer {
         Self { address, is_proxy, requests: Requests::default(), limits }
     }
 
-    /// Whom the connection is counted for; no one where a proxy has opened it.
+    /// The address that the connection is counted for; `None` for a proxy's connection.
     pub(crate) fn counted_for(&self) -> Option<AddressKey> {
         (!self.is_proxy).then(|| AddressKey::of(self.address))
     }
 
-    /// Takes a request with these headers.
+    /// Accepts a request with these headers, or rejects it.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admitted, TooMany> {
         let of = |address| Caller { address, requests: self.requests.clone() };
         if !self.is_proxy {
-            // One connection has one request in flight, and connections are counted.
+            // A connection has one request in flight, and connections are counted already.
             return Ok(Admitted { caller: of(self.address), in_flight: None });
         }
         let CallerLimits { addresses, per_address, metrics, in_flight } = &*self.limits;

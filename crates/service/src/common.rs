@@ -16,25 +16,25 @@ use crate::tls;
 pub static NATS_URL: Setting = Setting::new(
     "nats-url",
     "nats://127.0.0.1:4222",
-    "Where NATS is: nats://host:port, several separated by commas",
+    "URL of NATS: nats://host:port; several URLs are separated by commas",
 );
 /// File with the seed of the NATS user.
 pub static NATS_NKEY_FILE: Setting = Setting::new(
     "nats-nkey-file",
     "",
-    "File with the nkey seed of the process's NATS user; without it NATS is not told who it is",
+    "File with the nkey seed of the process's NATS user; without it the process connects without a user",
 );
 /// PEM file of CA certificates that are trusted for NATS.
 pub static NATS_CA_FILE: Setting = Setting::new(
     "nats-ca-file",
     "",
-    "PEM file of the authority that signed the certificate of a tls:// NATS server, where the machine does not know it",
+    "PEM file of the CA that signed the certificate of a tls:// NATS server, if the system does not trust it",
 );
 /// Public IP address of the process, if it differs from its listen address.
 pub static PUBLIC_ADDRESS: Setting = Setting::new(
     "public-address",
     "",
-    "IP address under which this installation is reached, where that is not the one it listens on; example secrets are refused unless it is a loopback address",
+    "Public IP address, if it differs from the listen address. Example secrets are rejected unless it is a loopback address",
 );
 /// Address and port of probes and metrics.
 pub static ADMIN_LISTEN: Setting =
@@ -43,60 +43,59 @@ pub static ADMIN_LISTEN: Setting =
 pub static LOG_FORMAT: Setting = Setting::new(
     "log-format",
     "imchannel",
-    "Form of the log lines: 'imchannel' ([IMCHANNEL] [function] text) or 'json'",
+    "Format of the log lines: 'imchannel' ([IMCHANNEL] [function] text) or 'json'",
 );
 /// How much of message contents is logged.
 pub static LOG_PAYLOADS: Setting = Setting::new(
     "log-payloads",
     "masked",
-    "Bodies in the log: 'masked' (no numbers, names, texts), 'full' or 'off'",
+    "Bodies in the log: 'masked' (no numbers, names or texts), 'full' or 'off'",
 );
 /// Least severe level that is logged.
 pub static LOG_LEVEL: Setting =
-    Setting::new("log-level", "info", "Least level of a log line: error, warn, info or debug");
+    Setting::new("log-level", "info", "Least severe level that is logged: error, warn, info or debug");
 /// URL to which traces are exported.
 pub static OTLP_ENDPOINT: Setting = Setting::new(
     "otlp-endpoint",
     "",
-    "Where traces are sent as OTLP over HTTP, such as http://collector:4318; none are made without it",
+    "URL to which traces are exported by OTLP over HTTP, such as http://collector:4318; without it there are no traces",
 )
 .from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
 /// Time to finish work in progress after a stop.
 pub static SHUTDOWN_GRACE_PERIOD: Setting =
-    Setting::new("shutdown-grace-period", "10s", "After a stop, time to finish what is in progress");
+    Setting::new("shutdown-grace-period", "10s", "Time to finish work in progress after a stop");
 
 /// Time for which requests are still accepted after a stop; for services behind a load balancer.
 pub static DRAIN_DELAY: Setting = Setting::new(
     "drain-delay",
     "0s",
-    "After a stop, how long requests are still taken while /ready says no, so that load balancers notice",
+    "Time for which requests are still accepted after a stop while /ready answers 503, so that load balancers notice",
 );
 
 /// Folder of secrets; for services that resolve references to them.
 pub static SECRETS_DIR: Setting =
-    Setting::new("secrets-dir", "", "Folder of the secrets that channels name as file:NAME");
+    Setting::new("secrets-dir", "", "Folder of the secrets that channels refer to as file:NAME");
 
 /// URL of Redis; for services that store files.
 pub static REDIS_URL: Setting = Setting::new(
     "redis-url",
     "redis://127.0.0.1:6379",
-    "Where Redis is: redis://host:port, or rediss:// for TLS; with a user as redis://user@host:port",
+    "URL of Redis: redis://host:port, or rediss:// for TLS; with a user, redis://user@host:port",
 );
 /// Password of the Redis user.
 pub static REDIS_PASSWORD: Setting =
-    Setting::new("redis-password", "", "Password of the Redis user, where it does not stand in the URL")
-        .secret();
+    Setting::new("redis-password", "", "Password of the Redis user, if it is not in the URL").secret();
 /// PEM file of CA certificates that are trusted for Redis.
 pub static REDIS_CA_FILE: Setting = Setting::new(
     "redis-ca-file",
     "",
-    "PEM file of the authority that signed the certificate of a rediss:// server, where the machine does not know it",
+    "PEM file of the CA that signed the certificate of a rediss:// server, if the system does not trust it",
 );
 /// URL of media for the BSP; for services that build URLs of files.
 pub static MEDIA_PUBLIC_URL: Setting = Setting::new(
     "media-public-url",
     "",
-    "Scheme and host under which the BSP reaches media, such as https://gateway.example; begins the URL of every file",
+    "Scheme and host under which the BSP reaches media, such as https://gateway.example; the URL of every file begins with it",
 );
 
 /// Interval of the checks for processed messages that can be purged; only for services that purge
@@ -128,7 +127,7 @@ pub enum LogPayloads {
     Masked,
     /// Everything.
     Full,
-    /// Only that a message came, and its id.
+    /// Only that a message arrived, and its id.
     Off,
 }
 
@@ -159,7 +158,7 @@ impl Nats {
             let seed = seed.and_then(|text| NkeySeed::parse(&text).map_err(|error| error.to_string()));
             seed.map_err(|error| {
                 is_faulty = true;
-                reader.fault(&NATS_NKEY_FILE, &format!("cannot be used: {error}"));
+                reader.fault(&NATS_NKEY_FILE, &format!("is invalid: {error}"));
             })
             .ok()
         });
@@ -216,7 +215,10 @@ pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
     let password = reader.optional_text(&REDIS_PASSWORD);
     let ca_file = tls::read_authority(reader, &REDIS_CA_FILE);
     if ca_file.is_some() && url.as_ref().is_some_and(|url| !url.starts_with("rediss://")) {
-        reader.fault(&REDIS_CA_FILE, "is of no use without a URL that begins with rediss://");
+        reader.fault(
+            &REDIS_CA_FILE,
+            "needs a Redis URL that begins with rediss://; change the URL or remove this setting",
+        );
     }
     Some(RedisOptions { url: url?, password, ca_file })
 }
@@ -228,7 +230,7 @@ pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
     match bsp::web_url::parse(&url) {
         Ok(uri) if uri.query().is_none() && !url.contains('#') => {}
         Ok(_) => {
-            reader.fault(&MEDIA_PUBLIC_URL, "must have neither query nor fragment");
+            reader.fault(&MEDIA_PUBLIC_URL, "contains a query or a fragment; remove it");
             return None;
         }
         Err(fault) => {
@@ -244,7 +246,7 @@ impl Common {
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let nats = Nats::read(reader);
         if reader.optional_text(&PUBLIC_ADDRESS).is_some() {
-            // A fault is noted; the value itself is for the examples, which ask for it.
+            // Only record an error here: `examples` reads the value itself.
             let _ = reader.value::<IpAddr>(&PUBLIC_ADDRESS);
         }
         let admin_listen = reader.value(&ADMIN_LISTEN);
@@ -271,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_of_media_is_one_that_can_be_called() {
+    fn the_url_of_media_is_a_valid_http_url() {
         let read = |url: &str| {
             let mut reader = Reader::from_values([("media-public-url", url)]);
             let url = read_media_public_url(&mut reader);

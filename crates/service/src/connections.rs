@@ -1,5 +1,5 @@
-//! The connections of a server as its accept loop sees them: how many each address has, and which one is closed when the
-//! table is full and another one comes.
+//! The open connections of a server's accept loop. Counts the connections of each address, and selects the
+//! one to close when the table is full and a new one arrives.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,27 +8,27 @@ use tokio::task::{AbortHandle, Id};
 use crate::addresses::AddressKey;
 use crate::requests::Requests;
 
-/// Most idle connections that are checked to find one to close, longest idle first: checking all of them each time
-/// would let callers keep the accept loop busy.
+/// Most idle connections that are checked to find one to close, longest idle first. Checking all of them each
+/// time would let callers keep the accept loop busy.
 const LOOKED_UP: usize = 64;
 
-/// The connections that are open. One task holds it: the accept loop.
+/// The open connections. Only the accept loop holds it.
 #[derive(Debug)]
 pub(crate) struct Table {
     limit: usize,
     per_address: usize,
     open: HashMap<Id, Open>,
     of_address: HashMap<AddressKey, usize>,
-    /// Those that were idle for longest when they were looked up, longest first.
+    /// The connections that were idle for longest at the last check, longest first.
     longest_idle: VecDeque<Idle>,
-    /// Those that are closed and have not ended yet.
+    /// Connections that are closing but have not ended yet.
     leaving: usize,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Open {
-    /// Whose it is; `None` for a proxy's, which are not counted by address.
+    /// The address of the caller; `None` for a proxy, whose connections are not counted by address.
     pub(crate) address: Option<AddressKey>,
     pub(crate) requests: Requests,
     pub(crate) task: AbortHandle,
@@ -47,12 +47,12 @@ impl Table {
         Self { limit, per_address, open, of_address, longest_idle, leaving: 0 }
     }
 
-    /// Whether one more connection may be open.
+    /// Whether one more connection may be opened.
     pub(crate) fn has_place(&self) -> bool {
         self.open.len() < self.limit
     }
 
-    /// Whether an address may have one more.
+    /// Whether an address may open one more connection.
     pub(crate) fn admits(&self, address: AddressKey) -> bool {
         self.of_address.get(&address).is_none_or(|count| *count < self.per_address)
     }
@@ -64,7 +64,7 @@ impl Table {
         self.open.insert(connection.task.id(), connection);
     }
 
-    /// Forgets a connection that has ended.
+    /// Removes a connection that has ended.
     pub(crate) fn remove(&mut self, task: Id) {
         let Some(connection) = self.open.remove(&task) else { return };
         if connection.is_leaving {
@@ -79,8 +79,8 @@ impl Table {
         }
     }
 
-    /// Closes the connection that is idle for longest, unless one that was closed is about to end. Says whether it did;
-    /// where none is idle, it did not.
+    /// Closes the connection that is idle for longest, unless a closing connection is about to end. Returns
+    /// whether a place becomes free; it does not if no connection is idle.
     pub(crate) fn make_place(&mut self) -> bool {
         if self.leaving > 0 {
             return false;
@@ -92,11 +92,12 @@ impl Table {
         self.close_first_idle()
     }
 
-    /// Each that is not in the list has been idle for a shorter time than all that are: who stays idle keeps its place there.
+    /// Every connection outside the list has been idle for a shorter time than those in it: a connection that
+    /// stays idle keeps its position.
     fn close_first_idle(&mut self) -> bool {
         while let Some(idle) = self.longest_idle.pop_front() {
             let Some(connection) = self.open.get_mut(&idle.task) else { continue };
-            // Only if it has been idle ever since: from then on it begins no request.
+            // Close it only if it has been idle since then. It then begins no further request.
             if connection.requests.leave(idle.since) {
                 connection.task.abort();
                 connection.is_leaving = true;

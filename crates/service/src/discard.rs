@@ -1,4 +1,5 @@
-//! Reading what is left of a refused request into the void, so that its sender gets the answer and no broken pipe.
+//! Reads and drops the rest of a rejected request, so that its sender receives the response instead of a
+//! broken pipe.
 
 use std::time::Duration;
 
@@ -9,16 +10,16 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-/// Most bytes of a refused body that are read.
+/// Most bytes of a rejected body that are read.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Longest time for which a refused body is read.
+/// Longest time for which a rejected body is read.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Reads the rest of a refused body and drops it. Returns whether the connection can be reused: not if a part of the
-/// body is still to come.
+/// Reads the rest of a rejected body and drops it. Returns whether the connection can be reused: not if more
+/// of the body is still to arrive.
 ///
-/// A sender that waits for permission to send (`Expect: 100-continue`) gets it when its body is first asked for; until
-/// then it has not begun, and asking would invite it.
+/// A sender that waits for permission to send (`Expect: 100-continue`) gets it when its body is first read.
+/// If the body was not read before, reading it here would invite the sender to send it.
 pub async fn discard(headers: &HeaderMap, mut body: Body, was_asked_for: bool) -> bool {
     let expects =
         headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));

@@ -1,5 +1,5 @@
-//! The example secrets that come with imchannel, which everybody knows: they are for trying it out on one machine, and
-//! refused where an installation is reached by anything but a loopback address.
+//! The example secrets that come with imchannel. They are public. They are for tests on one machine, and
+//! rejected if the installation is reachable at any address except a loopback address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,9 +13,9 @@ pub const PREFIX: &str = "example-";
 /// Public keys of the example nkeys, which have a fixed form.
 const NKEYS: &str = include_str!("../../../deploy/compose/example/nats/users.env");
 
-/// Why an example is refused.
-pub const RULE: &str = "is an example that everybody knows; it is accepted only on an installation that is reached by a loopback address \
-     (IMCHANNEL_PUBLIC_ADDRESS, or else the address it listens on)";
+/// The error of an example secret.
+pub const RULE: &str = "is a published example secret; generate your own with `imchannel secrets`. It is accepted only for a loopback address \
+     (IMCHANNEL_PUBLIC_ADDRESS, or else the listen address)";
 
 /// Whether a secret is one of the example secrets.
 pub fn is_example(secret: &str) -> bool {
@@ -26,8 +26,8 @@ pub(crate) fn is_example_nkey(seed: &NkeySeed) -> bool {
     NKEYS.lines().any(|line| line.split_once('=').is_some_and(|(_, key)| key == seed.public_key()))
 }
 
-/// Whether examples may be used: the world reaches the process by a loopback address, as far as is known. `listen` is the setting of
-/// the port that it comes to.
+/// Whether example secrets may be used: the process is reachable only at a loopback address, as far as is
+/// known. `listen` is the setting of its public port.
 pub fn is_private(reader: &Reader, listen: Option<&Setting>) -> bool {
     if let Some(public_address) = reader.optional_text(&PUBLIC_ADDRESS) {
         return public_address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
@@ -49,7 +49,7 @@ pub fn refuse(reader: &mut Reader, listen: Option<&'static Setting>, secrets: &[
     }
 }
 
-/// The same for the nkey of a process.
+/// As [`refuse`], for the nkey of a process.
 pub(crate) fn refuse_nkey(reader: &mut Reader, seed: &NkeySeed, setting: &'static Setting) {
     if is_example_nkey(seed) && !is_private(reader, None) {
         reader.fault(setting, RULE);

@@ -1,16 +1,17 @@
-//! The two text forms of metrics: OpenMetrics 1.0, which Prometheus asks for, and the Prometheus text format 0.0.4, which
-//! everything else reads (`promtool check metrics`, agents, `curl`). `prometheus-client` writes both.
+//! The two text formats of metrics: OpenMetrics 1.0, which Prometheus requests, and the Prometheus text
+//! format 0.0.4 for all other clients (`promtool check metrics`, agents, `curl`). `prometheus-client` writes
+//! both.
 
 use axum::http::{HeaderMap, header};
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
-/// A form of `/metrics`.
+/// A format of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// <https://prometheus.io/docs/specs/om/open_metrics_spec/> (looked at 2026-11-26).
+    /// <https://prometheus.io/docs/specs/om/open_metrics_spec/> (read 2026-11-26).
     OpenMetrics,
-    /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format> (looked at 2026-11-26).
+    /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format> (read 2026-11-26).
     Classic,
 }
 
@@ -37,7 +38,8 @@ impl Form {
         Ok(page)
     }
 
-    /// The form that is asked for (RFC 9110, section 12.5.1): OpenMetrics where it is named and nothing else is liked more.
+    /// The format that the client requests (RFC 9110, section 12.5.1): OpenMetrics if the client names it and
+    /// prefers no other format.
     pub(crate) fn asked_for(headers: &HeaderMap) -> Self {
         let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<_> = accepts.flat_map(|value| value.split(',')).map(media_range).collect();
@@ -50,7 +52,7 @@ impl Form {
     }
 }
 
-/// Name and weight of a media range; a weight that cannot be read is 1.
+/// Name and weight of a media range. An unreadable weight counts as 1.
 fn media_range(text: &str) -> (String, f64) {
     let mut parts = text.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -71,8 +73,8 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_open_metrics_gets_it() {
-        // Of Prometheus 2.42 and 3.5.
+    fn a_client_that_requests_open_metrics_receives_it() {
+        // Headers of Prometheus 2.42 and 3.5.
         let old = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                    text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         let new = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_hold_all_registries() {
+    fn both_formats_contain_all_registries() {
         let [mut process, mut own] = [Registry::default(), Registry::default()];
         let version = prometheus_client::metrics::info::Info::new([("version", "1")]);
         process.register("a_build", "Its \"version\"", version);

@@ -1,9 +1,9 @@
-//! Failed credentials, counted per caller's address and what they were for. Those beyond a limit are answered later, and their
-//! connections are closed: guessing gets slow. A right credential is never counted and never waits, also from an address
-//! that has failed often, so that no one can lock a BSP out.
+//! Failed credentials, counted by the caller's address and their target. Beyond a limit, the response is
+//! delayed and the connection is closed, which slows down guessing. A valid credential is never counted or
+//! delayed, even from an address that has failed often, so no one can lock a BSP out.
 //!
-//! It takes no lock and a fixed amount of memory. Callers share counters by chance, under hashes that are keyed anew in
-//! every process; all that comes of it is that a wrong credential waits.
+//! It uses no lock and a fixed amount of memory. Callers may share a counter by chance, under hashes whose
+//! key is random in every process. The only effect is that a wrong credential is delayed.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ const COUNTERS: usize = 16 * 1024;
 const PERIOD: Duration = Duration::from_secs(60);
 /// Failures of one address for one channel in a period that are answered without delay.
 const AT_ONCE_MAX: u32 = 10;
-/// The same for all channels together, so that changing the channel each time does not help.
+/// The same for all channels together, so that a caller gains nothing by changing the channel.
 const AT_ONCE_ALL_MAX: u32 = 100;
 /// Delay of the response to each further failure. BSPs wait longer than this, and receive 401.
 const DELAY: Duration = Duration::from_secs(2);
@@ -69,8 +69,8 @@ impl FailedCredentials {
         Self { hasher: RandomState::new(), counters, began: Instant::now(), metrics, log }
     }
 
-    /// Counts a failure of a caller. `target` is what the credential was for, as the caller names it, known or not: the
-    /// response must not reveal which channels exist.
+    /// Counts a failure of a caller. `target` is the target of the credential as the caller names it, whether
+    /// it exists or not: the response must not reveal which channels exist.
     pub fn count(&self, caller: &Caller, target: impl Hash) -> Pace {
         let address = AddressKey::of(caller.address());
         let period = u32::try_from(self.began.elapsed().as_secs() / PERIOD.as_secs()).unwrap_or(u32::MAX);
@@ -80,8 +80,8 @@ impl FailedCredentials {
             if let Some(turn) = DELAYED.turn() {
                 tracing::warn!(
                     function = "http",
-                    "failed credentials of {} are answered after {} s, and their connections closed: more than {AT_ONCE_MAX} \
-                     for one channel, or {AT_ONCE_ALL_MAX} in all, failed within a minute{turn}",
+                    "responses to failed credentials of {} are delayed by {} s, and the connections are closed: more than \
+                     {AT_ONCE_MAX} failed for one channel, or {AT_ONCE_ALL_MAX} for all channels, within a minute{turn}",
                     self.log.show(caller.address()),
                     DELAY.as_secs()
                 );
@@ -96,7 +96,7 @@ impl FailedCredentials {
         if of_target > AT_ONCE_MAX || of_address > AT_ONCE_ALL_MAX { Pace::Delayed } else { Pace::AtOnce }
     }
 
-    /// Adds one to the counter of a key, which begins again with every period.
+    /// Adds one to the counter of a key. The counter restarts with every period.
     fn add(&self, key: impl Hash, period: u32) -> u32 {
         let position = usize::try_from(self.hasher.hash_one(key) % self.counters.len() as u64).unwrap_or(0);
         let counter = &self.counters[position];
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failures_of_a_period_are_answered_at_once() {
-        // So many that none is shared by chance.
+    fn the_first_failures_of_a_period_are_answered_without_delay() {
+        // With this many counters, no two keys share one by chance.
         let failed =
             FailedCredentials::with_counters(64 * COUNTERS, PortMetrics::default(), LogAddresses::Masked);
         let address = |last: u8| AddressKey::of([192, 0, 2, last].into());
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(failed.pace(address(1), "c-2", period), Pace::AtOnce, "another channel");
             assert_eq!(failed.pace(address(2), "c-1", period), Pace::AtOnce, "another address");
         }
-        // Another channel every time.
+        // Use another channel each time.
         let delayed = |number: &u32| failed.pace(address(3), number, 8) == Pace::Delayed;
         let count = (0..2 * AT_ONCE_ALL_MAX).filter(delayed).count();
         assert!(count >= AT_ONCE_ALL_MAX as usize && count < AT_ONCE_ALL_MAX as usize + 10, "{count}");

@@ -1,5 +1,5 @@
-//! `health`: asks the process beside it, by its admin port, whether it is ready. For probes in images that have no shell and
-//! no other program.
+//! `health`: asks the process at its admin port whether it is ready. For probes in images without a shell or
+//! other programs.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -14,15 +14,18 @@ use crate::terminal;
 pub(crate) const NAME: &str = "health";
 /// Timeout of the health check.
 const LIMIT: Duration = Duration::from_secs(3);
-/// Most bytes of a response that are read: more than any of these responses has.
+/// Most bytes of a response that are read. All responses are smaller.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(crate) fn command() -> clap::Command {
     let command = clap::Command::new(NAME)
         .about("Ask the running process whether it is ready; exit code 0 when it is, 1 when not");
-    // Also behind the word, where people write it.
+    // Also after the subcommand, where people write it.
     settings::add_to(command, &[&ADMIN_LISTEN]).arg(
-        clap::Arg::new("live").long("live").action(clap::ArgAction::SetTrue).help("Ask only whether it runs"),
+        clap::Arg::new("live")
+            .long("live")
+            .action(clap::ArgAction::SetTrue)
+            .help("Ask only whether the process runs"),
     )
 }
 
@@ -30,7 +33,7 @@ pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitC
     let is_behind = asked.value_source(ADMIN_LISTEN.flag) == Some(clap::parser::ValueSource::CommandLine);
     let mut reader = Reader::from_matches(if is_behind { asked } else { matches }, &[&ADMIN_LISTEN]);
     let Some(listen) = reader.value::<SocketAddr>(&ADMIN_LISTEN) else {
-        terminal::say("IMCHANNEL_ADMIN_LISTEN is no address");
+        terminal::say("IMCHANNEL_ADMIN_LISTEN is not an address; write one such as 0.0.0.0:9090");
         return ExitCode::FAILURE;
     };
     let path = if asked.get_flag("live") { "/live" } else { "/ready" };
@@ -44,7 +47,7 @@ pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitC
             ExitCode::FAILURE
         }
         Err(error) => {
-            terminal::say(format_args!("no answer: {error}"));
+            terminal::say(format_args!("no response: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -53,9 +56,9 @@ pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitC
 /// Sends a GET request to the admin port of a process. Returns whether the status is 200, and the body.
 ///
 /// # Errors
-/// When there is no answer within 3 s.
+/// If there is no response within 3 s.
 pub fn get(listen: SocketAddr, path: &str) -> std::io::Result<(bool, String)> {
-    // A process that listens everywhere is asked on this machine.
+    // A process that listens on all addresses is asked at the loopback address.
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),

@@ -1,4 +1,4 @@
-//! A histogram that takes no lock: one atomic addition an observation. The hot path observes every webhook.
+//! A histogram without a lock: one atomic addition per observation. The hot path observes every webhook.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub struct Histogram(Arc<Counts>);
 struct Counts {
     /// Upper bounds of the buckets, in seconds, rising.
     bounds_s: &'static [f64],
-    /// One for each bound and one for what lies above all of them.
+    /// One bucket for each bound, and one for values above all bounds.
     buckets: Box<[AtomicU64]>,
     sum_us: AtomicU64,
 }
@@ -44,7 +44,7 @@ impl Histogram {
         Self(Arc::new(Counts { bounds_s, buckets, sum_us: AtomicU64::default() }))
     }
 
-    /// Counts a duration.
+    /// Adds a duration to its bucket.
     pub fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bounds = self.0.bounds_s;
@@ -96,12 +96,12 @@ mod tests {
             "t_seconds_count 4",
             "t_seconds_sum 60.006",
         ] {
-            assert!(text.contains(line), "no {line} in\n{text}");
+            assert!(text.contains(line), "missing {line} in\n{text}");
         }
     }
 
     #[test]
-    fn what_waits_is_told_apart_up_to_an_hour() {
+    fn waiting_times_have_buckets_up_to_an_hour() {
         let histogram = Histogram::of_waiting();
         for s in [20, 1700, 3599, 7200] {
             histogram.observe(Duration::from_secs(s));
@@ -111,7 +111,7 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in ["15.0\"} 0", "60.0\"} 1", "1800.0\"} 2", "3600.0\"} 3", "+Inf\"} 4"] {
-            assert!(text.contains(&format!("t_seconds_bucket{{le=\"{line}")), "no {line} in\n{text}");
+            assert!(text.contains(&format!("t_seconds_bucket{{le=\"{line}")), "missing {line} in\n{text}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! An HTTP/1.1 server that slow or many senders cannot wear out: limits on connections, heads and idleness, and a
-//! stop that lets every request in progress have its answer.
+//! An HTTP/1.1 server that resists slow clients and too many clients: it limits connections, request heads
+//! and idle time. A stop lets every request in progress receive its response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,12 +32,13 @@ const RETRY_AFTER_S: &str = "5";
 /// Limits of an HTTP server.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// Most open connections. For a further one, the one that is idle for longest is closed; if none is idle, it waits.
+    /// Most open connections. When a further one arrives, the connection that is idle for longest is closed;
+    /// if none is idle, the new one waits.
     pub connections: usize,
     /// Timeout of a request head, from its first byte to its end.
     pub head: Duration,
-    /// Timeout of a connection without a request. It should be longer than that of the load balancer, so that the load
-    /// balancer closes the connection.
+    /// Timeout of a connection without a request. It should be longer than the timeout of the load balancer,
+    /// so that the load balancer closes the connection.
     pub idle: Duration,
 }
 
@@ -70,13 +71,14 @@ impl std::fmt::Debug for HttpServer {
     }
 }
 
-/// Responds to requests. axum's router implements it, and so can a service whose requests all go to one function.
+/// Responds to requests. axum's router implements it. A service whose requests all go to one function can
+/// implement it too.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// Answers a request of a caller.
+    /// Responds to a request of a caller.
     fn handle(self, caller: Caller, request: Request) -> impl Future<Output = Response> + Send;
 }
 
-/// The caller is among the request's extensions.
+/// The caller is in the request's extensions.
 impl Handler for Router {
     async fn handle(self, caller: Caller, mut request: Request) -> Response {
         request.extensions_mut().insert(caller);
@@ -106,12 +108,12 @@ pub async fn serve<H: Handler>(
     port.end(grace).await;
 }
 
-/// The connection is being closed for another one, and this request of it is not begun.
+/// The connection is being closed to make room, so this request does not begin.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is closed for another one")]
+#[error("the connection is closed to make room for another one")]
 pub(crate) struct ClosedForAnother;
 
-/// Answers a request of a connection.
+/// Responds to a request of a connection.
 pub(crate) async fn handle<H: Handler>(
     handler: H,
     peer: Arc<Peer>,
@@ -129,11 +131,11 @@ pub(crate) async fn handle<H: Handler>(
         peer.requests.end();
         return Ok(response);
     }
-    // An answer with a body has not ended before its last byte: a long one is no idleness.
+    // A response with a body ends with its last byte. Until then the connection is not idle.
     Ok(response.map(|body| Body::new(Answering { body, peer, _in_flight: in_flight })))
 }
 
-/// Answers a request of a caller that has too many in flight.
+/// Answers 503 to a caller that has too many requests in flight.
 async fn refuse(peer: &Peer, request: Request) -> Response {
     peer.requests.give_up_place();
     let (parts, body) = request.into_parts();
@@ -146,7 +148,7 @@ async fn refuse(peer: &Peer, request: Request) -> Response {
     response
 }
 
-/// The body of an answer, which ends its request when it is dropped.
+/// The body of a response. Dropping it ends the request.
 struct Answering {
     body: Body,
     peer: Arc<Peer>,

@@ -1,8 +1,10 @@
-//! How many requests of each address are in flight behind the proxies, counted without a lock and in a fixed amount of memory.
+//! Counts the requests in flight of each address behind the proxies, without a lock and in a fixed amount of
+//! memory.
 //!
-//! Addresses share counters by chance. An address is over its limit only where both of its counters are, and which
-//! addresses share them nobody outside can know: the hash is keyed anew in every process. With all of 4,096 requests
-//! taken by ten addresses that are at their limit, another one is refused by mistake once in some millions.
+//! Addresses share counters by chance. An address is over its limit only if both of its counters are. The key
+//! of the hash is random in every process, so no one outside can find addresses that share counters. If ten
+//! addresses at their limit use all 4,096 requests, another address is rejected by mistake about once in some
+//! millions.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -36,7 +38,7 @@ pub(crate) struct InFlightRequest {
 }
 
 impl InFlight {
-    /// Of each address `limit`.
+    /// Creates counters with a limit for each address.
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         let row = || Row {
             hasher: RandomState::new(),
@@ -45,7 +47,7 @@ impl InFlight {
         Arc::new(Self { limit, rows: [row(), row()] })
     }
 
-    /// Counts a request; `None` when its address has as many as it may.
+    /// Counts a request; `None` if its address has reached its limit.
     pub(crate) fn begin(self: &Arc<Self>, address: AddressKey) -> Option<InFlightRequest> {
         let counters = [0, 1].map(|row: usize| self.rows[row].position(address));
         let request = InFlightRequest { requests: Arc::clone(self), counters };
@@ -53,7 +55,7 @@ impl InFlight {
         for (row, counter) in self.rows.iter().zip(counters) {
             is_free |= row.counters[counter].fetch_add(1, Ordering::Relaxed) < self.limit;
         }
-        // One too many is taken back by being dropped.
+        // A request over the limit is subtracted again when it is dropped.
         is_free.then_some(request)
     }
 }
@@ -82,7 +84,7 @@ mod tests {
         let requests = InFlight::new(3);
         let mut held: Vec<_> = (0..3).map(|_| requests.begin(key(1)).unwrap()).collect();
         assert!(requests.begin(key(1)).is_none() && requests.begin(key(1)).is_none());
-        assert!((2..100).all(|other| requests.begin(key(other)).is_some()), "another address is refused");
+        assert!((2..100).all(|other| requests.begin(key(other)).is_some()), "another address is rejected");
         held.pop();
         assert!(requests.begin(key(1)).is_some());
         drop(held);

@@ -1,8 +1,7 @@
-//! What every process of imchannel needs and none should write twice: settings that report every fault at once,
-//! log lines, metrics and traces, the admin port, an HTTP server that slow senders cannot wear out, and a stop that
-//! loses nothing.
+//! The common parts of every process of imchannel: settings that report every error, log lines, metrics and
+//! traces, the admin port, an HTTP server that resists slow clients, and a graceful stop.
 //!
-//! It reads how to reach the bus and Redis, and knows no BSP, no stream and no message.
+//! It reads how to connect to the bus and to Redis. It leaves BSPs, streams and messages to other crates.
 
 pub mod settings;
 pub mod words;

@@ -1,4 +1,4 @@
-//! What a port does with callers that take too much of it: counted, and said in the log now and then.
+//! The limits of callers of a port: each event is counted, and logged at a limited rate.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::addresses::LogAddresses;
 static OF_ADDRESS: Seldom = Seldom::new();
 static TABLE_FULL: Seldom = Seldom::new();
 static REQUESTS: Seldom = Seldom::new();
-/// Some callers inside reach a port directly, and always will: it is said once.
+/// Some internal callers always connect to a port directly, so this is logged once.
 static NOT_FORWARDED: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,13 +28,13 @@ struct LimitLabels {
 pub struct PortMetrics {
     /// Connections that are open.
     pub(crate) connections: Gauge,
-    /// Closed at accept: their address had as many as it may.
+    /// Connections that were closed at accept because their address had reached its limit.
     connections_of_address: Counter,
-    /// Closed since the table was full and another one came.
+    /// Connections that were closed because the table was full and a new one arrived.
     longest_idle: Counter,
-    /// Answered 503: the address had as many requests in flight as it may.
+    /// Requests that were answered 503 because their address had reached its limit of requests in flight.
     requests_of_address: Counter,
-    /// Answered later: too many of them failed.
+    /// Responses that were delayed because too many credentials failed.
     pub(crate) failed_credentials: Counter,
 }
 
@@ -50,10 +50,10 @@ impl PortMetrics {
             requests_of_address: counter("requests_of_address"),
             failed_credentials: counter("failed_credentials"),
         };
-        registry.register("connections", "Connections that are open", metrics.connections.clone());
-        let help = "What limits of callers did: 'connections_of_address' were closed at accept, 'longest_idle' were closed for \
-                    another one, as as many were open as may be, 'requests_of_address' came through a proxy and were answered 503, \
-                    'failed_credentials' were answered 401 with a delay";
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        let help = "Connections and requests that reached a limit: 'connections_of_address' were closed at accept, 'longest_idle' were \
+                    closed for a new connection because the port was full, 'requests_of_address' came through a proxy and were \
+                    answered 503, 'failed_credentials' were answered 401 with a delay";
         registry.register("limited", help, limited);
         metrics
     }
@@ -63,8 +63,8 @@ impl PortMetrics {
         let Some(turn) = OF_ADDRESS.turn() else { return };
         tracing::warn!(
             function = "http",
-            "a connection of {} was closed at once: it has {most} (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX), and is no listed \
-             proxy (IMCHANNEL_TRUSTED_PROXIES){turn}",
+            "closed a connection of {}: the address has {most} open connections (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX); if it \
+             is a proxy, add it to IMCHANNEL_TRUSTED_PROXIES{turn}",
             log.show(address)
         );
     }
@@ -74,8 +74,8 @@ impl PortMetrics {
         let Some(turn) = TABLE_FULL.turn() else { return };
         tracing::warn!(
             function = "http",
-            "{limit} connections are open, as many as may be (IMCHANNEL_CONNECTIONS_MAX): the one idle for longest was closed \
-             for another one{turn}"
+            "closed the connection that was idle for longest, for a new one: {limit} connections are open, the maximum \
+             (IMCHANNEL_CONNECTIONS_MAX){turn}"
         );
     }
 
@@ -84,12 +84,12 @@ impl PortMetrics {
         let Some(turn) = REQUESTS.turn() else { return };
         tracing::warn!(
             function = "http",
-            "a request of {} was answered 503: {most} of it are in flight (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX){turn}",
+            "answered 503 to a request of {}: {most} of its requests are in flight (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX){turn}",
             log.show(address)
         );
     }
 
-    /// Without the header nobody knows whose request it is, and the limit of an address does not hold.
+    /// Without the header the caller is unknown, and the limit of an address cannot apply.
     pub(crate) fn not_forwarded(address: IpAddr, log: LogAddresses) {
         if NOT_FORWARDED.swap(true, Ordering::Relaxed) {
             return;
@@ -97,7 +97,7 @@ impl PortMetrics {
         tracing::warn!(
             function = "http",
             "the proxy {} (IMCHANNEL_TRUSTED_PROXIES) sent a request without a readable X-Forwarded-For: such requests are not \
-             limited per address (this is said once)",
+             limited per address (logged once)",
             log.show(address)
         );
     }

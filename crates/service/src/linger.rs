@@ -1,8 +1,9 @@
-//! Closing a connection without losing its last answer.
+//! Closes a connection without losing its last response.
 //!
-//! A socket that is closed while bytes of the other side lie unread in it, or are still on the way, is reset, and a reset
-//! may destroy an answer that the other side has not read yet (RFC 9112, section 9.6). So our direction is closed first,
-//! and what still comes is thrown away until the other side closes too, for a short time.
+//! If a socket is closed while it holds unread bytes of the peer, or while such bytes are in transit, it
+//! sends a reset. A reset may destroy a response that the peer has not read yet (RFC 9112, section 9.6). So
+//! the sending direction is closed first, and further bytes are read and dropped for a short time, until the
+//! peer closes too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -31,7 +32,8 @@ impl Linger {
         Self { end: Box::pin(sleep(LINGER_TIME_MAX)), discarded: 0 }
     }
 
-    /// Ready when the other side has closed or broken the connection, or has had its time or its bytes.
+    /// Ready when the peer has closed or broken the connection, or when the limit of time or bytes is
+    /// reached.
     pub(crate) fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
         let mut window = [0; WINDOW_BYTES];
         while self.discarded <= LINGER_BYTES_MAX {

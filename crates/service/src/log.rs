@@ -1,7 +1,8 @@
-//! Log lines: `[IMCHANNEL] [function] text`, or the same as JSON, one line each, on standard output.
+//! Writes log lines to standard output: `[IMCHANNEL] [function] text`, or the same as one JSON object per
+//! line.
 //!
-//! A thread of its own writes them, so that a slow reader of the log never holds up a webhook. When it cannot keep
-//! up, lines are dropped and counted, and the count is logged.
+//! A separate thread writes the lines, so that a slow reader of the log never delays a webhook. If the thread
+//! cannot keep up, lines are dropped and counted, and the count is logged.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -22,7 +23,7 @@ use crate::terminal;
 /// Most lines that wait for the writer.
 const LINES_WAITING_MAX: usize = 16 * 1024;
 
-/// The form of a line.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// `[IMCHANNEL] [function] text`
@@ -43,13 +44,13 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Libraries that write log lines of their own.
+/// Libraries that write log lines.
 const LIBRARIES: [&str; 7] =
     ["async_nats", "hyper", "hyper_util", "opentelemetry", "opentelemetry_sdk", "reqwest", "rustls"];
 
-/// Initial capacity of a message, in bytes: one with the masked body of most webhooks.
+/// Initial capacity of a message, in bytes: enough for most masked bodies of webhooks.
 const MESSAGE_USUAL_BYTES: usize = 512;
-/// Pause of the writer after each write, so that lines are written in batches and seldom have to wake it.
+/// Pause of the writer after each write, so that lines are written in batches and the writer is rarely woken.
 const WRITER_REST: Duration = Duration::from_millis(5);
 /// Interval of the checks whether the last line is written.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -82,10 +83,10 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
     let layer = Lines { format, sender: sender.clone(), dropped };
     let targets = Targets::new()
         .with_default(level)
-        // Libraries speak of connections at levels that only help their own authors; the NATS client shows the URL
-        // with its password there.
+        // Libraries log connections at levels that help only their authors. The NATS client logs the URL with
+        // its password there.
         .with_targets(LIBRARIES.map(|target| (target, Level::WARN)))
-        // Each failed attempt to connect, several a second; the bus says once what is wrong.
+        // This target logs each failed connection attempt, several per second. The bus logs the cause once.
         .with_target("async_nats::connector", tracing_subscriber::filter::LevelFilter::OFF);
     tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
     Ok(LogGuard { lines: sender, writer: Some(writer) })
@@ -93,7 +94,7 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // A reader that has stopped reading must not keep the process from ending.
+        // Do not let a blocked reader of the log keep the process from exiting.
         let deadline = Instant::now() + END_PATIENCE;
         while self.lines.try_send(Line::End).is_err() && Instant::now() < deadline {
             std::thread::park_timeout(LOOK_AGAIN);
@@ -122,7 +123,7 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, format: LogFormat) {
         if lost > 0 {
             let fields = Fields {
                 function: "log".to_owned(),
-                message: format!("{lost} log lines were dropped"),
+                message: format!("dropped {lost} log lines: the reader of the log is too slow"),
                 ..Fields::default()
             };
             let _ = out.write_all(fields.to_line(format, Level::WARN, "").as_bytes());
@@ -133,12 +134,12 @@ fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, format: LogFormat) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "every line was escaped when it was made")]
+#[expect(clippy::disallowed_methods, reason = "every line was escaped when it was created")]
 fn standard_output() -> std::io::Stdout {
     std::io::stdout()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the writer has a thread to itself, and nothing to wait for")]
+#[expect(clippy::disallowed_methods, reason = "the writer has its own thread and no condition to wait for")]
 fn rest() {
     std::thread::sleep(WRITER_REST);
 }
@@ -166,7 +167,8 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// The fields of an event: `function` and `message` have their places, the others stand in the JSON form only.
+/// The fields of an event. `function` and `message` have fixed positions; the other fields appear only in the
+/// JSON format.
 #[derive(Default)]
 struct Fields {
     function: String,
@@ -208,7 +210,7 @@ impl Fields {
         format!("{}\n", terminal::escape(&line))
     }
 
-    /// The text that a field of this name is kept in.
+    /// The string that stores a field of this name.
     fn text(&mut self, field: &Field) -> Option<&mut String> {
         match field.name() {
             "function" => Some(&mut self.function),
@@ -253,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_from_outside_does_nothing_to_a_terminal() {
+    fn a_value_from_outside_cannot_control_a_terminal() {
         let fields = Fields {
             function: "onReport".to_owned(),
             message: "a\u{9b}2J\u{202e}b".to_owned(),
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_in_a_value_makes_no_second_line() {
+    fn a_line_break_in_a_value_does_not_start_a_second_line() {
         let fields = Fields {
             function: "onReport".to_owned(),
             message: "a\n[IMCHANNEL] [onReport] forged".to_owned(),

@@ -1,8 +1,8 @@
-//! How long a connection may be idle, and how long it may take over the head of a request.
+//! Timeouts of a connection: idle time, and the time for a request head.
 //!
-//! hyper has one limit for both, and sets a timer for every request. A proxy keeps idle connections for a minute, while
-//! a head that trickles for a minute is an attack (slow loris). So the connection is watched here: from the first byte
-//! of a head, its end must come within the limit.
+//! hyper has one timeout for both, and sets a timer for every request. A proxy keeps idle connections for a
+//! minute, but a head that takes a minute is an attack (slow loris). So this stream measures the time from
+//! the first byte of a head to its end.
 
 use std::io;
 use std::pin::Pin;
@@ -17,20 +17,20 @@ use tokio_util::sync::CancellationToken;
 use crate::linger::Linger;
 use crate::requests::Requests;
 
-/// Fewest bytes of a response that a client must read within the idle timeout, to keep its connection.
+/// Fewest bytes of a response that a client must read within the idle timeout to keep its connection.
 const TAKEN_BYTES_MIN: usize = 256 * 1024;
 
-/// How long a connection may keep us waiting.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// From the first byte of a head to its end.
     pub(crate) head: Duration,
-    /// Without a request.
+    /// Idle time without a request.
     pub(crate) idle: Duration,
 }
 
-/// A connection that is watched between two requests and during a head. It has one alarm, which is not set anew for every
-/// request but moved on when it rings too early.
+/// A connection that is timed between requests and during a head. It has one timer. A request does not reset
+/// the timer; if the timer fires too early, it is extended.
 #[derive(Debug)]
 pub(crate) struct PatientStream {
     stream: TcpStream,
@@ -38,32 +38,32 @@ pub(crate) struct PatientStream {
     patience: Patience,
     wait: Wait,
     alarm: Option<Pin<Box<Sleep>>>,
-    /// While the other side does not take an answer as fast as it could.
+    /// Set while the peer reads a response more slowly than it is written.
     slow: Option<Slow>,
-    /// Cancelled when the server stops.
+    /// Canceled when the server stops.
     ending: CancellationToken,
-    /// It was idle for too long: nothing of the other side is on its way.
+    /// It was idle for too long, so the peer sends nothing that could be lost.
     was_given_up: bool,
     linger: Option<Linger>,
 }
 
-/// An answer that the other side takes slowly.
+/// A response that the peer reads slowly.
 #[derive(Debug)]
 struct Slow {
     since: Instant,
-    /// How much it has taken since then, in bytes.
+    /// Bytes that the peer has read since then.
     taken: usize,
-    /// The count of requests at which it began: a later answer is another one.
+    /// The number of requests at the beginning: a later response is a different one.
     begun: u64,
 }
 
-/// The present wait for a request.
+/// The current wait for a request.
 #[derive(Debug)]
 struct Wait {
     since: Instant,
-    /// Whether a part of the head is there.
+    /// Whether a part of the head has arrived.
     is_head: bool,
-    /// The count of requests at which it began.
+    /// The number of requests at the beginning.
     begun: u64,
 }
 
@@ -79,13 +79,13 @@ impl PatientStream {
         Self { stream, requests, patience, wait, alarm, slow, ending, was_given_up, linger }
     }
 
-    /// What was read so far was no part of a request: the connection waits for its first one from now on.
+    /// The bytes so far were not part of a request: the connection waits for its first request from now on.
     pub(crate) fn wait_anew(&mut self) {
         self.wait = Wait { since: Instant::now(), is_head: false, begun: self.requests.begun() };
     }
 
-    /// Keeps an alarm set that ends nothing. After an answer hyper does not look for the next request until something
-    /// wakes it, so a sender that is gone would otherwise keep its place.
+    /// Keeps a timer set that ends nothing. After a response, hyper does not check for the next request until
+    /// something wakes it, so the connection of a vanished sender would otherwise stay open.
     fn stay_awake(&mut self, cx: &mut Context<'_>) {
         let idle = self.patience.idle;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
@@ -94,8 +94,8 @@ impl PatientStream {
         }
     }
 
-    /// Passes on what became of a write, and gives up a reader that takes next to nothing for as long as a connection may be
-    /// idle: it would keep its answer open for ever.
+    /// Returns the result of a write. Closes the connection if the peer has read almost nothing of a response
+    /// for the idle timeout: otherwise it could keep the response open without a limit.
     fn watch_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -126,13 +126,13 @@ impl PatientStream {
         Poll::Pending
     }
 
-    /// Whether the wait has lasted too long; if not, the task is woken when it has.
+    /// Whether the timeout has passed. If not, the task is woken when it has.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = if self.wait.is_head { self.patience.head } else { self.patience.idle };
         self.is_past(cx, self.wait.since + limit)
     }
 
-    /// Whether a time is past; if not, the task is woken when it is.
+    /// Whether a time has passed. If not, the task is woken when it has.
     fn is_past(&mut self, cx: &mut Context<'_>, end: Instant) -> bool {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
         if alarm.deadline() > end {
@@ -142,7 +142,7 @@ impl PatientStream {
             if Instant::now() >= end {
                 return true;
             }
-            // It was set for an earlier wait.
+            // The timer was set for an earlier wait.
             alarm.as_mut().reset(end);
         }
         false
@@ -195,7 +195,7 @@ impl AsyncWrite for PatientStream {
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
-        // A stop waits for answers, and not for other sides to close connections that are idle.
+        // A stop waits for responses, but not for peers to close idle connections.
         if this.was_given_up || this.ending.is_cancelled() {
             return Poll::Ready(Ok(()));
         }
@@ -225,7 +225,7 @@ mod tests {
 
     const IDLE: Duration = Duration::from_secs(75);
 
-    /// A connection with small buffers: ours and the other side's.
+    /// A connection whose two ends have small buffers.
     async fn pair() -> (PatientStream, TcpStream, Requests) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpSocket::new_v4().unwrap();
@@ -237,7 +237,7 @@ mod tests {
         (ours, other, requests)
     }
 
-    /// Writes until the other side has to read, and gives how much that was.
+    /// Writes until the peer has to read, and returns the number of bytes.
     async fn fill(stream: &mut PatientStream) -> io::Result<usize> {
         let mut filled = 0;
         poll_fn(|cx| {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_nothing_of_an_answer_is_given_up() {
+    async fn a_peer_that_reads_nothing_of_a_response_is_disconnected() {
         let (mut ours, _other, requests) = pair().await;
         assert!(requests.begin());
         fill(&mut ours).await.unwrap();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_taken_slowly_does_not_count_for_a_later_one() {
+    async fn a_slow_response_does_not_count_for_a_later_one() {
         let (mut ours, mut other, requests) = pair().await;
         assert!(requests.begin());
         let filled = fill(&mut ours).await.unwrap();

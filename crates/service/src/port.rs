@@ -1,4 +1,4 @@
-//! A port with its connections: which are accepted, which is closed when there is no place, and how they end.
+//! The connections of a port: which are accepted, which is closed when the port is full, and how they end.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::files;
 use crate::http::{Handler, HttpServer, handle};
 use crate::patience::{Patience, PatientStream};
 
-/// Longest request head in bytes, and size of the read buffer: the memory that a caller can make a connection use.
-/// Complete heads of BSPs and their proxies have less than 4 KiB.
+/// Longest request head in bytes, and size of the read buffer. This limits the memory that a caller can make
+/// a connection use. Complete heads of BSPs and their proxies have less than 4 KiB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Interval of the checks for an idle connection while all are busy and another one waits.
+/// Interval of the checks for an idle connection while all connections are busy and another one waits.
 const PLACE_PAUSE: Duration = Duration::from_millis(20);
-/// Divisor of the connections that gives the limit of one address, unless another limit is set.
+/// Divisor that gives the limit of one address from the limit of all connections, if no other limit is set.
 const ADDRESS_PART: usize = 10;
 
 /// A port with its connections.
@@ -42,7 +42,7 @@ pub(crate) struct Port<H> {
     ending: CancellationToken,
 }
 
-/// A connection that is accepted and has no place yet.
+/// An accepted connection that has no place yet.
 struct Arrived {
     stream: TcpStream,
     peer: Peer,
@@ -52,8 +52,9 @@ impl<H: Handler> Port<H> {
     pub(crate) fn new(handler: H, server: HttpServer) -> Self {
         let HttpServer { limits, tls, addresses, metrics, .. } = server;
         let mut builder = http1::Builder::new();
-        // Answers are never gathered (`pipeline_flush`): the next request of a connection is read when the last one's answer
-        // has gone out, so that a sender that reads no answers is not given any more of them. hyper would gather without a limit.
+        // Responses are not batched (`pipeline_flush`): the next request of a connection is read after the
+        // last response was written. A client that does not read responses gets no more of them. hyper would
+        // batch without a limit.
         builder.max_buf_size(HEAD_BYTES_MAX);
         let connections_max = files::connections_max(limits.connections);
         let per_address = addresses.connections_max.unwrap_or((connections_max / ADDRESS_PART).max(1));
@@ -71,7 +72,7 @@ impl<H: Handler> Port<H> {
         }
     }
 
-    /// Accepts connections for ever. One for which there is no place waits until there is.
+    /// Accepts connections until it is dropped. A connection waits while the port is full.
     pub(crate) async fn accept(&mut self, listener: &TcpListener) {
         let mut waiting: Option<Arrived> = None;
         loop {
@@ -101,7 +102,7 @@ impl<H: Handler> Port<H> {
         }
     }
 
-    /// Closes the connection of an address that has as many as it may.
+    /// Closes the connection of an address that has reached its limit.
     fn admit(&self, stream: TcpStream, address: IpAddr) -> Option<Arrived> {
         let peer = Peer::new(address, Arc::clone(&self.limits));
         if peer.counted_for().is_some_and(|address| !self.table.admits(address)) {
@@ -112,10 +113,11 @@ impl<H: Handler> Port<H> {
         Some(Arrived { stream, peer })
     }
 
-    /// Serves a connection in a task of its own. One that breaks is the sender's affair; it has no answer and will come again.
+    /// Serves a connection in a separate task. A broken connection is not logged: its sender received no
+    /// response and retries.
     fn begin(&mut self, arrived: Arrived) {
         let Arrived { stream, peer } = arrived;
-        // What is ready goes out: waiting to fill a packet only costs time.
+        // Send data when it is ready; waiting to fill a packet only adds latency.
         let _ = stream.set_nodelay(true);
         let (requests, address) = (peer.requests.clone(), peer.counted_for());
         let stream = PatientStream::new(stream, self.patience, requests.clone(), self.ending.clone());
@@ -134,7 +136,8 @@ impl<H: Handler> Port<H> {
                 let (builder, watcher) = (self.builder.clone(), self.graceful.watcher());
                 let (handshake, ending) = (tls.accept(stream), self.ending.clone());
                 self.connections.spawn(async move {
-                    // The patience with a head is the patience with a handshake too. An unfinished one does not hold up the end.
+                    // The timeout of a head is also the timeout of a TLS handshake. An unfinished handshake
+                    // does not delay the stop.
                     let stream = tokio::select! {
                         stream = handshake => stream,
                         () = ending.cancelled() => return,
@@ -154,9 +157,9 @@ impl<H: Handler> Port<H> {
     pub(crate) async fn end(mut self, grace: Duration) {
         self.ending.cancel();
         if tokio::time::timeout(grace, self.graceful.shutdown()).await.is_err() {
-            tracing::warn!(function = "http", "some connections were still busy after the grace time");
+            tracing::warn!(function = "http", "some connections were still busy after the grace period");
         }
-        // Whoever called goes on when nothing of them is left.
+        // The caller continues only when all connections have ended.
         self.connections.shutdown().await;
         self.limits.metrics.connections.set(0);
     }

@@ -1,4 +1,4 @@
-//! A process from its first line to its last: settings, log, runtime, the service, the signals that stop it.
+//! The run of a process: settings, log, runtime, the service, and the signals that stop it.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ pub const EXIT_SETTINGS: u8 = 2;
 /// Most open connections of the admin port: probes, Prometheus, `imchannel top`.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// What every service gets when it runs.
+/// The objects that every service gets from its process.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Cancelled when the process is to stop.
+    /// Canceled when the process must stop.
     pub stop: CancellationToken,
     /// Conditions under which the service is ready.
     pub readiness: Readiness,
@@ -97,7 +97,7 @@ pub fn main<S: Send + 'static>(
     match run(program, &common, |context, registry| start(settings, &common, context, registry)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log has ended.
+            // The log has stopped.
             terminal::complain(format_args!("{}: {}", program.name, words::causes(&error)));
             ExitCode::FAILURE
         }
@@ -106,7 +106,7 @@ pub fn main<S: Send + 'static>(
 
 /// Writes every error to standard error: the log is not started before the settings are read.
 pub fn print_faults(program: &str, faults: &Faults) {
-    terminal::complain(format_args!("{program}: the settings cannot be used:"));
+    terminal::complain(format_args!("{program}: invalid settings:"));
     for fault in &faults.0 {
         terminal::complain(format_args!("  {fault}"));
     }
@@ -130,10 +130,10 @@ fn run(
         let tracing = context.tracing.clone();
         let mut registry = registry(program.name, program.version);
         let service = start(context.clone(), &mut registry);
-        tracing::info!(function = "process", "{} {} starts", program.name, program.full_version);
+        tracing::info!(function = "process", "{} {} started", program.name, program.full_version);
         let outcome = with_admin(common, context, registry, service).await;
         tracing::info!(function = "process", "{} stopped", program.name);
-        // The exporter blocks until it has sent what waits.
+        // The exporter blocks until it has sent its pending spans.
         let _ = tokio::task::spawn_blocking(move || tracing.shutdown()).await;
         outcome
     });
@@ -149,7 +149,8 @@ pub fn registry(program: &'static str, version: &'static str) -> Registry {
     registry
 }
 
-/// Runs a service beside its admin port, which goes last: a probe should see a process that is draining.
+/// Runs a service together with its admin port. The admin port stops last, so that probes see a process that
+/// is draining.
 async fn with_admin(
     common: &Common,
     context: Context,
@@ -163,7 +164,7 @@ async fn with_admin(
     tracing::info!(function = "process", "probes and metrics on {bound}");
     let stop_admin = CancellationToken::new();
     let admin = tokio::spawn(serve_admin(listener, context, registry, stop_admin.clone()));
-    // As a task it shares its threads with all others; here it would have a third thread to itself.
+    // A task shares the runtime's threads. Awaited here, the service would occupy one more thread.
     let outcome = tokio::spawn(service.run).await;
     stop_admin.cancel();
     let _ = admin.await;
@@ -179,7 +180,7 @@ pub async fn serve_admin(
 ) {
     let stopping = context.stop.clone();
     context.readiness.require("not stopping", move || {
-        if stopping.is_cancelled() { Err("told to stop".to_owned()) } else { Ok(()) }
+        if stopping.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) }
     });
     let router = admin::router(context.readiness, Arc::new(registry));
     let grace = std::time::Duration::from_millis(500);
@@ -187,13 +188,14 @@ pub async fn serve_admin(
     http::serve(listener, router, HttpServer { limits, ..HttpServer::default() }, stop, grace).await;
 }
 
-/// Installs a panic hook that logs where a panic was and hides its message, which may quote a customer's text.
+/// Installs a panic hook that logs where a panic was. It hides the message, which may quote a customer's
+/// text.
 pub fn hide_panic_messages() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(function = "process", "a panic at {place}");
-        // There may be no log.
-        terminal::complain(format_args!("a panic at {place}"));
+        tracing::error!(function = "process", "panicked at {place} (message hidden)");
+        // The log may not run.
+        terminal::complain(format_args!("panicked at {place} (message hidden)"));
     }));
 }
 
@@ -203,24 +205,24 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A token that is cancelled by SIGTERM, SIGINT and SIGHUP.
+/// A token that SIGTERM, SIGINT and SIGHUP cancel.
 ///
 /// # Errors
-/// When the signals cannot be listened to.
+/// If a signal handler cannot be installed.
 pub fn stop_on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A terminal that is closed.
+    // A closed terminal.
     let mut hang_up = signal(SignalKind::hangup())?;
-    let cancelled = stop.clone();
+    let canceled = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hang_up.recv() => {}
         }
-        cancelled.cancel();
+        canceled.cancel();
     });
     Ok(stop)
 }

@@ -1,7 +1,8 @@
-//! What Linux says of this process, under the names that every Prometheus client library uses
-//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>, looked at 2026-11-26).
+//! Metrics that Linux reports for this process, under the names that every Prometheus client library uses
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>, read 2026-11-26).
 //!
-//! Read from `/proc` when somebody asks, which waits for no disk; what cannot be read is left out.
+//! They are read from `/proc` at each scrape, which does not access a disk. A value that cannot be read is
+//! omitted.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -9,11 +10,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// The unit of the times in `/proc/self/stat`, in ticks a second: what Linux shows user space on every architecture that Rust
-/// has a standard library for (proc(5), `include/asm-generic/param.h`: `USER_HZ`).
+/// The unit of the times in `/proc/self/stat`, in ticks per second. Linux reports this value on every
+/// architecture that has a Rust standard library (proc(5), `include/asm-generic/param.h`: `USER_HZ`).
 const TICKS_PER_S: f64 = 100.0;
 
-/// A registry of these alone: their names begin with no prefix of ours.
+/// A registry of only these metrics: their names have no `imchannel` prefix.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
@@ -27,16 +28,24 @@ impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let read = Read::now();
         if let Some(seconds) = read.cpu_s {
-            let help = "Time on the processor, user and system, in seconds";
+            let help = "CPU time of the process, user and system, in seconds";
             let cpu = ConstCounter::new(seconds);
             cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, cpu.metric_type())?)?;
         }
         for (name, help, value) in [
-            ("process_start_time_seconds", "When it was started, in seconds since 1970", read.started_s),
-            ("process_resident_memory_bytes", "Memory that it holds, in bytes", read.resident_bytes),
-            ("process_virtual_memory_bytes", "Addresses that it has reserved, in bytes", read.virtual_bytes),
-            ("process_open_fds", "Files and connections that it has open", read.open_fds),
-            ("process_max_fds", "Files and connections that it may have open", read.max_fds),
+            (
+                "process_start_time_seconds",
+                "Start time of the process, in seconds since 1970",
+                read.started_s,
+            ),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory of the process, in bytes",
+                read.resident_bytes,
+            ),
+            ("process_virtual_memory_bytes", "Virtual memory of the process, in bytes", read.virtual_bytes),
+            ("process_open_fds", "Open files and connections of the process", read.open_fds),
+            ("process_max_fds", "Maximum open files and connections of the process", read.max_fds),
         ] {
             let Some(value) = value else { continue };
             let gauge = ConstGauge::new(value);
@@ -73,7 +82,8 @@ impl Read {
     }
 }
 
-/// Linux 6.2 and later say how many there are in the size of the folder; before that they are counted.
+/// Linux 6.2 and later report the number as the size of the folder. On older versions the entries are
+/// counted.
 fn open_files() -> Option<u64> {
     /// Folder of the open files of this process.
     const FOLDER: &str = "/proc/self/fd";
@@ -81,19 +91,20 @@ fn open_files() -> Option<u64> {
     if told > 0 {
         return Some(told);
     }
-    // The folder that is being read is one of them.
+    // The folder that is being read is one of the open files.
     Some((std::fs::read_dir(FOLDER).ok()?.count() as u64).saturating_sub(1))
 }
 
-/// Time on the processor and the start after the machine's, in seconds, of `/proc/self/stat`. The name, in brackets, may hold anything.
+/// CPU time, and the start time after the boot of the machine, in seconds, from `/proc/self/stat`. The name,
+/// in brackets, may contain any character.
 fn times(stat: &str) -> Option<(f64, f64)> {
     let (_, rest) = stat.rsplit_once(") ")?;
-    // The third field of proc(5) is the first one here.
+    // The first field here is the third field of proc(5).
     let field = |number: usize| rest.split(' ').nth(number - 3)?.parse::<f64>().ok();
     Some(((field(14)? + field(15)?) / TICKS_PER_S, field(22)? / TICKS_PER_S))
 }
 
-/// The number after these words at the beginning of a line; none where it is `unlimited`.
+/// The number after this prefix of a line; `None` if it is `unlimited`.
 fn number_after(text: &str, words: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(words))?;
     rest.split_whitespace().next()?.parse().ok()
@@ -104,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_of_proc_are_read_by_their_places() {
+    fn the_fields_of_proc_are_read_by_position() {
         let stat = "77 (a ) b) S 1 77 77 0 -1 4194304 9 0 0 0 250 150 0 0 20 0 9 0 12300 1000 50";
         assert_eq!(times(stat), Some((4.0, 123.0)));
         assert_eq!(times(""), None);

@@ -1,4 +1,4 @@
-//! What a service needs before it takes work, asked whenever somebody probes.
+//! The conditions that a service needs before it accepts work. They are checked at every probe.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ struct Conditions {
 }
 
 impl Readiness {
-    /// Adds a condition. `ask` returns `Ok`, or what is missing as text for people.
+    /// Adds a condition. `ask` returns `Ok`, or a text for people that says what is missing.
     pub fn require(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).all.push((name, Box::new(ask)));
     }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_ready_before_all_conditions_are_known_and_hold() {
+    fn a_process_is_ready_when_all_conditions_are_known_and_hold() {
         let readiness = Readiness::default();
         assert!(!readiness.is_ready());
         let flag = Arc::new(Mutex::new(false));

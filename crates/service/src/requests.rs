@@ -1,10 +1,10 @@
-//! What a connection is doing: how many of its requests have begun and ended, and since when it is idle.
+//! The state of a connection: how many of its requests have begun and ended, and since when it is idle.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// How many requests of a connection have begun and ended. Between a beginning and its end, what is read is a body;
-/// after a beginning, the head that was on the way has come.
+/// Counts the requests of a connection that have begun and ended. Bytes that arrive between the beginning and
+/// the end of a request belong to a body. When a request has begun, its head is complete.
 #[derive(Debug, Clone)]
 pub(crate) struct Requests(Arc<Counts>);
 
@@ -12,16 +12,17 @@ pub(crate) struct Requests(Arc<Counts>);
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
-    /// Since when the connection may be closed for another one, in milliseconds after [`began`]; or [`BUSY`], or [`LEAVING`].
+    /// The time from which the connection may be closed for another one, in milliseconds after [`began`]; or
+    /// [`BUSY`], or [`LEAVING`].
     idle_since_ms: AtomicU64,
 }
 
 /// Value of a connection with a request in progress.
 const BUSY: u64 = u64::MAX;
-/// Value of a connection that is being closed. None of its requests begins any more.
+/// Value of a connection that is being closed. It begins no further request.
 const LEAVING: u64 = u64::MAX - 1;
 
-/// The first use in this process.
+/// The first use of the clock in this process.
 fn began() -> std::time::Instant {
     static BEGAN: OnceLock<std::time::Instant> = OnceLock::new();
     *BEGAN.get_or_init(std::time::Instant::now)
@@ -39,7 +40,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Says whether the request may go on: not when its connection is being closed for another one.
+    /// Returns whether the request may continue. It may not if its connection is being closed for another
+    /// one.
     #[must_use]
     pub(crate) fn begin(&self) -> bool {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
@@ -51,17 +53,19 @@ impl Requests {
         self.0.idle_since_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// The connection may be closed for another one although its request has not ended.
+    /// Allows the connection to be closed for another one although its request has not ended.
     pub(crate) fn give_up_place(&self) {
         let _ = self.0.idle_since_ms.compare_exchange(BUSY, now_ms(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Since when the connection may be closed for another one, if it may, in milliseconds after a fixed time.
+    /// The time from which the connection may be closed for another one, in milliseconds after a fixed time;
+    /// `None` while it may not.
     pub(crate) fn idle_since(&self) -> Option<u64> {
         Some(self.0.idle_since_ms.load(Ordering::Relaxed)).filter(|since| *since < LEAVING)
     }
 
-    /// Lets no request begin any more, if the connection is idle since then. Says whether it was.
+    /// If the connection has been idle since this time, lets no further request begin. Returns whether it was
+    /// idle.
     pub(crate) fn leave(&self, idle_since_ms: u64) -> bool {
         let (relaxed, since) = (Ordering::Relaxed, idle_since_ms);
         self.0.idle_since_ms.compare_exchange(since, LEAVING, relaxed, relaxed).is_ok()

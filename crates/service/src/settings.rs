@@ -1,5 +1,5 @@
-//! Settings: each is a flag and an environment variable of the same meaning, declared once with its help, and read
-//! such that every fault is reported, not only the first.
+//! Settings. Each setting is a flag and an environment variable, declared once with its help. Reading reports
+//! every error, not only the first.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +33,7 @@ pub struct Setting {
     pub flag: &'static str,
     /// The environment variable, if it is not `IMCHANNEL_` followed by the flag in capitals.
     pub variable: Option<&'static str>,
-    /// The default; empty if there is none.
+    /// The default; empty for a setting without a default.
     pub default: &'static str,
     /// Its meaning and unit.
     pub help: &'static str,
@@ -52,7 +52,8 @@ impl Setting {
         Self { variable: Some(variable), ..self }
     }
 
-    /// The same setting as a secret, which may come in a file: the environment of a process is easily read.
+    /// The same setting as a secret, which a file may contain: other processes can easily read the
+    /// environment of a process.
     pub const fn secret(self) -> Self {
         Self { is_secret: true, ..self }
     }
@@ -90,7 +91,7 @@ impl Setting {
             .env(self.file_variable())
             .hide_env_values(true)
             .value_name("FILE")
-            .help(format!("File that holds --{}", self.flag))
+            .help(format!("File that contains --{}", self.flag))
     }
 
     fn file_flag(&self) -> String {
@@ -152,7 +153,7 @@ impl Reader {
     fn read_secret(&mut self, setting: &'static Setting, file: &str) {
         let is_given = self.values.get(setting.flag).is_some_and(|value| !value.is_empty());
         if is_given {
-            self.fault(setting, "is given twice: itself, and by a file");
+            self.fault(setting, "is set twice: as a value and as a file; remove one");
             return;
         }
         match std::fs::read_to_string(file) {
@@ -265,7 +266,7 @@ impl Reader {
         self.faults.push(message.to_owned());
     }
 
-    /// Ends reading. `build` combines the values, all of which are there if there was no error.
+    /// Finishes reading. `build` combines the values, which are all present if there was no error.
     ///
     /// # Errors
     /// Every error of the settings.
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_may_lie_in_a_file_and_is_given_once() {
+    fn a_secret_may_be_in_a_file_and_is_set_once() {
         static TOKEN: Setting = Setting::new("test-token", "", "a token").secret();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "word\n").unwrap();
@@ -350,13 +351,13 @@ mod tests {
         };
         assert_eq!(read(&["--test-token-file", path]), Ok("word".to_owned()));
         let twice = read(&["--test-token-file", path, "--test-token", "other"]).unwrap_err();
-        assert!(twice.to_string().contains("is given twice"), "{twice}");
+        assert!(twice.to_string().contains("is set twice"), "{twice}");
         let missing = read(&["--test-token-file", "/nowhere/token"]).unwrap_err();
         assert!(missing.0[0].contains("IMCHANNEL_TEST_TOKEN) cannot be read"), "{missing}");
     }
 
     #[test]
-    fn defaults_serve_where_nothing_is_given() {
+    fn a_setting_without_a_value_has_its_default() {
         let mut reader = Reader::from_values([("the-name", " x ")]);
         let port = reader.number(&PORT, 1..=65535);
         let name = reader.text(&NAME);

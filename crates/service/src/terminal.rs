@@ -1,21 +1,22 @@
-//! Text on its way to a terminal. A customer, a BSP, a server or a file may have written it, so whatever a terminal would obey
-//! or hide is shown as its JSON escape: `\u001b`, `\n`, `\u202e`.
+//! Text for a terminal. A customer, a BSP, a server or a file may have written it. Characters that control a
+//! terminal, or that a terminal hides, are written as their JSON escape: `\u001b`, `\n`, `\u202e`.
 //!
-//! This is the only place that decides what is escaped. The programs' lines on standard output and standard error pass
-//! through it; `clippy.toml` refuses any other way to write there. Colors belong to the command line's `out`, which puts
-//! them around texts that are escaped already.
+//! Only this module decides which characters are escaped. The programs write all lines on standard output and
+//! standard error with it; `clippy.toml` forbids any other way to write there. The command line's `out` adds
+//! colors around texts that are already escaped.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Whether a terminal would obey the character, or a reader could not see it.
+/// Whether the character controls a terminal, or is invisible to a reader.
 ///
-/// All controls (Unicode's category Cc: C0 with the line break and the tab, DEL, C1), the controls of direction, the
-/// separators of lines and paragraphs, and what takes no room and shows nothing, tags included. Not the two joiners U+200C and
-/// U+200D and the variation selectors: emoji, Persian and Indic scripts are written with them, and they change nothing but
-/// the form of their neighbors. Source: UnicodeData.txt of Unicode 16.0, category Cf; UAX #9, Table 4.
+/// These are all controls (Unicode's category Cc: C0 with the line break and the tab, DEL, C1), the controls
+/// of direction, the separators of lines and paragraphs, and characters without width or glyph, tags
+/// included. The two joiners U+200C and U+200D and the variation selectors are not included: emoji, Persian
+/// and Indic scripts need them, and they change only the form of their neighbors. Source: UnicodeData.txt of
+/// Unicode 16.0, category Cf; UAX #9, Table 4.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -24,8 +25,8 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text as one line that is safe to show. Inside a JSON text, whose strings alone can hold such characters, the escapes
-/// keep the meaning.
+/// The text as one line that is safe to show. In a JSON text, only strings can contain such characters, and
+/// the escapes keep the meaning of the strings.
 ///
 /// # Examples
 /// ```
@@ -40,12 +41,13 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Tells most texts apart without a look at each character. It looks at all bytes, so that the compiler can look at many at once.
+/// A fast check that accepts most texts. It reads all bytes without an early return, so that the compiler can
+/// vectorize it.
 fn is_printable_ascii(text: &str) -> bool {
     text.bytes().fold(true, |is_printable, byte| is_printable & matches!(byte, b' '..=b'~'))
 }
 
-/// Appends the text as [`escape`] gives it.
+/// Appends the text as [`escape`] returns it.
 pub fn push_escaped(to: &mut String, text: &str) {
     for c in text.chars() {
         match c {
@@ -54,7 +56,7 @@ pub fn push_escaped(to: &mut String, text: &str) {
             '\t' => to.push_str("\\t"),
             c if is_unsafe(c) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Writing to a string does not fail.
+                    // Writing to a string cannot fail.
                     let _ = write!(to, "\\u{unit:04x}");
                 }
             }
@@ -69,14 +71,14 @@ pub fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{}", escape(&line.to_string()));
 }
 
-/// Writes a line to standard error, where no log is running.
+/// Writes a line to standard error, for use while no log runs.
 #[expect(clippy::disallowed_methods, reason = "the text is escaped")]
 pub fn complain(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", escape(&line.to_string()));
 }
 
-/// Prints clap's message: help, the version, or what is wrong with the arguments, which it quotes. It is colored unless
-/// a part of it has to be escaped.
+/// Prints clap's message: help, the version, or an error in the arguments, which it quotes. The message is
+/// colored unless a part of it must be escaped.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let plain = error.render().to_string();
     if plain.lines().any(|line| line.contains(is_unsafe)) {
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_or_hides_is_escaped_and_nothing_else() {
+    fn only_characters_that_control_a_terminal_or_are_hidden_are_escaped() {
         assert_eq!(escape("\u{1b}]0;x\u{7}\u{9b}31m\u{7f}"), r"\u001b]0;x\u0007\u009b31m\u007f");
         assert_eq!(escape("a\u{202e}b\u{2066}\u{61c}\u{200f}\u{2028}"), r"a\u202eb\u2066\u061c\u200f\u2028");
         assert_eq!(escape("\u{200b}\u{feff}\u{e0041}"), r"\u200b\ufeff\udb40\udc41");
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_json_text_says_the_same() {
+    fn an_escaped_json_text_has_the_same_meaning() {
         let every: String = (0..0x11_0000).filter_map(char::from_u32).filter(|c| is_unsafe(*c)).collect();
         let text = serde_json::json!({ "a": every }).to_string();
         let escaped = escape(&text);

@@ -1,5 +1,5 @@
-//! TLS for the HTTP servers: a certificate and its key from two files, read again when they change, so that a renewed
-//! certificate needs no restart.
+//! TLS for the HTTP servers. Reads a certificate and its key from two files, and reloads them when they
+//! change, so that a renewed certificate needs no restart.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::settings::{Reader, Setting};
 pub static CERTIFICATE_FILE: Setting = Setting::new(
     "tls-certificate-file",
     "",
-    "PEM file of the certificate chain under which the port speaks HTTPS; without it HTTP. It is read again when it changes",
+    "PEM file of the certificate chain for HTTPS; without it the port uses HTTP. The file is reloaded when it changes",
 );
 /// PEM file of the private key.
 pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the certificate's private key");
@@ -35,26 +35,26 @@ pub fn read_authority(reader: &mut Reader, setting: &'static Setting) -> Option<
     let file = PathBuf::from(reader.optional_text(setting)?);
     let certificates = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match certificates {
-        Ok(certificates) if certificates.is_empty() => reader.fault(setting, "holds no certificate"),
+        Ok(certificates) if certificates.is_empty() => reader.fault(setting, "contains no certificate"),
         Ok(_) => {}
         Err(error) => reader.fault(setting, &format!("cannot be read: {error}")),
     }
     Some(file)
 }
 
-/// Certificate or key are not usable.
+/// The certificate or its key is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// One of the files is not readable.
-    #[error("{file} cannot be read: {reason}")]
+    /// One of the files cannot be read.
+    #[error("cannot read {file}: {reason}")]
     File {
         /// The file.
         file: PathBuf,
-        /// Why not. It quotes nothing of it.
+        /// The cause. It does not quote the file.
         reason: String,
     },
-    /// They do not match, or are of an unsupported kind.
-    #[error("the certificate and its key cannot be used: {0}")]
+    /// The certificate and the key do not match, or their kind is not supported.
+    #[error("invalid certificate or key: {0}")]
     Pair(String),
 }
 
@@ -84,7 +84,9 @@ impl TlsFiles {
                 Some(Some(files))
             }
             _ => {
-                reader.conflict("--tls-certificate-file and --tls-key-file belong together");
+                reader.conflict(
+                    "--tls-certificate-file and --tls-key-file must be set together; set both or neither",
+                );
                 None
             }
         }
@@ -123,7 +125,8 @@ impl TlsFiles {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// A pair that does not fit is one of which only half was written: the old one stays until the other half is there.
+    /// If the pair does not match, only one of the files may be written yet. The old certificate stays until
+    /// the other file is written.
     async fn renew(&self, current: &Current) {
         let mut complained = false;
         loop {
@@ -133,11 +136,14 @@ impl TlsFiles {
                 Ok(loaded) => {
                     current.0.store(Arc::new(loaded));
                     complained = false;
-                    tracing::info!(function = "http", "the renewed certificate is in use");
+                    tracing::info!(function = "http", "loaded the renewed certificate");
                 }
                 Err(error) if !complained => {
                     complained = true;
-                    tracing::error!(function = "http", "the old certificate stays in use: {error}");
+                    tracing::error!(
+                        function = "http",
+                        "cannot load the renewed certificate; the old one stays in use: {error}"
+                    );
                 }
                 Err(_) => {}
             }
@@ -145,7 +151,7 @@ impl TlsFiles {
     }
 }
 
-/// The certificate that is shown to whoever connects now.
+/// The certificate for new connections.
 struct Current(ArcSwap<CertifiedKey>);
 
 impl fmt::Debug for Current {

@@ -1,7 +1,7 @@
-//! Traces across processes, by W3C trace context.
+//! Traces across processes, with W3C trace context.
 //!
-//! Spans exist only when an endpoint is set. Without one, a `traceparent` that came in is handed on as it is, and
-//! nothing else happens.
+//! Spans exist only if an endpoint is set. Without an endpoint, an incoming `traceparent` is passed on
+//! unchanged.
 
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, Tracer, TracerProvider};
@@ -69,7 +69,7 @@ impl Tracing {
         if let Some(active) = &self.active
             && let Err(error) = active.provider.shutdown()
         {
-            tracing::warn!(function = "trace", "the last spans were not sent: {error}");
+            tracing::warn!(function = "trace", "cannot export the last spans: {error}");
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn without_an_endpoint_a_traceparent_is_handed_on() {
+    fn without_an_endpoint_a_traceparent_is_passed_on() {
         let tracing = Tracing::default();
         let span = tracing.start("x", SpanKind::Server, Some(PARENT));
         assert_eq!(span.traceparent().as_deref(), Some(PARENT));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_a_child_stays_in_its_trace() {
+    fn with_an_endpoint_a_child_stays_in_its_trace() {
         let tracing = Tracing::to_endpoint("http://127.0.0.1:9", "test").unwrap();
         let span = tracing.start("x", SpanKind::Server, Some(PARENT));
         let child = span.traceparent().unwrap();

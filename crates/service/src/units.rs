@@ -1,19 +1,21 @@
-//! Durations and sizes as people write them: `250ms`, `10s`, `24h`, `960KiB`, `1GiB`. Settings and the command line read them
-//! here, so that one product has one spelling. Which values a setting allows is left to [`crate::settings`].
+//! Durations and sizes as people write them: `250ms`, `10s`, `24h`, `960KiB`, `1GiB`. Settings and the
+//! command line both use this module, so that they accept the same spelling. The range of a setting is left
+//! to [`crate::settings`].
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-/// The longest duration that is read: 200 years of 365 days. A moment that lies this far before now is still in the range of
-/// [`jiff::Timestamp`].
+/// The longest duration that is accepted: 200 years of 365 days. A time this far before now is still in the
+/// range of [`jiff::Timestamp`].
 pub const DURATION_MAX: Duration = Duration::from_secs(200 * 365 * 86_400);
 
-/// Units of sizes, with their bytes. Decimal units are left out: NATS and Redis read `MB` as 1024 * 1024 bytes, others as 1,000,000.
+/// Units of sizes, with their bytes. Decimal units are not accepted: NATS and Redis read `MB` as 1024 * 1024
+/// bytes, other programs as 1,000,000.
 const SIZE_UNITS: [(&str, u64); 5] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
-/// Why a text is not a duration. Its text follows the name of a setting or an option.
+/// The error of a text that is not a duration. Its message follows the name of a setting or an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// A number alone, such as `10000`.
@@ -69,8 +71,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(duration)
 }
 
-/// jiff refuses a number that is too large for its unit like any other mistake: what would be read with one digit in place of
-/// each number is too long.
+/// jiff reports a number that is too large for its unit like any other mistake. If the text is valid with one
+/// digit in place of each number, the duration is too long.
 fn error_of_unreadable(text: &str) -> DurationError {
     let mut short = String::with_capacity(text.len());
     for char in text.chars() {
@@ -94,7 +96,7 @@ pub fn format_duration(duration: Duration) -> String {
     format!("{duration:#}")
 }
 
-/// Why a text is not a size. Its text follows the name of a setting or an option.
+/// The error of a text that is not a size. Its message follows the name of a setting or an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
     /// A number alone, such as `1048576`.
@@ -103,7 +105,7 @@ pub enum SizeError {
     /// Below zero, such as `-1KiB`.
     #[error("is negative; write a size such as 512B, 960KiB, 64MiB or 1GiB, without a sign")]
     Negative,
-    /// A unit that is 1000 to some and 1024 to others, such as `MB`.
+    /// A unit that means 1000 or 1024, depending on the program, such as `MB`.
     #[error("has a unit with two meanings; write KiB, MiB, GiB or TiB (1024 bytes, 1024 KiB and so on)")]
     Ambiguous,
     /// More bytes than 64 bits can count.
@@ -114,7 +116,7 @@ pub enum SizeError {
     Invalid,
 }
 
-/// Reads a size in bytes: a whole number with the unit `B`, `KiB`, `MiB`, `GiB` or `TiB`, in capitals or not.
+/// Reads a size in bytes: a whole number with the unit `B`, `KiB`, `MiB`, `GiB` or `TiB`, in upper or lower case.
 ///
 /// # Errors
 /// [`SizeError`], which says what to write.
@@ -145,7 +147,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     }
     let known = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
     let (_, bytes) = known.ok_or(SizeError::Invalid)?;
-    // The number has digits only, so that nothing but its size can be wrong.
+    // The number contains only digits, so it can only be too large.
     let number: u64 = number.parse().map_err(|_| SizeError::TooLarge)?;
     number.checked_mul(*bytes).ok_or(SizeError::TooLarge)
 }

@@ -1,4 +1,4 @@
-//! Words that programs print for people: a number with its noun, an error with its causes.
+//! Text that programs print for people: a number with its noun, and an error with its causes.
 
 /// `1 channel`, `3 channels`, for nouns whose plural ends in `s`.
 pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
@@ -6,7 +6,7 @@ pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// An error and its causes, each once: many errors contain their cause in their own text.
+/// An error and its causes, each once: many errors contain the text of their cause.
 pub fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_printed_once() {
         let inner = anyhow::anyhow!("deadline has elapsed");
         let error =
             inner.context("timed out: deadline has elapsed").context("stream EVENTS").context("apply");

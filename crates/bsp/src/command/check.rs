@@ -1,4 +1,4 @@
-//! The rules for commands, one function for each kind of content. Those for templates stand in `template`.
+//! Validates commands, with one function for each kind of content. Module `template` validates templates.
 
 use jiff::Timestamp;
 use proto::v1::send_command::Content as ProtoContent;
@@ -23,13 +23,13 @@ const URL_LENGTH_MAX: usize = 2048;
 const FILE_NAME_LENGTH_MAX: usize = 240;
 /// Longest name or address of a location, in characters.
 const PLACE_LENGTH_MAX: usize = 1000;
-/// E.164 has 15 digits at most, and no number that WhatsApp knows has fewer than 5.
+/// E.164 numbers have at most 15 digits. No WhatsApp number has fewer than 5.
 const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
-/// Validates a command. An invalid one is refused with all of its errors.
+/// Validates a command. An invalid command is rejected with all of its faults.
 ///
 /// # Errors
-/// [`Refused`] with every fault. No fault quotes a value.
+/// [`Refused`] with every fault. A fault never quotes a value.
 ///
 /// # Examples
 /// ```
@@ -48,12 +48,12 @@ pub fn check(received: Received<'_>) -> Result<Command, Refused> {
     let Received { channel, command } = received;
     let mut faults = Faults(Vec::new());
     let id = CommandId::parse(&command.command_id);
-    let rule = format!("has 1 to {COMMAND_ID_LENGTH_MAX} letters, digits, '_' or '-'");
+    let rule = format!("must have 1 to {COMMAND_ID_LENGTH_MAX} letters, digits, '_' or '-'");
     faults.unless(id.is_some(), "command_id", &rule);
     let is_same = command.channel_id == channel.as_str();
-    faults.unless(is_same, "channel_id", "equals the last part of the subject");
+    faults.unless(is_same, "channel_id", "must equal the last token of the subject");
     let recipient = read_recipient(&command.recipient);
-    let rule = "is a telephone number in international form (country code first, 5 to 15 digits, no trunk prefix 0) \
+    let rule = "must be a telephone number in international form (country code first, 5 to 15 digits, no trunk prefix 0) \
                 or a business-scoped user id";
     faults.unless(recipient.is_some(), "recipient", rule);
     faults.at_most("context", &command.context, CONTEXT_LENGTH_MAX);
@@ -63,7 +63,7 @@ pub fn check(received: Received<'_>) -> Result<Command, Refused> {
         None => {
             faults.add(
                 "content",
-                "is one of text, image, document, audio, video, location, contacts, template",
+                "must be one of text, image, document, audio, video, location, contacts, template",
             );
             None
         }
@@ -83,7 +83,7 @@ pub fn check(received: Received<'_>) -> Result<Command, Refused> {
     }
 }
 
-/// What is wrong with a command, field by field.
+/// The faults of a command, field by field.
 pub(super) struct Faults(Vec<CommandFault>);
 
 impl Faults {
@@ -101,26 +101,26 @@ impl Faults {
         self.unless(
             text.chars().count() <= characters,
             field,
-            &format!("has at most {characters} characters"),
+            &format!("must have at most {characters} characters"),
         );
     }
 
     pub(super) fn between_one_and(&mut self, characters: usize, field: &str, text: &str) {
         let fits = !text.trim().is_empty() && text.chars().count() <= characters;
-        self.unless(fits, field, &format!("has 1 to {characters} characters and not only spaces"));
+        self.unless(fits, field, &format!("must have 1 to {characters} characters, not only spaces"));
     }
 }
 
-/// The customer as BSPs want it: a number without its international prefix, or a business-scoped user id; `None` when it is
-/// neither.
+/// The customer in the form that BSPs expect: a number without its international prefix, or a business-scoped
+/// user id; `None` if it is neither.
 fn read_recipient(raw: &str) -> Option<&str> {
     let address = text::address(raw);
     if text::is_user_id(address) {
         return Some(address);
     }
-    // 00 is what most countries dial before a country code (ITU-T E.164 leaves it to them).
+    // Most countries dial 00 before a country code (ITU-T E.164 leaves the prefix to them).
     let number = address.strip_prefix("00").unwrap_or(address);
-    // No country code begins with 0: what does so lacks its country.
+    // No country code begins with 0, so such a number lacks its country code.
     let is_number = NUMBER_DIGITS.contains(&number.len())
         && !number.starts_with('0')
         && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -130,7 +130,7 @@ fn read_recipient(raw: &str) -> Option<&str> {
 fn read_time(time: Option<&proto::Timestamp>, faults: &mut Faults) -> Option<Timestamp> {
     let time = time?;
     let read = Timestamp::new(time.seconds, time.nanos).ok();
-    faults.unless(read.is_some(), "not_after", "is a time");
+    faults.unless(read.is_some(), "not_after", "must be a valid time");
     read
 }
 
@@ -157,7 +157,7 @@ fn read_text(text: &OutboundText, faults: &mut Faults) -> Content {
     Content::Text { body: text.body.clone(), preview_url: text.preview_url }
 }
 
-/// `None` when there is no usable source, which is noted.
+/// `None` if there is no usable source. The fault is then recorded.
 pub(super) fn read_media(
     field: &str,
     kind: MediaKind,
@@ -166,39 +166,43 @@ pub(super) fn read_media(
 ) -> Option<Media> {
     let at = |name: &str| format!("{field}.{name}");
     if kind == MediaKind::Audio {
-        faults.unless(media.caption.is_empty(), &at("caption"), "is empty: WhatsApp shows none with audio");
+        faults.unless(
+            media.caption.is_empty(),
+            &at("caption"),
+            "must be empty: WhatsApp shows no caption with audio",
+        );
     }
     faults.at_most(&at("caption"), &media.caption, CAPTION_LENGTH_MAX);
     faults.at_most(&at("file_name"), &media.file_name, FILE_NAME_LENGTH_MAX);
     let content_type = kind.allowed(&media.content_type);
     if !media.content_type.is_empty() || matches!(media.source, Some(outbound_media::Source::Data(_))) {
-        let rule = format!("is one of {}", kind.content_types().join(", "));
+        let rule = format!("must be one of {}", kind.content_types().join(", "));
         faults.unless(content_type.is_some(), &at("content_type"), &rule);
     }
     let source = match &media.source {
         Some(outbound_media::Source::Data(data)) => {
             let fits = !data.is_empty() && data.len() as u64 <= kind.bytes_max();
-            faults.unless(fits, &at("data"), &format!("has 1 to {} bytes", kind.bytes_max()));
+            faults.unless(fits, &at("data"), &format!("must have 1 to {} bytes", kind.bytes_max()));
             let content_type = content_type?;
             if fits && let Err(other) = media::check_first_bytes(content_type, data) {
-                faults.add(&at("data"), &format!("is a file of its content_type ({other})"));
+                faults.add(&at("data"), &format!("does not match its content_type: {other}"));
             }
             Source::Inline { data: data.clone(), content_type }
         }
         Some(outbound_media::Source::MediaId(id)) => {
             let id = MediaId::parse(id);
-            faults.unless(id.is_some(), &at("media_id"), "is the id of an upload, a UUID");
+            faults.unless(id.is_some(), &at("media_id"), "must be the id of an upload (a UUID)");
             Source::Stored(id?)
         }
         Some(outbound_media::Source::Url(url)) => {
             let rule = format!(
-                "is an absolute http or https URL of at most {URL_LENGTH_MAX} characters, without user information"
+                "must be an absolute http or https URL of at most {URL_LENGTH_MAX} characters, without user information"
             );
             faults.unless(url.len() <= URL_LENGTH_MAX && web_url::parse(url).is_ok(), &at("url"), &rule);
             Source::Url(url.clone())
         }
         None => {
-            faults.add(&at("source"), "is one of data, media_id, url");
+            faults.add(&at("source"), "must be one of data, media_id, url");
             return None;
         }
     };
@@ -207,11 +211,11 @@ pub(super) fn read_media(
 
 pub(super) fn read_location(field: &str, location: &Location, faults: &mut Faults) -> Location {
     let at = |name: &str| format!("{field}.{name}");
-    faults.unless((-90.0..=90.0).contains(&location.latitude), &at("latitude"), "lies between -90 and 90");
+    faults.unless((-90.0..=90.0).contains(&location.latitude), &at("latitude"), "must be between -90 and 90");
     faults.unless(
         (-180.0..=180.0).contains(&location.longitude),
         &at("longitude"),
-        "lies between -180 and 180",
+        "must be between -180 and 180",
     );
     faults.at_most(&at("name"), &location.name, PLACE_LENGTH_MAX);
     faults.at_most(&at("address"), &location.address, PLACE_LENGTH_MAX);

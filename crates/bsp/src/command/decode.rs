@@ -1,4 +1,4 @@
-//! The bytes of a command: which of its two encodings they are in, and what is wrong with them.
+//! Decodes the bytes of a command: detects which of its two encodings they have, and reports errors.
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,7 +22,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// Its name for people.
+    /// Its name, for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "proto3 JSON",
@@ -30,10 +30,10 @@ impl Encoding {
         }
     }
 
-    /// What the header `Content-Type` says: `application/json` and `application/*+json` (RFC 6839, and RFC 9996 for
-    /// `application/protobuf+json`) are JSON, anything else is protobuf. Without a header a brace says JSON, also behind a byte
-    /// order mark and white space: no command in protobuf begins so, because its first field would be an id that no command
-    /// has.
+    /// The encoding by the header `Content-Type`: `application/json` and `application/*+json` (RFC 6839, and
+    /// RFC 9996 for `application/protobuf+json`) are JSON, all other values are protobuf. Without a header, a
+    /// leading brace means JSON, also after a byte order mark and white space: no command in protobuf begins
+    /// so, because its first field would be an invalid id.
     pub fn of(content_type: Option<&str>, payload: &[u8]) -> Self {
         let declared = content_type.and_then(|text| text.split(';').next()).map(str::trim);
         let is_json = match declared.filter(|text| !text.is_empty()) {
@@ -90,7 +90,7 @@ fn from_json(payload: &[u8]) -> Result<SendCommand, Undecodable> {
         Ok(text) => text,
         Err(error) => {
             let at = error.valid_up_to();
-            let rule = format!("is JSON in UTF-8 (byte {} is not)", at + 1);
+            let rule = format!("is not valid UTF-8 (byte {})", at + 1);
             let readable = String::from_utf8_lossy(payload);
             return Err(undecodable(Encoding::Json, loose_id(&readable), WHOLE, rule));
         }
@@ -101,10 +101,10 @@ fn from_json(payload: &[u8]) -> Result<SendCommand, Undecodable> {
     })
 }
 
-/// Parses proto3 JSON of any message with the same rules as a command.
+/// Parses proto3 JSON of any message by the same rules as a command.
 ///
 /// # Errors
-/// The first fault, with line and column; its field is empty for the whole text. No value is quoted.
+/// The first fault, with line and column. Its field is empty for the whole text. It never quotes a value.
 pub fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, CommandFault> {
     json::read(text).map_err(|fault| {
         let json::Fault { field, rule, line, column } = fault;
@@ -114,14 +114,14 @@ pub fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, CommandFault> {
 
 fn from_protobuf(payload: &Bytes) -> Result<SendCommand, Undecodable> {
     let mut command = SendCommand::default();
-    // What was read before the fault stays.
+    // The fields before the fault stay in `command`.
     match command.merge(&mut payload.clone()) {
         Ok(()) => Ok(command),
         Err(error) => {
-            // Its words name messages, fields and wire types.
+            // prost's error names the message, the field and the wire type.
             let said = error.to_string();
             let said = said.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&said);
-            let rule = format!("is a SendCommand as protobuf ({said})");
+            let rule = format!("is not a valid SendCommand in protobuf: {said}");
             Err(undecodable(Encoding::Protobuf, command.command_id, WHOLE, rule))
         }
     }
@@ -131,7 +131,7 @@ fn undecodable(encoding: Encoding, command_id: String, field: &str, rule: String
     Undecodable { encoding, command_id, fault: CommandFault { field: field.to_owned(), rule } }
 }
 
-/// The id in a text that is JSON and no command.
+/// The command id in a JSON text that is not a valid command.
 fn loose_id(text: &str) -> String {
     let loose = serde_json::from_str::<serde_json::Value>(json::without_lead(text)).unwrap_or_default();
     let id = [&loose["commandId"], &loose["command_id"]].into_iter().find_map(|id| id.as_str());

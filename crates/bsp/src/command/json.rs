@@ -1,8 +1,9 @@
-//! Proto3 JSON as a back end writes it, and what is wrong with it: the field, what it must be, and where it stands.
+//! Reads proto3 JSON of a back end. An error names the field, the expected value and its position.
 //!
-//! The generated readers do not know explicit nulls of a `oneof` or of a scalar, and serde_json's errors quote values and name
-//! no field. So the members of every object are taken apart here: a member that is `null` is left out, as if it were absent
-//! (protobuf's own JSON mapping says so), and an error keeps what was expected and never a value.
+//! The generated readers reject explicit nulls of a `oneof` or of a scalar, and serde_json's errors quote
+//! values and name no field. So this module splits every object into its members. A `null` member is omitted
+//! as if it were absent (as protobuf's JSON mapping requires), and an error contains the expected value but
+//! never the actual one.
 
 use std::fmt;
 
@@ -13,26 +14,26 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 
-/// Longest field name that an error shows, in bytes: no field of ours has a longer one.
+/// Longest field name that an error shows, in bytes. No field of the messages has a longer name.
 const NAME_LENGTH_MAX: usize = 64;
-/// Digits in a row from which a field name is hidden, because it may be a telephone number.
+/// Number of consecutive digits from which a field name is hidden, because it may be a telephone number.
 const DIGITS_MAX: usize = 3;
 /// Text that replaces a hidden field name.
 const HIDDEN: &str = "*";
 
-/// What is wrong with a text.
+/// The error in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The field by its name in the .proto file, such as `text.preview_url`; empty for the whole text.
     pub(super) field: String,
-    /// What it must be, beginning with a verb.
+    /// The error, as a phrase that follows the field's name.
     pub(super) rule: String,
     pub(super) line: usize,
     /// In characters, from 1.
     pub(super) column: usize,
 }
 
-/// Reads a text; a byte order mark and white space before it are passed over.
+/// Reads a text. Ignores a byte order mark and white space before it.
 ///
 /// # Errors
 /// The first [`Fault`].
@@ -44,7 +45,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
     T::deserialize(root).map_err(|error| error.into_fault(whole))
 }
 
-/// What follows byte order marks and white space.
+/// The text without leading byte order marks and white space.
 pub(super) fn without_lead(text: &str) -> &str {
     text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n'])
 }
@@ -56,10 +57,10 @@ fn syntax(whole: &str, body: &str, error: &serde_json::Error) -> Fault {
     };
     let at = (line_start + error.column().saturating_sub(1)).min(body.len());
     let (line, column) = place(whole, &body[body.floor_char_boundary(at)..]);
-    // Of a syntax error serde_json says fixed words and then the place.
+    // serde_json's syntax errors consist of fixed text and the position.
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or_default();
-    Fault { field: String::new(), rule: format!("is JSON ({said})"), line, column }
+    Fault { field: String::new(), rule: format!("is not valid JSON: {said}"), line, column }
 }
 
 /// Line and column of `part`, which is a part of `whole`.
@@ -71,20 +72,20 @@ fn place(whole: &str, part: &str) -> (usize, usize) {
     (line, column)
 }
 
-/// What a reader did not find.
+/// The value or field that a reader expected.
 #[derive(Debug)]
 enum What {
-    /// A value of this type, in the words of its reader.
+    /// A value of this type, as its reader describes it.
     Expected(String),
-    /// A field out of these.
+    /// One of these fields.
     Field(&'static [&'static str]),
-    /// A field that is not given already.
+    /// A field that is set only once.
     Once,
-    /// Something that its reader has no words for.
+    /// The reader does not describe the expected value.
     Unsaid,
 }
 
-/// An error of a reader; its place is added by the node that it came from.
+/// An error of a reader. The node adds its position.
 #[derive(Debug)]
 struct Error<'t> {
     what: What,
@@ -96,7 +97,7 @@ impl<'t> Error<'t> {
         Self { what, at: None }
     }
 
-    /// The innermost place counts.
+    /// Keeps the innermost position.
     fn at(mut self, path: &str, raw: &'t str) -> Self {
         self.at.get_or_insert_with(|| (path.to_owned(), raw));
         self
@@ -116,27 +117,27 @@ impl<'t> Error<'t> {
             What::Expected(expected) => rule(&expected),
             What::Field(names) => {
                 let names = names.iter().filter(|name| !name.contains(|c: char| c.is_ascii_uppercase()));
-                format!("is one of the fields {}", names.copied().collect::<Vec<_>>().join(", "))
+                format!("is not a known field; use one of {}", names.copied().collect::<Vec<_>>().join(", "))
             }
-            What::Once => "is given once, and no field that excludes it is given too".to_owned(),
-            // Only the reader of numbers tries several types and says nothing of any.
-            What::Unsaid => "is a number".to_owned(),
+            What::Once => "is set twice, or together with a field that excludes it".to_owned(),
+            // Only the reader of numbers tries several types and describes none of them.
+            What::Unsaid => "must be a number".to_owned(),
         };
         Fault { field, rule, line, column }
     }
 }
 
-/// Readers' words as a rule that a person understands.
+/// Converts a reader's description into an error text.
 fn rule(expected: &str) -> String {
     match expected {
-        "a boolean" => "is true or false".to_owned(),
-        "a base64 string" => "is a string in Base64".to_owned(),
+        "a boolean" => "must be true or false".to_owned(),
+        "a base64 string" => "must be a string in Base64".to_owned(),
         "a date string" => {
-            "is a time with its offset from UTC, such as 2026-03-01T18:00:00Z (RFC 3339)".to_owned()
+            "must be a time with its offset from UTC, such as 2026-03-01T18:00:00Z (RFC 3339)".to_owned()
         }
-        "a sequence" => "is a list".to_owned(),
-        message if message.starts_with("struct ") => "is an object".to_owned(),
-        other => format!("is {other}"),
+        "a sequence" => "must be a list".to_owned(),
+        message if message.starts_with("struct ") => "must be an object".to_owned(),
+        other => format!("must be {other}"),
     }
 }
 
@@ -178,7 +179,7 @@ impl de::Error for Error<'_> {
     }
 }
 
-/// A value of the text and the field that it stands in.
+/// A value of the text and the field that it belongs to.
 struct Node<'t> {
     raw: &'t str,
     path: String,
@@ -195,7 +196,7 @@ impl<'t> Deserializer<'t> for Node<'t> {
                 let members = members(raw).map_err(|()| place(Error::new(What::Unsaid)))?;
                 let mut members = Members { left: members.into_iter(), path: &path, last: None };
                 let read = visitor.visit_map(&mut members);
-                // A reader refuses a field that is given twice before it reads its value.
+                // A reader rejects a duplicate field before it reads its value.
                 read.map_err(|error| match &members.last {
                     Some(last) => error.at(&last.path, last.key),
                     None => place(error),
@@ -245,10 +246,10 @@ fn scalar<'t, V: Visitor<'t>>(raw: &'t str, visitor: V) -> Result<V::Value, Erro
     }
 }
 
-/// A member of an object; the key as it stands in the text, with its quotes.
+/// A member of an object: the key as it appears in the text, with its quotes, and the value.
 type Member<'t> = (&'t str, &'t str);
 
-/// The members that are not null. `Err` where a key cannot be read.
+/// The members that are not null. `Err` if a key cannot be read.
 fn members(raw: &str) -> Result<Vec<Member<'_>>, ()> {
     struct Pairs;
     impl<'t> Visitor<'t> for Pairs {
@@ -269,7 +270,7 @@ fn members(raw: &str) -> Result<Vec<Member<'_>>, ()> {
     serde_json::Deserializer::from_str(raw).deserialize_map(Pairs).map_err(|_| ())
 }
 
-/// Where a reader is.
+/// The current position of a reader.
 struct Last<'t> {
     path: String,
     key: &'t str,
@@ -325,7 +326,7 @@ fn below(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// A name as it stands in the .proto files; one that may be a value in the wrong place is hidden.
+/// A name in the form of the .proto files. A name that may be a misplaced value is hidden.
 fn shown(name: &str) -> String {
     let is_plain = (1..=NAME_LENGTH_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));

@@ -1,5 +1,5 @@
-//! The rules for templates: what is filled in has to leave them within WhatsApp's limits, as far as that can be known without
-//! their registered texts.
+//! Validates templates: the values must keep the message within WhatsApp's limits, as far as this can be
+//! checked without the registered texts.
 
 use proto::v1::{OutboundMedia, template_button, template_header};
 
@@ -13,8 +13,9 @@ const NAME_LENGTH_MAX: usize = 512;
 const PLACEHOLDERS_MAX: usize = 100;
 /// Most buttons of a template.
 const BUTTONS_MAX: usize = 10;
-/// Characters of a body with its placeholders (Meta, "Templates", read 2026-11; error 132005 of a longer one). The registered
-/// text is not known here: it is certain only that the placeholders alone must not be longer.
+/// Longest body with its placeholders, in characters (Meta, "Templates", read 2026-11; error 132005 for a
+/// longer one). The registered text is unknown here, so only the total length of the placeholders can be
+/// checked.
 const BODY_LENGTH_MAX: usize = 1024;
 /// Longest text of a header in characters, with its placeholders filled in (same source).
 const HEADER_LENGTH_MAX: usize = 60;
@@ -22,23 +23,27 @@ const HEADER_LENGTH_MAX: usize = 60;
 const URL_PLACEHOLDER_LENGTH_MAX: usize = 1500;
 /// Longest payload of a quick reply button, in characters.
 const PAYLOAD_LENGTH_MAX: usize = 128;
-/// Spaces in a row that WhatsApp takes in what is filled in. Its words, which Infobip's WhatsApp API (3.210.0) repeats: "cannot
-/// have new-line/tab characters or more than 4 consecutive spaces".
+/// Most consecutive spaces that WhatsApp accepts in a value. Meta's text, which Infobip's WhatsApp API
+/// (3.210.0) repeats: "cannot have new-line/tab characters or more than 4 consecutive spaces".
 const SPACES_IN_A_ROW_MAX: usize = 4;
 
-/// `None` when its header has nothing usable, which is noted.
+/// `None` if its header has no usable value. The fault is then recorded.
 pub(super) fn read_template(template: &proto::v1::Template, faults: &mut Faults) -> Option<Template> {
     faults.between_one_and(NAME_LENGTH_MAX, "template.name", &template.name);
-    faults.unless(!template.language.trim().is_empty(), "template.language", "is not empty");
+    faults.unless(!template.language.trim().is_empty(), "template.language", "must not be empty");
     let count = template.placeholders.len();
     faults.unless(
         count <= PLACEHOLDERS_MAX,
         "template.placeholders",
-        &format!("has at most {PLACEHOLDERS_MAX}"),
+        &format!("must contain at most {PLACEHOLDERS_MAX} values"),
     );
     check_placeholders(&template.placeholders, faults);
     let count = template.buttons.len();
-    faults.unless(count <= BUTTONS_MAX, "template.buttons", &format!("has at most {BUTTONS_MAX}"));
+    faults.unless(
+        count <= BUTTONS_MAX,
+        "template.buttons",
+        &format!("must contain at most {BUTTONS_MAX} buttons"),
+    );
     let header = template.header.as_ref().map(|header| read_header(header, faults));
     let buttons = template.buttons.iter().take(BUTTONS_MAX).enumerate();
     let buttons: Vec<_> = buttons.filter_map(|(place, button)| read_button(place, button, faults)).collect();
@@ -55,18 +60,18 @@ pub(super) fn read_template(template: &proto::v1::Template, faults: &mut Faults)
     })
 }
 
-/// The placeholder with which the body becomes too long is named.
+/// The fault names the placeholder that makes the body too long.
 fn check_placeholders(placeholders: &[String], faults: &mut Faults) {
     let mut length = 0;
     for (place, text) in placeholders.iter().take(PLACEHOLDERS_MAX).enumerate() {
         let field = format!("template.placeholders[{place}]");
-        faults.unless(!text.trim().is_empty(), &field, "is not empty and has not only spaces");
+        faults.unless(!text.trim().is_empty(), &field, "must not be empty or consist of spaces");
         check_blanks(&field, text, faults);
         let before = length;
         length += text.chars().count();
         if before <= BODY_LENGTH_MAX && length > BODY_LENGTH_MAX {
             let rule = format!(
-                "keeps the body within {BODY_LENGTH_MAX} characters, together with the placeholders before it"
+                "makes the body longer than {BODY_LENGTH_MAX} characters, together with the earlier placeholders"
             );
             faults.add(&field, &rule);
         }
@@ -76,17 +81,18 @@ fn check_placeholders(placeholders: &[String], faults: &mut Faults) {
 fn check_blanks(field: &str, text: &str, faults: &mut Faults) {
     let has_line_or_tab = text.contains(['\n', '\r', '\t']);
     let has_too_many_spaces = text.contains(&" ".repeat(SPACES_IN_A_ROW_MAX + 1));
-    let rule = format!("has no newline, no tab, and no more than {SPACES_IN_A_ROW_MAX} spaces in a row");
+    let rule =
+        format!("must not contain a newline, a tab, or more than {SPACES_IN_A_ROW_MAX} consecutive spaces");
     faults.unless(!has_line_or_tab && !has_too_many_spaces, field, &rule);
 }
 
-/// `None` when it has nothing usable, which is noted.
+/// `None` if it has no usable value. The fault is then recorded.
 fn read_header(header: &proto::v1::TemplateHeader, faults: &mut Faults) -> Option<Header> {
     use template_header::Content as Proto;
     const FIELD: &str = "template.header";
     let media = |kind, media: &OutboundMedia, faults: &mut Faults| {
         let field = format!("{FIELD}.{}", MediaKind::name(kind));
-        faults.unless(media.caption.is_empty(), &format!("{field}.caption"), "is empty in a template");
+        faults.unless(media.caption.is_empty(), &format!("{field}.caption"), "must be empty in a template");
         read_media(&field, kind, media, faults).map(|media| Header::Media(kind, media))
     };
     match &header.content {
@@ -102,13 +108,13 @@ fn read_header(header: &proto::v1::TemplateHeader, faults: &mut Faults) -> Optio
             Some(Header::Location(read_location("template.header.location", location, faults)))
         }
         None => {
-            faults.add(FIELD, "is one of text, image, document, video, location");
+            faults.add(FIELD, "must be one of text, image, document, video, location");
             None
         }
     }
 }
 
-/// `None` when it has nothing usable, which is noted.
+/// `None` if it has no usable value. The fault is then recorded.
 fn read_button(place: usize, button: &proto::v1::TemplateButton, faults: &mut Faults) -> Option<Button> {
     use template_button::Content as Proto;
     let field = format!("template.buttons[{place}]");
@@ -123,7 +129,7 @@ fn read_button(place: usize, button: &proto::v1::TemplateButton, faults: &mut Fa
             Some(Button::QuickReplyPayload(text.clone()))
         }
         None => {
-            faults.add(&field, "is one of url_placeholder, quick_reply_payload");
+            faults.add(&field, "must be one of url_placeholder, quick_reply_payload");
             None
         }
     }

@@ -1,7 +1,7 @@
 //! Gupshup's inbound messages, version 2.
 //!
-//! The tap on a template's button is shown on one page of the documents with the outer type `text` and on
-//! another with `quick_reply`; both have an inner `"type": "button"`.
+//! For a tap on a template's button, one page of the documents shows the outer type `text` and another page
+//! shows `quick_reply`. Both have an inner `"type": "button"`.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
@@ -31,7 +31,7 @@ struct Payload<'a> {
     sender: Part<'a>,
     #[serde(borrow)]
     context: Part<'a>,
-    /// The advertisement that the customer came from, in Meta's words.
+    /// The advertisement that the customer came from, in Meta's format.
     #[serde(borrow)]
     referral: Part<'a>,
 }
@@ -94,7 +94,7 @@ struct Body<'a> {
     animated: Text<'a>,
     #[serde(borrow, default)]
     sha256: Text<'a>,
-    /// The answer to a form, in Meta's words.
+    /// The response to a form, in Meta's format.
     #[serde(borrow)]
     nfm_reply: Part<'a>,
     #[serde(borrow, default, alias = "catalogId")]
@@ -111,7 +111,7 @@ pub(super) fn read(
 ) -> Result<(), Refusal> {
     let payload: Payload<'_> = json::from_str(raw.get())?;
     if payload.id.is_empty() {
-        return Err(Refusal::new("missing_id", "a message has a 'payload.id'"));
+        return Err(Refusal::new("missing_id", "missing field 'payload.id'"));
     }
     let sender = json::optional::<Sender<'_>>(payload.sender).ok().flatten().unwrap_or_default();
     let context = Context::read(payload.context);
@@ -121,7 +121,8 @@ pub(super) fn read(
         event_id: EventKey {
             kind: "message",
             message_id: payload.id.as_str(),
-            // The id alone names the message. Version 3 of the same message has another time, and a repeat may too.
+            // The id alone identifies the message. Version 3 of the same message has another time, and so may
+            // a retry.
             status: "",
             time: "",
             error_code: "",
@@ -139,13 +140,13 @@ pub(super) fn read(
         ..out.new_message()
     };
     if event.sent_at.is_none() && !timestamp.is_empty() {
-        out.unrecognised("time", timestamp.as_str(), &event.message_id);
+        out.unrecognized("time", timestamp.as_str(), &event.message_id);
     }
     let kind = payload.kind.as_str();
     let body = json::optional::<Body<'_>>(payload.payload).ok().flatten();
     let content = body.and_then(|body| to_content(kind, &body, answered));
     event.content = Some(content.unwrap_or_else(|| {
-        out.unrecognised("payload.type", kind, payload.id.as_str());
+        out.unrecognized("payload.type", kind, payload.id.as_str());
         let raw_json = payload.payload.map(json::whole).unwrap_or_default();
         Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json })
     }));
@@ -165,8 +166,8 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Only messages that went out through Gupshup have its id, so ours is the number that the answered message came from.
-/// Version 3 says it, version 2 does not.
+/// Only messages that were sent through Gupshup have a `gsId`, so in that case the sender of the answered
+/// message is our number. Version 3 contains the sender; version 2 does not.
 fn to_message_context(context: &Context<'_>, our_number: &Text<'_>) -> Option<MessageContext> {
     let mut event = context.to_message_context()?;
     if event.sender.is_empty() && !context.gs_id.is_empty() {
@@ -175,7 +176,7 @@ fn to_message_context(context: &Context<'_>, our_number: &Text<'_>) -> Option<Me
     Some(event)
 }
 
-/// The content of a known type whose fields are there, or `None`.
+/// The content of a known type that has its fields; otherwise `None`.
 fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Content> {
     let media = || {
         Some(Media {
@@ -221,7 +222,7 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
             emoji: body.emoji.present()?.to_owned(),
             message_id: answered.or(&body.message_id).or(&body.id).owned(),
         }),
-        // Gupshup's page on version 2 does not list these; they are read in Meta's words.
+        // Gupshup's page on version 2 does not list these types; they are read in Meta's format.
         "order" => Content::Order(Order {
             catalog_id: body.catalog_id.owned(),
             text: body.text.owned(),

@@ -1,8 +1,8 @@
 //! Gupshup: the self-serve and partner WhatsApp API.
 //!
-//! Sources: Gupshup's documents on message events, inbound messages, subscriptions, BSUIDs and v3 events (read
-//! 2026-11) and the AICC's page on Gupshup's reports. Version 2 has one event a body, told by `type`; reports come
-//! to the `message` URL. Version 3 passes Meta's body on (see `v3`).
+//! Sources: Gupshup's documents on message events, inbound messages, subscriptions, BSUIDs and v3 events
+//! (read 2026-11) and the AICC's page on Gupshup's reports. In version 2 a body contains one event, whose
+//! kind is `type`; reports arrive at the `message` URL. Version 3 passes on Meta's body (see `v3`).
 
 mod account_words;
 mod credential;
@@ -39,7 +39,7 @@ static PROFILE: Profile = Profile {
     id: BspId::new("gupshup"),
     media_type: "application/json",
     challenge: None,
-    // Gupshup sends an event again when it is not answered within 10 s.
+    // Gupshup retries an event that is not answered within 10 s.
     store_deadline: Duration::from_secs(8),
     credential: CredentialForm::Password,
     credential_hint: "Authorization: PASSWORD",
@@ -86,12 +86,12 @@ static PROFILE: Profile = Profile {
         "old_limit",
     ],
     error_texts: &[
-        // Version 2: the reason of a failure stands in the inner payload.
+        // Version 2: the reason of a failure is in the inner payload.
         "payload.reason",
         "errors.title",
         "errors.message",
         "error_data.details",
-        // Of the account, and of a payment.
+        // For account and payment events.
         "value.reason",
         "value.rejection_reason",
         "value.status",
@@ -122,31 +122,31 @@ static PROFILE: Profile = Profile {
         "headline",
     ],
     known_members: &[
-        // Gupshup's application, which the channel stands for.
+        // Gupshup's application. The channel identifies it.
         "app",
         // The two parts of the customer's number.
         "payload.sender.country_code",
         "payload.sender.dial_code",
-        // The name of the member beside it.
+        // Repeats the name of the member beside it.
         "interactive.type",
         "payload.type",
         // The same in every body.
         "version",
         "value.messaging_product",
-        // Meta's number, which the channel stands for.
+        // Meta's number. The channel identifies it.
         "value.metadata.phone_number_id",
-        // When the body was made; read where nothing else tells when something happened.
+        // The time of the body. It is read if no other time exists.
         "timestamp",
     ],
     known_around: &[
-        // Gupshup's application, and Meta's account and number, which the channel stands for.
+        // Gupshup's application, and Meta's account and number. The channel identifies them.
         "gs_app_id",
         "entry[].id",
         "entry[].changes[].value.metadata.phone_number_id",
         // The same in every body.
         "object",
         "entry[].changes[].value.messaging_product",
-        // When the body was made; read where nothing else tells when something happened.
+        // The time of the body. It is read if no other time exists.
         "entry[].time",
     ],
 };
@@ -169,7 +169,7 @@ impl Bsp for Gupshup {
         let mut out = Collector::new(PROFILE.id, webhook, &text);
         match out.read_document::<Envelope<'_>>() {
             Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
-            // It is dropped there, so that what was not read of it is noted by then.
+            // The envelope is dropped there, so that its unread members are recorded by then.
             Ok(envelope) => out.read_body(move |out| version_2(&envelope, out)),
             Err(error) => out.refuse_body(error.into()),
         }
@@ -190,7 +190,7 @@ struct Envelope<'a> {
     timestamp: Text<'a>,
     #[serde(borrow, default)]
     app: Text<'a>,
-    /// Our number, where Gupshup names it.
+    /// Our number, if Gupshup sends it.
     #[serde(borrow, default)]
     phone: Text<'a>,
     #[serde(borrow)]
@@ -213,17 +213,17 @@ fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Ref
         return Ok(());
     }
     let Some(payload) = envelope.payload else {
-        return Err(Refusal::new("wrong_shape", "the body has neither 'payload' nor 'entry'"));
+        return Err(Refusal::new("wrong_shape", "missing field 'payload' or 'entry'"));
     };
     match kind {
-        // The AICC's table says message-report, its example and Gupshup say message-event.
+        // The AICC's table shows message-report. Its example and Gupshup's documents show message-event.
         "message-event" | "message-report" => {
             report::read(payload, &envelope.timestamp, &envelope.phone, out)
         }
         "message" => message::read(payload, &envelope.timestamp, &envelope.phone, out),
         _ => {
-            out.unrecognised("type", kind, "");
-            Err(Refusal::new("unknown_type", "the body's 'type' is not known"))
+            out.unrecognized("type", kind, "");
+            Err(Refusal::new("unknown_type", "unknown 'type' in the body"))
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Gupshup's events of version 2 that are no messages: templates, the account, customers' wishes (Gupshup, "System events"
-//! 2026-05, "User events" and "BSUID" 2026-11).
+//! Gupshup's version 2 events other than messages: templates, the account, and customer preferences (Gupshup,
+//! "System events" 2026-05, "User events" and "BSUID" 2026-11).
 
 use proto::v1::{AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, ReportError};
 use serde::Deserialize;
@@ -17,15 +17,15 @@ use crate::whatsapp::Names;
 pub(super) struct Around<'a> {
     /// Its `type`.
     pub(super) kind: &'a str,
-    /// When Gupshup made it, the only time of most events.
+    /// The time of the body, which is the only time of most events.
     pub(super) time: &'a Text<'a>,
     pub(super) our_number: &'a Text<'a>,
-    /// Of Gupshup's application.
+    /// Gupshup's application.
     pub(super) app: &'a Text<'a>,
     pub(super) payload: Part<'a>,
 }
 
-/// Events that are ignored on purpose, with the names under which they are counted.
+/// Events that are deliberately ignored, with the names under which they are counted.
 const IGNORED_TYPES: [(&str, &str); 2] =
     [("billing-event", "billing_event"), ("platform-event", "platform_event")];
 
@@ -33,7 +33,7 @@ const IGNORED_TYPES: [(&str, &str); 2] =
 struct Payload<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Text<'a>,
-    /// The customer, of a user event.
+    /// The customer of a user event.
     #[serde(borrow, default)]
     phone: Text<'a>,
     #[serde(borrow, default)]
@@ -50,17 +50,17 @@ struct Payload<'a> {
     reason: Text<'a>,
     #[serde(borrow, default)]
     description: Text<'a>,
-    /// A word, or an object with `new` in it.
+    /// A string, or an object with a member `new`.
     #[serde(borrow)]
     category: Part<'a>,
     #[serde(borrow)]
     quality: Part<'a>,
-    /// Of an account event, what its type says.
+    /// The details of an account event.
     #[serde(borrow)]
     payload: Part<'a>,
 }
 
-/// What an account event says.
+/// The details of an account event.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Details<'a> {
@@ -89,7 +89,7 @@ struct Restriction<'a> {
     expiration: Text<'a>,
 }
 
-/// Reads an event of one of these types; says whether it was of one.
+/// Reads an event of one of these types. Returns whether the event had one of them.
 pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool, Refusal> {
     if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == around.kind) {
         out.ignored(counted_as);
@@ -107,7 +107,8 @@ pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool,
     Ok(true)
 }
 
-/// Customers who opted in or out. `sandbox-start` comes when the URL is set, and says nothing of a customer.
+/// Customers who opted in or out. Gupshup sends `sandbox-start` when the URL is set; it is not about a
+/// customer.
 fn user(around: &Around<'_>, out: &mut Collector<'_>) {
     let payload = payload(around.payload);
     let Some(kind) = wish(payload.kind.as_str()) else { return out.ignored("user_event") };
@@ -122,7 +123,7 @@ fn user(around: &Around<'_>, out: &mut Collector<'_>) {
     out.customer(&notice, v3_customer::event(kind, names.to_customer()));
 }
 
-/// Marketing messages that a customer wants, or wants no more.
+/// Marketing messages that a customer has allowed or stopped.
 fn preference(around: &Around<'_>, out: &mut Collector<'_>) {
     let payload = payload(around.payload);
     v3_customer::preferences(payload.payload.or(around.payload), around.time, out);
@@ -219,7 +220,7 @@ fn payload(part: Part<'_>) -> Payload<'_> {
     json::optional(part).ok().flatten().unwrap_or_default()
 }
 
-/// A word, or the newer one of an object with an old and a new one.
+/// A string, or the newer value of an object with an old and a new one.
 fn latest(part: Part<'_>) -> String {
     #[derive(Deserialize)]
     struct Change<'a> {

@@ -1,7 +1,7 @@
-//! Gupshup's message events, version 2: what became of a message.
+//! Gupshup's message events, version 2: the status of a message.
 //!
-//! `gsId` is the id that the send call answered. It is missing for `enqueued`, for messages that Gupshup itself
-//! refused, and after a week; `id` serves then.
+//! `gsId` is the id in the response to the send call. It is missing for `enqueued`, for messages that Gupshup
+//! itself rejected, and after a week; then `id` is used.
 
 use proto::v1::{Conversation, Pricing, ProviderStatus, ReportError, ReportEvent, ReportStatus};
 use serde::Deserialize;
@@ -14,7 +14,8 @@ use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::{text, time};
 
-/// The statuses of version 2 and of Meta's bodies in version 3, where `played` is a voice note that was heard.
+/// The statuses of version 2, and of Meta's bodies in version 3. There, `played` is a voice note that the
+/// customer played.
 const STATUSES: [(&str, ReportStatus, Option<i32>); 7] = [
     ("enqueued", ReportStatus::Pending, Some(1)),
     ("sent", ReportStatus::Sent, Some(1)),
@@ -90,7 +91,7 @@ pub(super) fn read(
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
     let payload: Payload<'_> = json::from_str(raw.get())?;
-    // The number that was written to is not the customer's WhatsApp number: no outcome of the message.
+    // The number does not match the customer's WhatsApp number. This is not a status of the message.
     if payload.kind.as_str() == "mismatch" {
         out.ignored("mismatch");
         return Ok(());
@@ -133,28 +134,28 @@ fn conversation_of(part: Part<'_>) -> Option<Conversation> {
 pub(super) struct Status<'a> {
     pub(super) message_id: &'a str,
     pub(super) status: &'a str,
-    /// When it happened, or at least when the body was made.
+    /// The time of the status, or at least of the body.
     pub(super) time: &'a str,
-    /// The time that a repeat has too; empty where the body has none but its own.
+    /// The time that a retry repeats; empty if the body has only its own time.
     pub(super) event_time: &'a str,
-    /// The other id of the message, by which later reports may name it.
+    /// Another id of the message that later reports may use.
     pub(super) other_id: &'a str,
     pub(super) recipient: &'a str,
-    /// Who in a group the status is about.
+    /// The member of a group that the status is about.
     pub(super) participant: &'a str,
-    /// The group that the message went to.
+    /// The group that received the message.
     pub(super) group_id: &'a str,
     pub(super) sender: &'a str,
-    /// Tells reports apart, as the first error has it.
+    /// The code of the first error, which is part of the event id.
     pub(super) error_code: &'a str,
     pub(super) errors: Vec<ReportError>,
     pub(super) pricing: Option<Pricing>,
     pub(super) conversation: Option<Conversation>,
-    /// What was given to the BSP with the message.
+    /// The callback data that was sent to the BSP with the message.
     pub(super) callback_data: &'a str,
 }
 
-/// An error of either version; `None` where nothing is said.
+/// An error of either version; `None` if all values are empty.
 pub(super) fn error(code: &Text<'_>, name: &Text<'_>, description: &Text<'_>) -> Option<ReportError> {
     let error = ReportError {
         code: code.owned(),
@@ -165,7 +166,7 @@ pub(super) fn error(code: &Text<'_>, name: &Text<'_>, description: &Text<'_>) ->
     (error != ReportError::default()).then_some(error)
 }
 
-/// The price of either version, whose words are model, category and type; `None` where nothing is said.
+/// The price of either version, whose values are model, category and type; `None` if all values are empty.
 pub(super) fn pricing(billable: &Text<'_>, [model, category, kind]: [&Text<'_>; 3]) -> Option<Pricing> {
     let pricing = Pricing {
         billable: match billable.as_str() {
@@ -180,7 +181,7 @@ pub(super) fn pricing(billable: &Text<'_>, [model, category, kind]: [&Text<'_>; 
     (pricing != Pricing::default()).then_some(pricing)
 }
 
-/// The conversation of either version; `None` where nothing is said.
+/// The conversation of either version; `None` if all values are empty.
 pub(super) fn conversation(id: &Text<'_>, origin: &Text<'_>, expires_at: &Text<'_>) -> Option<Conversation> {
     let conversation =
         Conversation { id: id.owned(), origin: origin.owned(), expires_at: time::parse(expires_at.as_str()) };
@@ -189,7 +190,7 @@ pub(super) fn conversation(id: &Text<'_>, origin: &Text<'_>, expires_at: &Text<'
 
 pub(super) fn push(status: Status<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if status.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "a report has a 'gsId' or an 'id'"));
+        return Err(Refusal::new("missing_id", "missing field 'gsId' or 'id'"));
     }
     let event_id = EventKey {
         kind: "report",
@@ -219,7 +220,7 @@ pub(super) fn push(status: Status<'_>, out: &mut Collector<'_>) -> Result<(), Re
         ..out.new_report()
     };
     if event.occurred_at.is_none() && !status.time.is_empty() {
-        out.unrecognised("time", status.time, status.message_id);
+        out.unrecognized("time", status.time, status.message_id);
     }
     match STATUSES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(status.status)) {
         Some((_, known, aicc_status)) => {
@@ -228,7 +229,7 @@ pub(super) fn push(status: Status<'_>, out: &mut Collector<'_>) -> Result<(), Re
         }
         None => {
             event.set_status(ReportStatus::Unrecognized);
-            out.unrecognised("payload.type", status.status, status.message_id);
+            out.unrecognized("payload.type", status.status, status.message_id);
         }
     }
     out.report(event);

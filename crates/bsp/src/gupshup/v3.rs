@@ -1,6 +1,6 @@
-//! Gupshup's version 3: Meta's webhook body, passed on, with Gupshup's ids added to each status. A body may hold
-//! several entries, changes, statuses and messages, and each is an item of its own (Meta, "Status messages webhook
-//! reference", 2025-11; Gupshup, "v3 message events").
+//! Gupshup's version 3: Meta's webhook body, with Gupshup's ids added to each status. A body may contain
+//! several entries, changes, statuses and messages, and each becomes a separate item (Meta, "Status messages
+//! webhook reference", 2025-11; Gupshup, "v3 message events").
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -14,21 +14,21 @@ use crate::{text, unread};
 
 #[derive(Deserialize)]
 pub(super) struct Entry<'a> {
-    /// Of the WhatsApp Business Account.
+    /// The id of the WhatsApp Business Account.
     #[serde(borrow, default)]
     pub(super) id: Text<'a>,
-    /// When Meta made the body, in Unix seconds: the only time of what is about the account.
+    /// The time when Meta created the body, in Unix seconds: the only time of account events.
     #[serde(borrow, default)]
     pub(super) time: Text<'a>,
     #[serde(borrow)]
     changes: Vec<&'a RawValue>,
-    /// Whether one of its own keys holds bytes that are not UTF-8: it may have been one of these.
+    /// Whether one of its own keys contains invalid UTF-8. It may have been one of these keys.
     #[serde(skip)]
     has_damaged_key: bool,
 }
 
 impl Entry<'_> {
-    /// Refuses what has its id or time from a damaged entry.
+    /// Rejects an item whose id or time comes from a damaged entry.
     fn check(&self) -> Result<(), Refusal> {
         if self.has_damaged_key { Err(Refusal::no_utf8()) } else { Ok(()) }
     }
@@ -52,7 +52,7 @@ struct Value<'a> {
     contacts: Part<'a>,
     #[serde(borrow)]
     metadata: Part<'a>,
-    /// Of the number, beside those of single messages.
+    /// Errors of the number, in addition to those of single messages.
     #[serde(borrow)]
     errors: Part<'a>,
     /// Taps on links of marketing messages.
@@ -60,7 +60,8 @@ struct Value<'a> {
     user_actions: Part<'a>,
 }
 
-/// What all statuses and messages of a change share. A part of it that has another shape costs that part alone.
+/// The members that all statuses and messages of a change share. If a part has an unexpected shape, only that
+/// part is lost.
 #[derive(Default)]
 pub(super) struct Shared<'a> {
     /// Our number.
@@ -77,7 +78,7 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// The channel's number, where the metadata of a change has it.
+/// The channel's number, if the metadata of a change contains it.
 pub(super) fn our_number(metadata: Part<'_>) -> String {
     #[derive(Deserialize)]
     struct Metadata<'a> {
@@ -90,7 +91,8 @@ pub(super) fn our_number(metadata: Part<'_>) -> String {
         .unwrap_or_default()
 }
 
-/// A body around one entry, change, status or message. What all of a change share is not in it.
+/// A body around one entry, change, status or message. It does not contain the members that a change's items
+/// share.
 pub(super) fn body_around(item: &[u8]) -> Bytes {
     let (head, tail) = match json::from_slice::<Kind<'_>>(item) {
         Ok(kind) if kind.field.is_some() => ("{\"entry\":[{\"changes\":[", "]}]}"),
@@ -104,7 +106,7 @@ pub(super) fn body_around(item: &[u8]) -> Bytes {
 const STATUSES: &str = "{\"entry\":[{\"changes\":[{\"field\":\"messages\",\"value\":{\"statuses\":[";
 const MESSAGES: &str = "{\"entry\":[{\"changes\":[{\"field\":\"messages\",\"value\":{\"messages\":[";
 
-/// The fields that tell what a part of a body is.
+/// The fields that identify the kind of a part.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
@@ -117,9 +119,9 @@ struct Kind<'a> {
     kind: Part<'a>,
 }
 
-/// Fields that are ignored on purpose, with the names under which they are counted: what the business wrote on its own
-/// phone, what its phone shares with the account, bills, calls, groups as such, profiles, and conversations that
-/// another party leads.
+/// Fields that are deliberately ignored, with the names under which they are counted: messages that the
+/// business wrote on its own phone, data that its phone shares with the account, billing, calls, groups,
+/// profiles, and conversations of another party.
 const IGNORED_FIELDS: [(&str, &str); 18] = [
     ("platform-event", "platform_event"),
     ("billing-event", "billing_event"),
@@ -167,15 +169,15 @@ fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
         "messages" => messages(change.value.ok_or_else(no_value)?, entry, out)?,
         _ if is_notice(field) => out.read_item(raw.get(), |out| notice(raw, entry, out)),
         _ => {
-            out.unrecognised("changes.field", field, "");
-            return Err(Refusal::new("unknown_type", "the change's 'field' is not known"));
+            out.unrecognized("changes.field", field, "");
+            return Err(Refusal::new("unknown_type", "unknown 'field' in the change"));
         }
     }
     Ok(())
 }
 
 fn no_value() -> Refusal {
-    Refusal::new("wrong_shape", "the change has no 'value'")
+    Refusal::new("wrong_shape", "missing field 'value' in the change")
 }
 
 /// Whether a field is about the account or a customer. Its change is one item.
@@ -186,7 +188,7 @@ fn is_notice(field: &str) -> bool {
 fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     entry.check()?;
     out.check_part(raw.get())?;
-    // Read again as an item of its own: what is not read of it belongs to its events.
+    // Parsed again as a separate item, so that its unread members belong to its events.
     let change: Change<'_> = json::from_str(raw.get())?;
     match change.field.as_str() {
         "user_preferences" => v3_customer::preferences(change.value, &entry.time, out),
@@ -197,7 +199,7 @@ fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
 }
 
 fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    // It may have been the key of a list.
+    // The damaged key may have been the key of a list.
     if out.has_damaged_key(value.get()) {
         return Err(Refusal::no_utf8());
     }
@@ -205,7 +207,7 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
     let is_empty = value.errors.is_none() && value.user_actions.is_none();
     if statuses.is_none() && messages.is_none() && is_empty {
-        return Err(Refusal::new("wrong_shape", "the change has neither 'statuses' nor 'messages'"));
+        return Err(Refusal::new("wrong_shape", "missing field 'statuses' or 'messages' in the change"));
     }
     for part in [value.metadata, value.contacts].into_iter().flatten() {
         out.check_part(part.get())?;
@@ -230,7 +232,7 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
     Ok(())
 }
 
-/// Reads one item; where it cannot be understood, it alone is refused.
+/// Reads one item. If it cannot be parsed, only this item is rejected.
 fn guarded(
     raw: &RawValue,
     out: &mut Collector<'_>,

@@ -1,5 +1,5 @@
-//! What Meta says about templates, numbers and the account, inside Gupshup's version 3 (Meta, "Webhooks reference", one page
-//! a field, 2026-05 to 2026-08). Each change is one event.
+//! Meta's events about templates, numbers and the account inside Gupshup's version 3 (Meta, "Webhooks
+//! reference", one page per field, 2026-05 to 2026-08). Each change is one event.
 
 use proto::v1::{AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, ReportError};
 use serde::Deserialize;
@@ -40,14 +40,14 @@ pub(super) fn is_about_account(field: &str) -> bool {
     FIELDS.contains(&field)
 }
 
-/// The members of all fields, as far as events carry them.
+/// The members of all fields, as far as events contain them.
 #[derive(Deserialize)]
 struct Value<'a> {
     #[serde(borrow, default)]
     event: Text<'a>,
     #[serde(borrow, default)]
     decision: Text<'a>,
-    /// Of the business's username, and of where payments go.
+    /// The username of the business, or the place where payments are received.
     #[serde(borrow, default)]
     status: Text<'a>,
     #[serde(borrow, default)]
@@ -56,7 +56,7 @@ struct Value<'a> {
     phone_number: Text<'a>,
     #[serde(borrow, default)]
     current_limit: Text<'a>,
-    /// The newer name of what a number may send; the two after it are the older ones.
+    /// The newer name of a number's messaging limit. The next two members are the older names.
     #[serde(borrow, default)]
     max_daily_conversations_per_business: Text<'a>,
     #[serde(borrow, default)]
@@ -91,7 +91,7 @@ struct Value<'a> {
     alert_info: Part<'a>,
 }
 
-/// The objects that say why.
+/// The objects that contain a reason.
 #[derive(Deserialize, Default)]
 struct Why<'a> {
     #[serde(borrow, default)]
@@ -134,7 +134,7 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Errors beside the messages of a change: those of the number. Where none can be read, they are counted.
+/// Errors beside the messages of a change: those of the number. Unreadable errors are counted.
 pub(super) fn errors(
     raw: &RawValue,
     our_number: &str,
@@ -239,7 +239,7 @@ fn until(expiration: &Text<'_>) -> String {
     expiration.filled().map(|time| format!("until {time}")).unwrap_or_default()
 }
 
-/// An object that says why; one of another shape says nothing.
+/// An object that contains a reason. An object of another shape counts as empty.
 fn why(part: Part<'_>) -> Why<'_> {
     json::optional(part).ok().flatten().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The customers that a change of Gupshup's version 3 names beside its messages, in Meta's list `contacts` (Meta,
-//! "Webhooks: messages object").
+//! The customers that a change of Gupshup's version 3 lists beside its messages, in Meta's list `contacts`
+//! (Meta, "Webhooks: messages object").
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, Part, Text};
 
-/// A customer as the list names one.
+/// A customer in the list.
 #[derive(Deserialize, Default)]
 pub(super) struct Contact<'a> {
     #[serde(borrow, default)]
@@ -34,7 +34,7 @@ impl<'a> Contact<'a> {
         json::optional(self.profile).ok().flatten().unwrap_or_default()
     }
 
-    /// The number, or the user id of a customer who hides it.
+    /// The number, or the user id of a customer who hides the number.
     pub(super) fn address(&self) -> &Text<'a> {
         self.wa_id.or(self.user_id.or(&self.parent_user_id))
     }
@@ -48,14 +48,14 @@ impl<'a> Contact<'a> {
 #[derive(Default)]
 pub(super) struct Contacts<'a> {
     contacts: Vec<Contact<'a>>,
-    /// Positions by every id.
+    /// Positions in the list, by every id.
     places: HashMap<String, usize>,
-    /// Whether the one contact of the list is the sender of every message, under whatever spelling.
+    /// Whether the only contact of the list is the sender of every message, in any spelling.
     is_the_sender: bool,
 }
 
 impl<'a> Contacts<'a> {
-    /// Reads the list; a contact of another shape costs itself alone.
+    /// Reads the list. If a contact has an unexpected shape, only that contact is lost.
     pub(super) fn read(list: Part<'a>, messages: &[&RawValue]) -> Self {
         let list = json::optional::<Vec<&RawValue>>(list).ok().flatten().unwrap_or_default();
         let contacts: Vec<Contact<'_>> =
@@ -70,8 +70,8 @@ impl<'a> Contacts<'a> {
         Self { contacts, places, is_the_sender }
     }
 
-    /// The customer with one of these ids. Where there is only one and every message is the same sender's, it is that one:
-    /// Mexican and Brazilian numbers, say, have two spellings.
+    /// The customer with one of these ids. If there is only one contact and all messages have the same
+    /// sender, it is that contact: for example, Mexican and Brazilian numbers have two spellings.
     pub(super) fn find(&self, ids: [&Text<'_>; 3]) -> Option<&Contact<'a>> {
         let known = ids.into_iter().filter_map(Text::filled).find_map(|id| self.places.get(id));
         let place = known.copied().or_else(|| self.is_the_sender.then_some(0))?;

@@ -1,5 +1,5 @@
-//! What Meta's inbound messages hold, type by type (Meta, "Webhooks: messages object", with the pages on `edit`, `revoke` and
-//! flows, 2026-11).
+//! The contents of Meta's inbound messages, by type (Meta, "Webhooks: messages object", with the pages on
+//! `edit`, `revoke` and flows, 2026-11).
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
@@ -45,7 +45,7 @@ struct Body<'a> {
     emoji: Text<'a>,
     #[serde(borrow, default)]
     message_id: Text<'a>,
-    /// In a reaction: Gupshup's own id of the message that it is put on.
+    /// In a reaction: Gupshup's own id of the message that it refers to.
     #[serde(borrow, default)]
     gs_id: Text<'a>,
     #[serde(borrow, default)]
@@ -70,12 +70,12 @@ struct Interactive<'a> {
     nfm_reply: Part<'a>,
 }
 
-/// A customer changed or took back a message.
+/// A customer edited or deleted a message.
 #[derive(Deserialize)]
 struct Change<'a> {
     #[serde(borrow, default)]
     original_message_id: Text<'a>,
-    /// Only of a changed one: what it says now, in the form of a message.
+    /// Only of an edited message: its new content, in the form of a message.
     #[serde(borrow)]
     message: Part<'a>,
 }
@@ -84,14 +84,14 @@ fn body(part: Part<'_>) -> Option<Body<'_>> {
     json::optional(part).ok().flatten()
 }
 
-/// The content of a known type whose fields are there, or `None`.
+/// The content of a known type that has its fields; otherwise `None`.
 pub(super) fn to_content(message: &Message<'_>, context: &Context<'_>) -> Option<Content> {
     Some(match message.kind.as_str() {
         "text" => Content::Text(TextContent { body: body(message.text)?.body.present()?.to_owned() }),
         "image" => Content::Image(media(message.image)?),
         "document" => Content::Document(media(message.document)?),
         "audio" => Content::Audio(media(message.audio)?),
-        // The older name of a voice note, under a key of its own.
+        // The older name of a voice note, under its own key.
         "voice" => Content::Audio(Media { voice: true, ..media(message.voice.or(message.audio))? }),
         "video" => Content::Video(media(message.video)?),
         "sticker" => Content::Sticker(media(message.sticker)?),
@@ -126,14 +126,14 @@ pub(super) fn to_content(message: &Message<'_>, context: &Context<'_>) -> Option
     })
 }
 
-/// The message that a reaction is put on is named as reports name it.
+/// A reaction names its message by the same id as reports.
 fn reaction(part: Part<'_>, context: &Context<'_>) -> Option<Reaction> {
     let reaction = body(part)?;
     let on = context.gs_id.or(&reaction.gs_id).or(&reaction.message_id).or(&context.id);
     Some(Reaction { emoji: reaction.emoji.owned(), message_id: on.owned() })
 }
 
-/// What a customer changed or took back, if it says which message.
+/// The edited or deleted message, if its id is present.
 fn change(part: Part<'_>) -> Option<Change<'_>> {
     let change: Change<'_> = json::optional(part).ok()??;
     (!change.original_message_id.is_empty()).then_some(change)
@@ -148,7 +148,7 @@ fn edit(part: Part<'_>, context: &Context<'_>) -> Option<Edit> {
     Some(Edit { message_id: change.original_message_id.owned(), content })
 }
 
-/// The contents that WhatsApp lets a customer change.
+/// The contents that WhatsApp lets a customer edit.
 fn edited(content: Content) -> Option<edit::Content> {
     Some(match content {
         Content::Text(text) => edit::Content::Text(text),

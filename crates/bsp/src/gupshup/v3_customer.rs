@@ -1,6 +1,7 @@
-//! What Meta says about customers beside their messages, inside Gupshup's version 3: changed numbers and user ids, wanted and
-//! unwanted marketing messages, payments (Meta, "System messages" 2026-08, "user_preferences" 2026-05, "Business-scoped user
-//! IDs" 2026-11, "Payments" 2026-06). Version 2 passes preferences on in the same form.
+//! Meta's events about customers other than their messages, inside Gupshup's version 3: changed numbers and
+//! user ids, preferences for marketing messages, payments (Meta, "System messages" 2026-08,
+//! "user_preferences" 2026-05, "Business-scoped user IDs" 2026-11, "Payments" 2026-06). Version 2 passes
+//! preferences on in the same form.
 
 use proto::v1::{Customer, CustomerEvent, CustomerEventKind, Payment};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use crate::parsed::Collector;
 use crate::text;
 use crate::whatsapp::Names;
 
-/// What a change of the fields `user_preferences` and `user_id_update` holds.
+/// The value of a change of the fields `user_preferences` and `user_id_update`.
 #[derive(Deserialize)]
 struct Value<'a> {
     #[serde(borrow)]
@@ -27,7 +28,8 @@ struct Value<'a> {
 impl<'a> Value<'a> {
     fn read(value: Part<'a>) -> Option<Self> {
         let value = json::optional::<Value<'_>>(value).ok().flatten()?;
-        // The channel stands for the number, so no event has it; what else the metadata has is unread.
+        // The channel identifies the number, so no event contains it. The rest of the metadata counts as
+        // unread.
         v3::our_number(value.metadata);
         Some(value)
     }
@@ -50,7 +52,7 @@ struct Preference<'a> {
     timestamp: Text<'a>,
 }
 
-/// Reads what customers want and do not want, one event for each entry. What is no entry is counted.
+/// Reads customer preferences, one event for each entry. Invalid entries are counted.
 pub(super) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
     let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_preferences));
@@ -67,7 +69,7 @@ fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
         return out.ignored("preference_event");
     };
     let kind = wish(preference.value.as_str()).unwrap_or_else(|| {
-        out.unrecognised("user_preferences.value", preference.value.as_str(), "");
+        out.unrecognized("user_preferences.value", preference.value.as_str(), "");
         CustomerEventKind::Other
     });
     let names = Names {
@@ -86,7 +88,7 @@ fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
     out.customer(&notice, event(kind, names.to_customer()));
 }
 
-/// What a customer wants, in Meta's words and in Gupshup's.
+/// A customer preference, in Meta's and in Gupshup's values.
 pub(super) fn wish(word: &str) -> Option<CustomerEventKind> {
     match word.to_ascii_lowercase().as_str() {
         "stop" | "opted-out" => Some(CustomerEventKind::OptedOut),
@@ -99,7 +101,7 @@ pub(super) fn event(kind: CustomerEventKind, customer: Option<Customer>) -> Cust
     CustomerEvent { kind: kind.into(), customer, ..CustomerEvent::default() }
 }
 
-/// An entry of `user_id_update`, in which both ids stand beside each other.
+/// An entry of `user_id_update`, which contains both ids.
 #[derive(Deserialize)]
 struct UserIdUpdate<'a> {
     #[serde(borrow, default)]
@@ -120,7 +122,8 @@ struct Changed<'a> {
     current: Text<'a>,
 }
 
-/// Reads changed user ids. Meta says them in system messages since 2026-08, and said them in a field of their own before.
+/// Reads changed user ids. Meta sends them in system messages since 2026-08, and sent them in a separate
+/// field before.
 pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
     let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_id_update));
@@ -156,7 +159,7 @@ pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collec
     }
 }
 
-/// What a system message stands in.
+/// The members around a system message.
 pub(super) struct SystemMessage<'a> {
     pub(super) id: &'a Text<'a>,
     pub(super) from: &'a Text<'a>,
@@ -170,12 +173,12 @@ pub(super) struct SystemMessage<'a> {
 struct System<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Text<'a>,
-    /// The number that the customer has now; the older name is the second.
+    /// The customer's current number; the second name is the older one.
     #[serde(borrow, default)]
     wa_id: Text<'a>,
     #[serde(borrow, default)]
     new_wa_id: Text<'a>,
-    /// The number before, in bodies of before 2023.
+    /// The previous number, in bodies from before 2023.
     #[serde(borrow, default)]
     customer: Text<'a>,
     #[serde(borrow, default)]
@@ -191,7 +194,7 @@ struct System<'a> {
     marketing: Text<'a>,
 }
 
-/// Reads a system message about its customer; says whether it was one.
+/// Reads a system message about its customer. Returns whether it was one.
 pub(super) fn system(message: &SystemMessage<'_>, out: &mut Collector<'_>) -> bool {
     let Ok(Some(system)) = json::optional::<System<'_>>(message.system) else { return false };
     let event = match system.kind.as_str() {
@@ -243,14 +246,14 @@ impl System<'_> {
     }
 }
 
-/// The number before a change; empty where it is the new one, or no number but a user id.
+/// The number before a change; empty if it equals the new number, or is a user id.
 fn old_number<'a>(before: &'a str, now: &str) -> &'a str {
     let before = text::address(before);
     let is_number = before.starts_with(|first: char| first.is_ascii_digit());
     if is_number && before != text::address(now) { before } else { "" }
 }
 
-/// What a status of a payment stands in.
+/// The members around the status of a payment.
 pub(super) struct PaymentStatus<'a> {
     pub(super) message_id: &'a Text<'a>,
     pub(super) status: &'a Text<'a>,
@@ -287,7 +290,7 @@ struct TransactionError<'a> {
     reason: Text<'a>,
 }
 
-/// Reads what became of a payment.
+/// Reads the status of a payment.
 pub(super) fn payment(status: &PaymentStatus<'_>, out: &mut Collector<'_>) {
     let payment: MetaPayment<'_> = json::optional(status.payment).ok().flatten().unwrap_or_default();
     let transaction: Transaction<'_> = json::optional(payment.transaction).ok().flatten().unwrap_or_default();

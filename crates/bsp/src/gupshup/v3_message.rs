@@ -40,7 +40,7 @@ pub(super) struct Message<'a> {
     pub(super) contacts: Part<'a>,
     #[serde(borrow)]
     pub(super) interactive: Part<'a>,
-    /// Every other type stands under a key of its own name.
+    /// Every other type is under a key with its own name.
     #[serde(borrow)]
     pub(super) text: Part<'a>,
     #[serde(borrow)]
@@ -67,7 +67,7 @@ pub(super) struct Message<'a> {
     pub(super) edit: Part<'a>,
     #[serde(borrow)]
     pub(super) revoke: Part<'a>,
-    /// What WhatsApp itself says about the customer.
+    /// WhatsApp's own data about the customer.
     #[serde(borrow)]
     system: Part<'a>,
 }
@@ -75,19 +75,19 @@ pub(super) struct Message<'a> {
 pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let message: Message<'_> = json::from_str(raw.get())?;
     if message.id.is_empty() {
-        return Err(Refusal::new("missing_id", "a message has an 'id'"));
+        return Err(Refusal::new("missing_id", "missing field 'id' in the message"));
     }
     if message.kind.as_str() == "system" && v3_customer::system(&message.as_system(raw), out) {
         return Ok(());
     }
     let customer = message.from.or(&message.from_user_id);
     let contact = shared.contacts.find([&message.from, &message.from_user_id, &message.from_parent_user_id]);
-    // A message that names no sender is the one contact's. The id is made of the message alone.
+    // If a message has no sender, its sender is the only contact. The id is computed from the message alone.
     let no_address = Text::default();
     let contact_address = contact.map_or(&no_address, Contact::address);
     let context = Context::read(message.context);
     let mut event = InboundMessage {
-        // The id alone, as in version 2: both versions of one message may come.
+        // Only the id, as in version 2: the same message may arrive in both versions.
         event_id: EventKey {
             kind: "message",
             message_id: message.id.as_str(),
@@ -107,13 +107,13 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
         ..out.new_message()
     };
     if event.sent_at.is_none() && !message.timestamp.is_empty() {
-        out.unrecognised("time", message.timestamp.as_str(), &event.message_id);
+        out.unrecognized("time", message.timestamp.as_str(), &event.message_id);
     }
     let kind = message.kind.as_str();
     event.content = Some(to_content(&message, &context).unwrap_or_else(|| {
-        // Meta itself says `unsupported` for what it does not pass on.
+        // Meta itself sends the type `unsupported` for messages that it does not pass on.
         if kind != "unsupported" {
-            out.unrecognised("messages.type", kind, message.id.as_str());
+            out.unrecognized("messages.type", kind, message.id.as_str());
         }
         Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json: json::whole(raw) })
     }));
@@ -133,7 +133,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The sender; what the message itself does not say, its contact does.
+    /// The sender. Its contact provides the values that the message itself does not contain.
     fn customer(&self, contact: Option<&Contact<'_>>) -> Option<Customer> {
         let unknown = Contact::default();
         let contact = contact.unwrap_or(&unknown);

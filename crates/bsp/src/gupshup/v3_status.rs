@@ -1,5 +1,6 @@
-//! Meta's status inside Gupshup's version 3 (Meta, "Status messages webhook reference", 2025-11, and "Business-scoped user
-//! IDs", 2026-11): what became of a message, for a group once for each participant.
+//! Meta's status inside Gupshup's version 3 (Meta, "Status messages webhook reference", 2025-11, and
+//! "Business-scoped user IDs", 2026-11): the status of a message. For a group there is one status per
+//! participant.
 
 use proto::v1::{Conversation, Pricing, ReportError};
 use serde::Deserialize;
@@ -20,7 +21,7 @@ struct MetaStatus<'a> {
     gs_id: Text<'a>,
     #[serde(borrow, default)]
     status: Text<'a>,
-    /// `payment` for what became of a payment.
+    /// `payment` for the status of a payment.
     #[serde(borrow, default, rename = "type")]
     kind: Text<'a>,
     #[serde(borrow)]
@@ -32,7 +33,7 @@ struct MetaStatus<'a> {
     recipient_id: Text<'a>,
     #[serde(borrow, default)]
     recipient_user_id: Text<'a>,
-    /// `group` where `recipient_id` names a group.
+    /// `group` if `recipient_id` is the id of a group.
     #[serde(borrow, default)]
     recipient_type: Text<'a>,
     #[serde(borrow, default)]
@@ -102,12 +103,12 @@ struct MetaPricing<'a> {
 
 pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let status: MetaStatus<'_> = json::from_str(raw.get())?;
-    // A payment that failed is no message that failed: it was delivered and read before.
+    // A failed payment is not a failed message: the message was delivered and read before.
     if status.kind.as_str() == "payment" || status.payment.is_some() {
         v3_customer::payment(&status.as_payment(raw), out);
         return Ok(());
     }
-    // `enqueued` has the time at which the body was made, in milliseconds; the others have the event's.
+    // `enqueued` has the time of the body, in milliseconds. The other statuses have the time of the event.
     let is_event_time = status.timestamp.number().is_some_and(|number| number < time::MILLISECONDS_FROM);
     let participant = status.participant();
     let is_group = status.recipient_type.as_str() == "group" || !participant.is_empty();
@@ -145,22 +146,22 @@ impl<'a> MetaStatus<'a> {
         }
     }
 
-    /// Who of a group the status is about.
+    /// The member of the group that the status is about.
     fn participant(&self) -> &Text<'a> {
         let user_id = self.recipient_participant_user_id.or(&self.recipient_participant_parent_user_id);
         self.recipient_participant_id.or(user_id)
     }
 }
 
-/// The code of the first error, for the id of the event: what it is made of never changes, so a list with an entry of
-/// another shape has none.
+/// The code of the first error, for the event id. The inputs of an event id never change, so a list that
+/// contains an entry of another shape has no code.
 fn first_code(list: Part<'_>) -> Text<'_> {
-    // All of them are read below.
+    // All errors are read below.
     let list = list.and_then(|list| json::peek::<Vec<MetaError<'_>>>(list.get()).ok()).unwrap_or_default();
     list.into_iter().next().map(|error| error.code).unwrap_or_default()
 }
 
-/// All errors; one of another shape costs itself alone.
+/// All errors. If an error has an unexpected shape, only that error is lost.
 pub(super) fn errors(list: Part<'_>) -> Vec<ReportError> {
     let list = json::optional::<Vec<&RawValue>>(list).ok().flatten().unwrap_or_default();
     let errors = list.into_iter().filter_map(|raw| json::from_str::<MetaError<'_>>(raw.get()).ok());

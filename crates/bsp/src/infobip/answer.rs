@@ -1,8 +1,9 @@
-//! What Infobip's answers mean, to a sending call and to a question to its log. The bodies of errors are [`error`]'s.
+//! Interprets Infobip's responses to send calls and to queries of its message log. Module [`error`] reads the
+//! bodies of errors.
 //!
-//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for both answers, its page on errors and retries for what a
-//! status means, and its registry of status codes (all read 2026-11). A 200 does not mean
-//! that a message was taken: an entry of group 5 was refused.
+//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for both responses, its page on errors and
+//! retries for the meaning of a status, and its registry of status codes (all read 2026-11). A 200 does not
+//! mean that Infobip accepted a message: an entry of group 5 was rejected.
 
 use proto::v1::{ProviderStatus, ReportError};
 use serde::Deserialize;
@@ -42,11 +43,11 @@ struct Entry<'a> {
     status: Status<'a>,
 }
 
-/// To a sending call.
+/// The response to a send call.
 ///
-/// Infobip's page on errors says that a 4xx is not to be repeated unchanged and a 5xx is Infobip's fault. That holds for what
-/// Infobip wrote about this message. A refused key, a missing scope, a limit, and whatever a load balancer or proxy answers
-/// in Infobip's place say nothing about it.
+/// Infobip's page on errors says that a 4xx must not be retried unchanged and that a 5xx is Infobip's error.
+/// This applies to responses that Infobip wrote about this message. A rejected key, a missing scope, a rate
+/// limit, and a response of a load balancer or proxy are not about the message.
 pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
     let Response { status, retry_after, body } = response;
     let text = utf8::of_answer(body);
@@ -59,8 +60,9 @@ pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
         return Answer::Rejected { status: None, error, faults };
     }
     match status {
-        200..=299 => Answer::Unclear { what: "a 2xx that cannot be read" },
-        // RFC 9110 has a 303 mean that the call may have been carried out. The other redirects ask for it elsewhere.
+        200..=299 => Answer::Unclear { what: "an unreadable 2xx response" },
+        // By RFC 9110, a 303 may mean that the call was carried out. The other redirects request the call at
+        // another URL.
         301 | 302 | 307 | 308 => not_sent(status, written),
         429 => Answer::Limited,
         400..=499 if is_verdict(status, &written) => {
@@ -73,13 +75,13 @@ pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
     }
 }
 
-/// Whether a client error that names no part of the message refuses the message all the same.
+/// Whether a client error that names no part of the message rejects the message anyway.
 fn is_verdict(status: u16, written: &Written) -> bool {
     match status {
         400 => true,
-        // The account, its bill, a proxy, the path, or the moment.
+        // About the account, its bill, a proxy, the path, or a temporary condition.
         401..=405 | 407 | 408 | 421 | 425 => false,
-        // Infobip's own error of another name, with a status that the account does not explain.
+        // Another error of Infobip's own, with a status that the account does not explain.
         _ => written.is_refusal(),
     }
 }
@@ -92,7 +94,7 @@ fn not_sent(status: u16, written: Written) -> Answer {
     Answer::NotSent(NotSent { status, error })
 }
 
-/// The entry of a success; `None` when there is none that can be read.
+/// The entry of a success; `None` if no entry is readable.
 fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -107,7 +109,7 @@ fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
 /// Groups: 0 accepted, 1 pending, 3 delivered; 2 undeliverable, 4 expired, 5 rejected.
 fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
     let status = provider_status(&entry.status);
-    // Names are what the registry keeps stable; an entry without one still has the number.
+    // The registry guarantees stable names. An entry without a name has at least the number.
     let group = match status.group_name.to_ascii_uppercase().as_str() {
         "ACCEPTED" | "OK" | "PENDING" | "DELIVERED" => Some(true),
         "UNDELIVERABLE" | "EXPIRED" | "REJECTED" => Some(false),
@@ -120,7 +122,7 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
     };
     match group {
         Some(true) => {
-            // The id that was asked about, where this one lost a byte that is not UTF-8.
+            // The requested id, if a byte of this one was invalid UTF-8.
             let id = entry.message_id.filled().filter(|id| !id.contains('\u{fffd}'));
             let id = id.unwrap_or(asked).to_owned();
             Answer::Accepted { message_id: id, status }
@@ -144,18 +146,20 @@ fn provider_status(status: &Status<'_>) -> ProviderStatus {
     ProviderStatus { description, ..status.to_provider_status() }
 }
 
-/// Of a text for people, as much as people read: it is stored with the outcome.
+/// Shortens a text for people: it is stored with the outcome.
 pub(super) fn cut(text: &str) -> String {
     text.chars().take(TEXT_LENGTH_MAX).collect()
 }
 
-/// The path that asks the log.
+/// The path of a log query.
 pub(super) fn lookup_path(message_ids: &[&str]) -> String {
-    // Our ids hold nothing that a URL would have to escape. A message may have several entries, one for each channel.
+    // Message ids contain no characters that a URL must escape. A message may have several entries, one per
+    // channel.
     format!("/omni/1/logs?messageId={}&limit=1000", message_ids.join(","))
 }
 
-/// The log's answer. A message that was refused as a duplicate has an entry for that too: the other one counts.
+/// The response to a log query. A message that was rejected as a duplicate has an additional entry for that;
+/// the other entry counts.
 pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault> {
     #[derive(Deserialize)]
     struct Body<'a> {
@@ -174,7 +178,8 @@ pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault
         let answer = match of_entry(entry, &message_id) {
             answer @ (Answer::Duplicate { .. } | Answer::Accepted { .. }) => answer,
             answer @ Answer::Rejected { .. } if is_refusal(&entry.status) => answer,
-            // It is in the log and was not refused, so it was taken; what became of it after that, its reports say.
+            // It is in the log and was not rejected, so Infobip accepted it. Its reports contain the later
+            // statuses.
             _ => Answer::Accepted { message_id: message_id.clone(), status: provider_status(&entry.status) },
         };
         match found.iter_mut().find(|known| known.message_id == message_id) {
@@ -186,7 +191,7 @@ pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault
     Ok(found)
 }
 
-/// Group REJECTED: the message never left Infobip. UNDELIVERABLE and EXPIRED come later.
+/// Group REJECTED: the message never left Infobip. UNDELIVERABLE and EXPIRED occur later.
 fn is_refusal(status: &Status<'_>) -> bool {
     let name = status.group_name.as_str();
     name.eq_ignore_ascii_case("REJECTED") || (name.is_empty() && status.group_id.as_str() == "5")

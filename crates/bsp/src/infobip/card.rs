@@ -1,9 +1,9 @@
-//! Business cards as Infobip's OMNI failover API takes them (OpenAPI 3.210.0, `Contact`, read 2026-11).
+//! Business cards in the format of Infobip's OMNI failover API (OpenAPI 3.210.0, `Contact`, read 2026-11).
 
 use proto::v1::{Contact, ContactAddress};
 use serde_json::{Map, Value};
 
-/// The card; what is empty is left out.
+/// The card. Empty members are omitted.
 pub(super) fn of_contact(contact: &Contact) -> Value {
     let mut card = Map::new();
     let mut name = object(&[
@@ -12,7 +12,7 @@ pub(super) fn of_contact(contact: &Contact) -> Value {
         ("namePrefix", &contact.prefix),
         ("nameSuffix", &contact.suffix),
     ]);
-    // Infobip asks for these two, whatever they are.
+    // Infobip requires these two members, even if they are empty.
     name.insert("firstName".to_owned(), contact.first_name.clone().into());
     name.insert("formattedName".to_owned(), contact.formatted_name.clone().into());
     card.insert("name".to_owned(), name.into());
@@ -41,7 +41,7 @@ pub(super) fn of_contact(contact: &Contact) -> Value {
     card.into()
 }
 
-/// Each newer list is taken in place of the older one where it has an entry.
+/// A newer list replaces the older one if it has an entry.
 fn phones(contact: &Contact) -> Vec<Map<String, Value>> {
     if contact.phone_numbers.is_empty() {
         return contact.phones.iter().map(|phone| object(&[("phone", phone)])).collect();
@@ -82,7 +82,7 @@ fn address(address: &ContactAddress) -> Map<String, Value> {
     ])
 }
 
-/// Infobip knows its types in upper case.
+/// Infobip expects its types in upper case.
 fn kind(kind: &str) -> String {
     kind.to_ascii_uppercase()
 }

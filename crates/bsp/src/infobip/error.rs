@@ -1,4 +1,5 @@
-//! Bodies of Infobip's errors, and whose errors they are: about the message, about something else, or not Infobip's at all.
+//! Reads the bodies of Infobip's errors, and classifies each error: about the message, about something else,
+//! or not from Infobip.
 //!
 //! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0) for `requestError`, of the Messages API for `errorCode`,
 //! and its page on errors for the names (all read 2026-11).
@@ -8,15 +9,15 @@ use serde_json::Value;
 
 use super::answer::cut;
 
-/// Longest name of an error that is kept, in characters: it is shown as the reason of a paused lane.
+/// Longest name of an error that is kept, in characters. It is shown as the reason of a paused lane.
 const NAME_LENGTH_MAX: usize = 64;
-/// Most validation errors that are passed on: the ledger stores them all.
+/// Most validation errors that are passed on. The ledger stores all of them.
 const FAULTS_MAX: usize = 16;
 /// Longest field of such an error, in characters.
 const FIELD_LENGTH_MAX: usize = 128;
 /// Longest text of such an error, in characters.
 const WORDS_LENGTH_MAX: usize = 200;
-/// Errors about this very message.
+/// Errors about this message.
 const OF_MESSAGE: &[&str] = &["BAD_REQUEST", "E400"];
 /// Errors about the account, the path or Infobip itself.
 const OF_ANYTHING_ELSE: &[&str] = &[
@@ -37,21 +38,21 @@ const OF_ANYTHING_ELSE: &[&str] = &[
     "E504",
 ];
 
-/// Who wrote the body of an answer, and about what.
+/// The author and the subject of a response's body.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// Infobip, about this message, with the fields that it finds wrong.
+    /// Infobip, about this message, with the fields that it rejects.
     OfMessage(ReportError, Vec<CommandFault>),
-    /// Infobip, an error that does not say that the message is at fault.
+    /// Infobip, about something other than the message.
     Other(ReportError),
-    /// Infobip, no error of a form that is known.
+    /// Infobip, with no known form of an error.
     Unnamed,
-    /// Something else: a load balancer, a proxy, another server.
+    /// Another server: a load balancer or a proxy.
     Elsewhere,
 }
 
 impl Written {
-    /// Whether Infobip named an error that is none of those about the account.
+    /// Whether Infobip named an error that is not about the account.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::OfMessage(..) => true,
@@ -60,7 +61,7 @@ impl Written {
         }
     }
 
-    /// What a result tells of it.
+    /// The error that a result contains.
     pub(super) fn into_error(self, status: u16) -> ReportError {
         match self {
             Self::OfMessage(error, _) | Self::Other(error) => error,
@@ -69,7 +70,7 @@ impl Written {
     }
 }
 
-/// Reads a body. Errors come in two forms: the older APIs' `requestError`, and the platform's `errorCode`.
+/// Reads a body. Errors have two forms: the older APIs' `requestError`, and the platform's `errorCode`.
 pub(super) fn read(status: u16, text: &str) -> Written {
     let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return Written::Elsewhere };
     let of = |key: &str| body.get(key).unwrap_or(&Value::Null);
@@ -81,7 +82,8 @@ pub(super) fn read(status: u16, text: &str) -> Written {
     };
     let is_error = exception.is_object() || body.contains_key("errorCode");
     if !is_error {
-        // Other parts of Infobip's API answer a bare `error`: who cannot be told from it must not be taken for a balancer.
+        // Other parts of Infobip's API respond with a bare `error`: if it is ambiguous, it must not count as
+        // a load balancer's response.
         let is_infobips = ["requestError", "messages", "error"].into_iter().any(|key| body.contains_key(key));
         return if is_infobips { Written::Unnamed } else { Written::Elsewhere };
     }
@@ -94,8 +96,8 @@ pub(super) fn read(status: u16, text: &str) -> Written {
     }
 }
 
-/// The fields that Infobip names, each with every word about it: `validationErrors` of the older APIs is an object of lists by
-/// field, `violations` of the platform a list of pairs.
+/// The fields that Infobip rejects, each with its texts. `validationErrors` of the older APIs is an object
+/// with a list of texts per field; `violations` of the platform is a list of pairs.
 fn faults(validation_errors: &Value, violations: &Value) -> Vec<CommandFault> {
     let mut faults = Vec::new();
     for (field, words) in validation_errors.as_object().into_iter().flatten() {
@@ -110,7 +112,7 @@ fn faults(validation_errors: &Value, violations: &Value) -> Vec<CommandFault> {
     faults
 }
 
-/// Adds a fault that has a field or words, while there is room.
+/// Adds a fault that has a field or a text, up to the limit.
 fn add(faults: &mut Vec<CommandFault>, field: &str, words: &Value) {
     let short = |text: &str, length: usize| text.chars().take(length).collect::<String>();
     let words = words.as_str().unwrap_or_default();

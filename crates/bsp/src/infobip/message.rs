@@ -1,5 +1,5 @@
 //! Infobip's inbound messages (OMNI and WhatsApp API, "incoming message"; renderers MO_OTT_CONTACT and
-//! MO_OTT_MSISDN). Every type is an upper-case word; the AICC's page writes them in lower case.
+//! MO_OTT_MSISDN). Every type is in upper case; the AICC's page writes the types in lower case.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
@@ -24,7 +24,7 @@ pub(super) struct Envelope<'a> {
     from: Text<'a>,
     #[serde(borrow, default)]
     to: Text<'a>,
-    /// The Messages API's words for `from` and `to`.
+    /// The Messages API's names for `from` and `to`.
     #[serde(borrow, default)]
     sender: Text<'a>,
     #[serde(borrow, default)]
@@ -100,7 +100,7 @@ struct Body<'a> {
     catalog_id: Text<'a>,
     #[serde(borrow)]
     product_items: Part<'a>,
-    /// What a customer filled into a flow, an object.
+    /// The customer's response to a flow, an object.
     #[serde(borrow)]
     response: Part<'a>,
     #[serde(borrow)]
@@ -109,10 +109,10 @@ struct Body<'a> {
     referral: Part<'a>,
 }
 
-/// The kind of form that Infobip passes answers to on.
+/// The type of the forms whose responses Infobip passes on.
 pub(super) const FLOW: &str = "flow";
 
-/// Types that are known and that events have no words for: they go out as `unsupported`, without a warning.
+/// Known types that events cannot represent. They are published as `unsupported`, without a warning.
 const UNSUPPORTED_TYPES: [&str; 5] = [
     "UNSUPPORTED",
     "INFECTED_CONTENT",
@@ -124,7 +124,7 @@ const UNSUPPORTED_TYPES: [&str; 5] = [
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let envelope: Envelope<'_> = json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "a message has a 'messageId'"));
+        return Err(Refusal::new("missing_id", "missing field 'messageId' in the message"));
     }
     let from = envelope.from.or(&envelope.sender);
     let mut event = InboundMessage {
@@ -142,7 +142,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
     if !envelope.received_at.is_empty() {
         event.sent_at = time::parse(envelope.received_at.as_str());
         if event.sent_at.is_none() {
-            out.unrecognised("time", envelope.received_at.as_str(), &event.message_id);
+            out.unrecognized("time", envelope.received_at.as_str(), &event.message_id);
         }
     }
     if let Some(other) =
@@ -182,7 +182,7 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// Whether a message came by another channel than WhatsApp.
+/// Whether a message came through another channel than WhatsApp.
 fn is_other(name: &Text<'_>) -> bool {
     name.filled().is_some_and(|name| !name.eq_ignore_ascii_case(WHATSAPP))
 }
@@ -201,7 +201,7 @@ impl Envelope<'_> {
     }
 }
 
-/// Sets content, context and referral; gives the raw type.
+/// Sets content, context and referral. Returns the raw type.
 fn read_content(
     raw: &RawValue,
     event: &mut InboundMessage,
@@ -214,14 +214,14 @@ fn read_content(
     event.referral = whatsapp::referral(body.referral);
     let kind = body.kind.as_str().to_ascii_uppercase();
     let content = to_content(&kind, &body, &context);
-    // The id takes the type as it stood, so that it stays the same when a later version knows more types.
+    // The event id contains the raw type, so that it stays the same when a later version supports more types.
     let raw_type = body.kind.owned();
     if let Some(content) = content {
         event.content = Some(content);
         return Ok(raw_type);
     }
     if !UNSUPPORTED_TYPES.contains(&kind.as_str()) {
-        out.unrecognised("message.type", body.kind.as_str(), &event.message_id);
+        out.unrecognized("message.type", body.kind.as_str(), &event.message_id);
     }
     keep_unsupported(body.kind.as_str(), Some(raw), event);
     Ok(raw_type)
@@ -232,7 +232,7 @@ fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) {
     event.content = Some(Content::Unsupported(Unsupported { r#type: kind.to_owned(), raw_json }));
 }
 
-/// The content of a known type, or `None` where there are no words for it.
+/// The content of a known type that events can represent; otherwise `None`.
 fn to_content(kind: &str, body: &Body<'_>, context: &Context<'_>) -> Option<Content> {
     let reply = |id: &Text<'_>, title: &Text<'_>| {
         let description = body.description.owned();
@@ -242,7 +242,7 @@ fn to_content(kind: &str, body: &Body<'_>, context: &Context<'_>) -> Option<Cont
     Some(match kind {
         "TEXT" => Content::Text(TextContent { body: body.text.present()?.to_owned() }),
         "IMAGE" => Content::Image(media(body)?),
-        // Infobip puts a document's file name into its caption (real pushes, 2025).
+        // Infobip puts a document's file name into its caption (real webhooks, 2025).
         "DOCUMENT" => Content::Document(Media { file_name: body.caption.owned(), ..media(body)? }),
         "AUDIO" => Content::Audio(media(body)?),
         "VOICE" => Content::Audio(Media { voice: true, ..media(body)? }),
@@ -280,7 +280,8 @@ fn media(body: &Body<'_>) -> Option<Media> {
     Some(Media {
         url: body.url.filled()?.to_owned(),
         caption: body.caption.owned(),
-        // Fetched with `Authorization: App {API key}` (WhatsApp API, "download inbound media").
+        // The file is downloaded with `Authorization: App {API key}` (WhatsApp API, "download inbound
+        // media").
         requires_auth: true,
         ..Media::default()
     })

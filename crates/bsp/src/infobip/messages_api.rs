@@ -1,5 +1,5 @@
-//! Inbound messages as the Messages API renders them (renderer MO_MESSAGES_API_JSON): a list of contents, each with a
-//! type of its own.
+//! Inbound messages in the format of the Messages API (renderer MO_MESSAGES_API_JSON): a list of contents,
+//! each with its own type.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
@@ -32,28 +32,28 @@ struct Part<'a> {
     emoji: Text<'a>,
     #[serde(borrow, default)]
     action: Text<'a>,
-    /// What a customer filled into a flow, an object.
+    /// The customer's response to a flow, an object.
     #[serde(borrow)]
     response: json::Part<'a>,
 }
 
-/// One event for each content of the list.
+/// Reads one event for each content of the list.
 pub(super) fn read(
     envelope: &Envelope<'_>,
     event: InboundMessage,
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
     let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(envelope.content) else {
-        return Err(Refusal::new("wrong_shape", "'content' must be a list"));
+        return Err(Refusal::new("wrong_shape", "field 'content' is not a list"));
     };
     for (position, raw) in parts.into_iter().enumerate() {
         let part = json::from_str::<Part<'_>>(raw.get()).ok();
         let content = part.as_ref().and_then(to_content);
         if content.is_none() {
             let kind = part.as_ref().map(|part| part.kind.as_str()).unwrap_or_default();
-            out.unrecognised("content.type", kind, &event.message_id);
+            out.unrecognized("content.type", kind, &event.message_id);
         }
-        // The position tells the contents of one message apart; nothing else needs to.
+        // The position is enough to distinguish the contents of one message.
         let place = if position == 0 { String::new() } else { format!("content{position}") };
         out.message(InboundMessage {
             event_id: envelope.event_id(&place, out),
@@ -69,7 +69,7 @@ fn unsupported(part: Option<&Part<'_>>, raw: &RawValue) -> Content {
     Content::Unsupported(Unsupported { r#type, raw_json: json::whole(raw) })
 }
 
-/// The content of a known type whose fields are there, or `None`.
+/// The content of a known type that has its fields; otherwise `None`.
 fn to_content(part: &Part<'_>) -> Option<Content> {
     let media = || {
         let url = part.url.filled()?.to_owned();

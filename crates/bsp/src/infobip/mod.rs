@@ -1,8 +1,8 @@
 //! Infobip: OMNI failover API and WhatsApp API webhooks.
 //!
 //! Sources: Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (version 3.210.0, read 2026-11) and the
-//! AICC's pages on receiving Infobip's reports and messages (2025-11). A body is `{"results": […]}`; what an
-//! entry is, the fields that it has decide.
+//! AICC's pages on receiving Infobip's reports and messages (2025-11). A body is `{"results": […]}`. The
+//! fields of an entry determine its kind.
 
 mod answer;
 mod card;
@@ -40,7 +40,7 @@ static PROFILE: Profile = Profile {
     id: BspId::new("infobip"),
     media_type: "application/json",
     challenge: None,
-    // Infobip repeats for 41 hours when a webhook is not answered 200.
+    // Infobip retries for 41 hours if the response to a webhook is not 200.
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
     credential_hint: "AccountKey: PASSWORD",
@@ -81,7 +81,8 @@ static PROFILE: Profile = Profile {
         "status.description",
         "error.name",
         "error.description",
-        // Of a payment, a template or the account, with `content` or without one, among `results` or alone.
+        // For a payment, a template or the account, with or without `content`, inside or outside of
+        // `results`.
         "message.status",
         "results.status",
         "results.reason",
@@ -94,9 +95,10 @@ static PROFILE: Profile = Profile {
         ".rejectionReason",
     ],
     text_keys: &["text", "caption", "description", "title", "address", "body", "headline"],
-    // The Messages API's name of what an item is. It is told by that, and by the members that it has.
+    // The Messages API's name of the item's kind. It is redundant, because the members of the item determine
+    // its kind.
     known_members: &["event"],
-    // How many items the list has, and how many wait for an API that is asked for them.
+    // The number of items in the list, and the number of items that wait for a polling API.
     known_around: &["messageCount", "pendingMessageCount"],
 };
 
@@ -134,12 +136,12 @@ impl Sending for Infobip {
         answer::lookup(status, body)
     }
 
-    /// With ids of 50 characters the URL stays under 8 KiB.
+    /// With ids of 50 characters, the URL stays below 8 KiB.
     fn lookup_ids_max(&self) -> usize {
         100
     }
 
-    /// The log may be asked 120 times a minute (OpenAPI, `x-throttling-info`).
+    /// The rate limit of log queries is 120 per minute (OpenAPI, `x-throttling-info`).
     fn lookup_interval(&self) -> Duration {
         Duration::from_millis(500)
     }
@@ -175,14 +177,14 @@ impl Bsp for Infobip {
     }
 }
 
-/// The body. Entries stay raw, so that a bad one costs none of its siblings.
+/// The body. Entries stay raw, so that a bad entry does not affect the others.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
     results: Option<Vec<&'a RawValue>>,
 }
 
-/// The fields that tell what an entry is.
+/// The fields that determine the kind of an entry.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
@@ -201,7 +203,7 @@ struct Kind<'a> {
 }
 
 impl Kind<'_> {
-    /// Reports and messages have none of these: `content` is a list in the Messages API.
+    /// Reports and messages have none of these. In the Messages API, `content` is a list.
     fn may_be_notification(&self) -> bool {
         let is_object = self.content.is_some_and(|content| content.get().starts_with('{'));
         let is_said = !self.event.is_empty() && self.event.as_str() != "MO";
@@ -224,15 +226,15 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
     out.finish()
 }
 
-/// A body without `results`: a notification, or nothing that is known.
+/// A body without `results`: a notification, or an unknown body.
 fn bare(out: &mut Collector<'_>) -> Result<(), Refusal> {
     let body: &RawValue = json::peek(out.document())?;
     if notification::read(body, out) {
         return Ok(());
     }
-    // What would tell what it is may be what is damaged.
+    // The damaged part may be the one that determines the kind.
     out.check_part(body.get())?;
-    Err(Refusal::new("wrong_shape", "the body has no list 'results'"))
+    Err(Refusal::new("wrong_shape", "missing list 'results' in the body"))
 }
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
@@ -244,8 +246,8 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if kind.may_be_notification() && notification::read(raw, out) {
         return Ok(());
     }
-    // A failed delivery beats a stray time of reading, which some senders leave in. Most reports have no such time, and their
-    // status need not be read twice.
+    // A failed delivery takes precedence over an unrelated `seenAt`, which some senders leave in. Most reports have no such time,
+    // so their status is not read twice.
     let has_time = !kind.deleted_at.is_empty() || !kind.seen_at.is_empty();
     let is_delivery = kind.status.is_some() && (!has_time || report::is_failure(kind.status));
     if kind.message.is_some() || kind.content.is_some() {
@@ -257,6 +259,9 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     } else if !kind.seen_at.is_empty() {
         report::seen(raw, out)
     } else {
-        Err(Refusal::new("wrong_shape", "an entry has one of 'message', 'status', 'seenAt' and 'deletedAt'"))
+        Err(Refusal::new(
+            "wrong_shape",
+            "missing field 'message', 'status', 'seenAt' or 'deletedAt' in the entry",
+        ))
     }
 }

@@ -1,9 +1,10 @@
-//! Infobip's notifications: objects about a template, a payment or what a customer wants, which come without `results` or
-//! among them.
+//! Infobip's notifications: objects about a template, a payment or a customer preference. They arrive without
+//! `results` or inside it.
 //!
-//! Infobip's Subscriptions API names their events (`TEMPLATE_UPDATE`, `PAYMENT_STATUS`, `MARKETING_SUBSCRIPTION_UPDATE`, …, read
-//! 2026-11) and publishes few of their bodies, so each is told by the words of its type, or by the fields that only it
-//! has, and every name that a field may have is read. The event carries the object as it came.
+//! Infobip's Subscriptions API names their events (`TEMPLATE_UPDATE`, `PAYMENT_STATUS`,
+//! `MARKETING_SUBSCRIPTION_UPDATE`, …, read 2026-11) and documents few of their bodies. So the kind is
+//! detected from keywords in the type, or from fields that only one kind has, and each field is read under
+//! every name that it may have. The event contains the original object.
 
 use proto::v1::{
     AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, Customer, CustomerEvent,
@@ -19,7 +20,7 @@ use crate::parsed::Collector;
 use crate::text;
 use crate::whatsapp::Names;
 
-/// The object around what is told; some bodies have everything here.
+/// The outer object. In some bodies it contains all members.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Outer<'a> {
@@ -41,7 +42,7 @@ struct Outer<'a> {
     content: Part<'a>,
 }
 
-/// What is told, under every name.
+/// The members of a notification, under every possible name.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Inner<'a> {
@@ -65,7 +66,7 @@ struct Inner<'a> {
     language: Text<'a>,
     #[serde(borrow, default)]
     template_language: Text<'a>,
-    /// A word, or an object of Infobip's with a name in it.
+    /// A string, or an object of Infobip's that contains a name.
     #[serde(borrow)]
     status: Part<'a>,
     #[serde(borrow, default)]
@@ -101,7 +102,7 @@ struct Inner<'a> {
 /// The type of a message that confirms a payment.
 pub(super) const CONFIRMATION: &str = "INTERACTIVE_PAYMENT_CONFIRMATION";
 
-/// What kind of notification an object is.
+/// The kind of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Template,
@@ -112,7 +113,7 @@ enum Kind {
     Ignored(&'static str),
 }
 
-/// Words of a type, in the order in which they decide.
+/// Keywords of a type, in the order of their precedence.
 const WORDS: [(&str, Kind); 11] = [
     ("identity", Kind::Ignored("identity_changed")),
     ("echo", Kind::Ignored("message_echo")),
@@ -127,10 +128,10 @@ const WORDS: [(&str, Kind); 11] = [
     ("account", Kind::Account),
 ];
 
-/// Reads a notification; says whether the object was one.
+/// Reads a notification. Returns whether the object was one.
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
     let Ok(outer) = json::from_str::<Outer<'_>>(raw.get()) else { return false };
-    // `content` is a list in the Messages API, whose messages are read elsewhere.
+    // In the Messages API, `content` is a list; its messages are read elsewhere.
     let content = outer.content.filter(|content| content.get().starts_with('{'));
     if outer.content.is_some() && content.is_none() {
         return false;
@@ -152,7 +153,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
         Kind::Payment => out.customer(&notice, inner.to_payment_event(&outer)),
         Kind::Wish => {
             let wish = inner.wish().unwrap_or_else(|| {
-                out.unrecognised("content.type", word.as_str(), "");
+                out.unrecognized("content.type", word.as_str(), "");
                 CustomerEventKind::Other
             });
             out.customer(&notice, inner.to_customer_event(wish, &outer));
@@ -161,7 +162,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
     true
 }
 
-/// A message by which WhatsApp confirms a payment is an event of the payment too, where it has a status.
+/// A message by which WhatsApp confirms a payment is also an event of the payment, if it has a status.
 pub(super) fn confirmation(
     raw: &RawValue,
     message_id: &str,
@@ -196,7 +197,7 @@ impl<'a> Inner<'a> {
         self.kind.or(self.event.or(self.event_type.or(&self.notification_type)))
     }
 
-    /// By the word of its type, and without one by the fields that only one kind has.
+    /// Determined by keywords in its type, or, without a type, by fields that only one kind has.
     fn notification(&self) -> Option<Kind> {
         let word = self.word().as_str().to_ascii_lowercase();
         if let Some((_, kind)) = WORDS.iter().find(|(part, _)| word.contains(part)) {
@@ -212,7 +213,7 @@ impl<'a> Inner<'a> {
         }
     }
 
-    /// The word of a status, which may be an object.
+    /// The text of a status, which may be an object.
     fn status(&self) -> String {
         let word = Text::of_part(self.status);
         let status: Status<'_> = json::optional(self.status).ok().flatten().unwrap_or_default();
@@ -278,7 +279,7 @@ impl<'a> Inner<'a> {
         }
     }
 
-    /// What the customer wants, in any of the usual words.
+    /// The customer preference, in any of the usual values.
     fn wish(&self) -> Option<CustomerEventKind> {
         let status = self.status();
         let said = [self.value.as_str(), self.action.as_str(), self.preference.as_str(), &status];

@@ -1,8 +1,8 @@
-//! Infobip's reports: delivery, seen and deleted, in the forms of the OMNI API, the WhatsApp API and the
+//! Infobip's reports: delivery, seen and deleted, in the formats of the OMNI API, the WhatsApp API and the
 //! Messages API.
 //!
-//! `groupName` decides; `groupId` only where there is no name, because the AICC's documents give it other
-//! numbers than Infobip does (its example pairs UNDELIVERABLE with 4, Infobip's EXPIRED).
+//! `groupName` takes precedence. `groupId` is used only without a name, because the AICC's documents assign
+//! other numbers than Infobip (the AICC's example pairs UNDELIVERABLE with 4, which is Infobip's EXPIRED).
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Refusal};
 use crate::{text, time};
 
-/// What a status group comes to, and the AICC's code for it (AICC, "Receiving and Processing Reports Sent on
+/// The meaning of a status group, and the AICC's code for it (AICC, "Receiving and Processing Reports Sent on
 /// Infobip", table of `groupName`).
 struct Group {
     name: &'static str,
@@ -37,13 +37,14 @@ const GROUPS: [Group; 7] = [
     Group { name: "SEEN", id: "", status: ReportStatus::Read, aicc_status: None },
 ];
 
-/// Infobip's name of the one channel that this gateway is about.
+/// Infobip's name of the only channel that this gateway supports.
 pub(super) const WHATSAPP: &str = "WHATSAPP";
 
-/// The one status of group DELIVERED that is not final: the message has reached the operator only.
+/// The only status of group DELIVERED that is not final: the message has reached only the operator.
 const DELIVERED_TO_OPERATOR: (&str, &str) = ("DELIVERED_TO_OPERATOR", "2");
 
-/// The fields of all three kinds of report. The Messages API says `sender` and `destination` for `from` and `to`.
+/// The fields of all three kinds of report. The Messages API uses `sender` and `destination` for `from` and
+/// `to`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
@@ -73,7 +74,7 @@ struct Report<'a> {
     status: Part<'a>,
     #[serde(borrow)]
     error: Part<'a>,
-    /// What was given to Infobip with the message.
+    /// The callback data that was sent to Infobip with the message.
     #[serde(borrow, default)]
     callback_data: Text<'a>,
 }
@@ -117,7 +118,7 @@ impl Status<'_> {
     }
 }
 
-/// Whether a status says that the message will not arrive.
+/// Whether a status means that the message will not arrive.
 pub(super) fn is_failure(status: Part<'_>) -> bool {
     let Some(Ok(status)) = status.map(|status| json::peek::<Status<'_>>(status.get())) else {
         return false;
@@ -128,15 +129,15 @@ pub(super) fn is_failure(status: Part<'_>) -> bool {
 pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let (report, mut event) = begin(raw, out)?;
     let Ok(Some(status)) = json::optional::<Status<'_>>(report.status) else {
-        return Err(Refusal::new("wrong_shape", "'status' must be an object"));
+        return Err(Refusal::new("wrong_shape", "field 'status' is not an object"));
     };
     let error = json::optional::<Status<'_>>(report.error).unwrap_or_else(|()| {
-        out.unrecognised("error", "(another shape)", &event.message_id);
+        out.unrecognized("error", "(another shape)", &event.message_id);
         None
     });
     let error_code = error.as_ref().map(|error| error.id.as_str()).unwrap_or_default();
     let time = report.done_at.or(&report.sent_at);
-    // Name and group both, so that a group which means something new one day is another event.
+    // The name and the group, so that a group whose meaning changes gives another event.
     let raw_status =
         [status.group_name.or(&status.group_id).as_str(), status.name.or(&status.id).as_str()].join("/");
 
@@ -157,7 +158,7 @@ pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
     Ok(())
 }
 
-/// Withdrawn by Infobip in 2024; the AICC's document still asks for it.
+/// Infobip withdrew it in 2024; the AICC's document still requires it.
 pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let (report, mut event) = begin(raw, out)?;
     finish_timed(&report, &mut event, ("deleted", ReportStatus::Deleted), &report.deleted_at, out);
@@ -169,7 +170,7 @@ pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Ref
 fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Box<ReportEvent>), Refusal> {
     let report: Report<'a> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "a report has a 'messageId'"));
+        return Err(Refusal::new("missing_id", "missing field 'messageId' in the report"));
     }
     let event = Box::new(ReportEvent {
         message_id: report.message_id.owned(),
@@ -184,7 +185,7 @@ fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Box<
     Ok((report, event))
 }
 
-/// Reports of a reading or a deletion: the time that they carry is what they say.
+/// Finishes a seen or deleted report. Its time field determines its status.
 fn finish_timed(
     report: &Report<'_>,
     event: &mut ReportEvent,
@@ -206,19 +207,20 @@ fn set_status(event: &mut ReportEvent, status: &Status<'_>, out: &mut Collector<
     }
     let Some(group) = status.group() else {
         let value = status.group_name.or(&status.group_id);
-        out.unrecognised("status.groupName", value.as_str(), &event.message_id);
+        out.unrecognized("status.groupName", value.as_str(), &event.message_id);
         return;
     };
     let (name, id) = DELIVERED_TO_OPERATOR;
-    // Names drift over time and numbers do not.
+    // Names may change over time; numbers do not.
     let to_operator = status.name.as_str().eq_ignore_ascii_case(name) || status.id.as_str() == id;
     let is_final = group.status != ReportStatus::Delivered || !to_operator;
     event.set_status(if is_final { group.status } else { ReportStatus::Sent });
-    // By the group's name where there is one, as the AICC has it; a message that is only sent is waiting.
+    // By the group's name if there is one, as the AICC defines it. A message that is only sent counts as
+    // waiting.
     event.aicc_status = if is_final || !status.group_name.is_empty() { group.aicc_status } else { Some(1) };
 }
 
-/// A report about a fail-over channel says nothing about the WhatsApp message.
+/// A report about a failover channel does not change the status of the WhatsApp message.
 fn is_other_channel(event: &ReportEvent) -> bool {
     !event.provider_channel.is_empty() && !event.provider_channel.eq_ignore_ascii_case(WHATSAPP)
 }
@@ -230,7 +232,8 @@ fn event_id(
     error_code: &str,
     out: &Collector<'_>,
 ) -> String {
-    // A fail-over channel's report is another event than WhatsApp's, with the same words otherwise.
+    // A failover channel's report is a different event than WhatsApp's, although the other values are the
+    // same.
     let channel = report.channel.as_str();
     let is_whatsapp = channel.is_empty() || channel.eq_ignore_ascii_case(WHATSAPP);
     let status = if is_whatsapp { Cow::Borrowed(status) } else { Cow::Owned(format!("{status}@{channel}")) };
@@ -251,23 +254,23 @@ fn occurred_at(text: &Text<'_>, message_id: &str, out: &mut Collector<'_>) -> Op
     }
     let time = time::parse(text.as_str());
     if time.is_none() {
-        out.unrecognised("time", text.as_str(), message_id);
+        out.unrecognized("time", text.as_str(), message_id);
     }
     time
 }
 
-/// An error object as an error, where something failed.
+/// The error object as an error, if something failed.
 pub(super) fn reported(error: Status<'_>) -> Option<ReportError> {
     if is_error(&error) {
         return Some(to_report_error(error));
     }
-    // The other words of `NO_ERROR` say no more than its id.
+    // The other members of `NO_ERROR` add nothing to its id.
     let Status { group_id, group_name, id: _, name, description, permanent } = &error;
     [group_id, group_name, name, description, permanent].into_iter().for_each(Text::pass);
     None
 }
 
-/// Infobip sends an error object also where nothing failed: `NO_ERROR` with id 0.
+/// Infobip sends an error object also if nothing failed: `NO_ERROR` with id 0.
 fn is_error(error: &Status<'_>) -> bool {
     match error.id.as_str() {
         "0" => false,

@@ -1,7 +1,7 @@
 //! Requests to Infobip: `POST /omni/1/advanced` of the OMNI failover API.
 //!
-//! Source: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) and the log lines of the older IMChannel.
-//! The scenario decides the sender; the channel's settings name it.
+//! Source: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) and the log lines of the older
+//! IMChannel. The scenario determines the sender; the channel's settings contain the scenario.
 
 use proto::v1::Location;
 use serde::Serialize;
@@ -90,10 +90,10 @@ struct WhatsApp<'a> {
     language: Option<&'a str>,
 }
 
-/// The call for a command.
+/// The call that sends a command.
 pub(super) fn request(settings: &Value, command: &Command, link: Option<Link<'_>>) -> Request {
     let recipient = command.recipient.as_str();
-    // A number has digits only, a business-scoped user id a dot.
+    // A number has only digits; a business-scoped user id contains a dot.
     let to = if recipient.contains('.') { To::WhatsAppUserId(recipient) } else { To::PhoneNumber(recipient) };
     let body = Body {
         scenario_key: settings["scenario_key"].as_str().unwrap_or_default(),
@@ -104,7 +104,7 @@ pub(super) fn request(settings: &Value, command: &Command, link: Option<Link<'_>
     Request {
         function: function(&command.content),
         path: PATH,
-        body: serde_json::to_vec(&body).expect("it has no map with other keys than texts"),
+        body: serde_json::to_vec(&body).expect("all map keys are strings"),
         logged_keys: if link.is_some_and(|link| link.is_ours) { LOGGED_KEYS_OWN_URL } else { LOGGED_KEYS },
     }
 }
@@ -142,8 +142,9 @@ fn whats_app<'a>(content: &'a Content, link: Option<Link<'a>>) -> WhatsApp<'a> {
     }
 }
 
-/// There is no field for a file's name, so it is shown as the caption where there is no other, as IMChannel always did. Of an
-/// upload's name this is true for a document only: a picture that is called `IMG_1.jpg` is to have no caption by that.
+/// The API has no field for a file's name. So the name is shown as the caption if there is no other, as in
+/// older IMChannels. For the name of an upload this applies only to documents: a picture named `IMG_1.jpg`
+/// must not get that as its caption.
 fn file<'a>(kind: MediaKind, media: &'a Media, link: Option<Link<'a>>) -> WhatsApp<'a> {
     let url = url(link);
     let name = match kind {
@@ -163,14 +164,14 @@ fn url(link: Option<Link<'_>>) -> &str {
     link.map(|link| link.url).unwrap_or_default()
 }
 
-/// The name that the command gives, or else that of the upload.
+/// The name in the command, or else the name of the upload.
 fn document_name<'a>(media: &'a Media, link: Option<Link<'a>>) -> Option<&'a str> {
     filled(&media.file_name).or_else(|| link.and_then(|link| filled(link.file_name)))
 }
 
-/// Text alone goes into `templateData`; anything else needs the other form.
+/// A template with text alone uses `templateData`; any other template uses the other form.
 fn template<'a>(template: &'a Template, link: Option<Link<'_>>) -> WhatsApp<'a> {
-    // The header itself has no field for these two.
+    // The header has no fields for these two values.
     let place = match &template.header {
         Some(Header::Location(location)) => (filled(&location.name), filled(&location.address)),
         Some(Header::Text(_) | Header::Media(..)) | None => (None, None),

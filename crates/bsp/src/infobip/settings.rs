@@ -12,17 +12,18 @@ use crate::web_url;
 
 /// Suffix of the host that Infobip gives each account.
 const HOST_SUFFIX: &str = ".api.infobip.com";
-/// Default rate limit of a channel, in calls per second: WhatsApp's limit of a sender that was not raised.
+/// Default rate limit of a channel, in calls per second: WhatsApp's limit of a sender without an increase.
 const SENDS_PER_SECOND_DEFAULT: u32 = 80;
 /// Highest rate limit of a channel, in calls per second: WhatsApp's highest limit of a sender.
 const SENDS_PER_SECOND_MAX: u32 = 1_000;
-/// Shortest `resend_unknown_after`, in seconds: longer than any call. The sender checks the BSP's message log as often
-/// as its own settings say before it sends again, so that with the defaults nothing is sent again before 300 s.
+/// Shortest `resend_unknown_after`, in seconds: longer than any call. Before it sends again, the sender
+/// checks the BSP's message log as often as its settings require, so that with the defaults nothing is sent
+/// again within 300 s.
 const RESEND_AFTER_S_MIN: u32 = 30;
 /// Longest `resend_unknown_after`, in seconds: well before the deadline of a command.
 const RESEND_AFTER_S_MAX: u32 = 12 * 3600;
-/// Longest `unknown_hold`, in seconds. 0 holds later messages back until the outcome of the earlier one is known, which
-/// takes minutes.
+/// Longest `unknown_hold`, in seconds. 0 holds later messages until the outcome of the earlier message is
+/// known, which takes minutes.
 const UNKNOWN_HOLD_S_MAX: u32 = 3600;
 
 pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Value {
@@ -44,7 +45,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     if let Some(key) = api_key
         && SecretReference::parse(key.value).is_none()
     {
-        table.fault(key.offset, "'api_key' must be a reference: env:INFOBIP_… or file:…");
+        table.fault(key.offset, "'api_key' must be a reference such as env:INFOBIP_NAME or file:NAME");
     }
     let mut settings = json!({
         "base_url": base_url.map(|at| at.value.trim_end_matches('/')),
@@ -61,7 +62,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     settings
 }
 
-/// The account of stored settings; `None` when they do not hold one.
+/// The account of stored settings; `None` if they contain none.
 pub(super) fn account(settings: &Value) -> Option<Account> {
     let resend_after_s = settings["resend_unknown_after"].as_u64();
     let unknown_hold = settings["unknown_hold"].as_u64().map_or(UNKNOWN_HOLD_DEFAULT, Duration::from_secs);
@@ -84,7 +85,7 @@ fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), String> {
         _ => return Err("must begin with https:// (http only to a loopback address)".to_owned()),
     }
     if uri.path() != "/" || uri.query().is_some() || url.contains('#') {
-        return Err("must be scheme, host and port alone".to_owned());
+        return Err("must contain only a scheme, a host and a port".to_owned());
     }
     let infobips = host.len() > HOST_SUFFIX.len() && host.to_ascii_lowercase().ends_with(HOST_SUFFIX);
     let listed = extra_hosts.iter().any(|extra| extra.eq_ignore_ascii_case(host));
@@ -99,13 +100,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_message_is_held_back_for_half_a_minute_unless_the_channel_says_otherwise() {
+    fn the_next_message_is_held_for_30_s_unless_the_channel_sets_another_time() {
         let hold = |extra: Value| {
             let mut settings = json!({ "base_url": "https://a.api.infobip.com", "api_key": "file:k", "sends_per_second": 1 });
             settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             account(&settings).unwrap().unknown_hold
         };
-        // A record of before this setting.
+        // A record from before this setting.
         assert_eq!(hold(json!({})), Some(Duration::from_secs(30)));
         assert_eq!(hold(json!({ "unknown_hold": 5 })), Some(Duration::from_secs(5)));
         assert_eq!(hold(json!({ "unknown_hold": 0 })), None);

@@ -1,10 +1,11 @@
-//! Only a JSON object is read as a struct.
+//! Reads only JSON objects as structs.
 //!
-//! The readers that serde derives also take an array for a struct, field by field in the order of the source: `[1,2,3]`
-//! would be a report. [`from_str`] and [`from_slice`] refuse that at every level, in structs, lists of structs, optional
-//! ones and variants of enums, and cost no second pass over the text. Whatever is read into a derived type is read by them.
+//! Readers derived by serde also accept an array for a struct, field by field in the order of the source:
+//! `[1,2,3]` would be a report. [`from_str`] and [`from_slice`] reject that at every level, in structs, lists
+//! of structs, optional structs and enum variants, without a second pass over the text. All derived types are
+//! read with these functions.
 //!
-//! While a webhook is parsed they also note what is passed over ([`crate::unread`]).
+//! While a webhook is parsed, they also record the members that are skipped ([`crate::unread`]).
 
 use std::fmt;
 
@@ -19,15 +20,15 @@ use serde_json::value::RawValue;
 use super::TEXT;
 use crate::unread;
 
-/// Like `serde_json::from_str`, except that an array is not accepted for a struct.
+/// Like `serde_json::from_str`, but rejects an array in place of a struct.
 ///
 /// # Errors
-/// What serde says of a text that is no JSON or has another shape.
+/// serde's error if the text is not JSON or has another shape.
 pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
     unread::reading(text, || whole(serde_json::Deserializer::from_str(text)))
 }
 
-/// Like `serde_json::from_slice`, except that an array is not accepted for a struct.
+/// Like `serde_json::from_slice`, but rejects an array in place of a struct.
 ///
 /// # Errors
 /// As [`from_str`].
@@ -43,10 +44,10 @@ fn whole<'de, R: Read<'de>, T: Deserialize<'de>>(
     Ok(value)
 }
 
-/// Hands everything on unchanged but the reading of structs, for which it gives [`Fields`].
+/// Forwards all calls unchanged, except that structs are read with [`Fields`].
 struct Objects<T>(T);
 
-/// Reads the fields of an object; by serde's defaults it refuses everything else.
+/// Reads the fields of an object. serde's defaults reject all other types.
 struct Fields<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
@@ -61,7 +62,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Fields<V> {
     }
 }
 
-/// Methods of a deserializer that say nothing about a struct.
+/// Deserializer methods that do not concern structs.
 macro_rules! hand_on {
     ($($method:ident($($argument:ident: $type:ty),*))*) => {
         $(fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
@@ -96,7 +97,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         self.0.deserialize_struct(name, fields, Fields(visitor))
     }
 
-    /// A member whose key the struct does not have.
+    /// A member whose key is not in the struct.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         if !unread::is_on() {
             return self.0.deserialize_ignored_any(Objects(visitor));
@@ -105,7 +106,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         visitor.visit_unit()
     }
 
-    /// A text, or a part that is read later: until then it is not read.
+    /// A text, or a part that is read later. Until then it counts as unread.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -127,15 +128,16 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     }
 }
 
-/// The name by which serde_json knows a reader of its `RawValue`, and the one key of the object that it gives to it.
+/// The name by which serde_json recognizes a reader of its `RawValue`, and the only key of the object that it
+/// passes to that reader.
 const RAW: &str = "$serde_json::private::RawValue";
 
-/// Any JSON as it stands.
+/// Any JSON, unchanged.
 fn raw<'de, D: Deserializer<'de>>(json: D) -> Result<&'de str, D::Error> {
     <&RawValue>::deserialize(json).map(RawValue::get)
 }
 
-/// Gives raw JSON to the reader of a `RawValue`, as serde_json does.
+/// Passes raw JSON to the reader of a `RawValue`, as serde_json does.
 struct Part<'de, E>(&'de str, std::marker::PhantomData<E>);
 
 impl<'de, E: Error> MapAccess<'de> for Part<'de, E> {
@@ -150,7 +152,7 @@ impl<'de, E: Error> MapAccess<'de> for Part<'de, E> {
     }
 }
 
-/// Methods of a visitor that take a scalar.
+/// Visitor methods that accept a scalar.
 macro_rules! take_scalar {
     ($($method:ident($type:ty))*) => {
         $(fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_struct_at_any_level() {
+    fn an_array_is_not_read_as_a_struct_at_any_level() {
         for array in [
             r#"[]"#,
             r#"[null,[],{},null,null,null,null]"#,
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_reads_as_serde_json_reads_it() {
+    fn all_other_json_is_read_as_by_serde_json() {
         for json in [
             r#"{"one":{"name":"a"},"many":[{"name":"b"},{}],"named":{"c":{}},"kind":"Bare","pair":[1,2.5]}"#,
             r#"{"kind":{"Wrapped":{"name":"a"}},"raw":[{"a":1}],"text":"borrowed","new":[{"x":[]}]}"#,

@@ -1,6 +1,6 @@
-//! KooMessage's inbound messages. The AICC's table names `text`, `url`, `caption` and `filename` of the inner
-//! object; the rest is not public, so places and replies are read by the names that WhatsApp's other forms use,
-//! and what does not fit goes out as `unsupported` with its JSON.
+//! KooMessage's inbound messages. The AICC's table lists `text`, `url`, `caption` and `filename` of the inner
+//! object. The rest is not public, so locations and replies are read by the names of WhatsApp's other
+//! formats, and other content is published as `unsupported` with its JSON.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{InboundMessage, Location, Media, MessageContext, Reply, Text as TextContent, Unsupported};
@@ -71,13 +71,14 @@ struct Context<'a> {
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let envelope: Envelope<'_> = json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "a message has a 'message_id'"));
+        return Err(Refusal::new("missing_id", "missing field 'message_id' in the message"));
     }
     let context = json::optional::<Context<'_>>(envelope.context).ok().flatten();
     let mut event = InboundMessage {
         event_id: event_id(&envelope, out),
         message_id: envelope.message_id.owned(),
-        // In its reports `user_number` is the customer and `sender` the merchant; the inbound names are the same.
+        // In reports, `user_number` is the customer and `sender` is the merchant. Inbound messages use the
+        // same names.
         sender: text::address(envelope.user_number.as_str()).to_owned(),
         recipient: text::address(envelope.sender.as_str()).to_owned(),
         profile_name: envelope.user_name.owned(),
@@ -89,13 +90,13 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         ..out.new_message()
     };
     if event.sent_at.is_none() && !envelope.timestamp.is_empty() {
-        out.unrecognised("time", envelope.timestamp.as_str(), &event.message_id);
+        out.unrecognized("time", envelope.timestamp.as_str(), &event.message_id);
     }
     let kind = envelope.message_type.as_str();
     let body = json::optional::<Body<'_>>(envelope.message).ok().flatten();
     let content = body.and_then(|body| to_content(&kind.to_ascii_lowercase(), &body));
     if content.is_none() {
-        out.unrecognised("message_type", kind, &event.message_id);
+        out.unrecognized("message_type", kind, &event.message_id);
     }
     event.content = Some(content.unwrap_or_else(|| {
         let raw_json = json::whole(envelope.message.unwrap_or(raw));
@@ -117,7 +118,7 @@ fn event_id(envelope: &Envelope<'_>, out: &Collector<'_>) -> String {
     .id(PROFILE.id, out.webhook.channel)
 }
 
-/// The content of a known type whose fields are there, or `None`.
+/// The content of a known type that has its fields; otherwise `None`.
 fn to_content(kind: &str, body: &Body<'_>) -> Option<Content> {
     let media = || {
         (!body.url.is_empty()).then(|| Media {

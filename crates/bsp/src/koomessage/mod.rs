@@ -1,6 +1,6 @@
-//! KooMessage (Huawei Cloud). The only public description of its WhatsApp webhooks are the AICC's pages
-//! "Interface for receiving and processing report messages sent by KooMessage" and its sibling on inbound
-//! messages (2025-11). One body is one flat object; reports carry no time.
+//! KooMessage (Huawei Cloud). The only public descriptions of its WhatsApp webhooks are the AICC's pages
+//! "Interface for receiving and processing report messages sent by KooMessage" and the corresponding page on
+//! inbound messages (2025-11). A body is one flat object. Reports contain no time.
 
 mod credential;
 mod message;
@@ -27,7 +27,7 @@ static PROFILE: Profile = Profile {
     id: BspId::new("koomessage"),
     media_type: "application/json",
     challenge: None,
-    // Nothing is published about its patience or its repeats.
+    // KooMessage documents neither its timeout nor its retries.
     store_deadline: Duration::from_secs(2),
     credential: CredentialForm::Password,
     credential_hint: "Authorization: PASSWORD",
@@ -35,7 +35,7 @@ static PROFILE: Profile = Profile {
     signs_requests: false,
     secret_variables: "",
     logged_keys: &["message_id", "status", "message_type", "timestamp", "id"],
-    // Its reports have a status, a word, and no error.
+    // Its reports contain a status and no error text.
     error_texts: &[],
     text_keys: &["user_name", "text", "caption", "title", "description"],
     known_members: &[],
@@ -87,12 +87,12 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
 
 fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let kind: Kind<'_> = json::peek(raw.get())?;
-    // An inbound message has no status, whatever else a report may carry.
+    // An inbound message has no status. A report may have any other members.
     if !kind.status.is_empty() {
         return report::read(raw, out);
     }
     if !kind.message_type.is_empty() || kind.message.is_some() {
         return message::read(raw, out);
     }
-    Err(Refusal::new("wrong_shape", "the body has neither 'status' nor 'message_type'"))
+    Err(Refusal::new("wrong_shape", "missing field 'status' or 'message_type'"))
 }

@@ -18,7 +18,7 @@ const STATUSES: [(&str, ReportStatus, Option<i32>); 4] = [
     ("failed", ReportStatus::Failed, Some(2)),
 ];
 
-/// All of these are mandatory in the AICC's table; the example's id has 33 characters.
+/// All of these fields are mandatory in the AICC's table. The id in the AICC's example has 33 characters.
 #[derive(Deserialize)]
 struct Report<'a> {
     #[serde(borrow, default)]
@@ -34,7 +34,7 @@ struct Report<'a> {
 pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let report: Report<'_> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "a report has a 'message_id'"));
+        return Err(Refusal::new("missing_id", "missing field 'message_id' in the report"));
     }
     let event_id = EventKey {
         kind: "report",
@@ -61,7 +61,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
         }
         None => {
             event.set_status(ReportStatus::Unrecognized);
-            out.unrecognised("status", report.status.as_str(), report.message_id.as_str());
+            out.unrecognized("status", report.status.as_str(), report.message_id.as_str());
         }
     }
     out.report(event);

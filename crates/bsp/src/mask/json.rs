@@ -1,5 +1,5 @@
-//! Masks JSON: its structure is copied, its scalars are hidden. One walk over bytes that are known to be JSON, and no tree: this
-//! runs for every webhook.
+//! Masks JSON: copies its structure and hides its scalars. It makes one pass over valid JSON and builds no
+//! tree, because it runs for every webhook.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Readable, is_plain_name, numbers};
 use crate::{json, utf8};
 
-/// Deepest nesting of a text that is shown: no BSP's body is nested deeper.
+/// Deepest nesting of a text that is shown. No BSP's body is nested deeper.
 const DEPTH_MAX: usize = 64;
 /// Initial capacity of the stack of open objects and lists: the depth of most bodies.
 const OPEN_USUAL: usize = 8;
@@ -16,8 +16,8 @@ const HIDDEN: &[u8] = b"\"***\"";
 /// Matches every key of an object in [`Readable::texts`].
 const ANY_KEY: &[u8] = b"*";
 
-/// The text on one line. `None` where it is no JSON in UTF-8 (RFC 8259), or nested too deep: in damaged JSON a value may stand
-/// under another's key, so nothing of it can be shown.
+/// The masked text on one line. `None` if the body is not JSON in UTF-8 (RFC 8259) or is nested too deep: in
+/// damaged JSON a value may be under another value's key, so all of it must be hidden.
 pub(super) fn masked(body: &[u8], readable: Readable) -> Option<String> {
     let text = utf8::without_mark(std::str::from_utf8(body).ok()?);
     serde_json::from_str::<&RawValue>(text).ok()?;
@@ -31,7 +31,7 @@ pub(super) fn masked_known(text: &str, readable: Readable) -> Option<String> {
     let mut walk = Walk { body, readable, line, open: Vec::with_capacity(OPEN_USUAL), key: Key::default() };
     walk.run()?;
     let text = String::from_utf8(walk.line).ok()?;
-    // All bytes are looked at, so that the compiler can look at many at once.
+    // Checks all bytes without an early return, so that the compiler can vectorize it.
     if text.bytes().fold(false, |has_control, byte| has_control | byte.is_ascii_control()) {
         return Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
     }
@@ -46,22 +46,23 @@ struct Key<'b> {
     is_readable: bool,
 }
 
-/// An object or a list that the walk is in.
+/// An object or a list that contains the current position.
 struct Open<'b> {
-    /// The key under which it stands; that of the list, for what stands in a list.
+    /// The key of this object or list. A value in a list has the key of the list.
     key: Key<'b>,
     is_list: bool,
-    /// The key of the innermost object here: of this one, or of the one that this list stands in.
+    /// The key of the innermost object at this position: this object, or the object that contains this list.
     object: &'b [u8],
     texts: Texts,
 }
 
-/// The entries of [`Readable::texts`] for one object. For most objects there are none, so that nothing is compared for their values.
+/// The entries of [`Readable::texts`] for one object. Most objects have none, so that no comparison is needed
+/// for their values.
 #[derive(Debug, Clone, Copy, Default)]
 struct Texts {
-    /// The part of the list in which all of them are.
+    /// The part of the list that contains all of them.
     all: &'static [&'static str],
-    /// Whether one of them is for every key.
+    /// Whether one of them applies to every key.
     has_any_key: bool,
 }
 
@@ -70,12 +71,12 @@ struct Walk<'b> {
     readable: Readable,
     line: Vec<u8>,
     open: Vec<Open<'b>>,
-    /// The key whose value comes next.
+    /// The key of the next value.
     key: Key<'b>,
 }
 
 impl<'b> Walk<'b> {
-    /// `None` where it is nested too deep.
+    /// `None` if the JSON is nested too deep.
     fn run(&mut self) -> Option<()> {
         let mut at = 0;
         while at < self.body.len() && self.line.len() <= LOGGED_BYTES_MAX {
@@ -137,7 +138,7 @@ impl<'b> Walk<'b> {
         Texts { all: &texts[first..=last], has_any_key }
     }
 
-    /// In a list every value stands under the list's key; in an object a key comes first.
+    /// In a list, every value has the list's key. In an object, a key comes first.
     fn begin_next(&mut self) {
         self.key = match self.open.last() {
             Some(Open { key, is_list: true, .. }) => *key,
@@ -154,7 +155,7 @@ impl<'b> Walk<'b> {
     }
 
     fn is_plain(&self, name: &[u8]) -> bool {
-        // The name of a field that an error is about stands as a key.
+        // The key may be the name of the field that an error is about.
         let may_be_path = self.open.last().is_some_and(|open| open.texts.has_any_key);
         if !may_be_path {
             return is_plain_name(name);
@@ -177,7 +178,7 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// Whether the value that comes next is a text to show.
+    /// Whether the next value is a text to show.
     fn is_text(&self) -> bool {
         let Some(Open { object, texts, .. }) = self.open.last() else { return false };
         let name = self.key.name;
@@ -189,10 +190,11 @@ impl<'b> Walk<'b> {
     }
 }
 
-/// The key that an entry of [`Readable::texts`] names in this object. `None` where it is about another object.
+/// The key that an entry of [`Readable::texts`] names in this object. `None` if the entry is about another
+/// object.
 fn name_in<'t>(text: &'t str, object: &[u8]) -> Option<&'t [u8]> {
     let (of, name) = text.as_bytes().split_at_checked(object.len())?;
-    // The dot first, because it tells nearly all entries apart without comparing a word.
+    // Check the dot first: it rules out nearly all entries without a string comparison.
     let name = name.strip_prefix(b".")?;
     is_same(of, object).then_some(name)
 }
@@ -202,9 +204,9 @@ fn is_same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.first() == right.first() && left.last() == right.last() && left == right
 }
 
-/// A scalar with the numbers in it masked. `None` where that cannot be said.
+/// A scalar with its numbers masked. `None` if it cannot be read.
 fn text(token: &[u8]) -> Option<Cow<'_, [u8]>> {
-    // Most texts have too few digits for a number that is hidden.
+    // Most texts have too few digits for a telephone number.
     let digits = token.iter().filter(|byte| byte.is_ascii_digit()).count();
     if token.is_ascii() && digits < NUMBER_DIGITS_MIN && !token.contains(&b'\\') {
         return Some(Cow::Borrowed(token));
@@ -214,7 +216,7 @@ fn text(token: &[u8]) -> Option<Cow<'_, [u8]>> {
         let masked = numbers(token);
         return Some(Cow::Borrowed(if masked == token { token.as_bytes() } else { HIDDEN }));
     }
-    // An escape may stand for a digit.
+    // An escape may represent a digit.
     let text = json::unescape(token).ok()?;
     serde_json::to_vec(&numbers(&text)).ok().map(Cow::Owned)
 }

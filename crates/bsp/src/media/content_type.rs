@@ -1,13 +1,14 @@
-//! Which type a `Content-Type` names: the types that WhatsApp takes, and the other names that programs have for them.
+//! Maps a `Content-Type` to a type that WhatsApp accepts, including the other names that programs use for
+//! these types.
 
 use super::MediaKind;
 
-/// Ogg with its codec, which Meta's list of supported media types asks for ("OPUS codecs only; base audio/ogg not
-/// supported", read 2026-11).
+/// Ogg with its codec, which Meta's list of supported media types requires ("OPUS codecs only; base audio/ogg
+/// not supported", read 2026-11).
 pub const OGG_OPUS: &str = "audio/ogg; codecs=opus";
 const OGG: &str = "audio/ogg";
 
-/// Other names of the types: older ones, and those that browsers, phones and libraries write.
+/// Other names of the types: older names, and names that browsers, phones and libraries use.
 const ALIASES: &[(&str, &str)] = &[
     ("image/jpg", "image/jpeg"),
     ("image/pjpeg", "image/jpeg"),
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_alias_stands_for_a_type_that_is_taken_and_is_none_itself() {
+    fn every_alias_maps_to_an_accepted_type_and_is_not_one_itself() {
         for (alias, known) in ALIASES {
             let takes = |kind: &MediaKind| kind.content_types().contains(&bare(known));
             let kind = MediaKind::ALL.into_iter().find(takes).unwrap_or_else(|| panic!("{alias}"));
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn case_and_parameters_do_not_matter_but_for_the_codec_of_ogg() {
+    fn case_and_parameters_are_ignored_except_the_codec_of_ogg() {
         use MediaKind::{Audio, Document, Image, Video};
         for (kind, text, expected) in [
             (Document, "Text/Plain; charset=utf-8", Some("text/plain")),

@@ -1,24 +1,26 @@
-//! What a file is, told by its first bytes, and whether it is what it is announced as.
+//! Detects the format of a file from its first bytes, and checks that it matches the declared type.
 //!
-//! WhatsApp takes a file by its bytes and says that they are of another type only in a late report. The formats here are
-//! the ones that WhatsApp takes and those that are most often announced as one of them. Sources: the WHATWG's MIME
-//! Sniffing Standard; ISO/IEC 14496-12 (brands of `ftyp`), 11172-3 and 13818-7 (frames of MPEG audio and AAC); RFC 3533 and
-//! RFC 7845 (Ogg Opus); RFC 4867 (AMR); PKWARE's APPNOTE and ECMA-376 part 2 (OOXML); MS-CFB (all read 2026-11).
+//! WhatsApp checks the bytes of a file, and reports a mismatch only in a late report. The formats here are
+//! those that WhatsApp accepts and those that are most often declared as one of them. Sources: the WHATWG's
+//! MIME Sniffing Standard; ISO/IEC 14496-12 (brands of `ftyp`), 11172-3 and 13818-7 (frames of MPEG audio and
+//! AAC); RFC 3533 and RFC 7845 (Ogg Opus); RFC 4867 (AMR); PKWARE's APPNOTE and ECMA-376 part 2 (OOXML);
+//! MS-CFB (all read 2026-11).
 //!
-//! The crate `infer` (0.22) was considered: it has no 3GPP, takes MP3 with a checksum for nothing, and looks at the first brand of
-//! an MP4 alone, so that good files would be refused.
+//! The crate `infer` (0.22) was considered. It lacks 3GPP, does not recognize MP3 with a checksum, and checks
+//! only the first brand of an MP4, so it would reject valid files.
 
 use super::content_type::{OGG_OPUS, bare};
 use super::{MediaKind, iso, zip};
 
-/// Bytes at the start of a file that are inspected: an OOXML file names its parts within them.
+/// Bytes at the start of a file that are inspected. An OOXML file contains the names of its parts within
+/// them.
 pub const SNIFFED_BYTES: usize = 4096;
 
 const WORD: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
 const EXCEL: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 const POWERPOINT: &str = "application/vnd.openxmlformats-officedocument.presentationml.presentation";
 
-/// A format that first bytes tell.
+/// A format that the first bytes show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Jpeg,
@@ -32,7 +34,7 @@ pub(super) enum Format {
     Amr,
     Aac,
     MpegAudio,
-    /// An ID3 tag that hides what follows it: MPEG audio nearly always, AAC sometimes.
+    /// An ID3 tag that hides the following bytes: MPEG audio in most cases, AAC sometimes.
     Id3,
     Flac,
     Wave,
@@ -44,13 +46,13 @@ pub(super) enum Format {
     QuickTime,
     /// HEIF, AVIF or a raw photograph.
     IsoPicture,
-    /// ISO media of a brand that is not known here.
+    /// ISO media of an unknown brand.
     IsoOther,
     Matroska,
     WordPackage,
     ExcelPackage,
     PowerPointPackage,
-    /// A package of one of the three; its first bytes do not say which.
+    /// A package of one of the three. Its first bytes do not show which one.
     OfficePackage,
     Zip,
     /// The container of Word, Excel and PowerPoint before 2007, and of later files with a password.
@@ -94,7 +96,7 @@ impl Format {
         })
     }
 
-    /// Whether a file that begins so may be announced as this type, which has no parameters.
+    /// Whether a file of this format may be declared as this type, which has no parameters.
     fn fits(self, content_type: &str) -> bool {
         match content_type {
             "image/jpeg" => self == Self::Jpeg,
@@ -108,11 +110,11 @@ impl Format {
             "video/3gpp" => matches!(self, Self::ThreeGpp | Self::Mp4AndThreeGpp),
             "application/pdf" => self == Self::Pdf,
             "text/plain" => matches!(self, Self::Text | Self::Html),
-            // The first bytes of an OLE container do not say whose it is.
+            // The first bytes of an OLE container do not show its application.
             "application/msword" | "application/vnd.ms-excel" | "application/vnd.ms-powerpoint" => {
                 self == Self::Ole
             }
-            // With a password it lies in an OLE container (MS-OFFCRYPTO section 2.3).
+            // A file with a password is in an OLE container (MS-OFFCRYPTO section 2.3).
             WORD => matches!(self, Self::WordPackage | Self::OfficePackage | Self::Ole),
             EXCEL => matches!(self, Self::ExcelPackage | Self::OfficePackage | Self::Ole),
             POWERPOINT => matches!(self, Self::PowerPointPackage | Self::OfficePackage | Self::Ole),
@@ -125,7 +127,7 @@ impl Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct OtherFormat {
-    /// The announced type.
+    /// The declared type.
     expected: &'static str,
     found: Format,
 }
@@ -166,7 +168,7 @@ pub fn sniff(kind: MediaKind, head: &[u8]) -> Option<&'static str> {
         Format::Png => &["image/png"],
         Format::Pdf => &["application/pdf"],
         Format::OggOpus => &[OGG_OPUS],
-        // WhatsApp refuses it; what was stored is served as what it is.
+        // WhatsApp rejects it. A stored file is served with its actual type.
         Format::Ogg => &["audio/ogg"],
         Format::Amr => &["audio/amr"],
         Format::Aac => &["audio/aac"],
@@ -174,7 +176,7 @@ pub fn sniff(kind: MediaKind, head: &[u8]) -> Option<&'static str> {
         Format::ThreeGpp => &["video/3gpp"],
         Format::M4a => &["audio/mp4"],
         Format::Mp4 | Format::Mp4AndThreeGpp => &["video/mp4", "audio/mp4"],
-        // The most frequent of the three stands for all.
+        // The most frequent of the three is used for all.
         Format::WordPackage | Format::OfficePackage => &[WORD],
         Format::ExcelPackage => &[EXCEL],
         Format::PowerPointPackage => &[POWERPOINT],
@@ -209,7 +211,7 @@ pub(super) fn format(head: &[u8]) -> Format {
         [0x1a, 0x45, 0xdf, 0xa3, ..] => Format::Matroska,
         [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Format::Ole,
         [b'P', b'K', 3, 4, ..] => zip::format(head),
-        // A box of 16 MiB before the film itself is none.
+        // A box of 16 MiB before the film does not count as one.
         [0, _, _, _, b'f', b't', b'y', b'p', ..] => iso::format(head),
         _ => audio_frame(head).unwrap_or_else(|| text(head)),
     }
@@ -245,12 +247,13 @@ fn audio_frame(head: &[u8]) -> Option<Format> {
     }
     let (version, layer) = (second >> 3 & 3, second >> 1 & 3);
     let (bits, rate) = (third >> 4, third >> 2 & 3);
-    // Version 1 is none. Layer I (3) was never in use, and would take the mark of UTF-16 for a frame.
+    // Version 1 is invalid. Layer I (3) was never used, and accepting it would mistake the byte order mark of
+    // UTF-16 for a frame.
     let is_frame = second >= 0xe0 && version != 1 && matches!(layer, 1 | 2) && bits != 15 && rate != 3;
     is_frame.then_some(Format::MpegAudio)
 }
 
-/// What is left: PDF and HTML, before which blanks and the mark of UTF-8 may stand, and text.
+/// The remaining formats: PDF and HTML, which may follow blanks and the UTF-8 byte order mark, and text.
 fn text(head: &[u8]) -> Format {
     let begin = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     if begin.starts_with(b"%PDF-") {
@@ -267,8 +270,8 @@ fn text(head: &[u8]) -> Format {
 
 const HTML: [&[u8]; 6] = [b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<!--"];
 
-/// Whether it has none of the bytes that no text has, in whatever encoding (MIME Sniffing Standard, "binary data byte"); UTF-16
-/// has them and a mark.
+/// Whether the head contains no byte that text of any encoding never contains (MIME Sniffing Standard,
+/// "binary data byte"). UTF-16 contains them, and has a byte order mark.
 fn is_text(head: &[u8]) -> bool {
     let is_utf_16 = matches!(head, [0xfe, 0xff, ..] | [0xff, 0xfe, ..]);
     let is_binary = |byte: &u8| matches!(byte, 0..=8 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);

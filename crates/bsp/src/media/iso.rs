@@ -1,4 +1,5 @@
-//! ISO base media: MP4, M4A, 3GPP and others share one form, and the brands of their first box tell which it is.
+//! ISO base media: MP4, M4A, 3GPP and others share one format. The brands of the first box identify the
+//! variant.
 
 use super::first_bytes::Format;
 
@@ -8,13 +9,13 @@ const MP4: [&[u8; 4]; 19] = [
     b"mp71", b"avc1", b"dash", b"MSNV", b"M4V ", b"M4VH", b"M4VP", b"f4v ",
 ];
 const AUDIO: [&[u8; 4]; 3] = [b"M4A ", b"M4B ", b"M4P "];
-/// HEIF, AVIF and Canon's raw photographs, some of which name a brand of MP4 as well.
+/// HEIF, AVIF and Canon's raw photographs. Some of them list an MP4 brand too.
 const PICTURES: [&[u8; 4]; 10] =
     [b"heic", b"heix", b"heim", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis", b"crx "];
 /// Size and type of the box, the major brand and its version.
 const BRANDS_FROM: usize = 16;
 
-/// Which of them a file is whose first box is `ftyp`.
+/// The format of a file whose first box is `ftyp`.
 pub(super) fn format(head: &[u8]) -> Format {
     let Some(major) = head.get(8..12) else { return Format::Unknown };
     let size = head.first_chunk().map_or(0, |size| u32::from_be_bytes(*size) as usize);
@@ -27,7 +28,7 @@ pub(super) fn format(head: &[u8]) -> Format {
     if is_one_of(&PICTURES, major) {
         return Format::IsoPicture;
     }
-    // 3g2 is 3GPP2, which WhatsApp does not take.
+    // 3g2 is 3GPP2, which WhatsApp does not accept.
     let is_3gpp = has(&|brand| brand.starts_with(b"3g") && brand[2] != b'2');
     match (has(&|brand| is_one_of(&MP4, brand)), is_3gpp) {
         (true, true) => Format::Mp4AndThreeGpp,

@@ -1,4 +1,5 @@
-//! ZIP: the packages of Word, Excel and PowerPoint, told by the names of their first parts, and every other archive.
+//! ZIP: the packages of Word, Excel and PowerPoint, detected by the names of their first parts, and all other
+//! archives.
 
 use super::first_bytes::Format;
 
@@ -10,7 +11,7 @@ const ENTRY: &[u8] = b"PK\x03\x04";
 /// Parts that any Office package may begin with.
 const OF_ANY: [&[u8]; 5] = [b"[Content_Types].xml", b"_rels/", b"docProps/", b"docMetadata/", b"customXml/"];
 
-/// Which package a file is that begins with an entry of ZIP.
+/// The package format of a file that begins with a ZIP entry.
 pub(super) fn format(head: &[u8]) -> Format {
     let starts = head.windows(ENTRY.len()).enumerate().filter(|(_, window)| *window == ENTRY);
     let mut names = starts.filter_map(|(start, _)| name(&head[start..]));
@@ -31,7 +32,7 @@ pub(super) fn format(head: &[u8]) -> Format {
     names.find_map(told).unwrap_or(Format::OfficePackage)
 }
 
-/// The name of an entry, as far as it has come.
+/// The name of an entry, as far as it is present.
 fn name(entry: &[u8]) -> Option<&[u8]> {
     let length = entry.get(NAME_LENGTH_AT..NAME_LENGTH_AT + 2)?.try_into().ok().map(u16::from_le_bytes)?;
     let name = entry.get(NAME_FROM..)?;

@@ -1,5 +1,5 @@
-//! Twilio's webhooks carry user and password as HTTP Basic (RFC 7617), after a first attempt without. The scheme
-//! may be written in any case (RFC 9110 section 11.1).
+//! Twilio's webhooks present user and password as HTTP Basic (RFC 7617), after a first attempt without a
+//! credential. The scheme may be in any case (RFC 9110 section 11.1).
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(super) fn expected(user: &str, password: &str) -> Vec<u8> {
     format!("{user}:{password}").into_bytes()
 }
 
-/// What a client configured with user and password sends.
+/// The header of a client with this user and password.
 #[cfg(test)]
 fn header_value(user: &str, password: &str) -> String {
     format!("Basic {}", LENIENT.encode(expected(user, password)))
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn another_scheme_or_no_base64_is_no_credential() {
+    fn another_scheme_or_invalid_base64_is_not_a_credential() {
         for value in ["Bearer dXNlcjpwYXNz", "dXNlcjpwYXNz", "Basic", "Basic !!!", ""] {
             assert_eq!(presented_by(value), None, "{value}");
         }

@@ -1,5 +1,5 @@
-//! Twilio's inbound messages. `MessageType` is not in Twilio's own list, though the AICC's page asks for it, so
-//! the fields that are there decide.
+//! Twilio's inbound messages. `MessageType` is not in Twilio's own list, although the AICC's page requires
+//! it. So the present fields determine the type.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{
@@ -15,7 +15,7 @@ use crate::parsed::{Collector, Refusal};
 use crate::text;
 use crate::whatsapp::Names;
 
-/// WhatsApp allows one medium a message and Twilio's API ten; every one becomes a message of its own.
+/// WhatsApp allows one file per message and Twilio's API ten. Each becomes a separate message.
 const MEDIA_MAX: usize = 10;
 
 pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
@@ -35,7 +35,7 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
         ..out.new_message()
     };
     for (position, content) in contents(form).into_iter().enumerate() {
-        // The position tells the media of one message apart; nothing else in the body does.
+        // Only the position distinguishes the files of one message.
         let kind = if position == 0 { String::new() } else { format!("media{position}") };
         let event_id = EventKey {
             kind: "message",
@@ -52,8 +52,8 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
     Ok(())
 }
 
-/// A message whose words mean that the customer wants no more messages, or wants them again, is both: a message, and an
-/// event about the customer (Twilio, "Advanced Opt-Out", `OptOutType`). `HELP` asks for help and changes nothing.
+/// A message with an opt-out or opt-in keyword is both a message and an event about the customer (Twilio,
+/// "Advanced Opt-Out", `OptOutType`). `HELP` requests help and changes nothing.
 fn wish(form: &Form<'_>, message_id: &str, customer: &str, out: &mut Collector<'_>) {
     let word = form.get("OptOutType");
     let kind = match word.to_ascii_uppercase().as_str() {
@@ -66,7 +66,7 @@ fn wish(form: &Form<'_>, message_id: &str, customer: &str, out: &mut Collector<'
     out.customer(&notice, event);
 }
 
-/// `WaId` has a number also where `From` has the user id of a customer who hides it.
+/// `WaId` contains a number even if `From` has the user id of a customer who hides the number.
 fn to_customer(form: &Form<'_>) -> Option<Customer> {
     let names = Names {
         address: form.get("From"),
@@ -108,7 +108,7 @@ fn referral(form: &Form<'_>) -> Option<Referral> {
     (referral != Referral::default()).then_some(referral)
 }
 
-/// What the message holds: one content, or one for each medium.
+/// The contents of the message: one, or one for each file.
 fn contents(form: &Form<'_>) -> Vec<Content> {
     let media: Vec<Content> = (0..MEDIA_MAX).filter_map(|position| medium(form, position)).collect();
     if !media.is_empty() {
@@ -146,7 +146,7 @@ struct TapFields {
 const LIST: TapFields = TapFields { id: "ListId", title: "ListTitle", description: Some("ListDescription") };
 const BUTTON: TapFields = TapFields { id: "ButtonPayload", title: "ButtonText", description: None };
 
-/// The tap whose fields are there. The text of the message says its title too.
+/// The tap whose fields are present. The text of the message repeats its title.
 fn reply(form: &Form<'_>, fields: &TapFields) -> Option<Reply> {
     if !form.has(fields.id) && !form.has(fields.title) {
         return None;
@@ -159,7 +159,7 @@ fn reply(form: &Form<'_>, fields: &TapFields) -> Option<Reply> {
     })
 }
 
-/// What a customer filled in: the answer to a flow (Twilio, "WhatsApp Flows").
+/// A customer's response to a flow (Twilio, "WhatsApp Flows").
 fn form_reply(form: &Form<'_>) -> Option<FormReply> {
     let data = [("", "InteractiveData"), ("flow", "FlowData")];
     let (name, field) = data.into_iter().find(|(_, field)| !form.get(field).is_empty())?;
@@ -180,13 +180,13 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
     let media = Media {
         url: url.to_owned(),
         content_type: content_type.to_owned(),
-        // The text belongs to the message, so it stands under its first medium only.
+        // The text belongs to the message, so only the first file has it.
         caption: if position == 0 { form.get("Body").to_owned() } else { String::new() },
-        // Account SID and Auth Token, where the account protects its media (default for new accounts).
+        // Account SID and Auth Token, if the account protects its media (the default for new accounts).
         requires_auth: true,
         ..Media::default()
     };
-    // Without a content type the AICC's own word for the type helps; it writes VIDEO in two ways.
+    // Without a content type, use the AICC's own name of the type. The AICC writes VIDEO in two ways.
     let (kind, subtype) = match media_type.split_once('/') {
         Some(parts) => parts,
         None => match form.get("MessageType") {
@@ -197,7 +197,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
         },
     };
     Some(match kind {
-        // WhatsApp takes no WebP as an image; a sticker is one.
+        // WhatsApp does not accept WebP as an image. A sticker is WebP.
         "image" if subtype == "webp" => Content::Sticker(media),
         "image" => Content::Image(media),
         "audio" => Content::Audio(media),
@@ -206,7 +206,7 @@ fn medium(form: &Form<'_>, position: usize) -> Option<Content> {
     })
 }
 
-/// A message without text, medium, place, button or form: all its fields as a JSON object.
+/// A message without text, file, location, button or form: all its fields as a JSON object.
 fn unsupported(form: &Form<'_>) -> Content {
     let fields = form.fields().map(|(name, value)| (name.to_owned(), value.into()));
     let object: serde_json::Map<String, serde_json::Value> = fields.collect();

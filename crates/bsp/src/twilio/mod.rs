@@ -1,6 +1,6 @@
-//! Twilio: WhatsApp through Programmable Messaging. Bodies are forms; a callback has neither a time nor an event
-//! id, and its set of fields varies and grows (Twilio, "Track outbound message status" and "Twilio's request to
-//! your incoming message webhook URL", read 2026-11).
+//! Twilio: WhatsApp through Programmable Messaging. Bodies are forms. A callback has neither a time nor an
+//! event id, and its set of fields varies and grows (Twilio, "Track outbound message status" and "Twilio's
+//! request to your incoming message webhook URL", read 2026-11).
 
 mod credential;
 mod message;
@@ -24,9 +24,10 @@ pub(crate) struct Twilio;
 static PROFILE: Profile = Profile {
     id: BspId::new("twilio"),
     media_type: "application/x-www-form-urlencoded",
-    // Without the challenge Twilio never sends its credential (Twilio, "Security", HTTP authentication).
+    // Twilio sends its credential only after a challenge (Twilio, "Security", HTTP authentication).
     challenge: Some("Basic realm=\"imchannel\""),
-    // Twilio waits 15 s and by default repeats no 503, so the gateway tries for as long as it may.
+    // Twilio waits 15 s and by default does not retry after 503, so the gateway tries for as long as
+    // possible.
     store_deadline: Duration::from_secs(12),
     credential: CredentialForm::UserAndPassword,
     credential_hint: "Authorization: Basic base64(USER:PASSWORD)",
@@ -68,7 +69,8 @@ static PROFILE: Profile = Profile {
         "ReferralBody",
     ],
     known_members: &[
-        // The account and how it uses WhatsApp, which the channel stands for, and the version of the API.
+        // The account and its WhatsApp configuration, which the channel identifies, and the version of the
+        // API.
         "AccountSid",
         "ChannelInstallSid",
         "ApiVersion",
@@ -76,7 +78,8 @@ static PROFILE: Profile = Profile {
         "SmsSid",
         "SmsMessageSid",
         "SmsStatus",
-        // `whatsapp`, which `From` and `To` say too, and counts: of the files that are there, and of text messages.
+        // `whatsapp`, which `From` and `To` repeat, and two counts: of the present files, and of text
+        // messages.
         "ChannelPrefix",
         "NumMedia",
         "NumSegments",
@@ -115,13 +118,14 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
 }
 
 fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
-    // A callback has `MessageStatus`, and in old accounts only its double `SmsStatus`; an inbound message has
+    // A callback has `MessageStatus`, or in old accounts only its alias `SmsStatus`. An inbound message has
     // `SmsStatus=received`.
     let status = match form.get("MessageStatus") {
         "" => form.get("SmsStatus"),
         status => status,
     };
-    // `received` and `receiving` are an inbound message's own, unless nothing of a message is there.
+    // `received` and `receiving` are statuses of inbound messages, unless no other field of a message is
+    // present.
     let is_inbound_status = matches!(status, "" | "received" | "receiving");
     let has_message = form.has("Body") || form.has("NumMedia");
     let is_report =
@@ -129,9 +133,9 @@ fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if is_report { report::read(form, status, out) } else { message::read(form, out) }
 }
 
-/// The message's id; `SmsSid` is its legacy double.
+/// The message's id. `SmsSid` is its legacy alias.
 fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Refusal> {
     let names = ["MessageSid", "SmsSid", "SmsMessageSid"];
     let found = names.into_iter().map(|name| form.get(name)).find(|sid| !sid.is_empty());
-    found.ok_or_else(|| Refusal::new("missing_id", "the body has no 'MessageSid'"))
+    found.ok_or_else(|| Refusal::new("missing_id", "missing field 'MessageSid'"))
 }

@@ -10,7 +10,7 @@ use crate::parsed::{Collector, Refusal};
 use crate::text;
 
 /// All statuses of Twilio's OpenAPI (`message_enum_status`, 2026-04). `receiving` and `received` belong to
-/// inbound messages; `canceled` is a scheduled message that we called off.
+/// inbound messages; `canceled` is a scheduled message that was canceled.
 const STATUSES: [(&str, ReportStatus, Option<i32>); 13] = [
     ("accepted", ReportStatus::Pending, Some(1)),
     ("scheduled", ReportStatus::Pending, Some(1)),
@@ -27,8 +27,8 @@ const STATUSES: [(&str, ReportStatus, Option<i32>); 13] = [
     ("canceled", ReportStatus::Failed, Some(2)),
 ];
 
-/// Errors of the recipient that no repeat can mend: no WhatsApp user, blocked, opted out, or no number at all
-/// (Twilio's error dictionary, 2026-04).
+/// Permanent errors of the recipient: no WhatsApp user, blocked, opted out, or not a number (Twilio's error
+/// dictionary, 2026-04).
 const PERMANENT_ERRORS: [&str; 7] = ["63003", "63024", "63032", "63033", "21211", "21610", "21614"];
 
 pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
@@ -62,7 +62,7 @@ pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -
         }
         None => {
             event.set_status(ReportStatus::Unrecognized);
-            out.unrecognised("MessageStatus", raw_status, message_id);
+            out.unrecognized("MessageStatus", raw_status, message_id);
         }
     }
     out.report(event);

@@ -1,9 +1,9 @@
 //! `X-Twilio-Signature`: Base64 of HMAC-SHA1 with the account's Auth Token over the URL as Twilio called it,
 //! followed by every form field as name and value, sorted by name (Twilio, "Security", validating requests).
 //!
-//! Three details of Twilio's own validators: of a repeated field every different value counts once, in order;
-//! the URL may have been signed with its default port or without; and a body that is no form is covered by
-//! `bodySHA256` in the query instead.
+//! Three details of Twilio's own validators: each different value of a repeated field counts once, in order;
+//! the URL may be signed with or without its default port; and for a body that is not a form, the query
+//! contains `bodySHA256` instead.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,13 +41,13 @@ pub(super) fn holds(keys: &[&[u8]], request: &SignedRequest<'_>) -> bool {
     holds
 }
 
-/// The part of the signed text that comes from the body; `None` when the body is not the one that was signed.
+/// The part of the signed text that comes from the body; `None` if the body does not match the signed hash.
 fn signed_fields(url: &str, body: &[u8]) -> Option<Vec<u8>> {
     if let Some(wanted) = query_value(url, "bodySHA256") {
         let digest = hex::encode(Sha256::digest(body));
         return bool::from(digest.as_bytes().ct_eq(wanted.as_bytes())).then(Vec::new);
     }
-    // Byte for byte: what is signed need not be UTF-8.
+    // Byte for byte: the signed data need not be UTF-8.
     let mut by_name: BTreeMap<Cow<'_, [u8]>, BTreeSet<Cow<'_, [u8]>>> = BTreeMap::new();
     for (name, value) in form::pairs(body) {
         by_name.entry(name).or_default().insert(value);
@@ -67,7 +67,7 @@ fn query_value<'u>(url: &'u str, name: &str) -> Option<&'u str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// The URL as it is, and with its default port added or taken away.
+/// The URL unchanged, and with its default port added or removed.
 fn with_and_without_port(url: &str) -> Vec<String> {
     let mut urls = vec![url.to_owned()];
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -87,7 +87,7 @@ fn with_and_without_port(url: &str) -> Vec<String> {
 }
 
 fn sign(key: &[u8], url: &str, fields: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC accepts a key of any length");
     mac.update(url.as_bytes());
     mac.update(fields);
     mac.finalize().into_bytes().to_vec()

@@ -8,8 +8,8 @@ use super::{Paths, UNREAD_JSON_BYTES_MAX, Unread};
 use crate::form::Form;
 use crate::utf8;
 
-/// The fields that nobody asked the form for, but those whose names are `known`; counts their names. Fields without a value say
-/// nothing.
+/// The fields that no reader has requested, except those in `known`. Counts their names. Fields without a
+/// value are ignored.
 pub(crate) fn of_form(form: &Form<'_>, known: &[&str], paths: &mut Paths) -> Unread {
     let mut unread = Unread::default();
     let mut path = String::new();
@@ -20,7 +20,7 @@ pub(crate) fn of_form(form: &Form<'_>, known: &[&str], paths: &mut Paths) -> Unr
         count(paths, &path);
         let member = format!("{}:{}", Value::from(name), Value::from(value));
         let has_damage = is_damaged && [name, value].iter().any(|text| text.contains(utf8::STAND_IN));
-        // A comma or a brace stands before it, and a brace at the end.
+        // A comma or a brace precedes it, and a brace follows at the end.
         if has_damage || unread.json.len() + member.len() + 2 > UNREAD_JSON_BYTES_MAX {
             unread.is_cut = true;
             continue;

@@ -1,4 +1,4 @@
-//! From the notes about an item to its unread members: which they are, and their JSON.
+//! Computes the unread members of an item, and their JSON, from the recorded reads.
 
 use std::cell::RefCell;
 
@@ -7,25 +7,25 @@ use super::trace::{Noted, Place, Position, Span, end_item};
 use super::{OTHER_PATHS, PATHS_MAX, Paths, UNREAD_JSON_BYTES_MAX, Unread};
 use crate::utf8;
 
-/// Deepest nesting of a member, and in it. A deeper member is left out: JSON readers refuse it.
+/// Deepest nesting of a member and its contents. A deeper member is omitted, because JSON readers reject it.
 const DEPTH_MAX: usize = 64;
 
-/// Where unread members come from.
+/// The source of unread members.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'t> {
     /// The text that is read.
     pub(crate) text: &'t str,
-    /// Whether something stands for bytes in it that are not UTF-8.
+    /// Whether the text contains replacements for invalid UTF-8.
     pub(crate) is_damaged: bool,
-    /// Paths that are known and say nothing.
+    /// Paths that are known and redundant.
     pub(crate) known: &'static [&'static str],
 }
 
-/// What gathering needs, kept from item to item.
+/// Buffers that are reused from item to item.
 struct Workplace {
     noted: Noted,
     unread: Vec<Span>,
-    /// What was read around a place, the innermost last, with how often.
+    /// The objects that were read around a position, the innermost last, with their number of reads.
     around: Vec<(Span, usize)>,
     open: Vec<Open>,
     path: String,
@@ -43,8 +43,8 @@ thread_local! {
     };
 }
 
-/// Ends an item, which is a piece of the text that is read, and gives its unread members; counts their paths. Those of an item
-/// that came to no event are passed over: `source` is `None`.
+/// Ends an item, which is a piece of the current text, and returns its unread members. Counts their paths.
+/// `source` is `None` for an item that did not become an event; its members are ignored.
 pub(crate) fn of_item(item: &str, from: Position, source: Option<Source<'_>>, paths: &mut Paths) -> Unread {
     WORKPLACE.with_borrow_mut(|workplace| {
         let has_marks = end_item(item, from, &mut workplace.noted);
@@ -65,12 +65,13 @@ pub(crate) fn of_item(item: &str, from: Position, source: Option<Source<'_>>, pa
 }
 
 impl Workplace {
-    /// Finds the members that every reader of their object passed over, in the order of the text; one inside another is left out.
+    /// Finds the members that every reader of their object skipped, in the order of the text. A member inside
+    /// another is omitted.
     fn find_unread(&mut self, item: Span) {
         let Self { noted, unread, around, .. } = self;
         unread.clear();
         around.clear();
-        // What lies around something comes before it.
+        // Outer pieces come before the pieces inside them.
         let outer_first = |span: &Span| (span.start, usize::MAX - span.end);
         for spans in [&mut noted.marks, &mut noted.readings, &mut noted.taken] {
             spans.sort_unstable_by_key(outer_first);
@@ -102,7 +103,7 @@ impl Workplace {
     }
 }
 
-/// Adds what was read once more, or next.
+/// Adds an object that was read again, or the next one.
 fn add_reading(around: &mut Vec<(Span, usize)>, reading: Span) {
     if let Some((last, times)) = around.last_mut()
         && *last == reading
@@ -116,7 +117,7 @@ fn add_reading(around: &mut Vec<(Span, usize)>, reading: Span) {
     around.push((reading, 1));
 }
 
-/// The place of a member or element in what lies around it.
+/// The position of a member or element in its parent.
 #[derive(Debug, Clone, Copy)]
 enum Slot {
     /// The key, without its quotes.
@@ -124,28 +125,28 @@ enum Slot {
     Index(usize),
 }
 
-/// An object or list of the item that the walk is in.
+/// An object or list that contains the current position.
 struct Open {
-    /// Of no use for the outermost.
+    /// Unused for the outermost one.
     slot: Slot,
     is_list: bool,
-    /// In a list, the place that the walk has come to.
+    /// In a list, the current index.
     index: usize,
     /// Whether its beginning is written.
     is_written: bool,
-    /// Members or elements that are written.
+    /// Number of written members or elements.
     written: usize,
 }
 
-/// Writes members with all that lies around them, in one walk over the text up to the last.
+/// Writes members with their parents, in one pass over the text up to the last member.
 struct Walk<'t, 'w> {
     source: Source<'t>,
-    /// The key whose value comes next.
+    /// The key of the next value.
     key: Span,
     open: &'w mut Vec<Open>,
     json: String,
     is_cut: bool,
-    /// Of the member that is being written.
+    /// The path of the current member.
     path: &'w mut String,
     paths: &'w mut Paths,
 }
@@ -195,7 +196,7 @@ impl<'t> Walk<'t, '_> {
         }
     }
 
-    /// The place of what comes next.
+    /// The position of the next value.
     fn slot(&self) -> Slot {
         match self.open.last() {
             Some(Open { is_list: true, index, .. }) => Slot::Index(*index),
@@ -216,7 +217,7 @@ impl<'t> Walk<'t, '_> {
         }
     }
 
-    /// Counts a member, and writes it where it is not known and there is room.
+    /// Counts a member, and writes it if it is not known and fits.
     fn member(&mut self, value: &str) {
         let step = self.step(self.slot());
         self.path.clear();
@@ -235,13 +236,13 @@ impl<'t> Walk<'t, '_> {
         }
     }
 
-    /// Whether bytes of a member are not UTF-8: no event holds anything in their place but in words for people.
+    /// Whether a member contains invalid UTF-8. Events contain replaced bytes only in text for people.
     fn is_damaged(&self, step: Step<'_>, value: &str) -> bool {
         let is_key_damaged = matches!(step, Step::Key(key) if key.contains(utf8::STAND_IN));
         self.source.is_damaged && (is_key_damaged || value.contains(utf8::STAND_IN))
     }
 
-    /// Writes a member; says whether it had room. Without any, nothing of it stays.
+    /// Writes a member. Returns whether it fits; if not, nothing of it stays.
     fn write(&mut self, step: Step<'t>, value: &str) -> bool {
         let length = self.json.len();
         let first_new = self.open.iter().position(|open| !open.is_written).unwrap_or(self.open.len());
@@ -281,10 +282,11 @@ impl<'t> Walk<'t, '_> {
     }
 }
 
-/// Writes what comes before a value: its key, or `null` for every element of the list before it that has nothing unread.
+/// Writes the prefix of a value: its key, or `null` for every preceding element of the list without unread
+/// members.
 fn begin_member(json: &mut String, outer: &mut Open, step: Step<'_>) -> bool {
     if let Step::Index(index) = step {
-        // Without writing them, where they have no room.
+        // Do not write them if they do not fit.
         if json.len() + (index - outer.written) * "null,".len() > UNREAD_JSON_BYTES_MAX {
             return false;
         }
@@ -303,7 +305,7 @@ fn begin_member(json: &mut String, outer: &mut Open, step: Step<'_>) -> bool {
     true
 }
 
-/// Counts a path; one too many is counted with the others.
+/// Counts a path. Paths beyond the limit are counted together.
 pub(super) fn count(paths: &mut Paths, path: &str) {
     if let Some(times) = paths.get_mut(path) {
         *times += 1;
@@ -314,7 +316,7 @@ pub(super) fn count(paths: &mut Paths, path: &str) {
     }
 }
 
-/// How many objects and lists lie in each other, in a value.
+/// The nesting depth of a value.
 fn depth(value: &str) -> usize {
     let bytes = value.as_bytes();
     let (mut at, mut open, mut most) = (0, 0_usize, 0);
@@ -331,7 +333,7 @@ fn depth(value: &str) -> usize {
     most
 }
 
-/// Behind the closing quote of the string that begins at `start`.
+/// The position after the closing quote of the string that begins at `start`.
 fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < json.len() {

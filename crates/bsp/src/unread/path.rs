@@ -1,24 +1,26 @@
-//! Paths of members as a metric may have them: no name of a person and no number of one stands in a label.
+//! Paths of members for metric labels. A label never contains a person's name or number.
 
 /// Longest path, in characters.
 const LENGTH_MAX: usize = 64;
 
-/// Digits of a key from which it may be a telephone number, and is hidden.
+/// Number of digits from which a key may be a telephone number and is hidden.
 const DIGITS_MIN: usize = 4;
 
-/// Most different paths that are reported of one body. The rest is counted together. A process reports no more either.
+/// Most different paths that are reported for one body; the rest is counted together. The limit also applies
+/// to a process.
 pub(crate) const PATHS_MAX: usize = 200;
 
 /// One step of a path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step<'t> {
-    /// The member of an object, by its key as it stands in the text.
+    /// The member of an object, by its key as it appears in the text.
     Key(&'t str),
     /// The element of a list.
     Index(usize),
 }
 
-/// Appends a step: `.key`, or `[]`. A key that is no plain word is `*`: it may be data. A hyphen becomes an underscore.
+/// Appends a step: `.key`, or `[]`. A key that is not a plain word becomes `*`, because it may be data. A
+/// hyphen becomes an underscore.
 pub(crate) fn push(path: &mut String, step: Step<'_>) {
     match step {
         Step::Index(_) => path.push_str("[]"),
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_hold_words_and_no_data() {
+    fn labels_contain_words_and_no_data() {
         for (steps, path) in [
             (&[Step::Key("location"), Step::Key("url")][..], "location.url"),
             (&[Step::Key("errors"), Step::Index(17), Step::Key("href")], "errors[].href"),

@@ -1,8 +1,9 @@
-//! What the readers of one body note: which members they passed over, which objects they read, and what went out whole.
+//! Records what the readers of one body do: which members they skip, which objects they read, and which
+//! values are passed on as a whole.
 
 use std::cell::{Cell, RefCell};
 
-/// A piece of the text that is being read, by its places in it, in bytes.
+/// A piece of the current text, by its byte offsets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: usize,
@@ -10,7 +11,8 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Where a piece of a text stands in it, both by their addresses and lengths; `None` for a piece of any other text.
+    /// The position of a piece in a text, computed from their addresses and lengths; `None` for a piece of
+    /// another text.
     pub(crate) fn of(text: Place, piece: Place) -> Option<Self> {
         let start = piece.address.wrapping_sub(text.address);
         let end = start.wrapping_add(piece.length);
@@ -22,7 +24,7 @@ impl Span {
     }
 }
 
-/// Where a text lies in memory.
+/// The address and length of a text in memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) address: usize,
@@ -35,16 +37,16 @@ impl Place {
     }
 }
 
-/// Notes about a text or an item of it.
+/// The record of a text or of one of its items.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
-    /// Members that a reader of their object passed over, once for each such reader.
+    /// Members that a reader of their object skipped, one entry per reader.
     pub(crate) marks: Vec<Span>,
-    /// Objects and lists that were read, once for each time.
+    /// Objects and lists that were read, one entry per read.
     pub(crate) readings: Vec<Span>,
-    /// What went out whole, or has its own notes.
+    /// Values that were passed on as a whole, or have their own record.
     pub(crate) taken: Vec<Span>,
-    /// Where the marks of the item begin that is being read.
+    /// Index of the first mark of the current item.
     item: usize,
 }
 
@@ -53,7 +55,7 @@ impl Noted {
         Self { marks: Vec::new(), readings: Vec::new(), taken: Vec::new(), item: 0 }
     }
 
-    /// Removes the latest mark of a value that is read after all.
+    /// Removes the latest mark of a value that is read later.
     fn unmark(&mut self, value: Span) {
         let latest = self.marks.len().saturating_sub(LATEST_MARKS).max(self.item);
         if let Some(place) = self.marks[latest..].iter().rposition(|mark| *mark == value) {
@@ -69,41 +71,42 @@ impl Noted {
     }
 }
 
-/// Where the notes of an item begin.
+/// The start of the record of an item.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Position {
     marks: usize,
     readings: usize,
     taken: usize,
-    /// Where those of what lies around it begin.
+    /// Start of the record of the item's surroundings.
     outer: usize,
 }
 
 thread_local! {
-    /// The text that is being read; of no length where none is.
+    /// The current text; of length 0 while no text is read.
     static TEXT: Cell<Place> = const { Cell::new(NOWHERE) };
     static NOTED: RefCell<Noted> = const { RefCell::new(Noted::new()) };
 }
 
 const NOWHERE: Place = Place { address: 0, length: 0 };
 
-/// Marks that are looked at when an object is read whose own mark is to go; of older ones it stays, which costs time alone.
+/// Most recent marks that are searched when an object is read whose own mark must be removed. Older marks
+/// stay, which costs only time.
 const LATEST_MARKS: usize = 16;
 
-/// Where a piece of the text stands; `None` where no notes are taken.
+/// The position of a piece of the text; `None` if recording is off.
 fn span(piece: Place) -> Option<Span> {
     let text = TEXT.get();
     if text.length > 0 { Span::of(text, piece) } else { None }
 }
 
-/// Notes are taken until it is dropped, also by a panic.
+/// Recording is on until this is dropped, including by a panic.
 #[derive(Debug)]
 pub(crate) struct Tracing {
-    /// Notes lie on one thread.
+    /// The record belongs to one thread.
     _on_this_thread: std::marker::PhantomData<*const ()>,
 }
 
-/// Begins to take notes about a text.
+/// Starts recording for a text.
 pub(crate) fn begin(text: &str) -> Tracing {
     TEXT.set(Place::of(text));
     NOTED.with_borrow_mut(Noted::clear);
@@ -117,12 +120,12 @@ impl Drop for Tracing {
     }
 }
 
-/// Whether notes are taken.
+/// Whether recording is on.
 pub(crate) fn is_on() -> bool {
     TEXT.get().length > 0
 }
 
-/// Reads without notes, for a first look at what something is.
+/// Reads without recording, to detect the kind of a value.
 pub(crate) fn paused<T>(read: impl FnOnce() -> T) -> T {
     let text = TEXT.replace(NOWHERE);
     let read = read();
@@ -130,7 +133,7 @@ pub(crate) fn paused<T>(read: impl FnOnce() -> T) -> T {
     read
 }
 
-/// Notes that a reader passes over a value.
+/// Records that a reader skips a value.
 pub(crate) fn mark(value: &str) {
     if value != "null" {
         mark_place(Place::of(value));
@@ -143,7 +146,7 @@ pub(crate) fn mark_place(value: Place) {
     }
 }
 
-/// Notes that a value goes out whole, or was read in another way than by a reader.
+/// Records that a value is passed on as a whole, or was read in another way.
 pub(crate) fn take(value: &str) {
     if let Some(span) = span(Place::of(value)) {
         NOTED.with_borrow_mut(|noted| {
@@ -153,7 +156,7 @@ pub(crate) fn take(value: &str) {
     }
 }
 
-/// Reads an object or a list, and notes that it was read; of one that does not read nothing stays noted.
+/// Reads an object or a list, and records the read. If it fails, nothing stays recorded.
 pub(crate) fn reading<T, E>(text: &str, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let Some(span) = span(Place::of(text.trim_ascii())) else { return read() };
     let marks = NOTED.with_borrow(|noted| noted.marks.len());
@@ -169,7 +172,7 @@ pub(crate) fn reading<T, E>(text: &str, read: impl FnOnce() -> Result<T, E>) -> 
     outcome
 }
 
-/// Begins an item: what is noted from now on may be about it.
+/// Begins an item: later records may be about it.
 pub(crate) fn begin_item() -> Position {
     NOTED.with_borrow_mut(|noted| {
         let (marks, readings, taken) = (noted.marks.len(), noted.readings.len(), noted.taken.len());
@@ -177,8 +180,8 @@ pub(crate) fn begin_item() -> Position {
     })
 }
 
-/// Ends an item, and moves the notes about it into `into`; those about what items share stay. Says whether a member was passed
-/// over; where none was, the notes stay as they are.
+/// Ends an item, and moves its record into `into`. Records about shared parts stay. Returns whether a member
+/// was skipped; if not, the records stay unchanged.
 pub(crate) fn end_item(item: &str, from: Position, into: &mut Noted) -> bool {
     let Some(span) = span(Place::of(item)) else { return false };
     NOTED.with_borrow_mut(|noted| {

@@ -1,4 +1,4 @@
-//! Finding the values of a body that hold bytes that are not UTF-8.
+//! Finds the values of a body that contain invalid UTF-8.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,19 @@ use serde::de::IgnoredAny;
 use super::STAND_IN;
 use crate::json::{self, Text};
 
-/// A text of a body with such a byte.
+/// A text of a body with an invalid byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Damaged {
-    /// The value under this key, as it reads; in a list, the key of the list.
+    /// The value under this key. In a list, the key is that of the list.
     Value { key: String, value: String },
-    /// A key. What stands under it is passed over, because nobody knows it.
+    /// A key. Its value is skipped, because its meaning is unknown.
     Key,
 }
 
-/// Every damaged text of JSON that reads, in one pass.
+/// Every damaged text of valid JSON, in one pass.
 pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
     let mut found = Vec::new();
-    // The key whose value comes next.
+    // The key of the next value.
     let mut key = "";
     let mut at = 0;
     while let Some(byte) = json.as_bytes().get(at) {
@@ -40,7 +40,7 @@ pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
                 }
                 at = end;
             }
-            // What follows in an enclosing list stands under no key of its own.
+            // The following values of an enclosing list have no key.
             b'}' => {
                 key = "";
                 at += 1;
@@ -51,7 +51,7 @@ pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
     found
 }
 
-/// Whether one of an object's own keys is damaged, or cannot be read.
+/// Whether one of an object's own keys is damaged or unreadable.
 pub(crate) fn in_keys(object: &str) -> bool {
     let members = json::peek::<HashMap<String, IgnoredAny>>(object);
     members.map_or(true, |members| members.keys().any(|key| key.contains(STAND_IN)))
@@ -61,7 +61,7 @@ fn decoded(token: &str) -> String {
     json::peek::<Text<'_>>(token).map(|text| text.owned()).unwrap_or_default()
 }
 
-/// Behind the closing quote of the string that begins at `start`.
+/// The position after the closing quote of the string that begins at `start`.
 fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < json.len() {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_keys_of_the_object_itself_are_looked_at() {
+    fn only_the_keys_of_the_object_itself_are_checked() {
         let is_damaged = |json: &str| in_keys(&json.replace('~', "\u{7f}"));
         assert!(is_damaged(r#"{"a~":1}"#) && is_damaged(r#"{"a":1,"\"~":{}}"#));
         assert!(!is_damaged(r#"{"a":{"b~":1},"c":"~"}"#));

@@ -1,5 +1,5 @@
-//! The fields of events that people read: names, texts, captions and descriptions. Nothing is decided by them, so a byte that
-//! is lost in one costs no more than what is seen.
+//! The event fields that contain text for people: names, texts, captions and descriptions. They do not affect
+//! decisions, so a lost byte is only visible in the text.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{Contact, InboundMessage, Media, Referral, ReportEvent, edit};
@@ -61,7 +61,7 @@ impl Replaced {
             Some(Content::Order(order)) => self.text("order.text", &mut order.text),
             Some(Content::FormReply(form)) => self.text("form_reply.body", &mut form.body),
             Some(Content::Edit(edit)) => self.of_edit(edit.content.as_mut()),
-            // These have no words, or pass on JSON in which there are ids too.
+            // These have no such text, or pass on JSON that also contains ids.
             Some(Content::Revoke(_) | Content::RequestWelcome(_) | Content::Unsupported(_)) | None => {}
         }
     }

@@ -93,7 +93,7 @@ struct Organization<'a> {
     title: Text<'a>,
 }
 
-/// A list of business cards, or `None` when it has another shape.
+/// A list of business cards; `None` if it has another shape.
 pub(crate) fn contacts(raw: Part<'_>) -> Option<Contacts> {
     let cards: Vec<Card<'_>> = json::optional(raw).ok()??;
     Some(Contacts { contacts: cards.iter().map(contact).collect() })
@@ -103,7 +103,7 @@ fn contact(card: &Card<'_>) -> Contact {
     let (no_name, no_organization) = (Name::default(), Organization::default());
     let name = card.name.as_ref().unwrap_or(&no_name);
     let organization = card.org.as_ref().unwrap_or(&no_organization);
-    // An entry that has only a type says nothing.
+    // An entry that has only a type is empty.
     let phones = card.phones.iter().flatten().filter(|entry| !entry.phone.or(&entry.wa_id).is_empty());
     let emails = card.emails.iter().flatten().filter(|entry| !entry.email.is_empty());
     let urls = card.urls.iter().flatten().filter(|entry| !entry.url.is_empty());

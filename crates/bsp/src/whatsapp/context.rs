@@ -1,5 +1,5 @@
-//! What a message refers to: the message that it answers, a product, a forwarding (Meta, "messages object"; Gupshup's
-//! version 2 and Infobip write the same in camel case).
+//! The context of a message: the message that it answers, a product, a forwarding (Meta, "messages object";
+//! Gupshup's version 2 and Infobip write the same in camel case).
 
 use proto::v1::{MessageContext, ReferredProduct};
 use serde::Deserialize;
@@ -11,12 +11,12 @@ use crate::text;
 pub(crate) struct Context<'a> {
     #[serde(borrow, default)]
     pub(crate) id: Text<'a>,
-    /// Gupshup's own id of the answered message, under which its reports and the answer to the send name it.
+    /// Gupshup's own id of the answered message. Gupshup's reports and the response to the send call use it.
     #[serde(borrow, default, alias = "gsId")]
     pub(crate) gs_id: Text<'a>,
     #[serde(borrow, default)]
     from: Text<'a>,
-    /// Instead of `from`, where the customer hides the number.
+    /// Replaces `from` if the customer hides the number.
     #[serde(borrow, default, alias = "fromUserId")]
     from_user_id: Text<'a>,
     #[serde(borrow, default)]
@@ -25,7 +25,7 @@ pub(crate) struct Context<'a> {
     frequently_forwarded: Text<'a>,
     #[serde(borrow, alias = "referredProduct")]
     referred_product: Part<'a>,
-    /// Only Infobip's: the group that the message was written in.
+    /// Only Infobip: the group that the message was written in.
     #[serde(borrow, default, rename = "groupId")]
     pub(crate) group_id: Text<'a>,
 }
@@ -39,17 +39,17 @@ struct Product<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Reads it; one that is absent or has another shape says nothing.
+    /// Reads the context. An absent context, or one of another shape, counts as empty.
     pub(crate) fn read(part: Part<'a>) -> Self {
         json::optional(part).ok().flatten().unwrap_or_default()
     }
 
-    /// The id of the answered message, by which reports name it too.
+    /// The id of the answered message, which reports use too.
     pub(crate) fn answered(&self) -> &Text<'a> {
         self.gs_id.or(&self.id)
     }
 
-    /// As events carry it; `None` where it says nothing.
+    /// The context in the form of events; `None` if it is empty.
     pub(crate) fn to_message_context(&self) -> Option<MessageContext> {
         let product = json::optional::<Product<'_>>(self.referred_product).ok().flatten();
         let context = MessageContext {
@@ -59,7 +59,7 @@ impl<'a> Context<'a> {
             frequently_forwarded: self.frequently_forwarded.is_true(),
             referred_product: product.and_then(|product| product.to_referred_product()),
         };
-        // Who wrote it, without what was written, refers to nothing.
+        // A sender without a message is not a reference.
         let refers = MessageContext { sender: String::new(), ..context.clone() } != MessageContext::default();
         refers.then_some(context)
     }

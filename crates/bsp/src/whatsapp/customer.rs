@@ -1,18 +1,18 @@
-//! A customer under every name that WhatsApp has for one: a number, a business-scoped user id, the parent's, a username.
+//! The names of a customer in WhatsApp: a number, a business-scoped user id, the parent's id, and a username.
 //!
-//! Where a customer hides the number, BSPs write a user id into the field of the number, so what an address is, its
-//! form decides (Meta, "Business-scoped user IDs", 2026-11).
+//! If a customer hides the number, BSPs write a user id into the number's field. So the form of an address
+//! determines its kind (Meta, "Business-scoped user IDs", 2026-11).
 
 use proto::v1::Customer;
 
 use crate::text;
 
-/// What a BSP calls a customer, as it stood in the body; empty where it does not say.
+/// The BSP's names of a customer, as they appear in the body; empty if the BSP does not send them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Names<'a> {
-    /// Where the message came from: a number, or a user id of either kind.
+    /// The sender of the message: a number, or a user id of either kind.
     pub(crate) address: &'a str,
-    /// The number beside it, which may be spelled otherwise.
+    /// The separate number, whose spelling may differ.
     pub(crate) number: &'a str,
     pub(crate) user_id: &'a str,
     pub(crate) parent_user_id: &'a str,
@@ -20,11 +20,11 @@ pub(crate) struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// The customer; `None` where no name is there.
+    /// The customer; `None` if all names are empty.
     pub(crate) fn to_customer(self) -> Option<Customer> {
         let addresses = [self.address, self.number].map(text::address);
         let first = |is_kind: fn(&str) -> bool| addresses.into_iter().find(|address| is_kind(address));
-        // What stands under its own name is taken for what the name says.
+        // A value under its own name is accepted in any form.
         let named = |given: &str, is_kind: fn(&str) -> bool| {
             let given = text::address(given);
             let found = if given.is_empty() { first(is_kind) } else { Some(given) };
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_what_its_form_says() {
+    fn the_form_of_an_address_determines_its_kind() {
         let customer = |names: Names<'_>| {
             let customer = names.to_customer().unwrap_or_default();
             [customer.number, customer.user_id, customer.parent_user_id, customer.username]

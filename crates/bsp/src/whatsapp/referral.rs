@@ -1,5 +1,5 @@
-//! The advertisement or post that led a customer to the chat (Meta, "messages object"; Infobip writes it in camel case and
-//! its picture in an object of its own).
+//! The advertisement or post that led a customer to the chat (Meta, "messages object"; Infobip writes it in
+//! camel case and its picture in a separate object).
 
 use proto::v1::Referral as ReferralEvent;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ struct Referral<'a> {
     /// The still picture of a video.
     #[serde(borrow, default, alias = "thumbnailUrl")]
     thumbnail_url: Text<'a>,
-    /// Infobip's instead of the four above.
+    /// Infobip's object, which replaces the four members above.
     #[serde(borrow, rename = "referralMedia")]
     media: Part<'a>,
     #[serde(borrow, default, alias = "ctwaClickId", alias = "ctwaClid")]
@@ -50,13 +50,13 @@ struct Welcome<'a> {
     text: Text<'a>,
 }
 
-/// The referral; `None` where it is absent, has another shape or says nothing.
+/// The referral; `None` if it is absent, empty or of another shape.
 pub(crate) fn referral(raw: Part<'_>) -> Option<ReferralEvent> {
     let referral: Referral<'_> = json::optional(raw).ok()??;
     let media: Media<'_> = json::optional(referral.media).ok().flatten().unwrap_or_default();
     let welcome: Welcome<'_> = json::optional(referral.welcome_message).ok().flatten().unwrap_or_default();
     let media_type = referral.media_type.or(&media.kind).as_str().to_ascii_lowercase();
-    // Meta sends the picture of a video beside it.
+    // Meta sends the picture of a video in a separate member.
     let (first, second) = if media_type == "video" {
         (&referral.video_url, &referral.image_url)
     } else {

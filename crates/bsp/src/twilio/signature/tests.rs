@@ -39,13 +39,13 @@ const VECTORS: [(&str, &str, &str, &str); 14] = [
     ("http://mycompany.com", PATH, WITH_REASON, "n2xBNyzSW7rfYStDtOFiFMv7qNo="),
     ("https://mycompany.com", PATH, "property=value&boolean=true", "NBdBDr/T/lgjI+tlgpXjKZQZs/k="),
     ("https://example.com", PATH, DOCUMENTED, "L/OH5YylLD5NRKLltdqwSvS0BnU="),
-    // Signed with the default port, presented without, and the other way round.
+    // Signed with the default port and presented without it, and the reverse.
     ("https://mycompany.com", PATH, FORM, "kvajT1Ptam85bY51eRf/AJRuM3w="),
     ("https://mycompany.com:443", PATH, FORM, "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
 ];
 
 #[test]
-fn the_vendors_vectors_hold() {
+fn the_vendors_test_vectors_are_valid() {
     for (url, path, body, signature) in VECTORS {
         assert!(check(url, path, body, signature, &[TOKEN]), "{url}{path} {signature}");
         assert!(check(url, path, body, signature, &[b"previous", TOKEN]), "a second token: {signature}");
@@ -54,7 +54,7 @@ fn the_vendors_vectors_hold() {
 }
 
 #[test]
-fn anything_else_does_not_hold() {
+fn any_other_request_is_invalid() {
     let (url, path) = ("https://mycompany.com", "/myapp.php?foo=1&bar=2");
     let good = "RSOYDt4T1cUTdK1PDd93/VVr8B8=";
     assert!(!check(url, path, WITH_REASON, "95+Bu0JVPi0r/SsESZCVf0dWAjw=", &[TOKEN]), "sorted after joining");
@@ -81,7 +81,7 @@ fn a_json_body_must_have_the_hash_of_the_query() {
     ));
 }
 
-/// What is signed is bytes, whatever charset they are of, without a byte order mark before them.
+/// The signed data is bytes of any charset, without a byte order mark.
 #[test]
 fn a_form_that_is_not_utf8_is_signed_byte_for_byte() {
     let url = "https://mycompany.com/a";
