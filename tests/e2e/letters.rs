@@ -335,7 +335,7 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
     let past = proto::Timestamp { seconds: 1_700_000_000, nanos: 0 };
     let past = proto::v1::SendCommand { not_after: Some(past), ..text(0, "past", "4915112347", "Hello") };
     let refused = [
-        (store_command(&outbound, &own, b"{\"commandId\":", &[]).await, "it is no SendCommand"),
+        (store_command(&outbound, &own, b"{\"commandId\":", &[]).await, "cannot decode it as SendCommand"),
         (store_command(&outbound, &own, &command(""), &[]).await, "command_id"),
         (store_command(&outbound, &own, &command("used"), &[]).await, "another message"),
         (store_command(&outbound, &own, &past.encode_to_vec(), &[]).await, "deadline"),
@@ -376,7 +376,7 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
         assert_eq!(object["outcome"], "refused", "{object}");
         object["reason"].as_str().unwrap().to_owned()
     };
-    assert!(reason(twice).contains("the ledger of sends knows it"), "{done:?}");
+    assert!(reason(twice).contains("the ledger of sends has an entry for it"), "{done:?}");
     for (sequence, wanted) in refused {
         assert!(reason(sequence).contains(wanted), "{wanted}: {done:?}");
     }

@@ -78,7 +78,7 @@ async fn of_two_files_applied_at_once_none_is_overwritten_without_a_word() {
             (Some(0), Some(1)) | (Some(1), Some(0)) => {
                 refused += 1;
                 let loser = if first.status.success() { &second } else { &first };
-                assert!(words(loser).contains("was changed by somebody else"), "{}", words(loser));
+                assert!(words(loser).contains("another operator changed channel"), "{}", words(loser));
             }
             // Each came before the other somewhere, and both are told.
             (Some(1), Some(1)) => refused += 1,
@@ -125,7 +125,7 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
     // While the first one still waits, and the stream knows its id.
     assert_eq!(send("once", "Hello", "stored").await.0, Some(0));
     let (code, said) = send("once", "Bye", "stored").await;
-    assert!(code == Some(1) && said.contains("was used before"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("was already used"), "{code:?} {said}");
     assert_eq!(send("once", "Hello", "stored").await.0, Some(0));
     // The stream does not know this one's id any more: it waits as well, and what is told is the first one's.
     outbound
@@ -140,11 +140,11 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
         outbound.sender().await
     });
     let ((code, said), sender) = late;
-    assert!(code == Some(1) && said.contains("was used before"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("was already used"), "{code:?} {said}");
     // When it is long decided.
     outbound.result("once").await;
     let (code, said) = send("once", "Bye", "accepted").await;
-    assert!(code == Some(1) && said.contains("was used before"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("was already used"), "{code:?} {said}");
     let (code, said) = send("once", "Hello", "accepted").await;
     assert!(code == Some(0) && said.contains("ACCEPTED"), "{code:?} {said}");
     assert_eq!(outbound.omni.received_count(), 2);

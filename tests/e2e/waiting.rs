@@ -86,7 +86,7 @@ async fn what_a_halted_lane_holds_waits() {
     // Without a sender they wait all the same.
     sender.stop().await;
     let shown = waiting(&outbound, 0).await;
-    assert_eq!((&shown["bulk_waiting"], &shown["reason"]), (&30.into(), &"no sender works it".into()));
+    assert_eq!((&shown["bulk_waiting"], &shown["reason"]), (&30.into(), &"the lane has no owner".into()));
     // Mended, nothing waits any more.
     std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
     let sender = outbound.sender().await;

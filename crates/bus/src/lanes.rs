@@ -1,4 +1,4 @@
-//! The durables of lanes: two for every channel that can send, made when the channel is applied.
+//! The durables of lanes: two for every channel that can send, created when the channel is applied.
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use bsp::ChannelId;
