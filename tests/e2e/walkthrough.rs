@@ -1,4 +1,4 @@
-//! What the command line says to somebody who walks through it: what is wrong, why, and what to do about it.
+//! Errors of the command line: what is wrong, why, and what to do.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{CHANNELS, Installation, KEY, Program, Webhook, eventually, run_cli, run_cli_with};
 
-/// Of the example's channels, one of a BSP to which imchannel only listens.
+/// Of the example's channels, one of a BSP from which imchannel only receives.
 const LISTENED_TO: &str = "koomessage-demo";
-/// One of Infobip's that has no account.
+/// One of Infobip without an account.
 const WITHOUT_ACCOUNT: &str = "bare";
 const BARE: &str =
     "[[channel]]\nid = \"bare\"\nbsp = \"infobip\"\ntenant = \"t\"\nwebhook = [{ password = \"p\" }]\n";
@@ -31,7 +31,7 @@ async fn a_channel_that_is_not_known_is_an_error() {
     let installation = Installation::start().await;
     for args in [
         &["tail", "reports", "--channel", "nobody", "--no-follow"][..],
-        // At once, and not after watching nothing for hours.
+        // Immediately, and not after watching nothing for hours.
         &["tail", "webhooks", "--channel", "nobody"],
         &["tail", "commands", "--channel", "nobody", "--since", "1h"],
         &["deadletter", "list", "--channel", "nobody"],
@@ -64,7 +64,7 @@ async fn a_dead_letter_names_its_channel_and_its_origin() {
     let json = run_cli(&installation, &["--json", "deadletter", "show", "1"]).await;
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["channel"], &json["origin"]), (&LISTENED_TO.into(), &"WEBHOOKS/1/0".into()));
-    // One of each is not several.
+    // The texts for one object are singular.
     let dropped = said(&run_cli(&installation, &["deadletter", "drop", "1", "--yes"]).await);
     assert!(dropped.contains("1 dead letter") && !dropped.contains("letters"), "{dropped}");
     normalizer.stop().await;
@@ -142,7 +142,7 @@ async fn send_says_what_is_known_when_its_time_is_up() {
             .contains("an operator paused the channel (resume it with `imchannel channel resume channel-0`"),
         "{paused}"
     );
-    // A wrong key: the lane tells why in its lease.
+    // A wrong key: the lane writes the reason into its lease.
     let key = outbound.installation.folder().join("api.key");
     std::fs::write(&key, "another-key").unwrap();
     outbound.set_paused(0, false).await;
@@ -189,7 +189,7 @@ async fn setup_stores_channels_under_another_key_when_it_is_told_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cause_is_printed_once() {
-    // Nobody answers there.
+    // No server responds there.
     for args in [&["streams", "check"][..], &["channel", "list"], &["tail", "reports", "--no-follow"]] {
         let output = run_cli_with("nats://127.0.0.1:1", "imchannel", args, &[]).await;
         let said = said(&output);
@@ -234,14 +234,14 @@ async fn health_takes_its_options_after_the_word() {
         &["health", "--admin-listen", &admin, "--live"],
         &["--admin-listen", &admin, "health", "--live"],
     ] {
-        // Of its environment another one is named.
+        // Its environment names another one.
         let variables = [("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:1")];
         let output = run_cli_with("", "imchannel-ingress", args, &variables).await;
         assert_eq!(code(&output), Some(0), "{args:?}: {}", said(&output));
     }
 }
 
-/// Two thousand channels that can send, commands waiting in some of them, and no sender.
+/// Two thousand channels that can send, with pending commands in some of them, and no sender.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
     let _alone = crate::harness::alone().await;

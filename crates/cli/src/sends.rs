@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(
             why(0, crowded),
             "500 commands to 1 recipient wait behind an earlier one; \
-             more to 1 recipient are refused (RECIPIENT_QUEUE_FULL)"
+             more to 1 recipient are rejected (RECIPIENT_QUEUE_FULL)"
         );
         assert!(why(20, crowded).starts_with("the channel's rate; 500 commands to 1 recipient wait"));
         let crowded = Crowded { behind: 4000, recipients: 900, full_recipients: 0, is_lane_full: true };

@@ -144,7 +144,7 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
         None => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    out.say(&text!("{} the simulated Infobip listens on {scheme}://{address}", styled(GOOD, "ready:")));
+    out.say(&text!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
     out.object(&json!({ "listen": address.to_string() }));
     let serving = tokio::spawn(simulated.clone().serve_with(listener, tls, stop.clone()));
     let mut lines = tokio::time::interval(SAY_EVERY);

@@ -1,8 +1,7 @@
 //! Processes a command, from the lane to its result: intent, call, outcome.
 //!
-//! Each stage returns the next one as a value. The ledger prevents duplicates: the intent is written before the call on
-//! the condition that no other process has written, and the outcome is written on the condition that the intent is
-//! unchanged.
+//! Each stage returns the next one as a value. The ledger prevents duplicates: the intent is written before the call if
+//! no other process has written, and the outcome is written if the intent is unchanged.
 
 mod after;
 mod file;
@@ -169,8 +168,7 @@ impl Lane {
         // A command that is delivered for the first time has no entry. If it has one, writing the intent finds out.
         let mut stage = if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(Known::NOTHING) };
         loop {
-            // A permit is only for a command that is about to call. A command that waits for something else gives it
-            // back.
+            // A permit is only for a command that is about to call. Other commands give it back.
             if !matches!(stage, Stage::Attempt(_)) {
                 progress.pass = None;
             }
@@ -181,8 +179,7 @@ impl Lane {
             }
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
-                // A ledger that has lost entries does not show whether a command was sent, so nothing is reported about
-                // it.
+                // A ledger that has lost entries does not show whether a command was sent, so no result is published.
                 Stage::Attempt(_) if !self.shared.bus.is_ledger_whole() => self.later(RETRY_PAUSE).await,
                 Stage::Attempt(known) if turn.is_refused => self.undo(known, turn::recipient_queue_full()),
                 Stage::Attempt(known) => {
@@ -233,11 +230,8 @@ impl Lane {
         let Some(record) = Record::from_bytes(&entry.value) else {
             // Another version wrote it. That version can process it, and this one must not guess.
             if let Some(turn) = UNREADABLE.turn() {
-                tracing::error!(
-                    function = "sender",
-                    "cannot read the ledger entry of {}: another version wrote it{turn}",
-                    job.command.id
-                );
+                let id = &job.command.id;
+                tracing::error!(function = "sender", "cannot read the ledger entry of {id}{turn}");
             }
             return self.later(UNREADABLE_PAUSE).await;
         };
@@ -255,8 +249,7 @@ impl Lane {
         }
     }
 
-    /// Makes one call, if the deadline has not passed and the file is available. The file's URL is looked up once and
-    /// kept.
+    /// Makes one call, if the deadline has not passed and the file is available. Its URL is looked up once.
     async fn attempt(&self, job: &Job, key: &LedgerKey, known: Known, progress: &mut Progress) -> Stage {
         if Timestamp::now() >= job.deadline {
             return self.late(known, &progress.trials);
@@ -277,8 +270,7 @@ impl Lane {
             let is_left = self.closing.is_cancelled();
             return if is_left { Stage::End(Ending::Left) } else { self.late(known, &progress.trials) };
         };
-        // Not earlier: a command may wait minutes for its permit while the account fails, and the key may be changed in
-        // that time.
+        // Not earlier: a command may wait minutes for its permit, and the key may be changed in that time.
         let Ok(authorization) = self.account.authorization().await else {
             return self.later(RETRY_PAUSE).await;
         };
@@ -389,8 +381,7 @@ impl Lane {
         Stage::Decide(known, outcome.into())
     }
 
-    /// Handles a call that had no effect. It writes that to the ledger, so that no look-up is needed, and allows
-    /// another call after `wait`.
+    /// Records in the ledger that a call had no effect, so that no look-up is needed, and allows another after `wait`.
     async fn not_sent(&self, job: &Job, key: &LedgerKey, known: Known, wait: Duration) -> Stage {
         // About a message that may have been sent before, this shows nothing.
         let is_certain = known.unknown().is_some_and(|(_, is_resent)| !is_resent);
@@ -441,8 +432,7 @@ impl Lane {
         stage
     }
 
-    /// Handles an id that was used for another message, whose result is stored under it. This command becomes a dead
-    /// letter with a result without an id.
+    /// Handles an id that was used for another message: the command becomes a dead letter, its result has no id.
     async fn misused(&self, job: &Job) -> Stage {
         let Subject { owner, delivery, command_id, context, .. } = self.subject(job, 0);
         let dead = &Dead::ReusedCommandId;

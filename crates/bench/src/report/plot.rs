@@ -1,4 +1,4 @@
-//! The picture: how long answers take, by percentile, on both sides.
+//! The picture: latency by percentile, on both sides.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::suite::ingress::Measured;
 
 /// Width and height of the picture, in pixels.
 const SIZE: (u32, u32) = (860, 420);
-/// Color of the bare program.
+/// Color of the baseline program.
 const BARE: RGBColor = RGBColor(140, 140, 150);
 /// Color of imchannel.
 const OURS: RGBColor = RGBColor(20, 130, 90);
-/// Percentiles on the horizontal axis, by the number of nines: 90 % lies at 1, 99 % at 2.
+/// Percentiles on the horizontal axis, by the number of nines: 90 % is at 1, 99 % at 2.
 const NINES_MAX: f64 = 4.0;
 
 /// Draws the latencies at a constant rate, all rounds together.
