@@ -129,7 +129,7 @@ async fn events_are_cloud_events_with_a_stable_id() {
 /// A webhook whose dead letter has no room is redelivered after a minute. While a thousand wait like this, no more are
 /// delivered.
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_whose_letters_find_no_room_are_given_back_and_none_is_lost() {
+async fn webhooks_whose_dead_letters_have_no_room_are_retried_and_not_lost() {
     const COUNT: usize = bus::worker::PUT_OFF_MAX + 100;
     let settings = bus::streams::StreamSettings { deadletters_max_bytes: 4096, ..Default::default() };
     let installation = Installation::start_with(&settings).await;

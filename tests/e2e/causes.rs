@@ -26,7 +26,7 @@ async fn within_looks(top: &mut Program) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody_else() {
+async fn a_webhook_to_another_bsps_channel_is_reported_only_to_the_operator() {
     let installation = Installation::start().await;
     let mut ingress =
         Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);

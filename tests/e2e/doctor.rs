@@ -232,7 +232,7 @@ async fn each_break_is_found_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_that_nobody_sends_are_found() {
+async fn commands_without_a_sender_are_reported() {
     let patient = Patient::new().await;
     let _normalizer = patient.installation().normalizer().await;
     let _media = patient.outbound.media().await;

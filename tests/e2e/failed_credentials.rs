@@ -74,7 +74,7 @@ async fn fail_until_it_waits(caller: &mut Caller, request: &[u8], unauthorized: 
 async fn guesses_get_slow_and_a_right_credential_never_waits() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
-    let unknown = wrong().to("/social/on/whatsapp/infobip/report/nobody");
+    let unknown = wrong().to("/social/on/whatsapp/infobip/report/no-such");
     for (number, webhook) in [(5, wrong()), (6, unknown), (7, Webhook::infobip("").without("accountkey"))] {
         let before = delayed(&ingress);
         let mut guesser = Caller::connect([127, 0, 0, number], ingress.address).await;
@@ -147,9 +147,9 @@ async fn the_log_says_where_failed_credentials_come_from() {
         })
         .await;
         let mut guesser = Caller::connect([127, 0, 0, 5], address).await;
-        guesser.ask(&head_of(wrong().to("/social/on/whatsapp/infobip/report/nobody"))).await;
+        guesser.ask(&head_of(wrong().to("/social/on/whatsapp/infobip/report/no-such"))).await;
         let line = program.line_with("for a channel that is not known was refused").await;
-        assert!(line.ends_with(&format!("; it came from {shown}")) && !line.contains("nobody"), "{line}");
+        assert!(line.ends_with(&format!("; it came from {shown}")) && !line.contains("no-such"), "{line}");
         guesser.ask(&head_of(wrong())).await;
         let line = program.line_with("its credential is none of the channel's").await;
         let start = "[IMCHANNEL] [ingress] WARN channel 202105102694809992: a webhook was refused: ";

@@ -99,7 +99,7 @@ async fn unprocessed_webhooks_are_never_purged() {
 
 /// An old server that receives a message for the last bytes of a stream deletes unread messages, and acks the new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_room_of_a_stream_is_left_alone() {
+async fn the_last_bytes_of_a_stream_stay_unused() {
     let max_bytes = 4 * 1024 * 1024;
     let settings = StreamSettings { webhooks_max_bytes: max_bytes, ..Default::default() };
     let installation = Installation::start_with(&settings).await;

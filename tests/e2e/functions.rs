@@ -137,7 +137,7 @@ async fn functions_outlive_a_kill_of_redis_with_a_log_that_was_rewritten() {
     for rewrites in [false, true] {
         if rewrites {
             redis_at(&server, &[b"BGREWRITEAOF"]).await;
-            eventually("the log was written anew", || async {
+            eventually("the log was rewritten", || async {
                 let info = redis_at(&server, &[b"INFO", b"persistence"]).await;
                 let is_done =
                     info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");

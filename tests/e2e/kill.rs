@@ -122,7 +122,7 @@ async fn no_webhook_is_lost_when_normalizers_are_killed() {
     for id in &expected {
         assert!(by_message.contains_key(id.as_str()), "{id} was answered 200 and has no event");
     }
-    assert_eq!(by_message.len(), expected.len(), "there are events that nobody reported");
+    assert_eq!(by_message.len(), expected.len(), "there are events without a report");
     assert_eq!(by_event.len(), expected.len(), "there are more events than reports");
     assert_eq!(installation.dead_letters().await.len(), 0);
     assert!(reports.len() > by_event.len(), "no webhook was handled twice: the kills hit nothing");

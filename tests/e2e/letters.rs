@@ -262,7 +262,7 @@ async fn whatever_is_answered_200_can_become_a_letter() {
         }
         let wrong = webhook.header("content-type", &padded(essence, 4_000)).header("accountkey", "wrong");
         let wrong = wrong.header("authorization", "wrong").post(ingress.address).await;
-        assert_eq!(wrong.status.as_u16(), 401, "nobody learns of a header without a credential");
+        assert_eq!(wrong.status.as_u16(), 401, "without a credential the header is not reported");
     }
     // The server's own limit for a head.
     let answer =

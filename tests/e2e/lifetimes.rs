@@ -119,7 +119,7 @@ async fn an_operator_pauses_looks_and_resumes() {
     }
     assert_eq!(outbound.omni.received_count(), 2);
     let (code, words) =
-        run(&["--json", "send", "--channel", "channel-0", "--to", "nobody", "--text", ""]).await;
+        run(&["--json", "send", "--channel", "channel-0", "--to", "no-such", "--text", ""]).await;
     assert!(code == Some(2) && words.contains("recipient") && words.contains("text.body"), "{words}");
-    assert_eq!(run(&["channel", "pause", "nobody"]).await.0, Some(1));
+    assert_eq!(run(&["channel", "pause", "no-such"]).await.0, Some(1));
 }

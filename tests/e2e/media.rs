@@ -191,7 +191,7 @@ async fn what_may_not_be_stored_or_seen_is_refused() {
     assert_eq!(status(post(good).basic_auth("a", Some("b"))).await, 401);
     for (path, expected) in [
         ("/other/imchannel/media?channel=channel-0&kind=image", 404),
-        ("/tenantname/imchannel/media?channel=nobody&kind=image", 404),
+        ("/tenantname/imchannel/media?channel=no-such&kind=image", 404),
         ("/tenantname/imchannel/media?channel=channel-0&kind=sticker", 400),
         ("/tenantname/imchannel/media?kind=image", 400),
         ("/elsewhere", 404),
@@ -424,7 +424,7 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
+async fn a_sent_file_that_is_not_fetched_is_counted_once() {
     use blob::store::Expiry;
     use blob::{BlobStore, RedisOptions};
     use bsp::media::MediaId;

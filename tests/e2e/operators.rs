@@ -62,7 +62,7 @@ async fn applying_and_pausing_at_once_does_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_files_applied_at_once_none_is_overwritten_without_a_word() {
+async fn of_two_files_applied_at_the_same_time_none_is_overwritten_silently() {
     const CHANNELS: usize = 40;
     let installation = installation().await;
     assert!(apply(&installation, CHANNELS, 1000).await.status.success());

@@ -20,7 +20,7 @@ use crate::harness::secured::Secured;
 use crate::harness::{PATIENCE, Program, eventually};
 
 pub(crate) const CHANNEL: &str = "channel-0";
-const MARKER: &str = "nobody.may.publish.here";
+const MARKER: &str = "no-such.may.publish.here";
 
 pub(crate) fn channels_file(account_url: &str) -> String {
     format!(
@@ -415,7 +415,7 @@ const RIGHTS: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_may_do_what_is_anothers_work_or_overhear_it() {
+async fn a_user_cannot_do_or_read_the_work_of_another() {
     let secured = Secured::start().await;
     for (user, inbox) in USERS {
         let mut intruder = Intruder::connect(&secured, user, inbox).await;

@@ -67,8 +67,8 @@ async fn channels_are_applied_listed_shown_and_removed() {
     assert_eq!(lines(&show)[0]["credentials"].as_array().unwrap().len(), 2);
     assert!(!text.contains("infobip-secret"), "{text}");
 
-    assert_eq!(code(&run_cli(&installation, &["channel", "show", "nobody"]).await), 1);
-    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "nobody", "--yes"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "show", "no-such"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "no-such", "--yes"]).await), 1);
     assert_eq!(
         code(&run_cli(&installation, &["channel", "remove", "twilio-demo", "gupshup-demo", "--yes"]).await),
         0

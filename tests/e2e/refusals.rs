@@ -19,7 +19,7 @@ async fn every_refusal_is_answered_and_stores_nothing() {
     let ingress = installation.ingress().await;
     let good = Webhook::infobip(BODY);
     let large = vec![b' '; LIMIT + 1];
-    let unknown_channel = "/social/on/whatsapp/infobip/report/nobody";
+    let unknown_channel = "/social/on/whatsapp/infobip/report/no-such";
     let cases = [
         ("wrong password", good.clone().header("accountkey", "wrong"), 401),
         ("password of another channel", good.clone().header("accountkey", "koomessage-secret"), 401),
@@ -78,8 +78,8 @@ async fn a_wrong_password_and_an_unknown_channel_are_answered_alike() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     for (known, unknown) in [
-        (Webhook::infobip(BODY), "/social/on/whatsapp/infobip/report/nobody"),
-        (Webhook::twilio("a=b"), "/social/on/whatsapp/twilio/report/nobody"),
+        (Webhook::infobip(BODY), "/social/on/whatsapp/infobip/report/no-such"),
+        (Webhook::twilio("a=b"), "/social/on/whatsapp/twilio/report/no-such"),
     ] {
         let wrong = known.clone().header("accountkey", "x").header("authorization", "Basic eDp4");
         let to_nobody = wrong.clone().to(unknown);
@@ -212,7 +212,7 @@ async fn bodies_beyond_the_memory_for_them_are_answered_503() {
 
 /// A body that is answered 200 must be readable: no later step decodes a coding or another charset.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encoding_that_nobody_undoes_is_refused() {
+async fn an_unsupported_encoding_is_refused() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let good = Webhook::infobip(BODY);

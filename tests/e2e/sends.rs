@@ -135,8 +135,8 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
     let result = outbound.result("limited").await;
     assert_eq!((outcome(&result), result.attempts >= 3), (SendOutcome::Accepted, true), "{result:?}");
     // No server listens: the deadline ends it.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    outbound.apply_channel_at(0, 100, &format!("http://{nobody}"), "").await;
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    outbound.apply_channel_at(0, 100, &format!("http://{unused}"), "").await;
     // Long enough for a lane that changes hands on a busy machine.
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(12));
     let command = SendCommand { not_after: Some(soon), ..text(0, "alone", "4915112345", "Hello") };
@@ -147,7 +147,7 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_halts_the_channel_and_costs_no_message_its_life() {
+async fn a_wrong_key_halts_the_channel_and_loses_no_message() {
     let outbound = Outbound::start(&[100]).await;
     let key = outbound.installation.folder().join("api.key");
     std::fs::write(&key, "another-key").unwrap();

@@ -210,7 +210,7 @@ async fn events_wait_until_a_stream_that_has_gone_back_is_repaired() {
             normalizer.metrics().contains("worker_paused 1").then_some(())
         })
         .await;
-        assert_eq!(installation.reports().await.len(), 0, "an event was stored where nobody is given it");
+        assert_eq!(installation.reports().await.len(), 0, "an event was stored where it is never delivered");
         repaired(&installation, &[]).await;
     }
     assert_eq!(read_all(&aicc, 1).await, ["m-100"]);
@@ -373,7 +373,7 @@ async fn a_stream_that_was_made_again_needs_no_repair() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn channels_that_a_server_has_forgotten_stay_known() {
+async fn channels_that_a_server_has_lost_stay_cached() {
     let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
     forget(&mut installation, CHANNELS_BUCKET.stream).await;

@@ -89,7 +89,7 @@ const MESSAGES: usize = 100;
 const REQUESTS: usize = 250;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_simulated_infobip_whose_reports_nobody_takes_stays_small_and_says_what_it_drops() {
+async fn a_simulated_infobip_whose_reports_are_not_accepted_stays_small_and_says_what_it_drops() {
     let _alone = alone().await;
     let installation = Installation::start().await;
     let channels = installation.folder().join("channels.toml");

@@ -18,7 +18,7 @@ use crate::harness::{Program, alone, eventually, within};
 const COMMANDS: usize = 2_000;
 const CHANNELS: usize = 12;
 /// The account accepts used ids and its log is slow: only the senders prevent duplicates.
-fn unwell() -> Faults {
+fn faults() -> Faults {
     let share = 0.01;
     let fronts = vec![
         Front { share, ..Front::html(404) },
@@ -95,7 +95,7 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
     let streams =
         StreamSettings { duplicate_window: Duration::from_millis(100), ..StreamSettings::default() };
     let outbound = Arc::new(Outbound::start_with(&[20; CHANNELS], &streams).await);
-    outbound.omni.set_faults(unwell());
+    outbound.omni.set_faults(faults());
     // On every other channel unknown outcomes are overtaken soon.
     for number in (0..CHANNELS).step_by(2) {
         outbound.apply_channel(number, 20, "unknown_hold = 1").await;

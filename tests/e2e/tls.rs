@@ -63,7 +63,7 @@ fn text(path: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
+async fn nats_accepts_only_tls_clients_that_trust_its_ca() {
     service::process::install_tls();
     let authority = Authority::new();
     let config = authority.file("nats.conf");
@@ -94,7 +94,7 @@ async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_is_reached_by_tls_by_whoever_knows_its_authority() {
+async fn redis_accepts_only_tls_clients_that_trust_its_ca() {
     service::process::install_tls();
     let authority = Authority::new();
     let args = [

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::{CHANNELS, Installation, Program, Webhook, eventually, run_cli, run_cli_with};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
+async fn top_counts_processed_pending_and_refused_messages() {
     let installation = Installation::start().await;
     let channels = installation.folder().join("channels.toml");
     std::fs::write(&channels, CHANNELS).unwrap();

@@ -67,12 +67,12 @@ async fn a_tenants_token_uploads_for_it_alone_and_changes_without_a_restart() {
     .await;
     assert_eq!(status(&media, TENANT, FIRST).await, 201);
     // With another tenant's token the response is the same as with a wrong one, also for a tenant that does not exist.
-    let wrong = answer(&media.url, TENANT, Some("a-token-that-nobody-has")).await;
+    let wrong = answer(&media.url, TENANT, Some("an-unknown-upload-token")).await;
     assert_eq!(wrong.0, 401);
     for (tenant, token) in [
         (TENANT, Some(OTHERS)),
         (OTHER, Some(FIRST)),
-        ("nobody", Some(FIRST)),
+        ("no-such", Some(FIRST)),
         (TENANT, Some(UPLOAD_TOKEN)),
         (TENANT, Some("")),
         (TENANT, None),
@@ -112,7 +112,7 @@ async fn a_tenants_token_uploads_for_it_alone_and_changes_without_a_restart() {
         let series = format!("media_upload_token_used_total{{tenant=\"{tenant}\",token=\"{token}\"}} ");
         assert!(metrics.contains(&series), "{series} in\n{metrics}");
     }
-    assert!(!metrics.contains("token=\"general\"") && !metrics.contains("tenant=\"nobody\""), "{metrics}");
+    assert!(!metrics.contains("token=\"general\"") && !metrics.contains("tenant=\"no-such\""), "{metrics}");
     media.stop().await;
 }
 
@@ -148,7 +148,7 @@ async fn the_general_token_counts_for_every_tenant_beside_their_own() {
     let nats = outbound.installation.nats.url();
     let put = ["media", "put", file.to_str().unwrap(), "--channel", "channel-0"];
     let wrong =
-        [("IMCHANNEL_MEDIA_URL", url.as_str()), ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "a-token-that-nobody-has")];
+        [("IMCHANNEL_MEDIA_URL", url.as_str()), ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "an-unknown-upload-token")];
     let refused = run_cli_with(&nats, "imchannel", &put, &wrong).await;
     assert_eq!(refused.status.code(), Some(1));
     let right = [wrong[0], wrong[1], ("IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR", dir.as_str())];
@@ -166,7 +166,7 @@ async fn the_general_token_counts_for_every_tenant_beside_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn media_does_not_start_where_nobody_could_upload() {
+async fn media_does_not_start_without_an_upload_token() {
     let folder = tempfile::TempDir::new().unwrap();
     let dir = folder.path().to_str().unwrap();
     let public = ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1");

@@ -30,18 +30,18 @@ fn said(output: &Output) -> String {
 async fn a_channel_that_is_not_known_is_an_error() {
     let installation = Installation::start().await;
     for args in [
-        &["tail", "reports", "--channel", "nobody", "--no-follow"][..],
+        &["tail", "reports", "--channel", "no-such", "--no-follow"][..],
         // Immediately, and not after watching nothing for hours.
-        &["tail", "webhooks", "--channel", "nobody"],
-        &["tail", "commands", "--channel", "nobody", "--since", "1h"],
-        &["deadletter", "list", "--channel", "nobody"],
-        &["deadletter", "replay", "--all", "--channel", "nobody"],
-        &["replay", "webhooks", "--since", "1h", "--channel", "nobody"],
-        &["lanes", "list", "--channel", "nobody"],
+        &["tail", "webhooks", "--channel", "no-such"],
+        &["tail", "commands", "--channel", "no-such", "--since", "1h"],
+        &["deadletter", "list", "--channel", "no-such"],
+        &["deadletter", "replay", "--all", "--channel", "no-such"],
+        &["replay", "webhooks", "--since", "1h", "--channel", "no-such"],
+        &["lanes", "list", "--channel", "no-such"],
     ] {
         let output = run_cli(&installation, args).await;
         let said = said(&output);
-        assert!(code(&output) == Some(1) && said.contains("channel nobody"), "{args:?}: {said}");
+        assert!(code(&output) == Some(1) && said.contains("channel no-such"), "{args:?}: {said}");
     }
     let known = ["tail", "reports", "--channel", LISTENED_TO, "--no-follow"];
     assert_eq!(code(&run_cli(&installation, &known).await), Some(0));
@@ -115,7 +115,7 @@ async fn send_says_why_nothing_can_be_sent_through_a_channel() {
     );
     let bare = send(WITHOUT_ACCOUNT).await;
     assert!(bare.contains("no account") && bare.contains("[channel.infobip]"), "{bare}");
-    assert!(send("nobody").await.contains("channel nobody does not exist"));
+    assert!(send("no-such").await.contains("channel no-such does not exist"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ async fn until_done(installation: &Installation) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_work_is_not_given_out_twice() {
+async fn slow_work_is_not_delivered_twice() {
     let installation = with_webhooks(2).await;
     let (handled, stop) = (Handled::default(), CancellationToken::new());
     let seen = Arc::clone(&handled);
@@ -170,7 +170,7 @@ async fn deliver(installation: &Installation, sequence: u64, times: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_what_is_held_and_gives_back_the_rest() {
+async fn a_stop_finishes_messages_in_flight_and_naks_the_rest() {
     let installation = with_webhooks(10).await;
     let (handled, stop) = (Handled::default(), CancellationToken::new());
     let (begun, finish) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Notify::new()));

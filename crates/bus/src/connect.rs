@@ -122,12 +122,12 @@ pub(crate) const PATIENCE_MIN_MS: u64 = 250;
 pub(crate) struct Publishers([Context; PATIENCES_MS.len()]);
 
 impl Publishers {
-    /// Returns the context with the longest timeout within `limit`, or the shortest timeout if there is none.
+    /// Returns the context with the longest timeout within `limit`, or the shortest of all.
     pub(crate) fn patient_for(&self, limit: Duration) -> &Context {
         &self.0[place_of_patience(limit)]
     }
 
-    /// Returns the context with the shortest timeout beyond `limit`, or the longest timeout if there is none.
+    /// Returns the context with the shortest timeout beyond `limit`, or the longest of all.
     pub(crate) fn patient_beyond(&self, limit: Duration) -> &Context {
         let is_beyond = |patience_ms: &u64| Duration::from_millis(*patience_ms) > limit;
         &self.0[PATIENCES_MS.iter().rposition(is_beyond).unwrap_or_default()]

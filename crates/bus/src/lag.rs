@@ -49,8 +49,7 @@ impl LagMetrics {
         );
         let help = "Messages that were delivered to a reader and not acknowledged yet";
         durables.register("unacknowledged_messages", help, metrics.unacknowledged.clone());
-        let help =
-            "Age of the oldest message that the durable has not acknowledged in seconds, 0 if there is none";
+        let help = "Age of the oldest message that the durable has not acknowledged in seconds, 0 if all are acknowledged";
         durables.register("oldest_unprocessed_age_seconds", help, metrics.oldest_age.clone());
         let streams = registry.sub_registry_with_prefix("stream");
         streams.register("size_bytes", "Stored bytes of the stream", metrics.bytes.clone());
@@ -197,7 +196,7 @@ async fn look(bus: &Bus, metrics: &LagMetrics) {
     }
 }
 
-/// Returns the age of the first message after the ack floor in seconds; 0 if there is none, `None` if the server does
+/// Returns the age of the first message after the ack floor in seconds; 0 without such a message, `None` if the server does
 /// not report it.
 async fn oldest_age_s(stream: &Stream, info: &Info) -> Option<i64> {
     if info.num_pending == 0 && info.num_ack_pending == 0 {

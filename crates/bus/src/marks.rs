@@ -92,7 +92,7 @@ fn subject(stream: &str) -> String {
     format!("$KV.{}.{stream}", MARKS_BUCKET.name)
 }
 
-/// Reads the mark of a stream; `None` if there is none, or no bucket yet.
+/// Reads the mark of a stream; `None` without a mark or a bucket.
 pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, Fault> {
     let bucket = bus.jetstream.get_stream_no_info(MARKS_BUCKET.stream).await?;
     let message = match bucket.get_last_raw_message_by_subject(&subject(stream)).await {

@@ -151,7 +151,7 @@ fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneSta
     }
 }
 
-/// Describes the commands that wait behind an earlier one to the same recipient; `None` if there are none.
+/// Describes the commands that wait behind an earlier one to the same recipient; `None` without such commands.
 fn of_recipients(crowded: Crowded) -> Option<String> {
     let Crowded { behind, recipients, full_recipients, .. } = crowded;
     if behind == 0 {

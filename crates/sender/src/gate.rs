@@ -172,7 +172,7 @@ impl Gate {
         self.state().interval = Duration::from_secs(1) / calls_per_second.max(1);
     }
 
-    /// Returns a permit for one call of the lane's loop, or why there is none.
+    /// Returns a permit for one call of the lane's loop, or why it is not available.
     pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
         self.pass_for(Who::Loop, now)
     }
@@ -338,7 +338,7 @@ pub(crate) struct InLine {
 }
 
 impl InLine {
-    /// Returns a permit for one call, or why there is none.
+    /// Returns a permit for one call, or why it is not available.
     pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
         self.gate.pass_for(Who::Waiter(self.place), now)
     }

@@ -116,7 +116,7 @@ impl SenderMetrics {
         registry.register("pending_commands", help, metrics.waiting.clone());
         let help = "Commands that this replica holds behind earlier ones to the same recipients, by channel";
         registry.register("recipient_queue_commands", help, metrics.behind.clone());
-        let help = "Age of the oldest pending command without a call in flight in seconds, by channel; 0 if there is none";
+        let help = "Age of the oldest pending command without a call in flight in seconds, by channel; 0 without one";
         registry.register("oldest_pending_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
         registry.register("lane_halted", help, metrics.halted.clone());

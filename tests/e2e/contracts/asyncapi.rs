@@ -68,7 +68,7 @@ fn every_subject_has_its_channel_and_its_stream() {
     for (name, channel) in entries(&document.0["channels"]) {
         let stream = channel["x-stream"].as_str().unwrap();
         for subject in subjects(&document, channel) {
-            assert!(Subject::parse(&subject).is_some(), "{name}: {subject} is none of ours");
+            assert!(Subject::parse(&subject).is_some(), "{name}: {subject} is not a subject of imchannel");
             assert_eq!(described.insert(subject, stream), None, "{name} describes what another channel does");
         }
     }

@@ -259,7 +259,7 @@ async fn call_ingress(contract: &Contract, ingress: SocketAddr, bsp: &dyn Bsp, p
             401,
         ),
         ("no credential", good.clone().without(credential), at(route, channel), 401),
-        ("unknown channel", good.clone(), at(route, "nobody"), 401),
+        ("unknown channel", good.clone(), at(route, "no-such"), 401),
         ("another content type", good.clone().header("content-type", other_type), at(route, channel), 415),
         ("no content type", good.clone().without("content-type"), at(route, channel), 415),
         (
@@ -327,7 +327,7 @@ async fn media_answers_as_described() {
         ("no channel", post("kind=image", "image/png", png()), 400),
         ("empty", post(image, "image/png", Vec::new()), 400),
         ("no token", client().post(at(image)).header("content-type", "image/png").body(png()), 401),
-        ("unknown channel", post("channel=nobody&kind=image", "image/png", png()), 404),
+        ("unknown channel", post("channel=no-such&kind=image", "image/png", png()), 404),
         ("too large", post(image, "image/png", vec![b' '; 5 * MIB + 1]), 413),
         ("another type", post(image, "text/plain", png()), 415),
         ("no document", post("channel=channel-0&kind=document", "application/pdf", png()), 415),

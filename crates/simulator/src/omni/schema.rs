@@ -210,7 +210,7 @@ fn check_destination(destination: &Destination) -> Result<(), Fault> {
             Err(("destinations.to.phoneNumber", "must be digits".to_owned()))
         }
         (None, Some(id)) if !id.contains('.') => {
-            Err(("destinations.to.whatsAppUserId", "is none".to_owned()))
+            Err(("destinations.to.whatsAppUserId", "is not a WhatsApp user id".to_owned()))
         }
         (None, None) => Err(("destinations.to", "must not be empty".to_owned())),
         _ => Ok(()),
