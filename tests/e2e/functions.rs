@@ -79,8 +79,8 @@ async fn without_functions_stored_files_wait_until_setup_has_loaded_them() {
         "{told}"
     );
     let url = outbound.redis.url();
-    let mended = run_cli_with(&nats, "imchannel", &["setup"], &[("IMCHANNEL_REDIS_URL", url.as_str())]).await;
-    assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
+    let fixed = run_cli_with(&nats, "imchannel", &["setup"], &[("IMCHANNEL_REDIS_URL", url.as_str())]).await;
+    assert!(fixed.status.success(), "{}", String::from_utf8_lossy(&fixed.stderr));
     assert_eq!(outcome(&outbound, "stored").await, "SEND_OUTCOME_ACCEPTED");
     said(&sender, true).await;
     let names = eventually("both files were fetched, with the names of their commands", || async {

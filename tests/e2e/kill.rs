@@ -116,7 +116,7 @@ async fn no_webhook_is_lost_when_normalizers_are_killed() {
         // A repeat differs only in where and when its webhook was stored.
         let content = ReportEvent { source: None, received_at: None, ..report.clone() };
         if let Some(other) = by_event.insert(&report.event_id, content.clone()) {
-            assert_eq!(other, content, "an event id stands for two different things");
+            assert_eq!(other, content, "an event id is used for two different events");
         }
     }
     for id in &expected {

@@ -15,7 +15,7 @@ async fn lines_with(variables: &[(&str, &str)]) -> (String, String) {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let mut normalizer = Program::start("imchannel-normalizer", &installation, variables);
-    // A control character inside a string is no JSON; the break stands between two fields.
+    // A control character inside a string is not JSON, so the line break is between two fields.
     let message = MESSAGE.replace("Oh\n well", "Oh well").replace("\"contact\"", "\n\"contact\"");
     Webhook::infobip(message).post(ingress.address).await;
     let message = normalizer.line_with("onMessage").await;

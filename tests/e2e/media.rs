@@ -116,13 +116,13 @@ async fn a_file_comes_back_as_it_went_in_whole_and_in_parts() {
     let get = client().get(url).send().await.unwrap();
     assert_eq!((get.status(), header(&get, "etag")), (StatusCode::OK, etag.as_str()));
     assert!(get.bytes().await.unwrap() == pdf, "the bytes differ");
-    eventually("a fetched file lives an hour", || async {
+    eventually("a fetched file has a TTL of an hour", || async {
         (3500..=3600).contains(&ttl_s(&outbound, id).await).then_some(())
     })
     .await;
 
     check_parts(url, &pdf, &etag).await;
-    let fetches = eventually("five fetches are told", || async {
+    let fetches = eventually("five fetches are reported", || async {
         let fetches = outbound.fetches().await;
         (fetches.len() == 5).then_some(fetches)
     })
@@ -245,7 +245,7 @@ async fn a_half_done_upload_is_never_seen_and_leaves_nothing() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&bytes(b"%PDF-1.7", 1_000_000)).await.unwrap();
-    let half = eventually("half of it lies in Redis", || async {
+    let half = eventually("half of it is in Redis", || async {
         let keys = redis(&outbound, &[b"KEYS", b"*"]).await;
         keys.contains(":unfinished").then_some(keys)
     })
@@ -407,7 +407,7 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
     .await;
     assert!(files.iter().all(|file| file.bytes == 70_000 && file.content_type == "image/jpeg"), "{files:?}");
     assert!(files.iter().all(|file| file.sha256 == told["sha256"].as_str().unwrap()));
-    let fetches = eventually("four fetches are told", || async {
+    let fetches = eventually("four fetches are reported", || async {
         let fetches = outbound.fetches().await;
         (fetches.len() == 4).then_some(fetches)
     })

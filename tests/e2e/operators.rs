@@ -130,7 +130,11 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
     assert_eq!(send("once", "Hello", "stored").await.0, Some(0));
     // The stream does not have its id any more: it waits as well, and the result of the first one is shown.
     outbound
-        .publish_as(Queue::Send, &text(0, "waits", "4915112345", "Hello"), "an id that was forgotten")
+        .publish_as(
+            Queue::Send,
+            &text(0, "waits", "4915112345", "Hello"),
+            "an id that the stream has dropped",
+        )
         .await;
     let late = tokio::join!(send("waits", "Bye", "accepted"), async {
         eventually("both wait", || async {

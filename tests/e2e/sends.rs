@@ -254,7 +254,7 @@ async fn one_recipient_gets_messages_one_after_the_other_in_order() {
             .map(|message| message.at)
             .collect();
         let apart = times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20));
-        assert!(apart, "two messages to {recipient} were under way at once");
+        assert!(apart, "two messages to {recipient} were in flight at the same time");
     }
     let place = received.iter().position(|message| message.message_id == "imc-agent").unwrap();
     assert!(place < 20, "the agent's message was number {place}");

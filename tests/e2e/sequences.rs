@@ -39,7 +39,7 @@ async fn forget(installation: &mut Installation, stream: &str) {
         std::fs::remove_file(file.unwrap().path()).unwrap();
     }
     installation.nats.start_again().await.unwrap();
-    eventually("the server has forgotten", || async {
+    eventually("the server has lost the messages", || async {
         let found = bus::inspect::streams(&installation.bus).await.ok()?;
         found.iter().any(|seen| seen.name == stream && seen.last_sequence == 0).then_some(())
     })

@@ -77,7 +77,7 @@ async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats
     let mut simulation = gateway.simulation(&args);
 
     gateway.until_stored(count / 10).await;
-    assert!(first.stop().await, "a normalizer that is told to stop ends well");
+    assert!(first.stop().await, "a stopped normalizer exits with success");
     gateway.until_stored(count * 2 / 10).await;
     let mut second = gateway.normalizer();
     gateway.until_stored(count * 3 / 10).await;

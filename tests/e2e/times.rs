@@ -42,7 +42,7 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
     // Without the setting it stays unknown, which is reported early.
     let never = outbound.result("never").await;
     assert_eq!((outcome(&never), never.attempts), (SendOutcome::Unknown, 1));
-    assert_eq!(outbound.omni.calls().sends, 3, "something was sent again at once");
+    assert_eq!(outbound.omni.calls().sends, 3, "a message was sent again immediately");
     let least = Duration::from_secs(RESEND_AFTER_S);
     for id in ["taken", "lost"] {
         let result = within(least + SLACK, "it is decided", || async {

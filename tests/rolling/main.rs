@@ -59,10 +59,10 @@ async fn no_attempt_fails_while_ingress_and_normalizer_are_replaced() {
     let mut simulation = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     until_stored(&installation, COUNT / 20).await;
     for number in 0..places.len() {
-        assert!(normalizers[number].stop().await, "a normalizer that is told to stop ends well");
+        assert!(normalizers[number].stop().await, "a stopped normalizer exits with success");
         normalizers[number] = normalizer();
         let place = &places[number];
-        assert!(replicas[number].stop().await, "ingress that is told to stop ends well");
+        assert!(replicas[number].stop().await, "a stopped ingress exits with success");
         proxy.until(place, false).await;
         replicas[number] = place.ingress("imchannel-ingress", &installation);
         proxy.until(place, true).await;

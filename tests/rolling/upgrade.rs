@@ -198,7 +198,7 @@ impl<'a> Gateway<'a> {
         for replica in &mut self.replicas {
             let is_behind_proxy = replica.name == "imchannel-ingress";
             replica.watched.goes();
-            assert!(replica.program.stop().await, "{} that is told to stop ends well", replica.name);
+            assert!(replica.program.stop().await, "stopped {} did not exit with success", replica.name);
             if is_behind_proxy {
                 self.proxy.until(&replica.place, false).await;
             }

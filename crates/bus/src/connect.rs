@@ -182,7 +182,7 @@ impl fmt::Debug for Bus {
 }
 
 impl Bus {
-    /// Starts to connect and returns at once: a service starts whether the server is up or not.
+    /// Starts to connect and returns immediately: a service starts whether or not the server responds.
     ///
     /// # Errors
     /// [`ConnectError`] when the URL is invalid.

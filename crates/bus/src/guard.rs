@@ -27,7 +27,7 @@ const INTERVAL_BAD: Duration = Duration::from_millis(250);
 const BEHIND_LOOKS: u32 = 20;
 /// While nothing changes, the positions of durable consumers are read at every 12th check: once a minute.
 const DURABLES_LOOKS: u32 = 12;
-/// Most durable consumers whose positions are read at once.
+/// Most durable consumers whose positions are read concurrently.
 const DURABLES_AT_ONCE: usize = 16;
 
 /// What a process watches.

@@ -51,7 +51,7 @@ impl KeeperMetrics {
     }
 }
 
-/// Checks the streams every `interval` until `stop`, and purges processed messages. Several keepers may run at once.
+/// Checks the streams every `interval` until `stop`, and purges processed messages. Several keepers may run concurrently.
 pub async fn run(
     bus: &Bus,
     streams: &[&'static StreamDefinition],

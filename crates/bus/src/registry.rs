@@ -20,7 +20,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Timeout of reading the bucket's last sequence, in services that check it.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Most channels that are read at once.
+/// Most channels that are read concurrently.
 const READS_AT_ONCE: usize = 32;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;

@@ -281,7 +281,7 @@ fn content(content: &Content) -> (Value, ProtoContent) {
             let media = Media { caption: name.clone(), file_name: name.clone(), ..file(url) };
             return (body, ProtoContent::Document(media));
         }
-        Content::Unknown => json!({ "type": "HOLOGRAM", "beam": { "colour": "green" } }),
+        Content::Unknown => json!({ "type": "HOLOGRAM", "beam": { "color": "green" } }),
     };
     let plain = expected::content(content).unwrap_or_else(|| {
         ProtoContent::Unsupported(Unsupported { r#type: "HOLOGRAM".to_owned(), raw_json: body.to_string() })

@@ -42,15 +42,15 @@ pub(crate) fn latencies(measured: &Measured, path: &Path) -> anyhow::Result<()> 
         .x_labels(5)
         .x_label_formatter(&|nines| percentile(*nines))
         .draw()?;
-    for (name, histogram, colour) in [("bare receiver", &bare, BARE), ("imchannel", &ours, OURS)] {
+    for (name, histogram, color) in [("bare receiver", &bare, BARE), ("imchannel", &ours, OURS)] {
         let points = (0..=200).map(|step| {
             let nines = f64::from(step) / 200.0 * NINES_MAX;
             (nines, millis(histogram, nines))
         });
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
             .label(name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
     }
     chart
         .configure_series_labels()

@@ -13,12 +13,12 @@ use crate::letters::FAR_BELOW;
 use crate::publish::PublishError;
 use crate::subject::Subject;
 
-/// Divisor of the free bytes of the last check: a process uses at most this part of them, or the letters of one
+/// Divisor of the free bytes of the last check: a process uses at most this part of them, or the dead letters of one
 /// message, before the next check.
 const SHARE_OF_ROOM: u64 = 8;
-/// Interval of the checks of a channel that is storing letters and is near its share.
+/// Interval of the checks of a channel that is storing dead letters and is near its share.
 const LOOK_NEAR: Duration = Duration::from_secs(1);
-/// Interval of the checks of a channel that is storing letters and is far below its share.
+/// Interval of the checks of a channel that is storing dead letters and is far below its share.
 const LOOK_FAR: Duration = Duration::from_secs(10);
 /// Time without further checks after one that failed.
 const BLIND_FOR: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use crate::worker::WorkerMetrics;
 
 /// Nak delay of [`Verdict::PutOff`].
 pub const PUT_OFF_FOR: Duration = Duration::from_secs(60);
-/// Most messages of a process that wait with this delay at once.
+/// Most messages of a process that wait with this delay at the same time.
 pub const PUT_OFF_MAX: usize = 1_000;
 /// Nak delays of a message that is retried, in seconds, by the number of its attempts. The last one repeats.
 const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];

@@ -54,7 +54,7 @@ pub(crate) struct Compared {
 }
 
 /// Replaces the reason of an item that shares a dead letter with others.
-const LISTED: &str = "one of the items that have a dead letter together";
+const LISTED: &str = "one of the items that share a dead letter";
 /// Shown for a missing field.
 const ABSENT: &str = "(absent)";
 
