@@ -344,11 +344,11 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
             store_command(&outbound, &own, &command("maybe"), &[(headers::MAY_BE_SENT, "true")]).await,
             "may have been sent",
         ),
-        (store_command(&outbound, &own, &command("cut"), &[(headers::PART, "cut")]).await, "its end"),
+        (store_command(&outbound, &own, &command("cut"), &[(headers::PART, "cut")]).await, "truncated"),
         (
             store_command(&outbound, "channel-7", &text(7, "c", "4915112345", "x").encode_to_vec(), &[])
                 .await,
-            "no channel",
+            "does not exist",
         ),
         (store_command(&outbound, "not.a.channel", &command("d"), &[]).await, "no lane reads"),
     ];
