@@ -188,7 +188,7 @@ names_faults() {
   systemctl restart imchannel-ingress 2>/dev/null && fail "ingress starts without its seed"
   says ingress 'status=243/CREDENTIALS'
   echo nothing >"$secrets/nats/ingress.nk"
-  says ingress 'it is no seed of a NATS user'
+  says ingress 'not a NATS user seed'
   cp "$secrets/nats/normalizer.nk" "$secrets/nats/ingress.nk"
   says ingress 'Permissions Violation for Subscription to "_INBOX_imchannel-ingress'
   imchannel secrets generate /root/another >/dev/null

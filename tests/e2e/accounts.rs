@@ -1,5 +1,5 @@
-//! The AICC back end in an account of its own: what passes between the accounts is as if there were one, on one server and on
-//! a cluster, and the examples work as its user.
+//! The AICC back end in a separate account: messages pass between the accounts as if there were only one, on one server
+//! and on a cluster, and the examples work as its user.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -47,7 +47,7 @@ impl Sending {
         Self { secured, _programs: vec![ingress, normalizer, sender, infobip] }
     }
 
-    /// Publishes a command under an id of the publish's own; gives whether COMMANDS had one of that id.
+    /// Publishes a command under a new id. Returns whether COMMANDS already had a message with that id.
     async fn publish(&self, bus: &Bus, command: &SendCommand, publish_id: &str, more: bool) -> bool {
         let subject = Subject::Command(Queue::Send, ChannelId::parse(CHANNEL).unwrap());
         let headers = || {
@@ -93,7 +93,7 @@ async fn one_command_through_both_accounts_is_sent_once(servers: usize) {
             .then_some(())
     })
     .await;
-    // One more goes behind them, and its result comes behind theirs.
+    // One more follows them, and its result follows theirs.
     let last = SendCommand { command_id: "c-2".to_owned(), ..sent.clone() };
     assert!(!sending.publish(&aicc, &last, "aicc-last", false).await);
     eventually("the last one has a result", || async {

@@ -1,4 +1,4 @@
-//! What the admin port tells: that the process lives, whether it is ready and if not why, and the numbers.
+//! The admin port: whether the process lives, whether it is ready and if not why, and the metrics.
 
 use bus::Queue;
 
@@ -14,7 +14,7 @@ async fn get(admin: &str, path: &str) -> Option<(u16, String)> {
     Some((response.status().as_u16(), response.text().await.ok()?))
 }
 
-/// Waits until a sample of the metrics is at least so much.
+/// Waits until a sample of the metrics is at least this value.
 async fn until_metric(admin: &str, name: &str, least: f64) {
     eventually(name, || async {
         let (_, text) = get(admin, "/metrics").await?;
@@ -93,7 +93,7 @@ async fn the_numbers_tell_what_happened() {
         ("imchannel_worker_processed_total", 3.0),
         (r#"imchannel_stream_size_bytes{stream="WEBHOOKS"}"#, 1.0),
         (r#"imchannel_consumer_pending_messages{stream="EVENTS",durable="aicc"}"#, 2.0),
-        // Nobody reads the events here, so the oldest grows old.
+        // No reader reads the events here, so the oldest one ages.
         (r#"imchannel_consumer_oldest_unprocessed_age_seconds{stream="EVENTS",durable="aicc"}"#, 1.0),
     ] {
         until_metric(&normalizer_admin, name, least).await;

@@ -1,5 +1,5 @@
-//! Answers that say nothing about a message: of an account that refuses its key, and of what stands in front of the BSP.
-//! No message is lost or sent twice by them.
+//! Responses that show nothing about a message: of an account that refuses its key, and of systems in front of the BSP.
+//! They cause no lost message and no second send.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn fronts(fronts: Vec<Front>) -> Faults {
     Faults { fronts, ..Faults::default() }
 }
 
-/// A recipient of its own for every number.
+/// A different recipient for every number.
 fn customer(number: usize) -> String {
     format!("49151{number:05}")
 }
@@ -37,7 +37,7 @@ async fn what_is_refused_in_front_of_the_bsp_is_sent_later() {
     }
     let outbound = Outbound::start(&vec![100; all.len()]).await;
     outbound.omni.set_faults(fronts(all.clone()));
-    // A channel for each, so that none is a probe for another.
+    // A separate channel for each, so that none is a probe for another.
     for number in 0..all.len() {
         outbound
             .publish(Queue::Send, &text(number, &format!("c-{number}"), &customer(number), "Hello"))
@@ -86,7 +86,7 @@ async fn an_outage_in_front_of_the_bsp_costs_no_message_and_few_calls() {
             (is_said && outbound.omni.calls().faulty >= before.faulty + 4).then_some(())
         })
         .await;
-        // What was under way when the first one was answered, and one call a pause.
+        // The calls in flight when the first one was answered, and one call per pause.
         let calls = outbound.omni.calls().faulty - before.faulty;
         assert!(calls < 15, "{calls} calls to an account that refuses all");
         outbound.omni.set_faults(Faults::default());
@@ -104,7 +104,7 @@ async fn an_outage_in_front_of_the_bsp_costs_no_message_and_few_calls() {
 async fn what_the_bsp_has_taken_before_its_balancer_failed_is_looked_up_and_sent_once() {
     let statuses = [500, 502, 503, 504, 303];
     let mut after: Vec<Front> = statuses.map(|status| Front { is_after: true, ..Front::html(status) }).into();
-    // Whoever may be asked again: the body is the BSP's.
+    // The body shows that the BSP itself responded.
     after.push(Front {
         is_after: true,
         retry_after: Some(RetryAfter::Seconds(1)),
@@ -114,7 +114,7 @@ async fn what_the_bsp_has_taken_before_its_balancer_failed_is_looked_up_and_sent
     for (number, front) in after.iter_mut().enumerate() {
         front.recipient = Some(customer(number));
     }
-    // Nothing but the sender prevents a second message.
+    // Only the sender prevents a second message.
     let outbound = Outbound::start(&vec![100; after.len()]).await;
     outbound.omni.set_faults(Faults { unique_ids: false, ..fronts(after.clone()) });
     let sender = outbound.sender().await;
@@ -148,7 +148,7 @@ async fn a_command_that_alone_is_refused_keeps_no_other_back() {
         (own > 0 && counted(&metrics, "sender_calls_total", "refused_in_front") > 0).then_some(())
     })
     .await;
-    // Others are taken in between, and wait for one probe at most.
+    // Others are accepted in between, and wait for one probe at most.
     let mut others = 0;
     let verdict = loop {
         let id = format!("other-{others}");
@@ -164,7 +164,7 @@ async fn a_command_that_alone_is_refused_keeps_no_other_back() {
     let error = verdict.error.clone().unwrap_or_default();
     assert_eq!((outcome(&verdict), error.name.as_str()), (SendOutcome::Rejected, "FORBIDDEN"), "{verdict:?}");
     assert!(verdict.attempts >= 5, "{verdict:?}");
-    // What the BSP itself has said nothing about lives on, whatever the number of calls.
+    // A command without a verdict of the BSP itself is retried, after any number of calls.
     within(Duration::from_secs(60), "it was refused six times", || async {
         (counted(&sender.metrics(), "sender_calls_total", "refused_in_front") >= 6).then_some(())
     })
@@ -210,7 +210,7 @@ async fn a_date_in_retry_after_is_obeyed() {
         (outbound.omni.received_count() == 5).then_some(())
     })
     .await;
-    // Others may have been under way when the first one was answered; nothing was begun after that.
+    // Calls may have been in flight when the first one was answered; none was begun after that.
     let under_way = Duration::from_secs(1);
     let waited = outbound.omni.received().iter().map(|received| received.at - began).collect::<Vec<_>>();
     let is_obeyed = |waited: &Duration| *waited < under_way || *waited >= Duration::from_secs(7);

@@ -1,5 +1,5 @@
-//! Whatever a body holds: what can be understood becomes events, the rest becomes dead letters with its exact bytes,
-//! and nothing is lost.
+//! For any body: items that can be parsed become events, the rest becomes dead letters with their exact bytes, and
+//! nothing is lost.
 
 use std::collections::HashSet;
 
@@ -101,7 +101,7 @@ async fn events_are_cloud_events_with_a_stable_id() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let normalizer = installation.normalizer().await;
-    // The same report twice in different bodies, as a BSP that repeats itself sends it.
+    // The same report twice in different bodies, like the retry of a BSP.
     let report = r#"{"messageId":"m-1","to":"49151","doneAt":"2026-03-01T10:00:00.000+0000","status":{"groupName":"DELIVERED"}}"#;
     Webhook::infobip(format!(r#"{{"results":[{report}]}}"#)).post(ingress.address).await;
     Webhook::infobip(format!(r#"{{"results":[{report}], "again":1}}"#)).post(ingress.address).await;
@@ -126,9 +126,10 @@ async fn events_are_cloud_events_with_a_stable_id() {
     ingress.stop().await;
 }
 
-/// A webhook whose letter finds no room comes again after a minute. When a thousand wait so, nothing more is taken.
+/// A webhook whose dead letter has no room is redelivered after a minute. While a thousand wait like this, no more are
+/// delivered.
 #[tokio::test(flavor = "multi_thread")]
-async fn webhooks_whose_letters_find_no_room_are_given_back_and_none_is_lost() {
+async fn webhooks_whose_dead_letters_have_no_room_are_retried_and_not_lost() {
     const COUNT: usize = bus::worker::PUT_OFF_MAX + 100;
     let settings = bus::streams::StreamSettings { deadletters_max_bytes: 4096, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
@@ -143,7 +144,7 @@ async fn webhooks_whose_letters_find_no_room_are_given_back_and_none_is_lost() {
     let refused = "normalizer_dead_letters_rejected_total{bsp=\"infobip\",channel=\"202105102694809992\",reason=\"channel_full\"}";
     eventually("letters find no room", || async { normalizer.metrics().contains(refused).then_some(()) })
         .await;
-    // A few that wait keep nobody else waiting, and the good items of their own bodies come out once.
+    // A few waiting webhooks delay no others, and the good items of their own bodies are published once.
     post(format!(r#"{{"results":[{},null,{}]}}"#, infobip("good-1"), infobip("good-2"))).await;
     eventually("the good items are events", || async {
         (installation.reports().await.len() == 2).then_some(())

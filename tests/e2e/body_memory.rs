@@ -1,4 +1,4 @@
-//! The memory of bodies is taken as their bytes come, and no channel takes it from the others.
+//! Memory for bodies is reserved as their bytes arrive, and one channel cannot use the memory of the others.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"gro
 const KOOMESSAGE_BODY: &str = r#"{"sender":"861","user_number":"862","message_id":"m-1","status":"read"}"#;
 /// The largest body, in bytes.
 const LARGEST: usize = 983_040;
-/// With bodies of the largest size, as many as all memory for bodies has room for, and one.
+/// With bodies of the largest size: one more than the memory for bodies has room for.
 const CONNECTIONS: usize = 69;
 
 /// Begins a webhook of Infobip's channel: its head, and the first `sent` of `announced` bytes.
@@ -82,7 +82,7 @@ async fn no_channel_takes_more_than_its_share_of_the_memory_for_bodies() {
     ingress.stop().await;
 }
 
-/// Many bodies of which next to nothing is announced hold connections and places instead of bytes.
+/// Many bodies with a very small announced length use connections and permits instead of bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_do_not_end_use_up_their_own_channels_share_only() {
     let installation = Installation::start().await;

@@ -1,4 +1,4 @@
-//! Buckets deny purges, keys are removed all the same, and buckets of a version before that are changed while services run.
+//! Buckets deny purges, keys can be removed anyway, and buckets of an earlier version are changed while services run.
 
 use async_nats::Client;
 use async_nats::jetstream;
@@ -17,7 +17,7 @@ async fn call(client: &Client, subject: String, body: &'static str) -> Value {
     serde_json::from_slice(&answer.payload).unwrap()
 }
 
-/// What differs of the buckets.
+/// The differences of the buckets.
 async fn differences(installation: &Installation, scope: Scope<'_>) -> Vec<&'static str> {
     let found = provision::check(&installation.bus, scope).await.unwrap();
     let of_buckets = found.into_iter().filter(|difference| difference.of.starts_with("bucket"));
@@ -51,7 +51,7 @@ async fn a_bucket_of_before_denies_purges_after_apply_and_services_stay_ready() 
     let one = format!("$JS.API.STREAM.MSG.DELETE.{}", CHANNELS_BUCKET.stream);
     let deleted = call(&client, one, "{\"seq\":1}").await;
     assert!(deleted["error"].is_object(), "{deleted}");
-    // Removing a channel is neither, and one that is removed can come again.
+    // Removing a channel needs no purge, and the channel can be created again.
     for _ in 0..2 {
         let found = bus::registry::read(&installation.bus, "one").await.unwrap().unwrap();
         bus::registry::remove(&installation.bus, "one", found.revision).await.unwrap();

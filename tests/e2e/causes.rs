@@ -1,14 +1,15 @@
-//! Refused webhooks leave a trace: the log, the metrics, `top` and `doctor` say what is to be mended, and strangers learn nothing.
+//! Refused webhooks are visible in the log, the metrics, `top` and `doctor`, which show the cause; strangers learn
+//! nothing.
 
 use serde_json::Value;
 
 use crate::harness::{Installation, PATIENCE, Program, Webhook, eventually, run_cli_with};
 
-/// A channel of Infobip's, and one that nobody has.
+/// A channel of Infobip, and one that does not exist.
 const OF_INFOBIP: &str = "202105102694809992";
 const OF_NOBODY: &str = "a-name-of-a-stranger";
 
-/// The causes of the refusals of the infobip channel and of no channel, once a look of `top` has both.
+/// The causes of the refusals of the infobip channel and of no channel, once `top` shows both.
 async fn within_looks(top: &mut Program) -> (String, String) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -25,7 +26,7 @@ async fn within_looks(top: &mut Program) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody_else() {
+async fn a_webhook_to_another_bsps_channel_is_reported_only_to_the_operator() {
     let installation = Installation::start().await;
     let mut ingress =
         Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
@@ -45,7 +46,7 @@ async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody
     };
     let began = std::time::Instant::now();
     for _ in 0..40 {
-        // Whether there is such a channel, and whose, nobody is told.
+        // The response does not show whether the channel exists, or whose it is.
         assert_eq!(post(to(OF_INFOBIP)).await, (401, 0));
         assert_eq!(post(to(OF_NOBODY)).await, (401, 0));
     }
@@ -71,7 +72,7 @@ async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody
         &["--json", "top", "--interval", "200ms", "--admin", &admin],
         &[],
     );
-    // Only what comes after its first look is shown.
+    // Only refusals after its first reading are shown.
     top.line_with("\"channels\"").await;
     assert_eq!(post(to(OF_INFOBIP)).await.0, 401);
     assert_eq!(post(to(OF_NOBODY)).await.0, 401);
@@ -95,7 +96,7 @@ async fn a_webhook_to_another_bsps_channel_is_told_to_the_operator_and_to_nobody
     ] {
         assert!(what.contains(&part), "no {part} in {what}");
     }
-    // One line a second at the most, and nothing of what a stranger wrote.
+    // At most one line a second, without any text of the stranger.
     assert!(ingress.stop().await);
     let rest = ingress.rest().await;
     let lines = rest.matches(&said).count();

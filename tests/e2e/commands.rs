@@ -1,4 +1,5 @@
-//! Commands by their content: what WhatsApp would refuse is refused before any call, and what it takes arrives as it was meant.
+//! Commands by their content: what WhatsApp would refuse is rejected before any call, and accepted content arrives
+//! unchanged.
 
 use bsp::CommandId;
 use bus::ledger::{LedgerKey, Revision};
@@ -150,7 +151,8 @@ async fn what_another_version_has_begun_is_not_called_unsent_by_the_rules_of_thi
     assert_eq!(outbound.omni.received_count(), 0);
 }
 
-/// What back ends write in other languages: nulls for what is absent, a byte order mark, media types with a suffix.
+/// JSON as back ends in other languages write it: nulls for absent fields, a byte order mark, media types with a
+/// suffix.
 #[tokio::test]
 async fn json_is_read_as_back_ends_write_it_and_a_fault_says_where_it_is() {
     let outbound = Outbound::start(&[100]).await;

@@ -1,5 +1,5 @@
-//! What BSPs say about a message beside its text comes out of the gateway: the customer under every name, the
-//! advertisement, the group, what it refers to; and of a report its participant, price, conversation and every error.
+//! What BSPs report about a message beside its text is in the events: all names of the customer, the advertisement, the
+//! group, the quoted message; and for a report its participant, price, conversation and every error.
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{InboundMessage, ReportEvent, ReportStatus, edit};
@@ -34,7 +34,7 @@ fn messages(parts: &[Value]) -> Webhook {
     version_3(json!({ "contacts": [contact], "messages": messages }))
 }
 
-/// What comes of webhooks that are posted one after the other.
+/// The events of webhooks that are posted one after the other.
 async fn events(webhooks: &[Webhook]) -> (Vec<InboundMessage>, Vec<ReportEvent>) {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;

@@ -1,6 +1,6 @@
-//! The contract documents say what the code does: `docs/asyncapi.yaml` is held against the bus's definitions, the compiled .proto
-//! files and messages of a running installation, `docs/openapi.yaml` against the BSPs' profiles and real answers. Both ways: nothing
-//! that exists is left out, and nothing is described that does not come.
+//! Compares the contract documents with the code: `docs/asyncapi.yaml` with the bus's definitions, the compiled .proto
+//! files and messages of a running installation, `docs/openapi.yaml` with the BSPs' profiles and real responses. In
+//! both directions: nothing is left out, and nothing is described that does not exist.
 
 mod asyncapi;
 mod openapi;
@@ -17,7 +17,7 @@ impl Document {
         Self(serde_saphyr::from_str(text).unwrap())
     }
 
-    /// What a value stands for: itself, or what it refers to.
+    /// Returns a value, or the value that it refers to.
     fn resolve<'d>(&'d self, mut value: &'d Value) -> &'d Value {
         while let Some(reference) = value["$ref"].as_str() {
             let pointer = reference.strip_prefix('#').unwrap();
@@ -32,12 +32,12 @@ impl Document {
     }
 }
 
-/// The entries of an object; of nothing, none.
+/// Returns the entries of an object, or none.
 fn entries(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
     object.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
 
-/// The texts in an array; of nothing, none.
+/// Returns the texts in an array, or none.
 fn texts(array: &Value) -> BTreeSet<&str> {
     array.as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect()
 }

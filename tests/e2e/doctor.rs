@@ -1,5 +1,5 @@
-//! `imchannel doctor`: it finds nothing wrong with an installation that works, and of one that is broken in one place, that
-//! place and no other.
+//! `imchannel doctor`: it finds nothing wrong with a working installation, and only the broken part of one that is
+//! broken in one place.
 
 use std::process::Output;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Patient {
     }
 }
 
-/// What the command said.
+/// Output of the command.
 struct Seen {
     code: Option<i32>,
     text: String,
@@ -93,7 +93,7 @@ impl Seen {
         checks
     }
 
-    /// That this and nothing else is wrong; says what it is about.
+    /// Checks that this is the only error. Returns its objects.
     fn only_wrong(&self, check: &str) -> Vec<String> {
         assert_eq!((self.of_level("error"), self.code), (vec![check], Some(3)), "{}", self.text);
         let wrong = self.findings.iter().filter(|found| found["level"] == "error");
@@ -150,18 +150,18 @@ async fn a_working_installation_has_nothing_wrong() {
     ] {
         assert!(well.contains(&check), "{check} is not ok:\n{}", seen.text);
     }
-    // A URL that names this machine, and nobody who reads events.
+    // A URL of this machine, and no reader of events.
     for check in ["media.url", "durables.aicc"] {
         assert!(seen.of_level("warning").contains(&check), "{}", seen.text);
     }
-    // Nobody has said where these are.
+    // Their URLs were not given.
     for check in ["nats.monitor", "services.ready"] {
         assert!(seen.of_level("unknown").contains(&check), "{}", seen.text);
     }
     let key = std::fs::read_to_string(patient.installation().folder().join("api.key")).unwrap();
     assert!(!seen.text.contains(&key), "the secret was printed");
 
-    // People read the same.
+    // The output for people has the same.
     let variables: Vec<_> = patient.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let (url, args) = (patient.installation().nats.url(), ["doctor", "--watch-for", "1s"]);
     let output = run_cli_with(&url, "imchannel", &args, &variables).await;
@@ -184,12 +184,12 @@ async fn each_break_is_found_and_no_other() {
     redis(&patient, "FUNCTION FLUSH").await;
     let seen = patient.seen().await;
     seen.only_wrong("redis.functions");
-    assert!(seen.text.contains("Redis's user `provisioner`"), "{}", seen.text);
+    assert!(seen.text.contains("the Redis user `provisioner`"), "{}", seen.text);
     load_functions(&patient.outbound.redis.url()).await;
     patient.seen_with("IMCHANNEL_REDIS_URL", "redis://127.0.0.1:1").await.only_wrong("redis.connection");
 
     patient.seen_with("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1").await.only_wrong("media.answer");
-    // Somebody answers there, and it is not media.
+    // A server responds there that is not media.
     let other = patient.outbound.account_url.clone();
     patient.seen_with("IMCHANNEL_MEDIA_PUBLIC_URL", &other).await.only_wrong("media.answer");
 
@@ -209,7 +209,7 @@ async fn each_break_is_found_and_no_other() {
     provision::apply(&patient.installation().bus, &streams).await.unwrap();
 
     normalizer.stop().await;
-    // The server learns a moment later that the connection which asked has gone.
+    // The server detects the closed connection a moment later.
     eventually("no normalizer asks for webhooks", || async {
         let durables = bus::inspect::durables(&patient.installation().bus).await.ok()?;
         durables.iter().any(|seen| seen.name == NORMALIZER.name && seen.requests == 0).then_some(())
@@ -221,18 +221,18 @@ async fn each_break_is_found_and_no_other() {
     patient.installation().bus.delete_durable(&NORMALIZER).await.unwrap();
     assert_eq!(patient.seen().await.only_wrong("durables.definition"), ["normalizer"]);
 
-    // NATS is away: what can be checked without it is.
+    // NATS is unreachable: the other checks still run.
     patient.outbound.installation.nats.stop().await;
     let seen = patient.seen().await;
     assert_eq!((seen.of_level("error"), seen.code), (vec!["nats.connection"], Some(3)), "{}", seen.text);
     assert!(seen.of_level("ok").contains(&"redis.policy"), "{}", seen.text);
-    // And nothing answers at all.
+    // Nothing responds.
     let seen = look("nats://127.0.0.1:1", &[]).await;
     assert_eq!((seen.of_level("error"), seen.code), (vec!["nats.connection"], Some(1)), "{}", seen.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_that_nobody_sends_are_found() {
+async fn commands_without_a_sender_are_reported() {
     let patient = Patient::new().await;
     let _normalizer = patient.installation().normalizer().await;
     let _media = patient.outbound.media().await;
@@ -246,7 +246,7 @@ async fn commands_that_nobody_sends_are_found() {
     assert!(patient.seen().await.of_level("warning").contains(&"lanes.paused"), "a command waits there");
     patient.outbound.set_paused(0, false).await;
 
-    // Somebody works the lane, and says why nothing is sent.
+    // A sender owns the lane, and reports why nothing is sent.
     let key = patient.installation().folder().join("api.key");
     std::fs::remove_file(&key).unwrap();
     let _sender = patient.outbound.sender().await;
@@ -290,7 +290,7 @@ async fn what_may_not_be_asked_is_unknown_and_what_a_monitor_says_counts() {
     }
 }
 
-/// Has Redis run a command.
+/// Runs a command on Redis.
 async fn redis(patient: &Patient, command: &str) {
     let url = patient.outbound.redis.url();
     let mut stream = TcpStream::connect(url.trim_start_matches("redis://")).await.unwrap();
@@ -300,7 +300,7 @@ async fn redis(patient: &Patient, command: &str) {
     assert!(answer.starts_with("+OK"), "{answer}");
 }
 
-/// Changes a stream behind everybody's back, in NATS's own words.
+/// Changes a stream without imchannel, by NATS's own protocol.
 async fn change_stream(patient: &Patient, name: &str, change: impl FnOnce(&mut Value)) {
     let address = format!("127.0.0.1:{}", patient.installation().nats.port());
     let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
@@ -333,14 +333,15 @@ async fn ask(stream: &mut BufReader<TcpStream>, subject: &str, body: &str) -> Va
     tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap()
 }
 
-/// A stream is purged by what the oldest server can do, so each of them is asked, also where only one is in the settings.
+/// The version of the oldest server decides how a stream is purged, so every server is queried, even if only one is in
+/// the settings.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_server_of_a_cluster_is_asked_for_its_version() {
     let cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
     let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
     let settings = StreamSettings { replicas: 3, ..StreamSettings::default() };
-    // Until the servers have found each other there is no JetStream.
+    // JetStream is unavailable until the servers have formed a cluster.
     eventually("streams are made", || async { provision::apply(&bus, &settings).await.ok() }).await;
     let seen = look(&url, &[]).await;
     let version = servers::nats::version().await.unwrap();

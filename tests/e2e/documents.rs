@@ -1,4 +1,4 @@
-//! The example requests of the AICC's and IMChannel's documents come out as the right events, contents included, in
+//! The example requests of the AICC's and IMChannel's documents become the right events, including contents, in
 //! `imchannel tail … --json`.
 
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ const GUPSHUP_REPORT: &str = r#"{ "timestamp" : 1743075951500, "type" : "message
 const TWILIO_REPORT: &str = "From=whatsapp%3A%2B14155550100&To=whatsapp%3A%2B4915100000001&MessageStatus=delivered&MessageSid=SM00000000000000000000000000000001";
 const INFOBIP_MESSAGE: &str = r#"{"results":[{"from":"39123456789","to":"44123456789","integrationType":"WHATSAPP","receivedAt":"2025-02-27T15:44:57.000+0000","messageId":"wamid.HBgMMzUxOTI3NDgyNjYyFQIAEhggNEVERTc4NzZBNzJFNTYyRTJFQjZDQzQ3OTdDRTA0RjIA","pairedMessageId":null,"callbackData":null,"message":{"text":"Oh well","type":"TEXT"},"contact":{"name":"Username1"},"price":{"pricePerMessage":0,"currency":"SEK"}}],"messageCount":1,"pendingMessageCount":0}"#;
 
-/// What `tail` prints, without what differs from run to run.
+/// Output of `tail`, without fields that differ between runs.
 async fn tail(installation: &Installation, args: &[&str]) -> Vec<Value> {
     let args = [&["--json", "tail", "--no-follow"], args].concat();
     let output = run_cli(installation, &args).await;

@@ -1,4 +1,5 @@
-//! Guessing gets slow: failed credentials are limited per address and channel, and a right one is always taken.
+//! Guessing credentials is slowed down: failures are limited per address and channel, and a valid credential is always
+//! accepted.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,14 +12,14 @@ use crate::harness::outbound::{Outbound, UPLOAD_TOKEN};
 use crate::harness::{Installation, PATIENCE, Program, RunningIngress, Webhook, connect_from, eventually};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
-/// Failures of one address for one channel within a minute that are answered at once.
+/// Failures of one address for one channel within a minute that are answered without delay.
 const AT_ONCE: usize = 10;
-/// Failures of one address for all channels within a minute that are answered at once.
+/// Failures of one address for all channels within a minute that are answered without delay.
 const AT_ONCE_ALL: usize = 100;
 /// Delay of the response to a further one.
 const DELAY: Duration = Duration::from_secs(2);
 
-/// A caller that keeps its connection.
+/// A client that keeps its connection.
 struct Caller(BufReader<TcpStream>);
 
 impl Caller {
@@ -26,7 +27,7 @@ impl Caller {
         Self(BufReader::new(connect_from(source, to).await))
     }
 
-    /// Sends a request without a body and reads the head of the answer.
+    /// Sends a request without a body and reads the head of the response.
     async fn ask(&mut self, request: &[u8]) -> String {
         self.0.write_all(request).await.unwrap();
         let mut head = String::new();
@@ -56,7 +57,7 @@ fn delayed(ingress: &RunningIngress) -> u64 {
     metrics.lines().find_map(|line| line.strip_prefix(start)).unwrap().parse().unwrap()
 }
 
-/// Fails as often as is answered at once, on one connection, and once more.
+/// Fails as often as is answered without delay, on one connection, and once more.
 async fn fail_until_it_waits(caller: &mut Caller, request: &[u8], unauthorized: &str) {
     for _ in 0..AT_ONCE {
         let answer = caller.ask(request).await;
@@ -73,7 +74,7 @@ async fn fail_until_it_waits(caller: &mut Caller, request: &[u8], unauthorized: 
 async fn guesses_get_slow_and_a_right_credential_never_waits() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
-    let unknown = wrong().to("/social/on/whatsapp/infobip/report/nobody");
+    let unknown = wrong().to("/social/on/whatsapp/infobip/report/no-such");
     for (number, webhook) in [(5, wrong()), (6, unknown), (7, Webhook::infobip("").without("accountkey"))] {
         let before = delayed(&ingress);
         let mut guesser = Caller::connect([127, 0, 0, number], ingress.address).await;
@@ -83,7 +84,7 @@ async fn guesses_get_slow_and_a_right_credential_never_waits() {
         let mut guesser = Caller::connect([127, 0, 0, number], ingress.address).await;
         assert!(guesser.ask(&head_of(webhook)).await.contains("connection: close"));
         assert_eq!(delayed(&ingress), before + 2);
-        // The right one from the same address, for the same channel, is taken at once, and as often as it comes.
+        // The valid credential from the same address, for the same channel, is accepted without delay, every time.
         let mut bsp = Caller::connect([127, 0, 0, number], ingress.address).await;
         let began = Instant::now();
         for _ in 0..50 {
@@ -117,7 +118,7 @@ async fn another_channel_every_time_does_not_help() {
     ingress.stop().await;
 }
 
-/// What one caller guesses does not slow another behind the same proxy.
+/// Guesses of one caller do not slow another one behind the same proxy.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_the_callers_address_counts() {
     let installation = Installation::start().await;
@@ -146,9 +147,9 @@ async fn the_log_says_where_failed_credentials_come_from() {
         })
         .await;
         let mut guesser = Caller::connect([127, 0, 0, 5], address).await;
-        guesser.ask(&head_of(wrong().to("/social/on/whatsapp/infobip/report/nobody"))).await;
+        guesser.ask(&head_of(wrong().to("/social/on/whatsapp/infobip/report/no-such"))).await;
         let line = program.line_with("for an unknown channel").await;
-        assert!(line.ends_with(&format!("; it came from {shown}")) && !line.contains("nobody"), "{line}");
+        assert!(line.ends_with(&format!("; it came from {shown}")) && !line.contains("no-such"), "{line}");
         guesser.ask(&head_of(wrong())).await;
         let line = program.line_with("the credential does not belong to the channel").await;
         let start = "[IMCHANNEL] [ingress] WARN channel 202105102694809992: rejected a webhook: ";
@@ -187,7 +188,7 @@ async fn guessed_tokens_of_uploads_get_slow_too() {
     let mut back_end = Caller::connect([127, 0, 0, 5], files).await;
     let began = Instant::now();
     for _ in 0..20 {
-        // The token is right; the rest of the request is not.
+        // The token is valid; the rest of the request is not.
         let answer = back_end.ask(&upload(UPLOAD_TOKEN)).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     }

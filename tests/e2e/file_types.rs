@@ -1,4 +1,4 @@
-//! Files that are what they say, and the names that they have: as uploads, in commands, and as the BSP gets them.
+//! Types and names of files: as uploads, in commands, and as the BSP receives them.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -49,7 +49,7 @@ async fn files_that_are_not_what_they_say_are_refused_with_a_reason() {
     let problem: Value = serde_json::from_slice(&other.bytes().await.unwrap()).unwrap();
     assert!(problem["detail"].as_str().unwrap().ends_with("audio/mp4, audio/ogg"), "{problem}");
     assert!(redis(&outbound, &[b"DBSIZE"]).await.starts_with(":0"), "something was left behind");
-    // The last byte that tells comes alone.
+    // The last byte that identifies the type arrives alone.
     let pieces = [ogg(b"OpusHea"), b"d\x01".to_vec()].map(Ok::<_, std::io::Error>);
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
     assert_eq!(status(upload(&media.url, "audio", "audio/ogg", body)).await, 201);
@@ -115,7 +115,7 @@ async fn a_document_is_sent_under_the_name_of_its_upload() {
         let received = outbound.omni.received();
         assert_eq!(received.last().unwrap().content["text"], shown, "{command_id}");
     }
-    // The BSP learns the name from the file as well.
+    // The BSP gets the name from the file as well.
     let served = client().head(told["url"].as_str().unwrap()).send().await.unwrap();
     let named = "inline; filename=\"Rechnung M_rz.pdf\"; filename*=UTF-8''Rechnung%20M%C3%A4rz.pdf";
     assert_eq!(header(&served, "content-disposition"), named);

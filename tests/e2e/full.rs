@@ -1,5 +1,5 @@
-//! A stream that has filled up with processed history still takes webhooks, and one that is full of unprocessed ones
-//! loses none of them.
+//! A stream that is full of processed messages still accepts webhooks, and one that is full of unprocessed ones loses
+//! none of them.
 
 use bus::streams::StreamSettings;
 
@@ -14,7 +14,7 @@ fn body(number: usize) -> String {
     )
 }
 
-/// Posts until the stream is full; gives what was taken.
+/// Posts until the stream is full. Returns the accepted webhooks.
 async fn fill(ingress: &RunningIngress) -> Vec<String> {
     let mut taken = Vec::new();
     for number in 0.. {
@@ -31,7 +31,7 @@ async fn fill(ingress: &RunningIngress) -> Vec<String> {
 async fn a_stream_full_of_processed_history_takes_webhooks() {
     let settings = StreamSettings { webhooks_max_bytes: MAX_BYTES, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
-    // Nobody makes room while the stream is filled and processed.
+    // No purge runs while the stream is filled and processed.
     let slow = installation.ingress_with(&[("purge-interval", "1m")]).await;
     slow.until_ready().await;
     let taken = fill(&slow).await;
@@ -40,7 +40,7 @@ async fn a_stream_full_of_processed_history_takes_webhooks() {
     normalizer.stop().await;
     assert_eq!(installation.webhooks().await.len(), taken.len(), "the stream is full of processed webhooks");
     slow.stop().await;
-    // An ingress as it is by default takes the next ones, with no normalizer there.
+    // An ingress with default settings accepts the next ones, without a normalizer.
     let ingress = installation.ingress().await;
     for number in 0..10 {
         let answer = Webhook::infobip(body(10_000 + number)).post(ingress.address).await;
@@ -54,11 +54,11 @@ async fn history_is_purged_as_it_grows() {
     let settings =
         StreamSettings { webhooks_max_bytes: MAX_BYTES, events_max_bytes: MAX_BYTES, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
-    // The AICC's durable would hold the events back; here nobody reads them.
+    // The AICC's durable would prevent the purge of events; here no reader reads them.
     installation.bus.delete_durable(&bus::streams::AICC).await.unwrap();
     let ingress = installation.ingress().await;
     let normalizer = installation.normalizer().await;
-    // Four times what the stream holds.
+    // Four times the size of the stream.
     let count = 4 * usize::try_from(MAX_BYTES).unwrap() / 2_000;
     for number in 0..count {
         let answer = Webhook::infobip(body(number)).post(ingress.address).await;
@@ -78,10 +78,10 @@ async fn unprocessed_webhooks_are_never_purged() {
     let installation = Installation::start_with(&settings).await;
     let ingress = installation.ingress_with(&[("purge-interval", "50ms")]).await;
     ingress.until_ready().await;
-    // The last attempt alone lasts 2 s, forty rounds of the keeper in a stream that is full.
+    // The last attempt alone takes 2 s, forty rounds of the purge of a full stream.
     let taken = fill(&ingress).await;
     assert_eq!(installation.webhooks().await.len(), taken.len(), "an unprocessed webhook was purged");
-    // A normalizer comes, finds a full stream, and everything that was taken comes out.
+    // A normalizer starts with a full stream, and publishes everything that was accepted.
     let normalizer = installation.normalizer().await;
     let last = Webhook::infobip(body(taken.len()));
     eventually("there is room again", || async {
@@ -97,9 +97,9 @@ async fn unprocessed_webhooks_are_never_purged() {
     ingress.stop().await;
 }
 
-/// An old server that is given the last bytes of a stream throws away what nobody has read, and says that all is well.
+/// An old server that receives a message for the last bytes of a stream deletes unread messages, and acks the new one.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_room_of_a_stream_is_left_alone() {
+async fn the_last_bytes_of_a_stream_stay_unused() {
     let max_bytes = 4 * 1024 * 1024;
     let settings = StreamSettings { webhooks_max_bytes: max_bytes, ..Default::default() };
     let installation = Installation::start_with(&settings).await;

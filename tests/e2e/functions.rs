@@ -1,4 +1,5 @@
-//! The functions in Redis that the sender calls: what waits while they are missing, what mends it, and what they outlive.
+//! The Redis functions that the sender calls: which commands wait while they are missing, how to load them, and which
+//! failures they survive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -17,7 +18,7 @@ fn jpeg() -> Vec<u8> {
     bytes(b"\xff\xd8\xff\xe0", 70_000)
 }
 
-/// A command with a file, to a customer of its own.
+/// A command with a file, to a different customer.
 fn with_file(command_id: &str, recipient: &str, source: Source, content_type: &str) -> SendCommand {
     let image = OutboundMedia {
         source: Some(source),
@@ -37,7 +38,7 @@ async fn outcome(outbound: &Outbound, command_id: &str) -> &'static str {
     outbound.result(command_id).await.outcome().as_str_name()
 }
 
-/// What the sender's readiness says of the functions, as soon as it does.
+/// Readiness of the sender for the functions, as soon as it is known.
 async fn said(sender: &RunningSender, is_well: bool) -> String {
     eventually("the sender says how it is with the functions", || async {
         let answers = sender.context.readiness.ask();
@@ -58,7 +59,7 @@ async fn without_functions_stored_files_wait_until_setup_has_loaded_them() {
 
     let source = Source::MediaId(id);
     outbound.publish(Queue::Send, &with_file("stored", "4915110001", source, "")).await;
-    // What needs no function goes out behind it: text, and a file that came inside its command.
+    // Commands that need no function are sent after it: text, and a file inside the command.
     outbound.publish(Queue::Send, &text(0, "text", "4915110002", "hello")).await;
     let source = Source::Data(jpeg().into());
     outbound.publish(Queue::Send, &with_file("inline", "4915110003", source, "image/jpeg")).await;
@@ -66,7 +67,7 @@ async fn without_functions_stored_files_wait_until_setup_has_loaded_them() {
         assert_eq!(outcome(&outbound, command_id).await, "SEND_OUTCOME_ACCEPTED", "{command_id}");
     }
     assert_eq!(outbound.results().await.len(), 2, "the stored file did not wait");
-    // Two files, each with what is known of it, and the set of those that nobody has come for: no attempt leaves a file behind.
+    // Two files, each with its metadata, and the set of unfetched files: no attempt leaves another file.
     let keys = redis(&outbound, &[b"DBSIZE"]).await;
     assert!(keys.starts_with(":4") || keys.starts_with(":5"), "{keys}");
 
@@ -78,8 +79,8 @@ async fn without_functions_stored_files_wait_until_setup_has_loaded_them() {
         "{told}"
     );
     let url = outbound.redis.url();
-    let mended = run_cli_with(&nats, "imchannel", &["setup"], &[("IMCHANNEL_REDIS_URL", url.as_str())]).await;
-    assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
+    let fixed = run_cli_with(&nats, "imchannel", &["setup"], &[("IMCHANNEL_REDIS_URL", url.as_str())]).await;
+    assert!(fixed.status.success(), "{}", String::from_utf8_lossy(&fixed.stderr));
     assert_eq!(outcome(&outbound, "stored").await, "SEND_OUTCOME_ACCEPTED");
     said(&sender, true).await;
     let names = eventually("both files were fetched, with the names of their commands", || async {
@@ -90,7 +91,8 @@ async fn without_functions_stored_files_wait_until_setup_has_loaded_them() {
     names.await;
 }
 
-/// A Redis that is away says nothing of its functions: the sender stays ready, and text goes out, also when it has never answered.
+/// An unreachable Redis shows nothing about its functions: the sender stays ready, and text is sent, even if Redis
+/// never responded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_without_redis_is_ready_and_sends_text() {
     let mut outbound = Outbound::start(&[50]).await;
@@ -99,7 +101,7 @@ async fn a_sender_without_redis_is_ready_and_sends_text() {
     outbound.publish(Queue::Send, &text(0, "text", "4915110002", "hello")).await;
     assert_eq!(outcome(&outbound, "text").await, "SEND_OUTCOME_ACCEPTED");
     assert!(sender.context.readiness.is_ready());
-    // It comes back empty: this Redis keeps nothing.
+    // It starts empty: this Redis has no persistence.
     outbound.redis.start_again().await.unwrap();
     said(&sender, false).await;
 }
@@ -119,7 +121,7 @@ async fn functions_outlive_that_all_files_are_flushed() {
     said(&sender, true).await;
 }
 
-/// Redis reads functions back from its log, also from one that it has written anew.
+/// Redis reads functions back from its log, also from a rewritten one.
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_outlive_a_kill_of_redis_with_a_log_that_was_rewritten() {
     let folder = tempfile::TempDir::new().unwrap();
@@ -135,7 +137,7 @@ async fn functions_outlive_a_kill_of_redis_with_a_log_that_was_rewritten() {
     for rewrites in [false, true] {
         if rewrites {
             redis_at(&server, &[b"BGREWRITEAOF"]).await;
-            eventually("the log was written anew", || async {
+            eventually("the log was rewritten", || async {
                 let info = redis_at(&server, &[b"INFO", b"persistence"]).await;
                 let is_done =
                     info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
@@ -152,7 +154,7 @@ async fn functions_outlive_a_kill_of_redis_with_a_log_that_was_rewritten() {
     assert!(called.starts_with(":1"), "{called}");
 }
 
-/// Passes connections on to a port that can be changed; those that stand go on to the old one.
+/// Forwards connections to a port that can be changed; existing ones stay at the old one.
 async fn relay(to: Arc<AtomicU16>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -168,7 +170,7 @@ async fn relay(to: Arc<AtomicU16>) -> String {
     url
 }
 
-/// The name leads to another server from now on, and the old one is its replica: what is connected to it gets no write through.
+/// The name points to another server from now on, and the old one is its replica: writes on its connections fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sender_goes_on_at_a_replica_that_took_over() {
     let outbound = Outbound::start(&[50]).await;

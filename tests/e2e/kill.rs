@@ -1,5 +1,5 @@
-//! With two normalizers, one killed again and again, and a server that recognises repeats for a tenth of a second
-//! only: every webhook answered 200 has its events, and no event id stands for two different things.
+//! Two normalizers, one of them killed repeatedly, and a server with a duplicate window of only a tenth of a second:
+//! every webhook that was answered 200 has its events, and no event id is used for two different events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn webhook(number: usize) -> (Webhook, Vec<String>) {
     }
 }
 
-/// Posts all of them until each is answered 200, as a BSP that repeats does.
+/// Posts all of them until each is answered 200, like a BSP that retries.
 async fn post_all(installation: &Installation) -> Vec<String> {
     let ingress = installation.ingress().await;
     let (address, next) = (ingress.address, Arc::new(AtomicUsize::new(0)));
@@ -88,7 +88,7 @@ async fn no_webhook_is_lost_when_normalizers_are_killed() {
     let mut kills = 0;
     while !posting.is_finished() {
         let mut victim = Program::start("imchannel-normalizer", &installation, &variables);
-        // It is killed in the middle of its own work.
+        // It is killed during its work.
         let mut worked = 0;
         while worked < 200 && !posting.is_finished() {
             if tokio::time::timeout(Duration::from_secs(1), victim.line_with("onReport")).await.is_ok() {
@@ -100,7 +100,7 @@ async fn no_webhook_is_lost_when_normalizers_are_killed() {
     }
     let expected = posting.await.unwrap();
     assert!(kills >= 5, "only {kills} kills while {WEBHOOKS} webhooks went through");
-    // What the last victim held comes again after the ack wait of 30 s.
+    // The messages in flight of the last killed one are redelivered after the ack wait of 30 s.
     within(Duration::from_secs(120), "every webhook is acknowledged", || async {
         let backlog = bus::lag::backlog(&installation.bus, &NORMALIZER).await.ok()?;
         (backlog == 0).then_some(())
@@ -113,16 +113,16 @@ async fn no_webhook_is_lost_when_normalizers_are_killed() {
     let mut by_event: HashMap<&str, ReportEvent> = HashMap::new();
     for report in &reports {
         by_message.insert(&report.message_id, &report.event_id);
-        // A repeat differs at most in where and when its webhook was stored.
+        // A repeat differs only in where and when its webhook was stored.
         let content = ReportEvent { source: None, received_at: None, ..report.clone() };
         if let Some(other) = by_event.insert(&report.event_id, content.clone()) {
-            assert_eq!(other, content, "an event id stands for two different things");
+            assert_eq!(other, content, "an event id is used for two different events");
         }
     }
     for id in &expected {
         assert!(by_message.contains_key(id.as_str()), "{id} was answered 200 and has no event");
     }
-    assert_eq!(by_message.len(), expected.len(), "there are events that nobody reported");
+    assert_eq!(by_message.len(), expected.len(), "there are events without a report");
     assert_eq!(by_event.len(), expected.len(), "there are more events than reports");
     assert_eq!(installation.dead_letters().await.len(), 0);
     assert!(reports.len() > by_event.len(), "no webhook was handled twice: the kills hit nothing");

@@ -1,5 +1,5 @@
-//! Dead letters cannot be used as a weapon: what a body takes of DEADLETTERS has a limit, a channel never takes more than a
-//! quarter of it, and whatever was answered 200 can become a letter.
+//! Dead letters cannot be abused: a body has a limited share of DEADLETTERS, a channel never uses more than a quarter
+//! of it, and everything that was answered 200 can become a dead letter.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn body(items: &[String]) -> String {
     format!(r#"{{"results":[{}]}}"#, items.join(","))
 }
 
-/// What a letter takes of the stream: the server's record, subject, headers, bytes.
+/// The bytes of a dead letter in the stream: the server's record, subject, headers, payload.
 fn bytes(letter: &Delivery) -> usize {
     let headers: usize =
         letter.headers.sorted().iter().map(|(name, value)| name.len() + value.len() + 4).sum();
@@ -91,7 +91,8 @@ async fn from_the_ninth_on_bad_items_share_a_letter_and_good_ones_are_events() {
     assert_eq!(installation.reports().await.len(), 10);
     let counted = "normalizer_dead_letters_total{bsp=\"infobip\",reason=\"wrong_shape\"} 28\n";
     assert!(normalizer.metrics().contains(counted), "{}", normalizer.metrics());
-    // What is refused still is published neither of the eight nor of the rest, and nothing good again.
+    // The items that are still refused, of the eight and of the rest, are not published, and no good item is published
+    // again.
     let done = replay(&installation, &["--all"]).await;
     assert_eq!(done.last().unwrap()["refused"], 17, "{done:?}");
     assert_eq!((installation.reports().await.len(), installation.dead_letters().await.len()), (10, 17));
@@ -99,7 +100,7 @@ async fn from_the_ninth_on_bad_items_share_a_letter_and_good_ones_are_events() {
     ingress.stop().await;
 }
 
-/// Stores a letter of several items, as a version that understood fewer of them would have left it.
+/// Stores a dead letter of several items, like a version that could parse fewer of them.
 async fn store_rest(installation: &Installation, sequence: u64, listed: &str, payload: &str) {
     let id = format!("rest-{sequence}-{listed}");
     let origin = format!("WEBHOOKS/{sequence}/{}", listed.split([',', '-']).next().unwrap());
@@ -130,7 +131,7 @@ async fn the_replay_of_the_rest_publishes_what_is_listed_and_understood_and_noth
     store_rest(&installation, 1, "1,3-4", &body(&items)).await;
     // In part: one of them is refused by this version too.
     store_rest(&installation, 1, "2,5", &body(&items)).await;
-    // Its webhook is gone.
+    // Its webhook is no longer stored.
     let gone = body(&["x", "y", "z"].map(report));
     store_rest(&installation, 999, "0,2", &gone).await;
     store_rest(&installation, 998, "many", &gone).await;
@@ -171,7 +172,7 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
         "dead_letters_rejected_total{{bsp=\"infobip\",channel=\"{CHANNEL}\",reason=\"channel_full\"}}"
     );
     let mut stored = Vec::new();
-    // Two that work at once, and one that knows of nothing that was stored before it began.
+    // Two that run concurrently, and one without state of what was stored before it started.
     for count in [2, 1] {
         let mut normalizers = Vec::new();
         for _ in 0..count {
@@ -183,7 +184,7 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
             })
             .await;
         }
-        // Whatever was not stored waits, and nobody else waits for it.
+        // A webhook whose dead letter is not stored waits, and delays no others.
         let before = letters_of(&installation, "gupshup-demo").await.len();
         post(Webhook::gupshup(format!("no JSON {count}")), ingress.address).await;
         eventually("a letter of another channel is stored", || async {
@@ -192,7 +193,7 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
         .await;
         stored = letters_of(&installation, CHANNEL).await;
         let taken: usize = stored.iter().map(bytes).sum();
-        // Replicas that work at once may store a letter in the same moment.
+        // Replicas that run concurrently may store a dead letter at the same moment.
         assert!(taken < quarter + quarter / 8, "{taken} of {quarter}");
         for normalizer in normalizers {
             normalizer.stop().await;
@@ -219,7 +220,7 @@ async fn a_storm_of_bad_items_leaves_three_quarters_of_the_stream_to_others() {
     ingress.stop().await;
 }
 
-/// The largest body with the longest header that is taken.
+/// The largest body with the longest accepted header.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_answered_200_can_become_a_letter() {
     const LARGEST: usize = 1_000_000;
@@ -261,7 +262,7 @@ async fn whatever_is_answered_200_can_become_a_letter() {
         }
         let wrong = webhook.header("content-type", &padded(essence, 4_000)).header("accountkey", "wrong");
         let wrong = wrong.header("authorization", "wrong").post(ingress.address).await;
-        assert_eq!(wrong.status.as_u16(), 401, "nobody learns of a header without a credential");
+        assert_eq!(wrong.status.as_u16(), 401, "without a credential the header is not reported");
     }
     // The server's own limit for a head.
     let answer =
@@ -292,7 +293,7 @@ async fn whatever_is_answered_200_can_become_a_letter() {
     ingress.stop().await;
 }
 
-/// Stores the letter of a command, as a sender would have.
+/// Stores the dead letter of a command, like a sender.
 pub(crate) async fn store_command(
     outbound: &Outbound,
     of: &str,
@@ -335,7 +336,7 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
     let past = proto::Timestamp { seconds: 1_700_000_000, nanos: 0 };
     let past = proto::v1::SendCommand { not_after: Some(past), ..text(0, "past", "4915112347", "Hello") };
     let refused = [
-        (store_command(&outbound, &own, b"{\"commandId\":", &[]).await, "it is no SendCommand"),
+        (store_command(&outbound, &own, b"{\"commandId\":", &[]).await, "cannot decode it as SendCommand"),
         (store_command(&outbound, &own, &command(""), &[]).await, "command_id"),
         (store_command(&outbound, &own, &command("used"), &[]).await, "another message"),
         (store_command(&outbound, &own, &past.encode_to_vec(), &[]).await, "deadline"),
@@ -343,11 +344,11 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
             store_command(&outbound, &own, &command("maybe"), &[(headers::MAY_BE_SENT, "true")]).await,
             "may have been sent",
         ),
-        (store_command(&outbound, &own, &command("cut"), &[(headers::PART, "cut")]).await, "its end"),
+        (store_command(&outbound, &own, &command("cut"), &[(headers::PART, "cut")]).await, "truncated"),
         (
             store_command(&outbound, "channel-7", &text(7, "c", "4915112345", "x").encode_to_vec(), &[])
                 .await,
-            "no channel",
+            "does not exist",
         ),
         (store_command(&outbound, "not.a.channel", &command("d"), &[]).await, "no lane reads"),
     ];
@@ -369,18 +370,18 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
     let send = "imchannel.command.send.channel-0";
     assert_eq!(subjects, [send, "imchannel.command.bulk.channel-0", send]);
 
-    // The ledger knows what was sent: the second letter of the same command is not.
+    // The ledger has an entry for it, so the second dead letter of the same command is not sent.
     let done = replay(installation, &["--all"]).await;
     let reason = |sequence: u64| {
         let object = done.iter().find(|object| object["sequence"] == sequence).unwrap();
         assert_eq!(object["outcome"], "refused", "{object}");
         object["reason"].as_str().unwrap().to_owned()
     };
-    assert!(reason(twice).contains("the ledger of sends knows it"), "{done:?}");
+    assert!(reason(twice).contains("the ledger of sends has an entry for it"), "{done:?}");
     for (sequence, wanted) in refused {
         assert!(reason(sequence).contains(wanted), "{wanted}: {done:?}");
     }
-    // Also where it is published all the same, as by two operators at once.
+    // Also if it is published anyway, for example by two operators at the same time.
     outbound.publish_as(Queue::Send, &late, "another").await;
     outbound.publish(Queue::Send, &text(0, "last", "4915112345", "Hello")).await;
     outbound.result("last").await;
@@ -389,7 +390,7 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
     assert_eq!(installation.dead_letters().await.len(), 9, "what is not published stays");
 }
 
-/// The back end cannot fill the stream with what cannot be read either.
+/// The back end cannot fill the stream with undecodable commands either.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_letters_of_commands_are_counted_too() {
     const MAX_BYTES: u64 = 256 * 1024;
@@ -411,7 +412,7 @@ async fn the_letters_of_commands_are_counted_too() {
     let stored = letters_of(installation, "channel-0").await;
     let taken: usize = stored.iter().map(bytes).sum();
     assert!(stored.len() > 10 && taken <= usize::try_from(MAX_BYTES).unwrap() / 4, "{taken}");
-    // What cannot be buried keeps nobody from sending.
+    // Commands whose dead letters have no room do not prevent sends.
     outbound.publish(Queue::Send, &text(0, "good", "4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("good").await), SendOutcome::Accepted);
     for letter in &stored[..20] {

@@ -1,4 +1,4 @@
-//! `imchannel send`, from the command line to the customer's eyes: text, a picture, a large document.
+//! `imchannel send`, until the customer has read the message: text, a picture, a large document.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn write(path: &Path, head: &[u8], size: usize) -> (String, u64) {
     (digest.iter().map(|byte| format!("{byte:02x}")).collect(), bytes.len() as u64)
 }
 
-/// Runs `imchannel send --json` to its end; gives its lines.
+/// Runs `imchannel send --json` to its end; returns its lines.
 async fn send(outbound: &Outbound, args: &[&str]) -> Vec<Value> {
     let media = outbound.media_url.clone();
     let common = ["--json", "send", "--channel", "channel-0", "--to", "+4915112345", "--media-url", &media];
@@ -64,7 +64,7 @@ async fn text_picture_and_large_document_end_with_read() {
         assert_eq!(fetches.is_empty(), args[0] == "--text", "{fetches:?}");
         assert!(fetches.is_empty() || fetches == ["HEAD", "GET"], "{fetches:?}");
     }
-    // The BSP gives the context of a command back with every report.
+    // The BSP returns the context of a command with every report.
     let reports = outbound.installation.reports().await;
     let with_context = reports.iter().filter(|report| report.callback_data == "ticket 7").count();
     assert_eq!(with_context, 2, "the text was delivered and read: {reports:?}");
@@ -75,7 +75,7 @@ async fn text_picture_and_large_document_end_with_read() {
         let file = file.as_ref().unwrap();
         assert_eq!((&file.sha256, file.bytes), (&sha256, bytes));
     }
-    // Numbers and texts are nobody's business.
+    // Phone numbers and texts are masked.
     let masked = send(&outbound, &["--text", "a secret text"]).await;
     let shown = masked.iter().map(Value::to_string).collect::<String>();
     assert!(!shown.contains("secret text") && !shown.contains("4915112345"), "{shown}");
@@ -102,7 +102,7 @@ async fn an_operator_pauses_looks_and_resumes() {
         (Some("channel-0"), Some("paused by an operator"))
     );
     assert_eq!(shown["send_waiting"].as_u64().unwrap() + shown["in_progress"].as_u64().unwrap(), 1);
-    // A channel for which commands wait is not simply removed.
+    // A channel with pending commands is not removed without --force.
     let (code, words) = run(&["--json", "channel", "remove", "channel-0", "--yes"]).await;
     assert!(code == Some(1) && words.contains("1 command waits for channel channel-0"), "{words}");
     assert_eq!(run(&["channel", "resume", "channel-0"]).await.0, Some(0));
@@ -110,7 +110,7 @@ async fn an_operator_pauses_looks_and_resumes() {
         (outbound.omni.received_count() == 1).then_some(())
     })
     .await;
-    // The second time nothing is sent, and what became of the first is shown.
+    // The second time nothing is sent, and the result of the first is shown.
     let again = ["--json", "send", "--channel", "channel-0", "--to", "4915112345", "--text", "y"];
     let again = [&again[..], &["--command-id", "again", "--until", "accepted", "--timeout", "30s"]].concat();
     for _ in 0..2 {
@@ -119,7 +119,7 @@ async fn an_operator_pauses_looks_and_resumes() {
     }
     assert_eq!(outbound.omni.received_count(), 2);
     let (code, words) =
-        run(&["--json", "send", "--channel", "channel-0", "--to", "nobody", "--text", ""]).await;
+        run(&["--json", "send", "--channel", "channel-0", "--to", "no-such", "--text", ""]).await;
     assert!(code == Some(2) && words.contains("recipient") && words.contains("text.body"), "{words}");
-    assert_eq!(run(&["channel", "pause", "nobody"]).await.0, Some(1));
+    assert_eq!(run(&["channel", "pause", "no-such"]).await.0, Some(1));
 }

@@ -1,5 +1,5 @@
-//! Log lines: the words that operators search for, masked unless asked otherwise, as text or JSON. And what the admin
-//! port tells.
+//! Log lines: the texts that operators search for, masked by default, as text or JSON; and the metrics of the admin
+//! port.
 
 use serde_json::Value;
 
@@ -10,12 +10,12 @@ const MESSAGE: &str = r#"{"results":[{"from":"39123456789","to":"44123456789","i
 const REPORT: &str =
     r#"{"results":[{"messageId":"m-1","to":"39123456789","status":{"groupName":"DELIVERED"}}]}"#;
 
-/// What a normalizer with these variables writes about a message and a report.
+/// The log lines of a normalizer with these variables for a message and a report.
 async fn lines_with(variables: &[(&str, &str)]) -> (String, String) {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let mut normalizer = Program::start("imchannel-normalizer", &installation, variables);
-    // A control character inside a string is no JSON; the break stands between two fields.
+    // A control character inside a string is not JSON, so the line break is between two fields.
     let message = MESSAGE.replace("Oh\n well", "Oh well").replace("\"contact\"", "\n\"contact\"");
     Webhook::infobip(message).post(ingress.address).await;
     let message = normalizer.line_with("onMessage").await;

@@ -1,5 +1,5 @@
-//! What the gateway promises, proved at its public edges: HTTP in front, NATS behind, the programs themselves, and
-//! real servers that each test starts on free ports.
+//! Tests of the gateway's promises through its public edges: HTTP, NATS and the programs themselves, with real servers
+//! that each test starts on free ports.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
 
 mod harness;

@@ -1,4 +1,4 @@
-//! Files over real HTTP and a real Redis: taken, served, refused, forgotten.
+//! Files over real HTTP and a real Redis: uploaded, served, refused, expired.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-/// Bytes that differ from place to place.
+/// Bytes that differ at every position.
 pub(crate) fn bytes(head: &[u8], count: usize) -> Vec<u8> {
     let mut all = head.to_vec();
     all.extend((head.len()..count).map(|at| (at * 31 + at / 251) as u8));
@@ -49,7 +49,7 @@ pub(crate) fn header<'r>(response: &'r Response, name: &str) -> &'r str {
     response.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
 
-/// One command to Redis, as any client could send it; gives the answer's text.
+/// Sends one command to Redis; returns the text of the response.
 pub(crate) async fn redis(outbound: &Outbound, command: &[&[u8]]) -> String {
     redis_at(&outbound.redis, command).await
 }
@@ -109,20 +109,20 @@ async fn a_file_comes_back_as_it_went_in_whole_and_in_parts() {
     ] {
         assert_eq!(header(&head, name), expected, "{name}");
     }
-    // A HEAD consumes nothing: the file lives on as it did.
+    // A HEAD does not count as a fetch, and the TTL of the file stays the same.
     eventually("the event of the HEAD", || async { (outbound.fetches().await.len() == 1).then_some(()) })
         .await;
     assert!(ttl_s(&outbound, id).await > 86_000);
     let get = client().get(url).send().await.unwrap();
     assert_eq!((get.status(), header(&get, "etag")), (StatusCode::OK, etag.as_str()));
     assert!(get.bytes().await.unwrap() == pdf, "the bytes differ");
-    eventually("a fetched file lives an hour", || async {
+    eventually("a fetched file has a TTL of an hour", || async {
         (3500..=3600).contains(&ttl_s(&outbound, id).await).then_some(())
     })
     .await;
 
     check_parts(url, &pdf, &etag).await;
-    let fetches = eventually("five fetches are told", || async {
+    let fetches = eventually("five fetches are reported", || async {
         let fetches = outbound.fetches().await;
         (fetches.len() == 5).then_some(fetches)
     })
@@ -191,7 +191,7 @@ async fn what_may_not_be_stored_or_seen_is_refused() {
     assert_eq!(status(post(good).basic_auth("a", Some("b"))).await, 401);
     for (path, expected) in [
         ("/other/imchannel/media?channel=channel-0&kind=image", 404),
-        ("/tenantname/imchannel/media?channel=nobody&kind=image", 404),
+        ("/tenantname/imchannel/media?channel=no-such&kind=image", 404),
         ("/tenantname/imchannel/media?channel=channel-0&kind=sticker", 400),
         ("/tenantname/imchannel/media?kind=image", 400),
         ("/elsewhere", 404),
@@ -201,7 +201,7 @@ async fn what_may_not_be_stored_or_seen_is_refused() {
     let send = |kind: &str, content_type: &str, body: Vec<u8>| status(upload(url, kind, content_type, body));
     assert_eq!(send("image", "image/webp", jpeg.clone()).await, 415);
     assert_eq!(send("document", "image/jpeg", jpeg.clone()).await, 415);
-    // Its bytes are of another type than it says.
+    // Its bytes have another type than its header.
     assert_eq!(send("image", "image/png", jpeg.clone()).await, 415);
     assert_eq!(send("image", "image/jpeg", Vec::new()).await, 400);
     assert_eq!(send("image", "image/jpeg", bytes(b"\xff\xd8\xff\xe0", 5 * MIB + 1)).await, 413);
@@ -245,7 +245,7 @@ async fn a_half_done_upload_is_never_seen_and_leaves_nothing() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&bytes(b"%PDF-1.7", 1_000_000)).await.unwrap();
-    let half = eventually("half of it lies in Redis", || async {
+    let half = eventually("half of it is in Redis", || async {
         let keys = redis(&outbound, &[b"KEYS", b"*"]).await;
         keys.contains(":unfinished").then_some(keys)
     })
@@ -272,7 +272,7 @@ async fn a_full_redis_is_507_and_a_dead_one_503_until_it_is_back() {
     redis(&outbound, &[b"CONFIG", b"SET", b"maxmemory", b"1mb"]).await;
     let full = upload(&url, "image", "image/jpeg", jpeg.clone()).send().await.unwrap();
     assert_eq!(full.status(), StatusCode::INSUFFICIENT_STORAGE);
-    // What is there is served all the same.
+    // Stored files are still served.
     assert_eq!(status(client().get(&file)).await, 200);
     redis(&outbound, &[b"CONFIG", b"SET", b"maxmemory", b"0"]).await;
     assert_eq!(status(upload(&url, "image", "image/jpeg", jpeg.clone())).await, 201);
@@ -289,7 +289,7 @@ async fn a_full_redis_is_507_and_a_dead_one_503_until_it_is_back() {
         (upload(&url, "image", "image/jpeg", jpeg.clone()).send().await.ok()?.status() == 201).then_some(())
     })
     .await;
-    // Files live no longer than the server here.
+    // Files do not outlive this server.
     assert_eq!(status(client().get(&file)).await, 404);
 }
 
@@ -305,7 +305,7 @@ async fn values_of_an_older_imchannel_are_served_to_one_tenant_as_what_they_are(
     assert_eq!((get.status(), header(&get, "content-type")), (StatusCode::OK, "image/jpeg"));
     assert!(get.bytes().await.unwrap() == jpeg);
     assert_eq!(status(client().get(url(TENANT, "getImageMessage"))).await, 404);
-    // A picture is no document.
+    // A picture is not served as a document.
     assert_eq!(status(client().get(url("oldtenant", "getDocumentMessage"))).await, 404);
     eventually("it has an hour left", || async {
         (3500..=3600).contains(&ttl_s(&outbound, LEGACY_ID).await).then_some(())
@@ -313,7 +313,7 @@ async fn values_of_an_older_imchannel_are_served_to_one_tenant_as_what_they_are(
     .await;
 }
 
-/// Takes a file in so slowly that fifty of them overlap.
+/// Reads a file so slowly that fifty downloads overlap.
 async fn download(url: &str, expected: usize) {
     let answer = client().get(url).send().await.unwrap();
     let mut pieces = answer.bytes_stream();
@@ -352,7 +352,7 @@ async fn fifty_downloads_of_100_mb_at_once_stay_within_64_mib() {
     .await;
     drop(body);
     let url = format!("{media}/{TENANT}/imchannel/getDocumentMessage/{}", told["id"].as_str().unwrap());
-    // And some that ask and do not read: what they do not take must not pile up here.
+    // And some clients that do not read: their data must not accumulate here.
     let mut lazy = Vec::new();
     let path = url.split_once(&address).unwrap().1;
     for _ in 0..10 {
@@ -407,14 +407,14 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
     .await;
     assert!(files.iter().all(|file| file.bytes == 70_000 && file.content_type == "image/jpeg"), "{files:?}");
     assert!(files.iter().all(|file| file.sha256 == told["sha256"].as_str().unwrap()));
-    let fetches = eventually("four fetches are told", || async {
+    let fetches = eventually("four fetches are reported", || async {
         let fetches = outbound.fetches().await;
         (fetches.len() == 4).then_some(fetches)
     })
     .await;
     let by_command = |command: &str| fetches.iter().filter(|fetch| fetch.command_id == command).count();
     assert_eq!((by_command("stored"), by_command("inline")), (2, 2));
-    // One that is not there, and one that is of another kind.
+    // One that does not exist, and one of another kind.
     let missing =
         send("missing", Source::MediaId("00000000-0000-4000-8000-000000000000".to_owned()), "").await;
     assert_eq!(missing.error.unwrap().code, "MEDIA_NOT_FOUND");
@@ -424,7 +424,7 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
+async fn a_sent_file_that_is_not_fetched_is_counted_once() {
     use blob::store::Expiry;
     use blob::{BlobStore, RedisOptions};
     use bsp::media::MediaId;
@@ -442,7 +442,7 @@ async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
     for id in &ids {
         blobs.expect_fetch(id, now, hour).await.unwrap();
     }
-    // The first is fetched, the second's message did not go out after all.
+    // The first is fetched; the second's message was not sent.
     let url = format!("{}/{TENANT}/imchannel/getImageMessage/{}", media.url, ids[0]);
     assert_eq!(client().get(url).send().await.unwrap().bytes().await.unwrap(), png());
     let noted = b"IMChannel:MultimediaMessage:unfetched";
@@ -452,7 +452,7 @@ async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
     })
     .await;
     blobs.expect_no_fetch([&ids[1]].into_iter()).await.unwrap();
-    // While they live, none of them has expired.
+    // While they are stored, none of them has expired.
     let later = now + Duration::from_secs(2 * 3600);
     assert_eq!(blobs.take_expired_unfetched(later).await.unwrap(), 0);
     let expiries =
@@ -470,7 +470,7 @@ async fn a_sent_file_that_nobody_comes_for_is_counted_once() {
     let much_later = now + Duration::from_secs(10 * 24 * 3600);
     assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 1, "the third alone");
     assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 0, "once");
-    // Media looks by itself every few seconds.
+    // Media checks every few seconds.
     blobs.expect_fetch(&ids[2], now, Duration::ZERO).await.unwrap();
     within(Duration::from_secs(30), "media counts one", || async {
         media.metrics().contains("media_expired_without_fetch_total 1").then_some(())

@@ -1,5 +1,5 @@
-//! What BSPs say about the account and about customers comes out of the gateway: templates, numbers, reviews, restrictions,
-//! opting out and in, changed numbers, payments; what is deliberately ignored is counted; nothing of it becomes a dead letter.
+//! Events about the account and about customers: templates, numbers, reviews, restrictions, opt-outs and opt-ins,
+//! changed numbers, payments. What is intentionally ignored is counted, and none of it becomes a dead letter.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ struct Found {
     metrics: String,
 }
 
-/// What comes of webhooks that are posted one after the other, and then each of them again.
+/// The events of webhooks that are posted one after the other, and then each of them again.
 async fn found(webhooks: &[Webhook]) -> Found {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
@@ -294,7 +294,7 @@ async fn tail_shows_the_events_without_what_is_personal_and_replay_publishes_the
             for personal in ["919000000000", CUSTOMER, "order-4711"] {
                 assert!(!text.contains(personal), "{personal} in {text}");
             }
-            // What a BSP says of an error is shown.
+            // The BSP's text about an error is shown.
             assert_eq!(text.contains("debit failed"), what == "customers", "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! Two operators at once, and one who uses an id twice: nobody's work is undone, and nobody is shown another's result.
+//! Two operators at the same time, and one who uses an id twice: no change is undone, and no one sees another command's
+//! result.
 
 use std::process::Output;
 
@@ -7,10 +8,10 @@ use bus::Queue;
 use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{Installation, eventually, run_cli};
 
-/// Rounds in which two commands run at the same time. Each of them alone would show a lost change more often than not.
+/// Rounds in which two commands run at the same time. Each round would probably show a lost change.
 const ROUNDS: u32 = 12;
 
-/// A channels file of so many channels with this rate.
+/// A channels file with this number of channels and this rate.
 fn file(count: usize, rate: u32) -> String {
     let channel = |number| {
         format!(
@@ -61,7 +62,7 @@ async fn applying_and_pausing_at_once_does_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_files_applied_at_once_none_is_overwritten_without_a_word() {
+async fn of_two_files_applied_at_the_same_time_none_is_overwritten_silently() {
     const CHANNELS: usize = 40;
     let installation = installation().await;
     assert!(apply(&installation, CHANNELS, 1000).await.status.success());
@@ -78,9 +79,9 @@ async fn of_two_files_applied_at_once_none_is_overwritten_without_a_word() {
             (Some(0), Some(1)) | (Some(1), Some(0)) => {
                 refused += 1;
                 let loser = if first.status.success() { &second } else { &first };
-                assert!(words(loser).contains("was changed by somebody else"), "{}", words(loser));
+                assert!(words(loser).contains("another operator changed channel"), "{}", words(loser));
             }
-            // Each came before the other somewhere, and both are told.
+            // Each was first for some channel, and both are reported.
             (Some(1), Some(1)) => refused += 1,
             codes => panic!("{codes:?}: {}{}", words(&first), words(&second)),
         }
@@ -106,7 +107,7 @@ async fn a_write_that_names_an_old_state_is_refused() {
     bus::registry::remove(bus, "channel-0", now).await.unwrap();
     assert!(is_changed(bus::registry::replace(bus, &record, Some(now)).await), "over one that was removed");
     bus::registry::replace(bus, &record, None).await.unwrap();
-    // One that was removed and made again has what it needs.
+    // A channel that was removed and created again has what it needs.
     let removed = run_cli(&installation, &["channel", "remove", "channel-0", "--yes"]).await;
     assert!(removed.status.success(), "{}", words(&removed));
     assert!(apply(&installation, 1, 5).await.status.success());
@@ -122,14 +123,18 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
         let output = run_cli(&outbound.installation, &[&args[..], &more].concat()).await;
         (output.status.code(), words(&output))
     };
-    // While the first one still waits, and the stream knows its id.
+    // While the first one is pending, and the stream still has its id.
     assert_eq!(send("once", "Hello", "stored").await.0, Some(0));
     let (code, said) = send("once", "Bye", "stored").await;
-    assert!(code == Some(1) && said.contains("was used before"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("was already used"), "{code:?} {said}");
     assert_eq!(send("once", "Hello", "stored").await.0, Some(0));
-    // The stream does not know this one's id any more: it waits as well, and what is told is the first one's.
+    // The stream does not have its id any more: it waits as well, and the result of the first one is shown.
     outbound
-        .publish_as(Queue::Send, &text(0, "waits", "4915112345", "Hello"), "an id that was forgotten")
+        .publish_as(
+            Queue::Send,
+            &text(0, "waits", "4915112345", "Hello"),
+            "an id that the stream has dropped",
+        )
         .await;
     let late = tokio::join!(send("waits", "Bye", "accepted"), async {
         eventually("both wait", || async {
@@ -140,11 +145,11 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
         outbound.sender().await
     });
     let ((code, said), sender) = late;
-    assert!(code == Some(1) && said.contains("was used before"), "{code:?} {said}");
-    // When it is long decided.
+    assert!(code == Some(1) && said.contains("was already used"), "{code:?} {said}");
+    // Long after it was decided.
     outbound.result("once").await;
     let (code, said) = send("once", "Bye", "accepted").await;
-    assert!(code == Some(1) && said.contains("was used before"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("was already used"), "{code:?} {said}");
     let (code, said) = send("once", "Hello", "accepted").await;
     assert!(code == Some(0) && said.contains("ACCEPTED"), "{code:?} {said}");
     assert_eq!(outbound.omni.received_count(), 2);

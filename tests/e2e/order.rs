@@ -1,4 +1,4 @@
-//! The order of messages to one recipient when an outcome is not known, and what one recipient may have waiting.
+//! The order of messages to one recipient if an outcome is unknown, and the limit of pending commands of a recipient.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{alone, balancer, eventually, within};
 
 const CUSTOMER: &str = "4915112345";
 
-/// Messages to the customer are taken, their calls break, and the log does not show them.
+/// Messages to the customer are accepted, their connections are closed, and the log does not show them.
 fn lost_answers() -> Faults {
     Faults { cut: 1.0, ..never_in_log() }
 }
@@ -22,14 +22,14 @@ fn never_in_log() -> Faults {
     Faults { log_lag, only_recipient: Some(CUSTOMER.to_owned()), ..Faults::default() }
 }
 
-/// The account with one channel that holds messages back for so many seconds.
+/// The account with one channel that holds messages back for this number of seconds.
 async fn start(unknown_hold_s: u32) -> Outbound {
     let outbound = Outbound::start(&[1000]).await;
     outbound.apply_channel(0, 1000, &format!("unknown_hold = {unknown_hold_s}")).await;
     outbound
 }
 
-/// A sender that asks the log for the last time so many milliseconds after a message was begun.
+/// A sender that queries the log for the last time this number of milliseconds after a message was begun.
 async fn sender(outbound: &Outbound, decided_after_ms: u32) -> RunningSender {
     let delays = format!("1s,{decided_after_ms}ms");
     outbound.sender_with(&[("send-timeout", "1s"), ("lookup-delays", &delays)]).await
@@ -50,7 +50,7 @@ async fn is_decided(outbound: &Outbound, id: &str) -> bool {
     outbound.results().await.iter().any(|result| result.command_id == id)
 }
 
-/// So many calls met a fault.
+/// This number of calls got a fault.
 async fn faulty_calls(outbound: &Outbound, count: u64) {
     eventually("calls break", || async { (outbound.omni.calls().faulty >= count).then_some(()) }).await;
 }
@@ -122,7 +122,7 @@ async fn a_hold_goes_on_when_another_sender_takes_the_lane() {
     first.stop().await;
     let _second = sender(&outbound, 40_000).await;
     let held = arrived(&outbound, "b").await.at - arrived(&outbound, "a").await.at;
-    // The time that the first sender's call may take comes before it.
+    // The timeout of the first sender's call comes before it.
     assert!(held >= Duration::from_millis(2_900) && held < Duration::from_secs(30), "held for {held:?}");
     assert!(!is_decided(&outbound, "a").await);
     assert_eq!(outbound.received("imc-a"), 1);
@@ -169,7 +169,7 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
     const COMMANDS: usize = 2_600;
     let outbound = start(0).await;
     outbound.omni.set_faults(lost_answers());
-    // Longer than a busy machine takes: the first message stays unknown meanwhile.
+    // Longer than a busy machine takes: the first message stays unknown during that time.
     let sender = sender(&outbound, 600_000).await;
     for number in 0..COMMANDS {
         outbound.publish(Queue::Bulk, &text(0, &format!("much-{number}"), CUSTOMER, "Hello")).await;
@@ -185,7 +185,7 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
         (others == 20).then_some(())
     })
     .await;
-    // One is under way, and 500 wait: the agent's command among them, in the place of a campaign's.
+    // One is in progress, and 500 wait: the agent's command among them, in place of a campaign's.
     let refused = within(Duration::from_secs(60), "the rest is refused", || async {
         let results = outbound.results().await;
         let refused: Vec<_> = results.into_iter().filter(is_refused).collect();
@@ -194,7 +194,7 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
     .await;
     assert!(refused.iter().all(|result| result.command_id.starts_with("much-") && result.attempts == 0));
     assert!(refused.iter().all(|result| result.command_id != "much-1"), "the first ones wait");
-    // The reason that operators see is the recipient's, and names no number.
+    // The reason that operators see is the recipient limit, without a phone number.
     let state = eventually("the lane says why", || async {
         let leases = bus::lease::list(&outbound.installation.bus).await.ok()?;
         let lane = sender::lane_lease(channel(0).as_str());

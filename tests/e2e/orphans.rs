@@ -1,5 +1,6 @@
-//! Commands under subjects that no lane reads: refused when they are published, and dead letters with an answer where an older
-//! configuration of the streams has stored them. And what goes with the subjects of the streams: readers' filters, and readiness.
+//! Commands under subjects that no lane reads: refused when they are published, and dead letters with a result if an
+//! older configuration of the streams has stored them. Also filters of readers, and readiness with other subjects of
+//! streams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use sha2::Digest;
 use crate::harness::outbound::{Outbound, channel, outcome, text};
 use crate::harness::{Installation, KEY, PATIENCE, Program, eventually, run_cli, within};
 
-/// Subjects that begin as a command's does, and that no lane reads.
+/// Subjects with the prefix of commands that no lane reads.
 const UNREAD: [&str; 10] = [
     "imchannel.command.send.shop.milan",
     "imchannel.command.send.a.extra",
@@ -26,11 +27,11 @@ const UNREAD: [&str; 10] = [
     "imchannel.command.bulk",
     "imchannel.command.send.a.b.c.d",
     "imchannel.command",
-    // nats-server takes a wildcard in a publish for letters.
+    // nats-server treats a wildcard in a publish as an ordinary character.
     "imchannel.command.*.channel-0",
     "imchannel.command.>",
 ];
-/// Subjects that COMMANDS takes, and that can be no channel's.
+/// Subjects that COMMANDS accepts without a valid channel id.
 const NO_CHANNELS: [&str; 5] = [
     "imchannel.command.send.unknown",
     "imchannel.command.bulk.none",
@@ -38,7 +39,7 @@ const NO_CHANNELS: [&str; 5] = [
     "imchannel.command.send.*",
     "imchannel.command.bulk.>",
 ];
-/// The subjects of the streams as the versions before them made them.
+/// The subjects of the streams of earlier versions.
 const FORMER: [(&str, &str); 4] = [
     ("WEBHOOKS", "imchannel.webhook.>"),
     ("EVENTS", "imchannel.event.>"),
@@ -46,7 +47,7 @@ const FORMER: [(&str, &str); 4] = [
     ("DEADLETTERS", "imchannel.deadletter.>"),
 ];
 
-/// JetStream without anything of ours between.
+/// JetStream without our code.
 async fn jetstream(installation: &Installation) -> async_nats::jetstream::Context {
     async_nats::jetstream::new(async_nats::connect(installation.nats.url()).await.unwrap())
 }
@@ -69,7 +70,7 @@ async fn make_former_streams(installation: &Installation) {
     }
 }
 
-/// Publishes as a back end does that asks for the acknowledgement.
+/// Publishes like a back end that waits for the ack.
 async fn publish(installation: &Installation, subject: &'static str) -> Result<u64, String> {
     let jetstream = jetstream(installation).await;
     let sent = jetstream.publish(subject, subject.into()).await.map_err(|error| format!("{error:?}"))?;
@@ -145,7 +146,7 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
         assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("", ""));
         assert_eq!((outcome(result), code(result)), (SendOutcome::Rejected, "NO_SUCH_SUBJECT"));
     }
-    // The channel may still be made, so its command has more time.
+    // The channel may still be created, so its command has more time.
     assert_eq!(installation.dead_letters().await.len(), orphans.len());
     // 60 to 90 s after the sender has seen it first.
     until_letters(installation, orphans.len() + 4, Duration::from_secs(100)).await;
@@ -156,7 +157,7 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
     assert_eq!(letter.unwrap().headers.get(headers::SUBJECT), Some("imchannel.command.send.channel-7"));
     eventually("nothing else was touched", || async {
         let left: BTreeSet<_> = stored_subjects(installation).await;
-        // Of the channel that is gone, what was answered before.
+        // Of the removed channel, the earlier results.
         let wanted = ["imchannel.command.send.channel-0", "imchannel.command.bulk.channel-7", newer];
         (left == BTreeSet::from(wanted.map(str::to_owned))).then_some(())
     })
@@ -180,7 +181,7 @@ async fn results_under(installation: &Installation, subject: &str) -> Vec<SendRe
     stored.into_iter().map(|delivery| SendResult::decode(delivery.payload).unwrap()).collect()
 }
 
-/// What is to be answered of channels that have no lane: by the code of each command's result.
+/// Expected results for channels without a lane: by the code of each command's result.
 struct Answered {
     of_missing: BTreeMap<u64, (SendOutcome, &'static str)>,
     of_listener: u64,
@@ -206,7 +207,7 @@ impl Answered {
     }
 }
 
-/// Commands of a channel that is gone, which its lane had left in every state, and one of a channel that only listens.
+/// Commands of a removed channel, which its lane had left in every state, and one of a channel that only receives.
 async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answered {
     let bus = &outbound.installation.bus;
     let listener = "[[channel]]\nid = \"listener\"\nbsp = \"gupshup\"\ntenant = \"t\"\nwebhook = [{ password = \"p\" }]\n";
@@ -254,7 +255,7 @@ async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answe
     Answered { of_missing, of_listener }
 }
 
-/// Asks for nothing but the newest sequence: it takes a minute, and every reader is a consumer that the server keeps for a while.
+/// Reads only the newest sequence: it takes a minute, and every reader is a consumer that the server keeps for a while.
 async fn until_letters(installation: &Installation, count: usize, limit: Duration) {
     within(limit, "they are dead letters", || async {
         let last = bus::read::last_sequence(&installation.bus, &DEADLETTERS).await.unwrap();
@@ -268,7 +269,7 @@ async fn stored_subjects(installation: &Installation) -> BTreeSet<String> {
     stored.into_iter().map(|delivery| delivery.subject).collect()
 }
 
-/// Whether a dead letter of a webhook whose channel cannot be told has its place.
+/// Whether a dead letter of a webhook with an unknown channel has a subject.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_of_no_channel_is_a_dead_letter_of_none() {
     let installation = Installation::start().await;
@@ -345,7 +346,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
     let stored = tailed(installation, &["commands", "--channel", &id, "--no-follow"]).await;
     assert_eq!(sequences(stored), wanted);
 
-    // And then what comes, in either queue.
+    // And then new ones, in either queue.
     let count = (wanted.len() + 2).to_string();
     let args = ["--json", "tail", "commands", "--channel", &id, "--from-beginning", "--count", &count];
     let mut follower = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
@@ -359,7 +360,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
     assert!(follower.ended_well().await);
 }
 
-/// The services that look at streams, each with its port.
+/// The services that check streams, each with its port.
 struct Services {
     programs: Vec<(&'static str, String, Program)>,
 }
@@ -380,7 +381,7 @@ impl Services {
         Self { programs: ["imchannel-ingress", "imchannel-normalizer", "imchannel-sender"].map(start).into() }
     }
 
-    /// What each says of its streams; empty for what is ready.
+    /// What each reports of its streams; empty for a ready one.
     async fn said(&self) -> Option<BTreeMap<&'static str, String>> {
         let mut all = BTreeMap::new();
         for (name, url, _) in &self.programs {
@@ -409,7 +410,7 @@ fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// Two versions run side by side while one replaces the other, so a service asks for what it needs and no more. The command line
+/// Two versions run at the same time during an upgrade, so a service requires only what it needs. The command line
 /// compares exactly.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_ready_on_streams_that_hold_at_least_what_it_needs() {
@@ -429,12 +430,12 @@ async fn a_service_is_ready_on_streams_that_hold_at_least_what_it_needs() {
     let wrong = found.filter(|found| found["level"] == "error" && found["check"] == "streams.definition");
     assert_eq!(wrong.count(), 6, "four subjects and two ages: {text}");
 
-    // Applied by the newer command line, nobody is unready, and the check is content.
+    // Applied by the newer command line, all services stay ready, and the check finds no difference.
     provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
     services.until("all are ready on the streams as they are defined", &[]).await;
     assert!(run_cli(installation, &["streams", "check"]).await.status.success());
 
-    // Less than it needs: those who use it are not ready, and say what is missing.
+    // Less than needed: the services that use it are not ready, and report what is missing.
     change_stream(installation, "COMMANDS", |config| drop(config.subjects.pop())).await;
     services.until("the sender misses a subject", &[("imchannel-sender", "imchannel.command.bulk.*")]).await;
     provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
@@ -448,7 +449,7 @@ async fn a_service_is_ready_on_streams_that_hold_at_least_what_it_needs() {
     services.until("all are ready at the end", &[]).await;
 }
 
-/// `streams apply` on what an older version made: nothing that is stored goes, and lanes read on.
+/// `streams apply` on streams of an older version: no stored message is lost, and lanes continue reading.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_apply_changes_the_subjects_of_a_stream_with_messages_and_back() {
     let outbound = Outbound::start(&[100]).await;
@@ -465,7 +466,7 @@ async fn streams_apply_changes_the_subjects_of_a_stream_with_messages_and_back()
     let sender = outbound.sender().await;
     outbound.result("before").await;
     outbound.result("after").await;
-    // Back, as the older version's command line would do it.
+    // Back, like the older version's command line.
     make_former_streams(installation).await;
     outbound.publish(Queue::Send, &text(0, "back", "4915112347", "Hello")).await;
     outbound.result("back").await;

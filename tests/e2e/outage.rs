@@ -1,5 +1,5 @@
-//! While NATS is away ingress answers 503 by the BSP's deadline and never 200, and it serves again within two seconds
-//! of the server's return, without a restart.
+//! While NATS is unreachable, ingress answers 503 within the BSP's deadline and never 200, and it works again within
+//! two seconds of the server's return, without a restart.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
     assert_eq!(Webhook::infobip(body(0)).post(ingress.address).await.status.as_u16(), 200);
 
     for round in 1..=2 {
-        // Once as a crash, once in order.
+        // Once as a crash, once as a graceful stop.
         if round == 1 {
             installation.nats.kill().await;
         } else {
@@ -39,7 +39,7 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
                 began.elapsed()
             );
         }
-        // The channels are still known: a wrong password is told from a right one.
+        // The channels are still cached: a wrong password is still detected.
         let wrong = Webhook::infobip(body(0)).header("accountkey", "wrong").post(ingress.address).await;
         assert_eq!(wrong.status.as_u16(), 401);
         assert!(!ingress.context.readiness.is_ready());
@@ -52,7 +52,7 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
         .await;
         ingress.until_ready().await;
     }
-    // Twilio's webhooks wait longer, because Twilio would not repeat them: the server comes back meanwhile.
+    // Twilio's webhooks wait longer, because Twilio would not retry them: the server returns during that time.
     installation.nats.kill().await;
     let address = ingress.address;
     let waiting =

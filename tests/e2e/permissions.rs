@@ -1,5 +1,6 @@
-//! Least privilege: the users of `deploy/nats/users.conf` and `deploy/redis/users.acl` can do all of their work, and those of
-//! NATS nothing else, on real servers with these very files. `redis_users.rs` has what those of Redis cannot do.
+//! Least privilege: the users of `deploy/nats/users.conf` and `deploy/redis/users.acl` can do all of their work, and
+//! those of NATS nothing else, on real servers with these files. `redis_users.rs` tests what the users of Redis cannot
+//! do.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::harness::secured::Secured;
 use crate::harness::{PATIENCE, Program, eventually};
 
 pub(crate) const CHANNEL: &str = "channel-0";
-const MARKER: &str = "nobody.may.publish.here";
+const MARKER: &str = "no-such.may.publish.here";
 
 pub(crate) fn channels_file(account_url: &str) -> String {
     format!(
@@ -29,7 +30,8 @@ pub(crate) fn channels_file(account_url: &str) -> String {
     )
 }
 
-/// Everything as it is deployed, each program under its own user: a file goes up, a command out, reports come in.
+/// Everything like in a deployment, each program with its own user: a file is uploaded, a command sent, reports come
+/// in.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_user_can_do_its_work_and_is_refused_nothing() {
     service::process::install_tls();
@@ -44,7 +46,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
     let gateway = format!("http://{}", ingress.address_after("accepts webhooks on").await);
     let _normalizer = secured.program("normalizer", &[]);
     let token = secured.secret_file("media.token");
-    // Media tells Infobip its own address, so it has to be known before it runs.
+    // Infobip gets the address of media, so it has to be known before media runs.
     let media_address = free_address();
     let media_url = format!("http://{media_address}");
     let mut media = secured.program(
@@ -80,7 +82,7 @@ async fn every_user_can_do_its_work_and_is_refused_nothing() {
         letters.contains("truncated").then_some(())
     })
     .await;
-    // A command that waits for longer than a lane is given before it is called behind.
+    // A command that waits for longer than the time after which a lane counts as behind.
     secured.cli("operator", &["channel", "pause", CHANNEL]).await;
     publish_text(&aicc, "c-2", Duration::from_secs(8)).await;
     eventually("what waits in a paused lane expires", || async {
@@ -115,7 +117,7 @@ async fn until_read(events: &Events, media_id: &str) {
     .await;
 }
 
-/// A body that nobody can read, and one about a template and one about a customer.
+/// An undecodable body, and one about a template and one about a customer.
 async fn post_what_is_no_report(gateway: &str) {
     let template = r#"{"content":{"type":"TEMPLATE_UPDATE","templateName":"promo","status":"PAUSED"}}"#;
     let opt_out = r#"{"from":"4915112345","content":{"type":"MARKETING_OPT_OUT"}}"#;
@@ -131,7 +133,7 @@ pub(crate) fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// Infobip as the compose file runs it: by HTTPS, with a certificate that only the sender is told to trust.
+/// Infobip like in the compose file: by HTTPS, with a certificate that only the sender trusts.
 pub(crate) async fn simulated_infobip(
     secured: &Secured,
     listen: &str,
@@ -164,7 +166,7 @@ pub(crate) async fn simulated_infobip(
 
 /// The command line's own work, under its own users.
 async fn operate(secured: &Secured) {
-    // A sender says with its lease how its lanes are, and renews it every few seconds.
+    // A sender writes the state of its lanes into its leases, and renews them every few seconds.
     let operator = secured.bus("imchannel-operator", "operator").await;
     let until_resumed = || async {
         eventually("no lane is said to be paused", || async {
@@ -247,7 +249,7 @@ async fn publish(aicc: &bus::Bus, command: SendCommand) {
 
 pub(crate) type Events = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-/// What comes out of the durable `aicc`: type and payload.
+/// Messages of the durable `aicc`: type and payload.
 pub(crate) fn read_events(aicc: &bus::Bus) -> Events {
     let events = Events::default();
     let (bus, seen) = (aicc.clone(), Arc::clone(&events));
@@ -265,7 +267,7 @@ pub(crate) fn read_events(aicc: &bus::Bus) -> Events {
     events
 }
 
-/// A user's bare connection, and what it was refused.
+/// A user's bare connection, and its permission errors.
 struct Intruder {
     client: async_nats::Client,
     refused: Arc<Mutex<Vec<String>>>,
@@ -289,7 +291,7 @@ impl Intruder {
         Self { client, refused, markers: 0 }
     }
 
-    /// Whether the server refuses what was just done: it answers in order, so that a refusal comes before that of a marker.
+    /// Whether the server refuses the last operation: it answers in order, so a refusal comes before that of a marker.
     async fn was_refused(&mut self, subject: &str) -> bool {
         self.markers += 1;
         let marker = format!("{MARKER}.{}", self.markers);
@@ -329,7 +331,7 @@ const USERS: [(&str, &str); 7] = [
 
 const READERS_OF_CHANNELS: [&str; 5] = ["ingress", "sender", "media", "provisioner", "operator"];
 
-/// What can be done on the bus, and by whom.
+/// Operations on the bus, and the users that may do them.
 const RIGHTS: &[(&str, &[&str])] = &[
     ("imchannel.webhook.infobip.channel-0", &["ingress"]),
     ("imchannel.event.report.infobip.channel-0", &["normalizer", "operator"]),
@@ -349,14 +351,14 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$KV.imchannel_lanes.lane.channel-0", &["sender"]),
     ("$KV.imchannel_marks.KV_imchannel_sends", &["sender", "provisioner"]),
     ("$JS.API.STREAM.MSG.GET.KV_imchannel_marks", &["ingress", "sender", "media", "provisioner", "operator"]),
-    // Work is pulled and settled by whose work it is.
+    // Only the user that does the work may pull and ack it.
     ("$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.normalizer", &["normalizer", "operator"]),
     ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.aicc", &["aicc", "operator"]),
     ("$JS.API.CONSUMER.MSG.NEXT.COMMANDS.send-channel-0", &["sender", "operator"]),
     ("$JS.ACK.WEBHOOKS.normalizer.1.1.1.1.1", &["normalizer"]),
     ("$JS.ACK.EVENTS.aicc.1.1.1.1.1", &["aicc"]),
     ("$JS.ACK.COMMANDS.send-channel-0.1.1.1.1.1", &["sender"]),
-    // Durables and streams are made by the provisioner alone; a person who reads makes consumers that go with them.
+    // Only the provisioner creates durables and streams; a person who reads creates ephemeral consumers.
     ("$JS.API.CONSUMER.DURABLE.CREATE.WEBHOOKS.normalizer", &[]),
     ("$JS.API.CONSUMER.CREATE.WEBHOOKS.normalizer", &["provisioner"]),
     ("$JS.API.CONSUMER.CREATE.WEBHOOKS.other", &[]),
@@ -381,29 +383,29 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.PURGE.WEBHOOKS", &["ingress", "normalizer"]),
     ("$JS.API.STREAM.PURGE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.PURGE.KV_imchannel_marks", &[]),
-    // Who purges a stream deletes message by message on old servers.
+    // A user that purges a stream deletes message by message on old servers.
     ("$JS.API.STREAM.MSG.DELETE.WEBHOOKS", &["ingress", "normalizer"]),
     ("$JS.API.STREAM.MSG.DELETE.EVENTS", &["normalizer", "sender"]),
     ("$JS.API.STREAM.MSG.DELETE.COMMANDS", &["sender", "provisioner"]),
     ("$JS.API.STREAM.MSG.DELETE.DEADLETTERS", &["normalizer", "sender", "operator"]),
     ("$JS.API.STREAM.MSG.DELETE.KV_imchannel_sends", &[]),
     ("$JS.API.STREAM.MSG.GET.KV_imchannel_sends", &["sender", "operator"]),
-    // A sender reads what waits behind its lanes; the normalizer the age of the oldest webhook.
+    // A sender reads the pending commands of its lanes; the normalizer the age of the oldest webhook.
     ("$JS.API.STREAM.MSG.GET.COMMANDS", &["sender", "provisioner", "operator"]),
     ("$JS.API.STREAM.MSG.GET.WEBHOOKS", &["normalizer", "operator"]),
     ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "operator"]),
-    // Who stores dead letters reads how much of the stream a channel takes.
+    // A user that stores dead letters reads the bytes that a channel uses.
     ("$JS.API.STREAM.MSG.GET.DEADLETTERS", &["normalizer", "sender", "operator"]),
-    // The keeper makes room by what every durable has settled.
+    // The keeper purges up to the ack floor of every durable.
     ("$JS.API.STREAM.PURGE.COMMANDS", &["sender", "provisioner"]),
     ("$JS.API.STREAM.PURGE.EVENTS", &["normalizer", "sender"]),
     ("$JS.API.STREAM.PURGE.DEADLETTERS", &["normalizer", "sender"]),
     ("$JS.API.CONSUMER.NAMES.WEBHOOKS", &["ingress", "normalizer", "provisioner", "operator"]),
     ("$JS.API.CONSUMER.NAMES.COMMANDS", &["sender", "provisioner", "operator"]),
-    // Who publishes to a stream looks whether it ends below its readers' places.
+    // A user that publishes to a stream checks whether it ends below its readers' positions.
     ("$JS.API.CONSUMER.NAMES.EVENTS", &["normalizer", "sender", "media", "provisioner", "operator"]),
     ("$JS.API.CONSUMER.INFO.EVENTS.other", &["normalizer", "sender", "media", "provisioner", "operator"]),
-    // Acknowledgements and flow control of servers that put domain and account in front.
+    // Acks and flow control of servers whose subjects begin with domain and account.
     ("$JS.ACK._.hash.WEBHOOKS.normalizer.1.1.1.1.1", &["normalizer"]),
     ("$JS.ACK._.hash.COMMANDS.send-channel-0.1.1.1.1.1", &["sender"]),
     ("$JS.ACK._.hash.EVENTS.aicc.1.1.1.1.1", &["aicc"]),
@@ -413,7 +415,7 @@ const RIGHTS: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_may_do_what_is_anothers_work_or_overhear_it() {
+async fn a_user_cannot_do_or_read_the_work_of_another() {
     let secured = Secured::start().await;
     for (user, inbox) in USERS {
         let mut intruder = Intruder::connect(&secured, user, inbox).await;

@@ -1,4 +1,5 @@
-//! The programs as people and scripts run them: exit codes, every fault at once, output for people and for programs.
+//! The programs from the point of view of people and scripts: exit codes, all errors at the same time, output for
+//! people and for programs.
 
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ async fn streams_are_applied_checked_and_repaired() {
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0, "applying twice is safe");
     assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
-    // What is missing is found and mended.
+    // A missing object is found and repaired.
     installation.bus.delete_durable(&bus::streams::NORMALIZER).await.unwrap();
     let check = run_cli(&installation, &["--json", "streams", "check"]).await;
     assert_eq!((code(&check), &lines(&check)[0]["object"]), (3, &"durable normalizer".into()));
@@ -66,8 +67,8 @@ async fn channels_are_applied_listed_shown_and_removed() {
     assert_eq!(lines(&show)[0]["credentials"].as_array().unwrap().len(), 2);
     assert!(!text.contains("infobip-secret"), "{text}");
 
-    assert_eq!(code(&run_cli(&installation, &["channel", "show", "nobody"]).await), 1);
-    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "nobody", "--yes"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "show", "no-such"]).await), 1);
+    assert_eq!(code(&run_cli(&installation, &["channel", "remove", "no-such", "--yes"]).await), 1);
     assert_eq!(
         code(&run_cli(&installation, &["channel", "remove", "twilio-demo", "gupshup-demo", "--yes"]).await),
         0
@@ -178,7 +179,7 @@ async fn bad_settings_stop_the_start_with_every_fault_listed() {
     ] {
         assert_eq!(code(&run_cli_with("nats://127.0.0.1:1", "imchannel", wrong, &[]).await), 2, "{wrong:?}");
     }
-    // A port that is taken: the program ends and says why.
+    // A port in use: the program exits with the reason.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let variables =
@@ -263,7 +264,7 @@ async fn up_runs_everything_and_stops_in_order() {
             (webhook.try_post(address).await.ok()?.status.as_u16() == 200).then_some(())
         })
         .await;
-        // The log has a writer of its own, so its line may come before the event or after it.
+        // The log is written by a separate thread, so its line may come before or after the event.
         let (mut is_logged, mut event) = (false, None);
         while !is_logged || event.is_none() {
             let line = up.line_with("{").await;
@@ -275,7 +276,7 @@ async fn up_runs_everything_and_stops_in_order() {
         let event = event.unwrap();
         assert_eq!(event["messageId"], format!("up-{round}"));
         assert_eq!(event["recipient"], "***");
-        // A second gateway on the same folder is refused, and leaves the first one alone.
+        // A second gateway in the same folder is refused, and does not affect the first one.
         let second = run_cli_with("", "imchannel", &["up", "--data-dir", data.to_str().unwrap()], &[]).await;
         assert_eq!(code(&second), 1);
         assert!(String::from_utf8_lossy(&second.stderr).contains("another `imchannel up`"), "{second:?}");
@@ -301,7 +302,7 @@ async fn channels_under_another_key_are_not_overwritten_unasked() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--rekey"), "{refused:?}");
     let forced = run_cli_with(&url, "imchannel", &["channel", "apply", "--rekey", "-f", file], &other).await;
     assert_eq!(code(&forced), 0);
-    // A service with the old key says what is wrong.
+    // A service with the old key reports the error.
     let mut ingress =
         Program::start("imchannel-ingress", &installation, &[("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0")]);
     ingress.line_with("was stored under another IMCHANNEL_CREDENTIAL_KEY").await;

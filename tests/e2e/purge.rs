@@ -1,5 +1,5 @@
-//! Making room touches nothing that is in flight: what was delivered and is not acknowledged yet comes again, on old servers
-//! too, which forget it when a stream is purged.
+//! Purging does not affect messages in flight: delivered and unacked messages are redelivered, also by old servers,
+//! which drop them when a stream is purged.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn store(installation: &Installation, subject: &Subject, count: usize) {
     }
 }
 
-/// A reader by a durable, as a back end's own client is one.
+/// A reader of a durable, like a back end's client.
 struct Reader(PullConsumer);
 
 impl Reader {
@@ -58,7 +58,8 @@ impl Reader {
         Self(jetstream.get_consumer_from_stream(durable, stream).await.unwrap())
     }
 
-    /// Takes `count` messages, acknowledges all but the last few, and asks for those again in a second. Gives their sequences.
+    /// Receives `count` messages, acks all but the last few, and naks those with a delay of a second. Returns their
+    /// sequences.
     async fn take_all_but_a_few(&self, count: usize, few: usize) -> Vec<u64> {
         let mut messages = self.0.fetch().max_messages(count).messages().await.unwrap();
         let mut left = Vec::new();
@@ -75,7 +76,7 @@ impl Reader {
         left
     }
 
-    /// Takes what comes until these sequences have come.
+    /// Receives messages until these sequences have come.
     async fn until_came(&self, mut expected: Vec<u64>) {
         let coming = async {
             while !expected.is_empty() {
@@ -93,7 +94,7 @@ impl Reader {
     }
 }
 
-/// Lets a keeper work on a stream until it holds at most `messages`.
+/// Runs a keeper on a stream until it has at most `messages`.
 async fn keep(installation: &Installation, definition: &'static StreamDefinition, messages: usize) {
     let stop = CancellationToken::new();
     let (bus, stopped) = (installation.bus.clone(), stop.clone());
@@ -123,7 +124,8 @@ async fn share_of(installation: &Installation, definition: &StreamDefinition) ->
     stream.bytes as f64 / stream.max_bytes as f64
 }
 
-/// Fills EVENTS to where nothing more is published to it, and not to its last bytes, which an old server does not keep safely.
+/// Fills EVENTS until nothing more is published to it, but not to its last bytes, which an old server does not store
+/// safely.
 async fn fill_events(installation: &Installation) {
     let bsp = bsp::registry::find("infobip").unwrap().profile().id;
     let subject = Subject::Event(EventKind::Media, bsp, channel(0));
@@ -134,7 +136,7 @@ async fn fill_events(installation: &Installation) {
     }
 }
 
-/// EVENTS is full, so webhooks wait, delivered and given back; WEBHOOKS fills up behind them, and what was processed is purged.
+/// EVENTS is full, so webhooks wait, delivered and nakked; WEBHOOKS fills up after them, and processed ones are purged.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_is_lost_while_events_is_full_and_webhooks_is_purged() {
     let (before, count) = (100, 400);
@@ -215,7 +217,7 @@ async fn commands_that_a_lane_holds_outlive_a_purge() {
     first.until_came(left).await;
 }
 
-/// A durable over all of COMMANDS, which an operator may have made to keep a record of what was asked for.
+/// A durable of all of COMMANDS, which an operator may create to record all commands.
 async fn recorder(installation: &Installation) -> Reader {
     let client = async_nats::connect(installation.nats.url()).await.unwrap();
     let config = pull::Config { durable_name: Some("recorder".to_owned()), ..pull::Config::default() };
@@ -230,7 +232,7 @@ async fn what_one_durable_over_all_commands_has_not_read_is_kept() {
     lane(&installation, 1).await.take_all_but_a_few(COUNT / 2, 0).await;
     recorder.take_all_but_a_few(COUNT / 2, 0).await;
     keep(&installation, &COMMANDS, COUNT / 2).await;
-    // The other half is there for it.
+    // The other half is stored for it.
     recorder.take_all_but_a_few(COUNT / 2, 0).await;
 }
 

@@ -1,4 +1,4 @@
-//! The readers and publishers of `examples/`, which an AICC back end can start from, work with the gateway.
+//! The readers and publishers of `examples/`, from which an AICC back end can start, work with the gateway.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use bus::streams::StreamSettings;
 use crate::harness::outbound::Outbound;
 use crate::harness::{Installation, PATIENCE, Webhook};
 
-/// Runs an example in Python to its end; gives whether it ended well, and what it said.
+/// Runs a Python example to its end; returns whether it succeeded, and its output.
 async fn run_python(example: &str, args: &[&str]) -> (bool, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let python = root.join("target/python/bin/python");

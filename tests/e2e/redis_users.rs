@@ -1,4 +1,4 @@
-//! The users of `deploy/redis/users.acl` reach files and nothing else, on a real server with this very file.
+//! The users of `deploy/redis/users.acl` can access files and nothing else, on a real server with this file.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::harness::eventually;
 use crate::harness::secured::Secured;
 use crate::permissions::CHANNEL;
 
-/// Asks Redis something as a user; gives the answer's first line.
+/// Sends a command to Redis as a user; returns the first line of the response.
 async fn ask_redis(secured: &Secured, user: &str, question: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", secured.redis.port())).await.unwrap();
     if user != "default" {
@@ -46,7 +46,7 @@ async fn redis_users_reach_files_and_nothing_else() {
         ("FCALL imchannel_v1_loaded 0".to_owned(), &["sender"]),
         (name_file(&format!("{{{file}}}:meta")), &["sender"]),
         (name_file("other"), &[]),
-        // A script may never end, and nothing is done meanwhile.
+        // A script may run forever, and Redis does nothing else during that time.
         (format!("EVAL \"return redis.call('HSET', KEYS[1], 'a', 'b')\" 1 {{{file}}}:meta"), &[]),
         ("EVAL_RO \"return 1\" 0".to_owned(), &[]),
         ("EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0".to_owned(), &[]),
@@ -72,7 +72,7 @@ async fn redis_users_reach_files_and_nothing_else() {
             assert_eq!(!answer.starts_with('-'), allowed.contains(&user), "{user}: {question}: {answer}");
         }
     }
-    // Nothing hangs that could be ended.
+    // No function hangs that could be ended.
     assert!(ask_redis(&secured, "operator", "FUNCTION KILL").await.starts_with("-NOTBUSY"));
     for user in ["media", "sender", "provisioner", "probe", "default"] {
         let answer = ask_redis(&secured, user, "FUNCTION KILL").await;
@@ -80,7 +80,7 @@ async fn redis_users_reach_files_and_nothing_else() {
     }
 }
 
-/// Only the provisioner can load such a function; the operator ends it, and nobody has to start Redis anew.
+/// Only the provisioner can load such a function. The operator can end it, so Redis need not be restarted.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_ends_a_function_that_hangs() {
     let secured = Secured::start().await;
@@ -95,7 +95,7 @@ async fn the_operator_ends_a_function_that_hangs() {
             asked.await.ok()?.starts_with("-BUSY").then_some(())
         })
         .await;
-        // The rest of the answer names the function.
+        // The rest of the response names the function.
         let running = ask_redis(&secured, "operator", "FUNCTION STATS").await;
         assert!(running.starts_with('*'), "{running}");
         assert_eq!(ask_redis(&secured, "operator", "FUNCTION KILL").await, "+OK");
@@ -105,8 +105,8 @@ async fn the_operator_ends_a_function_that_hangs() {
     assert_eq!(ask_redis(&secured, "probe", "PING").await, "+PONG");
 }
 
-/// An upload becomes visible by a transaction, and Redis leaves a transaction out of what it reads back from its log when its
-/// user `default` may not make it.
+/// An upload becomes visible by a transaction. When Redis reads its log back, it skips a transaction that its user
+/// `default` must not run.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_functions_outlive_a_restart_of_redis() {
     use blob::{BlobError, BlobStore};

@@ -1,4 +1,4 @@
-//! Every webhook that is not taken gets its answer, with an empty body, and leaves nothing on the bus.
+//! Every refused webhook gets its response, with an empty body, and stores nothing on the bus.
 
 use crate::harness::{Answer, Installation, Webhook, eventually, raw_request};
 
@@ -19,7 +19,7 @@ async fn every_refusal_is_answered_and_stores_nothing() {
     let ingress = installation.ingress().await;
     let good = Webhook::infobip(BODY);
     let large = vec![b' '; LIMIT + 1];
-    let unknown_channel = "/social/on/whatsapp/infobip/report/nobody";
+    let unknown_channel = "/social/on/whatsapp/infobip/report/no-such";
     let cases = [
         ("wrong password", good.clone().header("accountkey", "wrong"), 401),
         ("password of another channel", good.clone().header("accountkey", "koomessage-secret"), 401),
@@ -78,8 +78,8 @@ async fn a_wrong_password_and_an_unknown_channel_are_answered_alike() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     for (known, unknown) in [
-        (Webhook::infobip(BODY), "/social/on/whatsapp/infobip/report/nobody"),
-        (Webhook::twilio("a=b"), "/social/on/whatsapp/twilio/report/nobody"),
+        (Webhook::infobip(BODY), "/social/on/whatsapp/infobip/report/no-such"),
+        (Webhook::twilio("a=b"), "/social/on/whatsapp/twilio/report/no-such"),
     ] {
         let wrong = known.clone().header("accountkey", "x").header("authorization", "Basic eDp4");
         let to_nobody = wrong.clone().to(unknown);
@@ -116,7 +116,7 @@ async fn what_is_taken_is_stored_to_the_byte() {
     let received_at: jiff::Timestamp = first.headers.get(bus::headers::RECEIVED_AT).unwrap().parse().unwrap();
     assert!(jiff::Timestamp::now().duration_since(received_at).as_secs() < 60);
 
-    // The same body again is stored once: JetStream knows its id.
+    // The same body again is stored once: JetStream recognizes its id.
     expect(&taken[0].post(ingress.address).await, 200, "a repeat");
     assert_eq!(installation.webhooks().await.len(), taken.len());
     ingress.stop().await;
@@ -131,19 +131,19 @@ async fn a_refused_sender_gets_its_answer_however_its_body_comes() {
     expect(&refused.post(ingress.address).await, 401, "3 MiB");
     expect(&refused.to("/nowhere").post(ingress.address).await, 404, "3 MiB");
 
-    // Head and body in packets of their own, the body in two.
+    // Head and body in separate packets, the body in two.
     let webhook = Webhook::infobip(BODY).header("accountkey", "wrong");
     let head = webhook.head(&format!("connection: close\r\ncontent-length: {}\r\n", BODY.len()));
     let (first, second) = BODY.as_bytes().split_at(10);
     let answer = raw_request(ingress.address, &[&head, first, second]).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 
-    // A body that is announced and never comes: the answer comes all the same.
+    // A body that is announced and never sent: the response comes anyway.
     let head = webhook.head("content-length: 1000\r\n");
     let answer = raw_request(ingress.address, &[&head]).await;
     assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
 
-    // Who waits for permission to send is answered before it sends.
+    // A client that waits for permission to send gets the response before it sends.
     let head = webhook.head("content-length: 1000\r\nexpect: 100-continue\r\n");
     let answer = raw_request(ingress.address, &[&head]).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
@@ -166,7 +166,7 @@ async fn more_than_it_can_hold_is_answered_503() {
     let installation = Installation::start().await;
     let ingress = installation.ingress_with(&[("requests-max", "1"), ("body-timeout", "20s")]).await;
     ingress.until_ready().await;
-    // One webhook holds the only place while its body is on the way: it has the permission to send it.
+    // One webhook holds the only permit while its body is being sent: it has the permission to send it.
     let webhook = Webhook::infobip(BODY);
     let length = BODY.len();
     let head =
@@ -190,7 +190,7 @@ async fn bodies_beyond_the_memory_for_them_are_answered_503() {
     let installation = Installation::start().await;
     let ingress = installation.ingress_with(&[("body-memory", "1000000B")]).await;
     ingress.until_ready().await;
-    // Most of one body of 600,000 bytes is there, and another of that size is more than fits.
+    // Most of one body of 600,000 bytes has arrived, and another of that size does not fit.
     let webhook = Webhook::infobip(vec![b' '; 600_000]);
     let (most, rest) = webhook.body().split_at(550_000);
     let head = webhook.head("connection: close\r\ncontent-length: 600000\r\n");
@@ -210,9 +210,9 @@ async fn bodies_beyond_the_memory_for_them_are_answered_503() {
     ingress.stop().await;
 }
 
-/// What a 200 is given for must be readable: nothing undoes a coding or another charset later.
+/// A body that is answered 200 must be readable: no later step decodes a coding or another charset.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encoding_that_nobody_undoes_is_refused() {
+async fn an_unsupported_encoding_is_refused() {
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let good = Webhook::infobip(BODY);
@@ -221,7 +221,7 @@ async fn an_encoding_that_nobody_undoes_is_refused() {
         expect(&answer, 415, coding);
         assert_eq!(answer.headers.get("accept-encoding").unwrap(), "identity", "{coding}");
     }
-    // The coding is refused of nobody whose password is wrong.
+    // A client with a wrong password does not learn that the coding is refused.
     let answer =
         good.clone().header("content-encoding", "gzip").header("accountkey", "x").post(ingress.address).await;
     expect(&answer, 401, "gzip and a wrong password");

@@ -1,4 +1,5 @@
-//! Channels come, change and go within a second, and while the registry is out of reach the last ones serve.
+//! Channels are added, changed and removed within a second, and while the registry is unreachable the last ones are
+//! used.
 
 use std::time::Duration;
 
@@ -56,7 +57,7 @@ async fn before_the_registry_was_read_the_answer_is_503_and_never_401() {
     assert!(!ingress.context.readiness.is_ready());
     bus::provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
     ingress.until_ready().await;
-    // An empty registry has been read: nobody is known.
+    // An empty registry was read: no channel is known.
     assert_eq!(Webhook::infobip(BODY).post(ingress.address).await.status.as_u16(), 401);
     ingress.stop().await;
 }
@@ -69,14 +70,14 @@ async fn a_stored_value_that_is_no_channel_takes_none_away() {
     assert_eq!(id, "202105102694809992");
     let newer = channel::Record { version: 99, ..record.unwrap() };
     bus::registry::put(&installation.bus, &newer).await.unwrap();
-    // The change has arrived when the one after it has.
+    // The change has arrived when the next one has.
     installation.apply_channels(&channel(r#"{ password = "one" }"#)).await;
     within(SECOND, "the next change arrives", || async {
         (webhook("one").post(ingress.address).await.status.as_u16() == 200).then_some(())
     })
     .await;
     assert_eq!(Webhook::infobip(BODY).post(ingress.address).await.status.as_u16(), 200);
-    // Nor when everything is read anew after a reconnection.
+    // Nor when everything is read again after a reconnection.
     installation.nats.kill().await;
     installation.nats.start_again().await.unwrap();
     ingress.until_ready().await;
@@ -89,7 +90,7 @@ async fn a_stored_value_that_is_no_channel_takes_none_away() {
     ingress.stop().await;
 }
 
-/// Who may ask for messages can have the server's "there is none" stored as a channel.
+/// A user that may request messages can make the server store its own "no message" response as a channel.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_of_the_server_in_place_of_a_channel_is_replaced_by_the_channel() {
     let installation = Installation::start().await;
@@ -153,7 +154,7 @@ signature = { auth_tokens = ["file:missing"], public_url = "https://gateway.exam
         assert_eq!(answer.status.as_u16(), status, "{answer:?}");
     }
     assert_eq!(installation.webhooks().await.len(), 1);
-    // A secret that is mounted late is found without anybody's help.
+    // A secret that is mounted late is found without intervention.
     std::fs::write(secrets.join("missing"), "67890").unwrap();
     let late = Webhook::twilio("a=b").to("/social/on/whatsapp/twilio/report/unresolvable");
     eventually("the key is found", || async {

@@ -1,5 +1,5 @@
-//! Replay and dead letters through the command line: what another parser would change, events published again, letters
-//! listed, tried again and thrown away.
+//! Replay and dead letters with the command line: differences of another parser, events published again, dead letters
+//! listed, replayed and dropped.
 
 use bus::streams::{DEADLETTERS, EVENTS};
 use bus::{Delivery, headers};
@@ -66,7 +66,7 @@ async fn a_dry_run_finds_nothing_where_the_parser_is_the_same() {
 async fn nothing_is_published_unless_that_is_said_and_confirmed() {
     let installation = processed().await;
     let before = installation.stored(&EVENTS, "imchannel.event.>").await.len();
-    // Where to begin has to be said, and what was not asked for is not done.
+    // The start is required, and nothing is done that was not requested.
     for (args, code) in [
         (&["replay", "webhooks"][..], 2),
         (&["replay", "webhooks", "--publish", "--yes"], 2),
@@ -91,12 +91,12 @@ async fn nothing_is_published_unless_that_is_said_and_confirmed() {
     assert!(!bus::registry::list(&installation.bus).await.unwrap().is_empty());
     assert_eq!(installation.stored(&EVENTS, "imchannel.event.>").await.len(), before);
     assert_eq!(installation.dead_letters().await.len(), 1);
-    // And what was, is.
+    // What was requested is done.
     let (code, objects) = json(&installation, &[&PUBLISH[..], &["--since", "1h"]].concat()).await;
     assert_eq!((code, &objects[0]["events"]), (0, &2.into()), "{objects:?}");
 }
 
-/// The events in the stream are as another version of the parser would have made them.
+/// The events in the stream are those of another version of the parser.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_shows_what_another_parser_would_change() {
     let installation = Installation::start().await;
@@ -218,14 +218,14 @@ async fn dead_letters_are_listed_shown_and_thrown_away() {
     let (code, _) = json(&installation, &["deadletter", "drop", "1", "--reason", "other", "--yes"]).await;
     assert_eq!(code, 1, "a choice is never ignored");
     let (code, _) = json(&installation, &["deadletter", "drop", "--all"]).await;
-    assert_eq!(code, 2, "nobody was there to be asked");
+    assert_eq!(code, 2, "there was no terminal to ask on");
     assert_eq!(installation.dead_letters().await.len(), 1);
     let (code, _) = json(&installation, &["deadletter", "drop", "1", "--yes"]).await;
     assert_eq!(code, 0);
     assert!(installation.dead_letters().await.is_empty());
 }
 
-/// Letters as an older version could have left them: one that this version understands and one that it does not.
+/// Dead letters of an older version: one that this version can parse and one that it cannot.
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_that_are_understood_now_are_published_with_and_without_their_webhook() {
     let installation = processed().await;
@@ -254,7 +254,7 @@ async fn dead_letters_that_are_understood_now_are_published_with_and_without_the
     letter(999, 3, "item", item).await;
     // A body that was refused as a whole has two items now.
     letter(998, 0, "body", r#"{"results":[{"messageId":"b-1","to":"1","seenAt":"2026-03-01T10:00:00.000+0000"},{"messageId":"b-2","to":"1","seenAt":"2026-03-01T10:00:00.000+0000"}]}"#).await;
-    // The webhook of that sequence is another one: the letter is parsed alone.
+    // The webhook of that sequence is another one: the item is parsed alone.
     letter(2, 0, "item", r#"{"messageId":"c-1","to":"1","seenAt":"2026-03-01T10:00:00.000+0000"}"#).await;
 
     let (_, dry) = json(&installation, &["deadletter", "replay", "--all"]).await;
@@ -264,7 +264,7 @@ async fn dead_letters_that_are_understood_now_are_published_with_and_without_the
     assert_eq!(installation.dead_letters().await.len(), 5, "a dry run removes nothing");
 
     let (code, _) = json(&installation, &["deadletter", "replay", "--all", "--publish"]).await;
-    assert_eq!(code, 2, "nobody was there to be asked");
+    assert_eq!(code, 2, "there was no terminal to ask on");
     assert_eq!(installation.dead_letters().await.len(), 5);
     let (code, done) = json(&installation, &["deadletter", "replay", "--all", "--publish", "--yes"]).await;
     assert_eq!((code, &done.last().unwrap()["events"]), (0, &5.into()), "{done:?}");

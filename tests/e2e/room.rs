@@ -1,5 +1,5 @@
-//! Room for streams: what the runbook's commands need is there by default, `streams apply` changes what is named and nothing
-//! else, and what does not fit is said with the server's limit.
+//! Sizes of streams: there is room for the runbook's commands by default, `streams apply` changes only what is named,
+//! and an error about a stream that does not fit names the server's limit.
 
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn runbook() -> Vec<Vec<String>> {
     words.collect()
 }
 
-/// `max_file_store` of the configuration that compose and the development overlay run.
+/// `max_file_store` of the configuration of compose and the development overlay.
 fn limit_of_deploy() -> String {
     let config = read("deploy/nats/nats.conf");
     let line = config.lines().find_map(|line| line.trim().strip_prefix("max_file_store:"));
@@ -64,7 +64,7 @@ async fn the_runbook_makes_room_on_the_default_limit() {
     let options = NatsOptions { config: Some(config), ..NatsOptions::open(folder.path().join("nats")) };
     let server = NatsServer::start(options).await.unwrap();
     let url = server.url();
-    // As an installation may have been set up, with a size of its own.
+    // An installation with a different size.
     let (code, text) = cli(&url, &["streams", "apply", "--deadletters-max-size", "100MiB"], &[]).await;
     assert_eq!(code, Some(0), "{text}");
     let commands = runbook();
@@ -74,7 +74,7 @@ async fn the_runbook_makes_room_on_the_default_limit() {
         let (code, text) = cli(&url, &args, &[]).await;
         assert_eq!(code, Some(0), "{command:?}: {text}");
     }
-    // What was not named is as it was.
+    // What was not named is unchanged.
     let found = streams(&url).await;
     assert_eq!(size(&found, "DEADLETTERS"), Some(100 * MIB));
     assert_eq!(size(&found, "COMMANDS"), Some(1024 * MIB));
@@ -101,12 +101,12 @@ async fn apply_and_setup_change_what_is_named_and_nothing_else() {
         assert_eq!(code, Some(0), "{args:?}: {text}");
         assert_eq!(shape(streams(&url).await), before, "{args:?} changed what it was not told");
     }
-    // A variable names as an option does.
+    // A variable has the same effect as an option.
     let (code, text) = cli(&url, &["setup"], &[("IMCHANNEL_EVENTS_MAX_SIZE", "400MiB")]).await;
     assert_eq!(code, Some(0), "{text}");
     let found = streams(&url).await;
     assert_eq!((size(&found, "EVENTS"), size(&found, "WEBHOOKS")), (Some(400 * MIB), Some(200 * MIB)));
-    // And a check compares what is named.
+    // A check compares what is named.
     let (code, text) = cli(&url, &["streams", "check", "--events-max-size", "1GiB"], &[]).await;
     assert!(code == Some(3) && text.contains("max_bytes"), "{text}");
 }
@@ -152,7 +152,7 @@ async fn what_does_not_fit_is_said_with_the_limit_of_the_server() {
     assert_eq!(size(&streams(&url).await, "EVENTS"), Some(512 * MIB));
 }
 
-/// The monitoring port of a server of the same limit.
+/// The monitoring port of a server with the same limit.
 async fn monitor_of_3_gib() -> String {
     let varz = serde_json::json!({
         "server_name": "small",
@@ -167,12 +167,12 @@ async fn monitor_of_3_gib() -> String {
     url
 }
 
-/// Every server holds a copy of everything, so that the same limit does for three copies as for one.
+/// Every server stores a copy of everything, so the same limit is enough for three copies.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runbook_makes_room_in_a_cluster_and_copies_stay_three() {
     let cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
-    // A cluster takes a moment until its servers have found each other.
+    // The servers of a cluster need a moment to connect to each other.
     within(Duration::from_secs(90), "the cluster takes streams", || async {
         (cli(&url, &["setup", "--replicas", "3"], &[]).await.0 == Some(0)).then_some(())
     })

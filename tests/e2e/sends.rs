@@ -1,4 +1,4 @@
-//! Commands that reach their customers or do not, and what is told of them, against a simulated account over real HTTP.
+//! Commands that reach their customers or do not, and their results, against a simulated account over real HTTP.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn a_command_published_twice_is_sent_once_and_answered_once() {
     assert_eq!((outcome(&result), result.attempts), (SendOutcome::Accepted, 1));
     assert_eq!((result.message_id.as_str(), result.context.as_str()), ("imc-c-1", "ticket 7"));
     assert_eq!(result.provider_status.unwrap().name, "PENDING_ENROUTE");
-    // Once more under another id of the publish, and as campaign.
+    // Again with another message id, and as a campaign.
     outbound.publish_as(Queue::Send, &command, "second").await;
     outbound.publish_as(Queue::Bulk, &command, "third").await;
     eventually("both repeats are seen", || async {
@@ -35,13 +35,13 @@ async fn a_command_published_twice_is_sent_once_and_answered_once() {
         (received[0].recipient.as_str(), &received[0].content),
         ("4915112345", &json!({ "text": "Hello" }))
     );
-    // The same id for another message is nobody's repeat.
+    // The same id for another message is not a repeat.
     outbound.publish_as(Queue::Send, &text(0, "c-1", "+4915112345", "Bye"), "fourth").await;
     let letter =
         eventually("it is a dead letter", || async { outbound.installation.dead_letters().await.pop() })
             .await;
     assert_eq!(letter.headers.get(headers::REASON_KIND), Some("reused_command_id"));
-    // And it is answered as that.
+    // And its result says so.
     let result = outbound.result("").await;
     assert_eq!(result.error.unwrap().code, "REUSED_COMMAND_ID");
     assert_eq!((outbound.omni.received_count(), outbound.results().await.len()), (1, 2));
@@ -73,7 +73,7 @@ async fn what_cannot_be_sent_is_answered_with_every_fault() {
     let fields: Vec<_> = result.faults.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, ["channel_id", "recipient", "text.body"]);
     assert!(outbound.installation.dead_letters().await.is_empty());
-    // Cut off behind its id: both a dead letter and a result.
+    // Truncated after its id: both a dead letter and a result.
     let whole = text(0, "cut", "4915112345", "Hello");
     let bytes = prost::Message::encode_to_vec(&whole);
     outbound.publish_raw(Queue::Send, &id, bytes[..bytes.len() - 3].to_vec(), &[]).await;
@@ -104,19 +104,19 @@ async fn answers_of_the_account_become_outcomes() {
     };
     let result = send("refused", Faults { rejected: 1.0, ..Faults::default() }).await;
     assert_eq!((outcome(&result), result.error.unwrap().code.as_str()), (SendOutcome::Rejected, "12"));
-    // The call ends without an answer, and the log shows the message.
+    // The call ends without a response, and the log shows the message.
     let result = send("cut", Faults { cut: 1.0, ..Faults::default() }).await;
     assert_eq!((outcome(&result), result.attempts), (SendOutcome::Accepted, 1));
     let result = send("after", Faults { error_after: 1.0, ..Faults::default() }).await;
     assert_eq!(outcome(&result), SendOutcome::Accepted);
-    // Nothing was taken, which the log cannot say.
+    // The message was not accepted, which the log cannot show.
     let result = send("before", Faults { error_before: 1.0, ..Faults::default() }).await;
     assert_eq!(
         (outcome(&result), result.error.unwrap().code.as_str()),
         (SendOutcome::Unknown, "OUTCOME_UNKNOWN")
     );
     assert_eq!(result.message_id, "imc-before");
-    // Taken, and shown in the log too late.
+    // Accepted, and shown in the log too late.
     let lagging = Faults { cut: 1.0, log_lag: Duration::from_secs(100_000), ..Faults::default() };
     assert_eq!(outcome(&send("late", lagging).await), SendOutcome::Unknown);
     assert_eq!(outbound.received("imc-late"), 1);
@@ -134,9 +134,9 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
     outbound.omni.set_faults(Faults::default());
     let result = outbound.result("limited").await;
     assert_eq!((outcome(&result), result.attempts >= 3), (SendOutcome::Accepted, true), "{result:?}");
-    // Nobody listens: the deadline ends it.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    outbound.apply_channel_at(0, 100, &format!("http://{nobody}"), "").await;
+    // No server listens: the deadline ends it.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    outbound.apply_channel_at(0, 100, &format!("http://{unused}"), "").await;
     // Long enough for a lane that changes hands on a busy machine.
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(12));
     let command = SendCommand { not_after: Some(soon), ..text(0, "alone", "4915112345", "Hello") };
@@ -147,7 +147,7 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_halts_the_channel_and_costs_no_message_its_life() {
+async fn a_wrong_key_halts_the_channel_and_loses_no_message() {
     let outbound = Outbound::start(&[100]).await;
     let key = outbound.installation.folder().join("api.key");
     std::fs::write(&key, "another-key").unwrap();
@@ -169,8 +169,8 @@ async fn a_wrong_key_halts_the_channel_and_costs_no_message_its_life() {
     })
     .await;
     assert!(outbound.results().await.is_empty(), "nothing is decided by the account");
-    // Mended, everything goes out, without a restart. The next try is seconds away, and has the new key already: none is made
-    // with the old one, however long its command has been in line.
+    // After the fix everything is sent, without a restart. The next try is seconds away, and uses the new key: no call
+    // is made with the old one, however long its command has been in line.
     let refused =
         || crate::harness::outbound::counted(&sender.metrics(), "sender_calls_total", "refused_account");
     let refused_before = refused();
@@ -206,7 +206,7 @@ async fn a_paused_channel_keeps_its_commands_and_answers_those_that_grow_too_old
     outbound.set_paused(0, true).await;
     let _sender = outbound.sender().await;
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(3));
-    // Deep in the stream, far behind what a lane takes at once.
+    // Deep in the stream, beyond what a lane fetches.
     for number in 0..300 {
         let id = format!("keeps-{number}");
         outbound.publish(Queue::Bulk, &text(0, &id, &format!("49151{number:04}"), "Hello")).await;
@@ -254,7 +254,7 @@ async fn one_recipient_gets_messages_one_after_the_other_in_order() {
             .map(|message| message.at)
             .collect();
         let apart = times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20));
-        assert!(apart, "two messages to {recipient} were under way at once");
+        assert!(apart, "two messages to {recipient} were in flight at the same time");
     }
     let place = received.iter().position(|message| message.message_id == "imc-agent").unwrap();
     assert!(place < 20, "the agent's message was number {place}");

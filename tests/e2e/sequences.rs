@@ -1,6 +1,6 @@
-//! A server that has forgotten how far a stream had come, as a full disk makes some do: nothing is said to be stored that nobody
-//! would be given, nothing is sent, and `imchannel streams repair` mends it. No disk is filled: the messages' files are taken
-//! away while the server is down.
+//! A server that has lost the sequence of a stream, like after a full disk: nothing is reported as stored that would
+//! not be delivered, nothing is sent, and `imchannel streams repair` repairs it. The test does not fill a disk: it
+//! removes the files of the messages while the server is down.
 
 use std::path::PathBuf;
 
@@ -18,27 +18,28 @@ use crate::harness::secured::Secured;
 use crate::harness::{Installation, Webhook, eventually, run_cli};
 use crate::permissions::channels_file;
 
-/// Where a server keeps what a stream holds.
+/// Folder of a stream's messages on the server.
 fn messages_of(installation: &Installation, stream: &str) -> PathBuf {
     installation.folder().join("nats/jetstream/jetstream/$G/streams").join(stream).join("msgs")
 }
 
-/// Whether the server has kept the place of a durable whose stream has lost everything. nats-server 2.15 puts it where the stream
-/// is, and so only what remembers the stream finds that it has gone back; nothing would be left undelivered.
+/// Whether the server has kept the position of a durable whose stream has lost everything. nats-server 2.15 sets it to
+/// the end of the stream, so only a process with earlier state detects that it has gone back; no message would stay
+/// undelivered.
 async fn keeps_places(installation: &Installation, stream: &str, durable: &str) -> bool {
     let client = async_nats::connect(installation.nats.url()).await.unwrap();
     let stream = async_nats::jetstream::new(client).get_stream(stream).await.unwrap();
     stream.consumer_info(durable).await.unwrap().delivered.stream_sequence > 0
 }
 
-/// Restarts the server; it comes up without anything that the stream held, and with all else.
+/// Restarts the server without the messages of the stream, and with everything else.
 async fn forget(installation: &mut Installation, stream: &str) {
     installation.nats.stop().await;
     for file in std::fs::read_dir(messages_of(installation, stream)).unwrap() {
         std::fs::remove_file(file.unwrap().path()).unwrap();
     }
     installation.nats.start_again().await.unwrap();
-    eventually("the server has forgotten", || async {
+    eventually("the server has lost the messages", || async {
         let found = bus::inspect::streams(&installation.bus).await.ok()?;
         found.iter().any(|seen| seen.name == stream && seen.last_sequence == 0).then_some(())
     })
@@ -72,7 +73,7 @@ async fn repaired(installation: &Installation, args: &[&str]) -> String {
     text
 }
 
-/// Stores a command as a back end does that knows nothing of what a gateway checks.
+/// Stores a command like a back end that does not use the checks of the gateway.
 async fn publish_bare(installation: &Installation, command: &proto::v1::SendCommand) {
     let client = async_nats::connect(installation.nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
@@ -96,7 +97,7 @@ async fn a_webhook_below_the_place_of_its_durable_is_never_answered_200() {
     }
     installation.until_processed().await;
     forget(&mut installation, WEBHOOKS.name).await;
-    // The one that was running, and one that starts now.
+    // The process that was running, and one that starts now.
     until_refused(&ingress.context, WEBHOOKS.name).await;
     let later = installation.ingress_with(&[]).await;
     let answer = Webhook::infobip(report(100)).post(ingress.address).await;
@@ -134,7 +135,7 @@ async fn a_webhook_below_the_place_of_its_durable_is_never_answered_200() {
     normalizer.stop().await;
 }
 
-/// A stream is called gone back after some seconds; an operator with a script may be faster.
+/// A stream counts as gone back after some seconds; an operator with a script may be faster.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_that_is_faster_than_the_services_counts() {
     let mut installation = Installation::start().await;
@@ -160,7 +161,7 @@ async fn a_repair_that_is_faster_than_the_services_counts() {
     normalizer.stop().await;
 }
 
-/// No look comes between the server's return and the webhook: its own acknowledgement is what tells.
+/// No check runs between the server's return and the webhook: only the ack of the webhook shows it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_from_below_is_not_believed() {
     let mut installation = Installation::start().await;
@@ -209,7 +210,7 @@ async fn events_wait_until_a_stream_that_has_gone_back_is_repaired() {
             normalizer.metrics().contains("worker_paused 1").then_some(())
         })
         .await;
-        assert_eq!(installation.reports().await.len(), 0, "an event was stored where nobody is given it");
+        assert_eq!(installation.reports().await.len(), 0, "an event was stored where it is never delivered");
         repaired(&installation, &[]).await;
     }
     assert_eq!(read_all(&aicc, 1).await, ["m-100"]);
@@ -217,7 +218,7 @@ async fn events_wait_until_a_stream_that_has_gone_back_is_repaired() {
     ingress.stop().await;
 }
 
-/// Reads and acknowledges so many events; gives the messages that they report.
+/// Reads and acks this number of events; returns the messages that they report.
 async fn read_all(durable: &async_nats::jetstream::consumer::PullConsumer, count: usize) -> Vec<String> {
     use futures_util::StreamExt;
     let mut ids = Vec::new();
@@ -270,7 +271,7 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
     forget(&mut outbound.installation, SENDS_BUCKET.stream).await;
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
     sender.stop().await;
-    // Nor does one that starts only now send anything.
+    // A sender that starts now sends nothing either.
     let sender = outbound.sender().await;
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
     outbound.publish(Queue::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
@@ -280,7 +281,7 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
         leases.iter().any(|(_, value)| is_told(value)).then_some(())
     })
     .await;
-    // Without an operator's word nothing changes.
+    // Without an operator's consent nothing changes.
     let asked = run_cli(&outbound.installation, &["streams", "repair"]).await;
     assert_eq!(asked.status.code(), Some(2), "{asked:?}");
     assert_eq!(outbound.received("imc-c-2"), 0, "it was sent");
@@ -323,7 +324,7 @@ async fn ledger_made_at(installation: &Installation) -> i128 {
     stream.cached_info().created.unix_timestamp_nanos()
 }
 
-/// nats-server 2.9 and 2.10 change the time at which a stream was made: at the restart after a restart and an update.
+/// nats-server 2.9 and 2.10 change the creation time of a stream: at the restart after a restart and an update.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_whose_server_was_restarted_and_set_up_is_the_same() {
     let mut outbound = Outbound::start(&[100]).await;
@@ -332,7 +333,7 @@ async fn a_ledger_whose_server_was_restarted_and_set_up_is_the_same() {
     outbound.result("c-1").await;
     until_marked(&outbound).await;
     let made_at = ledger_made_at(&outbound.installation).await;
-    // A set-up that changes nothing makes no update.
+    // A setup that changes nothing makes no update.
     restart(&mut outbound.installation).await;
     provision::apply(&outbound.installation.bus, &StreamSettings::default()).await.unwrap();
     restart(&mut outbound.installation).await;
@@ -344,7 +345,7 @@ async fn a_ledger_whose_server_was_restarted_and_set_up_is_the_same() {
     until_taken(&sender.context).await;
     outbound.publish(Queue::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("c-2").await), SendOutcome::Accepted);
-    // And for one that starts now.
+    // And for a process that starts now.
     sender.stop().await;
     let sender = outbound.sender().await;
     until_taken(&sender.context).await;
@@ -372,7 +373,7 @@ async fn a_stream_that_was_made_again_needs_no_repair() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn channels_that_a_server_has_forgotten_stay_known() {
+async fn channels_that_a_server_has_lost_stay_cached() {
     let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
     forget(&mut installation, CHANNELS_BUCKET.stream).await;
@@ -408,7 +409,7 @@ async fn without_the_bucket_of_marks_everything_works_and_doctor_says_what_to_do
         doctor.contains("bucket imchannel_marks is missing") && doctor.contains("streams apply"),
         "{doctor}"
     );
-    // What is made then is used from then on.
+    // Marks that are created then are used from then on.
     provision::apply(&outbound.installation.bus, &StreamSettings::default()).await.unwrap();
     until_marked(&outbound).await;
     sender.stop().await;
@@ -423,7 +424,8 @@ async fn until_marked(outbound: &Outbound) {
     .await;
 }
 
-/// Whoever may write there, by a reply subject as well, stores what is no mark. Nothing is sent, and a word mends it.
+/// A user that may write there, also by a reply subject, stores an invalid mark. Nothing is sent, and an operator's
+/// repair fixes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_in_the_place_of_a_mark_stops_sends_until_the_repair() {
     let outbound = Outbound::start(&[100]).await;

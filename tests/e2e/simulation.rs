@@ -1,5 +1,5 @@
-//! All four BSPs against programs that stop, die and multiply, and a NATS server that is restarted: the ledger of what
-//! was answered 200 stays clean.
+//! All four BSPs against programs that stop, crash and are added, and a NATS server that is restarted: exactly the
+//! events of the webhooks that were answered 200 come out.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, within};
 
-/// Webhooks of the long run, unless `IMCHANNEL_TEST_WEBHOOKS` says otherwise.
+/// Webhooks of the long run, unless `IMCHANNEL_TEST_WEBHOOKS` is set.
 const WEBHOOKS: u64 = 20_000;
-/// Webhooks a second: what debug builds can do on a small machine.
+/// Webhooks a second: the rate that debug builds reach on a small machine.
 const RATE: u64 = 800;
 /// Timeout of one part of the long run.
 pub(crate) const PART_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
@@ -30,7 +30,7 @@ impl Gateway {
         let installation = Installation::start().await;
         let channels = installation.folder().join("channels.toml");
         std::fs::write(&channels, CHANNELS).unwrap();
-        // All BSPs post from one address here, and all at once after an outage.
+        // All BSPs post from one address here, and simultaneously after an outage.
         let variables =
             [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX", "4096")];
         let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
@@ -56,7 +56,7 @@ impl Gateway {
         Program::start_with_args("imchannel", &self.installation.nats.url(), &args, &[])
     }
 
-    /// Waits until the stream has stored so many webhooks.
+    /// Waits until the stream has stored this number of webhooks.
     async fn until_stored(&self, count: u64) {
         within(PART_LIMIT, &format!("{count} webhooks are stored"), || async {
             let last = bus::read::last_sequence(&self.installation.bus, &bus::streams::WEBHOOKS).await;
@@ -77,7 +77,7 @@ async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats
     let mut simulation = gateway.simulation(&args);
 
     gateway.until_stored(count / 10).await;
-    assert!(first.stop().await, "a normalizer that is told to stop ends well");
+    assert!(first.stop().await, "a stopped normalizer exits with success");
     gateway.until_stored(count * 2 / 10).await;
     let mut second = gateway.normalizer();
     gateway.until_stored(count * 3 / 10).await;
@@ -92,7 +92,8 @@ async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats
     assert!(simulation.ended_well().await, "a clean ledger is exit code 0");
     assert_eq!(ledger["clean"], true, "{ledger:#}");
     assert_eq!(ledger["ledger"]["foreign"], 0, "{ledger:#}");
-    // KooMessage repeats nothing, so some of its webhooks were refused while the server was away and promised nothing.
+    // KooMessage retries nothing, so some of its webhooks were refused while the server was down, and no events are
+    // expected of them.
     let promised = ledger["ledger"]["expected"].as_u64().unwrap();
     assert!(promised > count, "Infobip's batches make more events than webhooks: {ledger:#}");
 }
@@ -102,7 +103,7 @@ async fn an_altered_or_invented_event_makes_the_ledger_unclean() {
     let gateway = Gateway::start().await;
     let _normalizer = gateway.normalizer();
     let mut simulation = gateway.simulation(&["--count", "300", "--rate", "60", "--settle", "60s"]);
-    // An event of the run is stored a second time: under another id, as another message, with another status.
+    // An event of the run is stored a second time: with another id, as another message, with another status.
     let forged = within(PART_LIMIT, "an event comes out", || async {
         let reports = gateway.installation.stored(&bus::streams::EVENTS, "imchannel.event.report.*.*").await;
         reports.into_iter().next()
@@ -123,7 +124,7 @@ async fn an_altered_or_invented_event_makes_the_ledger_unclean() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_promised_and_never_comes_out_is_missing() {
-    // Nobody turns the webhooks into events.
+    // No normalizer turns the webhooks into events.
     let gateway = Gateway::start().await;
     let mut simulation = gateway.simulation(&["--count", "20", "--rate", "200", "--settle", "1s"]);
     let ledger = ledger_of(&mut simulation).await;
@@ -158,8 +159,8 @@ async fn the_same_seed_and_tag_post_the_same_choices() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(reported.last().unwrap()["answered_200"], 60, "{reported:?}");
-        // KooMessage's reports hold no time, so they are the same whenever they are posted; the second run's may be
-        // recognised as repeats.
+        // KooMessage's reports contain no time, so they are the same whenever they are posted; the second run's may be
+        // recognized as repeats.
         let webhooks = gateway.installation.webhooks().await;
         let reports =
             webhooks.iter().filter(|webhook| webhook.headers.get(bus::headers::ROUTE) == Some("report"));
@@ -232,7 +233,7 @@ fn named(kinds: &[(&str, &[&str])]) -> Kinds {
     kinds.iter().map(|(bsp, kinds)| ((*bsp).to_owned(), of(kinds))).collect()
 }
 
-/// The last word of a simulation.
+/// The last line of a simulation.
 async fn ledger_of(simulation: &mut Program) -> Value {
     let line = simulation.line_within(PART_LIMIT, "\"ledger\"").await;
     serde_json::from_str(&line).unwrap()

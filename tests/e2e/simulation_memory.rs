@@ -1,11 +1,11 @@
-//! Simulators stay within the memory of their containers whatever the gateway does, and say what they drop.
+//! Simulators stay within the memory of their containers whatever the gateway does, and report what they drop.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Installation, Program, alone, run_cli};
 use crate::simulation::{Gateway, PART_LIMIT};
 
-/// What a container of a simulator has in docker-compose.yml.
+/// Memory limit of a simulator's container in docker-compose.yml.
 const CONTAINER_BYTES: u64 = 256 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,7 +19,7 @@ async fn a_simulation_of_a_gateway_that_is_down_stays_small_and_says_what_it_dro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulation_whose_events_never_come_out_stays_small_and_says_what_it_drops() {
     let _alone = alone().await;
-    // Nobody turns the webhooks into events.
+    // No normalizer turns the webhooks into events.
     let gateway = Gateway::start().await;
     stays_small(&gateway, &NOTHING_OUT).await;
 }
@@ -28,7 +28,7 @@ async fn a_simulation_whose_events_never_come_out_stays_small_and_says_what_it_d
 async fn a_simulation_of_a_gateway_that_never_answers_stays_small_and_says_what_it_drops() {
     let _alone = alone().await;
     let mut gateway = Gateway::start().await;
-    // It takes every connection and says nothing.
+    // It accepts every connection and never responds.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     gateway.url = format!("http://{}", silent.local_addr().unwrap());
     let holding = tokio::spawn(async move {
@@ -41,12 +41,12 @@ async fn a_simulation_of_a_gateway_that_never_answers_stays_small_and_says_what_
     holding.abort();
 }
 
-/// What a simulation is told and must say.
+/// Options of a simulation and its expected results.
 struct Case {
     /// Webhooks a second.
     rate: &'static str,
     why: &'static str,
-    /// Webhooks that must have been dropped before the memory is looked at.
+    /// Webhooks that must have been dropped before the memory is checked.
     drops: u64,
     /// The exit code of its health check.
     health: i32,
@@ -61,15 +61,15 @@ const NOTHING_TAKEN: Case = Case {
 const NOTHING_OUT: Case =
     Case { rate: "1000", why: "too many promised events have not come out", drops: 2_000, health: 0 };
 
-/// More webhooks than in the fault that was seen: 24,000 at 300 a second were more than the container could hold.
+/// More webhooks than in the observed failure: 24,000 at 300 a second were more than the container's memory.
 async fn stays_small(gateway: &Gateway, case: &Case) {
-    // Infobip repeats for 41 hours, so that everything waits; its bodies are the largest.
+    // Infobip retries for 41 hours, so everything waits; its bodies are the largest.
     let args = ["--bsp", "infobip", "--rate", case.rate, "--speed", "1", "--admin-listen", "127.0.0.1:0"];
     let mut simulation = gateway.simulation(&args);
     let admin: Value = serde_json::from_str(&simulation.line_with("\"admin\"").await).unwrap();
     let asked = ["health", "--admin-listen", admin["admin"].as_str().unwrap()];
     let mut dropped = 0;
-    // It is said again at each tenfold.
+    // It is printed again at each tenfold.
     while dropped < case.drops {
         let line = simulation.line_within(PART_LIMIT, "webhooks were dropped").await;
         assert!(line.contains(case.why), "{line}");
@@ -84,12 +84,12 @@ async fn stays_small(gateway: &Gateway, case: &Case) {
     assert_eq!(counts["answered_200"] == 0, case.health == 1, "{counts}");
 }
 
-/// Messages of one request to the simulated Infobip, and requests: more messages than it delivers at once or remembers.
+/// Messages per request to the simulated Infobip, and requests: more messages than it delivers concurrently or keeps.
 const MESSAGES: usize = 100;
 const REQUESTS: usize = 250;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_simulated_infobip_whose_reports_nobody_takes_stays_small_and_says_what_it_drops() {
+async fn a_simulated_infobip_whose_reports_are_not_accepted_stays_small_and_says_what_it_drops() {
     let _alone = alone().await;
     let installation = Installation::start().await;
     let channels = installation.folder().join("channels.toml");

@@ -1,4 +1,4 @@
-//! Slow and broken senders cost nothing but their own connection.
+//! Slow and broken senders affect only their own connection.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::{Installation, PATIENCE, Webhook, eventually};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
 
-/// Writes one byte at a time until the server has had enough; gives what it said.
+/// Writes one byte at a time until the server stops; returns the response.
 async fn trickle(stream: TcpStream, bytes: &[u8]) -> String {
     let (mut reader, mut writer) = stream.into_split();
     let reading = tokio::spawn(async move {
@@ -49,7 +49,7 @@ async fn a_head_that_trickles_loses_its_connection_and_an_idle_one_does_not() {
     let webhook = Webhook::infobip(BODY);
     let head = webhook.head(&format!("content-length: {}\r\n", BODY.len()));
 
-    // Idle before its first request and between two, each time longer than a head may take.
+    // Idle before its first request and between two, each time longer than the timeout of a head.
     let mut idle = TcpStream::connect(ingress.address).await.unwrap();
     let began = Instant::now();
     let trickled = TcpStream::connect(ingress.address).await.unwrap();
@@ -77,11 +77,11 @@ async fn a_body_that_breaks_off_is_not_stored() {
     let mut stream = TcpStream::connect(ingress.address).await.unwrap();
     let head = webhook.head(&format!("content-length: {}\r\n", BODY.len() + 1));
     stream.write_all(&[&head, BODY.as_bytes()].concat()).await.unwrap();
-    // The sender is done sending; once the server has closed too, it is done with the webhook.
+    // The sender is done sending; once the server has closed too, it has finished the webhook.
     stream.shutdown().await.unwrap();
     let mut answer = Vec::new();
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
-    // The next one is taken, and it is the only one.
+    // The next one is accepted, and it is the only one.
     let next = Webhook::infobip(format!("{BODY}\n"));
     eventually("the next is taken", || async {
         (next.post(ingress.address).await.status.as_u16() == 200).then_some(())
@@ -99,7 +99,7 @@ async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
     let ingress = installation.ingress().await;
     let address = ingress.address;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // Permission to send the body says that the head has arrived and was admitted.
+    // The permission to send the body shows that the head has arrived and was admitted.
     let head =
         Webhook::infobip(BODY).head(&format!("expect: 100-continue\r\ncontent-length: {}\r\n", BODY.len()));
     stream.write_all(&head).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
     assert_eq!(installation.webhooks().await.len(), 1);
 }
 
-/// Whatever it has done before: also one whose request was still coming when its alarm rang.
+/// In any state: also one whose request was still arriving at its timeout.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_left_idle_is_closed() {
     let installation = Installation::start().await;
@@ -135,7 +135,7 @@ async fn a_connection_that_is_left_idle_is_closed() {
     served.write_all(&[&head, BODY.as_bytes()].concat()).await.unwrap();
     let mut straddling = TcpStream::connect(ingress.address).await.unwrap();
     straddling.write_all(&[&head, first_half].concat()).await.unwrap();
-    // Longer than a connection may be idle; this one is not.
+    // Longer than a connection may be idle; this one is not idle.
     let mut byte = [0];
     assert!(timeout(Duration::from_millis(1300), straddling.read(&mut byte)).await.is_err());
     straddling.write_all(second_half).await.unwrap();

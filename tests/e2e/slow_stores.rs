@@ -1,4 +1,4 @@
-//! Stores that are slower than those who write to them: what is begun follows what they acknowledge.
+//! Stores that are slower than their writers: the number of started writes follows what they acknowledge.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn metric(metrics: &str, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Commands that wait already, and a sender on a bus that is slow.
+/// Commands that are already pending, and a sender on a slow bus.
 async fn send_all(
     outbound: &Outbound,
     count: usize,
@@ -52,7 +52,7 @@ async fn a_ledger_slower_than_its_lanes_costs_two_writes_a_send_and_no_call() {
     let _alone = alone().await;
     let outbound = Outbound::start(&[1_000; CHANNELS]).await;
     let slow = Slow { prefix: LEDGER, each: EACH, stall: None };
-    // Half as fast as the ledger, at least.
+    // At least half as fast as the ledger.
     let limit = EACH * (4 * COMMANDS as u32);
     let (bus, sender) = send_all(&outbound, COMMANDS, slow, limit).await;
     let metrics = sender.metrics();
@@ -75,7 +75,8 @@ async fn writes_that_a_stall_delays_are_read_back_and_not_repeated() {
     sender.stop().await;
 }
 
-/// Posts different reports from so many senders, each the next when the last is answered, until `end`. Gives the answers 200.
+/// Posts different reports from this number of senders, each the next when the last is answered, until `end`. Returns
+/// the answers 200.
 async fn post_until(ingress: SocketAddr, senders: usize, end: Instant) -> usize {
     let sender = async |sender: usize| {
         let (mut number, mut answered) = (0, 0);

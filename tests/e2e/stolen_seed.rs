@@ -1,5 +1,5 @@
-//! What a stolen seed can do to the bus beyond its user's work: every user asks the server for everything that it may ask,
-//! with a call of JetStream in the place of its own reply subject. SECURITY.md names what succeeds, and nothing else may.
+//! What a stolen seed allows on the bus beyond its user's work: every user sends every request that it may send, with a
+//! JetStream call in place of its own reply subject. SECURITY.md names what succeeds, and nothing else may succeed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::secured::{Secured, root};
 
-/// The users, and the inboxes that are theirs.
+/// The users, and their inboxes.
 const USERS: [(&str, &str); 7] = [
     ("ingress", "_INBOX_imchannel-ingress"),
     ("normalizer", "_INBOX_imchannel-normalizer"),
@@ -37,19 +37,20 @@ const WORK: [(&str, &str); 9] = [
 ];
 /// Messages of each of those.
 const WORK_COUNT: usize = 5;
-/// A stream that no user may make. What is published says so in its body, as a webhook or a command of a stranger could.
+/// A stream that no user may create. Published messages contain it in their bodies, like a webhook or a command of a
+/// stranger could.
 const PLANTED: &str = "PLANTED";
 const FORGED_CHANNEL: &str = "$KV.imchannel_channels.forged";
 const FORGED_MARK: &str = "$KV.imchannel_marks.KV_imchannel_sends";
 /// Heartbeat of the consumers: the shortest that the server accepts.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// How long a harm is waited for. It takes some milliseconds; a consumer's heartbeat comes after a tenth of a second.
+/// How long to wait for a harm. It takes some milliseconds; a consumer's heartbeat comes after a tenth of a second.
 const WATCHED: Duration = Duration::from_millis(1500);
 
 /// A kind of harm: a column of the table in SECURITY.md.
 struct Harm {
     column: &'static str,
-    /// Calls that do it, each with a body for one who may make it directly.
+    /// Calls that do it, each with a body for a user that may make it directly.
     calls: fn() -> Vec<(String, String)>,
     /// A number that grows when it is done.
     measure: Measure,
@@ -57,7 +58,7 @@ struct Harm {
 
 #[derive(Clone, Copy)]
 enum Measure {
-    /// Messages that are gone from the streams, those of missing streams too.
+    /// Messages that were deleted from the streams, including those of missing streams.
     Gone(&'static [&'static str]),
     /// Streams that are missing.
     Missing,
@@ -65,11 +66,11 @@ enum Measure {
     MissingDurables,
     /// The last sequence of a stream's subject.
     Last { stream: &'static str, subject: &'static str },
-    /// Whether the planted stream is there.
+    /// Whether the planted stream exists.
     Planted,
 }
 
-/// In an order in which one leaves the next something to destroy.
+/// In an order in which each leaves something for the next to destroy.
 fn harms() -> Vec<Harm> {
     vec![
         Harm {
@@ -107,7 +108,7 @@ fn harms() -> Vec<Harm> {
             calls: || {
                 [calls("STREAM.PURGE", &BUCKETS, "{}"), calls("STREAM.MSG.DELETE", &BUCKETS, ONE)].concat()
             },
-            // Leases go by themselves.
+            // Leases expire by themselves.
             measure: Measure::Gone(&[BUCKETS[0], BUCKETS[1], BUCKETS[3]]),
         },
         Harm {
@@ -147,7 +148,7 @@ fn planted_body() -> String {
     json!({ "name": PLANTED, "subjects": ["planted"], "storage": "memory" }).to_string()
 }
 
-/// An installation with one of each, and somebody who looks at it.
+/// An installation with one of each, and an observer.
 struct Target {
     secured: Secured,
     provisioner: Client,
@@ -167,7 +168,7 @@ impl Target {
         Self { secured, provisioner, operator }
     }
 
-    /// Takes the consumers of the last attack away, makes what is missing, and stores some of everything.
+    /// Deletes the consumers of the last attack, creates what is missing, and stores some messages everywhere.
     async fn restore(&self) {
         for stream in STREAMS.iter().chain(&BUCKETS) {
             let names = ask(&self.operator, &format!("$JS.API.CONSUMER.NAMES.{stream}"), "").await;
@@ -179,7 +180,7 @@ impl Target {
                 }
             }
         }
-        // A heartbeat that was delivered there is stored with its status line, and a client takes it for one of its own.
+        // A heartbeat that was delivered there is stored with its status line, and a client treats it as a status.
         self.operator.publish(FORGED_CHANNEL, planted_body().into()).await.unwrap();
         self.operator.flush().await.unwrap();
         let channels = self.secured.folder().join("channels.toml");
@@ -237,7 +238,7 @@ impl Target {
         ask(&self.provisioner, &format!("$JS.API.STREAM.INFO.{stream}"), "").await
     }
 
-    /// Whether a number grows. All of the time is waited for: what was asked for may still be on its way.
+    /// Whether a number grows. It waits the whole time, because the effect of a request may still be on its way.
     async fn grows(&self, measure: Measure, before: u64) -> bool {
         tokio::time::sleep(WATCHED).await;
         self.measure(measure).await > before
@@ -275,8 +276,8 @@ async fn ask(client: &Client, subject: &str, body: &str) -> Value {
     serde_json::from_slice(&answer.payload).unwrap_or_default()
 }
 
-/// Makes every request that there is and names `call` as the place for the answer; what the user may not ask, the server
-/// refuses. Then has consumers deliver there, whose heartbeats are empty messages.
+/// Sends every request with `call` as the reply subject; the server refuses those that the user must not send. Then it
+/// makes consumers deliver there, whose heartbeats are empty messages.
 async fn abuse(client: &Client, call: &str) {
     for (subject, body) in requests() {
         client.publish_with_reply(subject, call.to_owned(), body.into()).await.unwrap();
@@ -298,7 +299,7 @@ async fn abuse(client: &Client, call: &str) {
     }
 }
 
-/// Ways to make a consumer: without a name, and with a name and a filter.
+/// Ways to create a consumer: without a name, and with a name and a filter.
 fn consumers(stream: &str) -> [(String, Option<&'static str>, String); 2] {
     let filter = match stream.strip_prefix("KV_") {
         Some(bucket) => format!("$KV.{bucket}.>"),
@@ -315,7 +316,7 @@ fn requests() -> Vec<(String, String)> {
         let plain = ["STREAM.INFO", "CONSUMER.NAMES", "STREAM.UPDATE", "STREAM.CREATE", "CONSUMER.CREATE"];
         all.extend(plain.map(|call| (format!("$JS.API.{call}.{stream}"), String::new())));
         all.push((format!("$JS.API.STREAM.MSG.GET.{stream}"), ONE.to_owned()));
-        // Nothing lies below the first sequence.
+        // There is nothing below the first sequence.
         all.push((format!("$JS.API.STREAM.PURGE.{stream}"), ONE.to_owned()));
         all.push((format!("$JS.API.CONSUMER.DELETE.{stream}.missing"), String::new()));
     }
@@ -327,7 +328,7 @@ fn requests() -> Vec<(String, String)> {
     }
     for (stream, durable) in DURABLES {
         all.push((format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"), String::new()));
-        // The last requests find nothing: their answer is an empty message.
+        // The last requests find nothing: their response is an empty message.
         for _ in 0..4 * WORK_COUNT {
             let body = json!({ "batch": 1, "no_wait": true }).to_string();
             all.push((format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"), body));
@@ -365,7 +366,7 @@ fn named(user: &str) -> Vec<(String, String)> {
     columns.into_iter().zip(cells(row)).skip(1).collect()
 }
 
-/// A cell as it holds for a server. `yes, from 2.12 no`: newer servers refuse a request with fields that they do not know.
+/// A cell for a server's version. `yes, from 2.12 no`: newer servers refuse a request with unknown fields.
 fn cell_for(cell: &str, is_strict: bool) -> &str {
     match cell.split_once(", from 2.12 ") {
         Some((_, strict)) if is_strict => strict,

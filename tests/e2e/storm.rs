@@ -1,6 +1,6 @@
-//! Two thousand commands over many channels, three senders of which one after another is killed or stopped for a while, and
-//! an account that answers a tenth of its calls badly: no customer gets a message twice, every command has a result, and
-//! every result is true.
+//! Two thousand commands over many channels, three senders of which one after another is killed or suspended for a
+//! while, and an account that injects faults into a tenth of its calls: no customer gets a message twice, every command
+//! has a result, and every result is true.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::harness::{Program, alone, eventually, within};
 
 const COMMANDS: usize = 2_000;
 const CHANNELS: usize = 12;
-/// The account neither refuses a used id nor hurries with its log: nothing but the senders' own care prevents a repeat.
-fn unwell() -> Faults {
+/// The account accepts used ids and its log is slow: only the senders prevent duplicates.
+fn faults() -> Faults {
     let share = 0.01;
     let fronts = vec![
         Front { share, ..Front::html(404) },
@@ -48,12 +48,13 @@ fn sender(outbound: &Outbound) -> Program {
     ])
 }
 
-/// Kills one, stops another for longer than its leases last, and so on, always with a new one in the place of the dead.
+/// Kills one, suspends another for longer than its leases last, and so on, always with a new one in place of the dead
+/// one.
 async fn torment(outbound: &Outbound, is_over: &AtomicBool) -> (usize, usize) {
     let mut senders: Vec<Program> = (0..3).map(|_| sender(outbound)).collect();
     let (mut killed, mut stopped) = (0, 0);
     while !is_over.load(Ordering::Relaxed) {
-        // How far they are decides what happens next, not the clock.
+        // The progress of the commands decides what happens next, not the clock.
         let before = outbound.omni.received_count();
         let more = COMMANDS / 12;
         within(Duration::from_secs(120), "more messages arrive", || async {
@@ -68,7 +69,7 @@ async fn torment(outbound: &Outbound, is_over: &AtomicBool) -> (usize, usize) {
             senders.push(sender(outbound));
         } else {
             victim.signal("STOP").await;
-            // Until the others have taken its lanes and its calls are old.
+            // Until the others have acquired its lanes and its calls are old.
             within(Duration::from_secs(60), "its lanes are taken over", || async {
                 let leases = bus::lease::list(&outbound.installation.bus).await.ok()?;
                 let owners: HashSet<String> = leases
@@ -94,7 +95,7 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
     let streams =
         StreamSettings { duplicate_window: Duration::from_millis(100), ..StreamSettings::default() };
     let outbound = Arc::new(Outbound::start_with(&[20; CHANNELS], &streams).await);
-    outbound.omni.set_faults(unwell());
+    outbound.omni.set_faults(faults());
     // On every other channel unknown outcomes are overtaken soon.
     for number in (0..CHANNELS).step_by(2) {
         outbound.apply_channel(number, 20, "unknown_hold = 1").await;
@@ -150,7 +151,7 @@ async fn check(outbound: &Outbound, results: &[SendResult]) {
     for result in results.iter().filter(|result| outcome(result) == SendOutcome::Unknown) {
         assert_eq!(result.message_id, format!("imc-{}", result.command_id));
     }
-    // What was answered 500 before it was taken, and what died between its intent and its call.
+    // Calls that were answered 500 before the message was accepted, and senders that died between intent and call.
     assert!(unknown < COMMANDS / 10, "{unknown} unknown outcomes");
     let calls = outbound.omni.calls();
     assert!(calls.faulty as usize > COMMANDS / 20 && calls.malformed == 0, "{calls:?}");

@@ -1,5 +1,5 @@
-//! Connections of strangers: how many one address may have, which one is closed when the table is full, and whose request it
-//! is that a proxy passes on.
+//! Connections of strangers: the limit per address, which one is closed when the table is full, and how requests
+//! through a proxy are assigned to callers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
-/// Far less than the time after which an idle connection or a head that does not come is closed.
+/// Much less than the timeout of an idle connection or of a head.
 const SOON: Duration = Duration::from_secs(5);
 
 /// `each` connections of each of `addresses` addresses.
@@ -65,7 +65,7 @@ async fn small_ingress(installation: &Installation, more: &[(&'static str, &str)
 async fn idle_connections_do_not_make_a_webhook_wait() {
     let installation = Installation::start().await;
     let ingress = small_ingress(&installation, &[]).await;
-    // A webhook that is on its way keeps its place.
+    // A webhook in progress keeps its permit.
     let mut on_its_way = connect_from([127, 0, 0, 9], ingress.address).await;
     let head = Webhook::infobip("").head(&format!("content-length: {}\r\n", BODY.len()));
     on_its_way.write_all(&[&head, &BODY.as_bytes()[..9]].concat()).await.unwrap();
@@ -75,7 +75,7 @@ async fn idle_connections_do_not_make_a_webhook_wait() {
     .await;
     let idle = connect_from_many(40, 10, ingress.address).await;
     expect_stored_soon(&Webhook::infobip(BODY), ingress.address).await;
-    // Those that came first went first.
+    // The oldest were closed first.
     until_closed(&idle[..200], 200).await;
     assert!(limited(&ingress, "longest_idle") >= 300, "{}", ingress.metrics());
     assert!(ingress.context.readiness.is_ready());
@@ -86,7 +86,7 @@ async fn idle_connections_do_not_make_a_webhook_wait() {
     ingress.stop().await;
 }
 
-/// A refused request whose body does not come is read into nothing for two seconds.
+/// The body of a refused request is drained for two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_requests_keep_no_place() {
     let installation = Installation::start().await;
@@ -118,7 +118,7 @@ async fn one_address_has_a_tenth_of_the_connections() {
     let other = connect_from([127, 0, 0, 3], ingress.address).await;
     expect_stored_soon(&Webhook::infobip(BODY), ingress.address).await;
     assert!(!is_closed(&other) && limited(&ingress, "connections_of_address") == 40);
-    // Whoever closes connections may open others.
+    // An address that closes connections may open others.
     drop(streams);
     eventually("the address may connect again", || async {
         ingress.metrics().contains("ingress_connections 1\n").then_some(())
@@ -133,7 +133,7 @@ async fn one_address_has_a_tenth_of_the_connections() {
     ingress.stop().await;
 }
 
-/// Webhooks of callers behind a proxy, which has as many connections as it likes.
+/// Webhooks of callers behind a proxy, which may open any number of connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_the_requests_of_each_caller_are_limited() {
     let installation = Installation::start().await;
@@ -154,7 +154,7 @@ async fn behind_a_proxy_the_requests_of_each_caller_are_limited() {
     })
     .await;
     let webhook = |forwarded: &str| Webhook::infobip(BODY).header("x-forwarded-for", forwarded);
-    // What a caller writes before the proxy's own word does not help.
+    // Entries of the caller before the proxy's own entry are ignored.
     for forwarded in ["203.0.113.5", "198.51.100.1, 203.0.113.5", "127.0.0.1, 203.0.113.5, 10.1.1.1"] {
         let answer = webhook(forwarded).post(ingress.address).await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (503, ""), "{forwarded}");
@@ -164,7 +164,7 @@ async fn behind_a_proxy_the_requests_of_each_caller_are_limited() {
     for forwarded in ["203.0.113.6", "203.0.113.5, 203.0.113.6"] {
         expect_stored_soon(&webhook(forwarded), ingress.address).await;
     }
-    // Nobody else is believed.
+    // Other senders of the header are not trusted.
     let mut other = connect_from([127, 0, 0, 2], ingress.address).await;
     other.write_all(&webhook("203.0.113.5").head("content-length: 0\r\n")).await.unwrap();
     let mut answer = [0; 12];
@@ -190,7 +190,7 @@ async fn get(path: &str, address: SocketAddr) -> String {
     answer
 }
 
-/// Neither by all files that the process may have open, nor by the connections of the admin port itself.
+/// Neither if the process has used all file descriptors, nor by the connections of the admin port itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_does_not_depend_on_strangers() {
     let installation = Installation::start().await;
@@ -229,7 +229,7 @@ async fn readiness_does_not_depend_on_strangers() {
     assert!(program.stop().await);
 }
 
-/// The port of files is served by the same rules.
+/// The port of files has the same limits.
 #[tokio::test(flavor = "multi_thread")]
 async fn media_limits_callers_too() {
     let outbound = Outbound::start(&[10]).await;

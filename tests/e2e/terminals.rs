@@ -1,5 +1,5 @@
-//! Whatever a customer, a BSP, a server or a file writes, a terminal is not made to obey it: escape sequences in every field of
-//! everything that is stored, shown by every command on a pseudo-terminal (`script` of util-linux, which Debian has always).
+//! Texts of customers, BSPs, servers and files cannot control a terminal: escape sequences in every field of everything
+//! that is stored, shown by every command on a pseudo-terminal (`script` of util-linux, which Debian always has).
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use tokio::process::Command;
 
 use crate::harness::{Installation, KEY, PATIENCE, binary};
 
-/// Sets a title, rings, resets, colors, turns the direction around, hides; each in 7 and in 8 bits where there are both.
+/// Sets a title, rings, resets, colors, reverses the direction, hides; each in 7 and in 8 bits if there are both.
 const FOREIGN: &str = "<\u{1b}]0;owned\u{7}\u{1b}c\u{1b}[45m\u{9b}45m\u{9d}0;owned\u{9c}\u{7f}\u{202e}\u{2066}\u{200b}\u{2028}>";
 /// How it is shown.
 const SHOWN: &str =
     r"<\u001b]0;owned\u0007\u001bc\u001b[45m\u009b45m\u009d0;owned\u009c\u007f\u202e\u2066\u200b\u2028>";
-/// The channel that the stored texts are about.
+/// The channel of the stored texts.
 const CHANNEL: &str = "202105102694809992";
 
-/// Runs a program of this workspace on a pseudo-terminal; gives all that reached the terminal.
+/// Runs a program of this workspace on a pseudo-terminal; returns everything that reached the terminal.
 async fn on_a_terminal(
     installation: &Installation,
     name: &str,
@@ -42,7 +42,7 @@ async fn on_a_terminal(
     command.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.current_dir(installation.folder());
     command.env("TERM", "xterm-256color").env("IMCHANNEL_NATS_URL", installation.nats.url());
-    // At the end of its input `script` types NUL, by which `top` is paused; a question is answered by that end.
+    // At the end of its input `script` types NUL, which pauses `top`; a question is answered by that end.
     command.stdin(if args.contains(&"top") { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
     command.env("IMCHANNEL_CREDENTIAL_KEY", KEY);
     command.envs(variables.iter().copied()).kill_on_drop(true);
@@ -52,14 +52,14 @@ async fn on_a_terminal(
     String::from_utf8(output.stdout).expect("a terminal is sent UTF-8")
 }
 
-/// Nothing of a foreign text does anything: what stays beside plain text are our own colors and moves of the cursor.
+/// Foreign text has no effect: only our own colors and cursor moves remain beside plain text.
 fn assert_harmless(what: &str, output: &str) {
     let plain = without_our_own(output);
     let bad = plain.chars().find(|c| service::terminal::is_unsafe(*c) && !matches!(c, '\n' | '\r'));
     assert_eq!(bad, None, "{what} let it through: {output:?}");
 }
 
-/// Without the control sequences (`ESC [ … letter`) that colors, bars and `top` consist of. A background of 45 is none of ours.
+/// Removes the control sequences (`ESC [ … letter`) of colors, bars and `top`. A background of 45 is not one of ours.
 fn without_our_own(output: &str) -> String {
     let mut plain = String::new();
     let mut rest = output;
@@ -76,7 +76,7 @@ fn without_our_own(output: &str) -> String {
     plain + rest
 }
 
-/// One message for each member of its `oneof`s, with the foreign text in every text.
+/// One message for each member of its `oneof`s, with the foreign text in every text field.
 fn filled(of: &MessageDescriptor, depth: u32) -> Vec<DynamicMessage> {
     let mut common = DynamicMessage::new(of.clone());
     let (alternatives, plain): (Vec<_>, Vec<_>) =
@@ -104,7 +104,7 @@ fn values(field: &FieldDescriptor, depth: u32) -> Vec<Value> {
         Kind::Message(_) => Vec::new(),
         Kind::Enum(of) => vec![Value::EnumNumber(of.values().last().unwrap().number())],
         Kind::Bytes => vec![Value::Bytes(FOREIGN.into())],
-        // Times and coordinates stay what they are.
+        // Times and coordinates are unchanged.
         _ => Vec::new(),
     };
     if field.is_map() {
@@ -113,7 +113,7 @@ fn values(field: &FieldDescriptor, depth: u32) -> Vec<Value> {
     if field.is_list() { single.into_iter().map(|value| Value::List(vec![value])).collect() } else { single }
 }
 
-/// Publishes past the types of the bus, as a stranger on it would.
+/// Publishes without the types of the bus, like a stranger on it could.
 async fn publish(client: &async_nats::Client, subject: &str, headers: &[(&str, &str)], payload: Vec<u8>) {
     let mut map = async_nats::HeaderMap::new();
     for (name, value) in headers {
@@ -163,7 +163,7 @@ async fn store_everything(installation: &Installation) -> async_nats::Client {
     ];
     let headers: Vec<_> = names.iter().map(|name| (name.as_str(), FOREIGN)).collect();
     publish(&client, &format!("imchannel.deadletter.webhook.{CHANNEL}"), &headers, FOREIGN.into()).await;
-    // A subject may hold them too; `top` counts by it.
+    // A subject may contain them too; `top` counts by it.
     let token = FOREIGN.replace(['>', '\u{2028}'], "");
     publish(&client, &format!("imchannel.deadletter.webhook.{token}"), &headers, FOREIGN.into()).await;
     for found in bus::registry::read_all(&installation.bus).await.unwrap() {
@@ -176,12 +176,12 @@ async fn store_everything(installation: &Installation) -> async_nats::Client {
     client
 }
 
-/// A server that answers every question with foreign text: an admin port, media, a monitoring port.
+/// A server that responds to every request with foreign text: an admin port, media, a monitoring port.
 async fn foreign_server() -> String {
     let metrics = format!(
         "imchannel_ingress_channel_refused_total{{bsp=\"{FOREIGN}\",channel=\"{FOREIGN}\",outcome=\"{FOREIGN}\"}} "
     );
-    // A refusal is shown when it is more than at the first look.
+    // A refusal is shown if the count has grown since the first reading.
     let asked = Arc::new(AtomicU64::new(1));
     let count = move |State(asked): State<Arc<AtomicU64>>| async move {
         format!("{metrics}{}\n", asked.fetch_add(1, Ordering::Relaxed))
@@ -216,7 +216,7 @@ async fn what_is_stored_reaches_a_terminal_escaped() {
             let args = [&["tail", what, "--no-follow"], more].concat();
             let output = on_a_terminal(&installation, "imchannel", &args, &[]).await;
             assert_harmless(&format!("{args:?}"), &output);
-            // What is not masked is there to be read.
+            // Unmasked text is visible.
             assert!(!more.contains(&"--unmask") || output.contains(r"\u009b45m"), "{args:?}: {output}");
             if more.contains(&"--json") {
                 for line in output.lines() {
@@ -317,9 +317,9 @@ async fn what_is_typed_or_stands_in_a_file_reaches_a_terminal_escaped() {
         }
     }
     let said = on_a_terminal(&installation, "imchannel", &["tail", FOREIGN], &[]).await;
-    // Clap drops what has seven bits, and has never heard of the rest.
+    // Clap removes seven-bit sequences, and does not know the others.
     assert!(said.contains(r"\u009b45m\u009d0;owned\u009c\u202e"), "{said}");
-    // Services say on a terminal which settings they cannot use, and write log lines.
+    // On a terminal, services print which settings are invalid, and write log lines.
     for name in ["imchannel-ingress", "imchannel-normalizer", "imchannel-sender", "imchannel-media"] {
         let variables = [("IMCHANNEL_LOG_LEVEL", FOREIGN), ("IMCHANNEL_ADMIN_LISTEN", FOREIGN)];
         for (args, variables) in [(&[][..], &variables[..]), (&["--help"], &variables), (&[FOREIGN], &[])] {

@@ -1,4 +1,4 @@
-//! What the README says of times when a sender dies or an answer stays away, by the clock.
+//! Measures the times that the README promises if a sender dies or a response does not come.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::harness::outbound::{Outbound, channel, outcome, text};
 use crate::harness::{Program, alone, eventually, within};
 
-/// `resend_unknown_after` of these tests: the least that a channel may have, in seconds.
+/// `resend_unknown_after` of these tests: the lowest value, in seconds.
 const RESEND_AFTER_S: u64 = 30;
-/// Time that a busy machine may add.
+/// Additional time for a busy machine.
 const SLACK: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +21,7 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
     let outbound = Outbound::start(&[100, 100]).await;
     outbound.apply_channel(0, 100, &format!("resend_unknown_after = {RESEND_AFTER_S}")).await;
     let _sender = outbound.sender().await;
-    // Taken, no answer, and the log does not show it for a day: the second call is refused as a repeat.
+    // Accepted, no response, and the log does not show it for a day: the second call is refused as a duplicate.
     let silent = Duration::from_secs(24 * 3600 * 1000);
     outbound.omni.set_faults(Faults { cut: 1.0, log_lag: silent, ..Faults::default() });
     let began = Instant::now();
@@ -31,18 +31,18 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
         let what = format!("{count} calls were made");
         eventually(&what, || async { (outbound.omni.calls().sends >= count).then_some(()) }).await;
     };
-    // Taken with this lag of the log: it is drawn when the message is, and not when the call is counted.
+    // Accepted with this log delay, which is drawn at the acceptance and not when the call is counted.
     eventually("both were taken", || async { (outbound.omni.received_count() == 2).then_some(()) }).await;
-    // Not taken, and no answer that says so.
+    // Not accepted, and no response that says so.
     outbound.omni.set_faults(Faults { error_before: 1.0, ..Faults::default() });
     outbound.publish(Queue::Send, &text(0, "lost", "4915113", "Hello")).await;
     calls(3).await;
     outbound.omni.set_faults(Faults::default());
 
-    // Without the setting it stays unknown, and is told early.
+    // Without the setting it stays unknown, which is reported early.
     let never = outbound.result("never").await;
     assert_eq!((outcome(&never), never.attempts), (SendOutcome::Unknown, 1));
-    assert_eq!(outbound.omni.calls().sends, 3, "something was sent again at once");
+    assert_eq!(outbound.omni.calls().sends, 3, "a message was sent again immediately");
     let least = Duration::from_secs(RESEND_AFTER_S);
     for id in ["taken", "lost"] {
         let result = within(least + SLACK, "it is decided", || async {
@@ -64,7 +64,7 @@ fn sender(outbound: &Outbound, name: &str) -> Program {
     outbound.sender_program(&[("HOSTNAME", name), ("IMCHANNEL_LOG_LEVEL", "warn")])
 }
 
-/// The name of the sender that works the lane of channel 0.
+/// The name of the sender that owns the lane of channel 0.
 async fn owner(outbound: &Outbound) -> Option<String> {
     let leases = bus::lease::list(&outbound.installation.bus).await.unwrap();
     let name = sender::lane_lease(channel(0).as_str());
@@ -76,7 +76,7 @@ async fn owner(outbound: &Outbound) -> Option<String> {
 async fn the_lane_of_a_killed_sender_is_taken_over_by_its_lease_and_sends_once() {
     /// A lease is free 13 s after its last renewal, which was up to 5 s before the death.
     const LEAST: Duration = Duration::from_secs(8);
-    /// 13 s, a look at the leases every half second, and what a busy machine adds.
+    /// 13 s, the interval of half a second at which leases are checked, and the additional time of a busy machine.
     const MOST: Duration = Duration::from_secs(20);
     let _alone = alone().await;
     let outbound = Outbound::start(&[100]).await;

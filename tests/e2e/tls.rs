@@ -1,5 +1,5 @@
-//! TLS by settings: NATS, Redis and both HTTP ports, with a certificate that only its own authority vouches for; and a
-//! renewed certificate, which is taken up without a restart.
+//! TLS by settings: NATS, Redis and both HTTP ports, with a certificate of a test CA; and a renewed certificate, which
+//! is used without a restart.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Installation, Program, eventually, within};
 
-/// An authority, and a folder of files that it has signed.
+/// A CA, and a folder of files that it has signed.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -32,7 +32,7 @@ impl Authority {
         authority
     }
 
-    /// A new certificate for this machine, in the place of the last one.
+    /// Writes a new certificate for this machine in place of the last one.
     fn sign(&self) {
         let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
@@ -50,7 +50,7 @@ impl Authority {
         self.file(name).to_string_lossy().into_owned()
     }
 
-    /// A client that knows the authority.
+    /// A client that trusts the CA.
     fn client(&self) -> reqwest::Client {
         let pem = std::fs::read(self.file("ca.pem")).unwrap();
         let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
@@ -63,7 +63,7 @@ fn text(path: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
+async fn nats_accepts_only_tls_clients_that_trust_its_ca() {
     service::process::install_tls();
     let authority = Authority::new();
     let config = authority.file("nats.conf");
@@ -94,7 +94,7 @@ async fn nats_is_reached_by_tls_by_whoever_knows_its_authority() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_is_reached_by_tls_by_whoever_knows_its_authority() {
+async fn redis_accepts_only_tls_clients_that_trust_its_ca() {
     service::process::install_tls();
     let authority = Authority::new();
     let args = [
@@ -165,7 +165,7 @@ async fn ingress_and_media_speak_https_and_take_up_a_renewed_certificate() {
         (shown(&file, &authority).await? != before).then_some(())
     })
     .await;
-    // Half of a new pair does not fit the other half: the port goes on with what it has.
+    // One new file of a pair does not match the other old one: the port keeps its certificate.
     std::fs::write(text(Path::new(&key)), "no key").unwrap();
     media.line_within(std::time::Duration::from_secs(40), "the old one stays in use").await;
     assert!(shown(&file, &authority).await.is_some());
@@ -208,7 +208,7 @@ async fn connect(address: &str, authority: &Authority) -> tokio_rustls::client::
     connector.connect("localhost".try_into().unwrap(), stream).await.unwrap()
 }
 
-/// Balancers open connections ahead, and probe ports without a word. Neither is a slow request.
+/// Load balancers open connections in advance, and probe ports without sending anything. Neither is a slow request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_not_hold_up_a_stop() {
     service::process::install_tls();
@@ -225,7 +225,7 @@ async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_no
     let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
     let address = ingress.address_after("accepts webhooks on").await;
     let mut ahead = connect(&address, &authority).await;
-    // Three times as long as a head may take, and nobody closes it.
+    // Three times as long as the timeout of a head, and it is not closed.
     let mut answer = [0; 12];
     let rested = tokio::time::timeout(std::time::Duration::from_millis(1500), ahead.read(&mut answer)).await;
     assert!(rested.is_err(), "the resting connection was closed");
@@ -233,7 +233,7 @@ async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_no
     ahead.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 404");
     drop(ahead);
-    // It never says a word; the stop would wait for it for a minute, which is longer than the harness does.
+    // It never sends anything; a stop that waits for it would take a minute, longer than the harness waits.
     let _silent = TcpStream::connect(&address).await.unwrap();
     assert!(ingress.stop().await);
 }

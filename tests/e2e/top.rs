@@ -1,4 +1,4 @@
-//! `imchannel top`: what its looks say is what has passed.
+//! `imchannel top`: its counts are right.
 
 use bus::Queue;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{CHANNELS, Installation, Program, Webhook, eventually, run_cli, run_cli_with};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
+async fn top_counts_processed_pending_and_refused_messages() {
     let installation = Installation::start().await;
     let channels = installation.folder().join("channels.toml");
     std::fs::write(&channels, CHANNELS).unwrap();
@@ -25,7 +25,7 @@ async fn a_look_counts_what_passed_what_waits_and_what_was_refused() {
 
     let args = ["--json", "top", "--interval", "200ms", "--admin", &admin];
     let mut top = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
-    // One webhook waits since before.
+    // One webhook is pending from before.
     until(&mut top, |look| {
         let row = row(look, "koomessage-demo")?;
         (row["webhooks"] == 0 && row["waiting"] == 1).then_some(())
@@ -104,7 +104,7 @@ async fn without_a_terminal_it_says_what_to_do() {
     let output = run_cli(&installation, &["top"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--json"));
-    // Nobody answers at the admin port: the rest is shown all the same.
+    // No service responds at the admin port: the rest is shown anyway.
     let args = ["--json", "top", "--count", "1", "--interval", "100ms", "--admin", "http://127.0.0.1:1"];
     let output = run_cli_with(&installation.nats.url(), "imchannel", &args, &[]).await;
     let look: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -116,7 +116,7 @@ fn row(look: &Value, channel: &str) -> Option<Value> {
     look["channels"].as_array()?.iter().find(|row| row["channel"] == channel).cloned()
 }
 
-/// The first look that is as wanted; looks come as long as the program runs.
+/// The first output with the expected values; output comes as long as the program runs.
 async fn until(top: &mut Program, wanted: impl Fn(&Value) -> Option<()>) -> Value {
     let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
     loop {

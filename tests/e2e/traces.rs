@@ -1,4 +1,4 @@
-//! A trace goes from the HTTP request through NATS to the event, and reaches a collector.
+//! A trace continues from the HTTP request through NATS to the event, and is exported to a collector.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ const BODY: &str = r#"{"sender":"1","user_number":"2","message_id":"k-1","status
 
 type Received = Arc<Mutex<Vec<u8>>>;
 
-/// A collector that keeps what it is sent.
+/// A collector that keeps what it receives.
 async fn collector() -> (String, Received) {
     let received = Received::default();
     let keep = |State(received): State<Received>, body: Bytes| async move {
@@ -58,7 +58,7 @@ async fn spans_of_one_webhook_share_its_trace_and_are_exported() {
         assert!(traceparent.contains(TRACE), "{traceparent}");
     }
     assert!(of_webhook != PARENT && of_event != of_webhook, "each hop has a span of its own");
-    // Ending sends what waits.
+    // The end of the program exports the pending spans.
     assert!(ingress.stop().await && normalizer.stop().await);
     let received = received.lock().unwrap().clone();
     let trace_id: Vec<u8> =

@@ -1,4 +1,4 @@
-//! Senders that read no answers, or send what is no HTTP, cost little memory and nobody else's answer.
+//! Clients that do not read responses, or send invalid HTTP, use little memory and do not affect others.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::harness::{Installation, PATIENCE, Program, Webhook, alone, eventually
 
 const MIB: u64 = 1024 * 1024;
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
-/// Connections that ask and do not read.
+/// Connections that send and do not read.
 const LAZY: usize = 5;
-/// Beyond what the kernel holds of both directions.
+/// More than the kernel buffers of both directions.
 const WRITTEN_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// A write that waits for longer than this is not going on.
+/// A write that takes longer than this is blocked.
 const STALL: Duration = Duration::from_secs(2);
-/// What such connections may cost a program, in bytes; in a debug build, with its allocator's reserves.
+/// Memory that such connections may use in a program, in bytes; in a debug build, with its allocator's reserves.
 const GROWTH_BYTES_MAX: u64 = 12 * MIB;
 
-/// A program, the address of one of its ports, and a request that anybody may send there.
+/// A program, the address of one of its ports, and a request that any client may send there.
 struct Port {
     program: Program,
     address: String,
@@ -69,7 +69,7 @@ async fn admin(installation: &Installation) -> Port {
     Port { program, address, request: get("/metrics") }
 }
 
-/// Writes requests one after the other without reading, until that does not go on.
+/// Writes requests one after the other without reading, until a write blocks.
 async fn write_until_it_stalls(address: String, request: Vec<u8>) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -85,7 +85,7 @@ async fn write_until_it_stalls(address: String, request: Vec<u8>) -> TcpStream {
     panic!("requests are taken without end");
 }
 
-/// Has strangers write without reading, and holds the program to its memory.
+/// Runs clients that write without reading, and checks the memory of the program.
 async fn flood(port: &Port) -> Vec<TcpStream> {
     let (before, _) = port.program.resident_bytes();
     let mut writing = JoinSet::new();
@@ -105,7 +105,7 @@ async fn a_stranger_that_reads_no_answers_holds_little_memory_and_is_cut_off() {
     let installation = Installation::start().await;
     let port = ingress(&installation).await;
     let streams = flood(&port).await;
-    // Others are served meanwhile.
+    // Others are served during that time.
     assert_eq!(Webhook::infobip(BODY).post(port.address.parse().unwrap()).await.status, 200);
     for mut stream in streams {
         let cut_off = eventually("the stranger is cut off", || async {
@@ -157,7 +157,7 @@ async fn heads_that_never_end_hold_little_memory() {
     assert!(each < HEAD_BYTES_MAX + CONNECTION_BYTES_MAX, "{each} bytes a connection");
 }
 
-/// Sends bytes at once and reads to the end of the connection, which must be an end in order.
+/// Sends bytes and reads to the end of the connection, which must be closed properly.
 async fn say(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -176,7 +176,7 @@ async fn what_is_no_http_is_answered_400_on_every_port() {
             let answer = say(&port.address, junk.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 400 "), "{junk:?} was answered {answer:?}");
         }
-        // Those before it have their answers first.
+        // The requests before it get their responses first.
         let answers =
             say(&port.address, &[&port.request[..], &port.request, b"NONSENSE\r\n\r\n"].concat()).await;
         assert_eq!(answers.matches("HTTP/1.1 ").count(), 3, "{answers}");
@@ -189,7 +189,8 @@ async fn the_answer_of_a_stored_webhook_is_not_lost_when_junk_follows() {
     let installation = Installation::start().await;
     let port = ingress(&installation).await;
     let stored_before = installation.webhooks().await.len();
-    // Also more junk than is read: what lies unread in a socket when it is closed would reset the connection.
+    // Also with more invalid bytes than are read: unread bytes in a socket would reset the connection when it is
+    // closed.
     for (round, junk) in
         [b"\r\nNONSENSE\r\n\r\n".to_vec(), b"NONSENSE\r\n\r\n".repeat(20_000)].iter().enumerate()
     {

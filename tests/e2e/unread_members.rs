@@ -1,5 +1,5 @@
-//! What a BSP says and no field has comes out of the gateway in `unread_json`, is counted by its path, and is hidden in logs and
-//! by `imchannel tail`.
+//! Members of a BSP's body without a field in the event are in `unread_json`, are counted by path, and are masked in
+//! logs and by `imchannel tail`.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::{Installation, Program, Webhook, run_cli};
 
 const SECRET: &str = "4915100000007";
 
-/// A report, a message, an event about the account and one about a customer, each with something that has no field.
+/// A report, a message, an event about the account and one about a customer, each with a member that has no field.
 fn webhooks() -> [Webhook; 4] {
     let report = json!({
         "id": "wa-1", "status": "failed", "recipient_id": "1", "recipient_parent_user_id": SECRET,
@@ -34,7 +34,7 @@ fn webhooks() -> [Webhook; 4] {
     ]
 }
 
-/// What `tail` prints of one kind of event: `unreadJson` and `unreadCut` of each.
+/// Output of `tail` for one kind of event: `unreadJson` and `unreadCut` of each.
 async fn tail(installation: &Installation, kind: &str, more: &[&str]) -> Vec<(String, bool)> {
     let args = [&["--json", "tail", kind, "--no-follow"], more].concat();
     let output = run_cli(installation, &args).await;

@@ -1,5 +1,5 @@
-//! Commands that cannot be read, or cannot be told apart by their ids: each is a dead letter, and is answered all the same. What
-//! no lane reads is answered too: `orphans.rs` shows that.
+//! Commands that cannot be decoded or have a used id: each is a dead letter, and gets a result anyway. `orphans.rs`
+//! tests commands that no lane reads.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::harness::{eventually, run_cli};
 
 const JSON: (headers::Name, &str) = (headers::CONTENT_TYPE, "application/json");
 
-/// A command under a `Nats-Msg-Id` of its own.
+/// A command with a given `Nats-Msg-Id`.
 async fn publish(outbound: &Outbound, id: &str, payload: &[u8], more: &[(headers::Name, &str)]) -> u64 {
     let fields = [&[(headers::MESSAGE_ID, id)], more].concat();
     outbound.publish_raw(Queue::Send, &channel(0), payload.to_vec(), &fields).await
 }
 
-/// All results of one command, by its place.
+/// All results of one command, by its sequence.
 async fn results_of(outbound: &Outbound, sequence: u64) -> Vec<SendResult> {
     let all = outbound.results().await;
     all.into_iter().filter(|result| result.command_sequence == sequence).collect()
@@ -74,7 +74,7 @@ async fn what_cannot_be_read_is_answered_beside_its_letter() {
     assert_eq!(letters(&outbound).await.len(), 8);
     assert_eq!(outbound.omni.received_count(), 0);
 
-    // The answer of what was sent says where its command lies too.
+    // The result of a sent command has its sequence too.
     let good = publish(&outbound, "good", &text(0, "good", "4915112345", "Hello").encode_to_vec(), &[]).await;
     let result = result_of(&outbound, good).await;
     assert_eq!((outcome(&result), result.command_msg_id.as_str()), (SendOutcome::Accepted, "good"));
@@ -95,7 +95,7 @@ async fn a_used_id_is_answered_under_no_id() {
     let accepted = result_of(&outbound, first).await;
     assert_eq!(outcome(&accepted), SendOutcome::Accepted);
     let other = publish(&outbound, "b", &command("Something else"), &[]).await;
-    // A version with other rules, or a damaged repeat: it cannot be read, and its id is used.
+    // A version with other rules, or a damaged repeat: it cannot be decoded, and its id is used.
     let broken = publish(&outbound, "c", br#"{"commandId":"reused","oops":1}"#, &[]).await;
     for (sequence, msg_id) in [(other, "b"), (broken, "c")] {
         let result = result_of(&outbound, sequence).await;
@@ -105,7 +105,7 @@ async fn a_used_id_is_answered_under_no_id() {
         assert_eq!((result.command_msg_id.as_str(), result.faults.len()), (msg_id, 0));
         assert_ne!(result.event_id, accepted.event_id);
     }
-    // The same command once more is no other one, and has its answer.
+    // The same command again is not another one, and has a result.
     let repeat = publish(&outbound, "d", &command("Hello"), &[]).await;
     eventually("the repeat is settled", || async {
         let waiting =
@@ -129,7 +129,7 @@ async fn change_events(outbound: &Outbound, subjects: &[&str]) {
     jetstream.update_stream(config).await.unwrap();
 }
 
-/// What a sender that dies between the letter and the result leaves behind, and what one does while the result finds no place.
+/// The state after a sender that dies between dead letter and result, and a sender whose result has no room.
 #[tokio::test(flavor = "multi_thread")]
 async fn letter_and_result_are_stored_once_each_whatever_comes_between_them() {
     let outbound = Outbound::start_with(&[100], &StreamSettings::default()).await;
@@ -162,7 +162,9 @@ async fn a_result_that_finds_no_place_costs_no_second_letter() {
     let garbage = publish(&outbound, "garbage", b"\xff\xff", &[]).await;
     for attempt in 1..=2 {
         // It tries for 5 s each time.
-        let line = sender.line_within(Duration::from_secs(30), "a refusal was not stored").await;
+        let line = sender
+            .line_within(Duration::from_secs(30), "the result of an invalid command was not stored")
+            .await;
         assert_eq!(letters(&outbound).await.len(), 1, "{attempt}: {line}");
     }
     change_events(&outbound, EVENTS.subjects).await;

@@ -1,4 +1,5 @@
-//! Tokens of uploads, one for every tenant and those of single tenants: who may upload where, changed while media runs.
+//! Upload tokens, one for all tenants and separate ones for single tenants: who may upload where, changed while media
+//! runs.
 
 use std::path::Path;
 
@@ -25,7 +26,7 @@ async fn apply_other(outbound: &Outbound) {
     bus::registry::put(&outbound.installation.bus, &described.to_record(&key)).await.unwrap();
 }
 
-/// Writes a file as docs/operations.md says: under another name first.
+/// Writes a file as docs/operations.md recommends: first under another name.
 fn write(folder: &Path, tenant: &str, text: &str) {
     std::fs::create_dir_all(folder).unwrap();
     let hidden = folder.join(format!(".{tenant}"));
@@ -33,7 +34,7 @@ fn write(folder: &Path, tenant: &str, text: &str) {
     std::fs::rename(hidden, folder.join(tenant)).unwrap();
 }
 
-/// Uploads a file for a tenant's channel; gives the answer's status, headers without the time, and body.
+/// Uploads a file for a tenant's channel; returns the status, headers without the time, and body of the response.
 async fn answer(url: &str, tenant: &str, token: Option<&str>) -> (StatusCode, String, String) {
     let channel = if tenant == OTHER { "other-0" } else { "channel-0" };
     let path = format!("{url}/{tenant}/imchannel/media?channel={channel}&kind=image");
@@ -65,13 +66,13 @@ async fn a_tenants_token_uploads_for_it_alone_and_changes_without_a_restart() {
     })
     .await;
     assert_eq!(status(&media, TENANT, FIRST).await, 201);
-    // Another tenant's token is told nothing more than a wrong one, also about a tenant that does not exist.
-    let wrong = answer(&media.url, TENANT, Some("a-token-that-nobody-has")).await;
+    // With another tenant's token the response is the same as with a wrong one, also for a tenant that does not exist.
+    let wrong = answer(&media.url, TENANT, Some("an-unknown-upload-token")).await;
     assert_eq!(wrong.0, 401);
     for (tenant, token) in [
         (TENANT, Some(OTHERS)),
         (OTHER, Some(FIRST)),
-        ("nobody", Some(FIRST)),
+        ("no-such", Some(FIRST)),
         (TENANT, Some(UPLOAD_TOKEN)),
         (TENANT, Some("")),
         (TENANT, None),
@@ -85,7 +86,7 @@ async fn a_tenants_token_uploads_for_it_alone_and_changes_without_a_restart() {
     })
     .await;
     assert_eq!(status(&media, TENANT, FIRST).await, 201, "the old one counts beside it");
-    // Half a file takes nothing away, and is no token.
+    // A partial file removes nothing, and is not a token.
     write(&folder, TENANT, &SECOND[..8]);
     write(&folder, OTHER, &format!("{OTHERS}-2"));
     eventually("the folder was read", || async {
@@ -111,7 +112,7 @@ async fn a_tenants_token_uploads_for_it_alone_and_changes_without_a_restart() {
         let series = format!("media_upload_token_used_total{{tenant=\"{tenant}\",token=\"{token}\"}} ");
         assert!(metrics.contains(&series), "{series} in\n{metrics}");
     }
-    assert!(!metrics.contains("token=\"general\"") && !metrics.contains("tenant=\"nobody\""), "{metrics}");
+    assert!(!metrics.contains("token=\"general\"") && !metrics.contains("tenant=\"no-such\""), "{metrics}");
     media.stop().await;
 }
 
@@ -141,13 +142,13 @@ async fn the_general_token_counts_for_every_tenant_beside_their_own() {
     assert_eq!(answer(&url, TENANT, Some(FIRST)).await.0, 201);
     assert_eq!(answer(&url, OTHER, Some(FIRST)).await.0, 401);
 
-    // The command line takes the file of the channel's tenant, and no other token where there is one.
+    // The command line uses the file of the channel's tenant, and no other token if there is one.
     let file = outbound.installation.folder().join("picture.png");
     std::fs::write(&file, bytes(b"\x89PNG\r\n\x1a\n", 100)).unwrap();
     let nats = outbound.installation.nats.url();
     let put = ["media", "put", file.to_str().unwrap(), "--channel", "channel-0"];
     let wrong =
-        [("IMCHANNEL_MEDIA_URL", url.as_str()), ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "a-token-that-nobody-has")];
+        [("IMCHANNEL_MEDIA_URL", url.as_str()), ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "an-unknown-upload-token")];
     let refused = run_cli_with(&nats, "imchannel", &put, &wrong).await;
     assert_eq!(refused.status.code(), Some(1));
     let right = [wrong[0], wrong[1], ("IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR", dir.as_str())];
@@ -165,7 +166,7 @@ async fn the_general_token_counts_for_every_tenant_beside_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn media_does_not_start_where_nobody_could_upload() {
+async fn media_does_not_start_without_an_upload_token() {
     let folder = tempfile::TempDir::new().unwrap();
     let dir = folder.path().to_str().unwrap();
     let public = ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1");

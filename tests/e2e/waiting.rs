@@ -1,4 +1,4 @@
-//! What waits to be sent is told with its number and age wherever an operator looks, also while the lane holds it.
+//! Pending commands are reported with their number and age in all tools, also while the lane holds them.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ fn gauge(sender: &RunningSender, name: &str, number: usize) -> Option<i64> {
     sender.metrics().lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
 }
 
-/// What the command line prints, an object for each line.
+/// Output of the command line, one object per line.
 async fn objects(outbound: &Outbound, args: &[&str]) -> Vec<Value> {
     let secrets = outbound.installation.folder().to_string_lossy().into_owned();
     let variables = [("IMCHANNEL_SECRETS_DIR", secrets.as_str())];
@@ -41,7 +41,7 @@ async fn what_a_halted_lane_holds_waits() {
     for number in 0..3 {
         outbound.publish(Queue::Send, &text(1, &format!("p-{number}"), "4915112345", "Hello")).await;
     }
-    // Every call is answered 401; all 30 commands are in the lane's hands. A probe is in a call for a moment.
+    // Every call is answered 401; the lane holds all 30 commands. A probe has a call in flight for a moment.
     eventually("the metrics count them", || async {
         let is_halted = gauge(&sender, "sender_lane_halted", 0) == Some(1);
         let waits = gauge(&sender, "sender_pending_commands", 0) == Some(30);
@@ -83,11 +83,11 @@ async fn what_a_halted_lane_holds_waits() {
         (is_told && is_paused && halted["oldest_age_s"].as_u64()? >= 1).then_some(())
     })
     .await;
-    // Without a sender they wait all the same.
+    // Without a sender they are pending too.
     sender.stop().await;
     let shown = waiting(&outbound, 0).await;
-    assert_eq!((&shown["bulk_waiting"], &shown["reason"]), (&30.into(), &"no sender works it".into()));
-    // Mended, nothing waits any more.
+    assert_eq!((&shown["bulk_waiting"], &shown["reason"]), (&30.into(), &"the lane has no owner".into()));
+    // After the fix, nothing is pending.
     std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
     let sender = outbound.sender().await;
     within(std::time::Duration::from_secs(60), "all are sent and nothing waits", || async {

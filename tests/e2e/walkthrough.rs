@@ -1,4 +1,4 @@
-//! What the command line says to somebody who walks through it: what is wrong, why, and what to do about it.
+//! Errors of the command line: what is wrong, why, and what to do.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{CHANNELS, Installation, KEY, Program, Webhook, eventually, run_cli, run_cli_with};
 
-/// Of the example's channels, one of a BSP to which imchannel only listens.
+/// Of the example's channels, one of a BSP from which imchannel only receives.
 const LISTENED_TO: &str = "koomessage-demo";
-/// One of Infobip's that has no account.
+/// One of Infobip without an account.
 const WITHOUT_ACCOUNT: &str = "bare";
 const BARE: &str =
     "[[channel]]\nid = \"bare\"\nbsp = \"infobip\"\ntenant = \"t\"\nwebhook = [{ password = \"p\" }]\n";
@@ -30,18 +30,18 @@ fn said(output: &Output) -> String {
 async fn a_channel_that_is_not_known_is_an_error() {
     let installation = Installation::start().await;
     for args in [
-        &["tail", "reports", "--channel", "nobody", "--no-follow"][..],
-        // At once, and not after watching nothing for hours.
-        &["tail", "webhooks", "--channel", "nobody"],
-        &["tail", "commands", "--channel", "nobody", "--since", "1h"],
-        &["deadletter", "list", "--channel", "nobody"],
-        &["deadletter", "replay", "--all", "--channel", "nobody"],
-        &["replay", "webhooks", "--since", "1h", "--channel", "nobody"],
-        &["lanes", "list", "--channel", "nobody"],
+        &["tail", "reports", "--channel", "no-such", "--no-follow"][..],
+        // Immediately, and not after watching nothing for hours.
+        &["tail", "webhooks", "--channel", "no-such"],
+        &["tail", "commands", "--channel", "no-such", "--since", "1h"],
+        &["deadletter", "list", "--channel", "no-such"],
+        &["deadletter", "replay", "--all", "--channel", "no-such"],
+        &["replay", "webhooks", "--since", "1h", "--channel", "no-such"],
+        &["lanes", "list", "--channel", "no-such"],
     ] {
         let output = run_cli(&installation, args).await;
         let said = said(&output);
-        assert!(code(&output) == Some(1) && said.contains("channel nobody"), "{args:?}: {said}");
+        assert!(code(&output) == Some(1) && said.contains("channel no-such"), "{args:?}: {said}");
     }
     let known = ["tail", "reports", "--channel", LISTENED_TO, "--no-follow"];
     assert_eq!(code(&run_cli(&installation, &known).await), Some(0));
@@ -64,7 +64,7 @@ async fn a_dead_letter_names_its_channel_and_its_origin() {
     let json = run_cli(&installation, &["--json", "deadletter", "show", "1"]).await;
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((&json["channel"], &json["origin"]), (&LISTENED_TO.into(), &"WEBHOOKS/1/0".into()));
-    // One of each is not several.
+    // The texts for one object are singular.
     let dropped = said(&run_cli(&installation, &["deadletter", "drop", "1", "--yes"]).await);
     assert!(dropped.contains("1 dead letter") && !dropped.contains("letters"), "{dropped}");
     normalizer.stop().await;
@@ -110,13 +110,12 @@ async fn send_says_why_nothing_can_be_sent_through_a_channel() {
     };
     let listened = send(LISTENED_TO).await;
     assert!(
-        listened.contains("a channel of koomessage, to which imchannel only listens")
-            && listened.contains("infobip"),
+        listened.contains("imchannel only receives from koomessage") && listened.contains("infobip"),
         "{listened}"
     );
     let bare = send(WITHOUT_ACCOUNT).await;
     assert!(bare.contains("no account") && bare.contains("[channel.infobip]"), "{bare}");
-    assert!(send("nobody").await.contains("there is no channel nobody"));
+    assert!(send("no-such").await.contains("channel no-such does not exist"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,15 +131,18 @@ async fn send_says_what_is_known_when_its_time_is_up() {
     };
     let alone = send("accepted", "1s").await;
     assert!(
-        alone.contains("was not accepted by the BSP within 1 s")
-            && alone.contains("no sender works the channel"),
+        alone.contains("was not accepted by the BSP within 1 s") && alone.contains("its lane has no owner"),
         "{alone}"
     );
     outbound.set_paused(0, true).await;
     let _sender = outbound.sender().await;
     let paused = send("accepted", "1s").await;
-    assert!(paused.contains("paused by an operator (`imchannel channel resume channel-0`"), "{paused}");
-    // A wrong key: the lane tells why in its lease.
+    assert!(
+        paused
+            .contains("an operator paused the channel (resume it with `imchannel channel resume channel-0`"),
+        "{paused}"
+    );
+    // A wrong key: the lane writes the reason into its lease.
     let key = outbound.installation.folder().join("api.key");
     std::fs::write(&key, "another-key").unwrap();
     outbound.set_paused(0, false).await;
@@ -148,7 +150,7 @@ async fn send_says_what_is_known_when_its_time_is_up() {
         .await;
     let refused = send("accepted", "1s").await;
     assert!(refused.contains("the account fails (401 UNAUTHORIZED)"), "{refused}");
-    // Nobody reports here, so that it is never known whether it was delivered.
+    // No report is posted here, so the delivery stays unknown.
     std::fs::write(&key, "0123456789abcdef0123456789abcdef-key").unwrap();
     eventually("what waited is sent", || async { (outbound.omni.received_count() == 3).then_some(()) }).await;
     let accepted = send("delivered", "5s").await;
@@ -187,7 +189,7 @@ async fn setup_stores_channels_under_another_key_when_it_is_told_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cause_is_printed_once() {
-    // Nobody answers there.
+    // No server responds there.
     for args in [&["streams", "check"][..], &["channel", "list"], &["tail", "reports", "--no-follow"]] {
         let output = run_cli_with("nats://127.0.0.1:1", "imchannel", args, &[]).await;
         let said = said(&output);
@@ -234,14 +236,14 @@ async fn health_takes_its_options_after_the_word() {
         &["health", "--admin-listen", &admin, "--live"],
         &["--admin-listen", &admin, "health", "--live"],
     ] {
-        // Of its environment another one is named.
+        // Its environment names another one.
         let variables = [("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:1")];
         let output = run_cli_with("", "imchannel-ingress", args, &variables).await;
         assert_eq!(code(&output), Some(0), "{args:?}: {}", said(&output));
     }
 }
 
-/// Two thousand channels that can send, commands waiting in some of them, and no sender.
+/// Two thousand channels that can send, with pending commands in some of them, and no sender.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
     let _alone = crate::harness::alone().await;
@@ -269,7 +271,7 @@ async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
             .await;
     let (took, text) = (began.elapsed(), said(&output));
     assert!(took < Duration::from_secs(20), "{took:?}");
-    assert!(!text.contains("no answer within"), "{text}");
+    assert!(!text.contains("timed out after"), "{text}");
     assert!(text.contains("10 commands wait"), "{text}");
     let (lines, longest) = (text.lines().count(), text.lines().map(str::len).max().unwrap());
     assert!(lines < 120 && longest < 600, "{lines} lines, the longest of {longest} bytes:\n{text}");

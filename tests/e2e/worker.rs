@@ -1,5 +1,5 @@
-//! The worker loop keeps its promises whatever its handler does: slow work is not given out twice, a panic costs one
-//! attempt, and a stop finishes what is held and gives back the rest.
+//! The worker loop with any handler: slow work is not delivered twice, a panic ends one attempt, and a stop finishes
+//! the messages in flight and naks the rest.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -58,14 +58,14 @@ async fn until_done(installation: &Installation) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_work_is_not_given_out_twice() {
+async fn slow_work_is_not_delivered_twice() {
     let installation = with_webhooks(2).await;
     let (handled, stop) = (Handled::default(), CancellationToken::new());
     let seen = Arc::clone(&handled);
     let worker = start(&installation, 10, &stop, move |delivery| {
         *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
         async {
-            // Three times as long as the server waits for an acknowledgement.
+            // Three times the ack wait.
             tokio::time::sleep(Duration::from_secs(3)).await;
             Verdict::Done
         }
@@ -97,7 +97,7 @@ async fn a_panic_or_a_failure_costs_an_attempt_and_no_message() {
     worker.await.unwrap();
 }
 
-/// What the handler of the normalizer cannot survive becomes a letter, and nothing else waits for it.
+/// A message that makes the normalizer's handler panic becomes a dead letter, and delays no others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_on_which_the_handler_panics_ten_times_becomes_a_dead_letter() {
     let installation = with_webhooks(3).await;
@@ -128,7 +128,7 @@ async fn a_message_on_which_the_handler_panics_ten_times_becomes_a_dead_letter()
         (bus::lag::backlog(&installation.bus, &QUICK).await.ok()? <= 1).then_some(())
     })
     .await;
-    // The ninth attempt panicked too, and the tenth comes 40 s after it.
+    // The ninth attempt panicked too, and the tenth follows 40 s later.
     crate::harness::within(Duration::from_secs(90), "everything is acknowledged", || async {
         (bus::lag::backlog(&installation.bus, &QUICK).await.ok()? == 0).then_some(())
     })
@@ -148,7 +148,7 @@ async fn a_message_on_which_the_handler_panics_ten_times_becomes_a_dead_letter()
     worker.await.unwrap();
 }
 
-/// Has a message delivered so many times, and given back each time.
+/// Has a message delivered this number of times, and naks it each time.
 async fn deliver(installation: &Installation, sequence: u64, times: u64) {
     use async_nats::jetstream::AckKind;
     use futures_util::StreamExt;
@@ -170,7 +170,7 @@ async fn deliver(installation: &Installation, sequence: u64, times: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_what_is_held_and_gives_back_the_rest() {
+async fn a_stop_finishes_messages_in_flight_and_naks_the_rest() {
     let installation = with_webhooks(10).await;
     let (handled, stop) = (Handled::default(), CancellationToken::new());
     let (begun, finish) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Notify::new()));
@@ -192,7 +192,7 @@ async fn a_stop_finishes_what_is_held_and_gives_back_the_rest() {
     })
     .await;
     assert_eq!(handled.lock().unwrap().len(), 3, "a stopped worker began something new");
-    // The rest goes to the next worker, and nothing that was finished does.
+    // The rest goes to the next worker, without any finished message.
     let stop = CancellationToken::new();
     let seen = Arc::clone(&handled);
     let worker = start(&installation, 10, &stop, move |delivery| {

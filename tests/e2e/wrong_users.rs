@@ -1,5 +1,5 @@
-//! A command whose NATS user is not the one that it needs says so in one line, at once, and names the user. Every command is
-//! tried with every other user, with an unknown one and with none; and each takes its own seed out of the folder of seeds.
+//! A command with another NATS user than it needs fails immediately with one line that names the user. Every command is
+//! tried with every other user, with an unknown one and with none; and each uses its own seed from the folder of seeds.
 
 use std::path::Path;
 use std::process::Output;
@@ -14,8 +14,8 @@ use crate::permissions::{CHANNEL, channels_file};
 /// Timeout of one command. Five timeouts of a request would be 25 s.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Every command that connects, with the user that it needs and arguments that lead it to the bus. That none is missing, the
-/// table in the README says, to which the program is held by its own tests.
+/// Every command that connects, with the user that it needs and arguments with which it uses the bus. The table in the
+/// README shows that none is missing; the program's own tests compare it.
 const COMMANDS: &[(User, &str, &str)] = &[
     (User::Provisioner, "streams apply", ""),
     (User::Provisioner, "streams repair", "--yes"),
@@ -62,7 +62,7 @@ impl Tries {
         Self { secured, channels, file }
     }
 
-    /// Runs a command with these variables more, and nothing else that names a seed.
+    /// Runs a command with these additional variables, and nothing else that names a seed.
     async fn run(&self, command: &str, args: &str, more: &[(&str, &str)]) -> Output {
         let args = args.replace("CHANNELS", &self.channels).replace("FILE", &self.file);
         let words: Vec<&str> = command.split(' ').chain(args.split_whitespace()).collect();
@@ -78,7 +78,7 @@ impl Tries {
         run_cli_with("", "imchannel", &words, &variables).await
     }
 
-    /// The command fails with one line that begins so, within [`AT_ONCE`].
+    /// The command fails with one line with this prefix, within [`AT_ONCE`].
     async fn is_refused(
         &self,
         (needed, command, args): (User, &str, &str),
@@ -125,7 +125,7 @@ async fn every_command_takes_its_own_seed_out_of_the_folder() {
     let of_folder = [("IMCHANNEL_NATS_NKEYS_DIR", folder.as_str())];
     let before = tries.secured.refusals();
     for &(_, command, args) in COMMANDS {
-        // Removed at last: others need the channel.
+        // Removed last, because others need the channel.
         if matches!(command, "channel remove" | "send" | "simulate webhooks" | "media put")
             || (command == "tail" && !args.contains("--no-follow"))
         {
@@ -134,7 +134,7 @@ async fn every_command_takes_its_own_seed_out_of_the_folder() {
         let output = tries.run(command, args, &of_folder).await;
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(!said.contains("NATS user") && !said.contains("timed out"), "{command} {args}: {said}");
-        // Letter 1 is not there, and doctor finds that nothing runs.
+        // Dead letter 1 does not exist, and doctor finds that nothing runs.
         let is_well = output.status.success() || matches!(command, "doctor" | "deadletter show");
         assert!(is_well, "{command} {args}: {said}");
     }
@@ -142,7 +142,7 @@ async fn every_command_takes_its_own_seed_out_of_the_folder() {
     assert!(removed.status.success(), "{removed:?}");
     assert_eq!(tries.secured.refusals(), before, "nothing was refused");
 
-    // A named file goes before the folder.
+    // A named file takes precedence over the folder.
     let seed = tries.secured.secret_file("nats/media.nk");
     let both = [of_folder[0], ("IMCHANNEL_NATS_NKEY_FILE", seed.as_str())];
     let why = format!("{seed} is the seed of another user");
@@ -167,7 +167,7 @@ async fn a_right_that_the_users_file_lacks_is_named() {
     let mut tries = Tries::start().await;
     let config = tries.secured.folder().join("nats-0/users.conf");
     let text = std::fs::read_to_string(&config).unwrap();
-    // The operator's, which stands before the back end's.
+    // The operator's line, which is before the back end's.
     let right = "\"imchannel.command.send.*\"\n";
     assert_eq!(text.matches(right).count(), 2);
     let text = text.replacen(right, "\n", 1);

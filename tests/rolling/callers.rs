@@ -1,4 +1,4 @@
-//! Behind haproxy each caller is limited by its own address, which the proxy names in `X-Forwarded-For`.
+//! Behind haproxy each caller has a separate limit by its address, which the proxy writes into `X-Forwarded-For`.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::proxy::{Place, Proxy};
 /// Requests of one address that may be in flight at an instance.
 const IN_FLIGHT: usize = 5;
 
-/// Begins a webhook of which one byte is still to come. What a caller says of itself does not count.
+/// Begins a webhook without its last byte. The caller's own header is ignored.
 async fn begin(source: [u8; 4], proxy: SocketAddr) -> TcpStream {
     let mut stream = connect_from(source, proxy).await;
     let head = Webhook::infobip("").header("x-forwarded-for", "203.0.113.5").head("content-length: 2\r\n");

@@ -1,8 +1,9 @@
-//! A rolling restart under load: two ingress and two normalizer processes behind haproxy with `deploy/haproxy/haproxy.cfg`,
-//! replaced one after the other. No attempt of a BSP may fail, and the ledger of what was promised must be clean. The same
-//! where another version replaces the one before, and back (`upgrade.rs`).
+//! A rolling restart under load: two ingress and two normalizer processes behind haproxy with
+//! `deploy/haproxy/haproxy.cfg`, replaced one after the other. No attempt of a BSP may fail, and exactly the expected
+//! events must come out. The same for an upgrade from the previous version, and back (`upgrade.rs`).
 //!
-//! It needs haproxy and the programs of the version before, so it is no part of `cargo test`: `./dev check-deploy` runs it.
+//! It needs haproxy and the programs of the previous version, so it is not part of `cargo test`: `./dev check-deploy`
+//! runs it.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
 
 #[allow(dead_code, unused_imports, reason = "this test uses a part of it")]
@@ -21,7 +22,7 @@ use crate::proxy::{Place, Proxy};
 
 /// Webhooks per second.
 const RATE: u64 = 200;
-/// Webhooks of the run: it lasts longer than four restarts with their drains take.
+/// Webhooks of the run, which takes longer than four restarts with their drains.
 const COUNT: u64 = 12_000;
 /// Timeout of one part of the run.
 const PART_LIMIT: Duration = Duration::from_secs(300);
@@ -58,10 +59,10 @@ async fn no_attempt_fails_while_ingress_and_normalizer_are_replaced() {
     let mut simulation = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     until_stored(&installation, COUNT / 20).await;
     for number in 0..places.len() {
-        assert!(normalizers[number].stop().await, "a normalizer that is told to stop ends well");
+        assert!(normalizers[number].stop().await, "a stopped normalizer exits with success");
         normalizers[number] = normalizer();
         let place = &places[number];
-        assert!(replicas[number].stop().await, "ingress that is told to stop ends well");
+        assert!(replicas[number].stop().await, "a stopped ingress exits with success");
         proxy.until(place, false).await;
         replicas[number] = place.ingress("imchannel-ingress", &installation);
         proxy.until(place, true).await;
@@ -72,7 +73,7 @@ async fn no_attempt_fails_while_ingress_and_normalizer_are_replaced() {
     all_was_kept(&mut simulation).await;
 }
 
-/// Waits for the end of the simulation: every attempt was answered 200, and everything promised came out once.
+/// Waits for the end of the simulation: every attempt was answered 200, and all expected events came out once.
 async fn all_was_kept(simulation: &mut Program) {
     let ledger = ledger_of(simulation).await;
     assert_eq!(ledger["clean"], true, "{ledger:#}");
@@ -80,7 +81,8 @@ async fn all_was_kept(simulation: &mut Program) {
     assert!(simulation.ended_well().await);
 }
 
-/// The same for a simulator of the version before, which knows some messages as `unsupported` that this version understands.
+/// The same for a simulator of the previous version, which expects some messages as `unsupported` that this version can
+/// parse.
 async fn all_was_kept_or_is_understood_now(simulation: &mut Program) {
     let said = ledger_of(simulation).await;
     let ledger = &said["ledger"];
@@ -97,7 +99,7 @@ async fn all_was_kept_or_is_understood_now(simulation: &mut Program) {
     assert_eq!(said["clean"] == true, ledger["different"] == 0, "{said:#}");
 }
 
-/// Every attempt was answered 200; gives what the simulator says of what came out.
+/// Checks that every attempt was answered 200; returns the simulator's result.
 async fn ledger_of(simulation: &mut Program) -> Value {
     for _ in 0..4 {
         let line = simulation.line_within(PART_LIMIT, "\"target\"").await;

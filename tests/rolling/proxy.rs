@@ -12,8 +12,8 @@ use crate::PART_LIMIT;
 use crate::harness::secured::root;
 use crate::harness::{Installation, Program, binary, within};
 
-/// An address that is free, and stays so: below the ports that the system gives to outgoing connections (from 32,768 on), and
-/// never the same twice. The program that is to listen there starts later.
+/// An address that is free, and stays free: below the ports that the system uses for outgoing connections (from 32,768
+/// on), and never the same twice. The program that listens there starts later.
 pub(crate) fn free_address() -> SocketAddr {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(16_000..30_000)));
     loop {
@@ -24,7 +24,7 @@ pub(crate) fn free_address() -> SocketAddr {
     }
 }
 
-/// One replica's two ports, which its successor has too.
+/// The two ports of one replica, which its successor uses too.
 pub(crate) struct Place {
     pub(crate) name: &'static str,
     pub(crate) listen: String,
@@ -36,12 +36,12 @@ impl Place {
         Self { name, listen: free_address().to_string(), admin: free_address() }
     }
 
-    /// Ingress at this place; `program` is its name, or a path to another version's.
+    /// Ingress at these ports; `program` is its name, or a path of another version.
     pub(crate) fn ingress(&self, program: &str, installation: &Installation) -> Program {
         self.ingress_with(program, installation, &[])
     }
 
-    /// The same with these variables more.
+    /// The same with these additional variables.
     pub(crate) fn ingress_with(
         &self,
         program: &str,
@@ -50,7 +50,7 @@ impl Place {
     ) -> Program {
         let admin = self.admin.to_string();
         let listen = self.listen.as_str();
-        // The drain delay as docker-compose.yml has it: more than haproxy needs to notice.
+        // The drain delay as docker-compose.yml has it: longer than haproxy needs to detect it.
         let variables = if has_older_names(program) {
             [
                 ("IMCHANNEL_LISTEN", listen),

@@ -1,8 +1,9 @@
-//! The version before is replaced by this one under load, and this one by it: ingress, normalizers and senders, two of each.
+//! An upgrade from the previous version under load, and back: ingress, normalizers and senders, two of each.
 //!
-//! The order is that of docs/operations.md: the programs go first and the streams after them, and on the way back the streams
-//! go first. A version up to 81bee835cf70 is ready only on streams that are exactly as it defines them, a later one on streams that
-//! hold at least what it needs. Which of the two the version before is, its own `streams check` on this one's streams says.
+//! The order is that of docs/operations.md: the programs first and the streams after them, and on the way back the
+//! streams first. A version up to 81bee835cf70 is ready only on streams that are exactly as it defines them, a later
+//! one on streams with at least what it needs. The `streams check` of the previous version on this version's streams
+//! shows which of the two it is.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,15 +20,16 @@ use crate::harness::{CHANNELS, Installation, Program, run_cli_with, within};
 use crate::proxy::{Place, Proxy, has_older_names};
 use crate::{PART_LIMIT, all_was_kept_or_is_understood_now, until_stored};
 
-/// The folder with the programs of the version before.
+/// The folder with the programs of the previous version.
 const PREVIOUS: &str = "IMCHANNEL_TEST_PREVIOUS_PROGRAMS";
 /// Webhooks per second.
 const RATE: u64 = 100;
-/// Webhooks of the run: it lasts longer than twelve replacements take, each ingress with its drain.
+/// Webhooks of the run, which takes longer than twelve replacements, each ingress with its drain.
 const COUNT: u64 = 16_000;
-/// Webhooks after which each service has checked its streams again. It does so every 10 s while all is well.
+/// Number of webhooks after which each service has checked its streams again. It does so every 10 s while they are
+/// good.
 const LOOKED_AGAIN: u64 = RATE * 15;
-/// Exit code of `streams check` where something differs.
+/// Exit code of `streams check` if something differs.
 const DIFFERENT: i32 = 3;
 /// Interval of the commands.
 const COMMAND_EVERY: Duration = Duration::from_millis(100);
@@ -65,7 +67,7 @@ impl Version {
         assert!(output.status.success(), "{args:?}: {output:?}");
     }
 
-    /// Whether the streams are as this version defines them, by its own word.
+    /// Whether the streams are as this version defines them, by its own check.
     async fn has_its_streams(&self, installation: &Installation) -> bool {
         let output = self.output(installation, &["streams", "check"]).await;
         match output.status.code() {
@@ -75,8 +77,8 @@ impl Version {
         }
     }
 
-    /// Changes the streams back to what this version defines. Newer buckets deny purges, which a server does not take back: there
-    /// the command changes the streams and then ends with an error that names a bucket.
+    /// Changes the streams back to what this version defines. Newer buckets deny purges, which a server does not undo:
+    /// then the command changes the streams and fails with an error that names a bucket.
     async fn change_streams_back(&self, installation: &Installation) {
         let are_its_own = self.has_its_streams(installation).await;
         let output = self.output(installation, &["streams", "apply"]).await;
@@ -91,7 +93,7 @@ impl Version {
     }
 }
 
-/// Asks a replica again and again whether it is ready, and remembers each time that it should have been and was not.
+/// Checks repeatedly whether a replica is ready, and records each time when it should have been and was not.
 struct Watched {
     admin: String,
     should_be_ready: Arc<AtomicBool>,
@@ -106,7 +108,7 @@ impl Watched {
             loop {
                 let was_expected = expected.load(Ordering::SeqCst);
                 let said = ready(&url).await;
-                // Only what was expected before and after the question.
+                // Only what was expected before and after the request.
                 if was_expected && expected.load(Ordering::SeqCst) && said != "ready" {
                     faults.lock().unwrap().push(format!("{name}: {said}"));
                 }
@@ -133,7 +135,7 @@ impl Drop for Watched {
     }
 }
 
-/// `ready`, or what it says instead.
+/// `ready`, or its other response.
 async fn ready(url: &str) -> String {
     match reqwest::get(url).await {
         Ok(answer) if answer.status() == 200 => "ready".to_owned(),
@@ -196,7 +198,7 @@ impl<'a> Gateway<'a> {
         for replica in &mut self.replicas {
             let is_behind_proxy = replica.name == "imchannel-ingress";
             replica.watched.goes();
-            assert!(replica.program.stop().await, "{} that is told to stop ends well", replica.name);
+            assert!(replica.program.stop().await, "stopped {} did not exit with success", replica.name);
             if is_behind_proxy {
                 self.proxy.until(&replica.place, false).await;
             }
@@ -208,13 +210,13 @@ impl<'a> Gateway<'a> {
         }
     }
 
-    /// Applies a version's streams, and waits until every replica has looked at them.
+    /// Applies a version's streams, and waits until every replica has checked them.
     async fn apply(&self, version: &Version) {
         version.cli(&self.outbound.installation, &["streams", "apply"]).await;
         self.is_looked_at().await;
     }
 
-    /// Waits until every replica has looked at the streams again.
+    /// Waits until every replica has checked the streams again.
     async fn is_looked_at(&self) {
         let stored = bus::read::last_sequence(&self.outbound.installation.bus, &WEBHOOKS).await.unwrap();
         until_stored(&self.outbound.installation, stored + LOOKED_AGAIN).await;
@@ -226,7 +228,7 @@ impl<'a> Gateway<'a> {
     }
 }
 
-/// Publishes commands until it is told to stop; gives how many.
+/// Publishes commands until it is stopped; returns their number.
 fn publish_commands(bus: bus::Bus, is_over: Arc<AtomicBool>) -> JoinHandle<u64> {
     let published = AtomicU64::new(0);
     tokio::spawn(async move {
@@ -277,7 +279,7 @@ async fn a_version_replaces_the_one_before_and_the_other_way_without_unready_tim
     let mut gateway = Gateway::start(&outbound, &previous).await;
     let url = format!("http://{}", gateway.proxy.webhooks);
     let (rate, count) = (RATE.to_string(), COUNT.to_string());
-    // The simulator of this version would miss in the older one's events what is new.
+    // The simulator of this version would miss new events of the older one.
     let simulator = previous.program("imchannel");
     let simulate = if has_older_names(&simulator) { &["simulate"][..] } else { &["simulate", "webhooks"] };
     let options = ["--channels", channels, "--gateway", &url];
@@ -306,10 +308,10 @@ async fn a_version_replaces_the_one_before_and_the_other_way_without_unready_tim
 
     this.cli(installation, &["streams", "apply"]).await;
     if previous.has_its_streams(installation).await {
-        // Both versions define the same, so the order makes no difference.
+        // Both versions have the same definitions, so the order makes no difference.
         return;
     }
-    // Why the order is as it is: the version before is not ready on this one's streams.
+    // The reason for the order: the previous version is not ready on this one's streams.
     for replica in &gateway.replicas {
         replica.watched.goes();
         let url = format!("http://{}/ready", replica.watched.admin);

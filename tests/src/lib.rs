@@ -1,1 +1,1 @@
-//! The end-to-end tests lie in `e2e/`; this library is empty so that the package builds by itself.
+//! The end-to-end tests are in `e2e/`; this library is empty so that the package builds.

@@ -1,4 +1,4 @@
-//! Bodies: one report each, and no two alike, so that no de-duplication makes one side cheaper.
+//! Request bodies: one report each, all different, so that deduplication makes neither side cheaper.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ impl Bodies {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The body of a number, as the AICC's document shows a report of Infobip's.
+    /// Returns the body of a number, in the form of Infobip's reports in the AICC's document.
     pub(crate) fn write(&self, number: u64, into: &mut Vec<u8>) {
         let run = self.run;
         into.extend_from_slice(b"{ \"results\": [ { \"messageId\": \"");
@@ -31,7 +31,7 @@ impl Bodies {
         );
     }
 
-    /// The number in a message id, when it is one of these bodies'.
+    /// Returns the number in a message id, if it belongs to one of these bodies.
     pub(crate) fn number_of(&self, message_id: &str) -> Option<u64> {
         let rest = message_id.strip_prefix(&format!("{:08x}-", self.run))?;
         rest.rsplit('-').next()?.parse().ok()

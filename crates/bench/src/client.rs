@@ -1,5 +1,5 @@
-//! The least HTTP/1.1 client that can be: one connection, one request at a time, a status out. What it does not cost,
-//! the measured programs have.
+//! A minimal HTTP/1.1 client: one connection, one request at a time, returns the status. It uses as little CPU as
+//! possible, which leaves more for the measured programs.
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 /// Longest response that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// Where to post.
+/// Destination of the requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -58,7 +58,7 @@ impl Connection {
     }
 }
 
-/// The status, once the whole answer is there.
+/// Returns the status once the whole response has arrived.
 fn complete(answer: &[u8]) -> std::io::Result<Option<u16>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);

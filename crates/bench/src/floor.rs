@@ -1,5 +1,5 @@
-//! The bare programs: nothing but the work that cannot be left out, with the same libraries and the same allocator.
-//! Streams RAW and OUT are theirs.
+//! The baseline programs: they do only the necessary work, with the same libraries and the same allocator. They use the
+//! streams RAW and OUT.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ pub(crate) const DURABLE: &str = "w";
 const MAX_BYTES: i64 = 4 << 30;
 /// Most messages of one pull.
 const BATCH: usize = 2000;
-/// Most messages in progress at once.
+/// Most messages in progress.
 const AT_ONCE: usize = 1024;
 
 #[derive(Clone)]
@@ -59,7 +59,7 @@ async fn stream(
     Ok(jetstream.get_or_create_stream(config).await?)
 }
 
-/// Makes both streams.
+/// Creates both streams.
 pub(crate) async fn make_streams(nats_url: &str) -> anyhow::Result<()> {
     let jetstream = connect(nats_url).await?;
     stream(&jetstream, RAW, "raw.>").await?;
@@ -94,7 +94,7 @@ async fn receive(
     if sent.await.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Serves values out of Redis until the process is killed.
+/// Serves values of Redis until the process is killed.
 pub(crate) async fn media(listen: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
     let connection = redis::Client::open(redis_url)?.get_connection_manager().await?;
     let router = Router::new().route("/{tenant}/imchannel/{route}/{id}", get(give)).with_state(connection);
@@ -111,7 +111,7 @@ async fn give(
     value.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?.ok_or(StatusCode::NOT_FOUND)
 }
 
-/// Works through stream RAW until the process is killed.
+/// Processes stream RAW until the process is killed.
 pub(crate) async fn normalize(nats_url: &str) -> anyhow::Result<()> {
     let jetstream = connect(nats_url).await?;
     let config = pull::Config {

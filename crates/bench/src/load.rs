@@ -1,9 +1,9 @@
 //! The two kinds of load.
 //!
-//! *Closed*: every connection posts, waits for the answer and posts again; it finds how much a program can do. *Open*:
-//! requests are due at a constant rate whether earlier ones are answered or not; it finds how long an answer takes. A
-//! request that has to wait for a free connection counts from when it was due, so that a slow moment is not left out
-//! (coordinated omission). One that the generator's own timer woke late counts from the waking.
+//! *Closed*: every connection posts, waits for the response and posts again; this measures the throughput. *Open*:
+//! requests are due at a constant rate, whether or not earlier ones were answered; this measures the latency. The
+//! latency of a request that has to wait for a free connection counts from when it was due, so that slow moments are
+//! not left out (coordinated omission). If the generator's own timer fired late, it counts from the wake-up.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const LONGEST_US: u64 = 60_000_000;
 /// Duration of the load before the measurement begins, so that connections, caches and code are warm.
 const WARM_UP: Duration = Duration::from_millis(700);
 
-/// What a load came to.
+/// Results of a load.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
     pub(crate) per_second: f64,
@@ -50,7 +50,7 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are in order")
 }
 
-/// What one connection saw.
+/// Results of one connection.
 struct Part {
     answered: u64,
     errors: u64,
@@ -72,7 +72,7 @@ impl Part {
     }
 }
 
-/// Posts as fast as answers come.
+/// Posts as fast as responses arrive.
 pub(crate) async fn closed(
     target: &Target,
     connections: usize,
@@ -94,7 +94,7 @@ pub(crate) async fn closed(
                 }
                 body.clear();
                 bodies.write(bodies.take(), &mut body);
-                let status = connection.post(&body).await.context("the connection broke")?;
+                let status = connection.post(&body).await.context("the connection was lost")?;
                 if begin >= start {
                     part.take(status, begin.elapsed());
                 }
@@ -104,7 +104,7 @@ pub(crate) async fn closed(
     finish(running, time).await
 }
 
-/// Posts at a constant rate. `began` is told when each number was begun, in microseconds since `epoch`.
+/// Posts at a constant rate. `began` receives the start of each number, in microseconds since `epoch`.
 pub(crate) async fn open(
     target: &Target,
     connections: usize,
@@ -139,7 +139,7 @@ pub(crate) async fn open(
                 }
                 body.clear();
                 bodies.write(number, &mut body);
-                let status = connection.post(&body).await.context("the connection broke")?;
+                let status = connection.post(&body).await.context("the connection was lost")?;
                 if due >= start {
                     part.take(status, begin.elapsed());
                 }
@@ -158,13 +158,13 @@ async fn finish(mut running: JoinSet<anyhow::Result<Part>>, time: Duration) -> a
         whole.latency_us.add(&part.latency_us)?;
     }
     if whole.answered == 0 {
-        bail!("nothing was answered 200 ({} other answers)", whole.errors);
+        bail!("no request was answered 200 ({} other responses)", whole.errors);
     }
     let per_second = whole.answered as f64 / time.as_secs_f64();
     Ok(Outcome { per_second, latency_us: whole.latency_us, errors: whole.errors })
 }
 
-/// When each body was begun to be sent.
+/// Start time of each body.
 #[derive(Debug)]
 pub(crate) struct Begun {
     epoch: Instant,
@@ -183,14 +183,14 @@ impl Begun {
         }
     }
 
-    /// How long ago a body was begun; `None` for one that is not measured.
+    /// Returns the time since the start of a body; `None` for one that is not measured.
     pub(crate) fn age(&self, number: u64) -> Option<Duration> {
         let micros = self.micros.get(usize::try_from(number).ok()?)?.load(Ordering::Relaxed);
         let begun = self.epoch + Duration::from_micros(micros);
         (micros > 0).then(|| begun.elapsed())
     }
 
-    /// How many were begun.
+    /// Returns the number of started bodies.
     pub(crate) fn count(&self) -> u64 {
         self.micros.iter().filter(|micros| micros.load(Ordering::Relaxed) > 0).count() as u64
     }

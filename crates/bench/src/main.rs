@@ -1,8 +1,9 @@
-//! Benchmarks: imchannel against the bare programs that do nothing but the work that cannot be left out, and against
-//! what people would write instead. `run` measures everything and writes BENCHMARKS.md; the load generators and the
-//! bare programs can be used alone.
+//! Benchmarks: imchannel against baseline programs that do only the necessary work, and against alternatives that
+//! people would write. `run` measures everything and writes BENCHMARKS.md. The load generators and the baseline
+//! programs can be used alone.
 //!
-//! Pairs are measured in turns, round after round, because the speed of a machine drifts; what is told is the median of
+//! The programs of a pair are measured in turns, round after round, because the speed of a machine drifts. The report
+//! has the median of
 //! the ratios. Every body is unique.
 
 mod body;
@@ -41,53 +42,53 @@ enum Command {
         /// Seconds of one measurement.
         #[arg(long, default_value_t = 5)]
         seconds: u64,
-        /// Turns of every pair.
+        /// Rounds of every pair.
         #[arg(long, default_value_t = 4)]
         rounds: usize,
-        /// Webhooks for the normalizer's measurements.
+        /// Webhooks of the normalizer's measurements.
         #[arg(long, default_value_t = 100_000)]
         webhooks: u64,
-        /// Where the report goes.
+        /// File of the report.
         #[arg(long, default_value = "BENCHMARKS.md")]
         report: PathBuf,
         /// Measure only these, and print the report instead of writing it.
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<suite::Part>,
-        /// Folder of the prepared FastAPI receiver (with its `venv`); left out without.
+        /// Folder of the prepared FastAPI receiver (with its `venv`); it is skipped if not given.
         #[arg(long)]
         fastapi: Option<PathBuf>,
-        /// Folder of the prepared Fastify receiver (with its `node_modules`); left out without.
+        /// Folder of the prepared Fastify receiver (with its `node_modules`); it is skipped if not given.
         #[arg(long)]
         fastify: Option<PathBuf>,
     },
-    /// The bare receiver: credential compared, body published, acknowledgement awaited.
+    /// The baseline receiver: compares the credential, publishes the body, waits for the ack.
     FloorServe {
-        /// Where it listens.
+        /// Listen address.
         #[arg(long)]
         listen: SocketAddr,
-        /// Where NATS is.
+        /// URL of NATS.
         #[arg(long)]
         nats_url: String,
     },
-    /// The bare loop: pull, parse, publish, acknowledge.
+    /// The baseline loop: pulls, parses, publishes, acks.
     FloorNormalize {
-        /// Where NATS is.
+        /// URL of NATS.
         #[arg(long)]
         nats_url: String,
     },
-    /// The bare server of files: the value out of Redis.
+    /// The baseline file server: returns the value of Redis.
     FloorMedia {
-        /// Where it listens.
+        /// Listen address.
         #[arg(long)]
         listen: SocketAddr,
-        /// Where Redis is.
+        /// URL of Redis.
         #[arg(long)]
         redis_url: String,
-        /// Not used; every bare program is started alike.
+        /// Not used; all baseline programs have the same options.
         #[arg(long, hide = true)]
         nats_url: Option<String>,
     },
-    /// Posts reports to a gateway over and over, and says how fast they are answered.
+    /// Post reports to a gateway repeatedly, and print the latency.
     Load {
         /// Address of the gateway.
         #[arg(long)]
@@ -98,13 +99,13 @@ enum Command {
         /// The channel's password (header `AccountKey`).
         #[arg(long)]
         password: String,
-        /// Connections at once.
+        /// Number of connections.
         #[arg(long, default_value_t = 64)]
         connections: usize,
         /// Duration of the load, in seconds.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
-        /// Requests a second, sent whether earlier ones are answered or not; as fast as answers come, without.
+        /// Requests a second, sent whether or not earlier ones are answered; without it as fast as responses arrive.
         #[arg(long)]
         rate: Option<f64>,
     },

@@ -1,4 +1,4 @@
-//! Where things are measured: servers on a folder of their own, streams and a channel, and the programs as processes.
+//! The environment of a measurement: servers on a new folder, streams and a channel, and the programs as processes.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -27,7 +27,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Timeout of the start of a program, until it first responds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A NATS server with imchannel's streams and the bare programs'.
+/// Starts a NATS server with the streams of imchannel and of the baseline programs.
 pub(crate) struct Place {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
@@ -41,7 +41,7 @@ impl Place {
         Self::on(nats, folder).await
     }
 
-    /// The same with a server that syncs every message before it acknowledges, as compose runs it. It has to be 2.10 or later.
+    /// The same with a server that syncs every message before its ack, as in compose. It needs version 2.10 or later.
     pub(crate) async fn start_synced() -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let (config, store) = (folder.path().join("nats.conf"), folder.path().join("nats"));
@@ -70,12 +70,12 @@ impl Place {
         Ok(Self { nats, bus, folder })
     }
 
-    /// Where its servers keep their data.
+    /// Folder of its servers' data.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A program of the workspace, with its log in a file as a container's would be.
+    /// Starts a program of the workspace, with its log in a file like a container's.
     pub(crate) fn program(&self, name: &str, variables: &[(&str, &str)]) -> anyhow::Result<Program> {
         let path = std::env::current_exe()?.with_file_name(name);
         let mut command = Command::new(path);
@@ -88,14 +88,14 @@ impl Place {
         self.start_program(command, name)
     }
 
-    /// One of the bare programs.
+    /// Starts one of the baseline programs.
     pub(crate) fn floor(&self, args: &[&str]) -> anyhow::Result<Program> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(args).args(["--nats-url", &self.nats.url()]);
         self.start_program(command, "floor")
     }
 
-    /// A receiver in another language.
+    /// Starts a receiver in another language.
     pub(crate) fn other(
         &self,
         command: &Path,
@@ -122,7 +122,7 @@ impl Place {
     }
 }
 
-/// On the disk of the project: a temporary folder may lie in memory.
+/// On the disk of the project, because a temporary folder may be in memory.
 fn new_folder() -> anyhow::Result<TempDir> {
     Ok(TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?)
 }
@@ -134,14 +134,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The most memory that it has had, in MiB; `None` where the system does not tell.
+    /// Returns its peak memory in MiB; `None` if the system does not report it.
     pub(crate) fn peak_mib(&self) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
     }
 
-    /// Fails when it has ended by itself.
+    /// Fails if it has exited.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             Some(status) => bail!("{} ended: {status}", self.name),
@@ -149,7 +149,7 @@ impl Program {
         }
     }
 
-    /// Ends it and waits for that.
+    /// Stops it and waits for its end.
     pub(crate) async fn end(mut self) {
         let _ = self.child.kill().await;
     }
@@ -168,14 +168,14 @@ impl Program {
             }
             self.check()?;
             if tokio::time::Instant::now() > deadline {
-                bail!("{} does not serve", self.name);
+                bail!("{} does not respond", self.name);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
-/// A port that is free at this moment.
+/// Returns a port that is free at this moment.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! The report: what the machine is, how to repeat it, the figures, and a picture.
+//! The report: the machine, how to repeat it, the figures, and a picture.
 
 mod plot;
 
@@ -13,8 +13,8 @@ use crate::load::Outcome;
 use crate::suite::Effort;
 use crate::suite::{against, chain, ingress, media, normalizer, sender, synced};
 
-/// A line for whoever waits.
-#[expect(clippy::disallowed_methods, reason = "the suite's own words and numbers")]
+/// Prints a progress line.
+#[expect(clippy::disallowed_methods, reason = "prints only texts and numbers of the suite")]
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
@@ -26,7 +26,7 @@ pub(crate) struct Pair<T> {
     pub(crate) ours: T,
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) ingress: Option<ingress::Measured>,
@@ -37,7 +37,7 @@ pub(crate) struct Report {
     pub(crate) media: Option<media::Measured>,
 }
 
-/// Median, least and most of some numbers.
+/// Median, minimum and maximum of some numbers.
 #[derive(Debug, Clone, Copy)]
 struct Spread {
     median: f64,
@@ -59,7 +59,7 @@ fn spread(numbers: impl Iterator<Item = f64>) -> Spread {
 }
 
 impl Report {
-    /// Writes the report and, beside it, its picture.
+    /// Writes the report and its picture.
     pub(crate) fn write(&self, effort: Effort, path: &Path) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("")).join("docs");
         std::fs::create_dir_all(&folder)?;
@@ -346,7 +346,7 @@ fn media_section(text: &mut String, measured: &media::Measured) -> std::fmt::Res
 }
 
 fn first_line(program: &str, args: &[&str]) -> String {
-    // Debian keeps servers where not every user's path leads.
+    // On Debian, servers are in a folder that is not in the path of every user.
     let paths = [program.to_owned(), format!("/usr/sbin/{program}")];
     let output = paths.iter().find_map(|path| Command::new(path).args(args).output().ok());
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The connection: it comes up by itself, whenever the server does, and says at any time whether it stands.
+//! The connection to NATS: it reconnects by itself, and reports its state at any time.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -29,7 +29,7 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Timeout of a connection to one server. The next server of the list is tried after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Most publishes of a process that wait for their ack at once, for each ack timeout.
+/// Most publishes of a process that wait for their acks, for each ack timeout.
 const ACKS_IN_FLIGHT_MAX: usize = 8192;
 /// Timeout of one JetStream API request. Publishes have deadlines of their own in [`crate::publish`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,13 +76,9 @@ impl BusOptions {
     /// Registers the metrics of the connection.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("nats");
-        registry.register(
-            "connected",
-            "1 while the connection to NATS stands, else 0",
-            self.connected.clone(),
-        );
+        registry.register("connected", "1 while connected to NATS, otherwise 0", self.connected.clone());
         self.in_flight.register(registry);
-        let help = "1 for a stream whose sequence has gone back and that waits for `imchannel streams repair`, else 0";
+        let help = "1 for a stream whose sequence has gone back and that needs `imchannel streams repair`, otherwise 0";
         registry.register("sequence_gone_back", help, self.gone_back.clone());
     }
 }
@@ -116,29 +112,29 @@ impl ConnectError {
 }
 
 /// Ack timeouts of publishes in milliseconds, longest first: slightly less than half of each deadline, and the shortest
-/// attempt. The client keeps a timer for each publish; choosing among a few of them saves a second timer.
+/// attempt. The client keeps a timer for each publish; using a few fixed timeouts saves a second timer.
 const PATIENCES_MS: [u64; 5] = [5900, 3900, 2400, 950, PATIENCE_MIN_MS];
 /// Shortest ack timeout of an attempt, in milliseconds.
 pub(crate) const PATIENCE_MIN_MS: u64 = 250;
 
-/// Ways to publish, by their patience.
+/// Contexts to publish with, by their ack timeout.
 #[derive(Clone)]
 pub(crate) struct Publishers([Context; PATIENCES_MS.len()]);
 
 impl Publishers {
-    /// The most patient one that gives up within `limit`; where none does, the least patient.
+    /// Returns the context with the longest timeout within `limit`, or the shortest of all.
     pub(crate) fn patient_for(&self, limit: Duration) -> &Context {
         &self.0[place_of_patience(limit)]
     }
 
-    /// The least patient one that does not give up within `limit`; where each does, the most patient.
+    /// Returns the context with the shortest timeout beyond `limit`, or the longest of all.
     pub(crate) fn patient_beyond(&self, limit: Duration) -> &Context {
         let is_beyond = |patience_ms: &u64| Duration::from_millis(*patience_ms) > limit;
         &self.0[PATIENCES_MS.iter().rposition(is_beyond).unwrap_or_default()]
     }
 }
 
-/// The place of the longest patience within `limit`, or of the least.
+/// Returns the index of the longest timeout within `limit`, or of the shortest.
 fn place_of_patience(limit: Duration) -> usize {
     let place = PATIENCES_MS.iter().position(|patience_ms| Duration::from_millis(*patience_ms) <= limit);
     place.unwrap_or(PATIENCES_MS.len() - 1)
@@ -153,7 +149,7 @@ fn context(client: &Client, timeout: Duration) -> Context {
         .build(client.clone())
 }
 
-/// The place of a stream among those of which it is known whether they are full. All are defined in one list.
+/// Returns the index of a stream in the list of all streams.
 fn place_of(stream: &str) -> usize {
     STREAMS.iter().position(|known| known.name == stream).expect("every stream is in the list")
 }
@@ -164,15 +160,15 @@ pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: Context,
     pub(crate) publishers: Publishers,
-    /// Counts the times that the connection came up.
+    /// Number of times that the connection was established.
     connections: watch::Receiver<u64>,
-    /// What the client's events said last. Every publish asks, and the client's own state lies behind a lock.
+    /// State after the client's last event. Every publish reads it, and the client's own state is behind a lock.
     is_up: Arc<AtomicBool>,
-    /// Why the last attempt to connect failed; empty while the connection stands.
+    /// Why the last attempt to connect failed; empty while connected.
     fault: Arc<Mutex<String>>,
-    /// Which streams take nothing more for now, by their place in [`STREAMS`].
+    /// Which streams are full, by their index in [`STREAMS`].
     full: Arc<[AtomicBool; STREAMS.len() + 1]>,
-    /// The stores in flight, by the place of their stream in [`STREAMS`].
+    /// The stores in flight, by the index of their stream in [`STREAMS`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
     pub(crate) sequences: Arc<Sequences>,
@@ -186,7 +182,7 @@ impl fmt::Debug for Bus {
 }
 
 impl Bus {
-    /// Starts to connect and returns at once: a service starts whether the server is up or not.
+    /// Starts to connect and returns immediately: a service starts whether or not the server responds.
     ///
     /// # Errors
     /// [`ConnectError`] when the URL is invalid.
@@ -284,7 +280,7 @@ impl Bus {
         })
     }
 
-    /// Says whether a stream takes more. What has to be stored there waits, or is refused as if the server had said so.
+    /// Sets whether a stream is full. Publishes to a full stream wait, or fail as if the server had refused them.
     pub(crate) fn set_full(&self, stream: &StreamDefinition, is_full: bool) {
         self.full[place_of(stream.name)].store(is_full, Ordering::Relaxed);
     }
@@ -293,7 +289,7 @@ impl Bus {
         self.full[place_of(stream.name)].load(Ordering::Relaxed)
     }
 
-    /// The stores of a stream that are in flight.
+    /// Returns the stores in flight of a stream.
     pub(crate) fn in_flight(&self, stream: &StreamDefinition) -> &Arc<InFlight> {
         &self.in_flight[place_of(stream.name)]
     }
@@ -323,7 +319,7 @@ impl Bus {
 
     /// Whether the client is connected now.
     pub fn is_connected(&self) -> bool {
-        // The event of a new connection may come late; the client's state does not.
+        // The event of a new connection may come late; the client's own state does not.
         self.is_up.load(Ordering::Relaxed) || self.client.connection_state() == connection::State::Connected
     }
 
@@ -347,12 +343,12 @@ impl Bus {
     pub async fn connected(&self) {
         let mut connections = self.connections.clone();
         while !self.is_connected() {
-            // The state follows the event a moment later, hence the time limit.
+            // The state follows the event with a delay, hence the time limit.
             let _ = tokio::time::timeout(Duration::from_millis(20), connections.changed()).await;
         }
     }
 
-    /// Changes whenever the connection has come up again.
+    /// Changes when the connection was established again.
     pub(crate) fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
     }
@@ -365,7 +361,7 @@ impl Bus {
     /// Sends what is buffered, such as acks. Gives up after `limit`.
     pub async fn flush(&self, limit: Duration) {
         if !matches!(tokio::time::timeout(limit, self.client.flush()).await, Ok(Ok(()))) {
-            tracing::warn!(function = "bus", "the last acknowledgements may not have been sent");
+            tracing::warn!(function = "bus", "the last acks may not have been sent");
         }
     }
 
@@ -375,11 +371,11 @@ impl Bus {
     }
 }
 
-/// Most different permission errors that are remembered. The same ones are repeated over and over.
+/// Most different permission errors that are cached. The same errors are repeated constantly.
 const REFUSALS_MAX: usize = 100;
 
-/// What the server does not let this client do, and why it cannot be reached: faults of permissions and settings, each said
-/// once. What was refused is never answered, so nothing else would show it.
+/// Permission errors and connection errors, each logged once. A refused request gets no response, so the log is the
+/// only place where the error appears.
 struct Faults {
     known: Mutex<HashSet<String>>,
     fault: Arc<Mutex<String>>,
@@ -430,7 +426,7 @@ fn log_event(event: &Event) {
         Event::SlowConsumer(_) => {
             tracing::error!(function = "bus", "a subscription was too slow and lost messages")
         }
-        // Nobody reads these but a developer; they come with every failed attempt to reconnect.
+        // Only developers need these; they come with every failed attempt to reconnect.
         Event::ServerError(error) => tracing::debug!(function = "bus", "{error}"),
         Event::ClientError(error) => tracing::debug!(function = "bus", "{error}"),
         Event::Draining | Event::Closed => {}
@@ -443,7 +439,7 @@ mod tests {
 
     #[test]
     fn every_deadline_leaves_time_for_two_attempts() {
-        // What is left of a deadline when the first attempt begins is always a little less than all of it.
+        // The time left of a deadline when the first attempt begins is always slightly less than the whole.
         let began = Duration::from_millis(20);
         for bsp in bsp::registry::REGISTRY {
             let half = (bsp.profile().store_deadline - began) / 2;

@@ -1,4 +1,4 @@
-//! A message that a worker holds, and what a handler says of it.
+//! A delivered message, and the verdict of its handler.
 
 use std::borrow::Cow;
 
@@ -79,8 +79,7 @@ impl std::fmt::Debug for Delivery {
 }
 
 impl Delivery {
-    /// Takes a message apart, into what it says and what settles it; `None` when its reply subject is none of
-    /// JetStream's.
+    /// Splits a message into its content and its ack handle; `None` if its reply subject is not one of JetStream.
     pub(crate) fn split(message: Message) -> Option<(Self, Acker)> {
         let info = message.info().ok()?;
         let (sequence, attempt) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
@@ -97,7 +96,7 @@ impl Delivery {
         Some((delivery, acker))
     }
 
-    /// A stored message that nobody was given.
+    /// A stored message that was not delivered to a consumer.
     pub(crate) fn stored(message: StreamMessage) -> Self {
         Self {
             subject: message.subject.to_string(),

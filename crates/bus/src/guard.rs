@@ -1,10 +1,10 @@
-//! The guard: looks at the streams that a process publishes to or reads, at the start, on every new connection and every few
-//! seconds, and finds those whose sequence has gone back ([`crate::sequence`] says why that matters).
+//! The guard: checks the streams that a process publishes to or reads, at the start, on every new connection and every
+//! few seconds, and finds those whose sequence has gone back ([`crate::sequence`] explains why that matters).
 //!
-//! What a stream had reached is known from the places of its durables, from what this process has seen, and for buckets from
-//! their marks. A stream that has gone back is refused until it is repaired ([`crate::repair`]): its durables were made again, or
-//! for a bucket an operator has accepted it. A stream that was made again is another stream, with durables of its own; only the
-//! ledger must never be replaced without an operator's word.
+//! The sequence that a stream had reached is known from the positions of its durables, from what this process has seen,
+//! and for buckets from their marks. A stream that has gone back is refused until it is repaired ([`crate::repair`]):
+//! its durables were created again, or, for a bucket, an operator has accepted it. A stream that was created again is a
+//! different stream with different durables. Only the ledger must not be replaced without an operator's consent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const INTERVAL_BAD: Duration = Duration::from_millis(250);
 const BEHIND_LOOKS: u32 = 20;
 /// While nothing changes, the positions of durable consumers are read at every 12th check: once a minute.
 const DURABLES_LOOKS: u32 = 12;
-/// Most durable consumers whose positions are read at once.
+/// Most durable consumers whose positions are read concurrently.
 const DURABLES_AT_ONCE: usize = 16;
 
 /// What a process watches.
@@ -50,12 +50,12 @@ impl Watch {
     }
 }
 
-/// Whether a bucket has a mark: what is in the others is worth nothing after seconds.
+/// Whether a bucket has a mark. The contents of the others become obsolete within seconds.
 pub(crate) fn has_mark(stream: &str) -> bool {
     [CHANNELS_BUCKET.stream, SENDS_BUCKET.stream].contains(&stream)
 }
 
-/// Starts to watch, until `stop`. Nothing is published to a stream before its first check.
+/// Starts to check, until `stop`. Nothing is published to a stream before its first check.
 pub fn follow(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
     for watch in watches {
         bus.sequences.watch(watch.stream(), true);
@@ -79,7 +79,7 @@ async fn look_on(bus: &Bus, watched: &mut [Watched]) {
     loop {
         bus.connected().await;
         connections.mark_unchanged();
-        // An answer that went down with a connection would be waited for in vain.
+        // A response that was lost with the connection would never come.
         let is_good = tokio::select! {
             is_good = look_at_all(bus, watched) => is_good,
             _ = connections.changed() => continue,
@@ -95,7 +95,7 @@ async fn look_on(bus: &Bus, watched: &mut [Watched]) {
     }
 }
 
-/// Looks once at every stream; says whether all is well.
+/// Checks every stream once. Returns whether all are good.
 async fn look_at_all(bus: &Bus, watched: &mut [Watched]) -> bool {
     let mut is_good = true;
     for one in watched {
@@ -110,49 +110,49 @@ async fn look_at_all(bus: &Bus, watched: &mut [Watched]) -> bool {
                 is_good = false;
                 let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
                 bus.sequences.set_unseen(one.stream, format!("{error}{source}"));
-                tracing::debug!(function = "guard", "cannot look at {}: {error}", one.stream);
+                tracing::debug!(function = "guard", "cannot check {}: {error}", one.stream);
             }
         }
     }
     is_good
 }
 
-/// What a look has found.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Fine,
     GoneBack,
-    /// It cannot be said yet.
+    /// It cannot be decided yet.
     Again,
 }
 
-/// A stream that is looked at.
+/// A stream that is checked.
 struct Watched {
     watch: Watch,
     stream: &'static str,
-    /// When the stream was made, since it was first looked at.
+    /// Creation time of the stream, since it was first checked.
     created_ns: Option<i64>,
-    /// Looks in a row that found it behind.
+    /// Number of checks in a row that found it behind.
     behind: u32,
-    /// Looks since its durables were asked, and the connection on which they were.
+    /// Number of checks since its durables were read, and the connection on which they were read.
     since_durables: u32,
     durables_on: Option<u64>,
-    /// What the last good look has found.
+    /// State at the last good check.
     known: Option<Before>,
     /// Set while the stream is refused.
     fault: Option<Before>,
 }
 
-/// What there was before a stream went back.
+/// State of a stream before it went back.
 #[derive(Debug, Default)]
 struct Before {
-    /// Its durables and when each was made. One that was made since has a right place.
+    /// Its durables with their creation times. A durable that was created later has a correct position.
     durables: BTreeMap<String, i64>,
-    /// How many times an operator had accepted it.
+    /// Number of times that an operator has accepted it.
     repairs: u64,
 }
 
-/// A durable's place.
+/// Position of a durable.
 #[derive(Debug, Clone)]
 pub(crate) struct DurablePlace {
     pub(crate) name: String,
@@ -160,7 +160,7 @@ pub(crate) struct DurablePlace {
     pub(crate) created_ns: i64,
 }
 
-/// The places of all durables of a stream.
+/// Reads the positions of all durables of a stream.
 pub(crate) async fn durables(bus: &Bus, stream: &str) -> Result<Vec<DurablePlace>, Fault> {
     let stream = bus.jetstream.get_stream_no_info(stream).await?;
     let names: Vec<String> = stream.consumer_names().try_collect().await?;
@@ -169,7 +169,7 @@ pub(crate) async fn durables(bus: &Bus, stream: &str) -> Result<Vec<DurablePlace
     places.try_filter_map(async |place| Ok(place)).try_collect().await
 }
 
-/// `None` for a reader that is no durable, or has gone meanwhile.
+/// Returns `None` for a consumer that is not durable or was deleted in between.
 async fn durable_place(stream: &Stream<()>, name: String) -> Result<Option<DurablePlace>, Fault> {
     let info = match stream.consumer_info(&name).await {
         Ok(info) => info,
@@ -193,7 +193,7 @@ impl Watched {
 
     async fn look(&mut self, bus: &Bus) -> Result<Looked, Fault> {
         let place = bus.sequences.place(self.stream);
-        // What it had reached is asked first, and where it is now last: it may grow in between.
+        // The mark is read first and the current sequence last, because the stream may grow in between.
         let mark = if has_mark(self.stream) { marks::read(bus, self.stream).await? } else { None };
         let places = self.durables(bus).await?;
         let repairs = mark.as_ref().map_or(0, |stored| stored.mark.repairs);
@@ -206,7 +206,7 @@ impl Watched {
         let (last, created_ns) = (info.state.last_sequence, nanoseconds(info.created));
         let is_ledger = self.stream == SENDS_BUCKET.stream;
         if !is_ledger && self.created_ns.is_some_and(|known| known != created_ns) {
-            // It was made again. Its durables are looked at in the next round.
+            // It was created again. Its durables are checked in the next round.
             self.begin_again(bus, last, None);
             return Ok(Looked::Again);
         }
@@ -242,10 +242,10 @@ impl Watched {
                 self.has_gone_back(bus, before, mark, reached, last).await;
                 return Ok(Looked::GoneBack);
             }
-            // The repair was faster, or there is no reader that it concerns.
+            // The repair was faster, or no reader is affected.
             tracing::warn!(
                 function = "guard",
-                "{} had reached sequence {reached} and now ends at {last}, below the place of no reader",
+                "{} had reached sequence {reached} and now ends at {last}; no reader is affected",
                 self.stream
             );
             self.begin_again(bus, last, Some(created_ns));
@@ -258,7 +258,7 @@ impl Watched {
         Ok(Looked::Fine)
     }
 
-    /// The places of its durables, where something has happened since they were asked for or it was long ago.
+    /// Reads the positions of its durables, if something has changed since the last reading or that was long ago.
     async fn durables(&mut self, bus: &Bus) -> Result<Option<Vec<DurablePlace>>, Fault> {
         let Watch::Stream(definition) = self.watch else { return Ok(None) };
         let connection = bus.sequences.connection();
@@ -278,7 +278,7 @@ impl Watched {
         Ok(Some(places))
     }
 
-    /// Keeps what a good look has found.
+    /// Stores the state of a good check.
     fn know(&mut self, places: Option<Vec<DurablePlace>>, repairs: u64) {
         let known = self.known.get_or_insert_default();
         known.repairs = repairs;
@@ -287,8 +287,8 @@ impl Watched {
         }
     }
 
-    /// What there was before the stream went back: what the last good look has found, and of the durables that are there now those
-    /// whose place is in what is gone. Without a good look the marks of now are all that is known.
+    /// Returns the state before the stream went back: that of the last good check, and those current durables whose
+    /// position is beyond the end of the stream. Without a good check only the current positions are known.
     fn before(&mut self, places: &[DurablePlace], repairs: u64, last: u64) -> Before {
         let mut before = self.known.take().unwrap_or(Before { durables: BTreeMap::new(), repairs });
         let is_above = |place: &&DurablePlace| place.delivered > last;
@@ -314,14 +314,14 @@ impl Watched {
         last: u64,
     ) {
         bus.sequences.place(self.stream).refuse();
-        // Without entries that were lost in sight it is the stream's age that tells.
+        // If no entries were visibly lost, the creation time shows it.
         let what = if last < reached.sequence {
             format!(
-                "had reached sequence {} and now ends at {last}: the server has forgotten",
+                "had reached sequence {} and now ends at {last}: the server has lost messages or its state",
                 reached.sequence
             )
         } else {
-            format!("was deleted and made again, and now ends at sequence {last}")
+            format!("was deleted and created again, and now ends at sequence {last}")
         };
         let text = format!("{} {what}; run `imchannel streams repair`", self.stream);
         tracing::error!(function = "guard", "{text}");
@@ -329,34 +329,35 @@ impl Watched {
         self.fault = Some(before);
         let is_other = mark.as_ref().is_some_and(|stored| stored.mark.created_ns != reached.created_ns);
         if is_other && self.stream == SENDS_BUCKET.stream {
-            // That the ledger was replaced is what the mark shows.
+            // The mark shows that the ledger was replaced.
             return;
         }
-        // So that a process which starts later finds it too.
+        // So that a process which starts later detects it too.
         self.write_mark(bus, mark, reached).await;
     }
 
-    /// Writes the mark where this process does that and it says more than the stored one. Another process may be faster.
+    /// Writes the mark if this process writes marks and has a newer one than the stored one. Another process may be
+    /// faster.
     async fn write_mark(&self, bus: &Bus, stored: Option<StoredMark>, mark: Mark) {
         if !matches!(self.watch, Watch::MarkedBucket(_)) || !has_mark(self.stream) {
             return;
         }
         let known = stored.as_ref().map(|stored| &stored.mark);
-        // The same ledger is here too, where the server has changed its time: what tells so are entries that go by their age.
+        // It is the same ledger even if the server has changed its creation time; entries that expire by age show that.
         let is_other = known.is_some_and(|known| known.created_ns != mark.created_ns);
         if known.is_some_and(|known| !is_other && known.sequence >= mark.sequence) {
             return;
         }
         let mark = Mark { repairs: known.map_or(0, |known| known.repairs), ..mark };
         if let Err(error) = marks::write(bus, self.stream, &mark, stored.as_ref()).await {
-            tracing::debug!(function = "guard", "the mark of {} was not written: {error}", self.stream);
+            tracing::debug!(function = "guard", "cannot write the mark of {}: {error}", self.stream);
         }
     }
 }
 
 impl Before {
-    /// Whether nothing is left that has its place in what is gone: no durable that was there before, and for a bucket with a mark, an
-    /// operator's word. What is stored in the place of a mark may be no mark, and then its count begins again.
+    /// Whether no durable has a position beyond the end any more: none that existed before, and for a bucket with a
+    /// mark, an operator has accepted it. If the stored mark is unreadable, its count begins again.
     fn is_over(
         &self,
         stream: &str,

@@ -1,6 +1,6 @@
 //! The headers of our messages, by name.
 //!
-//! NATS compares header names byte by byte, so each stands here once. Events follow the NATS binding of
+//! NATS compares header names byte by byte, so each is defined once, here. Events follow the NATS binding of
 //! CloudEvents 1.0 in binary mode.
 
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 
 use crate::subject::EventKind;
 
-/// The name of a header, parsed once: the client would look each name up in its list.
+/// The name of a header, parsed once. Otherwise the client would search its list for each name.
 #[derive(Debug, Clone)]
 pub struct Name {
     text: &'static str,
@@ -66,7 +66,7 @@ pub const ITEMS: Name = Name::new("Imchannel-Items");
 /// Number and bytes of the letters that were written under the subject of a dead letter, including it, as `17/9342`
 /// ([`crate::letters`]).
 pub const WRITTEN: Name = Name::new("Imchannel-Written");
-/// `true` on the dead letter of a command that may have been sent in spite of it. It is not published again.
+/// `true` on the dead letter of a command that may have been sent anyway. It is not published again.
 pub const MAY_BE_SENT: Name = Name::new("Imchannel-May-Be-Sent");
 /// `true` on an event or command that an operator published again.
 pub const REPLAYED: Name = Name::new("Imchannel-Replayed");
@@ -180,8 +180,8 @@ impl Headers {
             .with_optional(CE_TIME, time.map(|time| time.to_string()).as_deref())
     }
 
-    /// Adds a header. A value that no header can hold (a line break) is left out: none of ours has one, but a webhook's
-    /// content type comes from outside.
+    /// Adds a header. A value with a line break, which no header can contain, is left out: none of ours has one, but a
+    /// webhook's content type is external.
     #[must_use]
     pub fn with(mut self, name: Name, value: &str) -> Self {
         // Of bytes: a search for characters decodes each, for every header of every event.

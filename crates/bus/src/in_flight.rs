@@ -1,8 +1,9 @@
 //! The stores of one stream that are in flight in this process: as many as the stream acknowledges quickly
-//! ([`crate::pace`]). Others wait for a permit, first come, first served. What waits is not written yet, so giving up costs the
-//! stream nothing.
+//! ([`crate::pace`]). Others wait for a permit, first come, first served. A waiting message is not written yet, so
+//! giving up costs the stream nothing.
 //!
-//! While permits are free, taking one, giving it back and noting an acknowledgement lock nothing: every webhook passes here.
+//! While permits are free, acquiring and returning one and recording an ack take no lock, because every webhook does
+//! this.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,9 +33,9 @@ pub struct InFlightMetrics {
 
 impl InFlightMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let help = "Stores into a stream that this process may have in flight: fewer while the stream acknowledges slowly";
+        let help = "Limit of this process's stores in flight into a stream; it is lower while the stream acknowledges slowly";
         registry.register("publishes_in_flight_limit", help, self.limit.clone());
-        let help = "Messages that wait to be stored because as many stores are in flight as the stream acknowledges quickly";
+        let help = "Messages that wait to be stored because the limit of stores in flight is reached";
         registry.register("publishes_pending", help, self.waiting.clone());
     }
 
@@ -58,7 +59,7 @@ struct Shown {
 pub(crate) struct InFlight {
     stores: AtomicUsize,
     limit: AtomicUsize,
-    /// How long `queue.waiting` is, to be read without its lock.
+    /// Length of `queue.waiting`, readable without its lock.
     waiting: AtomicUsize,
     seen: SeenSince,
     queue: Mutex<Queue>,
@@ -71,7 +72,7 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<Permit>>,
 }
 
-/// What was seen since the limit was last looked at.
+/// What was observed since the limit was last adjusted.
 #[derive(Debug)]
 struct SeenSince {
     start: Instant,
@@ -81,10 +82,10 @@ struct SeenSince {
     was_reached: AtomicBool,
 }
 
-/// Leave to have one store in flight, given back when it is dropped.
+/// Permit for one store in flight, returned when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    /// `None` once it is given back.
+    /// `None` once it is returned.
     of: Option<Arc<InFlight>>,
 }
 
@@ -110,7 +111,7 @@ impl InFlight {
         })
     }
 
-    /// A permit, where one is free at once.
+    /// Returns a permit if one is free now.
     pub(crate) fn try_permit(self: &Arc<Self>) -> Option<Permit> {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return None;
@@ -118,7 +119,7 @@ impl InFlight {
         self.take()
     }
 
-    /// Waits for a permit. Dropping the future gives the place in the queue up.
+    /// Waits for a permit. Dropping the future leaves the queue.
     pub(crate) async fn permit(self: &Arc<Self>) -> Permit {
         if let Some(permit) = self.try_permit() {
             return permit;
@@ -128,12 +129,13 @@ impl InFlight {
             let (sender, receiver) = oneshot::channel();
             let mut queue = self.queue();
             queue.waiting.push_back(sender);
-            // A permit that is given back from here on finds somebody waiting; one that was given back before is found by this.
+            // A permit that is returned from here on finds a waiting task; this line finds one that was returned
+            // before.
             self.waiting.store(queue.waiting.len(), Ordering::SeqCst);
             self.serve(&mut queue);
             receiver
         };
-        receiver.await.expect("the queue lives as long as those who wait in it")
+        receiver.await.expect("the queue outlives its waiting tasks")
     }
 
     fn take(self: &Arc<Self>) -> Option<Permit> {
@@ -143,14 +145,14 @@ impl InFlight {
         Some(Permit { of: Some(Arc::clone(self)) })
     }
 
-    /// Gives free permits to those who wait.
+    /// Gives free permits to waiting tasks.
     fn serve(self: &Arc<Self>, queue: &mut Queue) {
         while !queue.waiting.is_empty()
             && let Some(permit) = self.take()
             && let Some(next) = queue.waiting.pop_front()
         {
             if let Err(mut permit) = next.send(permit) {
-                // It waits no more. The lock that its permit would take on its way back is held here.
+                // It does not wait any more. Dropping the permit would lock again, and the lock is held here.
                 permit.of = None;
                 self.stores.fetch_sub(1, Ordering::SeqCst);
             }
@@ -168,7 +170,7 @@ impl InFlight {
         if now_us.saturating_sub(looked_at_us) < CHANGE_EVERY.as_micros() as u64 {
             return;
         }
-        // One of those who see that it is time looks.
+        // Of all tasks that see that it is time, one adjusts the limit.
         let mine =
             seen.looked_at_us.compare_exchange(looked_at_us, now_us, Ordering::Relaxed, Ordering::Relaxed);
         if mine.is_ok() {
@@ -200,14 +202,14 @@ impl SeenSince {
 }
 
 impl Permit {
-    /// The stream has acknowledged the store, `took` after it was begun.
+    /// Records that the stream acknowledged the store, `took` after it was begun.
     pub(crate) fn acknowledged(&self, took: Duration, now: Instant) {
         if let Some(of) = &self.of {
             of.acknowledged(took, now);
         }
     }
 
-    /// The stream has not acknowledged it in time.
+    /// Records that the stream did not acknowledge it in time.
     pub(crate) fn timed_out(&self, now: Instant) {
         if let Some(of) = &self.of {
             of.change(|pace| pace.timed_out(now));
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_are_served_in_their_order_and_before_others() {
+    async fn waiting_tasks_are_served_in_order_and_before_others() {
         let stores = new();
         let mut taken = all(&stores);
         let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(stores.permit())).collect();
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_permit_on_its_way_to_one_who_waits_no_more_is_not_lost() {
+    async fn a_permit_for_a_task_that_stopped_waiting_is_not_lost() {
         let stores = new();
         let mut taken = all(&stores);
         let most = taken.len();
@@ -291,7 +293,7 @@ mod tests {
         let taken = all(&stores);
         assert_eq!(taken.len(), first / 4);
 
-        // One who waits gets the permit by which the limit grows.
+        // A waiting task gets the permit by which the limit grows.
         let mut waiting = Box::pin(stores.permit());
         assert!((&mut waiting).now_or_never().is_none());
         for tenth in 1..=3 {

@@ -1,4 +1,5 @@
-//! The bus as it is found, for whoever looks at an installation from outside. Every value is plain, and nothing is judged here.
+//! Reads the state of the bus, for tools that inspect an installation from outside. All values are plain data without a
+//! judgment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,14 +20,14 @@ use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STR
 use crate::subject::Queue;
 use crate::versions::{self, ServerVersion};
 
-/// Most leases that are read at once.
+/// Most leases that are read concurrently.
 const LEASES_AT_ONCE: usize = 32;
 /// Inactivity after which the server removes an ephemeral consumer of ours that was not deleted.
 const CONSUMER_LIFE: Duration = Duration::from_secs(5);
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// The server that this connection goes to.
+/// The server of this connection.
 #[derive(Debug, Clone)]
 pub struct ServerSeen {
     /// Its version, such as `2.10.27`.
@@ -292,7 +293,7 @@ pub async fn stored_since(
     let heard_at = Timestamp::now();
     let info = consumer.cached_info();
     let said = to_timestamp(info.created.unix_timestamp_nanos());
-    // It goes by itself where this is not allowed.
+    // The server deletes it by itself if this is not allowed.
     let _ = stream.delete_consumer(&info.name).await;
     Ok((info.num_pending, TimeSeen { asked_at, said, heard_at }))
 }
@@ -320,7 +321,7 @@ pub async fn leases(bus: &Bus) -> Result<Vec<LeaseSeen>, ReadError> {
     let bucket = &bucket;
     let reads = keys.into_iter().map(|name| async move {
         let entry = bucket.entry(&name).await?;
-        // One that went meanwhile is no fault.
+        // A lease that was deleted in between is not an error.
         Ok(entry.map(|entry| {
             let renewed_at = to_timestamp(entry.created.unix_timestamp_nanos());
             LeaseSeen { name, value: entry.value, renewed_at }

@@ -1,9 +1,9 @@
-//! The keeper: makes room in a stream that is filling up, by purging what everybody has finished with.
+//! The keeper: purges processed messages from a stream that is filling up.
 //!
-//! A stream that keeps messages by limits refuses new ones when it is full, even if all of it was processed long
-//! ago. The keeper purges, oldest first, what every durable has acknowledged, and nothing else: unprocessed messages
-//! stay, and then the stream may really be full. It says so a little before the server would. How messages are removed
-//! depends on the servers' versions ([`crate::purge`]).
+//! A stream that keeps messages by limits refuses new ones when it is full, even if all of them were processed long
+//! ago. The keeper purges, oldest first, only messages that every durable has acknowledged. Unprocessed messages stay,
+//! so the stream may really become full. The keeper reports that slightly before the server does. How messages are
+//! removed depends on the servers' versions ([`crate::purge`]).
 
 use std::time::Duration;
 
@@ -24,14 +24,15 @@ use crate::streams::{SENDS_BUCKET, StreamDefinition};
 const PURGE_ABOVE: f64 = 0.70;
 /// Messages that an idle durable consumer can still request before they are purged.
 const IDLE_MARGIN: u64 = 16;
-/// Above this share nothing more is published to it by us. A nats-server of before the end of 2023 compares a message with
-/// the room that is left without the message's own overhead; where only that is missing, it stores the message, says
-/// so, and throws the oldest one away, read or not (nats-server issue 4771, mended by pull request 4772). So the last of the room is left alone.
+/// Above this share of its bytes, this process publishes nothing more to a stream. A nats-server from before the end of
+/// 2023 compares a message with the free bytes without the message's own overhead. If only the overhead does not fit,
+/// it stores the message, acks it, and deletes the oldest message, even an unread one (nats-server issue 4771, fixed by
+/// pull request 4772). So the last bytes stay unused.
 const REFUSE_ABOVE: f64 = 0.95;
 /// Share of a stream's bytes that a purge leaves.
 const PURGE_TO: f64 = 0.50;
 
-/// Most subjects that are purged at once. Each may need one message of up to 1 MiB to be read.
+/// Most subjects that are purged concurrently. Each may need one message of up to 1 MiB to be read.
 const SUBJECTS_AT_ONCE: usize = 4;
 
 /// Metrics of the keeper.
@@ -50,7 +51,7 @@ impl KeeperMetrics {
     }
 }
 
-/// Checks the streams every `interval` until `stop`, and purges processed messages. Several keepers may run at once.
+/// Checks the streams every `interval` until `stop`, and purges processed messages. Several keepers may run concurrently.
 pub async fn run(
     bus: &Bus,
     streams: &[&'static StreamDefinition],
@@ -82,21 +83,21 @@ pub async fn run(
                     kept.note(removed);
                 }
                 Err(error) => {
-                    tracing::debug!(function = "keeper", "cannot look at {}: {error}", kept.definition.name)
+                    tracing::debug!(function = "keeper", "cannot check {}: {error}", kept.definition.name)
                 }
             }
         }
     }
 }
 
-/// A stream, and what was removed from it since that was last logged.
+/// A stream, and what was removed from it since the last log line.
 struct Kept {
     definition: &'static StreamDefinition,
     purged: u64,
 }
 
 impl Kept {
-    /// Logs what was removed, once for all the calls that it took.
+    /// Logs what was removed, once for all calls.
     fn note(&mut self, removed: Removed) {
         self.purged += removed.messages;
         if removed.is_cut || self.purged == 0 {
@@ -159,7 +160,7 @@ async fn make_room(bus: &Bus, definition: &StreamDefinition) -> Result<Removed, 
     Ok(removed)
 }
 
-/// Purges what every reader has finished with, down to [`PURGE_TO`].
+/// Purges messages that every reader has processed, down to [`PURGE_TO`].
 async fn purge_finished(
     bus: &Bus,
     definition: &StreamDefinition,
@@ -175,7 +176,7 @@ async fn purge_finished(
     purge::all_below(bus, stream, method, keep_from).await
 }
 
-/// Purges of every subject what its reader has finished with, and whoever reads more than one subject.
+/// Purges of every subject the messages that its reader, and all readers of several subjects, have processed.
 async fn purge_by_subject(bus: &Bus, stream: &Stream, readers: &[Reader]) -> Result<Removed, Fault> {
     let method = PurgeMethod::of(bus, stream.cached_info()).await;
     let wide = readers.iter().filter(|reader| reader.is_wide());
@@ -196,26 +197,25 @@ async fn purge_by_subject(bus: &Bus, stream: &Stream, readers: &[Reader]) -> Res
     Ok(sum)
 }
 
-/// A durable, as the keeper sees it.
+/// A durable, for the keeper.
 struct Reader {
-    /// The only subjects that it reads; empty for all.
+    /// The subject that it reads; empty for all.
     filter: String,
-    /// The last sequence up to which it needs nothing any more.
+    /// The sequence up to which it has processed everything.
     finished: u64,
 }
 
 impl Reader {
-    /// Whether it reads more than one subject.
+    /// Whether it reads several subjects.
     fn is_wide(&self) -> bool {
         self.filter.is_empty() || self.filter.split('.').any(|token| token == "*" || token == ">")
     }
 }
 
-/// All durables. Consumers that come and go with their
-/// reader, such as a `tail`, hold nothing back.
+/// Reads all durables. Consumers that are deleted with their reader, such as that of a `tail`, delay no purge.
 ///
-/// The names come first and each is asked by itself: a cluster's list of consumers silently leaves out those whose
-/// leader does not answer, and a durable that is left out must not look like one that is not there.
+/// It reads the names first and then each durable separately: a cluster's list of consumers silently omits those whose
+/// leader does not respond, and an omitted durable must not count as a missing one.
 async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
     let last_sequence = stream.cached_info().state.last_sequence;
     let names: Vec<String> = stream.consumer_names().try_collect().await?;
@@ -223,7 +223,7 @@ async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
     for name in names {
         let info = match stream.consumer_info(&name).await {
             Ok(info) => info,
-            // A reader that has come and gone.
+            // A consumer that was deleted in between.
             Err(error) if is_missing(&error) => continue,
             Err(error) => return Err(error.into()),
         };
@@ -235,9 +235,9 @@ async fn readers(stream: &Stream) -> Result<Vec<Reader>, Fault> {
     Ok(readers)
 }
 
-/// A durable with a filter may have nothing to do for long, and its floor stays where its last message was. With
-/// nothing pending it needs nothing of what was stored before it was asked; the margin is for a consumer whose
-/// leader has not seen the newest messages yet.
+/// A durable with a filter may be idle for long, and its ack floor stays at its last message. Without pending messages
+/// it needs nothing that was stored before this request. The margin is for a consumer whose leader has not seen the
+/// newest messages yet.
 fn finished(info: &Info, last_sequence: u64) -> u64 {
     let floor = info.ack_floor.stream_sequence;
     let is_idle = info.num_pending == 0 && info.num_ack_pending == 0;
@@ -253,7 +253,7 @@ struct Usage {
 }
 
 impl Usage {
-    /// `None` for a stream without a limit.
+    /// Returns `None` for a stream without a limit.
     fn of(stream: &Stream) -> Option<Self> {
         let info = stream.cached_info();
         Some(Self {
@@ -277,7 +277,7 @@ impl Usage {
         self.is_above(REFUSE_ABOVE)
     }
 
-    /// The first sequence that stays; `None` when nothing may go.
+    /// Returns the first sequence to keep, or `None` if nothing may be purged.
     fn keep_from(&self, floors: &[u64], purge_without_durable: bool) -> Option<u64> {
         let finished = match floors.iter().min() {
             Some(floor) => *floor,

@@ -1,4 +1,4 @@
-//! How far the readers are behind: the numbers that a pager watches.
+//! Gauges that show how far the readers are behind, for alerts.
 
 use std::time::Duration;
 
@@ -44,16 +44,16 @@ impl LagMetrics {
         let durables = registry.sub_registry_with_prefix("consumer");
         durables.register(
             "pending_messages",
-            "Messages that the durable has not been given yet",
+            "Messages that were not delivered to the durable yet",
             metrics.pending.clone(),
         );
-        let help = "Messages given to a reader and not acknowledged yet";
+        let help = "Messages that were delivered to a reader and not acknowledged yet";
         durables.register("unacknowledged_messages", help, metrics.unacknowledged.clone());
-        let help = "Age in seconds of the oldest message that the durable has not acknowledged, 0 when there is none";
+        let help = "Age of the oldest message that the durable has not acknowledged in seconds, 0 if all are acknowledged";
         durables.register("oldest_unprocessed_age_seconds", help, metrics.oldest_age.clone());
         let streams = registry.sub_registry_with_prefix("stream");
-        streams.register("size_bytes", "Bytes that the stream holds", metrics.bytes.clone());
-        streams.register("limit_bytes", "Bytes that the stream may hold", metrics.max_bytes.clone());
+        streams.register("size_bytes", "Stored bytes of the stream", metrics.bytes.clone());
+        streams.register("limit_bytes", "Limit of the stream in bytes", metrics.max_bytes.clone());
         metrics
     }
 }
@@ -189,15 +189,15 @@ async fn look(bus: &Bus, metrics: &LagMetrics) {
         let labels = DurableLabels { stream: durable.stream, durable: durable.name };
         metrics.pending.get_or_create(&labels).set(to_gauge(durable.pending));
         metrics.unacknowledged.get_or_create(&labels).set(to_gauge(durable.unacknowledged));
-        // No answer says nothing about the age: what was found last stands.
+        // Without a response the age is unknown, so the last value stays.
         if let Some(age_s) = durable.oldest_age_s {
             metrics.oldest_age.get_or_create(&labels).set(age_s);
         }
     }
 }
 
-/// Age of the first message after the acknowledged floor, in seconds; 0 when there is none, `None` when the server does
-/// not say.
+/// Returns the age of the first message after the ack floor in seconds; 0 without such a message, `None` if the server does
+/// not report it.
 async fn oldest_age_s(stream: &Stream, info: &Info) -> Option<i64> {
     if info.num_pending == 0 && info.num_ack_pending == 0 {
         return Some(0);

@@ -1,7 +1,7 @@
-//! Reading the commands of one lane, exactly as many as its owner asks for.
+//! Reads the commands of one lane, exactly as many as its owner requests.
 //!
-//! The client's own pull streams fetch ahead. A lane must not: what it has been given and does not hold itself, nobody
-//! keeps alive, and it would come again out of order.
+//! The client's pull streams fetch ahead. A lane must not: if a command was delivered and the lane does not hold it, no
+//! heartbeat is sent for it, and it would be redelivered out of order.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::delivery::Delivery;
 use crate::streams::{COMMANDS, LaneDurable};
 use crate::subject::{Queue, Subject};
 
-/// Time for which the server keeps a pull request open. It serves all open requests in turn, also those of a suspended
-/// process: they must have expired before another process takes over the lane.
+/// Time for which the server keeps a pull request open. It serves all open requests in turn, including those of a
+/// suspended process: they must have expired before another process acquires the lane.
 const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
 /// Time after which an unanswered pull request counts as lost.
 const REQUEST_LOST: Duration = Duration::from_secs(6);
@@ -59,7 +59,7 @@ impl Claim {
         let _ = self.0.ack_with(AckKind::Progress).await;
     }
 
-    /// Nak: the command is redelivered at once, to the owner of the lane at that time.
+    /// Nak: the command is redelivered immediately, to the owner of the lane at that time.
     pub async fn give_back(self) {
         let _ = self.0.ack_with(AckKind::Nak(None)).await;
     }
@@ -166,7 +166,7 @@ impl LaneReader {
                 message = self.replies.next() => message?,
                 changed = self.connections.changed() => {
                     changed.ok()?;
-                    // The server knows nothing of them any more.
+                    // The server has lost them.
                     self.asked.iter_mut().for_each(VecDeque::clear);
                     return Some(Came::Reconnected);
                 }
@@ -182,7 +182,8 @@ impl LaneReader {
 
     /// Ends reading, and returns the commands that have come and were not read.
     pub async fn close(mut self) -> Vec<Taken> {
-        // The server forgets the requests with it. What it has sent before is here already, or on its way.
+        // The server deletes the requests with the subscription. Messages that it sent before are here already, or on
+        // their way.
         let _ = self.replies.unsubscribe().await;
         let mut left = Vec::new();
         while let Ok(Some(message)) = tokio::time::timeout(CLOSE_LIMIT, self.replies.next()).await {
@@ -191,14 +192,14 @@ impl LaneReader {
         left
     }
 
-    /// The command in a message; `None` for another message.
+    /// Returns the command in a message; `None` for another message.
     fn read(&mut self, message: async_nats::Message) -> Option<Taken> {
         if message.status.is_some_and(|status| status != StatusCode::OK) {
             self.ended(&message.subject);
             return None;
         }
         let Some(Subject::Command(queue, _)) = Subject::parse(&message.subject) else { return None };
-        // Nobody says which request it answers; the oldest will be the first to end.
+        // A message does not say which request it answers; the oldest request will end first.
         if let Some(request) = self.asked[queue as usize].iter_mut().find(|request| request.left > 0) {
             request.left -= 1;
         }
@@ -208,7 +209,7 @@ impl LaneReader {
         Some(Taken { queue, delivery, claim: Claim(acker) })
     }
 
-    /// A request that the server has ended, with nothing more to give or for another reason.
+    /// Removes a request that the server has ended, without further messages or for another reason.
     fn ended(&mut self, reply: &str) {
         let id = reply.rsplit('.').next().and_then(|id| id.parse::<u64>().ok());
         for asked in &mut self.asked {

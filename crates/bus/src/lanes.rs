@@ -1,4 +1,4 @@
-//! The durables of lanes: two for every channel that can send, made when the channel is applied.
+//! The durables of lanes: two for every channel that can send, created when the channel is applied.
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use bsp::ChannelId;
@@ -119,7 +119,7 @@ pub async fn check(bus: &Bus, channel: &ChannelId) -> Result<Vec<Difference>, Pr
     Ok(differences)
 }
 
-/// The first command of a subject with a sequence of at least `from`; `None` if there is none. It reads one at a time,
+/// The first command of a subject with a sequence of at least `from`; `None` if no such command is stored. It reads one at a time,
 /// so that no consumer has to be created, and no more than one command of up to 1 MiB is held.
 ///
 /// # Errors

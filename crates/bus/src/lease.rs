@@ -1,7 +1,7 @@
-//! Leases: at most one live owner for each name, renewed by its owner, taken over when it no longer is.
+//! Leases: at most one live owner for each name. The owner renews its lease; if it stops, another process acquires it.
 //!
-//! A lease keeps two replicas from working the same lane at the same time for long. It cannot do so for certain, as a
-//! process may sleep between asking its lease and acting; what must never happen twice is guarded by the ledger.
+//! A lease keeps two replicas from working the same lane at the same time for long. It cannot guarantee that, because a
+//! process may be suspended between checking its lease and acting on it. The ledger prevents duplicates.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,7 +62,7 @@ pub struct Leases {
 #[derive(Debug)]
 pub struct Lease {
     name: String,
-    /// Stands in every write of this lease, so that one whose acknowledgement was lost is known again.
+    /// Part of every write of this lease, so that a write whose ack was lost is recognized.
     token: String,
     revision: u64,
     renewed_at: Instant,
@@ -72,10 +72,10 @@ pub struct Lease {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another owner has written it.
-    #[error("somebody else holds the lease {0}")]
+    #[error("another process owns the lease {0}")]
     Lost(String),
     /// It is not known whether it was written.
-    #[error("the lease {0} was not written")]
+    #[error("cannot write the lease {0}")]
     NotWritten(String, #[source] PublishError),
 }
 
@@ -101,7 +101,7 @@ impl Leases {
             let following = async {
                 loop {
                     if let Err(error) = followed.follow_once(&sender).await {
-                        tracing::debug!(function = "lease", "reading the leases failed: {error}");
+                        tracing::debug!(function = "lease", "cannot read the leases: {error}");
                     }
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
@@ -139,14 +139,14 @@ impl Leases {
             let entry = tokio::select! {
                 entry = entries.next() => entry,
                 _ = connections.changed() => return Ok(()),
-                // All that was counted may have grown too old before it could be read.
+                // All counted entries may have expired before they could be read.
                 () = tokio::time::sleep(SILENCE_MAX), if !is_complete => {
                     is_complete = true;
                     continue;
                 }
             };
             let Some(entry) = entry.transpose()? else { return Ok(()) };
-            // What was stored before may be old, by the server's clock; what comes now is new, whatever the clocks say.
+            // Stored entries may be old, by the server's clock. New entries are current, independent of clocks.
             let age = if is_complete { Duration::ZERO } else { age_of(entry.created) };
             is_complete |= entry.delta == 0;
             let now = Instant::now();
@@ -200,7 +200,7 @@ impl Leases {
         let token = format!("{}-{}", name, self.bus.client.new_inbox());
         let token = token.as_str();
         let written = match self.write(name, known.unwrap_or(0), (value.clone(), token), false).await {
-            // The server has thrown it away as too old: there is nothing there any more.
+            // The server has deleted it because of its age.
             Err(LeaseError::Lost(_)) if known.is_some() => self.write(name, 0, (value, token), false).await,
             written => written,
         };
@@ -216,7 +216,7 @@ impl Leases {
         let written = self.write(&lease.name, lease.revision, (value.clone(), &lease.token), false).await;
         lease.revision = match written {
             Err(LeaseError::Lost(name)) => {
-                // It may be an earlier renewal of its own that came late.
+                // It may be an earlier renewal of this lease that arrived late.
                 let Some(found) = self.own_revision(lease).await else { return Err(LeaseError::Lost(name)) };
                 self.write(&lease.name, found, (value, &lease.token), false).await?
             }
@@ -226,12 +226,12 @@ impl Leases {
         Ok(())
     }
 
-    /// Releases a lease, so that another replica can acquire it at once.
+    /// Releases a lease, so that another replica can acquire it immediately.
     pub async fn release(&self, lease: Lease) {
         let _ = self.write(&lease.name, lease.revision, (Bytes::new(), &lease.token), true).await;
     }
 
-    /// The revision that the bucket holds, if this very lease has written it.
+    /// Returns the revision in the bucket, if this lease has written it.
     async fn own_revision(&self, lease: &Lease) -> Option<u64> {
         let stream = self.bus.jetstream.get_stream_no_info(LANES_BUCKET.stream).await.ok()?;
         let subject = format!("$KV.{}.{}", LANES_BUCKET.name, lease.name);

@@ -1,7 +1,7 @@
-//! The ledger of sends: what is known of every command that was or may have been sent.
+//! The ledger of sends: an entry for every command that was or may have been sent.
 //!
-//! Every write names what it believes to be there. Of two processes that believe to own the same command, one fails,
-//! whatever their clocks and leases say: this, and nothing else, is what makes a send happen at most once.
+//! Every write names the revision that it expects. Of two processes that both act as owner of a command, one fails,
+//! independent of their clocks and leases. Only this makes sure that a command is sent at most once.
 
 use bsp::{ChannelId, CommandId};
 use bytes::Bytes;
@@ -47,13 +47,13 @@ pub struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The entry has another revision than expected.
-    #[error("the entry was written by somebody else")]
+    #[error("another process has written the entry")]
     Conflict,
     /// The entry was not written, or it is not known whether it was.
-    #[error("the ledger was not written")]
+    #[error("cannot write to the ledger")]
     Write(#[source] PublishError),
     /// The entry could not be read.
-    #[error("the ledger was not read")]
+    #[error("cannot read the ledger")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -61,8 +61,8 @@ impl Bus {
     /// Writes an entry if its revision is `expected`.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] when it is not, which may be this very write's doing if its acknowledgement was lost;
-    /// [`LedgerError::Write`] when nothing is known by `deadline`.
+    /// [`LedgerError::Conflict`] if it is not; this may be caused by the same write if its ack was lost.
+    /// [`LedgerError::Write`] if the result is unknown at `deadline`.
     ///
     /// # Examples
     /// ```no_run

@@ -1,7 +1,7 @@
-//! How much memory the ledger of sends costs a NATS server. A JetStream server keeps every subject of a stream in memory, also
-//! of a stream on disk, and each entry of the ledger is a subject of its own.
+//! Memory that the ledger of sends needs on a NATS server. A JetStream server keeps every subject of a stream in
+//! memory, even if the stream is on disk, and each entry of the ledger is a separate subject.
 //!
-//! The figures are of `deploy/measure/sizes.py --keys 1000000`; docs/operations.md has them all.
+//! The figures are from `deploy/measure/sizes.py --keys 1000000`; docs/operations.md has all of them.
 
 /// Bytes on disk of an entry whose command is decided. Entries without an outcome are smaller.
 pub const ENTRY_BYTES: u64 = 670;
@@ -33,7 +33,7 @@ mod tests {
     /// the rest.
     const GO_SHARE_MAX: f64 = 0.85;
 
-    /// What stands behind `name` in the first line that has it after `from`.
+    /// Returns the text after `name` in the first line that contains it after `from`.
     fn value<'t>(text: &'t str, from: &str, name: &str) -> &'t str {
         let rest = text.split_once(from).unwrap_or_else(|| panic!("no {from:?}")).1;
         let rest = rest.split_once(name).unwrap_or_else(|| panic!("no {name:?} after {from:?}")).1;
@@ -79,7 +79,7 @@ mod tests {
 
         let (go, container) = (value(VALUES, "", "GOMEMLIMIT: "), value(VALUES, "limits:", "memory: "));
         let requested = value(VALUES, "requests:", "memory: ");
-        assert_eq!(bytes(requested), bytes(container), "NATS has what it is given");
+        assert_eq!(bytes(requested), bytes(container), "NATS must request the memory of its limit");
         let ledger = bytes(value(PRODUCTION_SETUP, "", "IMCHANNEL_SENDS_MAX_SIZE="));
         fits("overlays/production", ledger, bytes(go), bytes(container));
 

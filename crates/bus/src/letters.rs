@@ -1,13 +1,14 @@
-//! Storing dead letters, so that those of one channel never take more than a quarter of DEADLETTERS.
+//! Stores dead letters, so that those of one channel never use more than a quarter of DEADLETTERS.
 //!
-//! While the whole stream is far below a quarter of its limit, so is every channel, and one look at the stream is enough.
-//! Above that the bytes of a channel are its messages, which the server counts by subject, times their average size, which it does
-//! not know: every letter says how many letters and bytes were written under its subject with it ([`headers::WRITTEN`]), and
-//! the first and the last letter that are stored give the average between them. So a look costs a few questions, however
-//! much is stored, and it needs no memory of what was written before, by this process or by another.
+//! While the whole stream is far below a quarter of its limit, so is every channel, and one check of the stream is
+//! enough. Above that, the bytes of a channel are its number of messages, which the server counts by subject, times
+//! their average size, which the server does not report. So every dead letter has a header with the number and bytes of
+//! the dead letters that were written under its subject ([`headers::WRITTEN`]), and the first and the last stored one
+//! give the average. A check takes a few requests, however many are stored, and needs no state of earlier writes by
+//! this process or another one.
 //!
-//! A process sees what others store at its next look; until then it adds what it stores itself, and that is no more than a part
-//! of the room that it saw: so as many replicas as there are parts may store at once.
+//! A process sees the writes of others at its next check. Until then it adds its own writes, and these are limited to a
+//! part of the free bytes that it saw. So as many replicas as there are parts may store at the same time.
 
 mod account;
 
@@ -55,7 +56,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// What it takes of the stream.
+    /// Returns the bytes that it needs in the stream.
     fn size(&self, subject: &str) -> u64 {
         size(subject, &self.headers, &self.payload) + WRITTEN_BYTES
     }
@@ -65,7 +66,7 @@ fn size(subject: &str, headers: &Headers, payload: &Bytes) -> u64 {
     RECORD_BYTES + (subject.len() + headers.wire_length() + payload.len()) as u64
 }
 
-/// Where the reading of a subject begins.
+/// Position at which reading a subject begins.
 #[derive(Clone, Copy)]
 enum End {
     First,
@@ -73,12 +74,12 @@ enum End {
 }
 
 impl Bus {
-    /// Reserves room for all letters of one message, or for none of them, so that a message that is retried does not
+    /// Reserves room for all dead letters of one message, or for none of them, so that retries of a message do not
     /// store some of them again each time.
     ///
     /// # Errors
-    /// [`PublishError::Full`] while the stream takes nothing more, [`PublishError::ChannelFull`] where the channel has its
-    /// quarter of it, and what kept the bus from being asked.
+    /// [`PublishError::Full`] while the stream is full, [`PublishError::ChannelFull`] if the channel has used its
+    /// quarter, and the error if the bus cannot be read.
     pub async fn room_for_letters(
         &self,
         origin: Origin,
@@ -110,7 +111,7 @@ impl Bus {
         timeout(LOOK_LIMIT, looking).await.unwrap_or(Err(PublishError::TimedOut))
     }
 
-    /// Stores one of the letters for which the room was reserved.
+    /// Stores one of the dead letters for which room was reserved.
     ///
     /// # Errors
     /// The last attempt's [`PublishError`].
@@ -126,7 +127,7 @@ impl Bus {
         Ok(stored)
     }
 
-    /// Looks at a channel; `None` when the server does not respond.
+    /// Checks a channel; `None` if the server does not respond.
     async fn look_at_letters(&self, subject: &Subject) -> Option<Seen> {
         let stream = self.jetstream.get_stream(DEADLETTERS.name).await.ok()?;
         let (state, config) = (&stream.cached_info().state, &stream.cached_info().config);
@@ -143,7 +144,7 @@ impl Bus {
         Some(Seen { bytes, is_exact, part, written })
     }
 
-    /// The bytes that a channel's letters take, of both origins.
+    /// Returns the bytes of a channel's dead letters, of both origins.
     async fn bytes_of_channel(&self, stream: &Stream, subject: &Subject) -> Option<u64> {
         let state = &stream.cached_info().state;
         let average_of_all = state.bytes.checked_div(state.messages).unwrap_or_default();
@@ -158,7 +159,7 @@ impl Bus {
                 (Read::Letter(first), Read::Letter(last)) => {
                     bytes_between(&first, &last, count as u64, average_of_all)
                 }
-                // They went in this moment, or may not be read.
+                // They were deleted in between, or must not be read.
                 _ => average_of_all * count as u64,
             };
         }
@@ -185,14 +186,14 @@ impl Bus {
     }
 }
 
-/// What reading a letter gives.
+/// Result of reading a dead letter.
 enum Read {
     Letter(Box<Delivery>),
     None,
     NoAnswer,
 }
 
-/// The bytes of so many letters of a subject, by the first and the last of them.
+/// Returns the bytes of `count` dead letters of a subject, from the first and the last of them.
 fn bytes_between(first: &Delivery, last: &Delivery, count: u64, average_of_all: u64) -> u64 {
     let of = |letter: &Delivery| size(&letter.subject, &letter.headers, &letter.payload);
     if first.sequence == last.sequence {
@@ -209,12 +210,12 @@ fn bytes_between(first: &Delivery, last: &Delivery, count: u64, average_of_all: 
         _ => None,
     };
     match written {
-        // Some of those between may be gone: the rest is taken for as large as all of them were.
+        // Some of them may be deleted. The others count with the average size of all.
         Some((letters, bytes)) => {
             let others = u128::from(bytes) * u128::from(count - 1) / u128::from(letters);
             of(first) + u64::try_from(others).unwrap_or(u64::MAX / 2)
         }
-        // A version that wrote no totals, or two processes that did not know of each other.
+        // A version that wrote no totals, or two processes that did not see each other's writes.
         None => average_of_all * count,
     }
 }
@@ -244,7 +245,7 @@ mod tests {
         let of_last = size(&last.subject, &last.headers, &last.payload);
         assert_eq!(bytes_between(&first, &last, 2, 7), of_first + of_last);
         assert_eq!(bytes_between(&last, &last, 1, 7), of_last);
-        // Without totals, or with some that do not fit together.
+        // Without totals, or with inconsistent ones.
         assert_eq!(bytes_between(&letter(1, None, 9), &last, 10, 7), 70);
         assert_eq!(bytes_between(&last, &letter(901, Some("12/900"), 9), 10, 7), 70);
         assert_eq!(Written::parse("17/x"), None);

@@ -9,11 +9,11 @@
 //! | `imchannel.deadletter.{webhook,command}.{channel or unknown}` | DEADLETTERS | normalizer, sender, then the operator |
 //! | bucket `imchannel_channels` | (KV) | the operator, then every service |
 //! | bucket `imchannel_sends` | (KV) | sender: the ledger |
-//! | bucket `imchannel_lanes` | (KV) | sender: who works which lane |
-//! | bucket `imchannel_marks` | (KV) | sender: how far ledger and registry had come |
+//! | bucket `imchannel_lanes` | (KV) | sender: leases of lanes |
+//! | bucket `imchannel_marks` | (KV) | sender: last known sequences of ledger and registry |
 //!
-//! What travels is decided elsewhere: this crate takes bytes and typed addresses, says *stored* only when
-//! JetStream has said so, and hands messages to a handler that answers what became of them.
+//! Other crates decide on the contents: this crate takes bytes and typed addresses, reports a message as stored only
+//! when JetStream has acknowledged it, and passes messages to a handler that returns a verdict.
 
 pub mod subject;
 pub mod headers;

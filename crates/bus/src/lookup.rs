@@ -1,4 +1,4 @@
-//! Single messages of a stream, for the operator: looked up by sequence, and dead letters thrown away.
+//! Reads single messages of a stream by sequence, and deletes dead letters, for the operator.
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
 
@@ -10,7 +10,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A message could not be looked up or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("message {sequence} of stream {stream}")]
+#[error("cannot read or delete message {sequence} of stream {stream}")]
 pub struct LookupError {
     stream: &'static str,
     sequence: u64,

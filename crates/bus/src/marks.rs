@@ -1,7 +1,8 @@
-//! How far a bucket's sequence had come, written down in a bucket of its own: the evidence that outlives every process.
+//! Last known sequence of a bucket, stored in a separate bucket, so that it outlives every process.
 //!
-//! A stream with a durable needs none, as the server keeps the durable's place apart from the stream. The ledger and the registry
-//! have no durable. Their marks live in `imchannel_marks`, which is never empty and never purged: the streams whose sequence a
+//! A stream with a durable needs no mark, because the server stores the durable's position separately from the stream.
+//! The ledger and the registry have no durable. Their marks are in `imchannel_marks`, which is never empty and never
+//! purged: the streams whose sequence a
 //! full disk has set back were empty.
 
 use async_nats::jetstream::ErrorCode;
@@ -19,14 +20,14 @@ pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 /// Creation time of an unreadable mark, in nanoseconds since 1970: no stream was created then.
 const UNREADABLE_CREATED_NS: i64 = 0;
 
-/// How far a stream had come.
+/// Last known sequence of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
-    /// When the stream was made, in nanoseconds since 1970, by which a stream that was made again is told.
+    /// Creation time of the stream in nanoseconds since 1970, which identifies it.
     pub(crate) created_ns: i64,
     /// A sequence that it had reached.
     pub(crate) sequence: u64,
-    /// How many times an operator has accepted it as it was.
+    /// Number of times that an operator has accepted it.
     pub(crate) repairs: u64,
 }
 
@@ -39,18 +40,18 @@ impl Mark {
     }
 }
 
-/// Whether a mark is of the ledger that is there now.
+/// Whether a mark belongs to the current ledger.
 ///
-/// The time at which a stream was made is not enough to tell. nats-server 2.9.10 and 2.10.27 change it (2.15.1 does not): after a
-/// restart, any update of the stream, such as setup's, and another restart, it is the time of the first restart (tests/e2e/sequences.rs).
-/// A ledger that is as long as it was is the same one all the same where it holds a message from before it is said to have been made, where all
-/// messages have gone by their age, or where it is said to be older than any entry lives: what another ledger would have lost is then no
-/// longer asked for.
+/// The creation time alone does not show that. nats-server 2.9.10 and 2.10.27 change it (2.15.1 does not): after a
+/// restart, any update of the stream, such as setup's, and another restart, it is the time of the first restart
+/// (tests/e2e/sequences.rs). A ledger whose sequence is not lower than before counts as the same one if it has a
+/// message that is older than its creation time, if all messages have expired by their age, or if its creation time is
+/// longer ago than the maximum age of an entry: then entries that another ledger would have lost are no longer needed.
 pub(crate) fn is_of_ledger(mark: &Mark, found: &FoundLedger, now_ns: i64) -> bool {
     if mark.created_ns == found.created_ns {
         return true;
     }
-    // What stands for no mark is of no ledger, and a restart never makes a stream older.
+    // An unreadable mark belongs to no ledger, and a restart never makes a stream older.
     if mark.created_ns == UNREADABLE_CREATED_NS
         || mark.created_ns > found.created_ns
         || found.last < mark.sequence
@@ -63,12 +64,12 @@ pub(crate) fn is_of_ledger(mark: &Mark, found: &FoundLedger, now_ns: i64) -> boo
     has_older || has_expired || now_ns.saturating_sub(found.created_ns) >= life_ns
 }
 
-/// What the server says of the ledger, times in nanoseconds since 1970.
+/// State of the ledger on the server, times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FoundLedger {
     created_ns: i64,
     last: u64,
-    /// When its oldest entry was stored; `None` where it has none.
+    /// When its oldest entry was stored; `None` if it is empty.
     first_ns: Option<i64>,
 }
 
@@ -80,7 +81,7 @@ impl FoundLedger {
     }
 }
 
-/// A mark as it is stored.
+/// A stored mark.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredMark {
     pub(crate) mark: Mark,
@@ -91,7 +92,7 @@ fn subject(stream: &str) -> String {
     format!("$KV.{}.{stream}", MARKS_BUCKET.name)
 }
 
-/// The mark of a stream; `None` where there is none, or no bucket yet.
+/// Reads the mark of a stream; `None` without a mark or a bucket.
 pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, Fault> {
     let bucket = bus.jetstream.get_stream_no_info(MARKS_BUCKET.stream).await?;
     let message = match bucket.get_last_raw_message_by_subject(&subject(stream)).await {
@@ -112,7 +113,7 @@ pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, 
     Ok(Some(StoredMark { mark, revision: message.sequence }))
 }
 
-/// Stores a mark in the place of the one that was read.
+/// Stores a mark in place of the one that was read.
 pub(crate) async fn write(
     bus: &Bus,
     stream: &str,
@@ -156,7 +157,7 @@ mod tests {
         assert!(!is_of_ledger(&Mark::UNREADABLE, &found, 99 * HOUR), "no mark");
     }
 
-    /// docs/compatibility.md promises this form: what stands here was written by 0.1, and never changes.
+    /// docs/compatibility.md promises this form: version 0.1 wrote these marks, and they never change.
     #[test]
     fn what_an_earlier_version_wrote_is_read_and_written_alike() {
         let mark = Mark { created_ns: 1, sequence: 2, repairs: 3 };
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mark_is_of_no_stream() {
+    fn an_invalid_mark_belongs_to_no_stream() {
         let mark = Mark { created_ns: 5, sequence: 7, repairs: 1 };
         assert_eq!(Mark::of_stored(&serde_json::to_vec(&mark).unwrap()), mark);
         for other in ["", "{}", "[5,7,1]", r#"[{"created_ns":5,"sequence":7,"repairs":1}]"#] {

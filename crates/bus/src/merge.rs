@@ -1,4 +1,4 @@
-//! Several readers of one stream as one, for filters that one consumer of nats-server 2.9 cannot have together.
+//! Merges several readers of one stream, for filters that one consumer of nats-server 2.9 cannot have together.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::read::{Messages, Read, ReadError};
 /// Timeout of the wait for a reader that reported more stored messages: they may be purged in the meantime.
 const ORDER_WAIT: Duration = Duration::from_secs(1);
 
-/// Gives the messages of all readers: in the stream's order while all of them have some, and then as they come. `Read::pending`
-/// is over all of them.
+/// Returns the messages of all readers: in the order of the stream while all of them have stored messages, and then as
+/// they come. `Read::pending` is the sum of all readers.
 pub(crate) fn merged(stream: &'static str, readers: Vec<Messages>) -> Messages {
     let pending = readers.iter().map(Messages::pending).sum();
     let last = readers.iter().map(Messages::last).max().unwrap_or_default();
@@ -30,9 +30,9 @@ pub(crate) fn merged(stream: &'static str, readers: Vec<Messages>) -> Messages {
 /// One reader.
 struct Source {
     messages: Messages,
-    /// Its next message, when that is there before its turn.
+    /// Its next message, if it has arrived before its turn.
     head: Option<Read>,
-    /// Its messages behind the head.
+    /// Number of its messages after the head.
     left: u64,
 }
 
@@ -42,7 +42,7 @@ struct Merge {
 
 impl Merge {
     async fn next(&mut self) -> Option<Result<Read, ReadError>> {
-        // Only with the next message of each is it known which one is first.
+        // The first message is only known when the next one of each reader is.
         for source in &mut self.sources {
             if let Some(error) = source.fill().await {
                 return Some(Err(error));
@@ -61,7 +61,7 @@ impl Merge {
         Some(Ok(Read { pending, ..read }))
     }
 
-    /// The next message of any reader; `None` when one has ended.
+    /// Returns the next message of any reader; `None` if one has ended.
     async fn whichever_comes(&mut self) -> Option<Result<Read, ReadError>> {
         let waiting = self.sources.iter_mut().map(|source| Box::pin(source.messages.next()));
         let (next, place, _) = select_all(waiting).await;
@@ -73,7 +73,7 @@ impl Merge {
 }
 
 impl Source {
-    /// Takes its next message where one is stored; says what went wrong.
+    /// Reads its next message if one is stored. Returns the error, if any.
     async fn fill(&mut self) -> Option<ReadError> {
         if self.head.is_some() || self.left == 0 {
             return None;

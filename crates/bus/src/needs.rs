@@ -1,13 +1,13 @@
-//! What a service needs of the bus, and what of it is missing. Less than [`crate::provision`] compares: a service works with
-//! streams that hold more, keep longer or allow more than its version defines, so that two versions run side by side while
-//! one replaces the other.
+//! What a service needs of the bus, and which of it is missing. This is less than [`crate::provision`] compares: a
+//! service works with streams that store more, keep messages longer or allow more than its version defines, so that two
+//! versions can run at the same time during an upgrade.
 //!
 //! What each setting must be:
 //! - **subjects**: each one that the service publishes or reads is covered by a subject of its stream.
-//! - **retention, discard, storage, `no_ack`, a durable's acknowledgements, deliveries and start**: exactly as defined. Another
-//!   value loses messages, and none is "more".
-//! - **`max_age`, `max_messages`, `max_messages_per_subject`, `max_message_size`, `ack_wait`, `max_ack_pending`**: as defined or
-//!   more, and no limit is the most.
+//! - **retention, discard, storage, `no_ack`, a durable's acknowledgements, deliveries and start**: exactly as defined.
+//!   Another value loses messages.
+//! - **`max_age`, `max_messages`, `max_messages_per_subject`, `max_message_size`, `ack_wait`, `max_ack_pending`**: as
+//!   defined or more, where no limit is the highest value.
 //! - **a durable's filter**: none, or one that covers the stream.
 //! - **sizes, copies, duplicate window**: the operator's choice. No correctness rests on the window.
 
@@ -84,7 +84,7 @@ impl Needs {
     }
 }
 
-/// `None` where its stream is missing too.
+/// Returns `None` if its stream is missing too.
 async fn find_durable(
     bus: &Bus,
     definition: &DurableDefinition,
@@ -97,7 +97,7 @@ async fn find_durable(
     }
 }
 
-/// Gathers what is less than needed.
+/// Collects the differences.
 #[derive(Default)]
 struct Unmet {
     of: String,
@@ -127,7 +127,7 @@ impl Unmet {
         }
     }
 
-    /// Zero is for ever.
+    /// Zero means no limit.
     fn at_least_for(&mut self, setting: &'static str, found: Duration, wanted: Duration) {
         let is_enough = found.is_zero() || (!wanted.is_zero() && found >= wanted);
         if !is_enough {
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_stream_that_holds_keeps_and_allows_more_is_enough() {
         assert_eq!(of_commands(|_| {}), [""; 0]);
-        // What versions before the first release made.
+        // The setting of versions before the first release.
         assert_eq!(of_commands(|found| found.subjects = vec!["imchannel.command.>".to_owned()]), [""; 0]);
         assert_eq!(of_commands(|found| found.subjects.push("imchannel.command.next.*".to_owned())), [""; 0]);
         assert_eq!(of_commands(|found| found.max_age *= 2), [""; 0]);
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(of(&LANES_BUCKET, &|found| found.max_messages_per_subject = 5), [""; 0]);
         assert_eq!(of(&LANES_BUCKET, &|found| found.max_age /= 2), ["max_age"]);
         assert_eq!(of(&LANES_BUCKET, &|found| found.max_message_size = 100), ["max_message_size"]);
-        // Channels are kept for ever.
+        // Channels have no maximum age.
         assert_eq!(of(&CHANNELS_BUCKET, &|found| found.max_age = Duration::from_secs(1 << 30)), ["max_age"]);
     }
 

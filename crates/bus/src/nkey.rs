@@ -1,5 +1,5 @@
-//! NATS users by nkey: an Ed25519 key whose seed stays with the user and whose public key stands in the server's
-//! configuration, so that the server holds nothing that could be stolen.
+//! NATS users by nkey: an Ed25519 key whose seed stays with the user and whose public key is in the server's
+//! configuration, so that the server has no secret that could be stolen.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl fmt::Debug for NkeySeed {
 
 /// The text is not a NATS user seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no seed of a NATS user, which begins with SU")]
+#[error("not a NATS user seed (expected SU...)")]
 pub struct InvalidSeed;
 
 impl NkeySeed {
@@ -52,7 +52,7 @@ impl NkeySeed {
     /// Generates the seed of a new user.
     pub fn generate() -> Self {
         let pair = KeyPair::new_user();
-        let seed = pair.seed().expect("a pair that was just made has its seed");
+        let seed = pair.seed().expect("a generated pair has its seed");
         Self { seed, public_key: pair.public_key() }
     }
 

@@ -1,4 +1,4 @@
-//! Commands that lie in COMMANDS under subjects that no lane reads, for the sender, which makes dead letters of them.
+//! Commands in COMMANDS under subjects that no lane reads, for the sender, which makes dead letters of them.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -14,8 +14,8 @@ use crate::read::ReadError;
 use crate::streams::COMMANDS;
 use crate::subject::covers;
 
-/// Subject with which COMMANDS was created before its subjects were restricted to those that lanes read. Commands that
-/// it took are still stored.
+/// Subject of COMMANDS before its subjects were restricted to those that lanes read. Commands that were published to it
+/// are still stored.
 const FORMER_SUBJECT: &str = "imchannel.command.>";
 /// Most subjects that one check returns. The rest is found once some of these are gone.
 pub const SUBJECTS_MAX: usize = 100_000;
@@ -24,8 +24,8 @@ fn fail(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReadError
     ReadError::new(COMMANDS.name, error)
 }
 
-/// The subjects under which COMMANDS holds messages ([`SUBJECTS_MAX`] at most), including those that it no longer
-/// takes. Subjects of its configuration that this version does not define are left out: lanes of a newer version read
+/// Returns the subjects under which COMMANDS has messages ([`SUBJECTS_MAX`] at most), including those that it no longer
+/// accepts. Subjects of its configuration that this version does not define are left out: lanes of a newer version read
 /// them.
 ///
 /// # Errors
@@ -55,8 +55,8 @@ fn is_ours(subject: &str) -> bool {
 /// The first command that is stored under exactly this subject with a sequence of at least `from`; `None` if there is
 /// none.
 ///
-/// A publisher may use `*` and `>` as if they were letters, and nats-server stores that; asked for such a subject it gives
-/// what the wildcard stands for, so commands of other subjects are passed over.
+/// A publisher may use `*` and `>` as ordinary characters, and nats-server stores that. A request for such a subject
+/// returns what the wildcard matches, so commands of other subjects are skipped.
 ///
 /// # Errors
 /// [`ReadError`] when stream COMMANDS is unavailable.
@@ -75,7 +75,7 @@ pub async fn next(bus: &Bus, subject: &str, mut from: u64) -> Result<Option<Deli
 /// # Errors
 /// [`ReadError`] when stream COMMANDS is unavailable.
 pub async fn remove(bus: &Bus, sequence: u64) -> Result<(), ReadError> {
-    // That another replica was faster is no fault.
+    // If another replica was faster, that is not an error.
     purge::delete(bus, COMMANDS.name, sequence)
         .await
         .map_err(|error| ReadError::new(COMMANDS.name, error))?;

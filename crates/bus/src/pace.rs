@@ -1,9 +1,9 @@
-//! How many writes to a store may be in flight: more while it acknowledges them quickly, fewer when it does not. Pure;
-//! time comes in as an argument. Who waits, and in which order, is left to the caller.
+//! Limit of the writes to a store that may be in flight: more while it acknowledges them quickly, fewer otherwise.
+//! Pure; time is an argument. The caller decides who waits, and in which order.
 //!
-//! A store that is given more than it can write does not answer with an error: its acknowledgements come later and later,
-//! until every writer has given up and writes again. So the time that an acknowledgement takes decides how many writes are
-//! begun: additive growth below a target, a proportional cut above it (AIMD).
+//! A store that receives more than it can write does not return an error. Its acks come later and later, until every
+//! writer has given up and retries. So the time to an ack controls the number of writes: additive growth below a
+//! target, a proportional cut above it (AIMD).
 
 use std::time::Duration;
 
@@ -42,14 +42,14 @@ pub struct Pace {
     seen: Seen,
 }
 
-/// What was seen since the last change.
+/// What was observed since the last change.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Writes that were acknowledged.
+    /// Number of acked writes.
     pub(crate) acknowledged: u32,
-    /// What they took together.
+    /// Sum of their times to the ack.
     pub(crate) took: Duration,
-    /// Whether there was no room for another write.
+    /// Whether the limit was reached.
     pub(crate) was_reached: bool,
 }
 
@@ -90,7 +90,7 @@ impl Pace {
         self.saw(Seen { acknowledged: 1, took, was_reached: false }, now);
     }
 
-    /// The same for many, and for a caller who counts by itself what is in flight.
+    /// The same for several writes, and for a caller that counts the writes in flight itself.
     pub(crate) fn saw(&mut self, seen: Seen, now: Instant) {
         self.seen.acknowledged += seen.acknowledged;
         self.seen.took += seen.took;
@@ -106,7 +106,8 @@ impl Pace {
             let share = TARGET.as_secs_f64() / average.as_secs_f64();
             self.limit *= share.max(CUT_MOST);
         } else if average < TARGET / 2 && self.seen.was_reached {
-            // A store so quick that it would acknowledge twice as many within half of the target is soon used in full.
+            // The limit doubles soon if the store is so quick that it would ack twice as many within half of the
+            // target.
             let since = now.saturating_duration_since(self.changed_at);
             let in_half =
                 f64::from(self.seen.acknowledged) * (TARGET / 2).as_secs_f64() / since.as_secs_f64();
@@ -139,8 +140,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs a store that acknowledges one write after another, each after `each`, for `time`; the writer always has more.
-    /// Gives the time to the last acknowledgement, and how many there were.
+    /// Simulates a store that acks one write after another, each after `each`, for `time`; the writer always has more.
+    /// Returns the time to the last ack, and the number of acks.
     fn run(pace: &mut Pace, from: Instant, each: Duration, time: Duration) -> (Duration, u32) {
         let (mut now, mut waiting) = (from, VecDeque::new());
         let (mut took, mut count) = (Duration::ZERO, 0);

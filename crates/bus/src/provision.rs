@@ -1,7 +1,9 @@
-//! Makes the streams, durables and buckets what [`crate::streams`] says they are, and tells where they differ.
+//! Creates and updates the streams, durables and buckets of [`crate::streams`], and compares them with their
+//! definitions.
 //!
-//! One writer applies (the operator's command line), so that two versions running side by side never turn a configuration
-//! back and forth. The command line compares exactly; services ask only for what they need ([`crate::needs`]).
+//! Only one writer applies them (the operator's command line), so that two versions that run at the same time never
+//! change a configuration back and forth. The command line compares exactly; services check only what they need
+//! ([`crate::needs`]).
 
 mod unchanged;
 
@@ -23,41 +25,41 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// A stream, consumer or bucket could not be created or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// The server has not enough storage for a stream or bucket.
+    /// The server does not have enough storage for a stream or bucket.
     #[error("{room}")]
     NoRoom {
-        /// What does not fit where.
+        /// What does not fit.
         room: NoRoom,
-        /// What the server said.
+        /// Response of the server.
         #[source]
         source: Source,
     },
     /// A stream could not be created or read.
-    #[error("stream {name}")]
+    #[error("cannot create, update or read stream {name}")]
     Stream {
         /// Its name.
         name: &'static str,
-        /// What the server said.
+        /// Response of the server.
         #[source]
         source: Source,
     },
     /// A durable consumer could not be created or read.
-    #[error("durable {name} of stream {stream}")]
+    #[error("cannot create, update or read durable {name} of stream {stream}")]
     Durable {
         /// Its stream.
         stream: &'static str,
         /// Its name.
         name: String,
-        /// What the server said.
+        /// Response of the server.
         #[source]
         source: Source,
     },
     /// A bucket could not be created or read.
-    #[error("bucket {name}")]
+    #[error("cannot create, update or read bucket {name}")]
     Bucket {
         /// Its name.
         name: &'static str,
-        /// What the server said.
+        /// Response of the server.
         #[source]
         source: Source,
     },
@@ -168,8 +170,8 @@ pub(crate) fn durable_config(definition: &DurableDefinition) -> pull::Config {
     }
 }
 
-/// The stream behind the bucket, as JetStream's key-value stores are laid out (NATS ADR-8). The client's own way to
-/// make a bucket asks for account limits that nats-server 2.9 answers in a form that it cannot read.
+/// Returns the stream behind a bucket, by the layout of JetStream's key-value stores (NATS ADR-8). The client's
+/// function for creating a bucket requests account limits, whose response by nats-server 2.9 it cannot parse.
 pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSettings) -> Config {
     let max_bytes = settings.bucket_max_bytes(definition).and_then(|bytes| i64::try_from(bytes).ok());
     Config {
@@ -183,8 +185,9 @@ pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSett
         storage: StorageType::File,
         discard: DiscardPolicy::New,
         num_replicas: settings.replicas,
-        // No call may empty a bucket: every value is removed by its age or by a marker in its place. A stream that denies
-        // purges takes no roll-ups either, so a key is removed by `KV-Operation: DEL` and never by a purge of the key.
+        // No request may empty a bucket: every value is removed by its age or by a marker in its place. A stream that
+        // denies purges accepts no roll-ups either, so a key is removed by `KV-Operation: DEL` and never by a purge of
+        // the key.
         deny_delete: true,
         deny_purge: true,
         allow_direct: true,
@@ -206,7 +209,7 @@ pub async fn apply(bus: &Bus, settings: &StreamSettings) -> Result<(), Provision
 /// [`ProvisionError`] at the first thing that the server refuses.
 pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), ProvisionError> {
     let found = find_all(bus).await?;
-    // What is missing gets as many copies as what is there has.
+    // A new stream gets as many replicas as the existing ones have.
     let replicas = found.values().map(|config| config.num_replicas).max().unwrap_or(1);
     let settings = named.or(&StreamSettings { replicas, ..StreamSettings::default() });
     for definition in STREAMS {
@@ -249,7 +252,7 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     Ok(())
 }
 
-/// The configurations that are there, by the name of their stream.
+/// Reads the existing configurations, by the name of their stream.
 async fn find_all(bus: &Bus) -> Result<HashMap<&'static str, Config>, ProvisionError> {
     let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
     let mut all = HashMap::new();
@@ -261,7 +264,7 @@ async fn find_all(bus: &Bus) -> Result<HashMap<&'static str, Config>, ProvisionE
     Ok(all)
 }
 
-/// Keeps of what is found everything that is not named, and where its copies lie.
+/// Keeps every existing setting that is not named, and the placement of the replicas.
 fn with_found(wanted: Config, named: &NamedSettings, found: Option<&Config>) -> Config {
     let Some(found) = found else { return wanted };
     let mut wanted = wanted;
@@ -278,7 +281,7 @@ fn with_found(wanted: Config, named: &NamedSettings, found: Option<&Config>) -> 
     wanted
 }
 
-/// What does not fit, where that is what the server says.
+/// Returns what does not fit, if that is the server's error.
 async fn no_room(
     bus: &Bus,
     of: String,
@@ -340,7 +343,7 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
         let named = scope.named();
         let wanted = bucket_config(definition, &named.or(&StreamSettings::default()));
         let wanted = with_found(wanted, &named, Some(found));
-        // A bucket's window is the server's own choice.
+        // The server chooses a bucket's window.
         compare_configs(of.clone(), found, &wanted, Scope::Contract, &mut differences);
         if matches!(scope, Scope::Settings(_)) {
             compare_bucket(&of, found, &wanted, &mut differences);
@@ -353,7 +356,7 @@ pub(crate) fn missing(of: String) -> Difference {
     Difference { of, setting: "existence", found: "missing".to_owned(), wanted: "present".to_owned() }
 }
 
-/// Whether the server says that there is no such consumer.
+/// Whether the server responds that there is no such consumer.
 pub(crate) fn is_missing(error: &jetstream::context::ConsumerInfoError) -> bool {
     use jetstream::context::ConsumerInfoErrorKind::{JetStream, NotFound};
     match error.kind() {
@@ -407,7 +410,7 @@ fn compare_configs(
     compare("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard));
     compare("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
     compare("max_age", format!("{:?}", found.max_age), format!("{:?}", wanted.max_age));
-    // Each of these, set to anything, would evict or refuse what must be kept.
+    // Any other value of these would delete or refuse messages that must be kept.
     let limits = |config: &Config| {
         [
             ("max_messages", config.max_messages),
@@ -428,7 +431,7 @@ fn compare_configs(
     }
 }
 
-/// A set in words: the server need not keep the order.
+/// A sorted list as text: the server need not keep the order.
 fn sorted(subjects: &[String]) -> String {
     let mut subjects: Vec<&String> = subjects.iter().collect();
     subjects.sort();
@@ -456,7 +459,7 @@ async fn check_durable(
         }
     };
     if !definition.is_ours && matches!(scope, Scope::Contract) {
-        // How the AICC back end reads is its own affair, and no reason for a gateway to stop.
+        // The AICC back end may read in another way, and services start anyway.
         return Ok(());
     }
     let (found, wanted) = (info.config, durable_config(definition));

@@ -1,4 +1,4 @@
-//! Publishing that says *stored* only when JetStream has said so.
+//! Publishing that reports a message as stored only when JetStream has acknowledged it.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
 /// Time before the deadline from which an attempt has the deadline itself as its timeout.
 const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
 
-/// Where a message is to be stored.
+/// Destination of a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'t> {
-    /// The name of the stream, of a bucket too.
+    /// The name of the stream, or of the stream behind a bucket.
     pub(crate) stream: &'static str,
     pub(crate) subject: &'t async_nats::Subject,
 }
 
-/// Until when a message is to be stored, and what that time is for.
+/// Deadline of storing a message, and how it is used.
 #[derive(Debug, Clone, Copy)]
 struct Time {
     deadline: Instant,
@@ -38,7 +38,7 @@ struct Time {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempts {
-    /// An attempt, and another where the server dies with the first one's acknowledgement.
+    /// An attempt, and another if the server dies before the first one's ack.
     Two,
     /// One attempt: the stream is slow, and a second one would only wait behind the first.
     One,
@@ -67,28 +67,28 @@ impl Stored {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// No connection to the server.
-    #[error("no connection to NATS")]
+    #[error("not connected to NATS")]
     Disconnected,
     /// The ack did not come in time. The message may have been stored.
-    #[error("no acknowledgement from JetStream in time")]
+    #[error("timed out waiting for the ack of JetStream")]
     TimedOut,
     /// The stream acks too slowly for the number of writes. The message was not written.
-    #[error("too many publishes in flight")]
+    #[error("too many publishes in flight; retry later")]
     Overloaded,
     /// The stream has reached its limit of bytes.
     #[error("the stream is full")]
     Full,
     /// The dead letters of the channel have used their share of the stream.
-    #[error("the dead letters of the channel take a quarter of the stream")]
+    #[error("the dead letters of the channel have reached their limit, a quarter of the stream")]
     ChannelFull,
     /// No stream takes the subject.
-    #[error("no stream for the subject")]
+    #[error("no stream stores this subject")]
     NoStream,
     /// The message is larger than the server takes.
-    #[error("the message is larger than the server takes")]
+    #[error("the message exceeds the maximum size of the server (max_payload)")]
     TooLarge,
     /// The last message of its subject is not the expected one.
-    #[error("another message than expected is the last of its subject")]
+    #[error("the last message of the subject is not the expected one")]
     WrongLastSequence,
     /// The stream's sequence has gone back, so that what is stored now may never be delivered.
     #[error("the stream's sequence has gone back: run `imchannel streams repair`")]
@@ -152,15 +152,15 @@ fn is_full(error: &jetstream::context::PublishError) -> bool {
 }
 
 impl Bus {
-    /// Stores a message, trying again until `deadline`: across a reconnection, and while a full stream is being
-    /// purged. `headers` is called once an attempt and must carry the same `Nats-Msg-Id` each time, so that a
-    /// message whose acknowledgement was lost is not stored twice.
+    /// Stores a message, retrying until `deadline`: across a reconnection, and while a full stream is being purged.
+    /// `headers` is called once per attempt and must return the same `Nats-Msg-Id` each time, so that a message whose
+    /// ack was lost is not stored twice.
     ///
-    /// While the stream acknowledges slowly the message waits for a permit, and it is not written when that comes too late for
-    /// an acknowledgement before the deadline.
+    /// While the stream acks slowly, the message waits for a permit. It is not written if the permit comes too late for
+    /// an ack before the deadline.
     ///
     /// # Errors
-    /// The last attempt's [`PublishError`]; [`PublishError::Overloaded`] when no permit came.
+    /// The last attempt's [`PublishError`]; [`PublishError::Overloaded`] if no permit came.
     ///
     /// # Examples
     /// ```no_run
@@ -186,7 +186,7 @@ impl Bus {
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
-        // No permit is held while there is no server.
+        // No permit is held while the server is unreachable.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
             return Err(PublishError::Disconnected);
         }
@@ -233,19 +233,19 @@ impl Bus {
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
             let began = Instant::now();
-            // Before the server says so: an old one would make room by throwing away what nobody has read.
+            // Checked before the server's own limit: an old server would delete unread messages to make room.
             let outcome = if self.is_full(stream) {
                 Err(PublishError::Full)
             } else if !self.sequences.looked_at_by(stream.name, time.deadline).await {
                 Err(PublishError::Disconnected)
             } else if place.is_refused() {
-                // After the wait for the look, which may have found it.
+                // After the wait for the check, which may have found it.
                 Err(PublishError::GoneBack)
             } else {
                 let target = Target { stream: stream.name, subject: &subject };
                 self.attempt(target, headers(), payload, time).await
             };
-            // A duplicate says nothing of the sequence, and may be one of what was stored too low.
+            // A duplicate does not show the current sequence, and may be a message that was stored below it.
             let outcome = if place.is_refused() { outcome.and(Err(PublishError::GoneBack)) } else { outcome };
             let now = Instant::now();
             let error = match outcome {
@@ -255,7 +255,7 @@ impl Bus {
                 }
                 Err(error) => error,
             };
-            // A server that is away is not slow.
+            // An unreachable server does not count as a slow one.
             if matches!(error, PublishError::TimedOut) && self.is_connected() {
                 permit.timed_out(now);
             }
@@ -266,7 +266,7 @@ impl Bus {
         }
     }
 
-    /// One attempt, without a permit, which is not repeated.
+    /// Makes one attempt, without a permit and without a retry.
     pub(crate) async fn store_once(
         &self,
         target: Target<'_>,
@@ -285,13 +285,13 @@ impl Bus {
         time: Time,
     ) -> Result<Stored, PublishError> {
         let Time { deadline, attempts } = time;
-        // While disconnected the client would queue the message and send it later, whoever has given up by then.
+        // While disconnected, the client would queue the message and send it later, even after the caller has given up.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
             return Err(PublishError::Disconnected);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = match attempts {
-            // Half of what is left: an acknowledgement that a dying server took along leaves time for another attempt.
+            // Half of the remaining time: if the server dies with the ack, there is time for another attempt.
             Attempts::Two => self.publishers.patient_for(left / 2),
             Attempts::One => self.publishers.patient_beyond(left),
         };
@@ -301,7 +301,7 @@ impl Bus {
                 jetstream.publish_with_headers(target.subject.clone(), headers.0, payload.clone()).await?;
             Ok::<_, PublishError>(sent.await?)
         };
-        // A timer of our own only where the client's, which counts twice, could last too long.
+        // A separate timer only if the client's timeout, which counts twice, could last too long.
         let ack = if left < LAST_ATTEMPT || attempts == Attempts::One {
             // On the heap, because it is rare and the future of every publish would have room for it.
             let limited = Box::pin(tokio::time::timeout_at(deadline, publish));

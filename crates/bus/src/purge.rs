@@ -1,11 +1,11 @@
-//! Removing what everybody has finished with, without touching what is in flight.
+//! Removes processed messages without affecting messages in flight.
 //!
-//! nats-server before 2.10 forgets, at a purge of a stream, every message that was delivered and is not acknowledged yet, of
-//! every consumer: `consumer.purge` drops the whole list, also where only messages far below it went (seen on 2.9.10; 2.10.27
-//! and 2.15.1 keep them). The deletion of a single message touches nothing but that message. So where a server of the cluster
-//! is older, or its version is not known, messages are deleted one at a time, oldest first.
+//! When a stream is purged, nats-server before 2.10 drops every delivered and unacked message from the state of every
+//! consumer: `consumer.purge` drops the whole list, even if only much older messages are removed (seen on 2.9.10;
+//! 2.10.27 and 2.15.1 keep them). Deleting a single message affects only that message. So if a server of the cluster is
+//! older, or its version is unknown, messages are deleted one at a time, oldest first.
 //!
-//! What may go is decided by the caller ([`crate::keeper`], [`crate::lanes`]).
+//! The caller decides which messages to remove ([`crate::keeper`], [`crate::lanes`]).
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ impl PurgeMethod {
     /// The method for a stream: [`Self::Purge`] only if every server is known to keep what is in flight.
     pub(crate) async fn of(bus: &Bus, info: &Info) -> Self {
         let holders = holders(info);
-        // A server that names no holder is old, or stands behind another whose version says nothing of it.
+        // A server that reports no holder is old, or another server is in front of it, whose version is irrelevant.
         if holders.is_empty() {
             return Self::DeleteEach;
         }
@@ -102,8 +102,8 @@ pub(crate) async fn subject_below(
     delete_each(bus, &info.config.name, sequences.boxed()).await
 }
 
-/// The first sequence of a subject that is `from` or more. The server sends the whole message with it, so they are asked for one
-/// at a time.
+/// Returns the first sequence of a subject that is `from` or more. The server sends the whole message with it, so only
+/// one is requested at a time.
 async fn next_sequence(stream: &Stream, subject: &str, from: u64) -> Result<Option<u64>, Fault> {
     match stream.raw_message_builder().sequence(from).next_by_subject(subject).send().await {
         Ok(message) => Ok(Some(message.sequence)),
@@ -112,7 +112,7 @@ async fn next_sequence(stream: &Stream, subject: &str, from: u64) -> Result<Opti
     }
 }
 
-/// Deletes the messages in the order given, many at a time.
+/// Deletes the messages in the given order, many concurrently.
 async fn delete_each(
     bus: &Bus,
     stream: &str,
@@ -132,8 +132,8 @@ async fn delete_each(
     Ok(Removed { messages: found, is_cut: asked == DELETES_A_CALL_MAX })
 }
 
-/// The body of `STREAM.MSG.DELETE`. The client's own call leaves `no_erase` out, and the server then overwrites the message on
-/// its disk, which is slow.
+/// The body of `STREAM.MSG.DELETE`. The client's own function omits `no_erase`, and then the server overwrites the
+/// message on its disk, which is slow.
 #[derive(Serialize)]
 struct Delete {
     #[serde(rename = "seq")]
@@ -141,7 +141,7 @@ struct Delete {
     no_erase: bool,
 }
 
-/// Deletes one message; says whether it was there.
+/// Deletes one message. Returns whether it existed.
 pub(crate) async fn delete(bus: &Bus, stream: &str, sequence: u64) -> Result<bool, Fault> {
     let subject = format!("STREAM.MSG.DELETE.{stream}");
     let answer = bus.jetstream.request(subject, &Delete { sequence, no_erase: true }).await?;

@@ -1,5 +1,5 @@
-//! Reading a stream for people and tools: from its beginning, from a time, or only what is new. Nothing is
-//! acknowledged, and no worker is disturbed.
+//! Reads a stream for people and tools: from its beginning, from a time, or only new messages. Nothing is acknowledged,
+//! and no worker is affected.
 
 use std::time::Duration;
 
@@ -126,8 +126,8 @@ impl Messages {
         self.pending
     }
 
-    /// The next one of those that were stored when reading began; `None` after the last. Messages that are purged
-    /// meanwhile are no longer waited for.
+    /// Returns the next one of those that were stored when reading began; `None` after the last. It does not wait for
+    /// messages that are purged in between.
     ///
     /// # Errors
     /// [`ReadError`], also when the server stops responding.
@@ -135,15 +135,15 @@ impl Messages {
         if self.is_over {
             return Ok(None);
         }
-        let silent = || ReadError::new(self.stream, "the server has gone silent");
+        let silent = || ReadError::new(self.stream, "timed out waiting for the next message");
         let next = tokio::time::timeout(SILENCE_MAX, self.inner.next()).await.map_err(|_| silent())?;
         let Some(read) = next.transpose()? else { return Ok(None) };
         self.is_over = read.pending == 0 || read.delivery.sequence >= self.last;
-        // What came in since is not among them.
+        // Later messages do not belong to them.
         Ok((read.delivery.sequence <= self.last).then_some(read.delivery))
     }
 
-    /// The next one, as soon as there is one.
+    /// Returns the next message, as soon as there is one.
     pub async fn next(&mut self) -> Option<Result<Read, ReadError>> {
         self.inner.next().await
     }
@@ -176,10 +176,11 @@ pub async fn follow(
     open(bus, stream, from, OrderedConfig { filter_subject: filter, ..OrderedConfig::default() }).await
 }
 
-/// Begins to read what passes any of several filters, which no message passes twice. In the stream's order what is stored when
-/// reading begins, and what is stored later as it comes.
+/// Starts to read what matches any of several filters, where no message matches two. Messages that are stored when
+/// reading begins come in the order of the stream, later ones as they arrive.
 ///
-/// One consumer for each filter: nats-server 2.9 knows no consumer with several, and ignores the setting without a word.
+/// It creates one consumer for each filter: nats-server 2.9 supports no consumer with several filters, and ignores the
+/// setting silently.
 ///
 /// # Errors
 /// As [`follow`].

@@ -1,4 +1,4 @@
-//! Whether the bus has what a service needs ([`crate::needs`]), looked at again and again.
+//! Checks at intervals whether the bus has what a service needs ([`crate::needs`]).
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ const INTERVAL_BAD: Duration = Duration::from_millis(250);
 /// Result of the last check: `Ok`, or what is missing, as text for people.
 pub type StreamsState = watch::Receiver<Result<(), String>>;
 
-/// Checks what a service needs again and again until `stop`.
+/// Checks at intervals what a service needs, until `stop`.
 pub fn follow(bus: &Bus, needs: &'static Needs, stop: CancellationToken) -> StreamsState {
-    let (sender, receiver) = watch::channel(Err("not looked at yet".to_owned()));
+    let (sender, receiver) = watch::channel(Err("not checked yet".to_owned()));
     let bus = bus.clone();
     tokio::spawn(async move {
         loop {
             let found = look(&bus, needs).await;
             let interval = if matches!(found, Some(Ok(()))) { INTERVAL_GOOD } else { INTERVAL_BAD };
-            // No answer says nothing about the streams: what was found last stands.
+            // Without a response the state is unknown, so the last one stays.
             if let Some(found) = found {
                 report_change(&sender, found);
             }

@@ -1,5 +1,6 @@
-//! What the server does not let a client do. A refused request is never answered: the server reports the refusal beside it,
-//! as an error of the connection, and the request would only time out. Whoever waits for a request listens here too.
+//! Permission errors of NATS. A refused request gets no response: the server reports the refusal separately, as an
+//! error of the connection, and the request would only time out. Code that waits for a response also waits for these
+//! errors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ impl fmt::Display for Act {
 
 /// A permission error of this client's user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("NATS refuses to let this user {act} to \"{subject}\"")]
+#[error("NATS does not allow this user to {act} to \"{subject}\"")]
 pub struct Refusal {
     /// The kind of operation.
     pub act: Act,

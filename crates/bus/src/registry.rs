@@ -20,7 +20,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Timeout of reading the bucket's last sequence, in services that check it.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Most channels that are read at once.
+/// Most channels that are read concurrently.
 const READS_AT_ONCE: usize = 32;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -29,10 +29,12 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The bucket is missing or unavailable.
-    #[error("the bucket of channels is not there; was `imchannel streams apply` run?")]
+    #[error(
+        "the bucket of channels is missing or unavailable; run `imchannel streams apply` if it was not created"
+    )]
     Bucket(#[source] Source),
     /// The bucket may have lost channels.
-    #[error("the sequence of the bucket of channels has gone back, or it was not looked at yet")]
+    #[error("the sequence of the bucket of channels has gone back, or was not checked yet")]
     GoneBack,
     /// Reading failed.
     #[error("cannot read the channels")]
@@ -42,12 +44,12 @@ pub enum RegistryError {
     Write {
         /// The channel.
         id: String,
-        /// What the server said.
+        /// Response of the server.
         #[source]
         source: Source,
     },
     /// Another operator has written or deleted the channel since it was read.
-    #[error("channel {id} was changed by somebody else in the meantime")]
+    #[error("another operator changed channel {id} at the same time")]
     Changed {
         /// The channel.
         id: String,
@@ -93,7 +95,7 @@ pub type Stored = (String, Result<Record, InvalidRecord>);
 /// All stored channels, by id. An invalid value is returned as an error in its place.
 ///
 /// # Errors
-/// [`RegistryError`] when the bucket cannot be read. A value that is no channel is told in its place.
+/// [`RegistryError`] if the bucket cannot be read. An invalid value is returned in its place.
 pub async fn list(bus: &Bus) -> Result<Vec<Stored>, RegistryError> {
     let found = read_all(bus).await?;
     Ok(found.into_iter().map(|found| (found.id, found.record)).collect())
@@ -116,7 +118,7 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     let bucket = &bucket;
     let reads = keys.into_iter().map(|key| async move { read_from(bus, bucket, &key).await });
     let found: Vec<Option<Found>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-    // A key that was removed meanwhile is no fault.
+    // A key that was removed in between is not an error.
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -136,8 +138,8 @@ async fn read_from(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found>,
     }
 }
 
-/// What is stored there and begins like a status of the server, which the client takes for the answer that nothing is stored.
-/// It is no channel, and can be replaced as any other value.
+/// Reads a value that begins like a status of the server. The client takes it for the response that nothing is stored.
+/// It is not a channel, and can be replaced like any other value.
 async fn read_status(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found>, RegistryError> {
     let asked = format!("$JS.API.DIRECT.GET.{}.{}{id}", CHANNELS_BUCKET.stream, bucket.prefix);
     let asking = bus.client.request(asked, Bytes::new());
@@ -212,7 +214,7 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> Snapshots {
         let following = async {
             loop {
                 if let Err(error) = follow_once(&bus, &sender).await {
-                    tracing::debug!(function = "registry", "reading the channels failed: {error}");
+                    tracing::debug!(function = "registry", "cannot read the channels: {error}");
                 }
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -225,14 +227,14 @@ pub fn follow(bus: &Bus, stop: CancellationToken) -> Snapshots {
     receiver
 }
 
-/// Reads all channels and then every change, until something breaks or the connection was lost.
+/// Reads all channels and then every change, until an error or a lost connection.
 async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -> Result<(), RegistryError> {
     bus.connected().await;
     let mut connections = bus.connections();
     connections.mark_unchanged();
     let opening = async {
         let bucket = bucket(bus).await?;
-        // Channels that the server has forgotten are not taken away from a service that knows them.
+        // If the server has lost channels, a service keeps those that it has.
         if !bus.sequences.looked_at_by(CHANNELS_BUCKET.stream, Instant::now() + LOOK_LIMIT).await
             || bus.sequences.place(CHANNELS_BUCKET.stream).is_refused()
         {
@@ -243,14 +245,14 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
             bucket.watch_with_history(">").await.map_err(|error| RegistryError::Read(error.into()))?;
         Ok((status.values(), entries))
     };
-    // A reply that went down with a connection would be waited for in vain.
+    // A response that was lost with the connection would never come.
     let opened = tokio::select! {
         opened = opening => opened,
         _ = connections.changed() => return Ok(()),
     };
     let (stored, mut entries) = opened?;
-    // What was known before a reconnection, for values that this version cannot read. Only the first reading may
-    // look at it: what is changed after that is meant as it is.
+    // The channels before a reconnection, for values that this version cannot read. Only the first reading uses them:
+    // later changes are applied as they are.
     let mut known = sender.borrow().clone().unwrap_or_default();
     let mut channels = Channels::default();
     let mut is_complete = stored == 0;
@@ -270,8 +272,8 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
     }
 }
 
-/// Applies one change. A value that is no channel leaves the channel as it was: a newer writer must not take a
-/// working channel away from an older service.
+/// Applies one change. An invalid value leaves the channel unchanged: a newer writer must not remove a working channel
+/// from an older service.
 fn take(entry: Entry, known: &Channels, channels: &mut Channels) {
     if entry.operation != Operation::Put {
         channels.remove(&entry.key);

@@ -1,8 +1,8 @@
-//! Finding and repairing streams whose sequence has gone back, for the command line ([`crate::guard`] is what finds them in a
+//! Finds and repairs streams whose sequence has gone back, for the command line ([`crate::guard`] finds them in a
 //! service).
 //!
-//! A stream is repaired by making its durables again, from its first message on: what was stored below their old places is then
-//! delivered. A bucket has no durables; it is repaired by an operator who accepts it as it is.
+//! A stream is repaired by creating its durables again, from its first message on. Then messages that were stored below
+//! their old positions are delivered. A bucket has no durables; an operator repairs it by accepting it as it is.
 
 use async_nats::jetstream::consumer::{Config, DeliverPolicy};
 
@@ -61,7 +61,7 @@ pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<
     }
     let places = durables(bus, name).await.map_err(|error| stream_error(name, error))?;
     let reached = places.iter().map(|place| place.delivered).max().unwrap_or(0);
-    // After the durables: a stream grows meanwhile.
+    // After the durables, because the stream grows in between.
     let Some(found) = find_stream(bus, name).await? else { return Ok(None) };
     let last = found.cached_info().state.last_sequence;
     let durables = places.into_iter().map(|place| place.name).collect();
@@ -97,11 +97,12 @@ pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
     Ok(all)
 }
 
-/// Makes the durables of a stream again, each as it was, from the first message on. Gives those that were removed and that the
-/// server did not take: a reader of somebody else's, which this user may not make, or one whose filter the server refuses.
+/// Creates the durables of a stream again, each with its settings, from the first message on. Returns those that were
+/// deleted and could not be created: an external consumer that this user must not create, or one whose filter the
+/// server refuses.
 ///
 /// # Errors
-/// [`ProvisionError`] at the first that cannot be read or removed; a repetition goes on from there.
+/// [`ProvisionError`] at the first that cannot be read or deleted. A retry continues from there.
 pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<ProvisionError>, ProvisionError> {
     let name = found.stream;
     let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| stream_error(name, error))?;
@@ -124,11 +125,11 @@ pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<Provisi
 pub async fn accept(bus: &Bus, found: &Found) -> Result<(), ProvisionError> {
     let name = found.stream;
     if find_stream(bus, MARKS_BUCKET.stream).await?.is_none() {
-        return Err(stream_error(MARKS_BUCKET.stream, "it is not there: run `imchannel setup` first"));
+        return Err(stream_error(MARKS_BUCKET.stream, "it does not exist: run `imchannel setup` first"));
     }
     let stored = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
     let Some(stream) = find_stream(bus, name).await? else {
-        return Err(stream_error(name, "it is not there"));
+        return Err(stream_error(name, "it does not exist"));
     };
     let info = stream.cached_info();
     let repairs = stored.as_ref().map_or(0, |stored| stored.mark.repairs) + 1;

@@ -1,4 +1,4 @@
-//! Log lines that one outage would repeat for every message: one is written now and then, with the number that was not.
+//! Rate limit for log lines that an outage would repeat for every message. A line says how many were left out.
 
 use std::fmt;
 use std::sync::OnceLock;

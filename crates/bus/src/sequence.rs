@@ -1,11 +1,11 @@
-//! What this process knows of each stream's sequence, and whether the stream may be trusted.
+//! State of each stream's sequence in this process, and whether the stream can be trusted.
 //!
-//! A nats-server whose disk was full may start a stream's sequence at 1 again (seen on 2.10.27: an empty stream, a full disk, a
-//! restart). What is stored then lies below the place of the stream's durables and is never delivered, though the server says
-//! that it is stored. So an acknowledgement counts only if its sequence is above every one that was acknowledged before the
-//! publish began, and nothing is published on a new connection before [`crate::guard`] has looked at the stream.
+//! A nats-server whose disk was full may start a stream's sequence at 1 again (seen on 2.10.27: an empty stream, a full
+//! disk, a restart). New messages are then below the positions of the stream's durables and are never delivered,
+//! although the server acks them. So an ack is accepted only if its sequence is above every one that was acked before
+//! the publish began, and nothing is published on a new connection before [`crate::guard`] has checked the stream.
 //!
-//! Everything here is atomic: every publish asks.
+//! Everything here is atomic, because every publish reads it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,20 +28,20 @@ pub struct StreamLabels {
 /// Gauge by stream: 1 while its sequence has gone back.
 pub type GoneBackGauge = Family<StreamLabels, Gauge>;
 
-/// Connection number of a stream that was never checked. It is no number that counts, because the client's event of its
+/// Connection number of a stream that was never checked. It is never a real number, because the client's event of its
 /// first connection may come late.
 const NEVER: u64 = u64::MAX;
 
-/// What is known of one stream.
+/// State of one stream.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The highest sequence that was acknowledged or seen.
+    /// The highest sequence that was acked or seen.
     highest: AtomicU64,
-    /// Set when the sequence has gone back, and as soon as it looks like that.
+    /// Set when the sequence has gone back, and as soon as it seems so.
     is_refused: AtomicBool,
-    /// Whether a guard looks at it. Without one, nobody waits for a look.
+    /// Whether a guard checks it. Without one, publishes do not wait for a check.
     is_watched: AtomicBool,
-    /// The connection on which it was last looked at.
+    /// The connection on which it was last checked.
     looked_on: AtomicU64,
 }
 
@@ -73,7 +73,7 @@ impl Place {
         self.is_refused.store(true, Ordering::Release);
     }
 
-    /// Begins again with the stream as it is now.
+    /// Starts again with the current stream.
     pub(crate) fn reset(&self, sequence: u64) {
         self.highest.store(sequence, Ordering::Release);
         self.is_refused.store(false, Ordering::Release);
@@ -84,13 +84,13 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Sequences {
     places: [Place; STREAMS.len() + BUCKETS.len()],
-    /// Counts the times that the connection came up, like the client's events do.
+    /// Number of times that the connection was established, by the client's events.
     connection: AtomicU64,
     /// Why streams are refused, for people.
     faults: Mutex<BTreeMap<&'static str, String>>,
-    /// Why a stream could not be looked at, the last time that one could not.
+    /// Why a stream could not be checked, the last time.
     unseen: Mutex<Option<String>>,
-    /// Changes when a stream was looked at, or begins to look wrong.
+    /// Changes when a stream was checked, or seems wrong.
     changed: watch::Sender<()>,
     gauge: GoneBackGauge,
 }
@@ -107,7 +107,7 @@ impl Sequences {
         }
     }
 
-    /// The place of a stream, or of a bucket by the name of its stream.
+    /// Returns the state of a stream, or of a bucket by the name of its stream.
     pub(crate) fn place(&self, stream: &str) -> &Place {
         let names = STREAMS.iter().map(|known| known.name).chain(BUCKETS.iter().map(|known| known.stream));
         let at = names.into_iter().position(|name| name == stream).expect("every stream is in a list");
@@ -126,9 +126,9 @@ impl Sequences {
         self.changed.subscribe()
     }
 
-    /// From now on nothing is published before a look, or no longer.
+    /// Sets whether publishes wait for a check.
     pub(crate) fn watch(&self, stream: &'static str, is_watched: bool) {
-        // So that it is seen as well before anything is wrong.
+        // So that the gauge exists before anything is wrong.
         let _ = self.gauge.get_or_create(&StreamLabels { stream });
         self.place(stream).is_watched.store(is_watched, Ordering::Release);
         self.changed.send_replace(());
@@ -139,14 +139,14 @@ impl Sequences {
         self.changed.send_replace(());
     }
 
-    /// Whether a stream was looked at since the connection came up.
+    /// Whether a stream was checked on the current connection.
     pub(crate) fn is_looked_at(&self, stream: &str) -> bool {
         let place = self.place(stream);
         !place.is_watched.load(Ordering::Acquire)
             || place.looked_on.load(Ordering::Acquire) == self.connection()
     }
 
-    /// Waits for that look; `false` when it does not come by `deadline`.
+    /// Waits for that check; `false` if it does not come by `deadline`.
     pub(crate) async fn looked_at_by(&self, stream: &str, deadline: Instant) -> bool {
         if self.is_looked_at(stream) {
             return true;
@@ -160,8 +160,8 @@ impl Sequences {
         true
     }
 
-    /// Takes an acknowledgement that is no duplicate, of a publish that began when `floor` was the highest sequence. Says whether
-    /// it can be believed.
+    /// Records an ack that is not a duplicate, of a publish that began when `floor` was the highest sequence. Returns
+    /// whether it can be trusted.
     pub(crate) fn acknowledged(&self, stream: &str, floor: u64, sequence: u64) -> bool {
         let place = self.place(stream);
         if sequence > floor {
@@ -183,11 +183,11 @@ impl Sequences {
     }
 
     pub(crate) fn set_unseen(&self, stream: &str, why: String) {
-        let text = format!("not looked at yet: {stream}: {why}");
+        let text = format!("cannot check {stream}: {why}");
         *self.unseen.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
 
-    /// What is wrong, or what was not looked at yet.
+    /// Returns what is wrong, or what was not checked yet.
     pub(crate) fn state(&self) -> Result<(), String> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if !faults.is_empty() {
@@ -200,7 +200,7 @@ impl Sequences {
             return Ok(());
         }
         let unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Err(unseen.unwrap_or_else(|| "not looked at yet".to_owned()))
+        Err(unseen.unwrap_or_else(|| "not checked yet".to_owned()))
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
     fn acknowledgements_may_come_out_of_order_and_never_from_below() {
         let sequences = Sequences::new(GoneBackGauge::default());
         let place = sequences.place("WEBHOOKS");
-        // Two publishes at once, whose acknowledgements change places.
+        // Two concurrent publishes whose acks arrive in the other order.
         let floor = place.highest();
         assert!(sequences.acknowledged("WEBHOOKS", floor, 12));
         assert!(sequences.acknowledged("WEBHOOKS", floor, 11));
@@ -226,10 +226,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watched_stream_waits_for_a_look_on_every_connection() {
+    async fn a_watched_stream_waits_for_a_check_on_every_connection() {
         let sequences = Sequences::new(GoneBackGauge::default());
         let soon = || Instant::now() + std::time::Duration::from_millis(10);
-        assert!(sequences.looked_at_by("EVENTS", soon()).await, "nobody watches it");
+        assert!(sequences.looked_at_by("EVENTS", soon()).await, "it is not watched");
         sequences.watch("EVENTS", true);
         assert!(
             !sequences.looked_at_by("EVENTS", soon()).await,

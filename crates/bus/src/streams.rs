@@ -1,4 +1,4 @@
-//! Streams, durables and buckets, defined once: what `streams apply` makes and every service checks.
+//! Definitions of streams, durables and buckets: `streams apply` creates them and every service checks them.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
     description: "raw webhooks of the BSPs",
     purge_without_durable: false,
     is_purged_by_subject: false,
-    // Long enough for most repeats of a publish whose acknowledgement was lost. One that comes later, such as a BSP's, is
-    // stored once more and gives the same events.
+    // Long enough for most retries of a publish whose ack was lost. A later one, such as a BSP's retry, is stored again
+    // and gives the same events.
     duplicate_window_max: Duration::from_secs(5),
 };
 
@@ -144,7 +144,7 @@ impl LaneDurable {
 }
 
 /// Ack wait of a lane's consumer: a command without ack or heartbeat is redelivered after it. It is shorter than a
-/// lease, so that the commands in flight of a lane's former owner come to the new one at once.
+/// lease, so that the new owner immediately receives the commands in flight of a lane's former owner.
 pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
 /// `max_ack_pending` of a lane's consumer, for each queue: 4,000 pending commands (500 of one recipient at most), 1,000
 /// in progress, 500 fetched ahead, and a margin.
@@ -174,8 +174,8 @@ pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
     value_bytes_max: 64 * 1024,
 };
 
-/// Bucket of the ledger: what is known of every command that was or may have been sent. Its entries outlive the
-/// commands.
+/// Bucket of the ledger: an entry for every command that was or may have been sent. Entries are kept for longer than
+/// the commands.
 pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
     name: "imchannel_sends",
     stream: "KV_imchannel_sends",
@@ -233,7 +233,7 @@ impl Default for StreamSettings {
     fn default() -> Self {
         Self {
             replicas: 1,
-            // What a normalizer that died had published is published again after its ack wait.
+            // The events of a normalizer that died are published again after its ack wait.
             duplicate_window: NORMALIZER.ack_wait + Duration::from_secs(10),
             webhooks_max_bytes: WEBHOOKS.max_bytes_default,
             events_max_bytes: EVENTS.max_bytes_default,
@@ -279,7 +279,7 @@ impl From<&StreamSettings> for NamedSettings {
 }
 
 impl NamedSettings {
-    /// All settings, with these for what is not named.
+    /// Returns all settings, with these for the ones that are not named.
     pub(crate) fn or(&self, defaults: &StreamSettings) -> StreamSettings {
         StreamSettings {
             replicas: self.replicas.unwrap_or(defaults.replicas),
@@ -316,12 +316,13 @@ impl StreamSettings {
         }
     }
 
-    /// Bytes of a bucket; `None` for as many as it takes. Leases and channels are few.
+    /// Returns the limit of a bucket in bytes; `None` for no limit. Leases and channels are few.
     pub(crate) fn bucket_max_bytes(&self, bucket: &BucketDefinition) -> Option<u64> {
         (bucket.name == SENDS_BUCKET.name).then_some(self.sends_max_bytes)
     }
 
-    /// JetStream wants a window no longer than the age, which no stream's longest window is.
+    /// JetStream requires a window that is not longer than the maximum age; the longest window of every stream is
+    /// shorter.
     pub(crate) fn duplicate_window(&self, stream: &StreamDefinition) -> Duration {
         self.duplicate_window.min(stream.duplicate_window_max)
     }

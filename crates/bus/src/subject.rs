@@ -1,4 +1,4 @@
-//! Subjects as types: every address that imchannel publishes to or reads from, and its way to text and back.
+//! Subjects as types: every subject that imchannel publishes to or reads from, with its parser and its text form.
 
 use std::fmt;
 
@@ -225,7 +225,7 @@ fn channel(token: &str) -> Option<ChannelId> {
     ChannelId::parse(token).ok()
 }
 
-/// The channel that a token names, or `None` in it for `unknown`; `None` for what is neither.
+/// Parses a channel token: a channel, `Some(None)` for `unknown`, or `None` if it is invalid.
 fn channel_or_unknown(token: &str) -> Option<Option<ChannelId>> {
     if token == UNKNOWN_CHANNEL { Some(None) } else { channel(token).map(Some) }
 }
@@ -260,8 +260,8 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
 
 /// A filter over the subjects of a stream. `None` matches every value.
 ///
-/// nats-server 2.9 takes a consumer's filter only if one subject of the stream covers it, or it covers one
-/// (its `validFilteredSubject`). Every text that comes out of here is so.
+/// nats-server 2.9 accepts a consumer's filter only if one subject of the stream covers it, or if it covers one (its
+/// `validFilteredSubject`). Every filter of this type does.
 ///
 /// # Examples
 /// ```
@@ -294,8 +294,8 @@ impl Filter {
         format!("imchannel.event.*.{}.{}", self.bsp_token(), self.channel_token())
     }
 
-    /// The commands that pass. Those of one channel need a filter for each queue: no subject of COMMANDS covers both. Without a
-    /// channel, also those that no lane reads. The BSP is not in their subject.
+    /// Filters of the matching commands. Those of one channel need a filter for each queue: no subject of COMMANDS
+    /// covers both. Without a channel, they also match commands that no lane reads. The BSP is not in their subject.
     pub fn commands(&self) -> Vec<String> {
         if self.channel.is_none() {
             return vec!["imchannel.command.>".to_owned()];
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn other_subjects_are_none_of_ours() {
+    fn other_subjects_are_not_parsed() {
         for text in [
             "",
             "imchannel",
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_covers_what_it_stands_for() {
+    fn a_pattern_covers_what_it_matches() {
         for (wide, narrow) in [
             (">", "a"),
             (">", "a.>"),

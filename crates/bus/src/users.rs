@@ -1,4 +1,5 @@
-//! The users of NATS. `deploy/nats/users.conf` says what each may do, and `imchannel secrets generate` makes a seed for each.
+//! The users of NATS. `deploy/nats/users.conf` has their permissions, and `imchannel secrets generate` creates a seed for
+//! each.
 
 use std::fmt;
 

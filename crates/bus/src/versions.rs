@@ -1,9 +1,9 @@
-//! Which version each nats-server runs, so that what an old server does badly can be done in another way.
+//! The version of each nats-server, so that the limitations of old servers can be worked around.
 //!
-//! A client is told only the version of the server that it is connected to. Every server says its name and version in the
-//! first line that it sends (`INFO {…}`), before it asks who the client is, so one short connection to each address learns
-//! the rest. A server that cannot be reached, or that sends nothing before TLS (`handshake_first`), stays unknown. What
-//! follows from a version is decided elsewhere ([`crate::purge`]).
+//! A client only gets the version of the server that it is connected to. Every server sends its name and version in its
+//! first line (`INFO {…}`), before authentication, so one short connection to each address finds the other versions.
+//! The version of a server that cannot be reached, or that sends nothing before TLS (`handshake_first`), stays unknown.
+//! Other modules decide what follows from a version ([`crate::purge`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -89,7 +89,7 @@ pub fn holders(info: &Info) -> BTreeSet<String> {
     peers.chain(cluster.leader.clone()).filter(|name| !name.is_empty()).collect()
 }
 
-/// What was learned about the servers, and when.
+/// The versions of the servers, and when they were read.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
     /// `host:port` of every server in the settings.
@@ -101,7 +101,7 @@ pub(crate) struct Servers {
 struct Learned {
     versions: Versions,
     until: Option<Instant>,
-    /// How many times the connection had come up.
+    /// Connection number at that time.
     connection: u64,
 }
 
@@ -116,7 +116,7 @@ impl Bus {
     pub async fn server_versions(&self, wanted: &BTreeSet<String>) -> Versions {
         let info = self.client.server_info();
         let own = ServerVersion::parse(&info.version).map(|version| (info.server_name.clone(), version));
-        // A server that says that it is in no cluster has no others to be asked about.
+        // A server that reports no cluster has no other servers.
         if own.as_ref().is_some_and(|(name, _)| wanted.iter().all(|wanted| wanted == name))
             && info.cluster.as_deref().unwrap_or_default().is_empty()
         {
@@ -135,7 +135,8 @@ impl Bus {
     }
 }
 
-/// Asks every address, those too that servers name to it, until all that are wanted are known or time is up.
+/// Reads the version at every address, including those that servers report, until all wanted ones are known or the time
+/// is up.
 async fn learn(mut addresses: BTreeSet<String>, wanted: &BTreeSet<String>) -> Versions {
     let deadline = Instant::now() + LEARN_LIMIT;
     let mut versions = Versions::new();
@@ -156,7 +157,7 @@ async fn learn(mut addresses: BTreeSet<String>, wanted: &BTreeSet<String>) -> Ve
     versions
 }
 
-/// Connects to everything that the addresses stand for, at once.
+/// Connects concurrently to everything that the addresses resolve to.
 async fn probe_all(addresses: &BTreeSet<String>, times: usize) -> Vec<ServerInfo> {
     let resolving = addresses.iter().map(|address| timeout(PROBE_TIMEOUT, tokio::net::lookup_host(address)));
     let resolved = futures_util::future::join_all(resolving).await;

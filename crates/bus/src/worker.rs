@@ -1,9 +1,8 @@
-//! The worker loop: pulls messages of a durable, hands them to a handler, and settles each by its verdict.
+//! The worker loop: pulls messages of a durable, passes them to a handler, and acks or naks each by its verdict.
 //!
-//! It never decides what a message means. It bounds how many are held at once, keeps slow ones from being
-//! delivered again, spaces retries, survives a handler's panic (and has a message given up on which it panics again and again),
-//! rebuilds a pull that has gone silent, and on a stop
-//! finishes what it holds and gives the rest back.
+//! It does not interpret messages. It limits the number of messages in flight, extends the acks of slow ones, delays
+//! retries, survives a handler's panic (and has a message given up whose handler panics repeatedly), creates a pull
+//! again that receives no heartbeats, and on a stop finishes the messages in flight and naks the rest.
 
 mod places;
 mod settle;
@@ -39,10 +38,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_EXPIRES: Duration = Duration::from_secs(15);
 /// Missing heartbeats in a row after which the pull is created again.
 const HEARTBEATS_MISSED_MAX: u32 = 2;
-/// Most lanes: each waits at the durable consumer with a pull of its own, and the server has room for a few hundred
+/// Most lanes: each waits at the durable consumer with a separate pull, and the server supports a few hundred
 /// (`max_waiting`).
 const LANES_MAX: usize = 8;
-/// Most bytes that the pulls of all lanes may return at once, so that large messages cannot fill the memory.
+/// Most bytes that the pulls of all lanes may return together, so that large messages cannot fill the memory.
 const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Smallest limit of one lane's pull in bytes: enough for the largest message.
 const PULL_BYTES_MIN: usize = 2 * 1024 * 1024;
@@ -90,16 +89,20 @@ impl WorkerMetrics {
         let metrics = Self::default();
         let all = registry.sub_registry_with_prefix("worker");
         all.register("processed", "Messages finished and acknowledged", metrics.done.clone());
-        all.register("retries", "Messages given back for a later attempt", metrics.retried.clone());
+        all.register("retries", "Messages that were nakked for a later attempt", metrics.retried.clone());
         all.register(
             "panics",
             "Handlers that panicked; their messages are retried, and given up as dead letters after ten attempts",
             metrics.panicked.clone(),
         );
-        all.register("in_flight_messages", "Messages being worked on at this moment", metrics.held.clone());
+        all.register(
+            "in_flight_messages",
+            "Messages in flight: delivered and being processed",
+            metrics.held.clone(),
+        );
         all.register(
             "paused",
-            "More than 0 while no message can be finished and none is taken",
+            "More than 0 while the worker is paused because an output stream is full",
             metrics.paused.clone(),
         );
         metrics
@@ -110,7 +113,7 @@ impl WorkerMetrics {
 /// failure of the bus.
 ///
 /// The work is done in lanes, one for each core. A lane pulls for itself and keeps its messages in one task, so that
-/// neither taking one nor settling it wakes another thread.
+/// neither receiving nor acking a message wakes another thread.
 ///
 /// `give_up` finishes a message on which `handler` has panicked at its [`PANICS_MAX`]th delivery or later.
 ///
@@ -168,9 +171,9 @@ pub async fn run<H, F, G, U>(
         lanes.spawn(lane(place).run(stop.clone(), Arc::clone(&handlers)));
     }
     while let Some(ended) = lanes.join_next().await {
-        // Handlers may panic; a lane does not, and one that did would be missed.
+        // Handlers may panic. A lane does not, and if one did, its messages would not be processed.
         if let Err(error) = ended {
-            tracing::error!(function = "worker", "a lane ended and is begun anew: {error}");
+            tracing::error!(function = "worker", "a worker task failed and is restarted: {error}");
             lanes.spawn(lane(0).run(stop.clone(), Arc::clone(&handlers)));
         }
     }
@@ -179,7 +182,7 @@ pub async fn run<H, F, G, U>(
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What works on a message, and what finishes one on which that panics.
+/// The handler of messages, and the handler of those that are given up.
 struct Handlers<H, G> {
     handler: H,
     give_up: G,
@@ -190,36 +193,36 @@ struct Lane {
     bus: Bus,
     durable: &'static DurableDefinition,
     concurrency: usize,
-    /// How many lanes there are.
+    /// Number of lanes.
     lanes: usize,
     grace: Duration,
     metrics: WorkerMetrics,
     put_off: Arc<PutOff>,
     paused_until: Option<Instant>,
-    /// What is being worked on. A message may come a second time while the first is held, and has another place.
+    /// Messages in flight. A redelivery of a message whose first delivery is in flight has a place of its own.
     held: Places<Held>,
     held_bytes: usize,
 }
 
-/// A message in work, as far as the server has to hear of it.
+/// A message in flight, for the heartbeats to the server.
 struct Held {
     acker: Arc<Acker>,
-    /// When the server last heard that it is being worked on.
+    /// When the server last received an in-progress ack.
     heard_at: Instant,
     bytes: usize,
 }
 
-/// A message that was taken.
+/// A message that was received.
 struct Taken {
     place: usize,
     delivery: Delivery,
     acker: Arc<Acker>,
 }
 
-/// A message that is settled.
+/// A completed message.
 struct Settled {
     place: usize,
-    /// Whether no other could be finished now either.
+    /// Whether no other message could be finished now either.
     asks_for_pause: bool,
 }
 
@@ -245,14 +248,14 @@ impl Lane {
             }
             self.settle_for(REBUILD_PAUSE, &mut work, &stop).await;
         }
-        // What is not finished within the grace time comes again elsewhere.
+        // Messages that are not finished within the grace period are redelivered to another replica.
         if timeout(self.grace, self.settle_all(&mut work)).await.is_err() {
             let count = self.held.len();
-            tracing::warn!(function = "worker", "{count} messages were not finished and will come again");
+            tracing::warn!(function = "worker", "{count} messages were not finished and will be redelivered");
         }
     }
 
-    /// Opens a pull, and goes on settling meanwhile; `None` at a stop.
+    /// Opens a pull, and completes messages during that time; `None` at a stop.
     async fn open<W: Future<Output = Settled>>(
         &mut self,
         work: &mut FuturesUnordered<W>,
@@ -271,7 +274,7 @@ impl Lane {
         }
     }
 
-    /// Takes messages until the pull must be built anew or the worker stops.
+    /// Receives messages until the pull must be created again or the worker stops.
     async fn work<W: Future<Output = Settled>>(
         &mut self,
         mut messages: Messages,
@@ -304,13 +307,13 @@ impl Lane {
                     Some(Err(error)) if error.kind() == MessagesErrorKind::MissingHeartbeat => {
                         heartbeats_missed += 1;
                         if heartbeats_missed >= HEARTBEATS_MISSED_MAX {
-                            tracing::warn!(function = "worker", "the server is silent; the pull is built anew");
+                            tracing::warn!(function = "worker", "no heartbeat from the server; creating the pull again");
                             break;
                         }
                     }
                     Some(Err(error)) => {
                         if let Some(turn) = PULL_BROKE.turn() {
-                            tracing::warn!(function = "worker", "the pull broke and is built anew: {error}{turn}");
+                            tracing::warn!(function = "worker", "the pull failed and is created again: {error}{turn}");
                         }
                         break;
                     }
@@ -321,13 +324,10 @@ impl Lane {
         let _ = timeout(GIVE_BACK_LIMIT, give_back(messages, 2 * self.concurrency)).await;
     }
 
-    /// Begins to work on a message.
+    /// Starts processing a message.
     fn take(&mut self, message: Message) -> Option<Taken> {
         let Some((delivery, acker)) = Delivery::split(message) else {
-            tracing::error!(
-                function = "worker",
-                "a message without JetStream's reply subject was left alone"
-            );
+            tracing::error!(function = "worker", "ignored a message without a JetStream reply subject");
             return None;
         };
         self.metrics.held.inc();
@@ -347,7 +347,7 @@ impl Lane {
         }
     }
 
-    /// Goes on settling for a while without taking more.
+    /// Completes messages for a while without receiving more.
     async fn settle_for<W: Future<Output = Settled>>(
         &mut self,
         time: Duration,
@@ -364,7 +364,7 @@ impl Lane {
         }
     }
 
-    /// Settles everything that is held, without taking more.
+    /// Completes all messages in flight, without receiving more.
     async fn settle_all<W: Future<Output = Settled>>(&mut self, work: &mut FuturesUnordered<W>) {
         let mut ticks = self.ticks();
         while !work.is_empty() {
@@ -375,15 +375,15 @@ impl Lane {
         }
     }
 
-    /// Often enough that the server hears of every message in time.
+    /// Returns the interval of the heartbeats, short enough to be in time for every message.
     fn ticks(&self) -> Interval {
         let mut ticks = interval(self.durable.ack_wait / PROGRESS_LOOKS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     }
 
-    /// Tells the server of messages that it has not heard of for long: they are still being worked on. It never waits:
-    /// while the client takes nothing, the next look tries again.
+    /// Sends in-progress acks for messages that are due. It never waits: if the client's buffer is full, the next check
+    /// tries again.
     fn tell_progress(&mut self) {
         let every = self.durable.ack_wait / 3;
         for held in self.held.values_mut().filter(|held| held.heard_at.elapsed() >= every) {
@@ -416,7 +416,8 @@ async fn pull(
 
 static PULL_BROKE: Seldom = Seldom::new();
 
-/// Handles a message and settles it by the verdict. A handler that panics costs one attempt, and at the last one the message.
+/// Handles a message and acks or naks it by the verdict. A handler that panics costs one attempt, and at the last one
+/// the message.
 async fn handle<H, F, G, U>(handlers: &Handlers<H, G>, taken: Taken, settling: Settling<'_>) -> Settled
 where
     H: Fn(Delivery) -> F,
@@ -432,7 +433,7 @@ where
     if verdict.is_none() {
         settling.metrics.panicked.inc();
         if let Some(delivery) = last_chance {
-            // On the heap, because it is rare and the future of every message would have room for it.
+            // On the heap, because it is rare and would enlarge the future of every message.
             let giving_up = Box::pin(async { (handlers.give_up)(delivery).await });
             verdict = AssertUnwindSafe(giving_up).catch_unwind().await.ok();
         }
@@ -442,11 +443,11 @@ where
     Settled { place, asks_for_pause }
 }
 
-/// Gives back what was pulled and not begun, so that another replica has it soon and not after the ack wait. Polling
-/// may pull more, hence the limit.
+/// Naks messages that were pulled and not begun, so that another replica receives them soon and not after the ack wait.
+/// Polling may pull more, hence the limit.
 async fn give_back(mut messages: Messages, limit: usize) {
     for _ in 0..limit {
-        // Outside tokio's budget, which would end the loop with messages still at hand.
+        // Outside tokio's budget, which would end the loop while messages are still available.
         let next = tokio::task::unconstrained(messages.next()).now_or_never();
         let Some(Some(Ok(message))) = next else { return };
         let _ = message.ack_with(AckKind::Nak(Some(GIVE_BACK_DELAY))).await;

@@ -25,21 +25,21 @@ const FINGERPRINT_DIGITS: usize = 8;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Channel {
-    /// Store the channels of a file. Running services follow within a second.
+    /// Store the channels of a file. Running services read the changes within a second.
     Apply {
         /// The channels file (TOML).
         #[arg(short, long)]
         file: PathBuf,
-        /// Also remove stored channels that the file does not have, after asking.
+        /// Also remove stored channels that are not in the file, after asking.
         #[arg(long)]
         prune: bool,
         /// Do not ask before channels are removed.
         #[arg(long, requires = "prune")]
         yes: bool,
-        /// Only say what would change.
+        /// Only show what would change.
         #[arg(long)]
         dry_run: bool,
-        /// Store channels anew that were stored under another credential key.
+        /// Store channels again that were stored under another credential key.
         #[arg(long)]
         rekey: bool,
     },
@@ -50,25 +50,26 @@ pub(crate) enum Channel {
         /// The channel's id.
         id: String,
     },
-    /// Remove stored channels, after asking; their webhooks are answered 401 from then on, and nothing is sent through them.
+    /// Remove stored channels, after asking. From then on ingress answers their webhooks 401, and no commands are sent
+    /// through them.
     Remove {
         /// The channels' ids.
         #[arg(required = true)]
         ids: Vec<String>,
-        /// Remove even if commands are pending: they are dead-lettered.
+        /// Remove even if commands are pending; they are dead-lettered.
         #[arg(long)]
         force: bool,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
     },
-    /// Send nothing through channels until they are resumed. Commands wait, and are answered when their time is up.
+    /// Pause channels: their commands wait until the channel is resumed, or until they expire.
     Pause {
         /// The channels' ids.
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Send through paused channels again.
+    /// Resume paused channels.
     Resume {
         /// The channels' ids.
         #[arg(required = true)]
@@ -104,7 +105,7 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
     Ok(Done::Well)
 }
 
-/// Reads a channels file; `None` when it has faults, which are printed.
+/// Reads a channels file. Returns `None` if it has errors, which are printed.
 pub(crate) fn read_file(
     path: &Path,
     context: &SettingsContext,
@@ -131,7 +132,8 @@ pub(crate) fn read_file(
     }
 }
 
-/// Refuses passwords that everybody knows, unless the installation is on this machine or said to be reached by a loopback
+/// Rejects example passwords, which are public, unless the installation is on this machine or `--public-address` is a
+/// loopback
 /// address.
 pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out) -> Option<Done> {
     if target.is_on_loopback() {
@@ -142,20 +144,20 @@ pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out
     };
     let channel = channels.iter().find(has_example)?;
     Some(out.faulty(&format!(
-        "channel {} has a password that begins with {}: everybody knows those; they are accepted only on an installation that is \
-         reached by a loopback address (IMCHANNEL_PUBLIC_ADDRESS)",
+        "channel {} has an example password (it begins with {}): examples are public and are accepted only on an installation with a \
+         loopback address (IMCHANNEL_PUBLIC_ADDRESS); set another password",
         channel.id(),
         examples::PREFIX
     )))
 }
 
-/// Whether and how fast something is sent through a channel.
+/// Whether a channel sends, and how fast.
 enum Sending {
     /// Commands a second.
     At(u32),
     /// Its settings have no account.
     NoAccount,
-    /// Imchannel only listens to its BSP.
+    /// Imchannel only receives from its BSP.
     OnlyReceives,
 }
 
@@ -184,7 +186,9 @@ impl Sending {
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
     let stored = registry::list(bus).await?;
     if stored.is_empty() {
-        out.say("There are no channels. Describe some in a file and run `imchannel channel apply -f FILE`.");
+        out.say(
+            "There are no channels. Define channels in a file and run `imchannel channel apply -f FILE`.",
+        );
         return Ok(());
     }
     let mut rows = Vec::new();
@@ -219,7 +223,9 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
 }
 
 async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
-    let Some(found) = registry::read(bus, id).await? else { bail!("there is no channel {id}") };
+    let Some(found) = registry::read(bus, id).await? else {
+        bail!("channel {id} does not exist; `imchannel channel list` shows all channels")
+    };
     let record = found.record?;
     let fingerprints: Vec<_> =
         record.webhook.iter().map(|digest| digest.get(..FINGERPRINT_DIGITS).unwrap_or_default()).collect();

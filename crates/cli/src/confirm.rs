@@ -1,10 +1,10 @@
-//! Asking before something is published or removed that cannot be taken back.
+//! Asks for confirmation before something is published or removed that cannot be undone.
 
 use std::io::IsTerminal;
 
 use crate::out;
 
-/// Asks a person on a terminal; a program has to say it with `--yes`.
+/// Asks a person on a terminal. A program must pass `--yes`.
 ///
 /// # Errors
 /// The terminal cannot be read or written.

@@ -1,4 +1,4 @@
-//! `imchannel deadletter`: what could not be understood, looked at, tried again, thrown away.
+//! `imchannel deadletter`: lists, shows, replays and drops dead letters.
 
 mod command;
 
@@ -24,7 +24,7 @@ use crate::when::{self, Moment};
 use crate::words::counted;
 use crate::{Done, tail};
 
-/// Most rows of the list for people. The counts include all letters.
+/// Most rows of the list for people. The counts include all dead letters.
 const ROWS_MAX: usize = 50;
 
 #[derive(Debug, Subcommand)]
@@ -35,32 +35,33 @@ pub(crate) enum DeadLetters {
     Show {
         /// Its sequence.
         sequence: u64,
-        /// Show numbers, names and texts.
+        /// Show phone numbers, names and texts.
         #[arg(long)]
         unmask: bool,
-        /// Write its exact bytes and nothing else.
+        /// Write only its exact bytes.
         #[arg(long)]
         raw: bool,
     },
-    /// Parse dead letters with this version and say what would become of them. With --publish, what is understood now is
-    /// published, and its letter removed. A command is published as a command: it is sent, unless the ledger of sends knows it.
+    /// Parse dead letters with this version and show the result. With --publish, publish what can be parsed now and
+    /// remove its dead letter. A command is published as a command: it is sent, unless the ledger of sends has an entry
+    /// for it.
     Replay {
         #[command(flatten)]
         which: Which,
-        /// Publish and remove nothing, which is the default.
+        /// Publish and remove nothing. This is the default.
         #[arg(long, conflicts_with = "publish")]
         dry_run: bool,
-        /// Publish what is understood now and remove its letters, after asking.
+        /// Publish what can be parsed now and remove its dead letters, after asking.
         #[arg(long)]
         publish: bool,
         /// Do not ask.
         #[arg(long, requires = "publish")]
         yes: bool,
-        /// Keep the letters of what was published. The letters of commands are not published then.
+        /// Keep the dead letters of what was published. Commands are not published then.
         #[arg(long, requires = "publish")]
         keep: bool,
     },
-    /// Remove dead letters for good.
+    /// Remove dead letters permanently.
     Drop {
         #[command(flatten)]
         which: Which,
@@ -70,7 +71,7 @@ pub(crate) enum DeadLetters {
     },
 }
 
-/// Dead letters by what they are about.
+/// Selection of dead letters by their properties.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
     /// Only this channel.
@@ -79,24 +80,24 @@ pub(crate) struct Selection {
     /// Only this BSP.
     #[arg(long, value_parser = tail::parse_bsp)]
     bsp: Option<BspId>,
-    /// Only this reason, by its word in the list.
+    /// Only this error code, as shown in the list.
     #[arg(long, value_name = "WORD")]
     reason: Option<String>,
-    /// Stored then or later (90s, 15m, 2h, 3d ago, or a time).
+    /// Stored at this time or later (90s, 15m, 2h, 3d ago, or a time).
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     since: Option<Moment>,
-    /// Stored before then.
+    /// Stored before this time.
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     until: Option<Moment>,
 }
 
-/// Dead letters by sequence, or by what they are about.
+/// Selection of dead letters by sequence, or by their properties.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// Their sequences.
     #[arg(required_unless_present = "all")]
     sequences: Vec<u64>,
-    /// All of them, or all that the other options choose.
+    /// All of them, or all that match the other options.
     #[arg(long, conflicts_with = "sequences")]
     all: bool,
     #[command(flatten)]
@@ -112,7 +113,7 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
             let letters = which.letters(&bus, Part::Whole).await?;
             let question = format!("Publish what {} hold?", counted(letters.len(), "dead letter"));
             if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
-                return Ok(out.faulty("nothing was published; --yes publishes without asking"));
+                return Ok(out.faulty("nothing was published; use --yes to publish without asking"));
             }
             replay_letters(&bus, letters, (!publish, keep), out).await
         }
@@ -128,7 +129,7 @@ impl Selection {
         let filter = Filter { bsp: None, channel: self.channel.clone() }.dead_letters();
         let from = self.since.map_or(From::Start, |since| From::Time(since.from(now)));
         let until = self.until.map(|until| until.from(now));
-        // Bytes that nobody looks at stay where they are.
+        // Bodies that are not shown are not read.
         let mut messages = match part {
             Part::Heads => read::follow_heads(bus, &DEADLETTERS, filter, from).await?,
             Part::Whole => read::follow(bus, &DEADLETTERS, filter, from).await?,
@@ -160,7 +161,7 @@ impl Selection {
     }
 }
 
-/// How much of the letters is read.
+/// Which part of the dead letters is read.
 #[derive(Debug, Clone, Copy)]
 enum Part {
     Heads,
@@ -173,13 +174,13 @@ impl Which {
             return self.selection.letters(bus, part).await;
         }
         if !self.selection.is_empty() {
-            bail!("the options that choose letters go with --all, not with sequences");
+            bail!("the options that select dead letters need --all and cannot be combined with sequences");
         }
         let mut letters = Vec::new();
         for sequence in &self.sequences {
             match lookup::get(bus, &DEADLETTERS, *sequence).await? {
                 Some(letter) => letters.push(letter),
-                None => bail!("there is no dead letter {sequence}"),
+                None => bail!("dead letter {sequence} does not exist; `imchannel deadletter list` shows all"),
             }
         }
         Ok(letters)
@@ -187,7 +188,7 @@ impl Which {
 }
 
 async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Done> {
-    // Only programs get to see the bodies here.
+    // Only programs get the bodies here.
     let part = if out.is_json() { Part::Whole } else { Part::Heads };
     let letters = selection.letters(bus, part).await?;
     for letter in &letters {
@@ -207,7 +208,7 @@ async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Don
     let rows: Vec<_> = rows.collect();
     out.table(&["Sequence", "Time", "Channel", "Word", "Reason", "From"], &rows);
     if letters.len() > ROWS_MAX {
-        out.say(&format!("the newest {ROWS_MAX} of {}", letters.len()));
+        out.say(&format!("showing the newest {ROWS_MAX} of {}", letters.len()));
     }
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     for letter in &letters {
@@ -229,12 +230,12 @@ fn channel_of(letter: &Delivery) -> String {
 
 async fn show(bus: &Bus, sequence: u64, (unmask, raw): (bool, bool), out: &Out) -> anyhow::Result<Done> {
     let Some(letter) = lookup::get(bus, &DEADLETTERS, sequence).await? else {
-        bail!("there is no dead letter {sequence}");
+        bail!("dead letter {sequence} does not exist; `imchannel deadletter list` shows all");
     };
     if raw {
         let mut sink = out::bytes()?;
-        sink.write_all(&letter.payload).await.context("cannot write")?;
-        sink.flush().await.context("cannot write")?;
+        sink.write_all(&letter.payload).await.context("cannot write to standard output")?;
+        sink.flush().await.context("cannot write to standard output")?;
         return Ok(Done::Well);
     }
     let (mut object, _) = tail::dead_letter(&letter, unmask);
@@ -254,15 +255,16 @@ async fn show(bus: &Bus, sequence: u64, (unmask, raw): (bool, bool), out: &Out) 
     Ok(Done::Well)
 }
 
-/// What this version makes of a letter.
+/// Result of parsing a dead letter with this version.
 enum Now {
-    /// Something that can be published, or that is known to be of no use.
+    /// It can be published, or its items are ignored by design.
     Understood(Box<Delivery>, Parsed),
     /// A command that can be published again.
     Command(command::Again),
-    /// Some items of a letter of several. The others are refused still, so many, for this reason.
+    /// Some items of a dead letter of several items. The others are still refused, this number of them, for this
+    /// reason.
     InPart(Box<Delivery>, Parsed, StillRefused),
-    /// It is refused still.
+    /// It is still refused.
     Refused(String),
 }
 
@@ -271,15 +273,17 @@ struct StillRefused {
     reason: String,
 }
 
-/// The item is parsed within its webhook while that is stored, and alone after that.
+/// Parses the item within its webhook while that is stored, and alone after that.
 async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     if let Some(Subject::DeadLetter(Origin::Command, _)) = letter.address() {
         return Ok(command::read(bus, letter).await?.map_or_else(Now::Refused, Now::Command));
     }
     let origin = letter.headers.get(headers::ORIGIN).and_then(parse_origin);
-    let Some((sequence, index)) = origin else { return Ok(Now::Refused("it names no webhook".to_owned())) };
+    let Some((sequence, index)) = origin else {
+        return Ok(Now::Refused("its origin header is missing or invalid".to_owned()));
+    };
     let listed = match letter.headers.get(headers::ITEMS).map(ItemRanges::parse) {
-        Some(None) => return Ok(Now::Refused("its list of items cannot be read".to_owned())),
+        Some(None) => return Ok(Now::Refused("its list of items cannot be parsed".to_owned())),
         listed => listed.flatten(),
     };
     let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?.filter(|webhook| is_origin(webhook, letter));
@@ -292,12 +296,14 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
         }),
         None => parse_alone(letter, sequence, is_item),
     };
-    let Some(mut parsed) = parsed else { return Ok(Now::Refused("its BSP is not known".to_owned())) };
+    let Some(mut parsed) = parsed else {
+        return Ok(Now::Refused("its BSP is unknown to this version".to_owned()));
+    };
     if let Some(listed) = &listed {
         parsed.items.retain(|item| listed.contains(item.index));
     }
     if parsed.items.is_empty() {
-        return Ok(Now::Refused("this version finds no such item in its webhook".to_owned()));
+        return Ok(Now::Refused("this version does not find the item in its webhook".to_owned()));
     }
     let reason = |item: &bsp::Item| match &item.outcome {
         Outcome::Rejected(Reject { reason, .. }) => Some(reason.clone()),
@@ -317,7 +323,8 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     })
 }
 
-/// Whether a letter came of this webhook: the stream may have been made anew since, with other webhooks at the same
+/// Whether a dead letter belongs to this webhook. The stream may have been created again, with other webhooks at the
+/// same
 /// sequences.
 fn is_origin(webhook: &Delivery, letter: &Delivery) -> bool {
     let Some(Subject::Webhook(bsp, channel)) = webhook.address() else { return false };
@@ -361,9 +368,9 @@ async fn replay_letters(
     out.object(
         &json!({ "letters": count, "events": events, "commands": commands, "refused": refused, "dry_run": dry_run }),
     );
-    let note = if dry_run { "; nothing was published or removed: --publish does" } else { "" };
+    let note = if dry_run { "; nothing was published or removed; use --publish to do so" } else { "" };
     out.say(&format!(
-        "{}: {} and {} published, {refused} refused still{note}",
+        "{}: {} and {} published, {refused} still refused{note}",
         counted(count, "dead letter"),
         counted(events, "event"),
         counted(commands, "command")
@@ -371,16 +378,16 @@ async fn replay_letters(
     Ok(Done::Well)
 }
 
-/// What a replay of letters has come to.
+/// Totals of a replay of dead letters.
 #[derive(Debug, Default)]
 struct Replayed {
     events: u64,
     commands: u64,
-    /// Letters of which nothing was understood.
+    /// Dead letters that are still refused.
     refused: u64,
 }
 
-/// The replay of one letter.
+/// The replay of one dead letter.
 struct Replay<'r> {
     bus: &'r Bus,
     letter: &'r Delivery,
@@ -390,7 +397,7 @@ struct Replay<'r> {
 }
 
 impl Replay<'_> {
-    /// Gives what became of the letter, and what there is to say of that.
+    /// Returns the outcome for the dead letter, and details.
     async fn run(&self, done: &mut Replayed) -> anyhow::Result<(&'static str, String)> {
         Ok(match parse(self.bus, self.letter).await? {
             Now::Refused(reason) => {
@@ -399,8 +406,8 @@ impl Replay<'_> {
             }
             Now::Command(_) if self.keep => {
                 done.refused += 1;
-                let reason = "the letter of a command is not kept: it could be sent again when the ledger of sends has \
-                              forgotten it";
+                let reason = "a command is not published with --keep: its dead letter could be sent again after the ledger of sends \
+                              has removed its entry";
                 ("refused", reason.to_owned())
             }
             Now::Understood(..) | Now::Command(_) if self.dry_run => ("would be published", String::new()),
@@ -419,7 +426,7 @@ impl Replay<'_> {
                 }
                 ("published", String::new())
             }
-            // What is refused still has no other letter.
+            // The items that are still refused have no other dead letter.
             Now::InPart(webhook, parsed, still) => {
                 done.events += self.publish(&webhook, &parsed).await?;
                 ("published in part", still.detail(parsed.items.len()))
@@ -427,12 +434,13 @@ impl Replay<'_> {
         })
     }
 
-    /// Publishes the events, and gives their number.
+    /// Publishes the events, and returns their number.
     async fn publish(&self, webhook: &Delivery, parsed: &Parsed) -> anyhow::Result<u64> {
-        let address = self.letter.address().context("the letter's subject is none of ours")?;
-        let channel = address.channel().context("the letter names no channel")?;
+        let address =
+            self.letter.address().context("the subject of the dead letter is not a subject of imchannel")?;
+        let channel = address.channel().context("the dead letter names no channel")?;
         let bsp = registry::find(self.letter.headers.get(headers::BSP).unwrap_or_default());
-        let bsp = bsp.context("the letter's BSP is not known")?.profile().id;
+        let bsp = bsp.context("the BSP of the dead letter is unknown")?.profile().id;
         let mut events = 0;
         for item in &parsed.items {
             let to = (bsp, channel);
@@ -445,14 +453,14 @@ impl Replay<'_> {
 impl StillRefused {
     fn detail(&self, understood: usize) -> String {
         let Self { items, reason } = self;
-        format!("{understood} items; {items} are refused still, and their letter stays: {reason}")
+        format!("{understood} items; {items} are still refused, and their dead letter is kept: {reason}")
     }
 }
 
 async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
-    let question = format!("Remove {} for good?", counted(letters.len(), "dead letter"));
+    let question = format!("Remove {} permanently?", counted(letters.len(), "dead letter"));
     if !letters.is_empty() && !is_confirmed(yes, &question)? {
-        return Ok(out.faulty("nothing was removed; --yes removes without asking"));
+        return Ok(out.faulty("nothing was removed; use --yes to remove without asking"));
     }
     let mut removed = 0_u64;
     for letter in &letters {

@@ -1,5 +1,5 @@
-//! `imchannel health`: asks a simulator beside it whether it is well, as the services' own `health` does; and the port at
-//! which simulators answer. For probes in images that have no shell and no other program.
+//! `imchannel health`: checks a simulator like the services' own `health` does; and the admin port of simulators. For
+//! probes in images that have no shell and no other program.
 
 use std::net::SocketAddr;
 
@@ -16,10 +16,10 @@ use crate::out::Out;
 
 #[derive(Debug, Args)]
 pub(crate) struct Health {
-    /// The admin port of the simulator: its `--admin-listen`.
+    /// Admin port of the simulator: its `--admin-listen`.
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDR")]
     admin_listen: SocketAddr,
-    /// Ask only whether it runs.
+    /// Only check whether it runs.
     #[arg(long)]
     live: bool,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Health {
 pub(crate) fn run(command: &Health, out: &Out) -> anyhow::Result<Done> {
     let path = if command.live { "/live" } else { "/ready" };
     let asked = service::health::get(command.admin_listen, path);
-    let (is_well, answer) = asked.with_context(|| format!("no answer from {}", command.admin_listen))?;
+    let (is_well, answer) = asked.with_context(|| format!("no response from {}", command.admin_listen))?;
     if !is_well {
         bail!("not ready: {answer}");
     }
@@ -35,7 +35,7 @@ pub(crate) fn run(command: &Health, out: &Out) -> anyhow::Result<Done> {
     Ok(Done::Well)
 }
 
-/// What a simulator needs to be well.
+/// Readiness condition of a simulator.
 pub(crate) struct Condition {
     name: &'static str,
     ask: Box<dyn Fn() -> Result<(), String> + Send + Sync>,

@@ -1,4 +1,4 @@
-//! The program `imchannel`: what operators and newcomers type.
+//! The program `imchannel`: the command line for operators and developers.
 
 mod text;
 mod out;
@@ -109,12 +109,12 @@ enum Simulate {
     Infobip(simulate_infobip::SimulateInfobip),
 }
 
-/// What a command ends with when nothing failed.
+/// Result of a command that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Done {
-    /// All is well.
+    /// Success.
     Well,
-    /// A file or a setting cannot be used; its faults were printed.
+    /// A file or a setting is invalid; its errors were printed.
     Faulty,
     /// A check found differences; they were printed.
     Different,
@@ -150,14 +150,18 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> {
     service::process::install_tls();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
     let Cli { mut target, command, .. } = cli;
     target.needed = users::needed(matches);
     let target = &target;
     let work = async move {
         match command {
             Command::Up(command) => {
-                let settings = matches.subcommand_matches("up").context("no settings")?;
+                let settings =
+                    matches.subcommand_matches("up").context("the settings of `up` are missing")?;
                 Box::pin(up::run(command, target, settings, out)).await
             }
             Command::Streams(command) => streams::run(command, target, out).await,
@@ -228,23 +232,23 @@ mod tests {
             let default =
                 if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
             let row = format!("| `{}` | {default}", setting.variable());
-            assert!(readme.contains(&row), "no row that begins with {row}");
+            assert!(readme.contains(&row), "no row begins with {row}");
         }
         let cli = Cli::command();
         for arg in cli.get_arguments() {
             let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
-            // What may lie in a file is said of all such settings together.
+            // The documents describe for all secrets together that they may be read from a file.
             let Some(variable) = variable.filter(|name| name != "IMCHANNEL_CREDENTIAL_KEY_FILE") else {
                 continue;
             };
             let row = format!("| `{variable}` | ");
-            assert!(readme.contains(&row), "no row that begins with {row}");
+            assert!(readme.contains(&row), "no row begins with {row}");
         }
         let apply = cli.find_subcommand("streams").and_then(|streams| streams.find_subcommand("apply"));
-        for arg in apply.expect("the command is there").get_arguments() {
+        for arg in apply.expect("the command exists").get_arguments() {
             let Some(variable) = arg.get_env() else { continue };
             let row = format!("| `{}` | ", variable.to_string_lossy());
-            assert!(readme.contains(&row), "no row that begins with {row}");
+            assert!(readme.contains(&row), "no row begins with {row}");
         }
         let first = bus::streams::StreamSettings::default();
         for (variable, default) in [
@@ -257,7 +261,7 @@ mod tests {
             ("SENDS_MAX_SIZE", format_size(first.sends_max_bytes)),
         ] {
             let row = format!("| `IMCHANNEL_{variable}` | `{default}` |");
-            assert!(readme.contains(&row), "no row that begins with {row}");
+            assert!(readme.contains(&row), "no row begins with {row}");
         }
     }
 }

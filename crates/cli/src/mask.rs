@@ -1,4 +1,4 @@
-//! Hides what is personal in a decoded event, for terminals and tickets. `--unmask` goes around it.
+//! Masks personal data in a decoded event, for terminals and tickets. `--unmask` disables this.
 
 use bsp::mask::{MASK, numbers};
 use proto::v1::inbound_message::Content;
@@ -7,12 +7,12 @@ use proto::v1::{
     ReportError, ReportEvent, SendResult, edit,
 };
 
-/// Ids of messages and groups stay: by them an operator finds what belongs together.
+/// Ids of messages and groups stay, because operators correlate events by them.
 pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.recipient);
     hide(&mut report.sender);
     hide(&mut report.participant);
-    // The caller's own, or another sender's.
+    // Set by the publisher of the command, or by another sender.
     hide(&mut report.callback_data);
     hide(&mut report.unread_json);
     report.provider_status.iter_mut().for_each(mask_status);
@@ -29,7 +29,7 @@ pub(crate) fn result(result: &mut SendResult) {
     }
 }
 
-/// Templates, qualities, limits and decisions stay: they are the business's own, and what an operator looks for.
+/// Templates, qualities, limits and decisions stay: they belong to the business, and operators need them.
 pub(crate) fn account(event: &mut AccountEvent) {
     if let Some(number) = &mut event.number {
         hide(&mut number.display);
@@ -39,7 +39,7 @@ pub(crate) fn account(event: &mut AccountEvent) {
     hide(&mut event.unread_json);
 }
 
-/// A payment's reference is the business's own id of an order; it is hidden as a message's context is.
+/// The reference of a payment is an order id of the business. It is masked like the context of a message.
 pub(crate) fn customer(event: &mut CustomerEvent) {
     if let Some(customer) = &mut event.customer {
         hide_customer(customer);
@@ -55,13 +55,13 @@ pub(crate) fn customer(event: &mut CustomerEvent) {
     hide(&mut event.unread_json);
 }
 
-/// What a BSP says of a status is shown, with the numbers in it masked.
+/// The BSP's text about a status is shown with the numbers in it masked.
 fn mask_status(status: &mut ProviderStatus) {
     let ProviderStatus { group_id, group_name, id, name, description, raw } = status;
     [group_id, group_name, id, name, description, raw].into_iter().for_each(mask_numbers);
 }
 
-/// The same of an error.
+/// The same for an error.
 fn mask_error(error: &mut ReportError) {
     let ReportError { code, name, description, permanent: _ } = error;
     [code, name, description].into_iter().for_each(mask_numbers);
@@ -119,7 +119,7 @@ pub(crate) fn message(message: &mut InboundMessage) {
             ) => hide_media(media),
             None => {}
         },
-        // Buttons and rows are our own words; an emoji is nobody's secret.
+        // Buttons and rows are texts of the business, and an emoji is not personal.
         Some(
             Content::ButtonReply(_)
             | Content::ListReply(_)
@@ -131,7 +131,7 @@ pub(crate) fn message(message: &mut InboundMessage) {
     }
 }
 
-/// Everything but what kind of number or address something is.
+/// Masks everything but the types of numbers and addresses.
 fn hide_contact(contact: &mut Contact) {
     for text in [
         &mut contact.formatted_name,
@@ -177,7 +177,7 @@ fn hide_customer(customer: &mut Customer) {
     hide(&mut customer.username);
 }
 
-/// What somebody has read and tapped; the kind of the source and its id are the business's own.
+/// Masks what the customer has read and tapped. The type of the source and its id belong to the business.
 fn hide_referral(referral: &mut Referral) {
     hide(&mut referral.source_url);
     hide(&mut referral.headline);
@@ -187,14 +187,14 @@ fn hide_referral(referral: &mut Referral) {
     hide(&mut referral.welcome_message);
 }
 
-/// A media URL of Infobip's holds our number, and a file name may hold anything.
+/// A media URL of Infobip contains the business's number, and a file name may contain anything.
 fn hide_media(media: &mut Media) {
     hide(&mut media.url);
     hide(&mut media.file_name);
     hide(&mut media.caption);
 }
 
-/// What is empty stays empty: that nothing is there is worth seeing.
+/// An empty text stays empty, because that is useful to see.
 fn hide(text: &mut String) {
     if !text.is_empty() {
         MASK.clone_into(text);
@@ -216,7 +216,7 @@ mod tests {
         SECRET.to_owned()
     }
 
-    /// Every word about a status or an error stays, and no number in it does.
+    /// The words of a status or an error stay, and its numbers do not.
     const SAID: &str = "UNKNOWN_SUBSCRIBER 7010: +49 151 12345 is no customer";
     const SHOWN: &str = "UNKNOWN_SUBSCRIBER 7010: *** is no customer";
 
@@ -347,7 +347,7 @@ mod tests {
         }
     }
 
-    /// One of every kind that holds something personal.
+    /// One content of every kind that contains personal data.
     fn contents() -> Vec<Content> {
         let media = || Media { url: secret(), file_name: secret(), caption: secret(), ..Media::default() };
         let edited = |content| Content::Edit(Edit { message_id: "m".to_owned(), content: Some(content) });

@@ -1,4 +1,4 @@
-//! `imchannel media`: files of messages, over HTTP as everybody else.
+//! `imchannel media`: uploads and fetches files of messages over HTTP, like any other client.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,28 +26,28 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MediaCommand {
-    /// Upload a file; prints its id and its URL.
+    /// Upload a file, and print its id and its URL.
     Put {
         /// The file.
         file: PathBuf,
-        /// The channel that it is for.
+        /// Channel through which it will be sent.
         #[arg(long)]
         channel: String,
-        /// What it is [default: told by its name].
+        /// Kind of the file [default: by its name].
         #[arg(long, value_enum)]
         kind: Option<Kind>,
         #[command(flatten)]
         service: Service,
     },
-    /// Fetch a file by its URL. This counts as a fetch and shortens its life.
+    /// Fetch a file by its URL. This counts as a fetch and shortens its TTL.
     Get {
         /// Its URL.
         url: String,
-        /// Where to write it [default: standard output].
+        /// File to write it to [default: standard output].
         #[arg(short, long)]
         output: Option<PathBuf>,
     },
-    /// Say what a file is, by HEAD.
+    /// Show the properties of a file, by HEAD.
     Stat {
         /// Its URL.
         url: String,
@@ -73,16 +73,16 @@ impl Kind {
     }
 }
 
-/// Where files are uploaded.
+/// Options of uploads.
 #[derive(Args)]
 pub(crate) struct Service {
-    /// Where media is [default: that of the `up` in this folder, else http://127.0.0.1:8081].
+    /// URL of media [default: that of the `up` in this folder, else http://127.0.0.1:8081].
     #[arg(long, env = "IMCHANNEL_MEDIA_URL", value_name = "URL")]
     media_url: Option<String>,
     /// Bearer token of uploads [default: that of the `up` in this folder].
     #[arg(long, env = "IMCHANNEL_MEDIA_UPLOAD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     media_upload_token: Option<String>,
-    /// File that holds the token.
+    /// File that contains the token.
     #[arg(
         long,
         env = "IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE",
@@ -90,7 +90,7 @@ pub(crate) struct Service {
         value_name = "FILE"
     )]
     media_upload_token_file: Option<PathBuf>,
-    /// Folder with a file for each tenant that holds its token; where there is one for the channel's tenant, it is used.
+    /// Folder with a token file for each tenant; it is used if it has one for the channel's tenant.
     #[arg(long, env = "IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR", value_name = "DIR")]
     media_upload_tokens_dir: Option<PathBuf>,
 }
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// A file that media has taken.
+/// An uploaded file.
 #[derive(Debug)]
 pub(crate) struct Uploaded {
     pub(crate) id: MediaId,
@@ -115,7 +115,8 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
             let bus = target.connect().await?;
             let kind = match kind {
                 Some(kind) => kind.to_media(),
-                None => kind_of(&file).context("its name does not tell what it is; say --kind")?,
+                None => kind_of(&file)
+                    .context("cannot determine the kind of the file from its name; pass --kind")?,
             };
             let uploaded = service.upload(&bus, &channel, kind, &file, (target, out)).await?;
             out.object(&uploaded.answer);
@@ -129,7 +130,7 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
 }
 
 impl Service {
-    /// Address and token for the uploads of a tenant. Those of the `up` in this folder belong together, and to no other installation.
+    /// Returns URL and token for the uploads of a tenant. Those of the `up` in this folder are only used together.
     fn place(&self, target: &Target, tenant: &str) -> anyhow::Result<(String, String)> {
         let is_of_up = self.media_url.is_none() && target.nats_url.is_none();
         let of_up = |file| if is_of_up { read_of_up(file) } else { None };
@@ -143,13 +144,13 @@ impl Service {
             None => self.media_upload_token.clone().or_else(|| of_up(target::MEDIA_TOKEN_FILE)),
         };
         let token = token.context(
-            "set IMCHANNEL_MEDIA_UPLOAD_TOKEN or --media-upload-token, or its file, or the folder of the tenants' tokens \
+            "no upload token: set IMCHANNEL_MEDIA_UPLOAD_TOKEN, --media-upload-token or --media-upload-token-file, or the folder of tokens \
              (IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR)",
         )?;
         Ok((url, token))
     }
 
-    /// The tenant's own token: the first line of its file.
+    /// Returns the tenant's token: the first line of its file.
     fn token_of(&self, tenant: &str) -> anyhow::Result<Option<String>> {
         let folder = self.media_upload_tokens_dir.as_ref().filter(|folder| !folder.as_os_str().is_empty());
         let Some(file) = folder.map(|folder| folder.join(tenant)).filter(|file| file.exists()) else {
@@ -161,7 +162,7 @@ impl Service {
         Ok(Some(token.trim().to_owned()))
     }
 
-    /// Uploads a file and shows how far it is.
+    /// Uploads a file and shows the progress.
     pub(crate) async fn upload(
         &self,
         bus: &Bus,
@@ -172,10 +173,14 @@ impl Service {
     ) -> anyhow::Result<Uploaded> {
         let stored = registry::list(bus).await?;
         let record = stored.into_iter().find(|(id, _)| id == channel).map(|(_, record)| record);
-        let tenant = record.with_context(|| format!("there is no channel {channel}"))??.tenant;
+        let tenant = record
+            .with_context(|| {
+                format!("channel {channel} does not exist; `imchannel channel list` shows all channels")
+            })??
+            .tenant;
         let (media_url, token) = self.place(target, &tenant)?;
         let content_type = content_type(kind, file).with_context(|| {
-            format!("{} is none of the types that WhatsApp takes as {}", file.display(), kind.name())
+            format!("WhatsApp does not accept the type of {} as {}", file.display(), kind.name())
         })?;
         let opened = tokio::fs::File::open(file).await;
         let mut opened = opened.with_context(|| format!("cannot read {}", file.display()))?;
@@ -184,7 +189,12 @@ impl Service {
             bail!("{} is empty", file.display());
         }
         if size > kind.bytes_max() {
-            bail!("{} has {size} bytes; {} may have {}", file.display(), kind.name(), kind.bytes_max());
+            bail!(
+                "{} has {size} bytes; the limit for {} is {} bytes",
+                file.display(),
+                kind.name(),
+                kind.bytes_max()
+            );
         }
         let bar = bar(size, out);
         let progress = bar.clone();
@@ -209,18 +219,18 @@ impl Service {
             .body(reqwest::Body::wrap_stream(body))
             .send()
             .await
-            .with_context(|| format!("media does not answer at {media_url}"))?;
+            .with_context(|| format!("no response from media at {media_url}"))?;
         bar.finish_and_clear();
         if answer.status() != 201 {
             return Err(refused(answer).await);
         }
         let answer: Value = serde_json::from_slice(&answer.bytes().await?)?;
-        let id = answer["id"].as_str().and_then(MediaId::parse).context("media gave no id")?;
+        let id = answer["id"].as_str().and_then(MediaId::parse).context("the response of media has no id")?;
         Ok(Uploaded { id, answer })
     }
 }
 
-/// A body that a task writes, so that a file is never whole in memory.
+/// A body that a task writes in pieces, so that a file is never completely in memory.
 fn async_stream<F, Fut>(
     write: F,
 ) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static
@@ -262,7 +272,7 @@ fn client() -> anyhow::Result<reqwest::Client> {
     Ok(client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).no_proxy().build()?)
 }
 
-/// Why an upload was refused: in media's words where it gives any (RFC 9457), else what the status means.
+/// Returns why an upload was refused: media's text if there is one (RFC 9457), otherwise the meaning of the status.
 async fn refused(answer: reqwest::Response) -> anyhow::Error {
     let status = answer.status();
     let body = answer.bytes().await.unwrap_or_default();
@@ -273,13 +283,13 @@ async fn refused(answer: reqwest::Response) -> anyhow::Error {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        401 => "the token is not its token, or another tenant's",
-        404 => "it does not know the channel, or the file has gone",
+        401 => "the token is wrong or belongs to another tenant",
+        404 => "the channel is unknown, or the file has expired",
         413 => "the file is too large",
-        415 => "the file is not of a type that WhatsApp takes",
-        503 => "Redis is away, or it is busy",
+        415 => "WhatsApp does not accept the type of the file",
+        503 => "Redis is unreachable, or media is busy; retry",
         507 => "Redis is full",
-        _ => "see its log",
+        _ => "see the log of media",
     }
 }
 
@@ -292,7 +302,7 @@ fn percent_encoded(name: &str) -> String {
         .collect()
 }
 
-/// The types by the ends of names.
+/// Media types by file name extension.
 const TYPES: [(&str, &str); 22] = [
     ("jpg", "image/jpeg"),
     ("jpeg", "image/jpeg"),
@@ -346,7 +356,7 @@ fn bar(size: u64, out: &Out) -> indicatif::ProgressBar {
 }
 
 async fn get(url: &str, output: Option<&Path>, out: &Out) -> anyhow::Result<()> {
-    let answer = client()?.get(url).send().await.context("media does not answer")?;
+    let answer = client()?.get(url).send().await.context("no response from media")?;
     if answer.status() != 200 {
         bail!("media answered {}: {}", answer.status(), meaning(answer.status().as_u16()));
     }
@@ -358,7 +368,7 @@ async fn get(url: &str, output: Option<&Path>, out: &Out) -> anyhow::Result<()> 
     let written = write_to(output, answer, &bar).await;
     bar.finish_and_clear();
     if let (Err(_), Some(path)) = (&written, output) {
-        // Half a file looks like a whole one.
+        // A partial file looks like a complete one.
         let _ = std::fs::remove_file(path);
     }
     written?;
@@ -383,7 +393,7 @@ async fn write_to(
         None => Box::new(out::bytes()?),
     };
     while let Some(piece) = pieces.next().await {
-        let piece = piece.context("the file broke off")?;
+        let piece = piece.context("the connection was lost before the end of the file")?;
         sink.write_all(&piece).await?;
         bar.inc(piece.len() as u64);
     }
@@ -392,7 +402,7 @@ async fn write_to(
 }
 
 async fn stat(url: &str, out: &Out) -> anyhow::Result<()> {
-    let answer = client()?.head(url).send().await.context("media does not answer")?;
+    let answer = client()?.head(url).send().await.context("no response from media")?;
     if answer.status() != 200 {
         bail!("media answered {}: {}", answer.status(), meaning(answer.status().as_u16()));
     }

@@ -8,7 +8,7 @@ use crate::mask;
 use crate::out::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
 use crate::tail::{Shown, named, time_of, undecodable};
 
-/// An event about the account for both readers.
+/// An event about the account, as JSON and as text.
 pub(crate) fn account(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match AccountEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
@@ -45,7 +45,7 @@ pub(crate) fn account(delivery: &Delivery, unmask: bool) -> Shown {
     (serde_json::to_value(&event).unwrap_or_default(), line)
 }
 
-/// An event about a customer for both readers.
+/// An event about a customer, as JSON and as text.
 pub(crate) fn customer(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match CustomerEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,

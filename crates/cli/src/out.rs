@@ -1,5 +1,5 @@
-//! Output: tables and colors for people, one JSON object a line for programs. The only place of the command line that writes to
-//! standard output and standard error; foreign text in it is escaped (see [`crate::text`]).
+//! Output: tables and colors for people, one JSON object per line for programs. Only this module of the command line
+//! writes to standard output and standard error. It escapes external text (see [`crate::text`]).
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -13,14 +13,14 @@ use service::terminal;
 use crate::Done;
 pub(crate) use crate::text::{Text, styled, text};
 
-/// Where output goes and in which form.
+/// Destination and format of output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
     json: bool,
     is_silent: bool,
 }
 
-/// Text that stands for an unknown name.
+/// Placeholder for an unknown name.
 pub(crate) const UNKNOWN: &str = "?";
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -54,31 +54,31 @@ impl Out {
         Self { json, is_silent: false }
     }
 
-    /// The same without a word.
+    /// Returns an output that prints nothing.
     pub(crate) fn silent(self) -> Self {
         Self { is_silent: true, ..self }
     }
 
-    /// A line for people; nothing for programs. A line break in it is escaped.
+    /// Prints a line for people, nothing for programs. A line break in it is escaped.
     pub(crate) fn say(self, line: &(impl Display + ?Sized)) {
         if !self.json && !self.is_silent {
             print_line(&Text::of(line).to_ansi());
         }
     }
 
-    /// Several lines for people; nothing for programs.
+    /// Prints several lines for people, nothing for programs.
     pub(crate) fn lines(self, lines: &str) {
         lines.lines().for_each(|line| self.say(line));
     }
 
-    /// An object for programs; nothing for people.
+    /// Prints an object for programs, nothing for people.
     pub(crate) fn object(self, object: &Value) {
         if self.json && !self.is_silent {
             print_line(&terminal::escape(&object.to_string()));
         }
     }
 
-    /// A table for people; nothing for programs.
+    /// Prints a table for people, nothing for programs.
     pub(crate) fn table<const N: usize>(self, columns: &[&str; N], rows: &[[impl Display; N]]) {
         if self.json || self.is_silent {
             return;
@@ -90,13 +90,14 @@ impl Out {
         print_line(&table.to_string());
     }
 
-    /// Says what cannot be used about a setting or a file.
+    /// Prints what is invalid in a setting or a file.
     pub(crate) fn faulty(self, message: &str) -> Done {
         self.error(message);
         Done::Faulty
     }
 
-    /// Why a command failed. Further lines of the message are indented, so that none of them looks like one of ours.
+    /// Prints why a command failed. Further lines of the message are indented, so that they cannot be taken for
+    /// separate messages.
     pub(crate) fn error(self, message: &str) {
         if self.json {
             print_line(&terminal::escape(&serde_json::json!({ "error": message }).to_string()));
@@ -109,7 +110,7 @@ impl Out {
     }
 }
 
-/// Whether a person sees standard output.
+/// Whether standard output is a terminal.
 #[expect(clippy::disallowed_methods, reason = "nothing is written")]
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
@@ -120,7 +121,7 @@ pub(crate) fn width() -> usize {
     crossterm::terminal::size().map_or(WIDTH_DEFAULT, |(columns, _)| usize::from(columns).max(WIDTH_MIN))
 }
 
-/// A question on standard error, whose answer follows on the same line.
+/// Prints a question on standard error. The answer follows on the same line.
 ///
 /// # Errors
 /// The terminal cannot be written to.
@@ -129,7 +130,7 @@ pub(crate) fn prompt(question: &str) -> std::io::Result<()> {
     write!(anstream::stderr(), "{}", Text::of(question).to_ansi())
 }
 
-/// Standard output for the exact bytes of a file or a body, which cannot be escaped.
+/// Returns standard output for the exact bytes of a file or a body, which cannot be escaped.
 ///
 /// # Errors
 /// When it is a terminal.
@@ -137,7 +138,7 @@ pub(crate) fn prompt(question: &str) -> std::io::Result<()> {
 pub(crate) fn bytes() -> anyhow::Result<tokio::io::Stdout> {
     anyhow::ensure!(
         !is_terminal(),
-        "the exact bytes may hold anything and are not written to a terminal; write them to a file (> FILE)"
+        "exact bytes may contain control characters and are not written to a terminal; redirect them to a file (> FILE)"
     );
     Ok(tokio::io::stdout())
 }
@@ -153,7 +154,7 @@ fn print_line(line: &str) {
     if KEEP_GOING.load(Ordering::Relaxed) {
         return;
     }
-    // A reader that has gone away (`| head`) is no fault of the command; a full disk is.
+    // A closed reader (`| head`) is not an error of the command; a full disk is.
     let is_gone = error.kind() == std::io::ErrorKind::BrokenPipe;
     std::process::exit(i32::from(!is_gone));
 }

@@ -1,4 +1,4 @@
-//! Where Redis is, for the commands that talk to it.
+//! Options of the Redis connection, for the commands that use it.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use crate::target::read_secret;
 
 #[derive(Args)]
 pub(crate) struct RedisPlace {
-    /// Where Redis is: redis://user@host:port; the user is `operator`, or for `setup` `provisioner`.
+    /// URL of Redis: redis://user@host:port; the user is `operator`, or `provisioner` for `setup`.
     #[arg(long, env = "IMCHANNEL_REDIS_URL", hide_env_values = true, value_name = "URL")]
     redis_url: Option<String>,
-    /// Password of Redis, where it does not stand in the URL.
+    /// Password of Redis, if it is not in the URL.
     #[arg(long, env = "IMCHANNEL_REDIS_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
     redis_password: Option<String>,
-    /// File that holds it.
+    /// File that contains the password.
     #[arg(
         long,
         env = "IMCHANNEL_REDIS_PASSWORD_FILE",
@@ -23,7 +23,7 @@ pub(crate) struct RedisPlace {
         conflicts_with = "redis_password"
     )]
     redis_password_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the certificate of a rediss:// server.
+    /// PEM file of CA certificates that are trusted for a rediss:// server.
     #[arg(long, env = "IMCHANNEL_REDIS_CA_FILE", value_name = "FILE")]
     redis_ca_file: Option<PathBuf>,
 }
@@ -36,12 +36,12 @@ impl std::fmt::Debug for RedisPlace {
 }
 
 impl RedisPlace {
-    /// How to reach it; `None` when no URL is given.
+    /// Returns the connection options, or `None` if no URL is given.
     ///
     /// # Errors
-    /// When the file of the password cannot be read.
+    /// If the password file cannot be read.
     pub(crate) fn read(self) -> anyhow::Result<Option<RedisOptions>> {
-        // Compose files set variables that are empty where nothing is meant.
+        // Compose files set variables to empty values.
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let is_given = |file: &PathBuf| !file.as_os_str().is_empty();
         let Some(url) = given(self.redis_url) else { return Ok(None) };

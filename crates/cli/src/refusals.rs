@@ -1,20 +1,21 @@
-//! What ingress has refused, by cause, out of its metrics.
+//! Refused requests of ingress by cause, from its metrics.
 
 use std::collections::BTreeMap;
 
-/// Not refused, or meant to be: the first call of a BSP that shows its credential when it is asked.
+/// Outcomes that are not refusals, or intended: the first call of a BSP that sends its credential only when asked for
+/// it.
 const NO_REFUSALS: [&str; 3] = ["stored", "duplicate", "challenged"];
 
-/// Who posted where, and why it was refused.
+/// A group of refused requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Refused {
     pub(crate) bsp: String,
-    /// Empty for what belongs to no known channel.
+    /// Channel; empty if it is unknown.
     pub(crate) channel: String,
     pub(crate) cause: String,
 }
 
-/// Refusals since the process began.
+/// Refused requests since the process started.
 pub(crate) type Counts = BTreeMap<Refused, u64>;
 
 /// A sample of a metric: its labels and its value.
@@ -30,14 +31,14 @@ impl Sample {
     }
 }
 
-/// Reads what an admin port of ingress shows; empty for another service.
+/// Parses the metrics of ingress; empty for another service.
 pub(crate) fn counts(metrics: &str) -> Counts {
     let mut counts = Counts::new();
-    // What belongs to a known channel is no stranger's, by BSP and outcome.
+    // Requests for known channels, by BSP and outcome, which are subtracted from all requests.
     let mut known: BTreeMap<(String, String), u64> = BTreeMap::new();
     for sample in samples(metrics, "imchannel_ingress_channel_refused_total") {
         let (bsp, outcome) = (sample.label("bsp"), sample.label("outcome"));
-        // Services of before this label leave it out.
+        // Services of versions before this label leave it out.
         let cause = Some(sample.label("cause")).filter(|cause| !cause.is_empty());
         *known.entry((bsp.clone(), outcome.clone())).or_default() += sample.value as u64;
         if outcome == "challenged" {
@@ -59,7 +60,7 @@ pub(crate) fn counts(metrics: &str) -> Counts {
     counts
 }
 
-/// The samples of one metric in an OpenMetrics text. None of our labels holds a quote or a comma.
+/// Returns the samples of one metric in an OpenMetrics text. None of our label values contains a quote or a comma.
 fn samples(text: &str, name: &str) -> Vec<Sample> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split_once("} "));
     let sample = |(labels, value): (&str, &str)| {
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_told_apart_and_each_refusal_counts_once() {
+    fn causes_are_distinguished_and_each_refusal_counts_once() {
         let metrics = "imchannel_ingress_requests_total{bsp=\"koomessage\",outcome=\"unauthorized\"} 9\n\
              imchannel_ingress_requests_total{bsp=\"koomessage\",outcome=\"stored\"} 7\n\
              imchannel_ingress_channel_refused_total{bsp=\"koomessage\",channel=\"c-1\",outcome=\"unauthorized\",cause=\"other_bsp\"} 4\n\

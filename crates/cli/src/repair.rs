@@ -1,4 +1,4 @@
-//! `imchannel streams repair`: what a server has forgotten after a full disk, and what is done about it.
+//! `imchannel streams repair`: repairs streams that lost their sequence on a full disk.
 
 use anyhow::bail;
 use bus::Bus;
@@ -10,29 +10,29 @@ use crate::Done;
 use crate::confirm::is_confirmed;
 use crate::out::{BAD, GOOD, Out, styled, text};
 
-/// What an operator has to know before sends go on.
-const LEDGER_WARNING: &str = "The ledger of sends may have lost entries. A command whose entry is lost and that is given out \
+/// Warning before sends continue.
+const LEDGER_WARNING: &str = "The ledger of sends may have lost entries. A command whose entry is lost and that is delivered \
 again is SENT AGAIN: commands without a result, and those that the back end publishes again. Section 'The ledger has gone back' \
 of docs/operations.md says how to find them.";
-/// And before services read the channels again.
-const CHANNELS_WARNING: &str = "The registry may have lost channels. Apply the channels file first: services know the channels \
+/// Warning before services read the channels again.
+const CHANNELS_WARNING: &str = "The registry may have lost channels. Apply the channels file first: services keep the channels \
 that they had, and will take what is stored now instead.";
 
 pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> anyhow::Result<Done> {
     let all = repair::look(bus).await?;
     if let Some(unknown) = named.iter().find(|name| all.iter().all(|found| found.stream != **name)) {
         let names: Vec<_> = all.iter().map(|found| found.stream).collect();
-        return Ok(out.faulty(&format!("nothing is known of {unknown}; there are {}", names.join(", "))));
+        return Ok(out.faulty(&format!("unknown stream {unknown}; known streams: {}", names.join(", "))));
     }
     let is_meant = |found: &&Found| found.has_gone_back() || named.iter().any(|name| name == found.stream);
     let (buckets, streams): (Vec<&Found>, Vec<&Found>) =
         all.iter().filter(is_meant).partition(|found| found.is_bucket());
     if buckets.is_empty() && streams.is_empty() {
         out.say(&text!(
-            "{}: no stream ends below the places of its readers",
+            "{}: no stream ends below the positions of its readers",
             styled(GOOD, "nothing to repair")
         ));
-        out.say("a stream that a service's /ready names all the same is repaired with --stream NAME");
+        out.say("to repair a stream that /ready of a service names anyway, use --stream NAME");
         out.object(&json!({ "repaired": 0 }));
         return Ok(Done::Well);
     }
@@ -40,23 +40,25 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     for found in streams {
         tell(found, out);
         let not_made = repair::make_durables_again(bus, found).await?;
-        say_done(found, &format!("durables made again: {}", found.durables.join(", ")), out);
+        say_done(found, &format!("durables created again: {}", found.durables.join(", ")), out);
         for error in not_made {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            let advice =
-                "its owner makes it from the first message on; imchannel's own are made by `imchannel setup`";
-            done = out.faulty(&format!("{error} was removed and not made again ({source}): {advice}"));
+            let advice = "its owner must create it again from the first message on; `imchannel setup` creates those of imchannel";
+            done = out
+                .faulty(&format!("{error} was removed and could not be created again ({source}): {advice}"));
         }
     }
     for found in buckets {
         tell(found, out);
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
         out.say(&text!("{} {warning}", styled(BAD, "warning:")));
-        let question = if found.is_ledger() { "Let sends go on?" } else { "Let services read the channels?" };
+        let question =
+            if found.is_ledger() { "Continue sending?" } else { "Let services read the channels?" };
         if !is_confirmed(yes, question)? {
-            return Ok(
-                out.faulty(&format!("{} stays refused; --yes accepts it without asking", found.stream))
-            );
+            return Ok(out.faulty(&format!(
+                "{} is still refused; use --yes to accept it without asking",
+                found.stream
+            )));
         }
         repair::accept(bus, found).await?;
         say_done(found, "accepted as it is", out);
@@ -64,10 +66,10 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     Ok(done)
 }
 
-/// Refuses to publish to a stream whose readers would not be given what it takes.
+/// Fails if new messages of a stream would not be delivered to its readers.
 ///
 /// # Errors
-/// A text for people, and what the server does not answer.
+/// A text for people, or that the server does not respond.
 pub(crate) async fn refuse_gone_back(bus: &Bus, stream: &StreamDefinition) -> anyhow::Result<()> {
     let found = repair::look_at(bus, stream).await?;
     if let Some(Found { stream, reached, last, .. }) = found.filter(Found::has_gone_back) {
@@ -81,7 +83,7 @@ pub(crate) async fn refuse_gone_back(bus: &Bus, stream: &StreamDefinition) -> an
 fn tell(found: &Found, out: &Out) {
     let Found { stream, reached, last, .. } = found;
     out.say(&if found.is_replaced {
-        format!("{stream} was made again; it now ends at sequence {last}")
+        format!("{stream} was created again; it now ends at sequence {last}")
     } else {
         format!("{stream} had reached sequence {reached} and now ends at {last}")
     });

@@ -1,4 +1,4 @@
-//! `imchannel secrets`: every secret of an installation, made once, each in a file of its own, in the layout that
+//! `imchannel secrets`: generates every secret of an installation, each in a separate file, in the layout that
 //! docker-compose.yml and deploy/kubernetes expect.
 
 use std::fs::Permissions;
@@ -19,16 +19,16 @@ use sha2::{Digest, Sha256};
 use crate::Done;
 use crate::out::{GOOD, Out, styled, text};
 
-/// Users of Redis with a password.
+/// Redis users with a password.
 const REDIS_USERS: [&str; 4] = ["media", "sender", "provisioner", "operator"];
-/// What each of those may do, with places for the passwords' hashes.
+/// Permissions of the Redis users, with placeholders for the passwords' hashes.
 const REDIS_ACL: &str = include_str!("../../../deploy/redis/users.acl");
-/// Under these names the simulated Infobip is reached.
+/// Host names of the simulated Infobip.
 const SIMULATED_HOSTS: [&str; 2] = ["infobip", "localhost"];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secrets {
-    /// Make a folder with every secret of an installation. Nothing that is there already is touched.
+    /// Create a folder with every secret of an installation. Existing files are never changed.
     Generate(Generate),
 }
 
@@ -36,11 +36,10 @@ pub(crate) enum Secrets {
 pub(crate) struct Generate {
     /// The folder, which must not exist yet.
     folder: PathBuf,
-    /// Make examples that everybody may know: they are refused on an installation that is reached by anything but a loopback
-    /// address.
+    /// Create public example secrets. They are rejected on an installation unless its address is a loopback address.
     #[arg(long)]
     example: bool,
-    /// Make a token for the uploads of a tenant, in media-tokens/TENANT. May be given several times.
+    /// Create an upload token for a tenant, in media-tokens/TENANT. May be given several times.
     #[arg(long, value_name = "TENANT", value_parser = tenant)]
     tenant: Vec<String>,
 }
@@ -48,7 +47,7 @@ pub(crate) struct Generate {
 fn tenant(name: &str) -> Result<String, String> {
     if !channel::file::is_tenant(name) {
         return Err(format!(
-            "a tenant has 1 to {} letters, digits, '_' or '-'",
+            "must have 1 to {} letters, digits, '_' or '-'",
             channel::file::TENANT_LENGTH_MAX
         ));
     }
@@ -58,13 +57,16 @@ fn tenant(name: &str) -> Result<String, String> {
 pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
     let Secrets::Generate(make) = command;
     if make.folder.exists() {
-        bail!("{} is there already; secrets are never overwritten", make.folder.display());
+        bail!(
+            "{} already exists; secrets are never overwritten. Choose another folder",
+            make.folder.display()
+        );
     }
     let folder = Folder(make.folder.clone());
     let prefix = if make.example { examples::PREFIX } else { "" };
     folder.write("credential.key", &random(prefix)?)?;
     folder.write("media.token", &random(prefix)?)?;
-    // Media mounts it, also where no tenant has a token of its own yet.
+    // Media mounts this folder even if no tenant has a separate token.
     folder.make("media-tokens")?;
     for tenant in &make.tenant {
         folder.write(&format!("media-tokens/{tenant}"), &random(prefix)?)?;
@@ -73,19 +75,24 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
     make_nats(&folder)?;
     make_redis(&folder, prefix)?;
     make_simulated(&folder)?;
-    out.say(&text!("{} the secrets of an installation in {}", styled(GOOD, "made"), make.folder.display()));
+    out.say(&text!(
+        "{} the secrets of an installation in {}",
+        styled(GOOD, "created"),
+        make.folder.display()
+    ));
     out.lines(
-        "The files are readable by everybody who can enter the folder, and only you can: containers run as another user and get\n\
-         single files. Put the real API key of your BSP into channels/infobip_api_key.",
+        "Everybody who can enter the folder can read the files, and only you can enter it: containers run as another user and mount\n\
+         single files. Write the real API key of your BSP into channels/infobip_api_key.",
     );
     out.object(&json!({ "generated": make.folder, "example": make.example }));
     Ok(Done::Well)
 }
 
-/// The seeds go to their users, the public keys into the server's environment.
+/// Writes the seeds for the users, and the public keys for the server's environment.
 fn make_nats(folder: &Folder) -> anyhow::Result<()> {
-    let mut environment =
-        String::from("# Public keys of the NATS users, for nats-server's environment. They are no secret.\n");
+    let mut environment = String::from(
+        "# Public keys of the NATS users, for nats-server's environment. They are not secret.\n",
+    );
     for user in User::ALL {
         let seed = NkeySeed::generate();
         folder.write(&format!("nats/{}", user.seed_file()), seed.expose())?;
@@ -104,7 +111,7 @@ fn make_redis(folder: &Folder, prefix: &str) -> anyhow::Result<()> {
     folder.write("redis/users.acl", &acl(&passwords))
 }
 
-/// The users' rights with their passwords, which Redis knows by their SHA-256 alone.
+/// Returns the users' permissions with their passwords, of which Redis stores only the SHA-256.
 fn acl(passwords: &[(&str, String)]) -> String {
     let lines: Vec<&str> = REDIS_ACL.lines().filter(|line| line.starts_with("user ")).collect();
     let mut acl = lines.join("\n");
@@ -114,7 +121,7 @@ fn acl(passwords: &[(&str, String)]) -> String {
     acl
 }
 
-/// The sender calls its BSP by HTTPS only, the simulated one too: an authority of its own signs its certificate.
+/// Creates a CA for simulated BSPs, because the sender calls every BSP by HTTPS, and signs their certificate with it.
 fn make_simulated(folder: &Folder) -> anyhow::Result<()> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "imchannel, simulated BSPs only");
@@ -133,7 +140,8 @@ fn make_simulated(folder: &Folder) -> anyhow::Result<()> {
 
 fn random(prefix: &str) -> anyhow::Result<String> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("cannot get random numbers from the system: {error}"))?;
     Ok(format!("{prefix}{}", hex::encode(bytes)))
 }
 
@@ -146,16 +154,16 @@ impl Folder {
         self.try_write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Makes a folder in it.
+    /// Creates a folder in it.
     fn make(&self, name: &str) -> anyhow::Result<()> {
         let path = self.0.join(name);
-        self.try_make(&path).with_context(|| format!("cannot make {}", path.display()))
+        self.try_make(&path).with_context(|| format!("cannot create {}", path.display()))
     }
 
     fn try_make(&self, path: &Path) -> std::io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.0)?;
         std::fs::DirBuilder::new().mode(0o755).recursive(true).create(path)?;
-        // Whatever the umask is.
+        // Independent of the umask.
         std::fs::set_permissions(path, Permissions::from_mode(if path == self.0 { 0o700 } else { 0o755 }))
     }
 
@@ -172,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_users_of_redis_have_the_rights_of_today() {
+    fn the_example_users_of_redis_have_the_current_permissions() {
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/compose/example/redis");
         let password = |user: &'static str| {
             let text = std::fs::read_to_string(example.join(format!("{user}.password"))).unwrap();

@@ -1,4 +1,4 @@
-//! `imchannel send`: one message, and its life until the customer has read it.
+//! `imchannel send`: sends one message and shows its progress until the customer has read it.
 
 mod known;
 
@@ -36,14 +36,14 @@ use crate::{tail, when};
 /// Timeout of storing the command.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How far to watch.
+/// State until which the message is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Until {
     /// The command is stored.
     Stored,
-    /// The BSP has taken it.
+    /// The BSP has accepted it.
     Accepted,
-    /// It is on the customer's device.
+    /// It is delivered to the customer's device.
     Delivered,
     /// The customer has read it.
     Read,
@@ -54,28 +54,28 @@ pub(crate) struct Send {
     /// The channel to send through.
     #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
     channel: ChannelId,
-    /// The customer.
+    /// Phone number of the customer.
     #[arg(long, value_name = "NUMBER")]
     to: String,
     #[command(flatten)]
     what: What,
-    /// Text under an image, a document or a video.
+    /// Text below an image, a document or a video.
     #[arg(long, conflicts_with_all = ["text", "template", "audio"])]
     caption: Option<String>,
-    /// Send as part of a campaign: agents' messages go first.
+    /// Send as part of a campaign. Messages of agents have priority.
     #[arg(long)]
     bulk: bool,
-    /// Id of the command [default: a new one]. The same command is sent once, however often it is published; an id that was used
-    /// for another one is refused.
+    /// Id of the command [default: a new one]. A command is sent once even if it is published several times. An id that
+    /// was used for another command is rejected.
     #[arg(long)]
     command_id: Option<String>,
-    /// Comes back in the result.
+    /// Text that the result repeats.
     #[arg(long, default_value = "")]
     context: String,
-    /// Do not send it later than in this time (90s, 15m, 2h).
+    /// Do not send it after this time (90s, 15m, 2h).
     #[arg(long, value_name = "SPAN", value_parser = when::span)]
     not_after: Option<Duration>,
-    /// How far to watch.
+    /// State until which to watch.
     #[arg(long, default_value = "read", value_enum)]
     until: Until,
     /// How long to watch.
@@ -85,7 +85,7 @@ pub(crate) struct Send {
     media: Service,
 }
 
-/// What to send.
+/// Content of the message.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct What {
@@ -131,7 +131,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         context: command.context.clone(),
         content: Some(content),
     };
-    // The same rules as the sender's, without waiting for it.
+    // The same validation as in the sender, without waiting for it.
     if let Err(refused) = command::check(Received { channel: &command.channel, command: &message }) {
         let faults: Vec<_> =
             refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
@@ -147,12 +147,12 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     }
     refuse_gone_back(&bus, &COMMANDS).await?;
     let filter = Filter { bsp: None, channel: Some(command.channel.clone()) };
-    // What became of an id that was used before may be stored already, and is not published again.
+    // The result of an id that was used before may be stored already, and is not published again.
     let from = if command.command_id.is_some() { From::Start } else { From::Now };
     let events = read::follow(&bus, &EVENTS, filter.all_events(), from).await?;
     let queue = if command.bulk { Queue::Bulk } else { Queue::Send };
     let subject = Subject::Command(queue, command.channel.clone());
-    // The stream knows ids over all channels.
+    // The ids of the stream are shared by all channels.
     let publish_id = format!("{}.{id}", command.channel);
     let headers = || {
         Headers::new().with(headers::MESSAGE_ID, &publish_id).with(headers::CONTENT_TYPE, headers::PROTOBUF)
@@ -165,7 +165,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
             bail!(used_for_another(&id));
         }
     }
-    let word = if stored.is_duplicate() { "was stored before" } else { "is stored" };
+    let word = if stored.is_duplicate() { "was already stored" } else { "is stored" };
     out.say(&text!(
         "{} command {id} {word} as {} of stream COMMANDS",
         styled(STRONG, "1"),
@@ -182,16 +182,16 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
 
 fn used_for_another(id: &str) -> String {
     format!(
-        "the id {id} was used before, for another command (its content, recipient, context or deadline differs): this one is not \
-         sent, and the result under that id is the other one's. Send it under a new id, or leave --command-id out"
+        "the id {id} was already used for another command (its content, recipient, context or deadline differs): this command will not be \
+         sent, and the result under that id belongs to the other one. Use a new id, or omit --command-id"
     )
 }
 
-/// Whether something can be sent through a channel; if not, why.
+/// Checks whether a channel can send, and if not, why.
 pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
     let stored = bus::registry::list(bus).await?;
     let Some((_, record)) = stored.into_iter().find(|(key, _)| key == id.as_str()) else {
-        return Ok(Err(format!("there is no channel {id}")));
+        return Ok(Err(format!("channel {id} does not exist; `imchannel channel list` shows all channels")));
     };
     let channel = record?.to_channel()?;
     let bsp = channel.bsp.profile().id;
@@ -199,14 +199,14 @@ pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<R
         let others = bsps::REGISTRY.iter().filter(|bsp| bsp.sending().is_some());
         let others: Vec<_> = others.map(|bsp| bsp.profile().id.as_str()).collect();
         return Ok(Err(format!(
-            "nothing can be sent through channel {id}: it is a channel of {bsp}, to which imchannel only listens; it sends through {}",
+            "channel {id} cannot send: imchannel only receives from {bsp}; it sends through {}",
             others.join(", ")
         )));
     };
     Ok(match sending.account(&channel.settings) {
         Some(_) => Ok(()),
         None => Err(format!(
-            "nothing can be sent through channel {id}: its settings have no account; complete [channel.{bsp}] in the channels file \
+            "channel {id} cannot send: its settings have no account; complete [channel.{bsp}] in the channels file \
              and apply it"
         )),
     })
@@ -228,7 +228,7 @@ impl What {
 }
 
 impl Send {
-    /// Refuses an id that the ledger knows for another command. A file has an id of its own in every command.
+    /// Fails if the ledger has the id for another command. A file has a new id in every command, so it is not compared.
     async fn refuse_used_id(&self, bus: &Bus, message: &SendCommand) -> anyhow::Result<()> {
         let Some(id) = &self.command_id else { return Ok(()) };
         match sender::used(bus, &self.channel, message).await? {
@@ -237,7 +237,7 @@ impl Send {
         }
     }
 
-    /// The content before its file is uploaded.
+    /// Returns the content before its file is uploaded.
     fn draft(&self) -> Result<Content, String> {
         if let Some(body) = &self.what.text {
             return Ok(Content::Text(OutboundText { body: body.clone(), preview_url: false }));
@@ -246,10 +246,11 @@ impl Send {
             let template = command::read_json::<Template>(json).map(Content::Template);
             return template.map_err(|fault| {
                 let field = if fault.field.is_empty() { "it" } else { &fault.field };
-                format!("--template is no template: {field} {}", fault.rule)
+                format!("invalid --template: {field} {}", fault.rule)
             });
         }
-        let (kind, file) = self.what.file().ok_or("there is nothing to send")?;
+        let (kind, file) =
+            self.what.file().ok_or("the message has no content; pass --text, --template or a file")?;
         Ok(self.file_content(kind, file, NO_FILE_YET))
     }
 
@@ -270,11 +271,11 @@ impl Send {
     }
 }
 
-/// What an event says about the command that is watched.
+/// What an event shows about the watched command.
 enum Step {
     Other,
     Note,
-    /// Nobody can say whether it was sent.
+    /// It is unknown whether it was sent.
     Unknown,
     Reached(Until),
     Failed,
@@ -285,7 +286,7 @@ struct Watched<'c> {
     bus: &'c Bus,
     channel: &'c ChannelId,
     command: &'c SendCommand,
-    /// Its place in COMMANDS.
+    /// Its sequence in COMMANDS.
     sequence: u64,
 }
 
@@ -308,13 +309,13 @@ impl Watched<'_> {
                 let wanted = known::wanted(until);
                 bail!("command {id} {wanted} within {}; {known}", span(timeout))
             };
-            let Some(event) = next else { bail!("the events have ended") };
+            let Some(event) = next else { bail!("event stream closed") };
             let delivery = event?.delivery;
             let (step, (object, line)) = look(&delivery, id, self.sequence);
             if matches!(step, Step::Other) {
                 continue;
             }
-            // The result may be that of a command that still waited when this one was published.
+            // The result may belong to a command that was still pending when this one was published.
             if sender::used(self.bus, self.channel, self.command).await? == Used::ForAnother {
                 bail!(used_for_another(id));
             }
@@ -333,13 +334,13 @@ impl Watched<'_> {
 
 type Shown = (serde_json::Value, Text);
 
-/// A result that names no id is known by the place of its command.
+/// A result without an id is identified by the sequence of its command.
 fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let payload = delivery.payload.clone();
     let nothing = (Step::Other, (serde_json::Value::Null, Text::default()));
     let kind = match delivery.address() {
         Some(Subject::Event(kind, bsp, _)) if bsps::get(bsp).sending().is_some() => kind,
-        // The channel is gone, or has never been.
+        // The channel was removed, or never existed.
         Some(Subject::ResultOfNone(_)) => EventKind::Send,
         _ => return nothing,
     };
@@ -381,6 +382,7 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
 
 fn new_id() -> anyhow::Result<String> {
     let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    getrandom::fill(&mut bits)
+        .map_err(|error| anyhow::anyhow!("cannot get random numbers from the system: {error}"))?;
     Ok(hex::encode(bits))
 }

@@ -1,4 +1,4 @@
-//! `imchannel lanes`: what waits to be sent, and why.
+//! `imchannel lanes`: pending commands, and why they wait.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::out::{ODD, Out, Text, styled};
 use crate::target::Target;
 use crate::words::{counted, span};
 
-/// Most lanes that are read at once.
+/// Most lanes that are read concurrently.
 const LANES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Lanes {
-    /// Say per channel what waits, who works its lane, and why nothing is sent.
+    /// Show for each channel the pending commands, the owner of its lane, and why nothing is sent.
     List {
         /// Only this channel.
         #[arg(long)]
@@ -39,19 +39,19 @@ pub(crate) async fn run(command: Lanes, target: &Target, out: &Out) -> anyhow::R
     Ok(Done::Well)
 }
 
-/// What a lane has: everything that is in no call waits, wherever it is.
+/// The commands of a lane. All commands without a call in flight are pending.
 #[derive(Debug, Clone, Copy, Default)]
 struct Lane {
     agents_waiting: u64,
     campaigns_waiting: u64,
     in_progress: u64,
-    /// When the oldest command that is not settled was stored.
+    /// When the oldest command that is not acked was stored.
     oldest: Option<Timestamp>,
     is_missing: bool,
 }
 
 impl Lane {
-    /// From its durables and what its owner has told of its calls.
+    /// Computes it from the consumers and from the calls that the owner reports.
     fn of(durables: &[DurableSeen], state: Option<&LaneState>) -> Self {
         let in_progress = state.map_or(0, |state| state.in_progress as u64);
         let campaigns = state.map_or(0, |state| state.campaigns_in_progress as u64);
@@ -74,7 +74,7 @@ impl Lane {
     }
 }
 
-/// The channels that can send, or the one that is asked for.
+/// Returns the channels that can send, or the requested one.
 async fn sending(bus: &Bus, only: Option<&str>) -> anyhow::Result<Vec<Channel>> {
     let stored = registry::list(bus).await?.into_iter();
     let channels = stored.filter_map(|(_, record)| record.and_then(|record| record.to_channel()).ok());
@@ -116,7 +116,7 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
         ]);
     }
     if let (Some(only), true) = (only, rows.is_empty()) {
-        bail!("nothing is sent through a channel {only}");
+        bail!("channel {only} cannot send, or does not exist");
     }
     let columns =
         ["Channel", "Agents", "Campaigns", "Oldest waits", "In progress", "Worked by", "Why it waits"];
@@ -124,7 +124,7 @@ async fn waiting(bus: &Bus, only: Option<&str>, out: &Out) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Why a lane does not send, in words; empty while it does.
+/// Returns why a lane does not send; empty while it sends.
 fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneState>) -> String {
     if lane.is_missing {
         return format!(
@@ -134,11 +134,11 @@ fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneSta
     if is_paused {
         return "paused by an operator".to_owned();
     }
-    let Some(state) = state else { return "no sender works it".to_owned() };
+    let Some(state) = state else { return "the lane has no owner".to_owned() };
     if !state.halted.is_empty() {
         return state.why();
     }
-    // What waits behind an earlier command has its own reason.
+    // Commands behind an earlier one have a separate reason.
     let waiting = lane.waiting().saturating_sub(state.crowded.behind as u64);
     let recipients = of_recipients(state.crowded);
     let is_rate = waiting > 0 && !state.crowded.is_lane_full;
@@ -146,12 +146,12 @@ fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneSta
         Some(recipients) if is_rate => format!("the channel's rate; {recipients}"),
         Some(recipients) => recipients,
         None if waiting > 0 => "the channel's rate".to_owned(),
-        None if state.in_progress > 0 => "calls and look-ups under way".to_owned(),
+        None if state.in_progress > 0 => "calls and look-ups in progress".to_owned(),
         None => String::new(),
     }
 }
 
-/// What waits for recipients whose earlier message is not decided, in words; `None` where nothing does.
+/// Describes the commands that wait behind an earlier one to the same recipient; `None` without such commands.
 fn of_recipients(crowded: Crowded) -> Option<String> {
     let Crowded { behind, recipients, full_recipients, .. } = crowded;
     if behind == 0 {
@@ -162,7 +162,7 @@ fn of_recipients(crowded: Crowded) -> Option<String> {
     let mut text = format!("{commands} to {of} {waits} behind an earlier one");
     if full_recipients > 0 {
         let full = counted(full_recipients, "recipient");
-        text.push_str(&format!("; more to {full} are refused (RECIPIENT_QUEUE_FULL)"));
+        text.push_str(&format!("; more to {full} are rejected (RECIPIENT_QUEUE_FULL)"));
     }
     Some(text)
 }
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_the_recipients_where_it_is() {
+    fn pending_recipients_are_named_as_the_reason() {
         let channel = ChannelId::parse("c").unwrap();
         let why = |waiting: u64, crowded: Crowded| {
             let state = LaneState { in_progress: 1, crowded, ..LaneState::default() };
@@ -184,11 +184,11 @@ mod tests {
         assert_eq!(
             why(0, crowded),
             "500 commands to 1 recipient wait behind an earlier one; \
-             more to 1 recipient are refused (RECIPIENT_QUEUE_FULL)"
+             more to 1 recipient are rejected (RECIPIENT_QUEUE_FULL)"
         );
         assert!(why(20, crowded).starts_with("the channel's rate; 500 commands to 1 recipient wait"));
         let crowded = Crowded { behind: 4000, recipients: 900, full_recipients: 0, is_lane_full: true };
         assert_eq!(why(20, crowded), "4000 commands to 900 recipients wait behind an earlier one");
-        assert_eq!(why(0, Crowded::default()), "calls and look-ups under way");
+        assert_eq!(why(0, Crowded::default()), "calls and look-ups in progress");
     }
 }

@@ -1,4 +1,4 @@
-//! `imchannel setup`: everything that must be on the bus and in Redis before services work, in one go, for the job of a deployment.
+//! `imchannel setup`: creates everything that services need in NATS and Redis, for the setup job of a deployment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,14 +23,14 @@ use crate::{Done, channel as channels, when};
 /// Delay between two attempts to reach NATS or Redis.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Applies streams, durables and buckets, then channels, and loads the functions of Redis. Safe to repeat.
+/// Create streams, durables and buckets, then channels, and load the functions of Redis. Safe to repeat.
 #[derive(Debug, Args)]
 pub(crate) struct Setup {
     #[command(flatten)]
     bus: BusPart,
     #[command(flatten)]
     redis: RedisPlace,
-    /// Load the functions of Redis, and do nothing on NATS: for an upgrade, before the new senders start.
+    /// Only load the functions of Redis: for an upgrade, before the new senders start.
     #[arg(long, conflicts_with = "channels")]
     functions_only: bool,
     /// How long to wait for NATS, and for Redis.
@@ -40,10 +40,10 @@ pub(crate) struct Setup {
 
 #[derive(Debug, Args)]
 struct BusPart {
-    /// The channels file (TOML); without it streams, durables and buckets only.
+    /// The channels file (TOML); without it only streams, durables and buckets.
     #[arg(long, value_name = "FILE")]
     channels: Option<PathBuf>,
-    /// Store channels anew that were stored under another credential key.
+    /// Store channels again that were stored under another credential key.
     #[arg(long, requires = "channels")]
     rekey: bool,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::R
             return Ok(done);
         }
     }
-    // Last: text goes out without Redis.
+    // Last, because text messages do not need Redis.
     match redis {
         Some(redis) => load_functions(&redis, wait, out).await?,
         None if functions_only => done = out.faulty(NO_REDIS),
@@ -102,10 +102,10 @@ async fn set_up_bus(command: BusPart, wait: Duration, target: &Target, out: &Out
     channels::apply(&bus, &records, how, out).await
 }
 
-const NO_REDIS: &str = "the functions of Redis were not loaded, since it was not said where Redis is; without them commands with \
-    uploaded files wait: give --redis-url (IMCHANNEL_REDIS_URL), where there are users that of `provisioner`";
+const NO_REDIS: &str = "the functions of Redis were not loaded because the URL of Redis was not given; without them commands with \
+    uploaded files wait: pass --redis-url (IMCHANNEL_REDIS_URL), with the user `provisioner` if Redis has users";
 
-/// Loads the functions that the sender calls, as soon as Redis answers.
+/// Loads the functions that the sender calls, as soon as Redis responds.
 pub(crate) async fn load_functions(redis: &RedisOptions, wait: Duration, out: &Out) -> anyhow::Result<()> {
     let deadline = Instant::now() + wait;
     let mut has_said = false;
@@ -131,21 +131,21 @@ pub(crate) async fn load_functions(redis: &RedisOptions, wait: Duration, out: &O
     }
 }
 
-const NOT_LOADED: &str = "the functions of Redis were not loaded, and commands with uploaded files wait (this needs Redis 7 or later, \
-    its primary, and where there are users `provisioner`, who may FUNCTION LOAD)";
+const NOT_LOADED: &str = "the functions of Redis were not loaded, and commands with uploaded files wait (this needs the primary of \
+    Redis 7 or later, and, if Redis has users, `provisioner`, which may FUNCTION LOAD)";
 
 async fn load(redis: &RedisOptions) -> Result<(), BlobError> {
     Inspector::connect(redis).await?.load_functions().await
 }
 
-/// A deployment starts everything at once, and NATS may come last.
+/// A deployment starts everything at the same time, and NATS may come last.
 async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus> {
     let deadline = Instant::now() + wait;
     let mut has_said = false;
     loop {
         let error = match target.connect().await {
             Ok(bus) => return Ok(bus),
-            // Waiting makes neither a key nor a file right.
+            // Waiting does not fix a wrong key or file.
             Err(error) if Instant::now() >= deadline || !is_away(&error) => return Err(error),
             Err(error) => error,
         };
@@ -157,7 +157,7 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
     }
 }
 
-/// Whether nobody answers yet, or the server is only starting.
+/// Whether the server does not respond yet, or is starting.
 fn is_away(error: &anyhow::Error) -> bool {
     error.downcast_ref::<bus::ConnectError>().is_some_and(bus::ConnectError::is_away)
 }

@@ -1,4 +1,4 @@
-//! `imchannel simulate infobip`: Infobip's sending side, to be sent to.
+//! `imchannel simulate infobip`: a fake Infobip send API.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,23 +18,23 @@ use crate::simulate::targets;
 use crate::target::{self, LOOPBACK_HOSTS, Target};
 use crate::{Done, channel as channels, health, when};
 
-/// Limits of what the simulated Infobip remembers: with requests of the usual size less than 100 MiB.
+/// Memory limits of the simulated Infobip: with requests of the usual size less than 100 MiB.
 const MEMORY: Memory = Memory { messages: 20_000, bytes: 32 * 1024 * 1024, delivering: 4_000 };
-/// Interval of the lines about the ledger.
+/// Interval of the output of totals.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulateInfobip {
-    /// The channels whose scenarios it knows and whose reports it posts (TOML).
+    /// Channels whose scenarios it accepts and whose reports it posts (TOML).
     #[arg(long, value_name = "FILE")]
     channels: PathBuf,
-    /// Where it listens: the `base_url` of those channels.
+    /// Listen address: the `base_url` of those channels.
     #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDR")]
     listen: SocketAddr,
-    /// Where the gateway takes webhooks.
+    /// URL of the gateway's ingress.
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     gateway: String,
-    /// The API key that calls must present.
+    /// API key that calls must present.
     #[arg(
         long,
         env = "INFOBIP_API_KEY",
@@ -44,56 +44,56 @@ pub(crate) struct SimulateInfobip {
         value_name = "KEY"
     )]
     api_key: String,
-    /// File that holds the API key.
+    /// File that contains the API key.
     #[arg(long, env = "INFOBIP_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// PEM file of the certificate chain under which it speaks HTTPS; without it HTTP.
+    /// PEM file of the certificate chain for HTTPS; without it HTTP.
     #[arg(long, requires = "tls_key_file", value_name = "FILE")]
     tls_certificate_file: Option<PathBuf>,
     /// PEM file of the certificate's private key.
     #[arg(long, requires = "tls_certificate_file", value_name = "FILE")]
     tls_key_file: Option<PathBuf>,
-    /// Where `imchannel health` asks whether it listens [default: nowhere].
+    /// Listen address for `imchannel health` [default: none].
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
     #[command(flatten)]
     switches: Switches,
 }
 
-/// How unwell it is.
+/// Configurable faults.
 #[derive(Debug, Args)]
 struct Switches {
-    /// Time before every answer.
+    /// Delay of every response.
     #[arg(long, default_value = "50ms", value_name = "SPAN", value_parser = when::span)]
     latency: Duration,
-    /// Answer every call that sends in HTML with this status, as a load balancer without a server does.
+    /// Answer every call that sends with this status and HTML, like a load balancer without a backend.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..600))]
     balancer: Option<u16>,
-    /// Calls answered 429, in per cent.
+    /// Calls answered 429, in percent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     rate_limit_pct: f64,
-    /// Calls answered 500 without taking the message, in per cent.
+    /// Calls answered 500 before the message is accepted, in percent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     fail_before_pct: f64,
-    /// Calls answered 500 after taking the message, in per cent.
+    /// Calls answered 500 after the message is accepted, in percent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     fail_after_pct: f64,
-    /// Calls that take the message and answer late, in per cent.
+    /// Calls that accept the message and answer late, in percent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     delay_pct: f64,
-    /// How late.
+    /// Delay of these late responses.
     #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = when::span)]
     delay: Duration,
-    /// Calls that take the message and cut the connection, in per cent.
+    /// Calls that accept the message and close the connection, in percent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     reset_pct: f64,
-    /// Messages refused inside a 200, in per cent.
+    /// Messages refused inside a 200, in percent.
     #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
     reject_pct: f64,
-    /// Take a message again whose id was used before.
+    /// Accept a message whose id was used before.
     #[arg(long)]
     allow_duplicate_ids: bool,
-    /// Show messages in the log only after up to so long (30s).
+    /// Longest delay until the log shows a message (30s).
     #[arg(long, default_value = "0s", value_name = "SPAN", value_parser = when::span)]
     log_delay: Duration,
 }
@@ -135,7 +135,7 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     let files = command.tls_certificate_file.zip(command.tls_key_file);
     let tls =
         files.map(|(certificate, key)| TlsFiles { certificate, key }.follow(stop.clone())).transpose()?;
-    // It is there once the port is open.
+    // It exists once the port is open.
     let _admin = match command.admin_listen {
         Some(address) => {
             let listens = health::Condition::new("listening", || Ok(()));
@@ -164,7 +164,7 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     Ok(Done::Well)
 }
 
-/// An account with the channels' scenarios, which reports to the gateway.
+/// Returns an account with the channels' scenarios that reports to the gateway.
 pub(crate) fn account(
     api_key: &str,
     gateway: &str,
@@ -180,7 +180,7 @@ pub(crate) fn account(
     Ok(Omni::new(api_key, scenarios, faults)?.remembering(MEMORY))
 }
 
-/// The ledger: what customers have got since the last look, without what is personal. Gives how many it is now.
+/// Prints the messages that customers received since the last call, without personal data. Returns their number so far.
 fn show_received(simulated: &Omni, shown: usize, out: &Out) -> usize {
     let received = simulated.received_after(shown);
     for message in &received {
@@ -206,8 +206,8 @@ fn say(simulated: &Omni, out: &Out) {
         "lookups": calls.lookups, "received": received, "forgotten": calls.forgotten, "unreported": calls.unreported,
     }));
     out.say(&text!(
-        "{} {} calls, {} answered badly on purpose, {} malformed, {} with a used id; {received} messages reached their \
-         customers; the log was asked {} times",
+        "{} {} calls, {} with an injected fault, {} malformed, {} with a used id; {received} messages reached their \
+         customers; {} queries of the log",
         styled(STRONG, "infobip"),
         calls.sends,
         calls.faulty,
@@ -216,7 +216,7 @@ fn say(simulated: &Omni, out: &Out) {
         calls.lookups,
     ));
     if calls.unreported > 0 {
-        let why = "because too many reports wait to be taken by the gateway";
+        let why = "because too many reports wait for the gateway";
         out.say(&text!(
             "  {} {} messages were not reported, {why}",
             styled(BAD, "dropped"),
@@ -224,6 +224,6 @@ fn say(simulated: &Omni, out: &Out) {
         ));
     }
     if calls.forgotten > 0 {
-        out.say(&format!("  the first {} messages are forgotten, as memory is limited", calls.forgotten));
+        out.say(&format!("  the first {} messages were dropped, to limit memory", calls.forgotten));
     }
 }

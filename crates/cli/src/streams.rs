@@ -1,4 +1,4 @@
-//! `imchannel streams`: what the bus must hold.
+//! `imchannel streams`: creates, checks and repairs streams, durables and buckets.
 
 use std::time::Duration;
 
@@ -19,32 +19,32 @@ use crate::words::bytes;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Streams {
-    /// Make the streams, durables and buckets, or change them to what they should be. Sizes and copies that are not named stay as
-    /// they are. Safe to repeat.
+    /// Create the streams, durables and buckets, or change them to their definitions. Sizes and replicas that are not
+    /// named stay unchanged. Safe to repeat.
     Apply {
         #[command(flatten)]
         sizes: Sizes,
         #[command(flatten)]
         monitors: Monitors,
     },
-    /// Compare what is there with what should be, and with the sizes and copies that are named; exit code 3 when it differs.
+    /// Compare the server with the definitions, and with the given sizes and replicas; exit code 3 if they differ.
     Check(Sizes),
-    /// After a server has forgotten how far a stream had come (a full disk): make the stream's durables again from its first
-    /// message on, and ask whether sends may go on when the ledger of sends is concerned.
+    /// Repair streams after a server has lost their sequences (a full disk): create the durables of a stream again from
+    /// its first message on, and ask whether to continue sending if the ledger of sends is affected.
     Repair {
-        /// Let sends go on without asking.
+        /// Continue sending without asking.
         #[arg(long)]
         yes: bool,
-        /// Repair this one although its numbers look right: one that a service's /ready names.
+        /// Repair this stream although its sequence looks right: one that /ready of a service names.
         #[arg(long = "stream", value_name = "NAME")]
         streams: Vec<String>,
     },
 }
 
-/// The choices of an installation. What is not named stays as it is; the defaults are for what is not there yet.
+/// Settings of an installation. What is not given stays unchanged; the defaults are for new streams.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Sizes {
-    /// Copies of every stream and bucket [default: as it is, 1 at first].
+    /// Replicas of every stream and bucket [default: unchanged, 1 for new ones].
     #[arg(long, env = "IMCHANNEL_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: Option<u8>,
     /// Time for which a repeated message id is recognized, such as 40s [default: unchanged, 40s at first].
@@ -97,16 +97,16 @@ impl Sizes {
     }
 }
 
-/// Where to ask how much a server may store.
+/// Where to read the storage limit of a server.
 #[derive(Debug, Args)]
 pub(crate) struct Monitors {
-    /// Monitoring ports of the NATS servers, such as http://nats:8222: asked for their limit when a stream does not fit.
+    /// URLs of the monitoring ports of the NATS servers, such as http://nats:8222: read when a stream does not fit.
     #[arg(long, env = "IMCHANNEL_NATS_MONITOR_URL", value_delimiter = ',', value_name = "URLS")]
     nats_monitor_url: Vec<String>,
 }
 
 impl Monitors {
-    /// An error with the servers' limits, where it is that something does not fit and they can be asked.
+    /// Adds the servers' limits to an error that says that something does not fit, if they can be read.
     pub(crate) async fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let Some(ProvisionError::NoRoom { room, .. }) = error.downcast_ref() else { return error };
         let mut text = format!("{room}");
@@ -116,7 +116,7 @@ impl Monitors {
             }
         }
         text.push_str(
-            ". Raise it in the configuration of NATS, and its disk, or make another stream smaller",
+            ". Raise it in the configuration of NATS, with a larger disk if needed, or reduce another stream",
         );
         anyhow::Error::msg(text)
     }
@@ -137,7 +137,7 @@ pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow:
     }
 }
 
-/// Makes everything, says so, and looks whether the server has kept it.
+/// Applies everything, prints it, and checks whether the server has stored it.
 pub(crate) async fn apply_and_check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Done> {
     apply(bus, named).await?;
     let streams: Vec<_> = STREAMS.iter().map(|stream| stream.name).collect();
@@ -151,7 +151,7 @@ pub(crate) async fn apply_and_check(bus: &Bus, named: &NamedSettings, out: &Out)
     check(bus, named, out).await
 }
 
-/// Makes everything, the durables of stored channels too.
+/// Applies everything, including the durables of stored channels.
 pub(crate) async fn apply(bus: &Bus, named: &NamedSettings) -> anyhow::Result<()> {
     provision::apply_named(bus, named).await?;
     for channel in sending(bus).await? {
@@ -160,7 +160,7 @@ pub(crate) async fn apply(bus: &Bus, named: &NamedSettings) -> anyhow::Result<()
     Ok(())
 }
 
-/// A server may take a setting and not keep it (old ones ignore what they do not know), so applying ends in a check.
+/// Checks the result, because an old server may ignore a setting that it does not support.
 async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Done> {
     let mut differences = provision::check(bus, Scope::Settings(named)).await?;
     let is_registry_there = !differences.iter().any(|difference| difference.setting == "existence");
@@ -188,7 +188,7 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Do
     Ok(Done::Different)
 }
 
-/// The stored channels that can send: each has two durables.
+/// Returns the stored channels that can send: each has two durables.
 async fn sending(bus: &Bus) -> anyhow::Result<Vec<ChannelId>> {
     let stored = registry::list(bus).await?;
     let channels = stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok());

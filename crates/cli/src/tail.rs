@@ -1,4 +1,4 @@
-//! `imchannel tail`: the streams, decoded.
+//! `imchannel tail`: shows the decoded messages of the streams.
 
 use std::time::Duration;
 
@@ -32,23 +32,23 @@ pub(crate) enum What {
     Reports,
     /// Customers' messages.
     Messages,
-    /// What became of commands.
+    /// Results of commands.
     Sends,
     /// Files that were fetched.
     Media,
-    /// What happened to templates, numbers and the account.
+    /// Changes of templates, numbers and the account.
     Account,
-    /// What customers did beside writing: opted out or in, changed number, paid.
+    /// Other actions of customers: opting in or out, a new number, a payment.
     Customers,
     /// Commands as they are stored.
     Commands,
-    /// What could not be understood.
+    /// Dead letters.
     Deadletters,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
-    /// What to show.
+    /// Kind of messages to show.
     what: What,
     /// Only this channel.
     #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
@@ -56,26 +56,26 @@ pub(crate) struct Tail {
     /// Only this BSP.
     #[arg(long, value_parser = parse_bsp)]
     bsp: Option<BspId>,
-    /// Begin with the oldest that is stored.
+    /// Start with the oldest stored message.
     #[arg(long, conflicts_with = "since")]
     from_beginning: bool,
-    /// Begin so long ago (90s, 15m, 2h, 3d) or at a time (2026-03-01T10:00:00Z).
+    /// Start this long ago (90s, 15m, 2h, 3d) or at a time (2026-03-01T10:00:00Z).
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     since: Option<Moment>,
-    /// Stop at the end of what is stored.
+    /// Stop at the end of the stored messages.
     #[arg(long)]
     no_follow: bool,
-    /// Stop after so many.
+    /// Stop after this number of messages.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Show numbers, names and texts.
+    /// Show phone numbers, names and texts.
     #[arg(long)]
     unmask: bool,
 }
 
 pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Done> {
     if command.what == What::Commands && command.bsp.is_some() {
-        return Ok(out.faulty("commands do not name a BSP: choose them by --channel"));
+        return Ok(out.faulty("commands do not name a BSP; select them by --channel"));
     }
     let from = command.from(Timestamp::now());
     let bus = target.connect().await?;
@@ -92,7 +92,7 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
         let next = tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
             next = messages.next() => next,
-            () = tokio::time::sleep(SILENCE_MAX), if command.no_follow => bail!("the bus has gone silent"),
+            () = tokio::time::sleep(SILENCE_MAX), if command.no_follow => bail!("timed out waiting for the next message from NATS"),
         };
         let Some(message) = next else { break };
         let message = message?;
@@ -106,12 +106,12 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
     Ok(Done::Well)
 }
 
-/// Refuses a channel that is not known and of which nothing is there to be shown: most often a slip of the pen.
+/// Fails for an unknown channel without stored messages, which is usually a typing error.
 pub(crate) async fn refuse_unknown(bus: &Bus, channel: Option<&ChannelId>) -> anyhow::Result<()> {
     let Some(channel) = channel else { return Ok(()) };
     if registries::read(bus, channel.as_str()).await?.is_none() {
         bail!(
-            "there is no channel {channel}, and nothing of it is stored in what was asked for; `imchannel channel list` names the \
+            "channel {channel} does not exist, and none of its messages are stored here; `imchannel channel list` shows all \
              channels, and `imchannel tail … --from-beginning` shows what is stored of one that was removed"
         );
     }
@@ -138,13 +138,13 @@ impl Tail {
         match self.since {
             _ if self.from_beginning => From::Start,
             Some(moment) => From::Time(moment.from(now)),
-            // Without following, only what is stored can be meant.
+            // Without --follow, the stored messages are meant.
             None if self.no_follow => From::Start,
             None => From::Now,
         }
     }
 
-    /// Shows one message; says whether it was among those wanted.
+    /// Shows one message. Returns whether it was selected.
     fn show(&self, delivery: &Delivery, out: &Out) -> bool {
         let (object, line) = match self.what {
             What::Webhooks => webhook(delivery, self.unmask),
@@ -178,7 +178,7 @@ pub(crate) fn parse_bsp(name: &str) -> Result<BspId, String> {
 
 pub(crate) type Shown = (Value, Text);
 
-/// A report for both readers.
+/// A report, as JSON and as text.
 pub(crate) fn report(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match ReportEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
@@ -209,12 +209,12 @@ pub(crate) fn report(delivery: &Delivery, unmask: bool) -> Shown {
     (serde_json::to_value(&event).unwrap_or_default(), line)
 }
 
-/// A part of a line that is there where its value is.
+/// A part of a line, or nothing if its value is empty.
 pub(crate) fn named(words: &str, value: &str) -> String {
     if value.is_empty() { String::new() } else { format!(" {words} {value}") }
 }
 
-/// A customer's message for both readers.
+/// A customer's message, as JSON and as text.
 pub(crate) fn message(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match InboundMessage::decode(delivery.payload.clone()) {
         Ok(event) => event,
@@ -245,7 +245,7 @@ fn referral(referral: &Referral) -> String {
     format!(" came by {} {} {}", referral.source_type, referral.source_id, referral.headline)
 }
 
-/// The result of a command for both readers.
+/// The result of a command, as JSON and as text.
 pub(crate) fn sent(delivery: &Delivery, unmask: bool) -> Shown {
     let mut event = match SendResult::decode(delivery.payload.clone()) {
         Ok(event) => event,
@@ -261,7 +261,7 @@ pub(crate) fn sent(delivery: &Delivery, unmask: bool) -> Shown {
     };
     let outcome = event.outcome().as_str_name().trim_start_matches("SEND_OUTCOME_");
     let error = event.error.as_ref().map(|error| format!(" {} {}", error.code, error.description));
-    // Where the result names no channel or no id, the subject and the command's place do.
+    // If the result names no channel or no id, the subject and the sequence of the command do.
     let place = delivery.subject.strip_prefix("imchannel.event.send.").unwrap_or_default().replace('.', "/");
     let id = if event.command_id.is_empty() {
         format!("{} of COMMANDS", event.command_sequence)
@@ -281,7 +281,7 @@ pub(crate) fn sent(delivery: &Delivery, unmask: bool) -> Shown {
     (serde_json::to_value(&event).unwrap_or_default(), line)
 }
 
-/// A fetch for both readers. Nothing in it is personal.
+/// A fetch, as JSON and as text. It contains no personal data.
 pub(crate) fn fetched(delivery: &Delivery) -> Shown {
     let event = match MediaFetched::decode(delivery.payload.clone()) {
         Ok(event) => event,
@@ -305,7 +305,7 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
 fn command(delivery: &Delivery, unmask: bool) -> Shown {
     let content_type = delivery.headers.get(headers::CONTENT_TYPE);
     let decoded = bsp::command::decode(content_type, &delivery.payload).ok();
-    // As they stand in the subject, also where no lane reads it.
+    // From the subject, even if no lane reads it.
     let place = delivery.subject.strip_prefix("imchannel.command.").unwrap_or_default();
     let (queue, channel) = place.split_once('.').unwrap_or((place, ""));
     let mut body =
@@ -328,7 +328,7 @@ fn command(delivery: &Delivery, unmask: bool) -> Shown {
 }
 
 pub(crate) fn undecodable(delivery: &Delivery, error: &prost::DecodeError) -> Shown {
-    let line = text!("{} {} cannot be decoded: {error}", time_of(delivery), delivery.subject);
+    let line = text!("{} cannot decode the message of {}: {error}", time_of(delivery), delivery.subject);
     (json!({ "subject": delivery.subject, "sequence": delivery.sequence, "error": error.to_string() }), line)
 }
 

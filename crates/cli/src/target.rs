@@ -1,4 +1,4 @@
-//! Which installation a command is for.
+//! Options that select the installation of a command.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -28,14 +28,14 @@ pub(crate) const ADMIN_URL_FILE: &str = "admin.url";
 /// The options of every command.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// Where NATS is: nats://host:port [default: that of the `up` in this folder, else nats://127.0.0.1:4222; `up`
-    /// itself starts a server of its own].
+    /// URL of NATS: nats://host:port [default: that of the `up` in this folder, else nats://127.0.0.1:4222; `up` itself
+    /// starts a separate server].
     #[arg(long, global = true, env = "IMCHANNEL_NATS_URL", hide_env_values = true, value_name = "URL")]
     pub(crate) nats_url: Option<String>,
     /// Key under which webhook credentials are stored, at least 32 characters; the same for all services.
     #[arg(long, global = true, env = "IMCHANNEL_CREDENTIAL_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) credential_key: Option<String>,
-    /// File that holds the credential key.
+    /// File that contains the credential key.
     #[arg(
         long,
         global = true,
@@ -45,27 +45,28 @@ pub(crate) struct Target {
         value_name = "FILE"
     )]
     pub(crate) credential_key_file: Option<PathBuf>,
-    /// Folder with the nkey seeds of the NATS users, as `imchannel secrets generate` writes it (DIR/nats): each command takes the one of
+    /// Folder with the nkey seeds of the NATS users, as `imchannel secrets generate` writes it (DIR/nats): each command
+    /// uses the seed of
     /// the user that it needs.
     #[arg(long, global = true, env = "IMCHANNEL_NATS_NKEYS_DIR", value_name = "DIR")]
     nats_nkeys_dir: Option<PathBuf>,
-    /// File with the nkey seed of the NATS user that the command needs; goes before the folder.
+    /// File with the nkey seed of the NATS user that the command needs; takes precedence over the folder.
     #[arg(long, global = true, env = "IMCHANNEL_NATS_NKEY_FILE", value_name = "FILE")]
     nats_nkey_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the certificate of a tls:// NATS server.
+    /// PEM file of CA certificates that are trusted for a tls:// NATS server.
     #[arg(long, global = true, env = "IMCHANNEL_NATS_CA_FILE", value_name = "FILE")]
     nats_ca_file: Option<PathBuf>,
-    /// IP address under which the installation is reached; example secrets are refused unless it is a loopback address [default:
+    /// Public IP address of the installation; example secrets are rejected unless it is a loopback address [default:
     /// that of NATS].
     #[arg(long, global = true, env = "IMCHANNEL_PUBLIC_ADDRESS", value_name = "IP")]
     public_address: Option<String>,
-    /// Hosts that channels may send to beside *.api.infobip.com, separated by commas.
+    /// Hosts that channels may send to in addition to *.api.infobip.com, separated by commas.
     #[arg(long, global = true, env = "IMCHANNEL_INFOBIP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
     pub(crate) infobip_hosts: Vec<String>,
-    /// The command that was typed.
+    /// The command that was entered.
     #[arg(skip)]
     pub(crate) needed: Needed,
-    /// What NATS refuses to it.
+    /// Permission errors of NATS.
     #[arg(skip)]
     pub(crate) refusals: Refusals,
 }
@@ -78,12 +79,12 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    /// Connects as the user that the command needs; fails at once with a clear word.
+    /// Connects as the user that the command needs, and fails immediately with a clear error.
     ///
     /// # Errors
-    /// [`WrongUser`] where the server does not know the user; otherwise when no server answers or a file cannot be read.
+    /// [`WrongUser`] if the server does not know the user; otherwise if no server responds or a file cannot be read.
     pub(crate) async fn connect(&self) -> anyhow::Result<Bus> {
-        let user = self.needed.user.context("this command has no NATS user")?;
+        let user = self.needed.user.context("this command does not connect to NATS")?;
         let seed_file = self.seed_file(user);
         let options = self.options(user, seed_file.as_deref())?;
         connect_now(options).await.map_err(|error| match error.downcast_ref::<bus::ConnectError>() {
@@ -98,9 +99,9 @@ impl Target {
         })
     }
 
-    /// The seed that is taken: the file that was named, or else the user's own in the folder.
+    /// Returns the seed file: the given file, or the user's file in the folder.
     fn seed_file(&self, user: User) -> Option<PathBuf> {
-        // Compose files set variables that are empty where nothing is meant.
+        // Compose files set variables to empty values.
         let given = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         given(&self.nats_nkey_file).or_else(|| Some(given(&self.nats_nkeys_dir)?.join(user.seed_file())))
     }
@@ -110,7 +111,7 @@ impl Target {
             let needs = || format!("`{}` needs the seed of the NATS user {user}", self.needed.command);
             let text = read_secret(file).with_context(needs)?;
             NkeySeed::parse(&text)
-                .with_context(|| format!("{} cannot be used", file.display()))
+                .with_context(|| format!("cannot use {}", file.display()))
                 .with_context(needs)
         });
         Ok(BusOptions {
@@ -121,10 +122,10 @@ impl Target {
         })
     }
 
-    /// Does a command's work, and gives it up as soon as NATS refuses something to it.
+    /// Runs a command, and stops it as soon as NATS refuses an operation.
     ///
     /// # Errors
-    /// [`WrongUser`], or that of the work.
+    /// [`WrongUser`], or the error of the command.
     pub(crate) async fn unless_refused<T>(
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
@@ -141,13 +142,13 @@ impl Target {
         if refusal.is_of_inbox() {
             let why = match self.seed_file(user) {
                 Some(file) => format!("{} is the seed of another user", file.display()),
-                None => "the server takes this client for another user".to_owned(),
+                None => "the server authenticated this client as another user".to_owned(),
             };
             return self.wrong_user(user, why);
         }
         let Refusal { act, subject } = refusal;
         WrongUser(format!(
-            "NATS does not let the user {user} {act} to \"{subject}\", which `{}` needs: give the server the users.conf of this version",
+            "NATS does not let the user {user} {act} to \"{subject}\", which `{}` needs: update users.conf of the server to this version",
             self.needed.command
         ))
         .into()
@@ -155,16 +156,16 @@ impl Target {
 
     fn wrong_user(&self, user: User, why: String) -> anyhow::Error {
         WrongUser(format!(
-            "`{}` needs the NATS user {user}, and {why}: name its seed with --nats-nkey-file, or the folder of all with \
+            "`{}` needs the NATS user {user}, and {why}: pass its seed with --nats-nkey-file, or the folder of all seeds with \
              --nats-nkeys-dir",
             self.needed.command
         ))
         .into()
     }
 
-    /// Whether the installation is reached by a loopback address: as it was said, or else where its NATS is.
+    /// Whether the installation is reached at a loopback address: the given one, or otherwise that of NATS.
     pub(crate) fn is_on_loopback(&self) -> bool {
-        // Compose files set variables that are empty where nothing is meant.
+        // Compose files set variables to empty values.
         if let Some(address) = self.public_address.as_ref().filter(|address| !address.is_empty()) {
             return address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         }
@@ -179,12 +180,12 @@ impl Target {
         if let Some(url) = &self.nats_url {
             return url.clone();
         }
-        // Its server has another port than the usual one where that was taken.
+        // Its server uses another port if the default one was taken.
         let of_up = std::fs::read_to_string(Path::new(DATA_FOLDER_DEFAULT).join(NATS_URL_FILE));
         of_up.as_deref().map_or(NATS_URL_DEFAULT, str::trim).to_owned()
     }
 
-    /// The admin port of the `up` in this folder, unless another installation is meant.
+    /// Returns the admin port of the `up` in this folder, unless another installation is selected.
     pub(crate) fn admin_of_up(&self) -> Option<String> {
         if self.nats_url.is_some() {
             return None;
@@ -193,7 +194,7 @@ impl Target {
         Some(text.trim().to_owned())
     }
 
-    /// The credential key as text, where one is given.
+    /// Returns the credential key as text, if one is given.
     pub(crate) fn key_text(&self) -> anyhow::Result<Option<String>> {
         match &self.credential_key_file {
             Some(file) => Ok(Some(read_secret(file)?)),
@@ -201,28 +202,28 @@ impl Target {
         }
     }
 
-    /// The credential key.
+    /// Returns the credential key.
     pub(crate) fn key(&self) -> anyhow::Result<CredentialKey> {
         let text =
-            self.key_text()?.context("set IMCHANNEL_CREDENTIAL_KEY or --credential-key, or its file")?;
+            self.key_text()?.context("the credential key is missing: set IMCHANNEL_CREDENTIAL_KEY, --credential-key or --credential-key-file")?;
         Ok(CredentialKey::new(text.as_bytes())?)
     }
 }
 
-/// The user that was given is not the one that the command needs, or may not do what it needs.
+/// The given user is not the one that the command needs, or lacks permissions.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct WrongUser(String);
 
-/// A secret out of its file.
+/// Reads a secret from its file.
 pub(crate) fn read_secret(file: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(text.trim().to_owned())
 }
 
-/// Connects, or says where nobody answers.
+/// Connects, or returns an error that names the address.
 pub(crate) async fn connect_now(options: BusOptions) -> anyhow::Result<Bus> {
-    // The URL may hold a password, so only its end is named.
+    // The URL may contain a password, so only its end is named.
     let place = options.url.rsplit(['@', '/']).next().unwrap_or_default().to_owned();
     Bus::connect_now(&options).await.with_context(|| format!("cannot connect to NATS at {place}"))
 }

@@ -1,8 +1,8 @@
-//! Text that is safe to show on a terminal: whatever is written into it is escaped on the way in, and only a style of our own
+//! Text that is safe to show on a terminal: everything that is written into it is escaped, and only a style of ours
 //! puts a control sequence around it.
 //!
-//! [`Out`](crate::out::Out) prints nothing else. A plain `String` that was made with `format!` is foreign as a whole and is
-//! escaped as a whole, so a call that forgets `text!` may lose a color and never lets anything through.
+//! [`Out`](crate::out::Out) prints nothing else. A plain `String` made with `format!` counts as external text and is
+//! escaped as a whole, so a call without `text!` may lose a color and never prints external control sequences.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -10,43 +10,43 @@ use std::fmt::{self, Write};
 use anstyle::Style;
 use service::terminal;
 
-/// Escaped text, in pieces that have a style each.
+/// Escaped text, in pieces with one style each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Text {
     pieces: Vec<(Style, String)>,
 }
 
 thread_local! {
-    /// The texts that are being made, the innermost last: a `Text` that is formatted into another one joins it here, with its
-    /// styles, and not through the characters that anybody could write.
+    /// The texts that are being formatted, the innermost last. A `Text` that is formatted into another one is added to
+    /// it here, with its styles, and not through characters that external text could contain.
     static BEING_MADE: RefCell<Vec<Text>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A text in the manner of `format!`: the styles of texts that are put in stay, everything else is escaped.
+/// Formats a text like `format!`: the styles of inserted texts are kept, everything else is escaped.
 macro_rules! text {
     ($($arg:tt)*) => { $crate::text::Text::of(format_args!($($arg)*)) };
 }
 pub(crate) use text;
 
-/// A text in a style.
+/// Returns a text with a style.
 pub(crate) fn styled(style: Style, text: &str) -> Text {
     Text { pieces: vec![(style, terminal::escape(text).into_owned())] }
 }
 
 impl Text {
-    /// What a value shows, escaped as one line.
+    /// Formats a value, escaped as one line.
     pub(crate) fn of(shown: impl fmt::Display) -> Self {
         BEING_MADE.with_borrow_mut(|texts| texts.push(Self::default()));
-        // Only a value that refuses to show itself fails; what it has written stays.
+        // Only a value whose `Display` fails returns an error; what it has written is kept.
         let _ = write!(Foreign, "{shown}");
         BEING_MADE.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
-    /// With the control sequences of its styles.
+    /// Returns the text with the control sequences of its styles.
     pub(crate) fn to_ansi(&self) -> String {
         let mut ansi = String::new();
         for (style, text) in &self.pieces {
-            // A style that changes nothing writes nothing.
+            // An empty style writes nothing.
             ansi.push_str(&format!("{style}{text}{style:#}"));
         }
         ansi
@@ -60,7 +60,7 @@ impl Text {
     }
 }
 
-/// Inside [`Text::of`] with its styles, anywhere else without them.
+/// Inside [`Text::of`] with its styles, elsewhere without them.
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = BEING_MADE.with_borrow_mut(|texts| {
@@ -73,7 +73,7 @@ impl fmt::Display for Text {
     }
 }
 
-/// Takes what values write about themselves.
+/// Receives what values write in their `Display`.
 struct Foreign;
 
 impl Write for Foreign {
@@ -101,7 +101,7 @@ mod tests {
         let outer = text!("a {inner} {:>3}", 7);
         let expected = format!("a {BAD}{ESCAPED}{BAD:#} {ESCAPED}   7");
         assert_eq!(outer.to_ansi(), expected);
-        // Written anywhere else, it is foreign like all the rest.
+        // Formatted elsewhere, it counts as external text.
         let flat = format!("{outer}");
         assert_eq!(flat, format!("a {ESCAPED} {ESCAPED}   7"));
         assert_eq!(text!("{}", outer.to_ansi()).to_ansi(), terminal::escape(&expected));

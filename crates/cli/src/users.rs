@@ -1,9 +1,10 @@
-//! Which user of NATS each command needs. The README's table of users is held to this table, and so is every command that a
+//! The NATS user of each command. Tests compare the README's table of users with this table, and every command that a
 //! document prints (`tests/documents`).
 
 use bus::User;
 
-/// Every command, with the user that it connects as; `None` where it does not connect to NATS, or only to a server of its own.
+/// Every command, with the user that it connects as; `None` if it does not connect to NATS, or only to a server that it
+/// starts.
 const USERS: &[(&str, Option<User>)] = &[
     ("up", None),
     ("streams apply", Some(User::Provisioner)),
@@ -36,16 +37,16 @@ const USERS: &[(&str, Option<User>)] = &[
     ("completions", None),
 ];
 
-/// A command's words and the user that it needs.
+/// A command's name and the user that it needs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needed {
     /// Such as `channel apply`.
     pub(crate) command: String,
-    /// `None` where it does not connect.
+    /// `None` if it does not connect.
     pub(crate) user: Option<User>,
 }
 
-/// The command that was typed.
+/// Returns the command that was entered.
 pub(crate) fn needed(matches: &clap::ArgMatches) -> Needed {
     let mut words = Vec::new();
     let mut matches = matches;
@@ -58,7 +59,7 @@ pub(crate) fn needed(matches: &clap::ArgMatches) -> Needed {
     Needed { command, user }
 }
 
-/// The user that a command connects as. `command` is its words, such as `channel apply`.
+/// The user that a command connects as. `command` is its name, such as `channel apply`.
 pub(crate) fn of(command: &str) -> Option<User> {
     USERS.iter().find(|(name, _)| *name == command).and_then(|(_, user)| *user)
 }

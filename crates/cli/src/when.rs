@@ -1,16 +1,16 @@
-//! Spans, times, rates and shares as people type them.
+//! Parses durations, times, rates and percentages of the command line.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use service::units::{self, DurationError};
 
-/// A length of time such as `90s`, `15m`, `2h`, `3d` or `1h 30m`.
+/// Parses a duration such as `90s`, `15m`, `2h`, `3d` or `1h 30m`.
 pub(crate) fn span(text: &str) -> Result<Duration, DurationError> {
     units::parse_duration(text)
 }
 
-/// A moment: a length of time before now, or a time.
+/// A moment: a duration before now, or a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Moment {
     Ago(Duration),
@@ -18,7 +18,7 @@ pub(crate) enum Moment {
 }
 
 impl Moment {
-    /// The moment, seen from `now`.
+    /// Returns the moment relative to `now`.
     pub(crate) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago(span) => now - span,
@@ -27,28 +27,28 @@ impl Moment {
     }
 }
 
-/// `15m` for 15 minutes ago, or a time in RFC 3339.
+/// Parses `15m` as 15 minutes ago, or a time in RFC 3339.
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Moment::At(time));
     }
     match span(text) {
         Ok(span) => Ok(Moment::Ago(span)),
-        Err(DurationError::Invalid | DurationError::NoUnit) => Err(
-            "is neither a time nor how long ago; write 2026-03-01T10:00:00Z, or 90s, 15m, 2h, 3d or 1h 30m"
-                .to_owned(),
-        ),
+        Err(DurationError::Invalid | DurationError::NoUnit) => {
+            Err("is not a time or a duration; write 2026-03-01T10:00:00Z, or 90s, 15m, 2h, 3d or 1h 30m"
+                .to_owned())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// So many a second, from one in a thousand seconds to a million.
+/// Parses a rate per second, from 0.001 to a million.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok().filter(|rate| (0.001..=1_000_000.0).contains(rate));
     rate.ok_or_else(|| "must be a number between 0.001 and 1000000".to_owned())
 }
 
-/// A share in per cent.
+/// Parses a percentage.
 pub(crate) fn percent(text: &str) -> Result<f64, String> {
     let percent = text.parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
     percent.ok_or_else(|| "must be a number between 0 and 100".to_owned())
@@ -78,10 +78,8 @@ mod tests {
             assert!(span(bad).is_err(), "{bad}");
         }
         let error = |text| moment(text).unwrap_err();
-        assert!(
-            error("15").starts_with("is neither a time nor how long ago; write 2026-03-01T10:00:00Z, or")
-        );
-        assert!(error("2026-03-01").starts_with("is neither a time nor how long ago"));
+        assert!(error("15").starts_with("is not a time or a duration; write 2026-03-01T10:00:00Z, or"));
+        assert!(error("2026-03-01").starts_with("is not a time or a duration"));
         assert!(error("-5m").starts_with("is negative; write a duration such as"));
     }
 

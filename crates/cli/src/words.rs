@@ -1,4 +1,4 @@
-//! Words that several commands print: sizes, lengths of time, what waits.
+//! Texts that several commands print: sizes, durations, pending commands.
 
 use std::time::Duration;
 

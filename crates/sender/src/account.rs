@@ -1,5 +1,5 @@
-//! The account that a lane sends through: its settings, and its key, fetched anew now and then because it may be changed
-//! in its place.
+//! The account that a lane sends through: its settings and its API key. The key is fetched again at intervals, because
+//! its file may be replaced in place.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use channel::{Channel, Secrets};
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
-/// Time for which a key that was read is cached.
+/// TTL of a cached API key.
 const KEY_LIFE: Duration = Duration::from_secs(30);
-/// Time after which a missing key is read again.
+/// TTL of a cached failure to fetch the API key.
 const KEY_RETRY: Duration = Duration::from_secs(2);
 
 /// A channel's account.
@@ -27,13 +27,13 @@ pub(crate) struct Account {
     key: Mutex<KnownKey>,
 }
 
-/// What is known of the account's key.
+/// Cached state of the account's key.
 #[derive(Default)]
 struct KnownKey {
-    /// As it was fetched last, and when.
+    /// Result of the last fetch, and its time.
     fetched: Option<(Result<HeaderValue, String>, Instant)>,
-    /// Whether the account has refused a key since it took one. Then every call fetches it again, since it may have been
-    /// changed in its place meanwhile.
+    /// Whether the BSP has refused the key and accepted none since then. While this is set, every call fetches the key
+    /// again, because the key may have been replaced in place.
     is_refused: bool,
 }
 
@@ -43,12 +43,12 @@ impl std::fmt::Debug for Account {
     }
 }
 
-/// Names an account across channels and replicas: they share its limits.
+/// Identifies an account across channels and replicas. Lanes of the same account share its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AccountName(pub(crate) String);
 
 impl Account {
-    /// The account of a channel; `None` for one that cannot send.
+    /// Returns the account of a channel, or `None` for a channel that cannot send.
     pub(crate) fn of(channel: &Channel, secrets: &Secrets) -> Option<Self> {
         let sending = channel.bsp.sending()?;
         Some(Self {
@@ -63,15 +63,15 @@ impl Account {
         })
     }
 
-    /// Its name. The reference of the key is part of it, and no secret.
+    /// Returns its identifier. It contains the reference of the key, which is not secret.
     pub(crate) fn name(&self) -> AccountName {
         AccountName(format!("{} {}", self.details.base_url, self.details.key))
     }
 
-    /// The value of its `Authorization` header.
+    /// Returns the value of the `Authorization` header.
     ///
     /// # Errors
-    /// Why there is none, in words without a secret.
+    /// Why the key cannot be used, without the secret.
     pub(crate) async fn authorization(self: &Arc<Self>) -> Result<HeaderValue, String> {
         if let Some(key) = self.still_fresh() {
             return key;
@@ -79,12 +79,12 @@ impl Account {
         let account = Arc::clone(self);
         // Files are read by blocking calls.
         let fetched = tokio::task::spawn_blocking(move || account.fetch()).await;
-        let fetched = fetched.unwrap_or_else(|_| Err("it could not be fetched".to_owned()));
+        let fetched = fetched.unwrap_or_else(|_| Err("fetching the key failed".to_owned()));
         self.known().fetched = Some((fetched.clone(), Instant::now()));
         fetched
     }
 
-    /// The key that was fetched last, for as long as it may be used without another look.
+    /// Returns the result of the last fetch while its TTL lasts.
     fn still_fresh(&self) -> Option<Result<HeaderValue, String>> {
         let known = self.known();
         let (key, fetched_at) = known.fetched.as_ref()?;
@@ -98,12 +98,12 @@ impl Account {
         (fetched_at.elapsed() < life).then(|| key.clone())
     }
 
-    /// The account refused its key: until it takes one, every call fetches the key again.
+    /// Records that the BSP refused the key. Until the BSP accepts one, every call fetches the key again.
     pub(crate) fn key_is_refused(&self) {
         self.known().is_refused = true;
     }
 
-    /// The account answered about a message, so it has taken the key.
+    /// Records that the BSP accepted the key: it answered about a message.
     pub(crate) fn key_is_taken(&self) {
         self.known().is_refused = false;
     }
@@ -116,8 +116,9 @@ impl Account {
         let key = self.secrets.resolve(&self.details.key);
         let key = key.map_err(|error| service::words::causes(&error.into()))?;
         let value = self.sending.authorization(key.expose());
-        let mut value = HeaderValue::from_bytes(&value)
-            .map_err(|_| format!("{} holds what no header can carry", self.details.key))?;
+        let mut value = HeaderValue::from_bytes(&value).map_err(|_| {
+            format!("{} contains characters that are not allowed in an HTTP header", self.details.key)
+        })?;
         value.set_sensitive(true);
         Ok(value)
     }

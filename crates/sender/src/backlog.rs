@@ -1,8 +1,7 @@
-//! What waits in the stream behind a lane: how much, and what of it grows too old while its lane is paused, limited or
-//! behind. It works beside the loop of the lane, which nothing of this may hold up.
+//! The commands of a lane that are still in the stream: how many there are, and which of them expire while the lane is
+//! paused, rate limited or behind. This runs beside the loop of the lane and never delays it.
 //!
-//! The stream is read once, and what is remembered of a command is its deadline and its place. The ledger says which of
-//! them were sent after all.
+//! It reads each command once and caches its deadline and sequence. The ledger shows which of these commands were sent.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,11 +29,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BEHIND_AFTER: Duration = Duration::from_secs(4);
 /// Interval of reading new commands.
 const READ_EVERY: Duration = Duration::from_secs(5);
-/// Longest time that one check reads. Expired commands are answered between two of them.
+/// Longest time that one check reads. Expired commands are answered between two checks.
 const READ_FOR: Duration = Duration::from_millis(800);
-/// Most commands that are read at once. Each may have 1 MiB.
+/// Most commands that are read concurrently. Each may have 1 MiB.
 const READS_AT_ONCE: usize = 16;
-/// Most segments of one size that a range is split into: more than are read at once, because some are emptier.
+/// Most segments of one size that a range is split into. More than are read concurrently, because some contain fewer
+/// commands.
 const PIECES_MAX: u64 = 128;
 /// Shortest segment, in sequences.
 const PIECE_MIN: u64 = 64;
@@ -43,25 +43,25 @@ const AT_ONCE: usize = 500;
 /// Timeout of one ledger write.
 const LEDGER_LIMIT: Duration = Duration::from_secs(3);
 
-/// What waits.
+/// State of the commands in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Waiting {
-    /// Commands that no sender has been given.
+    /// Commands that were not delivered to any sender.
     pub(crate) in_stream: u64,
-    /// When the oldest of them was stored.
+    /// When the oldest of these commands was stored.
     pub(crate) oldest: Option<Timestamp>,
-    /// Whether a durable is missing: then nothing can be read.
+    /// Whether a consumer is missing, so that nothing can be read.
     pub(crate) is_unreadable: bool,
 }
 
-/// The bus is away, or does not take what has to be stored.
+/// The bus is unreachable, or refuses to store a message.
 struct Away;
 
 /// A command's deadline, its sequence and its queue.
 type Due = (Timestamp, u64, Queue);
 
-/// A piece of the stream that is to be read for the commands of one queue. Several are read at once, because each command
-/// takes a question of its own.
+/// A segment of the stream that is to be read for the commands of one queue. Several are read concurrently, because
+/// each command takes a separate request.
 struct Piece {
     queue: Queue,
     next: u64,
@@ -69,7 +69,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// All from `from` to `end`, in pieces.
+    /// Splits the range from `from` to `end` into segments.
     fn cut(queue: Queue, from: u64, end: u64) -> impl Iterator<Item = Self> {
         let count = (end + 1).saturating_sub(from);
         let size = count.div_ceil(PIECES_MAX).max(PIECE_MIN);
@@ -79,7 +79,8 @@ impl Piece {
         })
     }
 
-    /// Reads it until the time is up; gives what was found, what is left, and why it could not go on.
+    /// Reads the segment until the time is up. Returns what was found, the rest of the segment, and the error that
+    /// stopped it.
     async fn read(
         mut self,
         lane: &Lane,
@@ -115,17 +116,17 @@ impl Piece {
 
 struct Backlog {
     lane: Lane,
-    /// What was read, the earliest first.
+    /// Deadlines of the commands that were read, earliest first.
     deadlines: BinaryHeap<Reverse<Due>>,
-    /// What is still to be read.
+    /// Segments that are still to be read.
     unread: Vec<Piece>,
-    /// Up to here the stream was read, or is to be read in pieces.
+    /// Sequence up to which the stream was read or split into segments.
     seen_to: u64,
     read_at: Option<Instant>,
     behind_since: Option<Instant>,
 }
 
-/// Watches what waits until the lane is left, and tells how much it is.
+/// Watches the lane's commands in the stream until the lane is closed, and reports their state.
 pub(crate) async fn watch(lane: Lane, waiting: watch::Sender<Waiting>) {
     let closing = lane.closing.clone();
     let mut backlog = Backlog {
@@ -153,7 +154,7 @@ pub(crate) async fn watch(lane: Lane, waiting: watch::Sender<Waiting>) {
 impl Backlog {
     async fn look(&mut self, told: &watch::Sender<Waiting>) {
         let mut waiting = Waiting::default();
-        // What a lane was given is the lane's to answer.
+        // The loop of the lane answers commands that were delivered to it.
         let mut given_to = [0; 2];
         for queue in Queue::ALL {
             match lanes::waiting(&self.lane.shared.bus, queue, &self.lane.account.channel).await {
@@ -166,13 +167,13 @@ impl Backlog {
                     }
                 }
                 Ok(None) => waiting.is_unreadable = true,
-                // Without an answer nothing is known.
+                // Without an answer the state is unknown.
                 Err(_) => return,
             }
         }
         let _ = told.send_if_modified(|known| std::mem::replace(known, waiting) != waiting);
         if waiting.in_stream == 0 {
-            // Everything is in the lane's hands, which watches it too.
+            // All commands were delivered to the lane, which watches their deadlines too.
             self.behind_since = None;
             self.deadlines = BinaryHeap::new();
             return;
@@ -183,25 +184,28 @@ impl Backlog {
         }
         if self.read_at.is_none_or(|at| at.elapsed() >= READ_EVERY) {
             match self.read_new(given_to).await {
-                // What is left is read at the next look, after what is due was answered.
+                // The rest is read by the next check, after expired commands were answered.
                 Ok(is_complete) => self.read_at = is_complete.then(Instant::now),
                 Err(error) => {
                     self.read_at = Some(Instant::now());
-                    tracing::debug!(function = "sender", "the deadlines of a lane were not read: {error}");
+                    tracing::debug!(
+                        function = "sender",
+                        "cannot read the deadlines of a lane's commands: {error}"
+                    );
                 }
             }
         }
         self.answer_due(given_to).await;
     }
 
-    /// When the first command that nobody was given was stored.
+    /// Returns when the first command that was not delivered was stored.
     async fn oldest(&self, queue: Queue, given_to: u64) -> Option<Timestamp> {
         let subject = BusSubject::Command(queue, self.lane.account.channel.clone()).to_text();
         let next = lanes::next_stored(&self.lane.shared.bus, &subject, given_to + 1).await;
         next.ok().flatten().map(|delivery| delivery.stored_at)
     }
 
-    /// Reads what has come since the last time; nothing, where nothing has. Says whether that was all.
+    /// Reads the commands that were stored since the last call. Returns whether it has read all of them.
     async fn read_new(&mut self, given_to: [u64; 2]) -> Result<bool, read::ReadError> {
         let (first, newest) = read::sequences(&self.lane.shared.bus, &COMMANDS).await?;
         for queue in Queue::ALL {
@@ -232,7 +236,7 @@ impl Backlog {
                 return;
             }
             if sequence > given_to[queue as usize] {
-                // What cannot be stored now stays first.
+                // A result that cannot be stored now is retried first.
                 if self.expire(sequence).await.is_err() {
                     return;
                 }
@@ -242,7 +246,7 @@ impl Backlog {
         }
     }
 
-    /// Answers one command, unless the ledger knows it.
+    /// Answers one command, unless the ledger has an entry for it.
     async fn expire(&self, sequence: u64) -> Result<(), Away> {
         let found = lookup::get(&self.lane.shared.bus, &COMMANDS, sequence).await.map_err(|_| Away)?;
         let Some(delivery) = found else { return Ok(()) };
@@ -252,8 +256,8 @@ impl Backlog {
         }
     }
 
-    /// The entry goes first and says that the result is still owed; then the result; then that it is not owed any more, so
-    /// that the command is not answered again when it comes off the stream.
+    /// Writes the ledger entry with the result first, then publishes the result, then marks the entry as answered. So
+    /// the command is not answered again when the stream delivers it.
     async fn answer(&self, job: &Job, delivery: &Delivery) -> Result<(), Away> {
         let (bus, account) = (&self.lane.shared.bus, &self.lane.account);
         let key = LedgerKey::new(&account.channel, &job.command.id);
@@ -268,9 +272,9 @@ impl Backlog {
                     let entry = bus.ledger_read(&key).await.map_err(|_| Away)?.ok_or(Away)?;
                     let found = Record::from_bytes(&entry.value);
                     match found.map(|found| found.next(delivery.sequence, &job.digest)) {
-                        // An earlier sweep could not publish it.
+                        // An earlier check wrote the entry and could not publish the result.
                         Some(Next::Publish(result)) if result.attempts == 0 => (entry.revision, result),
-                        // Somebody works on it, or has.
+                        // A lane works on it, or has done so.
                         _ => return Ok(()),
                     }
                 }

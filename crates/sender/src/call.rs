@@ -1,4 +1,4 @@
-//! One call to a BSP: the bytes go out, an answer comes back or does not, and what is certain about it is said.
+//! One call to a BSP: sends the request, reads the response, and returns what is certain about the outcome.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::retry_after;
 const IDLE_CONNECTIONS_MAX: usize = 1024;
 /// Timeout of a new connection to a BSP.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of a response that are read. It is about one message.
+/// Most bytes of a response to a send that are read. It is about one message.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Most bytes of a response of the message log that are read. It has a thousand entries at most.
 const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -30,33 +30,34 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) enum CallEnd {
     /// The BSP answered.
     Answered(Box<Answer>),
-    /// It answered that there were too many calls. Nothing was sent.
+    /// The BSP answered 429 (too many calls). Nothing was sent.
     Limited {
-        /// When it wants to be asked again, where it says so.
+        /// The `Retry-After` of the response, if there is one.
         after: Option<Duration>,
     },
-    /// The account, or something in front of the BSP, refused the call. Nothing was sent.
+    /// The account, or a proxy in front of the BSP, refused the call. Nothing was sent.
     Refused {
-        /// What was answered.
+        /// Kind of the refusal.
         why: NotSent,
-        /// When it wants to be asked again, where it says so.
+        /// The `Retry-After` of the response, if there is one.
         after: Option<Duration>,
     },
-    /// There was no connection, or it ended before a byte of the call was written. Nothing was sent.
+    /// The connection failed, or it ended before a byte of the call was written. Nothing was sent.
     NotConnected,
-    /// Something may have been sent, and no answer came.
+    /// The message may have been sent, and no response came.
     NoAnswer(&'static str),
 }
 
-/// The client for all accounts. A connection that rested for `idle_timeout` is closed, so that the BSP's side does not close
-/// it under a call that is just written, whose outcome nobody would know; zero gives every call a connection of its own.
+/// Creates the HTTP client for all accounts. It closes a connection after `idle_timeout`, so that the BSP does not
+/// close it while a call is being written, which would make the outcome unknown. Zero gives every call a new
+/// connection.
 ///
-/// A call is written once. Below this client, hyper takes a call back that it has not begun to write when its connection
-/// ends, and hyper-util gives it to another connection; nothing else is repeated, which `retry::never` and HTTP/1.1 alone
-/// make sure of (sources of hyper 1.12, hyper-util 0.1.21 and reqwest 0.13.5).
+/// A call is written once. Below this client, hyper takes a call back that it has not begun to write when its
+/// connection ends, and hyper-util gives it to another connection. Nothing else is retried: `retry::never` and HTTP/1.1
+/// make sure of that (sources of hyper 1.12, hyper-util 0.1.21 and reqwest 0.13.5).
 ///
 /// # Errors
-/// When none can be made, or the file of the authority cannot be used.
+/// When the client cannot be created or the CA file cannot be used.
 pub(crate) fn client(ca_file: Option<&Path>, idle_timeout: Duration) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder();
     if let Some(file) = ca_file {
@@ -64,7 +65,7 @@ pub(crate) fn client(ca_file: Option<&Path>, idle_timeout: Duration) -> anyhow::
         builder = builder.add_root_certificate(reqwest::Certificate::from_pem(&pem)?);
     }
     let client = builder
-        // A message goes where the channel's settings say, and nowhere else.
+        // A message goes only to the host in the channel's settings.
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(idle_timeout)
@@ -74,10 +75,10 @@ pub(crate) fn client(ca_file: Option<&Path>, idle_timeout: Duration) -> anyhow::
         .tcp_nodelay(true)
         .user_agent(concat!("imchannel/", env!("CARGO_PKG_VERSION")))
         .build();
-    client.context("no HTTP client")
+    client.context("cannot create the HTTP client")
 }
 
-/// Sends a message. The call ends at `deadline` whatever happens.
+/// Sends a message. The call always ends by `deadline`.
 pub(crate) async fn send(
     client: &reqwest::Client,
     account: &Account,
@@ -103,7 +104,7 @@ pub(crate) async fn send(
         .header(ACCEPT, JSON)
         .header(AUTHORIZATION, authorization)
         .body(request.body);
-    // The deadline is looked at first: a process that slept must not hand the request on after it.
+    // The deadline is polled first: a process that was suspended must not write the request after it.
     let exchanged = tokio::select! {
         biased;
         () = sleep_until(deadline) => Err(CallEnd::NoAnswer("timed_out")),
@@ -141,9 +142,9 @@ fn shown(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<Strin
 
 fn said(end: CallEnd, function: &'static str, channel: &str, message_id: &str, url: &str) -> CallEnd {
     let what = match &end {
-        CallEnd::NotConnected => "there is no connection",
-        CallEnd::NoAnswer("timed_out") => "it did not come in time",
-        _ => "the connection broke",
+        CallEnd::NotConnected => "cannot connect",
+        CallEnd::NoAnswer("timed_out") => "timed out",
+        _ => "connection lost",
     };
     tracing::info!(function, channel, message_id, "no response of [{url}] to message {message_id}: {what}");
     end
@@ -160,7 +161,8 @@ async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
         match answer.chunk().await {
             Ok(Some(piece)) => body.extend_from_slice(&piece),
             Ok(None) => break,
-            // Without its body nothing is certain of a success, nor of who answered a 503; the others need none.
+            // Without the body of a success the outcome is unknown, and without that of a 503 its sender. Other
+            // statuses need no body.
             Err(_) if (200..300).contains(&status) || status >= 500 => {
                 return Err(CallEnd::NoAnswer("broken"));
             }
@@ -170,8 +172,7 @@ async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
     Ok((status, after, body))
 }
 
-/// Only a connection that was never there, or a call that was not begun to be written, makes it certain that nothing was
-/// sent.
+/// Nothing was sent only if the connection failed or the call was not yet being written.
 fn ended(error: &reqwest::Error) -> CallEnd {
     if error.is_connect() || is_unwritten(error) {
         CallEnd::NotConnected
@@ -182,8 +183,8 @@ fn ended(error: &reqwest::Error) -> CallEnd {
     }
 }
 
-/// Whether the connection ended before a byte of the call was written: hyper's dispatcher says "canceled" of calls that it
-/// has not taken from its queue, and of nothing else.
+/// Whether the connection ended before a byte of the call was written. hyper's dispatcher reports "canceled" only for
+/// calls that it has not taken from its queue.
 fn is_unwritten(error: &reqwest::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -199,16 +200,16 @@ fn when_to_come_back(headers: &HeaderMap) -> Option<Duration> {
     retry_after::parse(headers.get(RETRY_AFTER)?, Timestamp::now())
 }
 
-/// What the BSP's log was answered with.
+/// Response of the BSP's message log.
 #[derive(Debug)]
 pub(crate) struct LogAnswer {
     pub(crate) status: u16,
-    /// When it wants to be asked again, where it says so.
+    /// The `Retry-After` of the response, if there is one.
     pub(crate) after: Option<Duration>,
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks the BSP's log.
+/// Queries the BSP's message log.
 ///
 /// # Errors
 /// When no answer came by `deadline`.

@@ -1,14 +1,14 @@
-//! Which commands of a lane are in a call. Everything else that the lane holds waits.
+//! Which commands of a lane have a call in flight. All other commands of the lane are waiting.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The commands of a lane, by their sequence in the stream, whose message may be on its way: from right before the call until
-/// it is known that the call did nothing, or the result is stored. A look-up belongs to its call. Clones share it.
+/// Sequences of the lane's commands whose message may be on its way: from right before the call until the call is known
+/// to have had no effect, or until the result is stored. This includes the look-up after the call. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Calls(Arc<Mutex<HashSet<u64>>>);
 
-/// A command is in a call until this is dropped.
+/// Marks a command as having a call in flight until this is dropped.
 #[derive(Debug)]
 pub(crate) struct InCall {
     calls: Calls,
@@ -16,13 +16,13 @@ pub(crate) struct InCall {
 }
 
 impl Calls {
-    /// The command of this sequence is in a call now.
+    /// Marks the command of this sequence.
     pub(crate) fn begin(&self, sequence: u64) -> InCall {
         self.lock().insert(sequence);
         InCall { calls: self.clone(), sequence }
     }
 
-    /// The commands that are in a call at this moment.
+    /// Returns the sequences of the commands that have a call in flight now.
     pub(crate) fn sequences(&self) -> HashSet<u64> {
         self.lock().clone()
     }

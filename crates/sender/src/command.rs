@@ -1,4 +1,4 @@
-//! Reading a command off the bus: its encoding, its faults, its deadline. Pure.
+//! Decodes a command of the bus, validates it and computes its deadline. Pure.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -14,30 +14,30 @@ use sha2::{Digest, Sha256};
 use crate::dead::Dead;
 use crate::publish;
 
-/// Age after which no command is sent: an hour before the stream removes it.
+/// Longest age at which a command is sent: an hour less than the stream keeps it.
 const LIFE_MAX: Duration = Duration::from_secs(23 * 3600);
-/// Characters that are kept of an invalid command id.
+/// Characters of an invalid command id that are kept.
 const ODD_ID_LENGTH_MAX: usize = 256;
 
 /// A command that may be sent.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) command: Command,
-    /// As it came.
+    /// The stored message.
     pub(crate) delivery: Delivery,
-    /// Tells whether two commands of the same id are the same.
+    /// Hash of the command, which shows whether two commands of the same id are the same.
     pub(crate) digest: String,
-    /// After this it is not sent.
+    /// Time after which the command is not sent.
     pub(crate) deadline: Timestamp,
 }
 
 impl Job {
-    /// The trace that it belongs to, where there is one.
+    /// The trace that the command belongs to, if there is one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         publish::traceparent(&self.delivery)
     }
 
-    /// Until its deadline; zero after it.
+    /// Returns the time until the deadline, or zero after it.
     pub(crate) fn time_left(&self) -> Duration {
         Duration::try_from(self.deadline.duration_since(Timestamp::now())).unwrap_or_default()
     }
@@ -46,31 +46,32 @@ impl Job {
 /// A command that cannot be sent.
 #[derive(Debug)]
 pub(crate) struct Unsendable {
-    /// The id as it can be read; empty when it cannot.
+    /// The id without control characters; empty if it cannot be decoded.
     pub(crate) id: String,
     pub(crate) context: String,
     pub(crate) faults: Vec<proto::v1::CommandFault>,
-    /// Why it is a dead letter too. `None` for a readable command that breaks a rule.
+    /// Why it is a dead letter too. `None` for a command that was decoded but is invalid.
     pub(crate) dead: Option<Dead>,
 }
 
 impl Unsendable {
-    /// One of which nothing can be told, because reading it panics.
+    /// Returns one without an id, for a command whose decoding panics.
     pub(crate) fn panicked() -> Self {
         Self { id: String::new(), context: String::new(), faults: Vec::new(), dead: Some(Dead::Panicked) }
     }
 }
 
-/// A command that can be read, and on which the work panics again and again.
+/// Returns one for a command that can be decoded but whose processing panics every time.
 pub(crate) fn panicked(delivery: &Delivery) -> Unsendable {
     let Told { command_id, context } = told(delivery);
     Unsendable { id: command_id, context, ..Unsendable::panicked() }
 }
 
-/// Reads a stored command. One on which that panics would do so again: it would end every lane that takes it.
+/// Decodes and validates a stored command. It catches panics: otherwise such a command would stop every lane that
+/// receives it.
 ///
 /// # Errors
-/// [`Unsendable`] when it is none, or breaks a rule.
+/// [`Unsendable`] if it cannot be decoded or is invalid.
 pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
     let reading = AssertUnwindSafe(|| read_whole(channel, delivery));
     std::panic::catch_unwind(reading).unwrap_or_else(|_| Err(Unsendable::panicked()))
@@ -89,7 +90,7 @@ fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendabl
     })
 }
 
-/// Tells two commands of the same id apart.
+/// Returns a hash that tells two commands of the same id apart.
 pub(crate) fn digest(command: &SendCommand) -> String {
     hex::encode(&Sha256::digest(command.encode_to_vec())[..8])
 }
@@ -99,14 +100,14 @@ pub(crate) fn last_deadline(delivery: &Delivery) -> Timestamp {
     delivery.stored_at + LIFE_MAX
 }
 
-/// What a result tells of a command that nobody has checked.
+/// The fields of an unvalidated command that its result repeats.
 pub(crate) struct Told {
-    /// As far as it can be read.
+    /// The id without control characters; empty if it cannot be decoded.
     pub(crate) command_id: String,
     pub(crate) context: String,
 }
 
-/// Reads as much of a command as its result tells.
+/// Reads these fields.
 pub(crate) fn told(delivery: &Delivery) -> Told {
     let decoding = AssertUnwindSafe(|| decode(delivery));
     match std::panic::catch_unwind(decoding).unwrap_or_else(|_| Err(Unsendable::panicked())) {
@@ -128,7 +129,7 @@ fn readable_id(raw: &str) -> String {
     raw.chars().filter(|c| !c.is_control()).take(ODD_ID_LENGTH_MAX).collect()
 }
 
-/// Reads the bytes of a stored command.
+/// Decodes a stored command.
 ///
 /// # Errors
 /// [`Unsendable`] with the fault.
@@ -140,7 +141,9 @@ pub(crate) fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
         Unsendable {
             id: readable_id(&command_id),
             context: String::new(),
-            dead: Some(Dead::Malformed(format!("the payload is no SendCommand as {form}: {field} {rule}"))),
+            dead: Some(Dead::Malformed(format!(
+                "cannot decode the payload as SendCommand ({form}): {field} {rule}"
+            ))),
             faults: vec![fault],
         }
     })

@@ -1,5 +1,5 @@
-//! Commands that become dead letters: why each is one, and the two things that are stored of it. The letter is for operators,
-//! the REJECTED result beside it is for whoever published the command and waits for an answer.
+//! Commands that become dead letters: the reason, and the two messages that are stored. The dead letter is for
+//! operators. The REJECTED result is for the back end that published the command and waits for an answer.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,17 +12,17 @@ use crate::outcome::{Outcome, Subject};
 use crate::publish::{self, Letter, MayBeSent, Owner};
 use crate::send::Shared;
 
-/// Most commands that are remembered as [`Lettered`]. Beyond it a letter may be stored twice.
+/// Most commands that [`Lettered`] holds. Beyond it a dead letter may be stored twice.
 const LETTERED_MAX: usize = 100_000;
 
 /// Why a command is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Dead {
-    /// It cannot be decoded; the sentence says why.
+    /// It cannot be decoded. The text is the error.
     Malformed(String),
-    /// It has no usable command id.
+    /// It has no valid command id.
     NoCommandId,
-    /// Its command id was used before, for another message.
+    /// Its command id was already used for another message.
     ReusedCommandId,
     /// No lane reads its subject.
     NoSuchSubject,
@@ -30,12 +30,12 @@ pub(crate) enum Dead {
     NoChannel,
     /// Its channel has no account to send through.
     NoAccount,
-    /// Reading it, or working on it, panics.
+    /// Decoding or processing it panics.
     Panicked,
 }
 
 impl Dead {
-    /// A word out of a fixed set, for the letter.
+    /// Returns the error code of the dead letter, from a fixed set.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
@@ -48,7 +48,7 @@ impl Dead {
         }
     }
 
-    /// The code of the result's error.
+    /// Returns the error code of the result.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::NoCommandId => "INVALID_COMMAND",
@@ -60,18 +60,22 @@ impl Dead {
         }
     }
 
-    /// A sentence for the back end's developers.
+    /// Returns a text for the back end's developers.
     pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Malformed(reason) => reason,
-            Self::NoCommandId => "the command has no usable 'command_id'",
-            Self::ReusedCommandId => "its command_id was used before, for another message",
-            Self::NoSuchSubject => {
-                "no lane reads its subject: publish to imchannel.command.send.{channel} or imchannel.command.bulk.{channel}"
+            Self::NoCommandId => "missing or invalid field 'command_id'",
+            Self::ReusedCommandId => {
+                "'command_id' was already used for another message; publish it under a new id"
             }
-            Self::NoChannel => "there is no such channel",
-            Self::NoAccount => "nothing can be sent through this channel",
-            Self::Panicked => "a fault of the gateway kept it from being sent",
+            Self::NoSuchSubject => {
+                "unknown subject; publish to imchannel.command.send.{channel} or imchannel.command.bulk.{channel}"
+            }
+            Self::NoChannel => {
+                "the channel does not exist; apply it with `imchannel channel apply`, or correct the subject"
+            }
+            Self::NoAccount => "the channel has no account to send through",
+            Self::Panicked => "an internal error of the gateway prevented the send",
         }
     }
 }
@@ -83,17 +87,17 @@ pub(crate) struct Burial<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) dead: &'a Dead,
     pub(crate) faults: &'a [CommandFault],
-    /// As far as it can be read; not used where another command has it.
+    /// The id, if it can be decoded; not used if another command has it.
     pub(crate) command_id: &'a str,
     pub(crate) context: &'a str,
     pub(crate) attempts: u32,
-    /// The kind of its content, where that was read.
+    /// Kind of the content, if it was decoded.
     pub(crate) content: &'static str,
 }
 
-/// Commands whose letter this process has stored and whose result not yet, by their sequences. While EVENTS takes nothing the
-/// result is tried again and again, and a stream recognises the letter's id only for its duplicate window: without this
-/// DEADLETTERS would be filled with copies.
+/// Sequences of commands whose dead letter this process has stored and whose result it has not. While EVENTS refuses
+/// messages, storing the result is retried, and the stream recognizes the id of the dead letter only within its
+/// duplicate window. Without this cache DEADLETTERS would fill up with copies.
 #[derive(Debug, Default)]
 pub(crate) struct Lettered(Mutex<HashSet<u64>>);
 
@@ -118,16 +122,16 @@ impl Lettered {
     }
 }
 
-/// Stores the letter and then the result. Both have ids that are made of the command's place in COMMANDS: whoever does it again,
-/// after a crash between them or in another replica, stores neither twice.
+/// Stores the dead letter and then the result. Both ids are derived from the command's sequence in COMMANDS, so a retry
+/// after a crash, or by another replica, stores neither twice.
 ///
 /// # Errors
-/// [`PublishError`] when one of them is not known to be stored: then the command must not be acknowledged or removed.
+/// [`PublishError`] if one of them may not be stored. Then the command must not be acknowledged or removed.
 pub(crate) async fn bury(shared: &Shared, burial: Burial<'_>) -> Result<(), PublishError> {
     let Burial { owner, delivery, dead, faults, context, attempts, .. } = burial;
     let now = Timestamp::now();
     letter(shared, Letter { owner, delivery, dead, sent: MayBeSent::No }, now).await?;
-    // Under a used id a reader would take the result for the first command's.
+    // A reader would take a result under an id that was used before for the result of the first command.
     let command_id = if *dead == Dead::ReusedCommandId { "" } else { burial.command_id };
     let subject = Subject { owner, delivery, command_id, context, attempts };
     let outcome = Outcome::Dead { dead: dead.clone(), faults: faults.to_vec() };
@@ -138,10 +142,10 @@ pub(crate) async fn bury(shared: &Shared, burial: Burial<'_>) -> Result<(), Publ
     Ok(())
 }
 
-/// Stores the letter of a command, unless this process has done so and has not come to its result yet.
+/// Stores the dead letter of a command, unless this process has already done so.
 ///
 /// # Errors
-/// [`PublishError`] when it is not known to be stored.
+/// [`PublishError`] if it may not be stored.
 pub(crate) async fn letter(shared: &Shared, of: Letter<'_>, now: Timestamp) -> Result<(), PublishError> {
     let sequence = of.delivery.sequence;
     if shared.lettered.has(sequence) {

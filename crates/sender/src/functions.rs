@@ -1,8 +1,8 @@
 //! Whether Redis has the functions of this version, for the readiness of the process.
 //!
-//! Only an answer of Redis counts: while it is away, commands with files wait and text goes out, and the process stays as ready as it
-//! was. It goes out without the functions too; the process is unready so that a deployment of a new version stops before it has
-//! replaced the one whose functions are there.
+//! Only an answer of Redis changes the state. While Redis is unreachable, commands with files wait, text messages are
+//! sent, and readiness stays as it was. Text messages do not need the functions either. The process is unready without
+//! them so that the rollout of a new version stops before it has replaced all replicas of the old version.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use blob::{BlobError, BlobStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks.
+/// Interval of the checks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looks from now on; gives what is known.
+/// Starts the checks and returns the current state.
 pub(crate) fn follow(blobs: BlobStore, stop: CancellationToken) -> watch::Receiver<Result<(), String>> {
     let (sender, receiver) = watch::channel(Ok(()));
     tokio::spawn(async move {
@@ -24,7 +24,10 @@ pub(crate) fn follow(blobs: BlobStore, stop: CancellationToken) -> watch::Receiv
                 match &state {
                     Ok(()) => tracing::info!(function = "sender", "Redis has the functions of this version"),
                     Err(error) => {
-                        tracing::error!(function = "sender", "commands with stored files wait: {error}")
+                        tracing::error!(
+                            function = "sender",
+                            "commands with stored files are waiting: {error}"
+                        )
                     }
                 }
                 let _ = sender.send_replace(state);
@@ -38,9 +41,9 @@ pub(crate) fn follow(blobs: BlobStore, stop: CancellationToken) -> watch::Receiv
     receiver
 }
 
-/// `None` when Redis does not say.
+/// Returns `None` if Redis does not answer.
 async fn look(blobs: &BlobStore) -> Option<Result<(), String>> {
-    // Makes connections anew whose server answers no more or has become a replica.
+    // Replaces connections whose server does not answer or has become a replica.
     blobs.ping().await.ok()?;
     match blobs.check_functions().await {
         Ok(()) => Some(Ok(())),

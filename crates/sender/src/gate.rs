@@ -1,8 +1,9 @@
-//! When a lane may call its BSP: at its channel's rate, not before the BSP wants to be asked again, and not while the
-//! account is down. Pure but for the lock around it; time comes in as an argument.
+//! When a lane may call its BSP: at the channel's rate, not before the time that `Retry-After` names, and not while the
+//! account fails. Pure but for the lock around it; `now` is an argument.
 //!
-//! A lane whose account is down makes one call at a time, to find out whether it works again. Which command such a probe is
-//! made for goes round ([`turns`](mod@turns)), since one of them may be refused for a reason of its own.
+//! A lane whose account fails makes one call at a time, a probe, to find out whether the account works again. Probes
+//! take turns between commands ([`turns`](mod@turns)), because one command may be refused for a reason that concerns it
+//! alone.
 
 pub(crate) mod turns;
 
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::gate::turns::{Place, Turns, Who};
 
-/// Failed calls in a row after which the breaker opens. A refused call opens it at once.
+/// Failed calls in a row after which the breaker opens. A refused call opens it immediately.
 const FAILURES_MAX: u32 = 5;
 /// First pause of a broken account.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -26,44 +27,45 @@ const PASS_LIFE: Duration = Duration::from_millis(200);
 /// Time for which an idle lane accumulates permits.
 const BURST: Duration = Duration::from_millis(50);
 
-/// What a call says about its account.
+/// What a call shows about the state of its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// It takes messages.
+    /// The account accepts messages.
     Accepts,
-    /// It answers about messages.
+    /// The account responds to messages.
     Answers,
-    /// It does not answer, or fails: several of these in a row pause the lane.
+    /// The BSP does not respond, or fails. Several of these in a row pause the lane.
     Fails(&'static str),
-    /// It refuses calls whatever they say: the lane is paused at once.
+    /// The account refuses calls regardless of their content. The lane is paused immediately.
     Refuses(Refusal),
-    /// Too many calls. The lane is left alone for as long as the BSP asks for.
+    /// Too many calls (429). The lane is paused for the `Retry-After` of the BSP.
     Limits {
-        /// What `Retry-After` asks for.
+        /// `Retry-After` of the response, if there is one.
         after: Option<Duration>,
-        /// As [`Refusal::is_alone`]. What the BSP asks for is obeyed all the same.
+        /// See [`Refusal::is_alone`]. The lane obeys `Retry-After` in either case.
         is_alone: bool,
     },
-    /// The call says nothing about it.
+    /// The call shows nothing about the account.
     Unsaid,
 }
 
-/// A call that did nothing, for a reason that is not its message.
+/// A call that had no effect, for a reason other than its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// The reason, for people.
     pub(crate) why: String,
-    /// When the BSP, or what stands in front of it, wants to be asked again, where that is said.
+    /// `Retry-After` of the BSP or of a proxy in front of it, if there is one.
     pub(crate) after: Option<Duration>,
-    /// Whether other commands were taken since this one was refused before. Then the account works, and only this command
+    /// Whether other commands were accepted since this one was refused before. Then the account works, and only this
+    /// command
     /// waits.
     pub(crate) is_alone: bool,
 }
 
-/// What a call changed, to be logged.
+/// A change of state, to be logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// No call is made for so long.
+    /// No call is made for this time.
     Paused(Duration),
     /// Calls are made again.
     Opened,
@@ -72,13 +74,13 @@ pub(crate) enum Change {
 /// Why no call may be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shut {
-    /// The rate is used up.
+    /// The rate is used up until then.
     Rate(Instant),
-    /// The BSP wants to be left alone until then.
+    /// `Retry-After` lasts until then.
     Limited(Instant),
-    /// The account fails; it is tried again then.
+    /// The account fails. The next probe is made then.
     Broken(Instant),
-    /// Another command's call tries whether the account works again, or is about to.
+    /// Another command is the probe, or is about to be.
     Probing,
     /// The channel is paused, or something that every call needs is missing.
     Halted,
@@ -89,11 +91,11 @@ pub(crate) enum Shut {
 pub(crate) struct Reason {
     /// The reason as text for people. The text stays the same while the reason does.
     pub(crate) why: String,
-    /// Until a call is tried again, where that is known.
+    /// Time until the next call, if it is known.
     pub(crate) next_try: Option<Duration>,
 }
 
-/// Why and until when an account is left alone.
+/// Why and until when no calls are made to an account.
 #[derive(Debug)]
 struct Broken {
     until: Instant,
@@ -103,20 +105,20 @@ struct Broken {
 #[derive(Debug)]
 struct State {
     interval: Duration,
-    /// When the next call would be made at an even rate.
+    /// When the next call is due at an even rate.
     next_at: Instant,
     limited_until: Option<Instant>,
-    /// The next pause after too many calls, where the BSP does not say how long.
+    /// Next pause after a 429 without `Retry-After`.
     limit_pause: Duration,
     failures: u32,
     pause: Duration,
     broken: Option<Broken>,
     is_probing: bool,
-    /// Messages that were taken.
+    /// Number of accepted messages.
     accepted: u64,
-    /// Why no call may be made at all; empty when calls may.
+    /// Why no call may be made at all; empty if calls may be made.
     halted: String,
-    /// Commands that wait for leave by themselves, and whose turn it is.
+    /// Commands that wait for a permit by themselves, and whose turn it is.
     turns: Turns,
     was_loops_turn: bool,
 }
@@ -125,7 +127,7 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Gate(Arc<Mutex<State>>);
 
-/// Leave to make one call. Whoever drops it unsaid has said nothing about the account.
+/// Permit for one call. Dropping it without [`Pass::say`] reports nothing about the account.
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Gate,
@@ -135,8 +137,8 @@ pub(crate) struct Pass {
 }
 
 impl Gate {
-    /// A gate for so many calls a second. It begins without anything to catch up with, since another replica may have sent
-    /// a moment ago.
+    /// Creates a gate for this number of calls a second. It starts without accumulated permits, because another replica
+    /// may have sent a moment ago.
     pub(crate) fn new(calls_per_second: u32, now: Instant) -> Self {
         Self(Arc::new(Mutex::new(State {
             interval: Duration::from_secs(1) / calls_per_second.max(1),
@@ -154,8 +156,8 @@ impl Gate {
         })))
     }
 
-    /// No call may be made from now on, for this reason; an empty one opens the gate again. Says whether the reason is another
-    /// than before.
+    /// Allows no calls from now on, for this reason. An empty reason opens the gate again. Returns whether the reason
+    /// has changed.
     pub(crate) fn halt(&self, why: &str) -> bool {
         let mut state = self.state();
         if state.halted == why {
@@ -165,12 +167,12 @@ impl Gate {
         true
     }
 
-    /// Another rate from now on.
+    /// Changes the rate.
     pub(crate) fn set_rate(&self, calls_per_second: u32) {
         self.state().interval = Duration::from_secs(1) / calls_per_second.max(1);
     }
 
-    /// Leave for one call of the lane's loop, or why there is none.
+    /// Returns a permit for one call of the lane's loop, or why it is not available.
     pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
         self.pass_for(Who::Loop, now)
     }
@@ -209,43 +211,43 @@ impl Gate {
         Ok(Pass { gate: self.clone(), is_probe, is_said: false, given_at: now })
     }
 
-    /// The loop of the lane has nothing that needs leave now.
+    /// Records that the loop of the lane has no command that needs a permit now.
     pub(crate) fn loop_rests(&self) {
         self.state().turns.loop_rests();
     }
 
-    /// A command waits in line until this is dropped.
+    /// Puts a command into the line until the returned value is dropped.
     pub(crate) fn wait_in_line(&self, place: Place) -> InLine {
         self.state().turns.enter(place);
         InLine { gate: self.clone(), place }
     }
 
-    /// Whether commands are of use now. A broken account needs some too, to be tried with.
+    /// Whether the lane needs commands now. A failing account needs some too, as probes.
     pub(crate) fn may_ask(&self, now: Instant) -> bool {
         let state = self.state();
         let is_limited = state.limited_until.is_some_and(|until| until > now);
         state.halted.is_empty() && !is_limited
     }
 
-    /// Whether the account is left alone, but for probes.
+    /// Whether the account fails, so that only probes are made.
     pub(crate) fn is_broken(&self) -> bool {
         self.state().broken.is_some()
     }
 
-    /// Messages that the account has taken through this gate.
+    /// Number of messages that the account has accepted through this gate.
     pub(crate) fn accepted(&self) -> u64 {
         self.state().accepted
     }
 
-    /// Whether the loop of the lane may take a leave: those who wait by themselves have every second one. Probes have turns
-    /// of their own.
+    /// Whether the loop of the lane may take the next permit. Every second permit is for commands that wait by
+    /// themselves. Probes take turns separately.
     pub(crate) fn is_loops_turn(&self) -> bool {
         let mut state = self.state();
         state.was_loops_turn = state.broken.is_some() || state.turns.waiters() == 0 || !state.was_loops_turn;
         state.was_loops_turn
     }
 
-    /// Why nothing is sent; `None` while calls are made.
+    /// Returns why nothing is sent, or `None` while calls are made.
     pub(crate) fn reason(&self, now: Instant) -> Option<Reason> {
         let state = self.state();
         if !state.halted.is_empty() {
@@ -276,7 +278,7 @@ impl Gate {
             }
             Health::Fails(why) => {
                 state.failures = state.failures.saturating_add(1);
-                // Calls that were under way when it broke say nothing new.
+                // Calls that were in flight when the breaker opened do not change it.
                 let is_news = is_probe || (state.failures >= FAILURES_MAX && state.broken.is_none());
                 is_news.then(|| state.leave_alone(why.to_owned(), now))
             }
@@ -292,7 +294,7 @@ impl Gate {
                 None
             }
             Health::Limits { after: None, is_alone } => {
-                // Of calls that were under way together, one counts.
+                // Of several limited calls that were in flight together, one counts.
                 if !is_alone && state.limited_until.is_none_or(|until| until <= now) {
                     let pause = state.limit_pause;
                     state.limit(now + pause);
@@ -309,7 +311,7 @@ impl Gate {
 }
 
 impl State {
-    /// Makes all calls wait until then, whatever other calls are answered.
+    /// Delays all calls until then, regardless of other responses.
     fn limit(&mut self, until: Instant) {
         self.limited_until = Some(self.limited_until.map_or(until, |known| known.max(until)));
     }
@@ -328,7 +330,7 @@ impl State {
     }
 }
 
-/// A place among those who wait for leave by themselves.
+/// A position in the line of commands that wait for a permit by themselves.
 #[derive(Debug)]
 pub(crate) struct InLine {
     gate: Gate,
@@ -336,12 +338,12 @@ pub(crate) struct InLine {
 }
 
 impl InLine {
-    /// Leave for one call, or why there is none.
+    /// Returns a permit for one call, or why it is not available.
     pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
         self.gate.pass_for(Who::Waiter(self.place), now)
     }
 
-    /// How long to wait beyond the moment at which a call may be made, so that not all come at once for one leave.
+    /// Returns a jitter to add to the time at which a call may be made, so that commands do not compete for one permit.
     pub(crate) fn spread(&self) -> Duration {
         let state = self.gate.state();
         let longest = (state.interval * state.turns.waiters()).min(SPREAD_MAX);
@@ -356,12 +358,12 @@ impl Drop for InLine {
 }
 
 impl Pass {
-    /// Whether it may still be used: many that were kept for long would make many calls at once.
+    /// Whether the permit is still valid. Many old permits would cause a burst of calls.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.given_at) < PASS_LIFE
     }
 
-    /// Says what the call told about the account.
+    /// Reports what the call showed about the account.
     pub(crate) fn say(mut self, health: Health, now: Instant) -> Option<Change> {
         self.is_said = true;
         self.gate.say(health, self.is_probe, now)

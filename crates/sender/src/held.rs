@@ -1,6 +1,7 @@
-//! The commands that a lane holds and has not begun to send, and which of them is next: agents before campaigns, in order
-//! for each recipient, and never two calls to one recipient at once. A command whose outcome is not known may be overtaken
-//! by the next one to its recipient, one such command at a time. What one recipient may have waiting is limited. Pure.
+//! The commands that a lane holds and has not begun to send, and which of them is next: agents before campaigns, in
+//! order for each recipient, and never two calls to one recipient at the same time. The next command to a recipient may
+//! overtake one whose outcome is unknown, one such command at a time. The number of pending commands of a recipient is
+//! limited. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,13 +16,13 @@ pub(crate) const RECIPIENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The place of a command: its queue and its sequence in the stream.
 type Place = (Queue, u64);
 
-/// A command that is to wait.
+/// A pending command.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) queue: Queue,
     /// Its sequence in the stream.
     pub(crate) sequence: u64,
-    /// What it weighs.
+    /// Its size in bytes.
     pub(crate) bytes: usize,
     pub(crate) command: T,
 }
@@ -29,22 +30,22 @@ pub(crate) struct Entry<T> {
 /// How many commands wait behind an earlier one to the same recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Crowd {
-    /// The commands.
+    /// Number of these commands.
     pub(crate) behind: usize,
-    /// Their recipients.
+    /// Number of their recipients.
     pub(crate) recipients: usize,
-    /// Of these, the ones that have as many commands waiting as they may.
+    /// Number of recipients that have reached the limit of pending commands.
     pub(crate) full: usize,
 }
 
-/// What is held for one recipient.
+/// The commands of one recipient.
 #[derive(Debug)]
 struct Recipient<T> {
-    /// The command that nothing else may pass: it is being sent, or its outcome is waited for.
+    /// The command that no other may overtake: it is being sent, or its outcome is awaited.
     current: Option<u64>,
     /// Whether `current` may be overtaken as soon as no other command is.
     may_be_overtaken: bool,
-    /// A command whose outcome is not known and which others pass.
+    /// A command with an unknown outcome that others overtake.
     overtaken: Option<u64>,
     waiting: BTreeMap<Place, Entry<T>>,
     waiting_bytes: usize,
@@ -78,7 +79,7 @@ impl<T> Recipient<T> {
         Some(entry)
     }
 
-    /// The first waiting command, where it may be sent now.
+    /// Returns the first pending command if it may be sent now.
     fn ready(&self) -> Option<Place> {
         let first = self.waiting.keys().next().copied();
         first.filter(|_| self.current.is_none())
@@ -93,7 +94,7 @@ impl<T> Recipient<T> {
 #[derive(Debug)]
 pub(crate) struct Held<T> {
     recipients: HashMap<String, Recipient<T>>,
-    /// The first command of every recipient that may be sent one now.
+    /// First command of every recipient to whom one may be sent now.
     ready: BTreeMap<Place, String>,
     waiting: [usize; 2],
 }
@@ -105,8 +106,8 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    /// Takes a command in. Gives those that the recipient may not have waiting any more: the last of them in order, so
-    /// that an agent's command takes the place of a campaign's.
+    /// Adds a command. Returns the commands beyond the recipient's limit: the last ones in order, so that an agent's
+    /// command takes the place of a campaign's.
     pub(crate) fn insert(&mut self, recipient: &str, entry: Entry<T>) -> Vec<Entry<T>> {
         let held = self.recipients.entry(recipient.to_owned()).or_default();
         let ready_before = held.ready();
@@ -134,7 +135,7 @@ impl<T> Held<T> {
         too_many
     }
 
-    /// The command that is to be sent next. Its recipient is busy until [`Held::finish`] or [`Held::overtake`].
+    /// Returns the command to send next. Its recipient is busy until [`Held::finish`] or [`Held::overtake`].
     pub(crate) fn start(&mut self) -> Option<Entry<T>> {
         let (place, recipient) = self.ready.pop_first()?;
         let held = self.recipients.get_mut(&recipient)?;
@@ -145,7 +146,7 @@ impl<T> Held<T> {
         Some(entry)
     }
 
-    /// Takes out every waiting command that `is_over`, wherever it stands: none of them is to be sent any more.
+    /// Removes and returns every pending command that `is_over`, at any position. They are not sent.
     pub(crate) fn take_out(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<(u64, T)> {
         let mut over = Vec::new();
         let names: Vec<String> = self.recipients.keys().cloned().collect();
@@ -167,8 +168,8 @@ impl<T> Held<T> {
         over
     }
 
-    /// Says that the outcome of a command is not known and was waited for long enough: the next command to its recipient
-    /// may go, unless another one is overtaken already. Then it may go when that one is decided.
+    /// Records that the outcome of a command stayed unknown for the waiting time. The next command to its recipient may
+    /// be sent, unless another one is overtaken already; then it may be sent when that one is decided.
     pub(crate) fn overtake(&mut self, recipient: &str, sequence: u64) {
         let Some(held) = self.recipients.get_mut(recipient) else { return };
         if held.current != Some(sequence) {
@@ -182,7 +183,7 @@ impl<T> Held<T> {
         self.settle(recipient);
     }
 
-    /// Says that a command of a recipient is decided.
+    /// Records that a command of a recipient is decided.
     pub(crate) fn finish(&mut self, recipient: &str, sequence: u64) {
         let Some(held) = self.recipients.get_mut(recipient) else { return };
         if held.overtaken == Some(sequence) {
@@ -197,7 +198,7 @@ impl<T> Held<T> {
         self.settle(recipient);
     }
 
-    /// Lists the first command of a recipient who is free, and forgets one for whom nothing is held.
+    /// Lists the first command of a recipient who is free, and removes a recipient without commands.
     fn settle(&mut self, recipient: &str) {
         let Some(held) = self.recipients.get(recipient) else { return };
         if held.is_empty() {
@@ -207,23 +208,23 @@ impl<T> Held<T> {
         }
     }
 
-    /// The command that [`Held::start`] would give.
+    /// Returns the command that [`Held::start`] would return.
     pub(crate) fn peek(&self) -> Option<&Entry<T>> {
         let (place, recipient) = self.ready.first_key_value()?;
         self.recipients.get(recipient)?.waiting.get(place)
     }
 
-    /// Commands of a queue that wait, whether they could be started or not.
+    /// Returns the number of pending commands of a queue, ready or not.
     pub(crate) fn waiting(&self, queue: Queue) -> usize {
         self.waiting[queue as usize]
     }
 
-    /// Commands of a queue that could be started now.
+    /// Returns the number of commands of a queue that may be sent now.
     pub(crate) fn ready(&self, queue: Queue) -> usize {
         self.ready.range((queue, 0)..=(queue, u64::MAX)).count()
     }
 
-    /// What waits behind earlier commands.
+    /// Counts the commands that wait behind earlier ones.
     pub(crate) fn crowd(&self) -> Crowd {
         let mut crowd = Crowd::default();
         for held in self.recipients.values() {
@@ -256,7 +257,7 @@ mod tests {
         put(&mut held, (Queue::Bulk, 2), "bert", "bulk to bert");
         put(&mut held, (Queue::Send, 5), "carl", "second to carl");
         put(&mut held, (Queue::Send, 3), "anna", "agent to anna");
-        // Delivered again, after what was published later.
+        // It was redelivered after later commands arrived.
         put(&mut held, (Queue::Send, 4), "carl", "first to carl");
         assert_eq!((held.waiting(Queue::Send), held.ready(Queue::Send), held.ready(Queue::Bulk)), (3, 2, 1));
         assert_eq!(started(&mut held), ["agent to anna", "first to carl", "bulk to bert"]);
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_taken_out_wherever_it_stands() {
+    fn commands_that_are_over_are_removed_at_any_position() {
         let mut held = Held::default();
         for (sequence, recipient, command) in [
             (1, "anna", "1"),
@@ -299,7 +300,7 @@ mod tests {
             put(&mut held, (Queue::Send, sequence), "anna", command);
         }
         assert_eq!(started(&mut held), ["1"]);
-        // Nothing else is under way.
+        // No other command is in progress.
         held.overtake("anna", 2);
         assert_eq!(started(&mut held), [""; 0]);
         held.overtake("anna", 1);
@@ -326,7 +327,7 @@ mod tests {
         }
         assert_eq!(put(&mut held, (Queue::Bulk, 900), "anna", "too many"), [900]);
         assert_eq!(put(&mut held, (Queue::Send, 901), "anna", "agent"), [500]);
-        // What is delivered again late keeps its place.
+        // A command that is redelivered late keeps its position.
         assert_eq!(put(&mut held, (Queue::Send, 600), "anna", "earlier"), [499]);
         assert_eq!(put(&mut held, (Queue::Bulk, 902), "bert", "bulk to bert"), [0; 0]);
         assert_eq!((held.waiting(Queue::Send), held.waiting(Queue::Bulk)), (2, 499));
@@ -339,7 +340,7 @@ mod tests {
     fn large_commands_fill_a_recipient_sooner() {
         let mut held = Held::default();
         let large = |sequence, bytes| Entry { queue: Queue::Send, sequence, bytes, command: "large" };
-        // One may wait, however large it is.
+        // One command may wait, however large it is.
         assert!(held.insert("anna", large(1, 2 * RECIPIENT_BYTES_MAX)).is_empty());
         assert_eq!(held.insert("anna", large(2, 1)).len(), 1);
         for sequence in 1..=8 {

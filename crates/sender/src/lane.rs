@@ -1,5 +1,5 @@
-//! The loop of one lane: takes commands as fast as its channel may send, starts them in order, keeps hold of them, and
-//! lets go of what is settled.
+//! The loop of one lane: fetches commands at the rate of the channel, starts them in order, extends their acks, and
+//! acknowledges them when they are done.
 
 mod tell;
 
@@ -25,18 +25,18 @@ use crate::panics;
 use crate::refuse;
 use crate::send::{Ending, Lane, Overtaken, Overtaking, Turn};
 
-/// Most commands that are being sent or looked up at once.
+/// Most commands that are being sent or looked up concurrently.
 const IN_PROGRESS_MAX: usize = 1000;
 /// Most of them from the bulk queue. Agents' commands have the rest: a campaign whose outcomes are all unknown must not
 /// delay them.
 const IN_PROGRESS_BULK_MAX: usize = 800;
-/// Most commands of each queue that wait for their turn or behind others to the same recipient. Seven recipients with
-/// as many as they may have leave room for those of others.
+/// Most commands of each queue that wait for their turn or behind others to the same recipient. Seven recipients at
+/// their limit leave room for commands to others.
 const WAITING_MAX: usize = 8 * RECIPIENT_WAITING_MAX;
-/// Of each queue a lane is given what waits, what is in progress and what it fetches ahead, and never more than its durable
-/// allows.
+/// Per queue, a lane holds waiting commands, commands in progress and commands fetched ahead. Their sum must not exceed
+/// the `max_ack_pending` of the consumer.
 const _: () = assert!(WAITING_MAX + IN_PROGRESS_MAX + AHEAD_MAX <= LANE_HELD_MAX);
-/// Most bytes of all commands that a lane holds. Above it nothing more is fetched.
+/// Most bytes of all commands that a lane holds. Above it the lane fetches nothing.
 const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Time for which a lane fetches ahead at its rate.
 const AHEAD: Duration = Duration::from_millis(500);
@@ -55,14 +55,14 @@ const TURN: Duration = Duration::from_millis(10);
 /// Timeout of counting the former owner's commands in flight.
 const COUNT_LIMIT: Duration = Duration::from_secs(1);
 
-/// A command that this lane has finished with.
+/// A command whose processing in this lane has ended.
 struct Finished {
     sequence: u64,
     recipient: String,
     ending: Ending,
 }
 
-/// The hold on a command, and what it weighs.
+/// The ack handle of a command, and the command's size.
 struct Hold {
     claim: Claim,
     bytes: usize,
@@ -77,24 +77,24 @@ struct Loop {
     held: Held<Job>,
     holds: HashMap<u64, Hold>,
     held_bytes: usize,
-    /// Each is a task of its own: a future that waits for a place in the client's queue must go on to be polled while this loop
-    /// waits for one too, or the places that are given to it are lost to everybody.
+    /// Each command is a separate task. A future that waits for room in the client's queue must be polled while this
+    /// loop waits for room too; otherwise it keeps the room that it was granted and the client blocks.
     running: JoinSet<Finished>,
-    /// Commands whose outcome is not known and which may be overtaken now, and where they say so.
+    /// Commands with an unknown outcome that may be overtaken now, and the channel on which they report this.
     overtaken: mpsc::UnboundedReceiver<Overtaken>,
     overtaking: mpsc::UnboundedSender<Overtaken>,
-    /// Commands that were refused since the last look.
+    /// Commands that were refused since the last check.
     refused: usize,
-    /// Commands that somebody was given and that have not come yet, since when they are waited for. Before the first look
-    /// nobody knows of any, and nothing is asked for.
+    /// Commands in flight of the former owner that were not redelivered yet, and since when the lane waits for them.
+    /// Their number is unknown before the first check, and until then the lane fetches nothing.
     inheriting: Option<(u64, Instant)>,
     is_paused: watch::Receiver<bool>,
     waiting: watch::Receiver<Waiting>,
-    /// When a start may be tried again.
+    /// When starting a command may be tried again.
     next_start: Option<Instant>,
 }
 
-/// Works a lane until it is to be left, and then finishes what is under way.
+/// Works a lane until it is closed, and then finishes the commands in progress.
 pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
     let channel = lane.account.channel.clone();
     let reader = match LaneReader::open(&lane.shared.bus, &channel).await {
@@ -103,7 +103,7 @@ pub(crate) async fn run(lane: Lane, is_paused: watch::Receiver<bool>) {
     };
     let (told, waiting) = watch::channel(Waiting::default());
     let (overtaking, overtaken) = mpsc::unbounded_channel();
-    // However this ends, nothing of the lane goes on.
+    // However this function ends, all tasks of the lane end too.
     let _closing = lane.closing.clone().drop_guard();
     let closing = lane.closing.clone();
     let watching = tokio::spawn(backlog::watch(lane.clone(), told));
@@ -144,14 +144,14 @@ impl Loop {
                 () = closing.cancelled() => return,
                 came = self.reader.next() => match came {
                     Some(Came::Command(taken)) => self.take(*taken),
-                    // What was on its way comes again, and what is younger must not overtake it.
+                    // The server redelivers what was in flight, and later commands must not overtake it.
                     Some(Came::Ended) => {}
                     Some(Came::Reconnected) => self.inheriting = Some((0, Instant::now())),
                     None => return,
                 },
                 Some(finished) = self.running.join_next(), if !self.running.is_empty() => match finished {
                     Ok(finished) => self.finish(finished).await,
-                    // Nobody knows which it was: the next owner takes all of them up.
+                    // It is unknown which command it was. The next owner processes all of them again.
                     Err(_) => return,
                 },
                 Some(overtaken) = self.overtaken.recv() => self.overtake(&overtaken),
@@ -167,7 +167,7 @@ impl Loop {
         }
     }
 
-    /// Takes in a command that came.
+    /// Adds a command that was delivered.
     fn take(&mut self, taken: Taken) {
         let Taken { queue, delivery, claim } = taken;
         let sequence = delivery.sequence;
@@ -180,7 +180,8 @@ impl Loop {
         self.held_bytes += bytes;
         let hold = Hold { claim, bytes, queue, stored_at: delivery.stored_at };
         if let Some(before) = self.holds.insert(sequence, hold) {
-            // It came again although it is held: the last sign came too late. The newer hold counts.
+            // It was redelivered while this lane holds it, because an in-progress ack came too late. The new ack handle
+            // counts.
             self.held_bytes -= before.bytes;
             return;
         }
@@ -206,13 +207,14 @@ impl Loop {
         }
     }
 
-    /// Lets the next command to a recipient go although the outcome of this one is not known.
+    /// Lets the next command to a recipient start although the outcome of this one is unknown.
     fn overtake(&mut self, overtaken: &Overtaken) {
         self.lane.shared.metrics.overtaken.inc();
         self.held.overtake(&overtaken.recipient, overtaken.sequence);
     }
 
-    /// Lets go of what is settled. What was left is held until the lane is: then it goes to the next owner.
+    /// Acknowledges a finished command. One that was released is held until the lane closes, and then goes to the next
+    /// owner.
     async fn finish(&mut self, finished: Finished) {
         self.held.finish(&finished.recipient, finished.sequence);
         if finished.ending == Ending::Left {
@@ -222,12 +224,12 @@ impl Loop {
         self.held_bytes -= hold.bytes;
         match finished.ending {
             Ending::Settled => hold.claim.settle().await,
-            // Nobody keeps it any more, so it comes again after a while.
+            // Its ack is not extended any more, so the server redelivers it after the ack wait.
             Ending::Broken | Ending::Left => {}
         }
     }
 
-    /// Starts what may be started now.
+    /// Starts all commands that may be started now.
     fn start(&mut self) {
         self.next_start = None;
         self.lane.gate.loop_rests();
@@ -239,8 +241,8 @@ impl Loop {
             if self.running.len() >= places {
                 return;
             }
-            // What is too late is answered at once, halted or not; and what was worked on before may have to be looked up,
-            // or answered once more, and waits for its leave by itself if it has to be sent.
+            // An expired command is answered immediately, even in a halted lane. A redelivered command may need a
+            // look-up or its result published again; if it has to be sent, it waits for a permit by itself.
             let needs_leave = Timestamp::now() < first.deadline && first.delivery.attempt == 1;
             let mut pass = None;
             if needs_leave {
@@ -249,7 +251,7 @@ impl Loop {
                     return;
                 }
                 if !self.lane.shared.ledger.takes_more(&self.lane.account.channel) {
-                    // What was begun waits for the ledger. More of it would only make the wait longer.
+                    // The commands in progress wait for the ledger. Starting more would only make that wait longer.
                     self.next_start = Some(Instant::now() + TURN);
                     return;
                 }
@@ -259,7 +261,7 @@ impl Loop {
                         self.next_start = Some(until);
                         return;
                     }
-                    // The end of the probe, or the next look, wakes the loop.
+                    // The end of the probe, or the next check, wakes the loop.
                     Err(Shut::Probing | Shut::Halted) => return,
                 }
             }
@@ -271,7 +273,8 @@ impl Loop {
         }
     }
 
-    /// Begins to work on a command. `recipient` is free again at its end; empty for one that keeps nobody busy.
+    /// Starts processing a command. `recipient` becomes free at its end; it is empty for a command that keeps no
+    /// recipient busy.
     fn begin(&mut self, recipient: String, job: Job, turn: Turn) {
         let lane = self.lane.clone();
         self.push(job.delivery.clone(), recipient, async move {
@@ -285,7 +288,7 @@ impl Loop {
         });
     }
 
-    /// A panic costs one command its turn, and not the lane.
+    /// Spawns the task. A panic ends the attempt of one command, and not the lane.
     fn push(
         &mut self,
         delivery: Delivery,
@@ -297,7 +300,7 @@ impl Loop {
             let count = || {
                 lane.shared.metrics.panicked.inc();
             };
-            // What the ledger knows of it decides whether it may have been sent.
+            // The ledger shows whether it may have been sent.
             let give_up =
                 || async { refuse::until_stored(&lane, &delivery, &command::panicked(&delivery)).await };
             let ending = panics::survived(delivery.attempt, count, work, give_up).await;
@@ -305,7 +308,7 @@ impl Loop {
         });
     }
 
-    /// Answers what has grown too old while it was held. It is not sent, so it keeps no recipient busy.
+    /// Answers commands that expired while the lane held them. They are not sent, so they keep no recipient busy.
     fn answer_late(&mut self) {
         let now = Timestamp::now();
         for (_, job) in self.held.take_out(|job| now >= job.deadline) {
@@ -313,10 +316,10 @@ impl Loop {
         }
     }
 
-    /// Asks for as much as can be started soon.
+    /// Fetches as many commands as can be started soon.
     async fn ask(&mut self) -> Result<(), LaneError> {
         let rate = f64::from(self.lane.account.details.sends_per_second);
-        // What a paused account is tried with is no more than a few.
+        // A failing account needs only a few commands, as probes.
         let ahead_max = if self.lane.gate.is_broken() { AHEAD_MIN } else { AHEAD_MAX };
         let ahead = ((rate * AHEAD.as_secs_f64()) as usize).clamp(AHEAD_MIN, ahead_max);
         let is_closed = !self.lane.gate.may_ask(Instant::now());
@@ -329,7 +332,7 @@ impl Loop {
                 None => ahead.saturating_sub(self.held.ready(queue)),
             };
             let asked = self.reader.asked(queue);
-            // Few and large requests rather than one for each command.
+            // A few large requests instead of one for each command.
             if wanted > asked && (asked == 0 || wanted - asked > ahead / 2) {
                 self.reader.ask(queue, wanted - asked).await?;
             }
@@ -337,14 +340,14 @@ impl Loop {
         Ok(())
     }
 
-    /// Whether the lane holds as much of a queue as it may.
+    /// Whether the lane holds the maximum number of commands of a queue.
     fn is_full(&self, queue: Queue) -> bool {
         self.held_bytes > HELD_BYTES_MAX || self.held.waiting(queue) >= WAITING_MAX
     }
 
     async fn keep(&mut self) {
         if !self.lane.ownership.holds() {
-            // Another may have the lane: it is not kept from what is held here.
+            // Another replica may own the lane. Extending the acks would delay its work.
             return;
         }
         for hold in self.holds.values() {
@@ -352,7 +355,7 @@ impl Loop {
         }
     }
 
-    /// Looks at what keeps the lane from sending, and tells it.
+    /// Checks what keeps the lane from sending, and reports it.
     async fn look(&mut self) {
         self.answer_late();
         if let Some((_, since)) = self.inheriting {
@@ -389,8 +392,7 @@ impl Loop {
         }
     }
 
-    /// What somebody was given and is not here comes again when its time is up. Until all of it is here, nothing younger is
-    /// started.
+    /// Waits until the former owner's commands in flight are redelivered. No later command is started before that.
     async fn inherit(&mut self, since: Instant) {
         if since.elapsed() > INHERITING_MAX {
             self.inheriting = None;
@@ -401,7 +403,7 @@ impl Loop {
             let count = lanes::waiting(&self.lane.shared.bus, queue, &self.lane.account.channel);
             match tokio::time::timeout(COUNT_LIMIT, count).await {
                 Ok(Ok(found)) => given += found.unwrap_or_default().held,
-                // Without an answer nothing is known.
+                // Without an answer the number is unknown.
                 Ok(Err(_)) | Err(_) => return,
             }
         }
@@ -409,7 +411,7 @@ impl Loop {
         self.inheriting = if missing == 0 { None } else { Some((missing, since)) };
     }
 
-    /// Finishes what is under way and gives the rest back, in order.
+    /// Finishes the commands in progress and naks the rest, in order.
     async fn leave(mut self) {
         let mut keeping = interval(KEEP_EVERY);
         while !self.running.is_empty() {
@@ -422,10 +424,10 @@ impl Loop {
                 _ = keeping.tick() => self.keep().await,
             }
         }
-        // First the requests, or what is given back would come here again.
+        // Pending requests are closed first. Otherwise the server would deliver the nakked commands to this lane again.
         let unread = self.reader.close().await;
         if !self.lane.ownership.holds() {
-            // They are the next owner's already, or soon will be.
+            // The next owner has them, or gets them soon.
             return;
         }
         let mut claims: Vec<_> =

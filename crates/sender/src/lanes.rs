@@ -1,5 +1,5 @@
-//! Which lanes this replica works: its share of those that nobody holds, by leases. A replica that has more than its share
-//! gives some up, so that a new one gets work.
+//! The lanes of this replica: it acquires its share of the unowned lanes, by leases. A replica that owns more than its
+//! share releases some of them, so that a new replica gets lanes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::send::{Lane, Shared};
 
 /// Interval of the checks of channels and leases.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Time that a new replica has to take its share before others give theirs up.
+/// Time that a new replica has to acquire its share before others release theirs.
 const REBALANCE_AFTER: Duration = Duration::from_secs(3);
 
 /// A lane that this replica works.
@@ -32,11 +32,11 @@ struct Worked {
     channel: Arc<Channel>,
     gate: Gate,
     is_paused: watch::Sender<bool>,
-    /// Ends the lane.
+    /// Closes the lane.
     closing: CancellationToken,
 }
 
-/// Lanes that cannot be read because their durables are missing, for the readiness of the process. Clones share them.
+/// Lanes that cannot be read because their consumers are missing, for the readiness of the process. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LaneFaults(Arc<Mutex<BTreeSet<ChannelId>>>);
 
@@ -54,7 +54,7 @@ impl LaneFaults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|channel| is_worked(channel));
     }
 
-    /// Whether all lanes can be read; if not, which cannot.
+    /// Returns `Ok` if all lanes can be read, or the names of the others.
     pub(crate) fn state(&self) -> Result<(), String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let names: Vec<&str> = all.iter().map(ChannelId::as_str).collect();
@@ -74,7 +74,7 @@ pub(crate) struct Lanes {
     too_many_since: Option<Instant>,
 }
 
-/// Says how many replicas work lanes of an account, by their leases.
+/// Returns a function that counts the replicas that work lanes of an account, from their leases.
 pub(crate) fn sharers(leases: &Leases) -> Sharers {
     let leases = leases.clone();
     Arc::new(move |name: &AccountName| {
@@ -108,7 +108,7 @@ impl Lanes {
         }
     }
 
-    /// Works until `stop`, and then until every lane is left.
+    /// Runs until `stop`, and then until every lane is closed.
     pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -134,17 +134,20 @@ impl Lanes {
         for worked in self.worked.values() {
             worked.closing.cancel();
         }
-        // First, so that the others take the lanes as soon as they are free.
+        // First, so that the other replicas take the lanes as soon as they are free.
         if let Some(presence) = presence {
             self.leases.release(presence).await;
         }
         let all = async { while self.running.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all).await.is_err() {
-            tracing::warn!(function = "sender", "some calls were still under way after the grace time");
+            tracing::warn!(
+                function = "sender",
+                "calls were still in flight at the end of the grace period; their outcomes are looked up by the next owners of the lanes"
+            );
         }
     }
 
-    /// Lets the other replicas know that this one is there.
+    /// Keeps a lease that shows the other replicas that this one is running.
     async fn show_presence(&self, presence: &mut Option<Lease>) {
         let value = || bytes::Bytes::from_static(b"{}");
         let renewed = match presence {
@@ -164,7 +167,7 @@ impl Lanes {
         }
     }
 
-    /// Leaves what is no longer to be worked, and takes what is free.
+    /// Releases lanes that this replica must not work any more, and acquires free ones.
     async fn follow(&mut self, channels: &Channels, stop: &CancellationToken) {
         for (id, worked) in &self.worked {
             match channels.get(id.as_str()) {
@@ -174,7 +177,7 @@ impl Lanes {
                     });
                     set_rate(&worked.gate, channel);
                 }
-                // It is taken anew with its new account, by whoever is next.
+                // The next owner acquires it with its new account.
                 _ => worked.closing.cancel(),
             }
         }
@@ -188,7 +191,7 @@ impl Lanes {
             }
             if !self.worked.contains_key(&channel.id) && self.leases.is_free(&lane_lease(channel.id.as_str()))
             {
-                // When the bus does not answer, the next round tries again.
+                // If the bus does not answer, the next round tries again.
                 if !self.take(channel).await {
                     break;
                 }
@@ -198,7 +201,7 @@ impl Lanes {
         self.give_up_what_is_too_much(share);
     }
 
-    /// How many of so many lanes are this replica's part, rounded up so that every lane is somebody's.
+    /// Returns this replica's share of this number of lanes, rounded up so that every lane has an owner.
     fn share(&self, lanes: usize) -> usize {
         let own = presence_lease(&self.owner);
         let others = self.leases.held();
@@ -222,7 +225,7 @@ impl Lanes {
         }
     }
 
-    /// Says whether the bus answered.
+    /// Acquires a lane. Returns whether the bus answered.
     async fn take(&mut self, channel: &Arc<Channel>) -> bool {
         let Some(account) = Account::of(channel, &self.shared.settings.secrets) else { return true };
         let state = LaneState {
@@ -260,7 +263,7 @@ impl Lanes {
         let (leases, id, left) = (self.leases.clone(), channel.id.clone(), closing.clone());
         let task = self.running.spawn(async move {
             let ended = CancellationToken::new();
-            // Also when the lane panics: another takes it then.
+            // Also if the lane panics: then another replica acquires it.
             let _ended = ended.clone().drop_guard();
             let keeping = tokio::spawn(ownership::keep(leases, lease, ownership, left, ended.clone()));
             lane::run(lane, paused).await;
@@ -275,11 +278,11 @@ impl Lanes {
     }
 }
 
-/// Whether a lane can go on with a channel's new settings.
+/// Whether a lane can continue with a channel's new settings.
 fn is_same(now: &Channel, before: &Channel) -> bool {
     let account = |channel: &Channel| {
         let mut settings = channel.settings.clone();
-        // The rate can change under way.
+        // The rate can change while the lane runs.
         if let Some(settings) = settings.as_object_mut() {
             settings.remove("sends_per_second");
         }

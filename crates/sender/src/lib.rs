@@ -1,9 +1,9 @@
-//! Sender: takes commands of the AICC back end off the bus, sends each through its channel's BSP at most once, and says
-//! what became of it.
+//! Sender: reads the commands of the AICC back end from the bus, sends each through its channel's BSP at most once, and
+//! publishes its result.
 //!
-//! The life of a command is [`send`](mod@send), top to bottom. A channel's commands are one lane, worked by one replica at
-//! a time ([`lanes`](mod@lanes)), which holds the channel's rate and the order of messages to one recipient
-//! ([`lane`](mod@lane)). What makes sure that nothing is sent twice is the ledger, and nothing but it.
+//! [`send`](mod@send) processes one command, from top to bottom. A channel's commands form one lane, which one replica
+//! owns at a time ([`lanes`](mod@lanes)). The lane keeps the channel's rate and the order of messages to one recipient
+//! ([`lane`](mod@lane)). Only the ledger makes sure that no command is sent twice.
 
 pub mod settings;
 mod lanes;
@@ -56,7 +56,7 @@ pub use crate::settings::Settings;
 use crate::store_limit::StoreLimit;
 pub use crate::used::{Used, is_same, used};
 
-/// The service for a process of its own: it connects to NATS and Redis.
+/// Returns the service for a separate process: it connects to NATS and Redis.
 pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
     let options = common.nats.named("imchannel-sender");
@@ -103,7 +103,7 @@ async fn work(
     ];
     bus::guard::follow(&bus, &watches, stop.clone());
     let snapshots = bus::registry::follow(&bus, stop.clone());
-    // Leases are read until the last lane is left.
+    // Leases are read until the last lane is closed.
     let ended = CancellationToken::new();
     let leases = Leases::follow(&bus, ended.clone());
     let faults = LaneFaults::default();
@@ -140,7 +140,7 @@ async fn work(
     Ok(())
 }
 
-/// Whether the ledger has room for new entries.
+/// Checks at intervals whether the ledger has room for new entries.
 async fn look_at_ledger(bus: &Bus, interval: Duration, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
@@ -153,10 +153,11 @@ async fn look_at_ledger(bus: &Bus, interval: Duration, stop: CancellationToken) 
     }
 }
 
-/// A name that no other process has, which begins with the host's for people.
+/// Returns a unique name that begins with the host name, for people.
 fn replica_name() -> anyhow::Result<String> {
     let mut bits = [0; 4];
-    getrandom::fill(&mut bits).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    getrandom::fill(&mut bits)
+        .map_err(|error| anyhow::anyhow!("cannot get random numbers from the system: {error}"))?;
     let host = std::env::var("HOSTNAME").unwrap_or_default();
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(48).collect();
     let host = if host.is_empty() { "sender".to_owned() } else { host };
@@ -174,7 +175,7 @@ static NEEDS: Needs = Needs {
     buckets: &[&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET],
 };
 
-/// What the sender needs of NATS before it takes work.
+/// Registers the readiness conditions for what the sender needs from NATS.
 fn require(
     context: &Context,
     bus: &Bus,

@@ -1,5 +1,5 @@
-//! Where the BSP will find the file of a message: a foreign URL as it is, a stored file under its own, and a file that
-//! came inside the command stored first.
+//! The URL at which the BSP fetches the file of a message. An external URL is used as it is, a stored file has the URL
+//! of media, and a file inside the command is stored first.
 
 use std::time::Duration;
 
@@ -15,55 +15,59 @@ use crate::account::Account;
 /// Shortest TTL of a file that is about to be sent: the BSP may fetch it late.
 const LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
 
-/// A URL for the BSP.
+/// URL of a file, for the BSP.
 #[derive(Clone)]
 pub(crate) struct FileLink {
     pub(crate) url: String,
-    /// The name that it was uploaded under; empty for none.
+    /// The name of the uploaded file; empty if it has none.
     file_name: String,
-    /// The file, where media serves it.
+    /// Id of the file if media serves it.
     stored: Option<MediaId>,
 }
 
-/// Timeout of writing a note about a file. Nothing depends on it.
+/// Timeout of one write of bookkeeping about a file. No send depends on it.
 const NOTE_LIMIT: Duration = Duration::from_millis(500);
 
 impl FileLink {
-    /// What the BSP's request needs of it.
+    /// Returns the part that the BSP's request needs.
     pub(crate) fn as_link(&self) -> Link<'_> {
         Link { url: &self.url, is_ours: self.stored.is_some(), file_name: &self.file_name }
     }
 
-    /// Notes that a message goes out with the file, so that it is counted when nobody comes for it. Redis may refuse: then it is
-    /// not counted, and the message goes out all the same.
+    /// Records that a message with the file is being sent, so that the file is counted if it expires without a fetch.
+    /// If Redis refuses, it is not counted, and the message is sent anyway.
     pub(crate) async fn expect_fetch(&self, blobs: &BlobStore, now: Timestamp) {
         let Some(id) = &self.stored else { return };
         let _ = tokio::time::timeout(NOTE_LIMIT, blobs.expect_fetch(id, now, LIFE_MIN)).await;
     }
 
-    /// Takes that back: the message did not go out.
+    /// Removes that record: the message was not sent.
     pub(crate) async fn expect_nothing(&self, blobs: &BlobStore) {
         let ids = self.stored.iter();
         let _ = tokio::time::timeout(NOTE_LIMIT, blobs.expect_no_fetch(ids)).await;
     }
 }
 
-/// There is no link.
+/// Why a file has no URL.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    /// The file is not there, or not this tenant's.
-    #[error("the file is not stored, has expired, or is another tenant's")]
+    /// The file does not exist or belongs to another tenant.
+    #[error(
+        "file not found: it was not uploaded, has expired, or belongs to another tenant; upload it again"
+    )]
     NotFound,
-    /// The file is of another kind than the message.
-    #[error("the file was uploaded as another kind")]
+    /// The kind of the file differs from the kind of the message.
+    #[error(
+        "the file was uploaded as another kind than the message has; upload it with the kind of the message"
+    )]
     OtherKind,
-    /// Redis is away or full, or lacks its functions: later it may be there.
+    /// Redis is unreachable or full, or lacks its functions. A retry may succeed.
     #[error("Redis: {0}")]
     Store(#[from] BlobError),
 }
 
-/// The link for a command's file; `None` for a command without one. What is stored gets the life that it needs and the
-/// command's name.
+/// Returns the URL of a command's file, or `None` for a command without one. It extends the TTL of a stored file and
+/// writes the command's name into it.
 ///
 /// # Errors
 /// [`LinkError`].
@@ -95,7 +99,7 @@ pub(crate) async fn prepare(
     Ok(Some(FileLink { url, file_name, stored: Some(id) }))
 }
 
-/// Makes sure that a stored file is there, may be sent, and stays for long enough; gives the name that it was uploaded under.
+/// Checks that a stored file exists and may be sent, and extends its TTL. Returns the name of the uploaded file.
 async fn claim(
     blobs: &BlobStore,
     account: &Account,
@@ -118,21 +122,26 @@ async fn claim(
     Ok(meta.file_name)
 }
 
-/// Notes in a stored file the command that its message is of.
+/// Writes into a stored file which command it belongs to.
 async fn name_command(blobs: &BlobStore, id: &MediaId, command: &Command) -> Result<(), BlobError> {
     match blobs.name_command(id, command.id.as_str()).await {
         Ok(()) => Ok(()),
-        // `setup` mends this, and the fetch of a file that names no command tells the back end nothing.
+        // `setup` fixes this, and the fetch of a file that names no command is useless for the back end.
         Err(error @ (BlobError::NoFunctions | BlobError::MayNotCall(_))) => Err(error),
-        // A Redis that is full refuses this, and the message needs it not: it would wait for room that only its own fetch makes.
+        // A full Redis refuses this. The message does not need it: waiting for memory would block the fetch that frees
+        // memory.
         Err(error) => {
-            tracing::debug!(function = "sender", "the file of {} does not name it: {error}", command.id);
+            tracing::debug!(
+                function = "sender",
+                "cannot write the command id {} into its file: {error}",
+                command.id
+            );
             Ok(())
         }
     }
 }
 
-/// A file that came inside a command.
+/// A file inside a command.
 struct Inline<'c> {
     kind: MediaKind,
     data: &'c [u8],
@@ -140,7 +149,7 @@ struct Inline<'c> {
     file_name: &'c str,
 }
 
-/// What is known of a file that came inside a command.
+/// Returns the metadata of a file inside a command.
 fn about(account: &Account, command: &Command, inline: Inline<'_>, now: Timestamp) -> Meta {
     let Inline { kind, data, content_type, file_name } = inline;
     Meta {

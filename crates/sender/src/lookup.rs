@@ -1,4 +1,5 @@
-//! Questions to the BSP's log, many messages in one, within the one budget that all channels and replicas of an account
+//! Queries to the BSP's message log, several messages per request, within the rate that all channels and replicas of an
+//! account
 //! share.
 
 use std::collections::{HashMap, VecDeque};
@@ -17,17 +18,17 @@ use crate::metrics::SenderMetrics;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Pause after the message log limited the rate without saying for how long.
 const LIMITED_PAUSE: Duration = Duration::from_secs(10);
-/// Time without a question after which a task ends.
+/// Time without a query after which a task ends.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What the log said of a message.
+/// Response of the message log about one message.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// It shows the message.
+    /// The log has the message.
     Found(Box<Answer>),
-    /// It does not, or not yet.
+    /// The log does not have it, or not yet.
     Silent,
-    /// It could not be asked, which says nothing.
+    /// The request failed, which shows nothing.
     Unanswered,
 }
 
@@ -37,11 +38,11 @@ struct Question {
     answer: oneshot::Sender<Look>,
 }
 
-/// What came of one call.
+/// Result of one request.
 struct Asked {
-    /// `Err(None)` when there was no answer.
+    /// `Err(None)` if there was no response.
     answer: Result<Vec<Found>, Option<LookupFault>>,
-    /// How long the log wants to be left alone, where it does.
+    /// `Retry-After` of the log, if there is one.
     wait: Option<Duration>,
 }
 
@@ -49,10 +50,10 @@ impl Asked {
     const NOT: Self = Self { answer: Err(None), wait: None };
 }
 
-/// Says how many replicas work lanes of an account, to divide its budget by.
+/// Returns the number of replicas that work lanes of an account, to divide its rate by.
 pub(crate) type Sharers = Arc<dyn Fn(&AccountName) -> u32 + Send + Sync>;
 
-/// Asks logs.
+/// Client for message logs.
 #[derive(Clone)]
 pub(crate) struct Lookups {
     client: reqwest::Client,
@@ -72,7 +73,8 @@ impl Lookups {
         Self { client, metrics, sharers, accounts: Arc::default() }
     }
 
-    /// Asks for one message, with others when others wait. The questions of a lane are bounded by what it may hold.
+    /// Queries one message, together with others that are waiting. The number of commands that a lane holds limits its
+    /// queries.
     pub(crate) async fn ask(&self, account: &Arc<Account>, message_id: &str) -> Look {
         let (answer, answered) = oneshot::channel();
         let question = Question { message_id: message_id.to_owned(), account: Arc::clone(account), answer };
@@ -95,7 +97,7 @@ impl Lookups {
         tokio::spawn(self.clone().work(name, questions));
     }
 
-    /// Asks for what waits, at the account's pace, until nothing has waited for long.
+    /// Sends the queries of one account at its rate, until none was made for a while.
     async fn work(self, name: AccountName, mut questions: mpsc::UnboundedReceiver<Question>) {
         let mut waiting: VecDeque<Question> = VecDeque::new();
         while let Ok(Some(question)) = tokio::time::timeout(IDLE, questions.recv()).await {
@@ -104,7 +106,7 @@ impl Lookups {
                 while let Ok(question) = questions.try_recv() {
                     waiting.push_back(question);
                 }
-                // A lane that was left asks no more.
+                // A lane that was closed does not wait for its queries.
                 waiting.retain(|question| !question.answer.is_closed());
                 let Some(first) = waiting.front() else { break };
                 let account = Arc::clone(&first.account);
@@ -115,7 +117,7 @@ impl Lookups {
                 tokio::time::sleep(wait.unwrap_or_default().max(interval)).await;
             }
         }
-        // Closed first: a question that comes too late finds no queue and begins another.
+        // Closed first: a query that comes later finds no queue and creates another.
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         questions.close();
         if accounts.get(&name).is_some_and(mpsc::UnboundedSender::is_closed) {
@@ -126,7 +128,7 @@ impl Lookups {
         }
     }
 
-    /// Says how long the log wants to be left alone, where it does.
+    /// Sends one request. Returns the `Retry-After` of the log, if there is one.
     async fn ask_now(&self, account: &Arc<Account>, batch: Vec<Question>) -> Option<Duration> {
         let ids: Vec<&str> = batch.iter().map(|question| question.message_id.as_str()).collect();
         let Asked { answer, wait } = self.answer(account, &ids).await;
@@ -140,7 +142,7 @@ impl Lookups {
         tracing::info!(
             function = "sendMessage",
             channel = account.channel.as_str(),
-            "the log was asked for {}: {outcome}: {}",
+            "queried the message log for {}: {outcome}: {}",
             service::words::counted(ids.len(), "message"),
             ids.join(" ")
         );

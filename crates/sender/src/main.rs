@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let program = Program {
         name: "imchannel-sender",
-        about: "Sends commands through BSPs, each at most once, and says what became of them",
+        about: "Sends commands through BSPs, each at most once, and publishes their results",
         version: version::NUMBER,
         full_version: version::FULL,
     };

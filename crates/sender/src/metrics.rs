@@ -1,4 +1,4 @@
-//! What the sender counts.
+//! The metrics of the sender.
 
 use bsp::{ChannelId, NO_BSP, UNKNOWN_CHANNEL};
 use bus::keeper::KeeperMetrics;
@@ -77,45 +77,46 @@ impl SenderMetrics {
         let metrics = Self { keeper, accept_time: Histogram::of_waiting(), ..Self::default() };
         let help = "Results by BSP, channel (`unknown` for one that is not stored), content and outcome (accepted, rejected, expired, unknown)";
         registry.register("results", help, metrics.results.clone());
-        let help = "Calls that send, by BSP, channel and what they ended with";
+        let help = "Calls to the BSP that send a message, by BSP, channel and result";
         registry.register("calls", help, metrics.calls.clone());
-        let help = "Questions to the BSP's log, by BSP, channel and what they ended with";
+        let help = "Requests to the BSP's message log, by BSP, channel and result";
         registry.register("lookups", help, metrics.lookups.clone());
-        let help = "Commands that had been published before and were not sent again";
+        let help = "Commands that were published more than once and not sent again";
         registry.register("duplicate_commands", help, metrics.repeated.clone());
         registry.register("dead_letters", "Commands that became dead letters", metrics.dead_letters.clone());
-        let help = "Attempts to store the dead letter of a command that found no room, by channel and reason (channel_full: the \
-                    channel has its quarter of DEADLETTERS; full: the stream takes nothing more)";
+        let help = "Failed attempts to store the dead letter of a command because there was no room, by channel and reason (channel_full: the \
+                    channel has its quarter of DEADLETTERS; full: the stream is full)";
         registry.register("dead_letters_rejected", help, metrics.letters_refused.clone());
-        // There from the start, so that a query has an answer and an alert a first value to compare with.
+        // Registered at the start, so that queries return a value and alerts have a first value to compare with.
         for reason in ["channel_full", "full"] {
             let labels = RefusedLabels { channel: UNKNOWN_CHANNEL.to_owned(), reason };
             drop(metrics.letters_refused.get_or_create(&labels));
         }
-        let help = "Times that reading a command or working on it panicked: it becomes a dead letter at once, or after ten attempts";
+        let help = "Panics while a command was decoded or processed: it becomes a dead letter immediately, or after ten attempts";
         registry.register("panics", help, metrics.panicked.clone());
-        let help =
-            "Calls that were not made at the last moment because this process had slept or lost its lane";
+        let help = "Calls that were aborted right before they were made because this process was suspended or had lost its lane";
         registry.register("aborted_calls", help, metrics.withheld.clone());
-        let help = "Commands whose outcome was not known when the next one to their recipient was let go";
+        let help =
+            "Commands whose outcome was still unknown when the next one to the same recipient was started";
         registry.register("overtaken_commands", help, metrics.overtaken.clone());
-        let help = "Commands that were refused because as many as may wait for their recipient did (RECIPIENT_QUEUE_FULL)";
+        let help = "Commands that were rejected because their recipient had too many pending commands (RECIPIENT_QUEUE_FULL)";
         registry.register("recipient_queue_full", help, metrics.recipient_queue_full.clone());
         registry.register(
             "call_seconds",
-            "Duration of calls that send, in seconds",
+            "Duration of calls to the BSP that send a message, in seconds",
             metrics.call_time.clone(),
         );
-        let help = "From a command's storage to the BSP's acceptance, in seconds";
+        let help = "Time from storing a command to the BSP's acceptance, in seconds";
         registry.register("time_to_accept_seconds", help, metrics.accept_time.clone());
         registry.register("lanes", "Lanes that this replica works", metrics.lanes.clone());
-        let help = "Commands by channel that are in a call, or whose call is looked up, by this replica";
+        let help =
+            "Commands of this replica with a call in flight or whose outcome is being looked up, by channel";
         registry.register("in_flight_commands", help, metrics.in_progress.clone());
-        let help = "Commands by channel that are in no call: in COMMANDS or in the hands of the lane's owner, which counts every second";
+        let help = "Pending commands without a call in flight, in COMMANDS or held by the lane's owner, which counts every second, by channel";
         registry.register("pending_commands", help, metrics.waiting.clone());
-        let help = "Commands by channel that this replica holds behind earlier ones to the same recipients";
+        let help = "Commands that this replica holds behind earlier ones to the same recipients, by channel";
         registry.register("recipient_queue_commands", help, metrics.behind.clone());
-        let help = "Age in seconds of the oldest command by channel that is in no call, 0 when there is none";
+        let help = "Age of the oldest pending command without a call in flight in seconds, by channel; 0 without one";
         registry.register("oldest_pending_age_seconds", help, metrics.oldest_waiting.clone());
         let help = "1 while a lane that this replica works is halted: paused, limited, without a key, or its account down";
         registry.register("lane_halted", help, metrics.halted.clone());
@@ -125,18 +126,18 @@ impl SenderMetrics {
 
     fn register_ledger(&self, registry: &mut Registry) {
         let ledger = &self.ledger;
-        let help = "Writes and reads of the ledger that are under way";
+        let help = "Writes and reads of the ledger that are in flight";
         registry.register("ledger_in_flight", help, ledger.in_flight.clone());
         let help =
-            "Writes and reads of the ledger that may be under way at once: fewer while it answers slowly";
+            "Limit of concurrent writes and reads of the ledger; it is lower while the ledger answers slowly";
         registry.register("ledger_limit", help, ledger.limit.clone());
-        let help = "How long the ledger takes to acknowledge, in seconds";
+        let help = "Time until the ledger acknowledges a write, in seconds";
         registry.register("ledger_seconds", help, ledger.time.clone());
-        let help = "Writes and reads of the ledger that were not answered in time";
+        let help = "Writes and reads of the ledger that timed out";
         registry.register("ledger_timeouts", help, ledger.timed_out.clone());
     }
 
-    /// Only stored channels are told apart: anybody who may publish commands can name others, and there would be no end of them.
+    /// Only stored channels have a label: a back end may name any number of others.
     pub(crate) fn result(&self, owner: Owner<'_>, content: &'static str, outcome: &'static str) {
         let (bsp, channel) = match owner {
             Owner::Channel(bsp, channel) => (bsp.as_str(), channel.as_str()),
@@ -147,7 +148,7 @@ impl SenderMetrics {
             .inc();
     }
 
-    /// A channel that is not stored has no label of its own: a back end may make up any number of them.
+    /// Only stored channels have a label: a back end may name any number of others.
     pub(crate) fn letter_refused(&self, owner: Owner<'_>, reason: &'static str) {
         let channel = match owner {
             Owner::Channel(_, channel) => channel.as_str(),
@@ -165,7 +166,7 @@ impl SenderMetrics {
         self.lookups.get_or_create(&CallLabels::of(account, outcome)).inc();
     }
 
-    /// Forgets the gauges of a lane that this replica no longer works.
+    /// Removes the gauges of a lane that this replica has released.
     pub(crate) fn forget(&self, channel: &ChannelId) {
         let labels = ChannelLabels { channel: channel.to_string() };
         self.in_progress.remove(&labels);

@@ -1,9 +1,10 @@
-//! Commands that no lane reads: under a subject that can be no channel's, for a channel that does not exist, or for one whose
-//! BSP is only listened to. Each becomes a dead letter with a result, so that none disappears with its age and none stays without
-//! an answer: where the channel may still be made, after it was missing for a while; else at the next look.
+//! Orphaned commands, which no lane reads: the subject contains no valid channel id, the channel does not exist, or
+//! imchannel only receives from its BSP. Each becomes a dead letter with a result, so that no command expires unnoticed
+//! or stays without an answer. If the channel may still be created, this happens after it was missing for a while,
+//! otherwise at the next check.
 //!
-//! COMMANDS refuses a publish to a subject that no lane can read. Such commands are there all the same where an older
-//! configuration of the stream took them, or where a token is no channel id.
+//! COMMANDS refuses a publish to a subject that no lane can read. Such commands exist anyway if an older configuration
+//! of the stream accepted them, or if a token is not a channel id.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,7 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Time for which a channel must have been missing, without a break, before its commands are orphaned.
 const MISSING_FOR: Duration = Duration::from_secs(60);
 
-/// Looks until `stop`. Several replicas that do so do no harm: a letter has its command's number.
+/// Checks at intervals until `stop`. Several replicas may do so: the id of a dead letter is derived from its command's
+/// sequence.
 pub(crate) async fn run(shared: &Arc<Shared>, snapshots: Snapshots, leases: Leases, stop: CancellationToken) {
     let mut orphans =
         Orphans { shared: Arc::clone(shared), snapshots, leases, missing_since: HashMap::new() };
@@ -48,15 +50,15 @@ pub(crate) async fn run(shared: &Arc<Shared>, snapshots: Snapshots, leases: Leas
         tokio::select! {
             () = stop.cancelled() => return,
             looked = orphans.look() => if let Err(error) = looked {
-                tracing::warn!(function = "sender", "commands that no lane reads were not all looked for: {error:#}");
+                tracing::warn!(function = "sender", "the check for orphaned commands failed: {error:#}");
             }
         }
     }
 }
 
-/// Why no lane takes the commands of a channel.
+/// Why no lane reads the commands of a channel.
 struct Lost {
-    /// Where the channel is known.
+    /// The BSP, if the channel is known.
     bsp: Option<BspId>,
     dead: Dead,
 }
@@ -65,15 +67,14 @@ struct Orphans {
     shared: Arc<Shared>,
     snapshots: Snapshots,
     leases: Leases,
-    /// Channels for which there are commands and no lane can be, since when that is seen. No more than
-    /// [`orphans::SUBJECTS_MAX`].
+    /// Channels that have commands and cannot have a lane, and since when. At most [`orphans::SUBJECTS_MAX`].
     missing_since: HashMap<ChannelId, Instant>,
 }
 
 impl Orphans {
-    /// Looks at every subject; one whose commands cannot be stored as dead letters holds up no other.
+    /// Checks every subject. If the commands of one cannot be stored as dead letters, the others are processed anyway.
     async fn look(&mut self) -> anyhow::Result<()> {
-        // A record that this version cannot read is a channel all the same.
+        // A record that this version cannot read is a channel too.
         let stored = registry::list(&self.shared.bus).await?;
         let unreadable: HashSet<String> =
             stored.into_iter().filter(|(_, record)| record.is_err()).map(|(id, _)| id).collect();
@@ -86,7 +87,7 @@ impl Orphans {
                 _ => self.bury_under(&subject).await,
             };
             result = result.and(buried);
-            // Without the bus nothing more is seen, and what was seen before stands.
+            // Without the bus the check ends, and its findings so far are kept.
             if !self.shared.bus.is_connected() {
                 return result;
             }
@@ -95,7 +96,7 @@ impl Orphans {
         result
     }
 
-    /// Looks at a queue of a channel that may exist, and remembers it in `seen` where no lane takes its commands.
+    /// Checks a queue of a channel that may exist, and records it in `seen` if no lane reads its commands.
     async fn look_at(
         &mut self,
         queue: Queue,
@@ -113,7 +114,7 @@ impl Orphans {
         self.bury_all(queue, &id).await
     }
 
-    /// Why no lane takes this channel's commands; `None` when one may.
+    /// Returns why no lane reads this channel's commands, or `None` if one may.
     fn why_not(&self, id: &ChannelId) -> Option<Lost> {
         let channels = self.snapshots.borrow().clone()?;
         if !self.leases.is_free(&lane_lease(id.as_str())) {
@@ -128,7 +129,7 @@ impl Orphans {
         }
     }
 
-    /// Answers everything under a subject that can be no channel's. No lane was given any of it.
+    /// Answers all commands under a subject without a valid channel id. No lane has received any of them.
     async fn bury_under(&self, subject: &str) -> anyhow::Result<()> {
         let mut from = 1;
         while let Some(delivery) = orphans::next(&self.shared.bus, subject, from).await? {
@@ -138,22 +139,22 @@ impl Orphans {
         Ok(())
     }
 
-    /// Answers what no lane was given.
+    /// Answers the commands that no lane has received.
     async fn bury_all(&self, queue: Queue, id: &ChannelId) -> anyhow::Result<()> {
         let subject = Subject::Command(queue, id.clone()).to_text();
-        // What a lane was given before is answered, or in the ledger.
+        // Commands that a lane has received are answered or in the ledger.
         let given_to = lanes::waiting(&self.shared.bus, queue, id).await?.unwrap_or_default().given_to;
         let mut from = given_to + 1;
         while let Some(delivery) = lanes::next_stored(&self.shared.bus, &subject, from).await? {
             from = delivery.sequence + 1;
-            // The channel may be made meanwhile.
+            // The channel may be created during the loop.
             let Some(lost) = self.why_not(id) else { return Ok(()) };
             self.answer(id, &lost, &delivery).await?;
         }
         Ok(())
     }
 
-    /// Answers one of a channel, by what the ledger knows of it from the time in which there was a lane.
+    /// Answers one command of a channel, by the ledger entry from the time when it had a lane.
     async fn answer(&self, id: &ChannelId, lost: &Lost, delivery: &Delivery) -> anyhow::Result<()> {
         let owner = lost.bsp.map_or(Owner::NoChannel(Some(id)), |bsp| Owner::Channel(bsp, id));
         let Ok(job) = command::read(id, delivery) else {
@@ -161,16 +162,16 @@ impl Orphans {
         };
         let entry = self.shared.bus.ledger_read(&LedgerKey::new(id, &job.command.id)).await?;
         let Some(entry) = entry else { return self.bury(owner, delivery, &lost.dead, 0).await };
-        // Another version's: what it means only that version knows.
+        // Another version wrote it, and only that version can interpret it.
         let Some(record) = Record::from_bytes(&entry.value) else { return Ok(()) };
         let attempts = record.attempts;
         match record.next(delivery.sequence, &job.digest) {
-            // It is answered, or the one that it repeats is.
+            // It is answered, or the command that it duplicates is.
             Next::Nothing | Next::Repeated => Ok(()),
             Next::Other => self.bury(owner, delivery, &Dead::ReusedCommandId, 0).await,
             Next::Attempt(_) => self.bury(owner, delivery, &lost.dead, attempts).await,
             Next::Publish(result) => self.publish(owner, delivery, &result).await,
-            // Without an account nobody can be asked what became of its call.
+            // Without an account the outcome of its call cannot be looked up.
             Next::LookUp(_) => {
                 let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());
                 let subject = OfCommand { owner, delivery, command_id, context, attempts };
@@ -181,7 +182,7 @@ impl Orphans {
         }
     }
 
-    /// The result first, and then the command goes: a look that is broken off between them is made again.
+    /// Publishes the result first and then removes the command. An interrupted check is repeated.
     async fn publish(
         &self,
         owner: Owner<'_>,
@@ -193,7 +194,7 @@ impl Orphans {
         Ok(())
     }
 
-    /// Letter and result first, and then the command goes: a look that is broken off between them is made again.
+    /// Stores the dead letter and the result first and then removes the command. An interrupted check is repeated.
     async fn bury(
         &self,
         owner: Owner<'_>,

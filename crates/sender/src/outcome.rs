@@ -1,4 +1,4 @@
-//! Results: what is told of a decided command. Pure.
+//! Results: the event that is published about a decided command. Pure.
 
 use bsp::sending::Answer;
 use bsp::{BspId, ChannelId, CommandId, event_id};
@@ -9,7 +9,7 @@ use proto::v1::{CommandFault, ProviderStatus, ReportError, SendOutcome, SendResu
 use crate::dead::Dead;
 use crate::publish::{self, Owner};
 
-/// What a command came to.
+/// Final state of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     Accepted {
@@ -35,11 +35,11 @@ pub(crate) enum Outcome {
     Unknown,
 }
 
-/// A command, for its result.
+/// Context of a result.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject<'a> {
     pub(crate) owner: Owner<'a>,
-    /// As it came.
+    /// The stored command.
     pub(crate) delivery: &'a Delivery,
     pub(crate) command_id: &'a str,
     pub(crate) context: &'a str,
@@ -47,8 +47,8 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Outcome {
-    /// What an answer decides; `None` when it decides nothing. `is_first` says whether no earlier attempt may have
-    /// arrived: then a duplicate is somebody else's message.
+    /// Returns what a response decides, or `None` if it decides nothing. `is_first` is whether no earlier attempt may
+    /// have arrived: then a duplicate is another sender's message.
     pub(crate) fn of_answer(answer: Answer, message_id: &str, is_first: bool) -> Option<Self> {
         match answer {
             Answer::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
@@ -69,7 +69,7 @@ impl Outcome {
         }
     }
 
-    /// A rejection that names no field.
+    /// Returns a rejection that names no field.
     pub(crate) fn rejected_for(error: ReportError) -> Self {
         Self::Rejected { status: None, error, faults: Vec::new() }
     }
@@ -78,7 +78,7 @@ impl Outcome {
         Self::rejected_for(error(code, description, Some(true)))
     }
 
-    /// A word for a metric's label.
+    /// Returns the value of a metric's label.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
@@ -88,7 +88,7 @@ impl Outcome {
         }
     }
 
-    /// The result that says it.
+    /// Returns the result event.
     pub(crate) fn to_result(&self, of: Subject<'_>, now: Timestamp) -> SendResult {
         let mut result = SendResult {
             bsp: of.owner.bsp().map(BspId::as_str).unwrap_or_default().to_owned(),
@@ -139,7 +139,7 @@ impl Outcome {
             }
             Self::Unknown => {
                 result.set_outcome(SendOutcome::Unknown);
-                let text = "the call ended without a clear answer and the BSP's log did not show the message";
+                let text = "the call ended without a conclusive response, and the BSP's message log did not show the message";
                 result.error = Some(error("OUTCOME_UNKNOWN", text, None));
             }
         }

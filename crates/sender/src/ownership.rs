@@ -1,4 +1,4 @@
-//! Who works a lane, and until when it may believe so.
+//! Which replica owns a lane, and until when it may rely on that.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,7 +88,7 @@ pub fn lane_of_lease(name: &str) -> Option<&str> {
     name.strip_prefix("lane.")
 }
 
-/// Whether this process still works a lane. Clones share it.
+/// Whether this process still owns a lane. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Ownership(Arc<Owned>);
 
@@ -114,7 +114,7 @@ impl Ownership {
         now_ms < self.0.trusted_to_ms.load(Ordering::Acquire)
     }
 
-    /// What is told of the lane from the next renewal on. Its owner and its account stay.
+    /// Sets the state that the next renewals write. Owner and account stay the same.
     pub(crate) fn set_state(&self, now: LaneState) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (owner, account) = (std::mem::take(&mut state.owner), std::mem::take(&mut state.account));
@@ -133,7 +133,7 @@ impl Ownership {
     }
 }
 
-/// Renews a lease until `ended`, and gives it up then. A lease that is lost cancels `closing`.
+/// Renews a lease until `ended`, and then releases it. Losing the lease cancels `closing`.
 pub(crate) async fn keep(
     leases: Leases,
     mut lease: Lease,
@@ -153,10 +153,10 @@ pub(crate) async fn keep(
         match leases.renew(&mut lease, ownership.value()).await {
             Ok(()) => ownership.renewed(&lease),
             Err(LeaseError::NotWritten(..)) if lease.is_held() => ticks.reset_after(RENEW_EVERY / 5),
-            // Others may have it, or soon will: what is under way is ended, and nothing new begun.
+            // Another replica may own it, or will soon: the lane ends what is in progress and begins nothing new.
             Err(error) => {
                 if let Some(turn) = LANE_LEFT.turn() {
-                    tracing::warn!(function = "sender", "{error}: the lane is left{turn}");
+                    tracing::warn!(function = "sender", "{error}: the lane is released{turn}");
                 }
                 is_lost = true;
                 closing.cancel();

@@ -1,4 +1,4 @@
-//! Work that panics: it costs a command its turn, and not the lane. At the last turn the command is given up.
+//! Work that panics ends the attempt of one command, and not the lane. After the last attempt the command is given up.
 
 use std::panic::AssertUnwindSafe;
 
@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 
 use crate::send::Ending;
 
-/// Does the work on a command at its `attempt`th delivery. Where it panics, the command comes again; at the [`PANICS_MAX`]th
-/// delivery or later `give_up` is asked how it ends. `count` is called for each panic.
+/// Does the work on a command at its `attempt`th delivery. If it panics, the server redelivers the command. At the
+/// [`PANICS_MAX`]th delivery or later, `give_up` decides how it ends. `count` is called for each panic.
 pub(crate) async fn survived<W, G>(
     attempt: u64,
     count: impl Fn(),

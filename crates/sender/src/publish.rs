@@ -1,4 +1,4 @@
-//! What the sender puts onto the bus: results and dead letters.
+//! The messages that the sender publishes: results and dead letters.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use proto::v1::SendResult;
 
 use crate::dead::Dead;
 
-/// Bytes that the headers of a dead letter may need: its reason, copied headers, and the names.
+/// Bytes that the headers of a dead letter may need: its reason, copied headers, and their names.
 const LETTER_MARGIN: usize = 8 * 1024;
 /// Longest reason of a dead letter, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
@@ -20,12 +20,12 @@ const _: () = assert!(REASON_BYTES_MAX + 4 * headers::TAKEN_OVER_MAX + 1_024 < L
 /// Timeout of one attempt to store a message. The caller retries.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Whose a command is, as far as that is known.
+/// Owner of a command, if it is known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Owner<'a> {
-    /// A stored channel's.
+    /// A stored channel.
     Channel(BspId, &'a ChannelId),
-    /// Nobody's: no channel of this id is stored, or its subject names none that can be.
+    /// No channel: this id is not stored, or the subject contains no valid id.
     NoChannel(Option<&'a ChannelId>),
 }
 
@@ -45,15 +45,15 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// The trace that a command belongs to, where there is one.
+/// The trace that a command belongs to, if there is one.
 pub(crate) fn traceparent(delivery: &Delivery) -> Option<&str> {
     delivery.headers.get_short(headers::TRACEPARENT)
 }
 
-/// Publishes a result. The same result published twice has the same id.
+/// Publishes a result. Publishing the same result twice uses the same id.
 ///
 /// # Errors
-/// [`PublishError`] when it is not known to be stored.
+/// [`PublishError`] if it may not be stored.
 pub(crate) async fn result(
     bus: &Bus,
     owner: Owner<'_>,
@@ -88,17 +88,17 @@ pub(crate) struct Letter<'a> {
     pub(crate) sent: MayBeSent,
 }
 
-/// Whether a command may have been sent although it is a dead letter now.
+/// Whether a command that is now a dead letter may have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MayBeSent {
     No,
     Yes,
 }
 
-/// Puts a command among the dead letters, its bytes as they came. The letter of a command has the same id whoever writes it.
+/// Stores a command as a dead letter, with its original bytes. The id does not depend on which process stores it.
 ///
 /// # Errors
-/// [`PublishError`] when it is not known to be stored.
+/// [`PublishError`] if it may not be stored.
 pub(crate) async fn dead_letter(bus: &Bus, of: Letter<'_>, now: Timestamp) -> Result<(), PublishError> {
     let Letter { owner, delivery, dead, sent } = of;
     let (kind, reason) = (dead.kind(), dead.reason());
@@ -118,7 +118,8 @@ pub(crate) async fn dead_letter(bus: &Bus, of: Letter<'_>, now: Timestamp) -> Re
     let mut letter = bus::letters::Letter { headers, payload: delivery.payload.clone() };
     let subject = Subject::DeadLetter(Origin::Command, owner.channel().cloned());
     match store_letter(bus, owner, &letter).await {
-        // Its headers make it larger than a message may be: what fits of it is kept, and COMMANDS has all of it for a day.
+        // Its headers make it larger than the maximum message size. It is truncated, and COMMANDS has the whole message
+        // for a day.
         Err(PublishError::TooLarge) => {
             let length = delivery.payload.len();
             letter.payload.truncate(length - LETTER_MARGIN.min(length));
@@ -149,7 +150,7 @@ async fn store_letter(
     Ok(())
 }
 
-/// The `Nats-Msg-Id` that a command was published with; empty where it has none, or one that is too long.
+/// Returns the `Nats-Msg-Id` that a command was published with; empty if it has none or one that is too long.
 pub(crate) fn msg_id(delivery: &Delivery) -> &str {
     delivery.headers.get_short(headers::MESSAGE_ID).unwrap_or_default()
 }

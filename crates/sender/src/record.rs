@@ -1,7 +1,7 @@
-//! What the ledger holds for a command, and what follows from it. Pure.
+//! The ledger entry of a command, and what the sender does next because of it. Pure.
 //!
-//! Two writes for a send: the intent before the call, the outcome after it. A third one where a call is known to have done
-//! nothing and another will be made.
+//! A send takes two writes: the intent before the call, the outcome after it. It takes a third one if a call is known
+//! to have had no effect and another call follows.
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,29 +15,29 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     version: u32,
-    /// Where the command lies in COMMANDS. The same command under another sequence was published twice.
+    /// Sequence of the command in COMMANDS. The same command with another sequence was published twice.
     pub(crate) sequence: u64,
-    /// Tells whether a command of the same id is the same command.
+    /// Hash that shows whether a command of the same id is the same command.
     pub(crate) digest: String,
-    /// Calls that were begun.
+    /// Number of calls that were begun.
     pub(crate) attempts: u32,
-    /// Of the process and the attempt that wrote it, so that a write whose acknowledgement was lost is known again.
+    /// Token of the process and the attempt that wrote it, so that a write whose ack was lost is recognized.
     pub(crate) token: String,
-    /// How far it is.
+    /// Progress of the command.
     pub(crate) state: State,
 }
 
-/// How far a command is.
+/// Progress of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// A call is about to be made, or is under way, or its outcome is not known.
+    /// A call is about to be made, is in flight, or has an unknown outcome.
     Intent {
         /// When the call was about to be made.
         at_ms: i64,
-        /// When the first of the calls whose outcome is not known was.
+        /// When the first of the calls with an unknown outcome was about to be made.
         unknown_since_ms: i64,
-        /// Whether the message was sent anew after its outcome had stayed unknown.
+        /// Whether the message was sent again after its outcome had stayed unknown.
         is_resent: bool,
     },
     /// No call has reached the BSP so far.
@@ -51,12 +51,12 @@ pub(crate) enum State {
     },
 }
 
-/// What a command with an entry needs.
+/// What the sender does next with a command that has an entry.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
-    /// It is the repeat of a command that is or will be answered.
+    /// It duplicates a command that is or will be answered.
     Repeated,
-    /// Its id was used for something else.
+    /// Its id was used for another message.
     Other,
     /// Another attempt may be made.
     Attempt(Record),
@@ -73,12 +73,12 @@ impl Record {
         Self { version: VERSION, sequence, digest, attempts, token, state }
     }
 
-    /// One of which it is known that no call has done anything.
+    /// Returns an entry that says that no call has had an effect.
     pub(crate) fn not_sent(self) -> Self {
         Self { state: State::NotSent, ..self }
     }
 
-    /// A decided one.
+    /// Returns an entry with the result.
     pub(crate) fn done(self, result: &SendResult, is_answered: bool) -> Self {
         Self { state: State::Done { result: hex::encode(result.encode_to_vec()), is_answered }, ..self }
     }
@@ -87,12 +87,12 @@ impl Record {
         serde_json::to_vec(self).expect("a record has no map").into()
     }
 
-    /// `None` when it is not of a form that this version reads.
+    /// Returns `None` if this version cannot read the form.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bsp::json::from_slice::<Self>(bytes).ok().filter(|record| record.version == VERSION)
     }
 
-    /// What a command of that sequence and digest needs.
+    /// Returns what the sender does next with a command of this sequence and digest.
     pub(crate) fn next(self, sequence: u64, digest: &str) -> Next {
         if self.digest != digest {
             return Next::Other;
@@ -136,7 +136,7 @@ mod tests {
         }
     }
 
-    /// docs/compatibility.md promises this form: what stands here was written by 0.1, and never changes.
+    /// docs/compatibility.md promises this form: version 0.1 wrote these entries, and they never change.
     #[test]
     fn what_an_earlier_version_wrote_is_read_and_written_alike() {
         let result = SendResult { command_id: "c".to_owned(), ..SendResult::default() };
@@ -156,7 +156,7 @@ mod tests {
             let stored = format!("{head}{written}}}");
             assert_eq!(Record::from_bytes(stored.as_bytes()), Some(record(state.clone())), "{stored}");
             assert_eq!(record(state.clone()).to_bytes(), stored.as_bytes());
-            // A later version may add a field; a form that must not be read alike has another number.
+            // A later version may add a field. An incompatible form has another version number.
             let later = format!("{head}{written},\"added_later\":1}}");
             assert_eq!(Record::from_bytes(later.as_bytes()), Some(record(state)), "{later}");
             let other = stored.replace(r#""version":1"#, r#""version":2"#);

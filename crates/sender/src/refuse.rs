@@ -1,4 +1,4 @@
-//! Commands that cannot be sent: each gets a result, and those that cannot be read become dead letters too.
+//! Commands that cannot be sent: each gets a result, and commands that cannot be decoded become dead letters too.
 
 use std::time::Duration;
 
@@ -21,25 +21,28 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 static NOT_STORED: Seldom = Seldom::new();
 
-/// It could not be stored, or not be asked.
+/// The result could not be stored, or the ledger could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RefuseError {
     /// The ledger does not answer.
-    #[error("the ledger does not answer")]
+    #[error("the ledger did not answer")]
     Ledger,
-    /// The bus does not store it.
-    #[error("the bus does not store it")]
+    /// The bus did not store the result.
+    #[error("the result could not be stored")]
     Publish(#[from] PublishError),
 }
 
-/// Answers it until that is stored or the lane is left.
+/// Answers the command, retrying until the result is stored or the lane is closed.
 pub(crate) async fn until_stored(lane: &Lane, delivery: &Delivery, unsendable: &Unsendable) -> Ending {
     loop {
         match once(lane, delivery, unsendable).await {
             Ok(()) => return Ending::Settled,
             Err(error) => {
                 if let Some(turn) = NOT_STORED.turn() {
-                    tracing::warn!(function = "sender", "a refusal was not stored: {error}{turn}");
+                    tracing::warn!(
+                        function = "sender",
+                        "the result of an invalid command was not stored, retrying: {error}{turn}"
+                    );
                 }
             }
         }
@@ -49,10 +52,10 @@ pub(crate) async fn until_stored(lane: &Lane, delivery: &Delivery, unsendable: &
     }
 }
 
-/// Answers it once.
+/// Answers the command once.
 ///
 /// # Errors
-/// [`RefuseError`]; doing it again does no harm.
+/// [`RefuseError`]. A retry has no side effects.
 pub(crate) async fn once(
     lane: &Lane,
     delivery: &Delivery,
@@ -71,9 +74,9 @@ pub(crate) async fn once(
     if let Some(record) = known {
         let digest = record.digest.clone();
         match record.next(delivery.sequence, &digest) {
-            // The result of that id is another command's.
+            // The result under that id belongs to another command.
             Next::Repeated | Next::Other => dead = Some(Dead::ReusedCommandId),
-            // A version with other rules took it: what came of it then is not undone by the rules of this one.
+            // A version with other rules accepted it. The rules of this version do not undo what happened to it.
             Next::Publish(result) => return Ok(publish::result(&shared.bus, owner, &result, trace).await?),
             Next::Nothing => return Ok(()),
             Next::LookUp(_) => may_be_sent = true,
@@ -99,7 +102,7 @@ pub(crate) async fn once(
     Ok(())
 }
 
-/// What the ledger holds under the command's id.
+/// Reads the ledger entry of the command's id.
 async fn known(lane: &Lane, id: &CommandId) -> Result<Option<Record>, RefuseError> {
     let key = LedgerKey::new(&lane.account.channel, id);
     let _place = tokio::select! {

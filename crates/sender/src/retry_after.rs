@@ -8,8 +8,8 @@ use reqwest::header::HeaderValue;
 /// Longest `Retry-After` that is obeyed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
-/// How long the server wants to be left alone, at most [`RETRY_AFTER_MAX`]; nothing for a date that has passed. `None` when the
-/// value cannot be read.
+/// Returns the requested delay, at most [`RETRY_AFTER_MAX`]; zero for a date in the past. `None` if the value cannot be
+/// parsed.
 pub(crate) fn parse(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

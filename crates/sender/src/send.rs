@@ -1,8 +1,7 @@
-//! The life of a command, from the lane to its result: intent, call, outcome.
+//! Processes a command, from the lane to its result: intent, call, outcome.
 //!
-//! Each stage leads to the next and says so by its value. What must not happen twice, the ledger forbids: the intent is
-//! written before the call under the condition that nobody else has written, and the outcome under the condition that
-//! the intent still stands.
+//! Each stage returns the next one as a value. The ledger prevents duplicates: the intent is written before the call if
+//! no other process has written, and the outcome is written if the intent is unchanged.
 
 mod after;
 mod file;
@@ -46,7 +45,7 @@ use crate::store_limit::{StoreLimit, Urgency};
 /// Longest time between writing the intent and the call. Later the call is aborted: a process that was suspended in
 /// between no longer knows who else has read the intent.
 const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
-/// Delay before what the bus or Redis failed to do is tried again.
+/// Delay before an operation that the bus or Redis failed is retried.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Interval of reading a ledger entry that another version has written.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(30);
@@ -61,7 +60,7 @@ static WITHHELD: Seldom = Seldom::new();
 static LETTER_NOT_STORED: Seldom = Seldom::new();
 static RESULT_NOT_STORED: Seldom = Seldom::new();
 
-/// What all lanes of a replica share.
+/// State that all lanes of a replica share.
 pub(crate) struct Shared {
     pub(crate) bus: bus::Bus,
     pub(crate) blobs: blob::BlobStore,
@@ -72,12 +71,12 @@ pub(crate) struct Shared {
     pub(crate) faults: LaneFaults,
     pub(crate) tracing: Tracing,
     pub(crate) payloads: LogPayloads,
-    /// What all lanes together may write to the ledger at once.
+    /// Limit of concurrent ledger writes of all lanes.
     pub(crate) ledger: StoreLimit,
     pub(crate) lettered: Lettered,
 }
 
-/// One lane, as its commands see it.
+/// Context of one lane, for its commands.
 #[derive(Clone)]
 pub(crate) struct Lane {
     pub(crate) shared: Arc<Shared>,
@@ -85,52 +84,52 @@ pub(crate) struct Lane {
     pub(crate) gate: Gate,
     pub(crate) ownership: Ownership,
     pub(crate) calls: Calls,
-    /// Cancelled when the lane is to be left: nothing new is begun, and nothing waits on.
+    /// Canceled when the lane closes: no new work is begun, and all waits end.
     pub(crate) closing: CancellationToken,
 }
 
-/// How a command's work in this process ended.
+/// How this process ended its work on a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Its result is stored: it is acknowledged.
+    /// The result is stored. The command is acknowledged.
     Settled,
-    /// The lane was left: the next owner goes on from the ledger.
+    /// The lane was closed. The next owner continues from the ledger.
     Left,
-    /// The work broke down by a fault of ours: the command comes again and goes on from the ledger.
+    /// An internal error stopped the work. The command is redelivered, and the work continues from the ledger.
     Broken,
 }
 
-/// What the ledger is known to hold.
+/// The last known ledger entry.
 struct Known {
     revision: Revision,
     record: Option<Record>,
 }
 
-/// What a command's work in this process has found and met with so far.
+/// State of a command's processing in this process.
 #[derive(Default)]
 struct Progress {
-    /// Where its file lies, once that was looked for; `Some(None)` for a command without one.
+    /// The URL of its file, once it was looked up; `Some(None)` for a command without a file.
     link: Option<Option<FileLink>>,
-    /// The leave for its next call.
+    /// The permit for its next call.
     pass: Option<Pass>,
     trials: Trials,
-    /// Kept while its message may be on its way.
+    /// Held while its message may be on its way.
     in_call: Option<InCall>,
 }
 
-/// Where a command is.
+/// Stage of a command.
 enum Stage {
-    /// The ledger has to be asked.
+    /// The ledger must be read.
     Read,
     /// A call may be made.
     Attempt(Known),
-    /// A call was or may have been made, and its outcome is not known.
+    /// A call was or may have been made, and its outcome is unknown.
     LookUp(Known),
-    /// It is decided, and the ledger does not know yet.
+    /// It is decided, and the ledger entry does not say so yet.
     Decide(Known, Box<Outcome>),
-    /// The ledger knows, and the result has to be stored.
+    /// It is decided in the ledger, and the result must be stored.
     Publish(Box<SendResult>),
-    /// It was published twice with another content.
+    /// Its id was already used for other content.
     Misused,
     End(Ending),
 }
@@ -142,7 +141,7 @@ impl Known {
         self.record.as_ref().map_or(0, |record| record.attempts)
     }
 
-    /// When the first call was made whose outcome is not known, and whether the message was sent anew since.
+    /// Returns when the first call with an unknown outcome was made, and whether the message was sent again since.
     fn unknown(&self) -> Option<(i64, bool)> {
         match self.record.as_ref()?.state {
             State::Intent { unknown_since_ms, is_resent, .. } => Some((unknown_since_ms, is_resent)),
@@ -152,24 +151,24 @@ impl Known {
 }
 
 impl Stage {
-    /// Whether the command waits: nothing of it is on its way.
+    /// Whether the command is waiting: no call of it is in flight.
     fn waits(&self) -> bool {
         matches!(self, Self::Read | Self::Attempt(_) | Self::Misused)
     }
 }
 
 impl Lane {
-    /// Works on a command until its result is stored or the lane is left.
+    /// Processes a command until its result is stored or the lane is closed.
     pub(crate) async fn work(&self, job: &Job, turn: Turn) -> Ending {
         let key = LedgerKey::new(&self.account.channel, &job.command.id);
         let mut turn = turn.into_parts();
         let mut progress = Progress { pass: turn.pass.take(), ..Progress::default() };
-        // When a call of this process ended whose outcome is not known.
+        // When a call of this process with an unknown outcome ended.
         let mut ended_at = None;
-        // What was never delivered before has no entry, and if it has one, writing the intent finds out.
+        // A command that is delivered for the first time has no entry. If it has one, writing the intent finds out.
         let mut stage = if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(Known::NOTHING) };
         loop {
-            // The leave is for whoever is about to call, and for nobody who waits for something else.
+            // A permit is only for a command that is about to call. Other commands give it back.
             if !matches!(stage, Stage::Attempt(_)) {
                 progress.pass = None;
             }
@@ -180,7 +179,7 @@ impl Lane {
             }
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
-                // What a ledger that has lost entries does not know may have been sent: nothing is said of it either.
+                // A ledger that has lost entries does not show whether a command was sent, so no result is published.
                 Stage::Attempt(_) if !self.shared.bus.is_ledger_whole() => self.later(RETRY_PAUSE).await,
                 Stage::Attempt(known) if turn.is_refused => self.undo(known, turn::recipient_queue_full()),
                 Stage::Attempt(known) => {
@@ -199,12 +198,12 @@ impl Lane {
         }
     }
 
-    /// Where a command goes on that can do nothing now: it asks the ledger again after a while.
+    /// Waits, and returns the stage that reads the ledger again.
     async fn later(&self, wait: Duration) -> Stage {
         if self.pause(wait).await { Stage::Read } else { Stage::End(Ending::Left) }
     }
 
-    /// Asks the ledger what is known of a command.
+    /// Reads the ledger entry of a command.
     async fn read(&self, job: &Job, key: &LedgerKey) -> Stage {
         let place = tokio::select! {
             place = self.shared.ledger.place(&self.account.channel, Urgency::Begins) => place,
@@ -214,7 +213,7 @@ impl Lane {
         let entry = match self.shared.bus.ledger_read(key).await {
             Ok(entry) => entry,
             Err(error) => {
-                // A server that is away is not slow.
+                // An unreachable server does not count as a slow one.
                 if self.shared.bus.is_connected() {
                     place.timed_out(Instant::now());
                 }
@@ -229,9 +228,10 @@ impl Lane {
         drop(place);
         let Some(entry) = entry else { return Stage::Attempt(Known::NOTHING) };
         let Some(record) = Record::from_bytes(&entry.value) else {
-            // Another version's: it knows what to do with it, and this one must not guess.
+            // Another version wrote it. That version can process it, and this one must not guess.
             if let Some(turn) = UNREADABLE.turn() {
-                tracing::error!(function = "sender", "the entry of {} cannot be read{turn}", job.command.id);
+                let id = &job.command.id;
+                tracing::error!(function = "sender", "cannot read the ledger entry of {id}{turn}");
             }
             return self.later(UNREADABLE_PAUSE).await;
         };
@@ -249,7 +249,7 @@ impl Lane {
         }
     }
 
-    /// Makes one call, if the deadline allows it and the file is there. Its link is found once and kept.
+    /// Makes one call, if the deadline has not passed and the file is available. Its URL is looked up once.
     async fn attempt(&self, job: &Job, key: &LedgerKey, known: Known, progress: &mut Progress) -> Stage {
         if Timestamp::now() >= job.deadline {
             return self.late(known, &progress.trials);
@@ -270,7 +270,7 @@ impl Lane {
             let is_left = self.closing.is_cancelled();
             return if is_left { Stage::End(Ending::Left) } else { self.late(known, &progress.trials) };
         };
-        // Not before: a command may wait for its leave for minutes while the account is down, and the key be changed meanwhile.
+        // Not earlier: a command may wait minutes for its permit, and the key may be changed in that time.
         let Ok(authorization) = self.account.authorization().await else {
             return self.later(RETRY_PAUSE).await;
         };
@@ -306,7 +306,7 @@ impl Lane {
         let is_unsent =
             matches!(end, CallEnd::Limited { .. } | CallEnd::Refused { .. } | CallEnd::NotConnected);
         if is_unsent {
-            // It waits again, also while that is written down.
+            // It is waiting again, also while this is written to the ledger.
             *in_call = None;
         }
         let called = Called { job, key, known: intent.known, end };
@@ -321,20 +321,20 @@ impl Lane {
         stage
     }
 
-    /// Makes no call behind an intent that is too old, or not this process's any more, and writes that down.
+    /// Makes no call after an intent that is too old or was overwritten, and writes that to the ledger.
     async fn withhold(&self, job: &Job, key: &LedgerKey, known: Known) -> Stage {
         self.shared.metrics.withheld.inc();
         if let Some(turn) = WITHHELD.turn() {
             let id = &job.command.id;
             tracing::warn!(
                 function = "sender",
-                "the call for {id} was withheld: it would come too late{turn}"
+                "the call for {id} was aborted: too much time passed since its intent was written, or the lane was lost{turn}"
             );
         }
         self.not_sent(job, key, known, Duration::ZERO).await
     }
 
-    /// Leave for the next call; `None` when the deadline passes first or the lane is left.
+    /// Waits for a permit for the next call. Returns `None` if the deadline passes first or the lane is closed.
     async fn leave(&self, job: &Job, progress: &mut Progress) -> Option<Pass> {
         if let Some(pass) = progress.pass.take().filter(|pass| pass.is_fresh(Instant::now())) {
             return Some(pass);
@@ -347,7 +347,7 @@ impl Lane {
                 match line.pass(now) {
                     Ok(pass) => return Some(pass),
                     Err(Shut::Rate(until) | Shut::Limited(until)) => (until, line.spread()),
-                    // One of those in line is next, and it is not to be late.
+                    // The next probe is for a command in the line, so this one must not be late.
                     Err(Shut::Broken(until)) => (until, Duration::ZERO),
                     Err(Shut::Probing | Shut::Halted) => (now + RETRY_PAUSE, Duration::ZERO),
                 }
@@ -362,12 +362,12 @@ impl Lane {
         None
     }
 
-    /// The deadline has passed: what is not known to be unsent is unknown, the rest expired.
+    /// Handles a passed deadline: a command that may have been sent is unknown, any other has expired.
     fn late(&self, known: Known, trials: &Trials) -> Stage {
         let outcome = match known.unknown() {
             Some(_) => Outcome::Unknown,
             None if known.attempts() > 0 => {
-                let last_error = trials.why().unwrap_or("the BSP did not take it").to_owned();
+                let last_error = trials.why().unwrap_or("the BSP did not accept it").to_owned();
                 Outcome::Expired { last_error: Some(last_error) }
             }
             None => Outcome::Expired { last_error: None },
@@ -375,15 +375,15 @@ impl Lane {
         Stage::Decide(known, outcome.into())
     }
 
-    /// What comes before a call ends the command; but of one that may have been sent before, that says nothing.
+    /// An error before a call ends the command, unless an earlier call may have sent it: then the error shows nothing.
     fn undo(&self, known: Known, outcome: Outcome) -> Stage {
         let outcome = if known.unknown().is_some() { Outcome::Unknown } else { outcome };
         Stage::Decide(known, outcome.into())
     }
 
-    /// A call did nothing. That is written down, so that nobody has to look it up, and after `wait` another is made.
+    /// Records in the ledger that a call had no effect, so that no look-up is needed, and allows another after `wait`.
     async fn not_sent(&self, job: &Job, key: &LedgerKey, known: Known, wait: Duration) -> Stage {
-        // Of a message that may have been sent before, this says nothing.
+        // About a message that may have been sent before, this shows nothing.
         let is_certain = known.unknown().is_some_and(|(_, is_resent)| !is_resent);
         let known = if is_certain {
             let Some(record) = known.record else { return Stage::Read };
@@ -401,7 +401,7 @@ impl Lane {
         Stage::Attempt(known)
     }
 
-    /// Waits; says whether the lane goes on.
+    /// Waits. Returns whether the lane continues.
     pub(crate) async fn pause(&self, wait: Duration) -> bool {
         tokio::select! {
             () = self.closing.cancelled() => false,
@@ -409,7 +409,7 @@ impl Lane {
         }
     }
 
-    /// Writes the decision down.
+    /// Writes the decision to the ledger.
     async fn decide(&self, job: &Job, key: &LedgerKey, known: Known, outcome: &Outcome) -> Stage {
         let now = Timestamp::now();
         let result = outcome.to_result(self.subject(job, known.attempts()), now);
@@ -432,8 +432,7 @@ impl Lane {
         stage
     }
 
-    /// The id was used for another message, whose result stands under it: this one becomes a dead letter, with a result that
-    /// names no id.
+    /// Handles an id that was used for another message: the command becomes a dead letter, its result has no id.
     async fn misused(&self, job: &Job) -> Stage {
         let Subject { owner, delivery, command_id, context, .. } = self.subject(job, 0);
         let dead = &Dead::ReusedCommandId;
@@ -445,7 +444,7 @@ impl Lane {
                 if let Some(turn) = LETTER_NOT_STORED.turn() {
                     tracing::warn!(
                         function = "sender",
-                        "a dead letter or its result was not stored: {error}{turn}"
+                        "a dead letter or its result was not stored, retrying: {error}{turn}"
                     );
                 }
                 if self.pause(RETRY_PAUSE).await { Stage::Misused } else { Stage::End(Ending::Left) }
@@ -467,7 +466,7 @@ impl Lane {
         Owner::Channel(self.account.bsp, &self.account.channel)
     }
 
-    /// Stores the result. It is in the ledger, so nothing is lost if the lane is left meanwhile.
+    /// Stores the result. The ledger has it, so it is not lost if the lane closes before it is stored.
     async fn publish(&self, job: &Job, result: &SendResult) -> Stage {
         loop {
             let stored = tokio::select! {
@@ -481,7 +480,7 @@ impl Lane {
                         let id = &job.command.id;
                         tracing::warn!(
                             function = "sender",
-                            "the result of {id} was not stored: {error}{turn}"
+                            "the result of {id} was not stored, retrying: {error}{turn}"
                         );
                     }
                 }
@@ -493,7 +492,7 @@ impl Lane {
     }
 }
 
-/// Tells one write from all others.
+/// Returns a random token that identifies one write.
 pub(crate) fn token() -> String {
     format!("{:016x}", fastrand::u64(..))
 }

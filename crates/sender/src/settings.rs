@@ -9,29 +9,26 @@ use service::{Common, Faults, Reader, Setting};
 use service::{common, examples, tls, units};
 
 /// Timeout of one call of the BSP.
-pub static SEND_TIMEOUT: Setting = Setting::new(
-    "send-timeout",
-    "10s",
-    "How long a call to the BSP may take; after it the outcome is looked up",
-);
+pub static SEND_TIMEOUT: Setting =
+    Setting::new("send-timeout", "10s", "Timeout of a call to the BSP; after it the outcome is looked up");
 /// Delays after which the BSP's message log is asked.
 pub static LOOKUP_DELAYS: Setting = Setting::new(
     "lookup-delays",
     "5s,15s,30s,1m,2m,5m",
-    "When the BSP's log is asked for a message whose outcome is not known after the send was begun",
+    "Delays after the start of a send at which the BSP's message log is queried for a message with an unknown outcome",
 );
 
 /// Timeout of an idle connection to the BSP.
 pub static BSP_IDLE_TIMEOUT: Setting = Setting::new(
     "bsp-idle-timeout",
     "4s",
-    "How long a connection to the BSP may rest before it is closed; keep it below the limit of the BSP's side, and 0s gives every call a connection of its own",
+    "Timeout of an idle connection to the BSP; keep it below the BSP's own timeout; 0s opens a new connection for every call",
 );
 /// PEM file of CA certificates that are trusted for the BSP, in addition to those of the system.
 pub static INFOBIP_CA_FILE: Setting = Setting::new(
     "infobip-ca-file",
     "",
-    "PEM file of one more authority that may sign the BSP's certificate, for a simulated one or a proxy that looks into TLS",
+    "PEM file of CA certificates that are trusted for the BSP in addition to the system's, for a simulated BSP or a proxy that terminates TLS",
 );
 
 /// Every setting that only the sender has.
@@ -63,7 +60,7 @@ pub struct Settings {
     pub redis: RedisOptions,
     /// URL of media for the BSP, without a trailing slash.
     pub media_public_url: String,
-    /// Where referenced secrets are read.
+    /// Source of referenced secrets.
     pub secrets: Secrets,
     /// Interval of the keeper's checks.
     pub keeper_interval: Duration,
@@ -108,7 +105,7 @@ impl Settings {
         let lookup_delays = delays.as_deref().and_then(read_delays);
         if delays.is_some() && lookup_delays.is_none() {
             let rule = format!(
-                "must be 1 to {LOOKUPS_MAX} growing durations from 100ms to 1h, separated by commas, such as 5s,15s,1m"
+                "must be 1 to {LOOKUPS_MAX} increasing durations from 100ms to 1h, separated by commas, such as 5s,15s,1m"
             );
             reader.fault_of(&LOOKUP_DELAYS, delays.as_deref().unwrap_or_default(), &rule);
         }

@@ -1,4 +1,4 @@
-//! Who may write to a store next, for all lanes of this process together: as many writes are in flight as the store
+//! Limits and orders the writes to a store for all lanes of this process: as many writes are in flight as the store
 //! acknowledges quickly ([`bus::pace`]), outcomes go before intents, and lanes take turns.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// gate, so this is the burst that the BSP sees after the store stood still.
 const LANE_WAITING_MAX: usize = 16;
 
-/// What a limit shows.
+/// Metrics of a limit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StoreMetrics {
     pub(crate) in_flight: Gauge,
@@ -29,13 +29,13 @@ pub(crate) struct StoreMetrics {
 /// How urgent a write is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// It ends something: only this process knows it, and others wait for it.
+    /// It writes an outcome: only this process has it, and others wait for it.
     Ends,
-    /// It begins something.
+    /// It begins a send.
     Begins,
 }
 
-/// The limit of one store. Clones share it.
+/// Limit of one store. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreLimit(Arc<Shared>);
 
@@ -49,14 +49,14 @@ struct Shared {
 struct State {
     pace: Pace,
     ending: VecDeque<oneshot::Sender<Place>>,
-    /// Lanes in the order of their turns, each with what waits.
+    /// Lanes in the order of their turns, each with its waiting writes.
     beginning: VecDeque<(ChannelId, VecDeque<oneshot::Sender<Place>>)>,
 }
 
-/// A place among the writes in flight, given back when it is dropped.
+/// Permit for one write in flight, returned when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// `None` once it is given back.
+    /// `None` once it is returned.
     limit: Option<StoreLimit>,
 }
 
@@ -68,7 +68,7 @@ impl StoreLimit {
         Self(Arc::new(Shared { state: Mutex::new(state), metrics }))
     }
 
-    /// Waits for a place. Whoever stops waiting leaves the line.
+    /// Waits for a permit. Dropping the future leaves the queue.
     pub(crate) async fn place(&self, lane: &ChannelId, urgency: Urgency) -> Place {
         let waiting = {
             let mut state = self.state();
@@ -80,10 +80,10 @@ impl StoreLimit {
             receiver
         };
         // The sender is only dropped together with this limit.
-        waiting.await.expect("a limit outlives those that wait for it")
+        waiting.await.expect("the limit outlives the writes that wait for it")
     }
 
-    /// Whether a lane may begin more: what it has begun does not wait here.
+    /// Whether a lane may begin more sends: those it has begun are not waiting here.
     pub(crate) fn takes_more(&self, lane: &ChannelId) -> bool {
         let state = self.state();
         let mut lanes = state.beginning.iter();
@@ -98,14 +98,15 @@ impl StoreLimit {
         Place { limit: Some(self.clone()) }
     }
 
-    /// Gives places to those who wait, as long as there are any.
+    /// Gives permits to waiting writes while there are any.
     fn serve(&self, state: &mut State) {
         while state.pace.has_room()
             && let Some(next) = state.next()
         {
             let place = self.give(state);
             if let Err(mut place) = next.send(place) {
-                // It waits no more. The place gives itself back under the lock that is held here.
+                // It does not wait any more. Dropping the permit would lock again, so it is disarmed; the lock is held
+                // here.
                 place.limit = None;
                 state.pace.end();
             }
@@ -120,7 +121,7 @@ impl StoreLimit {
 }
 
 impl State {
-    /// Whether nothing waits that goes before a write of this urgency, or with it.
+    /// Whether no waiting write goes before one of this urgency, or at the same time.
     fn is_next(&self, urgency: Urgency) -> bool {
         self.ending.is_empty() && (urgency == Urgency::Ends || self.beginning.is_empty())
     }
@@ -135,7 +136,7 @@ impl State {
         }
     }
 
-    /// Takes out who is next: outcomes first, then one of each lane in turn.
+    /// Removes the next waiting write: outcomes first, then one of each lane in turn.
     fn next(&mut self) -> Option<oneshot::Sender<Place>> {
         if let Some(first) = self.ending.pop_front() {
             return Some(first);
@@ -150,7 +151,7 @@ impl State {
 }
 
 impl Place {
-    /// The store has acknowledged the write that began at `began`.
+    /// Records that the store acknowledged the write that began at `began`.
     pub(crate) fn acknowledged(&self, began: Instant, now: Instant) {
         let took = now.saturating_duration_since(began);
         let Some(limit) = &self.limit else { return };
@@ -158,7 +159,8 @@ impl Place {
         limit.0.metrics.time.observe(took);
     }
 
-    /// The store has not acknowledged it in time. The place is kept: the store may still have the write before it.
+    /// Records that the store did not acknowledge it in time. The permit is kept: the store may still have the write in
+    /// its queue.
     pub(crate) fn timed_out(&self, now: Instant) {
         let Some(limit) = &self.limit else { return };
         limit.state().pace.timed_out(now);
@@ -175,7 +177,7 @@ impl Drop for Place {
     }
 }
 
-/// How long to wait before the next look at a store that did not answer: it doubles.
+/// Returns the delay before the next attempt at a store that did not answer. It doubles.
 pub(crate) fn pause_after(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(8);
@@ -192,7 +194,7 @@ mod tests {
         ChannelId::parse(name).unwrap()
     }
 
-    /// A limit whose places are all taken.
+    /// Returns a limit without free permits.
     fn full() -> (StoreLimit, Vec<Place>) {
         let limit = StoreLimit::new(StoreMetrics::default(), Instant::now());
         let taken = || limit.place(&lane("taken"), Urgency::Begins).now_or_never();
@@ -227,14 +229,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_that_nobody_waits_for_any_more_is_not_lost() {
+    async fn a_permit_whose_waiter_is_gone_is_not_lost() {
         let (limit, mut places) = full();
         let all = places.len();
         for is_given in [false, true] {
             let lane = lane("a");
             let mut place = Box::pin(limit.place(&lane, Urgency::Begins));
             assert!((&mut place).now_or_never().is_none());
-            // One leaves the line before its turn came, the other with a place on its way to it.
+            // One leaves the queue before its turn, the other when its permit is already on its way.
             if is_given {
                 drop(places.pop());
             }

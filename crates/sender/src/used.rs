@@ -1,4 +1,5 @@
-//! Whether a command's id was used before, and for what: for whoever publishes commands and waits for their results.
+//! Whether a command's id was used before, and for which command: for clients that publish commands and wait for their
+//! results.
 
 use bsp::{ChannelId, CommandId};
 use bus::ledger::{LedgerError, LedgerKey};
@@ -27,7 +28,7 @@ pub enum Used {
 pub async fn used(bus: &Bus, channel: &ChannelId, command: &SendCommand) -> Result<Used, LedgerError> {
     let Some(id) = CommandId::parse(&command.command_id) else { return Ok(Used::NotYet) };
     let entry = bus.ledger_read(&LedgerKey::new(channel, &id)).await?;
-    // What another version wrote is taken for this command: the sender of that version knows.
+    // An entry of another version counts as one for this command: the sender of that version can read it.
     let digest = entry.and_then(|entry| Record::from_bytes(&entry.value)).map(|record| record.digest);
     Ok(match digest {
         None => Used::NotYet,

@@ -1,5 +1,5 @@
-//! What the gateway must make of a happening: the fields that every BSP fills alike. What a BSP tells beyond them, its
-//! own file adds.
+//! The expected event of a happening: the fields that all BSPs fill alike. The file of a BSP adds the fields that only
+//! this BSP fills.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -41,7 +41,7 @@ pub(crate) fn dead_letter(target: &Target, payload: &str) -> Expected {
     }
 }
 
-/// An event about the account, of which the caller adds what is its own.
+/// An event about the account. The caller adds the fields of its BSP.
 pub(crate) fn account(target: &Target, kind: AccountEventKind, raw: &Value) -> AccountEvent {
     AccountEvent {
         bsp: target.bsp.as_str().to_owned(),
@@ -52,7 +52,7 @@ pub(crate) fn account(target: &Target, kind: AccountEventKind, raw: &Value) -> A
     }
 }
 
-/// An event about a customer, of which the caller adds what is its own.
+/// An event about a customer. The caller adds the fields of its BSP.
 pub(crate) fn customer(target: &Target, kind: CustomerEventKind, customer: Customer) -> CustomerEvent {
     CustomerEvent {
         bsp: target.bsp.as_str().to_owned(),
@@ -63,8 +63,8 @@ pub(crate) fn customer(target: &Target, kind: CustomerEventKind, customer: Custo
     }
 }
 
-/// What tells one event about the account from others: the id of its template, or else the id in the BSP's own object. Both
-/// hold the run's tag and a number, as ids of messages do.
+/// Identifies an event about the account: the id of its template, or the id in the BSP's own object. Both contain the
+/// run's tag and a number, like message ids.
 pub(crate) fn account_id(event: &AccountEvent) -> String {
     if let Some(template) = &event.template {
         return template.id.clone();
@@ -73,14 +73,14 @@ pub(crate) fn account_id(event: &AccountEvent) -> String {
     raw["content"]["id"].as_str().unwrap_or_default().to_owned()
 }
 
-/// What tells one event about a customer from others: the payment's reference, or else the customer's user id.
+/// Identifies an event about a customer: the payment's reference, or the customer's user id.
 pub(crate) fn customer_id(event: &CustomerEvent) -> String {
     let payment = event.payment.as_ref().map(|payment| &payment.reference);
     let user_id = event.customer.as_ref().map(|customer| &customer.user_id);
     payment.or(user_id).cloned().unwrap_or_default()
 }
 
-/// The customer of a wish. A new one each time, because nothing else in such an event names the run.
+/// The customer of a wish. A new one each time, because only the customer in such an event identifies the run.
 pub(crate) fn wishing(notice: &Notice) -> Customer {
     let user_id = user_id(&notice.id.replace('-', ""));
     Customer { number: notice.customer.clone(), user_id, ..Customer::default() }
@@ -109,7 +109,7 @@ pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent
     }
 }
 
-/// `content` where the BSP's words for it say more or less than [`content`] does.
+/// `content`, if it differs from [`content`] for this BSP.
 pub(crate) fn message(target: &Target, message: &Message, content: ProtoContent) -> InboundMessage {
     InboundMessage {
         bsp: target.bsp.as_str().to_owned(),
@@ -124,18 +124,18 @@ pub(crate) fn message(target: &Target, message: &Message, content: ProtoContent)
     }
 }
 
-/// The message of a BSP that names the customer's user id too.
+/// The message of a BSP that also sends the customer's user id.
 pub(crate) fn with_user_id(event: InboundMessage, user_id: &str) -> InboundMessage {
     let customer = Customer { user_id: user_id.to_owned(), ..event.customer.clone().unwrap_or_default() };
     InboundMessage { customer: Some(customer), ..event }
 }
 
-/// The business-scoped user id of a customer, by the number or another text of letters and digits.
+/// The business-scoped user id of a customer, from the number or another text of letters and digits.
 pub(crate) fn user_id(customer: &str) -> String {
     format!("XX.{customer}")
 }
 
-/// Contents that every BSP tells alike; `None` for files and for what is unknown.
+/// Contents that are the same for every BSP; `None` for files and unknown contents.
 pub(crate) fn content(content: &Content) -> Option<ProtoContent> {
     match content {
         Content::Text(body) => Some(ProtoContent::Text(Text { body: body.clone() })),
@@ -158,7 +158,7 @@ pub(crate) fn time(at: Timestamp) -> Option<proto::Timestamp> {
     Some(proto::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() })
 }
 
-/// A time of a BSP that tells whole seconds.
+/// A time of a BSP that reports whole seconds.
 pub(crate) fn whole_seconds(at: Timestamp) -> Option<proto::Timestamp> {
     Some(proto::Timestamp { seconds: at.as_second(), nanos: 0 })
 }

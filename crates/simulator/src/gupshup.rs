@@ -1,8 +1,8 @@
-//! Gupshup: one event a body on the `message` URL, ten seconds of patience, and a check of the connection before
-//! anything else.
+//! Gupshup: one event per body on the `message` URL, a timeout of ten seconds, and a check of the connection before the
+//! first event.
 //!
 //! Sources: Gupshup's documents on message events, inbound messages, the webhook's key points and the connectivity
-//! check (read 2026-11). How often it repeats is not published.
+//! check (read 2026-11). The number of retries is not published.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Sender for Gupshup {
         let (bytes, expected) = match &happenings[0] {
             Happening::Report(report) => report_body(target, report),
             Happening::Message(message) => message_body(target, message),
-            // A body that was cut on its way.
+            // A truncated body.
             Happening::Broken(mark) => {
                 let cut = format!(
                     "{{\"app\":\"Demo\",\"version\":2,\"type\":\"message-event\",\"payload\":{{\"id\":\"{mark}"
@@ -95,7 +95,7 @@ impl Sender for Gupshup {
         vec![body(first), body(check)]
     }
 
-    /// Any 2xx, with nothing in it.
+    /// Any 2xx with an empty body.
     fn is_satisfied(&self, status: StatusCode, body: &[u8]) -> bool {
         status.is_success() && body.is_empty()
     }
@@ -170,7 +170,7 @@ fn report_body(target: &Target, report: &Report) -> (String, Expected) {
     (body, Expected::Report(Box::new(event)))
 }
 
-/// The first report of a message says what it costs, and which conversation it is counted to.
+/// The first report of a message contains its price, and the conversation that it belongs to.
 fn price(payload: &mut Value, event: &mut ReportEvent) {
     payload["conversation"] =
         json!({ "id": "conversation-1", "expiresAt": 1_900_000_000, "type": "utility" });
@@ -203,7 +203,7 @@ fn message_body(target: &Target, message: &Message) -> (String, Expected) {
     (envelope("message", message.at, &message.business, payload), Expected::Message(Box::new(event)))
 }
 
-/// What of a content events have no field for.
+/// Members of a content for which events have no field.
 fn unread(content: &Content) -> String {
     let unread = match content {
         Content::Button { title, .. } => json!({ "reply": title }),
@@ -235,7 +235,7 @@ fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
     (body, Expected::Account(Box::new(event)))
 }
 
-/// Only version 3 tells payments.
+/// Only version 3 reports payments.
 fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
     let status = json!({
         "id": format!("wamid.{}", notice.id), "gs_id": notice.id, "type": "payment", "status": "failed",
@@ -269,7 +269,7 @@ fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
     (body, Expected::Customer(Box::new(event)))
 }
 
-/// What a customer wants. Version 3 says it with the customer's user id.
+/// A wish of a customer. Version 3 sends it with the customer's user id.
 fn preference_body(
     target: &Target,
     notice: &Notice,

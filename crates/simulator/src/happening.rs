@@ -1,24 +1,24 @@
-//! What happens, in no BSP's language.
+//! What happens, independent of the format of a BSP.
 
 use jiff::Timestamp;
 
-/// One thing that a BSP tells.
+/// One thing that a BSP reports.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
-    /// A message that the contact centre sent has come a step further.
+    /// A message that the contact center sent has reached another step.
     Report(Report),
     /// A customer wrote.
     Message(Message),
-    /// The BSP has a bad moment: an item that makes no sense. It holds the mark.
+    /// The BSP posts an invalid item, which contains the mark.
     Broken(String),
 }
 
 /// The two ids of a message.
 #[derive(Debug, Clone)]
 pub(crate) struct Ids {
-    /// What the BSP answered when the message was sent, or what an inbound message is called.
+    /// The id in the BSP's response when the message was sent, or the id of an inbound message.
     pub(crate) message: String,
-    /// WhatsApp's own, for a BSP that tells it.
+    /// WhatsApp's own id, for a BSP that reports it.
     pub(crate) whatsapp: String,
 }
 
@@ -30,13 +30,13 @@ pub(crate) struct Report {
     /// Our number.
     pub(crate) business: String,
     pub(crate) step: Step,
-    /// What was given to the BSP with the message and comes back with its reports, where the BSP does so.
+    /// Data that was sent to the BSP with the message and comes back with its reports, if the BSP supports it.
     pub(crate) callback_data: String,
     /// When it happened, in whole milliseconds.
     pub(crate) at: Timestamp,
 }
 
-/// What became of a message.
+/// Status of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Pending,
@@ -44,9 +44,9 @@ pub(crate) enum Step {
     Delivered,
     Read,
     Deleted,
-    /// It failed for the reason at this place of the BSP's list, which is as long as needed.
+    /// It failed for the reason at this index of the BSP's list, modulo its length.
     Failed(usize),
-    /// Something that nobody has heard of.
+    /// An unknown status.
     Unknown,
 }
 
@@ -82,14 +82,14 @@ pub(crate) enum Content {
         id: String,
         title: String,
     },
-    /// A type that nobody has heard of.
+    /// An unknown type.
     Unknown,
 }
 
-/// Something about the account or a customer.
+/// A change of the account or a customer.
 #[derive(Debug, Clone)]
 pub(crate) struct Notice {
-    /// Of the template, the payment or the customer, unique in the run.
+    /// Id of the template, the payment or the customer, unique in the run.
     pub(crate) id: String,
     pub(crate) customer: String,
     /// Our number.
@@ -108,9 +108,9 @@ pub(crate) enum What {
     TemplateDowngraded,
     /// A template has another category.
     TemplateRecategorised,
-    /// The account may do less than before.
+    /// The limits of the account were reduced.
     AccountRestricted,
-    /// A payment did not go through.
+    /// A payment failed.
     PaymentFailed,
     /// A message confirmed a payment.
     PaymentConfirmed,

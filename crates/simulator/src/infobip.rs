@@ -1,8 +1,7 @@
-//! Infobip: batches, a long ladder of repeats, `AccountKey`.
+//! Infobip: batches, a long series of retries, `AccountKey`.
 //!
 //! Sources: Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) for the bodies, its registry of status
-//! codes, and the documents of `notifyUrl` for the repeats (all read 2026-11). How long it waits for an answer is not
-//! published.
+//! codes, and the documents of `notifyUrl` for the retries (all read 2026-11). Its timeout is not published.
 
 use std::time::Duration;
 
@@ -101,7 +100,7 @@ impl Sender for Infobip {
         PATIENCE
     }
 
-    /// One minute, and one more for the square of the repeat's number.
+    /// One minute, and one more for the square of the retry's number.
     fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
         (repeat < REPEATS_MAX).then(|| MINUTE * (1 + repeat * repeat))
     }
@@ -115,7 +114,7 @@ impl Sender for Infobip {
     }
 }
 
-/// An entry of `results` and what must come of it.
+/// An entry of `results` and the expected event.
 fn entry(target: &Target, happening: &Happening) -> (String, Expected) {
     match happening {
         Happening::Report(report) => {
@@ -184,7 +183,7 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
         provider_channel: "WHATSAPP".to_owned(),
         command_id: command_id(&report.ids.message),
         occurred_at: expected::time(report.at),
-        // The AICC takes the group's word for it.
+        // The AICC uses the status group.
         aicc_status: if report.step == Step::Sent {
             Some(0)
         } else {
@@ -227,14 +226,14 @@ fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) 
     message_entry_of(target, message, &body, content)
 }
 
-/// The entry of a message with this body, and what must come of it.
+/// The entry of a message with this body, and the expected event.
 pub(crate) fn message_entry_of(
     target: &Target,
     message: &Message,
     body: &Value,
     content: ProtoContent,
 ) -> (Value, InboundMessage) {
-    // Infobip chooses the ids of what customers write.
+    // Infobip chooses the ids of customers' messages.
     let message_id = message.ids.message.trim_start_matches("imc-");
     let user_id = expected::user_id(&message.customer);
     let entry = json!({
@@ -276,13 +275,13 @@ fn content(content: &Content) -> (Value, ProtoContent) {
             let body = json!({ "type": "IMAGE", "url": url, "caption": caption });
             return (body, ProtoContent::Image(Media { caption: caption.clone(), ..file(url) }));
         }
-        // A document's name comes as its caption.
+        // The name of a document is in its caption.
         Content::Document { url, name } => {
             let body = json!({ "type": "DOCUMENT", "url": url, "caption": name });
             let media = Media { caption: name.clone(), file_name: name.clone(), ..file(url) };
             return (body, ProtoContent::Document(media));
         }
-        Content::Unknown => json!({ "type": "HOLOGRAM", "beam": { "colour": "green" } }),
+        Content::Unknown => json!({ "type": "HOLOGRAM", "beam": { "color": "green" } }),
     };
     let plain = expected::content(content).unwrap_or_else(|| {
         ProtoContent::Unsupported(Unsupported { r#type: "HOLOGRAM".to_owned(), raw_json: body.to_string() })
@@ -290,7 +289,7 @@ fn content(content: &Content) -> (Value, ProtoContent) {
     (body, plain)
 }
 
-/// The id of the command, where the message was sent through the gateway.
+/// The id of the command, if the message was sent through the gateway.
 fn command_id(message_id: &str) -> String {
     message_id.strip_prefix("imc-").unwrap_or_default().to_owned()
 }

@@ -1,8 +1,8 @@
-//! Infobip's notifications about templates, the account, payments and what customers want.
+//! Infobip's notifications about templates, the account, payments and wishes of customers.
 //!
-//! Infobip's Subscriptions API names the events (read 2026-11) and publishes few of their bodies: those here have the members
-//! that the published ones have. A confirmed payment is a customer's message of its own type (OpenAPI of the WhatsApp API,
-//! 3.210.0).
+//! Infobip's Subscriptions API lists the events (read 2026-11) and publishes few of their bodies: the bodies here have
+//! the members of the published ones. A confirmed payment is a customer's message of a separate type (OpenAPI of the
+//! WhatsApp API, 3.210.0).
 
 use bytes::Bytes;
 use proto::v1::inbound_message::Content as ProtoContent;
@@ -23,9 +23,9 @@ const CONFIRMATION: &str = "INTERACTIVE_PAYMENT_CONFIRMATION";
 const TEMPLATE_NAME: &str = "order_shipped";
 const TEMPLATE_LANGUAGE: &str = "en_GB";
 
-/// One body, and what must come of it.
+/// One body, and the expected event.
 pub(crate) fn body(target: &Target, notice: &Notice) -> Body {
-    // Infobip chooses these ids; none is of a command.
+    // Infobip chooses these ids, so none belongs to a command.
     let id = notice.id.trim_start_matches("imc-").to_owned();
     let notice = &Notice { id, ..notice.clone() };
     let (body, expected) = match notice.what {
@@ -76,7 +76,7 @@ fn template(target: &Target, notice: &Notice) -> (Value, Expected) {
     (body, Expected::Account(Box::new(event)))
 }
 
-/// The gateway has no kind for Infobip's words about the account: they stand in `decision`.
+/// The gateway has no kind for Infobip's texts about the account: they are in `decision`.
 fn restriction(target: &Target, notice: &Notice) -> (Value, Expected) {
     let content = json!({ "type": "ACCOUNT_UPDATE_NOTIFICATION", "status": "RESTRICTED", "id": notice.id });
     let body = of_number(notice, &content);
@@ -112,7 +112,7 @@ fn payment(target: &Target, notice: &Notice) -> (Value, Expected) {
     (body, Expected::Customer(Box::new(event)))
 }
 
-/// A message without words for an agent, and an event of the payment.
+/// A message without text for an agent, and an event about the payment.
 fn confirmation(target: &Target, notice: &Notice) -> Body {
     let content = json!({ "type": CONFIRMATION, "referenceId": notice.id, "status": "SUCCESS" });
     let message = Message {

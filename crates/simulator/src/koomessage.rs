@@ -1,7 +1,7 @@
-//! KooMessage: one object a body, a password, and nothing known about its repeats.
+//! KooMessage: one object per body, a password, and unknown retries.
 //!
-//! Source: the AICC's pages on KooMessage's reports and messages (2025-11). As no repeat is published, none is made:
-//! what was refused is lost, which is the worst that the gateway has to expect.
+//! Source: the AICC's pages on KooMessage's reports and messages (2025-11). No retry is published, so none is made: a
+//! refused webhook is lost, which is the worst case for the gateway.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What was promised, and what came of it. A 200 is a promise: exactly the expected events come out, as often as they
-//! like, under one id each, and nothing else does.
+//! Expected and observed events. A webhook that was answered 200 must produce exactly its expected events, any number
+//! of times each, with one id each, and nothing else.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::expected::{self, Expected};
 use crate::plan::RunTag;
 
-/// Most faults that are kept with their details. The rest is counted.
+/// Most errors that are kept with their details. The rest is counted.
 const EXAMPLES_MAX: usize = 20;
 /// Hexadecimal digits of the number in an id.
 const NUMBER_DIGITS: usize = 12;
@@ -37,7 +37,7 @@ pub enum Seen {
     },
 }
 
-/// Names one expectation.
+/// Identifies one expectation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     Event { channel: String, message_id: String, word: String },
@@ -47,10 +47,10 @@ enum Key {
 /// Limits of a ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerLimits {
-    /// Open entries: their webhook is being posted, or they were promised and have not come. They are never forgotten;
-    /// at the limit [`Ledger::has_room`] returns false.
+    /// Open entries: their webhook is being posted, or their events are expected. They are never dropped; at the limit
+    /// [`Ledger::has_room`] returns false.
     pub open: usize,
-    /// Settled entries that are kept to recognize copies. Above the limit the oldest are forgotten.
+    /// Settled entries that are kept to recognize copies. Above the limit the oldest are dropped.
     pub settled: usize,
 }
 
@@ -60,13 +60,13 @@ struct Entry {
     /// Webhooks with this item that are being posted.
     posting: u32,
     is_promised: bool,
-    /// The id under which it came out; empty for a dead letter.
+    /// The id with which it was published; empty for a dead letter.
     event_id: Option<String>,
-    /// Whether it stands in the list of what is settled.
+    /// Whether it is in the list of settled entries.
     is_listed: bool,
 }
 
-/// What must come out. Of an entry that waits for nothing the hash is enough.
+/// The expected event. A settled entry only needs its hash.
 #[derive(Debug)]
 enum Contents {
     Whole(Arc<[Expected]>, usize),
@@ -74,7 +74,7 @@ enum Contents {
 }
 
 impl Entry {
-    /// Whether it waits for nothing: it came out, or its BSP has given it up.
+    /// Whether it is settled: it was published, or its BSP has given it up.
     fn is_settled(&self) -> bool {
         self.posting == 0 && (self.event_id.is_some() || !self.is_promised)
     }
@@ -126,12 +126,12 @@ pub struct Ledger {
     run: String,
     entries: HashMap<Key, Entry>,
     settled: VecDeque<Key>,
-    /// Entries that wait.
+    /// Open entries.
     open: usize,
-    /// `None` for a ledger that nobody tells what came out, and that keeps nothing.
+    /// `None` for a ledger of a run whose events are not read, which keeps nothing.
     limits: Option<LedgerLimits>,
     ids: HashSet<String>,
-    /// The newest message whose entry was forgotten.
+    /// The newest message whose entry was dropped.
     forgotten: u64,
     verdict: Verdict,
 }
@@ -212,7 +212,7 @@ impl Ledger {
         }
     }
 
-    /// Puts the entry into the list of what is settled, if it has just become so.
+    /// Adds the entry to the list of settled entries, if it has just become settled.
     fn settle(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Contents::Whole(items, place) = &entry.contents else { return };
@@ -276,7 +276,7 @@ impl Ledger {
         verdict
     }
 
-    /// Something whose entry is not there: another sender's, a late copy of what is forgotten, or invented.
+    /// An event without an entry: of another sender, a late copy of a dropped entry, or unexpected.
     fn see_unexpected(&mut self, key: &Key) {
         let text = match key {
             Key::Event { message_id, .. } => message_id.clone(),
@@ -292,14 +292,14 @@ impl Ledger {
         }
     }
 
-    /// Keeps the list of what is settled within its limit.
+    /// Keeps the list of settled entries within its limit.
     fn forget(&mut self) {
         let most = self.limits.map_or(0, |limits| limits.settled);
         while self.settled.len() > most {
             let Some(key) = self.settled.pop_front() else { return };
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             entry.is_listed = false;
-            // A webhook that came once more: it is listed again when that one has ended.
+            // A webhook that is posted again: it is listed again when that posting has ended.
             if !entry.is_settled() {
                 continue;
             }
@@ -351,7 +351,7 @@ fn key_of(item: &Expected) -> Key {
     Key::Event { channel: channel.clone(), message_id, word: word.to_owned() }
 }
 
-/// What came out without the gateway's own fields, and its id.
+/// The published event without the gateway's own fields, and its id.
 fn strip(seen: Seen) -> (Expected, String) {
     match seen {
         Seen::Report(mut report) => {

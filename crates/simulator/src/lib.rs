@@ -1,13 +1,14 @@
-//! The other side: BSPs that post webhooks as the real ones do, with their batches, their patience, their ways to log
-//! in and their repeats, and a ledger of everything that was answered 200.
+//! Simulated BSPs: they post webhooks like the real ones, with their batches, timeouts, authentication and retries, and
+//! a ledger records every webhook that was answered 200.
 //!
-//! What happens is made up first, in no BSP's language ([`traffic`]); a BSP's file puts it into that BSP's words and
-//! says which event must come of it (`infobip`, `koomessage`, `gupshup`, `twilio`). None of it uses the gateway's
-//! parsers, so that the comparison proves something. [`run`] posts, [`ledger`] compares.
+//! [`traffic`] makes up what happens, independent of the format of a BSP. The file of a BSP encodes it in that BSP's
+//! format and defines the expected event (`infobip`, `koomessage`, `gupshup`, `twilio`). They do not use the gateway's
+//! parsers, so that the comparison is meaningful. [`run`] posts, [`ledger`] compares.
 //!
-//! The other way round, [`omni`] is what the gateway sends to: Infobip's API, its customers and its moods.
+//! In the other direction, [`omni`] is the API that the gateway sends to: Infobip's API with its customers and
+//! configurable faults.
 //!
-//! Reading the events off the bus is left to the caller: this crate knows HTTP and no NATS.
+//! The caller reads the events from the bus: this crate uses HTTP and no NATS.
 
 pub mod plan;
 pub mod target;

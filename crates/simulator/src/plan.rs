@@ -1,4 +1,4 @@
-//! What a simulation is told: how much, how fast, in which mixture, and from which seed.
+//! The plan of a simulation: load, rate, mix and seed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A wait of the real BSP, as long as it is in this run.
+    /// A delay of the real BSP, divided for this run.
     pub(crate) fn scaled(&self, wait: Duration) -> Duration {
         wait.div_f64(self.speed.max(1.0))
     }
@@ -78,13 +78,13 @@ pub enum TwilioRetries {
     All,
 }
 
-/// Eight hexadecimal digits in every id of a run, which tell its events from all others.
+/// Eight hexadecimal digits in every id of a run, which identify its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunTag(pub u32);
 
 /// The text is not a tag of a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the tag of a run has eight hexadecimal digits")]
+#[error("invalid tag of a run (expected eight hexadecimal digits)")]
 pub struct InvalidRunTag;
 
 impl FromStr for RunTag {

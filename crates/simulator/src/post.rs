@@ -1,4 +1,5 @@
-//! One webhook as its BSP posts it: the call, the answer to a challenge, and the repeats until it is taken or given up.
+//! Posts one webhook like its BSP: the call, the response to a challenge, and the retries until it is accepted or given
+//! up.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +17,7 @@ use crate::target::Target;
 /// timeout. Further calls wait.
 const CALLS_MAX: usize = 1_000;
 
-/// What calls are made with.
+/// HTTP client and limits of the calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) client: Client,
@@ -29,7 +30,7 @@ impl Caller {
     }
 }
 
-/// How a webhook ended.
+/// How posting a webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// It was answered 200.

@@ -1,4 +1,4 @@
-//! A run: webhooks at a constant rate, each posted by a task of its own with its repeats, and the ledger kept.
+//! A run: webhooks at a constant rate, each posted by a separate task with its retries, and recorded in the ledger.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,19 +39,19 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// A simulator whose ledger is told by the caller what the gateway published.
+    /// Creates a simulator. The caller passes the events of the gateway to its ledger.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
+    /// If the HTTP client cannot be created.
     pub fn new(plan: Plan, targets: Vec<Target>) -> reqwest::Result<Self> {
         let ledger = Ledger::new(plan.run, LEDGER_LIMITS);
         Self::with_ledger(plan, targets, ledger)
     }
 
-    /// A simulator for a gateway whose events are not read.
+    /// Creates a simulator for a gateway whose events are not read.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
+    /// If the HTTP client cannot be created.
     pub fn unwatched(plan: Plan, targets: Vec<Target>) -> reqwest::Result<Self> {
         let ledger = Ledger::unwatched(plan.run);
         Self::with_ledger(plan, targets, ledger)
@@ -99,7 +99,7 @@ impl Simulator {
     }
 
     /// Posts until the plan's count is reached and every webhook is accepted or given up, or until `stop`. Webhooks in
-    /// progress at a stop are dropped: nothing was promised for them.
+    /// progress at a stop are dropped, and no events are expected of them.
     pub async fn run(&self, start: Timestamp, stop: CancellationToken) {
         tokio::select! {
             () = self.post_all(start) => {}
@@ -121,7 +121,7 @@ impl Simulator {
             tokio::time::sleep_until(due).await;
             while posting.try_join_next().is_some() {}
             let Some(place) = self.place_for(&webhook, &places[webhook.target]) else {
-                // A rate far above what is possible must not keep the thread to itself.
+                // A rate far above the possible one must not block the thread.
                 tokio::task::yield_now().await;
                 continue;
             };
@@ -134,7 +134,7 @@ impl Simulator {
         while posting.join_next().await.is_some() {}
     }
 
-    /// A place for the webhook, whose items the ledger expects from now on; without one it is dropped.
+    /// Reserves room for the webhook, whose items the ledger expects from now on. Without room it is dropped.
     fn place_for(&self, webhook: &Webhook, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             self.tally.dropped(webhook.target, Dropped::InProgress);
@@ -149,7 +149,7 @@ impl Simulator {
         Some(place)
     }
 
-    /// What the BSPs post before anything else.
+    /// Posts the BSPs' initial checks.
     fn greet(&self, posting: &mut JoinSet<()>) {
         for (target, of) in self.targets.iter().enumerate() {
             for body in of.sender.greetings() {

@@ -1,4 +1,4 @@
-//! What the simulator asks of a simulated BSP: its words, its login and its patience.
+//! The interface of a simulated BSP: format, authentication and timeouts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::plan::{Plan, RunTag};
 use crate::target::Target;
 use crate::{gupshup, infobip, koomessage, twilio};
 
-/// A body and what must come of it.
+/// A body and the expected events.
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     /// `report` or `message`: the URL that this BSP posts it to.
@@ -23,61 +23,61 @@ pub(crate) struct Body {
     pub(crate) expected: Arc<[Expected]>,
 }
 
-/// What a call ended with when it was not answered 200.
+/// Result of a call that was not answered 200.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Another answer.
+    /// Another status.
     Status(u16),
-    /// Nobody took the connection.
+    /// The connection was refused.
     NotConnected,
-    /// The BSP's patience ended.
+    /// The BSP's timeout has passed.
     TimedOut,
-    /// The connection broke: nobody knows whether the webhook was taken.
+    /// The connection was lost: it is unknown whether the webhook was accepted.
     Broken,
 }
 
 /// A simulated BSP.
 pub(crate) trait Sender: Sync {
-    /// Whether it reports such a step at all.
+    /// Whether it reports such a step.
     fn reports(&self, step: Step) -> bool;
 
-    /// Items that it puts into one body at most.
+    /// Most items in one of its bodies.
     fn batch_max(&self, _plan: &Plan) -> usize {
         1
     }
 
-    /// Ids of a new message, in this BSP's form. Both hold the run's tag and end with the number as twelve hexadecimal
-    /// digits.
+    /// Ids of a new message, in this BSP's form. Both contain the run's tag and end with the number as twelve
+    /// hexadecimal digits.
     fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids;
 
     /// One body for these happenings.
     fn body(&self, target: &Target, happenings: &[Happening]) -> Body;
 
-    /// One body about the account or a customer; `None` where the BSP says nothing of it here.
+    /// One body about the account or a customer; `None` if the BSP does not report it here.
     fn notice(&self, _target: &Target, _notice: &Notice) -> Option<Body> {
         None
     }
 
-    /// What it posts before anything else.
+    /// Body that it posts before anything else.
     fn greetings(&self) -> Vec<Body> {
         Vec::new()
     }
 
-    /// Whether it takes an answer for a yes.
+    /// Whether it treats a response as success.
     fn is_satisfied(&self, status: StatusCode, _body: &[u8]) -> bool {
         status == StatusCode::OK
     }
 
-    /// How long it waits for an answer.
+    /// Timeout of a call.
     fn patience(&self) -> Duration;
 
-    /// The wait before the repeat of this number, from 0; `None` when it gives up.
+    /// Delay before the retry of this number, from 0; `None` if it gives up.
     fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration>;
 
     /// The headers of its call.
     fn headers(&self, target: &Target, body: &Body) -> HeaderMap;
 
-    /// Headers of the second call, when the answer to the first asked for a credential.
+    /// Headers of the second call, if the response to the first requested a credential.
     fn answer_challenge(&self, _target: &Target, _challenge: &str) -> Option<HeaderMap> {
         None
     }
@@ -95,7 +95,7 @@ pub(crate) fn find(bsp: BspId) -> Option<&'static dyn Sender> {
     SENDERS.iter().find(|(name, _)| *name == bsp.as_str()).map(|(_, sender)| *sender)
 }
 
-/// Headers out of names and values that are known to be fit for it.
+/// Creates headers from names and values that are known to be valid.
 pub(crate) fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
@@ -106,7 +106,7 @@ pub(crate) fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-/// An id in the form of a UUID, with the run's tag in front and the number at its end.
+/// An id in the form of a UUID, with the run's tag at the beginning and the number at its end.
 pub(crate) fn uuid(run: RunTag, number: u64, random: &mut fastrand::Rng) -> String {
     format!(
         "{run}-{:04x}-4{:03x}-8{:03x}-{number:012x}",
@@ -126,7 +126,7 @@ mod tests {
         Plan { rate_per_s: 1.0, count: None, seed: 1, run, speed: 60.0, mix: Mix::default(), twilio_retries }
     }
 
-    /// The waits of a BSP that is refused in the same way again and again.
+    /// The delays of a BSP that is refused in the same way every time.
     fn waits(bsp: &dyn Sender, failure: Failure, retries: TwilioRetries) -> Vec<u64> {
         let plan = plan(retries);
         (0..100)

@@ -1,4 +1,4 @@
-//! What became of the calls, by channel.
+//! Counts of the calls, by channel.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +11,12 @@ use crate::sender::Failure;
 /// Longest time that the histogram records, in microseconds: one minute.
 const LONGEST_US: u64 = 60_000_000;
 
-/// Why a webhook was never posted: memory is limited.
+/// Why a webhook was not posted: memory is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dropped {
     /// Too many are being posted or wait for a retry.
     InProgress,
-    /// Too many promised events have not come.
+    /// Too many expected events have not arrived.
     NotOut,
 }
 
@@ -104,7 +104,7 @@ impl Tally {
         Self((0..targets).map(|_| Mutex::default()).collect())
     }
 
-    /// The counts as they are now.
+    /// Returns the current counts.
     pub fn counts(&self) -> Vec<Counts> {
         (0..self.0.len()).map(|place| self.of(place, |counts| counts.clone())).collect()
     }

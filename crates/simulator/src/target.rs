@@ -1,4 +1,4 @@
-//! Where a simulated BSP posts to, and what it logs in with.
+//! Destination of a simulated BSP, and its credentials.
 
 use bsp::{BspId, ChannelId};
 use channel::file::Described;
@@ -19,15 +19,15 @@ pub struct Target {
     pub(crate) signing: Option<Signing>,
 }
 
-/// What requests are signed with.
+/// Data that requests are signed with.
 #[derive(Clone)]
 pub(crate) struct Signing {
     pub(crate) key: Vec<u8>,
-    /// Where the BSP believes that it posts to.
+    /// The URL that the BSP uses for its signature.
     pub(crate) public_url: String,
 }
 
-// Passwords and keys stay out.
+// Passwords and keys are omitted.
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Target")
@@ -40,11 +40,11 @@ impl std::fmt::Debug for Target {
 /// The channel cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The simulator does not know its BSP.
-    #[error("channel {0}: there is no simulated {1}")]
+    /// The simulator does not support its BSP.
+    #[error("channel {0}: BSP {1} cannot be simulated")]
     NotSimulated(ChannelId, BspId),
     /// Its signing key cannot be read.
-    #[error("channel {0}: its signing key cannot be fetched")]
+    #[error("channel {0}: cannot read its signing key")]
     NoKey(ChannelId, #[source] SecretError),
 }
 

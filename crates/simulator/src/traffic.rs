@@ -1,5 +1,5 @@
-//! What happens in a run, one webhook after another: lives of messages, customers' messages, bad moments. Made of
-//! nothing but the plan and its seed.
+//! Generates what happens in a run, one webhook after another: messages with their reports, customers' messages,
+//! invalid items. It depends only on the plan and its seed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Webhook {
     }
 }
 
-/// A message on its way.
+/// A message in transit.
 #[derive(Debug)]
 struct Life {
     ids: Ids,
@@ -75,7 +75,7 @@ pub struct Traffic {
     recent: VecDeque<Webhook>,
     /// Webhooks made.
     made: u64,
-    /// Messages begun, and bad moments.
+    /// Number of started messages and invalid items.
     number: u64,
 }
 
@@ -91,7 +91,7 @@ impl Traffic {
         self.random.f64() < share
     }
 
-    /// When the present webhook is due, in whole milliseconds.
+    /// When the current webhook is due, in whole milliseconds.
     fn now(&self) -> Timestamp {
         let offset = Duration::from_secs_f64(self.made as f64 / self.plan.rate_per_s.max(0.001));
         let millisecond = (self.start + offset).as_millisecond();
@@ -131,7 +131,7 @@ impl Traffic {
         format!("49151{target:03}{:05}", self.random.u32(..CUSTOMERS))
     }
 
-    /// A body about the account or a customer, now and then, of a BSP that has one.
+    /// Sometimes returns a body about the account or a customer, for a BSP that has one.
     fn notice(&mut self, target: usize) -> Option<Body> {
         if !self.chance(self.plan.mix.notices) {
             return None;
@@ -202,7 +202,7 @@ impl Traffic {
         report
     }
 
-    /// The steps that a new message will take, as far as its BSP reports them.
+    /// The steps of a new message, if its BSP reports them.
     fn life(&mut self, target: usize) -> Life {
         let mix = self.plan.mix;
         let mut steps = vec![Step::Pending, Step::Sent];

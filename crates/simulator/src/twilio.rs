@@ -1,7 +1,7 @@
-//! Twilio: forms without a time, a first call without a credential, a signature, and few repeats.
+//! Twilio: forms without a time, a first call without a credential, a signature, and few retries.
 //!
 //! Sources: Twilio's pages on security, connection overrides, status callbacks and inbound messages (read 2026-11). The
-//! wait between its repeats is not published.
+//! delay between its retries is not published.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const REPEAT_WAIT: Duration = Duration::from_secs(1);
 /// Most retries of one webhook: with `rc=5`, the most that can be configured.
 const REPEATS_MAX: u32 = 5;
 
-/// Error code, the channel's words, and whether no repeat can mend it (Twilio's error dictionary).
+/// Error code, the channel's text, and whether retries cannot help (Twilio's error dictionary).
 const FAILED: [(&str, &str, Option<bool>); 3] = [
     ("63016", "Failed to send freeform message because you are outside the allowed window", None),
     ("63024", "Invalid message recipient", Some(true)),
@@ -64,8 +64,8 @@ impl Sender for Twilio {
         Body { route, bytes: Bytes::from(form), expected: [expected].into() }
     }
 
-    /// Twilio tells nothing about the account by webhook: its templates and numbers are told by Event Streams, which the
-    /// gateway does not take.
+    /// Twilio reports nothing about the account by webhook: Event Streams report its templates and numbers, which the
+    /// gateway does not support.
     fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
         match notice.what {
             What::OptedOut => Some(wish_body(target, notice, "STOP", CustomerEventKind::OptedOut)),
@@ -78,7 +78,7 @@ impl Sender for Twilio {
         PATIENCE
     }
 
-    /// Unless the URL asks for more, only a connection that failed is tried once more.
+    /// Unless the URL requests more, Twilio retries only a failed connection, once.
     fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration> {
         let goes_on = match plan.twilio_retries {
             TwilioRetries::Default => repeat == 0 && failure == Failure::NotConnected,
@@ -114,7 +114,7 @@ fn sign(signing: &Signing, path: &str, form: &[u8]) -> String {
     let form = String::from_utf8_lossy(form);
     let mut fields: Vec<(String, String)> = form.split('&').filter_map(decode_field).collect();
     fields.sort();
-    let mut mac = Hmac::<Sha1>::new_from_slice(&signing.key).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha1>::new_from_slice(&signing.key).expect("HMAC accepts a key of any length");
     mac.update(signing.public_url.as_bytes());
     mac.update(path.as_bytes());
     for (name, value) in fields {
@@ -182,7 +182,8 @@ fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expec
     ("report", encode(&fields), Expected::Report(Box::new(event)))
 }
 
-/// A message by which a customer opts out or in: `OptOutType` says so (Twilio, "Advanced Opt-Out"). It is a message, too.
+/// A message by which a customer opts out or in: `OptOutType` contains it (Twilio, "Advanced Opt-Out"). It is a message
+/// too.
 fn wish_body(target: &Target, notice: &Notice, word: &str, kind: CustomerEventKind) -> Body {
     let message = Message {
         ids: Ids { message: notice.id.clone(), whatsapp: String::new() },
@@ -270,12 +271,12 @@ fn content(content: &Content) -> (Fields, ProtoContent) {
             let (fields, media) = media(url, "image/jpeg", caption);
             return (fields, ProtoContent::Image(media));
         }
-        // A document's name does not come along.
+        // The name of a document is not sent.
         Content::Document { url, name: _ } => {
             let (fields, media) = media(url, "application/pdf", "");
             return (fields, ProtoContent::Document(media));
         }
-        // Twilio has no kind that the gateway does not know: the answer to a form stands for it.
+        // Twilio has no kind that the gateway does not know, so the response to a form is used instead.
         Content::Unknown => fields.extend([field("Body", "Sent"), field("FlowData", FORM)]),
     }
     let plain = expected::content(content).unwrap_or_else(|| {

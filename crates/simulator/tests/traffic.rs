@@ -1,4 +1,5 @@
-//! The simulated traffic against the gateway's parsers, without a network: what is expected is what they find.
+//! Compares the simulated traffic with the gateway's parsers, without a network: the parsers must find the expected
+//! events.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -34,7 +35,7 @@ fn traffic(seed: u64) -> Traffic {
     Traffic::new(plan, targets(), "2026-03-01T10:00:00Z".parse().unwrap())
 }
 
-/// What the gateway makes of a body, without what only it can know.
+/// What the gateway's parsers produce of a body, without the fields that only the gateway sets.
 fn found(name: &str, body: &[u8]) -> Vec<Expected> {
     let (bsp, channel) = name.split_once('/').unwrap();
     let channel = ChannelId::parse(channel).unwrap();
@@ -65,7 +66,7 @@ fn found(name: &str, body: &[u8]) -> Vec<Expected> {
         Outcome::Rejected(reject) => {
             Expected::DeadLetter { channel: channel.to_string(), payload: reject.raw }
         }
-        Outcome::Ignored(kind) => panic!("{name}: an item came to nothing: {kind}"),
+        Outcome::Ignored(kind) => panic!("{name}: an item was ignored: {kind}"),
     });
     outcomes.collect()
 }
@@ -117,7 +118,7 @@ fn every_event_of_a_run_has_a_name_of_its_own() {
     let mut events = HashSet::new();
     let mut bodies = HashSet::new();
     for webhook in traffic(3).take(COUNT) {
-        // A repeat is the same body once more.
+        // A retry has the same body.
         if !bodies.insert(webhook.bytes().to_vec()) {
             continue;
         }

@@ -33,7 +33,7 @@ fn descriptors() -> DescriptorPool {
     DescriptorPool::decode(proto::DESCRIPTORS).unwrap()
 }
 
-/// Every subject that a channel of the document stands for, of one channel of ours.
+/// Every subject of a channel of the document, for one channel of ours.
 fn subjects(document: &Document, channel: &Value) -> Vec<String> {
     let mut all = vec![channel["address"].as_str().unwrap().replace("{channel}", CHANNEL)];
     for (name, parameter) in document.entries(&channel["parameters"]).filter(|(name, _)| *name != "channel") {
@@ -68,7 +68,7 @@ fn every_subject_has_its_channel_and_its_stream() {
     for (name, channel) in entries(&document.0["channels"]) {
         let stream = channel["x-stream"].as_str().unwrap();
         for subject in subjects(&document, channel) {
-            assert!(Subject::parse(&subject).is_some(), "{name}: {subject} is none of ours");
+            assert!(Subject::parse(&subject).is_some(), "{name}: {subject} is not a subject of imchannel");
             assert_eq!(described.insert(subject, stream), None, "{name} describes what another channel does");
         }
     }
@@ -119,7 +119,7 @@ fn streams_durables_and_buckets_are_as_defined() {
     assert_eq!(serde_json::from_str::<BTreeMap<String, Value>>(&text).unwrap(), durables);
     assert_eq!(texts(&described["buckets"]), BUCKETS.iter().map(|bucket| bucket.name).collect());
 
-    // An operation that reads, and one whose channel the AICC back end reads, does it by a durable of the channel's stream.
+    // An operation that reads, and one whose channel the AICC back end reads, uses a durable of the channel's stream.
     for (name, operation) in entries(&document.0["operations"]) {
         let channel = document.resolve(&operation["channel"]);
         let Some(durable) = operation["x-durable"].as_str() else {
@@ -212,7 +212,7 @@ fn oneof_fields(message: &MessageDescriptor) -> BTreeSet<String> {
         .collect()
 }
 
-/// The type of a property, and of what it refers to, is that of the field.
+/// Compares the type of a property, or of what it refers to, with the field.
 fn compare_field(document: &Document, field: &FieldDescriptor, property: &Value) {
     let name = field.full_name();
     let item = if field.is_list() {
@@ -334,7 +334,7 @@ impl<'d> HeaderRules<'d> {
         let at = format!("{} {}", delivery.subject, delivery.sequence);
         for (name, value) in &found {
             let (schemas, _) =
-                self.0.get(name.as_str()).unwrap_or_else(|| panic!("{at}: nobody describes {name}"));
+                self.0.get(name.as_str()).unwrap_or_else(|| panic!("{at}: {name} is not described"));
             for schema in schemas {
                 assert!(schema["const"].is_null() || schema["const"] == *value, "{at}: {name} is {value}");
                 let allowed = texts(&schema["enum"]);
@@ -361,7 +361,7 @@ async fn messages_have_the_headers_that_are_described_and_no_others() {
         for (_, message) in document.entries(&channel["messages"]) {
             let rules = HeaderRules::of(&document, message);
             described.extend(rules.0.keys().map(|name| (*name).to_owned()));
-            // Of the two forms of a command each has the one header that tells them apart.
+            // Each of the two forms of a command has the one header that identifies it.
             let is_its = |delivery: &&&Delivery| {
                 let content_type = delivery.headers.get(headers::CONTENT_TYPE);
                 name != "commands" || content_type == message["contentType"].as_str()
@@ -380,11 +380,11 @@ async fn messages_have_the_headers_that_are_described_and_no_others() {
     assert!(stored.iter().all(|delivery| described.contains(&delivery.subject)));
 }
 
-/// Letters that are rare: of the rest of a body, of a command that may have been sent, and one that is published again.
+/// Rare dead letters: of the rest of a body, of a command that may have been sent, and one that is published again.
 async fn make_letters_that_tell_more(outbound: &Outbound, ingress: &RunningIngress) {
     post(ingress, "report", &format!(r#"{{"results":[{}]}}"#, ["7"; 9].join(","))).await;
     let channel = ChannelId::parse(CHANNEL).unwrap();
-    // As a version would leave it that could read the command, and died in its call.
+    // The state after a version that could decode the command died during its call.
     let id = bsp::CommandId::parse("maybe").unwrap();
     let entry = json!({
         "version": 1, "sequence": 4, "digest": "d", "attempts": 1, "token": "t",
@@ -409,7 +409,7 @@ async fn post(ingress: &RunningIngress, route: &str, body: &str) {
     assert_eq!(webhook.post(ingress.address).await.status.as_u16(), 200);
 }
 
-/// Runs everything until each kind of message has been published, and gives all that the streams hold.
+/// Runs everything until each kind of message has been published, and returns all messages of the streams.
 async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     let installation = &outbound.installation;
     let ingress = installation.ingress().await;
@@ -466,7 +466,8 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
             all.extend(installation.stored(stream, everything).await);
         }
         let count = |part: &str| all.iter().filter(|delivery| delivery.subject.contains(part)).count();
-        // A report, a message and an event of either kind, each replayed; five results, two of what cannot be read; a fetch; letters
+        // A report, a message and an event of either kind, each replayed; five results, two of invalid commands; a
+        // fetch; dead letters
         // of two webhooks and of one with nine bad items, and of two commands.
         let counts = [
             "event.report",

@@ -1,4 +1,4 @@
-//! `docs/openapi.yaml` against real answers.
+//! Compares `docs/openapi.yaml` with real responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use crate::harness::{Installation, Webhook};
 
 const BODY_LIMIT: usize = 960 * 1024;
 const MIB: usize = 1024 * 1024;
-/// Statuses that no request of these tests brings about: broken and slow bodies, Redis away or full. Other tests do.
+/// Statuses that these tests do not cause: broken and slow bodies, Redis unreachable or full. Other tests do.
 const NOT_TRIED: [u16; 4] = [400, 408, 503, 507];
 
-/// The document, and which of its answers have come.
+/// The document, and the described responses that have occurred.
 struct Contract {
     document: Document,
     came: Mutex<BTreeSet<(String, String, u16)>>,
@@ -34,7 +34,7 @@ impl Contract {
 
     fn path(&self, path: &str) -> &Value {
         let found = &self.document.0["paths"][path];
-        assert!(found.is_object(), "nobody describes {path}");
+        assert!(found.is_object(), "{path} is not described");
         found
     }
 
@@ -42,8 +42,8 @@ impl Contract {
         entries(self.path(path)).filter(|(name, _)| ["get", "head", "post"].contains(name))
     }
 
-    /// Sends a request and holds the answer against what is described for the path and the method; of a method that the path does
-    /// not have, against what its other methods say.
+    /// Sends a request and compares the response with the description of the path and the method; for a method that the
+    /// path does not have, with the description of its other methods.
     async fn call(&self, path: &str, request: RequestBuilder) -> u16 {
         let (client, request) = request.build_split();
         let request = request.unwrap();
@@ -53,7 +53,7 @@ impl Contract {
         let operations: BTreeMap<_, _> = self.operations(path).collect();
         let operation = operations.get(method.as_str()).or(operations.values().next()).unwrap();
         let described = &operation["responses"][status.to_string()];
-        assert!(described.is_object(), "{method} {path}: nobody describes {status}");
+        assert!(described.is_object(), "{method} {path}: {status} is not described");
         self.compare(
             &format!("{method} {path}: {status}"),
             self.document.resolve(described),
@@ -86,17 +86,17 @@ impl Contract {
         for name in
             answer.headers().keys().map(|name| name.as_str()).filter(|name| !of_every_answer.contains(name))
         {
-            assert!(headers.contains_key(name), "{at}: nobody describes {name}");
+            assert!(headers.contains_key(name), "{at}: {name} is not described");
         }
         let content_type =
             answer.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
         let bare = content_type.map(|value| value.split(';').next().unwrap().to_owned());
         let body = answer.bytes().await.unwrap();
         let Some(content) = described["content"].as_object() else {
-            return assert!(body.is_empty(), "{at}: nobody describes a body");
+            return assert!(body.is_empty(), "{at}: a body is not described");
         };
         let bare = bare.unwrap_or_else(|| panic!("{at}: no content type"));
-        let media_type = content.get(&bare).unwrap_or_else(|| panic!("{at}: nobody describes {bare}"));
+        let media_type = content.get(&bare).unwrap_or_else(|| panic!("{at}: {bare} is not described"));
         assert_eq!(body.is_empty(), is_head, "{at}");
         if bare == "application/json" || bare == "application/problem+json" {
             let body: Value = serde_json::from_slice(&body).unwrap();
@@ -107,7 +107,7 @@ impl Contract {
         }
     }
 
-    /// Every answer that is described has come, but for those that were not tried.
+    /// Checks that every described response has occurred, except those that were not tried.
     fn assert_all_came(&self, tag: &str, not_tried: &[u16]) {
         let came = self.came.lock().unwrap();
         for (path, _) in entries(&self.document.0["paths"]) {
@@ -126,7 +126,7 @@ impl Contract {
         }
     }
 
-    /// The methods that a path answers, as `Allow` ought to list them.
+    /// The methods that a path answers, which `Allow` must list.
     fn allowed(&self, path: &str) -> BTreeSet<String> {
         self.operations(path).map(|(method, _)| method.to_uppercase()).collect()
     }
@@ -149,7 +149,7 @@ async fn call_with_other_methods(contract: &Contract, path: &str, url: &str) {
         let answer = client().request(method, url).send().await.unwrap();
         let listed =
             answer.headers()["allow"].to_str().unwrap().split(',').map(|method| method.trim().to_owned());
-        // A path that has GET has HEAD, whether it is described or not.
+        // A path with GET has HEAD too, described or not.
         let mut wanted = allowed.clone();
         if wanted.contains("GET") {
             wanted.insert("HEAD".to_owned());
@@ -220,7 +220,7 @@ async fn ingress_answers_every_bsp_as_described() {
     contract.assert_all_came("ingress", &NOT_TRIED);
     ingress.stop().await;
 
-    // Without channels nothing can be taken.
+    // Without channels no webhook can be accepted.
     let bare = Installation::start_bare().await;
     let ingress = bare.ingress_with(&[]).await;
     for bsp in registry::REGISTRY {
@@ -232,7 +232,7 @@ async fn ingress_answers_every_bsp_as_described() {
     ingress.stop().await;
 }
 
-/// A webhook as a request, so that its answer is seen whole.
+/// A webhook as a request, so that its whole response is visible.
 fn request(webhook: &Webhook, url: &str) -> RequestBuilder {
     let head = String::from_utf8(webhook.head("")).unwrap();
     let fields =
@@ -259,7 +259,7 @@ async fn call_ingress(contract: &Contract, ingress: SocketAddr, bsp: &dyn Bsp, p
             401,
         ),
         ("no credential", good.clone().without(credential), at(route, channel), 401),
-        ("unknown channel", good.clone(), at(route, "nobody"), 401),
+        ("unknown channel", good.clone(), at(route, "no-such"), 401),
         ("another content type", good.clone().header("content-type", other_type), at(route, channel), 415),
         ("no content type", good.clone().without("content-type"), at(route, channel), 415),
         (
@@ -327,7 +327,7 @@ async fn media_answers_as_described() {
         ("no channel", post("kind=image", "image/png", png()), 400),
         ("empty", post(image, "image/png", Vec::new()), 400),
         ("no token", client().post(at(image)).header("content-type", "image/png").body(png()), 401),
-        ("unknown channel", post("channel=nobody&kind=image", "image/png", png()), 404),
+        ("unknown channel", post("channel=no-such&kind=image", "image/png", png()), 404),
         ("too large", post(image, "image/png", vec![b' '; 5 * MIB + 1]), 413),
         ("another type", post(image, "text/plain", png()), 415),
         ("no document", post("channel=channel-0&kind=document", "application/pdf", png()), 415),
@@ -337,7 +337,7 @@ async fn media_answers_as_described() {
     }
     call_with_other_methods(&contract, UPLOAD_PATH, &at(image)).await;
 
-    // The beginnings of each kind's first type but for pictures.
+    // First bytes of each kind's first type, except pictures.
     let (aac, mp4) = (b"\xff\xf1\x50\x80", b"\0\0\0\x10ftypmp42");
     for (kind, body) in
         MediaKind::ALL.into_iter().zip([png(), b"%PDF-1.7".to_vec(), aac.to_vec(), mp4.to_vec()])
@@ -386,7 +386,7 @@ async fn the_admin_port_answers_as_described() {
         assert_eq!(contract.call(path, get(path)).await, 200);
         call_with_other_methods(&contract, path, &format!("http://{admin}{path}")).await;
     }
-    // Metrics that cannot be written are a fault that nobody knows how to bring about.
+    // Metrics that cannot be written are an error that no test can cause.
     contract.assert_all_came("admin", &[500]);
     serving.abort();
 }

@@ -1,4 +1,5 @@
-//! A balancer in front of the account that closes every connection a few milliseconds after an answer, without saying so.
+//! A load balancer in front of the account that closes every connection a few milliseconds after a response, without
+//! notice.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Begins to pass calls on to `account`; gives the balancer's URL. It closes 0 to `closes_within` after each answer.
+/// Forwards calls to `account`; returns the balancer's URL. It closes 0 to `closes_within` after each response.
 pub(crate) async fn start(account: SocketAddr, closes_within: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -18,7 +19,7 @@ pub(crate) async fn start(account: SocketAddr, closes_within: Duration) -> Strin
     url
 }
 
-/// Passes bytes on until an answer came. An answer of the account is one write of its and one read here.
+/// Forwards bytes until a response has passed. The account writes a response at once, and one read here returns it.
 async fn pass_on(mut client: TcpStream, account: SocketAddr, closes_within: Duration) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     let mut upstream = TcpStream::connect(account).await?;

@@ -1,17 +1,17 @@
-//! Three nats-servers that are one cluster, each with the limit of deploy/kubernetes/nats.
+//! Three nats-servers in one cluster, each with the limit of deploy/kubernetes/nats.
 
 use std::net::TcpListener;
 
 use servers::{NatsOptions, NatsServer};
 use tempfile::TempDir;
 
-/// The cluster; its servers are called `n0`, `n1` and `n2`.
+/// The cluster; its servers are named `n0`, `n1` and `n2`.
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<NatsServer>,
     _folder: TempDir,
 }
 
-/// Ports that were free a moment ago. All are bound before any is let go, so that none comes twice.
+/// Ports that were free a moment ago. All are bound before any is released, so that all are different.
 fn free_ports(count: usize) -> Vec<u16> {
     let bound: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()

@@ -1,4 +1,4 @@
-//! Servers, streams and channels of one test, and the services on them.
+//! Servers, streams and channels of one test, and the services that use them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub(crate) struct RunningNormalizer {
 }
 
 impl Installation {
-    /// Everything in place, as `streams apply` and `channel apply` leave it.
+    /// Creates everything like `streams apply` and `channel apply`.
     pub(crate) async fn start() -> Self {
         Self::start_with(&StreamSettings::default()).await
     }
@@ -62,9 +62,9 @@ impl Installation {
         installation
     }
 
-    /// A server and nothing on it.
+    /// Starts a server without streams.
     pub(crate) async fn start_bare() -> Self {
-        // A test makes HTTP clients of its own, also where it is the only one in its process.
+        // A test creates HTTP clients, even if it is the only one in its process.
         service::process::install_tls();
         let folder = TempDir::new().unwrap();
         let options = NatsOptions::open(folder.path().join("nats"));
@@ -77,7 +77,7 @@ impl Installation {
         self.folder.path()
     }
 
-    /// Stores channels as `channel apply` does.
+    /// Stores channels like `channel apply`.
     pub(crate) async fn apply_channels(&self, file: &str) {
         let key = CredentialKey::new(KEY.as_bytes()).unwrap();
         for channel in channel::file::parse(file, &SettingsContext::default()).unwrap() {
@@ -88,14 +88,14 @@ impl Installation {
         }
     }
 
-    /// Ingress, ready.
+    /// Starts ingress and waits until it is ready.
     pub(crate) async fn ingress(&self) -> RunningIngress {
         let ingress = self.ingress_with(&[]).await;
         ingress.until_ready().await;
         ingress
     }
 
-    /// Ingress with other settings, perhaps not ready yet.
+    /// Starts ingress with other settings; it may not be ready yet.
     pub(crate) async fn ingress_with(&self, settings: &[(&'static str, &str)]) -> RunningIngress {
         self.ingress_on(&self.nats.url(), settings).await
     }
@@ -110,7 +110,7 @@ impl Installation {
         let mut reader = Reader::from_values(values);
         let settings = ingress::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
-        // A connection of its own, as a process has.
+        // A separate connection, like a process has.
         let bus = Bus::connect(&BusOptions::new("ingress", nats_url)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -122,12 +122,12 @@ impl Installation {
         RunningIngress { address, context, registry, task }
     }
 
-    /// A normalizer.
+    /// Starts a normalizer.
     pub(crate) async fn normalizer(&self) -> RunningNormalizer {
         self.normalizer_with(&[]).await
     }
 
-    /// A normalizer with other settings.
+    /// Starts a normalizer with other settings.
     pub(crate) async fn normalizer_with(&self, settings: &[(&'static str, &str)]) -> RunningNormalizer {
         self.normalizer_on(&self.nats.url(), settings).await
     }
@@ -150,7 +150,7 @@ impl Installation {
         RunningNormalizer { stop, registry, task: tokio::spawn(running) }
     }
 
-    /// Everything that a stream holds under a filter.
+    /// Reads all messages of a stream that match a filter.
     pub(crate) async fn stored(&self, stream: &'static StreamDefinition, filter: &str) -> Vec<Delivery> {
         let mut messages = read::follow(&self.bus, stream, filter.to_owned(), From::Start).await.unwrap();
         if messages.pending() == 0 {
@@ -167,7 +167,7 @@ impl Installation {
         all
     }
 
-    /// Stores a report once more, changed, as nothing but a fault would.
+    /// Stores a changed report a second time, which only an error would do.
     pub(crate) async fn forge(&self, event: &Delivery, change: impl FnOnce(&mut ReportEvent)) {
         let mut report = ReportEvent::decode(event.payload.clone()).unwrap();
         change(&mut report);
@@ -211,7 +211,7 @@ impl Installation {
 }
 
 impl RunningIngress {
-    /// What its admin port would show.
+    /// Text of its metrics.
     pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -223,7 +223,7 @@ impl RunningIngress {
         eventually("ingress is ready", || async { self.context.readiness.is_ready().then_some(()) }).await;
     }
 
-    /// Stops it as a signal would, and waits for its end.
+    /// Stops it like a signal does, and waits for its end.
     pub(crate) async fn stop(self) {
         self.context.stop.cancel();
         self.task.await.unwrap();
@@ -231,14 +231,14 @@ impl RunningIngress {
 }
 
 impl RunningNormalizer {
-    /// What its admin port would show.
+    /// Text of its metrics.
     pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
     }
 
-    /// Stops it as a signal would, and waits for its end.
+    /// Stops it like a signal does, and waits for its end.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();

@@ -1,5 +1,5 @@
-//! What the tests stand on: an installation (servers, streams, channels), services in this process or as programs
-//! of their own, a client, and waiting for conditions.
+//! Foundation of the tests: an installation (servers, streams, channels), services in this process or as separate
+//! programs, a client, and waiting for conditions.
 
 pub(crate) mod balancer;
 pub(crate) mod cluster;
@@ -20,13 +20,14 @@ pub(crate) use installation::{CHANNELS, Installation, KEY, RunningIngress};
 pub(crate) use program::{Program, binary, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 
-/// Timeout of every wait: longer than anything that works takes, on a busy machine too.
+/// Timeout of every wait: longer than any working operation takes, also on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Interval of the checks whether a condition holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Held by tests that measure time or load the machine, so that none disturbs another. The lock is a file, because a test runner may
-/// run every test in a process of its own (cargo-nextest does). The system releases it when the process ends.
+/// Held by tests that measure time or load the machine, so that they do not disturb each other. The lock is a file,
+/// because a test runner may run every test in a separate process (cargo-nextest does). The system releases it when the
+/// process ends.
 pub(crate) async fn alone() -> File {
     lock(Path::new(env!("CARGO_TARGET_TMPDIR")).join("alone.lock")).await
 }
@@ -45,19 +46,19 @@ async fn a_lock_excludes_other_processes_until_it_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.lock");
     let held = lock(path.clone()).await;
-    // As another process has it: a file that was opened again.
+    // Like in another process: the file is opened again.
     let other = File::create(&path).unwrap();
     assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
     drop(held);
     other.try_lock().unwrap();
 }
 
-/// Waits until `look` gives a value; panics with `what` when it never does.
+/// Waits until `look` returns a value; panics with `what` after the timeout.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
     within(PATIENCE, what, look).await
 }
 
-/// The same with a limit of its own.
+/// The same with another timeout.
 pub(crate) async fn within<T, F: Future<Output = Option<T>>>(
     limit: Duration,
     what: &str,

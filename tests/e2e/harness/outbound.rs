@@ -1,5 +1,5 @@
-//! The outbound side of an installation: a Redis server, a simulated Infobip account, channels that send to it, senders and
-//! media, in this process or as programs.
+//! The sending side of an installation: a Redis server, a simulated Infobip account, channels that send to it, senders
+//! and media, in this process or as programs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -61,12 +61,12 @@ impl Drop for Outbound {
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Loads the functions of Redis as `setup` does.
+/// Loads the functions of Redis like `setup`.
 pub(crate) async fn load_functions(redis_url: &str) {
     let mut inspector = blob::inspect::Inspector::connect(&RedisOptions::at(redis_url)).await.unwrap();
     inspector.load_functions().await.unwrap();
@@ -76,7 +76,7 @@ pub(crate) fn channel(number: usize) -> ChannelId {
     ChannelId::parse(&format!("channel-{number}")).unwrap()
 }
 
-/// A channel as its file describes it.
+/// A channel like in a channels file.
 fn described(number: usize, rate_per_s: u32, url: &str, more: &str) -> Described {
     let file = format!(
         "[[channel]]\nid = \"{}\"\nbsp = \"infobip\"\ntenant = \"{TENANT}\"\nwebhook = [{{ password = \"p\" }}]\n\
@@ -89,7 +89,7 @@ fn described(number: usize, rate_per_s: u32, url: &str, more: &str) -> Described
 }
 
 impl Outbound {
-    /// So many channels, each with a rate of its own, on a healthy account.
+    /// Creates this number of channels, each with its rate, on a healthy account.
     pub(crate) async fn start(rates_per_s: &[u32]) -> Self {
         Self::start_with(rates_per_s, &StreamSettings::default()).await
     }
@@ -100,7 +100,7 @@ impl Outbound {
         Self::on(installation, rates_per_s, None).await
     }
 
-    /// On an installation with its streams. The account reports to `gateway`, if there is one.
+    /// On an installation with its streams. The account posts reports to `gateway`, if there is one.
     pub(crate) async fn on(installation: Installation, rates_per_s: &[u32], gateway: Option<&str>) -> Self {
         service::process::install_tls();
         let redis = RedisServer::start(installation.folder().join("redis")).await.unwrap();
@@ -126,7 +126,7 @@ impl Outbound {
         outbound
     }
 
-    /// Stores a channel as `channel apply` does.
+    /// Stores a channel like `channel apply`.
     pub(crate) async fn apply_channel(&self, number: usize, rate_per_s: u32, more: &str) {
         self.apply_channel_at(number, rate_per_s, &self.account_url, more).await;
     }
@@ -141,7 +141,7 @@ impl Outbound {
         self.installation.folder().to_string_lossy().into_owned()
     }
 
-    /// A sender whose patience is short, so that unknown outcomes do not take minutes.
+    /// Starts a sender with short timeouts, so that unknown outcomes do not take minutes.
     pub(crate) async fn sender(&self) -> RunningSender {
         self.sender_with(&[("send-timeout", "1s"), ("lookup-delays", "1s,2s,4s")]).await
     }
@@ -178,7 +178,7 @@ impl Outbound {
         self.sender_program_of("imchannel-sender", more)
     }
 
-    /// The same of another version, by its path.
+    /// The same with another version, by its path.
     pub(crate) fn sender_program_of(&self, program: &str, more: &[(&str, &str)]) -> Program {
         let (redis, secrets) = (self.redis.url(), self.secrets_dir());
         let mut variables = vec![
@@ -218,12 +218,12 @@ impl Outbound {
         media
     }
 
-    /// Stores a command as the AICC back end does; gives its sequence.
+    /// Stores a command like the AICC back end; returns its sequence.
     pub(crate) async fn publish(&self, queue: Queue, command: &SendCommand) -> u64 {
         self.publish_as(queue, command, &command.command_id).await
     }
 
-    /// The same under an id of the publish's own.
+    /// The same under a given message id.
     pub(crate) async fn publish_as(&self, queue: Queue, command: &SendCommand, message_id: &str) -> u64 {
         let payload = command.encode_to_vec();
         let channel = ChannelId::parse(&command.channel_id).unwrap();
@@ -264,12 +264,12 @@ impl Outbound {
         .await
     }
 
-    /// How the customers' ledger shows a message, by its id.
+    /// Returns the messages with an id that customers received.
     pub(crate) fn received(&self, message_id: &str) -> usize {
         self.omni.received().iter().filter(|received| received.message_id == message_id).count()
     }
 
-    /// Why a channel's lane sends nothing, as its owner tells it.
+    /// Why a channel's lane sends nothing, as its owner reports it.
     pub(crate) async fn halted(&self, number: usize) -> Option<String> {
         let leases = bus::lease::list(&self.installation.bus).await.ok()?;
         let name = sender::lane_lease(channel(number).as_str());
@@ -277,7 +277,7 @@ impl Outbound {
         Some(serde_json::from_slice::<sender::LaneState>(&value).ok()?.halted)
     }
 
-    /// Pauses or resumes a channel as the command line does.
+    /// Pauses or resumes a channel like the command line.
     pub(crate) async fn set_paused(&self, number: usize, paused: bool) {
         let id = channel(number).to_string();
         let stored = bus::registry::list(&self.installation.bus).await.unwrap();
@@ -305,7 +305,7 @@ pub(crate) fn outcome(result: &SendResult) -> SendOutcome {
     result.outcome()
 }
 
-/// The count of a metric for one outcome, over all BSPs.
+/// The value of a metric for one outcome, over all BSPs.
 pub(crate) fn counted(metrics: &str, name: &str, outcome: &str) -> u64 {
     let outcome = format!("outcome=\"{outcome}\"");
     let lines = metrics.lines().filter(|line| line.contains(name) && line.contains(&outcome));
@@ -319,12 +319,12 @@ fn shown(registry: &Registry) -> String {
 }
 
 impl RunningSender {
-    /// What its admin port would show.
+    /// Text of its metrics.
     pub(crate) fn metrics(&self) -> String {
         shown(&self.registry)
     }
 
-    /// Stops it as a signal would, and waits for its end.
+    /// Stops it like a signal does, and waits for its end.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
@@ -332,12 +332,12 @@ impl RunningSender {
 }
 
 impl RunningMedia {
-    /// What its admin port would show.
+    /// Text of its metrics.
     pub(crate) fn metrics(&self) -> String {
         shown(&self.registry)
     }
 
-    /// Stops it as a signal would, and waits for its end.
+    /// Stops it like a signal does, and waits for its end.
     pub(crate) async fn stop(self) {
         self.context.stop.cancel();
         self.task.await.unwrap();

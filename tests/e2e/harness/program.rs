@@ -1,4 +1,4 @@
-//! The programs as processes.
+//! Programs as processes.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::PATIENCE;
 use super::installation::{Installation, KEY};
 
-/// A program of this workspace, or of another version where the name is a path. The first call makes sure that all are built from
+/// A program of this workspace, or of another version if the name is a path. The first call makes sure that all
+/// programs are built from
 /// these sources.
 pub(crate) fn binary(name: &str) -> PathBuf {
     if name.contains('/') {
@@ -21,22 +22,22 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     let folder = FOLDER.get_or_init(|| {
         let mut build = std::process::Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--bins", "--locked"]);
-        // cargo describes this package to its tests. A build script that looks at these variables (ring's) would run again, and
-        // everything above it would be compiled again, here and at the next build without them.
+        // cargo describes this package to its tests in variables. A build script that reads them (ring's) would run
+        // again, and all crates that depend on it would be compiled again, here and at the next build without them.
         let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
         for (name, _) in std::env::vars().filter(|(name, _)| of_package(name)) {
             build.env_remove(name);
         }
         let status = build.status().unwrap();
         assert!(status.success(), "the programs do not build");
-        // target/debug/deps/e2e-… lies one folder below the programs.
+        // target/debug/deps/e2e-… is one folder below the programs.
         let test = std::env::current_exe().unwrap();
         test.parent().unwrap().parent().unwrap().to_owned()
     });
     folder.join(name)
 }
 
-/// Without a URL the program is told nothing of an installation.
+/// Without a URL the program gets no settings of an installation.
 fn command(name: &str, nats_url: &str) -> Command {
     let mut command = Command::new(binary(name));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -53,7 +54,7 @@ pub(crate) struct Program {
     lines: mpsc::UnboundedReceiver<String>,
 }
 
-// A program may have servers of its own, which only an end in order takes along, also when a test has failed.
+// A program may have started servers, which only a graceful stop ends, also after a failed test.
 impl Drop for Program {
     fn drop(&mut self) {
         let Some(pid) = self.child.id() else { return };
@@ -66,7 +67,7 @@ impl Drop for Program {
 }
 
 impl Program {
-    /// Starts a program on an installation, with these variables more.
+    /// Starts a program on an installation, with these additional variables.
     pub(crate) fn start(name: &str, installation: &Installation, variables: &[(&str, &str)]) -> Self {
         Self::start_with_args(name, &installation.nats.url(), &[], variables)
     }
@@ -95,12 +96,12 @@ impl Program {
         Self { child, lines }
     }
 
-    /// The next line that holds `text`; panics when none comes.
+    /// Returns the next line that contains `text`; panics if none comes.
     pub(crate) async fn line_with(&mut self, text: &str) -> String {
         self.line_within(PATIENCE, text).await
     }
 
-    /// The same with a limit of its own.
+    /// The same with another timeout.
     pub(crate) async fn line_within(&mut self, limit: std::time::Duration, text: &str) -> String {
         let mut seen = Vec::new();
         let found = tokio::time::timeout(limit, async {
@@ -116,7 +117,7 @@ impl Program {
         found.unwrap_or_else(|| panic!("no line with {text:?} among\n{}", seen.join("\n")))
     }
 
-    /// Everything that was written after the last line asked for, once the program has ended.
+    /// Returns everything that was written after the last requested line, once the program has ended.
     pub(crate) async fn rest(&mut self) -> String {
         let mut rest = String::new();
         while let Ok(Some(line)) = tokio::time::timeout(PATIENCE, self.lines.recv()).await {
@@ -125,18 +126,18 @@ impl Program {
         rest
     }
 
-    /// The address that a line ends with.
+    /// Returns the address at the end of a line.
     pub(crate) async fn address_after(&mut self, text: &str) -> String {
         let line = self.line_with(text).await;
         line.rsplit(' ').next().unwrap().to_owned()
     }
 
-    /// Waits for its end and says whether it ended well.
+    /// Waits for its end. Returns whether it succeeded.
     pub(crate) async fn ended_well(&mut self) -> bool {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
     }
 
-    /// Kills it as a crash would.
+    /// Kills it like a crash.
     pub(crate) async fn kill(&mut self) {
         let _ = self.child.kill().await;
     }
@@ -148,13 +149,13 @@ impl Program {
         assert!(Command::new("sh").args(kill).status().await.unwrap().success());
     }
 
-    /// Tells it to stop and waits for its end; says whether it ended well.
+    /// Stops it and waits for its end. Returns whether it succeeded.
     pub(crate) async fn stop(&mut self) -> bool {
         self.signal("TERM").await;
         self.ended_well().await
     }
 
-    /// Memory that it holds at this moment, and the most that it ever held, in bytes.
+    /// Its current memory, and its peak memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let of = |name: &str| {

@@ -1,4 +1,4 @@
-//! A locked-down installation: NATS and Redis with the configuration of `deploy/`, secrets that the command line has made.
+//! A locked-down installation: NATS and Redis with the configuration of `deploy/`, and secrets of the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ impl Secured {
         Self::start_servers(1).await
     }
 
-    /// The same with so many NATS servers, which are one cluster where there are several.
+    /// The same with this number of NATS servers, which form a cluster if there are several.
     pub(crate) async fn start_servers(count: usize) -> Self {
         let folder = TempDir::new().unwrap();
         let secrets = folder.path().join("secrets");
@@ -79,13 +79,13 @@ impl Secured {
         NkeySeed::parse(&self.secret(&format!("nats/{user}.nk"))).unwrap()
     }
 
-    /// A connection as one of the users.
+    /// Connects as one of the users.
     pub(crate) async fn bus(&self, name: &'static str, user: &str) -> Bus {
         let options = BusOptions { nkey: Some(self.seed(user)), ..BusOptions::new(name, self.nats.url()) };
         Bus::connect_now(&options).await.unwrap()
     }
 
-    /// The variables of a program that is that user, where it has one of that name in Redis too.
+    /// The variables of a program with that user, and the Redis user of the same name if there is one.
     pub(crate) fn variables(&self, user: &str) -> Vec<(&'static str, String)> {
         let mut variables = vec![
             ("IMCHANNEL_NATS_URL", self.nats.url()),
@@ -104,7 +104,7 @@ impl Secured {
         variables
     }
 
-    /// A service, with these variables more.
+    /// A service, with these additional variables.
     pub(crate) fn program(&self, service: &str, more: &[(&'static str, &str)]) -> Program {
         let variables = self.variables(service);
         let variables: Vec<(&str, &str)> = variables
@@ -115,7 +115,7 @@ impl Secured {
         Program::start_with_args(&format!("imchannel-{service}"), "", &[], &variables)
     }
 
-    /// Runs a command as the operator or the provisioner; gives its output, which must be that of success.
+    /// Runs a command as the operator or the provisioner; returns its output. It must succeed.
     pub(crate) async fn cli(&self, user: &str, args: &[&str]) -> String {
         let variables = self.variables(user);
         let mut variables: Vec<(&str, &str)> =
@@ -127,14 +127,14 @@ impl Secured {
         text
     }
 
-    /// What the NATS server has refused so far.
+    /// What the NATS server has refused.
     pub(crate) fn refusals(&self) -> Vec<String> {
         self.nats.log().lines().filter(|line| line.contains("Violation")).map(str::to_owned).collect()
     }
 }
 
-/// The configuration of `deploy/nats`, but for the folder of the streams. nats-server 2.9 does not know all of it, and gets the
-/// users alone.
+/// The configuration of `deploy/nats`, except the folder of the streams. nats-server 2.9 does not support all of it,
+/// and gets only the users.
 async fn nats_config(folder: &Path) -> PathBuf {
     let store = format!("store_dir: \"{}\"", folder.join("jetstream").display());
     let version = nats::version().await.unwrap();
@@ -152,7 +152,7 @@ async fn nats_config(folder: &Path) -> PathBuf {
     config
 }
 
-/// The same configuration as one server of a cluster.
+/// The same configuration for one server of a cluster.
 fn in_cluster(config: &Path, number: usize, routes: &[String]) {
     let text = std::fs::read_to_string(config).unwrap();
     let text = text.lines().filter(|line| !line.starts_with("server_name:")).collect::<Vec<_>>().join("\n");

@@ -1,5 +1,5 @@
-//! A NATS server that is slow in one thing: a proxy that hands publishes of one subject on one after another, each after a
-//! time, and everything else at once. That is what a stream looks like whose disk writes one message at a time.
+//! A NATS server with one slow operation: a proxy that forwards publishes of one subject one after another, each after
+//! a delay, and everything else immediately. A stream whose disk writes one message at a time behaves like this.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,19 +17,19 @@ pub(crate) struct SlowBus {
     handed_on: Arc<AtomicU64>,
 }
 
-/// What is slow.
+/// Configuration of the delays.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slow {
-    /// Publishes to subjects that begin so.
+    /// Publishes to subjects with this prefix are delayed.
     pub(crate) prefix: &'static str,
-    /// Each takes so long.
+    /// Delay of each.
     pub(crate) each: Duration,
-    /// The publish of this number, counted from 1, takes so long.
+    /// Delay of the publish with this number, counted from 1.
     pub(crate) stall: Option<(u64, Duration)>,
 }
 
 impl SlowBus {
-    /// A proxy before the server at `url`.
+    /// Starts a proxy in front of the server at `url`.
     pub(crate) async fn start(url: &str, slow: Slow) -> Self {
         let server = url.trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -49,7 +49,7 @@ impl SlowBus {
         Self { url, handed_on }
     }
 
-    /// Slow publishes that the server was given.
+    /// Number of delayed publishes that were forwarded.
     pub(crate) fn handed_on(&self) -> u64 {
         self.handed_on.load(Ordering::Relaxed)
     }
@@ -62,7 +62,7 @@ async fn pass(client: OwnedReadHalf, mut server: OwnedWriteHalf, slow: Slow, han
     tokio::spawn(async move {
         let mut next = Instant::now();
         while let Some(frame) = slow_frames.recv().await {
-            // Counted from the end of the last one, so that the timer's coarseness does not add up.
+            // Counted from the end of the last one, so that the timer's inaccuracy does not add up.
             next = next.max(Instant::now() - slow.each) + slow.each;
             let number = handed_on.fetch_add(1, Ordering::Relaxed) + 1;
             if let Some((stalled, time)) = slow.stall
@@ -90,7 +90,7 @@ async fn pass(client: OwnedReadHalf, mut server: OwnedWriteHalf, slow: Slow, han
     }
 }
 
-/// One operation of the client, with its payload; the subject is empty for anything but a publish.
+/// One operation of the client, with its payload; the subject is empty unless it is a publish.
 async fn frame(client: &mut BufReader<OwnedReadHalf>) -> Option<(String, Vec<u8>)> {
     let mut frame = Vec::new();
     if client.read_until(b'\n', &mut frame).await.ok()? == 0 {

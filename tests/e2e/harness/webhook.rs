@@ -1,4 +1,4 @@
-//! Posting webhooks: as a BSP does, and byte by byte for what no decent client would send.
+//! Posts webhooks: like a BSP, and byte by byte for requests that a normal client cannot send.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A webhook to post. The example channels' credentials come with it.
+/// A webhook to post, with the credentials of the example channels.
 #[derive(Clone)]
 pub(crate) struct Webhook {
     path: String,
@@ -16,7 +16,7 @@ pub(crate) struct Webhook {
     body: Vec<u8>,
 }
 
-/// What came back.
+/// The response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -25,7 +25,7 @@ pub(crate) struct Answer {
 }
 
 impl Webhook {
-    /// The same webhook with other bytes at its end, so that the stream does not take it for the first.
+    /// The same webhook with other bytes at its end, so that the stream does not recognize it as a duplicate.
     pub(crate) fn repeated(&self) -> Self {
         let end: &[u8] = if self.body.starts_with(b"{") { b" " } else { b"&Repeat=1" };
         Self { body: [&self.body, end].concat(), path: self.path.clone(), headers: self.headers.clone() }
@@ -82,7 +82,7 @@ impl Webhook {
         self.try_post(ingress).await.unwrap()
     }
 
-    /// Posts it; the connection may break.
+    /// Posts it; the connection may be closed.
     pub(crate) async fn try_post(&self, ingress: SocketAddr) -> reqwest::Result<Answer> {
         self.send("POST", ingress).await
     }
@@ -97,7 +97,7 @@ impl Webhook {
         Ok(Answer { status, headers, body: response.text().await? })
     }
 
-    /// The head as bytes, with these lines more.
+    /// The head as bytes, with these additional lines.
     pub(crate) fn head(&self, more: &str) -> Vec<u8> {
         let mut head = format!("POST {} HTTP/1.1\r\nhost: gateway\r\n", self.path);
         for (name, value) in &self.headers {
@@ -117,17 +117,17 @@ fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
         service::process::install_tls();
-        // Each test has a runtime of its own, which a pooled connection would not survive.
+        // Each test has a separate runtime, and a pooled connection does not survive its end.
         reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().unwrap()
     })
 }
 
-/// Writes pieces one after the other, each as a packet of its own, and reads the answer to its end.
+/// Writes pieces one after the other, each as a separate packet, and reads the response to its end.
 pub(crate) async fn raw_request(ingress: SocketAddr, pieces: &[&[u8]]) -> String {
     let mut stream = TcpStream::connect(ingress).await.unwrap();
     stream.set_nodelay(true).unwrap();
     for piece in pieces {
-        // A server that has answered and closed may refuse the rest.
+        // A server that has responded and closed may refuse the rest.
         if stream.write_all(piece).await.is_err() {
             break;
         }
@@ -139,7 +139,7 @@ pub(crate) async fn raw_request(ingress: SocketAddr, pieces: &[&[u8]]) -> String
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A connection from an address of this machine's own network.
+/// A connection from an address of this machine's loopback network.
 pub(crate) async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((source, 0))).unwrap();

@@ -1,4 +1,4 @@
-//! The picture: how long answers take, by percentile, on both sides.
+//! The picture: latency by percentile, on both sides.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::suite::ingress::Measured;
 
 /// Width and height of the picture, in pixels.
 const SIZE: (u32, u32) = (860, 420);
-/// Color of the bare program.
+/// Color of the baseline program.
 const BARE: RGBColor = RGBColor(140, 140, 150);
 /// Color of imchannel.
 const OURS: RGBColor = RGBColor(20, 130, 90);
-/// Percentiles on the horizontal axis, by the number of nines: 90 % lies at 1, 99 % at 2.
+/// Percentiles on the horizontal axis, by the number of nines: 90 % is at 1, 99 % at 2.
 const NINES_MAX: f64 = 4.0;
 
 /// Draws the latencies at a constant rate, all rounds together.
@@ -42,15 +42,15 @@ pub(crate) fn latencies(measured: &Measured, path: &Path) -> anyhow::Result<()> 
         .x_labels(5)
         .x_label_formatter(&|nines| percentile(*nines))
         .draw()?;
-    for (name, histogram, colour) in [("bare receiver", &bare, BARE), ("imchannel", &ours, OURS)] {
+    for (name, histogram, color) in [("bare receiver", &bare, BARE), ("imchannel", &ours, OURS)] {
         let points = (0..=200).map(|step| {
             let nines = f64::from(step) / 200.0 * NINES_MAX;
             (nines, millis(histogram, nines))
         });
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
             .label(name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color.stroke_width(2)));
     }
     chart
         .configure_series_labels()

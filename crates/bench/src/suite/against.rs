@@ -1,5 +1,4 @@
-//! Ingress against the receivers that people would write instead, with the same guarantees: FastAPI with nats-py and
-//! Fastify with nats.js.
+//! Ingress against alternative receivers with the same guarantees: FastAPI with nats-py and Fastify with nats.js.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use crate::report::{self, Pair};
 use crate::suite::ingress::{start_ours, turns};
 use crate::suite::{CONNECTIONS, Effort, purge};
 
-/// One of them.
+/// A comparison with one of them.
 #[derive(Debug)]
 pub(crate) struct Against {
     pub(crate) name: &'static str,

@@ -1,5 +1,5 @@
-//! The whole way in: ingress, normalizer and a reader of EVENTS beside each other. How long it takes from a webhook's
-//! first byte until its event can be read, at half of what the way can carry.
+//! End to end: ingress, normalizer and a reader of EVENTS running together. It measures the time from a webhook's first
+//! byte until its event can be read, at half of the maximum throughput.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,13 +29,13 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// One round.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Webhooks a second that went all the way, as fast as they could.
+    /// Highest throughput of the whole chain, in webhooks a second.
     pub(crate) capacity: f64,
     /// Webhooks a second of the measurement.
     pub(crate) rate: f64,
-    /// From the first byte to the readable event.
+    /// Time from the first byte to the readable event.
     pub(crate) latency_us: Histogram<u64>,
-    /// Events that did not come out in time.
+    /// Events that did not arrive in time.
     pub(crate) missing: u64,
     /// Webhooks that were not answered 200.
     pub(crate) refused: u64,
@@ -103,7 +103,7 @@ struct Seen {
     latency_us: Histogram<u64>,
 }
 
-/// Reads EVENTS as a back end does.
+/// Reads EVENTS like a back end.
 struct Reader {
     bodies: Arc<Bodies>,
     begun: Arc<Begun>,
@@ -128,7 +128,7 @@ impl Reader {
             ..pull::Config::default()
         };
         let consumer = jetstream.get_stream("EVENTS").await?.create_consumer(config).await?;
-        // Asking for more at a time than comes in a moment, so that the reader never has to wait for its own question.
+        // Requests more than arrives in a moment, so that the reader never waits for its next request.
         let mut messages = consumer.stream().max_messages_per_batch(READER_BATCH).messages().await?;
         let begun = Arc::new(Begun::new(slots));
         let seen = Arc::new(Mutex::new(Seen { count: 0, latency_us: load::histogram() }));
@@ -153,7 +153,7 @@ impl Reader {
         read(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until so many measured events were read.
+    /// Waits until this number of measured events were read.
     async fn until(&self, expected: u64) {
         let deadline = Instant::now() + SETTLE_LIMIT;
         while self.lock(|seen| seen.latency_us.len()) < expected && Instant::now() < deadline {

@@ -1,4 +1,4 @@
-//! Ingress in a process of its own, no worker beside it, against the bare receiver.
+//! Ingress in a separate process, without a worker, against the baseline receiver.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use crate::place::{CHANNEL, PASSWORD, Place, Program, free_address};
 use crate::report::{self, Pair};
 use crate::suite::{CONNECTIONS, Effort, purge};
 
-/// What was measured.
+/// Results.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// As fast as answers come.
+    /// As fast as responses arrive.
     pub(crate) closed: Vec<Pair<Outcome>>,
     /// At a constant rate.
     pub(crate) open: Vec<Pair<Outcome>>,
-    /// That rate, in requests a second: half of what the bare receiver can.
+    /// That rate, in requests a second: half of the throughput of the baseline receiver.
     pub(crate) open_rate: f64,
-    /// The most memory that ingress had.
+    /// Peak memory of ingress.
     pub(crate) peak_mib: Option<f64>,
 }
 
-/// The gateway's receiver, ready.
+/// Starts ingress and waits until it is ready.
 pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target)> {
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
@@ -71,7 +71,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     Ok(Measured { closed, open, open_rate, peak_mib })
 }
 
-/// Measures both; which is first changes from round to round.
+/// Measures both. Which one is first changes from round to round.
 pub(crate) async fn turns<T>(
     round: usize,
     floor: &Target,

@@ -1,4 +1,4 @@
-//! Media against a bare handler that returns the value out of Redis, in turns.
+//! Media against a baseline handler that returns the value of Redis, in turns.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// TTL of the files.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// What was measured.
+/// Results.
 #[derive(Debug)]
 pub(crate) struct Measured {
     /// Files a second.
     pub(crate) pairs: Vec<Pair<f64>>,
-    /// The most memory that media had.
+    /// Peak memory of media.
     pub(crate) peak_mib: Option<f64>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     Ok(Measured { pairs, peak_mib })
 }
 
-/// Files as uploads leave them.
+/// Stores files like uploads do.
 async fn store(redis_url: &str) -> anyhow::Result<Vec<MediaId>> {
     let blobs = BlobStore::new(&RedisOptions::at(redis_url))?;
     let mut ids = Vec::new();
@@ -121,13 +121,13 @@ async fn until_it_serves(program: &mut Program, address: SocketAddr, request: &[
         }
         program.check()?;
         if Instant::now() > deadline {
-            bail!("a server of files does not serve");
+            bail!("a file server does not respond");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Fetches as fast as answers come, over many connections.
+/// Fetches as fast as responses arrive, over many connections.
 async fn fetches_per_second(
     address: SocketAddr,
     requests: &Arc<[Vec<u8>]>,
@@ -155,7 +155,7 @@ async fn fetches_per_second(
     Ok(done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Fetches one file and throws it away.
+/// Fetches one file and discards it.
 async fn fetch(stream: &mut TcpStream, request: &[u8], answer: &mut [u8]) -> anyhow::Result<()> {
     stream.write_all(request).await?;
     let mut filled = 0;
@@ -180,7 +180,7 @@ async fn fetch(stream: &mut TcpStream, request: &[u8], answer: &mut [u8]) -> any
         while left > 0 {
             let read = stream.read(answer).await?;
             if read == 0 {
-                bail!("the file broke off");
+                bail!("the connection was lost before the end of the file");
             }
             left = left.saturating_sub(read);
         }

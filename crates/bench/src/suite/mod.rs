@@ -1,4 +1,4 @@
-//! The measurements, one file each, and the order in which they are made.
+//! The measurements, one file each, and their order.
 
 pub(crate) mod against;
 pub(crate) mod chain;
@@ -16,14 +16,14 @@ use async_nats::jetstream;
 use crate::place::Place;
 use crate::report::{self, Report};
 
-/// How much is measured.
+/// Amount of the measurements.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// Of one measurement.
+    /// Duration of one measurement.
     pub(crate) time: Duration,
-    /// Turns of every pair.
+    /// Rounds of every pair.
     pub(crate) rounds: usize,
-    /// Webhooks for the normalizer.
+    /// Webhooks of the normalizer's measurements.
     pub(crate) webhooks: u64,
 }
 
@@ -33,17 +33,17 @@ pub(crate) const CONNECTIONS: usize = 64;
 /// A part of the measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
-    /// Ingress against the bare receiver.
+    /// Ingress against the baseline receiver.
     Ingress,
     /// Ingress against receivers in other languages.
     Against,
-    /// The normalizer against the bare loop.
+    /// The normalizer against the baseline loop.
     Normalizer,
     /// From the first byte to the readable event.
     Chain,
     /// Sends a second, and a channel beside a slow one.
     Sender,
-    /// Media against the bare handler.
+    /// Media against the baseline handler.
     Media,
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn run(
     }
     if wanted(Part::Sender) {
         report::say("one sender over many channels");
-        // On the heap: a whole sender is in it.
+        // On the heap, because it contains a whole sender.
         report.sender = Some(Box::pin(sender::measure(effort)).await?);
     }
     if wanted(Part::Media) {
@@ -90,7 +90,8 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Empties streams, so that every measurement begins alike. The ledger of sends denies purges and grows; ids differ by round.
+/// Empties streams, so that all measurements start in the same state. The ledger of sends denies purges and grows; ids
+/// differ by round.
 async fn purge(place: &Place, streams: &[&str]) -> anyhow::Result<()> {
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     for stream in streams {

@@ -1,4 +1,4 @@
-//! The normalizer against the bare loop, over webhooks that are stored beforehand; and what its log line costs.
+//! The normalizer against the baseline loop, with webhooks that are already stored; and the cost of its log line.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
     pub(crate) floor: f64,
-    /// As it is set up by default: a line with a masked body for every webhook.
+    /// With the default settings: a log line with a masked body for every webhook.
     pub(crate) masked: f64,
     /// With `IMCHANNEL_LOG_PAYLOADS=off`: a line without a body.
     pub(crate) off: f64,
@@ -30,11 +30,11 @@ pub(crate) struct Round {
     pub(crate) silent: f64,
 }
 
-/// What was measured.
+/// Results.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) rounds: Vec<Round>,
-    /// The most memory that the normalizer had.
+    /// Peak memory of the normalizer.
     pub(crate) peak_mib: Option<f64>,
 }
 
@@ -67,13 +67,13 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     Ok(Measured { rounds, peak_mib })
 }
 
-/// The bare loop, and imchannel with three settings.
+/// The baseline loop, and imchannel with three settings.
 const VARIANTS: usize = 4;
 /// Settings of each variant, as flags and values.
 const SETTINGS: [&[(&str, &str)]; VARIANTS] =
     [&[], &[], &[("IMCHANNEL_LOG_PAYLOADS", "off")], &[("IMCHANNEL_LOG_LEVEL", "warn")]];
 
-/// Fills a stream that is empty, as ingress would.
+/// Fills an empty stream like ingress does.
 async fn store(
     place: &Place,
     jetstream: &jetstream::Context,
@@ -134,6 +134,6 @@ async fn drained(
             }
             _ => {}
         }
-        (whole > 0).then_some(()).context("nothing is stored")?;
+        (whole > 0).then_some(()).context("the stream is empty")?;
     }
 }

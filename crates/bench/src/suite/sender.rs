@@ -1,4 +1,4 @@
-//! One sender over many channels, against a simulated account that takes its time; and a channel beside a slow one.
+//! One sender with many channels, against a simulated account with a response time; and a channel beside a slow one.
 
 use std::time::Duration;
 
@@ -44,20 +44,20 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Most publishes in flight.
 const PUBLISHES: usize = 256;
 
-/// What was measured.
+/// Results.
 #[derive(Debug)]
 pub(crate) struct Measured {
     /// Sends a second, from the first to the last, in every round.
     pub(crate) per_second: Vec<f64>,
     /// Seconds for the messages of a channel: alone, and beside a slow one.
     pub(crate) beside: Vec<(f64, f64)>,
-    /// The most memory that the sender of the last round had.
+    /// Peak memory of the sender of the last round.
     pub(crate) peak_mib: Option<f64>,
-    /// On a server that syncs every message; `None` where the server cannot.
+    /// On a server that syncs every message; `None` if the server does not support it.
     pub(crate) synced: Option<Vec<synced::Round>>,
 }
 
-/// A place with an account, whose channels are made as they are needed.
+/// An environment with an account, whose channels are created when they are needed.
 pub(crate) struct Stage {
     pub(crate) place: Place,
     redis: RedisServer,
@@ -115,7 +115,7 @@ impl Stage {
         )
     }
 
-    /// Publishes commands to one channel, each to a customer of its own.
+    /// Publishes commands to one channel, each to a different customer.
     pub(crate) async fn publish(
         &self,
         number: usize,
@@ -154,7 +154,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until so many messages of a run have reached their customers; gives the times of the first and the last.
+    /// Waits until this number of messages of a run have reached their customers. Returns the times of the first and
+    /// the last.
     pub(crate) async fn arrived(&self, prefix: &str, count: usize) -> anyhow::Result<(Instant, Instant)> {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -175,7 +176,7 @@ impl Stage {
 }
 
 impl Stage {
-    /// Ends the account.
+    /// Stops the account.
     pub(crate) fn end(&self) {
         self.stop.cancel();
     }
@@ -208,7 +209,8 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     Ok(Measured { per_second, beside, peak_mib, synced })
 }
 
-/// The time of a channel's messages, without and with ten thousand others that wait for a channel limited to one a second.
+/// Measures the time of a channel's messages, without and with ten thousand pending commands of a channel with a limit
+/// of one a second.
 async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
     let (slow, quick) = (CHANNELS, CHANNELS + 1);
     purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;

@@ -1,5 +1,5 @@
-//! The sender on one server that syncs every message before it acknowledges, against what the ledger's stream stores there
-//! by itself: a send writes the ledger twice, so half of that is the most that there can be.
+//! The sender on one server that syncs every message before its ack, against the throughput of the ledger's stream
+//! alone. A send writes to the ledger twice, so half of that throughput is the maximum.
 
 use anyhow::Context as _;
 use async_nats::jetstream;
@@ -27,7 +27,7 @@ pub(crate) const WRITES_AT_ONCE: usize = 500;
 /// One round.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Messages a second that the ledger's stream stores alone.
+    /// Throughput of the ledger's stream alone, in messages a second.
     pub(crate) alone: f64,
     /// Sends a second.
     pub(crate) sends: f64,
@@ -35,7 +35,7 @@ pub(crate) struct Round {
     pub(crate) warnings: usize,
 }
 
-/// Measures it; `None` where the server does not know the setting.
+/// Measures it; `None` if the server does not support the setting.
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>> {
     if !is_known(&servers::nats::version().await?) {
         return Ok(None);
@@ -56,7 +56,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>
 }
 
 async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
-    // Before and after, because machines drift.
+    // Before and after, because the speed of machines drifts.
     let before = writes_alone(&stage.place, &format!("before-{number}")).await?;
     let run = format!("s{number}");
     for channel in 0..CHANNELS {
@@ -73,7 +73,7 @@ async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
     Ok(Round { alone: f64::midpoint(before, after), sends, warnings })
 }
 
-/// Messages a second of the ledger's stream.
+/// Measures the throughput of the ledger's stream, in messages a second.
 async fn writes_alone(place: &Place, run: &str) -> anyhow::Result<f64> {
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     let payload = bytes::Bytes::from(vec![b'x'; WRITE_BYTES]);
@@ -84,7 +84,7 @@ async fn writes_alone(place: &Place, run: &str) -> anyhow::Result<f64> {
         let (jetstream, payload) = (jetstream.clone(), payload.clone());
         writing.push(async move { jetstream.publish(subject, payload).await?.await });
         if writing.len() >= WRITES_AT_ONCE {
-            writing.next().await.context("a write is under way")??;
+            writing.next().await.context("a write is in flight")??;
         }
     }
     while let Some(written) = writing.next().await {
@@ -93,7 +93,7 @@ async fn writes_alone(place: &Place, run: &str) -> anyhow::Result<f64> {
     Ok(WRITES as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Whether a server of this version knows `sync_interval: always`.
+/// Whether a server of this version supports `sync_interval: always`.
 fn is_known(version: &str) -> bool {
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or_default());
     let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());

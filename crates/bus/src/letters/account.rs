@@ -1,5 +1,5 @@
-//! What is known of the channels whose letters are stored: how much of the stream each takes, and what of that is about to be
-//! stored by this process. Pure but for the lock.
+//! State of the channels whose dead letters are stored: the bytes that each uses, and the bytes that this process is
+//! about to store. Pure but for the lock.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,19 +13,19 @@ use crate::letters::FAR_BELOW;
 use crate::publish::PublishError;
 use crate::subject::Subject;
 
-/// Divisor of the free bytes of the last check: a process uses at most this part of them, or the letters of one
+/// Divisor of the free bytes of the last check: a process uses at most this part of them, or the dead letters of one
 /// message, before the next check.
 const SHARE_OF_ROOM: u64 = 8;
-/// Interval of the checks of a channel that is storing letters and is near its share.
+/// Interval of the checks of a channel that is storing dead letters and is near its share.
 const LOOK_NEAR: Duration = Duration::from_secs(1);
-/// Interval of the checks of a channel that is storing letters and is far below its share.
+/// Interval of the checks of a channel that is storing dead letters and is far below its share.
 const LOOK_FAR: Duration = Duration::from_secs(10);
 /// Time without further checks after one that failed.
 const BLIND_FOR: Duration = Duration::from_secs(60);
-/// Most channels that are remembered. Above it those without a letter in flight are forgotten, and checked again.
+/// Most channels that are cached. Above it, those without a dead letter in flight are dropped, and checked again.
 const ACCOUNTS_MAX: usize = 10_000;
 
-/// What was written under a subject up to a letter, with it.
+/// Totals that were written under a subject, including one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Written {
     pub(super) letters: u64,
@@ -44,22 +44,22 @@ impl Written {
     }
 }
 
-/// What is known of a channel.
+/// State of a channel.
 #[derive(Debug, Clone, Copy)]
 struct Account {
-    /// Bytes at the last look: its own, or those of all channels.
+    /// Bytes at the last check: its own, or those of all channels.
     bytes: u64,
     is_exact: bool,
-    /// The most that the channel may have; `None` where the stream has no limit.
+    /// Limit of the channel; `None` if the stream has no limit.
     part: Option<u64>,
     looked_at: Instant,
-    /// Bytes that this process has stored, and those of them that the last look has seen: what was stored while it was made
-    /// may be missing in its answer.
+    /// Bytes that this process has stored, and those of them that the last check has seen: bytes that were stored
+    /// during the check may be missing in its result.
     stored: u64,
     seen: u64,
     /// Bytes that are about to be stored.
     reserved: u64,
-    /// What was written under the subject that this process writes to. `None` where it could not be read.
+    /// Totals of the subject that this process writes to. `None` if they could not be read.
     written: Option<Written>,
 }
 
@@ -81,7 +81,7 @@ impl Account {
         self.part.is_none_or(|part| self.taken() + bytes <= part)
     }
 
-    /// Whether the process takes no more of the room than others may take too.
+    /// Whether the process uses no more of the free bytes than others may use too.
     fn is_own_share(&self, bytes: u64) -> bool {
         let used = self.since() + self.reserved;
         let room = self.part.map_or(u64::MAX, |part| part.saturating_sub(self.bytes));
@@ -89,16 +89,16 @@ impl Account {
     }
 }
 
-/// What is known of all channels.
+/// State of all channels.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
     accounts: Mutex<HashMap<String, Account>>,
-    /// One look at a time: whoever waits for it most often finds that it was made.
+    /// One check at a time: a task that waits for it usually finds that the check was made.
     pub(super) looking: tokio::sync::Mutex<()>,
     blind_until: Mutex<Option<Instant>>,
 }
 
-/// Room that is reserved for the letters of one message, until they are stored or it is dropped.
+/// Room that is reserved for the dead letters of one message, until they are stored or it is dropped.
 #[derive(Debug)]
 pub struct Room {
     letters: Arc<Letters>,
@@ -122,7 +122,7 @@ impl Letters {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes room by what is known; `None` when the channel has to be looked at first.
+    /// Reserves room by the known state; `None` if the channel has to be checked first.
     pub(super) fn reserve(
         self: &Arc<Self>,
         subject: &Subject,
@@ -132,13 +132,13 @@ impl Letters {
         let mut accounts = self.accounts();
         let account = accounts.get_mut(subject.channel_token()).filter(|account| account.is_fresh(now))?;
         if !account.has_room(bytes) {
-            // What all channels have says little of this one.
+            // The bytes of all channels together do not show those of this one.
             return account.is_exact.then_some(Err(PublishError::ChannelFull));
         }
         account.is_own_share(bytes).then(|| Ok(self.take(account, subject, bytes)))
     }
 
-    /// The same just after a look.
+    /// The same right after a check.
     pub(super) fn reserve_seen(
         self: &Arc<Self>,
         subject: &Subject,
@@ -154,12 +154,13 @@ impl Letters {
         Room { letters: Arc::clone(self), subject: subject.clone(), reserved: bytes, stored: 0 }
     }
 
-    /// What this process has stored of a channel, for [`Letters::looked`]: asked before the look begins.
+    /// Returns the bytes of a channel that this process has stored, for [`Letters::looked`]. Called before the check
+    /// begins.
     pub(super) fn stored(&self, channel: &str) -> u64 {
         self.accounts().get(channel).map_or(0, |account| account.stored)
     }
 
-    /// Notes what a look has found that began when this process had stored `before_look` bytes.
+    /// Records the result of a check that began when this process had stored `before_look` bytes.
     pub(super) fn looked(&self, channel: &str, seen: Seen, before_look: u64, now: Instant) {
         let mut accounts = self.accounts();
         if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(channel) {
@@ -180,7 +181,7 @@ impl Letters {
         accounts.insert(channel.to_owned(), account);
     }
 
-    /// What the next letter of this size says is written with it.
+    /// Returns the totals for the next dead letter of this size.
     pub(super) fn write(&self, channel: &str, bytes: u64) -> Option<Written> {
         let mut accounts = self.accounts();
         let written = accounts.get_mut(channel)?.written.as_mut()?;
@@ -198,7 +199,7 @@ impl Letters {
     }
 }
 
-/// What a look at a channel has found.
+/// Result of checking a channel.
 pub(super) struct Seen {
     pub(super) bytes: u64,
     pub(super) is_exact: bool,
@@ -216,11 +217,12 @@ mod tests {
         let letters = Arc::new(Letters::default());
         let subject = Subject::DeadLetter(Origin::Webhook, None);
         let now = Instant::now();
-        assert!(letters.reserve(&subject, 1, now).is_none(), "it has to be looked at first");
+        assert!(letters.reserve(&subject, 1, now).is_none(), "it has to be checked first");
         let seen =
             || Seen { bytes: 600, is_exact: true, part: Some(1000), written: Some(Written::default()) };
         letters.looked("unknown", seen(), 0, now);
-        // The letters of one message, or a part of the room: another process may see the same room.
+        // The dead letters of one message, or a part of the free bytes, because another process may see the same free
+        // bytes.
         let room = letters.reserve(&subject, 300, now).unwrap().unwrap();
         assert!(letters.reserve(&subject, 1, now).is_none());
         assert!(matches!(letters.reserve(&subject, 101, now), Some(Err(PublishError::ChannelFull))));
@@ -233,12 +235,12 @@ mod tests {
         assert!(matches!(letters.reserve(&subject, 381, now), Some(Err(PublishError::ChannelFull))));
         drop(letters.reserve_seen(&subject, 380).unwrap());
         assert!(letters.reserve(&subject, 1, now + LOOK_NEAR).is_none(), "others may have stored more");
-        // What is under way is counted beside what a look finds.
+        // Reserved bytes are added to the result of a check.
         let _room = letters.reserve_seen(&subject, 300).unwrap();
         let look = |stored| letters.looked("unknown", Seen { part: Some(950), ..seen() }, stored, now);
         look(letters.stored("unknown"));
         assert!(matches!(letters.reserve(&subject, 51, now), Some(Err(PublishError::ChannelFull))));
-        // What is stored while a look is made may be missing in what it finds.
+        // Bytes that are stored during a check may be missing in its result.
         let before = letters.stored("unknown");
         let mut meanwhile = letters.reserve_seen(&subject, 20).unwrap();
         meanwhile.stored = 20;

@@ -1,16 +1,16 @@
-//! Whether a stream or bucket has to be updated at all, and what an operator is told of a bucket.
+//! Whether a stream or bucket has to be updated, and the differences of a bucket that the operator sees.
 
 use async_nats::jetstream::stream::Config;
 
 use super::{Difference, Scope, compare_configs};
 
-/// Whether an update would change nothing. None is made then: after a restart and an update, nats-servers up to 2.10 take the time of
-/// that restart for the time at which the stream was made ([`marks`](crate::marks)).
+/// Whether an update would change nothing. Then none is made: after a restart and an update, nats-servers up to 2.10
+/// report the time of that restart as the creation time of the stream ([`marks`](crate::marks)).
 pub(super) fn is_as_wanted(found: &Config, wanted: &Config) -> bool {
     let mut differences = Vec::new();
     compare_configs(String::new(), found, wanted, Scope::Contract, &mut differences);
     compare_bucket("", found, wanted, &mut differences);
-    // A bucket's window is the server's own choice: none is wanted.
+    // The server chooses a bucket's window, so none is compared.
     let is_window_same =
         wanted.duplicate_window.is_zero() || found.duplicate_window == wanted.duplicate_window;
     differences.is_empty()
@@ -20,8 +20,8 @@ pub(super) fn is_as_wanted(found: &Config, wanted: &Config) -> bool {
         && found.allow_direct == wanted.allow_direct
 }
 
-/// What an operator is told of a bucket. None of it keeps a service from working, so that services of two versions run side
-/// by side while buckets are changed.
+/// Compares settings of a bucket for the operator. None of them keeps a service from working, so that services of two
+/// versions can run at the same time while buckets are changed.
 pub(super) fn compare_bucket(of: &str, found: &Config, wanted: &Config, differences: &mut Vec<Difference>) {
     let mut compare = |setting, found: String, wanted: String| {
         if found != wanted {

@@ -1,4 +1,4 @@
-//! Settling a message by its verdict: acknowledged, given back with a delay, or given back while the worker pauses.
+//! Completes a message by its verdict: ack, nak with a delay, or nak while the worker pauses.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,19 +14,19 @@ use crate::worker::WorkerMetrics;
 
 /// Nak delay of [`Verdict::PutOff`].
 pub const PUT_OFF_FOR: Duration = Duration::from_secs(60);
-/// Most messages of a process that wait with this delay at once.
+/// Most messages of a process that wait with this delay at the same time.
 pub const PUT_OFF_MAX: usize = 1_000;
 /// Nak delays of a message that is retried, in seconds, by the number of its attempts. The last one repeats.
 const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];
 
 static COMES_AGAIN: Seldom = Seldom::new();
 
-/// When the messages were put off that wait now.
+/// When the messages were nakked that wait now.
 #[derive(Default)]
 pub(super) struct PutOff(Mutex<VecDeque<Instant>>);
 
 impl PutOff {
-    /// Puts one off, unless as many as may wait do.
+    /// Adds a message, unless the limit is reached.
     fn takes(&self, now: Instant) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while waiting.front().is_some_and(|since| now - *since >= PUT_OFF_FOR) {
@@ -40,15 +40,15 @@ impl PutOff {
     }
 }
 
-/// What settling needs beside the message.
+/// Context of completing a message.
 #[derive(Clone, Copy)]
 pub(super) struct Settling<'l> {
     pub(super) metrics: &'l WorkerMetrics,
     pub(super) put_off: &'l PutOff,
 }
 
-/// Tells the server what became of a message, and says whether a pause is asked for. A lost acknowledgement means that the
-/// message comes again, which every handler bears.
+/// Acks or naks a message, and returns whether a pause is requested. If the ack is lost, the message is redelivered,
+/// which every handler supports.
 pub(super) async fn settle(
     acker: &Acker,
     verdict: Verdict,
@@ -73,20 +73,20 @@ pub(super) async fn settle(
     };
     let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();
-    let next = if asks_for_pause { "; taking no more for now" } else { "" };
+    let next = if asks_for_pause { "; pausing" } else { "" };
     if let Some(turn) = COMES_AGAIN.turn() {
         tracing::warn!(
             function = "worker",
             stream_sequence = sequence,
-            "webhook {sequence} comes again in {:.1} s after attempt {attempt}: {reason}{next}{turn}",
+            "message {sequence} will be redelivered in {:.1} s after attempt {attempt}: {reason}{next}{turn}",
             delay.as_secs_f32()
         );
     }
     asks_for_pause
 }
 
-/// Grows with the attempts, and differs by up to a fifth between messages, so that what failed together does not
-/// come back together.
+/// Returns a delay that grows with the attempts and differs by up to a fifth between messages, so that messages that
+/// failed together are not redelivered together.
 fn retry_delay(attempt: u64, sequence: u64) -> Duration {
     let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
     let base = Duration::from_secs(RETRY_DELAYS_S[step.min(RETRY_DELAYS_S.len() - 1)]);
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_so_many_are_put_off_at_once() {
+    fn the_number_of_postponed_messages_is_limited() {
         let (put_off, now) = (PutOff::default(), Instant::now());
         for _ in 0..PUT_OFF_MAX {
             assert!(put_off.takes(now));

@@ -1,8 +1,8 @@
 //! Changes of the registry: applying a file, pausing and resuming, removing.
 //!
-//! Every write names the state in which its channel was read. Where somebody else was faster, a change that does not touch
-//! what they did is made again on what they left, and any other is refused: of two operators at once neither undoes the
-//! other's work without a word.
+//! Every write names the revision of the channel that it is based on. If another operator has changed the channel in
+//! between, a change that does not overlap is made again on the new state, and any other fails. So two operators cannot
+//! undo each other's changes unnoticed.
 
 use anyhow::bail;
 use bsp::ChannelId;
@@ -16,40 +16,40 @@ use crate::confirm::is_confirmed;
 use crate::out::{GOOD, ODD, Out, styled, text};
 use crate::words::{self, counted};
 
-/// Most attempts of a change that others overtake.
+/// Most attempts of a change that conflicts with changes of others.
 const ATTEMPTS_MAX: usize = 20;
 
-/// How channels are applied.
+/// Options of applying channels.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct How {
     pub(crate) prune: bool,
-    /// Whether channels are removed without asking.
+    /// Whether to remove channels without asking.
     pub(crate) yes: bool,
     pub(crate) dry_run: bool,
     pub(crate) rekey: bool,
 }
 
-/// How channels are removed.
+/// Options of removing channels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Removal {
-    /// Also where commands wait.
+    /// Remove even if commands are pending.
     pub(super) force: bool,
-    /// Without asking.
+    /// Remove without asking.
     pub(super) yes: bool,
 }
 
-/// What is asked before channels are removed.
+/// Returns the question before channels are removed.
 fn question(ids: &[&str]) -> String {
     format!(
-        "Remove {}: {}? Their webhooks are answered 401 from then on.",
+        "Remove {}: {}? Ingress will answer their webhooks 401.",
         counted(ids.len(), "channel"),
         ids.join(", ")
     )
 }
 
-const NOT_REMOVED: &str = "no channel was removed; --yes removes without asking";
+const NOT_REMOVED: &str = "no channel was removed; use --yes to remove without asking";
 
-/// Stores what differs, and says for each channel what was done.
+/// Stores the channels that differ, and prints for each channel what was done.
 pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Done> {
     let stored = registry::read_all(bus).await?;
     let find = |id: &str| stored.iter().find(|found| found.id == id);
@@ -60,8 +60,8 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
         {
             let id = &record.id;
             return Ok(out.faulty(&format!(
-                "channel {id} was stored under another IMCHANNEL_CREDENTIAL_KEY than this one; services with that key \
-                 would refuse all its webhooks. Use the services' key, or --rekey when they get this one"
+                "channel {id} was stored under another IMCHANNEL_CREDENTIAL_KEY; services with that key would reject all its webhooks. \
+                 Use the key of the services, or --rekey if the services get this key"
             )));
         }
     }
@@ -108,12 +108,12 @@ fn say_applied(id: &str, action: &str, how: How, out: &Out) {
     out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
 }
 
-/// A file does not say whether a channel is paused: that stays as it is.
+/// A file does not say whether a channel is paused, so the stored state is kept.
 fn is_paused(found: Option<&Found>) -> bool {
     matches!(found, Some(Found { record: Ok(Record { paused: true, .. }), .. }))
 }
 
-/// Stores a channel of a file over what was found. One that was paused or resumed meanwhile stays so.
+/// Stores a channel of a file over the one that was read. If it was paused or resumed in between, that state is kept.
 async fn store(bus: &Bus, wanted: Record, found: Option<&Found>) -> anyhow::Result<()> {
     let mut wanted = wanted;
     let mut revision = found.map(|found| found.revision);
@@ -121,7 +121,7 @@ async fn store(bus: &Bus, wanted: Record, found: Option<&Found>) -> anyhow::Resu
         match registry::replace(bus, &wanted, revision).await {
             Err(RegistryError::Changed { .. }) => {}
             Err(error) => return Err(error.into()),
-            // Once more: who removed the channel right before may have taken its durables away since.
+            // Again: an operator who removed the channel right before may have deleted its consumers since.
             Ok(()) => return make_lanes(bus, &wanted).await,
         }
         let now = registry::read(bus, &wanted.id).await?;
@@ -142,12 +142,12 @@ fn differ_in_pause_alone(before: &Found, now: &Found) -> bool {
 
 fn changed(id: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "channel {id} was changed by somebody else in the meantime, and is as they left it; what was said above is done. Look at \
-         it with `imchannel channel show {id}`, and run this command again if it is still what you want"
+        "another operator changed channel {id} at the same time, and it is as they left it; the changes printed above were made. Check \
+         it with `imchannel channel show {id}`, and run this command again if you still want it"
     )
 }
 
-/// The durables of a channel that can send.
+/// Creates the consumers of a channel that can send.
 async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
     let channel = record.to_channel()?;
     if channel.bsp.sending().is_some() {
@@ -156,7 +156,7 @@ async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes a channel and its durables, unless commands wait.
+/// Removes a channel and its consumers, unless commands are pending.
 async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()> {
     let id = found.id.as_str();
     let Ok(channel) = ChannelId::parse(id) else { return remove_entry(bus, found).await };
@@ -169,13 +169,13 @@ async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()>
     }
     if waiting > 0 && !force {
         bail!(
-            "{} for channel {id}; remove it later, or with --force, which makes them dead letters",
+            "{} for channel {id}; remove it later, or use --force to make dead letters of them",
             words::waiting(waiting, "command", None)
         );
     }
     remove_entry(bus, found).await?;
     lanes::remove(bus, &channel).await?;
-    // Somebody may have made the channel anew since: it needs them.
+    // Another operator may have created the channel again, and it needs the consumers.
     if let Some(Found { record: Ok(record), .. }) = registry::read(bus, id).await? {
         return make_lanes(bus, &record).await;
     }
@@ -196,7 +196,9 @@ async fn remove_entry(bus: &Bus, found: &Found) -> anyhow::Result<()> {
 pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -> anyhow::Result<Done> {
     let mut all = Vec::new();
     for id in ids {
-        let Some(found) = registry::read(bus, id).await? else { bail!("there is no channel {id}") };
+        let Some(found) = registry::read(bus, id).await? else {
+            bail!("channel {id} does not exist; `imchannel channel list` shows all channels")
+        };
         all.push(found);
     }
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -212,7 +214,7 @@ pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -
     Ok(Done::Well)
 }
 
-/// Pauses or resumes channels, whatever else others change about them.
+/// Pauses or resumes channels. Other changes that are made at the same time are kept.
 pub(super) async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Out) -> anyhow::Result<()> {
     for id in ids {
         let action = set_one_paused(bus, id, paused).await?;
@@ -225,10 +227,10 @@ pub(super) async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Ou
 async fn set_one_paused(bus: &Bus, id: &str, paused: bool) -> anyhow::Result<&'static str> {
     for _ in 0..ATTEMPTS_MAX {
         let Some(Found { revision, record: Ok(record), .. }) = registry::read(bus, id).await? else {
-            bail!("there is no channel {id}");
+            bail!("channel {id} does not exist; `imchannel channel list` shows all channels");
         };
         if record.to_channel()?.bsp.sending().is_none() {
-            bail!("nothing is sent through channel {id}: its BSP is only listened to");
+            bail!("channel {id} cannot send: imchannel only receives from its BSP");
         }
         if record.paused == paused {
             return Ok("unchanged");

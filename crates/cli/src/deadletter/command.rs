@@ -1,8 +1,9 @@
-//! The dead letter of a command, published again as the command that it was.
+//! Publishes the dead letter of a command again, as a command.
 //!
-//! Nothing is sent twice by it. The sender asks its ledger by the command's id, so that a command that was sent, or may have
-//! been, is not sent once more; and the ledger remembers for longer than a letter may be old here, so that a letter that is
-//! published twice is the same command twice. What was told of the command (REJECTED) stands; its next result comes beside it.
+//! It is not sent twice. The sender reads the ledger entry of the command's id, so a command that was or may have been
+//! sent is not sent again. The ledger keeps entries for longer than the oldest dead letter that is accepted here, so a
+//! dead letter that is published twice is recognized as the same command. The REJECTED result stays published; the new
+//! result is published in addition.
 
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use tokio::time::Instant;
 use crate::repair::refuse_gone_back;
 use crate::send::check_channel;
 
-/// Oldest letter that is published again, by its age: until then the ledger still holds what was done for its command.
+/// Highest age of a dead letter that is published again. Until then the ledger still has the entry of its command.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Timeout of storing the command.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
-/// What the command may have waited for before it became a letter, at most.
+// The time for which the command may have waited before it became a dead letter.
 const _: () = assert!(AGE_MAX.as_secs() < SENDS_BUCKET.max_age.as_secs());
 
 /// A command that can be published again.
@@ -30,18 +31,18 @@ pub(super) struct Again {
     subject: Subject,
 }
 
-/// What this version makes of the letter of a command: the command, or why it is not published.
+/// Parses the dead letter of a command with this version. Returns the command, or why it is not published.
 pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<Again, String>> {
     let subject = match subject(letter) {
         Ok(subject) => subject,
         Err(reason) => return Ok(Err(reason)),
     };
-    let Some(channel) = subject.channel() else { return Ok(Err("it names no channel".to_owned())) };
+    let Some(channel) = subject.channel() else { return Ok(Err("its subject names no channel".to_owned())) };
     let message = match command::decode(letter.headers.get(headers::CONTENT_TYPE), &letter.payload) {
         Ok(message) => message,
         Err(undecodable) => {
             let fault = &undecodable.fault;
-            return Ok(Err(format!("it is no SendCommand: {} {}", fault.field, fault.rule)));
+            return Ok(Err(format!("cannot decode it as SendCommand: {} {}", fault.field, fault.rule)));
         }
     };
     let command = match command::check(Received { channel, command: &message }) {
@@ -53,36 +54,38 @@ pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<
         }
     };
     if command.not_after.is_some_and(|not_after| not_after <= Timestamp::now()) {
-        return Ok(Err("its deadline, not_after, has passed".to_owned()));
+        return Ok(Err("its deadline 'not_after' has passed".to_owned()));
     }
     if let Err(fault) = check_channel(bus, channel).await? {
         return Ok(Err(fault));
     }
     Ok(match sender::used(bus, channel, &message).await? {
         Used::NotYet => Ok(Again { subject }),
-        Used::ForThis => Err("the ledger of sends knows it: it was sent, or may have been".to_owned()),
+        Used::ForThis => {
+            Err("the ledger of sends has an entry for it: it was or may have been sent".to_owned())
+        }
         Used::ForAnother => {
-            Err("its command_id was used for another message: publish it under a new one".to_owned())
+            Err("its command_id was used for another message; publish it under a new command_id".to_owned())
         }
     })
 }
 
-/// The subject that it is published to: its own, or the channel's queue of agents.
+/// Returns the subject to publish to: the original one, or the channel's queue of agents.
 fn subject(letter: &Delivery) -> Result<Subject, String> {
     let Some(Subject::DeadLetter(_, Some(channel))) = letter.address() else {
-        return Err("no lane reads the subject that it was published to".to_owned());
+        return Err("no lane reads the subject to which it was published".to_owned());
     };
     if letter.headers.get(headers::MAY_BE_SENT).is_some() {
         return Err("it may have been sent: its result is UNKNOWN".to_owned());
     }
     if letter.headers.get(headers::PART) == Some(headers::PART_CUT) {
-        return Err("its end did not fit into the letter".to_owned());
+        return Err("the dead letter is truncated: the command was too large".to_owned());
     }
     let age = Timestamp::now().duration_since(letter.stored_at);
     if Duration::try_from(age).unwrap_or_default() >= AGE_MAX {
         let hours = AGE_MAX.as_secs() / 3600;
         return Err(format!(
-            "it is older than {hours} h, and the ledger of sends forgets: publish it under a new command_id"
+            "it is older than {hours} h, and the ledger of sends removes old entries; publish it under a new command_id"
         ));
     }
     Ok(queue_of(letter, &channel))
@@ -95,17 +98,17 @@ fn queue_of(letter: &Delivery, channel: &ChannelId) -> Subject {
     }
 }
 
-/// Looks whether COMMANDS takes more, and can be read.
+/// Checks whether COMMANDS has room, and can be read.
 pub(super) async fn look(bus: &Bus) -> anyhow::Result<()> {
     refuse_gone_back(bus, &COMMANDS).await?;
     keeper::look(bus, &COMMANDS).await?;
     Ok(())
 }
 
-/// Publishes the command again, and removes its letter.
+/// Publishes the command again, and removes its dead letter.
 pub(super) async fn publish(bus: &Bus, letter: &Delivery, again: &Again) -> anyhow::Result<()> {
     look(bus).await?;
-    // The same letter twice is recognized by the stream for its duplicate window, and by the ledger after that.
+    // The stream recognizes the same dead letter for its duplicate window, and the ledger does so after that.
     let id = format!("deadletter-{}", letter.sequence);
     let headers = || {
         Headers::new()
@@ -136,7 +139,7 @@ mod tests {
         let own = Subject::Command(Queue::Bulk, ChannelId::parse("c").unwrap());
         assert_eq!(subject(&letter(AGE_MAX - Duration::from_secs(60))), Ok(own));
         assert!(subject(&letter(AGE_MAX)).unwrap_err().contains("older than 24 h"));
-        // What names another channel's subject, or none, goes to the queue of agents.
+        // A dead letter without the subject of its channel goes to the queue of agents.
         let mut other = letter(Duration::ZERO);
         other.subject = "imchannel.deadletter.command.d".to_owned();
         assert_eq!(subject(&other).unwrap().to_text(), "imchannel.command.send.d");

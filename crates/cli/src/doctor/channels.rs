@@ -1,4 +1,5 @@
-//! The registry: records that can be read, stored under the key that ingress has, and webhooks that come.
+//! Checks of the registry: every record can be read, is stored under the key of ingress, and its channel receives
+//! webhooks.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const RECORDS: Check = Check("channels.records");
 const KEY: Check = Check("channels.key");
 const SILENT: Check = Check("channels.webhooks");
 
-/// The channels that can be read.
+/// Returns the channels that can be read.
 pub(super) fn readable(stored: &[Stored]) -> Vec<Channel> {
     stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok()).collect()
 }
@@ -31,27 +32,26 @@ pub(super) fn judge_records(stored: &Look<Vec<Stored>>) -> Finding {
     let unreadable: Vec<String> = stored.iter().filter(is_unreadable).map(|(id, _)| id.clone()).collect();
     if !unreadable.is_empty() {
         let what = format!("this version cannot read the records of {}", names(&unreadable));
-        let why = "Services that start now do not know these channels: their webhooks are answered 401, and nothing is sent.";
-        let remedy =
-            "Apply the channels file again with this version, or use the version that has written them.";
+        let why = "Services that start now ignore these channels: ingress answers their webhooks 401, and senders send nothing.";
+        let remedy = "Apply the channels file again with this version, or use the version that wrote them.";
         return RECORDS.error(what, why, remedy).about(unreadable);
     }
     if stored.is_empty() {
-        let why = "Every webhook is answered 401.";
+        let why = "Ingress answers every webhook 401.";
         return RECORDS.warning(
             "no channel is stored",
             why,
             "Run `imchannel channel apply -f channels.toml`.",
         );
     }
-    RECORDS.ok(format!("{} can be read", count(stored.len(), "channel")))
+    RECORDS.ok(format!("all of {} can be read", count(stored.len(), "channel")))
 }
 
-/// `key` is the fingerprint of the credential key that was given here.
+/// `key` is the fingerprint of the credential key that was given to this command.
 pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Finding> {
     let first = &channels.first()?.key_fingerprint;
-    let why = "A channel under another key than ingress has accepts no password at all: its webhooks are answered 401.";
-    let remedy = "Apply the channels file with the key that ingress has: `imchannel channel apply -f channels.toml --rekey`.";
+    let why = "A channel that is stored under another key than the one of ingress accepts no password: ingress answers its webhooks 401.";
+    let remedy = "Apply the channels file with the key of ingress: `imchannel channel apply -f channels.toml --rekey`.";
     let others = |fingerprint: &str| -> Vec<String> {
         let others = channels.iter().filter(|channel| channel.key_fingerprint != fingerprint);
         others.map(|channel| channel.id.to_string()).collect()
@@ -59,21 +59,23 @@ pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Findi
     let Some(key) = key else {
         let others = others(first);
         if !others.is_empty() {
-            let what =
-                format!("channels are stored under different keys; {} is under another", names(&others));
+            let what = format!(
+                "channels are stored under different keys; {} differ from the others",
+                names(&others)
+            );
             return Some(KEY.error(what, why, remedy).about(others));
         }
         return Some(KEY.unknown(
-            "all channels are stored under one key; whether it is that of ingress is not to be seen",
+            "all channels are stored under one key; without the key of ingress it cannot be compared",
             why,
-            "Give IMCHANNEL_CREDENTIAL_KEY as ingress has it.",
+            "Set IMCHANNEL_CREDENTIAL_KEY to the key of ingress.",
         ));
     };
     let others = others(key);
     if others.is_empty() {
-        return Some(KEY.ok("all channels are stored under the credential key given here"));
+        return Some(KEY.ok("all channels are stored under the given credential key"));
     }
-    let what = format!("{} under another key than the one given here", names(&others));
+    let what = format!("{} stored under another key than the given one", names(&others));
     Some(KEY.error(what, why, remedy).about(others))
 }
 
@@ -97,20 +99,21 @@ pub(super) fn judge_silent(
     };
     let silent: Vec<String> =
         channels.iter().filter(has_webhook).map(|channel| channel.id.to_string()).collect();
-    // What was processed may have been purged sooner than it is old.
+    // Processed webhooks may have been purged before their maximum age.
     let stream = streams.iter().flatten().find(|stream| stream.name == WEBHOOKS.name);
     let oldest = stream.and_then(|stream| stream.first_time);
     let seen = oldest.and_then(|time| Duration::try_from(now.duration_since(time)).ok());
-    let seen = seen.map_or_else(|| "of those stored".to_owned(), |age| format!("in the last {}", span(age)));
+    let seen =
+        seen.map_or_else(|| "among the stored ones".to_owned(), |age| format!("in the last {}", span(age)));
     if silent.is_empty() {
-        return Some(SILENT.ok(format!("every channel got a webhook {seen}")));
+        return Some(SILENT.ok(format!("every channel received a webhook {seen}")));
     }
     Some(
         SILENT
             .warning(
-                format!("no webhook {seen} is for {} (72 hours are stored at most)", names(&silent)),
-                "The BSP may not know the channel's URL, or use another password and be answered 401.",
-                "Ask the BSP for URL and header of the channel; see imchannel_ingress_channel_refused_total, and `imchannel top --admin URL` for refusals.",
+                format!("no webhook {seen} is for {} (at most 72 hours are stored)", names(&silent)),
+                "The BSP may use a wrong URL, or a wrong password, which ingress answers 401.",
+                "Ask the BSP which URL and header it uses for the channel; see imchannel_ingress_channel_refused_total, and `imchannel top --admin URL` for refused webhooks.",
             )
             .about(silent),
     )

@@ -1,4 +1,4 @@
-//! Clocks: leases and deadlines rest on their agreement.
+//! Checks of the clocks: leases and deadlines depend on their agreement.
 
 use jiff::Timestamp;
 use jiff::civil;
@@ -12,17 +12,17 @@ const WARNING_MS: i64 = 1_000;
 /// Difference of two clocks from which it is an error, in milliseconds.
 const WRONG_MS: i64 = 5_000;
 
-/// How far another clock is ahead of this machine's.
+/// Offset of another clock from the clock of this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) of: String,
     pub(super) ahead_ms: i64,
-    /// It may be wrong by so much either way.
+    /// Maximum error of the offset, in either direction.
     pub(super) within_ms: i64,
 }
 
 impl Reading {
-    /// The other clock was read some time between two moments of this one.
+    /// Computes the offset of a clock that was read between two moments of this machine's clock.
     pub(super) fn new(of: &str, asked_at: Timestamp, said: Timestamp, heard_at: Timestamp) -> Self {
         let (asked, heard) = (asked_at.as_millisecond(), heard_at.as_millisecond());
         let middle = asked + (heard - asked) / 2;
@@ -33,15 +33,15 @@ impl Reading {
         }
     }
 
-    /// The same for a clock that tells whole seconds.
+    /// Computes the offset of a clock that reports whole seconds.
     pub(super) fn of_seconds(of: &str, asked_at: Timestamp, said: Timestamp, heard_at: Timestamp) -> Self {
         let exact = Self::new(of, asked_at, said, heard_at);
-        // On average it is half a second later than it says.
+        // On average the time is half a second later than reported.
         Self { ahead_ms: exact.ahead_ms + 500, within_ms: exact.within_ms + 500, ..exact }
     }
 }
 
-/// Reads the form of HTTP's `Date`: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses the format of HTTP's `Date`: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -60,8 +60,8 @@ pub(super) fn http_date(text: &str) -> Option<Timestamp> {
 }
 
 pub(super) fn judge(readings: &[Reading]) -> Finding {
-    let why = "Leases of lanes, lives of files and deadlines of commands are told by these clocks: a lane may be taken over too soon or too late, and a command be answered EXPIRED too soon.";
-    let remedy = "Let every machine keep its time by NTP (`timedatectl status`, `chronyc tracking`).";
+    let why = "Leases of lanes, TTLs of files and deadlines of commands depend on these clocks: a lane may change its owner too early or too late, and a command may expire too early.";
+    let remedy = "Synchronize the clock of every machine by NTP (`timedatectl status`, `chronyc tracking`).";
     let (Some(first), Some(last)) = (
         readings.iter().min_by_key(|reading| reading.ahead_ms),
         readings.iter().max_by_key(|reading| reading.ahead_ms),
@@ -73,7 +73,7 @@ pub(super) fn judge(readings: &[Reading]) -> Finding {
         _ if ms > WARNING_MS => Some(SKEW.warning(what, why, remedy)),
         _ => None,
     };
-    // What may be the doing of a slow answer is no difference.
+    // A difference within the error of the measurement is not reported.
     let apart = last.ahead_ms - last.within_ms - (first.ahead_ms + first.within_ms);
     let (of_first, of_last) = (&first.of, &last.of);
     let between = format!("the clock of {of_last} is {} ahead of that of {of_first}", seconds(apart));
@@ -84,9 +84,9 @@ pub(super) fn judge(readings: &[Reading]) -> Finding {
     let here = farthest.ahead_ms.abs() - farthest.within_ms;
     let direction = if farthest.ahead_ms > 0 { "behind" } else { "ahead of" };
     let what = format!("this machine's clock is {} {direction} that of {}", seconds(here), farthest.of);
-    // The others agree with each other, so it is this machine's, which need not be one of the installation.
+    // The others agree with each other, so this machine's clock is wrong. It need not belong to the installation.
     let finding = if readings.len() > 1 {
-        (here > WARNING_MS).then(|| SKEW.warning(what, "The others agree: what is said of ages here is off by that, and a service on this machine would be too.", remedy))
+        (here > WARNING_MS).then(|| SKEW.warning(what, "The others agree: ages in this report are wrong by that amount, and so is the clock of a service on this machine.", remedy))
     } else {
         level_of(here, what)
     };
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(level(&[(3, 2), (-4, 500)]), Level::Ok);
         assert_eq!(level(&[(-1_600, 10)]), Level::Warning);
         assert_eq!(level(&[(9_000, 10)]), Level::Error);
-        // A slow answer proves nothing.
+        // A slow response proves nothing.
         assert_eq!(level(&[(1_600, 900)]), Level::Ok);
         // They agree with each other and not with this machine.
         assert_eq!(level(&[(9_000, 10), (9_100, 500)]), Level::Warning);

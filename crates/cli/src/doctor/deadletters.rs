@@ -1,4 +1,4 @@
-//! Dead letters: what could not be understood, and waits for somebody to look at it.
+//! Check for dead letters: webhooks and commands that could not be processed and wait for an operator.
 
 use bus::inspect::StreamSeen;
 use bus::streams::DEADLETTERS;
@@ -19,7 +19,7 @@ pub(super) fn judge(
         Ok(streams) => streams,
         Err(error) => return Some(PRESENT.unseen(error)),
     };
-    // One that is missing is told by another check.
+    // Another check reports a missing stream.
     let stream = streams.iter().find(|stream| stream.name == DEADLETTERS.name)?;
     if stream.messages == 0 {
         return Some(PRESENT.ok("there are no dead letters"));
@@ -29,7 +29,7 @@ pub(super) fn judge(
     let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
     Some(PRESENT.warning(
         format!("{}{age}{reason}", count(usize::try_from(stream.messages).unwrap_or(usize::MAX), "dead letter")),
-        "Each is a report, a message or a command that led to nothing; after 14 days it is gone.",
+        "Each is a report, a message or a command that could not be processed. It is deleted after 14 days.",
         "Run `imchannel deadletter list`, then `imchannel deadletter replay --all` (it publishes nothing without --publish) or `imchannel deadletter drop`.",
     ))
 }

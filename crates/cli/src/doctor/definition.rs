@@ -1,4 +1,5 @@
-//! Whether streams, durables and buckets are what the gateway relies on. Sizes and copies are the operator's, and judged
+//! Checks streams, consumers and buckets against their definitions. Sizes and replicas are chosen by the operator, and
+//! checked
 //! elsewhere.
 
 use bus::inspect::StreamSeen;
@@ -41,37 +42,38 @@ fn judge_difference(check: Check, difference: &Difference) -> Finding {
     let name = of.rsplit(' ').next().unwrap_or_default();
     let is_lane = name.starts_with("send-") || name.starts_with("bulk-");
     let remedy = if is_lane {
-        "Run `imchannel streams apply` or `imchannel channel apply -f channels.toml`: both make the durables of every channel that sends."
+        "Run `imchannel streams apply` or `imchannel channel apply -f channels.toml`: both create the consumers of every channel that sends."
     } else {
-        "Run `imchannel streams apply` with the sizes of this installation; it makes what is missing and changes what differs. During an upgrade first replace every service."
+        "Run `imchannel streams apply` with the sizes of this installation; it creates missing objects and changes those that differ. During an upgrade, replace every service first."
     };
     let (what, why) = if *setting == "existence" {
         let why = match () {
             () if is_lane => "Nothing is sent from this queue of the channel.",
             () if name == MARKS_BUCKET.name => {
-                "Services work without it, but one that starts later cannot see whether the ledger has lost entries."
+                "Services work without it, but one that starts later cannot detect that the ledger has lost entries."
             }
-            () if of.starts_with("durable ") => "Its service has no place to read from, and is not ready.",
-            () => "Services are not ready without it; what should be stored there is refused.",
+            () if of.starts_with("durable ") => "Its service cannot read the stream and is not ready.",
+            () => "Services are not ready without it, and publishes to it are refused.",
         };
         (format!("{of} is missing"), why)
     } else {
-        let why = "Services are not ready where it is less than they need. More than defined was changed by hand, or by another version.";
+        let why = "Services are not ready if it is less than they need. If it is more than defined, it was changed by hand or by another version.";
         (format!("{of}: {setting} is {found}, not {wanted}"), why)
     };
     check.error(what, why, remedy).about([name])
 }
 
-/// What a normalizer that died had published is published again after its ack wait, and should be known by then still.
+/// A normalizer that died may have published events of a webhook. They are published again after the ack wait, and the
+/// stream should still recognize their ids then.
 fn judge_window(events: &StreamSeen) -> Finding {
     let (window, wait) = (events.duplicate_window, NORMALIZER.ack_wait);
-    let what = format!("EVENTS recognises a repeated id for {}", span(window));
+    let what = format!("EVENTS recognizes a repeated id for {}", span(window));
     if window >= wait {
         return WINDOW.ok(what);
     }
     WINDOW.warning(
-        format!("{what}, and what a dead normalizer held comes again after {}", span(wait)),
-        "Its events are stored twice then, under the same event_id; readers that do not drop repeats handle them twice.",
+        format!("{what}, and the webhooks in flight of a dead normalizer are redelivered after {}", span(wait)),
+        "Then their events are stored twice, with the same event_id. Readers that do not deduplicate process them twice.",
         "Run `imchannel streams apply --duplicate-window 40s` (with the other sizes of this installation).",
     )
 }

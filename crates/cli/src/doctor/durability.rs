@@ -1,4 +1,4 @@
-//! What a loss of power costs: how often the servers sync, and how many copies there are.
+//! Check of the durability: how often the servers sync, and how many replicas there are.
 
 use bus::versions::ServerVersion;
 
@@ -9,20 +9,20 @@ use super::monitor::{Monitor, Sync};
 const DURABILITY: Check = Check("nats.durability");
 
 const REMEDY: &str =
-    "Set `jetstream { sync_interval: always }` at every server and restart one after the other.";
+    "Set `jetstream { sync_interval: always }` on every server and restart one server after the other.";
 
-/// `replicas` is the least that a stream has.
+/// `replicas` is the lowest number of any stream.
 pub(super) fn judge(
     monitors: &[(String, Look<Monitor>)],
     version: Option<ServerVersion>,
     replicas: Option<usize>,
 ) -> Finding {
-    let copies = replicas.map_or_else(|| "an unknown number of copies".to_owned(), |n| format!("R{n}"));
+    let copies = replicas.map_or_else(|| "an unknown number of replicas".to_owned(), |n| format!("R{n}"));
     let seen: Vec<&Monitor> = monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()).collect();
     let loss = if replicas.is_some_and(|replicas| replicas >= 3) {
-        "When all servers lose power at once, webhooks that were answered 200 and commands that were taken are lost; the loss of one server's power costs nothing."
+        "If all servers lose power at the same time, webhooks that were answered 200 and stored commands are lost. If one server loses power, nothing is lost."
     } else {
-        "When the server loses power, webhooks that were answered 200 and commands that were taken are lost, as are the last outcomes of sends. The death of its process costs nothing."
+        "If the server loses power, webhooks that were answered 200, stored commands and the last outcomes of sends are lost. If its process is killed, nothing is lost."
     };
     let rarest = seen.iter().map(|monitor| monitor.sync).find(|sync| *sync != Sync::Always);
     match rarest {
@@ -35,9 +35,7 @@ pub(super) fn judge(
             }
         }
         _ if version.is_some_and(|version| version < ServerVersion::new(2, 10, 0)) => DURABILITY.warning(
-            format!(
-                "the servers sync every two minutes, with {copies}, and this version cannot do otherwise"
-            ),
+            format!("the servers sync every two minutes, with {copies}; this version has no setting for it"),
             loss,
             "Upgrade nats-server to a current version and set `jetstream { sync_interval: always }`.",
         ),
@@ -45,15 +43,19 @@ pub(super) fn judge(
             let known = seen.iter().filter_map(|monitor| monitor.cluster_size).max().unwrap_or(1);
             let what = format!("{} sync before they acknowledge, with {copies}", of_all(seen.len(), known));
             if (seen.len() as u64) < known {
-                DURABILITY.unknown(what, loss, "Give --nats-monitor-url of every server of the cluster.")
+                DURABILITY.unknown(
+                    what,
+                    loss,
+                    "Give the URL of every server of the cluster to --nats-monitor-url.",
+                )
             } else {
                 DURABILITY.ok(what)
             }
         }
         _ => DURABILITY.unknown(
-            format!("how often the servers sync is not to be seen; there is {copies}"),
+            format!("cannot determine how often the servers sync, with {copies}"),
             &format!("Without `sync_interval: always` they sync every two minutes. {loss}"),
-            "Give --nats-monitor-url http://nats:8222, or look for sync_interval in the servers' configuration.",
+            "Give --nats-monitor-url http://nats:8222, or check sync_interval in the servers' configuration.",
         ),
     }
 }
@@ -96,7 +98,7 @@ mod tests {
             level(&[monitor(Sync::Always, Some(3)), monitor(rarely, Some(3))], new, 3),
             Level::Warning
         );
-        // Nobody knows of the others.
+        // The state of the others is unknown.
         assert_eq!(level(&[monitor(Sync::Always, Some(3))], new, 3), Level::Unknown);
         assert_eq!(level(&[], new, 1), Level::Unknown);
         assert_eq!(level(&[monitor(Sync::Unsaid, None)], old, 1), Level::Warning);

@@ -1,4 +1,4 @@
-//! How full the streams are, and how soon what comes in would fill them.
+//! Checks how full the streams are, and when they will be full at the current rate.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use super::gather::Look;
 const FILL: Check = Check("streams.fill");
 const RATE: Check = Check("streams.rate");
 
-/// Share of its bytes from which a stream with a keeper is a warning. The keeper lets it grow to 70 % before it purges
-/// processed messages, so slightly more is still normal.
+/// Used share of a stream from which it is a warning, for a stream that is purged. Processed messages are purged above
+/// 70 %, so slightly more is still normal.
 const SHARE_WARNING_KEPT: f64 = 0.75;
 /// Share of its bytes from which a stream is a warning.
 const SHARE_WARNING: f64 = 0.70;
@@ -23,7 +23,7 @@ const SHARE_REFUSED: f64 = 0.95;
 /// Outage of a reader that a stream must have room for: a night.
 const OUTAGE: Duration = Duration::from_secs(12 * 3600);
 
-/// What came in of late.
+/// Messages that were stored recently.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
     pub(super) stream: &'static str,
@@ -58,13 +58,13 @@ pub(super) fn judge(
     findings
 }
 
-/// Bytes that nobody has processed yet, about; everything where no durable reads.
+/// Estimates the bytes of unprocessed messages; all bytes if no consumer reads the stream.
 fn unread(stream: &StreamSeen, durables: &[DurableSeen]) -> u64 {
     let mut all = durables.iter().filter(|durable| durable.stream == stream.name).peekable();
     if all.peek().is_none() {
         return stream.bytes;
     }
-    // Lanes read a part each; a durable over the whole stream is alone.
+    // Lanes read a part each. A consumer of the whole stream is the only one.
     let messages: u64 = all.map(|durable| durable.pending + durable.held).sum();
     (stream.bytes as f64 / stream.messages.max(1) as f64 * messages as f64) as u64
 }
@@ -73,28 +73,28 @@ fn is_kept(stream: &StreamSeen) -> bool {
     [WEBHOOKS.name, EVENTS.name, COMMANDS.name].contains(&stream.name)
 }
 
-/// What it means that a stream is full, and what to do about it.
+/// Returns the impact of a full stream, and the remedy.
 fn when_full(name: &str) -> (&'static str, &'static str) {
     match name {
         _ if name == WEBHOOKS.name => (
-            "When it is full, ingress answers 503 and the BSPs keep the webhooks for as long as they repeat.",
-            "Look at the normalizers first (durables.normalizer); then raise IMCHANNEL_WEBHOOKS_MAX_SIZE and run `imchannel streams apply`.",
+            "When it is full, ingress answers 503, and webhooks are lost when the BSPs stop retrying.",
+            "Check the normalizers first (durables.normalizer). Then raise IMCHANNEL_WEBHOOKS_MAX_SIZE and run `imchannel streams apply`.",
         ),
         _ if name == EVENTS.name => (
-            "When it is full, the normalizers pause and results of sends wait.",
-            "Look at the AICC back end first (durables.aicc); then raise IMCHANNEL_EVENTS_MAX_SIZE and run `imchannel streams apply`.",
+            "When it is full, the normalizers pause, and results of sends are delayed.",
+            "Check the AICC back end first (durables.aicc). Then raise IMCHANNEL_EVENTS_MAX_SIZE and run `imchannel streams apply`.",
         ),
         _ if name == COMMANDS.name => (
-            "When it is full, the AICC back end's publishes are refused.",
-            "See `imchannel lanes list` first; then raise IMCHANNEL_COMMANDS_MAX_SIZE and run `imchannel streams apply`.",
+            "When it is full, NATS refuses publishes of the AICC back end.",
+            "See `imchannel lanes list` first. Then raise IMCHANNEL_COMMANDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
         _ if name == DEADLETTERS.name => (
-            "When it is full, the normalizers pause: a dead letter is never thrown away to make room.",
-            "Look at them with `imchannel deadletter list`, then replay or drop them, or raise IMCHANNEL_DEADLETTERS_MAX_SIZE.",
+            "When it is full, the normalizers pause. Dead letters are never deleted to make room.",
+            "List them with `imchannel deadletter list`, then replay or drop them, or raise IMCHANNEL_DEADLETTERS_MAX_SIZE.",
         ),
         _ => (
-            "Over 90 % of it nothing new is sent, on any channel: what room is left is for outcomes.",
-            "Size it for 26 hours of sends, 670 bytes and more each: see that the NATS servers have memory for it (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_SIZE and run `imchannel streams apply`.",
+            "Above 90 % no channel sends anything new: the remaining room is reserved for outcomes.",
+            "Size it for 26 hours of sends, at least 670 bytes each: check that the NATS servers have enough memory (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
     }
 }
@@ -103,7 +103,7 @@ fn title(stream: &StreamSeen) -> &'static str {
     if stream.name == SENDS_BUCKET.stream { "the ledger of sends" } else { stream.name }
 }
 
-/// `None` for what has no limit.
+/// Returns `None` for a stream without a limit.
 fn judge_fill(stream: &StreamSeen) -> Option<Finding> {
     let max = stream.max_bytes?;
     let share = stream.bytes as f64 / max as f64;
@@ -119,18 +119,18 @@ fn judge_fill(stream: &StreamSeen) -> Option<Finding> {
     Some(finding.about([stream.name]))
 }
 
-/// `None` for what has no limit.
+/// Returns `None` for a stream without a limit.
 fn judge_rate(stream: &StreamSeen, unread: u64, rate: Rate) -> Option<Finding> {
     let max = stream.max_bytes?;
     let per_s = rate.bytes_per_s(stream);
     let (why, remedy) = when_full(stream.name);
-    let mut what = format!("{} takes {}/s", title(stream), bytes(per_s as u64));
+    let mut what = format!("{} receives {}/s", title(stream), bytes(per_s as u64));
     if per_s < 1.0 {
-        what = format!("{} takes next to nothing", title(stream));
+        what = format!("{} receives almost nothing", title(stream));
         return Some(RATE.ok(what).about([stream.name]));
     }
     if !is_kept(stream) {
-        // Nothing leaves it before its time.
+        // Messages leave it only by their age.
         let (at_last, age) = (per_s * stream.max_age.as_secs_f64(), span(stream.max_age));
         let share = at_last / max as f64;
         what.push_str(&format!(
@@ -145,13 +145,13 @@ fn judge_rate(stream: &StreamSeen, unread: u64, rate: Rate) -> Option<Finding> {
     let room = (max as f64 * SHARE_REFUSED - unread as f64).max(0.0);
     let lasts = Duration::from_secs_f64((room / per_s).min(stream.max_age.as_secs_f64()));
     if lasts >= stream.max_age {
-        what.push_str(&format!(": not full within the {} that it keeps", span(stream.max_age)));
+        what.push_str(&format!(": not full within its max_age of {}", span(stream.max_age)));
     } else {
         what.push_str(&format!(": full after {} without its reader", span(lasts)));
     }
     let finding = if lasts < OUTAGE.min(stream.max_age) {
         let needed = (per_s * OUTAGE.as_secs_f64() / SHARE_REFUSED) as u64;
-        what.push_str(&format!("; {} would last for {}", bytes(needed), span(OUTAGE)));
+        what.push_str(&format!("; {} would be enough for {}", bytes(needed), span(OUTAGE)));
         RATE.warning(what, why, remedy)
     } else {
         RATE.ok(what)
@@ -164,7 +164,7 @@ pub(super) mod tests {
     use super::*;
     use crate::doctor::finding::Level;
 
-    /// A stream with so many bytes of so many.
+    /// A stream with this many bytes of this limit.
     pub(in crate::doctor) fn stream(name: &'static str, bytes: u64, max: u64) -> StreamSeen {
         StreamSeen {
             name,
@@ -183,7 +183,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_the_keeper_leaves_is_no_warning() {
+    fn a_fill_below_the_purge_threshold_is_not_a_warning() {
         let level = |name, bytes| judge_fill(&stream(name, bytes, 100_000)).unwrap().level;
         assert_eq!(level("WEBHOOKS", 72_000), Level::Ok);
         assert_eq!(level("WEBHOOKS", 76_000), Level::Warning);
@@ -194,7 +194,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_outage_of_the_reader_must_find_room() {
+    fn a_stream_without_room_for_an_outage_of_its_reader_is_a_warning() {
         let gigabyte = 1_000_000_000;
         let judged = |name, unread, per_s: u64| {
             let rate = Rate { stream: name, messages: per_s * 300, within: Duration::from_secs(300) };
@@ -206,7 +206,7 @@ pub(super) mod tests {
         assert_eq!(full.level, Level::Warning);
         assert!(full.what.contains("full after 2.6 h"), "{}", full.what);
         assert_eq!(judged("EVENTS", 940_000_000, 1).level, Level::Warning);
-        // Of the ledger nothing is purged: 72 h here, so 2.6 GB at ten a second.
+        // The ledger is not purged: 72 h here, so 2.6 GB at ten a second.
         assert_eq!(judged("KV_imchannel_sends", 0, 10).level, Level::Warning);
         assert_eq!(judged("KV_imchannel_sends", 0, 1).level, Level::Ok);
         assert_eq!(judged("WEBHOOKS", 0, 0).level, Level::Ok);

@@ -1,4 +1,4 @@
-//! What a check says: a finding, and the words that several checks use.
+//! A finding, the result of a check, and texts that several checks use.
 
 use serde_json::{Value, json};
 
@@ -7,16 +7,16 @@ pub(super) use crate::words::{bytes, counted as count, span};
 /// Most names in a sentence. The rest is counted.
 const NAMES_MAX: usize = 5;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// It could not be looked at.
+    /// It could not be checked.
     Unknown,
-    /// It works, and will not in circumstances that come.
+    /// It works now, and will fail under foreseeable conditions.
     Warning,
-    /// Something does not work, or loses what it must not lose.
+    /// Something does not work, or loses data.
     Error,
 }
 
@@ -33,24 +33,24 @@ impl Level {
     }
 }
 
-/// What a check says.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// The check's name, which stays the same from version to version.
+    /// The check's name, which stays the same in all versions.
     pub(super) check: &'static str,
     pub(super) level: Level,
     /// What was found, in one sentence with its numbers.
     pub(super) what: String,
-    /// Why it matters; empty where all is well.
+    /// The impact; empty if there is no problem.
     pub(super) why: String,
-    /// What to do, with a command where there is one; empty where all is well.
+    /// What to do, with a command if there is one; empty if there is no problem.
     pub(super) remedy: String,
-    /// The streams, channels, references that are meant.
+    /// Streams, channels or references that it concerns.
     pub(super) of: Vec<String>,
 }
 
 impl Finding {
-    /// Names what is meant.
+    /// Names what the finding concerns.
     pub(super) fn about(self, of: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { of: of.into_iter().map(Into::into).collect(), ..self }
     }
@@ -63,7 +63,7 @@ impl Finding {
     }
 }
 
-/// A check's name, which makes findings.
+/// A check's name, which creates findings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check(pub(super) &'static str);
 
@@ -89,17 +89,17 @@ impl Check {
         self.make(Level::Error, what, why, remedy)
     }
 
-    /// What could not be looked at because somebody did not answer, or not as needed.
+    /// A finding for something that could not be read.
     pub(super) fn unseen(self, error: &str) -> Finding {
         self.unknown(
-            format!("could not be looked at: {error}"),
+            format!("could not be checked: {error}"),
             "",
-            "See that this user may ask for it (the operator may), and that the server is not overloaded.",
+            "Check that this user has the permission (the user operator has it), and that the server is not overloaded.",
         )
     }
 }
 
-/// `a, b, c` or, of many, the first few and how many more.
+/// `a, b, c`, or for many names the first few and the number of the others.
 pub(super) fn names(all: &[String]) -> String {
     let mut text = all.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     if all.len() > NAMES_MAX {

@@ -1,4 +1,5 @@
-//! Looks at everything, side by side and each within a time limit; what does not answer keeps nothing else from being seen.
+//! Reads the state of everything, concurrently and each within a time limit. A server that does not respond does not
+//! affect the others.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,26 +27,26 @@ use super::services::Service;
 use super::{Options, media, monitor, redis, references, services};
 use crate::words::causes;
 
-/// Timeout of everything that is asked of one server.
+/// Timeout of all requests to one server.
 const LIMIT: Duration = Duration::from_secs(15);
 /// Time over which the rate of a stream is measured.
 const RATE_SPAN: Duration = Duration::from_secs(5 * 60);
 /// Shortest time over which a rate is measured, so that a burst into an empty stream does not count as one.
 const RATE_SPAN_MIN: Duration = Duration::from_secs(60);
-/// Most lanes that are read at once.
+/// Most lanes that are read concurrently.
 const LANES_AT_ONCE: usize = 16;
 
-/// What was seen, or why it was not.
+/// What was read, or why it could not be read.
 pub(super) type Look<T> = Result<T, String>;
 
-/// A durable at both looks.
+/// A consumer at both readings.
 #[derive(Debug, Clone)]
 pub(super) struct Moves {
     pub(super) before: DurableSeen,
     pub(super) after: DurableSeen,
 }
 
-/// What was seen of the bus.
+/// State of the bus.
 #[derive(Debug)]
 pub(super) struct Nats {
     pub(super) server: ServerSeen,
@@ -61,7 +62,7 @@ pub(super) struct Nats {
     pub(super) moves: Look<Vec<Moves>>,
     pub(super) subjects: Look<Vec<(String, usize)>>,
     pub(super) leases: Look<Vec<LeaseSeen>>,
-    /// Why the newest dead letter is one.
+    /// Reason of the newest dead letter.
     pub(super) reason: Option<String>,
     /// By the clock of NATS.
     pub(super) now: Timestamp,
@@ -70,7 +71,7 @@ pub(super) struct Nats {
     pub(super) hosts: Vec<Named>,
 }
 
-/// Everything.
+/// All state that was read.
 #[derive(Debug)]
 pub(super) struct Observed {
     pub(super) nats: Look<Nats>,
@@ -81,7 +82,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Whether anything at all has answered. A server that only lets somebody in who may ask for nothing has not.
+    /// Whether anything has responded. A server that accepts a user without permissions does not count.
     pub(super) fn has_answer(&self) -> bool {
         self.nats.as_ref().is_ok_and(|nats| nats.stored.is_ok() || nats.streams.is_ok())
             || matches!(self.redis, Some(Ok(_)))
@@ -91,10 +92,10 @@ impl Observed {
     }
 }
 
-/// What really failed: the innermost cause, which names no URL.
+/// Returns the innermost cause of an error, which contains no URL.
 pub(super) fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return "timed out".to_owned();
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -113,7 +114,7 @@ async fn limited<T, E: Into<anyhow::Error>>(
 ) -> Look<T> {
     match tokio::time::timeout(limit, asking).await {
         Ok(answer) => answer.map_err(words),
-        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+        Err(_) => Err(format!("timed out after {} s", limit.as_secs())),
     }
 }
 
@@ -124,7 +125,7 @@ pub(super) async fn everything(options: &Options, bus: Look<Bus>) -> anyhow::Res
         Err(error) => Err(error.clone()),
     };
     let channels = stored.as_ref().map(|stored| readable(stored)).unwrap_or_default();
-    // A load balancer may know tenants; without a channel any will do.
+    // A load balancer may route by tenant. Without a channel any tenant will do.
     let tenant = channels.first().map_or_else(|| "tenant".to_owned(), |channel| channel.tenant.clone());
     let nats = async {
         match bus {
@@ -171,7 +172,7 @@ async fn look_at_nats(
         .filter(|channel| channel.bsp.sending().is_some())
         .map(|channel| channel.id.clone())
         .collect();
-    // One that has no account has durables, and nobody works its lane.
+    // A channel without an account has consumers, and its lane has no owner.
     let lanes = channels.iter().filter(|channel| {
         channel.bsp.sending().is_some_and(|sending| sending.account(&channel.settings).is_some())
     });
@@ -245,7 +246,7 @@ async fn differences(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<Dif
     Ok(differences)
 }
 
-/// Messages of a stream, since when, and the time there.
+/// Number of recent messages of a stream, since when, and the server's time.
 type Recent = (&'static str, u64, inspect::TimeSeen);
 
 async fn recent(bus: &Bus) -> anyhow::Result<Vec<Recent>> {
@@ -253,12 +254,12 @@ async fn recent(bus: &Bus) -> anyhow::Result<Vec<Recent>> {
     let mut recent = Vec::new();
     for name in names {
         let since = Timestamp::now() - RATE_SPAN;
-        // One that is missing is told by another check.
+        // Another check reports a missing stream.
         if let Ok((messages, time)) = inspect::stored_since(bus, name, since).await {
             recent.push((name, messages, time));
         }
     }
-    anyhow::ensure!(!recent.is_empty(), "no stream could be asked what it stored of late");
+    anyhow::ensure!(!recent.is_empty(), "no stream reported how many messages it stored recently");
     Ok(recent)
 }
 

@@ -1,4 +1,4 @@
-//! The lanes of sending channels: somebody works each, none is halted, and what waits gets on.
+//! Checks of the lanes of sending channels: each has an owner, none is halted, and pending commands make progress.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) struct Lane {
     pub(super) is_paused: bool,
 }
 
-/// Where the channels could not be read.
+/// Finding if the channels could not be read.
 pub(super) fn unseen(error: &str) -> Finding {
     OWNER.unseen(error)
 }
@@ -62,7 +62,7 @@ pub(super) fn judge(
     let state = |lane: &Lane| states.get(lane.channel.as_str()).cloned();
     let waiting = |lane: &Lane| {
         let waiting = unsettled.get(&lane.channel).copied().unwrap_or_default();
-        // What is in a call does not wait.
+        // A command with a call in flight is not waiting.
         let calls = states.get(lane.channel.as_str()).map_or(0, |state| state.in_progress as u64);
         Waiting { commands: waiting.commands.saturating_sub(calls), ..waiting }
     };
@@ -79,7 +79,7 @@ pub(super) fn judge(
     findings
 }
 
-/// The channel of a lane that is held, and what its owner tells of it.
+/// Returns the channel of a lane with an owner, and the state that the owner reports.
 fn held(lease: &LeaseSeen, now: Timestamp) -> Option<(&str, LaneState)> {
     let channel = sender::lane_of_lease(&lease.name)?;
     let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
@@ -87,7 +87,7 @@ fn held(lease: &LeaseSeen, now: Timestamp) -> Option<(&str, LaneState)> {
     (age < FREE_AFTER).then_some((channel, state))
 }
 
-/// What waits in one lane, or in several.
+/// Pending commands of one lane, or of several.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waiting {
     commands: u64,
@@ -97,7 +97,7 @@ struct Waiting {
 
 impl Waiting {
     fn add(&mut self, other: Self) {
-        // A lane in which nothing waits has nothing old.
+        // A lane without pending commands has no oldest one.
         let oldest = other.oldest.filter(|_| other.commands > 0);
         self.oldest = self.oldest.into_iter().chain(oldest).min();
         self.commands += other.commands;
@@ -110,7 +110,7 @@ impl Waiting {
     }
 }
 
-/// Those for whom commands wait, and the others.
+/// Findings for paused channels with pending commands, and for the others.
 fn judge_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
     let paused = lanes.iter().filter(|lane| lane.is_paused);
     let (missed, idle): (Vec<_>, Vec<_>) = paused.partition(|lane| waiting(lane).commands > 0);
@@ -125,8 +125,8 @@ fn judge_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timesta
             names(&ids),
             all.words(now)
         );
-        let why = "Commands wait, and are answered EXPIRED when their time is up.";
-        let remedy = "Run `imchannel channel resume ID`, or leave it so where they must not go out.";
+        let why = "Pending commands expire at their deadlines.";
+        let remedy = "Run `imchannel channel resume ID`, or leave the channel paused if its commands must not be sent.";
         findings.push(PAUSED.warning(what, why, remedy).about(ids));
     }
     let idle = ids(idle.into_iter());
@@ -152,16 +152,15 @@ fn judge_owners(
         alone.push(lane.channel.to_string());
         waiting_in_all.add(waiting(lane));
     }
-    let remedy =
-        "Start imchannel-sender, or see why its /ready says 503; `imchannel lanes list` shows each channel.";
+    let remedy = "Start imchannel-sender, or check why its /ready answers 503; `imchannel lanes list` shows each channel.";
     if alone.is_empty() {
-        return OWNER.ok(format!("a sender works the lane of every channel ({})", lanes.len()));
+        return OWNER.ok(format!("the lane of every channel has an owner ({})", lanes.len()));
     }
-    let what = format!("no sender works the lane of {}; {}", names(&alone), waiting_in_all.words(now));
+    let what = format!("no sender owns the lane of {}; {}", names(&alone), waiting_in_all.words(now));
     let finding = if waiting_in_all.commands > 0 {
-        OWNER.error(what, "They are answered EXPIRED when their time is up, and not sent.", remedy)
+        OWNER.error(what, "They expire at their deadlines and are not sent.", remedy)
     } else {
-        OWNER.warning(what, "What is to be sent there will wait.", remedy)
+        OWNER.warning(what, "Commands of these channels will wait.", remedy)
     };
     finding.about(alone)
 }
@@ -173,7 +172,7 @@ struct Halted {
     waiting: Waiting,
 }
 
-/// One finding for each reason.
+/// Returns one finding for each reason.
 fn judge_halted(
     lanes: &[Lane],
     state: &dyn Fn(&Lane) -> Option<LaneState>,
@@ -197,9 +196,9 @@ fn judge_halted(
         return vec![HALTED.ok("no lane is halted")];
     }
     let findings = halted.into_iter().map(|Halted { reason, of, waiting }| {
-        let what = format!("nothing is sent through {}: {reason}; {}", names(&of), waiting.words(now));
-        let why = "Commands wait, and are answered EXPIRED when their time is up.";
-        let remedy = "Mend what the reason says; the sender looks again by itself within seconds.";
+        let what = format!("no sends through {}: {reason}; {}", names(&of), waiting.words(now));
+        let why = "Pending commands expire at their deadlines.";
+        let remedy = "Fix the cause that the reason names. The sender checks again within seconds.";
         // The BSP's own limit passes by itself.
         let passes = reason.contains("limits the rate");
         let finding =
@@ -222,7 +221,7 @@ fn judge_moving(
         }
     }
     let stands = |lane: &&Lane| {
-        // Bulk waits while agents' commands go out, so one queue that gets on is enough.
+        // Bulk commands wait while agents' commands are sent, so progress in one queue is enough.
         let mut waits = false;
         by_channel.get(&lane.channel).into_iter().flatten().all(|moves| {
             let motion = motion(&moves.before, &moves.after);
@@ -233,17 +232,17 @@ fn judge_moving(
     let standing =
         ids(lanes.iter().filter(|lane| !lane.is_paused && is_working(lane)).filter(|lane| stands(lane)));
     if standing.is_empty() {
-        return MOVING.ok("every lane that is worked and has something to send gets on");
+        return MOVING.ok("every lane with an owner and pending commands makes progress");
     }
     MOVING
         .warning(
             format!(
-                "nothing was taken within {} of what waits for {}",
+                "no command was delivered within {} for {}, though commands are pending",
                 span(watched),
                 names(&standing)
             ),
-            "A sender holds the lane and sends nothing, though nothing halts it.",
-            "Read the sender's log for these channels; every command that it holds may be waiting for its outcome.",
+            "A sender owns the lane and sends nothing, although the lane is not halted.",
+            "Read the sender's log for these channels. All commands that it holds may be waiting for their outcomes.",
         )
         .about(standing)
 }
@@ -293,7 +292,7 @@ mod tests {
         assert_eq!(judged(vec![lease(2, BEGINS)], 0, false), []);
         assert_eq!(judged(vec![], 0, false), [("lanes.owner", Level::Warning)]);
         assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Error)]);
-        // Its owner has not renewed it.
+        // Its owner has not renewed the lease.
         assert_eq!(judged(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Error)]);
         assert_eq!(judged(vec![lease(2, "the account fails")], 3, false), [("lanes.halted", Level::Error)]);
         let limited = "the BSP limits the rate for 3 s more";
@@ -305,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_said_with_its_number_and_age() {
+    fn pending_commands_are_reported_with_their_number_and_age() {
         let two_hours = Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_hours(2);
         let make = |name: &str, held, oldest| {
             let seen = DurableSeen { channel: Some(channel()), oldest, ..durable(name, 5, 20, 1) };
             Moves { before: seen.clone(), after: DurableSeen { held, ..seen } }
         };
-        // The lane holds eleven, of which one is in a call.
+        // The lane holds eleven, one of them with a call in flight.
         let moves = Ok(vec![make("send-c-1", 11, Some(two_hours)), make("bulk-c-1", 0, None)]);
         let said = |halted: &str, is_paused| {
             let state = LaneState { halted: halted.to_owned(), in_progress: 1, ..LaneState::default() };

@@ -1,5 +1,5 @@
-//! Whether a full ledger of sends fits the memory that the NATS servers may use. A server says so only where it was started
-//! with GOMEMLIMIT, and only from 2.11 on.
+//! Checks whether a full ledger of sends fits into the memory of the NATS servers. A server reports its memory limit
+//! only if it runs with GOMEMLIMIT, from version 2.11.
 
 use bus::inspect::StreamSeen;
 use bus::ledger_size;
@@ -11,7 +11,7 @@ use super::monitor::Monitor;
 
 const MEMORY: Check = Check("nats.memory");
 
-/// The finding about the server with the least memory; none where no server says how much it may use.
+/// Returns the finding about the server with the least memory, or `None` if no server reports a limit.
 pub(super) fn judge(
     streams: &Look<Vec<StreamSeen>>,
     monitors: &[(String, Look<Monitor>)],
@@ -21,7 +21,7 @@ pub(super) fn judge(
     let max = ledger.max_bytes?;
     let need = ledger_size::server_memory(max);
     let what = format!(
-        "a full ledger of {} needs about {} of a NATS server's memory, which may use {}",
+        "a full ledger of {} needs about {} of memory on a NATS server, whose limit is {}",
         bytes(max),
         bytes(need),
         bytes(limit)
@@ -31,8 +31,8 @@ pub(super) fn judge(
     }
     Some(MEMORY.warning(
         what,
-        "A server keeps every key of the ledger in memory: before the ledger is full, the server is killed for its memory.",
-        "Give the servers more memory (the container's limit and GOMEMLIMIT), or make IMCHANNEL_SENDS_MAX_SIZE smaller.",
+        "A server keeps every key of the ledger in memory. It would be killed for its memory use before the ledger is full.",
+        "Give the servers more memory (the container's limit and GOMEMLIMIT), or lower IMCHANNEL_SENDS_MAX_SIZE.",
     ))
 }
 
@@ -47,7 +47,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
-    fn a_ledger_that_does_not_fit_the_servers_memory_is_told() {
+    fn a_ledger_that_does_not_fit_the_servers_memory_is_reported() {
         let streams = Ok(vec![stream("KV_imchannel_sends", 0, 4096 * MIB)]);
         let level = |limits: &[Option<u64>]| {
             let monitors: Vec<_> =

@@ -1,4 +1,5 @@
-//! The public URL of media: asked for a file that does not exist, as the BSP asks, from wherever this runs.
+//! Checks of the public URL of media: requests a file that does not exist, like a BSP, from the machine of this
+//! command.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,7 +23,7 @@ const NOSNIFF: &str = "x-content-type-options";
 /// Most bytes of a response body that are read. Media's response has none.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What answered.
+/// Response to the request.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -33,7 +34,7 @@ pub(super) struct Answer {
     pub(super) clock: Option<Reading>,
 }
 
-/// Asks for a file of a tenant that nobody has.
+/// Requests a file that does not exist.
 pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> Look<Answer> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| error.to_string())?;
@@ -60,42 +61,43 @@ pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> L
     Ok(Answer { status, is_nosniff, body_bytes, content_type, location, clock })
 }
 
-/// `None` when nobody said where media is.
+/// Returns findings about media; `asked` is `None` if its URL was not given.
 pub(super) fn judge(asked: Option<&(String, Look<Answer>)>) -> Vec<Finding> {
     let Some((url, answer)) = asked else {
-        let why = "It begins the URL of every file; when the BSP cannot fetch by it, no file arrives.";
-        let remedy = "Give --media-public-url (IMCHANNEL_MEDIA_PUBLIC_URL), as sender and media have it.";
+        let why = "The URL of every file begins with it. If the BSP cannot fetch from it, no customer receives a file.";
+        let remedy =
+            "Give --media-public-url (IMCHANNEL_MEDIA_PUBLIC_URL), with the value of sender and media.";
         return vec![URL.unknown("the public URL of media was not given", why, remedy)];
     };
     vec![judge_url(url), judge_answer(url, answer)]
 }
 
 fn judge_url(text: &str) -> Finding {
-    let remedy = "Set IMCHANNEL_MEDIA_PUBLIC_URL of sender and media to the https URL under which the world reaches media.";
+    let remedy = "Set IMCHANNEL_MEDIA_PUBLIC_URL of sender and media to the https URL at which media is reachable from the internet.";
     let Ok(url) = Url::parse(text) else {
-        return URL.error(format!("'{text}' is no URL"), "No file can be fetched by it.", remedy);
+        return URL.error(format!("'{text}' is not a URL"), "The BSP cannot fetch any file.", remedy);
     };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     if let Some(place) = private_place(host) {
-        let what = format!("{text} names {place}");
+        let what = format!("the host of {text} is {place}");
         return URL.warning(what, "A BSP on the internet cannot fetch files there.", remedy);
     }
     if url.scheme() != "https" {
-        let why = "Files go over the internet for everybody to read, and a BSP may refuse such a URL.";
+        let why = "Files are sent over the internet unencrypted, and a BSP may refuse such a URL.";
         return URL.warning(format!("{text} is not https"), why, remedy);
     }
-    URL.ok(format!("{text} is https, and no private address"))
+    URL.ok(format!("{text} is an https URL and not a private address"))
 }
 
-/// What a host is that the internet cannot reach; `None` for any other.
+/// Returns why a host is unreachable from the internet, or `None` if it may be reachable.
 fn private_place(host: &str) -> Option<&'static str> {
     match host.parse::<IpAddr>() {
-        Ok(ip) if ip.is_loopback() => Some("this very machine"),
-        Ok(ip) if ip.is_unspecified() => Some("no address"),
+        Ok(ip) if ip.is_loopback() => Some("this machine"),
+        Ok(ip) if ip.is_unspecified() => Some("not an address"),
         Ok(IpAddr::V4(ip)) if ip.is_private() || ip.is_link_local() => Some("a private address"),
         Ok(IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => Some("a private address"),
         Ok(_) => None,
-        Err(_) if host == "localhost" || host.ends_with(".localhost") => Some("this very machine"),
+        Err(_) if host == "localhost" || host.ends_with(".localhost") => Some("this machine"),
         Err(_) if !host.contains('.') => Some("a host of a private network"),
         Err(_) if [".local", ".internal", ".svc"].iter().any(|end| host.ends_with(end)) => {
             Some("a host of a private network")
@@ -106,23 +108,27 @@ fn private_place(host: &str) -> Option<&'static str> {
 
 fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
     let why =
-        "The BSP fetches every file by this URL: what it does not get there, the customer does not get.";
-    let route = "Let the load balancer pass /{tenant}/imchannel/ of this host to imchannel-media, unchanged.";
+        "The BSP fetches every file from this URL. If that fails, the customer does not receive the file.";
+    let route = "Configure the load balancer to forward /{tenant}/imchannel/ of this host to imchannel-media, unchanged.";
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            let what = format!("nobody answers at {url}: {error}");
-            return ANSWER.error(what, why, "Start imchannel-media, or mend the name, port or certificate.");
+            let what = format!("no response from {url}: {error}");
+            return ANSWER.error(
+                what,
+                why,
+                "Start imchannel-media, or correct the name, port or certificate.",
+            );
         }
     };
     let kind = if answer.content_type.is_empty() { "no type" } else { &answer.content_type };
     match answer.status {
         404 if answer.is_nosniff && answer.body_bytes == 0 => {
-            ANSWER.ok("media answers, and knows no file of a random id")
+            ANSWER.ok("media answers 404 for a random id")
         }
         404 => ANSWER.error(
             format!(
-                "{url} answers 404 with {} bytes ({kind}), which is not what media answers",
+                "{url} answers 404 with {} bytes ({kind}), which is not a response of media",
                 answer.body_bytes
             ),
             why,
@@ -131,16 +137,16 @@ fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
         503 if answer.is_nosniff => ANSWER.error(
             format!("media answers 503 at {url}"),
             why,
-            "Redis is away or too many files are served at once: see redis.connection and media's /ready.",
+            "Redis is unreachable, or too many files are being served: see redis.connection and media's /ready.",
         ),
         301 | 302 | 303 | 307 | 308 => ANSWER.error(
-            format!("{url} sends its visitors on to {}", answer.location),
-            "A BSP need not follow, and what it is sent may not be the file.",
-            "Set IMCHANNEL_MEDIA_PUBLIC_URL to where it leads, or serve media itself there.",
+            format!("{url} redirects to {}", answer.location),
+            "A BSP may not follow the redirect, and the response may not be the file.",
+            "Set IMCHANNEL_MEDIA_PUBLIC_URL to the target of the redirect, or serve media at this URL.",
         ),
         status => ANSWER.error(
             format!(
-                "{url} answers {status} ({kind}) to a request for a file that nobody has; media answers 404"
+                "{url} answers {status} ({kind}) to a request for a file that does not exist; media would answer 404"
             ),
             why,
             route,
@@ -154,7 +160,7 @@ mod tests {
     use crate::doctor::finding::Level;
 
     #[test]
-    fn the_url_is_one_that_the_world_can_reach() {
+    fn the_url_must_be_reachable_from_the_internet() {
         for (url, level) in [
             ("https://media.example", Level::Ok),
             ("https://198.51.100.7:8443", Level::Ok),
@@ -172,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn only_media_answers_as_media_does() {
+    fn responses_of_other_servers_are_told_from_those_of_media() {
         let level = |status, is_nosniff, body_bytes| {
             let (content_type, location) = ("text/html".to_owned(), String::new());
             let answer = Answer { status, is_nosniff, body_bytes, content_type, location, clock: None };
             judge_answer("https://media.example", &Ok(answer)).level
         };
         assert_eq!(level(404, true, 0), Level::Ok);
-        // A web server's own page, and a page for everything.
+        // A web server's own 404 page, and a page that is served for every path.
         assert_eq!(level(404, false, 153), Level::Error);
         assert_eq!(level(200, false, 5_000), Level::Error);
         assert_eq!(level(302, false, 0), Level::Error);

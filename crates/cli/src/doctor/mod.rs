@@ -1,6 +1,7 @@
-//! `imchannel doctor`: looks at a running installation from outside, and says what is wrong, why it matters and what to do.
+//! `imchannel doctor`: checks a running installation from outside, and reports what is wrong, the impact and the
+//! remedy.
 //!
-//! [`gather`] asks everybody; each of the other files judges one subject, by pure functions from what was seen to findings.
+//! [`gather`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
 
 mod finding;
 mod gather;
@@ -50,19 +51,19 @@ const CHECK_WIDTH: usize = 25;
 pub(crate) struct Doctor {
     #[command(flatten)]
     redis: RedisPlace,
-    /// Scheme and host under which the BSP reaches media [default: that of the `up` in this folder].
+    /// URL at which the BSP reaches media [default: that of the `up` in this folder].
     #[arg(long, env = "IMCHANNEL_MEDIA_PUBLIC_URL", value_name = "URL")]
     media_public_url: Option<String>,
-    /// Monitoring ports of the NATS servers, such as http://nats:8222.
+    /// URLs of the monitoring ports of the NATS servers, such as http://nats:8222.
     #[arg(long, env = "IMCHANNEL_NATS_MONITOR_URL", value_delimiter = ',', value_name = "URLS")]
     nats_monitor_url: Vec<String>,
     /// Folder of the secrets that channels name as file:NAME.
     #[arg(long, env = "IMCHANNEL_SECRETS_DIR", value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
-    /// Admin ports of the services [default: that of the `up` in this folder].
+    /// URLs of the admin ports of the services [default: that of the `up` in this folder].
     #[arg(long, value_delimiter = ',', value_name = "URLS")]
     admin: Vec<String>,
-    /// How long it is watched whether readers get on.
+    /// How long to watch whether readers make progress.
     #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = when::span)]
     watch_for: Duration,
 }
@@ -74,7 +75,7 @@ impl std::fmt::Debug for Doctor {
     }
 }
 
-/// The options, with what stands in files and in the data folder of an `up`.
+/// The options, completed from files and from the data folder of an `up`.
 struct Options {
     redis: Option<RedisOptions>,
     media_public_url: Option<String>,
@@ -114,7 +115,7 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
         Ok(options) => options,
         Err(error) => return Ok(out.faulty(&causes(&error))),
     };
-    // Of a wrong user nothing that follows would be true.
+    // With a wrong user, all further findings would be wrong.
     let bus = match target.connect().await {
         Err(error) if error.is::<WrongUser>() => return Err(error),
         bus => bus.map_err(|error| causes(&error)),
@@ -134,25 +135,28 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
     out.say(&summary);
     let counts = counts.map(|(level, number)| (level.word().to_owned(), json!(number)));
     out.object(&json!({ "findings": serde_json::Map::from_iter(counts) }));
-    anyhow::ensure!(observed.has_answer(), "nothing answers, so next to nothing could be checked");
+    anyhow::ensure!(
+        observed.has_answer(),
+        "no server or service responded, so almost nothing could be checked; check the URLs"
+    );
     Ok(if count(Level::Error) > 0 { Done::Different } else { Done::Well })
 }
 
-/// A server's name and the bytes that it may store, by its monitoring port; `None` where it does not say.
+/// Reads a server's name and its storage limit in bytes from its monitoring port; `None` if it does not report them.
 pub(crate) async fn storage_limit(monitor_url: &str) -> Option<(String, u64)> {
     let client = reqwest::Client::builder().no_proxy().build().ok()?;
     let seen = monitor::ask(&client, monitor_url).await.ok()?;
     Some((seen.name, seen.storage_max?))
 }
 
-/// All findings, always in the same order.
+/// Returns all findings, always in the same order.
 fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
     let mut findings = match &observed.nats {
         Ok(nats) => judge_nats(nats, observed, key, watched),
         Err(error) => vec![CONNECTION.error(
             error.clone(),
-            "Without it no webhook is stored and nothing is sent; streams, channels and lanes could not be looked at.",
-            "Start nats-server, or check IMCHANNEL_NATS_URL and what lies between.",
+            "Without NATS no webhook is stored and nothing is sent. Streams, channels and lanes could not be checked.",
+            "Start nats-server, or check IMCHANNEL_NATS_URL and the network.",
         )],
     };
     findings.extend(redis::judge(observed.redis.as_ref()));
@@ -188,7 +192,7 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     findings.extend(deadletters::judge(&nats.streams, nats.reason.as_deref(), nats.now));
     findings.push(channels::judge_records(&nats.stored));
     if let Err(error) = &nats.stored {
-        // Nothing is known of channels, which is not the same as that there are none.
+        // The channels are unknown, which differs from having none.
         findings.extend(references::unseen(error));
         findings.push(lanes::unseen(error));
         return findings;

@@ -1,4 +1,5 @@
-//! The monitoring ports of the NATS servers: the only place where a server says how often it syncs, and how much it may store.
+//! Checks by the monitoring ports of the NATS servers. Only there a server reports how often it syncs and its storage
+//! limit.
 
 use std::time::Duration;
 
@@ -23,18 +24,18 @@ const HEALTH_LOOKS: usize = 3;
 /// Delay between these requests.
 const HEALTH_PAUSE: Duration = Duration::from_secs(1);
 
-/// When a server syncs what it was given to disk.
+/// When a server syncs messages to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sync {
     /// Before it acknowledges.
     Always,
-    /// Every so often.
+    /// At this interval.
     Every(Duration),
-    /// It does not say: before 2.10 that is two minutes.
+    /// It does not report it: before 2.10 the interval is two minutes.
     Unsaid,
 }
 
-/// A server, as its monitoring port shows it.
+/// State of a server, from its monitoring port.
 #[derive(Debug, Clone)]
 pub(super) struct Monitor {
     pub(super) name: String,
@@ -42,29 +43,30 @@ pub(super) struct Monitor {
     pub(super) folder: String,
     pub(super) used: u64,
     pub(super) storage_max: Option<u64>,
-    /// GOMEMLIMIT, in bytes; only servers from 2.11 on show it.
+    /// GOMEMLIMIT in bytes; only servers from 2.11 report it.
     pub(super) memory_limit: Option<u64>,
-    /// Servers of its JetStream cluster.
+    /// Number of servers of its JetStream cluster.
     pub(super) cluster_size: Option<u64>,
-    /// What `/healthz` says when it says that something is wrong.
+    /// The error that `/healthz` reports, if any.
     pub(super) ailment: Option<String>,
     pub(super) clock: Option<Reading>,
 }
 
-/// Asks a monitoring port.
+/// Reads a monitoring port.
 pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Monitor> {
     let get = async |path: &str| {
         let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).timeout(TIMEOUT).send();
         let answer = answer.await.map_err(|error| super::gather::reason(&error))?;
         let text = answer.text().await.map_err(|error| super::gather::reason(&error))?;
-        serde_json::from_str::<Value>(&text).map_err(|_| format!("{path} is not what a nats-server answers"))
+        serde_json::from_str::<Value>(&text)
+            .map_err(|_| format!("the response of {path} is not that of a nats-server"))
     };
     let asked_at = Timestamp::now();
     let varz = get("/varz").await?;
     let heard_at = Timestamp::now();
     let jsz = get("/jsz?config=1").await?;
-    // Servers differ in the health that they know of; one without this page is none the worse. A consumer that is just being
-    // made or removed is no illness, so one that passes is not told.
+    // Servers report different parts of their health, and one without this page is not unhealthy. A consumer that is
+    // just being created or deleted is reported for a moment, so an error that passes is ignored.
     let mut health = get("/healthz").await.unwrap_or(Value::Null);
     for _ in 0..HEALTH_LOOKS {
         if ailment(&health).is_none() {
@@ -73,7 +75,8 @@ pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Monitor> {
         tokio::time::sleep(HEALTH_PAUSE).await;
         health = get("/healthz").await.unwrap_or(Value::Null);
     }
-    let monitor = read(&varz, &jsz, &health).ok_or_else(|| "no JetStream is to be seen there".to_owned())?;
+    let monitor = read(&varz, &jsz, &health)
+        .ok_or_else(|| "the server does not report JetStream; check that it is enabled".to_owned())?;
     let said = varz["now"].as_str().and_then(|now| now.parse().ok());
     let clock = said.map(|said| Reading::new(&format!("NATS at {url}"), asked_at, said, heard_at));
     Ok(Monitor { clock, ..monitor })
@@ -101,19 +104,19 @@ fn read(varz: &Value, jsz: &Value, health: &Value) -> Option<Monitor> {
     })
 }
 
-/// What `/healthz` says when it does not say that all is well.
+/// Returns the error of `/healthz`, or `None` if the server is healthy.
 fn ailment(health: &Value) -> Option<String> {
     let status = health["status"].as_str().filter(|status| *status != "ok")?;
     Some(health["error"].as_str().unwrap_or(status).to_owned())
 }
 
-/// All but durability, which has a file of its own.
+/// Returns all findings but those of the durability, which has a separate file.
 pub(super) fn judge(monitors: &[(String, Look<Monitor>)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     if monitors.is_empty() {
         findings.push(ANSWER.unknown(
             "no monitoring port of NATS was given",
-            "Only there a server says how often it syncs and how much it may store.",
+            "Only there a server reports how often it syncs and its storage limit.",
             "Give --nats-monitor-url http://nats:8222 (IMCHANNEL_NATS_MONITOR_URL), one for each server.",
         ));
     }
@@ -122,18 +125,18 @@ pub(super) fn judge(monitors: &[(String, Look<Monitor>)]) -> Vec<Finding> {
             Ok(monitor) => monitor,
             Err(error) => {
                 let what = format!("the monitoring port {url} could not be read: {error}");
-                let remedy = "See that http_port is set at the server and reachable from here.";
+                let remedy = "Check that http_port is set on the server and reachable from this machine.";
                 findings.push(ANSWER.unknown(what, "", remedy).about([url]));
                 continue;
             }
         };
         findings.push(match &monitor.ailment {
             Some(ailment) => ANSWER.error(
-                format!("server {} says that it is not well: {ailment}", monitor.name),
-                "It may take no messages, or have stopped a stream.",
+                format!("server {} reports that it is unhealthy: {ailment}", monitor.name),
+                "It may refuse messages, or have stopped a stream.",
                 "Read that server's log.",
             ),
-            None => ANSWER.ok(format!("server {} is well", monitor.name)),
+            None => ANSWER.ok(format!("server {} is healthy", monitor.name)),
         });
         findings.push(judge_storage(monitor));
     }
@@ -142,13 +145,14 @@ pub(super) fn judge(monitors: &[(String, Look<Monitor>)]) -> Vec<Finding> {
 
 fn judge_storage(monitor: &Monitor) -> Finding {
     let Some(max) = monitor.storage_max else {
-        return STORAGE.unknown(format!("server {} does not say what it may store", monitor.name), "", "");
+        return STORAGE.unknown(format!("server {} does not report its storage limit", monitor.name), "", "");
     };
     let share = monitor.used as f64 / max as f64;
     let (used, max, folder) = (bytes(monitor.used), bytes(max), &monitor.folder);
     let what = format!("server {} stores {used} of {max} in {folder} ({})", monitor.name, percent(share));
-    let why = "At its limit the server stores nothing more, and ingress answers 503.";
-    let remedy = "Give the server a larger disk and raise max_file_store, or make the streams smaller.";
+    let why = "At its limit the server refuses messages, and ingress answers 503.";
+    let remedy =
+        "Give the server a larger disk and raise max_file_store, or reduce the limits of the streams.";
     match share {
         _ if share > SHARE_WRONG => STORAGE.error(what, why, remedy),
         _ if share > SHARE_WARNING => STORAGE.warning(what, why, remedy),
@@ -167,7 +171,7 @@ pub(super) mod tests {
         json!({ "server_name": "n1", "jetstream": { "config": config, "stats": { "storage": used } } })
     }
 
-    /// A server that may use so many bytes of memory.
+    /// A server with this memory limit, in bytes.
     pub(in crate::doctor) fn with_memory(limit: Option<u64>) -> Monitor {
         let mut varz = varz(json!({ "store_dir": "/data" }), 0);
         if let Some(limit) = limit {

@@ -1,4 +1,4 @@
-//! Whether the readers of whole streams get on: two looks at their durables, a few seconds apart.
+//! Checks whether the readers of whole streams make progress, by reading their consumers twice, a few seconds apart.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ const NORMALIZER_AGE_WRONG: Duration = Duration::from_secs(3600);
 /// not read by then may be lost.
 const AICC_AGE_WRONG: Duration = Duration::from_secs(36 * 3600);
 
-/// What a reader did between two looks.
+/// What a reader did between the two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Motion {
-    /// It took or acknowledged something.
+    /// It received or acknowledged a message.
     Moves,
-    /// Nothing waited.
+    /// No message was pending.
     Idle,
-    /// Something waited, and nothing happened.
+    /// Messages were pending, and none was delivered or acknowledged.
     Stands,
-    /// Something waited or not, and nobody asked for it.
+    /// It had no open pull request.
     Alone,
 }
 
@@ -50,30 +50,30 @@ pub(super) fn judge(moves: &Look<Vec<Moves>>, watched: Duration, now: Timestamp)
     };
     let find = |name: &str| moves.iter().find(|moves| moves.after.name == name);
     let mut findings = Vec::new();
-    // One that is missing is a difference, told by another check.
+    // Another check reports a missing consumer.
     findings.extend(find(NORMALIZER.name).map(|moves| judge_normalizer(moves, watched, now)));
     findings.push(find(AICC.name).map_or_else(no_aicc, |moves| judge_aicc(moves, watched, now)));
     findings
 }
 
 fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
-    let (check, why) = (NORMALIZER_CHECK, "Webhooks are stored, and no event comes of them.");
+    let (check, why) = (NORMALIZER_CHECK, "Webhooks are stored, and no events are published.");
     let waits = waits(&moves.after, "webhook");
     match motion(&moves.before, &moves.after) {
         Motion::Alone => check.error(
-            format!("no normalizer asks for webhooks; {waits}"),
+            format!("no normalizer requests webhooks; {waits}"),
             why,
-            "Start imchannel-normalizer, or see why its /ready says 503, or whether imchannel_worker_paused says that EVENTS or DEADLETTERS is full.",
+            "Start imchannel-normalizer, or check why its /ready answers 503, or whether imchannel_worker_paused shows that EVENTS or DEADLETTERS is full.",
         ),
         Motion::Stands => check.error(
-            format!("nothing was taken or acknowledged within {}; {waits}", span(watched)),
+            format!("no message was delivered or acknowledged within {}; {waits}", span(watched)),
             why,
-            "Read the normalizers' log and imchannel_worker_paused: a full EVENTS or DEADLETTERS stops them.",
+            "Check the normalizers' log and imchannel_worker_paused: a full EVENTS or DEADLETTERS pauses them.",
         ),
         Motion::Moves | Motion::Idle => judge_age(check, &moves.after, NORMALIZER_AGE_WRONG, now, "webhook").unwrap_or_else(
             |(is_wrong, what)| {
-                let remedy = "Start more normalizers, and look at `imchannel top` and their log for what is tried again and again.";
-                let why = "Events are as late as the oldest webhook is old.";
+                let remedy = "Start more normalizers, and check `imchannel top` and their log for webhooks that are retried repeatedly.";
+                let why = "Events are delayed by the age of the oldest webhook.";
                 if is_wrong { check.error(what, why, remedy) } else { check.warning(what, why, remedy) }
             },
         ),
@@ -86,18 +86,18 @@ fn judge_aicc(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
         "Reports, messages and results do not reach the AICC back end; events are kept for 72 hours, or until EVENTS is full.",
     );
     let waits = waits(&moves.after, "event");
-    let remedy = "Start the AICC back end's reader of durable aicc, or see why it does not acknowledge.";
+    let remedy = "Start the AICC back end's reader of durable aicc, or check why it does not acknowledge.";
     match motion(&moves.before, &moves.after) {
-        // One look may fall between two requests of a reader that fetches now and then.
-        Motion::Alone => check.warning(format!("nobody asks for events; {waits}"), why, remedy),
+        // The readings may fall between two requests of a reader that fetches at intervals.
+        Motion::Alone => check.warning(format!("no reader requests events; {waits}"), why, remedy),
         Motion::Stands => check.warning(
-            format!("nothing was taken or acknowledged within {}; {waits}", span(watched)),
+            format!("no message was delivered or acknowledged within {}; {waits}", span(watched)),
             why,
             remedy,
         ),
         Motion::Moves | Motion::Idle => judge_age(check, &moves.after, AICC_AGE_WRONG, now, "event")
             .unwrap_or_else(|(is_wrong, what)| {
-                let why = "An event that is not read within 72 hours is gone.";
+                let why = "An event that is not read within 72 hours is deleted.";
                 if is_wrong { check.error(what, why, remedy) } else { check.warning(what, why, remedy) }
             }),
     }
@@ -105,17 +105,17 @@ fn judge_aicc(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
 
 fn no_aicc() -> Finding {
     AICC_CHECK.warning(
-        "there is no durable aicc",
-        "Without a durable the gateway cannot know what was read: the oldest events are purged when EVENTS fills up.",
-        "Run `imchannel streams apply`, unless the back end reads EVENTS in another way on purpose.",
+        "durable aicc does not exist",
+        "Without a consumer the gateway cannot determine which events were read: the oldest events are purged when EVENTS fills up.",
+        "Run `imchannel streams apply`, unless the back end intentionally reads EVENTS in another way.",
     )
 }
 
 fn waits(durable: &DurableSeen, what: &str) -> String {
-    format!("{} {what}s wait and {} are held", durable.pending, durable.held)
+    format!("{} {what}s are pending and {} are in flight", durable.pending, durable.held)
 }
 
-/// All well, or whether it is wrong and what.
+/// Returns the finding without a problem, or whether it is an error and its text.
 fn judge_age(
     check: Check,
     durable: &DurableSeen,
@@ -127,11 +127,11 @@ fn judge_age(
     let age = durable.oldest.map(|oldest| Duration::try_from(now.duration_since(oldest)).unwrap_or_default());
     match age {
         Some(age) if age > AGE_WARNING => {
-            Err((age > wrong_from, format!("the oldest {what} waits for {}; {waits}", span(age))))
+            Err((age > wrong_from, format!("the oldest {what} has waited for {}; {waits}", span(age))))
         }
-        Some(age) => Ok(check.ok(format!("gets on; {waits}, the oldest for {}", span(age)))),
-        None if durable.pending + durable.held == 0 => Ok(check.ok("gets on; nothing waits")),
-        None => Ok(check.ok(format!("gets on; {waits}"))),
+        Some(age) => Ok(check.ok(format!("makes progress; {waits}, the oldest for {}", span(age)))),
+        None if durable.pending + durable.held == 0 => Ok(check.ok("makes progress; no message is pending")),
+        None => Ok(check.ok(format!("makes progress; {waits}"))),
     }
 }
 
@@ -173,17 +173,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_reader_that_stands_is_found() {
+    fn a_reader_without_progress_is_found() {
         let (ok, warning, wrong) = (Level::Ok, Level::Warning, Level::Error);
         assert_eq!(levels((5, 0, 1), (5, 0, 1), 0), (ok, ok));
         assert_eq!(levels((5, 9, 0), (7, 9, 0), 1), (ok, ok));
-        // It waits, and nobody asks.
+        // Messages are pending without a request.
         assert_eq!(levels((5, 9, 0), (5, 9, 0), 1), (wrong, warning));
-        // Nothing waits, and nobody would ask.
+        // No message is pending and there is no request.
         assert_eq!(levels((5, 0, 0), (5, 0, 0), 0), (wrong, warning));
-        // Somebody asks, and gets nothing.
+        // There is a request and no message is delivered.
         assert_eq!(levels((5, 9, 1), (5, 9, 1), 1), (wrong, warning));
-        // It gets on, and is late.
+        // It makes progress, and is late.
         assert_eq!(levels((5, 9, 1), (6, 9, 1), 600), (warning, warning));
         assert_eq!(levels((5, 9, 1), (6, 9, 1), 7200), (wrong, warning));
         assert_eq!(levels((5, 9, 1), (6, 9, 1), 40 * 3600), (wrong, wrong));

@@ -1,4 +1,4 @@
-//! Redis: it answers, is new enough, has imchannel's functions, keeps what it has, and has room.
+//! Checks of Redis: it responds, is new enough, has imchannel's functions, evicts nothing, and has free memory.
 
 use std::collections::BTreeMap;
 
@@ -24,17 +24,17 @@ const SHARE_WARNING: f64 = 0.70;
 /// Used share of Redis' memory from which it is an error.
 const SHARE_WRONG: f64 = 0.90;
 
-/// What was seen of Redis.
+/// State of Redis.
 #[derive(Debug)]
 pub(super) struct Redis {
-    /// What `INFO` says.
+    /// Response of `INFO`.
     pub(super) info: Look<BTreeMap<String, String>>,
     /// Whether it has the functions of this version.
     pub(super) has_functions: Look<bool>,
     pub(super) clock: Option<Reading>,
 }
 
-/// Asks a server.
+/// Reads the state of a server.
 pub(super) async fn ask(options: &RedisOptions) -> Look<Redis> {
     let words = |error: blob::BlobError| crate::words::causes(&anyhow::Error::from(error));
     let mut inspector = Inspector::connect(options).await.map_err(words)?;
@@ -51,31 +51,32 @@ fn read(text: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// `None` when nobody said where Redis is.
+/// Returns findings about Redis; `redis` is `None` if its URL was not given.
 pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
     let redis = match redis {
         Some(Ok(redis)) => redis,
         None => {
-            let why = "Files of messages lie there; what its settings are decides whether they can get lost.";
+            let why =
+                "Redis stores the files of messages, and its settings decide whether they can get lost.";
             let remedy = "Give --redis-url (IMCHANNEL_REDIS_URL).";
-            return vec![CONNECTION.unknown("it was not said where Redis is", why, remedy)];
+            return vec![CONNECTION.unknown("the URL of Redis was not given", why, remedy)];
         }
         Some(Err(error)) => {
             let why = "No file can be uploaded, served or sent; commands with files wait.";
             let remedy = "Start Redis, or check URL, user and password.";
-            return vec![CONNECTION.error(format!("Redis cannot be asked: {error}"), why, remedy)];
+            return vec![CONNECTION.error(format!("cannot reach Redis: {error}"), why, remedy)];
         }
     };
     let info = match &redis.info {
         Ok(info) => info,
         Err(error) => {
-            let what = format!("it answers, and does not say how it is set up: {error}");
-            let why = "This user may not ask: the services' own users may do no more than they need.";
-            let remedy = "Use the user `operator`, who may run INFO and TIME.";
-            return vec![CONNECTION.ok("it answers"), POLICY.unknown(what, why, remedy)];
+            let what = format!("it responds, but its settings cannot be read: {error}");
+            let why = "This user has no permission: the users of the services have only the permissions that they need.";
+            let remedy = "Use the user `operator`, which may run INFO and TIME.";
+            return vec![CONNECTION.ok("it responds"), POLICY.unknown(what, why, remedy)];
         }
     };
-    let mut findings = vec![CONNECTION.ok("it answers"), judge_version(info), judge_role(info)];
+    let mut findings = vec![CONNECTION.ok("it responds"), judge_version(info), judge_role(info)];
     findings.extend([judge_policy(info), judge_memory(info), judge_persistence(info)]);
     findings.push(judge_functions(&redis.has_functions));
     findings
@@ -86,13 +87,13 @@ fn judge_functions(has_functions: &Look<bool>) -> Finding {
         Ok(true) => FUNCTIONS.ok(format!("it has the functions {LIBRARY}")),
         Ok(false) => FUNCTIONS.error(
             format!("it lacks the functions {LIBRARY}"),
-            "The sender calls them for every command with an uploaded file: such commands wait until they expire, and it is not ready.",
-            "Run `imchannel setup` with the URL and the password of Redis's user `provisioner`.",
+            "The sender calls them for every command with an uploaded file. Such commands wait until they expire, and the sender is not ready.",
+            "Run `imchannel setup` with the URL and the password of the Redis user `provisioner`.",
         ),
         Err(error) => FUNCTIONS.unknown(
-            format!("it does not say which functions it has: {error}"),
+            format!("cannot read its functions: {error}"),
             "Without them commands with uploaded files wait.",
-            "Let the user `operator` run FUNCTION LIST, as deploy/redis/users.acl does.",
+            "Allow the user `operator` to run FUNCTION LIST, as deploy/redis/users.acl does.",
         ),
     }
 }
@@ -111,20 +112,20 @@ fn judge_version(info: &BTreeMap<String, String>) -> Finding {
         Some(major) if major >= 7 => VERSION.ok(format!("redis-server {version}")),
         Some(_) => VERSION.error(
             format!("redis-server {version} is older than 7"),
-            "The life of a file is lengthened by PEXPIRE … GT, which older servers refuse: no message with a file goes out.",
+            "The sender extends the TTL of a file by PEXPIRE … GT, which older servers refuse: no message with a file is sent.",
             "Upgrade Redis to 7 or later.",
         ),
-        None => VERSION.unknown("the server does not say its version", "", ""),
+        None => VERSION.unknown("the server does not report its version", "", ""),
     }
 }
 
 fn judge_role(info: &BTreeMap<String, String>) -> Finding {
     match text(info, "role") {
-        "master" => ROLE.ok("it takes writes"),
-        "" => ROLE.unknown("it does not say whether it takes writes", "", ""),
+        "master" => ROLE.ok("it accepts writes"),
+        "" => ROLE.unknown("it does not report whether it accepts writes", "", ""),
         role => ROLE.error(
-            format!("it is a {role} of another server"),
-            "It refuses every write: nothing can be uploaded, and no life be lengthened.",
+            format!("its role is {role}"),
+            "It refuses every write: no file can be uploaded, and no TTL can be extended.",
             "Point IMCHANNEL_REDIS_URL at the primary.",
         ),
     }
@@ -134,11 +135,11 @@ fn judge_policy(info: &BTreeMap<String, String>) -> Finding {
     let policy = text(info, "maxmemory_policy");
     let evicted = number(info, "evicted_keys").unwrap_or(0);
     match policy {
-        "" => POLICY.unknown("it does not say what it evicts", "", ""),
+        "" => POLICY.unknown("it does not report its eviction policy", "", ""),
         "noeviction" => POLICY.ok("it evicts nothing"),
         _ => POLICY.error(
             format!("maxmemory-policy is {policy}; {evicted} keys were evicted since its start"),
-            "When memory runs out, files of messages that are under way vanish, and the BSP gets a 404 for them.",
+            "When memory runs out, Redis deletes files of messages in progress, and the BSP gets a 404 for them.",
             "Run `redis-cli config set maxmemory-policy noeviction`, and set it in the server's configuration too.",
         ),
     }
@@ -146,19 +147,19 @@ fn judge_policy(info: &BTreeMap<String, String>) -> Finding {
 
 fn judge_memory(info: &BTreeMap<String, String>) -> Finding {
     let (Some(used), Some(max)) = (number(info, "used_memory"), number(info, "maxmemory")) else {
-        return MEMORY.unknown("it does not say how much memory it uses", "", "");
+        return MEMORY.unknown("it does not report its memory use", "", "");
     };
     if max == 0 {
         return MEMORY.warning(
             format!("it uses {} and has no limit", bytes(used)),
-            "Without maxmemory it grows until the system kills it, and all files are gone; with it, uploads are answered 507.",
-            "Set maxmemory below what the machine has: the files of a day and half as much again.",
+            "Without maxmemory it grows until the system kills it, and all files are lost. With maxmemory, media answers uploads 507.",
+            "Set maxmemory below the memory of the machine: 1.5 times the size of the files of a day.",
         );
     }
     let share = used as f64 / max as f64;
     let what = format!("it uses {} of {} ({})", bytes(used), bytes(max), percent(share));
-    let why = "At its limit every upload is answered 507.";
-    let remedy = "Raise maxmemory, or let files live shorter (IMCHANNEL_MEDIA_TTL).";
+    let why = "At its limit media answers every upload 507.";
+    let remedy = "Raise maxmemory, or shorten the TTL of files (IMCHANNEL_MEDIA_TTL).";
     match share {
         _ if share > SHARE_WRONG => MEMORY.error(what, why, remedy),
         _ if share > SHARE_WARNING => MEMORY.warning(what, why, remedy),
@@ -166,12 +167,12 @@ fn judge_memory(info: &BTreeMap<String, String>) -> Finding {
     }
 }
 
-/// Either is fine; what was chosen is said.
+/// Either setting is accepted. The finding reports which one is set.
 fn judge_persistence(info: &BTreeMap<String, String>) -> Finding {
     match text(info, "aof_enabled") {
-        "1" => PERSISTENCE.ok("it keeps an append-only file: files of messages outlive its restart"),
+        "1" => PERSISTENCE.ok("it has an append-only file: a restart keeps the files of messages"),
         _ => PERSISTENCE.ok(
-            "it keeps no append-only file: with its restart files of messages may be lost, and commands that name them are answered MEDIA_NOT_FOUND",
+            "it has no append-only file: a restart may lose files of messages, and commands that name them are rejected with MEDIA_NOT_FOUND",
         ),
     }
 }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_asked_is_unknown() {
+    fn a_setting_that_must_not_be_read_is_unknown() {
         let refused =
             Redis { info: Err("NOPERM".to_owned()), has_functions: Err("NOPERM".to_owned()), clock: None };
         let findings = judge(Some(&Ok(refused)));

@@ -1,5 +1,5 @@
-//! The secrets that channels name, and the hosts that they send to: looked up as the services do, from here. No value is
-//! ever printed.
+//! Checks of the secrets that channels name and of the hosts that they send to, looked up like the services do, from
+//! this machine. No secret is ever printed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::finding::{Check, Finding, count, names};
 const REFERENCES: Check = Check("channels.references");
 const HOSTS: Check = Check("channels.hosts");
 
-/// Where the channels could not be read.
+/// Findings if the channels could not be read.
 pub(super) fn unseen(error: &str) -> [Finding; 2] {
     [REFERENCES.unseen(error), HOSTS.unseen(error)]
 }
@@ -21,17 +21,17 @@ pub(super) fn unseen(error: &str) -> [Finding; 2] {
 /// Timeout of resolving one host name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What became of a reference, or of a host.
+/// Result of looking up a reference or a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Yes,
-    /// It leads nowhere, for this reason.
+    /// It was not found, for this reason.
     No(String),
-    /// It cannot be told from here, for this reason.
+    /// It cannot be determined from this machine, for this reason.
     Unseen(String),
 }
 
-/// What was looked up, and for which channels.
+/// A reference or host, and the channels that name it.
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     pub(super) name: String,
@@ -39,7 +39,7 @@ pub(super) struct Named {
     pub(super) found: Found,
 }
 
-/// Follows the references of all channels.
+/// Looks up the references of all channels.
 pub(super) async fn resolve(channels: &[Channel], secrets: &Secrets) -> Vec<Named> {
     let mut of: BTreeMap<String, (SecretReference, bool, Vec<String>)> = BTreeMap::new();
     for channel in channels {
@@ -67,12 +67,12 @@ pub(super) async fn resolve(channels: &[Channel], secrets: &Secrets) -> Vec<Name
 
 fn follow(secrets: &Secrets, reference: &SecretReference, is_header: bool) -> Found {
     match secrets.resolve(reference) {
-        Ok(secret) if is_header && HeaderValue::from_bytes(secret.expose()).is_err() => {
-            Found::No("it holds what no header can carry, such as a second line".to_owned())
-        }
+        Ok(secret) if is_header && HeaderValue::from_bytes(secret.expose()).is_err() => Found::No(
+            "it contains characters that are not allowed in an HTTP header, such as a line break".to_owned(),
+        ),
         Ok(_) => Found::Yes,
         Err(SecretError::NoVariable(_)) => {
-            Found::Unseen("it is not set here; what counts is the sender's environment".to_owned())
+            Found::Unseen("it is not set in this environment; the sender's environment may differ".to_owned())
         }
         Err(SecretError::NoFolder(_)) => Found::Unseen("no folder of secrets was given".to_owned()),
         Err(error @ (SecretError::Unreadable { .. } | SecretError::Empty(_))) => {
@@ -98,7 +98,7 @@ pub(super) async fn find_hosts(channels: &[Channel]) -> Vec<Named> {
             Ok(Ok(0)) => Found::No("it has no address".to_owned()),
             Ok(Ok(_)) => Found::Yes,
             Ok(Err(error)) => Found::No(error.to_string()),
-            Err(_) => Found::Unseen("the name servers do not answer in time".to_owned()),
+            Err(_) => Found::Unseen("the name servers timed out".to_owned()),
         };
         Named { name, channels, found }
     });
@@ -106,13 +106,13 @@ pub(super) async fn find_hosts(channels: &[Channel]) -> Vec<Named> {
 }
 
 pub(super) fn judge_references(references: &[Named]) -> Vec<Finding> {
-    judge(REFERENCES, references, "every secret that a channel names is found", |what, is_missing| {
-        let why = "Nothing is sent through a channel whose key cannot be fetched, and no signature of it can be checked.";
+    judge(REFERENCES, references, "every secret that a channel names was found", |what, is_missing| {
+        let why = "A channel whose key is missing sends nothing, and ingress cannot verify its signatures.";
         if is_missing {
-            let remedy = "Put the secret where the reference says: a file under IMCHANNEL_SECRETS_DIR, in every sender (for signatures: in every ingress).";
+            let remedy = "Store the secret at the place that the reference names: a file under IMCHANNEL_SECRETS_DIR, in every sender (for signatures: in every ingress).";
             REFERENCES.error(what, why, remedy)
         } else {
-            let remedy = "Run this where the senders run, with their environment and IMCHANNEL_SECRETS_DIR; lanes.halted tells what the senders say.";
+            let remedy = "Run this on the machine of a sender, with its environment and IMCHANNEL_SECRETS_DIR. lanes.halted shows what the senders report.";
             REFERENCES.unknown(what, why, remedy)
         }
     })
@@ -120,20 +120,20 @@ pub(super) fn judge_references(references: &[Named]) -> Vec<Finding> {
 
 pub(super) fn judge_hosts(hosts: &[Named]) -> Vec<Finding> {
     judge(HOSTS, hosts, "the host of every account has an address", |what, is_missing| {
-        let why = "A sender that cannot find the host sends nothing; commands wait until their time is up.";
+        let why = "A sender that cannot resolve the host sends nothing, and commands wait until they expire.";
         if is_missing {
-            // Senders may have other name servers than this machine.
+            // Senders may use other name servers than this machine.
             HOSTS.warning(what, why, "Check base_url of these channels, and the name servers of the senders.")
         } else {
-            HOSTS.unknown(what, why, "Run this where the senders run.")
+            HOSTS.unknown(what, why, "Run this on the machine of a sender.")
         }
     })
 }
 
-/// Most findings that are listed one by one. More are summed up in one.
+/// Most findings that are listed one by one. More are combined into one.
 const EACH_MAX: usize = 5;
 
-/// One finding for each that leads nowhere or cannot be told, or one for many, and one when all are found.
+/// Returns one finding for each that was not found or is unknown, or one for many, and one if all were found.
 fn judge(check: Check, all: &[Named], well: &str, make: impl Fn(String, bool) -> Finding) -> Vec<Finding> {
     let mut findings = Vec::new();
     for is_missing in [true, false] {
@@ -145,7 +145,7 @@ fn judge(check: Check, all: &[Named], well: &str, make: impl Fn(String, bool) ->
                 Found::Yes | Found::No(_) | Found::Unseen(_) => None,
             })
             .collect();
-        let verb = if is_missing { "not found" } else { "not to be looked up from here" };
+        let verb = if is_missing { "not found" } else { "unknown from this machine" };
         if not_found.len() > EACH_MAX {
             let of: Vec<String> = not_found.iter().map(|(named, _)| named.name.clone()).collect();
             let (number, first) = (of.len(), not_found[0].1);
@@ -170,7 +170,7 @@ mod tests {
     use crate::doctor::finding::Level;
 
     #[test]
-    fn what_leads_nowhere_is_told_by_name() {
+    fn missing_references_are_reported_by_name() {
         let named = |name: &str, found| Named {
             name: name.to_owned(),
             channels: vec!["c-1".to_owned(), "c-2".to_owned()],

@@ -1,4 +1,4 @@
-//! Copies of the streams: as many as the cluster can have, and all of them there.
+//! Checks of the replicas of streams: their number fits the cluster, and all of them are online and current.
 
 use bus::inspect::StreamSeen;
 
@@ -8,11 +8,12 @@ use super::gather::Look;
 const REPLICAS: Check = Check("streams.replicas");
 const COPIES: Check = Check("streams.copies");
 
-const LEADERLESS: &str = "Without a leader a stream takes and gives nothing: most of its copies are away.";
+const LEADERLESS: &str =
+    "Without a leader a stream accepts and delivers nothing: most of its replicas are offline.";
 const BRING_BACK: &str =
-    "Bring the servers of the cluster back; their /jsz at the monitoring port shows which are missing.";
+    "Restart the missing servers of the cluster; /jsz of the monitoring port shows which ones.";
 
-/// `cluster_size` is the number of servers, as far as it is known; `is_cluster` whether there are several.
+/// `cluster_size` is the number of servers, if known; `is_cluster` is whether there are several.
 pub(super) fn judge(
     streams: &Look<Vec<StreamSeen>>,
     is_cluster: bool,
@@ -24,15 +25,15 @@ pub(super) fn judge(
     }
 }
 
-/// A question that is not allowed gets no answer. Where JetStream itself answers that it cannot say, a majority is away.
+/// A request without permission gets no response. If JetStream itself responds with an error, a majority is offline.
 fn judge_unanswered(error: &str) -> Finding {
     if !error.contains("jetstream error") {
         return COPIES.unseen(error);
     }
-    COPIES.error(format!("JetStream cannot say how a stream is: {error}"), LEADERLESS, BRING_BACK)
+    COPIES.error(format!("JetStream cannot report the state of a stream: {error}"), LEADERLESS, BRING_BACK)
 }
 
-/// The least that a stream has.
+/// Returns the lowest number of replicas of any stream.
 pub(super) fn least(streams: &Look<Vec<StreamSeen>>) -> Option<usize> {
     streams.as_ref().ok()?.iter().map(|stream| stream.replicas.max(1)).min()
 }
@@ -49,20 +50,21 @@ fn judge_replicas(streams: &[StreamSeen], is_cluster: bool, cluster_size: Option
         return REPLICAS.unknown("there are no streams", "", "");
     }
     if is_cluster && !single.is_empty() {
-        let what = format!("the cluster has {servers}, and there is one copy of {}", names(&single));
-        let why = "With the one server that holds it, or its disk, the stream is gone; while that server restarts nothing is taken.";
+        let what =
+            format!("the cluster has {servers}, and these streams have one replica: {}", names(&single));
+        let why = "If the only server with the stream loses its disk, the stream is lost. While that server restarts, publishes are refused.";
         return REPLICAS.warning(what, why, remedy).about(single);
     }
     if !even.is_empty() {
-        let what = format!("there is an even number of copies of {}", names(&even));
-        let why = "A majority must be there to store anything: two copies stop with the loss of one, as one copy does, and four bear no more than three.";
+        let what = format!("these streams have an even number of replicas: {}", names(&even));
+        let why = "A stream needs a majority of its replicas. Two replicas tolerate no failure, like one, and four tolerate one, like three.";
         return REPLICAS.warning(what, why, remedy).about(even);
     }
     if single.is_empty() {
         let least = streams.iter().map(|stream| stream.replicas).min().unwrap_or(1);
-        return REPLICAS.ok(format!("there are {least} copies of every stream"));
+        return REPLICAS.ok(format!("every stream has at least {least} replicas"));
     }
-    REPLICAS.ok("one server holds one copy of every stream: with its disk everything is lost, and while it restarts ingress answers 503")
+    REPLICAS.ok("one server stores one replica of every stream: if its disk fails, everything is lost, and while it restarts, ingress answers 503")
 }
 
 fn judge_copies(streams: &[StreamSeen]) -> Finding {
@@ -72,7 +74,7 @@ fn judge_copies(streams: &[StreamSeen]) -> Finding {
     let leaderless = of(&|stream| stream.has_leader == Some(false));
     if !leaderless.is_empty() {
         return COPIES
-            .error(format!("no server leads {}", names(&leaderless)), LEADERLESS, BRING_BACK)
+            .error(format!("no leader for {}", names(&leaderless)), LEADERLESS, BRING_BACK)
             .about(leaderless);
     }
     let gone = |stream: &StreamSeen| {
@@ -90,13 +92,13 @@ fn judge_copies(streams: &[StreamSeen]) -> Finding {
         servers.dedup();
         return COPIES
             .warning(
-                format!("copies of {} are away or behind ({})", names(&incomplete), names(&servers)),
+                format!("replicas of {} are offline or behind ({})", names(&incomplete), names(&servers)),
                 "The loss of one more server may stop the stream.",
-                "Bring that server back, or wait until it has caught up, before another one is restarted.",
+                "Restart that server, or wait until it has caught up, before you restart another one.",
             )
             .about(incomplete);
     }
-    COPIES.ok("every copy of every stream is there and has everything")
+    COPIES.ok("every replica of every stream is online and current")
 }
 
 #[cfg(test)]
@@ -127,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_that_is_away_is_told_from_a_question_that_is_not_allowed() {
+    fn an_offline_majority_is_told_from_a_request_without_permission() {
         let level = |error: &str| judge(&Err(error.to_owned()), true, Some(3))[1].level;
         assert_eq!(level("stream EVENTS: jetstream error: stream is offline (code 500)"), Level::Error);
         assert_eq!(level("stream EVENTS: request timed out"), Level::Unknown);
     }
 
     #[test]
-    fn a_stream_needs_a_leader_and_its_copies() {
+    fn a_stream_needs_a_leader_and_its_replicas() {
         let level = |replicas, peers, leader| judge_copies(&[with(replicas, peers, leader)]).level;
         assert_eq!(level(1, vec![], None), Level::Ok);
         assert_eq!(level(3, vec![peer(true, false), peer(true, false)], Some(true)), Level::Ok);

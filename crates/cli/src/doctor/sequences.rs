@@ -1,4 +1,4 @@
-//! Whether a stream's sequence has gone back, so that what is stored lies below its readers' places.
+//! Checks whether a stream's sequence has gone back, so that new messages are below the positions of its readers.
 
 use bus::repair::Found;
 
@@ -14,18 +14,18 @@ pub(super) fn judge(found: &Look<Vec<Found>>) -> Finding {
     };
     let gone: Vec<&Found> = found.iter().filter(|found| found.has_gone_back()).collect();
     if gone.is_empty() {
-        return SEQUENCES.ok("every stream has come at least as far as its readers");
+        return SEQUENCES.ok("no stream ends below the position of a reader");
     }
     let of: Vec<String> = gone.iter().map(|found| found.stream.to_owned()).collect();
     let why = if gone.iter().any(|found| found.is_ledger()) {
-        "The server has forgotten what was there. The ledger may have lost entries, so nothing is sent on any channel."
+        "The server has lost entries. The ledger may be incomplete, so no channel sends anything."
     } else {
-        "The server has forgotten how far they had come: what is stored now lies below the places of their readers and is never \
-         delivered. Nothing more is stored there until they are repaired."
+        "The server has lost the sequences of these streams: new messages would be below the positions of their readers and never \
+         be delivered. Publishes to these streams are refused until they are repaired."
     };
     let what = format!("the sequence has gone back: {}", names(&of));
     SEQUENCES
-        .error(what, why, "Run `imchannel streams repair`; docs/runbook.md says what to look at before.")
+        .error(what, why, "Run `imchannel streams repair`; docs/runbook.md says what to check before.")
         .about(of)
 }
 

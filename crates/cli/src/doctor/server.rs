@@ -1,4 +1,4 @@
-//! The NATS server: its version, its largest message, what the account may still store.
+//! Checks of the NATS server: its version, its largest message, and the limits of the account.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const SHARE_WARNING: f64 = 0.70;
 /// Used share of the account's storage from which it is an error.
 const SHARE_WRONG: f64 = 0.90;
 
-/// Servers by name, each with its version where that is known.
+/// Servers by name, each with its version if it is known.
 pub(super) type Versions = BTreeMap<String, Option<ServerVersion>>;
 
 pub(super) fn judge(server: &ServerSeen, versions: &Look<Versions>, account: &Look<Value>) -> Vec<Finding> {
@@ -34,7 +34,7 @@ pub(super) fn judge(server: &ServerSeen, versions: &Look<Versions>, account: &Lo
     findings
 }
 
-/// Judges the servers with the worst version, and names them; and those whose version is not known.
+/// Returns the finding about the servers with the worst version, and one about servers whose version is unknown.
 fn judge_versions(versions: &Versions) -> Vec<Finding> {
     let known = versions
         .iter()
@@ -50,10 +50,9 @@ fn judge_versions(versions: &Versions) -> Vec<Finding> {
     let unknown: Vec<String> =
         versions.iter().filter(|(_, version)| version.is_none()).map(|(name, _)| name.clone()).collect();
     if !unknown.is_empty() {
-        let what = format!("the version of {} could not be learned", names(&unknown));
-        let why = "Until it is known, the server counts as older than 2.10, and messages are deleted one at a time.";
-        let remedy =
-            "See that the address of every server is in IMCHANNEL_NATS_URL and can be reached from here.";
+        let what = format!("the version of {} is unknown", names(&unknown));
+        let why = "Until it is known, the server is treated as older than 2.10, and messages are deleted one at a time.";
+        let remedy = "Check that IMCHANNEL_NATS_URL has the address of every server, and that all are reachable from this machine.";
         findings.push(VERSION.unknown(what, why, remedy).about(unknown));
     }
     findings
@@ -63,27 +62,27 @@ fn judge_version(text: &str) -> Finding {
     let upgrade = "Upgrade nats-server to a current version, one server after the other.";
     let what = format!("nats-server {text}");
     let Some(version) = ServerVersion::parse(text) else {
-        return VERSION.unknown(format!("the server calls its version '{text}'"), "", "");
+        return VERSION.unknown(format!("cannot parse the server's version '{text}'"), "", "");
     };
     if version < ServerVersion::new(2, 9, 10) {
         return VERSION.error(
             format!("{what} is older than 2.9.10"),
-            "No version before it was tried: JetStream of that time lacks what the gateway relies on.",
+            "No earlier version was tested: their JetStream lacks features that the gateway relies on.",
             upgrade,
         );
     }
     if (ServerVersion::new(2, 10, 20)..=ServerVersion::new(2, 10, 22)).contains(&version) {
         return VERSION.error(
             what,
-            "2.10.20 to 2.10.22 can lose whole streams when the server's process is killed; 2.10.23 mended it.",
+            "2.10.20 to 2.10.22 can lose whole streams when the server's process is killed; 2.10.23 fixed it.",
             upgrade,
         );
     }
     if version < PURGE_IS_SAFE_FROM {
         return VERSION.warning(
             what,
-            "It has no sync_interval: what was acknowledged in the last two minutes is lost with the power. At a purge it \
-             forgets what is in flight, so processed messages are deleted one at a time, which costs it more work.",
+            "It has no sync_interval: if it loses power, the messages of the last two minutes are lost. A purge makes it drop \
+             its list of messages in flight, so processed messages are deleted one at a time, which is slower.",
             upgrade,
         );
     }
@@ -91,18 +90,18 @@ fn judge_version(text: &str) -> Finding {
 }
 
 fn judge_payload(payload_max: usize) -> Finding {
-    let what = format!("the server takes messages of up to {}", bytes(payload_max as u64));
+    let what = format!("the server accepts messages of up to {}", bytes(payload_max as u64));
     if payload_max >= PAYLOAD_NEEDED {
         return PAYLOAD.ok(what);
     }
     PAYLOAD.warning(
-        format!("{what}, and ingress takes bodies of up to 960 KiB unless it is told otherwise"),
-        "A webhook that is larger than the server's limit can never be stored.",
+        format!("{what}, and ingress accepts bodies of up to 960 KiB by default"),
+        "A webhook that is larger than the server's limit cannot be stored.",
         "Set `max_payload: 1MB` in the server's configuration, or lower IMCHANNEL_BODY_LIMIT.",
     )
 }
 
-/// Limits of the account as JetStream tells them; with tiers each has its own.
+/// JetStream reports the limits of the account. With tiers, each tier has separate limits.
 fn judge_account(account: &Look<Value>) -> Finding {
     let account = match account {
         Ok(account) if account["error"].is_null() => account,
@@ -110,7 +109,7 @@ fn judge_account(account: &Look<Value>) -> Finding {
         Err(error) => return ACCOUNT.unseen(error),
     };
     let tiers = account["tiers"].as_object().into_iter().flatten().map(|(_, tier)| tier);
-    // With tiers, the numbers at the top are no limits.
+    // With tiers, the numbers at the top level are not limits.
     let all: Vec<&Value> =
         if account["tiers"].is_object() { tiers.collect() } else { std::iter::once(account).collect() };
     let pairs = [("storage", "max_storage"), ("streams", "max_streams"), ("consumers", "max_consumers")];
@@ -131,10 +130,10 @@ fn judge_account(account: &Look<Value>) -> Finding {
             }
         }
     }
-    let why = "At its limit the account stores nothing more, or lets no further reader in.";
+    let why = "At its limit the account refuses messages, or new consumers.";
     let remedy = "Raise the limits of the account in the server's configuration.";
     match fullest {
-        None => ACCOUNT.ok("the account has no limits of its own"),
+        None => ACCOUNT.ok("the account has no limits"),
         Some((share, used)) => {
             let what = format!("the account uses {used} ({})", percent(share));
             match share {
@@ -154,7 +153,7 @@ mod tests {
     use crate::doctor::finding::Level;
 
     #[test]
-    fn versions_are_judged_by_what_they_lose() {
+    fn versions_that_lose_data_are_errors() {
         let cases = [
             ("2.9.9", Level::Error),
             ("2.9.10", Level::Warning),

@@ -1,4 +1,4 @@
-//! The services' own words: whether they are ready, and which versions run side by side.
+//! Checks of the services by their admin ports: whether they are ready, and which versions run at the same time.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ const REFUSALS: Check = Check("ingress.refusals");
 /// Timeout of one request to an admin port.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A service, as its admin port shows it.
+/// State of a service, from its admin port.
 #[derive(Debug, Clone)]
 pub(super) struct Service {
-    /// What of its conditions does not hold; empty when it is ready.
+    /// Readiness conditions that do not hold; empty if it is ready.
     pub(super) lacks: Vec<String>,
-    /// Program and version, where it says them.
+    /// Program and version, if it reports them.
     pub(super) build: Option<(String, String)>,
-    /// What it has refused since it began, where it is ingress.
+    /// Requests that it has refused since it started, if it is ingress.
     pub(super) refusals: Counts,
     pub(super) clock: Option<Reading>,
 }
 
-/// Asks an admin port.
+/// Reads an admin port.
 pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Service> {
     let base = url.trim_end_matches('/');
     let asked_at = Timestamp::now();
@@ -40,7 +40,7 @@ pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Service> {
     let clock = date.map(|said| Reading::of_seconds(base, asked_at, said, Timestamp::now()));
     let status = answer.status().as_u16();
     let ready: Value = serde_json::from_slice(&answer.bytes().await.map_err(|error| reason(&error))?)
-        .map_err(|_| format!("/ready answers {status} and is not that of a service"))?;
+        .map_err(|_| format!("/ready answers {status} and is not an endpoint of an imchannel service"))?;
     let metrics = client.get(format!("{base}/metrics")).timeout(TIMEOUT).send().await;
     let metrics = match metrics {
         Ok(answer) => answer.text().await.unwrap_or_default(),
@@ -58,10 +58,10 @@ fn read_lacks(ready: &Value) -> Vec<String> {
     let lacks = conditions.filter(|(_, state)| *state != "ok");
     let lacks: Vec<String> =
         lacks.map(|(name, state)| format!("{name}: {}", state.as_str().unwrap_or_default())).collect();
-    if lacks.is_empty() { vec!["it does not say why".to_owned()] } else { lacks }
+    if lacks.is_empty() { vec!["it reports no reason".to_owned()] } else { lacks }
 }
 
-/// Program and version of `imchannel_build_info{program="…",version="…"} 1`.
+/// Parses program and version of `imchannel_build_info{program="…",version="…"} 1`.
 fn read_build(metrics: &str) -> Option<(String, String)> {
     let line = metrics.lines().find_map(|line| line.strip_prefix("imchannel_build_info{"))?;
     let label = |name: &str| {
@@ -76,22 +76,22 @@ pub(super) fn judge(services: &[(String, Look<Service>)], own: &str) -> Vec<Find
     if services.is_empty() {
         let remedy = "Give --admin http://ingress:9090,http://normalizer:9090,… of every replica.";
         return vec![READY.unknown(
-            "no admin port was given, so no service was asked",
-            "Only a service itself says what it waits for, and which version it is.",
+            "no admin port was given, so no service was checked",
+            "Only a service itself reports whether it is ready, and its version.",
             remedy,
         )];
     }
     let mut findings: Vec<Finding> =
         services.iter().filter_map(|(url, service)| judge_ready(url, service)).collect();
     if findings.is_empty() {
-        findings.push(READY.ok(format!("{} asked, all ready", count(services.len(), "service"))));
+        findings.push(READY.ok(format!("{} checked, all ready", count(services.len(), "service"))));
     }
     findings.push(judge_versions(services, own));
     findings.extend(judge_refusals(services));
     findings
 }
 
-/// `None` where no ingress was asked.
+/// Returns `None` if no ingress was checked.
 fn judge_refusals(services: &[(String, Look<Service>)]) -> Option<Finding> {
     let mut counts = Counts::new();
     for service in services.iter().filter_map(|(_, service)| service.as_ref().ok()) {
@@ -113,36 +113,36 @@ fn judge_refusals(services: &[(String, Look<Service>)]) -> Option<Finding> {
     if known.is_empty() {
         let rest = if strangers.is_empty() { String::new() } else { format!(" (and {strangers})") };
         return Some(
-            REFUSALS.ok(format!("no webhook of a known channel was refused since ingress began{rest}")),
+            REFUSALS.ok(format!("no webhook of a known channel was refused since ingress started{rest}")),
         );
     }
     let channels: Vec<String> = known.iter().map(|(refused, _)| refused.channel.clone()).collect();
     let what = format!(
-        "webhooks were refused since ingress began: {}",
+        "webhooks were refused since ingress started: {}",
         names(&known.into_iter().map(text).collect::<Vec<_>>())
     );
-    let remedy = "other_bsp: the URL at that BSP names a channel of another BSP. wrong_credential, no_credential: the BSP has not the \
-                  password of the channels file. wrong_signature: public_url, or the key of signatures. The log of ingress names the channel.";
+    let remedy = "other_bsp: the URL at that BSP names a channel of another BSP. wrong_credential, no_credential: the BSP does not \
+                  send the password of the channels file. wrong_signature: check public_url and the signing key. The log of ingress names the channel.";
     Some(
         REFUSALS
-            .warning(what, "Nothing of them is stored, and BSPs give up after a while.", remedy)
+            .warning(what, "Refused webhooks are not stored, and BSPs stop retrying after a while.", remedy)
             .about(channels),
     )
 }
 
-/// `None` when it is.
+/// Returns `None` if it is ready.
 fn judge_ready(url: &str, service: &Look<Service>) -> Option<Finding> {
     let finding = match service {
         Ok(service) if service.lacks.is_empty() => return None,
         Ok(service) => READY.error(
             format!("the service at {url} is not ready ({})", service.lacks.join("; ")),
-            "Nothing is passed to it until it is.",
-            "Mend what its condition says; its log says more.",
+            "Load balancers send it no requests until it is ready.",
+            "Fix the cause that the condition names. The log of the service has details.",
         ),
         Err(error) => READY.error(
-            format!("no service answers at {url}: {error}"),
-            "It is not running, or its admin port is not reachable from here.",
-            "Start it, or check IMCHANNEL_ADMIN_LISTEN and what lies between.",
+            format!("no response from {url}: {error}"),
+            "It is not running, or its admin port is not reachable from this machine.",
+            "Start it, or check IMCHANNEL_ADMIN_LISTEN and the network.",
         ),
     };
     Some(finding.about([url]))
@@ -160,15 +160,15 @@ fn judge_versions(services: &[(String, Look<Service>)], own: &str) -> Finding {
         .map(|(url, program, version)| format!("{program} {version} at {url}"))
         .collect();
     if builds.is_empty() {
-        return VERSION.unknown("no service says its version", "", "");
+        return VERSION.unknown("no service reports its version", "", "");
     }
     if others.is_empty() {
-        return VERSION.ok(format!("all services that say so are {own}, as this command line is"));
+        return VERSION.ok(format!("all services that report a version are {own}, like this command line"));
     }
     VERSION.warning(
-        format!("this command line is {own}, and there is {}", names(&others)),
-        "Versions side by side are meant for the time of an upgrade: a parser of one may know what another does not.",
-        "Finish the upgrade, or use the command line of the services' version.",
+        format!("this command line is {own}, but there is {}", names(&others)),
+        "Different versions are intended only during an upgrade: their parsers may produce different events.",
+        "Finish the upgrade, or use the command line of the version of the services.",
     )
 }
 

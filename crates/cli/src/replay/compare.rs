@@ -1,4 +1,4 @@
-//! What this version makes of a webhook against what was published: pure.
+//! Compares the events that this version produces for a webhook with those that were published. Pure.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::published::{Event, Published};
 use crate::mask;
 
-/// A webhook of which items are compared.
+/// A webhook whose items are compared.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) sequence: u64,
@@ -23,15 +23,15 @@ pub(crate) enum Change {
     Same,
     /// The event has other contents.
     Changed(Vec<Field>),
-    /// There was no event; there may have been a dead letter for this reason.
+    /// There was no event, and there may have been a dead letter for this reason.
     New(Option<String>),
-    /// There was an event, and now there is none, for this reason.
+    /// There was an event, and this version produces none, for this reason.
     Gone(String),
-    /// A dead letter as before, for another reason.
+    /// It is a dead letter in both versions, for different reasons.
     OtherReason { then: String, now: String },
-    /// What was published then is no longer stored.
+    /// The published event is no longer stored.
     NotStored,
-    /// The normalizer has not come to this webhook yet.
+    /// The normalizer has not processed this webhook yet.
     Waiting,
 }
 
@@ -54,18 +54,18 @@ pub(crate) struct Compared {
 }
 
 /// Replaces the reason of an item that shares a dead letter with others.
-const LISTED: &str = "one of the items that have a dead letter together";
+const LISTED: &str = "one of the items that share a dead letter";
 /// Shown for a missing field.
 const ABSENT: &str = "(absent)";
 
 /// Compares every item of a webhook. Values are masked unless `unmask`.
 pub(crate) fn webhook(origin: Origin, items: &[Item], published: &Published, unmask: bool) -> Vec<Compared> {
     let mut all: Vec<Compared> = items.iter().map(|item| compare(origin, item, published, unmask)).collect();
-    // Items that were there and that this version does not find any more.
+    // Items that were published and that this version does not find.
     let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
     for (index, event) in published.beyond((origin.sequence, count)) {
         if items.iter().all(|item| event_of(item).is_none_or(|now| now.id() != event.id())) {
-            let change = Change::Gone("this version finds no such item".to_owned());
+            let change = Change::Gone("this version does not find the item".to_owned());
             all.push(Compared { index, kind: kind_of(event), message_id: message_id(event), change });
         }
     }
@@ -93,7 +93,7 @@ fn compare(origin: Origin, item: &Item, published: &Published, unmask: bool) -> 
                 (None, Some(letter)) => {
                     Change::OtherReason { then: letter.to_owned(), now: reject.reason.clone() }
                 }
-                // Dead letters may have been dropped or replayed since.
+                // Its dead letter may have been dropped or replayed since.
                 (None, None) => Change::Same,
             };
             ("rejected", String::new(), change)
@@ -144,7 +144,7 @@ fn kind_of(event: &Event) -> &'static str {
     }
 }
 
-/// Empty for an event that is about no message.
+/// Empty for an event that is not about a message.
 fn message_id(event: &Event) -> String {
     match event {
         Event::Report(report) => report.message_id.clone(),
@@ -175,7 +175,7 @@ fn changed(then: &Event, now: &Event, unmask: bool) -> Change {
     Change::Changed(fields.collect())
 }
 
-/// Without what belongs to the copy and not to the event.
+/// Removes the fields that belong to the copy and not to the event.
 fn comparable(event: &Event) -> Event {
     match event {
         Event::Report(report) => {
@@ -218,7 +218,7 @@ fn value_at<'f>(fields: &'f Fields, path: &str) -> Option<&'f str> {
     fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.as_str())
 }
 
-/// Every scalar of the event's JSON form under its path.
+/// Returns every scalar of the event's JSON form by its path.
 fn fields(event: &Event) -> Fields {
     let json = match event {
         Event::Report(report) => serde_json::to_value(report),

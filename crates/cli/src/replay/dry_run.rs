@@ -1,7 +1,7 @@
-//! Without `--publish`: compares, webhook by webhook, and publishes nothing.
+//! Replay without `--publish`: compares, webhook by webhook, and publishes nothing.
 //!
-//! The webhooks are parsed first. Only what could have come of them is then kept of the events, of which there may be
-//! many more.
+//! The webhooks are parsed first. Then only the events that may belong to them are kept, because there may be many
+//! others.
 
 use bsp::Parsed;
 use bus::Bus;
@@ -14,7 +14,7 @@ use super::{Selected, bar, parse};
 use crate::Done;
 use crate::out::Out;
 
-/// A webhook as this version reads it.
+/// A webhook, parsed by this version.
 struct Read {
     origin: Origin,
     channel: String,
@@ -40,7 +40,7 @@ pub(super) async fn run(
         all.push(Read { origin, channel: format!("{bsp}/{channel}"), parsed });
     }
     parsing.finish_and_clear();
-    let reading = bar(0, "reading what was published", out);
+    let reading = bar(0, "reading published events", out);
     let published = Published::read(bus, filter, wanted, &reading).await?;
     reading.finish_and_clear();
     for Read { origin, channel, parsed } in &all {
@@ -51,6 +51,6 @@ pub(super) async fn run(
     }
     webhooks.say_cut(out);
     let done = summary.finish(out);
-    out.say("nothing was published: --publish does");
+    out.say("nothing was published; use --publish to publish");
     Ok(done)
 }

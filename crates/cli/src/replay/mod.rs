@@ -1,5 +1,5 @@
-//! `imchannel replay webhooks`: stored webhooks once more through the parser of this version. It shows what that would change
-//! against what was published; with `--publish` it publishes.
+//! `imchannel replay webhooks`: parses stored webhooks again with this version. It shows the differences from the
+//! published events, or publishes the events with `--publish`.
 
 mod compare;
 mod dry_run;
@@ -26,8 +26,8 @@ use crate::{Done, tail};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Replay {
-    /// Parse stored webhooks again and show what would be different from what was published; with --publish, publish their
-    /// events again. Exit code 3 when there are differences.
+    /// Parse stored webhooks again and show the differences from the published events; with --publish, publish their
+    /// events again. Exit code 3 if there are differences.
     Webhooks(Webhooks),
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum Replay {
 pub(crate) struct Webhooks {
     #[command(flatten)]
     selection: Selection,
-    /// Publish nothing, which is the default.
+    /// Publish nothing. This is the default.
     #[arg(long, conflicts_with = "publish")]
     dry_run: bool,
     /// Publish the events of these webhooks again, after asking.
@@ -44,22 +44,22 @@ pub(crate) struct Webhooks {
     /// Do not ask.
     #[arg(long, requires = "publish")]
     yes: bool,
-    /// Differences that are shown in full; all are counted.
+    /// Number of differences that are shown in full; all are counted.
     #[arg(long, default_value_t = 10, value_name = "N", conflicts_with = "publish")]
     examples: usize,
-    /// Show numbers, names and texts.
+    /// Show phone numbers, names and texts.
     #[arg(long)]
     unmask: bool,
-    /// Webhooks a second at most, when they are published.
+    /// Most webhooks a second when they are published.
     #[arg(long, default_value = "500", value_name = "N", value_parser = when::rate)]
     rate: f64,
-    /// Number of this replay. The same number again does not publish twice what was published within the stream's
-    /// duplicate window, so an interrupted replay can be taken up [default: seconds since 1970].
+    /// Number of this replay. Within the duplicate window of the stream, the same number does not publish the same
+    /// event twice, so an interrupted replay can be continued [default: seconds since 1970].
     #[arg(long, value_name = "N")]
     number: Option<u64>,
 }
 
-/// Which webhooks. Where they begin has to be said.
+/// Selection of webhooks. The start is required.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("begin").required(true).args(["since", "from_sequence"]))]
 struct Selection {
@@ -69,19 +69,19 @@ struct Selection {
     /// Only this channel.
     #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
     channel: Option<ChannelId>,
-    /// Stored then or later (90s, 15m, 2h, 3d ago, or a time such as 2026-03-01T10:00:00Z).
+    /// Stored at this time or later (90s, 15m, 2h, 3d ago, or a time such as 2026-03-01T10:00:00Z).
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     since: Option<Moment>,
-    /// Stored before then.
+    /// Stored before this time.
     #[arg(long, value_name = "WHEN", value_parser = when::moment)]
     until: Option<Moment>,
-    /// From this sequence in stream WEBHOOKS; 1 for all that are stored.
+    /// From this sequence of stream WEBHOOKS; 1 for all that are stored.
     #[arg(long, value_name = "N")]
     from_sequence: Option<u64>,
-    /// To this sequence, it included.
+    /// Up to and including this sequence.
     #[arg(long, value_name = "N")]
     to_sequence: Option<u64>,
-    /// So many at most, the oldest first.
+    /// Most webhooks, the oldest first.
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     limit: u64,
 }
@@ -96,9 +96,9 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
     }
     let question = format!("Publish the events of up to {} again?", counted(webhooks.count(), "webhook"));
     if !is_confirmed(command.yes, &question)? {
-        return Ok(out.faulty("nothing was published; --yes publishes without asking"));
+        return Ok(out.faulty("nothing was published; use --yes to publish without asking"));
     }
-    // Read again from the start: the server forgets a reader that waits for an answer.
+    // Read again from the start: the server deletes a consumer that is idle while the question waits for an answer.
     let webhooks = command.selection.open(&bus).await?;
     let number =
         command.number.unwrap_or_else(|| u64::try_from(Timestamp::now().as_second()).unwrap_or_default());
@@ -113,7 +113,7 @@ impl Selection {
             (None, Some(since)) => From::Time(since.from(now)),
             (None, None) => From::Start,
         };
-        // What comes in while the replay runs is not replayed.
+        // Webhooks that arrive during the replay are not replayed.
         let last = read::last_sequence(bus, &WEBHOOKS).await?;
         let last = self.to_sequence.map_or(last, |to| to.min(last));
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() }.webhooks();
@@ -132,17 +132,17 @@ pub(super) struct Selected {
     until: Option<Timestamp>,
     last: u64,
     left: u64,
-    /// The first webhook that was left out because of the limit.
+    /// First webhook beyond the limit.
     cut_at: Option<u64>,
 }
 
 impl Selected {
-    /// How many there are at most.
+    /// Returns an upper bound of their number.
     fn count(&self) -> u64 {
         self.messages.pending().min(self.left)
     }
 
-    /// The next one, or `None` at the end.
+    /// Returns the next one, or `None` at the end.
     async fn next(&mut self) -> anyhow::Result<Option<Delivery>> {
         let Some(delivery) = self.messages.next_stored().await? else { return Ok(None) };
         if delivery.sequence > self.last || self.until.is_some_and(|until| delivery.stored_at >= until) {
@@ -156,17 +156,20 @@ impl Selected {
         Ok(Some(delivery))
     }
 
-    /// Says so when the limit has left something out.
+    /// Prints a note if the limit has left webhooks out.
     fn say_cut(&self, out: &Out) {
         let Some(sequence) = self.cut_at else { return };
         let last = self.last;
         out.object(&json!({ "limit_reached_before": sequence, "to_sequence": last }));
         let rest = format!("--from-sequence {sequence} --to-sequence {last}, or a larger --limit");
-        out.say(&text!("{} more were selected; go on with {rest}", styled(ODD, "the limit was reached:")));
+        out.say(&text!(
+            "{} more webhooks match; continue with {rest}",
+            styled(ODD, "the limit was reached:")
+        ));
     }
 }
 
-/// What this version makes of a stored webhook; `None` when its subject is none of ours.
+/// Parses a stored webhook; `None` if its subject is not a subject of imchannel.
 pub(crate) fn parse(delivery: &Delivery) -> Option<(BspId, ChannelId, Parsed)> {
     let Some(Subject::Webhook(bsp, channel)) = delivery.address() else { return None };
     let webhook = Webhook {
@@ -179,7 +182,7 @@ pub(crate) fn parse(delivery: &Delivery) -> Option<(BspId, ChannelId, Parsed)> {
     Some((bsp, channel, parsed))
 }
 
-/// A bar on standard error; nothing for programs.
+/// A progress bar on standard error, or nothing for programs.
 pub(crate) fn bar(count: u64, what: &str, out: &Out) -> ProgressBar {
     let bar = ProgressBar::new(count);
     if out.is_json() {

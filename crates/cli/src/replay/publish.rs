@@ -1,4 +1,4 @@
-//! Publishing again: the events of a webhook, each under an id of the replay.
+//! Publishes the events of webhooks again, each under an id of the replay.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const STORE_LIMIT: Duration = Duration::from_secs(10);
 /// Interval of the checks whether the stream has room.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Publishes the selected webhooks' events, at most `rate` webhooks a second. Says where to go on when it is stopped.
+/// Publishes the events of the selected webhooks, at most `rate` webhooks a second. If it is stopped, it prints how to
+/// continue.
 pub(super) async fn run(
     bus: &Bus,
     mut webhooks: Selected,
@@ -60,7 +61,7 @@ pub(super) async fn run(
     }));
     let word = styled(GOOD, "replayed");
     out.say(&text!(
-        "{word} {}: {} published, {} came to none",
+        "{word} {}: {} published, {} without an event",
         counted(replayed, "webhook"),
         counted(events, "event"),
         counted(without, "webhook")
@@ -73,15 +74,14 @@ pub(super) async fn run(
 }
 
 fn go_on(sequence: u64, last: u64, number: u64) -> String {
-    format!("go on with --from-sequence {sequence} --to-sequence {last} --number {number}")
+    format!("continue with --from-sequence {sequence} --to-sequence {last} --number {number}")
 }
 
-/// Watches whether EVENTS has room: without a keeper in the process nobody else would, and a replay must not take the
-/// last of it.
+/// Checks whether EVENTS has room: this process runs no purger that would do so, and a replay must not fill the stream.
 pub(crate) struct Room(JoinHandle<()>);
 
 impl Room {
-    /// Looks once, and then again and again until this is dropped. Fails where readers would not be given the events.
+    /// Checks once, and then at intervals until this is dropped. Fails if new events would not be delivered to readers.
     pub(crate) async fn watch(bus: &Bus) -> anyhow::Result<Self> {
         refuse_gone_back(bus, &EVENTS).await?;
         keeper::look(bus, &EVENTS).await?;
@@ -101,7 +101,7 @@ impl Drop for Room {
     }
 }
 
-/// Publishes the events of one webhook; gives their number.
+/// Publishes the events of one webhook, and returns their number.
 async fn publish(bus: &Bus, delivery: &Delivery, number: u64) -> anyhow::Result<u64> {
     let Some((bsp, channel, parsed)) = parse(delivery) else { return Ok(0) };
     let mut published = 0;
@@ -111,7 +111,7 @@ async fn publish(bus: &Bus, delivery: &Delivery, number: u64) -> anyhow::Result<
     Ok(published)
 }
 
-/// Publishes the event of one item; says whether it has one.
+/// Publishes the event of one item. Returns whether it has one.
 pub(crate) async fn publish_item(
     bus: &Bus,
     delivery: &Delivery,

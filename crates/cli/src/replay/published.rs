@@ -1,4 +1,4 @@
-//! What was published before: events by their id and by the item that they came from, and dead letters by theirs.
+//! Published events, by id and by the item of their webhook, and dead letters by item.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use prost::Message;
 use proto::v1::{AccountEvent, CustomerEvent, EventSource, InboundMessage, ReportEvent};
 
-/// An event, decoded.
+/// A decoded event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
     Report(Box<ReportEvent>),
@@ -44,7 +44,7 @@ impl Event {
 /// An item of a webhook: its sequence in stream WEBHOOKS and its position.
 pub(crate) type Place = (u64, u32);
 
-/// What may have come of the webhooks that are looked at.
+/// Ids of what may have been published for the parsed webhooks.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     ids: HashSet<String>,
@@ -75,16 +75,16 @@ pub(crate) struct Published {
     by_id: HashMap<String, Event>,
     by_place: BTreeMap<Place, String>,
     letters: HashMap<Place, String>,
-    /// The items that have a letter together, by the sequence of their webhook.
+    /// Items that share a dead letter, by the sequence of their webhook.
     listed: HashMap<u64, ItemRanges>,
-    /// Older events are no longer stored.
+    /// Time of the oldest stored event.
     oldest_event: Option<Timestamp>,
-    /// Webhooks up to here are processed.
+    /// Sequence up to which webhooks are processed.
     pub(crate) processed_to: u64,
 }
 
 impl Published {
-    /// Reads the events and dead letters of a filter, and keeps what is wanted.
+    /// Reads the events and dead letters of a filter, and keeps those that are needed.
     pub(crate) async fn read(
         bus: &Bus,
         filter: &Filter,
@@ -95,7 +95,7 @@ impl Published {
             Self { oldest_event: read::first_time(bus, &EVENTS).await?, wanted, ..Self::default() };
         published.processed_to = bus::lag::acknowledged_to(bus, &bus::streams::NORMALIZER).await?;
         let Some(oldest) = published.wanted.oldest else { return Ok(published) };
-        // The event of a repeated webhook may have come of the first one, as long ago as repeats are recognised.
+        // The event of a repeated webhook may belong to the first one, which is at most a duplicate window older.
         let from = From::Time(oldest - EVENTS.duplicate_window_max);
         for kind in EventKind::OF_WEBHOOKS {
             let mut events = read::follow(bus, &EVENTS, filter.events(kind), from).await?;
@@ -113,7 +113,7 @@ impl Published {
         Ok(published)
     }
 
-    /// The newest one counts: a replay may have published the event anew.
+    /// Adds an event. The newest one counts, because a replay may have published the event again.
     pub(crate) fn add_event(&mut self, delivery: &Delivery) {
         let payload = delivery.payload.clone();
         let event = match delivery.address() {
@@ -159,23 +159,23 @@ impl Published {
         self.by_id.get(event_id)
     }
 
-    /// The event that came out of an item.
+    /// Returns the event of an item.
     pub(crate) fn at(&self, place: Place) -> Option<&Event> {
         self.by_id.get(self.by_place.get(&place)?)
     }
 
-    /// The events that came out of a webhook's items from this position on.
+    /// Returns the events of a webhook's items from this position on.
     pub(crate) fn beyond(&self, (sequence, index): Place) -> impl Iterator<Item = (u32, &Event)> {
         let places = self.by_place.range((sequence, index)..=(sequence, u32::MAX));
         places.filter_map(|((_, index), id)| Some((*index, self.by_id.get(id)?)))
     }
 
-    /// Why an item became a dead letter, where it has one of its own.
+    /// Returns why an item became a dead letter, if it has a separate one.
     pub(crate) fn letter_at(&self, place: Place) -> Option<&str> {
         self.letters.get(&place).map(String::as_str)
     }
 
-    /// Whether an item has a dead letter together with others. Why, that letter says of the first of them alone.
+    /// Whether an item shares a dead letter with others, whose reason only describes the first of them.
     pub(crate) fn is_listed(&self, (sequence, index): Place) -> bool {
         self.listed.get(&sequence).is_some_and(|items| items.contains(index))
     }

@@ -1,4 +1,4 @@
-//! Differences as a reviewer reads them: the first few in full, all of them counted by what they change.
+//! Shows differences: the first few in full, and the number of all by what they change.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::Done;
 use crate::out::{BAD, DIM, GOOD, Out, STRONG, styled, text};
 use crate::words::counted;
 
-/// What the comparison came to.
+/// Totals of a comparison.
 #[derive(Debug)]
 pub(crate) struct Summary {
     pub(crate) webhooks: u64,
@@ -33,7 +33,7 @@ impl Summary {
         }
     }
 
-    /// Counts an item, and shows it when it is among the first that differ.
+    /// Counts an item, and prints it if it is among the first that differ.
     pub(crate) fn take(&mut self, channel: &str, sequence: u64, item: &Compared, out: &Out) {
         match &item.change {
             Change::Same => return self.same += 1,
@@ -41,7 +41,7 @@ impl Summary {
             Change::Waiting => return self.waiting += 1,
             _ => {}
         }
-        // Every BSP is a line of its own: a parser is.
+        // Each BSP has a separate row, because it has a separate parser.
         let bsp = channel.split('/').next().unwrap_or_default();
         let shape = format!("{bsp} {}: {}", item.kind, shape(&item.change));
         let (count, _) = self.shapes.entry(shape).or_insert((0, sequence));
@@ -50,7 +50,7 @@ impl Summary {
             "webhook": sequence, "item": item.index, "channel": channel, "kind": item.kind,
             "message_id": item.message_id, "change": to_json(&item.change),
         }));
-        // The first of every shape is worth more than the tenth of one.
+        // The first examples of every kind are more useful than many of one kind.
         if self.examples_left > 0 && *count <= 3 {
             self.examples_left -= 1;
             self.example(channel, sequence, item, out);
@@ -116,7 +116,7 @@ impl Summary {
     }
 }
 
-/// What a change changes, without the values of one message.
+/// Returns what a change changes, without the values of one message.
 fn shape(change: &Change) -> String {
     match change {
         Change::Changed(fields) => {

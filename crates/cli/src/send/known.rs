@@ -1,4 +1,4 @@
-//! What is known of a command when the time to watch it is up.
+//! State of a command when the time to watch it is over.
 
 use bsp::ChannelId;
 use bus::{Bus, inspect, registry};
@@ -6,18 +6,18 @@ use sender::LaneState;
 
 use super::Until;
 
-/// How far the command was seen to come.
+/// Last state of the command that was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// It has no result.
     Nothing,
-    /// It came so far.
+    /// It has reached this state.
     Reached(Until),
     /// Its outcome is UNKNOWN.
     Unknown,
 }
 
-/// What was waited for, and did not happen.
+/// Returns what did not happen in time.
 pub(super) fn wanted(until: Until) -> &'static str {
     match until {
         Until::Stored => "was not stored",
@@ -27,12 +27,12 @@ pub(super) fn wanted(until: Until) -> &'static str {
     }
 }
 
-/// What is known, in words: the last thing that was seen of it, or why it waits.
+/// Returns the state as text: the last state that was seen, or why the command waits.
 pub(super) async fn words(bus: &Bus, channel: &ChannelId, progress: Progress) -> String {
     match progress {
         Progress::Unknown => "its outcome is UNKNOWN, and no report has resolved it yet".to_owned(),
         Progress::Reached(Until::Accepted | Until::Stored) => {
-            "the BSP has accepted it, and nothing newer has been reported".to_owned()
+            "the BSP has accepted it, and no later report has arrived".to_owned()
         }
         Progress::Reached(Until::Delivered) => "it was delivered, and has not been read yet".to_owned(),
         Progress::Reached(Until::Read) => "it was read".to_owned(),
@@ -45,21 +45,23 @@ pub(super) async fn words(bus: &Bus, channel: &ChannelId, progress: Progress) ->
 
 async fn why_it_waits(bus: &Bus, channel: &ChannelId) -> anyhow::Result<String> {
     let Some(found) = registry::read(bus, channel.as_str()).await? else {
-        return Ok(format!("there is no channel {channel} any more"));
+        return Ok(format!("channel {channel} was removed"));
     };
     if found.record?.paused {
         return Ok(format!(
-            "the channel is paused by an operator (`imchannel channel resume {channel}` ends that)"
+            "an operator paused the channel (resume it with `imchannel channel resume {channel}`)"
         ));
     }
     let name = sender::lane_lease(channel.as_str());
     let lease = inspect::leases(bus).await?.into_iter().find(|lease| lease.name == name);
     let Some(state) = lease.and_then(|lease| LaneState::from_bytes(&lease.value)) else {
-        return Ok("no sender works the channel".to_owned());
+        return Ok("its lane has no owner: check whether a sender runs and is ready".to_owned());
     };
     Ok(match state.why() {
         why if !why.is_empty() => why,
-        _ if state.in_progress > 0 => "the sender is in a call, or looks its outcome up".to_owned(),
+        _ if state.in_progress > 0 => {
+            "the sender's call is in flight, or its outcome is being looked up".to_owned()
+        }
         _ => "it waits for its turn (`imchannel lanes list` shows the channel)".to_owned(),
     })
 }

@@ -1,4 +1,4 @@
-//! `imchannel simulate webhooks`: simulated BSPs in front of a gateway, and the ledger of what they were promised.
+//! `imchannel simulate webhooks`: simulated BSPs that post to a gateway, and the check that the right events come out.
 
 pub(crate) mod show;
 pub(crate) mod watch;
@@ -28,22 +28,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 enum Retries {
     /// `#rc=5&rp=all` in the callback URL, as recommended.
     All,
-    /// One repeat, of failed connections only.
+    /// One retry, of failed connections only.
     Default,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
-    /// The channels to post to, with their passwords (TOML).
+    /// Channels to post to, with their passwords (TOML).
     #[arg(long, value_name = "FILE")]
     channels: PathBuf,
-    /// Where the gateway takes webhooks.
+    /// URL of the gateway's ingress.
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     gateway: String,
-    /// Webhooks a second, over all channels.
+    /// Webhooks a second over all channels.
     #[arg(long, default_value = "20", value_name = "N", value_parser = when::rate)]
     rate: f64,
-    /// Stop after so many webhooks.
+    /// Stop after this number of webhooks.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Stop after this time (90s, 15m, 2h).
@@ -52,56 +52,56 @@ pub(crate) struct Simulate {
     /// Only this BSP.
     #[arg(long, value_parser = tail::parse_bsp)]
     bsp: Option<BspId>,
-    /// The same seed makes the same choices.
+    /// Random seed: the same seed makes the same choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tag in every message id, eight hexadecimal digits [default: a new one, so that a run is told from all others].
+    /// Tag in every message id, eight hexadecimal digits [default: a new one, which identifies the run].
     #[arg(long, value_name = "TAG")]
     run: Option<RunTag>,
-    /// Divides the BSPs' waits before repeats: with 60, a minute lasts a second.
+    /// Divisor of the BSPs' delays between retries: with 60, a minute takes a second.
     #[arg(long, default_value_t = 60.0, value_name = "FACTOR")]
     speed: f64,
-    /// How Twilio's callback URLs are written.
+    /// Retry settings in Twilio's callback URLs.
     #[arg(long, default_value = "all", value_enum)]
     twilio_retries: Retries,
     #[command(flatten)]
     mix: Shares,
-    /// Where `imchannel health` asks whether the gateway takes what is posted [default: nowhere].
+    /// Listen address for `imchannel health`, which checks whether the gateway accepts webhooks [default: none].
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
-    /// Do not read what comes out: the ledger is not checked, and no NATS is needed.
+    /// Do not read events: they are not checked, and no NATS is needed.
     #[arg(long)]
     no_check: bool,
-    /// After the last webhook, how long to wait for what has not come out yet.
+    /// How long to wait for missing events after the last webhook.
     #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
     settle: Duration,
 }
 
-/// What is among the webhooks, in per cent.
+/// Mix of webhooks, in percent.
 #[derive(Debug, Args)]
 struct Shares {
-    /// Customers' messages, in per cent.
+    /// Customers' messages, in percent.
     #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = when::percent)]
     inbound_pct: f64,
-    /// Webhooks about the account and customers, in per cent, of the BSPs that post such.
+    /// Webhooks about the account and customers, in percent, of the BSPs that post them.
     #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
     notices_pct: f64,
-    /// Messages that fail, in per cent.
+    /// Messages that fail, in percent.
     #[arg(long, default_value = "6", value_name = "PERCENT", value_parser = when::percent)]
     failed_pct: f64,
-    /// Values that nobody knows, in per cent.
+    /// Unknown values, in percent.
     #[arg(long, default_value = "1", value_name = "PERCENT", value_parser = when::percent)]
     unknown_pct: f64,
-    /// Items that cannot be understood, in per cent.
+    /// Items that cannot be parsed, in percent.
     #[arg(long, default_value = "0.5", value_name = "PERCENT", value_parser = when::percent)]
     malformed_pct: f64,
-    /// Webhooks that come again although they were answered, in per cent.
+    /// Webhooks that are posted again although they were answered 200, in percent.
     #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
     duplicate_pct: f64,
-    /// Reports that overtake the one before, in per cent.
+    /// Reports that overtake the previous one, in percent.
     #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = when::percent)]
     reorder_pct: f64,
-    /// Items in one of Infobip's bodies at most.
+    /// Most items in one body of Infobip.
     #[arg(long, default_value_t = 5, value_name = "N")]
     batch_max: usize,
 }
@@ -152,7 +152,7 @@ pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow
     }
     let is_taken = total.posted == 0 || total.taken > 0;
     if !is_taken {
-        out.error("the gateway has answered none of the webhooks 200");
+        out.error("the gateway answered no webhook 200; check its log, the URL and the passwords");
     }
     let Some(watch) = watch else { return Ok(if is_taken { Done::Well } else { Done::Different }) };
     let verdict = settle(&simulator, &watch, command.settle, &stop).await;
@@ -160,12 +160,12 @@ pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow
     Ok(if is_taken && verdict.is_clean() { Done::Well } else { Done::Different })
 }
 
-/// What is asked of a simulation that is well: the gateway has answered a webhook 200.
+/// Readiness of a simulation: the gateway has answered a webhook 200.
 fn is_taken(simulator: &Simulator) -> health::Condition {
     let simulator = simulator.clone();
     health::Condition::new("webhooks", move || {
         let is_taken = simulator.tally().counts().iter().any(|counts| counts.taken > 0);
-        if is_taken { Ok(()) } else { Err("the gateway has answered none of them 200".to_owned()) }
+        if is_taken { Ok(()) } else { Err("the gateway has answered no webhook 200 yet".to_owned()) }
     })
 }
 
@@ -190,17 +190,18 @@ impl Simulate {
     }
 }
 
-/// A tag that no other run has, as far as chance allows.
+/// Returns a random tag for the run.
 pub(crate) fn new_run() -> anyhow::Result<RunTag> {
     let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("cannot get random numbers from the system: {error}"))?;
     Ok(RunTag(u32::from_be_bytes(bytes)))
 }
 
-/// The channels behind a gateway.
+/// Returns the channels to post to.
 pub(crate) fn targets(gateway: &str, channels: &[Described]) -> anyhow::Result<Vec<simulator::Target>> {
     if !gateway.starts_with("http://") && !gateway.starts_with("https://") {
-        bail!("the gateway's URL begins with http:// or https://");
+        bail!("invalid URL of the gateway: it must begin with http:// or https://");
     }
     let secrets = Secrets { folder: std::env::var_os("IMCHANNEL_SECRETS_DIR").map(PathBuf::from) };
     let targets = channels.iter().map(|channel| {
@@ -211,13 +212,13 @@ pub(crate) fn targets(gateway: &str, channels: &[Described]) -> anyhow::Result<V
     targets.collect()
 }
 
-/// Posts, and shows how far it is.
+/// Posts webhooks, and shows the progress.
 async fn drive(command: &Simulate, simulator: &Simulator, stop: CancellationToken, out: &Out) {
     let count = simulator.plan().count;
     let bar = show::bar(count, !command.no_check, out);
     let mut running = std::pin::pin!(simulator.run(Timestamp::now(), stop));
     let mut ticks = tokio::time::interval(LOOK_AGAIN);
-    // Said at once, and again at each tenfold: a run may have no end.
+    // Printed immediately, and again at each tenfold, because a run may have no end.
     let mut say_from = 1;
     loop {
         tokio::select! {
@@ -235,7 +236,7 @@ async fn drive(command: &Simulate, simulator: &Simulator, stop: CancellationToke
     bar.finish_and_clear();
 }
 
-/// Waits until everything promised has come out and nothing more comes, or the time is up, or nobody wants to wait.
+/// Waits until all expected events have come out and no more come, or the time is up, or the operator stops the wait.
 async fn settle(simulator: &Simulator, watch: &Watch, limit: Duration, stop: &CancellationToken) -> Verdict {
     let settled = async {
         while simulator.ledger().counts().missing > 0 || !watch.is_processed().await {

@@ -1,4 +1,4 @@
-//! What a simulation shows: a bar while it runs, the counts by channel, and how the ledger stands.
+//! Output of a simulation: a progress bar, the counts by channel, and the result of the check.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) fn begins(gateway: &str, seed: u64, run: RunTag, out: &Out) {
     out.object(&json!({ "gateway": gateway, "run": run.to_string(), "seed": seed }));
 }
 
-/// A bar on standard error; nothing for programs.
+/// A progress bar on standard error, or nothing for programs.
 pub(super) fn bar(count: Option<u64>, checks: bool, out: &Out) -> ProgressBar {
     let rest = if checks { "{pos} posted  {msg}" } else { "{pos} posted" };
     let template = match count {
@@ -29,7 +29,7 @@ pub(super) fn bar(count: Option<u64>, checks: bool, out: &Out) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Shows how far it is; gives the counts of all channels.
+/// Updates the progress bar; returns the counts of all channels.
 pub(super) fn tick(bar: &ProgressBar, simulator: &Simulator) -> Counts {
     let total = total(simulator);
     let verdict = simulator.ledger().counts();
@@ -42,19 +42,19 @@ pub(super) fn tick(bar: &ProgressBar, simulator: &Simulator) -> Counts {
     total
 }
 
-/// What was dropped, why, and what helps.
+/// Describes what was dropped, why, and the remedy.
 pub(crate) fn dropped(total: &Counts) -> String {
     let mut parts = Vec::new();
     for (why, count) in &total.dropped {
         let words = match why {
             Dropped::InProgress => {
-                "because too many are being posted or wait for their repeat: the gateway takes too few"
+                "because too many are being posted or wait for a retry: the gateway is too slow"
             }
-            Dropped::NotOut => "because too many promised events have not come out: normalizers are behind",
+            Dropped::NotOut => "because too many expected events have not come out: normalizers are behind",
         };
         parts.push(format!("{count} {words}"));
     }
-    format!("webhooks were dropped without being posted, as memory is limited: {}", parts.join("; "))
+    format!("webhooks were dropped without being posted, to limit memory: {}", parts.join("; "))
 }
 
 fn total(simulator: &Simulator) -> Counts {
@@ -63,7 +63,7 @@ fn total(simulator: &Simulator) -> Counts {
     total
 }
 
-/// One row for each channel, and one for all; gives that.
+/// Prints one row for each channel, and one for all; returns the totals.
 pub(crate) fn counts(simulator: &Simulator, out: &Out) -> Counts {
     let mut rows = Vec::new();
     for (target, counts) in simulator.targets().iter().zip(simulator.tally().counts()) {
@@ -102,7 +102,7 @@ fn millis(counts: &Counts, quantile: f64) -> f64 {
     (latency.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// How the ledger stands, and what is wrong.
+/// Prints the result of the check and the errors.
 pub(crate) fn verdict(verdict: &Verdict, out: &Out) {
     out.object(
         &json!({ "ledger": to_json(verdict), "clean": verdict.is_clean(), "faults": verdict.examples }),

@@ -1,4 +1,4 @@
-//! Reads what comes out of the gateway and tells the ledger.
+//! Reads the events that the gateway publishes and passes them to the check.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,8 @@ use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
 use simulator::{Seen, Simulator};
 use tokio::task::JoinHandle;
 
-/// Time without a message after which the reader is created again from its last message: a restarted server has
-/// forgotten it.
+/// Time without a message after which the reader is created again from its last message: a restarted server has lost
+/// it.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Delay after a failed attempt to read.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 struct Reader {
     stream: &'static StreamDefinition,
-    /// Sequence of the last message that the ledger was told of.
+    /// Sequence of the last message that was passed to the check.
     last: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -40,7 +40,7 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// Begins with what is stored from now on.
+    /// Starts with the messages that are stored from now on.
     pub(crate) async fn start(bus: Bus, simulator: &Simulator) -> anyhow::Result<Self> {
         let mut readers = Vec::new();
         for (stream, filter) in [(&EVENTS, "imchannel.event.>"), (&DEADLETTERS, "imchannel.deadletter.>")] {
@@ -53,7 +53,7 @@ impl Watch {
         Ok(Self { bus, readers })
     }
 
-    /// Whether every webhook is processed and everything that is stored was told to the ledger.
+    /// Whether every webhook is processed and all stored events were passed to the check.
     pub(crate) async fn is_processed(&self) -> bool {
         if !matches!(lag::backlog(&self.bus, &NORMALIZER).await, Ok(0)) {
             return false;

@@ -1,4 +1,5 @@
-//! Calls on connections that the other side ends at any moment: what is called unsent has left no byte there.
+//! Calls on connections that the server closes at random moments. A call that is reported as unsent has written no
+//! byte.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,10 +14,10 @@ use super::*;
 const CALLS: usize = 600;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
-/// What the other side has read of all connections.
+/// Bytes that the server has read on all connections.
 type Seen = Arc<Mutex<Vec<u8>>>;
 
-/// How calls ended.
+/// Number of calls by outcome.
 #[derive(Debug, Default)]
 struct Ends {
     answered: usize,
@@ -24,7 +25,7 @@ struct Ends {
     unknown: usize,
 }
 
-/// Reads what comes until `until_ms` after now; says whether a whole call came.
+/// Reads for `until`. Returns whether a whole call arrived.
 async fn read_for(stream: &mut TcpStream, seen: &Seen, until: Duration) -> bool {
     let deadline = Instant::now() + until;
     let mut call = Vec::new();
@@ -39,7 +40,8 @@ async fn read_for(stream: &mut TcpStream, seen: &Seen, until: Duration) -> bool 
     false
 }
 
-/// Answers calls and closes each connection 0 to 3 ms after an answer; `is_hasty` closes some without waiting for a call.
+/// Answers calls and closes each connection 0 to 3 ms after an answer. `is_hasty` closes some without waiting for a
+/// call.
 async fn serve(is_hasty: bool) -> (SocketAddr, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +59,7 @@ async fn serve(is_hasty: bool) -> (SocketAddr, Seen) {
                 }
                 let _ = stream.write_all(ANSWER).await;
                 tokio::time::sleep(Duration::from_micros(fastrand::u64(0..3_000))).await;
-                // What comes while nobody reads any more is seen here, and answered by nobody.
+                // Reads what arrives after the last answer, and does not answer it.
                 read_for(&mut stream, &seen, Duration::ZERO).await;
             });
         }
@@ -65,7 +67,7 @@ async fn serve(is_hasty: bool) -> (SocketAddr, Seen) {
     (address, seen)
 }
 
-/// One call after another, with a millisecond between them at most.
+/// Makes calls one after another, at most a millisecond apart.
 async fn call_often(address: SocketAddr, idle_timeout: Duration) -> Ends {
     service::process::install_tls();
     let client = client(None, idle_timeout).unwrap();
@@ -86,7 +88,7 @@ async fn call_often(address: SocketAddr, idle_timeout: Duration) -> Ends {
 fn assert_unsent(ends: &Ends, seen: &Seen) {
     let seen = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
     for id in &ends.unsent {
-        assert!(!seen.contains(id.as_str()), "{id} is called unsent and was read");
+        assert!(!seen.contains(id.as_str()), "{id} was reported as unsent, but the server read it");
     }
     for number in 0..CALLS {
         let id = format!("<call-{number}>");
@@ -110,11 +112,11 @@ async fn connections_that_are_used_once_do_not_break_under_calls() {
     let used_once = call_often(address, Duration::ZERO).await;
     println_ends("closes 0 to 3 ms after each answer, idle 0", &used_once);
     assert_eq!((used_once.answered, used_once.unknown), (CALLS, 0), "{used_once:?}");
-    assert!(reused.unknown > 0, "nothing broke, so this has shown nothing: {reused:?}");
+    assert!(reused.unknown > 0, "no call was interrupted, so the test proves nothing: {reused:?}");
     drop(seen);
 }
 
-#[expect(clippy::print_stderr, reason = "the share of broken calls is measured by this")]
+#[expect(clippy::print_stderr, reason = "prints the measured share of interrupted calls")]
 fn println_ends(what: &str, ends: &Ends) {
     let (unsent, unknown) = (ends.unsent.len(), ends.unknown);
     eprintln!("{what}: {CALLS} calls, {} answered, {unsent} unsent, {unknown} unknown", ends.answered);

@@ -1,4 +1,4 @@
-//! When the gate lets calls pass, by a clock of the tests' own.
+//! When the gate allows calls. The tests control the clock.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn calls_are_spread_evenly_and_little_is_caught_up_with() {
     assert_eq!(passes(start), 1);
     assert_eq!(gate.pass(start + ms(9)).unwrap_err(), Shut::Rate(start + ms(10)));
     assert_eq!(passes(start + ms(10)), 1);
-    // A minute later: what 50 ms hold, and the one that is due.
+    // A minute later: the permits of 50 ms, and the one that is due.
     assert_eq!(passes(start + ms(60_000)), 6);
 }
 
@@ -48,7 +48,7 @@ fn a_broken_account_is_left_alone_and_tried_by_one_call() {
     assert_eq!(probe.say(bad, later), Some(Change::Paused(2 * PAUSE_FIRST)));
     assert_eq!(pass(later).unwrap_err(), Shut::Broken(later + 2 * PAUSE_FIRST));
     let later = later + 2 * PAUSE_FIRST;
-    // A probe that comes to nothing leaves the place to another.
+    // A probe that is dropped allows another one.
     drop(pass(later).unwrap());
     assert_eq!(pass(later).unwrap().say(Health::Answers, later), Some(Change::Opened));
     assert!(pass(later + ms(1)).is_ok() && pass(later + ms(2)).is_ok());
@@ -61,7 +61,7 @@ fn a_refused_call_pauses_at_once_and_longer_with_every_probe() {
     let mut pauses = Vec::new();
     for _ in 0..7 {
         let Some(Change::Paused(pause)) = gate.pass(now).unwrap().say(refused(None), now) else {
-            panic!("it pauses")
+            panic!("expected a pause")
         };
         pauses.push(pause.as_secs());
         let reason = gate.reason(now).unwrap();
@@ -71,7 +71,7 @@ fn a_refused_call_pauses_at_once_and_longer_with_every_probe() {
     assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     gate.pass(now).unwrap().say(Health::Accepts, now);
     assert_eq!((gate.reason(now), gate.accepted()), (None, 1));
-    // What is wrong with one command alone pauses nobody else, unless it is the probe.
+    // A refusal that concerns one command does not pause the lane, unless the command is the probe.
     assert_eq!(gate.pass(now + ms(1)).unwrap().say(refused_alone(), now), None);
     let pass = gate.pass(now + ms(2)).unwrap();
     assert_eq!(pass.say(refused(None), now), Some(Change::Paused(PAUSE_FIRST)));
@@ -85,7 +85,7 @@ fn a_lane_that_is_paused_is_asked_for_commands_to_be_tried_with() {
     let gate = Gate::new(1000, now);
     gate.pass(now).unwrap().say(refused(None), now);
     assert!(gate.may_ask(now) && gate.is_broken());
-    // It is not asked while it is told how long to wait.
+    // It requests no commands while `Retry-After` lasts.
     gate.pass(now + PAUSE_FIRST).unwrap().say(refused(Some(ms(5_000))), now + PAUSE_FIRST);
     assert!(!gate.may_ask(now + ms(5_900)) && gate.may_ask(now + ms(6_000)));
 }
@@ -106,7 +106,7 @@ fn a_limit_holds_all_calls_whatever_others_are_answered() {
     assert!(gate.reason(now).is_some());
     let at = now + ms(500);
     assert_eq!(gate.reason(at), None);
-    // Without a time of the BSP's it is a second, then two.
+    // Without `Retry-After` the pause is a second, then two.
     gate.pass(at).unwrap().say(limits(None, false), at);
     assert_eq!(gate.pass(at).unwrap_err(), Shut::Limited(at + PAUSE_FIRST));
     let at = at + PAUSE_FIRST;
@@ -124,8 +124,8 @@ fn probes_take_turns_between_new_commands_and_those_that_were_refused() {
     let second = gate.wait_in_line(Place { last_call: Some(now + ms(1)), sequence: 2 });
     let mut order = Vec::new();
     for _ in 0..4 {
-        // All of them have asked, and were told when.
-        let Err(Shut::Broken(until)) = gate.pass(now) else { panic!("it is paused") };
+        // All of them have asked for a permit, and got the time of the next one.
+        let Err(Shut::Broken(until)) = gate.pass(now) else { panic!("expected a pause") };
         now = until;
         let (probe, name) = if let Ok(probe) = second.pass(now) {
             (probe, "second")
@@ -138,14 +138,14 @@ fn probes_take_turns_between_new_commands_and_those_that_were_refused() {
         probe.say(refused(None), now);
     }
     assert_eq!(order, ["new", "first", "new", "first"]);
-    // It was refused, so the other one has waited longer by now. A loop without a command keeps nobody waiting.
+    // It was refused, so the other one has waited longer by now. A loop without a command delays no one.
     drop(first);
     let first = gate.wait_in_line(Place { last_call: Some(now), sequence: 1 });
     gate.loop_rests();
-    let Err(Shut::Broken(until)) = second.pass(now) else { panic!("it is paused") };
+    let Err(Shut::Broken(until)) = second.pass(now) else { panic!("expected a pause") };
     assert_eq!(first.pass(until).unwrap_err(), Shut::Probing);
     second.pass(until).unwrap().say(refused(None), until);
     drop(second);
-    let Err(Shut::Broken(until)) = first.pass(until) else { panic!("it is paused") };
+    let Err(Shut::Broken(until)) = first.pass(until) else { panic!("expected a pause") };
     assert!(first.pass(until).is_ok());
 }

@@ -1,23 +1,24 @@
-//! Whose command the next probe is made for. Pure.
+//! Which command the next probe is made for. Pure.
 //!
-//! New commands, which the loop of the lane starts, and commands that were refused and wait in line take turns; of those in
-//! line, the one whose last call lies longest back is next. So a command that is refused for a reason of its own cannot keep
-//! the lane paused while there is another one. One recipient has one command under way, so these are different recipients'.
+//! New commands, which the loop of the lane starts, take turns with refused commands, which wait in line. Of those in
+//! line, the one with the oldest last call is next. So a command that is refused for a reason that concerns it alone
+//! cannot keep the lane paused while there is another one. A recipient has one command in progress, so the commands in
+//! line have different recipients.
 
 use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-/// The place of a waiting command: the one whose last call lies longest back comes first, and before it those without one.
+/// Order in the line: commands without a call come first, then the one with the oldest last call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    /// When its last call in this process was made.
+    /// When this process made the last call for the command.
     pub(crate) last_call: Option<Instant>,
-    /// Its place in the stream.
+    /// Its sequence in the stream.
     pub(crate) sequence: u64,
 }
 
-/// Who asks for leave.
+/// Who requests a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     /// The loop of the lane, for a new command.
@@ -29,7 +30,7 @@ pub(crate) enum Who {
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     line: BTreeSet<Place>,
-    /// Whether the loop has a command that it was refused leave for.
+    /// Whether the loop has a command that did not get a permit.
     does_loop_want: bool,
     was_loops: bool,
 }
@@ -43,7 +44,7 @@ impl Turns {
         self.line.remove(&place);
     }
 
-    /// Commands in line.
+    /// Number of commands in line.
     pub(crate) fn waiters(&self) -> u32 {
         u32::try_from(self.line.len()).unwrap_or(u32::MAX)
     }
@@ -56,7 +57,7 @@ impl Turns {
         self.does_loop_want = false;
     }
 
-    /// Whether the next probe is theirs.
+    /// Whether the next probe is for this one.
     pub(crate) fn is_next(&self, who: Who) -> bool {
         match who {
             Who::Loop => self.line.is_empty() || !self.was_loops,

@@ -1,4 +1,4 @@
-//! What a lane has and why it waits: for metrics, and for its lease, which the command line reads.
+//! The state of a lane and the reason why it waits: for metrics, and for its lease, which the command line reads.
 
 use bus::Queue;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::backlog::Waiting;
 use crate::metrics::ChannelLabels;
 use crate::ownership::{Crowded, LaneState, Waits};
 
-/// The commands of a lane: those that wait, and those in a call.
+/// The commands of a lane: those that wait, and those with a call in flight.
 struct Counts {
     waits: Waits,
     in_progress: usize,
@@ -17,8 +17,8 @@ struct Counts {
 }
 
 impl Loop {
-    /// Counts what the lane has. What waits is everything but the calls: in the stream, in this lane's hands, and given to
-    /// the last owner and not here yet.
+    /// Counts the lane's commands. All commands without a call in flight are waiting: in the stream, held by this lane,
+    /// or delivered to the former owner and not redelivered yet.
     fn count(&self, waiting: Waiting) -> Counts {
         let calls = self.lane.calls.sequences();
         let inherited = self.inheriting.map_or(0, |(left, _)| left);
@@ -41,7 +41,7 @@ impl Loop {
         counts
     }
 
-    /// Tells metrics and the lane's lease how the lane gets on.
+    /// Reports the state to metrics and to the lane's lease.
     pub(super) fn tell(&mut self, waiting: Waiting) {
         let (halted, next_try) = match self.lane.gate.reason(Instant::now()) {
             Some(reason) => (reason.why, reason.next_try),
@@ -78,7 +78,7 @@ impl Loop {
             tracing::warn!(
                 function = "sender",
                 channel = self.lane.account.channel.as_str(),
-                "refused in the last second: {}, as many as may wait for their recipients do",
+                "refused in the last second: {}; their recipients have reached the limit of pending commands",
                 service::words::counted(refused, "command")
             );
         }

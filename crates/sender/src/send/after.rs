@@ -1,4 +1,4 @@
-//! What follows from the end of a call: for the command, and for the lane.
+//! What a finished call changes for the command and for the lane.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const BACK_OFF_FIRST_MS: u64 = 500;
 /// Longest delay after a call that had no effect, in milliseconds.
 const BACK_OFF_MAX_MS: u64 = 30_000;
 
-/// A call that has ended, behind the intent that is `known`.
+/// A finished call, with the intent in `known`.
 pub(super) struct Called<'a> {
     pub(super) job: &'a Job,
     pub(super) key: &'a LedgerKey,
@@ -26,18 +26,18 @@ pub(super) struct Called<'a> {
     pub(super) end: CallEnd,
 }
 
-/// What a call that did nothing leads to.
+/// What follows from a call that had no effect.
 struct Unsent<'a> {
-    /// What it says of the account.
+    /// What it shows about the account.
     health: Health,
     why: String,
-    /// Before the next one.
+    /// Delay before the next call.
     wait: Duration,
     trials: &'a mut Trials,
 }
 
 impl Lane {
-    /// Says what the call told about the account, and where the command goes on.
+    /// Reports what the call showed about the account, and returns the next stage.
     pub(super) async fn after_call(&self, called: Called<'_>, leave: Pass, trials: &mut Trials) -> Stage {
         self.shared.metrics.call(&self.account, name(&called.end));
         let wait = back_off(called.known.attempts());
@@ -48,12 +48,12 @@ impl Lane {
                 return decided(called);
             }
             CallEnd::NoAnswer(what) => {
-                let what = if *what == "timed_out" { "no answer in time" } else { "the connection breaks" };
+                let what = if *what == "timed_out" { "timed out" } else { "connection lost" };
                 self.say(leave, Health::Fails(what));
                 return Stage::LookUp(called.known);
             }
             CallEnd::NotConnected => {
-                let what = "there is no connection";
+                let what = "cannot connect";
                 (Health::Fails(what), what.to_owned(), wait)
             }
             CallEnd::Limited { after } => {
@@ -69,7 +69,7 @@ impl Lane {
                 let (why, after) = (refusal.to_string(), *after);
                 let is_alone = trials.is_alone();
                 let health = Health::Refuses(Refusal { why: why.clone(), after, is_alone });
-                // Of a message that may have been sent before, a refusal says nothing.
+                // About a message that may have been sent before, a refusal shows nothing.
                 if let Some(error) = verdict.filter(|_| !is_resent(&called.known)) {
                     self.say(leave, health);
                     return Stage::Decide(called.known, Outcome::rejected_for(error).into());
@@ -94,26 +94,26 @@ impl Lane {
                 tracing::warn!(
                     function = "sender",
                     channel,
-                    "the lane of channel {channel} pauses for {} s: {reason}",
+                    "the lane of channel {channel} is paused for {} s: {reason}",
                     pause.as_secs()
                 );
             }
             Some(Change::Opened) => {
-                tracing::info!(function = "sender", channel, "the lane of channel {channel} goes on");
+                tracing::info!(function = "sender", channel, "the lane of channel {channel} continues");
             }
             None => {}
         }
     }
 }
 
-/// What an answer about the message decides.
+/// Returns the stage after a response about the message.
 fn decided(called: Called<'_>) -> Stage {
     let Called { job, known, end, .. } = called;
     let CallEnd::Answered(answer) = end else { return Stage::LookUp(known) };
     let message_id = job.command.id.message_id();
     let is_first = known.attempts() <= 1;
     match Outcome::of_answer(*answer, &message_id, is_first) {
-        // Of a message that is sent anew, a refusal says nothing about the call before.
+        // A refusal of a message that is sent again shows nothing about the earlier call.
         Some(Outcome::Rejected { .. }) if is_resent(&known) => Stage::Decide(known, Outcome::Unknown.into()),
         Some(outcome) => Stage::Decide(known, outcome.into()),
         None => Stage::LookUp(known),
@@ -124,7 +124,7 @@ fn is_resent(known: &Known) -> bool {
     known.unknown().is_some_and(|(_, is_resent)| is_resent)
 }
 
-/// What an answer says of the account.
+/// Returns what a response shows about the account.
 fn health(answer: &Answer) -> Health {
     match answer {
         Answer::Accepted { .. } => Health::Accepts,
@@ -134,7 +134,7 @@ fn health(answer: &Answer) -> Health {
     }
 }
 
-/// A name for a metric.
+/// Returns the value of a metric's label.
 fn name(end: &CallEnd) -> &'static str {
     match end {
         CallEnd::Answered(answer) => match &**answer {
@@ -154,7 +154,7 @@ fn name(end: &CallEnd) -> &'static str {
     }
 }
 
-/// Doubles with every attempt and is anything between half and all of that, so that lanes do not come back together.
+/// Returns a delay that doubles with every attempt, with a jitter of half of it, so that lanes do not retry together.
 fn back_off(attempts: u32) -> Duration {
     let longest_ms = (BACK_OFF_FIRST_MS << attempts.saturating_sub(1).min(10)).min(BACK_OFF_MAX_MS);
     Duration::from_millis(fastrand::u64(longest_ms / 2..=longest_ms))

@@ -1,4 +1,4 @@
-//! The file of a command: its link, or why the command cannot be sent with it.
+//! The file of a command: its URL, or why the command cannot be sent with it.
 
 use bus::seldom::Seldom;
 use jiff::Timestamp;
@@ -11,10 +11,10 @@ use crate::outcome::Outcome;
 static WAITS: Seldom = Seldom::new();
 
 impl Lane {
-    /// The link of the command's file.
+    /// Returns the URL of the command's file.
     ///
     /// # Errors
-    /// The outcome of a command whose file cannot be sent; `None` when the lane is left.
+    /// The outcome of a command whose file cannot be sent; `None` if the lane is closed.
     pub(super) async fn link(&self, job: &Job) -> Result<Option<FileLink>, Option<Outcome>> {
         loop {
             let (blobs, url) = (&self.shared.blobs, self.shared.settings.media_public_url.as_str());
@@ -33,7 +33,11 @@ impl Lane {
                 Err(LinkError::Store(error)) => error,
             };
             if let Some(turn) = WAITS.turn() {
-                tracing::warn!(function = "sender", "the file of {} waits: {error}{turn}", job.command.id);
+                tracing::warn!(
+                    function = "sender",
+                    "command {} is waiting for its file: {error}{turn}",
+                    job.command.id
+                );
             }
             if Timestamp::now() >= job.deadline {
                 return Err(Some(Outcome::Expired {

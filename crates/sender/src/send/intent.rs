@@ -1,5 +1,5 @@
-//! Writing to the ledger: intents before calls, outcomes after them, each only over the state that was known, and no more of
-//! them at once than the ledger acknowledges quickly.
+//! Ledger writes: intents before calls, outcomes after them. Each is written only over the last known entry, and the
+//! number of concurrent writes is limited to what the ledger acknowledges quickly.
 
 use std::time::Duration;
 
@@ -25,26 +25,26 @@ const DECIDED_LIMIT: Duration = Duration::from_secs(60);
 static NOT_WRITTEN: Seldom = Seldom::new();
 static NOT_READ: Seldom = Seldom::new();
 
-/// How long a write to the ledger is tried.
+/// How long a ledger write is retried.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Patience {
-    /// As long as this process owns the lane: what it wants to do, the next owner can do.
+    /// While this process owns the lane: the next owner can do the same.
     Owner,
-    /// Longer: only this process knows what the BSP answered.
+    /// Longer: only this process has the response of the BSP.
     Decided,
 }
 
-/// An intent that is written.
+/// A written intent.
 pub(super) struct Intent {
     pub(super) known: Known,
-    /// When it was written, which is where the time of its call begins.
+    /// When it was written. The deadline of its call counts from here.
     pub(super) at: Instant,
     at_ms: i64,
-    /// When it was last certain that it stands. Not before `at`.
+    /// When it was last certain that the intent is in the ledger. Not before `at`.
     stood: Moment,
 }
 
-/// A moment by both clocks: a suspended machine stops one of them.
+/// A moment by two clocks, because a suspended machine stops one of them.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     at: Instant,
@@ -62,20 +62,20 @@ impl Moment {
     }
 }
 
-/// What a look at an entry shows of a write whose acknowledgement did not come.
+/// What reading an entry shows about a write whose ack did not come.
 enum ReadBack {
     /// It is written.
     Written(Known),
-    /// It is not, or not yet.
+    /// It is not written, or not yet.
     Missing,
-    /// Somebody else has written.
+    /// Another process has written.
     Other,
     /// The ledger did not answer.
     Unread,
 }
 
 impl Lane {
-    /// Writes the intent of a call, provided that the ledger is as it was known.
+    /// Writes the intent of a call, if the ledger entry is still the known one.
     pub(super) async fn write_intent(
         &self,
         job: &Job,
@@ -83,11 +83,12 @@ impl Lane {
         known: Known,
         trials: &Trials,
     ) -> Result<Intent, Stage> {
-        // What room is left in a full ledger is for outcomes. One that has lost entries says nothing of what was sent.
+        // The remaining space of a full ledger is for outcomes. A ledger that has lost entries does not show what was
+        // sent.
         if self.shared.bus.is_ledger_full() || !self.shared.bus.is_ledger_whole() {
             return Err(self.later(RETRY_PAUSE).await);
         }
-        // Before the time of the intent: it does not grow old while it waits for its place.
+        // Before the time of the intent is taken, so that the intent does not age while it waits for its permit.
         let place = tokio::select! {
             place = self.shared.ledger.place(&self.account.channel, Urgency::Begins) => place,
             () = self.closing.cancelled() => return Err(Stage::End(Ending::Left)),
@@ -95,23 +96,23 @@ impl Lane {
         };
         let stood = Moment::now();
         let Moment { at, at_ms } = stood;
-        // An intent that stands already is that of a call whose outcome stayed unknown: this call repeats it.
+        // An existing intent belongs to a call with an unknown outcome. This call repeats it.
         let (unknown_since_ms, is_resent) =
             known.unknown().map_or((at_ms, false), |(since, _)| (since, true));
         let state = State::Intent { at_ms, unknown_since_ms, is_resent };
         let record =
             Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
         let known = self.write_at(&place, key, known.revision, record, Patience::Owner).await?;
-        // The write itself may be what found that the ledger has lost entries.
+        // This write may have shown that the ledger has lost entries.
         if !self.shared.bus.is_ledger_whole() {
             return Err(self.later(RETRY_PAUSE).await);
         }
         Ok(Intent { known, at, at_ms, stood })
     }
 
-    /// Whether the call may be made, asked last of all. An intent whose acknowledgement came late is read back first: that
-    /// costs no write, and that it stands is then as certain as right after it was written. The call's time counts from the
-    /// intent all the same, as that of whoever would look it up does.
+    /// Whether the call may be made; the last check before it. An intent whose ack came late is read back first. That
+    /// needs no write, and makes it as certain as right after the write that the intent is in the ledger. The deadline
+    /// of the call still counts from the intent, as it does for a process that would look the message up.
     pub(super) async fn may_call(&self, key: &LedgerKey, intent: &mut Intent) -> bool {
         let written = Moment { at: intent.at, at_ms: intent.at_ms };
         if !intent.stood.is_younger_than(INTENT_AGE_MAX)
@@ -127,10 +128,10 @@ impl Lane {
         intent.stood.is_younger_than(INTENT_AGE_MAX) && self.ownership.holds()
     }
 
-    /// Writes what has become of a command, before new ones are begun, until it is known whether it is written.
+    /// Writes the outcome of a command, before new commands are begun, until it is known whether it is written.
     ///
     /// # Errors
-    /// Where to go on when it is not.
+    /// The next stage if it is not written.
     pub(super) async fn write_outcome(
         &self,
         key: &LedgerKey,
@@ -144,8 +145,8 @@ impl Lane {
         self.write_at(&place, key, expected, record, Patience::Decided).await
     }
 
-    /// Writes an entry until it is known whether it is written. The place is kept until then: what was not acknowledged in
-    /// time may still be waiting in the server. It is read back rather than written again.
+    /// Writes an entry until it is known whether it is written, and keeps the permit until then: the server may still
+    /// have a write in its queue that was not acknowledged in time. The entry is read back instead of written again.
     async fn write_at(
         &self,
         place: &Place,
@@ -165,7 +166,7 @@ impl Lane {
                         place.acknowledged(written_at, Instant::now());
                         return Ok(Known { revision, record: Some(record) });
                     }
-                    // It may be this very write, whose acknowledgement was lost.
+                    // It may be a conflict with this write itself, whose ack was lost.
                     Err(LedgerError::Conflict) => true,
                     Err(error) => {
                         not_written(place, &error);
@@ -195,10 +196,10 @@ impl Lane {
         Err(self.later(RETRY_PAUSE).await)
     }
 
-    /// Waits before another look.
+    /// Waits before the next attempt.
     ///
     /// # Errors
-    /// The end, when the lane is left and the next owner can do the same.
+    /// The end, if the lane is closed and the next owner can do the same.
     async fn wait(&self, patience: Patience, pause: Duration) -> Result<(), Stage> {
         match patience {
             Patience::Owner if self.pause(pause).await => Ok(()),
@@ -210,7 +211,7 @@ impl Lane {
         }
     }
 
-    /// Looks whether a write is there that was not acknowledged. Its token tells it from all others.
+    /// Reads the entry to find out whether an unacknowledged write is there, by its token.
     async fn read_back(&self, key: &LedgerKey, expected: Revision, record: &Record) -> ReadBack {
         let entry = match self.shared.bus.ledger_read(key).await {
             Ok(Some(entry)) => entry,
@@ -234,14 +235,14 @@ impl Lane {
         }
     }
 
-    /// Ends so long after the lane was left.
+    /// Returns this time after the lane was closed.
     pub(super) async fn left_for(&self, time: Duration) {
         self.closing.cancelled().await;
         tokio::time::sleep(time).await;
     }
 }
 
-/// Tells a write that failed, where it is told: the limit hears of a slow ledger, the log of all faults.
+/// Reports a failed write: a slow ledger to the limit, all errors to the log.
 fn not_written(place: &Place, error: &LedgerError) {
     if matches!(error, LedgerError::Write(PublishError::TimedOut)) {
         place.timed_out(Instant::now());

@@ -1,4 +1,4 @@
-//! Looking a message up in the BSP's log, and what follows from its silence.
+//! Looks a message up in the BSP's message log, and decides what follows if the log does not show it.
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ const REPEATS_MAX: u32 = 24;
 /// Delay between these repetitions.
 const REPEAT_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a log that does not show a message has said.
+/// Why the message log does not show a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Silence {
-    /// It answered, and did not show it.
+    /// It responded, and did not have the message.
     Silent,
-    /// It never answered.
+    /// It never responded.
     Unanswered,
 }
 
 impl Lane {
-    /// Looks a message up, and lets the next one to the recipient go when that takes longer than the channel wants to hold
-    /// it back. `ended_at` is when the call ended, where it was made by this process.
+    /// Looks a message up, and lets the next one to the recipient start if that takes longer than the channel's setting
+    /// for holding it back. `ended_at` is when the call ended, if this process made it.
     pub(super) async fn look_up_while_held(
         &self,
         job: &Job,
@@ -53,18 +53,18 @@ impl Lane {
         looking.await
     }
 
-    /// Until when the next message to the recipient is held back; `None` for until this one is decided.
+    /// Returns until when the next message to the recipient is held back; `None` for until this one is decided.
     fn hold_end(&self, known: &Known, ended_at: Option<Instant>) -> Option<Instant> {
         let hold = self.account.details.unknown_hold?;
         if let Some(ended_at) = ended_at {
             return Some(ended_at + hold);
         }
-        // Another process made the call. It has ended when its time is up.
+        // Another process made the call, which ends at its timeout.
         let State::Intent { at_ms, .. } = known.record.as_ref()?.state else { return None };
         Some(Instant::now() + (self.shared.settings.send_timeout + hold).saturating_sub(age(at_ms)))
     }
 
-    /// Asks the BSP's log until it shows the message or has been asked often enough.
+    /// Queries the BSP's message log until it shows the message or all queries were made.
     async fn look_up(&self, job: &Job, known: Known, ended_at: Option<Instant>) -> Stage {
         let Some(State::Intent { at_ms, unknown_since_ms, is_resent }) =
             known.record.as_ref().map(|record| record.state.clone())
@@ -77,7 +77,7 @@ impl Lane {
             Some(Ok(answer)) => {
                 let is_first = known.attempts() <= 1;
                 let outcome = Outcome::of_answer(answer, &message_id, is_first);
-                // The log may show the refusal of the second call alone.
+                // The log may only show that the second call was refused.
                 let outcome =
                     outcome.filter(|outcome| !is_resent || matches!(outcome, Outcome::Accepted { .. }));
                 if let Some(outcome) = outcome {
@@ -97,7 +97,8 @@ impl Lane {
         if !self.pause(left).await {
             return Stage::End(Ending::Left);
         }
-        // Once more, right before: what the log shows by now is not sent again, and what it was not asked for neither.
+        // One more query right before: a message that the log shows by now is not sent again, nor one that could not be
+        // queried.
         match self.shared.lookups.ask(&self.account, &message_id).await {
             Look::Found(answer) => {
                 let outcome = Outcome::of_answer(*answer, &message_id, known.attempts() <= 1);
@@ -109,13 +110,13 @@ impl Lane {
         tracing::warn!(
             function = "sender",
             message_id,
-            "message {message_id} is sent anew: its outcome stayed unknown"
+            "message {message_id} is sent again: its outcome stayed unknown"
         );
         Stage::Attempt(known)
     }
 
-    /// Asks at every time that is still to come, and once for those that have passed. `Some(Err)` when the log stayed
-    /// silent, `None` when the lane is left.
+    /// Makes a query at every time that is still to come, and one for all times that have passed. Returns `Some(Err)`
+    /// if the log did not show the message, `None` if the lane is closed.
     async fn ask_log(
         &self,
         message_id: &str,
@@ -157,14 +158,14 @@ impl Lane {
     }
 }
 
-/// How long ago a time of the ledger is.
+/// Returns the time since a time of the ledger.
 fn age(at_ms: i64) -> Duration {
     let age_ms = Timestamp::now().as_millisecond().saturating_sub(at_ms);
     Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
 }
 
-/// When to ask, from now on, for a message whose intent is `age` old. `since_end` is how long ago its call ended, where this
-/// process saw that.
+/// Returns the delays of the queries for a message whose intent is `age` old. `since_end` is the time since its call
+/// ended, if this process made it.
 fn due(
     delays: &[Duration],
     send_timeout: Duration,
@@ -172,7 +173,7 @@ fn due(
     since_end: Option<Duration>,
 ) -> Vec<Duration> {
     let Some(since_end) = since_end else {
-        // The call of another process may be under way until its time is up.
+        // The call of another process may be in flight until its timeout.
         let mut due: Vec<_> =
             delays.iter().map(|delay| (*delay).max(send_timeout).saturating_sub(age)).collect();
         due.dedup();
@@ -192,17 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_seen_to_end_is_asked_for_a_second_later() {
+    fn a_message_is_looked_up_a_second_after_its_call_ended() {
         let delays = seconds(&[5, 15, 30]);
         let timeout = Duration::from_secs(10);
         let due = |age: u64, since_end: Option<u64>| {
             due(&delays, timeout, Duration::from_secs(age), since_end.map(Duration::from_secs))
         };
-        // It broke at once.
+        // The connection was lost immediately.
         assert_eq!(due(0, Some(0)), seconds(&[1, 5, 15, 30]));
-        // It timed out: what lies before the first look is left out.
+        // It timed out: times before the first query are left out.
         assert_eq!(due(10, Some(0)), seconds(&[1, 5, 20]));
-        // The call of a process that died may last until its time is up.
+        // The call of a process that died may last until its timeout.
         assert_eq!(due(2, None), seconds(&[8, 13, 28]));
         assert_eq!(due(20, None), seconds(&[0, 10]));
         assert_eq!(due(100, None), seconds(&[0]));

@@ -1,7 +1,8 @@
-//! What the calls of one command have met with in this process, and what that says about the command. Pure.
+//! The failed calls of one command in this process, and what they show about the command. Pure.
 //!
-//! A refusal speaks of the account until another command is taken: then the account works, and this command is refused for a
-//! reason of its own. What the BSP itself has answered often enough is then its verdict. No number of refusals alone is one.
+//! A refusal concerns the account until another command is accepted. Then the account works, and this command is
+//! refused for a reason that concerns it alone. If the BSP itself has refused it often enough, that is its final
+//! verdict. Refusals by others are never a verdict.
 
 use proto::v1::ReportError;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ const REFUSALS_MAX: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Trials {
     last_call: Option<Instant>,
-    /// Messages that the lane's gate had seen taken when this command was last refused.
+    /// Number of messages accepted through the lane's gate when this command was last refused.
     accepted_before: Option<u64>,
     is_alone: bool,
     refusals: u32,
@@ -22,29 +23,29 @@ pub(super) struct Trials {
 }
 
 impl Trials {
-    /// When the last call was made that did nothing.
+    /// When the last call without effect was made.
     pub(super) fn last_call(&self) -> Option<Instant> {
         self.last_call
     }
 
-    /// Why the last call did nothing, for people.
+    /// Why the last call had no effect, for people.
     pub(super) fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
 
-    /// Whether other commands were taken since this one was refused.
+    /// Whether other commands were accepted since this one was refused.
     pub(super) fn is_alone(&self) -> bool {
         self.is_alone
     }
 
-    /// A call did nothing.
+    /// Records a call that had no effect.
     pub(super) fn failed(&mut self, why: String, at: Instant) {
         self.last_call = Some(at);
         self.why = Some(why);
     }
 
-    /// A call was refused, by the BSP's own error or by something else. `accepted` is what the lane's gate has seen taken so
-    /// far, none of it this command. Gives the error when it is the verdict.
+    /// Records a refused call, with the BSP's own error or something else. `accepted` is the number of messages
+    /// accepted through the lane's gate so far, none of them this command. Returns the error if it is the verdict.
     pub(super) fn refused(&mut self, own: Option<ReportError>, accepted: u64) -> Option<ReportError> {
         let were_others_taken = self.accepted_before.is_some_and(|before| before < accepted);
         self.accepted_before = Some(accepted);
@@ -70,7 +71,7 @@ mod tests {
         assert!((0..100).all(|accepted| elsewhere.refused(None, accepted).is_none()) && elsewhere.is_alone());
         let mut refused = Trials::default();
         assert!((0..4).all(|accepted| refused.refused(own(), accepted).is_none()) && refused.is_alone());
-        // Nobody else was taken meanwhile.
+        // No other command was accepted in between.
         assert_eq!(refused.refused(own(), 3), None);
         assert_eq!(refused.refused(own(), 4), own());
     }

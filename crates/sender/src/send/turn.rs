@@ -1,5 +1,5 @@
-//! What the loop of a lane gives a command along when its work begins, and how the command tells the loop that the next one
-//! to its recipient may go although it is not decided itself.
+//! What the loop of a lane passes to a command when its processing begins, and how the command reports to the loop that
+//! the next one to its recipient may start although its own outcome is unknown.
 
 use tokio::sync::mpsc;
 
@@ -10,30 +10,30 @@ use crate::outcome::Outcome;
 /// Error code of a command whose recipient has too many pending commands.
 const RECIPIENT_QUEUE_FULL: &str = "RECIPIENT_QUEUE_FULL";
 
-/// A command's turn.
+/// How a command is processed.
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// It is to be sent.
     Send {
-        /// The leave for its first call; `None` where it waits for one by itself.
+        /// The permit for its first call; `None` if it waits for one by itself.
         pass: Option<Pass>,
-        /// Lets the next command to its recipient go.
+        /// Lets the next command to its recipient start.
         overtaking: Overtaking,
     },
-    /// It is to be answered and not sent: its time is up.
+    /// It is answered and not sent: its deadline has passed.
     Answer,
-    /// It is to be refused: its recipient has too many commands waiting.
+    /// It is rejected: its recipient has too many pending commands.
     Refuse,
 }
 
-/// A command whose outcome is not known and which the next one to its recipient may overtake.
+/// A command with an unknown outcome that the next one to its recipient may overtake.
 #[derive(Debug)]
 pub(crate) struct Overtaken {
     pub(crate) recipient: String,
     pub(crate) sequence: u64,
 }
 
-/// Lets the next command to a recipient go. Each command in progress says so once at most, which bounds the queue.
+/// Lets the next command to a recipient start. Each command in progress does so once at most, which bounds the queue.
 #[derive(Debug)]
 pub(crate) struct Overtaking {
     pub(crate) this: Overtaken,
@@ -41,15 +41,15 @@ pub(crate) struct Overtaking {
 }
 
 impl Overtaking {
-    /// Lets it go now.
+    /// Lets it start now.
     pub(super) fn begin(self) {
-        // Where the loop has ended, nothing is started any more.
+        // If the loop has ended, no command is started any more.
         let _ = self.lane.send(self.this);
     }
 }
 
 impl Turn {
-    /// The parts that the stages of the command use up.
+    /// Returns the parts that the stages of the command consume.
     pub(super) fn into_parts(self) -> Parts {
         match self {
             Self::Send { pass, overtaking } => {
@@ -61,7 +61,7 @@ impl Turn {
     }
 }
 
-/// What is left of a turn.
+/// Parts of a turn.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) pass: Option<Pass>,
@@ -69,11 +69,11 @@ pub(super) struct Parts {
     pub(super) is_refused: bool,
 }
 
-/// The outcome of a command that is refused.
+/// Returns the outcome of a command that is rejected because its recipient has too many pending commands.
 pub(super) fn recipient_queue_full() -> Outcome {
     let mib = RECIPIENT_BYTES_MAX / (1024 * 1024);
     let text = format!(
-        "{RECIPIENT_WAITING_MAX} commands, or {mib} MiB of them, wait for this recipient already; send it again later, \
+        "{RECIPIENT_WAITING_MAX} commands, or {mib} MiB of them, are already pending for this recipient; send it again later, \
          under a new id"
     );
     Outcome::rejected(RECIPIENT_QUEUE_FULL, &text)

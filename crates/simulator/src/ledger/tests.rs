@@ -91,7 +91,7 @@ fn a_late_copy_of_what_is_forgotten_is_no_invention() {
     let verdict = ledger.verdict();
     assert_eq!((verdict.copies, verdict.invented, ledger.entries.len()), (1, 0, 1));
     ledger.see(seen(report(1, 6), "b"));
-    assert_eq!(ledger.verdict().different, 1, "what is settled is told by its hash");
+    assert_eq!(ledger.verdict().different, 1, "a settled entry is compared by its hash");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What happens to a message that was taken: its file is fetched, with HEAD and then with GET; the customer gets it and reads
-//! it; and the gateway is told.
+//! Delivery of an accepted message: its file is fetched, with HEAD and then with GET; the customer receives and reads
+//! it; and reports are posted to the gateway.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::post;
 const BUSINESS: &str = "447860099299";
 /// Time from the message to its delivery, and from its delivery to its reading.
 const STEP_PAUSE: Duration = Duration::from_millis(150);
-/// EC_MEDIA_HOSTING_ERROR and its siblings come as a failure; this is the place of one in the list of failures.
+/// EC_MEDIA_HOSTING_ERROR and similar errors are reported as a failure; this is the index in the list of failures.
 const FAILURE: usize = 0;
 
 impl Omni {
-    /// Delivers the message that was taken after so many others.
+    /// Delivers the message with this number of accepted messages before it.
     pub(super) async fn deliver(self, count: usize) {
         let Some(message) = self.state().taken_after(count).cloned() else { return };
         let mut step = Step::Delivered;
@@ -53,7 +53,7 @@ impl Omni {
         }
     }
 
-    /// Fetches a file as Infobip does: a HEAD first, whose type and length the GET must keep.
+    /// Fetches a file like Infobip: first HEAD, whose type and length the GET must repeat.
     async fn fetch(&self, url: &str) -> Result<Fetched, String> {
         let head = self.caller.client.head(url).send().await.map_err(|error| error.to_string())?;
         if head.status() != 200 {

@@ -1,5 +1,5 @@
-//! What stands in front of an account and answers in its place: a load balancer that has no server, one that loses the server
-//! after it has the message, a gateway that refuses the key, a redirect.
+//! Systems in front of an account that respond in its place: a load balancer without a backend, one that loses the
+//! backend after it has accepted the message, a gateway that refuses the key, a redirect.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,12 +28,12 @@ pub struct Front {
     pub share: f64,
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
-    /// A page, as load balancers and proxies send it.
+    /// An HTML page, like those of load balancers and proxies.
     Html,
-    /// An error of the account itself with this name, in the form of the older APIs.
+    /// An error of the account with this name, in the form of the older APIs.
     Account(&'static str),
     /// A validation error of a field of the call.
     Invalid {
@@ -49,15 +49,15 @@ pub enum Words {
 pub enum RetryAfter {
     /// As a number.
     Seconds(u64),
-    /// As a date so far ahead, rounded up to a whole second.
+    /// As a date this far in the future, rounded up to a whole second.
     Date(Duration),
 }
 
 impl Front {
-    /// A load balancer without a server.
+    /// A load balancer without a backend.
     ///
     /// # Panics
-    /// When there is no such status.
+    /// If the status is invalid.
     pub fn html(status: u16) -> Self {
         Self {
             status: StatusCode::from_u16(status).expect("a status has three digits"),
@@ -70,10 +70,10 @@ impl Front {
         }
     }
 
-    /// An error of the account itself with this name.
+    /// An error of the account with this name.
     ///
     /// # Panics
-    /// When there is no such status.
+    /// If the status is invalid.
     pub fn own(status: u16, name: &'static str) -> Self {
         Self { words: Words::Account(name), ..Self::html(status) }
     }
@@ -83,7 +83,7 @@ impl Front {
         Self { words: Words::Invalid { field, what }, ..Self::html(400) }
     }
 
-    /// Whether it answers a call with a message to this customer, drawn for every call.
+    /// Whether it responds to a call with a message to this customer; drawn for every call.
     pub(super) fn answers(&self, recipient: &str) -> bool {
         self.recipient.as_deref().is_none_or(|only| only == recipient) && fastrand::f64() < self.share
     }

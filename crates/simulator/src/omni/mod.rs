@@ -1,9 +1,9 @@
-//! Infobip's sending side: `POST /omni/1/advanced` and `GET /omni/1/logs` of the OMNI failover API, strict about the schema,
-//! with customers behind it who receive, and reports that go back to the gateway.
+//! Infobip's send API: `POST /omni/1/advanced` and `GET /omni/1/logs` of the OMNI failover API, with strict validation,
+//! customers that receive the messages, and reports that are posted to the gateway.
 //!
-//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) for requests, answers and both forms of
-//! errors; its page on rate limits for the log's 120 calls a minute. What it does when it is unwell ([`Faults`]) is made
-//! up, as wickedly as HTTP allows.
+//! Sources: Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) for requests, responses and both forms
+//! of errors; its page on rate limits for the log's 120 calls a minute. The faults ([`Faults`]) are made up, to cover
+//! everything that HTTP allows.
 
 mod schema;
 mod server;
@@ -63,7 +63,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The faults that messages to a customer meet.
+    /// The faults for messages to a customer.
     fn of(&self, recipient: &str) -> Self {
         match &self.only_recipient {
             Some(only) if only != recipient => Self {
@@ -107,7 +107,7 @@ pub struct Scenario {
     pub target: Option<Target>,
 }
 
-/// Limits of what the account remembers. The oldest is forgotten first.
+/// Memory limits of the account. The oldest entries are dropped first.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
     /// Messages that customers have received, and entries of the message log.
@@ -120,7 +120,7 @@ pub struct Memory {
 }
 
 impl Default for Memory {
-    /// Enough for a process whose customers are asked at the end.
+    /// Enough for a process whose received messages are read at the end.
     fn default() -> Self {
         Self { messages: 1_000_000, bytes: 1024 * 1024 * 1024, delivering: 100_000 }
     }
@@ -145,7 +145,7 @@ pub struct Received {
     pub file: Option<Fetched>,
     /// Why its file could not be fetched.
     pub fault: Option<String>,
-    /// Whether a message with this id was accepted before, as far as is remembered.
+    /// Whether a message with this id was accepted before, among the kept ones.
     pub is_repeat: bool,
     /// Bytes of the request that it came in.
     bytes: usize,
@@ -179,7 +179,7 @@ pub struct Calls {
     pub lookups_refused: u64,
     /// Messages without reports, because too many were being delivered.
     pub unreported: u64,
-    /// Messages that were forgotten to make room for newer ones.
+    /// Messages that were dropped to make room for newer ones.
     pub forgotten: u64,
 }
 
@@ -223,14 +223,14 @@ struct State {
     faults: Faults,
     memory: Memory,
     received: VecDeque<Received>,
-    /// Of all in `received`.
+    /// Bytes of all messages in `received`.
     received_bytes: usize,
     ids: HashSet<String>,
     log: HashMap<String, Vec<Logged>>,
     /// Ids of the log's entries, oldest first.
     logged: VecDeque<String>,
     calls: Calls,
-    /// When the log was asked, in the last minute.
+    /// Times of the log queries in the last minute.
     asked: VecDeque<Instant>,
 }
 
@@ -244,15 +244,15 @@ pub struct Omni {
     /// Plan of the reports that it posts.
     plan: Arc<Plan>,
     tally: Arc<Tally>,
-    /// Places for messages that are being delivered.
+    /// Permits for messages that are being delivered.
     delivering: Arc<Semaphore>,
 }
 
 impl Omni {
-    /// An account with these senders, whose calls must present `api_key`.
+    /// Creates an account with these senders, whose calls must present `api_key`.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
+    /// If the HTTP client cannot be created.
     pub fn new(api_key: &str, scenarios: Vec<Scenario>, faults: Faults) -> reqwest::Result<Self> {
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
@@ -278,7 +278,7 @@ impl Omni {
         })
     }
 
-    /// The same account with other limits of its memory.
+    /// Returns the same account with other memory limits.
     #[must_use]
     pub fn remembering(mut self, memory: Memory) -> Self {
         self.delivering = Arc::new(Semaphore::new(memory.delivering));
@@ -286,18 +286,18 @@ impl Omni {
         self
     }
 
-    /// Replaces the faults from now on.
+    /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// Remembered messages that customers have received, in the order of their acceptance. A message that was accepted
-    /// twice is there twice.
+    /// Kept messages that customers have received, in the order of their acceptance. A message that was accepted twice
+    /// is in the list twice.
     pub fn received(&self) -> Vec<Received> {
         self.state().received.iter().cloned().collect()
     }
 
-    /// Messages that customers have received after the first `count`, as far as they are remembered.
+    /// Messages that customers have received after the first `count`, if they are kept.
     pub fn received_after(&self, count: usize) -> Vec<Received> {
         let state = self.state();
         let known = state.received_count() - state.received.len();
@@ -320,7 +320,7 @@ impl Omni {
 }
 
 impl State {
-    /// Whether the log may be asked once more.
+    /// Whether another query of the log is allowed.
     fn may_ask(&mut self, now: Instant) -> bool {
         while self.asked.front().is_some_and(|asked| now - *asked >= MINUTE) {
             self.asked.pop_front();
@@ -332,18 +332,19 @@ impl State {
         true
     }
 
-    /// How many messages customers have got, forgotten ones too.
+    /// Number of messages that customers have received, including dropped ones.
     fn received_count(&self) -> usize {
         self.received.len() + usize::try_from(self.calls.forgotten).unwrap_or(usize::MAX)
     }
 
-    /// The message that was taken after so many others, unless it is forgotten.
+    /// The message with this number of accepted messages before it, unless it was dropped.
     fn taken_after(&mut self, count: usize) -> Option<&mut Received> {
         let forgotten = self.received_count() - self.received.len();
         self.received.get_mut(count.checked_sub(forgotten)?)
     }
 
-    /// Keeps a message, and forgets the oldest where there is no room for both; gives how many were taken before it.
+    /// Adds a message, and drops the oldest ones if there is no room. Returns the number of messages accepted before
+    /// it.
     fn keep(&mut self, message: Received) -> usize {
         let count = self.received_count();
         self.received_bytes += message.bytes;

@@ -1,5 +1,5 @@
-//! The schema of a sending request, taken literally: a field that it does not have, a missing one, a wrong type and a limit
-//! that is passed are all refused, as a real account would sooner or later.
+//! Strict validation of a send request: an unknown field, a missing one, a wrong type and an exceeded limit are all
+//! rejected, like by a real account.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -175,18 +175,18 @@ struct Name {
     name_suffix: Option<String>,
 }
 
-/// What is wrong with a request: the field and a sentence.
+/// What is wrong with a request: the field and the error.
 pub(super) type Fault = (&'static str, String);
 
-/// Longest body of a template that is filled in, in characters.
+/// Longest body of a template with its placeholders filled in, in characters.
 const TEMPLATE_BODY_MAX: usize = 1024;
-/// Longest text of a template's header that is filled in, in characters.
+/// Longest text of a template's header with its placeholders filled in, in characters.
 const TEMPLATE_HEADER_MAX: usize = 60;
 
-/// Reads a request.
+/// Validates a request.
 ///
 /// # Errors
-/// The first fault.
+/// The first error.
 pub(super) fn read(body: &[u8]) -> Result<Request, Fault> {
     let request: Request = bsp::json::from_slice(body).map_err(|error| ("request", error.to_string()))?;
     if request.destinations.is_empty() {
@@ -210,7 +210,7 @@ fn check_destination(destination: &Destination) -> Result<(), Fault> {
             Err(("destinations.to.phoneNumber", "must be digits".to_owned()))
         }
         (None, Some(id)) if !id.contains('.') => {
-            Err(("destinations.to.whatsAppUserId", "is none".to_owned()))
+            Err(("destinations.to.whatsAppUserId", "is not a WhatsApp user id".to_owned()))
         }
         (None, None) => Err(("destinations.to", "must not be empty".to_owned())),
         _ => Ok(()),
@@ -259,7 +259,7 @@ fn check_content(whats_app: &Value) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A name and an address belong to a place, be it the message or the header of its template.
+/// A location needs a name and an address, in a message and in the header of its template.
 fn check_place_names(content: &WhatsApp) -> Result<(), Fault> {
     let header = content.media_template_data.as_ref().and_then(|data| data.header.as_ref());
     let has_place = content.latitude.is_some() || header.is_some_and(|header| header.latitude.is_some());
@@ -270,7 +270,7 @@ fn check_place_names(content: &WhatsApp) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Of what is filled into a template; the API itself takes it, and WhatsApp refuses it later.
+/// Texts of placeholders: the API itself accepts them, and WhatsApp rejects them later.
 fn check_filled(field: &'static str, text: &str) -> Result<(), Fault> {
     if text.contains(['\n', '\r', '\t']) || text.contains("     ") {
         let why = "cannot have new-line/tab characters or more than 4 consecutive spaces";
@@ -344,7 +344,7 @@ fn at_most(field: &'static str, text: Option<&String>, max: usize) -> Result<(),
     Ok(())
 }
 
-/// The URL of the file that a message has, wherever it stands.
+/// Returns the URL of the file of a message, in any of its fields.
 pub(super) fn file_url(whats_app: &Value) -> Option<&str> {
     let header = &whats_app["mediaTemplateData"]["header"];
     let places = [

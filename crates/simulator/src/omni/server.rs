@@ -1,4 +1,4 @@
-//! The HTTP side: who calls, what is answered, and when nothing is.
+//! The HTTP server: authentication, responses, and withheld responses.
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Most open connections. Further ones are closed.
 const CONNECTIONS_MAX: usize = 4096;
 
-/// The connection is cut: the caller gets no answer.
+/// The connection is closed: the caller gets no response.
 #[derive(Debug, thiserror::Error)]
 #[error("cut")]
 struct Cut;
 
-/// What is done with a call, drawn by chance.
+/// Random choice of what happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Fine,
@@ -177,7 +177,7 @@ impl Omni {
         }
     }
 
-    /// Takes one message of a request of so many bytes or refuses it; gives its entry in the answer.
+    /// Accepts or rejects one message of a request of this size in bytes. Returns its entry in the response.
     fn take(
         &self,
         request: &schema::Request,
@@ -258,14 +258,14 @@ impl Omni {
     }
 }
 
-/// The customer of a request, as far as it can be read.
+/// Returns the customer of a request, if it can be parsed.
 fn recipient_of(body: &[u8]) -> String {
     let request = serde_json::from_slice::<Value>(body).unwrap_or_default();
     let to = &request["destinations"][0]["to"];
     to["phoneNumber"].as_str().or(to["whatsAppUserId"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// What answers a call in the account's place.
+/// Returns what responds to a call in place of the account.
 fn in_front<'a>(faults: &'a Faults, body: &[u8]) -> Option<&'a Front> {
     if faults.fronts.is_empty() {
         return None;
@@ -314,7 +314,7 @@ fn general_error() -> Answer {
     fault(StatusCode::INTERNAL_SERVER_ERROR, "GENERAL_ERROR", text, None)
 }
 
-/// The older APIs' form of an error.
+/// An error in the form of the older APIs.
 fn fault(status: StatusCode, message_id: &str, text: &str, validation: Option<Value>) -> Answer {
     let mut exception = json!({ "messageId": message_id, "text": text });
     if let Some(validation) = validation {

@@ -67,7 +67,7 @@ def run(drill):
 def make_room(drill, bsp):
     installation = drill.installation
     drill.fires("ImchannelWebhooksNotStored", 5 * 60, bsp="infobip")
-    drill.runs("imchannel doctor", ("WEBHOOKS holds 4.0 MiB of 4.0 MiB", "nobody asks for events"), code=3)
+    drill.runs("imchannel doctor", ("WEBHOOKS holds 4.0 MiB of 4.0 MiB", "no reader requests events"), code=3)
     drill.runs("imchannel top", "WEBHOOKS")
     drill.follows("imchannelstreamfillcritical")
     drill.runs("imchannel doctor", "WEBHOOKS holds 4.0 MiB of 4.0 MiB", code=3)

@@ -16,7 +16,7 @@ def run(drill):
     for number in NUMBERS:
         until("a webhook is answered 200", lambda: installation.post(NAME, PASSWORD, report(number)) == 200)
     drill.fires("ImchannelEventsNotRead", 12 * 60, durable="aicc")
-    drill.runs("imchannel doctor", f"nobody asks for events; {len(NUMBERS)} events wait and 0 are held")
+    drill.runs("imchannel doctor", f"no reader requests events; {len(NUMBERS)} events are pending and 0 are in flight")
     drill.runs("imchannel tail reports --since 1h --no-follow --count 5", NAME)
     drill.acts("the back end's reader is started")
     installation.start_reader()

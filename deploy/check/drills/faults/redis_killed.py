@@ -21,7 +21,7 @@ def run(drill):
     status, body = status_of(installation.ready_url("media"))
     drill.note(f"`/ready` of media: {status} `{body}`")
     drill.proves("/ready of media names Redis", lambda: "Redis does not answer" in body)
-    drill.runs("imchannel doctor", "Redis cannot be asked", code=3)
+    drill.runs("imchannel doctor", "cannot reach Redis", code=3)
     drill.acts("redis-server is started again")
     installation.parts["redis"].start()
     drill.proves("the file that was there before is served", lambda: status_of(url)[0] == 200)
