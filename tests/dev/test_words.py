@@ -12,15 +12,20 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Paths (or beginnings of paths) that are not clean yet. Each goes as soon as its files are clean; the goal is an empty list.
-NOT_CLEAN_YET = ("crates/", "tests/", "README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "docs/", "deploy/", "proto/", "examples/", "scripts/",
+NOT_CLEAN_YET = ("crates/", "tests/", "README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "docs/operations.md", "docs/compatibility.md",
+                 "docs/openapi.yaml", "docs/asyncapi.yaml", "deploy/", "proto/", "examples/", "scripts/",
                  "dev", "docker-compose.yml", "SECURITY.md", ".dockerignore")
 
 # These may use the words: the rules themselves, a history of what was written before, and a record of programs' output.
 MAY_USE_THEM = ("STYLE.md", "CHANGELOG.md", "tests/dev/test_words.py", "deploy/check/reports/")
 # Not written by hand.
 NOT_PROSE = re.compile(r"(^LICENSE$|\.lock$|package-lock\.json$|\.binpb$|\.svg$|\.png$|/example/)")
-# Text of others that is quoted: (path, the whole quotation).
-QUOTED = ()
+# Text that is quoted as a program prints it: (path, the whole quotation). When the program's text changes, so does the document.
+QUOTED = (
+    ("docs/runbook.md", "its credential is none of the channel's"),
+    ("docs/runbook.md", "the pull broke and is built anew"),
+    ("docs/runbook.md", "nobody asks for events"),
+)
 
 # Word or phrase (a regular expression; a space also matches a line break), and what to write instead.
 WORDS = [
@@ -67,7 +72,7 @@ GAP = r"(?:[ \t]+|[ \t]*\n[ \t]*(?://[/!]?|#|\*|--|>)?[ \t]*)"
 
 
 def compiled(pattern):
-    return re.compile(r"\b(?:" + pattern.replace(" ", GAP) + r")(?!\w)", re.IGNORECASE)
+    return re.compile(r"(?<!imchannel:)\b(?:" + pattern.replace(" ", GAP) + r")(?!\w)", re.IGNORECASE)
 
 
 # `(?! that)` and the like hold a space too, which is why all spaces are replaced alike.
@@ -123,7 +128,7 @@ class Words(unittest.TestCase):
 
     def test_it_passes_what_it_should(self):
         for text in [
-            "fn nobody_reads_it()", "UnrecognisedValues", "TemplateRecategorised", "normaliser_unrecognised_total", "it took so long that", "token.cancelled().await",
+            "fn nobody_reads_it()", "UnrecognisedValues", "TemplateRecategorised", "normaliser_unrecognised_total", "imchannel:unrecognized:increase1h", "it took so long that", "token.cancelled().await",
             "it stands for a BSP", "a fake stands in for it", "recognize, behavior, license", "otherwise", "a promise", "precise", "likely",
             "well-known", "enterprise", "exercised", "the emphasis", "an analysis",
         ]:
