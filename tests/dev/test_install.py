@@ -116,7 +116,7 @@ class OnATerminal(unittest.TestCase):
                 machine = Machine(self, user)
                 code, said = machine.on_terminal(answer, "up")
                 self.assertEqual(code, 1, said)
-                self.assertIn("needed and not here: gcc", said)
+                self.assertIn("missing packages: gcc", said)
                 self.assertEqual(machine.calls(), [], "nothing was run")
 
     def test_root_is_asked_too_and_needs_no_sudo(self):

@@ -12,9 +12,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Paths (or beginnings of paths) that are not clean yet. Each goes as soon as its files are clean; the goal is an empty list.
-NOT_CLEAN_YET = ("crates/", "tests/", "README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "docs/compatibility.md",
-                 "docs/openapi.yaml", "docs/asyncapi.yaml", "deploy/", "examples/", "scripts/",
-                 "dev", "docker-compose.yml", "SECURITY.md", ".dockerignore")
+NOT_CLEAN_YET = ("crates/", "tests/", "README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "docs/metrics.md", "deploy/check/", "deploy/measure/")
 
 # These may use the words: the rules themselves, a history of what was written before, and a record of programs' output.
 MAY_USE_THEM = ("STYLE.md", "CHANGELOG.md", "tests/dev/test_words.py", "deploy/check/reports/")
@@ -31,7 +29,7 @@ QUOTED = (
 WORDS = [
     (r"nobody", "no one, or name the actor: no consumer, no reader, no service"),
     (r"somebody", "someone, or name the actor: an operator, a caller"),
-    (r"(?<!there\x20)(?<!there\n)(?:is|are|was|were) none", "there is no …; is not a …"),
+    (r"(?<!there\x20)(?<!there\n)(?:is|are|was|were) (?-i:none)", "there is no …; is not a …"),
     (r"anew", "again; restart; rebuild"),
     (r"so many", "the number; this many"),
     (r"(?:for|as|not|just)? ?so long(?! that)", "while; as long as; the duration"),
@@ -128,7 +126,7 @@ class Words(unittest.TestCase):
 
     def test_it_passes_what_it_should(self):
         for text in [
-            "fn nobody_reads_it()", "UnrecognisedValues", "TemplateRecategorised", "normaliser_unrecognised_total", "imchannel:unrecognized:increase1h", "it took so long that", "if there is none", "token.cancelled().await",
+            "fn nobody_reads_it()", "UnrecognisedValues", "TemplateRecategorised", "normaliser_unrecognised_total", "imchannel:unrecognized:increase1h", "it took so long that", "if there is none", "if value is None:", "token.cancelled().await",
             "it stands for a BSP", "a fake stands in for it", "recognize, behavior, license", "otherwise", "a promise", "precise", "likely",
             "well-known", "enterprise", "exercised", "the emphasis", "an analysis",
         ]:
