@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Is docker-compose.yml what compose understands, and does it keep what it promises? No engine is needed: the compose plugin
-# resolves the file by itself. Where there is no plugin, a newer Debian package brings one.
+# Is docker-compose.yml valid, and does it have the ports, users, mounts, secrets and networks that it should? No engine is needed: the compose
+# plugin resolves the file by itself. If there is no plugin, the check uses one from a newer Debian package.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 . deploy/check/debian.sh
 
-# Nobody's own settings: the defaults are what is checked.
+# Check the defaults, without the caller's settings.
 resolve() { env -u COMPOSE_FILE -u COMPOSE_PROFILES "${clean[@]}" "${compose[@]}" --env-file /dev/null -f docker-compose.yml "$@"; }
 clean=()
 for name in $(compgen -e | grep -E '^(IMCHANNEL_|OTEL_|RUST_IMAGE|RUNTIME_IMAGE|[A-Z]+_IMAGE$|[A-Z]+_PORT$)' || true); do
@@ -20,9 +20,9 @@ import json, os, re, sys
 project = json.load(open(sys.argv[1], encoding="utf-8"))
 services = project["services"]
 faults = []
-# Their images have no program that could ask, or they are no servers.
+# Their images have no program for a health check, or they are not servers.
 WITHOUT_HEALTH = {"collector", "jaeger", "imchannel"}
-# They end, or a person ends them.
+# They exit, or a person stops them.
 NOT_AGAIN = {"simulate"}
 SCALE = {"ingress", "normalizer", "sender", "media"}
 ONE_SHOT = {"setup", "nats-volume"}
@@ -81,7 +81,7 @@ for name in SCALE:
     waits = services[name]["depends_on"].get("setup", {}).get("condition")
     expect(waits == "service_completed_successfully", f"{name}: does not wait for setup")
 
-# redis.conf names its folder relative to where the server is started.
+# redis.conf names its folder relative to the working directory.
 expect(services["redis"].get("working_dir") == "/data", "redis: is not started in /data, where its volume is")
 expect("/data" in [volume["target"] for volume in services["redis"]["volumes"]], "redis: /data is no volume")
 monitor = services["imchannel"]["environment"].get("IMCHANNEL_NATS_MONITOR_URL")
@@ -102,10 +102,10 @@ expect(boards in [volume["target"] for volume in services["grafana"]["volumes"]]
 used = {secret["source"] for service in services.values() for secret in service.get("secrets", [])}
 for name, secret in project["secrets"].items():
     expect(os.path.isfile(secret["file"]), f"secret {name}: {secret['file']} does not exist")
-    # The programs run as another user, and compose mounts the file as it is.
+    # The programs run as another user, and compose does not change the file's mode.
     readable = os.path.isfile(secret["file"]) and os.stat(secret["file"]).st_mode & 0o004
     expect(readable, f"secret {name}: {secret['file']} is not readable by everybody")
-    expect(name in used, f"secret {name}: nobody uses it")
+    expect(name in used, f"secret {name} is not used")
 
 print("\n".join(faults), end="")
 sys.exit(1 if faults else 0)
@@ -116,7 +116,7 @@ PYTHON
 python_for_checks
 mkdir -p "$CHECKS"
 if ! find_compose; then
-  "$PYTHON" -c 'import yaml; yaml.safe_load(open("docker-compose.yml", encoding="utf-8"))' || fail "docker-compose.yml is no YAML"
+  "$PYTHON" -c 'import yaml; yaml.safe_load(open("docker-compose.yml", encoding="utf-8"))' || fail "docker-compose.yml is not YAML"
   ok "docker-compose.yml is YAML"
   not_checked "the compose file: there is no docker compose 2.24 or later here, and none could be fetched"
   exit 0
@@ -132,7 +132,7 @@ resolve --profile '*' config --format json >"$CHECKS/compose.json"
 faults=$(check_resolved "$CHECKS/compose.json") || fail "compose file:"$'\n'"$faults"
 ok "compose file: ports, names, health checks, mounts, secrets, users and networks are as promised"
 
-# Everywhere else than on loopback the address is handed on, so that the services can refuse the example secrets.
+# The address is passed to the services, so that they refuse the example secrets unless it is loopback.
 IMCHANNEL_BIND=192.0.2.1 "${compose[@]}" --env-file /dev/null -f docker-compose.yml config --format json |
   "$PYTHON" -c '
 import json, sys
@@ -143,7 +143,7 @@ assert {port["host_ip"] for port in services["proxy"]["ports"]} == {"192.0.2.1"}
 ' || fail "compose file: IMCHANNEL_BIND does not reach every service"
 ok "compose file: IMCHANNEL_BIND reaches every service"
 
-# What a smaller or a larger machine needs.
+# Settings for a smaller or larger machine.
 IMCHANNEL_PROXY_FILES=16384 IMCHANNEL_NATS_MEMORY=6g IMCHANNEL_NATS_GOMEMLIMIT=4800MiB \
   "${compose[@]}" --env-file /dev/null -f docker-compose.yml config --format json |
   "$PYTHON" -c '
@@ -156,7 +156,7 @@ assert int(services["nats"]["mem_limit"]) == 6 * 2**30
 ' || fail "compose file: the proxy's files or NATS's memory cannot be chosen"
 ok "compose file: the proxy's limit of files and NATS's memory are taken from variables"
 
-# Another folder of secrets, named as people name folders, takes the place of every example.
+# Another folder of secrets, with an unusual name, replaces every example.
 rm -rf "$CHECKS/secrets"
 cp -R deploy/compose/example "$CHECKS/secrets"
 IMCHANNEL_SECRETS=target/check/secrets IMCHANNEL_CHANNELS=examples/channels.toml \

@@ -1,4 +1,4 @@
-"""What deploy/haproxy/haproxy.cfg writes into its log: refused requests, and nothing that was taken.
+"""The log of deploy/haproxy/haproxy.cfg: refused requests only.
 
     python haproxy_log.py HAPROXY FOLDER
 
@@ -18,7 +18,7 @@ from observability_run import ROOT, fail, free_port, until
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """The services, as far as the proxy sees them."""
+    """A stub of the services for the proxy."""
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -88,7 +88,7 @@ def main():
     if not re.match(r"127\.0\.0\.0 .* 404 .* GET$", fetched[0]):
         fail(f"the line of a refused fetch: {fetched[0]}")
     if "a-secret" in log.read_text():
-        fail("what stands behind a ? is logged")
+        fail("the query (after ?) is logged")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Paths (or beginnings of paths) that are not clean yet. Each goes as soon as its files are clean; the goal is an empty list.
-NOT_CLEAN_YET = ("crates/", "tests/", "README.md", "ARCHITECTURE.md", "BENCHMARKS.md", "docs/metrics.md", "deploy/check/", "deploy/measure/")
+NOT_CLEAN_YET = ("crates/", "tests/e2e/", "tests/rolling/", "tests/src/", "README.md", "ARCHITECTURE.md", "BENCHMARKS.md",
+                 "docs/metrics.md", "deploy/check/full")
 
 # These may use the words: the rules themselves, a history of what was written before, and a record of programs' output.
 MAY_USE_THEM = ("STYLE.md", "CHANGELOG.md", "tests/dev/test_words.py", "deploy/check/reports/")
@@ -23,6 +24,8 @@ QUOTED = (
     ("docs/runbook.md", "its credential is none of the channel's"),
     ("docs/runbook.md", "the pull broke and is built anew"),
     ("docs/runbook.md", "nobody asks for events"),
+    ("deploy/check/drills/faults/events_full.py", "nobody asks for events"),
+    ("deploy/check/drills/faults/events_not_read.py", "nobody asks for events"),
 )
 
 # Word or phrase (a regular expression; a space also matches a line break), and what to write instead.

@@ -1,4 +1,4 @@
-"""The contact centre's back end is away: EVENTS fills, the normalizer pauses, WEBHOOKS fills, webhooks are answered 503."""
+"""The contact center's back end is stopped: EVENTS fills, the normalizer pauses, WEBHOOKS fills, webhooks are answered 503."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ def message(number):
 
 
 class Bsp:
-    """Posts customers' messages, one after another, and each again until it is answered 200."""
+    """Posts customers' messages, one after another, and retries each until it is answered 200."""
 
     def __init__(self, installation):
         self.url = f"{installation.webhooks_url()}/social/on/whatsapp/infobip/message/{NAME}"

@@ -1,4 +1,4 @@
-"""The contact centre's back end has stopped: nobody reads its events."""
+"""The contact center's back end has stopped: no consumer reads its events."""
 
 from faults.channels import PASSWORD, channel, report
 from parts import until

@@ -1,4 +1,4 @@
-"""The only normalizer is killed: webhooks are stored, and nothing comes out."""
+"""The only normalizer is killed: webhooks are stored, and no events are published."""
 
 from faults.channels import PASSWORD, report, reported
 
