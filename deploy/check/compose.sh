@@ -42,35 +42,35 @@ for name, service in services.items():
         expect(port.get("host_ip") == "127.0.0.1", f"{name}: port {port.get('published')} is not on loopback by default")
     disabled = service.get("healthcheck", {}).get("disable", False)
     if name in ONE_SHOT:
-        expect(service.get("restart") == "no", f"{name}: is a one-shot and starts again")
+        expect(service.get("restart") == "no", f"{name}: is a one-shot service with a restart policy")
     elif name in WITHOUT_HEALTH:
-        expect(disabled, f"{name}: says nothing about its health")
+        expect(disabled, f"{name}: does not say whether it has a health check")
     else:
         expect(service.get("healthcheck", {}).get("test") and not disabled, f"{name}: has no health check")
         restart = "no" if name in NOT_AGAIN else "unless-stopped"
-        expect(service.get("restart") == restart, f"{name}: starts again: {service.get('restart')}, not {restart}")
+        expect(service.get("restart") == restart, f"{name}: restart: {service.get('restart')}, not {restart}")
     for volume in service.get("volumes", []):
         if volume["type"] == "bind":
             expect(os.path.exists(volume["source"]), f"{name}: {volume['source']} does not exist")
-            expect(volume.get("read_only"), f"{name}: {volume['source']} can be written to")
-    expect(service.get("read_only"), f"{name}: its image can be written to")
+            expect(volume.get("read_only"), f"{name}: {volume['source']} is writable")
+    expect(service.get("read_only"), f"{name}: its image is writable")
     expect(service.get("cap_drop") == ["ALL"], f"{name}: keeps capabilities")
     expect(service.get("cap_add", []) == (["CHOWN"] if name == "nats-volume" else []), f"{name}: has capabilities")
     expect("no-new-privileges:true" in service.get("security_opt", []), f"{name}: may gain privileges")
     user = service.get("user", "0").split(":")[0]
     expect(user != "0" or name == "nats-volume", f"{name}: runs as root")
-    expect(service.get("mem_limit") or name in ONE_SHOT, f"{name}: has no limit of memory")
-    expect(service.get("logging", {}).get("options", {}).get("max-size"), f"{name}: its log grows for ever")
+    expect(service.get("mem_limit") or name in ONE_SHOT, f"{name}: has no memory limit")
+    expect(service.get("logging", {}).get("options", {}).get("max-size"), f"{name}: its log grows without limit")
     for other in service.get("depends_on", {}):
         expect(other in services, f"{name}: waits for {other}, which does not exist")
     build = service.get("build")
-    expect(bool(build) == service["image"].startswith("imchannel/"), f"{name}: is built and should not be, or the other way")
+    expect(bool(build) == service["image"].startswith("imchannel/"), f"{name}: is built but should not be, or is not built but should be")
     if build:
         kind = service["image"].split("/")[1].split(":")[0]
         expect(build["target"] == kind, f"{name}: target {build['target']} for image {service['image']}")
-        expect({"RUST_IMAGE", "RUNTIME_IMAGE"} <= set(build["args"]), f"{name}: the base images cannot be chosen")
+        expect({"RUST_IMAGE", "RUNTIME_IMAGE"} <= set(build["args"]), f"{name}: the base images cannot be replaced")
         environment = service["environment"]
-        expect(environment.get("IMCHANNEL_PUBLIC_ADDRESS") == "127.0.0.1", f"{name}: IMCHANNEL_PUBLIC_ADDRESS is not where it is published")
+        expect(environment.get("IMCHANNEL_PUBLIC_ADDRESS") == "127.0.0.1", f"{name}: IMCHANNEL_PUBLIC_ADDRESS differs from the published address")
         for variable, value in environment.items():
             named = value and value.startswith("/run/secrets/")
             mounted = [secret["target"] for secret in service.get("secrets", [])]
@@ -83,9 +83,9 @@ for name in SCALE:
 
 # redis.conf names its folder relative to the working directory.
 expect(services["redis"].get("working_dir") == "/data", "redis: is not started in /data, where its volume is")
-expect("/data" in [volume["target"] for volume in services["redis"]["volumes"]], "redis: /data is no volume")
+expect("/data" in [volume["target"] for volume in services["redis"]["volumes"]], "redis: /data is not a volume")
 monitor = services["imchannel"]["environment"].get("IMCHANNEL_NATS_MONITOR_URL")
-expect(monitor == "http://nats:8222", "imchannel: doctor does not know NATS's monitoring port")
+expect(monitor == "http://nats:8222", "imchannel: doctor does not have NATS's monitoring port")
 for name in ("simulate", "infobip"):
     asked = services[name]["healthcheck"]["test"]
     expect(asked == ["CMD", "/usr/bin/imchannel", "health"], f"{name}: its health check is {asked}")
@@ -94,7 +94,7 @@ for name in ("simulate", "infobip"):
 
 outside = {network for network, settings in project["networks"].items() if not settings.get("internal")}
 expect(outside == {"edge", "out", "observe"}, f"networks that lead outside: {sorted(outside)}")
-expect(set(services["nats"]["networks"]) == {"back"} == set(services["redis"]["networks"]), "NATS or Redis is seen by more than `back`")
+expect(set(services["nats"]["networks"]) == {"back"} == set(services["redis"]["networks"]), "NATS or Redis is in more networks than `back`")
 
 boards = re.search(r"path: (\S+)", open("deploy/grafana/provisioning/dashboards/dashboards.yml", encoding="utf-8").read()).group(1)
 expect(boards in [volume["target"] for volume in services["grafana"]["volumes"]], f"grafana: {boards} is not mounted")
@@ -104,7 +104,7 @@ for name, secret in project["secrets"].items():
     expect(os.path.isfile(secret["file"]), f"secret {name}: {secret['file']} does not exist")
     # The programs run as another user, and compose does not change the file's mode.
     readable = os.path.isfile(secret["file"]) and os.stat(secret["file"]).st_mode & 0o004
-    expect(readable, f"secret {name}: {secret['file']} is not readable by everybody")
+    expect(readable, f"secret {name}: {secret['file']} is not readable by every user")
     expect(name in used, f"secret {name} is not used")
 
 print("\n".join(faults), end="")
@@ -130,7 +130,7 @@ ok "compose file, without and with each profile (docker-compose $version)"
 
 resolve --profile '*' config --format json >"$CHECKS/compose.json"
 faults=$(check_resolved "$CHECKS/compose.json") || fail "compose file:"$'\n'"$faults"
-ok "compose file: ports, names, health checks, mounts, secrets, users and networks are as promised"
+ok "compose file: ports, names, health checks, mounts, secrets, users and networks are correct"
 
 # The address is passed to the services, so that they refuse the example secrets unless it is loopback.
 IMCHANNEL_BIND=192.0.2.1 "${compose[@]}" --env-file /dev/null -f docker-compose.yml config --format json |

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 
 for what in prometheus nats-server redis-server faketime; do
-  need "$what" "$what" || { not_checked "the drills of alerts: $what cannot be had on this machine"; exit 0; }
+  need "$what" "$what" || { not_checked "the drills of alerts: $what cannot be installed on this machine"; exit 0; }
 done
 python_for_checks
 build=$(dirname "${IMCHANNEL:-"$(newest_build)/imchannel"}")

@@ -64,8 +64,8 @@ def main():
         process = subprocess.Popen([haproxy, "-f", str(folder / "haproxy.cfg")], stdout=out, stderr=subprocess.STDOUT)
     try:
         path = "/social/on/whatsapp/koomessage/report"
-        until("the proxy passes requests on", lambda: request(f"http://127.0.0.1:{webhooks}{path}/taken", b"{}") == 200)
-        until("the proxy passes fetches on", lambda: request(f"http://127.0.0.1:{files}/IMChannel/there") == 200)
+        until("the proxy forwards requests", lambda: request(f"http://127.0.0.1:{webhooks}{path}/taken", b"{}") == 200)
+        until("the proxy forwards fetches", lambda: request(f"http://127.0.0.1:{files}/IMChannel/there") == 200)
         marks = len(log.read_text().splitlines())
         answers = [request(f"http://127.0.0.1:{webhooks}{path}/taken?token=a-secret", b"{}"),
                    request(f"http://127.0.0.1:{webhooks}{path}/refused?token=a-secret", b"{}"),

@@ -193,7 +193,7 @@ final_image() {
 in_image() { unshare --user --map-root-user chroot "$root" "$@"; }
 
 if [ "$(uname)" != Linux ] || [ -z "$built" ]; then
-  not_checked "the programs in their images: nothing is built for Linux (cargo build --locked --workspace --bins)"
+  not_checked "the programs in their images: there is no build for Linux (cargo build --locked --workspace --bins)"
 else
   alone=yes
   for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel; do
@@ -212,7 +212,7 @@ else
     fi
   done
   ok "five programs of $built run with only the C libraries: --version, --help, health"
-  [ "$alone" = yes ] || not_checked "the same without the rest of this machine's files: this user may not use namespaces"
+  [ "$alone" = yes ] || not_checked "the same without this machine's other files: this user may not use namespaces"
 fi
 
-not_checked "docker build: deploy/compose/README.md says what was tried by hand instead"
+not_checked "docker build: deploy/compose/README.md says what was tried by hand"

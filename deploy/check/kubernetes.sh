@@ -83,5 +83,5 @@ if folder=$(debian_newer trixie nats-server); then
 else
   not_checked "the chart's nats.conf: Debian's newer nats-server could not be fetched"
 fi
-not_checked "the NATS chart itself: helm and the chart are not here. Look at \`helm template\` before installing it"
+not_checked "the NATS chart itself: helm and the chart are not here. Read the output of \`helm template\` before you install it"
 not_checked "Kubernetes: no cluster. Admission, scheduling, how a network plugin enforces the policies, ingress controller, KEDA"

@@ -14,7 +14,7 @@ previous="$CHECKS/previous/$PREVIOUS"
 # build_previous: builds the programs of the previous version.
 build_previous() {
   local program
-  printf 'building the version before (%s)\n' "${PREVIOUS:0:12}" >&2
+  printf 'building the previous version (%s)\n' "${PREVIOUS:0:12}" >&2
   rm -rf "$previous"
   mkdir -p "$previous/source"
   git archive "$PREVIOUS" | tar -x -C "$previous/source"
@@ -41,5 +41,5 @@ else
   cargo test --quiet --locked -p e2e --test rolling -- no_attempt_fails each_caller >&2 || fail "a rolling restart under load"
   ok "rolling restarts behind haproxy $version: no failed attempt, nothing lost or duplicated"
   ok "each caller behind haproxy $version is limited separately"
-  not_checked "whether this version replaces the one before: commit ${PREVIOUS:0:12} is not in this clone"
+  not_checked "an upgrade from the previous version: commit ${PREVIOUS:0:12} is not in this clone"
 fi

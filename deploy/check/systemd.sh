@@ -34,19 +34,19 @@ ok "units: same memory limits as docker-compose.yml"
 # --- the machine ----------------------------------------------------------------------------------------------------------------------
 
 leave() { not_checked "deploy/systemd: $*"; exit 0; }
-[ "$(uname)" = Linux ] || leave "there is no Linux"
-[ "$(id -u)" = 0 ] || leave "a machine of its own needs root"
+[ "$(uname)" = Linux ] || leave "this is not Linux"
+[ "$(id -u)" = 0 ] || leave "starting a machine needs root"
 [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 16384 ] || leave "this machine allows fewer than 16,384 open files"
 need debootstrap debootstrap || leave "debootstrap could not be installed"
 need ip iproute2 || leave "iproute2 could not be installed"
-refusal=$(unshare --mount --uts --ipc --net --cgroup --pid --fork true 2>&1) || leave "the kernel gives no namespaces ($refusal)"
+refusal=$(unshare --mount --uts --ipc --net --cgroup --pid --fork true 2>&1) || leave "the kernel allows no namespaces ($refusal)"
 programs=$(newest_build)
 [ -n "$programs" ] || fail "no programs in target/release or target/debug: cargo build --workspace --bins"
 
 # The packages of the recipe are already installed: the machine has no network.
 PACKAGES=systemd,systemd-sysv,dbus,ca-certificates,curl,procps,iproute2,nats-server,redis-server
 if [ "$(cat "$base.packages" 2>/dev/null)" != "$PACKAGES" ]; then
-  mirror=$(debian_mirror) || leave "the apt sources of this machine name no Debian mirror"
+  mirror=$(debian_mirror) || leave "this machine's apt sources have no Debian mirror"
   printf 'fetching a Debian 12\n' >&2
   rm -rf "$base"
   debootstrap --variant=minbase --include="$PACKAGES" bookworm "$base" "$mirror" >"$work/debootstrap.log" 2>&1 ||
@@ -113,7 +113,7 @@ run() {
 }
 trial() { inside bash -euo pipefail /src/deploy/check/systemd_trials.sh "$@" || fail "$*"; }
 
-make_groups || leave "there are no control groups to be had"
+make_groups || leave "control groups are not available"
 on || leave "no systemd starts here: $(tail -n 3 "$work/machine.log")"
 
 # --- the recipe -----------------------------------------------------------------------------------------------------------------------

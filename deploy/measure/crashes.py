@@ -61,7 +61,7 @@ def stop_in_turn(nats, newer):
 CASES = {
     "one server killed three times": (1, kill_in_turn),
     "three servers, each killed in turn": (3, kill_in_turn),
-    "three servers, all killed at once": (3, kill_all),
+    "three servers, all killed at the same time": (3, kill_all),
     "three servers, one loses its disk": (3, lose_a_disk),
     "three servers, upgraded in turn": (3, stop_in_turn),
 }

@@ -237,7 +237,7 @@ def media(lab_, options):
             worker.join()
         text = f"in {SECONDS} s, 300 KB each: uploads {by_outcome(service, 'media_uploads_total')}; fetches {by_outcome(service, 'media_fetches_total')}"
         text += f"; notes dropped {total(service, 'media_background_tasks_dropped_total'):.0f}"
-    say("media, 16 uploads and 64 fetches at once", text, service)
+    say("media, 16 concurrent uploads and 64 concurrent fetches", text, service)
     nats.stop()
 
 

@@ -40,8 +40,8 @@ def webhooks(lab_, nats, gateway, found):
         load += ["--path", "/social/on/whatsapp/infobip/report/measure-0", "--seconds", str(SECONDS), "--connections", str(connections)]
         done = subprocess.run(load, capture_output=True, text=True)
         numbers = re.search(r"(\d+) requests/s, p50 ([\d.]+) ms, p99 ([\d.]+) ms", done.stdout + done.stderr)
-        found[f"webhooks/s, {connections} at once"].append(float(numbers[1]))
-        found[f"99th percentile, {connections} at once, ms"].append(float(numbers[3]))
+        found[f"webhooks/s, {connections} connections"].append(float(numbers[1]))
+        found[f"99th percentile, {connections} connections, ms"].append(float(numbers[3]))
     waiting = nats.waiting("WEBHOOKS", "normalizer")
     began = time.monotonic()
     normalizer = lab_.service("normalizer", nats)

@@ -1,5 +1,5 @@
-"""A whole installation for drills, locked down as it is deployed: nats-server with deploy/nats/users.conf, redis-server with
-deploy/redis, the four services under users of their own, and a Prometheus with deploy/prometheus/alerts.yml as it is.
+"""A complete installation for drills, locked down as deployed: nats-server with deploy/nats/users.conf, redis-server with
+deploy/redis, the four services with separate users, and a Prometheus with deploy/prometheus/alerts.yml as it is.
 """
 
 import json

@@ -18,7 +18,7 @@ def run(drill):
     drill.fires("ImchannelEventsNotRead", 12 * 60, durable="aicc")
     drill.runs("imchannel doctor", f"nobody asks for events; {len(NUMBERS)} events wait and 0 are held")
     drill.runs("imchannel tail reports --since 1h --no-follow --count 5", NAME)
-    drill.acts("the back end's reader is started")
+    drill.acts("the back end's consumer is started")
     installation.start_reader()
     drill.proves("it has acknowledged every event", lambda: not installation.asked('imchannel_consumer_pending_messages{stream="EVENTS"} > 0'))
     drill.ends(60)

@@ -22,7 +22,7 @@ def run(drill):
     drill.note(f"`/ready` of media: {status} `{body}`")
     drill.proves("/ready of media names Redis", lambda: "Redis does not answer" in body)
     drill.runs("imchannel doctor", "Redis cannot be asked", code=3)
-    drill.acts("redis-server is started again")
+    drill.acts("redis-server is restarted")
     installation.parts["redis"].start()
     drill.proves("the file that was there before is served", lambda: status_of(url)[0] == 200)
     until("media is ready", lambda: status_of(installation.ready_url("media"))[0] == 200)

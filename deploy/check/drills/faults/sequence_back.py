@@ -13,7 +13,7 @@ def run(drill):
     for number in BEFORE:
         post(number)
     drill.proves("the webhooks are events", lambda: reported(installation, NAME, BEFORE))
-    drill.acts("fault: nats-server starts again without the messages of WEBHOOKS")
+    drill.acts("fault: nats-server restarts without the messages of WEBHOOKS")
     nats = installation.parts["nats"]
     nats.stop()
     files = list((installation.folder / "nats/jetstream").glob("**/streams/WEBHOOKS/msgs/*"))
