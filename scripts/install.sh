@@ -1,16 +1,16 @@
 # shellcheck shell=bash disable=SC2016  # backquotes are for the reader
-# Installs packages for `dev` and the checks. It is sourced.
+# Installs packages for `dev` and the checks. Other scripts source it.
 #
-# On a terminal it asks first. Without a terminal, root installs after a line that says what, and another user is refused.
-# DEV_YES=yes (`./dev --yes`) answers the question with yes. sudo is used only after a yes.
+# On a terminal it asks first. Without a terminal it prints what it installs and goes on as root; it refuses any other user.
+# DEV_YES=yes (`./dev --yes`) answers the question with yes. It uses sudo only after a yes.
 
-# Servers lie in /usr/sbin, which is not on everybody's path.
+# Servers are in /usr/sbin, which is not in every user's PATH.
 has() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "/opt/homebrew/bin/$1" ]; }
 
-# What stands before a command that only root may run.
+# The prefix of a command that only root may run.
 as_root() { [ "$(id -u)" = 0 ] || printf 'sudo '; }
 
-# Homebrew's names of Debian's packages. Returns non-zero where Homebrew does not have one.
+# Homebrew's names of Debian's packages. Returns non-zero if Homebrew does not have one.
 brew_names() {
   local package
   for package in "$@"; do
@@ -23,11 +23,11 @@ brew_names() {
   done
 }
 
-# may_install COMMAND LINE...: says what will be run, and asks on a terminal. Returns non-zero where it may not be run.
+# may_install COMMAND LINE...: prints the command, and asks on a terminal. Returns non-zero if it may not run.
 may_install() {
   local answer=''
   if [ "${DEV_YES:-}" != yes ] && [ -t 0 ] && [ -t 2 ]; then
-    printf 'Something is missing. Run `%s`? [y/N] ' "$*" >&2
+    printf 'Packages are missing. Run `%s`? [y/N] ' "$*" >&2
     read -r answer || printf '\n' >&2
     case "$answer" in
       [yY]|[yY][eE][sS]) return 0 ;;
@@ -35,18 +35,18 @@ may_install() {
     esac
   fi
   if [ "${DEV_YES:-}" != yes ] && [ "$(id -u)" != 0 ]; then
-    printf 'Something is missing. Run `%s`, or give `./dev` the option --yes, and it runs that\n' "$*" >&2
+    printf 'Packages are missing. Run `%s`, or run `./dev --yes`, which runs it\n' "$*" >&2
     return 1
   fi
   printf 'installing: %s\n' "$*" >&2
 }
 
-# install_packages PACKAGE...: by their names in Debian. Returns non-zero where it may not, or could not.
+# install_packages PACKAGE...: Debian's package names. Returns non-zero if it may not, or could not.
 install_packages() {
   local names
   if command -v apt-get >/dev/null; then
     if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
-      printf 'missing: %s. Installing them needs root, and sudo is not here\n' "$*" >&2
+      printf 'missing: %s. Installing them needs root, and there is no sudo\n' "$*" >&2
       return 1
     fi
     may_install "$(as_root)apt-get install $*" && install_by_apt "$@"
@@ -55,13 +55,13 @@ install_packages() {
     # shellcheck disable=SC2086  # names without spaces
     may_install "brew install ${names% }" && brew install $names
   else
-    printf 'missing: %s. Please install them by hand: neither apt-get nor brew is here\n' "$*" >&2
+    printf 'missing: %s. Install them by hand: there is neither apt-get nor brew\n' "$*" >&2
     return 1
   fi
 }
 
-# Debian starts a service when its package is installed. Those would take the usual ports, and none is used here:
-# each run starts servers of its own. So nothing is started, and nothing is left enabled.
+# Debian starts a service when its package is installed. These would use the usual ports and are not needed:
+# each run starts its own servers. So no service is started, and none is left enabled.
 install_by_apt() (
   # shellcheck disable=SC2046  # `sudo ` or nothing
   root() { $(as_root) "$@"; }

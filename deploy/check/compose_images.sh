@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes every image that docker-compose.yml starts without the profile `observe`, out of programs of this machine and of Debian's packages, for a
-# machine whose container engine reaches no registry: ours from the newest build, the servers' with a busybox for their health checks.
-# Prints the variables that name them, and leaves them with the engine: whoever calls it removes them.
+# Makes every image that docker-compose.yml starts without the profile `observe`, from this machine's programs and Debian's packages, for a
+# machine whose container engine reaches no registry: our images from the newest build, the servers' with a busybox for their health checks.
+# Prints the variables that name them. The caller removes them from the engine.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -18,18 +18,18 @@ nats=$(debian_newer trixie nats-server)
 server="$nats/usr/sbin/nats-server"
 [ -x "$server" ] || server="$nats/usr/bin/nats-server"
 
-# image NAME ENTRYPOINT PROGRAM…: an image with the programs in /usr/bin and the libraries that they name.
+# image NAME ENTRYPOINT PROGRAM…: an image with the programs in /usr/bin and their libraries.
 image() {
   local name=$1 entrypoint=$2 folder program library
   shift 2
   folder=$(mktemp -d "$CHECKS/image.XXXXXX")
   mkdir -p "$folder/usr/bin" "$folder/etc/ssl/certs" "$folder/tmp" "$folder/data"
-  # A new volume takes the mode of the folder that it is mounted on, and the servers do not run as root.
+  # A new volume has the mode of the folder where it is mounted, and the servers do not run as root.
   chmod 1777 "$folder/tmp" "$folder/data"
   for program in "$@"; do
     install -m 755 "$program" "$folder/usr/bin/"
     strip "$folder/usr/bin/$(basename "$program")" 2>/dev/null || true
-    # A static program names none.
+    # A static program has none.
     { ldd "$program" 2>/dev/null | grep -o '/[^ ]*' || true; } | while IFS= read -r library; do
       [ -e "$folder$library" ] || { mkdir -p "$folder$(dirname "$library")"; cp -L "$library" "$folder$library"; }
     done

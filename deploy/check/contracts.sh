@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The contract documents: docs/asyncapi.yaml and docs/openapi.yaml are valid and lint clean, proto/ breaks nobody who has the last
-# release, and a running gateway answers over HTTP as docs/openapi.yaml says. That the documents say what the code does on NATS,
-# tests/e2e/contracts.rs proves.
+# The contract documents: docs/asyncapi.yaml and docs/openapi.yaml are valid and lint clean, proto/ is compatible with the last
+# release, and a running gateway answers over HTTP as docs/openapi.yaml says. tests/e2e/contracts.rs compares the documents with
+# the code on NATS.
 #   deploy/check/contracts.sh             checks
-#   deploy/check/contracts.sh released    after a release: what is in proto/ is what later versions are compared with
+#   deploy/check/contracts.sh released    after a release: makes the present proto/ the base of later comparisons
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=deploy/check/lib.sh
@@ -14,14 +14,14 @@ trap 'rm -rf "$work"' EXIT
 python_for_checks
 tools=$(dirname "$PYTHON")
 
-# must_fail WHAT COMMAND...: a check that finds nothing in a document with a fault checks nothing.
+# must_fail WHAT COMMAND...: the check must find the fault in a wrong document.
 must_fail() {
   local what=$1
   shift
-  if "$@" >/dev/null 2>&1; then fail "$what passed, and must not"; fi
+  if "$@" >/dev/null 2>&1; then fail "$what passed, but must fail"; fi
 }
 
-# Node.js with the packages of deploy/check/npm. Sets DOCUMENTS; returns non-zero where there is none.
+# Node.js with the packages of deploy/check/npm. Sets DOCUMENTS; returns non-zero if there is no Node.js.
 node_for_checks() {
   local home="$CHECKS/npm" major
   command -v npm >/dev/null || return 1
@@ -31,7 +31,7 @@ node_for_checks() {
   cp deploy/check/npm/{package.json,package-lock.json,.npmrc,documents.mjs} "$home/"
   if ! cmp -s deploy/check/npm/package-lock.json "$home/installed.json"; then
     printf 'preparing Node.js for the checks\n' >&2
-    # No script of a package is run: none is needed.
+    # Run no scripts of packages: they are not needed.
     (cd "$home" && npm ci --silent --no-fund --no-audit --ignore-scripts) || return 1
     cp deploy/check/npm/package-lock.json "$home/installed.json"
   fi
@@ -41,8 +41,8 @@ node_for_checks() {
 check_proto() {
   "$tools/buf" lint proto || fail "buf lint proto"
   ok "proto lint (buf $("$tools/buf" --version), STANDARD)"
-  "$tools/buf" breaking proto --against proto/released.binpb || fail "proto breaks what reads the last release"
-  # A field with another name has another name in JSON.
+  "$tools/buf" breaking proto --against proto/released.binpb || fail "proto is not compatible with the last release"
+  # A renamed field has another name in JSON.
   cp -R proto "$work/"
   sed -i.old 's/string command_id = 1;/string command = 1;/' "$work/proto/imchannel/v1/command.proto"
   must_fail "a renamed field" "$tools/buf" breaking "$work/proto" --against proto/released.binpb
@@ -55,19 +55,19 @@ check_documents() {
   must_fail "a parameter that is nowhere" "$tools/openapi-spec-validator" "$work/openapi.yaml"
   ok "docs/openapi.yaml is OpenAPI 3.1"
   if ! node_for_checks; then
-    not_checked "docs/asyncapi.yaml, and the lint of docs/openapi.yaml: no Node.js 20 with npm, or its packages cannot be had"
+    not_checked "docs/asyncapi.yaml, and the lint of docs/openapi.yaml: no Node.js 20 with npm, or its packages cannot be installed"
     return
   fi
   node "$DOCUMENTS" openapi docs/openapi.yaml || fail "docs/openapi.yaml has findings"
   sed 's/operationId: ready/operationId: live/' docs/openapi.yaml >"$work/openapi.yaml"
-  must_fail "an operation id that stands twice" node "$DOCUMENTS" openapi "$work/openapi.yaml"
+  must_fail "a duplicate operation id" node "$DOCUMENTS" openapi "$work/openapi.yaml"
   ok "docs/openapi.yaml lint"
   node "$DOCUMENTS" asyncapi docs/asyncapi.yaml || fail "docs/asyncapi.yaml has findings"
   sed "s#/messages/Webhook' }#/messages/Nothing' }#" docs/asyncapi.yaml >"$work/asyncapi.yaml"
-  must_fail "a message that is not there" node "$DOCUMENTS" asyncapi "$work/asyncapi.yaml"
+  must_fail "a missing message" node "$DOCUMENTS" asyncapi "$work/asyncapi.yaml"
   sed "s/Imchannel-Replayed: 'true' }/Imchannel-Again: 'true' }/" docs/asyncapi.yaml >"$work/asyncapi.yaml"
   must_fail "an example with an unknown header" node "$DOCUMENTS" asyncapi "$work/asyncapi.yaml"
-  ok "docs/asyncapi.yaml is AsyncAPI 3.0, and its examples are as it says"
+  ok "docs/asyncapi.yaml is AsyncAPI 3.0, and its examples match its schemas"
 }
 
 check_running() {

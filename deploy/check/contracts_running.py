@@ -1,4 +1,4 @@
-"""Holds a running gateway against the OpenAPI document: every answer has a documented status, content type, headers and body.
+"""Compares a running gateway with the OpenAPI document: every answer has a documented status, content type, headers and body.
 
     python contracts_running.py PROGRAM DOCUMENT FOLDER
 
@@ -18,7 +18,7 @@ import urllib.request
 
 START_S = 60
 STOP_S = 30
-# For each of the calls of schemathesis; all of them take some 25 s.
+# For each run of schemathesis; all of them take some 25 s.
 RUN_S = 60
 EXAMPLES = 12
 CHECKS = [
@@ -27,7 +27,7 @@ CHECKS = [
 ]  # fmt: skip
 CHANNEL = "202105102694809992"
 TENANT = "tenantname"
-# What examples/channels.toml has.
+# Values of examples/channels.toml.
 INGRESS = f"""
 [auth.openapi.infobipAccountKey]
 api_key = "infobip-secret"
@@ -54,20 +54,20 @@ FILES = {
 
 
 def known(operations, **parameters):
-    """Settings that give these parameters of these operations a value."""
+    """Settings with values for these parameters of these operations."""
     values = ", ".join(f'"{name.replace("_", ".")}" = "{value}"' for name, value in parameters.items())
     return f"[[operations]]\ninclude-operation-id = {json.dumps(operations)}\nparameters = {{ {values} }}\n"
 
 
 class Gateway:
-    """`imchannel up`, with servers of its own."""
+    """`imchannel up` with its own servers."""
 
     def __init__(self, program, folder):
         self.folder = folder / "data"
         command = [str(program), "--json", "up", "--channels", "examples/channels.toml", "--data-dir", str(self.folder)]
         for name in ("ingress", "media", "admin"):
             command += [f"--{name}", "127.0.0.1:0"]
-        # Whatever installation this shell may be set to: not that one.
+        # Do not use an installation that this shell is configured for.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("IMCHANNEL_", "OTEL_"))}
         self.log = folder / "up.log"
         with self.log.open("wb") as errors:
@@ -125,18 +125,18 @@ class Schemathesis:
         self.program = pathlib.Path(sys.executable).with_name("schemathesis")
 
     def run(self, url, select, settings, phases="examples,coverage,fuzzing"):
-        """Gives the exit code, what was written, and the statuses that came."""
+        """Returns the exit code, the output, and the statuses of the answers."""
         config, log = self.folder / "schemathesis.toml", self.folder / "calls.har"
         config.write_text(settings)
         log.unlink(missing_ok=True)
         command = [self.program, "--config-file", config, "run", self.document, "--url", url, *select]
         command += ["--checks", ",".join(CHECKS), "--phases", phases, "--max-examples", str(EXAMPLES)]
-        # The same calls each time, and nothing kept for the next.
+        # The same calls each time; store nothing for the next run.
         command += ["--seed", "1", "--generation-database", "none", "--request-timeout", "10"]
         command += ["--warnings", "off", "--report-har-path", log]
-        # An answer never comes through a proxy here.
+        # Use no proxy.
         environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        # It leaves files where it runs.
+        # It writes files into its working directory.
         options = {"cwd": self.folder, "env": environment, "capture_output": True, "text": True, "timeout": RUN_S}
         done = subprocess.run(list(map(str, command)), **options)
         entries = json.loads(log.read_text())["log"]["entries"] if log.exists() else []
@@ -160,7 +160,7 @@ def check(gateway, calls):
     token = f'[auth.openapi.uploadToken]\nbearer = "{gateway.token()}"\n'
     media = token + known(["uploadFile"], path_tenant=TENANT, query_channel=CHANNEL)
     media += "".join(known([f"get{kind}", f"head{kind}"], path_tenant=TENANT, path_id=ids[kind]) for kind in FILES)
-    # What has to come at least, so that a run that called nothing does not pass for a good one.
+    # The statuses that must occur, so that a run without calls does not pass.
     for service, what, settings, expected in [
         ("ingress", "known channels", ingress, {200, 401, 404, 405}),
         ("ingress", "made-up channels", INGRESS, {401, 404, 405}),
@@ -172,13 +172,13 @@ def check(gateway, calls):
         if code != 0:
             sys.exit(text)
         if missing := expected - set(statuses):
-            sys.exit(f"{service}, {what}: no answer was {sorted(missing)}")
+            sys.exit(f"{service}, {what}: missing answers: {sorted(missing)}")
         came = ", ".join(map(str, sorted(set(statuses))))
         print(f"ok   docs/openapi.yaml against {service}, {what} ({len(statuses)} calls: {came})", flush=True)
 
 
 def check_the_check(gateway, document, folder):
-    """A document that leaves an answer out must not pass."""
+    """A document without one of the answers must fail."""
     text = document.read_text()
     without = text.replace("        '401': { $ref: '#/components/responses/Challenged' }\n", "").replace(
         "        '401': { $ref: '#/components/responses/Unauthorized' }\n", ""
@@ -188,7 +188,7 @@ def check_the_check(gateway, document, folder):
     select = ["--include-operation-id", "postTwilioWebhook"]
     code, said, _ = Schemathesis(wrong, folder).run(gateway.url("ingress"), select, INGRESS, "coverage")
     if without == text or code == 0 or "Undocumented status code" not in said:
-        sys.exit(f"a document without 401 passed, and must not:\n{said}")
+        sys.exit(f"a document without 401 passed, but must fail:\n{said}")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-# Newer Debian packages beside the system, for checks that need a newer program than the machine has.
-# Nothing is installed, and root is not needed. Source it after lib.sh.
+# Unpacks newer Debian packages beside the system, for checks that need a newer program than the machine has.
+# It installs nothing and does not need root. Source it after lib.sh.
 #
 #   suite   package          program in the folder                                version when this was written
 #   sid     docker-compose   usr/libexec/docker/cli-plugins/docker-compose        2.40.3 (trixie: 2.26.1)
 #   sid     kubectl          usr/bin/kubectl (kubernetes-client holds nothing)    1.36.4 (trixie: 1.32.3)
 #   sid     promtool         usr/bin/promtool (no longer in package prometheus)   3.5.3
 #   trixie  nats-server      usr/sbin/nats-server                                 2.10.27 (sid: 2.15.1)
-# These run on Debian 12. A program that needs a newer C library than the machine has does not.
+# These run on Debian 12. A program that needs a newer C library does not run.
 # shellcheck shell=bash
 
 # debian_newer SUITE PACKAGE: unpacks SUITE's version of PACKAGE into target/check/debian/PACKAGE and prints that folder.
-# SUITE is a name such as trixie or sid. What was unpacked once is kept; remove the folder to fetch it anew.
-# Says why on standard error and returns 1 where it cannot: the caller then prints what it did NOT CHECK.
+# SUITE is a name such as trixie or sid. An unpacked package is kept; remove the folder to fetch it again.
+# If it cannot, it prints why on standard error and returns 1: the caller then prints what it did NOT CHECK.
 debian_newer() {
   local suite=$1 package=$2 home="$CHECKS/debian"
   local folder="$home/$package" log="$home/$package.log"
   mkdir -p "$home"
   (
-    # Two checks may want the same package at once.
+    # Two checks may need the same package at the same time.
     if command -v flock >/dev/null; then flock 9; fi
     if [ "$(cat "$folder/.suite" 2>/dev/null)" = "$suite" ]; then exit 0; fi
     if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
@@ -50,8 +50,8 @@ debian_program() {
   printf '%s\n' "$script"
 }
 
-# An apt of its own: its lists, cache and (empty) record of installed packages lie under target/check.
-# The machine's settings (a proxy, for one) still hold; its hooks do not, since they may want root.
+# A separate apt: its lists, cache and (empty) record of installed packages are under target/check.
+# It uses the machine's settings (such as a proxy) but not its hooks, which may need root.
 debian_fetch() {
   local suite=$1 package=$2 home=$3 mirror keyring root
   mirror=$(debian_mirror) || { echo "debian: the apt sources of this machine name no Debian mirror"; return 1; }
@@ -81,7 +81,7 @@ Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::Retries "3";
 CONF
-  # One look at the mirror an hour is enough.
+  # Updating the lists once an hour is enough.
   if [ -z "$(find "$root/updated" -mmin -60 2>/dev/null)" ]; then
     apt-get -c "$root/apt.conf" -q update --error-on=any || return 1
     touch "$root/updated"
@@ -93,8 +93,8 @@ CONF
   printf '%s\n' "$suite" >"$home/$package/.suite"
 }
 
-# The mirror that this machine's own apt uses for Debian. Before the first `apt-get update` apt does not know the
-# origin of a source yet, so then the address decides.
+# The mirror that this machine's apt uses for Debian. Before the first `apt-get update` apt does not have the
+# origin of a source yet, so it is found by the address.
 debian_mirror() {
   # shellcheck disable=SC2016  # these are apt's variables
   apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
@@ -103,7 +103,7 @@ debian_mirror() {
                END { if (!found && guess) { print guess; found = 1 } exit !found }'
 }
 
-# find_kubectl: puts a kubectl on the path that has kustomize inside (1.21 and later; preStop sleeps and the like are not its affair).
+# find_kubectl: puts a kubectl with kustomize into the PATH (1.21 and later; newer fields such as preStop sleep do not matter to it).
 find_kubectl() {
   local folder
   if has kubectl && kubectl kustomize --help >/dev/null 2>&1; then return 0; fi
@@ -112,7 +112,7 @@ find_kubectl() {
   kubectl version --client >/dev/null 2>&1
 }
 
-# find_compose: sets `compose`, this machine's own, where it is new enough for what the file uses, or else Debian's.
+# find_compose: sets `compose` to this machine's plugin if it is new enough for the file, otherwise to Debian's.
 find_compose() {
   local folder
   compose=(docker compose)
@@ -122,7 +122,7 @@ find_compose() {
   is_new_enough
 }
 
-# 2.24 and later put lists of `<<` and files of secrets together as we need it.
+# 2.24 and later merge lists of `<<` and files of secrets as needed.
 is_new_enough() {
   version=$("${compose[@]}" version --short 2>/dev/null) || return 1
   version=${version#v}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The blocks of commands in the documents that are for compose and for Kubernetes (`./dev test` runs the others): every manifest, overlay,
-# object, service, profile and option that they name exists, and the command line understands what is asked of it.
+# The command blocks of the documents for compose and Kubernetes (`./dev test` runs the others): every manifest, overlay,
+# object, service, profile and option in them exists, and the command line accepts every command.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -24,7 +24,7 @@ if find_compose; then
   if ! docker info >/dev/null 2>&1; then
     not_checked "blocks of commands for compose with containers: there is no container engine here"
   elif images=$(deploy/check/compose_images.sh); then
-    # With them the blocks start containers.
+    # With these images the blocks start containers.
     IMAGES=$(printf '%s\n' "$images" | "$PYTHON" -c 'import json, sys; print(json.dumps(dict(line.strip().split("=") for line in sys.stdin)))')
     export IMAGES
     tag=${images#IMCHANNEL_VERSION=}
@@ -37,11 +37,11 @@ else
   not_checked "blocks of commands for compose: there is no docker compose 2.24 or later here, and none could be fetched"
 fi
 if [ ${#kinds[@]} -gt 0 ]; then
-  "$PYTHON" tests/documents/run.py --programs "$programs" "${kinds[@]}" || fail "a block of commands for compose or Kubernetes"
+  "$PYTHON" tests/documents/run.py --programs "$programs" "${kinds[@]}" || fail "a command block for compose or Kubernetes"
   if [ -n "${IMAGES:-}" ]; then
-    ok "blocks of commands for compose: run with containers"
+    ok "command blocks for compose: run with containers"
     not_checked "the profile observe with containers: its images are in a registry"
   fi
-  ok "blocks of commands for compose and Kubernetes: what they name exists"
+  ok "command blocks for compose and Kubernetes: everything in them exists"
 fi
 not_checked "blocks of commands for Kubernetes in a cluster: there is none here"

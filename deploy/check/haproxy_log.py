@@ -1,4 +1,4 @@
-"""What deploy/haproxy/haproxy.cfg writes into its log: refused requests, and nothing that was taken.
+"""The log of deploy/haproxy/haproxy.cfg: refused requests only.
 
     python haproxy_log.py HAPROXY FOLDER
 
@@ -18,7 +18,7 @@ from observability_run import ROOT, fail, free_port, until
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """The services, as far as the proxy sees them."""
+    """A stub of the services for the proxy."""
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -64,8 +64,8 @@ def main():
         process = subprocess.Popen([haproxy, "-f", str(folder / "haproxy.cfg")], stdout=out, stderr=subprocess.STDOUT)
     try:
         path = "/social/on/whatsapp/koomessage/report"
-        until("the proxy passes requests on", lambda: request(f"http://127.0.0.1:{webhooks}{path}/taken", b"{}") == 200)
-        until("the proxy passes fetches on", lambda: request(f"http://127.0.0.1:{files}/IMChannel/there") == 200)
+        until("the proxy forwards requests", lambda: request(f"http://127.0.0.1:{webhooks}{path}/taken", b"{}") == 200)
+        until("the proxy forwards fetches", lambda: request(f"http://127.0.0.1:{files}/IMChannel/there") == 200)
         marks = len(log.read_text().splitlines())
         answers = [request(f"http://127.0.0.1:{webhooks}{path}/taken?token=a-secret", b"{}"),
                    request(f"http://127.0.0.1:{webhooks}{path}/refused?token=a-secret", b"{}"),
@@ -88,7 +88,7 @@ def main():
     if not re.match(r"127\.0\.0\.0 .* 404 .* GET$", fetched[0]):
         fail(f"the line of a refused fetch: {fetched[0]}")
     if "a-secret" in log.read_text():
-        fail("what stands behind a ? is logged")
+        fail("the query (after ?) is logged")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Would the images be built, and would what is in them run? Answered without a container engine: the Dockerfile is parsed, its
-# context is put together as .dockerignore says, and each final image is a folder with one program and the C libraries.
+# Would the images build, and would their programs run? Checked without a container engine: it parses the Dockerfile, copies its
+# context as .dockerignore says, and makes a folder with one program and the C libraries for each final image.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -9,7 +9,7 @@ python_for_checks
 context="$CHECKS/context"
 rm -rf "$context"
 
-# Copies the context to the folder that is given, and prints every fault.
+# Copies the context to the given folder, and prints every fault.
 faults=$("$PYTHON" - "$context" <<'PYTHON'
 import json, re, shutil, sys, tomllib
 from io import BytesIO
@@ -85,7 +85,7 @@ compose = yaml.safe_load(Path("docker-compose.yml").read_text())["x-build"]["arg
 for argument, default in arguments.items():
     expect(compose[argument] == f"${{{argument}:-{default}}}", f"docker-compose.yml has another default of {argument}")
 
-# --- what is copied into the build is there, and what is compiled in as well
+# --- files that are copied into the build, or compiled in, exist
 copied = []
 for stage in ["plan", "build"]:
     for value in steps(stage, "COPY"):
@@ -107,7 +107,7 @@ for path in context.glob("crates/*/src/**/*.rs"):
         is_copied = inside and any(name.is_relative_to(source) for source in copied)
         expect(is_copied, f"{path.relative_to(context)} needs {included}, which the build has not")
 
-# --- the build is what continuous integration builds, and the dependencies were compiled for the same
+# --- the build is the same as in continuous integration, and the dependencies are compiled for it
 def flags(command):
     words = [word for word in command.split() if word.startswith("--")]
     return sorted(set(words) - {"--release", "--recipe-path"})
@@ -145,12 +145,12 @@ PYTHON
 ok "Dockerfile: stages, base images, copies, entry points, health checks"
 ok "context: $(find "$context" -type f | wc -l | tr -d ' ') files, $(du -sk "$context" | cut -f1) KiB, no secret, everything that is compiled in"
 
-# The context alone is a workspace whose lock file is complete, and the programs are its targets. It has the toolchain of
-# the folder above, as the base image has.
+# The context alone is a workspace with a complete lock file and the programs as targets. It uses the toolchain of
+# the parent folder, which the base image has.
 if command -v cargo >/dev/null; then
   (cd "$context" && cargo metadata --locked --format-version 1 --no-deps) >"$CHECKS/metadata.json" ||
-    fail "the context is no workspace by itself"
-  "$PYTHON" - "$CHECKS/metadata.json" <<'PYTHON' || fail "a program of the images is no target of the workspace"
+    fail "the context alone is not a workspace"
+  "$PYTHON" - "$CHECKS/metadata.json" <<'PYTHON' || fail "a program of the images is not a target of the workspace"
 import json, re, sys
 packages = json.load(open(sys.argv[1], encoding="utf-8"))["packages"]
 bins = {target["name"] for package in packages for target in package["targets"] if "bin" in target["kind"]}
@@ -168,12 +168,12 @@ else
   not_checked "the workspace in the context: there is no cargo here"
 fi
 
-# A debug build needs the same libraries and knows the same words.
+# A debug build needs the same libraries and has the same commands.
 built=$(newest_build)
-# What distroless's cc image has of libraries: the C library, libgcc and libstdc++.
+# The libraries of distroless's cc image: the C library, libgcc and libstdc++.
 allowed='^(linux-vdso|linux-gate|ld-linux[a-z0-9_-]*|libc|libm|libpthread|libdl|librt|libgcc_s|libstdc\+\+)\.so'
 
-# final_image PROGRAM: a folder with what its image has, and nothing else. Sets `root`.
+# final_image PROGRAM: a folder with exactly the files of its image. Sets `root`.
 final_image() {
   local program=$1 library
   root="$CHECKS/image/$program"
@@ -189,11 +189,11 @@ final_image() {
   done < <(ldd "$built/$program" | awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^\//) { print $i; next } print $1 }')
 }
 
-# in_image COMMAND…: runs it where the file system has nothing but the image, and writes nothing.
+# in_image COMMAND…: runs it with a read-only file system that has only the image.
 in_image() { unshare --user --map-root-user chroot "$root" "$@"; }
 
 if [ "$(uname)" != Linux ] || [ -z "$built" ]; then
-  not_checked "the programs in their images: nothing is built for Linux (cargo build --locked --workspace --bins)"
+  not_checked "the programs in their images: there is no build for Linux (cargo build --locked --workspace --bins)"
 else
   alone=yes
   for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel; do
@@ -205,14 +205,14 @@ else
     in_image "/usr/bin/$program" --version >/dev/null || fail "$program --version"
     in_image "/usr/bin/$program" --help >/dev/null || fail "$program --help"
     if [ "$program" != imchannel ]; then
-      # Nothing runs, so it is not healthy; 2 would mean that it does not know the word.
+      # No service runs, so it is not healthy; exit code 2 would mean an unknown command.
       status=0
       IMCHANNEL_ADMIN_LISTEN=127.0.0.1:1 in_image "/usr/bin/$program" health >/dev/null 2>&1 || status=$?
-      [ "$status" = 1 ] || fail "$program health: exit code $status where nothing runs (is $built of these sources?)"
+      [ "$status" = 1 ] || fail "$program health: exit code $status without a running service (is $built built from these sources?)"
     fi
   done
-  ok "five programs of $built run with the C libraries alone: --version, --help, health"
-  [ "$alone" = yes ] || not_checked "the same without the rest of this machine's files: this user may not use namespaces"
+  ok "five programs of $built run with only the C libraries: --version, --help, health"
+  [ "$alone" = yes ] || not_checked "the same without this machine's other files: this user may not use namespaces"
 fi
 
-not_checked "docker build: deploy/compose/README.md says what was tried by hand instead"
+not_checked "docker build: deploy/compose/README.md says what was tried by hand"

@@ -1,7 +1,7 @@
 """Checks on the Kubernetes manifests. Run by kubernetes.sh, in the repository's root.
 
     kubernetes.py rules [--write]     the PrometheusRule against deploy/prometheus/alerts.yml
-    kubernetes.py manifests FOLDER    FOLDER holds what kustomize has rendered, and secrets.yaml
+    kubernetes.py manifests FOLDER    FOLDER has the output of kustomize, and secrets.yaml
     kubernetes.py nats FOLDER         the values of the NATS chart; writes the server's configuration to FOLDER
 
 Every fault is a line; exit code 1 if there is any.
@@ -83,7 +83,7 @@ def check_manifests(folder):
             print(f"ok   manifests {name} ({len(m.docs)} documents, Kubernetes {VERSION} strictly)")
     if found:
         return found
-    # A check that cannot fail is none: each of these has to be noticed.
+    # Prove that the check can fail: it must find each of these faults.
     for spoil in WRONG:
         m = Manifests("everything", copy.deepcopy(documents(folder / "everything.yaml")), copy.deepcopy(secrets), readme)
         spoil(m)
@@ -95,7 +95,7 @@ def check_manifests(folder):
 
 
 def check_rules(write):
-    """The PrometheusRule is alerts.yml in another wrapping, and nothing else."""
+    """The PrometheusRule contains exactly alerts.yml."""
     source = Path("deploy/prometheus/alerts.yml")
     target = KUBERNETES / "components/prometheus-operator/prometheusrule.yaml"
     wrapped = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
@@ -103,7 +103,7 @@ def check_rules(write):
                "spec": {"groups": yaml.safe_load(source.read_text())["groups"]}}
     if write:
         text = yaml.safe_dump(wrapped, sort_keys=False, allow_unicode=True, width=120)
-        target.write_text(f"# Written by `deploy/check/kubernetes.sh --write` out of {source}. Change that one.\n{text}")
+        target.write_text(f"# Written by `deploy/check/kubernetes.sh --write` from {source}. Change that file.\n{text}")
     if not target.exists() or yaml.safe_load(target.read_text()) != wrapped:
         return [f"{target} is not what {source} says: run deploy/check/kubernetes.sh --write"]
     rules = [r for g in wrapped["spec"]["groups"] for r in g["rules"]]

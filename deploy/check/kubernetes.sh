@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Renders what lies in deploy/kubernetes and checks it: strict schemas, and whether everything fits together. No cluster is
-# asked. With --write it first writes the PrometheusRule anew out of deploy/prometheus/alerts.yml.
+# Renders deploy/kubernetes and checks it: strict schemas, and references between objects. It contacts no
+# cluster. With --write it first writes the PrometheusRule from deploy/prometheus/alerts.yml.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -11,12 +11,12 @@ write=()
 
 find_kubectl || fail "there is no kubectl, and Debian's could not be fetched or does not run here"
 for file in deploy/nats/nats.conf deploy/nats/users.conf deploy/redis/redis.conf; do
-  [ -f "$file" ] || fail "$file is not there, and the manifests contain it"
+  [ -f "$file" ] || fail "$file is missing, and the manifests contain it"
 done
 
 "$PYTHON" deploy/check/kubernetes.py rules ${write[@]+"${write[@]}"}
 
-# Rendering. "everything" is production with every component turned on.
+# Render. "everything" is production with every component enabled.
 out="$CHECKS/kubernetes"
 rm -rf "$out"
 mkdir -p "$out/deploy"
@@ -36,7 +36,7 @@ render deploy/kubernetes/overlays/production production
 render "$everything" everything
 ok "kustomize ($(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Version: //p'))"
 
-# The Secrets out of a folder of the layout that `imchannel secrets generate` has. The content is of no matter here.
+# The Secrets from a folder with the layout of `imchannel secrets generate`. The content does not matter here.
 secrets="$out/secrets"
 mkdir -p "$secrets/nats" "$secrets/redis" "$secrets/channels"
 for file in credential.key media.token channels/infobip_api_key channels/twilio_token redis/users.acl \
@@ -53,7 +53,7 @@ deploy/kubernetes/secrets.sh "$secrets" examples/channels.toml >"$out/secrets.ya
 
 "$PYTHON" deploy/check/kubernetes.py manifests "$out"
 
-# The configuration that the chart would make, for a server that knows `sync_interval: always` (2.10). Its folders become ours.
+# The configuration that the chart would make, for a server with `sync_interval: always` (2.10). Its folders are replaced by ours.
 "$PYTHON" deploy/check/kubernetes.py nats "$out"
 if folder=$(debian_newer trixie nats-server); then
   server="$folder/usr/sbin/nats-server"
@@ -74,14 +74,14 @@ if folder=$(debian_newer trixie nats-server); then
     sed -e "s|\"/data|\"$out/data|" -e "s|\"/etc/nats-certs|\"$out/etc/nats-certs|" "$out/nats-$name.conf" \
       >"$out/etc/nats-config/nats.conf"
     takes "$out/etc/nats-config/nats.conf" >"$out/nats-$name.log" 2>&1 ||
-      fail "nats-server does not take what $name.yaml comes to: $(tail -n 1 "$out/nats-$name.log")"
+      fail "nats-server refuses the configuration from $name.yaml: $(tail -n 1 "$out/nats-$name.log")"
   done
-  # A server that takes anything would prove nothing.
+  # Prove that the server refuses a wrong file.
   sed -i.was '1s/{/{ "no_such_setting": 1,/' "$out/etc/nats-config/nats.conf"
-  if takes "$out/etc/nats-config/nats.conf" >"$out/nats-wrong.log" 2>&1; then fail "nats-server takes a setting that does not exist"; fi
+  if takes "$out/etc/nats-config/nats.conf" >"$out/nats-wrong.log" 2>&1; then fail "nats-server accepts a setting that does not exist"; fi
   ok "the chart's nats.conf, with and without TLS, and users.conf ($("$server" --version))"
 else
   not_checked "the chart's nats.conf: Debian's newer nats-server could not be fetched"
 fi
-not_checked "the NATS chart itself: helm and the chart are not here. Look at \`helm template\` before installing it"
-not_checked "Kubernetes: no cluster. Admission, scheduling, what a network plugin makes of the policies, ingress controller, KEDA"
+not_checked "the NATS chart itself: helm and the chart are not here. Read the output of \`helm template\` before you install it"
+not_checked "Kubernetes: no cluster. Admission, scheduling, how a network plugin enforces the policies, ingress controller, KEDA"

@@ -1,6 +1,6 @@
-"""What kustomize has rendered: schemas, and what the schemas cannot know. kubernetes.py runs it.
+"""Checks of the output of kustomize: schemas, and everything that schemas cannot check. kubernetes.py runs it.
 
-Every check yields its faults as lines of text, and nothing when all is well.
+Every check yields its faults as lines of text, and nothing if there is none.
 """
 
 import json
@@ -18,13 +18,13 @@ OWN_KINDS = {"ScaledObject": "scaledobject", "PodMonitor": "podmonitor", "Promet
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
 SERVICES = ["ingress", "normalizer", "sender", "media"]
 
-# What the NATS chart makes of deploy/kubernetes/nats/values.yaml, as far as policies see it.
+# The pods that the NATS chart makes from deploy/kubernetes/nats/values.yaml, as seen by policies.
 CHART_POD = {
     "labels": {NAME: "nats", COMPONENT: "nats", "app.kubernetes.io/instance": "nats"},
     "ports": {4222, 6222, 8222},
 }
 
-# Who may reach whom, by port. Everything else that the policies let through is a fault, and so is what they do not.
+# The allowed connections, by port. Any other connection that the policies allow is a fault, and so is one of these that they refuse.
 PODS_MAY = {
     "production": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {("nats", "nats", 6222)},
     "dev": {(who, "nats", 4222) for who in [*SERVICES, "setup"]} | {(who, "redis", 6379) for who in ["setup", "sender", "media"]},
@@ -93,7 +93,7 @@ def matches(selector, labels):
 
 
 class Manifests:
-    """One rendered set, with an index of what the checks ask for."""
+    """One rendered set, with indexes for the checks."""
 
     def __init__(self, name, docs, secrets, readme):
         self.name, self.docs, self.readme = name, docs, readme
@@ -103,7 +103,7 @@ class Manifests:
         }, "of": d} for d in self.workloads]
         if name != "dev":
             self.pods.append({"labels": CHART_POD["labels"], "ports": dict.fromkeys(CHART_POD["ports"]), "of": None})
-        # Kind and name to the keys: of what the set makes itself, and of what secrets.sh makes.
+        # Kind and name to the keys: of the set's own objects, and of those from secrets.sh.
         self.data = {(d["kind"], d["metadata"]["name"]): d.get("data") or {}
                      for d in [*docs, *secrets] if d["kind"] in ("ConfigMap", "Secret")}
 
@@ -111,7 +111,7 @@ class Manifests:
         return [d for d in self.docs if d["kind"] in kinds]
 
     def replicas(self, d):
-        """How many there are at least, and whether somebody else than the Deployment says so."""
+        """The minimum number of replicas, and whether a scaler sets it instead of the Deployment."""
         for s in self.of("HorizontalPodAutoscaler", "ScaledObject"):
             if s["spec"]["scaleTargetRef"]["name"] == d["metadata"]["name"]:
                 return s["spec"].get("minReplicas", s["spec"].get("minReplicaCount", 1)), True
@@ -204,7 +204,7 @@ def stops_fit(m):
         inner = sleep + seconds(settings.get("IMCHANNEL_SHUTDOWN_GRACE_PERIOD", "10s")) \
             + seconds(settings.get("IMCHANNEL_DRAIN_DELAY", "0s"))
         if spec.get("terminationGracePeriodSeconds", 30) <= inner:
-            yield f"{title(d)}: is killed before its {inner:g} s of stopping are over"
+            yield f"{title(d)}: is killed before the {inner:g} s of its stop are over"
         if any(p.get("name") == "http" for p in c["ports"]) and not 5 <= sleep <= 10:
             yield f"{title(d)}: load balancers have {sleep} s to notice a stop, not 5 to 10"
 
@@ -214,7 +214,7 @@ def replicas_are_safe(m):
         least, scaled = m.replicas(d)
         labels = template(d)["metadata"]["labels"]
         if scaled and "replicas" in d["spec"]:
-            yield f"{title(d)}: has a number of replicas and somebody else who sets it"
+            yield f"{title(d)}: has a number of replicas, and a scaler that sets it too"
         if least < 2:
             continue
         if not any(matches(b["spec"]["selector"], labels) for b in m.of("PodDisruptionBudget")):
@@ -228,12 +228,12 @@ def replicas_are_safe(m):
         if not any(d["kind"] == target.get("kind", "Deployment") and d["metadata"]["name"] == target["name"] for d in m.docs):
             yield f"{title(s)}: no such target: {target['name']}"
         if target["name"] == "sender":
-            yield f"{title(s)}: sender is not to be scaled by load"
+            yield f"{title(s)}: sender must not be scaled by load"
 
 
 def selectors_match(m):
     labels_of = [p["labels"] for p in m.pods]
-    components = {p["labels"].get(COMPONENT) for p in m.pods} | {"doctor"}  # a component of its own
+    components = {p["labels"].get(COMPONENT) for p in m.pods} | {"doctor"}  # a separate component
 
     def check(where, selector):
         if not any(matches(selector, labels) for labels in labels_of):
@@ -279,7 +279,7 @@ def ports_of(rule):
 
 
 def policies_say_what_is_meant(m):
-    """Works out every connection that the policies let through, and compares."""
+    """Computes every connection that the policies allow, and compares."""
     policies = m.of("NetworkPolicy")
     if not any(p["spec"]["podSelector"] == {} and sorted(p["spec"]["policyTypes"]) == ["Egress", "Ingress"]
                and "ingress" not in p["spec"] and "egress" not in p["spec"] for p in policies):
@@ -313,31 +313,31 @@ def policies_say_what_is_meant(m):
                        and matches(peer["podSelector"], b["labels"])}
             pods |= {(who, to, port) for port in may_in & may_out}
             for port in may_in ^ may_out:
-                yield f"{who} to {to}, port {port}: only one side of it is allowed"
+                yield f"{who} to {to}, port {port}: only one side allows it"
             for port in (may_in & may_out) - set(b["ports"]):
-                if not (m.name == "dev" and port == 6222):  # one server has nobody to talk to
-                    yield f"{who} to {to}: nobody listens at port {port}"
+                if not (m.name == "dev" and port == 6222):  # one server has no peers
+                    yield f"{who} to {to}: nothing listens on port {port}"
         for r in rules(a, "ingress"):
             for peer in r.get("from", [{}]):
                 if "namespaceSelector" in peer:
                     name = next(iter(peer["namespaceSelector"]["matchLabels"])).removeprefix("imchannel/")
                     namespaces |= {(name, who, port) for port in ports_of(r)}
                     if f"imchannel/{name}" not in m.readme:
-                        yield f"README.md does not name the label imchannel/{name}"
+                        yield f"README.md does not list the label imchannel/{name}"
     if m.name == "dev":
         pods.discard(("nats", "nats", 6222))
     for what, found, meant in (("pods", pods, PODS_MAY), ("other namespaces", namespaces, NAMESPACES_MAY),
                                ("what is outside", leaves, LEAVES_MAY)):
         for way in sorted(map(str, found - meant[m.name])):
-            yield f"policies let through, among {what}: {way}"
+            yield f"policies allow, for {what}: {way}"
         for way in sorted(map(str, meant[m.name] - found)):
-            yield f"policies do not let through, among {what}: {way}"
+            yield f"policies do not allow, for {what}: {way}"
     for p in policies:
         for rule in p["spec"].get("egress", []):
             for block in [t["ipBlock"] for t in rule.get("to", []) if "ipBlock" in t]:
                 private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "100.64.0.0/10"}
                 if p["metadata"]["name"] == "to-bsp" and block["cidr"] == "0.0.0.0/0" and not private <= set(block.get("except", [])):
-                    yield f"{title(p)}: private addresses are not left out"
+                    yield f"{title(p)}: private addresses are not excluded"
 
 
 def references_resolve(m, known_settings):
@@ -353,7 +353,7 @@ def references_resolve(m, known_settings):
             items = [i["key"] for i in v.get("secret", v.get("configMap")).get("items", [])]
             held = m.data.get((source, key))
             if held is None and not all(f"`{name}`" in m.readme for name in [key, *items]):
-                yield f"{where}: {source} {key} is neither made nor named in README.md"
+                yield f"{where}: {source} {key} is neither made nor listed in README.md"
             for item in items:
                 if held is not None and item not in held:
                     yield f"{where}: {source} {key} has no key {item}"
@@ -366,7 +366,7 @@ def references_resolve(m, known_settings):
             for name in settings:
                 if name.startswith("IMCHANNEL_") and name not in known_settings:
                     yield f"{where}: there is no setting {name}"
-            # Every file that a setting or an argument names lies in a volume, and of a Secret nothing is left over.
+            # Every file that a setting or an argument names is in a volume, and every key of a Secret is used.
             named = [v for v in [*settings.values(), *c.get("command", []), *c.get("args", [])] if str(v).startswith("/run/imchannel/")]
             for mount in c.get("volumeMounts", []):
                 if not str(mount["mountPath"]).startswith("/run/imchannel/") or mount["name"] not in volumes:
@@ -382,7 +382,7 @@ def references_resolve(m, known_settings):
                 if not any(path == v["mountPath"] or path.startswith(v["mountPath"] + "/") for v in c.get("volumeMounts", [])):
                     yield f"{where}: {path} is not mounted"
     for d in m.of("Secret"):
-        yield f"{title(d)}: no Secret belongs into a rendered set"
+        yield f"{title(d)}: a rendered set must not contain a Secret"
 
 
 def numbers_agree(m):
@@ -401,16 +401,16 @@ def numbers_agree(m):
         streams = Path("crates/bus/src/streams.rs").read_text()
         for name in (trigger["stream"], trigger["consumer"]):
             if f'name: "{name}"' not in streams:
-                yield f"{title(s)}: the code knows no {name}"
+                yield f"{title(s)}: the code has no {name}"
         if not re.search(rf"^\s*{trigger['account']}\s*{{", Path("deploy/nats/users.conf").read_text(), re.M):
             yield f"{title(s)}: users.conf has no account {trigger['account']}"
         held = int(re.search(r'name: "normalizer",.*?max_ack_pending: ([0-9_]+)', streams, re.S)[1].replace("_", ""))
         if int(trigger["lagThreshold"]) <= held:
-            yield f"{title(s)}: work in progress ({held}) alone would call for replicas"
+            yield f"{title(s)}: work in progress ({held}) alone would add replicas"
 
 
 def settings_known():
-    """Settings that README.md or the code knows. A secret's setting has a twin that names a file."""
+    """Settings in README.md or the code. A secret's setting also exists with `_FILE`."""
     texts = [Path("README.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
     names = set(re.findall(r"\bIMCHANNEL_[A-Z0-9_]+\b", "\n".join(texts)))
     names |= {"IMCHANNEL_REDIS_PASSWORD", "IMCHANNEL_DRAIN_DELAY"}

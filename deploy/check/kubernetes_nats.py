@@ -1,9 +1,9 @@
-"""The values of the NATS chart, as far as they can be checked without the chart.
+"""Checks of the values of the NATS chart that are possible without the chart.
 
-The chart makes a configuration and a pod out of its values. What it does with those that are used here is done again
-below, after its documentation: `merge` is laid over, `patch` is a JSON patch, `<< x >>` loses its quotes, and a key that ends
-in `$include` becomes an include. The configuration is for a real nats-server to look at (kubernetes.sh), the pod for the
-same checks as all others. That the chart does the same is NOT CHECKED.
+The chart makes a configuration and a pod from its values. This module repeats what it does with the values that we use,
+according to its documentation: it merges `merge`, applies `patch` as a JSON patch, removes the quotes of `<< x >>`, and makes an include of a
+key that ends in `$include`. A real nats-server checks the configuration (kubernetes.sh), and the pod gets the
+same checks as all others. It is NOT CHECKED that the chart does the same.
 """
 
 import base64
@@ -109,7 +109,7 @@ def stateful_set(values):
 
 
 def public_key(name):
-    """A well-formed public nkey of a user that nobody has: prefix, 32 bytes, and their CRC16."""
+    """A well-formed public nkey that no user has: prefix, 32 bytes, and their CRC16."""
     raw = bytes([20 << 3]) + hashlib.sha256(name.encode()).digest()
     return base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode().rstrip("=")
 
@@ -117,11 +117,11 @@ def public_key(name):
 def faults(values):
     config = values["config"]
     if config["jetstream"]["merge"].get("sync_interval") != "always":
-        yield "nats/values.yaml: what is acknowledged may lie in memory only (sync_interval)"
+        yield "nats/values.yaml: acknowledged messages may be only in memory (sync_interval)"
     if config["cluster"]["replicas"] != 3:
-        yield "nats/values.yaml: streams have three copies, and there are not three servers"
+        yield "nats/values.yaml: streams have three copies, but there are not three servers"
     if values["podDisruptionBudget"]["merge"]["spec"] != {"maxUnavailable": 1}:
-        yield "nats/values.yaml: more than one server may be taken away at once"
+        yield "nats/values.yaml: more than one server may be evicted at the same time"
     made = stateful_set(values)
     yield from (f"nats/values.yaml: {fault}" for fault in by_schema(made))
     priorities = list(yaml.safe_load_all((KUBERNETES / "namespace/priority.yaml").read_text()))
@@ -129,7 +129,7 @@ def faults(values):
     mounts = {v["name"]: v["mountPath"] for v in made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
     includes = [v for k, v in config["merge"].items() if k.endswith("$include")]
     if includes != [f"../{mounts.get('nats-files', '').removeprefix('/etc/')}/users.conf"]:
-        yield "nats/values.yaml: users.conf is not included from where it is mounted"
+        yield "nats/values.yaml: users.conf is not included from its mount path"
 
 
 def check(folder):

@@ -1,25 +1,25 @@
-# What the checks share. A script sources it after changing to the repository's root:
+# Functions of the checks. A script sources it after changing to the repository's root:
 #   set -euo pipefail; cd "$(dirname "$0")/../.."; . deploy/check/lib.sh
 # shellcheck shell=bash
 
-# One line a check. A check that this machine cannot make is named too: silence would pass for success.
+# One line per check. Checks that this machine cannot run are listed too, because silence would look like success.
 ok() { printf 'ok   %s\n' "$*"; }
 not_checked() { printf 'NOT CHECKED: %s\n' "$*"; }
 fail() { printf 'FAIL %s\n' "$*" >&2; exit 1; }
 
-# Where the checks keep what they fetch and make. Everything in it can be thrown away.
+# The folder for downloads and builds of the checks. Everything in it can be deleted.
 CHECKS="$PWD/target/check"
 
 . scripts/install.sh
 
-# need COMMAND PACKAGE: makes sure that a command is there; it is installed as scripts/install.sh says.
-# Returns non-zero where it cannot be had, so that the caller says what it did not check.
+# need COMMAND PACKAGE: installs the package if the command is missing, by the rules of scripts/install.sh.
+# Returns non-zero if it cannot, so that the caller prints what it did not check.
 need() {
   if has "$1"; then return 0; fi
   install_packages "$2" && has "$1"
 }
 
-# newest_build: the folder of the programs that were built last, target/release or target/debug; nothing where there are none.
+# newest_build: the folder of the programs that were built last, target/release or target/debug; nothing if there is no build.
 newest_build() {
   local found='' folder
   for folder in target/release target/debug; do
@@ -28,14 +28,14 @@ newest_build() {
   printf '%s' "$found"
 }
 
-# Servers lie in /usr/sbin, which is not on everybody's path.
+# Servers are in /usr/sbin, which is not in every user's PATH.
 path_of() { command -v "$1" || printf '/usr/sbin/%s\n' "$1"; }
 
-# python_for_checks: a Python with what the checks need, made anew when their list changes. Sets PYTHON.
+# python_for_checks: a Python environment for the checks, rebuilt when their list of packages changes. Sets PYTHON.
 python_for_checks() {
   local list=deploy/check/requirements.txt home="$CHECKS/venv"
   mkdir -p "$CHECKS"
-  # Two checks may run at once; the second waits and finds the work done.
+  # Two checks may run at the same time; the second waits and finds the environment ready.
   exec 8>"$CHECKS/venv.lock"
   if command -v flock >/dev/null; then flock 8; fi
   if ! cmp -s "$list" "$home/installed.txt"; then
@@ -48,6 +48,6 @@ python_for_checks() {
     cp "$list" "$home/installed.txt"
   fi
   exec 8>&-
-  # shellcheck disable=SC2034  # for whoever sourced this
+  # shellcheck disable=SC2034  # for the sourcing script
   PYTHON="$home/bin/python"
 }

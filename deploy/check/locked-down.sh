@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Users, permissions and TLS on newer servers: what the test suite proves on the installed nats-server is proved again on the
-# nats-server of a newer Debian, which reads deploy/nats/nats.conf as a whole (`sync_interval: always` needs 2.10).
+# Users, permissions and TLS on newer servers: runs tests of the suite, which run on the installed nats-server, again on the
+# nats-server of a newer Debian, which reads the whole deploy/nats/nats.conf (`sync_interval: always` needs 2.10).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh

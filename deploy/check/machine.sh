@@ -5,7 +5,7 @@
 set -eu
 root=$1 group=$2
 
-# Into the control groups first: those of the process that makes their namespace are its root.
+# Enter the control groups first: they become the root of the new namespace.
 if [ -z "${IN_GROUP:-}" ]; then
   for procs in /sys/fs/cgroup/"$group"/cgroup.procs /sys/fs/cgroup/*/"$group"/cgroup.procs; do
     if [ -e "$procs" ]; then echo 0 >"$procs"; fi
@@ -13,12 +13,12 @@ if [ -z "${IN_GROUP:-}" ]; then
   IN_GROUP=yes exec unshare --cgroup "$0" "$root" "$group"
 fi
 
-# Nothing that is mounted here is seen outside.
+# The mounts are not visible outside.
 mount --make-rprivate /
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
-# One hierarchy, or one for each controller: of each our part and nothing else.
+# One hierarchy, or one per controller: mount only our part of each.
 if [ -d "/sys/fs/cgroup/$group" ]; then
   mount --bind "/sys/fs/cgroup/$group" "$root/sys/fs/cgroup"
 else
@@ -45,6 +45,6 @@ ip link set lo up
 cd "$root"
 pivot_root . mnt
 umount -l /mnt
-# In a container systemd leaves this to who made it. Without it no service sees its credentials.
+# In a container systemd does not mount this itself. Without it no service can read its credentials.
 mount --make-rshared /
 exec env -i container=check PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd

@@ -1,11 +1,11 @@
-"""docs/metrics.md, out of what the programs say of their metrics: names, kinds, meanings and units are theirs, labels are those
-of a real run in which every metric was seen. Used by observability_run.py, which makes that run."""
+"""docs/metrics.md from the programs' own metrics: names, types, help and units from the programs, labels from
+a real run in which every metric appeared. Used by observability_run.py, which makes that run."""
 
 import pathlib
 import re
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
-# By the first word after `imchannel_`, or by `process`: who shows it.
+# The program of a metric, by the first word after `imchannel_`, or `process`.
 PROGRAMS = {
     "every program": ("build", "nats", "process"),
     "imchannel-ingress": ("ingress",),
@@ -16,13 +16,13 @@ PROGRAMS = {
 SUFFIXES = {"counter": "_total", "info": "_info"}
 HEAD = """# Metrics
 
-What `/metrics` of the admin port shows: OpenMetrics text where the request's `Accept` prefers it, as Prometheus's does, else the classic
-text format. Written by `deploy/check/observability.sh --write` out of what the
-programs say; the check fails while this page differs. Dashboards: `deploy/grafana`. Alerts: `deploy/prometheus/alerts.yml`, and
-what to do about each: [runbook.md](runbook.md).
+The metrics at `/metrics` of the admin port, as OpenMetrics text if the request's `Accept` prefers it (Prometheus does), otherwise in the
+classic text format. `deploy/check/observability.sh --write` writes this page from the running
+programs; the check fails if the page is out of date. Dashboards: `deploy/grafana`. Alerts: `deploy/prometheus/alerts.yml`;
+[runbook.md](runbook.md) says what to do about each.
 
-Counters begin with 0 at every start of a process, and a labelled one appears with its first event. Gauges of streams and
-consumers come from every normalizer alike: take the maximum, not the sum.
+Counters start at 0 with every start of a process, and a labeled counter appears with its first event. Every normalizer reports the
+same gauges of streams and consumers: use the maximum, not the sum.
 """
 
 
@@ -38,7 +38,7 @@ def first_word(name):
 
 
 def families(text):
-    """Name, kind, meaning and labels of each family, in the order of the text."""
+    """Name, type, help and labels of each family, in the order of the text."""
     found, current = {}, None
     for line in text.splitlines():
         if match := re.match(r"# HELP (\S+) (.*)", line):
@@ -69,7 +69,7 @@ def page(text):
 
 
 def fault(text, write):
-    """Why the page is not as it should be; None when it is, or was written."""
+    """The fault of the page; None if it is up to date, or was written."""
     wanted = page(text)
     if write:
         PAGE.write_text(wanted)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Rules for Prometheus, boards for Grafana, the runbook: that they are well made, fit together, and ask for what a real run has.
+# Prometheus rules, Grafana dashboards and the runbook: they are valid, consistent, and query series that a real run has.
 #   deploy/check/observability.sh
-#   deploy/check/observability.sh --write    write docs/metrics.md anew
+#   deploy/check/observability.sh --write    write docs/metrics.md
 #   IMCHANNEL=target/debug/imchannel deploy/check/observability.sh     another build than the newest one
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 . deploy/check/debian.sh
 
-# The package brings promtool too. No service is started.
-need prometheus prometheus || { not_checked "rules and boards: no Prometheus can be had on this machine"; exit 0; }
+# The package contains promtool too. No service is started.
+need prometheus prometheus || { not_checked "rules and dashboards: Prometheus cannot be installed on this machine"; exit 0; }
 promtool=$(path_of promtool)
 version=$("$promtool" --version 2>&1 | sed -n 's/^promtool, version \([^ ]*\).*/\1/p')
 
@@ -20,7 +20,7 @@ quietly "$promtool" check rules deploy/prometheus/alerts.yml || fail "deploy/pro
 ok "configuration and rules (promtool $version)"
 quietly "$promtool" test rules deploy/prometheus/alerts_test.yml || fail "deploy/prometheus/alerts_test.yml"
 ok "$(grep -c '^ *name: \|^  - name: ' deploy/prometheus/alerts_test.yml) tests of the rules (promtool $version)"
-# Prometheus 3 reads some expressions otherwise; an installation may have either.
+# Prometheus 3 parses some expressions differently; an installation may have either version.
 if folder=$(debian_newer sid promtool); then
   quietly "$folder/usr/bin/promtool" test rules deploy/prometheus/alerts_test.yml || fail "alerts_test.yml with Prometheus 3"
   ok "the same tests ($("$folder/usr/bin/promtool" --version 2>&1 | sed -n 's/^\(promtool\), version \([^ ]*\).*/\1 \2/p'))"
@@ -30,7 +30,7 @@ fi
 
 python_for_checks
 "$PYTHON" deploy/grafana/generate.py --check || fail "run deploy/grafana/generate.py"
-ok "the boards are what deploy/grafana/generate.py writes"
+ok "the dashboards are up to date with deploy/grafana/generate.py"
 
 program=${IMCHANNEL:-"$(newest_build)/imchannel"}
 [ -x "$program" ] || fail "no imchannel in target/release or target/debug: cargo build --release --bin imchannel"
@@ -38,9 +38,9 @@ for server in nats-server redis-server; do need "$server" "$server" || fail "the
 "$PYTHON" deploy/check/observability_files.py "$program"
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/imchannel-observability.XXXXXX")
-# shellcheck disable=SC2064  # the folder of this moment
+# shellcheck disable=SC2064  # expand now
 trap "rm -rf '$folder'" EXIT
-# The settings of whoever calls this belong to another installation.
+# The caller's settings belong to another installation.
 for name in $(compgen -e); do case $name in IMCHANNEL_*|OTEL_*) unset "$name" ;; esac; done
 # A copy: a build may replace the file while it runs.
 cp "$program" "$folder/imchannel"
@@ -48,5 +48,5 @@ cp "$program" "$folder/imchannel"
 
 IMCHANNEL="$program" deploy/check/drills.sh
 
-not_checked "that Grafana draws the boards as meant: no Grafana here; their queries and layout were checked"
+not_checked "how Grafana shows the dashboards: no Grafana here; their queries and layout were checked"
 not_checked "deploy/otel/collector.yml: no collector here"

@@ -1,6 +1,6 @@
-"""What can be said of the rules, the boards and the runbook without running anything: that they fit together.
+"""Checks of the rules, the dashboards and the runbook that need no running program: they must be consistent.
 
-    python observability_files.py IMCHANNEL      IMCHANNEL: the command line, which is asked for --help only
+    python observability_files.py IMCHANNEL      IMCHANNEL: the command line, of which only --help is run
 
 Every fault is listed; exit code 1 if there is one. Needs PyYAML.
 """
@@ -17,7 +17,7 @@ DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 RUNBOOK = DEPLOY.parent / "docs" / "runbook.md"
 BOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 WIDTH = 24
-# Labels whose values are words of our own code; those of the others are channels, instances and the like.
+# Labels whose values are in our own code; the values of the others are channels, instances and so on.
 LABELS_OF_CODE = {"outcome", "kind", "method", "stream", "durable", "detail", "bsp"}
 
 faults = []
@@ -47,49 +47,49 @@ def check_alerts(alerts, recorded):
         if set(texts) != {"summary", "description", "runbook_url"}:
             fault(f"{name}: it must have summary, description and runbook_url")
         if texts.get("runbook_url") != f"docs/runbook.md#{name.lower()}":
-            fault(f"{name}: its runbook_url leads elsewhere")
+            fault(f"{name}: its runbook_url is wrong")
         if headings.count(name) != 1:
             fault(f"{name}: {headings.count(name)} headings in docs/runbook.md")
         expected = [case for case in by_name.get(name, {}).get("promql_expr_test", []) if name in case["expr"]]
         if not any(case["exp_samples"] for case in expected):
             fault(f"{name}: no test in alerts_test.yml in which it fires")
-        # A label that the expression does not yield is an empty place in the text.
+        # A label that the expression does not have would be empty in the text.
         labels = labels_of(alert["expr"], recorded)
         for label in re.findall(r"\$labels\.(\w+)", " ".join(texts.values())):
             if label not in labels:
-                fault(f"{name}: its texts name the label {label}, which its expression does not yield")
+                fault(f"{name}: its texts use the label {label}, which its expression does not have")
     for heading in set(headings) - {alert["alert"] for alert in alerts}:
         fault(f"docs/runbook.md: there is no alert {heading}")
 
 
 def check_sections(alerts):
-    """What an operator finds for every alert: what it means, how to see it, what to do, and how to know that it is over."""
+    """Every alert's section says what it means, how to see it, what to do, and when it is over."""
     parts = re.split(r"^### (\w+)$", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
     sections = {name: re.split(r"^## ", text, flags=re.MULTILINE)[0] for name, text in zip(parts[1::2], parts[2::2])}
     for alert in alerts:
         name, text = alert["alert"], sections.get(alert["alert"], "")
         severity = alert.get("labels", {}).get("severity", "").capitalize()
         if not re.match(rf"\n{severity}\. \w", text):
-            fault(f"docs/runbook.md: {name} must begin with '{severity}.' and what it means")
+            fault(f"docs/runbook.md: {name} must start with '{severity}.' and what it means")
         for what, pattern in (("how to see it", r"^- Look|^```sh|^\|"), ("what to do", r"^- Do:|^- Look and do:|\| do \|$"), ("how to know that it is over", r"^- Over: ")):
             if not re.search(pattern, text, re.MULTILINE):
                 fault(f"docs/runbook.md: {name} does not say {what}")
 
 
 def labels_of(expression, recorded):
-    """The labels that an expression may yield: those of its `by`, of its matchers, and of the recorded series in it."""
+    """The labels that an expression may have: from its `by`, its matchers, and the recorded series in it."""
     labels = set(re.findall(r"(\w+)=", expression))
     for group in re.findall(r"\bby \(([^)]*)\)", expression):
         labels |= {label.strip() for label in group.split(",")}
     for name, rule in recorded.items():
         if name in expression:
             labels |= labels_of(rule["expr"], {})
-    # Only what is not aggregated keeps the target's own labels.
+    # Only an expression without aggregation keeps the target's own labels.
     return labels | ({"job", "instance"} if " by (" not in expression and "sum(" not in expression else set())
 
 
 def check_label_values(expressions):
-    """Every value that a matcher names must be a word of the code."""
+    """Every value in a matcher must be in the code."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in (DEPLOY.parent / "crates").glob("*/src/**/*.rs"))
     protocol = "\n".join(path.read_text(encoding="utf-8") for path in (DEPLOY.parent / "proto").glob("**/*.proto"))
     for where, expression in expressions:
@@ -98,7 +98,7 @@ def check_label_values(expressions):
                 continue
             for word in value.split("|"):
                 if f'"{word}"' not in code and word not in protocol:
-                    fault(f"{where}: no code says {label}=\"{word}\"")
+                    fault(f"{where}: the code has no {label}=\"{word}\"")
 
 
 def check_layout(name, board):
@@ -111,7 +111,7 @@ def check_layout(name, board):
         for x in range(place["x"], place["x"] + place["w"]):
             for y in range(place["y"], place["y"] + place["h"]):
                 if x >= WIDTH or (x, y) in taken:
-                    fault(f"{name}: panel '{title}' lies over '{taken.get((x, y), 'the edge')}'")
+                    fault(f"{name}: panel '{title}' overlaps '{taken.get((x, y), 'the edge')}'")
                 taken[x, y] = title
     height = max(y for _, y in taken) + 1
     for y in range(height):
@@ -122,12 +122,12 @@ def check_layout(name, board):
         if not (title and panel.get("description") and panel["fieldConfig"]["defaults"].get("unit")):
             fault(f"{name}: panel '{title}' ({panel['id']}) lacks a title, a description or a unit")
         if any(target["datasource"]["uid"] != "${datasource}" for target in panel["targets"]):
-            fault(f"{name}: panel '{title}' names a data source of its own")
+            fault(f"{name}: panel '{title}' has another data source")
     return len(panels(board))
 
 
 def check_commands(program):
-    """Every `imchannel ...` line of the runbook must be one that the program understands."""
+    """The program must accept every `imchannel ...` line of the runbook."""
     text, checked = RUNBOOK.read_text(encoding="utf-8"), {}
     commands = re.findall(r"^(imchannel [^\n#]*)", text, re.MULTILINE) + re.findall(r"`(imchannel [^`\n]*)`", text)
     for command in commands:
@@ -173,7 +173,7 @@ def main():
         sys.exit(1)
     print(f"ok   {len(alerts)} alerts: each with severity, texts, a test, and in docs/runbook.md what it means, how to see it, what to do and when it is over")
     print(f"ok   {commands} commands in docs/runbook.md, and their options, exist")
-    print(f"ok   {count} panels on {len(boards)} boards: no gaps, no overlaps, each with title, unit and description")
+    print(f"ok   {count} panels on {len(boards)} dashboards: no gaps, no overlaps, each with title, unit and description")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Runs a gateway and a Prometheus that scrapes it, and asks Prometheus everything that the boards and the rules ask.
+"""Runs a gateway and a Prometheus that scrapes it, and runs every query of the dashboards and the rules.
 
     python observability_run.py IMCHANNEL PROMETHEUS FOLDER
 
-A query fails the check when Prometheus refuses it, when it names a metric that the run does not have, when a legend names
-a label that the answer does not have, and when its answer is empty, unless it is listed below with the reason. Of rules,
-which are silent while all is well, every selector must find something. And every metric must be on a board.
+A query fails the check if Prometheus refuses it, if it uses a metric that the run does not have, if a legend uses
+a label that the answer does not have, or if its answer is empty and it is not listed below with the reason. Rules
+are silent in a healthy run, so every selector of a rule must have a result. Every metric must be on a dashboard.
 """
 
 import contextlib
@@ -24,29 +24,29 @@ import metrics_page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
-PATIENCE_S = 60  # for everything to be counted, scraped and evaluated
-CHANNEL, UNWELL = "202105102694809992", "unwell"
-# What each job keeps of the one process that `up` is: what that service has by itself.
+PATIENCE_S = 60  # until everything is counted, scraped and evaluated
+CHANNEL, FAILING = "202105102694809992", "failing"
+# The metrics that each job keeps of the one process `up`: those of a separate service.
 JOBS = {"ingress": "ingress_.*", "normalizer": "(normalizer|worker|consumer|stream)_.*", "sender": "sender_.*", "media": "media_.*"}
 SELECTOR = re.compile(r"(?<![\w:$\"])(imchannel[_:][a-z0-9_:]+|process_[a-z_]+|up|ALERTS)\b(\{[^}]*\})?")
 
-# Selectors that find nothing in a healthy run. Everything else must find something.
+# Selectors that have no result in a healthy run. All others must have one.
 MAY_BE_EMPTY = {
-    'imchannel_sender_results_total{outcome="rejected"}': "no command of this run is wrong, and the account refuses none",
-    'imchannel:results:increase1h{outcome="expired"}': "no command of this run comes to its deadline",
-    'imchannel_media_fetches_total{outcome=~"unavailable|overloaded"}': "Redis is there",
-    'imchannel_media_uploads_total{outcome=~"out_of_memory|unavailable|overloaded"}': "Redis is there, and has room",
+    'imchannel_sender_results_total{outcome="rejected"}': "no command of this run is wrong, and the account refuses no command",
+    'imchannel:results:increase1h{outcome="expired"}': "no command of this run reaches its deadline",
+    'imchannel_media_fetches_total{outcome=~"unavailable|overloaded"}': "Redis is reachable",
+    'imchannel_media_uploads_total{outcome=~"out_of_memory|unavailable|overloaded"}': "Redis is reachable, and has room",
 }
 
-UNWELL_CHANNEL = """[[channel]]
-id = "unwell"
+FAILING_CHANNEL = """[[channel]]
+id = "failing"
 bsp = "infobip"
 tenant = "tenantname"
-webhook = [{{ password = "unwell-secret" }}]
+webhook = [{{ password = "failing-secret" }}]
 [channel.infobip]
 base_url = "http://127.0.0.1:{port}"
 api_key = "env:INFOBIP_API_KEY"
-scenario_key = "unwell-scenario"
+scenario_key = "failing-scenario"
 sends_per_second = 20
 """
 
@@ -67,7 +67,7 @@ def until(what, condition, patience_s=30):
     end = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > end:
-            fail(f"after {patience_s} s still not: {what}")
+            fail(f"after {patience_s} s: timed out waiting for {what}")
         time.sleep(0.1)
 
 
@@ -87,7 +87,7 @@ def running(command, log, **environment):
 
 
 def request(url, body=None, **headers):
-    """The status, and nothing else of the answer."""
+    """Returns only the status."""
     call = urllib.request.Request(url, data=body, headers={name.replace("_", "-"): text for name, text in headers.items()})
     try:
         with urllib.request.urlopen(call, timeout=10) as answer:
@@ -97,7 +97,7 @@ def request(url, body=None, **headers):
 
 
 class Gateway:
-    """`imchannel up` with simulated BSPs, and a second account that is unwell."""
+    """`imchannel up` with simulated BSPs, and a second, failing account."""
 
     def __init__(self, program, folder, process):
         self.program, self.folder, log = program, folder, folder / "up.log"
@@ -118,7 +118,7 @@ class Gateway:
         return done.stdout
 
     def drive(self):
-        """Some of everything that happens to a gateway, good and bad. Again and again: a rate needs two looks."""
+        """Some of everything that happens to a gateway, good and bad. Repeatedly: a rate needs two samples."""
         webhook = f"{self.ingress}/social/on/whatsapp/infobip/report/{CHANNEL}"
         json_type = {"Content_Type": "application/json"}
         report = {"messageId": "m-1", "to": "8618257518838", "newMember": 1,
@@ -126,7 +126,7 @@ class Gateway:
         status = json.dumps({"results": [report]}).encode()
         for _ in range(3):
             assert request(webhook, status, AccountKey="wrong", **json_type) == 401
-        assert request(webhook.replace(CHANNEL, "nobody"), status, AccountKey="infobip-secret", **json_type) == 401
+        assert request(webhook.replace(CHANNEL, "unknown-channel"), status, AccountKey="infobip-secret", **json_type) == 401
         assert request(webhook, status, AccountKey="infobip-secret", Content_Type="text/plain") == 415
         assert request(f"{self.ingress}/somewhere/else", status) == 404
         assert request(webhook, status, AccountKey="infobip-secret", **json_type) == 200  # an unknown status and an unread member
@@ -143,8 +143,8 @@ class Gateway:
         watch = ["--to", "8618257518838", "--until", "accepted", "--timeout", "20s"]
         self.command("send", "--channel", CHANNEL, "--text", "Hello", *watch)
         self.command("send", "--channel", CHANNEL, "--image", "a.jpg", *watch, *store)
-        # Its call ends badly and its log shows nothing: looked up, and unknown in the end.
-        self.command("send", "--channel", UNWELL, "--text", "Hello", "--to", "8618257518838", "--until", "stored")
+        # Its call fails and its message log shows nothing: looked up, and finally unknown.
+        self.command("send", "--channel", FAILING, "--text", "Hello", "--to", "8618257518838", "--until", "stored")
 
 
 class Prometheus:
@@ -170,7 +170,7 @@ class Prometheus:
             raise ValueError(json.load(error)["error"]) from None
 
     def ask(self, expression):
-        """The series of an answer that have a number; what is not one is no answer."""
+        """The series of an answer that have a number; NaN does not count."""
         found = self.get("query", query=expression)["result"]
         return [series["metric"] for series in found if series["value"][1] != "NaN"]
 
@@ -192,7 +192,7 @@ def selectors(expression):
 
 
 def queries():
-    """(where, expression, legend) of every query of the boards, of their variables and annotations too."""
+    """(where, expression, legend) of every query of the dashboards, with their variables and annotations."""
     for path in BOARDS:
         board = json.loads(path.read_text(encoding="utf-8"))
         for annotation in board["annotations"]["list"]:
@@ -207,12 +207,12 @@ def queries():
 
 
 def what_is_wrong(prometheus, where, expression, legend, names):
-    """A fault of one query, or nothing."""
+    """The fault of one query, or None."""
     expression = substituted(expression)
     unknown = {name for name, _ in SELECTOR.findall(expression)} - names
     if unknown:
         return f"{where}: the run has no metric {', '.join(sorted(unknown))}"
-    # What stands in for an empty answer would hide that it is empty.
+    # A default for an empty answer would hide that it is empty.
     series = prometheus.ask(expression.removesuffix(" or vector(0)"))
     if not series:
         return f"{where}: an empty answer to {expression}"
@@ -250,7 +250,7 @@ def text_of(gateway, accept="application/openmetrics-text"):
 
 
 def classic_fault(gateway, promtool):
-    """What promtool has against the text that everybody but Prometheus is served; nothing when all is well."""
+    """What promtool reports about the text format for clients other than Prometheus; None if it reports nothing."""
     text = text_of(gateway, "*/*")
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else f"promtool check metrics: {done.stdout}{done.stderr}"
@@ -264,12 +264,12 @@ def metrics_of(text):
 def main():
     program, server, folder = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     port, account = free_port(), free_port()
-    (folder / "unwell.toml").write_text(UNWELL_CHANNEL.format(port=account))
+    (folder / "failing.toml").write_text(FAILING_CHANNEL.format(port=account))
     up = [program, "up", "--channels", str(ROOT / "examples" / "channels.toml"), "--simulate", "--simulate-rate", "30", "--quiet",
           "--ingress", "127.0.0.1:0", "--media", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir", str(folder / "data"),
           "--lag-interval", "500ms", "--send-timeout", "500ms", "--lookup-delays", "600ms,1200ms"]
     with contextlib.ExitStack() as stack:
-        process = stack.enter_context(running(up, folder / "up.log", INFOBIP_API_KEY="unwell-key"))
+        process = stack.enter_context(running(up, folder / "up.log", INFOBIP_API_KEY="failing-key"))
         gateway = Gateway(program, folder, process)
         (folder / "prometheus.yml").write_text(Prometheus.configuration(gateway.admin))
         stack.enter_context(running(
@@ -277,12 +277,12 @@ def main():
             folder / "prometheus.log"))
         prometheus = Prometheus(port)
         until("Prometheus scrapes all four jobs", prometheus.is_up)
-        # It answers every call with an error after taking the message, and shows it in its log when nobody asks any more.
+        # It answers every call with an error after accepting the message, and shows it in its message log only after the lookups.
         stack.enter_context(running(
-            [program, "simulate", "infobip", "--channels", str(folder / "unwell.toml"), "--listen", f"127.0.0.1:{account}",
-             "--gateway", gateway.ingress, "--fail-after-pct", "100", "--log-delay", "10m"], folder / "infobip.log", INFOBIP_API_KEY="unwell-key"))
-        until("the unwell account answers", lambda: "ready:" in (folder / "infobip.log").read_text(errors="replace"))
-        gateway.command("channel", "apply", "-f", str(folder / "unwell.toml"))
+            [program, "simulate", "infobip", "--channels", str(folder / "failing.toml"), "--listen", f"127.0.0.1:{account}",
+             "--gateway", gateway.ingress, "--fail-after-pct", "100", "--log-delay", "10m"], folder / "infobip.log", INFOBIP_API_KEY="failing-key"))
+        until("the failing account answers", lambda: "ready:" in (folder / "infobip.log").read_text(errors="replace"))
+        gateway.command("channel", "apply", "-f", str(folder / "failing.toml"))
 
         expected = list(queries())
         rules = lambda: [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
@@ -300,8 +300,8 @@ def main():
         if faults:
             fail(*faults)
         print("ok   promtool check metrics finds nothing in what a real run serves")
-        print(f"ok   {len(expected)} queries of {len(BOARDS)} boards answered by a real run; every metric is on a board and in docs/metrics.md")
-        print(f"ok   {len(rules())} rules evaluated in a real run; {len(MAY_BE_EMPTY)} selectors may find nothing, and are listed")
+        print(f"ok   {len(expected)} queries of {len(BOARDS)} dashboards have results in a real run; every metric is on a dashboard and in docs/metrics.md")
+        print(f"ok   {len(rules())} rules evaluated in a real run; {len(MAY_BE_EMPTY)} listed selectors may have no result")
 
 
 if __name__ == "__main__":

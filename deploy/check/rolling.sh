@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Rolling restarts under load behind haproxy, with deploy/haproxy/haproxy.cfg: first with the same programs, and then the
-# version before is replaced by this one and the other way, in the order of docs/operations.md. No attempt may fail, no replica
-# may be unready, and the ledgers must be clean.
+# Rolling restarts under load behind haproxy, with deploy/haproxy/haproxy.cfg: first with the same programs, then an upgrade from the
+# previous version and back, in the order of docs/operations.md. No attempt may fail, no replica
+# may be unready, and no message may be lost or duplicated.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
 
-# The version before this one; another is given by IMCHANNEL_CHECK_PREVIOUS (a commit, in full).
+# The previous version. IMCHANNEL_CHECK_PREVIOUS (a full commit id) overrides it.
 PREVIOUS=${IMCHANNEL_CHECK_PREVIOUS:-81bee835cf70405f2b608544fc4f4daf95efbc4a}
 
 previous="$CHECKS/previous/$PREVIOUS"
 
-# build_previous: makes the programs of the version before.
+# build_previous: builds the programs of the previous version.
 build_previous() {
   local program
-  printf 'building the version before (%s)\n' "${PREVIOUS:0:12}" >&2
+  printf 'building the previous version (%s)\n' "${PREVIOUS:0:12}" >&2
   rm -rf "$previous"
   mkdir -p "$previous/source"
   git archive "$PREVIOUS" | tar -x -C "$previous/source"
   (cd "$previous/source" && CARGO_TARGET_DIR="$previous/target" cargo build --quiet --locked --workspace --bins) >&2 ||
-    fail "the version before does not build"
-  # The one that is looked for comes last.
+    fail "the previous version does not build"
+  # The wanted folder is the last one.
   for program in imchannel-ingress imchannel-normalizer imchannel-sender imchannel-media imchannel; do
     cp "$previous/target/debug/$program" "$previous/"
   done
@@ -33,13 +33,13 @@ if [ -x "$previous/imchannel" ] || git cat-file -e "$PREVIOUS^{commit}" 2>/dev/n
   [ -x "$previous/imchannel" ] || build_previous
   IMCHANNEL_TEST_PREVIOUS_PROGRAMS=$previous cargo test --quiet --locked -p e2e --test rolling -- --test-threads 1 >&2 ||
     fail "a rolling restart under load"
-  ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
-  ok "each caller behind haproxy $version is limited by itself"
-  ok "the version before (${PREVIOUS:0:12}) replaced by this one, and the other way: never unready, nothing lost, nothing sent twice"
+  ok "rolling restarts behind haproxy $version: no failed attempt, nothing lost or duplicated"
+  ok "each caller behind haproxy $version is limited separately"
+  ok "upgrade from the previous version (${PREVIOUS:0:12}) and back: never unready, nothing lost, nothing sent twice"
 else
-  # A clone without history, or no clone.
+  # A clone without history, or not a clone.
   cargo test --quiet --locked -p e2e --test rolling -- no_attempt_fails each_caller >&2 || fail "a rolling restart under load"
-  ok "rolling restarts behind haproxy $version: no failed attempt, a clean ledger"
-  ok "each caller behind haproxy $version is limited by itself"
-  not_checked "whether this version replaces the one before: commit ${PREVIOUS:0:12} is not in this clone"
+  ok "rolling restarts behind haproxy $version: no failed attempt, nothing lost or duplicated"
+  ok "each caller behind haproxy $version is limited separately"
+  not_checked "an upgrade from the previous version: commit ${PREVIOUS:0:12} is not in this clone"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Do the servers take their files? haproxy, nats-server and redis-server themselves say so, on loopback, with the example
-# secrets. What each user may do is proved by tests/e2e.
+# Do haproxy, nats-server and redis-server accept their configuration files? The servers themselves check them, on loopback, with the
+# example secrets. tests/e2e proves what each user may do.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -19,10 +19,10 @@ stop() {
 }
 trap stop EXIT
 
-# free_port: one that nobody has at this moment.
+# free_port: a port that is free now.
 free_port() { "$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# until_true COMMAND…: for ten seconds at most.
+# until_true COMMAND…: retries for at most ten seconds.
 until_true() {
   local left=100
   until "$@" >/dev/null 2>&1; do
@@ -34,7 +34,7 @@ until_true() {
 
 python_for_checks
 
-# --- haproxy: what compose has (3.0), and what the machine has
+# --- haproxy: the version of compose (3.0), and the machine's
 haproxy_takes() { "$1" -c -f deploy/haproxy/haproxy.cfg >"$work/haproxy.log" 2>&1 && ! grep -q WARNING "$work/haproxy.log"; }
 version_of_haproxy() { "$1" -v | awk 'NR == 1 { print $3 }'; }
 if need haproxy haproxy; then
@@ -43,7 +43,7 @@ if need haproxy haproxy; then
   ok "haproxy.cfg (haproxy $(version_of_haproxy "$haproxy"))"
   mkdir "$work/haproxy"
   "$PYTHON" deploy/check/haproxy_log.py "$haproxy" "$work/haproxy" || fail "the log of haproxy"
-  ok "haproxy logs what was refused, without addresses, queries and the paths of files"
+  ok "haproxy logs refused requests, without addresses, queries and the paths of files"
 else
   not_checked "haproxy.cfg by this machine's haproxy: there is none"
 fi
@@ -78,7 +78,7 @@ nats() {
   "$server" -t -c deploy/nats/nats.conf >"$work/nats.log" 2>&1 || fail "nats.conf: $(cat "$work/nats.log")"
   ok "nats.conf and users.conf (nats-server $version)"
 
-  # And it runs: the same files, on loopback, with a store of its own.
+  # Start it too: the same files, on loopback, with a separate store.
   port=$(free_port) monitor=$(free_port)
   cp deploy/nats/users.conf "$work/"
   sed -e "s|0.0.0.0:4222|127.0.0.1:$port|; s|0.0.0.0:8222|127.0.0.1:$monitor|; s|store_dir: /data|store_dir: $work/nats|" \
@@ -88,23 +88,23 @@ nats() {
   url="http://127.0.0.1:$monitor"
   healthy() { "$PYTHON" -c "import urllib.request as u; u.urlopen('$url/healthz?js-server-only=true', timeout=1)"; }
   until_true healthy || fail "nats-server does not become healthy: $(tail -n 5 "$work/nats.log")"
-  "$PYTHON" - "$url" "$port" <<'PYTHON' || fail "nats-server runs, and not as nats.conf says"
+  "$PYTHON" - "$url" "$port" <<'PYTHON' || fail "nats-server runs, but not as nats.conf says"
 import json, socket, sys, urllib.request
 
 url, port = sys.argv[1], int(sys.argv[2])
 varz = json.load(urllib.request.urlopen(f"{url}/varz", timeout=5))
 assert varz["jetstream"]["config"]["sync_always"], "it does not sync before it acknowledges"
 assert varz["max_payload"] == 1024 * 1024, varz["max_payload"]
-assert varz["auth_required"], "it lets everybody in"
+assert varz["auth_required"], "it accepts clients without a user"
 accounts = json.load(urllib.request.urlopen(f"{url}/accountz", timeout=5))["accounts"]
 assert "IMCHANNEL" in accounts and "AICC" in accounts, accounts
 with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
     lines = client.makefile("rb")
     assert lines.readline().startswith(b"INFO ")
     client.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
-    assert b"Authorization Violation" in lines.readline(), "somebody without a key got in"
+    assert b"Authorization Violation" in lines.readline(), "a client without a key was accepted"
 PYTHON
-  ok "nats-server $version runs with them: synced, healthy, nobody without a key"
+  ok "nats-server $version runs with them: synced, healthy, refuses clients without a key"
 }
 nats
 
@@ -130,17 +130,17 @@ redis() {
     redis-cli -e --no-auth-warning -p "$port" --user "$user" --pass "$password" "$@" 2>&1
   }
   until_true ask probe ping || fail "redis-server does not answer: $(tail -n 3 "$work/redis.log")"
-  if redis-cli -e -p "$port" ping >/dev/null 2>&1; then fail "redis-server lets everybody in"; fi
+  if redis-cli -e -p "$port" ping >/dev/null 2>&1; then fail "redis-server accepts clients without a user"; fi
   if ask probe info >/dev/null; then fail "user probe may do more than PING"; fi
   ask operator info memory | grep -q '^maxmemory_policy:noeviction' || fail "redis.conf: the policy is not noeviction"
-  ask operator info memory | grep -q '^maxmemory:67108864' || fail "redis.conf: --maxmemory does not count"
-  # A file becomes visible in a transaction, and a server must read those back from its log.
+  ask operator info memory | grep -q '^maxmemory:67108864' || fail "redis.conf: --maxmemory has no effect"
+  # A file is stored in a transaction, which a server must replay from its log.
   printf '%s\n' multi 'set IMChannel:MultimediaMessage:check kept ex 60' exec | ask media | grep -q '^OK' ||
     fail "user media may not store a file"
   ask provisioner -x function load <crates/blob/src/functions.lua | grep -q '^imchannel_v1' ||
     fail "user provisioner may not load functions"
   if ask sender eval 'return 1' 0 >/dev/null; then fail "user sender may run scripts"; fi
-  # A killed process loses nothing of what is in its log; while the disk syncs, Redis holds writes back from it.
+  # A killed process loses nothing that is in its log; while the disk syncs, Redis delays writes to it.
   for written in IMChannel:MultimediaMessage:check imchannel_v1; do
     until_true grep -aqs "$written" "$work"/redis/appendonlydir/*.incr.aof || fail "redis-server does not write $written to its log"
   done
@@ -148,9 +148,9 @@ redis() {
   wait "${started[-1]}" 2>/dev/null || true
   "$server" "$work/redis.conf" >>"$work/redis.log" 2>&1 &
   started[-1]=$!
-  until_true ask probe ping || fail "redis-server does not start again: $(tail -n 3 "$work/redis.log")"
-  [ "$(ask media getrange IMChannel:MultimediaMessage:check 0 9)" = kept ] || fail "redis.conf: a killed server forgets its files"
-  [ "$(ask sender fcall imchannel_v1_loaded 0)" = 1 ] || fail "redis.conf: a killed server forgets its functions"
-  ok "redis.conf and users.acl (redis-server $version): runs, policy, users; files and functions outlive a kill"
+  until_true ask probe ping || fail "redis-server does not restart: $(tail -n 3 "$work/redis.log")"
+  [ "$(ask media getrange IMChannel:MultimediaMessage:check 0 9)" = kept ] || fail "redis.conf: a killed server lost its files"
+  [ "$(ask sender fcall imchannel_v1_loaded 0)" = 1 ] || fail "redis.conf: a killed server lost its functions"
+  ok "redis.conf and users.acl (redis-server $version): runs, policy, users; files and functions survive a kill"
 }
 redis

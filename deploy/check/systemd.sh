@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# deploy/systemd on a Debian 12 of its own: the blocks of its README with the tag `sh test=systemd`, in order and as they are printed,
-# under a real systemd with Debian's nats-server and redis-server; between them the trials of systemd_trials.sh. Then the same blocks of the
-# README in the root. The machine is a folder (debootstrap) in namespaces (machine.sh) and has no network but its loopback device.
+# deploy/systemd on a separate Debian 12: runs the blocks of its README with the tag `sh test=systemd`, in order and as printed,
+# under a real systemd with Debian's nats-server and redis-server, and between them the trials of systemd_trials.sh. Then it runs such blocks of the
+# README in the root. The machine is a folder (debootstrap) in namespaces (machine.sh) with only a loopback network.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -12,13 +12,13 @@ work="$CHECKS/systemd"
 base="$work/bookworm" root="$work/machine" group="imchannel-check-$$"
 mkdir -p "$work"
 
-# --- files that are to say the same as others ---------------------------------------------------------------------------------------
+# --- files that must agree with others ---------------------------------------------------------------------------------------
 
-# Settings of a nats.conf without comments, and without those in which one machine with 2.9 differs.
+# Settings of a nats.conf without comments, and without those that differ on one machine with 2.9.
 settings() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' -e '/^listen:\|^http:\|store_dir:\|sync_interval:/d' "$1"; }
 diff <(settings deploy/nats/nats.conf) <(settings deploy/systemd/nats.conf) >&2 ||
-  fail "deploy/systemd/nats.conf differs from deploy/nats/nats.conf by more than addresses, folder and sync"
-ok "deploy/systemd/nats.conf: as deploy/nats/nats.conf, without what 2.9 does not know"
+  fail "deploy/systemd/nats.conf differs from deploy/nats/nats.conf in more than addresses, folder and sync"
+ok "deploy/systemd/nats.conf: same as deploy/nats/nats.conf, except settings that 2.9 does not have"
 
 # Memory of a service in docker-compose.yml, in MiB.
 compose_memory() {
@@ -27,26 +27,26 @@ compose_memory() {
 }
 for pair in nats:nats redis:redis setup:setup ingress:ingress media:media normalizer:normalizer@ sender:sender@; do
   unit="deploy/systemd/imchannel-${pair#*:}.service"
-  grep -qx "MemoryMax=$(compose_memory "${pair%:*}")M" "$unit" || fail "MemoryMax of $unit is not mem_limit of docker-compose.yml"
+  grep -qx "MemoryMax=$(compose_memory "${pair%:*}")M" "$unit" || fail "MemoryMax of $unit differs from mem_limit of docker-compose.yml"
 done
-ok "units: the memory of docker-compose.yml"
+ok "units: same memory limits as docker-compose.yml"
 
 # --- the machine ----------------------------------------------------------------------------------------------------------------------
 
 leave() { not_checked "deploy/systemd: $*"; exit 0; }
-[ "$(uname)" = Linux ] || leave "there is no Linux"
-[ "$(id -u)" = 0 ] || leave "a machine of its own needs root"
+[ "$(uname)" = Linux ] || leave "this is not Linux"
+[ "$(id -u)" = 0 ] || leave "starting a machine needs root"
 [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge 16384 ] || leave "this machine allows fewer than 16,384 open files"
 need debootstrap debootstrap || leave "debootstrap could not be installed"
 need ip iproute2 || leave "iproute2 could not be installed"
-refusal=$(unshare --mount --uts --ipc --net --cgroup --pid --fork true 2>&1) || leave "the kernel gives no namespaces ($refusal)"
+refusal=$(unshare --mount --uts --ipc --net --cgroup --pid --fork true 2>&1) || leave "the kernel allows no namespaces ($refusal)"
 programs=$(newest_build)
 [ -n "$programs" ] || fail "no programs in target/release or target/debug: cargo build --workspace --bins"
 
-# What the recipe installs is there already: the machine has no network.
+# The packages of the recipe are already installed: the machine has no network.
 PACKAGES=systemd,systemd-sysv,dbus,ca-certificates,curl,procps,iproute2,nats-server,redis-server
 if [ "$(cat "$base.packages" 2>/dev/null)" != "$PACKAGES" ]; then
-  mirror=$(debian_mirror) || leave "the apt sources of this machine name no Debian mirror"
+  mirror=$(debian_mirror) || leave "this machine's apt sources have no Debian mirror"
   printf 'fetching a Debian 12\n' >&2
   rm -rf "$base"
   debootstrap --variant=minbase --include="$PACKAGES" bookworm "$base" "$mirror" >"$work/debootstrap.log" 2>&1 ||
@@ -69,7 +69,7 @@ make_groups() {
   for parent in /sys/fs/cgroup/*; do
     if [ -L "$parent" ] || [ ! -e "$parent/cgroup.procs" ]; then continue; fi
     mkdir "$parent/$group"
-    # A new group has no processors of its own.
+    # A new group has no CPUs assigned.
     if [ -e "$parent/cpuset.cpus" ]; then
       cat "$parent/cpuset.cpus" >"$parent/$group/cpuset.cpus"
       cat "$parent/cpuset.mems" >"$parent/$group/cpuset.mems"
@@ -86,7 +86,7 @@ off() {
 }
 trap 'off; rm -rf "$root"' EXIT
 
-# In the machine, with no variable of this one.
+# Run in the machine, without the variables of this shell.
 inside() { nsenter --target "$machine" --mount --uts --ipc --net --cgroup --pid -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
 is_up() {
   machine=$(pgrep -P "$launcher") && [ "$(cat "/proc/$machine/comm")" = systemd ] &&
@@ -103,7 +103,7 @@ on() {
   done
 }
 
-# block FILE N: the Nth block of the file with the tag, as it is printed.
+# block FILE N: the file's Nth block with the tag, as printed.
 block() { awk -v n="$2" '/^```sh test=systemd$/ {at++; inside = 1; next} /^```$/ {inside = 0} inside && at == n' "$1"; }
 run() {
   local text
@@ -113,19 +113,19 @@ run() {
 }
 trial() { inside bash -euo pipefail /src/deploy/check/systemd_trials.sh "$@" || fail "$*"; }
 
-make_groups || leave "there are no control groups to be had"
+make_groups || leave "control groups are not available"
 on || leave "no systemd starts here: $(tail -n 3 "$work/machine.log")"
 
 # --- the recipe -----------------------------------------------------------------------------------------------------------------------
 
-[ "$(grep -c '^```sh test=systemd$' "$RECIPE")" = 10 ] || fail "$RECIPE has other blocks than this check runs"
+[ "$(grep -c '^```sh test=systemd$' "$RECIPE")" = 10 ] || fail "$RECIPE does not have the blocks that this check runs"
 run "$RECIPE" 1
 run "$RECIPE" 2
 trial own_values
 run "$RECIPE" 3
 trial ready
 run "$RECIPE" 4
-ok "the recipe: installed, set up, started, and doctor finds nothing wrong"
+ok "the recipe: installed, set up, started, and doctor finds no fault"
 run "$RECIPE" 5
 case $printed in *'report FAILED message 742f868d-c9e9-4eda-b5c0-2747cb7ef773'*) ;; *) fail "the webhook did not come out: $printed" ;; esac
 ok "a webhook posted as printed is an event"
@@ -142,7 +142,7 @@ ok "an upgrade as printed: every service is ready again"
 run "$RECIPE" 9
 while read -r line; do
   grep -qF "$line" "$RECIPE" || fail "$RECIPE does not have: $line"
-  case $line in *': '[01].?*|*': '2.[0-4]*) ;; *) fail "more exposed than 2.5: $line" ;; esac
+  case $line in *': '[01].?*|*': '2.[0-4]*) ;; *) fail "exposure above 2.5: $line" ;; esac
 done <<<"$printed"
 [ "$(wc -l <<<"$printed")" = 7 ] || fail "systemd-analyze security: $printed"
 ok "systemd-analyze security: as printed, under 2.5"
@@ -152,7 +152,7 @@ trial stops_without_loss
 trial before_reboot
 inside systemctl poweroff --force >/dev/null 2>&1 || true
 wait "$launcher" || true
-on || fail "the machine does not start again"
+on || fail "the machine does not reboot"
 trial after_reboot
 trial names_faults
 run "$RECIPE" 10
@@ -160,7 +160,7 @@ trial is_removed
 
 # --- without systemd's units ------------------------------------------------------------------------------------------------------------
 
-[ "$(grep -c '^```sh test=systemd$' README.md)" = 1 ] || fail "README.md has other blocks than this check runs"
+[ "$(grep -c '^```sh test=systemd$' README.md)" = 1 ] || fail "README.md does not have the blocks that this check runs"
 run README.md 1
 case $printed in *'report FAILED message 742f868d-c9e9-4eda-b5c0-2747cb7ef773'*) ;; *) fail "README.md: the webhook did not come out: $printed" ;; esac
-ok "plain processes as README.md prints them"
+ok "plain processes as in README.md"

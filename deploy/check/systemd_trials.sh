@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What deploy/check/systemd.sh tries between the blocks of deploy/systemd/README.md, inside the machine that it has started: each
+# The trials of deploy/check/systemd.sh between the blocks of deploy/systemd/README.md, inside the machine that it has started: each
 # function is one trial. `systemd_trials.sh NAME [ARGUMENTS]` runs it.
 set -euo pipefail
 
@@ -37,7 +37,7 @@ health() { # UNIT-NAME
 }
 pid_of() { systemctl show --property MainPID --value "imchannel-$1"; }
 
-# An account on this machine to send to, where the README says that one puts values of one's own.
+# Use a simulated account on this machine where the README says to set your own values.
 own_values() {
   sed -i 's|https://xxxx.api.infobip.com|http://127.0.0.1:8090|' /etc/imchannel/channels.toml
   sed -i 's|https://media.example|http://127.0.0.1:8081|' /etc/imchannel/imchannel.env
@@ -45,7 +45,7 @@ own_values() {
   own_account
 }
 
-# Every service is ready, with so many normalizers and senders.
+# Every service is ready, with the given numbers of normalizers and senders.
 ready() {
   local unit instance units=$SERVICES
   for ((instance = 2; instance <= ${1:-1}; instance++)); do units+=" normalizer@$instance sender@$instance"; done
@@ -59,7 +59,7 @@ sends() {
   ok "a command goes out: ACCEPTED"
 }
 
-# No secret in an environment or on a command line, and no service reads another's, or the folder of all.
+# No secret is in an environment or on a command line, and no service can read another's, or the common folder.
 keeps_secrets() {
   local unit pid secret sender uid
   for unit in nats redis $SERVICES; do
@@ -84,7 +84,7 @@ keeps_secrets() {
     if as_sender cat "$secret" || as_sender ls "$secret/"; then fail "the sender's user reads $secret"; fi
   done
   if as_sender touch /var/lib/imchannel/x || as_sender touch /etc/x || as_sender touch /usr/local/bin/x; then fail "the sender's user writes outside"; fi
-  ok "the sender reads its own credentials and the channels' secrets, and no other's, and writes nowhere"
+  ok "the sender reads only its own credentials and the channels' secrets, and writes nowhere"
 }
 
 is_restarted() {
@@ -93,13 +93,13 @@ is_restarted() {
     before=$(pid_of "$unit")
     kill -9 "$before"
     is_another() { [ "$(pid_of "$unit")" != "$before" ] && systemctl is-active "imchannel-$unit"; }
-    until_true is_another || fail "imchannel-$unit was not started again"
+    until_true is_another || fail "imchannel-$unit was not restarted"
   done
   ready
   [ "$(systemctl show --property TimeoutStopUSec --value imchannel-ingress)" = 20s ] || fail "the time limit of a stop"
   systemctl reload imchannel-nats
   ready
-  ok "each unit killed with SIGKILL comes back, and is ready"
+  ok "each unit that is killed with SIGKILL restarts, and is ready"
 }
 
 verifies() {
@@ -110,7 +110,7 @@ verifies() {
   ok "systemd-analyze verify"
 }
 
-# A certificate by the drop-in that the README prints.
+# A certificate with the drop-in of the README.
 speaks_https() {
   local drop_in=/etc/systemd/system/imchannel-ingress.service.d/override.conf
   mkdir /etc/imchannel/tls /etc/systemd/system/imchannel-ingress.service.d
@@ -121,7 +121,7 @@ speaks_https() {
   systemctl restart imchannel-ingress
   until_true health ingress
   [ "$(curl --silent --cacert /etc/imchannel/tls/server.pem --output /dev/null --write-out '%{http_code}' -X POST \
-    "https://127.0.0.1:8080/social/on/whatsapp/infobip/report/$CHANNEL")" = 401 ] || fail "ingress speaks no HTTPS"
+    "https://127.0.0.1:8080/social/on/whatsapp/infobip/report/$CHANNEL")" = 401 ] || fail "ingress does not serve HTTPS"
   rm -r "$(dirname "$drop_in")"
   systemctl daemon-reload
   systemctl restart imchannel-ingress
@@ -129,7 +129,7 @@ speaks_https() {
   ok "HTTPS by the drop-in as printed"
 }
 
-# Webhooks come in and go on coming while everything is stopped and started again.
+# Webhooks arrive while everything is stopped and restarted.
 stops_without_loss() {
   local unit status=0
   imchannel simulate webhooks --channels /etc/imchannel/channels.toml --gateway http://127.0.0.1:8080 --rate 100 --count 1200 --speed 20 \
@@ -138,7 +138,7 @@ stops_without_loss() {
   sleep 4
   systemctl stop imchannel.target 'imchannel-*'
   for unit in ingress media normalizer@1 normalizer@2 sender@1 sender@2 nats redis; do
-    [ "$(systemctl show --property Result --value "imchannel-$unit")" = success ] || fail "imchannel-$unit did not stop in order"
+    [ "$(systemctl show --property Result --value "imchannel-$unit")" = success ] || fail "imchannel-$unit did not stop gracefully"
     [ "$(systemctl show --property ActiveState --value "imchannel-$unit")" = inactive ] || fail "imchannel-$unit still runs"
   done
   systemctl start imchannel.target
@@ -157,11 +157,11 @@ before_reboot() {
 
 after_reboot() {
   ready 2
-  curl --fail --silent --show-error "$(cat /root/kept.url)" | cmp - /root/kept.pdf || fail "the file is another after a reboot"
+  curl --fail --silent --show-error "$(cat /root/kept.url)" | cmp - /root/kept.pdf || fail "the file has changed after a reboot"
   [ "$(imchannel tail reports --from-beginning --no-follow --json | wc -l)" = "$(cat /root/kept.count)" ] || fail "events are missing after a reboot"
-  [ "$(systemctl show --property ExecMainStartTimestampMonotonic --value imchannel-setup)" = 0 ] || fail "setup ran at the boot"
+  [ "$(systemctl show --property ExecMainStartTimestampMonotonic --value imchannel-setup)" = 0 ] || fail "setup ran at boot"
   ok "after a reboot everything is ready by itself, with its files and $(cat /root/kept.count) reports; setup did not run"
-  # The transient unit went with the boot.
+  # The transient unit ended with the reboot.
   own_account
 }
 own_account() {
@@ -170,7 +170,7 @@ own_account() {
     --api-key-file /etc/imchannel/secrets/channels/infobip_api_key
 }
 
-# says UNIT TEXT: the unit's journal has it, of what came since `since`.
+# says UNIT TEXT: the unit's journal has the text since `since`.
 says() {
   is_said() { journalctl --no-pager --output cat --unit "imchannel-$1" --after-cursor "$cursor" | grep -qF "$2"; }
   until_true is_said "$1" "$2" || fail "the journal of imchannel-$1 does not say: $2
@@ -178,7 +178,7 @@ $(journalctl --no-pager --output cat --unit "imchannel-$1" --after-cursor "$curs
 }
 since() { cursor=$(journalctl --no-pager --lines 1 --show-cursor --quiet | sed -n 's/^-- cursor: //p'); }
 
-# What people do wrong: the journal leads to the act, and what was mended is taken up without another one where nothing was started.
+# Common mistakes: the journal shows the reason, and a service that did not start works after the correction without another step.
 names_faults() {
   local secrets=/etc/imchannel/secrets
   systemctl disable --quiet --now imchannel-normalizer@2 imchannel-sender@2
@@ -217,7 +217,7 @@ names_faults() {
   systemctl stop imchannel-ingress
   systemd-run --quiet --unit thief redis-server --port 8080 --save ''
   until_true curl --silent http://127.0.0.1:8080 || true
-  systemctl start imchannel-ingress 2>/dev/null && fail "ingress starts on a port that is taken"
+  systemctl start imchannel-ingress 2>/dev/null && fail "ingress starts on a used port"
   says ingress 'cannot listen on 127.0.0.1:8080: Address already in use'
   systemctl stop thief
 
@@ -235,18 +235,18 @@ names_faults() {
   for unit in ingress normalizer@1 sender@1; do says "$unit" 'run `imchannel setup` of this version'; done
   systemctl start imchannel-setup
   ready
-  ok "missing, wrong and foreign credentials, a key nobody may read, a taken port, a bad setting, no streams: the journal says so"
+  ok "missing, wrong and foreign credentials, an unreadable key, a used port, a bad setting, no streams: the journal reports each"
 }
 
 is_removed() {
   local left
   left=$(systemctl list-units --all --no-legend --plain 'imchannel*.service' 'imchannel*.target')
-  [ -z "$left" ] || fail "units are left: $left
+  [ -z "$left" ] || fail "units remain: $left
 $(journalctl --no-pager --lines 30 --unit "${left%% *}")"
   for left in /etc/imchannel /var/lib/imchannel /etc/systemd/system/multi-user.target.wants/imchannel.target; do
-    if [ -e "$left" ] || [ -L "$left" ]; then fail "$left is left"; fi
+    if [ -e "$left" ] || [ -L "$left" ]; then fail "$left remains"; fi
   done
-  ok "removed as printed: nothing is left"
+  ok "removed as printed: no files or units remain"
 }
 
 "$@"

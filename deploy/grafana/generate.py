@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes dashboards/overview.json and dashboards/details.json: the boards are described below, and JSON is made of that.
+"""Writes dashboards/overview.json and dashboards/details.json from the panels in boards.py.
 
     python3 deploy/grafana/generate.py            write them
-    python3 deploy/grafana/generate.py --check    say whether the files are what this would write; exit code 1 if not
+    python3 deploy/grafana/generate.py --check    check that the files are up to date; exit code 1 if not
 
-Needs nothing but Python 3.9. Whatever is changed here, `deploy/check/observability.sh` runs every query against a gateway.
+Needs nothing but Python 3.9. After a change, `deploy/check/observability.sh` runs every query against a gateway.
 """
 
 import json
@@ -16,26 +16,26 @@ SCHEMA_VERSION = 39  # Grafana 11; later ones migrate it when they load it
 WIDTH = 24
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-# Okabe and Ito's colours, which can be told apart with every kind of colour vision.
-SKY, BLUE, GREEN, YELLOW, ORANGE, RED, PINK, GREY = (
+# Okabe and Ito's colors, which readers with every kind of color vision can distinguish.
+SKY, BLUE, GREEN, YELLOW, ORANGE, RED, PINK, GRAY = (
     "#56B4E9", "#0072B2", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999")
-# Series of the same name have the same colour on both boards. What is well is blue, what is not is orange or red.
-BSPS = {"infobip": SKY, "koomessage": GREEN, "gupshup": PINK, "twilio": YELLOW, "none": GREY}
+# Series of the same name have the same color on both dashboards. Healthy is blue; unhealthy is orange or red.
+BSPS = {"infobip": SKY, "koomessage": GREEN, "gupshup": PINK, "twilio": YELLOW, "none": GRAY}
 JOBS = {"ingress": SKY, "normalizer": GREEN, "sender": PINK, "media": YELLOW}
 STREAMS = {"WEBHOOKS": SKY, "EVENTS": GREEN, "COMMANDS": PINK, "DEADLETTERS": RED, "KV_imchannel_sends": YELLOW}
-STATUSES = {"PENDING": GREY, "SENT": SKY, "DELIVERED": BLUE, "READ": GREEN, "FAILED": RED, "DELETED": PINK, "UNRECOGNIZED": ORANGE}
+STATUSES = {"PENDING": GRAY, "SENT": SKY, "DELIVERED": BLUE, "READ": GREEN, "FAILED": RED, "DELETED": PINK, "UNRECOGNIZED": ORANGE}
 OUTCOMES = {
-    "stored": SKY, "duplicate": GREY, "challenged": GREY, "unauthorized": RED, "not_stored": ORANGE, "overloaded": YELLOW,
+    "stored": SKY, "duplicate": GRAY, "challenged": GRAY, "unauthorized": RED, "not_stored": ORANGE, "overloaded": YELLOW,
     "accepted": SKY, "rejected": ORANGE, "expired": YELLOW, "unknown": RED, "unclear": RED, "limited": YELLOW, "timed_out": ORANGE,
-    "served": SKY, "not_modified": GREY, "not_found": ORANGE, "unavailable": RED, "out_of_memory": RED, "answered": SKY, "no_answer": RED}
+    "served": SKY, "not_modified": GRAY, "not_found": ORANGE, "unavailable": RED, "out_of_memory": RED, "answered": SKY, "no_answer": RED}
 QUANTILES = {"p50": SKY, "p95": YELLOW, "p99": RED}
 OTHERS = {"done": SKY, "retried": ORANGE, "panicked": RED, "out": SKY, "in": GREEN, "held": SKY, "paused": RED,
-          "dead letters": RED, "published twice": GREY, "withheld": ORANGE, "dropped": ORANGE, "expired unfetched": RED,
+          "dead letters": RED, "published twice": GRAY, "withheld": ORANGE, "dropped": ORANGE, "expired unfetched": RED,
           "overtaken": ORANGE, "queue full": RED}
 
 
 class Board:
-    """A dashboard whose panels are put down from left to right, row by row; every row is filled."""
+    """A dashboard. Its panels are placed from left to right, row by row; every row must be full."""
 
     def __init__(self, uid, title, description):
         self.uid, self.title, self.description = uid, title, description
@@ -92,17 +92,17 @@ def panel(kind, title, unit, description, queries, defaults, options, form="time
 
 
 def steps(*limits):
-    """Blue, then orange, then red; of less than all of that, the ends."""
-    colours = [SKY, RED] if len(limits) == 1 else [SKY, ORANGE, RED]
-    return {"mode": "absolute", "steps": [{"color": colour, "value": limit} for colour, limit in zip(colours, [None, *limits])]}
+    """Blue, then orange, then red. With one limit: blue, then red."""
+    colors = [SKY, RED] if len(limits) == 1 else [SKY, ORANGE, RED]
+    return {"mode": "absolute", "steps": [{"color": color, "value": limit} for color, limit in zip(colors, [None, *limits])]}
 
 
 def stat(title, unit, query, description, *limits, falling=False, decimals=None):
     thresholds = steps(*limits)
     if falling:  # less is worse
-        colours = [RED, ORANGE, SKY][-len(limits) - 1:]
-        thresholds["steps"] = [{"color": colour, "value": limit} for colour, limit in zip(colours, [None, *limits])]
-    idle = {"type": "special", "options": {"match": "null+nan", "result": {"text": "idle", "color": GREY, "index": 0}}}
+        colors = [RED, ORANGE, SKY][-len(limits) - 1:]
+        thresholds["steps"] = [{"color": color, "value": limit} for color, limit in zip(colors, [None, *limits])]
+    idle = {"type": "special", "options": {"match": "null+nan", "result": {"text": "idle", "color": GRAY, "index": 0}}}
     defaults = {"color": {"mode": "thresholds"}, "thresholds": thresholds, "mappings": [idle], "noValue": "idle"}
     if decimals is not None:
         defaults["decimals"] = decimals
@@ -111,7 +111,7 @@ def stat(title, unit, query, description, *limits, falling=False, decimals=None)
         "orientation": "auto", "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}})
 
 
-def lines(title, unit, queries, description, colours=None, stacked=False, limit=None, highest=None):
+def lines(title, unit, queries, description, colors=None, stacked=False, limit=None, highest=None):
     custom = {"drawStyle": "line", "lineInterpolation": "monotone", "lineWidth": 1 if stacked else 2,
               "fillOpacity": 45 if stacked else 8, "gradientMode": "none", "showPoints": "never", "spanNulls": False,
               "stacking": {"mode": "normal" if stacked else "none", "group": "A"}, "axisSoftMin": 0,
@@ -126,7 +126,7 @@ def lines(title, unit, queries, description, colours=None, stacked=False, limit=
         "tooltip": {"mode": "multi", "sort": "desc"}})
     made["fieldConfig"]["overrides"] = [
         {"matcher": {"id": "byName", "options": name},
-         "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}]} for name, colour in (colours or {}).items()]
+         "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}]} for name, color in (colors or {}).items()]
     return made
 
 
@@ -155,9 +155,9 @@ def bars(title, unit, queries, description, *limits):
 
 
 def timeline(title, queries, description, texts):
-    """States over time: 0 and 1 with their words and colours."""
-    values = {str(number): {"text": text, "color": colour, "index": number} for number, (text, colour) in enumerate(texts)}
-    defaults = {"color": {"mode": "fixed", "fixedColor": GREY}, "custom": {"fillOpacity": 80, "lineWidth": 0},
+    """States over time: 0 and 1 with their texts and colors."""
+    values = {str(number): {"text": text, "color": color, "index": number} for number, (text, color) in enumerate(texts)}
+    defaults = {"color": {"mode": "fixed", "fixedColor": GRAY}, "custom": {"fillOpacity": 80, "lineWidth": 0},
                 "mappings": [{"type": "value", "options": values}]}
     return panel("state-timeline", title, "none", description, queries, defaults, {
         "showValue": "never", "rowHeight": 0.8, "mergeValues": True, "alignValue": "left",
@@ -165,7 +165,7 @@ def timeline(title, queries, description, texts):
 
 
 def table(title, query, description, columns):
-    """What a query gives now, one line a series; `columns` says which labels, under which heading."""
+    """The present result of a query, one line per series; `columns` maps labels to headings."""
     made = panel("table", title, "none", description, [(query, "")], {"custom": {"align": "left", "filterable": False}}, {
         "showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, form="table", instant=True)
     made["transformations"] = [
@@ -175,7 +175,7 @@ def table(title, query, description, columns):
 
 
 def compact(value, depth=0):
-    """JSON in which whatever fits into a line is one line, so that a change of one panel is a change of few lines."""
+    """JSON in which a value that fits into one line is one line, so that a change of one panel changes few lines."""
     short = json.dumps(value, ensure_ascii=False)
     if len(short) + 2 * depth <= 150 or not isinstance(value, (dict, list)):
         return short
@@ -197,10 +197,10 @@ def main():
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(str(path))
     if stale:
-        sys.exit(f"not what generate.py writes: {', '.join(stale)}")
+        sys.exit(f"out of date, run deploy/grafana/generate.py: {', '.join(stale)}")
 
 
 if __name__ == "__main__":
-    # The descriptions of the boards import this file by its name.
+    # boards.py imports this file by its name.
     sys.modules["generate"] = sys.modules["__main__"]
     main()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Prints the Secrets that an installation needs, and the ConfigMap of public keys, out of a folder that
-# `imchannel secrets generate` has made and a channels file. Asks no cluster; apply what it prints:
+# Prints the Secrets that an installation needs, and the ConfigMap of public keys, from a folder that
+# `imchannel secrets generate` has made and a channels file. It contacts no cluster; apply its output:
 #   deploy/kubernetes/secrets.sh FOLDER channels.toml | kubectl apply -f -
-# Every workload has one Secret with exactly what it uses. Where secrets come from a vault, these are the names and keys.
+# Every workload has one Secret with exactly what it uses. If your secrets come from a vault, use these names and keys.
 set -euo pipefail
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
   printf 'usage: %s FOLDER CHANNELS_FILE [NAMESPACE]\n' "$0" >&2
@@ -34,10 +34,10 @@ secret media-secrets nats.nk="$from/nats/media.nk" redis.password="$from/redis/m
 secret setup-secrets nats.nk="$from/nats/provisioner.nk" redis.password="$from/redis/provisioner.password" \
   credential.key="$from/credential.key" channels.toml="$channels"
 secret doctor-secrets nats.nk="$from/nats/operator.nk" redis.password="$from/redis/operator.password"
-# Only the Redis of the overlay `dev` reads this one. A managed Redis has these users set up its own way.
+# Only the Redis of the overlay `dev` reads this one. Configure these users in a managed Redis with its own tools.
 secret redis-secrets users.acl="$from/redis/users.acl"
 
-# What channels name as `file:NAME`: auth tokens of Twilio, by their name, for ingress; API keys for sender.
+# The secrets that channels name as `file:NAME`: auth tokens of Twilio, by their name, for ingress; API keys for sender.
 for_ingress=() for_sender=()
 for file in "$from"/channels/*; do
   [ -f "$file" ] || continue
@@ -49,7 +49,7 @@ done
 secret sender-channel-secrets ${for_sender[@]+"${for_sender[@]}"}
 if [ ${#for_ingress[@]} -gt 0 ]; then secret ingress-channel-secrets "${for_ingress[@]}"; fi
 
-# Upload tokens of single tenants, by the tenants' names. They may be missing.
+# Upload tokens of single tenants, by tenant name. They may be missing.
 of_tenants=()
 for file in "$from"/media-tokens/*; do
   [ -f "$file" ] || continue

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Kills NATS servers under load, and takes a disk away, and counts what was lost of what had been answered 200.
+"""Kills NATS servers and removes a disk under load, and counts the lost webhooks among those answered 200.
 
     deploy/measure/crashes.py [--programs target/release] [--nats nats-server] [--upgrade NEWER] [--only …]
 
-`imchannel simulate webhooks` posts 200 webhooks a second as the BSPs do, repeats what is refused, and checks in the end that everything
-that was answered 200 came out. A loss of power cannot be made here: what a server had handed to the system is still there.
+`imchannel simulate webhooks` posts 200 webhooks per second as the BSPs do, retries refused ones, and finally checks that every webhook that was
+answered 200 became its events. A loss of power cannot be produced here: the operating system still has what a server wrote.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def lose_a_disk(nats, **_):
 
 
 def stop_in_turn(nats, newer):
-    """As an upgrade does: lame duck, then the newer program on the same disk."""
+    """Like an upgrade: lame duck, then the newer program on the same disk."""
     for node in nats.nodes:
         time.sleep(2)
         nats.kill(node, signal.SIGUSR2)
@@ -61,7 +61,7 @@ def stop_in_turn(nats, newer):
 CASES = {
     "one server killed three times": (1, kill_in_turn),
     "three servers, each killed in turn": (3, kill_in_turn),
-    "three servers, all killed at once": (3, kill_all),
+    "three servers, all killed at the same time": (3, kill_all),
     "three servers, one loses its disk": (3, lose_a_disk),
     "three servers, upgraded in turn": (3, stop_in_turn),
 }
@@ -82,7 +82,7 @@ def run(lab_, options, name, sync):
     )  # fmt: skip
     thread.join()
     verdict = {0: "nothing was lost", 3: "NOT CLEAN"}.get(done.returncode, f"exit code {done.returncode}")
-    print(f"{name}, sync {sync or 'as by default'}: {verdict}")
+    print(f"{name}, sync {sync or 'default'}: {verdict}")
     print(f"  {done.stdout.strip().splitlines()[-1][:700]}", flush=True)
     for service in services:
         lab_.stop(service)
@@ -93,7 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", default="target/release")
     parser.add_argument("--nats", default="nats-server")
-    parser.add_argument("--upgrade", help="a newer nats-server for the upgrade (the same one, without)")
+    parser.add_argument("--upgrade", help="a newer nats-server for the upgrade (default: the same one)")
     parser.add_argument("--only", default="", help="part of a case's name")
     parser.add_argument("--sync", default="default,always")
     options = parser.parse_args()

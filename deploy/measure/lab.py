@@ -1,6 +1,6 @@
 """Real servers and programs on loopback, for the measurements beside this file. Only the standard library is used.
 
-Everything lies in a folder that is removed at the end, listens on free ports of 127.0.0.1, and is killed at the end.
+Everything is in a temporary folder, listens on free ports of 127.0.0.1, and is killed at the end.
 """
 
 import http.client
@@ -34,7 +34,7 @@ def get(url):
 
 
 def until(condition, what, limit_s=60):
-    """Waits until the condition is true, and gives what it gave."""
+    """Waits until the condition is true, and returns its result."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         try:
@@ -44,7 +44,7 @@ def until(condition, what, limit_s=60):
         if found:
             return found
         time.sleep(0.05)
-    raise SystemExit(f"waited {limit_s} s in vain until {what}")
+    raise SystemExit(f"timed out after {limit_s} s waiting until {what}")
 
 
 def spread(values, form="{:,.0f}"):
@@ -53,7 +53,7 @@ def spread(values, form="{:,.0f}"):
 
 
 def is_led_by(detail, name):
-    """What is not copied has no leader but its server."""
+    """A stream without copies has no leader field: its server leads it."""
     return (detail.get("cluster") or {}).get("leader", name) == name
 
 
@@ -103,7 +103,7 @@ class Nats:
         return get(f"http://127.0.0.1:{node['monitor']}/varz")["mem"]
 
     def details(self):
-        """Every server's word about every stream: (server's name, stream)."""
+        """Every stream as reported by every server: (server's name, stream)."""
         for node in self.nodes:
             if node["process"].poll() is not None:
                 continue
@@ -113,7 +113,7 @@ class Nats:
                     yield node["name"], stream
 
     def streams(self):
-        """The streams as their leaders have them."""
+        """The streams as reported by their leaders."""
         return {stream["name"]: stream for name, stream in self.details() if is_led_by(stream, name)}
 
     def count(self, stream):
@@ -122,7 +122,7 @@ class Nats:
         return state["messages"], state["bytes"]
 
     def waiting(self, stream, durable=None):
-        """What the durables of a stream have not finished, as the leader of each has it."""
+        """The backlog of a stream's durables, as reported by the leader of each."""
         waiting = 0
         for name, detail in self.details():
             for one in detail.get("consumer_detail") or []:
@@ -177,7 +177,7 @@ class Lab:
         return process
 
     def service(self, name, nats, **environment):
-        """A service, once it is ready."""
+        """Starts a service and waits until it is ready."""
         admin = free_port()
         environment["IMCHANNEL_ADMIN_LISTEN"] = f"127.0.0.1:{admin}"
         process = self.program(f"imchannel-{name}", nats, **environment)
@@ -203,7 +203,7 @@ class Lab:
                 raise SystemExit(f"{args}: {done.stdout}{done.stderr}")
 
     def channels(self, account_port, count=20, per_second=1000):
-        """A file of channels: `count` of Infobip's that send, and one of each other BSP."""
+        """A channels file: `count` sending channels of Infobip, and one of each other BSP."""
         text = ""
         for number in range(count):
             text += (
@@ -231,7 +231,7 @@ def text_command(channel, number, run, body_bytes):
 
 
 def publish(nats, messages, window=1000):
-    """Publishes (subject, headers, payload) by the bare protocol; `window` of them wait for their acknowledgement at once."""
+    """Publishes (subject, headers, payload) with the plain protocol; `window` publishes are in flight at the same time."""
     node = next(node for node in nats.nodes if node["process"].poll() is None)
     with socket.create_connection(("127.0.0.1", node["client"])) as stream:
         lines = stream.makefile("rb")

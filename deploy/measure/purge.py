@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Whether the purger keeps up: EVENTS takes messages at a steady rate, nobody holds them back, and the stream stays below 95 %.
+"""Does purging keep up? EVENTS gets messages at a steady rate, consumers read them, and the stream must stay below 95 %.
 
     deploy/measure/purge.py [--programs target/release] [--nats nats-server] [--nodes 1] [--keepers 1] [--rate 5000] [--seconds 60]
 
-nats-server before 2.10 is purged one message at a time (ARCHITECTURE.md). The normalizers that purge (`--keepers`), the servers
-and what publishes share this machine.
+On nats-server before 2.10 messages are deleted one at a time (ARCHITECTURE.md). The normalizers that purge (`--keepers`), the servers
+and the publishers share this machine.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SUBJECT = "imchannel.event.report.infobip.measure-0"
 
 
 class Publisher:
-    """A NATS client of a few lines: it publishes with a reply subject and counts the acknowledgements."""
+    """A small NATS client that publishes with a reply subject and counts the acknowledgements."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -31,7 +31,7 @@ class Publisher:
         self.socket.sendall(b'CONNECT {"verbose":false,"headers":true}\r\nSUB measure.ack 1\r\n')
 
     def publish(self, count):
-        """Publishes, and waits for every acknowledgement; gives how many were refused."""
+        """Publishes, and waits for every acknowledgement; returns the number of refused messages."""
         self.socket.sendall(f"PUB {SUBJECT} measure.ack {len(BODY)}\r\n".encode().join([b""] + [BODY + b"\r\n"] * count))
         refused = 0
         while count:

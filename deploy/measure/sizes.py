@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How many bytes a webhook, an event, a command, a ledger entry and a dead letter take in JetStream, and a file in Redis.
+"""Bytes of a webhook, an event, a command, a ledger entry and a dead letter in JetStream, and of a file in Redis.
 
     deploy/measure/sizes.py [--programs target/release] [--nats nats-server] [--keys 1000000]
 
-Known numbers of each go through real programs; the streams' own counts of messages and bytes say the rest. The figures of
-docs/operations.md come from here. A minute.
+Known numbers of each go through real programs; the streams count messages and bytes. The figures of
+docs/operations.md come from this script. It takes a minute.
 """
 
 import argparse
@@ -75,7 +75,7 @@ class Sizes:
         self.row("dead letter of an item of 41 bytes", "DEADLETTERS", before)
 
     def sends(self):
-        """Without ingress, so that events are results only."""
+        """Without ingress, so that all events are results."""
         for what, size in (("100", 100), ("1,000", 1000)):
             before = {stream: self.nats.count(stream) for stream in ("COMMANDS", "EVENTS", "KV_imchannel_sends")}
             count, channels = 2000, 20
@@ -133,7 +133,7 @@ def files(lab_, nats):
 
 
 def ids(lab_, program):
-    """The server's memory for ids that it has to recognise: the same messages with and without one."""
+    """The server's memory for ids in the duplicate window: the same messages with and without ids."""
     count, rounds, grown = 1_000_000, 3, {"without an id": [], "with an id of 32 characters": []}
     for _ in range(rounds):
         for what, sizes in grown.items():
@@ -151,7 +151,7 @@ def ids(lab_, program):
 
 
 def keys(lab_, program, count):
-    """The server's memory for keys of the ledger: as a sender writes them, an intent and then an outcome, over 20 channels."""
+    """The server's memory for keys of the ledger: written like a sender's, an intent and then an outcome, over 20 channels."""
     nats = lab.Nats(lab_, program)
     lab_.set_up(nats, lab_.channels(lab.free_port()))
     begin, began = nats.memory(nats.nodes[0]), nats.count("KV_imchannel_sends")
@@ -169,7 +169,7 @@ def keys(lab_, program, count):
     nats.kill(node, signal.SIGTERM)
     nats.start(node)
     lab.until(lambda: nats.healthy(node), "NATS is there", 300)
-    print(f"... once it was started again: {nats.memory(node) / messages:.0f} bytes a key, all of its memory counted", flush=True)
+    print(f"... after a restart: {nats.memory(node) / messages:.0f} bytes per key, of its total memory", flush=True)
     nats.stop()
 
 
@@ -181,7 +181,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", default="target/release")
     parser.add_argument("--nats", default="nats-server")
-    parser.add_argument("--keys", type=int, help="measure nothing but the memory of so many keys of the ledger")
+    parser.add_argument("--keys", type=int, help="measure only the memory of this number of keys of the ledger")
     options = parser.parse_args()
     if options.keys:
         with lab.Lab(options.programs) as lab_:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the programs still get done when NATS, Redis or the BSP is slow: as much as the slow one can do, and no more lines for it.
+"""Throughput of the programs while NATS, Redis or the BSP is slow: as much as the slow one can do, without a flood of log lines.
 
     deploy/measure/slow.py [--programs target/release] [--nats nats-server] [--only ingress,normalizer,…] [--delay-ms 20] [--answer-ms 3000]
 
@@ -32,7 +32,7 @@ def slow_syncs(processes, delay_ms):
     args = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", "/dev/null"]
     args += ["-e", f"inject=fsync,fdatasync:delay_enter={delay_ms * 1000}"]
     tracers = [subprocess.Popen([*args, "-p", str(process.pid)], stderr=subprocess.DEVNULL) for process in processes]
-    # A traced process says so.
+    # The status of a traced process shows it.
     traced = lambda process: "TracerPid:\t0" not in open(f"/proc/{process.pid}/status").read()
     lab.until(lambda: all(traced(process) for process in processes), "strace is attached")
     try:
@@ -44,14 +44,14 @@ def slow_syncs(processes, delay_ms):
 
 
 def metrics(service):
-    """Every series of a service, as its line writes it."""
+    """Every series of a service, as in its text."""
     with urllib.request.urlopen(f"http://127.0.0.1:{service.admin}/metrics", timeout=5) as answer:
         lines = answer.read().decode().splitlines()
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line and line[0] != "#"}
 
 
 def total(service, name):
-    """All series of a name together."""
+    """The sum of all series of a name."""
     return sum(value for series, value in metrics(service).items() if series.split("{")[0] == f"imchannel_{name}")
 
 
@@ -173,7 +173,7 @@ def answers(lab_, options):
 
 
 def lookups(lab_, options):
-    """Every call is cut after the message was taken, so that each has to be looked up in a log that is slow too."""
+    """Every call is cut after the BSP accepted the message, so that each is looked up in a message log that is slow too."""
     nats = lab.Nats(lab_, options.nats)
     account = lab.free_port()
     channels = lab_.channels(account, count=CHANNELS)
@@ -237,7 +237,7 @@ def media(lab_, options):
             worker.join()
         text = f"in {SECONDS} s, 300 KB each: uploads {by_outcome(service, 'media_uploads_total')}; fetches {by_outcome(service, 'media_fetches_total')}"
         text += f"; notes dropped {total(service, 'media_background_tasks_dropped_total'):.0f}"
-    say("media, 16 uploads and 64 fetches at once", text, service)
+    say("media, 16 concurrent uploads and 64 concurrent fetches", text, service)
     nats.stop()
 
 

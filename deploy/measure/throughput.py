@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What ingress, normalizer and sender reach over JetStream with one server and three, with and without `sync_interval: always`.
+"""Throughput of ingress, normalizer and sender over JetStream with one server and three, with and without `sync_interval: always`.
 
     deploy/measure/throughput.py [--programs target/release] [--nats nats-server] [--rounds 5] [--only one,one-always,…]
 
-Each round starts every configuration anew, one after another. Load, servers and programs share this machine, and all three
-servers share its disk: what comes out is good for comparing the configurations, and for nothing else.
+Each round starts every configuration again, one after another. Load, servers and programs share this machine, and all three
+servers share its disk: use the figures only to compare the configurations.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def webhooks(lab_, nats, gateway, found):
         load += ["--path", "/social/on/whatsapp/infobip/report/measure-0", "--seconds", str(SECONDS), "--connections", str(connections)]
         done = subprocess.run(load, capture_output=True, text=True)
         numbers = re.search(r"(\d+) requests/s, p50 ([\d.]+) ms, p99 ([\d.]+) ms", done.stdout + done.stderr)
-        found[f"webhooks/s, {connections} at once"].append(float(numbers[1]))
-        found[f"99th percentile, {connections} at once, ms"].append(float(numbers[3]))
+        found[f"webhooks/s, {connections} connections"].append(float(numbers[1]))
+        found[f"99th percentile, {connections} connections, ms"].append(float(numbers[3]))
     waiting = nats.waiting("WEBHOOKS", "normalizer")
     began = time.monotonic()
     normalizer = lab_.service("normalizer", nats)
@@ -53,7 +53,7 @@ def webhooks(lab_, nats, gateway, found):
 
 
 def sends(lab_, nats, channels, account, gateway, found):
-    """Commands that wait already, over 20 channels, to an account that answers after 50 ms and reports nothing."""
+    """Sends a backlog of commands over 20 channels to an account that answers after 50 ms and sends no reports."""
     args = ["simulate", "infobip", "--channels", channels, "--listen", f"127.0.0.1:{account}", "--latency", "50ms"]
     infobip = lab_.program("imchannel", nats, [*args, "--gateway", f"http://127.0.0.1:{gateway}", "--api-key", lab.API_KEY])
     before = nats.count("EVENTS")[0]
@@ -67,7 +67,7 @@ def sends(lab_, nats, channels, account, gateway, found):
     )
     lab.until(lambda: nats.waiting("COMMANDS") == COMMANDS, "the commands are stored")
     sender = lab_.service("sender", nats, IMCHANNEL_REDIS_URL="redis://127.0.0.1:1", IMCHANNEL_MEDIA_PUBLIC_URL="http://127.0.0.1:1")
-    # The lanes are taken one after another: what counts is the time after the first tenth.
+    # The sender takes the lanes one after another: measure after the first tenth.
     results = lambda: nats.count("EVENTS")[0] - before
     lab.until(lambda: results() > COMMANDS // 10, "the lanes work", 240)
     done, began = results(), time.monotonic()

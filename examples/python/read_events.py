@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Reads imchannel's events as an AICC back end does: at least once, in no order, each counted once.
+"""Reads imchannel's events like an AICC back end: delivered at least once, in no order, each processed once.
 
     pip install -r requirements.txt
     python read_events.py --nats-url nats://127.0.0.1:4222
 
-It shares the durable `aicc` with every other copy of itself. What it keeps in memory here (ids seen, the furthest
-status of each message) a back end keeps in its database, and acknowledges after writing there.
+All replicas share the durable `aicc`. This example keeps its state in memory (processed ids, the highest
+status of each message). A back end stores it in its database, and acknowledges after the write.
 """
 
 import argparse
@@ -24,7 +24,7 @@ REMEMBERED_IDS_MAX = 100_000
 
 
 def load_messages():
-    """Compiles proto/imchannel/v1 and gives the modules of the events."""
+    """Compiles proto/imchannel/v1 and returns the modules of the events."""
     out = tempfile.mkdtemp()
     files = sorted(str(path) for path in PROTO.glob("imchannel/v1/*.proto"))
     well_known = pathlib.Path(protoc.__file__).parent / "_proto"
@@ -41,7 +41,7 @@ def load_messages():
 
 
 def name_of(enum, number, prefix):
-    """The name of an enum's value; a later version may know more values than these files."""
+    """The name of an enum's value. A later version may have more values than these files."""
     known = enum.DESCRIPTOR.values_by_number.get(number)
     return known.name.removeprefix(prefix) if known else number
 
@@ -53,7 +53,7 @@ class Reader:
         self.furthest = {}
 
     def take(self, msg):
-        """Handles one event; says whether it was new."""
+        """Processes one event; returns whether it was new."""
         kind = (msg.headers or {}).get("ce-type")
         event_id = (msg.headers or {}).get("ce-id")
         if event_id in self.seen:
@@ -75,12 +75,12 @@ class Reader:
 
     def take_result(self, event):
         outcome = self.result_pb2.SendOutcome.Name(event.outcome).removeprefix("SEND_OUTCOME_")
-        # A command that could not be read, or for no known channel, is told by its place in COMMANDS.
+        # A command that could not be parsed, or has an unknown channel, is identified by its sequence in COMMANDS.
         command = event.command_id or f"of command {event.command_sequence}"
         print(f"{event.bsp or 'none'}/{event.channel_id or 'unknown'} result {command} is {outcome}", flush=True)
 
     def take_report(self, event):
-        # The number of a status is its rank: a late PENDING never takes a DELIVERED back. A message to a group has a status
+        # The number of a status is its rank: a late PENDING never replaces a DELIVERED. A message to a group has a status
         # for each participant.
         key = (event.bsp, event.channel_id, event.message_id, event.participant)
         if event.status <= self.furthest.get(key, 0):
@@ -94,7 +94,7 @@ class Reader:
         content = event.WhichOneof("content")
         texts = {"text": event.text.body, "form_reply": event.form_reply.response_json}
         text = texts.get(content, f"({content})")
-        # The first message after a tap on an advertisement says which one it was.
+        # The first message after a tap on an advertisement names the advertisement.
         by = f" by {event.referral.source_type} {event.referral.source_id}" if event.HasField("referral") else ""
         print(f"{event.bsp}/{event.channel_id} message {event.message_id} from {event.sender}{by}: {text}", flush=True)
 
@@ -105,7 +105,7 @@ class Reader:
         print(f"{event.bsp}/{event.channel_id} account {kind} {about}", flush=True)
 
     def take_customer_event(self, event):
-        # Of all these, a customer who opted out matters most: nothing of marketing goes there any more.
+        # Most important is a customer who opted out: send no more marketing messages there.
         kind = name_of(self.customer_pb2.CustomerEventKind, event.kind, "CUSTOMER_EVENT_KIND_")
         who = event.customer.number or event.customer.user_id
         payment = f" {event.payment.reference} is {event.payment.status}" if event.HasField("payment") else ""
@@ -114,18 +114,18 @@ class Reader:
 
 
 def connect(args):
-    # nats-py speaks TLS when the server says that it has to be, whatever the URL says.
+    # nats-py uses TLS if the server requires it, regardless of the URL.
     tls = ssl.create_default_context(cafile=args.ca_file)
-    # The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+    # The AICC back end's user may subscribe only to this inbox prefix. Without a login it does no harm.
     return nats.connect(args.nats_url, nkeys_seed=args.nkey_file, tls=tls, inbox_prefix="_INBOX_aicc")
 
 
 async def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--nats-url", default="nats://127.0.0.1:4222")
-    args.add_argument("--nkey-file", help="seed of the AICC back end's user, if the server asks for one")
-    args.add_argument("--ca-file", help="PEM of the authority behind a tls:// server, if the machine does not know it")
-    args.add_argument("--count", type=int, help="end after so many events")
+    args.add_argument("--nkey-file", help="seed of the AICC back end's user, if the server requires one")
+    args.add_argument("--ca-file", help="PEM file with the CA of a tls:// server, if it is not a system CA")
+    args.add_argument("--count", type=int, help="exit after this number of events")
     args = args.parse_args()
     client = await connect(args)
     subscription = await client.jetstream().pull_subscribe_bind("aicc", "EVENTS")
@@ -134,7 +134,7 @@ async def main():
         try:
             messages = await subscription.fetch(100, timeout=5)
         except asyncio.TimeoutError:
-            # Of which nats.errors.TimeoutError is a kind; nats-py raises both.
+            # nats.errors.TimeoutError is a subclass; nats-py raises both.
             continue
         for msg in messages:
             taken += reader.take(msg)

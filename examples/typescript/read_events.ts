@@ -1,11 +1,11 @@
 /**
- * Reads imchannel's events as an AICC back end does: at least once, in no order, each counted once.
+ * Reads imchannel's events like an AICC back end: delivered at least once, in no order, each processed once.
  *
  *     npm ci
  *     npm start --silent -- --nats-url nats://127.0.0.1:4222
  *
- * It shares the durable `aicc` with every other copy of itself. What it keeps in memory here (ids seen, the furthest
- * status of each message) a back end keeps in its database, and acknowledges after writing there.
+ * All replicas share the durable `aicc`. This example keeps its state in memory (processed ids, the highest
+ * status of each message). A back end stores it in its database, and acknowledges after the write.
  */
 
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { jetstream, type JsMsg } from "@nats-io/jetstream";
 import { connect, nkeyAuthenticator } from "@nats-io/transport-node";
 
-// Made from ../../proto by `npm run generate`, which `npm start` runs first; the names are those of the .proto files.
+// Generated from ../../proto by `npm run generate`, which `npm start` runs first; with the names of the .proto files.
 import { imchannel } from "./events.js";
 
 const { AccountEvent, AccountEventKind, CustomerEvent, CustomerEventKind } = imchannel.v1;
@@ -25,7 +25,7 @@ class Reader {
   private readonly seen = new Set<string>();
   private readonly furthest = new Map<string, number>();
 
-  /** Handles one event; says whether it was new. */
+  /** Processes one event; returns whether it was new. */
   take(msg: JsMsg): boolean {
     const kind = msg.headers?.get("ce-type");
     const eventId = msg.headers?.get("ce-id") ?? "";
@@ -59,7 +59,7 @@ class Reader {
   }
 
   private takeCustomerEvent(event: imchannel.v1.CustomerEvent): void {
-    // Of all these, a customer who opted out matters most: nothing of marketing goes there any more.
+    // Most important is a customer who opted out: send no more marketing messages there.
     const kind = CustomerEventKind[event.kind]?.replace("CUSTOMER_EVENT_KIND_", "") ?? event.kind;
     const who = event.customer?.number || event.customer?.user_id;
     const payment = event.payment ? ` ${event.payment.reference} is ${event.payment.status}` : "";
@@ -70,13 +70,13 @@ class Reader {
 
   private takeResult(event: imchannel.v1.SendResult): void {
     const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
-    // A command that could not be read, or for no known channel, is told by its place in COMMANDS.
+    // A command that could not be parsed, or has an unknown channel, is identified by its sequence in COMMANDS.
     const command = event.command_id || `of command ${event.command_sequence}`;
     console.log(`${event.bsp || "none"}/${event.channel_id || "unknown"} result ${command} is ${outcome}`);
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {
-    // The number of a status is its rank: a late PENDING never takes a DELIVERED back. A message to a group has a status for
+    // The number of a status is its rank: a late PENDING never replaces a DELIVERED. A message to a group has a status for
     // each participant.
     const key = `${event.bsp}/${event.channel_id}/${event.message_id}/${event.participant}`;
     if (event.status <= (this.furthest.get(key) ?? 0)) {
@@ -94,7 +94,7 @@ class Reader {
       form_reply: event.form_reply?.response_json,
     };
     const text = texts[event.content ?? ""] ?? `(${event.content})`;
-    // The first message after a tap on an advertisement says which one it was.
+    // The first message after a tap on an advertisement names the advertisement.
     const by = event.referral ? ` by ${event.referral.source_type} ${event.referral.source_id}` : "";
     console.log(`${event.bsp}/${event.channel_id} message ${event.message_id} from ${event.sender}${by}: ${text}`);
   }
@@ -103,11 +103,11 @@ class Reader {
 const { values: args } = parseArgs({
   options: {
     "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
-    // Seed of the AICC back end's user, if the server asks for one.
+    // Seed of the AICC back end's user, if the server requires one.
     "nkey-file": { type: "string" },
-    // PEM of the authority behind a tls:// server, if the machine does not know it.
+    // PEM file with the CA of a tls:// server, if it is not a system CA.
     "ca-file": { type: "string" },
-    // Ends after so many events. What was fetched beyond them comes again, to the next reader.
+    // Exits after this number of events. Events that were fetched beyond it are redelivered.
     count: { type: "string" },
   },
 });
@@ -117,9 +117,9 @@ const client = await connect({
   servers: args["nats-url"],
   maxReconnectAttempts: -1,
   authenticator: seed ? nkeyAuthenticator(seed) : undefined,
-  // Else nats.js speaks TLS only when the server says that it has to be, whatever the URL says.
+  // Without this option nats.js uses TLS only if the server requires it, regardless of the URL.
   tls: args["nats-url"].startsWith("tls://") ? { caFile: args["ca-file"] } : undefined,
-  // The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+  // The AICC back end's user may subscribe only to this inbox prefix. Without a login it does no harm.
   inboxPrefix: "_INBOX_aicc",
 });
 const consumer = await jetstream(client).consumers.get("EVENTS", "aicc");

@@ -1,13 +1,13 @@
 /**
- * Sends one WhatsApp text through imchannel, and waits for what becomes of it.
+ * Sends one WhatsApp text through imchannel, and waits for its outcome.
  *
  *     npm ci
  *     npm run send --silent -- --nats-url nats://127.0.0.1:4222 --channel CHANNEL --to 8618257518838 --text Hello
  *
- * Exit code 0: the message came as far as --until says. 1: it did not, or nobody said so in time. 2: wrong options.
+ * Exit code 0: the message reached the status of --until. 1: it did not, or not in time. 2: wrong options.
  *
- * Looking for the events of one message is for trying out. A back end publishes as is done here, and learns the
- * outcomes where it reads all of its events (see read_events.ts).
+ * Waiting for the events of one message is for trials only. A back end publishes as in this example, and gets the
+ * outcomes with all of its events (see read_events.ts).
  */
 
 import { randomUUID } from "node:crypto";
@@ -17,26 +17,26 @@ import { parseArgs } from "node:util";
 import { DeliverPolicy, jetstream, type JetStreamClient, type JsMsg } from "@nats-io/jetstream";
 import { connect, headers, nkeyAuthenticator } from "@nats-io/transport-node";
 
-// Made from ../../proto by `npm run generate`, which `npm run send` runs first; its names are the .proto files'.
+// Generated from ../../proto by `npm run generate`, which `npm run send` runs first; with the names of the .proto files.
 import { imchannel } from "./events.js";
 
 const { ReportEvent, ReportStatus, SendOutcome, SendResult } = imchannel.v1;
 const ACK_WAIT_MS = 2_000;
 const GIVE_BACK_MS = 5_000;
-// A message has come so far when a report has this status or one of a higher rank.
+// A message has reached a goal when a report has this status or one of a higher rank.
 const GOALS = new Map<string, imchannel.v1.ReportStatus>([
   ["accepted", ReportStatus.REPORT_STATUS_PENDING],
   ["delivered", ReportStatus.REPORT_STATUS_DELIVERED],
   ["read", ReportStatus.REPORT_STATUS_READ],
 ]);
 
-/** What the events say about one command. */
+/** The state of one command according to its events. */
 class Watch {
   private readonly seen = new Set<string>();
   private outcome?: imchannel.v1.SendOutcome;
   private furthest = 0;
   private end!: (reached: boolean) => void;
-  /** Whether the message came as far as the goal. */
+  /** Whether the message reached the goal. */
   readonly reached = new Promise<boolean>((resolve) => (this.end = resolve));
 
   constructor(
@@ -45,19 +45,19 @@ class Watch {
     private readonly goal: imchannel.v1.ReportStatus,
   ) {}
 
-  /** Handles an event if it is about this command; says whether it is. */
+  /** Processes an event if it is about this command; returns whether it is. */
   take(msg: JsMsg): boolean {
     const kind = msg.subject.split(".")[2];
     if (kind !== "send" && kind !== "report") {
       return false;
     }
     const event = kind === "send" ? SendResult.decode(msg.data) : ReportEvent.decode(msg.data);
-    // The result of a command that cannot be told by its id (it is used already, say) has the id of the publish.
+    // The result of a command without a usable id (for example a reused one) has the message id of the publish.
     const isAnswer = event instanceof SendResult && event.command_msg_id === this.messageId;
     if (event.command_id !== this.commandId && !isAnswer) {
       return false;
     }
-    // Events come at least once.
+    // Events are delivered at least once.
     if (!this.seen.has(event.event_id)) {
       this.seen.add(event.event_id);
       if (event instanceof SendResult) {
@@ -72,17 +72,17 @@ class Watch {
   private takeResult(event: imchannel.v1.SendResult): void {
     this.outcome = event.outcome;
     if (event.outcome === SendOutcome.SEND_OUTCOME_ACCEPTED) {
-      // It says as much as this report.
+      // Equivalent to this report.
       this.furthest = Math.max(this.furthest, ReportStatus.REPORT_STATUS_PENDING);
     }
-    // A later version may know more values than these files.
+    // A later version may have more values than these files.
     const outcome = SendOutcome[event.outcome]?.replace("SEND_OUTCOME_", "") ?? event.outcome;
     const faults = event.faults.map((fault) => `${fault.field}: ${fault.rule}`);
     this.say(event, `result ${this.commandId} is ${outcome}`, faults);
   }
 
   private takeReport(event: imchannel.v1.ReportEvent): void {
-    // The number of a status is its rank: a late FAILED never takes a DELIVERED back.
+    // The number of a status is its rank: a late FAILED never replaces a DELIVERED.
     this.furthest = Math.max(this.furthest, event.status);
     const status = ReportStatus[event.status]?.replace("REPORT_STATUS_", "") ?? event.status;
     this.say(event, `report ${event.message_id} is ${status}`, []);
@@ -95,13 +95,13 @@ class Watch {
   }
 
   private decide(): void {
-    // Events come in no order, so a report may be here before the result.
+    // Events have no order, so a report may arrive before the result.
     if (this.outcome === undefined) {
       return;
     }
     const lost: number[] = [ReportStatus.REPORT_STATUS_FAILED, ReportStatus.REPORT_STATUS_DELETED];
     if (lost.includes(this.furthest) || this.furthest < ReportStatus.REPORT_STATUS_PENDING) {
-      // Without any report it is the result that says so: REJECTED, EXPIRED or UNKNOWN.
+      // Without a report the result decides: REJECTED, EXPIRED or UNKNOWN.
       this.end(false);
     } else if (this.furthest >= this.goal) {
       this.end(true);
@@ -119,9 +119,9 @@ function parse() {
     return parseArgs({
       options: {
         "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
-        // Seed of the AICC back end's user, if the server asks for one.
+        // Seed of the AICC back end's user, if the server requires one.
         "nkey-file": { type: "string" },
-        // PEM of the authority behind a tls:// server, if the machine does not know it.
+        // PEM file with the CA of a tls:// server, if it is not a system CA.
         "ca-file": { type: "string" },
         // The channel's id.
         channel: { type: "string" },
@@ -129,7 +129,7 @@ function parse() {
         to: { type: "string" },
         text: { type: "string" },
         "command-id": { type: "string", default: randomUUID() },
-        // How far the message has to come: accepted, delivered or read.
+        // The status to wait for: accepted, delivered or read.
         until: { type: "string", default: "read" },
         // Seconds to wait.
         timeout: { type: "string", default: "60" },
@@ -148,9 +148,9 @@ if (!channel || !to || !text || goal === undefined || !(timeout > 0)) {
   refuse("needs --channel, --to and --text; --until is accepted, delivered or read; --timeout is in seconds");
 }
 
-/** Watches by consumers that go with this connection, and disturb nobody. */
+/** Watches with ephemeral consumers, which end with the connection and affect no other consumer. */
 async function watchBeside(stream: JetStreamClient, channel: string, watch: Watch): Promise<void> {
-  // Servers before 2.10 take one filter for a consumer.
+  // Servers before 2.10 accept one filter per consumer.
   for (const kind of ["send", "report"]) {
     const consumer = await stream.consumers.get("EVENTS", {
       filter_subjects: `imchannel.event.${kind}.*.${channel}`,
@@ -161,12 +161,12 @@ async function watchBeside(stream: JetStreamClient, channel: string, watch: Watc
 }
 
 /**
- * Watches by the durable `aicc`, for the AICC back end's user, who may make no consumer.
+ * Watches with the durable `aicc`, for the AICC back end's user, which may not create consumers.
  *
- * Every event comes to one reader only: a back end that runs at the same time may get those of this command. What is
- * not about this command is given back, and comes again, here or there. Not at once: the server hands out what was
- * given back before what is new. And it hands out 20 000 events before it wants some acknowledged: where more wait for
- * the back end, none of this command come.
+ * Every event is delivered to one reader only: a back end that runs at the same time may get those of this command. Events
+ * about other commands get a nak and are redelivered, here or there. The nak has a delay, because the server delivers
+ * redeliveries before new events. It delivers at most 20 000 unacknowledged events: if more wait for
+ * the back end, none of this command arrive.
  */
 async function watchByDurable(stream: JetStreamClient, watch: Watch): Promise<void> {
   const consumer = await stream.consumers.get("EVENTS", "aicc");
@@ -176,19 +176,19 @@ async function watchByDurable(stream: JetStreamClient, watch: Watch): Promise<vo
 
 async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<boolean> {
   const stream = jetstream(client);
-  // The stream knows ids over all channels.
+  // The stream compares ids of all channels.
   const messageId = `${channel}.${commandId}`;
   const watch = new Watch(commandId, messageId, goal);
   // Before the command is published, so that no event is missed.
   await (args["nkey-file"] ? watchByDurable(stream, watch) : watchBeside(stream, channel, watch));
-  // The proto3 JSON of `SendCommand`, for callers without generated code; protobuf does as well.
+  // `SendCommand` as proto3 JSON, for callers without generated code; protobuf works too.
   const command = { commandId, channelId: channel, recipient: to, text: { body: text } };
   const contentType = headers();
   contentType.set("Content-Type", "application/json");
   const ack = await stream.publish(`imchannel.command.send.${channel}`, JSON.stringify(command), {
     headers: contentType,
-    // Without an acknowledgement nobody knows whether the command is stored. It is published again with the same
-    // Nats-Msg-Id: the stream drops the second one, and where it no longer knows the id, the gateway still sends a
+    // Without an acknowledgement the command may or may not be stored. Publish it again with the same
+    // Nats-Msg-Id: the stream drops the duplicate, and after its duplicate window the gateway still sends a
     // command once. A new id would be a second message to the customer.
     msgID: messageId,
     timeout: ACK_WAIT_MS,
@@ -199,7 +199,7 @@ async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<b
 }
 
 const late = setTimeout(() => {
-  console.error(`nobody said in time that the message is ${until}`);
+  console.error(`timed out: the message is not ${until}`);
   process.exit(1);
 }, timeout);
 const seed = args["nkey-file"] && Buffer.from(readFileSync(args["nkey-file"], "utf8").trim());
@@ -207,9 +207,9 @@ const client = await connect({
   servers: args["nats-url"],
   maxReconnectAttempts: -1,
   authenticator: seed ? nkeyAuthenticator(seed) : undefined,
-  // Else nats.js speaks TLS only when the server says that it has to be, whatever the URL says.
+  // Without this option nats.js uses TLS only if the server requires it, regardless of the URL.
   tls: args["nats-url"].startsWith("tls://") ? { caFile: args["ca-file"] } : undefined,
-  // The AICC back end's user hears answers under this prefix only. Without a login it does no harm.
+  // The AICC back end's user may subscribe only to this inbox prefix. Without a login it does no harm.
   inboxPrefix: "_INBOX_aicc",
 });
 process.exitCode = (await send(channel, goal)) ? 0 : 1;

@@ -1,7 +1,7 @@
-"""What `./dev` installs, and what it asks before: on a terminal, without one, as root and as another user.
+"""What `./dev` installs, and when it asks: on a terminal, without one, as root and as another user.
 
-Each test runs a copy of `dev` with a PATH of its own, on which a C compiler and the servers may be missing. apt-get, sudo and the
-commands that change the system are scripts that write down how they were called: the real ones would change this machine.
+Each test runs a copy of `dev` with its own PATH, in which a C compiler and the servers may be missing. apt-get, sudo and the
+commands that change the system are scripts that record their arguments: the real ones would change this machine.
 """
 import os
 import pathlib
@@ -15,9 +15,9 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT_S = 30
-# Commands of the system that change nothing outside of the test's folder.
+# System commands that change nothing outside of the test's folder.
 REAL = ["bash", "sh", "dirname", "uname", "cat", "env"]
-# Commands that are written down with their arguments. `sudo` writes down its own line and then runs the rest.
+# Commands that are recorded with their arguments. `sudo` records its own line and then runs the rest.
 WRITTEN_DOWN = ["apt-get", "tee", "chmod", "rm", "systemctl", "cargo", "rustup"]
 ROOT_USER, OTHER_USER = "0", "1000"
 
@@ -116,7 +116,7 @@ class OnATerminal(unittest.TestCase):
                 machine = Machine(self, user)
                 code, said = machine.on_terminal(answer, "up")
                 self.assertEqual(code, 1, said)
-                self.assertIn("needed and not here: gcc", said)
+                self.assertIn("missing packages: gcc", said)
                 self.assertEqual(machine.calls(), [], "nothing was run")
 
     def test_root_is_asked_too_and_needs_no_sudo(self):

@@ -1,4 +1,4 @@
-"""SECURITY.md and docs/compatibility.md name the tests that hold what they say: every test and every file that they name exists."""
+"""SECURITY.md and docs/compatibility.md name the tests that prove their statements: every named test and file must exist."""
 import pathlib
 import re
 import unittest
@@ -23,13 +23,13 @@ class Promises(unittest.TestCase):
             for quoted in QUOTED.findall((ROOT / document).read_text()):
                 if re.fullmatch(r"[a-z_]+(::[a-z_]+)+", quoted):
                     last = quoted.split("::")[-1]
-                    self.assertTrue(known[last] or last in places, f"{document}: {quoted} is no test")
+                    self.assertTrue(known[last] or last in places, f"{document}: there is no test {quoted}")
                 elif quoted.startswith(FOLDERS) and " " not in quoted:
-                    self.assertTrue((ROOT / quoted).exists(), f"{document}: {quoted} is not there")
+                    self.assertTrue((ROOT / quoted).exists(), f"{document}: there is no {quoted}")
                 else:
                     continue
                 checked += 1
-        self.assertGreater(checked, 25, "the documents name their tests")
+        self.assertGreater(checked, 25, "the documents must name their tests")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""tests/slow.txt, the list of what `./dev test --quick` leaves out: every line is a test that exists, with its time."""
+"""tests/slow.txt lists the tests that `./dev test --quick` skips: every line must be an existing test with its duration."""
 import collections
 import pathlib
 import re
@@ -15,7 +15,7 @@ def lines():
 
 
 def tests():
-    """How many tests there are of each name."""
+    """The number of tests with each name."""
     sources = [path for folder in ["crates", "tests"] for path in (ROOT / folder).rglob("*.rs")]
     return collections.Counter(name for path in sources for name in TEST.findall(path.read_text()))
 
@@ -29,10 +29,10 @@ class Slow(unittest.TestCase):
         known, named = tests(), {LINE.match(line)["name"] for line in lines()}
         self.assertGreater(len(known), 100)
         for name in named:
-            self.assertEqual(known[name], 1, f"{name} is no test, or several")
-            # A part of a name is enough to leave a test out.
+            self.assertEqual(known[name], 1, f"{name} must be exactly one test")
+            # `--skip` also skips tests whose name contains the given one.
             others = {other for other in known if name in other} - named
-            self.assertEqual(others, set(), f"{name} would leave these out too")
+            self.assertEqual(others, set(), f"{name} would also skip these")
 
     def test_the_list_is_in_order(self):
         names = [line.split()[0] for line in lines()]

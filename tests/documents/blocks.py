@@ -1,12 +1,12 @@
-"""The fenced blocks of the documents: how they are read, and what every one of them has to say.
+"""Parses the fenced blocks of the documents, and checks their tags.
 
 A block's first line has its language and, for commands (`sh`), where they are run:
 
-    ```sh test=locked-down              in a locked-down installation, by ./dev test
-    ```sh test=manual reason="..."      by people only, and why
+    ```sh test=locked-down              ./dev test runs it in a locked-down installation
+    ```sh test=manual reason="..."      only people run it; the reason says why
 
-Further words: `expect="text"` (the output has it), `until="text"` (the block never ends by itself: it runs on a terminal
-until it shows the text), `exit=3` (the exit code, where it is not 0).
+Other words: `expect="text"` (the output must contain it), `until="text"` (the block does not end by itself: it runs on a terminal
+until it shows the text), `exit=3` (the exit code, if it is not 0).
 """
 import dataclasses
 import os
@@ -14,7 +14,7 @@ import pathlib
 import re
 import shlex
 
-# Where commands are run, and by what.
+# Where commands run, and what runs them.
 TESTS = {
     "up": "./dev test",
     "locked-down": "./dev test",
@@ -25,11 +25,11 @@ TESTS = {
 }
 ATTRIBUTES = {"test", "reason", "expect", "until", "exit"}
 COMMANDS = "sh"
-# Other names of the language of commands, which would escape the tests.
+# Other names of the shell language, which would escape the tests.
 NOT_COMMANDS = {"bash", "shell", "console", "zsh", "sh-session"}
 FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^`]*)$")
 LIST = re.compile(r"^( *)(?:[-*+]|\d+[.)]) +")
-# `imchannel` as a command, with what follows it up to the end of the command.
+# `imchannel` as a command, with its arguments.
 IMCHANNEL = re.compile(r"(?:^|[\s(|;&=/])imchannel((?:[ \t]+[^\s|;&#)]+)+)")
 REDIS_USERS = {"media", "sender", "operator", "provisioner", "probe"}
 
@@ -41,7 +41,7 @@ class Block:
     language: str
     attributes: dict
     text: str
-    # The paragraph before it, which may say which user it needs.
+    # The paragraph before it, which may name the user that it needs.
     before: str
 
     @property
@@ -63,7 +63,7 @@ def documents(root):
 
 
 def parse(document, text):
-    """The blocks of a document, and its faults of form."""
+    """The blocks of a document, and the faults of its blocks."""
     blocks, faults = [], []
     lines = text.split("\n")
     number, paragraph, inside = 0, [], 0
@@ -74,7 +74,7 @@ def parse(document, text):
         if fence:
             end = next((n for n in range(number + 1, len(lines)) if is_end(lines[n], fence)), None)
             if end is None:
-                faults.append(f"{document}:{number + 1}: the block has no end")
+                faults.append(f"{document}:{number + 1}: the block is not closed")
                 return blocks, faults
             body = [without_indent(row, len(fence["indent"])) for row in lines[number + 1:end]]
             block, wrong = read(document, number + 1, fence["info"].strip(), "\n".join(body), " ".join(paragraph))
@@ -113,7 +113,7 @@ def read(document, line, info, text, before):
     try:
         words = shlex.split(info)
     except ValueError as error:
-        return None, [f"{place}: its tag cannot be read: {error}"]
+        return None, [f"{place}: its tag cannot be parsed: {error}"]
     if not words or "=" in words[0]:
         return None, [f"{place}: the block has no tag"]
     attributes = dict(word.partition("=")[::2] for word in words[1:])
@@ -124,27 +124,27 @@ def read(document, line, info, text, before):
 def faults_of_tag(block):
     attributes = block.attributes
     for name in attributes.keys() - ATTRIBUTES:
-        yield f"{name} is no word of a tag"
+        yield f"{name} is not a word of a tag"
     if block.language in NOT_COMMANDS:
-        yield f"commands have the language {COMMANDS}, not {block.language}"
+        yield f"commands must have the language {COMMANDS}, not {block.language}"
     if block.language != COMMANDS:
         if attributes:
-            yield f"a block of {block.language} is data and has no further words"
+            yield f"a block of {block.language} is data and must have no other words"
         return
     if "test" not in attributes:
-        yield "commands without test=…: where are they run?"
+        yield "missing test=…: where do the commands run?"
     elif block.test not in TESTS:
-        yield f"test={block.test} is none of {', '.join(TESTS)}"
+        yield f"unknown test={block.test}, expected one of {', '.join(TESTS)}"
     if (block.test == "manual") != bool(attributes.get("reason", "").strip()):
-        yield "test=manual and reason=\"…\" belong together"
+        yield "test=manual needs reason=\"…\", and no other test has one"
     if not attributes.get("exit", "0").isdigit():
-        yield "exit= is a number"
+        yield "exit= must be a number"
     if "until" in attributes and attributes.keys() & {"exit", "expect"}:
-        yield "what runs until=… is stopped, and has neither exit= nor expect="
+        yield "a block with until=… is stopped, and cannot have exit= or expect="
 
 
 def users_table(readme):
-    """Command -> user of NATS ('' for none), as the README's table of users has it. The program's own tests hold the README to it."""
+    """Command -> user of NATS ('' for none), from the README's table of users. Tests of the program compare the README with the program."""
     row = lambda user: next(line for line in readme.split("\n") if line.startswith(f"| `{user}` |"))
     provisioner = row("provisioner").split("channels:", 1)[1]
     none = row("operator").split("but", 1)[1].split(":", 1)[0]
@@ -169,18 +169,18 @@ def needed_users(text, table, commands):
 
 
 def faults_of_users(block, table, commands):
-    """A reader of a locked-down block has to see whose seed its commands take."""
+    """A locked-down block must say which users its commands need."""
     if block.test != "locked-down":
         return
     comments = " ".join(re.findall(r"(?:^|\s)#\s?(.*)", block.text))
     said = set(re.findall(r"[a-z]+", f"{block.before} {comments}".lower()))
     needed = needed_users(block.text, table, commands)
     for user in sorted(needed - said):
-        yield f"{block.place}: it needs the NATS user {user}, and neither a comment nor the paragraph before it says so"
+        yield f"{block.place}: it needs the NATS user {user}, but neither a comment nor the paragraph before it names it"
     if re.search(r"\bredis-cli\b", block.text) and not said & REDIS_USERS:
-        yield f"{block.place}: it needs a user of Redis, and neither a comment nor the paragraph before it says which"
+        yield f"{block.place}: it needs a user of Redis, but neither a comment nor the paragraph before it names one"
     elif not needed and not said & (REDIS_USERS | {"user"}):
-        yield f"{block.place}: it says nothing of users; where it needs none, a comment says `no user`"
+        yield f"{block.place}: it names no user; if it needs none, write the comment `no user`"
 
 
 def load(root):

@@ -1,5 +1,5 @@
-"""Where blocks for compose and for Kubernetes run: in containers, where there is an engine with the images, or else with stand-ins that
-look whether everything exists that a command names."""
+"""Runs blocks for compose and Kubernetes: in containers if there is an engine with the images, otherwise with stand-ins that
+check that everything in a command exists."""
 import json
 import os
 import re
@@ -12,7 +12,7 @@ from installation import HERE, Installation, free_ports
 
 
 class Elsewhere(Installation):
-    """A copy of the files, with `docker`, `kubectl` and `helm` of our own on the path."""
+    """A copy of the files, with stand-ins for `docker`, `kubectl` and `helm` in the PATH."""
 
     def bring(self, name):
         # Commands copy overlays and write beside the files.
@@ -25,7 +25,7 @@ class Elsewhere(Installation):
             if name in os.environ:
                 self.environment[name] = os.environ[name]
         self.environment["DOCUMENTS_OBJECTS"] = str(self.folder / "objects.json")
-        # What a reader has at hand: the key of a BSP's account, and secrets where the document does not make them.
+        # What a reader already has: the key of a BSP's account, and secrets if the document does not make them.
         self.environment["API_KEY"] = "a-key-of-a-bsp"
         if not any(re.search(r"secrets generate (/here/)?secrets", text) for text in self.texts):
             self.imchannel("secrets", "generate", "secrets")
@@ -40,7 +40,7 @@ class Elsewhere(Installation):
 
 
 class StandIns(Elsewhere):
-    """No cluster and no container engine."""
+    """Without a cluster and a container engine."""
 
     def begin(self):
         super().begin()
@@ -62,12 +62,12 @@ class Compose(Elsewhere):
             COMPOSE_PROJECT_NAME=f"imchannel-documents-{os.getpid()}", IMCHANNEL_WEBHOOKS_PORT=str(webhooks),
             IMCHANNEL_FILES_PORT=str(files), IMCHANNEL_PROXY_FILES="16384", **json.loads(os.environ["IMAGES"]))
         compose = " ".join(json.loads(os.environ["REAL_COMPOSE"]))
-        # Grafana, Prometheus and Jaeger are images that only a registry has.
+        # The images of Grafana, Prometheus and Jaeger are only in a registry.
         self.program("docker", (
             f'case "$*" in *--profile?observe*) {self.stand_in("docker")} ;; esac\n'
             f'[ "$1" = compose ] || {{ echo "docker $1 is not known here" >&2; exit 64; }}\nshift\nexec {compose} "$@"'))
         if any("force-recreate" in text for text in self.texts):
-            # The document speaks of an installation that runs.
+            # The document is about a running installation.
             self.environment["IMCHANNEL_SECRETS"] = "./secrets"
             self.compose("up", "--detach", "--wait")
 
@@ -85,6 +85,6 @@ class Compose(Elsewhere):
         ]
 
     def stop(self):
-        # Their grace time is of no use here.
+        # Their grace time is not needed here.
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "2")
         super().stop()

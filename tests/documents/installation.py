@@ -1,8 +1,8 @@
-"""Real installations that blocks of commands run in, each in a scratch folder that looks like the repository to a reader who
-has built it: `imchannel up`, and a locked-down one with the users of deploy/nats and deploy/redis.
+"""Real installations for command blocks, each in a scratch folder that looks like the built repository:
+`imchannel up`, and a locked-down one with the users of deploy/nats and deploy/redis.
 
-What a document prints and this machine cannot have (a port that is taken, a host that does not exist) is put in another's place
-by `rewrites`, here and nowhere else, each with its reason.
+Only `rewrites` replaces values of a document that this machine cannot have (a used port, a host that does not exist),
+each with its reason.
 """
 import json
 import os
@@ -16,10 +16,10 @@ import time
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-# For a server or a service to come up.
+# For the start of a server or a service.
 START_LIMIT_S = 60
 CHANNEL = "202105102694809992"
-# What the documents call a file that a BSP was given.
+# The documents' example URL of a file.
 FILE_URL = "https://media.example/tenantname/imchannel/media/document/0123456789abcdef0123456789abcdef"
 PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9")
@@ -35,7 +35,7 @@ def free_ports(count):
 
 
 class Installation:
-    """What all kinds share: the folder, the processes, the rewriting."""
+    """The common part: the folder, the processes, the rewriting."""
 
     # For one block.
     limit_s = 60
@@ -86,9 +86,9 @@ class Installation:
         while not is_there():
             for name, process in self.processes:
                 if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended while {what} was waited for:\n{self.log(name)}")
+                    raise RuntimeError(f"{name} exited while waiting for {what}:\n{self.log(name)}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"{what} did not come; logs of {', '.join(name for name, _ in self.processes)}")
+                raise RuntimeError(f"timed out waiting for {what}; logs of {', '.join(name for name, _ in self.processes)}")
             time.sleep(0.05)
 
     def answers(self, url):
@@ -112,7 +112,7 @@ class Installation:
         assert urllib.request.urlopen(request, timeout=10).status == 200
 
     def rewrites(self):
-        """(what a document prints, what is run, why)."""
+        """(text in a document, text that runs, reason)."""
         ports = self.ports
         taken = "the usual port may be taken on this machine"
         return [
@@ -152,13 +152,13 @@ class Up(Installation):
             "--ingress", f"127.0.0.1:{ports['ingress']}", "--media", f"127.0.0.1:{ports['media']}",
             "--admin", f"127.0.0.1:{ports['admin']}"])
         self.wait("the gateway", lambda: "ready:" in self.log("up"))
-        # Its NATS server takes the usual port, or another one where that is taken.
+        # Its NATS server uses the usual port, or another one if that is used.
         url = (self.folder / ".imchannel/nats.url").read_text(encoding="utf-8").strip()
         ports["nats"] = int(url.rsplit(":", 1)[1])
 
 
 class LockedDown(Installation):
-    """Servers with the users of deploy/, and every service under its own."""
+    """Servers with the users of deploy/, and every service with its own user."""
 
     def begin(self):
         self.imchannel("secrets", "generate", "secrets")
@@ -193,7 +193,7 @@ class LockedDown(Installation):
         text = text.replace("0.0.0.0:4222", f"127.0.0.1:{self.ports['nats']}")
         text = text.replace("0.0.0.0:8222", f"127.0.0.1:{self.ports['monitor']}")
         if " v2.9." in version:
-            # nats-server of Debian 12 does not know it.
+            # nats-server of Debian 12 does not have it.
             text = text.replace("sync_interval: always", "")
         (folder / "nats.conf").write_text(text, encoding="utf-8")
         keys = (self.folder / "secrets/nats/users.env").read_text(encoding="utf-8")
@@ -202,7 +202,7 @@ class LockedDown(Installation):
         self.wait("NATS", lambda: "Server is ready" in self.log("nats"))
 
     def redis_of(self, user):
-        """The variables of a user of Redis, where there is one of that name."""
+        """The variables of a user of Redis, if there is one with that name."""
         password = f"secrets/redis/{user}.password"
         if not (self.folder / password).exists():
             return {}
@@ -238,7 +238,7 @@ class LockedDown(Installation):
             self.wait(f"/ready of {admin}", lambda: self.answers(f"http://127.0.0.1:{ports[admin]}/ready"))
 
     def fill(self, nats):
-        """Something of everything: reports, a message, twelve dead letters, a message that was sent with its file."""
+        """Data for the blocks: reports, a message, twelve dead letters, a message that was sent with its file."""
         password = "example-infobip-secret"
         for number in range(12):
             self.post("report", {"results": [{"bulkId": f"bulk {number}", "status": {"groupId": 3}}]}, password)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the commands that the documents print, as they are printed.
+"""Runs the commands of the documents as they are printed.
 
     tests/documents/run.py                       every block `test=up` and `test=locked-down`
-    tests/documents/run.py --check               only looks whether every block has its tag and says its user
+    tests/documents/run.py --check               only checks that every block has its tag and names its user
     tests/documents/run.py --document docs/runbook.md --keep
 
-Each document and kind of installation has a fresh installation and a shell of its own: the blocks run in the order of the document with
-`bash -euo pipefail`, and what one sets or where it goes is there in the next, as for a reader. Exit code 1 when one fails.
+Each document and kind of installation gets a fresh installation and its own shell: the blocks run in order with
+`bash -euo pipefail`, and share variables and the working directory, as for a reader. Exit code 1 if one fails.
 """
 import argparse
 import itertools
@@ -30,16 +30,16 @@ KINDS = {
     "up": installation.Up,
     "locked-down": installation.LockedDown,
     "kubernetes": elsewhere.StandIns,
-    # With variable IMAGES, which deploy/check/documents.sh sets where there is an engine.
+    # With the variable IMAGES, which deploy/check/documents.sh sets if there is an engine.
     "compose": elsewhere.Compose if "IMAGES" in os.environ else elsewhere.StandIns,
 }
-# The size of the terminal that blocks with until=… run on.
+# The terminal size for blocks with until=….
 ROWS, COLUMNS = 50, 200
 ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][0-9A-B]|[=>78])")
 
 
 def script(block, folder, text):
-    """The block in the shell of its document."""
+    """The script that runs a block in its document's shell."""
     state, place = folder / ".documents-state", folder / ".documents-folder"
     return (
         f"set -a\n[ ! -f '{state}' ] || . '{state}' 2>/dev/null\n[ ! -f '{place}' ] || cd \"$(cat '{place}')\"\n"
@@ -49,12 +49,12 @@ def script(block, folder, text):
 
 
 def run(block, place):
-    """Runs a block; gives what was wrong, or None."""
+    """Runs a block; returns the fault, or None."""
     command = ["bash", "-c", script(block, place.folder, place.rewritten(block.text))]
     if "until" in block.attributes:
         return run_until(block, place, command)
     try:
-        # A group of its own: what it leaves running ends with it.
+        # A separate process group, so that programs that it leaves running end with it.
         process = subprocess.Popen(
             command, cwd=place.folder, env=place.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, start_new_session=True)
@@ -62,7 +62,7 @@ def run(block, place):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        return f"it did not end within {place.limit_s} s (until=…?)\n{output.decode(errors='replace')}"
+        return f"it did not exit within {place.limit_s} s (until=…?)\n{output.decode(errors='replace')}"
     output = output.decode(errors="replace")
     expected = int(block.attributes.get("exit", "0"))
     if process.returncode != expected:
@@ -103,7 +103,7 @@ def run_until(block, place, command):
 
 
 def run_document(name, kind, of_document, options):
-    """Runs a document's blocks of one kind; gives the places of those that failed."""
+    """Runs a document's blocks of one kind; returns the places of failed blocks."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="imchannel-documents-"))
     began = time.monotonic()
     failed = []

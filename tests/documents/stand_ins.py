@@ -1,8 +1,8 @@
-"""`kubectl`, `helm` and `docker` for blocks of commands where there is no cluster and no container engine: what a command names has
-to exist. Paths are built by the real kubectl, services and options are those of the real compose plugin, `imchannel` is the
-real program. What only a cluster or an engine could tell is not told.
+"""Stand-ins for `kubectl`, `helm` and `docker` without a cluster and a container engine: everything in a command must
+exist. The real kubectl builds paths, the real compose plugin knows services and options, and `imchannel` is the
+real program. Anything that needs a cluster or an engine is not checked.
 
-Runs under a Python with PyYAML: `stand_ins.py PROGRAM ARGUMENTS…`. Exit code 64 where something does not exist.
+Needs a Python with PyYAML: `stand_ins.py PROGRAM ARGUMENTS…`. Exit code 64 if something does not exist.
 """
 import json
 import os
@@ -13,7 +13,7 @@ import sys
 
 import yaml
 
-# What the chart of NATS makes for a release named `nats` (deploy/kubernetes/nats/values.yaml).
+# The objects that NATS's chart makes for a release named `nats` (deploy/kubernetes/nats/values.yaml).
 OF_CHART = {("StatefulSet", "nats"), ("Service", "nats"), ("Service", "nats-headless")}
 KINDS = {"deployment": "Deployment", "job": "Job", "service": "Service", "statefulset": "StatefulSet", "namespace": "Namespace"}
 NAMESPACE = "imchannel"
@@ -32,7 +32,7 @@ def objects():
 def apply(text, what):
     found = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(text) if one]
     if not found:
-        fail(f"{what} holds no object")
+        fail(f"{what} has no object")
     STATE.write_text(json.dumps(sorted(objects() | set(found))))
     for kind, name in found:
         print(f"{kind.lower()}/{name} applied")
@@ -40,7 +40,7 @@ def apply(text, what):
 
 def expect(kind, name):
     if kind not in KINDS:
-        fail(f"kubectl: {kind} is no kind that the documents use")
+        fail(f"kubectl: the documents do not use the kind {kind}")
     if (KINDS[kind], name) not in objects() | OF_CHART:
         fail(f"kubectl: {kind}/{name} is in no manifest that was applied")
 
@@ -57,7 +57,7 @@ def kubectl(args):
                 fail(f"kubectl apply -k {folder}: {built.stderr}")
             apply(built.stdout, folder)
         case ["create", *_] if "--dry-run=client" in args:
-            # No cluster is asked.
+            # Contact no cluster.
             sys.exit(subprocess.run([os.environ["REAL_KUBECTL"], *args]).returncode)
         case ["apply", "-f", "-"]:
             apply(sys.stdin.read(), "standard input")
@@ -66,7 +66,7 @@ def kubectl(args):
         case ["label", "namespace", _, label] if re.fullmatch(r"imchannel/[a-z-]+=true", label):
             rendered = "".join(path.read_text() for path in pathlib.Path("deploy/kubernetes").rglob("*.yaml"))
             if label.split("=")[0] not in rendered:
-                fail(f"kubectl: no network policy knows the label {label}")
+                fail(f"kubectl: no network policy has the label {label}")
         case ["get", "pods"]:
             pass
         case ["wait", "--for=condition=complete", thing, *_] | ["rollout", ("status" | "restart"), thing] | ["port-forward", thing, *_]:
@@ -74,19 +74,19 @@ def kubectl(args):
         case ["delete", kind, name, *_]:
             expect(kind, name)
         case _:
-            fail(f"kubectl {' '.join(args)}: nothing is known of this; teach tests/documents/stand_ins.py")
+            fail(f"kubectl {' '.join(args)}: unknown command; add it to tests/documents/stand_ins.py")
 
 
 def helm(args):
     if args[:1] not in (["template"], ["upgrade"]) or "nats" not in args or NAMESPACE not in args:
-        fail(f"helm {' '.join(args)}: nothing is known of this; teach tests/documents/stand_ins.py")
+        fail(f"helm {' '.join(args)}: unknown command; add it to tests/documents/stand_ins.py")
     for flag, path in zip(args, args[1:]):
         if flag == "-f":
             yaml.safe_load(pathlib.Path(path).read_text())
 
 
 def compose_json(args):
-    """What the real plugin says, as text."""
+    """The output of the real plugin."""
     done = subprocess.run([*json.loads(os.environ["REAL_COMPOSE"]), *args], capture_output=True, text=True)
     if done.returncode != 0:
         fail(f"docker compose {' '.join(args)}: {done.stderr}")
@@ -95,7 +95,7 @@ def compose_json(args):
 
 def docker(args):
     if args[:1] != ["compose"]:
-        fail(f"docker {' '.join(args)}: nothing is known of this; teach tests/documents/stand_ins.py")
+        fail(f"docker {' '.join(args)}: unknown command; add it to tests/documents/stand_ins.py")
     args, before = args[1:], []
     while args and args[0].startswith("-"):
         if args[0] != "--profile" or args[1] not in compose_json(["config", "--profiles"]).split():
@@ -121,11 +121,11 @@ def docker(args):
             value, args = args[0], args[1:]
         if name == "--scale" and value.split("=")[0] not in services:
             fail(f"docker compose {command}: there is no service {value}")
-    print(f"docker compose {command} {' '.join(named)}: everything that it names exists")
+    print(f"docker compose {command} {' '.join(named)}: everything in it exists")
 
 
 def command_options(command):
-    """Option -> whether it takes a value, as the plugin's own help says."""
+    """Option -> whether it takes a value, from the plugin's own help."""
     options = {}
     for line in compose_json([command, "--help"]).split("\n"):
         found = re.match(r"\s+(?:(-\w), )?(--[a-z-]+)(?: (\w+))?", line)
@@ -135,14 +135,14 @@ def command_options(command):
     return options
 
 
-# What commands of one service read inside the container, and where it comes from.
+# Files that a service's command reads inside the container, and their source.
 MOUNTED = {"/run/secrets/channels.toml": "channels.toml", "/here/": ""}
 
 
 def run_service(service, args):
-    """The command of a one-off container: the real program has to understand it. That no server answers is no fault."""
+    """The command of a one-off container: the real program must accept it. A missing server is not a fault."""
     if service not in ("imchannel", "setup"):
-        fail(f"docker compose run {service}: it is no command line")
+        fail(f"docker compose run {service}: it is not a command line")
     for inside, outside in MOUNTED.items():
         args = [arg.replace(inside, outside) for arg in args]
     environment = {**os.environ, "IMCHANNEL_NATS_URL": "nats://127.0.0.1:1"}

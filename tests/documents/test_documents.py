@@ -1,4 +1,4 @@
-"""The runner of the documents' blocks itself: what it must refuse, it refuses. Needs the built programs (target/debug)."""
+"""Tests of the runner of the documents' blocks: it refuses wrong blocks. Needs the built programs (target/debug)."""
 import pathlib
 import subprocess
 import sys
@@ -39,16 +39,16 @@ class Tags(unittest.TestCase):
     def test_a_manual_block_without_a_reason(self):
         self.refused("```sh test=manual\nls\n```\n", "reason")
         self.refused('```sh test=manual reason=" "\nls\n```\n', "reason")
-        self.refused('```sh test=up reason="none is needed"\nls\n```\n', "reason")
+        self.refused('```sh test=up reason="not needed"\nls\n```\n', "reason")
 
     def test_what_would_escape_the_tests(self):
-        self.refused("```sh\nls\n```\n", "where are they run?")
-        self.refused("```sh test=somewhere\nls\n```\n", "none of")
+        self.refused("```sh\nls\n```\n", "where do the commands run?")
+        self.refused("```sh test=somewhere\nls\n```\n", "expected one of")
         self.refused("```bash\nls\n```\n", "language sh")
-        self.refused("```sh test=up expects=x\nls\n```\n", "expects is no word")
+        self.refused("```sh test=up expects=x\nls\n```\n", "expects is not a word")
         self.refused("```json test=up\n{}\n```\n", "is data")
         self.refused('```sh test=up until="a" exit=3\nls\n```\n', "until")
-        self.refused("```sh test=up\nls\n", "has no end")
+        self.refused("```sh test=up\nls\n", "is not closed")
 
     def test_what_is_right(self):
         text = '```json\n{}\n```\n\n- item\n  goes on\n\n  ```sh test=manual reason="a reason"\n  ls\n    -l\n  ```\n'
@@ -68,7 +68,7 @@ class Tags(unittest.TestCase):
 
 
 class Place:
-    """A folder instead of an installation."""
+    """A folder in place of an installation."""
 
     limit_s = 60
 
@@ -97,7 +97,7 @@ class Runs(unittest.TestCase):
         self.assertIn("does not have 'b'", self.run_block("echo a", "expect=b") or "")
         self.assertIn("ended before it showed", self.run_block("echo a", "until=b") or "")
 
-    def test_a_block_that_is_well(self):
+    def test_a_block_that_passes(self):
         self.assertIsNone(self.run_block("echo ab >&2", "expect=b"))
         self.assertIsNone(self.run_block("exit 3", "exit=3"))
         self.assertIsNone(self.run_block("echo 9999", "expect=1111"))
@@ -109,7 +109,7 @@ class Runs(unittest.TestCase):
 
 
 class Program(unittest.TestCase):
-    """The runner as ./dev calls it, on a repository with one more document."""
+    """The runner as called by ./dev, on a repository with one more document."""
 
     def exit_code(self, document):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,5 @@
-"""One drill: an alert fires from a real fault, its link is opened, the runbook's commands are run in its order, the act is done,
-and the alert ends. All of it is written down, for the report.
+"""One drill: a real fault fires an alert, the drill follows its link, runs the runbook's commands in order, does the repair,
+and the alert ends. Everything is recorded for the report.
 """
 
 import time
@@ -11,7 +11,7 @@ OUTPUT_LINES_MAX = 14
 
 
 def readable(command, text, wanted):
-    """The lines that the report shows: of doctor what is wrong and what was looked for, of a screen the last of the latter."""
+    """The lines for the report: of doctor the faults and the expected texts, of a screen the last expected line."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     has_wanted = lambda line: any(part in line for part in wanted)
     if command[1] == "top":
@@ -43,7 +43,7 @@ class Drill:
         return None
 
     def fires(self, alert, within_s, **labels):
-        """Waits until the alert fires, and opens the section to which its annotation leads."""
+        """Waits until the alert fires, and opens the section that its annotation links to."""
         until(f"{self.name}: {alert} fires", lambda: self.firing(alert, labels), within_s)
         found = self.firing(alert, labels)
         self.fired[alert] = labels
@@ -56,16 +56,16 @@ class Drill:
         return self.section
 
     def follows(self, anchor):
-        """Goes to the section to which the present one leads."""
+        """Follows a link of the present section."""
         return self.opens(self.section.leads_to(anchor))
 
     def runs(self, beginning, shows=(), code=0, answer=None, **places):
-        """Runs the next command of the section's blocks; its output must have these texts. `answer`: it asks, and there is no terminal, so
-        yes is said by an option."""
+        """Runs the next command of the section's blocks; its output must contain these texts. `answer`: the command asks, and there is no terminal, so
+        an option gives the answer."""
         return self.typed(self.section.next(beginning), shows, code, answer, places)
 
     def runs_inline(self, beginning, shows=(), code=0, answer=None, **places):
-        """Runs a command that stands in a sentence of the section."""
+        """Runs a command from a sentence of the section."""
         return self.typed(self.section.inline(beginning), shows, code, answer, places)
 
     def typed(self, command, shows, code, answer, places):
@@ -77,14 +77,14 @@ class Drill:
         self.note(f"types `{' '.join(typed)}`" + (f" (exit code {found})" if found else ""))
         self.lines += ["", "  ```text", *(f"  {line}" for line in shown), "  ```", ""]
         if found != code:
-            raise Wrong(f"{self.name}: `{' '.join(typed)}` ended with exit code {found}: {text}")
+            raise Wrong(f"{self.name}: `{' '.join(typed)}` exited with code {found}: {text}")
         for part in wanted:
             if part not in one_line(text):
                 raise Wrong(f"{self.name}: `{' '.join(typed)}` does not show {part!r}: {text}")
         return text
 
     def acts(self, text):
-        """What the operator does that is no command of imchannel."""
+        """An operator's action other than a command of imchannel."""
         self.note(f"act: {text}")
 
     def proves(self, text, condition, within_s=60):

@@ -1,5 +1,5 @@
-"""A whole installation for drills, locked down as it is deployed: nats-server with deploy/nats/users.conf, redis-server with
-deploy/redis, the four services under users of their own, and a Prometheus with deploy/prometheus/alerts.yml as it is.
+"""A complete installation for drills, locked down as deployed: nats-server with deploy/nats/users.conf, redis-server with
+deploy/redis, the four services with separate users, and a Prometheus with deploy/prometheus/alerts.yml as it is.
 """
 
 import json
@@ -15,14 +15,14 @@ from parts import Process, free_port, is_open, status_of, until, watched  # noqa
 from runbook import ROOT, Wrong  # noqa: E402
 
 SERVICES = ("ingress", "normalizer", "sender", "media")
-# Commands of the provisioner; all others are the operator's. The runbook says it in its beginning.
+# Commands of the provisioner; all others are the operator's, as the runbook's introduction says.
 OF_PROVISIONER = (["setup"], ["streams", "apply"], ["streams", "repair"], ["channel", "apply"], ["channel", "remove"])
 COMMAND_LIMIT_S = 90
 
 
 class Installation:
-    """`channels`: the text of the channels file. `sizes`: options of `setup`. `ahead`: how far the sender's clock is ahead of that
-    of NATS, for commands that have waited for hours."""
+    """`channels`: the text of the channels file. `sizes`: options of `setup`. `ahead`: the offset of the sender's clock to
+    NATS's, for commands that have waited for hours."""
 
     def __init__(self, programs, prometheus, folder, channels, sizes=(), ahead=None):
         folder.mkdir()
@@ -48,7 +48,7 @@ class Installation:
     def start_nats(self):
         config = (ROOT / "deploy/nats/nats.conf").read_text()
         version = subprocess.run(["nats-server", "--version"], capture_output=True, text=True, check=True).stdout
-        if int(re.search(r"v2\.(\d+)", version).group(1)) < 10:  # it does not know the setting
+        if int(re.search(r"v2\.(\d+)", version).group(1)) < 10:  # it does not have the setting
             config = re.sub(r"^\s*sync_interval:.*\n", "", config, flags=re.MULTILINE)
         for old, new in (("listen: 0.0.0.0:4222", f"listen: 127.0.0.1:{self.ports['nats']}"), ("store_dir: /data", f"store_dir: {self.folder}/nats"),
                          ("http: 0.0.0.0:8222", f"http: 127.0.0.1:{self.ports['monitor']}")):
@@ -91,7 +91,7 @@ class Installation:
         until("Prometheus scrapes all four services", lambda: len(self.asked("up == 1")) == len(SERVICES), 60)
 
     def start_account(self, name, key, channels):
-        """A simulated account of Infobip, which wants this key; `channels` is its own channels file."""
+        """A simulated account of Infobip that accepts this key; `channels` is its own channels file."""
         (self.folder / f"{name}.toml").write_text(channels)
         port = int(re.search(r"base_url = \"http://127.0.0.1:(\d+)\"", channels).group(1))
         account = self.start(name, [f"{self.programs}/imchannel", "simulate", "infobip", "--channels", str(self.folder / f"{name}.toml"), "--gateway",
@@ -99,7 +99,7 @@ class Installation:
         until(f"the account {name} answers", lambda: "ready:" in account.text())
 
     def start_reader(self):
-        """The contact centre's back end: reads EVENTS by its durable and acknowledges."""
+        """The contact center's back end: reads EVENTS by its durable and acknowledges."""
         script = pathlib.Path(__file__).with_name("reader.py")
         return self.start("reader", [sys.executable, str(script), self.nats_url(), str(self.secrets / "nats/aicc.nk")])
 
@@ -107,7 +107,7 @@ class Installation:
         for part in reversed(list(self.parts.values())):
             part.stop()
 
-    # --- what is asked of it
+    # --- requests to it
 
     def nats_url(self):
         return f"nats://127.0.0.1:{self.ports['nats']}"
@@ -119,7 +119,7 @@ class Installation:
         return f"http://127.0.0.1:{self.ports[service]}/ready"
 
     def settings_of(self, user):
-        """Where everything is, for a service or a person; the URLs name the user of Redis."""
+        """Settings for a service or a person; the URL contains the user of Redis."""
         settings = {"IMCHANNEL_NATS_URL": self.nats_url(), "IMCHANNEL_MEDIA_PUBLIC_URL": f"http://127.0.0.1:{self.ports['files']}",
                     "IMCHANNEL_NATS_NKEY_FILE": str(self.secrets / f"nats/{user}.nk"), "IMCHANNEL_MEDIA_UPLOAD_TOKEN_FILE": str(self.secrets / "media.token")}
         password = self.secrets / f"redis/{user}.password"
@@ -141,7 +141,7 @@ class Installation:
         return done.returncode, done.stdout
 
     def run(self, words):
-        """As the user whom the runbook names for this command."""
+        """Runs it as the user that the runbook names for this command."""
         user = "provisioner" if any(words[:len(prefix)] == prefix for prefix in OF_PROVISIONER) else "operator"
         if words[0] == "top":
             environment = self.settings_of("operator") | {"TERM": "xterm"}
@@ -172,5 +172,5 @@ class Installation:
         return status_of(url, body, AccountKey=password, Content_Type="application/json")[0]
 
     def events(self, what, *more):
-        """What EVENTS has of one kind, each a line of JSON."""
+        """The events of one kind in EVENTS, each a line of JSON."""
         return self.must("--json", "tail", what, "--from-beginning", "--no-follow", "--unmask", *more).splitlines()

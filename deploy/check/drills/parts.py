@@ -1,4 +1,4 @@
-"""What an installation of the drills is made of: programs that can be killed and started again, ports, requests, a terminal."""
+"""Parts of a drill's installation: programs that can be killed and restarted, ports, requests, a terminal."""
 
 import contextlib
 import fcntl
@@ -19,14 +19,14 @@ import urllib.request
 
 from runbook import Wrong
 
-# Below the ports that systems give to outgoing connections: one that a server leaves while it is down stays free.
+# Below the ephemeral ports: a server's port stays free while it is down.
 PORTS = range(20_000, 32_000)
-WATCHED_S = 4  # how long a screen is looked at
+WATCHED_S = 4  # how long a screen is shown
 GIVEN = set()
 
 
 def free_port():
-    """A port that nobody listens on, and that this run has given to nobody else."""
+    """A free port that this run has not used yet."""
     while True:
         port = random.choice(PORTS)
         with contextlib.suppress(OSError), socket.socket() as listener:
@@ -45,12 +45,12 @@ def until(what, condition, limit_s=30):
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:
-            raise Wrong(f"after {limit_s} s still not: {what}")
+            raise Wrong(f"after {limit_s} s: timed out waiting for {what}")
         time.sleep(0.2)
 
 
 def status_of(url, body=None, method=None, **headers):
-    """(status, body) of a request; (0, "") where nobody answers."""
+    """(status, body) of a request; (0, "") without an answer."""
     call = urllib.request.Request(url, data=body, method=method, headers={name.replace("_", "-"): text for name, text in headers.items()})
     try:
         with urllib.request.urlopen(call, timeout=20) as answer:
@@ -62,7 +62,7 @@ def status_of(url, body=None, method=None, **headers):
 
 
 class Process:
-    """A program that can be killed and started again, with the same words and the same log."""
+    """A program that can be killed and restarted with the same arguments and the same log."""
 
     def __init__(self, command, log, environment):
         self.command, self.log, self.environment, self.process = command, log, environment, None
@@ -73,7 +73,7 @@ class Process:
             self.process = subprocess.Popen(self.command, stdout=out, stderr=out, env={**os.environ, **self.environment}, start_new_session=True)
 
     def stop(self, how=signal.SIGTERM):
-        """Signals its whole group: `faketime` starts the program as a child of its own, and hands no signal on."""
+        """Signals its whole group: `faketime` starts the program as a child, and forwards no signals."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, how)
             try:
@@ -90,7 +90,7 @@ class Process:
 
 
 def watched(command, folder, environment):
-    """Runs a program that needs a terminal, and leaves it with `q` after some seconds. (exit code, what it wrote)"""
+    """Runs a program that needs a terminal, and quits it with `q` after some seconds. (exit code, output)"""
     mine, its = pty.openpty()
     fcntl.ioctl(mine, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
     process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env={**os.environ, **environment}, cwd=folder)
@@ -105,6 +105,6 @@ def watched(command, folder, environment):
             is_left = True
     process.kill()
     os.close(mine)
-    # Where the cursor moves to a place a line begins; other movements and colors are left out.
+    # A cursor position starts a line; other movements and colors are ignored.
     text = re.sub(r"\x1b\[[0-9;?]*([a-zA-Z])", lambda found: "\n" if found.group(1) == "H" else "", seen.decode(errors="replace"))
     return process.wait(), re.sub(r"\n{2,}", "\n", text)

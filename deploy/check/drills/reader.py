@@ -1,4 +1,4 @@
-"""The contact centre's back end of a drill: reads EVENTS by the durable `aicc`, under its own user, and acknowledges.
+"""The contact center's back end of a drill: reads EVENTS by the durable `aicc`, under its own user, and acknowledges.
 
     python reader.py NATS-URL SEED-FILE
 """

@@ -1,4 +1,4 @@
-"""Drills alerts by the runbook: real faults in real installations, the real rules in a real Prometheus, the commands of docs/runbook.md.
+"""Drills alerts with the runbook: real faults in real installations, the real rules in a real Prometheus, the commands of docs/runbook.md.
 
     python run.py PROGRAMS PROMETHEUS FOLDER [--all] [--only FAULT] [--report FILE]
 
@@ -24,10 +24,10 @@ from runbook import Wrong
 
 AHEAD = "+1230m"  # 20.5 hours; a command is answered EXPIRED after 23
 
-# In which installation, and one after another. The second list is drilled with --all only.
+# The faults of each installation, in order. The second list runs only with --all.
 LINES = [("lanes", [wrong_key]), ("lanes", [paused]), ("lanes", [dead_letters, normalizer_killed]), ("lanes", [redis_killed]),
          ("bus", [nats_killed, sequence_back]), ("streams", [events_full])]
-# Their alerts take ten minutes to fire, or count ten and end that long after the act.
+# Their alerts take ten minutes to fire, or count ten and end that long after the repair.
 LONG_LINES = [("lanes", [wrong_password]), ("unread", [events_not_read])]
 
 
@@ -36,7 +36,7 @@ def name_of(fault):
 
 
 def make(name, programs, prometheus, folder):
-    """An installation with what its faults need before they begin: all is well in it."""
+    """A healthy installation with everything that its faults need."""
     if name == "lanes":
         ports = [free_port(), free_port()]
         file = channels.channel(wrong_key.NAME, ports[0]) + channels.channel(paused.NAME, ports[1]) + wrong_password.text(free_port())
@@ -59,7 +59,7 @@ def make(name, programs, prometheus, folder):
 
 
 def run_line(faults, installation):
-    """Drills faults one after another; gives back the drills and what went wrong."""
+    """Drills faults one after another; returns the drills and the failures."""
     drills = []
     for fault in faults:
         drill = Drill(name_of(fault), installation)
@@ -68,10 +68,10 @@ def run_line(faults, installation):
             fault.run(drill)
         except Wrong as wrong:
             return drills, str(wrong)
-        except Exception:  # a fault of the drill itself is a fault, too
+        except Exception:  # an error of the drill itself is a failure too
             return drills, f"{drill.name}: {traceback.format_exc()}"
         drill.took = time.monotonic() - drill.began
-        print(f"ok   drill {drill.name}: {', '.join(drill.fired)}, by the runbook, in {drill.took:.0f} s", flush=True)
+        print(f"ok   drill {drill.name}: {', '.join(drill.fired)}, with the runbook, in {drill.took:.0f} s", flush=True)
     return drills, None
 
 
@@ -87,7 +87,7 @@ def report(drills, version):
 
 
 def stop_all(installations):
-    """For somebody who ends the drills early: no server is left behind. Drills that wait are not waited for."""
+    """Stops everything when the drills are interrupted, without waiting for them: no server is left behind."""
     def stop(_signal, _frame):
         for installation in installations.values():
             installation.stop()

@@ -1,7 +1,7 @@
 // Checks the contract documents: the AsyncAPI document against its specification, and its examples against its own schemas; the
-// OpenAPI document against the rules that make it useful to tools. Every finding is a fault, hints too.
+// OpenAPI document against the rules that make it useful to tools. Every finding is a fault, including hints.
 //   node documents.mjs asyncapi|openapi FILE     (in the repository's root)
-// Exit code 0: nothing was found. 1: something was. 2: wrong arguments.
+// Exit code 0: no findings. 1: findings. 2: wrong arguments.
 import { existsSync, readFileSync } from "node:fs";
 import { Parser } from "@asyncapi/parser";
 import spectralCore from "@stoplight/spectral-core";
@@ -13,8 +13,8 @@ import formats from "ajv-formats";
 const SEVERITIES = ["error", "warning", "information", "hint"];
 const PROTOBUF = "application/vnd.google.protobuf;version=3";
 
-// The specification wants a protobuf schema to stand in the document as text. Ours is a proto3 file that imports one of ours, and stays
-// as it is: no JSON schema says as much as the .proto files do.
+// The specification requires a protobuf schema as text in the document. Ours is a proto3 file that imports one of our files, and is not
+// translated: no JSON schema is as precise as the .proto files.
 const protobuf = { getMimeTypes: () => [PROTOBUF], validate: () => [], parse: ({ data }) => data };
 
 async function asyncapi(file, text) {
@@ -60,7 +60,7 @@ async function openapi(file, text) {
   const spectral = new spectralCore.Spectral();
   spectral.setRuleset({
     extends: [[rulesets.oas, "all"]],
-    // The document belongs to an installation: nobody outside needs a licence or an address. Tags stand in reading order.
+    // The document belongs to an installation: it needs no license URL and no address. Tags are in reading order.
     rules: { "info-license": "off", "license-url": "off", "contact-properties": "off", "openapi-tags-alphabetical": "off" },
   });
   const found = await spectral.run(new spectralCore.Document(text, parsers.Yaml, file));

@@ -1,1 +1,1 @@
-"""The faults that are drilled, each in a file: what is broken, which alert it must raise, what the runbook has the operator do."""
+"""The drilled faults, one file each: what is broken, which alert must fire, what the runbook tells the operator to do."""

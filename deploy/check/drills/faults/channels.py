@@ -1,4 +1,4 @@
-"""The channels of the drills, and what BSPs post to them."""
+"""The channels of the drills, and the webhooks of their BSPs."""
 
 import json
 
@@ -27,7 +27,7 @@ def give_key(installation, name, key="a-key-of-the-drill"):
 
 
 def report(number):
-    """A report of Infobip's, by the number of the message that it is about."""
+    """A report of Infobip about the message with this number."""
     return json.dumps({"results": [{"messageId": f"m-{number}", "to": "4915112345678", "status": {"groupName": "DELIVERED"}}]}).encode()
 
 
@@ -37,7 +37,7 @@ def send(installation, name, count):
 
 
 def accepted(installation, name):
-    """How many commands of a channel the BSP has accepted, by the results."""
+    """The number of a channel's commands that the BSP has accepted, according to the results."""
     return sum(json.loads(line).get("outcome", "").endswith("ACCEPTED") for line in installation.events("sends", "--channel", name))
 
 

@@ -1,4 +1,4 @@
-"""A BSP that posts a body which ends in the middle."""
+"""A BSP posts a truncated body."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The contact centre's back end has stopped: nobody reads its events."""
+"""The contact center's back end has stopped: no consumer reads its events."""
 
 from faults.channels import PASSWORD, channel, report
 from parts import until
@@ -18,7 +18,7 @@ def run(drill):
     drill.fires("ImchannelEventsNotRead", 12 * 60, durable="aicc")
     drill.runs("imchannel doctor", f"no reader requests events; {len(NUMBERS)} events are pending and 0 are in flight")
     drill.runs("imchannel tail reports --since 1h --no-follow --count 5", NAME)
-    drill.acts("the back end's reader is started")
+    drill.acts("the back end's consumer is started")
     installation.start_reader()
     drill.proves("it has acknowledged every event", lambda: not installation.asked('imchannel_consumer_pending_messages{stream="EVENTS"} > 0'))
     drill.ends(60)

@@ -21,7 +21,7 @@ def run(drill):
     status, body = status_of(installation.ready_url("ingress"))
     drill.note(f"`/ready` of ingress: {status} `{body}`")
     drill.runs("imchannel streams check", "cannot connect to NATS", code=1)
-    drill.acts("nats-server is started again")
+    drill.acts("nats-server is restarted")
     installation.parts["nats"].start()
     drill.proves("what the BSP repeats is answered 200", lambda: all(post(number) == 200 for number in NUMBERS))
     drill.proves("every webhook is an event", lambda: reported(installation, NAME, NUMBERS))

@@ -1,4 +1,4 @@
-"""A lane that somebody paused and forgot: its commands are about to expire."""
+"""A lane that an operator paused and did not resume: its commands are about to expire."""
 
 from faults.channels import accepted, channel, give_key, send
 
@@ -13,7 +13,7 @@ def prepare(installation, port):
 
 def run(drill):
     installation = drill.installation
-    drill.acts(f"fault: somebody has paused channel {NAME}; {COMMANDS} commands are published")
+    drill.acts(f"fault: an operator has paused channel {NAME}; {COMMANDS} commands are published")
     send(installation, NAME, COMMANDS)
     drill.fires("ImchannelCommandsAboutToExpire", 8 * 60, channel=NAME)
     drill.runs_inline("imchannel lanes list --channel ID", "paused by an operator", ID=NAME)

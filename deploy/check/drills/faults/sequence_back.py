@@ -1,5 +1,5 @@
-"""nats-server comes up without anything that WEBHOOKS held, as 2.10 may after a full disk: what is stored next lies below the place of
-its reader. No disk is filled: the files of the messages are taken away while the server is down."""
+"""nats-server starts with an empty WEBHOOKS, as 2.10 may after a full disk: new messages get sequences below the position of
+its consumer. No disk is filled: the drill removes the message files while the server is down."""
 
 from faults.channels import PASSWORD, report, reported
 from parts import status_of
@@ -13,7 +13,7 @@ def run(drill):
     for number in BEFORE:
         post(number)
     drill.proves("the webhooks are events", lambda: reported(installation, NAME, BEFORE))
-    drill.acts("fault: nats-server starts again without the messages of WEBHOOKS")
+    drill.acts("fault: nats-server restarts without the messages of WEBHOOKS")
     nats = installation.parts["nats"]
     nats.stop()
     files = list((installation.folder / "nats/jetstream").glob("**/streams/WEBHOOKS/msgs/*"))

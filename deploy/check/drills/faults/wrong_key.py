@@ -1,5 +1,5 @@
-"""A BSP's key that was revoked: every call is answered 401. One alert is about commands that have waited for 20 hours, so the
-sender's clock is that far ahead of the clock of NATS, which stamps the commands; nothing else is changed."""
+"""A BSP's key was revoked: every call is answered 401. One alert is about commands that have waited for 20 hours, so the
+sender's clock is ahead of the clock of NATS, which timestamps the commands, by that much. Nothing else is changed."""
 
 from faults.channels import accepted, channel, give_key, send
 

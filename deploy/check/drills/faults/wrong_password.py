@@ -1,4 +1,4 @@
-"""A BSP that was given another webhook password than the channels file has."""
+"""A BSP has another webhook password than the channels file."""
 
 import time
 
