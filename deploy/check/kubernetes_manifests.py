@@ -398,8 +398,8 @@ def numbers_agree(m):
 
 
 def settings_known():
-    """Settings that README.md or the code knows. A secret's setting has a twin that names a file."""
-    texts = [Path("README.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
+    """Settings that docs/configuration.md or the code knows. A secret's setting has a twin that names a file."""
+    texts = [Path("docs/configuration.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
     names = set(re.findall(r"\bIMCHANNEL_[A-Z0-9_]+\b", "\n".join(texts)))
     names |= {"IMCHANNEL_REDIS_PASSWORD", "IMCHANNEL_DRAIN_DELAY"}
     return names | {f"{n}_FILE" for n in names if n.endswith(("_KEY", "_TOKEN", "_PASSWORD"))}

@@ -1,4 +1,4 @@
-//! What the README says of times when a sender dies or an answer stays away, by the clock.
+//! What docs/sending.md says of times when a sender dies or an answer stays away, by the clock.
 
 use std::time::Duration;
 

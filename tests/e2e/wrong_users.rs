@@ -14,8 +14,8 @@ use crate::permissions::{CHANNEL, channels_file};
 /// Timeout of one command. Five timeouts of a request would be 25 s.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Every command that connects, with the user that it needs and arguments that lead it to the bus. That none is missing, the
-/// table in the README says, to which the program is held by its own tests.
+/// Every command that connects, with the user that it needs and arguments that lead it to the bus. The table in
+/// docs/installing.md has all of them; the program's own tests compare it with the program.
 const COMMANDS: &[(User, &str, &str)] = &[
     (User::Provisioner, "streams apply", ""),
     (User::Provisioner, "streams repair", "--yes"),

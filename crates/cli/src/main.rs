@@ -28,6 +28,8 @@ mod health;
 mod top;
 mod doctor;
 mod up;
+#[cfg(test)]
+mod documents;
 
 use std::process::ExitCode;
 
@@ -110,10 +112,14 @@ enum Done {
     Different,
 }
 
-fn main() -> ExitCode {
+/// The whole command line: with the settings that `up` takes, and the NATS user of each command in its help.
+fn command() -> clap::Command {
     let command = Cli::command().mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()));
-    let command = users::add_to_help(command);
-    let matches = match command.try_get_matches() {
+    users::add_to_help(command)
+}
+
+fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return service::terminal::usage(&error),
     };
@@ -171,50 +177,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command()
-            .mut_subcommand("up", |up| service::settings::add_to(up, &up::settings()))
-            .debug_assert();
-    }
-
-    #[test]
-    fn the_readme_names_every_setting_with_its_default() {
-        let readme = include_str!("../../../README.md");
-        let settings = ingress::settings::all().into_iter().chain(normalizer::settings::all());
-        let settings = settings.chain(sender::settings::all()).chain(::media::settings::all());
-        for setting in settings {
-            let default =
-                if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-            let row = format!("| `{}` | {default}", setting.variable());
-            assert!(readme.contains(&row), "no row that begins with {row}");
-        }
-        let cli = Cli::command();
-        for arg in cli.get_arguments() {
-            let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
-            // What may lie in a file is said of all such settings together.
-            let Some(variable) = variable.filter(|name| name != "IMCHANNEL_CREDENTIAL_KEY_FILE") else {
-                continue;
-            };
-            let row = format!("| `{variable}` | ");
-            assert!(readme.contains(&row), "no row that begins with {row}");
-        }
-        let apply = cli.find_subcommand("streams").and_then(|streams| streams.find_subcommand("apply"));
-        for arg in apply.expect("the command is there").get_arguments() {
-            let Some(variable) = arg.get_env() else { continue };
-            let row = format!("| `{}` | ", variable.to_string_lossy());
-            assert!(readme.contains(&row), "no row that begins with {row}");
-        }
-        let first = bus::streams::StreamSettings::default();
-        for (variable, default) in [
-            ("REPLICAS", first.replicas as u64),
-            ("DUPLICATE_WINDOW_MS", first.duplicate_window.as_millis() as u64),
-            ("WEBHOOKS_MAX_BYTES", first.webhooks_max_bytes),
-            ("EVENTS_MAX_BYTES", first.events_max_bytes),
-            ("COMMANDS_MAX_BYTES", first.commands_max_bytes),
-            ("DEADLETTERS_MAX_BYTES", first.deadletters_max_bytes),
-            ("SENDS_MAX_BYTES", first.sends_max_bytes),
-        ] {
-            let row = format!("| `IMCHANNEL_{variable}` | `{default}` |");
-            assert!(readme.contains(&row), "no row that begins with {row}");
-        }
+        command().debug_assert();
     }
 }

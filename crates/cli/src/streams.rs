@@ -60,7 +60,7 @@ pub(crate) struct Sizes {
     /// Bytes that stream DEADLETTERS may hold [default: as it is, 512 MiB at first].
     #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     deadletters_max_bytes: Option<u64>,
-    /// Bytes that the ledger of sends may hold, about 1 KB a send for 26 hours [default: as it is, 4 GiB at first].
+    /// Bytes that the ledger of sends may hold, 670 bytes and more a send for 26 hours [default: as it is, 1 GiB at first].
     #[arg(long, env = "IMCHANNEL_SENDS_MAX_SIZE", value_name = "BYTES", value_parser = size())]
     sends_max_bytes: Option<u64>,
 }
