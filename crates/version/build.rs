@@ -1,7 +1,7 @@
 //! Gives the programs the commit that they are built from.
 //!
 //! A builder without the repository (an image, a package) names it: `BUILD_REVISION`, and `BUILD_DATE`. Otherwise git is
-//! asked, for optimized builds only: a debug build would be compiled again after each commit, and nobody deploys one.
+//! asked, for optimized builds only: a debug build would be compiled again after each commit, and none is deployed.
 
 #[path = "src/commit.rs"]
 mod commit;

@@ -410,8 +410,8 @@ def numbers_agree(m):
 
 
 def settings_known():
-    """Settings in README.md or the code. A secret's setting also exists with `_FILE`."""
-    texts = [Path("README.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
+    """Settings in docs/configuration.md or the code. A secret's setting also exists with `_FILE`."""
+    texts = [Path("docs/configuration.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
     names = set(re.findall(r"\bIMCHANNEL_[A-Z0-9_]+\b", "\n".join(texts)))
     names |= {"IMCHANNEL_REDIS_PASSWORD", "IMCHANNEL_DRAIN_DELAY"}
     return names | {f"{n}_FILE" for n in names if n.endswith(("_KEY", "_TOKEN", "_PASSWORD"))}

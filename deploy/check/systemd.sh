@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # deploy/systemd on a separate Debian 12: runs the blocks of its README with the tag `sh test=systemd`, in order and as printed,
-# under a real systemd with Debian's nats-server and redis-server, and between them the trials of systemd_trials.sh. Then it runs such blocks of the
-# README in the root. The machine is a folder (debootstrap) in namespaces (machine.sh) with only a loopback network.
+# under a real systemd with Debian's nats-server and redis-server, and between them the trials of systemd_trials.sh. Then it runs such blocks of
+# docs/installing.md. The machine is a folder (debootstrap) in namespaces (machine.sh) with only a loopback network.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/check/lib.sh
@@ -57,7 +57,7 @@ rm -rf "$root"
 cp -a --reflink=auto "$base" "$root"
 mkdir -p "$root/src/target/release"
 cp "$programs"/imchannel "$programs"/imchannel-{ingress,normalizer,sender,media} "$root/src/target/release/"
-cp -a README.md deploy examples "$root/src/"
+cp -a docs deploy examples "$root/src/"
 
 groups() { find /sys/fs/cgroup -maxdepth 2 -type d -name "$group"; }
 make_groups() {
@@ -160,7 +160,7 @@ trial is_removed
 
 # --- without systemd's units ------------------------------------------------------------------------------------------------------------
 
-[ "$(grep -c '^```sh test=systemd$' README.md)" = 1 ] || fail "README.md does not have the blocks that this check runs"
-run README.md 1
-case $printed in *'report FAILED message 742f868d-c9e9-4eda-b5c0-2747cb7ef773'*) ;; *) fail "README.md: the webhook did not come out: $printed" ;; esac
-ok "plain processes as in README.md"
+[ "$(grep -c '^```sh test=systemd$' docs/installing.md)" = 1 ] || fail "docs/installing.md does not have the block that this check runs"
+run docs/installing.md 1
+case $printed in *'report FAILED message 742f868d-c9e9-4eda-b5c0-2747cb7ef773'*) ;; *) fail "docs/installing.md: the webhook did not come out: $printed" ;; esac
+ok "plain processes as in docs/installing.md"

@@ -1,4 +1,4 @@
-"""SECURITY.md and docs/compatibility.md name the tests that prove their statements: every named test and file must exist."""
+"""Documents name tests, files and modules: every one of them must exist."""
 import pathlib
 import re
 import unittest
@@ -6,7 +6,11 @@ import unittest
 from test_slow import tests
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# These name tests.
 DOCUMENTS = ["SECURITY.md", "docs/compatibility.md", "CONTRIBUTING.md"]
+# These name files of the code, by their path or by their name alone.
+CODE_MAPS = ["ARCHITECTURE.md", "docs/adding-a-bsp.md"]
+SOURCE_FILE = re.compile(r"(?:[a-z_]+/)*[a-z0-9_]+\.(?:rs|py|sh|lua)")
 QUOTED = re.compile(r"`([^`\n]+)`")
 FOLDERS = ("tests/", "crates/", "deploy/", "proto/", "scripts/", "docs/")
 
@@ -30,6 +34,22 @@ class Promises(unittest.TestCase):
                     continue
                 checked += 1
         self.assertGreater(checked, 25, "the documents must name their tests")
+
+    def test_what_a_map_of_the_code_names_exists(self):
+        sources = [path.as_posix() for folder in ("crates", "tests", "deploy", "scripts") for path in (ROOT / folder).rglob("*.*")]
+        checked = 0
+        for document in CODE_MAPS:
+            for quoted in QUOTED.findall((ROOT / document).read_text()):
+                if "{" in quoted or " " in quoted:
+                    continue
+                if quoted.startswith(FOLDERS):
+                    self.assertTrue((ROOT / quoted).exists(), f"{document}: {quoted} is not there")
+                elif SOURCE_FILE.fullmatch(quoted):
+                    self.assertTrue(any(path.endswith(f"/{quoted}") for path in sources), f"{document}: no file {quoted}")
+                else:
+                    continue
+                checked += 1
+        self.assertGreater(checked, 100, "they name many files")
 
 
 if __name__ == "__main__":

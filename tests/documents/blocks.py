@@ -143,9 +143,9 @@ def faults_of_tag(block):
         yield "a block with until=… is stopped, and cannot have exit= or expect="
 
 
-def users_table(readme):
-    """Command -> user of NATS ('' for none), from the README's table of users. Tests of the program compare the README with the program."""
-    row = lambda user: next(line for line in readme.split("\n") if line.startswith(f"| `{user}` |"))
+def users_table(page):
+    """Command -> user of NATS ('' for none), from the table of users in docs/installing.md. Tests of the program compare the page with the program."""
+    row = lambda user: next(line for line in page.split("\n") if line.startswith(f"| `{user}` |"))
     provisioner = row("provisioner").split("channels:", 1)[1]
     none = row("operator").split("but", 1)[1].split(":", 1)[0]
     table = {name: "provisioner" for name in re.findall(r"`([^`]+)`", provisioner)}
@@ -186,8 +186,7 @@ def faults_of_users(block, table, commands):
 def load(root):
     """All blocks and all faults."""
     root = pathlib.Path(root)
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    table = users_table(readme)
+    table = users_table((root / "docs/installing.md").read_text(encoding="utf-8"))
     source = (root / "crates/cli/src/users.rs").read_text(encoding="utf-8")
     commands = {name.split()[0] for name in re.findall(r'^    \("([a-z -]+)", ', source, re.M)}
     blocks, faults = [], []

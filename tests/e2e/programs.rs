@@ -91,7 +91,7 @@ id = "a"
 bsp = "infobip"
 tenant = "t"
 webhook = [{ password = "p" }]
-colour = "red"
+color = "red"
 [channel.infobip]
 base_url = "https://evil.example"
 api_key = "in clear"

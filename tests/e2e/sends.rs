@@ -137,7 +137,7 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
     // No server listens: the deadline ends it.
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     outbound.apply_channel_at(0, 100, &format!("http://{unused}"), "").await;
-    // Long enough for a lane that changes hands on a busy machine.
+    // Long enough for a lane to get another owner on a busy machine.
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(12));
     let command = SendCommand { not_after: Some(soon), ..text(0, "alone", "4915112345", "Hello") };
     outbound.publish(Queue::Send, &command).await;

@@ -192,7 +192,7 @@ async fn every_bsp_tells_what_it_can_about_the_account_and_customers_and_each_ev
     let mut simulation = gateway.simulation(&args);
     let admin: Value = serde_json::from_str(&simulation.line_with("\"admin\"").await).unwrap();
     let health = ["health", "--admin-listen", admin["admin"].as_str().unwrap()];
-    within(PART_LIMIT, "the gateway takes webhooks, and the simulation is well", || async {
+    within(PART_LIMIT, "the gateway accepts webhooks, and the simulation is ready", || async {
         run_cli(&gateway.installation, &health).await.status.success().then_some(())
     })
     .await;

@@ -1,4 +1,4 @@
-//! Simulators stay within the memory of their containers whatever the gateway does, and report what they drop.
+//! Simulators stay within the memory of their containers in every state of the gateway, and report what they drop.
 
 use serde_json::{Value, json};
 

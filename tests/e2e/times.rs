@@ -1,4 +1,4 @@
-//! Measures the times that the README promises if a sender dies or a response does not come.
+//! Measures the times that docs/sending.md promises if a sender dies or a response does not come.
 
 use std::time::Duration;
 

@@ -14,8 +14,8 @@ use crate::permissions::{CHANNEL, channels_file};
 /// Timeout of one command. Five timeouts of a request would be 25 s.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Every command that connects, with the user that it needs and arguments with which it uses the bus. The table in the
-/// README shows that none is missing; the program's own tests compare it.
+/// Every command that connects, with the user that it needs and arguments with which it uses the bus. The table in
+/// docs/installing.md shows that none is missing; the program's own tests compare it.
 const COMMANDS: &[(User, &str, &str)] = &[
     (User::Provisioner, "streams apply", ""),
     (User::Provisioner, "streams repair", "--yes"),

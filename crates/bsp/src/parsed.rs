@@ -160,7 +160,7 @@ pub(crate) struct Collector<'a> {
     /// The damaged fields of a form.
     form_damage: Vec<Damaged>,
     /// Number of items that were checked for invalid UTF-8.
-    mended: usize,
+    repaired: usize,
     replaced: Replaced,
     /// Whether an input of an event id in the current item contains invalid UTF-8.
     has_damaged_id: bool,
@@ -181,7 +181,7 @@ impl<'a> Collector<'a> {
             text,
             is_damaged: matches!(text, Cow::Owned(_)),
             form_damage: Vec::new(),
-            mended: 0,
+            repaired: 0,
             replaced: Replaced::default(),
             has_damaged_id: false,
             parsed: Parsed::default(),
@@ -336,24 +336,24 @@ impl<'a> Collector<'a> {
         }
         let before = [self.parsed.items.len(), self.parsed.unrecognized.len(), self.replaced.fields.len()];
         self.replaced.texts.clear();
-        let outcome = read(self).and_then(|()| self.mend(item));
+        let outcome = read(self).and_then(|()| self.repair_utf8(item));
         self.has_damaged_id = false;
         if outcome.is_err() {
             self.parsed.items.truncate(before[0]);
             self.parsed.unrecognized.truncate(before[1]);
             self.replaced.fields.truncate(before[2]);
         }
-        self.mended = self.parsed.items.len();
+        self.repaired = self.parsed.items.len();
         outcome
     }
 
     /// Replaces invalid UTF-8 in the texts of new events, and checks the rest of their item.
-    fn mend(&mut self, item: Option<&str>) -> Result<(), Refusal> {
+    fn repair_utf8(&mut self, item: Option<&str>) -> Result<(), Refusal> {
         if self.has_damaged_id {
             return Err(Refusal::no_utf8());
         }
         let mut has_event = false;
-        for new in self.parsed.items.iter_mut().skip(self.mended) {
+        for new in self.parsed.items.iter_mut().skip(self.repaired) {
             match &mut new.outcome {
                 Outcome::Report(report) => utf8::mend_report(report, &mut self.replaced)?,
                 Outcome::Message(message) => utf8::mend_message(message, &mut self.replaced)?,

@@ -27,7 +27,7 @@ fn to_json(parsed: &Parsed) -> Value {
         json!({ "field": unrecognized.field, "value": unrecognized.value, "message_id": unrecognized.message_id })
     });
     let mut outcome =
-        json!({ "items": items.collect::<Vec<_>>(), "unrecognised": unrecognized.collect::<Vec<_>>() });
+        json!({ "items": items.collect::<Vec<_>>(), "unrecognized": unrecognized.collect::<Vec<_>>() });
     if !parsed.unread.is_empty() {
         outcome["unread"] = json!(parsed.unread);
     }

@@ -18,7 +18,7 @@ use crate::marks::{self, Fault, Mark, StoredMark};
 use crate::provision::{find_stream, is_missing};
 use crate::streams::{BucketDefinition, CHANNELS_BUCKET, SENDS_BUCKET, StreamDefinition};
 
-/// Interval of the checks while all is well. The mark of a bucket is never older than this.
+/// Interval of the checks while nothing is wrong. The mark of a bucket is never older than this.
 const INTERVAL_GOOD: Duration = Duration::from_secs(5);
 /// Interval of the checks while something is wrong or unknown.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);

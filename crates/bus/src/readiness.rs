@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::needs::Needs;
 
-/// Interval of the checks while all is well.
+/// Interval of the checks while nothing is wrong.
 const INTERVAL_GOOD: Duration = Duration::from_secs(10);
 /// Interval of the checks while something is missing: a service should be ready soon after the streams are created.
 const INTERVAL_BAD: Duration = Duration::from_millis(250);

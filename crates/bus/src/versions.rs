@@ -1,4 +1,4 @@
-//! The version of each nats-server, so that the limitations of old servers can be worked around.
+//! The version of each nats-server, so that the limitations of older servers can be worked around.
 //!
 //! A client only gets the version of the server that it is connected to. Every server sends its name and version in its
 //! first line (`INFO {…}`), before authentication, so one short connection to each address finds the other versions.

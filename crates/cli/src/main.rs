@@ -30,6 +30,8 @@ mod health;
 mod top;
 mod doctor;
 mod up;
+#[cfg(test)]
+mod documents;
 
 use std::process::ExitCode;
 
@@ -190,7 +192,6 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use service::units::{format_duration, format_size};
 
     use super::*;
 
@@ -221,47 +222,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         help::declared().debug_assert();
         help::command().debug_assert();
-    }
-
-    #[test]
-    fn the_readme_names_every_setting_with_its_default() {
-        let readme = include_str!("../../../README.md");
-        let settings = ingress::settings::all().into_iter().chain(normalizer::settings::all());
-        let settings = settings.chain(sender::settings::all()).chain(::media::settings::all());
-        for setting in settings {
-            let default =
-                if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-            let row = format!("| `{}` | {default}", setting.variable());
-            assert!(readme.contains(&row), "no row begins with {row}");
-        }
-        let cli = Cli::command();
-        for arg in cli.get_arguments() {
-            let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
-            // The documents describe for all secrets together that they may be read from a file.
-            let Some(variable) = variable.filter(|name| name != "IMCHANNEL_CREDENTIAL_KEY_FILE") else {
-                continue;
-            };
-            let row = format!("| `{variable}` | ");
-            assert!(readme.contains(&row), "no row begins with {row}");
-        }
-        let apply = cli.find_subcommand("streams").and_then(|streams| streams.find_subcommand("apply"));
-        for arg in apply.expect("the command exists").get_arguments() {
-            let Some(variable) = arg.get_env() else { continue };
-            let row = format!("| `{}` | ", variable.to_string_lossy());
-            assert!(readme.contains(&row), "no row begins with {row}");
-        }
-        let first = bus::streams::StreamSettings::default();
-        for (variable, default) in [
-            ("REPLICAS", first.replicas.to_string()),
-            ("DUPLICATE_WINDOW", format_duration(first.duplicate_window)),
-            ("WEBHOOKS_MAX_SIZE", format_size(first.webhooks_max_bytes)),
-            ("EVENTS_MAX_SIZE", format_size(first.events_max_bytes)),
-            ("COMMANDS_MAX_SIZE", format_size(first.commands_max_bytes)),
-            ("DEADLETTERS_MAX_SIZE", format_size(first.deadletters_max_bytes)),
-            ("SENDS_MAX_SIZE", format_size(first.sends_max_bytes)),
-        ] {
-            let row = format!("| `IMCHANNEL_{variable}` | `{default}` |");
-            assert!(readme.contains(&row), "no row begins with {row}");
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! The NATS user of each command. Tests compare the README's table of users with this table, and every command that a
-//! document prints (`tests/documents`).
+//! The NATS user of each command. Tests compare the table of users in docs/installing.md with this table, and every
+//! command that a document prints (`tests/documents`).
 
 use bus::User;
 
@@ -90,21 +90,21 @@ mod tests {
     }
 
     #[test]
-    fn the_readmes_table_of_users_is_this_one() {
-        let readme = include_str!("../../../README.md");
+    fn the_table_of_users_in_the_documents_is_this_one() {
+        let page = include_str!("../../../docs/installing.md");
         let of = |wanted| {
             let names = USERS.iter().filter(|(_, user)| *user == wanted).map(|(name, _)| format!("`{name}`"));
             names.collect::<Vec<_>>().join(", ")
         };
         let provisioner = format!(
-            "make and change streams, durables, buckets, channels: {} |",
+            "make and change streams, durables, buckets and channels: {} |",
             of(Some(User::Provisioner))
         );
-        assert!(readme.contains(&provisioner), "no row that ends with {provisioner}");
+        assert!(page.contains(&provisioner), "no row that ends with {provisioner}");
         let operator = format!("every other command but {}:", of(None));
-        assert!(readme.contains(&operator), "no row with {operator}");
+        assert!(page.contains(&operator), "no row with {operator}");
         for user in User::ALL {
-            assert!(readme.contains(&format!("\n| `{user}` | ")), "no row of {user}");
+            assert!(page.contains(&format!("\n| `{user}` | ")), "no row of {user}");
         }
     }
 }

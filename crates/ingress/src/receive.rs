@@ -50,7 +50,7 @@ pub(crate) struct Ingress {
     tracing: Tracing,
     requests: Budget,
     memory: Budget,
-    nobody: Credentials,
+    dummy_credentials: Credentials,
     pub(crate) failed: FailedCredentials,
 }
 
@@ -86,7 +86,7 @@ impl Ingress {
             tracing,
             requests,
             memory,
-            nobody: Credentials::dummy(),
+            dummy_credentials: Credentials::dummy(),
             failed,
         }
     }
@@ -177,7 +177,7 @@ impl Ingress {
             return Err(unlet.unwrap_or(Refusal::NoCredential));
         };
         let digest = self.settings.credential_key.digest(&presented);
-        let credentials = door.map_or(&self.nobody, |door| &door.channel.credentials);
+        let credentials = door.map_or(&self.dummy_credentials, |door| &door.channel.credentials);
         let position = credentials.position(&digest);
         match (door, position) {
             (Some(door), Some(position)) => {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Most writes of one lane that wait for their permit before the lane begins no more. Each may hold a permit of the
-/// gate, so this is the burst that the BSP sees after the store stood still.
+/// gate, so this is the burst that the BSP sees after the store was stalled.
 const LANE_WAITING_MAX: usize = 16;
 
 /// Metrics of a limit.

@@ -105,7 +105,8 @@ pub fn errors<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<String> {
     let error = |name: &str| {
         let nearest: Vec<_> = nearest(name).iter().map(|known| format!("IMCHANNEL_{known}")).collect();
         let hint = match &nearest[..] {
-            [] => "remove it; README.md lists the settings, and CHANGELOG.md what was renamed".to_owned(),
+            [] => "remove it; docs/configuration.md lists the settings, and CHANGELOG.md what was renamed"
+                .to_owned(),
             nearest => format!("did you mean {}?", nearest.join(" or ")),
         };
         format!("unknown setting IMCHANNEL_{name}: {hint}")

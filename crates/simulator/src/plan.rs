@@ -74,7 +74,7 @@ impl Default for Mix {
 pub enum TwilioRetries {
     /// No fragment: one retry, only of a failed connection.
     Default,
-    /// With `#rc=5&rp=all`, as README.md asks for.
+    /// With `#rc=5&rp=all`, as docs/bsp-setup.md asks for.
     All,
 }
 

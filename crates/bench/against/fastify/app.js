@@ -17,7 +17,7 @@ const client = await connect({ servers: process.env.NATS_URL, maxReconnectAttemp
 const js = jetstream(client, { timeout: STORE_TIMEOUT_MS });
 const app = fastify({ bodyLimit: BODY_LIMIT });
 
-// Bodies are stored as they came, whatever their type.
+// Bodies are stored unchanged, with any media type.
 app.removeAllContentTypeParsers();
 app.addContentTypeParser("*", { parseAs: "buffer" }, (request, body, done) => done(null, body));
 

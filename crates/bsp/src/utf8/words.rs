@@ -9,8 +9,8 @@ use super::{Replaced, STAND_IN};
 impl Replaced {
     fn text(&mut self, field: &'static str, text: &mut String) {
         if text.contains(STAND_IN) {
-            let mended = text.replace(STAND_IN, "\u{fffd}");
-            self.texts.insert(std::mem::replace(text, mended));
+            let repaired = text.replace(STAND_IN, "\u{fffd}");
+            self.texts.insert(std::mem::replace(text, repaired));
             self.fields.push(field);
         }
     }

@@ -23,7 +23,7 @@ impl Port {
         Self { url, before: None, last: Counts::new() }
     }
 
-    /// Asks anew; says whether it answered.
+    /// Asks again and returns whether it answered.
     pub(super) async fn ask(&mut self, client: &reqwest::Client) -> bool {
         let Ok(answer) = client.get(&self.url).timeout(TIMEOUT).send().await else { return false };
         let Ok(text) = answer.text().await else { return false };
@@ -33,7 +33,7 @@ impl Port {
 
     fn take(&mut self, text: &str) {
         let counts = refusals::counts(text);
-        // A count that has fallen is of a process that began anew.
+        // A count falls only when the process was restarted.
         let before = self.before.get_or_insert_with(|| counts.clone());
         if before.iter().any(|(key, count)| counts.get(key).is_none_or(|now| now < count)) {
             before.clear();
@@ -75,7 +75,7 @@ mod tests {
         assert!(refused(&port).is_empty());
         port.take(&metrics(8, 4));
         assert_eq!(refused(&port), [("", 3), ("c-1", 2)]);
-        // The process was begun anew.
+        // The process was restarted.
         port.take(&metrics(1, 1));
         assert_eq!(refused(&port), [("c-1", 1)]);
     }

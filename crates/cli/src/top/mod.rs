@@ -84,7 +84,7 @@ async fn print(mut collector: Collector, interval: Duration, looks: u64, out: &O
     }
 }
 
-/// The screen, until somebody leaves it. Looks are made beside it, so that it can be left while one takes long.
+/// The screen, until a key closes it. Data is collected beside it, so that it can be closed while a read takes long.
 async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyhow::Result<()> {
     let (sender, mut boards) = watch::channel(Board::default());
     let looking = tokio::spawn(async move {
@@ -135,7 +135,7 @@ impl Drop for Restored {
 enum Key {
     Leave,
     Pause,
-    /// Anything else, such as another size of the window: the screen is drawn anew.
+    /// Anything else, such as another size of the window: the screen is drawn again.
     Other,
 }
 

@@ -120,7 +120,7 @@ fn lock(counted: &Mutex<Counted>) -> MutexGuard<'_, Counted> {
 struct Source {
     stream: &'static StreamDefinition,
     filter: &'static str,
-    /// Whether payloads are read: outcomes stand in them.
+    /// Whether payloads are read: they hold the outcomes.
     has_payloads: bool,
 }
 

@@ -58,7 +58,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, paused: bool) {
     hold_back(frame);
 }
 
-/// Whatever was drawn without being escaped and a terminal would obey is replaced: nothing reaches it around this.
+/// Replaces every character that a terminal would obey and that was drawn without being escaped.
 fn hold_back(frame: &mut Frame<'_>) {
     for cell in &mut frame.buffer_mut().content {
         if cell.symbol().contains(terminal::is_unsafe) {
