@@ -41,6 +41,7 @@ SEQUENCES = ("WEBHOOKS", "EVENTS", "COMMANDS", "KV_imchannel_sends")
 EMPTIED = ("WEBHOOKS", "EVENTS")
 CHANNEL = "measure-0"
 SETUPS = 15
+SERVED_LIMIT_S = 20
 STOP_LIMIT_S = 5
 # What a server took along when its place went to another comes again after 30 s: a webhook, and then its event.
 READ_LIMIT_S = 70
@@ -201,6 +202,10 @@ class Check:
             print(*faults[:20], sep="\n")
             raise SystemExit(f"{why}: {len(faults)} of {len(self.sends.stored)} commands without one result and one message") from None
 
+    def said_of_sends(self):
+        unknown = self.sends.unknown(self.reader.results)
+        return f"{len(self.sends.stored)} commands, each with one result, no message twice, {unknown} with outcome UNKNOWN"
+
     def keep_evidence(self, why, missing):
         """All that can be seen, before anything is changed."""
         version = subprocess.run([self.nats.program, "--version"], capture_output=True, text=True).stdout.split()[-1]
@@ -222,6 +227,14 @@ class Check:
         """The servers that lead WEBHOOKS and all servers."""
         jsz = lab.get(f"http://127.0.0.1:{self.nats.nodes[0]['monitor']}/jsz")
         return self.nats.streams()["WEBHOOKS"]["cluster"]["leader"], jsz["meta_cluster"]["leader"]
+
+    def until_served(self):
+        """Until the other servers store webhooks. A full 2.9 may go on as the leader, and is killed then as the runbook says."""
+        try:
+            lab.until(lambda: self.ingress.one() == 200, "", SERVED_LIMIT_S)
+        except SystemExit:
+            print(f"nothing is stored until the full server is killed ({SERVED_LIMIT_S} s were waited)")
+            self.nats.kill(self.full)
 
     def until_stored(self, count=1):
         for _ in range(count):
@@ -272,6 +285,7 @@ def run(home, nats):
         print(f"disk full after {len(check.ingress.stored)} webhooks")
     else:
         nats.fill(check.full)
+        check.until_served()
         check.until_stored(500)
         print(f"one full disk of three: {len(check.ingress.stored)} webhooks are stored by the others")
     assert check.ingress.stored, "nothing was stored"
@@ -285,7 +299,7 @@ def run(home, nats):
     home.service("normalizer", nats)
     check.until_read("after the full disk")
     check.until_sent("after the full disk")
-    print(f"{len(check.sends.stored)} commands sent meanwhile, each once and with one result")
+    print(f"{check.said_of_sends()} meanwhile")
     before = check.sequences()
     purged = [stream for stream in EMPTIED if check.empty(stream)]
     check.make_room()
@@ -304,7 +318,7 @@ def run(home, nats):
     check.until_sent("in the end")
     check.reader.ended = True
     print(f"{'repaired: ' + ', '.join(gone) + '; ' if gone else ''}{len(check.ingress.stored)} webhooks answered 200, all of them events; "
-          f"{len(check.sends.stored)} commands, each sent once and with one result")
+          f"{check.said_of_sends()}")
 
 
 def main():
