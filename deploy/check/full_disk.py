@@ -246,9 +246,10 @@ class Check:
         purged = lab.until(lambda: Bare(self.nats).ask(f"$JS.API.STREAM.PURGE.{stream}"), f"{stream} is purged")
         return purged.get("success", False)
 
-    def ready(self):
+    def ready(self, service):
+        """What a service says of its readiness."""
         try:
-            lab.get(f"http://127.0.0.1:{self.service.admin}/ready")
+            lab.get(f"http://127.0.0.1:{service.admin}/ready")
         except lab.urllib.error.HTTPError as error:
             return error.read().decode()
         except ValueError:
@@ -263,7 +264,7 @@ class Check:
     def refuse_until_repaired(self, gone):
         """The services refuse what has gone back, say so, and take it after the repair."""
         if "WEBHOOKS" in gone:
-            lab.until(lambda: "WEBHOOKS had reached sequence" in self.ready(), "/ready says that WEBHOOKS has gone back")
+            lab.until(lambda: "WEBHOOKS had reached sequence" in self.ready(self.service), "/ready says that WEBHOOKS has gone back")
             for _ in range(3):
                 status = self.ingress.one()
                 assert status == 503, f"a webhook below its durable's place was answered {status}"
@@ -274,7 +275,8 @@ class Check:
         assert done.returncode == 0, done.stdout + done.stderr
         for stream in gone:
             assert f"repaired {stream}" in done.stdout, done.stdout
-        lab.until(lambda: self.ready() == "ready", "ingress is ready again")
+        for service in (self.service, self.sends.sender):
+            lab.until(lambda: self.ready(service) == "ready", "ingress and sender are ready again")
 
 
 def run(home, nats):

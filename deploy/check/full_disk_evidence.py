@@ -25,11 +25,18 @@ def keep(nats, folder, missing):
         ):
             (folder / f"{name}-{what}.json").write_text(answer(f"http://127.0.0.1:{node['monitor']}{path}"))
         shutil.copy(nats.folder / f"{name}.log", folder)
-        ignored = shutil.ignore_patterns("ballast")
-        shutil.copytree(nats.disk(node), folder / name, ignore=ignored, dirs_exist_ok=True)
+        copy(nats.disk(node), folder / name)
     lines = [line for node in nats.nodes for line in on_disk(folder / node["name"], missing)]
     lines += [line for node in nats.nodes for line in words(folder, node["name"])]
     (folder / "summary.txt").write_text("\n".join(lines) + "\n")
+
+
+def copy(disk, folder):
+    """The data folder of a server, which may go on changing it."""
+    try:
+        shutil.copytree(disk, folder, ignore=shutil.ignore_patterns("ballast"), dirs_exist_ok=True)
+    except shutil.Error as error:
+        print(f"not copied whole: {error}")
 
 
 def number(name):
