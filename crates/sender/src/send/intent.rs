@@ -102,9 +102,13 @@ impl Lane {
         let record =
             Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
         let known = self.write_at(&place, key, known.revision, record, Patience::Owner).await?;
-        // The write itself may be what found that the ledger has lost entries.
-        if !self.shared.bus.is_ledger_whole() {
-            return Err(self.later(RETRY_PAUSE).await);
+        drop(place);
+        // The write itself may be what found that the ledger has lost entries, and on a new connection that is not known yet. Only
+        // this process knows that no call was made behind the intent: read again, it would be looked up and end as UNKNOWN.
+        while !self.shared.bus.is_ledger_whole() {
+            if !self.pause(RETRY_PAUSE).await {
+                return Err(Stage::End(Ending::Left));
+            }
         }
         Ok(Intent { known, at, at_ms, stood })
     }
