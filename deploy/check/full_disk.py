@@ -8,11 +8,10 @@ answered 200 must come to a reader of EVENTS. Where the server has forgotten how
 answer 503 and doctor must say why, until `imchannel streams repair`. Only the standard library is used.
 """
 
-import base64
 import http.client
 import json
+import os
 import pathlib
-import re
 import shutil
 import socket
 import subprocess
@@ -22,8 +21,11 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "deploy/measure"))
+import full_disk_evidence  # noqa: E402
 import lab  # noqa: E402
+from full_disk_sends import Bare, Reader, Sends  # noqa: E402
 
+EVIDENCE = ROOT / "target/check/full-disk/evidence"
 MIB = 1024 * 1024
 DISK = 24 * MIB
 BALLAST = 5 * MIB
@@ -31,9 +33,15 @@ BALLAST = 5 * MIB
 LIMITS = {"WEBHOOKS": 40 * MIB, "EVENTS": 20 * MIB, "COMMANDS": 4 * MIB, "DEADLETTERS": 4 * MIB, "SENDS": 4 * MIB}
 BODY = 6000
 WRITERS = 4
-# So many answers of 503 in a row are a disk that stays full.
+# This number of 503 in a row means that the disk stays full.
 REFUSED = 12
+# Whose sequence may go back.
+SEQUENCES = ("WEBHOOKS", "EVENTS", "COMMANDS", "KV_imchannel_sends")
+# What is emptied on a full disk. The sender's own streams empty themselves.
+EMPTIED = ("WEBHOOKS", "EVENTS")
 CHANNEL = "measure-0"
+SETUPS = 15
+SERVED_LIMIT_S = 20
 STOP_LIMIT_S = 5
 # What a server took along when its place went to another comes again after 30 s: a webhook, and then its event.
 READ_LIMIT_S = 70
@@ -42,12 +50,9 @@ READ_LIMIT_S = 70
 class Disks(lab.Nats):
     """NATS servers, each on a small disk of its own."""
 
-    def __init__(self, home, program, sizes):
-        self.sizes = sizes
-        super().__init__(home, program, len(sizes))
-
     def write_config(self, node):
-        size = self.sizes[self.nodes.index(node)]
+        # What others must store while the disk of one is full has room.
+        size = DISK if len(self.nodes) == 1 else 4 * DISK
         disk = self.folder / node["name"]
         disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
@@ -86,76 +91,6 @@ class Disks(lab.Nats):
                 self.kill(node)
             subprocess.run(["umount", "-l", self.disk(node)], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def free(path):
-    return shutil.disk_usage(path).free
-
-
-class Bare:
-    """A connection to NATS by its bare protocol."""
-
-    def __init__(self, nats):
-        self.socket = None
-        for node in nats.nodes:
-            try:
-                self.socket = socket.create_connection(("127.0.0.1", node["client"]), timeout=3)
-                break
-            except OSError:
-                continue
-        if self.socket is None:
-            raise OSError("no server takes connections")
-        self.lines = self.socket.makefile("rb")
-        self.lines.readline()
-        self.socket.sendall(b'CONNECT {"verbose":false,"headers":true}\r\nSUB _INBOX.check 1\r\n')
-
-    def send(self, subject, payload=b"", reply="_INBOX.check"):
-        self.socket.sendall(f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n")
-
-    def receive(self):
-        """(reply subject, headers and payload) of the next message."""
-        while line := self.lines.readline():
-            parts = line.split()
-            if parts[0] in (b"MSG", b"HMSG"):
-                places = 2 if parts[0] == b"HMSG" else 1
-                reply = parts[3] if len(parts) == 4 + places else b""
-                return reply.decode(), self.lines.read(int(parts[-1]) + 2)
-            if parts[0] == b"PING":
-                self.socket.sendall(b"PONG\r\n")
-        raise OSError("the connection is gone")
-
-    def ask(self, subject, payload=b""):
-        self.send(subject, payload)
-        answer = self.receive()[1]
-        # With headers it is no answer: nothing takes the subject now.
-        return {} if answer.startswith(b"NATS/1.0") else json.loads(answer)
-
-
-class Reader(threading.Thread):
-    """The back end: reads EVENTS by its durable and acknowledges."""
-
-    def __init__(self, nats):
-        super().__init__(daemon=True)
-        self.nats, self.seen, self.ended = nats, set(), False
-        self.start()
-
-    def run(self):
-        while not self.ended:
-            try:
-                self.read(Bare(self.nats))
-            except (OSError, ValueError):
-                time.sleep(0.2)
-
-    def read(self, connection):
-        while not self.ended:
-            wanted = json.dumps({"batch": 500, "expires": 1_000_000_000}).encode()
-            connection.send("$JS.API.CONSUMER.MSG.NEXT.EVENTS.aicc", wanted)
-            while True:
-                reply, body = connection.receive()
-                if not reply:
-                    break
-                self.seen.update(found.decode() for found in re.findall(rb"full-\d+-end", body))
-                connection.send(reply, b"+ACK", "_INBOX.other")
 
 
 class Ingress:
@@ -204,23 +139,31 @@ class Ingress:
 
 
 class Check:
-    """An installation without a sender, and what was found of it."""
+    """An installation, and what was found of it."""
 
     def __init__(self, home, nats):
         self.home, self.nats = home, nats
         for node in nats.nodes:
             (nats.disk(node) / "ballast").write_bytes(b"x" * BALLAST)
         sizes = {f"IMCHANNEL_{name}_MAX_SIZE": f"{limit}B" for name, limit in LIMITS.items()}
-        channels = home.channels(1, count=1)
-        done = home.cli(nats, "setup", "--channels", channels, IMCHANNEL_REPLICAS=len(nats.nodes), **sizes)
+        account = lab.free_port()
+        channels = home.channels(account, count=1)
+        for _ in range(SETUPS):
+            done = home.cli(nats, "setup", "--channels", channels, IMCHANNEL_REPLICAS=len(nats.nodes), **sizes)
+            if done.returncode == 0:
+                break
+            # The leader of a new cluster needs a moment until it knows the other servers.
+            time.sleep(1)
         assert done.returncode == 0, done.stdout + done.stderr
         port = lab.free_port()
         self.service = home.service("ingress", nats, IMCHANNEL_INGRESS_LISTEN=f"127.0.0.1:{port}")
         self.ingress, self.reader = Ingress(("127.0.0.1", port)), Reader(nats)
+        self.sends = Sends(home, nats, channels, account)
+        self.full = nats.nodes[0] if len(nats.nodes) == 1 else self.lead()
 
     def sequences(self):
         streams = self.nats.streams()
-        return {name: streams[name]["state"]["last_seq"] for name in ("WEBHOOKS", "EVENTS")}
+        return {name: streams[name]["state"]["last_seq"] for name in SEQUENCES}
 
     def make_room(self):
         for node in self.nats.nodes:
@@ -241,38 +184,57 @@ class Check:
         lab.until(lambda: all(self.nats.healthy(node) for node in self.nats.nodes), "the servers are healthy")
 
     def until_read(self, why):
-        """Until every webhook that was answered 200 has come to the reader. Seen on three servers of 2.10.27: a few messages are not given out until
-        the servers are started once more."""
-        if self.all_are_read():
-            return
-        print(f"{why}: {self.missing()}; the servers are started again")
-        self.restart()
-        if not self.all_are_read():
-            raise SystemExit(f"{why}: {self.missing()}")
-
-    def all_are_read(self):
+        """Until every webhook that was answered 200 has come to the reader."""
+        missing = lambda: self.ingress.stored - self.reader.seen
         try:
-            return lab.until(lambda: self.ingress.stored <= self.reader.seen, "", READ_LIMIT_S)
+            lab.until(lambda: not missing(), "", READ_LIMIT_S)
         except SystemExit:
-            return False
+            self.keep_evidence(why, missing())
+            raise SystemExit(f"{why}: {len(missing())} of {len(self.ingress.stored)} webhooks answered 200 are no events") from None
 
-    def missing(self):
-        missing = self.ingress.stored - self.reader.seen
-        where = "; ".join(self.found(missing, stream) for stream in ("WEBHOOKS", "EVENTS"))
-        return f"{len(missing)} of {len(self.ingress.stored)} webhooks answered 200 are no events; {where}"
+    def until_sent(self, why):
+        """Until every command has exactly one result and its message has gone out exactly once."""
+        try:
+            lab.until(lambda: not self.sends.faults(self.reader.results), "", READ_LIMIT_S)
+        except SystemExit:
+            faults = self.sends.faults(self.reader.results)
+            self.keep_evidence(why, set())
+            print(*faults[:20], sep="\n")
+            raise SystemExit(f"{why}: {len(faults)} of {len(self.sends.stored)} commands without one result and one message") from None
 
-    def found(self, missing, stream):
-        """How many of them the stream holds, and what the server says of the stream and its readers."""
-        connection, held = Bare(self.nats), set()
-        state = lab.until(lambda: connection.ask(f"$JS.API.STREAM.INFO.{stream}").get("state"), f"{stream} answers")
-        for sequence in range(state["first_seq"], state["last_seq"] + 1):
-            message = connection.ask(f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps({"seq": sequence}).encode()).get("message", {})
-            held.update(re.findall(r"full-\d+-end", base64.b64decode(message.get("data", "")).decode(errors="replace")))
-        readers = [
-            f"{one['name']} has delivered {one['delivered']['stream_seq']}, acknowledged {one['ack_floor']['stream_seq']}, pending {one['num_ack_pending']}"
-            for one in connection.ask(f"$JS.API.CONSUMER.LIST.{stream}", b"{}").get("consumers") or []]
-        return (f"{stream} holds {len(missing & held)} of them, {state['messages']} messages from {state['first_seq']} to {state['last_seq']}; "
-                f"{', '.join(readers) or 'the server says nothing of its readers'}")
+    def said_of_sends(self):
+        unknown = self.sends.unknown(self.reader.results)
+        return f"{len(self.sends.stored)} commands, each with one result, no message twice, {unknown} with outcome UNKNOWN"
+
+    def keep_evidence(self, why, missing):
+        """All that can be seen, before anything is changed."""
+        version = subprocess.run([self.nats.program, "--version"], capture_output=True, text=True).stdout.split()[-1]
+        place = EVIDENCE / f"{version}-{len(self.nats.nodes)}-{os.getpid()}" / why.replace(" ", "-")
+        full_disk_evidence.keep(self.nats, place, missing)
+        shutil.copytree(self.home.folder, place / "programs", ignore=lambda folder, names: [name for name in names if not name.endswith(".log")])
+        print(f"{why}: {place}/summary.txt says what every server holds")
+
+    def lead(self):
+        """The server whose disk is filled. It leads WEBHOOKS and the servers: such a one goes on longest on a full disk."""
+        while True:
+            leader, first = lab.until(self.leaders, "WEBHOOKS and the servers have a leader")
+            if leader == first:
+                return next(node for node in self.nats.nodes if node["name"] == leader)
+            Bare(self.nats).ask("$JS.API.STREAM.LEADER.STEPDOWN.WEBHOOKS")
+            lab.until(lambda: self.leaders()[0] != leader, "WEBHOOKS has another leader")
+
+    def leaders(self):
+        """The servers that lead WEBHOOKS and all servers."""
+        jsz = lab.get(f"http://127.0.0.1:{self.nats.nodes[0]['monitor']}/jsz")
+        return self.nats.streams()["WEBHOOKS"]["cluster"]["leader"], jsz["meta_cluster"]["leader"]
+
+    def until_served(self):
+        """Until the other servers store webhooks. A full 2.9 may go on as the leader, and is killed then as the runbook says."""
+        try:
+            lab.until(lambda: self.ingress.one() == 200, "", SERVED_LIMIT_S)
+        except SystemExit:
+            print(f"nothing is stored until the full server is killed ({SERVED_LIMIT_S} s were waited)")
+            self.nats.kill(self.full)
 
     def until_stored(self, count=1):
         for _ in range(count):
@@ -280,46 +242,52 @@ class Check:
 
     def empty(self, stream):
         """Purges a stream while the disk is full."""
-        self.nats.fill(self.nats.nodes[0])
+        self.nats.fill(self.full)
         purged = lab.until(lambda: Bare(self.nats).ask(f"$JS.API.STREAM.PURGE.{stream}"), f"{stream} is purged")
         return purged.get("success", False)
 
-    def ready(self):
+    def ready(self, service):
+        """What a service says of its readiness."""
         try:
-            lab.get(f"http://127.0.0.1:{self.service.admin}/ready")
+            lab.get(f"http://127.0.0.1:{service.admin}/ready")
         except lab.urllib.error.HTTPError as error:
             return error.read().decode()
         except ValueError:
             pass
         return "ready"
 
-    def doctor(self):
-        return self.home.cli(self.nats, "doctor", "--watch-for", "1s").stdout
+    def finding(self):
+        """Doctor's line about the sequences."""
+        lines = self.home.cli(self.nats, "doctor", "--watch-for", "1s").stdout.splitlines()
+        return next(line for line in lines if "streams.sequences" in line)
 
     def refuse_until_repaired(self, gone):
         """The services refuse what has gone back, say so, and take it after the repair."""
         if "WEBHOOKS" in gone:
-            lab.until(lambda: "WEBHOOKS had reached sequence" in self.ready(), "/ready says that WEBHOOKS has gone back")
+            lab.until(lambda: "WEBHOOKS had reached sequence" in self.ready(self.service), "/ready says that WEBHOOKS has gone back")
             for _ in range(3):
                 status = self.ingress.one()
                 assert status == 503, f"a webhook below its durable's place was answered {status}"
-        finding = next(line for line in self.doctor().splitlines() if "streams.sequences" in line)
-        for stream in gone:
-            assert "error" in finding and stream in finding, f"doctor says of {stream}: {finding}"
-        done = self.home.cli(self.nats, "streams", "repair")
+        is_found = lambda finding: "error" in finding and all(stream in finding for stream in gone)
+        lab.until(lambda: is_found(self.finding()), f"doctor finds that {', '.join(gone)} have gone back")
+        # Every command has its result, so no message can go out a second time.
+        done = self.home.cli(self.nats, "streams", "repair", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
         for stream in gone:
             assert f"repaired {stream}" in done.stdout, done.stdout
-        lab.until(lambda: self.ready() == "ready", "ingress is ready again")
+        for service in (self.service, self.sends.sender):
+            lab.until(lambda: self.ready(service) == "ready", "ingress and sender are ready again")
 
 
 def run(home, nats):
     check = Check(home, nats)
+    check.sends.go_on()
     if len(nats.nodes) == 1:
         check.ingress.until_full()
         print(f"disk full after {len(check.ingress.stored)} webhooks")
     else:
-        nats.fill(nats.nodes[0])
+        nats.fill(check.full)
+        check.until_served()
         check.until_stored(500)
         print(f"one full disk of three: {len(check.ingress.stored)} webhooks are stored by the others")
     assert check.ingress.stored, "nothing was stored"
@@ -329,32 +297,37 @@ def run(home, nats):
     else:
         check.restart()
         print("with room it goes on after a restart")
+    check.sends.pause()
     home.service("normalizer", nats)
     check.until_read("after the full disk")
+    check.until_sent("after the full disk")
+    print(f"{check.said_of_sends()} meanwhile")
     before = check.sequences()
-    purged = [stream for stream in before if check.empty(stream)]
+    purged = [stream for stream in EMPTIED if check.empty(stream)]
     check.make_room()
     check.restart()
     after = lab.until(check.sequences, "every stream has a leader")
     gone = [stream for stream in before if after[stream] < before[stream]]
-    states = ", ".join(f"{name} {before[name]} to {after[name]}{'' if name in purged else ' (purge refused)'}" for name in before)
+    states = ", ".join(f"{name} {before[name]} to {after[name]}{' (purge refused)' if name in EMPTIED and name not in purged else ''}" for name in before)
     print(f"emptied on a full disk and restarted: {states}")
     if gone:
         check.refuse_until_repaired(gone)
+    check.sends.go_on()
     check.until_stored(50)
-    assert "streams.sequences" in check.doctor()
-    finding = next(line for line in check.doctor().splitlines() if "streams.sequences" in line)
-    assert finding.startswith("ok"), finding
+    check.sends.pause()
+    lab.until(lambda: check.finding().startswith("ok"), "doctor finds every sequence in order")
     check.until_read("in the end")
+    check.until_sent("in the end")
     check.reader.ended = True
-    print(f"{'repaired: ' + ', '.join(gone) + '; ' if gone else ''}{len(check.ingress.stored)} webhooks answered 200, all of them events")
+    print(f"{'repaired: ' + ', '.join(gone) + '; ' if gone else ''}{len(check.ingress.stored)} webhooks answered 200, all of them events; "
+          f"{check.said_of_sends()}")
 
 
 def main():
     programs, server, form = sys.argv[1:]
     with lab.Lab(programs) as home:
         # The namespace takes the mounts with it.
-        nats = Disks(home, server, [DISK, 4 * DISK, 4 * DISK] if form == "three" else [DISK])
+        nats = Disks(home, server, 3 if form == "three" else 1)
         try:
             run(home, nats)
         except BaseException:

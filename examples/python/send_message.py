@@ -155,7 +155,11 @@ async def publish(stream, subject, body, headers):
     """Publishes until COMMANDS has acknowledged the message."""
     while True:
         try:
-            return await stream.publish(subject, body, timeout=ACK_WAIT_S, headers=headers)
+            ack = await stream.publish(subject, body, timeout=ACK_WAIT_S, headers=headers)
+            # A cluster of nats-server 2.10 may know an id whose message it has not stored: a duplicate with sequence 0.
+            if ack.seq:
+                return ack
+            await asyncio.sleep(0.5)
         except (nats.errors.TimeoutError, nats.js.errors.NoStreamResponseError):
             # Without an acknowledgement the command may or may not be stored. Publish it again with the same
             # Nats-Msg-Id: the stream drops the duplicate, and after its duplicate window the gateway still sends

@@ -185,7 +185,7 @@ async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<b
   const command = { commandId, channelId: channel, recipient: to, text: { body: text } };
   const contentType = headers();
   contentType.set("Content-Type", "application/json");
-  const ack = await stream.publish(`imchannel.command.send.${channel}`, JSON.stringify(command), {
+  const publish = () => stream.publish(`imchannel.command.send.${channel}`, JSON.stringify(command), {
     headers: contentType,
     // Without an acknowledgement the command may or may not be stored. Publish it again with the same
     // Nats-Msg-Id: the stream drops the duplicate, and after its duplicate window the gateway still sends a
@@ -194,6 +194,12 @@ async function send(channel: string, goal: imchannel.v1.ReportStatus): Promise<b
     timeout: ACK_WAIT_MS,
     retries: Infinity,
   });
+  let ack = await publish();
+  // A cluster of nats-server 2.10 may know an id whose message it has not stored: a duplicate with sequence 0.
+  while (ack.seq === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    ack = await publish();
+  }
   console.log(`command ${commandId} is ${ack.duplicate ? "already " : ""}stored`);
   return watch.reached;
 }

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use bus::streams::{COMMANDS, StreamSettings};
+use bus::{Bus, BusOptions, Headers, PublishError, Queue, Stored, Subject, headers, provision};
 use tokio::time::Instant;
 
+use crate::harness::cluster::Cluster;
+use crate::harness::outbound::channel;
 use crate::harness::{Installation, Webhook, alone, eventually, within};
 
 fn body(number: usize) -> String {
@@ -117,4 +121,48 @@ async fn ingress_starts_before_the_server_does() {
     ingress.until_ready().await;
     assert_eq!(Webhook::infobip(body(1)).post(ingress.address).await.status.as_u16(), 200);
     ingress.stop().await;
+}
+
+/// Stores a message, always the same one under the same id.
+async fn store(bus: &Bus) -> Result<Stored, PublishError> {
+    let subject = Subject::Command(Queue::Send, channel(0));
+    let headers = || Headers::new().with(headers::MESSAGE_ID, "one");
+    bus.store(&subject, headers, &"{}".into(), Instant::now() + Duration::from_secs(2)).await
+}
+
+/// The number of the server that leads a replicated stream.
+async fn leader(url: &str, stream: &str) -> Option<usize> {
+    let jetstream = async_nats::jetstream::new(async_nats::connect(url).await.ok()?);
+    let stream = jetstream.get_stream(stream).await.ok()?;
+    let name = stream.cached_info().cluster.as_ref()?.leader.clone()?;
+    name.strip_prefix('n')?.parse().ok()
+}
+
+/// A leader of nats-server 2.10 answers the second attempt under one id as a duplicate although it has stored nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_majority_has_stored_nothing() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::start().await;
+    let url = cluster.servers[0].url();
+    let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
+    let settings = StreamSettings { replicas: 3, ..StreamSettings::default() };
+    within(Duration::from_secs(90), "streams are made", || async {
+        provision::apply(&bus, &settings).await.ok()
+    })
+    .await;
+    let leading = eventually("COMMANDS has a leader", || leader(&url, COMMANDS.name)).await;
+    let bus = Bus::connect_now(&BusOptions::new("test", cluster.servers[leading].url())).await.unwrap();
+    let others: Vec<usize> = (0..cluster.servers.len()).filter(|number| *number != leading).collect();
+    for number in &others {
+        cluster.servers[*number].kill().await;
+    }
+    for _ in 0..2 {
+        let outcome = store(&bus).await;
+        assert!(outcome.is_err(), "{outcome:?}");
+    }
+    for number in others {
+        cluster.servers[number].start_again().await.unwrap();
+    }
+    let stored = within(Duration::from_secs(90), "it is stored", || async { store(&bus).await.ok() }).await;
+    assert_eq!(stored.sequence(), 1);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -93,6 +94,9 @@ pub enum PublishError {
     /// The stream's sequence has gone back, so that what is stored now may never be delivered.
     #[error("the stream's sequence has gone back: run `imchannel streams repair`")]
     GoneBack,
+    /// JetStream knows the message's id from an earlier attempt, and has not stored the message.
+    #[error("JetStream knows the message id, but has not stored the message")]
+    Uncommitted,
     /// JetStream refused the message.
     #[error("JetStream refused the message")]
     Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -116,6 +120,7 @@ impl PublishError {
             Self::TooLarge => "too_large",
             Self::WrongLastSequence => "wrong_last_sequence",
             Self::GoneBack => "gone_back",
+            Self::Uncommitted => "uncommitted",
             Self::Refused(_) => "refused",
         }
     }
@@ -130,8 +135,11 @@ impl From<jetstream::context::PublishError> for PublishError {
             PublishErrorKind::MaxAckPending => Self::Overloaded,
             PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
             PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
-            _ if is_full(&error) => Self::Full,
-            _ => Self::Refused(error.into()),
+            _ => match server_code(&error) {
+                Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => Self::Uncommitted,
+                Some(code) if FULL.contains(&code) => Self::Full,
+                _ => Self::Refused(error.into()),
+            },
         }
     }
 }
@@ -145,10 +153,23 @@ const FULL: [ErrorCode; 5] = [
     ErrorCode::MEMORY_RESOURCES_EXCEEDED,
 ];
 
-fn is_full(error: &jetstream::context::PublishError) -> bool {
-    let source =
-        std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
-    source.is_some_and(|error| FULL.contains(&error.error_code()))
+/// The server's own code of an error.
+fn server_code(error: &jetstream::context::PublishError) -> Option<ErrorCode> {
+    let source = std::error::Error::source(error)?;
+    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
+}
+
+/// Whether the server has stored the message that it acknowledges.
+///
+/// A leader of nats-server 2.10 notes a message's id before it has stored the message, with sequence 0. Where it then cannot
+/// store it (its disk is full, or too few servers are left), it calls the next attempt a duplicate all the same. Servers from
+/// 2.11 on answer error 10158 instead (nats-server pull requests 5827 and 6486), and 2.9 notes nothing. The message may still
+/// be stored later, so that the next attempt goes under the same id.
+fn committed(ack: PublishAck) -> Result<PublishAck, PublishError> {
+    if ack.duplicate && ack.sequence == 0 {
+        return Err(PublishError::Uncommitted);
+    }
+    Ok(ack)
 }
 
 impl Bus {
@@ -309,9 +330,31 @@ impl Bus {
         } else {
             publish.await?
         };
+        let ack = committed(ack)?;
         if !ack.duplicate && !self.sequences.acknowledged(target.stream, floor, ack.sequence) {
             return Err(PublishError::GoneBack);
         }
         Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answers of leaders that do not reach the other servers, to the second attempt under one id.
+    #[test]
+    fn a_duplicate_of_what_is_not_stored_is_not_stored() {
+        let of = |answer: &str| committed(serde_json::from_str(answer).unwrap());
+        let not_stored = of(r#"{"stream":"WEBHOOKS","seq":0,"duplicate": true}"#);
+        assert!(matches!(not_stored, Err(PublishError::Uncommitted)), "2.10.27");
+        assert!(PublishError::Uncommitted.is_transient());
+        assert_eq!(of(r#"{"stream":"WEBHOOKS","seq":7,"duplicate": true}"#).unwrap().sequence, 7);
+        assert_eq!(of(r#"{"stream":"WEBHOOKS","seq":7}"#).unwrap().sequence, 7);
+
+        let answer = r#"{"code":409,"err_code":10158,"description":"duplicate message id is in process"}"#;
+        let error: jetstream::Error = serde_json::from_str(answer).unwrap();
+        let error = jetstream::context::PublishError::with_source(PublishErrorKind::Other, error);
+        assert!(matches!(PublishError::from(error), PublishError::Uncommitted), "2.15.1");
     }
 }

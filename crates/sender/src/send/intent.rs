@@ -103,9 +103,13 @@ impl Lane {
         let record =
             Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
         let known = self.write_at(&place, key, known.revision, record, Patience::Owner).await?;
-        // This write may have shown that the ledger has lost entries.
-        if !self.shared.bus.is_ledger_whole() {
-            return Err(self.later(RETRY_PAUSE).await);
+        drop(place);
+        // This write may have shown that the ledger has lost entries, which is not known yet on a new connection. Only this
+        // process knows that no call followed the intent: another reading of it would look the message up and end as UNKNOWN.
+        while !self.shared.bus.is_ledger_whole() {
+            if !self.pause(RETRY_PAUSE).await {
+                return Err(Stage::End(Ending::Left));
+            }
         }
         Ok(Intent { known, at, at_ms, stood })
     }
