@@ -24,7 +24,7 @@ import metrics_page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
-PATIENCE_S = 60  # until everything is counted, scraped and evaluated
+TIMEOUT_S = 60  # until everything is counted, scraped and evaluated
 CHANNEL, FAILING = "202105102694809992", "failing"
 # The metrics that each job keeps of the one process `up`: those of a separate service.
 JOBS = {"ingress": "ingress_.*", "normalizer": "(normalizer|worker|consumer|stream)_.*", "sender": "sender_.*", "media": "media_.*"}
@@ -63,11 +63,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def until(what, condition, patience_s=30):
-    end = time.monotonic() + patience_s
+def until(what, condition, timeout_s=30):
+    end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
-            fail(f"after {patience_s} s: timed out waiting for {what}")
+            fail(f"after {timeout_s} s: timed out waiting for {what}")
         time.sleep(0.1)
 
 
@@ -286,7 +286,7 @@ def main():
 
         expected = list(queries())
         rules = lambda: [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         gateway.drive()
         while (faults := all_faults(prometheus, expected, rules)) and time.monotonic() < end:
             gateway.drive()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Does purging keep up? EVENTS gets messages at a steady rate, consumers read them, and the stream must stay below 95 %.
 
-    deploy/measure/purge.py [--programs target/release] [--nats nats-server] [--nodes 1] [--keepers 1] [--rate 5000] [--seconds 60]
+    deploy/measure/purge.py [--programs target/release] [--nats nats-server] [--nodes 1] [--purgers 1] [--rate 5000] [--seconds 60]
 
-On nats-server before 2.10 messages are deleted one at a time (ARCHITECTURE.md). The normalizers that purge (`--keepers`), the servers
+On nats-server before 2.10 messages are deleted one at a time (ARCHITECTURE.md). The normalizers that purge (`--purgers`), the servers
 and the publishers share this machine.
 """
 
@@ -54,7 +54,7 @@ def run(lab_, options):
     lab_.cli(nats, "channel", "apply", "-f", channels)
     publisher = Publisher(nats.nodes[0]["client"])
     publisher.socket.sendall(b"PUB $JS.API.CONSUMER.DELETE.EVENTS.aicc 0\r\n\r\n")
-    services = [lab_.service("normalizer", nats) for _ in range(options.keepers)]
+    services = [lab_.service("normalizer", nats) for _ in range(options.purgers)]
     refused, most, sent = 0, 0, 0
     began = time.monotonic()
     step = max(options.rate // 50, 1)
@@ -67,7 +67,7 @@ def run(lab_, options):
     took = time.monotonic() - began
     version = subprocess.run([options.nats, "--version"], capture_output=True, text=True).stdout.strip()
     print(
-        f"{version}, {options.nodes} server(s), {options.keepers} keeper(s): {sent / took:,.0f} messages/s for {took:.0f} s, "
+        f"{version}, {options.nodes} server(s), {options.purgers} purger(s): {sent / took:,.0f} messages/s for {took:.0f} s, "
         f"{refused} refused; EVENTS held at most {most / LIMIT_BYTES:.0%}, at the end {nats.count('EVENTS')[1] / LIMIT_BYTES:.0%}"
     )
     for service in services:
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--rate", type=int, default=5000)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--keepers", type=int, default=1)
+    parser.add_argument("--purgers", type=int, default=1)
     options = parser.parse_args()
     with lab.Lab(options.programs) as lab_:
         run(lab_, options)

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Stdio;
 
 use bsp::ChannelId;
-use bus::{Bus, BusOptions, Headers, Queue, Subject, headers};
+use bus::{Bus, BusOptions, Headers, Priority, Subject, headers};
 use prost::Message;
 use proto::v1::{OutboundText, SendCommand, SendOutcome, SendResult, send_command};
 use tokio::process::Command;
 
 use crate::harness::secured::{Secured, root};
-use crate::harness::{PATIENCE, Program, eventually};
+use crate::harness::{Program, TIMEOUT, eventually};
 use crate::permissions::{CHANNEL, channels_file, command, free_address, read_events, simulated_infobip};
 
 /// An installation that sends: channels, a sender, and a simulated account.
@@ -22,7 +22,7 @@ struct Sending {
 
 impl Sending {
     async fn start(servers: usize) -> Self {
-        service::process::install_tls();
+        service::process::install_crypto_provider();
         let secured = Secured::start_servers(servers).await;
         let account = free_address();
         let path = secured.folder().join("channels.toml");
@@ -49,12 +49,12 @@ impl Sending {
 
     /// Publishes a command under a new id. Returns whether COMMANDS already had a message with that id.
     async fn publish(&self, bus: &Bus, command: &SendCommand, publish_id: &str, more: bool) -> bool {
-        let subject = Subject::Command(Queue::Send, ChannelId::parse(CHANNEL).unwrap());
+        let subject = Subject::Command(Priority::Send, ChannelId::parse(CHANNEL).unwrap());
         let headers = || {
             let headers = Headers::new().with(headers::MESSAGE_ID, publish_id);
             if more { headers.with(headers::REQUEST_INFO, "{\"acc\":\"AICC\",\"rtt\":1}") } else { headers }
         };
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         let payload = command.encode_to_vec().into();
         bus.store(&subject, headers, &payload, deadline).await.unwrap().is_duplicate()
     }
@@ -85,12 +85,15 @@ async fn one_command_through_both_accounts_is_sent_once(servers: usize) {
         let results = events.iter().filter(|(kind, _)| kind == "imchannel.v1.SendResult");
         results.map(|(_, payload)| SendResult::decode(&payload[..]).unwrap()).collect::<Vec<_>>()
     };
-    let lane = bus::Queue::Send;
+    let lane = bus::Priority::Send;
     eventually("every one of them is settled", || async {
-        let waiting =
-            bus::lanes::waiting(&operator, lane, &ChannelId::parse(CHANNEL).unwrap()).await.ok()??;
-        (waiting.in_stream + waiting.held == 0 && waiting.given_to >= published + 2 && !results().is_empty())
-            .then_some(())
+        let waiting = bus::command_consumers::lag(&operator, lane, &ChannelId::parse(CHANNEL).unwrap())
+            .await
+            .ok()??;
+        (waiting.num_pending + waiting.num_ack_pending == 0
+            && waiting.delivered_seq >= published + 2
+            && !results().is_empty())
+        .then_some(())
     })
     .await;
     // One more follows them, and its result follows theirs.
@@ -140,7 +143,7 @@ async fn run_python(example: &str, args: &[&str]) -> String {
     let mut command = Command::new(python);
     command.arg(root().join("examples/python").join(example)).args(args);
     let output = command.stderr(Stdio::inherit()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(2 * PATIENCE, output).await.unwrap().unwrap();
+    let output = tokio::time::timeout(2 * TIMEOUT, output).await.unwrap().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     text

@@ -1,6 +1,6 @@
 //! The admin port: whether the process lives, whether it is ready and if not why, and the metrics.
 
-use bus::Queue;
+use bus::Priority;
 
 use crate::harness::outbound::{Outbound, text};
 use crate::harness::{Installation, Program, Webhook, eventually};
@@ -9,7 +9,7 @@ const REPORT: &str =
     r#"{"results":[{"messageId":"m-1","to":"39123456789","status":{"groupName":"DELIVERED"}}]}"#;
 
 async fn get(admin: &str, path: &str) -> Option<(u16, String)> {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let response = reqwest::get(format!("http://{admin}{path}")).await.ok()?;
     Some((response.status().as_u16(), response.text().await.ok()?))
 }
@@ -117,7 +117,7 @@ async fn metrics_come_in_the_form_that_is_asked_for_and_with_the_process() {
     let installation = Installation::start().await;
     let mut normalizer = Program::start("imchannel-normalizer", &installation, &[]);
     let admin = normalizer.address_after("probes and metrics on ").await;
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     let (kind, open) = metrics(&admin, Some(prometheus)).await;
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
@@ -161,7 +161,7 @@ async fn results_and_calls_are_told_by_channel_and_acceptance_up_to_an_hour() {
     let sender = outbound.sender().await;
     for number in [0, 1] {
         let command = text(number, &format!("c-{number}"), "4915112345", "Hello");
-        outbound.publish(Queue::Send, &command).await;
+        outbound.publish(Priority::Send, &command).await;
     }
     eventually("all are counted", || async {
         let metrics = sender.metrics();

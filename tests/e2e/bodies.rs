@@ -130,7 +130,7 @@ async fn events_are_cloud_events_with_a_stable_id() {
 /// delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_whose_dead_letters_have_no_room_are_retried_and_not_lost() {
-    const COUNT: usize = bus::worker::PUT_OFF_MAX + 100;
+    const COUNT: usize = bus::worker::POSTPONED_MAX + 100;
     let settings = bus::streams::StreamSettings { deadletters_max_bytes: 4096, ..Default::default() };
     let installation = Installation::start_with(&settings).await;
     let ingress = installation.ingress().await;
@@ -163,7 +163,7 @@ async fn webhooks_whose_dead_letters_have_no_room_are_retried_and_not_lost() {
     assert!((1..20).contains(&stored), "{stored} letters fit into the stream");
     let larger = bus::streams::StreamSettings { deadletters_max_bytes: 64 << 20, ..settings };
     bus::provision::apply(&installation.bus, &larger).await.unwrap();
-    within(3 * bus::worker::PUT_OFF_FOR, "every webhook is acknowledged", || async {
+    within(3 * bus::worker::POSTPONE_DELAY, "every webhook is acknowledged", || async {
         let backlog = bus::lag::backlog(&installation.bus, &bus::streams::NORMALIZER).await.ok()?;
         (backlog == 0).then_some(())
     })

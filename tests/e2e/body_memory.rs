@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{Installation, PATIENCE, RunningIngress, Webhook, eventually};
+use crate::harness::{Installation, RunningIngress, TIMEOUT, Webhook, eventually};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
 const KOOMESSAGE_BODY: &str = r#"{"sender":"861","user_number":"862","message_id":"m-1","status":"read"}"#;
@@ -75,7 +75,7 @@ async fn no_channel_takes_more_than_its_share_of_the_memory_for_bodies() {
     for mut stream in large {
         stream.write_all(b" ").await.unwrap();
         let mut answer = [0; 12];
-        timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
     }
     assert_eq!(status(&ingress, Webhook::infobip(more)).await, 200, "the share is free again");

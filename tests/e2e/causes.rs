@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Installation, PATIENCE, Program, Webhook, eventually, run_cli_with};
+use crate::harness::{Installation, Program, TIMEOUT, Webhook, eventually, run_cli_with};
 
 /// A channel of Infobip, and one that does not exist.
 const OF_INFOBIP: &str = "202105102694809992";
@@ -11,7 +11,7 @@ const OF_NOBODY: &str = "a-name-of-a-stranger";
 
 /// The causes of the refusals of the infobip channel and of no channel, once `top` shows both.
 async fn within_looks(top: &mut Program) -> (String, String) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         let look: Value = serde_json::from_str(&top.line_with("\"channels\"").await).unwrap();
         let rows = look["channels"].as_array().unwrap();

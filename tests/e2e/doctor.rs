@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::routing::get;
 use bus::streams::{NORMALIZER, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Queue, Subject, provision};
+use bus::{Bus, BusOptions, Headers, Priority, Subject, provision};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::cluster::Cluster;
 use crate::harness::outbound::{Outbound, channel, load_functions, text};
-use crate::harness::{Installation, PATIENCE, eventually, run_cli_with};
+use crate::harness::{Installation, TIMEOUT, eventually, run_cli_with};
 
 /// A running installation with one channel, and what is passed to the command.
 struct Patient {
@@ -60,7 +60,7 @@ impl Patient {
 
     async fn store_webhook(&self) {
         let subject = Subject::Webhook(bsp::registry::find("infobip").unwrap().profile().id, channel(0));
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         let body = br#"{"results":[]}"#.to_vec().into();
         self.installation().bus.store(&subject, Headers::new, &body, deadline).await.unwrap();
     }
@@ -240,7 +240,7 @@ async fn commands_without_a_sender_are_reported() {
     assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
     assert!(seen.of_level("warning").contains(&"lanes.owner"), "{}", seen.text);
 
-    patient.outbound.publish(Queue::Send, &text(0, "waits", "4917612345678", "hello")).await;
+    patient.outbound.publish(Priority::Send, &text(0, "waits", "4917612345678", "hello")).await;
     assert_eq!(patient.seen().await.only_wrong("lanes.owner"), ["channel-0"]);
     patient.outbound.set_paused(0, true).await;
     assert!(patient.seen().await.of_level("warning").contains(&"lanes.paused"), "a command waits there");

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::harness::outbound::{Outbound, UPLOAD_TOKEN};
-use crate::harness::{Installation, PATIENCE, Program, RunningIngress, Webhook, connect_from, eventually};
+use crate::harness::{Installation, Program, RunningIngress, TIMEOUT, Webhook, connect_from, eventually};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
 /// Failures of one address for one channel within a minute that are answered without delay.
@@ -32,14 +32,14 @@ impl Caller {
         self.0.write_all(request).await.unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            let read = timeout(PATIENCE, self.0.read_line(&mut head)).await.unwrap().unwrap();
+            let read = timeout(TIMEOUT, self.0.read_line(&mut head)).await.unwrap().unwrap();
             assert!(read > 0, "the connection ended after {head:?}");
         }
         head
     }
 
     async fn is_closed(&mut self) -> bool {
-        timeout(PATIENCE, self.0.read(&mut [0])).await.unwrap().unwrap() == 0
+        timeout(TIMEOUT, self.0.read(&mut [0])).await.unwrap().unwrap() == 0
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bus::streams::{NORMALIZER, StreamSettings};
 use proto::v1::ReportEvent;
 
-use crate::harness::{Installation, Program, Webhook, alone, eventually, within};
+use crate::harness::{Installation, Program, Webhook, eventually, exclusive, within};
 
 const WEBHOOKS: usize = 20_000;
 const SENDERS: usize = 32;
@@ -74,7 +74,7 @@ async fn post_all(installation: &Installation) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_webhook_is_lost_when_normalizers_are_killed() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let settings =
         StreamSettings { duplicate_window: Duration::from_millis(100), ..StreamSettings::default() };
     let installation = Arc::new(Installation::start_with(&settings).await);

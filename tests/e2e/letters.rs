@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bsp::ChannelId;
 use bus::streams::{DEADLETTERS, NORMALIZER, StreamSettings};
-use bus::{Delivery, Headers, Origin, Queue, Subject, headers};
+use bus::{Delivery, Headers, Origin, Priority, Subject, headers};
 use proto::v1::SendOutcome;
 use tokio::time::Instant;
 
 use crate::harness::outbound::{Outbound, channel, outcome, text};
-use crate::harness::{Installation, PATIENCE, Webhook, eventually, run_cli, within};
+use crate::harness::{Installation, TIMEOUT, Webhook, eventually, run_cli, within};
 
 const CHANNEL: &str = "202105102694809992";
 
@@ -115,7 +115,7 @@ async fn store_rest(installation: &Installation, sequence: u64, listed: &str, pa
     };
     let subject = Subject::DeadLetter(Origin::Webhook, Some(ChannelId::parse(CHANNEL).unwrap()));
     let payload = payload.to_owned().into();
-    installation.bus.store(&subject, headers, &payload, Instant::now() + PATIENCE).await.unwrap();
+    installation.bus.store(&subject, headers, &payload, Instant::now() + TIMEOUT).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,11 +251,11 @@ async fn whatever_is_answered_200_can_become_a_letter() {
         format!("{start}{}", "y".repeat(length - start.len()))
     };
     for (webhook, essence) in &cases {
-        let longest = padded(essence, headers::TAKEN_OVER_MAX);
+        let longest = padded(essence, headers::COPIED_LENGTH_MAX);
         let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let webhook = webhook.clone().header("content-type", &longest).header("traceparent", traceparent);
         post(webhook.clone(), ingress.address).await;
-        for length in [headers::TAKEN_OVER_MAX + 1, 4_000] {
+        for length in [headers::COPIED_LENGTH_MAX + 1, 4_000] {
             let answer =
                 webhook.clone().header("content-type", &padded(essence, length)).post(ingress.address).await;
             assert_eq!(answer.status.as_u16(), 431, "{length}");
@@ -278,7 +278,7 @@ async fn whatever_is_answered_200_can_become_a_letter() {
             .collect::<Vec<_>>();
         assert!(!of_webhook.is_empty(), "webhook {sequence} has no letter");
         for letter in of_webhook {
-            assert_eq!(letter.headers.get(headers::CONTENT_TYPE).unwrap().len(), headers::TAKEN_OVER_MAX);
+            assert_eq!(letter.headers.get(headers::CONTENT_TYPE).unwrap().len(), headers::COPIED_LENGTH_MAX);
             let is_whole = letter.payload == webhook.body();
             let is_body = letter.headers.get(headers::PART) == Some("body");
             assert!(is_whole == is_body && !letter.payload.is_empty(), "webhook {sequence}: {letter:?}");
@@ -311,7 +311,7 @@ pub(crate) async fn store_command(
     };
     let subject = Subject::DeadLetter(Origin::Command, ChannelId::parse(of).ok());
     let payload = payload.to_vec().into();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     outbound.installation.bus.store(&subject, headers, &payload, deadline).await.unwrap().sequence()
 }
 
@@ -325,7 +325,7 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
     let late = text(0, "late", "4915112345", "Hello");
     let bulk = (headers::SUBJECT, "imchannel.command.bulk.channel-0");
     let command = |id: &str| text(0, id, "4915112345", "Hello").encode_to_vec();
-    outbound.publish(Queue::Send, &text(0, "used", "4915112345", "Another")).await;
+    outbound.publish(Priority::Send, &text(0, "used", "4915112345", "Another")).await;
     outbound.result("used").await;
 
     let sent = store_command(&outbound, &own, &late.encode_to_vec(), std::slice::from_ref(&bulk)).await;
@@ -382,8 +382,8 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
         assert!(reason(sequence).contains(wanted), "{wanted}: {done:?}");
     }
     // Also if it is published anyway, for example by two operators at the same time.
-    outbound.publish_as(Queue::Send, &late, "another").await;
-    outbound.publish(Queue::Send, &text(0, "last", "4915112345", "Hello")).await;
+    outbound.publish_as(Priority::Send, &late, "another").await;
+    outbound.publish(Priority::Send, &text(0, "last", "4915112345", "Hello")).await;
     outbound.result("last").await;
     let late_id = bsp::CommandId::parse("late").unwrap().message_id();
     assert_eq!(outbound.received(&late_id), 1);
@@ -400,11 +400,11 @@ async fn the_letters_of_commands_are_counted_too() {
     let sender = outbound.sender().await;
     let garbage = |number: usize| format!("{{{number} {}", "x".repeat(2_000)).into_bytes();
     for number in 0..60 {
-        outbound.publish_raw(Queue::Send, &channel(0), garbage(number), &[]).await;
+        outbound.publish_raw(Priority::Send, &channel(0), garbage(number), &[]).await;
     }
     let refused = "sender_dead_letters_rejected_total{channel=\"channel-0\",reason=\"channel_full\"}";
     eventually("a letter finds no room", || async { sender.metrics().contains(refused).then_some(()) }).await;
-    outbound.publish_raw(Queue::Send, &channel(1), garbage(0), &[]).await;
+    outbound.publish_raw(Priority::Send, &channel(1), garbage(0), &[]).await;
     eventually("a letter of another channel is stored", || async {
         (!letters_of(installation, "channel-1").await.is_empty()).then_some(())
     })
@@ -413,10 +413,10 @@ async fn the_letters_of_commands_are_counted_too() {
     let taken: usize = stored.iter().map(bytes).sum();
     assert!(stored.len() > 10 && taken <= usize::try_from(MAX_BYTES).unwrap() / 4, "{taken}");
     // Commands whose dead letters have no room do not prevent sends.
-    outbound.publish(Queue::Send, &text(0, "good", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Send, &text(0, "good", "4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("good").await), SendOutcome::Accepted);
     for letter in &stored[..20] {
-        bus::lookup::drop_dead_letter(&installation.bus, letter.sequence).await.unwrap();
+        bus::message_store::drop_dead_letter(&installation.bus, letter.sequence).await.unwrap();
     }
     eventually("there is room again", || async {
         (outbound.results().await.len() > stored.len() + 10).then_some(())

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::harness::outbound::{Outbound, UPLOAD_TOKEN};
-use crate::harness::{Installation, alone, run_cli_with};
+use crate::harness::{Installation, exclusive, run_cli_with};
 
 const MIB: usize = 1024 * 1024;
 
@@ -33,7 +33,7 @@ async fn send(outbound: &Outbound, args: &[&str]) -> Vec<Value> {
 
 #[tokio::test]
 async fn text_picture_and_large_document_end_with_read() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start_bare().await;
     bus::provision::apply(&installation.bus, &StreamSettings::default()).await.unwrap();
     let ingress = installation.ingress().await;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::outbound::{Outbound, RunningMedia, TENANT, UPLOAD_TOKEN, text};
-use crate::harness::{Program, alone, eventually, within};
+use crate::harness::{Program, eventually, exclusive, within};
 
 const MIB: usize = 1024 * 1024;
 const LEGACY_ID: &str = "bb8b8717-5b71-45a7-be04-af9cb746661b";
@@ -327,7 +327,7 @@ async fn download(url: &str, expected: usize) {
 
 #[tokio::test]
 async fn fifty_downloads_of_100_mb_at_once_stay_within_64_mib() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let outbound = Outbound::start(&[10]).await;
     let redis_url = outbound.redis.url();
     let mut program: Program = Program::start(
@@ -392,7 +392,7 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
         };
         let mut command = text(0, command_id, "4915112345", "");
         command.content = Some(Content::Image(image));
-        outbound.publish(bus::Queue::Send, &command).await;
+        outbound.publish(bus::Priority::Send, &command).await;
         outbound.result(command_id).await
     };
     let result = send("stored", Source::MediaId(id.to_owned()), "").await;
@@ -440,7 +440,7 @@ async fn a_sent_file_that_is_not_fetched_is_counted_once() {
     }
     let (now, hour) = (Timestamp::now(), Duration::from_secs(3600));
     for id in &ids {
-        blobs.expect_fetch(id, now, hour).await.unwrap();
+        blobs.track_fetch(id, now, hour).await.unwrap();
     }
     // The first is fetched; the second's message was not sent.
     let url = format!("{}/{TENANT}/imchannel/getImageMessage/{}", media.url, ids[0]);
@@ -451,10 +451,10 @@ async fn a_sent_file_that_is_not_fetched_is_counted_once() {
         score.starts_with("$-1").then_some(())
     })
     .await;
-    blobs.expect_no_fetch([&ids[1]].into_iter()).await.unwrap();
+    blobs.untrack_fetches([&ids[1]].into_iter()).await.unwrap();
     // While they are stored, none of them has expired.
     let later = now + Duration::from_secs(2 * 3600);
-    assert_eq!(blobs.take_expired_unfetched(later).await.unwrap(), 0);
+    assert_eq!(blobs.count_expired_unfetched(later).await.unwrap(), 0);
     let expiries =
         ids.iter().map(|id| Expiry { id: id.clone(), after: Duration::from_millis(1), only_longer: false });
     blobs.set_expiries(&expiries.collect::<Vec<_>>()).await.unwrap();
@@ -468,10 +468,10 @@ async fn a_sent_file_that_is_not_fetched_is_counted_once() {
     })
     .await;
     let much_later = now + Duration::from_secs(10 * 24 * 3600);
-    assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 1, "the third alone");
-    assert_eq!(blobs.take_expired_unfetched(much_later).await.unwrap(), 0, "once");
+    assert_eq!(blobs.count_expired_unfetched(much_later).await.unwrap(), 1, "the third alone");
+    assert_eq!(blobs.count_expired_unfetched(much_later).await.unwrap(), 0, "once");
     // Media checks every few seconds.
-    blobs.expect_fetch(&ids[2], now, Duration::ZERO).await.unwrap();
+    blobs.track_fetch(&ids[2], now, Duration::ZERO).await.unwrap();
     within(Duration::from_secs(30), "media counts one", || async {
         media.metrics().contains("media_expired_without_fetch_total 1").then_some(())
     })

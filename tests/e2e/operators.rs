@@ -3,7 +3,7 @@
 
 use std::process::Output;
 
-use bus::Queue;
+use bus::Priority;
 
 use crate::harness::outbound::{Outbound, channel, text};
 use crate::harness::{Installation, eventually, run_cli};
@@ -111,7 +111,7 @@ async fn a_write_that_names_an_old_state_is_refused() {
     let removed = run_cli(&installation, &["channel", "remove", "channel-0", "--yes"]).await;
     assert!(removed.status.success(), "{}", words(&removed));
     assert!(apply(&installation, 1, 5).await.status.success());
-    assert!(bus::lanes::check(bus, &channel(0)).await.unwrap().is_empty());
+    assert!(bus::command_consumers::check(bus, &channel(0)).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,15 +131,16 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
     // The stream does not have its id any more: it waits as well, and the result of the first one is shown.
     outbound
         .publish_as(
-            Queue::Send,
+            Priority::Send,
             &text(0, "waits", "4915112345", "Hello"),
             "an id that the stream has dropped",
         )
         .await;
     let late = tokio::join!(send("waits", "Bye", "accepted"), async {
         eventually("both wait", || async {
-            let waiting = bus::lanes::waiting(&outbound.installation.bus, Queue::Send, &channel(0)).await;
-            (waiting.unwrap()?.in_stream == 3).then_some(())
+            let waiting =
+                bus::command_consumers::lag(&outbound.installation.bus, Priority::Send, &channel(0)).await;
+            (waiting.unwrap()?.num_pending == 3).then_some(())
         })
         .await;
         outbound.sender().await

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bus::Queue;
+use bus::Priority;
 use proto::v1::{SendOutcome, SendResult};
-use simulator::omni::{Faults, Received};
+use simulator::infobip_api::{Faults, Received};
 
 use crate::harness::outbound::{Outbound, RunningSender, channel, outcome, text};
-use crate::harness::{alone, balancer, eventually, within};
+use crate::harness::{balancer, eventually, exclusive, within};
 
 const CUSTOMER: &str = "4915112345";
 
@@ -36,7 +36,7 @@ async fn sender(outbound: &Outbound, decided_after_ms: u32) -> RunningSender {
 }
 
 async fn send(outbound: &Outbound, id: &str) {
-    outbound.publish(Queue::Send, &text(0, id, CUSTOMER, id)).await;
+    outbound.publish(Priority::Send, &text(0, id, CUSTOMER, id)).await;
 }
 
 async fn arrived(outbound: &Outbound, id: &str) -> Received {
@@ -144,7 +144,7 @@ async fn a_broken_call_is_looked_up_a_second_later() {
 #[tokio::test]
 async fn connections_that_are_used_once_are_not_closed_under_a_call() {
     const COMMANDS: usize = 300;
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let outbound = Outbound::start(&[200]).await;
     let account = outbound.account_url.trim_start_matches("http://").parse().unwrap();
     let url = balancer::start(account, Duration::from_millis(3)).await;
@@ -152,7 +152,7 @@ async fn connections_that_are_used_once_are_not_closed_under_a_call() {
     let sender = outbound.sender_with(&[("bsp-idle-timeout", "0s")]).await;
     for number in 0..COMMANDS {
         let command = text(0, &format!("c-{number}"), &format!("49151{number:04}"), "Hello");
-        outbound.publish(Queue::Bulk, &command).await;
+        outbound.publish(Priority::Bulk, &command).await;
     }
     let results = within(Duration::from_secs(60), "every command is answered", || async {
         let results = outbound.results().await;
@@ -172,13 +172,13 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
     // Longer than a busy machine takes: the first message stays unknown during that time.
     let sender = sender(&outbound, 600_000).await;
     for number in 0..COMMANDS {
-        outbound.publish(Queue::Bulk, &text(0, &format!("much-{number}"), CUSTOMER, "Hello")).await;
+        outbound.publish(Priority::Bulk, &text(0, &format!("much-{number}"), CUSTOMER, "Hello")).await;
     }
     for number in 0..20 {
         let command = text(0, &format!("other-{number}"), &format!("49152{number:04}"), "Hello");
-        outbound.publish(Queue::Bulk, &command).await;
+        outbound.publish(Priority::Bulk, &command).await;
     }
-    outbound.publish(Queue::Send, &text(0, "agent", CUSTOMER, "Hello")).await;
+    outbound.publish(Priority::Send, &text(0, "agent", CUSTOMER, "Hello")).await;
     within(Duration::from_secs(30), "the others are sent", || async {
         let received = outbound.omni.received();
         let others = received.iter().filter(|message| message.recipient != CUSTOMER).count();

@@ -8,14 +8,14 @@ use std::time::Duration;
 use bsp::CommandId;
 use bus::ledger::{LedgerKey, Revision};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamSettings};
-use bus::{Queue, headers, provision};
+use bus::{Priority, headers, provision};
 use prost::Message;
 use proto::v1::{SendOutcome, SendResult};
 use serde_json::{Value, json};
 use sha2::Digest;
 
 use crate::harness::outbound::{Outbound, channel, outcome, text};
-use crate::harness::{Installation, KEY, PATIENCE, Program, eventually, run_cli, within};
+use crate::harness::{Installation, KEY, Program, TIMEOUT, eventually, run_cli, within};
 
 /// Subjects with the prefix of commands that no lane reads.
 const UNREAD: [&str; 10] = [
@@ -103,8 +103,8 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
     let installation = &outbound.installation;
     outbound.set_paused(0, true).await;
     make_former_streams(installation).await;
-    outbound.publish(Queue::Send, &text(0, "waits", "4915112345", "Hello")).await;
-    outbound.publish(Queue::Send, &text(7, "missing", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Send, &text(0, "waits", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Send, &text(7, "missing", "4915112345", "Hello")).await;
     let answered = leave_commands_of_channels_without_a_lane(&outbound).await;
     let mut orphans = BTreeMap::new();
     // The server refuses `imchannel.command` even with the former subjects.
@@ -215,7 +215,7 @@ async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answe
     let key = channel::CredentialKey::new(KEY.as_bytes()).unwrap();
     bus::registry::put(bus, &described.to_record(&key)).await.unwrap();
     let heard = br#"{"commandId":"heard","channelId":"listener","recipient":"4915112345","context":"ticket 7","text":{"body":"hi"}}"#;
-    let of_listener = outbound.publish_raw(Queue::Send, described.id(), heard.to_vec(), &[]).await;
+    let of_listener = outbound.publish_raw(Priority::Send, described.id(), heard.to_vec(), &[]).await;
     let owed = SendResult {
         event_id: "0123456789abcdef0123456789abcdef".to_owned(),
         outcome: SendOutcome::Expired.into(),
@@ -228,11 +228,11 @@ async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answe
     };
     let mut of_missing = BTreeMap::new();
     for (id, queue, answer) in [
-        ("begun", Queue::Send, Some((SendOutcome::Unknown, "OUTCOME_UNKNOWN"))),
-        ("unsent", Queue::Send, Some((SendOutcome::Rejected, "NO_CHANNEL"))),
-        ("owed", Queue::Send, Some((SendOutcome::Expired, ""))),
-        ("used", Queue::Send, Some((SendOutcome::Rejected, "REUSED_COMMAND_ID"))),
-        ("answered", Queue::Bulk, None),
+        ("begun", Priority::Send, Some((SendOutcome::Unknown, "OUTCOME_UNKNOWN"))),
+        ("unsent", Priority::Send, Some((SendOutcome::Rejected, "NO_CHANNEL"))),
+        ("owed", Priority::Send, Some((SendOutcome::Expired, ""))),
+        ("used", Priority::Send, Some((SendOutcome::Rejected, "REUSED_COMMAND_ID"))),
+        ("answered", Priority::Bulk, None),
     ] {
         let command = text(7, id, "4915112345", "Hello");
         let sequence = outbound.publish(queue, &command).await;
@@ -248,7 +248,7 @@ async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answe
             "version": 1, "sequence": sequence, "digest": digest, "attempts": 1, "token": "t", "state": state,
         });
         let key = LedgerKey::new(&channel(7), &CommandId::parse(id).unwrap());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         bus.ledger_write(&key, Revision::NONE, entry.to_string().into(), deadline).await.unwrap();
         of_missing.extend(answer.map(|answer| (sequence, answer)));
     }
@@ -331,7 +331,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
     let outbound = Outbound::start(&[100, 100]).await;
     let mut wanted = Vec::new();
     for number in 0..40 {
-        let queue = if number % 3 == 0 { Queue::Bulk } else { Queue::Send };
+        let queue = if number % 3 == 0 { Priority::Bulk } else { Priority::Send };
         let command = text(number % 2, &format!("c-{number}"), "4915112345", "Hello");
         let sequence = outbound.publish(queue, &command).await;
         if number % 2 == 0 {
@@ -352,7 +352,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
     let mut follower = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     let newest = format!("\"sequence\":{}", wanted.last().unwrap());
     follower.line_with(&newest).await;
-    for queue in [Queue::Bulk, Queue::Send] {
+    for queue in [Priority::Bulk, Priority::Send] {
         let id = format!("later-{}", queue.token());
         let sequence = outbound.publish(queue, &text(0, &id, "4915112345", "Hello")).await;
         follower.line_with(&format!("\"sequence\":{sequence}")).await;
@@ -455,20 +455,20 @@ async fn streams_apply_changes_the_subjects_of_a_stream_with_messages_and_back()
     let outbound = Outbound::start(&[100]).await;
     let installation = &outbound.installation;
     make_former_streams(installation).await;
-    outbound.publish(Queue::Send, &text(0, "before", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Send, &text(0, "before", "4915112345", "Hello")).await;
     publish(installation, "imchannel.command.urgent.a").await.unwrap();
     let apply = run_cli(installation, &["streams", "apply"]).await;
     assert!(apply.status.success(), "{}", String::from_utf8_lossy(&apply.stdout));
     assert_eq!(publish(installation, "imchannel.command.urgent.a").await, Err("StreamNotFound".to_owned()));
     let subjects = ["imchannel.command.send.channel-0", "imchannel.command.urgent.a"].map(str::to_owned);
     assert_eq!(stored_subjects(installation).await, BTreeSet::from(subjects));
-    outbound.publish(Queue::Bulk, &text(0, "after", "4915112346", "Hello")).await;
+    outbound.publish(Priority::Bulk, &text(0, "after", "4915112346", "Hello")).await;
     let sender = outbound.sender().await;
     outbound.result("before").await;
     outbound.result("after").await;
     // Back, like the older version's command line.
     make_former_streams(installation).await;
-    outbound.publish(Queue::Send, &text(0, "back", "4915112347", "Hello")).await;
+    outbound.publish(Priority::Send, &text(0, "back", "4915112347", "Hello")).await;
     outbound.result("back").await;
     sender.stop().await;
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use bus::streams::{COMMANDS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, PublishError, Queue, Stored, Subject, headers, provision};
+use bus::{Bus, BusOptions, Headers, Priority, PublishError, Stored, Subject, headers, provision};
 use tokio::time::Instant;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::outbound::channel;
-use crate::harness::{Installation, Webhook, alone, eventually, within};
+use crate::harness::{Installation, Webhook, eventually, exclusive, within};
 
 fn body(number: usize) -> String {
     format!(
@@ -19,7 +19,7 @@ fn body(number: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_answered_503_and_ends_by_itself() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let normalizer = installation.normalizer().await;
@@ -78,7 +78,7 @@ async fn an_outage_is_answered_503_and_ends_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_is_answered_503_by_every_deadline() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     installation.nats.suspend().await;
@@ -125,7 +125,7 @@ async fn ingress_starts_before_the_server_does() {
 
 /// Stores a message, always the same one under the same id.
 async fn store(bus: &Bus) -> Result<Stored, PublishError> {
-    let subject = Subject::Command(Queue::Send, channel(0));
+    let subject = Subject::Command(Priority::Send, channel(0));
     let headers = || Headers::new().with(headers::MESSAGE_ID, "one");
     bus.store(&subject, headers, &"{}".into(), Instant::now() + Duration::from_secs(2)).await
 }
@@ -141,7 +141,7 @@ async fn leader(url: &str, stream: &str) -> Option<usize> {
 /// A leader of nats-server 2.10 answers the second attempt under one id as a duplicate although it has stored nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_without_a_majority_has_stored_nothing() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let mut cluster = Cluster::start().await;
     let url = cluster.servers[0].url();
     let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bsp::ChannelId;
 use bus::streams::AICC;
 use bus::worker::{self, WorkerMetrics, WorkerOptions};
-use bus::{Headers, Queue, Subject, Verdict};
+use bus::{Disposition, Headers, Priority, Subject};
 use prost::Message;
 use proto::v1::{
     MediaFetched, OutboundMedia, ReportEvent, ReportStatus, SendCommand, SendOutcome, SendResult,
@@ -17,7 +17,7 @@ use proto::v1::{
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::secured::Secured;
-use crate::harness::{PATIENCE, Program, eventually};
+use crate::harness::{Program, TIMEOUT, eventually};
 
 pub(crate) const CHANNEL: &str = "channel-0";
 const MARKER: &str = "no-such.may.publish.here";
@@ -34,7 +34,7 @@ pub(crate) fn channels_file(account_url: &str) -> String {
 /// in.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_user_can_do_its_work_and_is_refused_nothing() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let secured = Secured::start().await;
     let account = free_address();
     let file = channels_file(&format!("https://{account}"));
@@ -242,8 +242,8 @@ pub(crate) fn command(command_id: &str) -> SendCommand {
 }
 
 async fn publish(aicc: &bus::Bus, command: SendCommand) {
-    let subject = Subject::Command(Queue::Send, ChannelId::parse(CHANNEL).unwrap());
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let subject = Subject::Command(Priority::Send, ChannelId::parse(CHANNEL).unwrap());
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     aicc.store(&subject, Headers::new, &command.encode_to_vec().into(), deadline).await.unwrap();
 }
 
@@ -258,10 +258,10 @@ pub(crate) fn read_events(aicc: &bus::Bus) -> Events {
         let handler = move |delivery: bus::Delivery| {
             let kind = delivery.headers.get(bus::headers::CE_TYPE).unwrap_or_default().to_owned();
             seen.lock().unwrap().push((kind, delivery.payload.to_vec()));
-            std::future::ready(Verdict::Done)
+            std::future::ready(Disposition::Done)
         };
         let stop = CancellationToken::new();
-        let give_up = |_| std::future::ready(Verdict::Done);
+        let give_up = |_| std::future::ready(Disposition::Done);
         worker::run(&bus, &options, &WorkerMetrics::default(), stop, handler, give_up).await;
     });
     events
@@ -396,7 +396,7 @@ const RIGHTS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.MSG.GET.EVENTS", &["normalizer", "operator"]),
     // A user that stores dead letters reads the bytes that a channel uses.
     ("$JS.API.STREAM.MSG.GET.DEADLETTERS", &["normalizer", "sender", "operator"]),
-    // The keeper purges up to the ack floor of every durable.
+    // The purger purges up to the ack floor of every durable.
     ("$JS.API.STREAM.PURGE.COMMANDS", &["sender", "provisioner"]),
     ("$JS.API.STREAM.PURGE.EVENTS", &["normalizer", "sender"]),
     ("$JS.API.STREAM.PURGE.DEADLETTERS", &["normalizer", "sender"]),

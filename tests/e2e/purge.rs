@@ -6,13 +6,13 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind};
 use bsp::ChannelId;
-use bus::keeper::{self, KeeperMetrics};
-use bus::streams::{AICC, COMMANDS, EVENTS, LaneDurable, StreamDefinition, StreamSettings, WEBHOOKS};
-use bus::{EventKind, Headers, Queue, Subject, headers, provision, read};
+use bus::purger::{self, PurgeMetrics};
+use bus::streams::{AICC, COMMANDS, EVENTS, LaneConsumer, StreamDefinition, StreamSettings, WEBHOOKS};
+use bus::{EventKind, Headers, Priority, Subject, headers, provision, read};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Installation, PATIENCE, Webhook, eventually, run_cli, within};
+use crate::harness::{Installation, TIMEOUT, Webhook, eventually, run_cli, within};
 
 const MAX_BYTES: u64 = 256 * 1024;
 /// Messages that fill a stream of [`MAX_BYTES`] to 80 %.
@@ -43,7 +43,7 @@ async fn store(installation: &Installation, subject: &Subject, count: usize) {
     for number in 0..count {
         let id = format!("{}-{number}", subject.to_text());
         let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         installation.bus.store(subject, headers, &payload, deadline).await.unwrap();
     }
 }
@@ -64,7 +64,7 @@ impl Reader {
         let mut messages = self.0.fetch().max_messages(count).messages().await.unwrap();
         let mut left = Vec::new();
         for number in 0..count {
-            let next = tokio::time::timeout(PATIENCE, messages.next()).await.unwrap();
+            let next = tokio::time::timeout(TIMEOUT, messages.next()).await.unwrap();
             let message = next.unwrap().unwrap();
             if number < count - few {
                 message.double_ack().await.unwrap();
@@ -89,26 +89,26 @@ impl Reader {
                 }
             }
         };
-        let came = tokio::time::timeout(PATIENCE, coming).await.is_ok();
+        let came = tokio::time::timeout(TIMEOUT, coming).await.is_ok();
         assert!(came, "in flight at the purge, and never delivered again: {expected:?}");
     }
 }
 
-/// Runs a keeper on a stream until it has at most `messages`.
+/// Runs a purger on a stream until it has at most `messages`.
 async fn keep(installation: &Installation, definition: &'static StreamDefinition, messages: usize) {
     let stop = CancellationToken::new();
     let (bus, stopped) = (installation.bus.clone(), stop.clone());
-    let keeper = tokio::spawn(async move {
-        keeper::run(&bus, &[definition], Duration::from_millis(50), &KeeperMetrics::default(), stopped).await;
+    let purger = tokio::spawn(async move {
+        purger::run(&bus, &[definition], Duration::from_millis(50), &PurgeMetrics::default(), stopped).await;
     });
-    eventually("the keeper makes room", || async {
+    eventually("the purger makes room", || async {
         let snapshot = bus::lag::snapshot(&installation.bus).await;
         let stream = snapshot.streams.iter().find(|stream| stream.name == definition.name)?;
         (stream.messages <= messages as u64).then_some(())
     })
     .await;
     stop.cancel();
-    keeper.await.unwrap();
+    purger.await.unwrap();
 }
 
 fn body(number: usize) -> String {
@@ -131,7 +131,7 @@ async fn fill_events(installation: &Installation) {
     let subject = Subject::Event(EventKind::Media, bsp, channel(0));
     let payload = vec![b'x'; 4_000].into();
     while share_of(installation, &EVENTS).await < 0.955 {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         installation.bus.store(&subject, Headers::new, &payload, deadline).await.unwrap();
     }
 }
@@ -166,7 +166,7 @@ async fn no_webhook_is_lost_while_events_is_full_and_webhooks_is_purged() {
     assert!(installation.reports().await.len() < count, "EVENTS was never full");
     let enlarged = StreamSettings { events_max_bytes: 16 * 1024 * 1024, ..settings };
     provision::apply(&installation.bus, &enlarged).await.unwrap();
-    within(2 * PATIENCE, "every webhook that was answered 200 is an event", || async {
+    within(2 * TIMEOUT, "every webhook that was answered 200 is an event", || async {
         let reports = installation.reports().await;
         (0..count)
             .all(|number| reports.iter().any(|report| report.message_id == format!("m-{number}")))
@@ -195,14 +195,14 @@ async fn two_lanes() -> Installation {
     provision::apply(&installation.bus, &settings).await.unwrap();
     installation.apply_channels(CHANNELS).await;
     for number in [0, 1] {
-        let subject = Subject::Command(Queue::Send, channel(number));
+        let subject = Subject::Command(Priority::Send, channel(number));
         store(&installation, &subject, COUNT / 2).await;
     }
     installation
 }
 
 async fn lane(installation: &Installation, number: usize) -> Reader {
-    let durable = LaneDurable::of(Queue::Send, &channel(number));
+    let durable = LaneConsumer::of(Priority::Send, &channel(number));
     Reader::open(installation, COMMANDS.name, &durable.name).await
 }
 
@@ -244,8 +244,9 @@ async fn commands_in_flight_outlive_the_removal_of_another_channel() {
     let left = recorder.take_all_but_a_few(COUNT, IN_FLIGHT).await;
     let removed = run_cli(&installation, &["channel", "remove", channel(0).as_str(), "--yes"]).await;
     assert!(removed.status.success(), "{removed:?}");
-    let subject = Subject::Command(Queue::Send, channel(0)).to_text();
-    let mut rest = read::follow(&installation.bus, &COMMANDS, subject, read::From::Start).await.unwrap();
+    let subject = Subject::Command(Priority::Send, channel(0)).to_text();
+    let mut rest =
+        read::subscribe(&installation.bus, &COMMANDS, subject, read::StartAt::Start).await.unwrap();
     assert!(rest.next_stored().await.unwrap().is_none(), "a command of the removed channel is left");
     recorder.until_came(left).await;
 }

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use bus::streams::StreamSettings;
 
 use crate::harness::outbound::Outbound;
-use crate::harness::{Installation, PATIENCE, Webhook};
+use crate::harness::{Installation, TIMEOUT, Webhook};
 
 /// Runs a Python example to its end; returns whether it succeeded, and its output.
 async fn run_python(example: &str, args: &[&str]) -> (bool, String) {
@@ -18,7 +18,7 @@ async fn run_python(example: &str, args: &[&str]) -> (bool, String) {
     let mut command = Command::new(python);
     command.arg(root.join("examples/python").join(example)).args(args);
     let output = command.stderr(Stdio::inherit()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(PATIENCE, output).await.unwrap().unwrap();
+    let output = tokio::time::timeout(TIMEOUT, output).await.unwrap().unwrap();
     (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 

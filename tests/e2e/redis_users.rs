@@ -130,18 +130,18 @@ async fn files_and_functions_outlive_a_restart_of_redis() {
     upload.finish(&meta, Duration::from_secs(3600)).await.unwrap();
     secured.redis.stop().await;
     secured.redis.start_again().await.unwrap();
-    let found = eventually("Redis answers again", || async { blobs.look(&id).await.ok() }).await;
+    let found = eventually("Redis answers again", || async { blobs.stat(&id).await.ok() }).await;
     let found = found.expect("the file is there");
     assert_eq!((found.size, found.first.as_ref()), (5, &b"hello"[..]));
     assert_eq!(found.meta.map(|meta| meta.tenant), Some(meta.tenant));
     eventually("the functions are there", || async { sender.check_functions().await.ok() }).await;
-    sender.name_command(&id, "c-1").await.unwrap();
-    let named = blobs.look(&id).await.unwrap().unwrap().meta.unwrap();
+    sender.tag_command(&id, "c-1").await.unwrap();
+    let named = blobs.stat(&id).await.unwrap().unwrap().meta.unwrap();
     assert_eq!(named.command, "c-1");
     // A file without a hash gets none.
     let other = bsp::media::MediaId::from_random([8; 16]);
-    sender.name_command(&other, "c-1").await.unwrap();
-    assert!(blobs.look(&other).await.unwrap().is_none());
+    sender.tag_command(&other, "c-1").await.unwrap();
+    assert!(blobs.stat(&other).await.unwrap().is_none());
 }
 
 fn file() -> (bsp::media::MediaId, blob::Meta) {

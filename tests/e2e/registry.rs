@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bus::streams::StreamSettings;
 
-use crate::harness::{Installation, Webhook, alone, eventually, within};
+use crate::harness::{Installation, Webhook, eventually, exclusive, within};
 
 const BODY: &str = r#"{"results":[]}"#;
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ fn webhook(password: &str) -> Webhook {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_reaches_ingress_within_a_second() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     let status_becomes = async |password: &'static str, status: u16| {

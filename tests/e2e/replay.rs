@@ -243,7 +243,7 @@ async fn dead_letters_that_are_understood_now_are_published_with_and_without_the
             };
             let channel = bsp::ChannelId::parse("202105102694809992").unwrap();
             let subject = bus::Subject::DeadLetter(bus::Origin::Webhook, Some(channel));
-            let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
+            let deadline = tokio::time::Instant::now() + crate::harness::TIMEOUT;
             installation.bus.store(&subject, headers, &body.into(), deadline).await.unwrap();
         }
     };

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bus::inspect::StreamSeen;
+use bus::inspect::StreamInfo;
 use bus::{Bus, BusOptions};
 use servers::{NatsOptions, NatsServer};
 use tokio::net::TcpListener;
@@ -20,12 +20,12 @@ async fn cli(url: &str, args: &[&str], variables: &[(&str, &str)]) -> (Option<i3
     (output.status.code(), text)
 }
 
-async fn streams(url: &str) -> Vec<StreamSeen> {
+async fn streams(url: &str) -> Vec<StreamInfo> {
     let bus = Bus::connect(&BusOptions::new("test", url)).await.unwrap();
     bus::inspect::streams(&bus).await.unwrap()
 }
 
-fn size(streams: &[StreamSeen], name: &str) -> Option<u64> {
+fn size(streams: &[StreamInfo], name: &str) -> Option<u64> {
     streams.iter().find(|stream| stream.name == name)?.max_bytes
 }
 
@@ -90,9 +90,9 @@ async fn apply_and_setup_change_what_is_named_and_nothing_else() {
     let chosen = ["streams", "apply", "--webhooks-max-size", "200MiB", "--sends-max-size", "300MiB"];
     let (code, text) = cli(&url, &[&chosen[..], &["--duplicate-window", "1m"]].concat(), &[]).await;
     assert_eq!(code, Some(0), "{text}");
-    let shape = |streams: Vec<StreamSeen>| {
+    let shape = |streams: Vec<StreamInfo>| {
         let shape =
-            |stream: StreamSeen| (stream.name, stream.max_bytes, stream.replicas, stream.duplicate_window);
+            |stream: StreamInfo| (stream.name, stream.max_bytes, stream.replicas, stream.duplicate_window);
         streams.into_iter().map(shape).collect::<Vec<_>>()
     };
     let before = shape(streams(&url).await);

@@ -9,7 +9,7 @@ use prost::Message;
 use proto::v1::{AccountEvent, CustomerEvent};
 use serde_json::Value;
 
-use crate::harness::{CHANNELS, Installation, Program, Webhook, alone, run_cli, within};
+use crate::harness::{CHANNELS, Installation, Program, Webhook, exclusive, run_cli, within};
 
 /// Webhooks of the long run, unless `IMCHANNEL_TEST_WEBHOOKS` is set.
 const WEBHOOKS: u64 = 20_000;
@@ -68,7 +68,7 @@ impl Gateway {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_stays_clean_while_normalizers_stop_die_and_multiply_and_nats_restarts() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let count = std::env::var("IMCHANNEL_TEST_WEBHOOKS").map_or(WEBHOOKS, |count| count.parse().unwrap());
     let mut gateway = Gateway::start().await;
     let mut first = gateway.normalizer();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Installation, Program, alone, run_cli};
+use crate::harness::{Installation, Program, exclusive, run_cli};
 use crate::simulation::{Gateway, PART_LIMIT};
 
 /// Memory limit of a simulator's container in docker-compose.yml.
@@ -10,7 +10,7 @@ const CONTAINER_BYTES: u64 = 256 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulation_of_a_gateway_that_is_down_stays_small_and_says_what_it_drops() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let mut gateway = Gateway::start().await;
     gateway.ingress.kill().await;
     stays_small(&gateway, &NOTHING_TAKEN).await;
@@ -18,7 +18,7 @@ async fn a_simulation_of_a_gateway_that_is_down_stays_small_and_says_what_it_dro
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulation_whose_events_never_come_out_stays_small_and_says_what_it_drops() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     // No normalizer turns the webhooks into events.
     let gateway = Gateway::start().await;
     stays_small(&gateway, &NOTHING_OUT).await;
@@ -26,7 +26,7 @@ async fn a_simulation_whose_events_never_come_out_stays_small_and_says_what_it_d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulation_of_a_gateway_that_never_answers_stays_small_and_says_what_it_drops() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let mut gateway = Gateway::start().await;
     // It accepts every connection and never responds.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -90,7 +90,7 @@ const REQUESTS: usize = 250;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_simulated_infobip_whose_reports_are_not_accepted_stays_small_and_says_what_it_drops() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     let channels = installation.folder().join("channels.toml");
     let text = "[[channel]]\nid = \"c\"\nbsp = \"infobip\"\ntenant = \"t\"\nwebhook = [{ password = \"p\" }]\n\

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{Installation, PATIENCE, Webhook, eventually};
+use crate::harness::{Installation, TIMEOUT, Webhook, eventually};
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
 
@@ -25,7 +25,7 @@ async fn trickle(stream: TcpStream, bytes: &[u8]) -> String {
             break;
         }
     }
-    timeout(PATIENCE, reading).await.unwrap().unwrap()
+    timeout(TIMEOUT, reading).await.unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +35,7 @@ async fn a_body_that_trickles_is_answered_408() {
     ingress.until_ready().await;
     let mut stream = TcpStream::connect(ingress.address).await.unwrap();
     stream.write_all(&Webhook::infobip(BODY).head("content-length: 100000\r\n")).await.unwrap();
-    let answer = timeout(PATIENCE, trickle(stream, b" ")).await.unwrap();
+    let answer = timeout(TIMEOUT, trickle(stream, b" ")).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
     assert_eq!(installation.webhooks().await.len(), 0);
     ingress.stop().await;
@@ -53,16 +53,16 @@ async fn a_head_that_trickles_loses_its_connection_and_an_idle_one_does_not() {
     let mut idle = TcpStream::connect(ingress.address).await.unwrap();
     let began = Instant::now();
     let trickled = TcpStream::connect(ingress.address).await.unwrap();
-    let answer = timeout(PATIENCE, trickle(trickled, b"POST / HTTP/1.1\r\nx: ")).await.unwrap();
+    let answer = timeout(TIMEOUT, trickle(trickled, b"POST / HTTP/1.1\r\nx: ")).await.unwrap();
     assert!(!answer.contains("200"), "{answer}");
     assert!(began.elapsed() >= Duration::from_millis(500));
     for _ in 0..2 {
         idle.write_all(&[&head, BODY.as_bytes()].concat()).await.unwrap();
         let mut answer = [0; 12];
-        timeout(PATIENCE, idle.read_exact(&mut answer)).await.unwrap().unwrap();
+        timeout(TIMEOUT, idle.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
         let trickled = TcpStream::connect(ingress.address).await.unwrap();
-        timeout(PATIENCE, trickle(trickled, b"GET /")).await.unwrap();
+        timeout(TIMEOUT, trickle(trickled, b"GET /")).await.unwrap();
         let mut rest = [0; 512];
         let _ = idle.try_read(&mut rest);
     }
@@ -80,7 +80,7 @@ async fn a_body_that_breaks_off_is_not_stored() {
     // The sender is done sending; once the server has closed too, it has finished the webhook.
     stream.shutdown().await.unwrap();
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut answer)).await.unwrap();
     // The next one is accepted, and it is the only one.
     let next = Webhook::infobip(format!("{BODY}\n"));
     eventually("the next is taken", || async {
@@ -104,7 +104,7 @@ async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
         Webhook::infobip(BODY).head(&format!("expect: 100-continue\r\ncontent-length: {}\r\n", BODY.len()));
     stream.write_all(&head).await.unwrap();
     let mut permission = [0; 25];
-    timeout(PATIENCE, stream.read_exact(&mut permission)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_exact(&mut permission)).await.unwrap().unwrap();
     assert_eq!(&permission, b"HTTP/1.1 100 Continue\r\n\r\n");
     let stopping = tokio::spawn(ingress.stop());
     eventually("no new connection is taken", || async {
@@ -114,9 +114,9 @@ async fn a_stop_lets_a_webhook_in_progress_have_its_answer() {
     assert!(!stopping.is_finished(), "ingress did not wait for the webhook in progress");
     stream.write_all(BODY.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    timeout(TIMEOUT, stopping).await.unwrap().unwrap();
     assert_eq!(installation.webhooks().await.len(), 1);
 }
 

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bus::Queue;
+use bus::Priority;
 use futures_util::future::join_all;
 use proto::v1::SendOutcome;
 use tokio::time::Instant;
 
 use crate::harness::outbound::{Outbound, RunningSender, outcome, text};
 use crate::harness::slow_bus::{Slow, SlowBus};
-use crate::harness::{Installation, PATIENCE, Webhook, alone, within};
+use crate::harness::{Installation, TIMEOUT, Webhook, exclusive, within};
 
 const CHANNELS: usize = 4;
 const COMMANDS: usize = 1_200;
@@ -33,7 +33,7 @@ async fn send_all(
 ) -> (SlowBus, RunningSender) {
     for number in 0..count {
         let (id, customer) = (format!("c-{number}"), format!("49151{number:08}"));
-        outbound.publish(Queue::Send, &text(number % CHANNELS, &id, &customer, "hello")).await;
+        outbound.publish(Priority::Send, &text(number % CHANNELS, &id, &customer, "hello")).await;
     }
     let bus = SlowBus::start(&outbound.installation.nats.url(), slow).await;
     let sender = outbound.sender_on(&bus.url, &[]).await;
@@ -49,7 +49,7 @@ async fn send_all(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_slower_than_its_lanes_costs_two_writes_a_send_and_no_call() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let outbound = Outbound::start(&[1_000; CHANNELS]).await;
     let slow = Slow { prefix: LEDGER, each: EACH, stall: None };
     // At least half as fast as the ledger.
@@ -64,10 +64,10 @@ async fn a_ledger_slower_than_its_lanes_costs_two_writes_a_send_and_no_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_that_a_stall_delays_are_read_back_and_not_repeated() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let outbound = Outbound::start(&[1_000; CHANNELS]).await;
     let slow = Slow { prefix: LEDGER, each: EACH, stall: Some((200, Duration::from_millis(2_200))) };
-    let (bus, sender) = send_all(&outbound, 300, slow, PATIENCE).await;
+    let (bus, sender) = send_all(&outbound, 300, slow, TIMEOUT).await;
     let metrics = sender.metrics();
     assert!(metric(&metrics, "sender_ledger_timeouts_total") > 0, "nothing was delayed: {metrics}");
     assert_eq!(bus.handed_on(), 600, "an intent and an outcome of each");
@@ -98,7 +98,7 @@ fn report(message_id: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_slow_stream_stores_of_too_many_webhooks_is_answered_200() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     // Fifty a second, for three hundred senders: six times what is stored before the deadline of 2 s.
     let slow = Slow { prefix: "imchannel.webhook.", each: Duration::from_millis(20), stall: None };
@@ -115,7 +115,7 @@ async fn what_a_slow_stream_stores_of_too_many_webhooks_is_answered_200() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_waits_for_a_slow_stream_is_written_once() {
     const WEBHOOKS: usize = 900;
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     let ingress = installation.ingress().await;
     for batch in 0..WEBHOOKS / 100 {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bus::Queue;
+use bus::Priority;
 use bus::streams::{EVENTS, StreamSettings};
 use proto::v1::{SendOutcome, SendResult};
-use simulator::omni::{Faults, Front, RetryAfter};
+use simulator::infobip_api::{Faults, Front, RetryAfter};
 
 use crate::harness::outbound::{Outbound, outcome, text};
-use crate::harness::{Program, alone, eventually, within};
+use crate::harness::{Program, eventually, exclusive, within};
 
 const COMMANDS: usize = 2_000;
 const CHANNELS: usize = 12;
@@ -91,7 +91,7 @@ async fn torment(outbound: &Outbound, is_over: &AtomicBool) -> (usize, usize) {
 
 #[tokio::test]
 async fn nothing_is_sent_twice_and_everything_is_answered() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let streams =
         StreamSettings { duplicate_window: Duration::from_millis(100), ..StreamSettings::default() };
     let outbound = Arc::new(Outbound::start_with(&[20; CHANNELS], &streams).await);
@@ -102,7 +102,7 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
     }
     for number in 0..COMMANDS {
         let recipient = format!("4915{:05}", number % 700);
-        let queue = if number % 3 == 0 { Queue::Bulk } else { Queue::Send };
+        let queue = if number % 3 == 0 { Priority::Bulk } else { Priority::Send };
         outbound.publish(queue, &text(number % CHANNELS, &format!("c-{number}"), &recipient, "Hello")).await;
     }
     let is_over = Arc::new(AtomicBool::new(false));
@@ -157,11 +157,11 @@ async fn check(outbound: &Outbound, results: &[SendResult]) {
     assert!(calls.faulty as usize > COMMANDS / 20 && calls.malformed == 0, "{calls:?}");
     eventually("nothing is held any more", || async {
         for number in 0..CHANNELS {
-            for queue in Queue::ALL {
+            for queue in Priority::ALL {
                 let channel = crate::harness::outbound::channel(number);
                 let waiting =
-                    bus::lanes::waiting(&outbound.installation.bus, queue, &channel).await.ok()??;
-                if waiting.in_stream + waiting.held > 0 {
+                    bus::command_consumers::lag(&outbound.installation.bus, queue, &channel).await.ok()??;
+                if waiting.num_pending + waiting.num_ack_pending > 0 {
                     return None;
                 }
             }

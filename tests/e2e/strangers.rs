@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::harness::outbound::{Outbound, UPLOAD_TOKEN};
 use crate::harness::{
-    Installation, PATIENCE, Program, RunningIngress, Webhook, binary, connect_from, eventually,
+    Installation, Program, RunningIngress, TIMEOUT, Webhook, binary, connect_from, eventually,
 };
 
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
@@ -81,7 +81,7 @@ async fn idle_connections_do_not_make_a_webhook_wait() {
     assert!(ingress.context.readiness.is_ready());
     on_its_way.write_all(&BODY.as_bytes()[9..]).await.unwrap();
     let mut answer = [0; 12];
-    timeout(PATIENCE, on_its_way.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(TIMEOUT, on_its_way.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     ingress.stop().await;
 }
@@ -128,7 +128,7 @@ async fn one_address_has_a_tenth_of_the_connections() {
     let head = Webhook::infobip("").head("content-length: 0\r\n");
     again.write_all(&head).await.unwrap();
     let mut answer = [0; 12];
-    timeout(PATIENCE, again.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(TIMEOUT, again.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     ingress.stop().await;
 }
@@ -168,7 +168,7 @@ async fn behind_a_proxy_the_requests_of_each_caller_are_limited() {
     let mut other = connect_from([127, 0, 0, 2], ingress.address).await;
     other.write_all(&webhook("203.0.113.5").head("content-length: 0\r\n")).await.unwrap();
     let mut answer = [0; 12];
-    timeout(PATIENCE, other.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(TIMEOUT, other.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
     drop(held);
     eventually("the caller's requests have ended", || async {

@@ -9,14 +9,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use bus::read::{self, From};
+use bus::read::{self, StartAt};
 use bus::streams::COMMANDS;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 use proto::v1::{SendOutcome, SendResult};
 use tokio::process::Command;
 
-use crate::harness::{Installation, KEY, PATIENCE, binary};
+use crate::harness::{Installation, KEY, TIMEOUT, binary};
 
 /// Sets a title, rings, resets, colors, reverses the direction, hides; each in 7 and in 8 bits if there are both.
 const FOREIGN: &str = "<\u{1b}]0;owned\u{7}\u{1b}c\u{1b}[45m\u{9b}45m\u{9d}0;owned\u{9c}\u{7f}\u{202e}\u{2066}\u{200b}\u{2028}>";
@@ -48,7 +48,7 @@ async fn on_a_terminal(
     command.envs(variables.iter().copied()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let _input = child.stdin.take();
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    let output = tokio::time::timeout(TIMEOUT, child.wait_with_output()).await.unwrap().unwrap();
     String::from_utf8(output.stdout).expect("a terminal is sent UTF-8")
 }
 
@@ -346,11 +346,11 @@ async fn top_and_send_show_what_comes_escaped() {
         ["send", "--channel", CHANNEL, "--to", "4915112345", "--text", "x", "--command-id", "answered"];
     let sending = on_a_terminal(&installation, "imchannel", &args, &[]);
     let answering = async {
-        let mut commands = read::follow(
+        let mut commands = read::subscribe(
             &installation.bus,
             &COMMANDS,
             format!("imchannel.command.send.{CHANNEL}"),
-            From::Now,
+            StartAt::Now,
         )
         .await
         .unwrap();

@@ -64,7 +64,7 @@ fn text(path: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_accepts_only_tls_clients_that_trust_its_ca() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let authority = Authority::new();
     let config = authority.file("nats.conf");
     let tls = format!(
@@ -95,7 +95,7 @@ async fn nats_accepts_only_tls_clients_that_trust_its_ca() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_accepts_only_tls_clients_that_trust_its_ca() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let authority = Authority::new();
     let args = [
         ("--tls-port", "PORT"),
@@ -126,7 +126,7 @@ async fn shown(url: &str, authority: &Authority) -> Option<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ingress_and_media_speak_https_and_take_up_a_renewed_certificate() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let authority = Authority::new();
     let installation = Installation::start().await;
     let redis = RedisServer::start(installation.folder().join("redis")).await.unwrap();
@@ -211,7 +211,7 @@ async fn connect(address: &str, authority: &Authority) -> tokio_rustls::client::
 /// Load balancers open connections in advance, and probe ports without sending anything. Neither is a slow request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_may_rest_before_its_first_request_and_a_silent_one_does_not_hold_up_a_stop() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let authority = Authority::new();
     let installation = Installation::start().await;
     let (certificate, key) = (authority.text("server.pem"), authority.text("server.key"));

@@ -1,6 +1,6 @@
 //! `imchannel top`: its counts are right.
 
-use bus::Queue;
+use bus::Priority;
 use serde_json::Value;
 
 use crate::harness::outbound::{Outbound, channel, text};
@@ -72,10 +72,10 @@ async fn a_look_counts_commands_sends_and_halted_lanes() {
     let mut top = Program::start_with_args("imchannel", &outbound.installation.nats.url(), &args, &[]);
     until(&mut top, |look| (look["lane_totals"]["lanes"] == 2).then_some(())).await;
     for number in 0..3 {
-        outbound.publish(Queue::Send, &text(0, &format!("sent-{number}"), "4915112345", "Hello")).await;
+        outbound.publish(Priority::Send, &text(0, &format!("sent-{number}"), "4915112345", "Hello")).await;
     }
     for number in 0..2 {
-        outbound.publish(Queue::Bulk, &text(1, &format!("waits-{number}"), "4915112345", "Hello")).await;
+        outbound.publish(Priority::Bulk, &text(1, &format!("waits-{number}"), "4915112345", "Hello")).await;
     }
     let look = until(&mut top, |look| {
         let (first, second) = (row(look, channel(0).as_str())?, row(look, channel(1).as_str())?);
@@ -118,7 +118,7 @@ fn row(look: &Value, channel: &str) -> Option<Value> {
 
 /// The first output with the expected values; output comes as long as the program runs.
 async fn until(top: &mut Program, wanted: impl Fn(&Value) -> Option<()>) -> Value {
-    let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
+    let deadline = tokio::time::Instant::now() + crate::harness::TIMEOUT;
     loop {
         let look: Value = serde_json::from_str(&top.line_with("\"channels\"").await).unwrap();
         if wanted(&look).is_some() {

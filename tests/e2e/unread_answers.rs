@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::harness::outbound::{Outbound, UPLOAD_TOKEN};
-use crate::harness::{Installation, PATIENCE, Program, Webhook, alone, eventually};
+use crate::harness::{Installation, Program, TIMEOUT, Webhook, eventually, exclusive};
 
 const MIB: u64 = 1024 * 1024;
 const BODY: &str = r#"{"results":[{"messageId":"m-1","to":"49151","status":{"groupName":"DELIVERED"}}]}"#;
@@ -92,7 +92,7 @@ async fn flood(port: &Port) -> Vec<TcpStream> {
     for _ in 0..LAZY {
         writing.spawn(write_until_it_stalls(port.address.clone(), port.request.clone()));
     }
-    let streams = timeout(PATIENCE, writing.join_all()).await.expect("requests are taken without end");
+    let streams = timeout(TIMEOUT, writing.join_all()).await.expect("requests are taken without end");
     let (_, most) = port.program.resident_bytes();
     let growth = most.saturating_sub(before);
     assert!(growth < GROWTH_BYTES_MAX, "{LAZY} connections took {} KiB", growth / 1024);
@@ -101,7 +101,7 @@ async fn flood(port: &Port) -> Vec<TcpStream> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_that_reads_no_answers_holds_little_memory_and_is_cut_off() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     let port = ingress(&installation).await;
     let streams = flood(&port).await;
@@ -114,7 +114,7 @@ async fn a_stranger_that_reads_no_answers_holds_little_memory_and_is_cut_off() {
                 .err()
                 .filter(|error| error.kind() != std::io::ErrorKind::WouldBlock)
         });
-        timeout(PATIENCE, cut_off).await.unwrap();
+        timeout(TIMEOUT, cut_off).await.unwrap();
         let _ = stream.shutdown().await;
     }
     assert_eq!(Webhook::infobip(BODY).post(port.address.parse().unwrap()).await.status, 200);
@@ -122,7 +122,7 @@ async fn a_stranger_that_reads_no_answers_holds_little_memory_and_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_media_and_of_the_admin_port_are_bounded_too() {
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let outbound = Outbound::start(&[10]).await;
     flood(&media(&outbound).await).await;
     flood(&admin(&outbound.installation).await).await;
@@ -134,7 +134,7 @@ async fn heads_that_never_end_hold_little_memory() {
     const HEAD_BYTES_MAX: u64 = 16 * 1024;
     /// Beside its head: buffers, the task, the socket.
     const CONNECTION_BYTES_MAX: u64 = 40 * 1024;
-    let _alone = alone().await;
+    let _alone = exclusive().await;
     let installation = Installation::start().await;
     let port = ingress(&installation).await;
     let (before, _) = port.program.resident_bytes();
@@ -149,7 +149,7 @@ async fn heads_that_never_end_hold_little_memory() {
     }
     for stream in &mut streams {
         let mut answer = [0; 12];
-        timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
         assert_eq!(&answer, b"HTTP/1.1 431");
     }
     let (_, most) = port.program.resident_bytes();
@@ -162,7 +162,7 @@ async fn say(address: &str, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().expect("an end in order");
+    timeout(TIMEOUT, stream.read_to_string(&mut answer)).await.unwrap().expect("an end in order");
     answer
 }
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::harness::secured::root;
-use crate::harness::{PATIENCE, binary, run_cli_with};
+use crate::harness::{TIMEOUT, binary, run_cli_with};
 
 /// `imchannel` on a pseudo-terminal (`script` of util-linux), with what it has written there so far.
 struct Terminal {
@@ -40,7 +40,7 @@ impl Terminal {
 
     /// Reads until the text is there, without its colors.
     async fn until(&mut self, wanted: &str) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         while !self.text.contains(wanted) {
             let read = tokio::time::timeout_at(deadline, self.read()).await;
             assert!(matches!(read, Ok(true)), "no {wanted:?} in\n{}", self.text);
@@ -49,7 +49,7 @@ impl Terminal {
 
     /// Reads to the end.
     async fn rest(&mut self) {
-        let read = tokio::time::timeout(PATIENCE, async { while self.read().await {} }).await;
+        let read = tokio::time::timeout(TIMEOUT, async { while self.read().await {} }).await;
         assert!(read.is_ok(), "it does not end:\n{}", self.text);
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::outbound::{Outbound, RunningSender, channel, text};
 use crate::harness::{eventually, run_cli_with, within};
 
-use bus::Queue;
+use bus::Priority;
 
 /// The value of a lane's gauge.
 fn gauge(sender: &RunningSender, name: &str, number: usize) -> Option<i64> {
@@ -36,10 +36,10 @@ async fn what_a_halted_lane_holds_waits() {
     let sender = outbound.sender().await;
     for number in 0..30 {
         let recipient = format!("49151{number:04}");
-        outbound.publish(Queue::Bulk, &text(0, &format!("c-{number}"), &recipient, "Hello")).await;
+        outbound.publish(Priority::Bulk, &text(0, &format!("c-{number}"), &recipient, "Hello")).await;
     }
     for number in 0..3 {
-        outbound.publish(Queue::Send, &text(1, &format!("p-{number}"), "4915112345", "Hello")).await;
+        outbound.publish(Priority::Send, &text(1, &format!("p-{number}"), "4915112345", "Hello")).await;
     }
     // Every call is answered 401; the lane holds all 30 commands. A probe has a call in flight for a moment.
     eventually("the metrics count them", || async {
@@ -59,7 +59,7 @@ async fn what_a_halted_lane_holds_waits() {
     .await;
     let shown = waiting(&outbound, 1).await;
     assert_eq!((&shown["send_waiting"], &shown["reason"]), (&3.into(), &"paused by an operator".into()));
-    within(crate::harness::PATIENCE, "`doctor` warns with number and age", || async {
+    within(crate::harness::TIMEOUT, "`doctor` warns with number and age", || async {
         let findings = objects(&outbound, &["--json", "doctor", "--watch-for", "1s"]).await;
         let says = |check: &str, level: &str, text: &str| {
             findings.iter().any(|found| {

@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use bus::Queue;
+use bus::Priority;
 use channel::{CredentialKey, Record};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
@@ -121,10 +121,10 @@ async fn send_says_why_nothing_can_be_sent_through_a_channel() {
 #[tokio::test(flavor = "multi_thread")]
 async fn send_says_what_is_known_when_its_time_is_up() {
     let outbound = Outbound::start(&[50]).await;
-    let send = async |until: &str, patience: &str| {
+    let send = async |until: &str, timeout: &str| {
         let id = channel(0).to_string();
         let args = ["send", "--channel", &id, "--to", "4915112345", "--text", "Hello"];
-        let args = [&args[..], &["--until", until, "--timeout", patience]].concat();
+        let args = [&args[..], &["--until", until, "--timeout", timeout]].concat();
         let output = run_cli(&outbound.installation, &args).await;
         assert_eq!(code(&output), Some(1), "{}", said(&output));
         said(&output)
@@ -246,7 +246,7 @@ async fn health_takes_its_options_after_the_word() {
 /// Two thousand channels that can send, with pending commands in some of them, and no sender.
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
-    let _alone = crate::harness::alone().await;
+    let _alone = crate::harness::exclusive().await;
     const COUNT: usize = 2_000;
     let outbound = Outbound::start(&[50]).await;
     let installation = &outbound.installation;
@@ -255,13 +255,13 @@ async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
     let made = stream::iter(1..COUNT).map(|number| {
         let record = Record { id: channel(number).to_string(), ..record.clone() };
         async move {
-            bus::lanes::apply(&installation.bus, &channel(number)).await.unwrap();
+            bus::command_consumers::apply(&installation.bus, &channel(number)).await.unwrap();
             bus::registry::put(&installation.bus, &record).await.unwrap();
         }
     });
     made.buffer_unordered(32).collect::<Vec<()>>().await;
     for number in 0..10 {
-        outbound.publish(Queue::Send, &text(number, &format!("c-{number}"), "4915112345", "Hello")).await;
+        outbound.publish(Priority::Send, &text(number, &format!("c-{number}"), "4915112345", "Hello")).await;
     }
     let secrets = installation.folder().to_string_lossy().into_owned();
     let variables = [("IMCHANNEL_SECRETS_DIR", secrets.as_str())];

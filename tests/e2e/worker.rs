@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bus::streams::{DurableDefinition, WEBHOOKS};
 use bus::worker::{self, WorkerMetrics, WorkerOptions};
-use bus::{Delivery, Verdict};
+use bus::{Delivery, Disposition};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Installation, Webhook, eventually};
@@ -35,7 +35,7 @@ async fn with_webhooks(count: usize) -> Installation {
 }
 
 /// Runs a worker until `stop`.
-fn start<F: Future<Output = Verdict> + Send + 'static>(
+fn start<F: Future<Output = Disposition> + Send + 'static>(
     installation: &Installation,
     concurrency: usize,
     stop: &CancellationToken,
@@ -45,7 +45,7 @@ fn start<F: Future<Output = Verdict> + Send + 'static>(
     tokio::spawn(async move {
         let options = WorkerOptions { durable: &QUICK, concurrency, grace: Duration::from_secs(5) };
         let metrics = WorkerMetrics::default();
-        let give_up = |_| std::future::ready(Verdict::retry("no test here panics so often"));
+        let give_up = |_| std::future::ready(Disposition::retry("no test here panics so often"));
         worker::run(&bus, &options, &metrics, stop, handler, give_up).await;
     })
 }
@@ -67,7 +67,7 @@ async fn slow_work_is_not_delivered_twice() {
         async {
             // Three times the ack wait.
             tokio::time::sleep(Duration::from_secs(3)).await;
-            Verdict::Done
+            Disposition::Done
         }
     });
     until_done(&installation).await;
@@ -86,8 +86,8 @@ async fn a_panic_or_a_failure_costs_an_attempt_and_no_message() {
         async move {
             match (delivery.sequence, delivery.attempt) {
                 (1, 1) => panic!("on purpose"),
-                (2, 1) => Verdict::retry("on purpose"),
-                _ => Verdict::Done,
+                (2, 1) => Disposition::retry("on purpose"),
+                _ => Disposition::Done,
             }
         }
     });
@@ -105,7 +105,7 @@ async fn a_message_on_which_the_handler_panics_ten_times_becomes_a_dead_letter()
     let (handled, stop) = (Handled::default(), CancellationToken::new());
     let seen = Arc::clone(&handled);
     let mut registry = prometheus_client::registry::Registry::default();
-    let (payloads, tracing) = (service::LogPayloads::Masked, service::Tracing::default());
+    let (payloads, tracing) = (service::LogPayloads::Masked, service::SpanTracer::default());
     let normalizer =
         Arc::new(normalizer::Normalizer::new(installation.bus.clone(), &mut registry, payloads, tracing));
     let (bus, stopped) = (installation.bus.clone(), stop.clone());
@@ -115,7 +115,7 @@ async fn a_message_on_which_the_handler_panics_ten_times_becomes_a_dead_letter()
             *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
             async move {
                 assert!(delivery.sequence != 1, "on purpose");
-                Verdict::Done
+                Disposition::Done
             }
         };
         let give_up = move |delivery| {
@@ -181,7 +181,7 @@ async fn a_stop_finishes_messages_in_flight_and_naks_the_rest() {
             begun.add_permits(1);
             finish.notified().await;
             *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
-            Verdict::Done
+            Disposition::Done
         }
     });
     let _three = begun.acquire_many(3).await.unwrap();
@@ -197,7 +197,7 @@ async fn a_stop_finishes_messages_in_flight_and_naks_the_rest() {
     let seen = Arc::clone(&handled);
     let worker = start(&installation, 10, &stop, move |delivery| {
         *seen.lock().unwrap().entry(delivery.sequence).or_default() += 1;
-        async { Verdict::Done }
+        async { Disposition::Done }
     });
     until_done(&installation).await;
     let all: HashMap<u64, u64> = (1..=10).map(|sequence| (sequence, 1)).collect();

@@ -52,7 +52,7 @@ struct Tries {
 
 impl Tries {
     async fn start() -> Self {
-        service::process::install_tls();
+        service::process::install_crypto_provider();
         let secured = Secured::start().await;
         let in_folder = |name: &str| secured.folder().join(name).to_string_lossy().into_owned();
         let (channels, file) = (in_folder("channels.toml"), in_folder("bill.pdf"));

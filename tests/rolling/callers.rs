@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{Installation, PATIENCE, Webhook, connect_from, eventually};
+use crate::harness::{Installation, TIMEOUT, Webhook, connect_from, eventually};
 use crate::proxy::{Place, Proxy};
 
 /// Requests of one address that may be in flight at an instance.
@@ -22,7 +22,7 @@ async fn begin(source: [u8; 4], proxy: SocketAddr) -> TcpStream {
 
 async fn status(stream: &mut TcpStream) -> String {
     let mut answer = [0; 12];
-    timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
     String::from_utf8_lossy(&answer[9..]).into_owned()
 }
 
@@ -34,7 +34,7 @@ async fn in_progress(place: &Place) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_caller_behind_haproxy_has_its_own_limit() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let installation = Installation::start().await;
     let places = [Place::new("a")];
     let proxy = Proxy::start(installation.folder(), &places);

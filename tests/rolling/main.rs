@@ -37,7 +37,7 @@ async fn until_stored(installation: &Installation, count: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_attempt_fails_while_ingress_and_normalizer_are_replaced() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let installation = Installation::start().await;
     let channels = installation.folder().join("channels.toml");
     std::fs::write(&channels, CHANNELS).unwrap();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::streams::WEBHOOKS;
-use bus::{Headers, Queue, Subject, headers};
+use bus::{Headers, Priority, Subject, headers};
 use prost::Message;
 use tokio::task::JoinHandle;
 
@@ -234,7 +234,7 @@ fn publish_commands(bus: bus::Bus, is_over: Arc<AtomicBool>) -> JoinHandle<u64> 
     tokio::spawn(async move {
         while !is_over.load(Ordering::SeqCst) {
             let number = published.fetch_add(1, Ordering::SeqCst);
-            let queue = if number % 2 == 0 { Queue::Send } else { Queue::Bulk };
+            let queue = if number % 2 == 0 { Priority::Send } else { Priority::Bulk };
             let id = format!("c-{number}");
             let command = text(0, &id, &format!("4915112{:04}", number % 50), "Hello");
             let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
@@ -265,7 +265,7 @@ async fn all_were_sent(outbound: &Outbound, count: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_replaces_the_one_before_and_the_other_way_without_unready_time() {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let (previous, this) = (Version::previous(), Version::this());
     let installation = Installation::start_bare().await;
     previous.cli(&installation, &["streams", "apply"]).await;

@@ -8,9 +8,9 @@
 
 mod body;
 mod client;
-mod floor;
+mod baseline;
 mod load;
-mod place;
+mod environment;
 mod report;
 mod suite;
 
@@ -113,7 +113,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
@@ -121,9 +121,11 @@ fn main() -> anyhow::Result<()> {
                 let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks };
                 Box::pin(suite::run(effort, &only, &report, (fastapi.as_deref(), fastify.as_deref()))).await
             }
-            Command::FloorServe { listen, nats_url } => floor::serve(listen, &nats_url).await,
-            Command::FloorNormalize { nats_url } => floor::normalize(&nats_url).await,
-            Command::FloorMedia { listen, redis_url, nats_url: _ } => floor::media(listen, &redis_url).await,
+            Command::FloorServe { listen, nats_url } => baseline::serve(listen, &nats_url).await,
+            Command::FloorNormalize { nats_url } => baseline::normalize(&nats_url).await,
+            Command::FloorMedia { listen, redis_url, nats_url: _ } => {
+                baseline::media(listen, &redis_url).await
+            }
             Command::Load { gateway, path, password, connections, seconds, rate } => {
                 let target = Target { address: gateway, path, password };
                 let (time, bodies) = (Duration::from_secs(seconds), Arc::new(Bodies::new()));

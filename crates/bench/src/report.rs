@@ -11,7 +11,7 @@ use anyhow::Context as _;
 
 use crate::load::Outcome;
 use crate::suite::Effort;
-use crate::suite::{against, chain, ingress, media, normalizer, sender, synced};
+use crate::suite::{comparison, end_to_end, ingress, media, normalizer, sender, synced};
 
 /// Prints a progress line.
 #[expect(clippy::disallowed_methods, reason = "prints only texts and numbers of the suite")]
@@ -30,9 +30,9 @@ pub(crate) struct Pair<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) ingress: Option<ingress::Measured>,
-    pub(crate) against: Vec<against::Against>,
+    pub(crate) against: Vec<comparison::Against>,
     pub(crate) normalizer: Option<normalizer::Measured>,
-    pub(crate) chain: Option<Vec<chain::Round>>,
+    pub(crate) chain: Option<Vec<end_to_end::Round>>,
     pub(crate) sender: Option<sender::Measured>,
     pub(crate) media: Option<media::Measured>,
 }
@@ -175,7 +175,7 @@ fn show(ratio: Spread) -> String {
     format!("**{:.2}** ({:.2}–{:.2})", ratio.median, ratio.least, ratio.most)
 }
 
-fn against_section(text: &mut String, all: &[against::Against]) -> std::fmt::Result {
+fn against_section(text: &mut String, all: &[comparison::Against]) -> std::fmt::Result {
     if all.is_empty() {
         return Ok(());
     }
@@ -239,7 +239,7 @@ fn normalizer_section(text: &mut String, measured: &normalizer::Measured) -> std
     writeln!(text)
 }
 
-fn chain_section(text: &mut String, rounds: &[chain::Round]) -> std::fmt::Result {
+fn chain_section(text: &mut String, rounds: &[end_to_end::Round]) -> std::fmt::Result {
     let quantile = |quantile: f64| {
         spread(rounds.iter().map(move |round| round.latency_us.value_at_quantile(quantile) as f64 / 1000.0))
     };

@@ -45,7 +45,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError`].
-    pub async fn name_command(&self, id: &MediaId, command: &str) -> Result<(), BlobError> {
+    pub async fn tag_command(&self, id: &MediaId, command: &str) -> Result<(), BlobError> {
         let mut call = redis::cmd("FCALL");
         self.call(call.arg(SET_FIELD_OF_FILE).arg(1).arg(meta_key(id)).arg(COMMAND).arg(command)).await
     }

@@ -11,7 +11,7 @@ pub mod store;
 pub mod upload;
 pub mod inspect;
 pub mod functions;
-mod unfetched;
+mod pending_fetches;
 
 pub use meta::Meta;
 pub use options::RedisOptions;

@@ -21,7 +21,7 @@ pub(crate) fn unfinished_key(id: &MediaId) -> String {
 }
 
 /// Longest TTL of a file, counted from its upload.
-pub const LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Metadata of a file.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,10 +56,10 @@ impl std::fmt::Debug for Meta {
 }
 
 impl Meta {
-    /// Time until [`LIFE_MAX`] is reached.
-    pub fn life_left(&self, now: Timestamp) -> Duration {
+    /// Time until [`TTL_MAX`] is reached.
+    pub fn remaining_ttl(&self, now: Timestamp) -> Duration {
         let age = Duration::try_from(now.duration_since(self.created_at)).unwrap_or_default();
-        LIFE_MAX.saturating_sub(age)
+        TTL_MAX.saturating_sub(age)
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         let meta = Meta { created_at: at(1_000_000), ..example() };
         let week = 7 * 24 * 3600;
         for (age_s, left_s) in [(0, week), (week - 60, 60), (week, 0), (week + 60, 0)] {
-            let left = meta.life_left(at(1_000_000 + age_s as i64));
+            let left = meta.remaining_ttl(at(1_000_000 + age_s as i64));
             assert_eq!(left, Duration::from_secs(left_s), "{age_s}");
         }
     }

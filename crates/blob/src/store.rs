@@ -17,7 +17,7 @@ use crate::options::RedisOptions;
 
 /// Bytes of one read or write. Measured: smaller windows take more time, larger windows delay the other
 /// clients of the server.
-pub const WINDOW_BYTES: usize = 64 * 1024;
+pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes that are read together with the metadata when a file is opened. Most pictures are smaller than this.
 pub const FIRST_BYTES: usize = 128 * 1024;
 /// Connections for reads and writes of file content. Each connection serves its requests in sequence.
@@ -27,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeout of the health check (`PING`).
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// TCP user timeout (`TCP_USER_TIMEOUT`): a connection whose sent data is not acknowledged for this long is closed.
-const UNANSWERED_MAX: Duration = Duration::from_secs(15);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Timeout of one response of Redis.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -177,7 +177,7 @@ impl BlobStore {
     /// [`BlobError::Url`].
     pub fn new(options: &RedisOptions) -> Result<Self, BlobError> {
         // Detects an unreachable server. The kernel alone would take about 15 minutes.
-        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNANSWERED_MAX);
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(TCP_USER_TIMEOUT);
         let client = options.client(tcp).map_err(BlobError::Url)?;
         let mut connections = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
@@ -253,7 +253,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError`].
-    pub async fn look(&self, id: &MediaId) -> Result<Option<Opened>, BlobError> {
+    pub async fn stat(&self, id: &MediaId) -> Result<Option<Opened>, BlobError> {
         let key = data_key(id);
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("HMGET").arg(meta_key(id)).arg(&FIELDS);
@@ -274,7 +274,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError`].
-    pub async fn window(&self, id: &MediaId, from: u64, length: usize) -> Result<Bytes, BlobError> {
+    pub async fn read_range(&self, id: &MediaId, from: u64, length: usize) -> Result<Bytes, BlobError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("GETRANGE").arg(data_key(id)).arg(from).arg(from + length as u64 - 1);
         let (bytes,): (Vec<u8>,) = self.read(&pipeline).await?;
@@ -297,7 +297,7 @@ impl BlobStore {
     ///
     /// # Errors
     /// [`BlobError`].
-    pub async fn lengthen(&self, id: &MediaId, to: Duration) -> Result<bool, BlobError> {
+    pub async fn extend_ttl(&self, id: &MediaId, to: Duration) -> Result<bool, BlobError> {
         let is_there = self.set_expiries(&[Expiry { id: id.clone(), after: to, only_longer: true }]).await?;
         Ok(is_there == [true])
     }

@@ -10,7 +10,7 @@ use crate::meta::{Meta, data_key, meta_key, unfinished_key};
 use crate::store::{BlobError, BlobStore};
 
 /// TTL of the data of an unfinished upload.
-const UNFINISHED_LIVES: Duration = Duration::from_secs(120);
+const UNFINISHED_TTL: Duration = Duration::from_secs(120);
 
 /// A file that is being written. If it is dropped, the server removes the data after two minutes.
 pub struct Upload {
@@ -62,11 +62,11 @@ impl Upload {
                 .arg(&self.unfinished)
                 .arg("")
                 .arg("EX")
-                .arg(UNFINISHED_LIVES.as_secs())
+                .arg(UNFINISHED_TTL.as_secs())
                 .ignore();
         }
         pipeline.cmd("APPEND").arg(&self.unfinished).arg(bytes);
-        pipeline.cmd("EXPIRE").arg(&self.unfinished).arg(UNFINISHED_LIVES.as_secs()).ignore();
+        pipeline.cmd("EXPIRE").arg(&self.unfinished).arg(UNFINISHED_TTL.as_secs()).ignore();
         let (size,): (u64,) = pipeline.query_async(&mut self.connection).await?;
         self.size += bytes.len() as u64;
         if size != self.size { Err(BlobError::Expired) } else { Ok(()) }

@@ -159,7 +159,7 @@ pub enum Button {
 
 /// The valid parts of an invalid command.
 #[derive(Debug, Clone)]
-pub struct Refused {
+pub struct RejectedCommand {
     /// Its id, if it has a valid one.
     pub id: Option<CommandId>,
     /// Text of the caller that the result returns.
@@ -170,14 +170,14 @@ pub struct Refused {
 
 /// A decoded command and the channel of its subject.
 #[derive(Clone, Copy)]
-pub struct Received<'a> {
+pub struct ReceivedCommand<'a> {
     /// The channel whose subject it was published to.
     pub channel: &'a ChannelId,
     /// The decoded command.
     pub command: &'a SendCommand,
 }
 
-impl std::fmt::Debug for Received<'_> {
+impl std::fmt::Debug for ReceivedCommand<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Received").field("channel", self.channel).finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@
 //! values. Storing, publishing and retrying are left to the services.
 
 pub mod ids;
-pub mod contract;
+pub mod provider;
 pub mod registry;
 pub mod secret_reference;
 pub mod parsed;
@@ -37,7 +37,7 @@ mod koomessage;
 mod gupshup;
 mod twilio;
 
-pub use contract::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
 pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, NO_BSP, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
 pub use item_ranges::ItemRanges;
-pub use parsed::{ITEMS_MAX, Item, Outcome, Parsed, Reject, Unrecognized, Webhook};
+pub use parsed::{ITEMS_MAX, Item, Outcome, Parsed, RejectedItem, Unrecognized, Webhook};
+pub use provider::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};

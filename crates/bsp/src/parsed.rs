@@ -80,7 +80,7 @@ pub enum Outcome {
     /// A known type that the contact center does not need. The text is the name under which it is counted.
     Ignored(&'static str),
     /// An item that could not be parsed. It becomes a dead letter.
-    Rejected(Reject),
+    Rejected(RejectedItem),
 }
 
 impl Outcome {
@@ -92,7 +92,7 @@ impl Outcome {
 
 /// Why an item could not be parsed. The reason contains no value of the body.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Reject {
+pub struct RejectedItem {
     /// Kind of the error for a metric's label, from a fixed set.
     pub kind: &'static str,
     /// The reason, as a sentence for people.
@@ -101,7 +101,7 @@ pub struct Reject {
     pub raw: Bytes,
 }
 
-impl std::fmt::Debug for Reject {
+impl std::fmt::Debug for RejectedItem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reject").field("reason", &self.reason).field("raw_bytes", &self.raw.len()).finish()
     }
@@ -401,14 +401,14 @@ impl<'a> Collector<'a> {
     pub(crate) fn refuse_item(&mut self, refusal: Refusal, item: &str) {
         unread::take(item);
         let raw = self.original(item);
-        self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
+        self.push(Outcome::Rejected(RejectedItem { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
     /// Rejects the whole body.
     pub(crate) fn refuse_body(&mut self, refusal: Refusal) {
         unread::take(self.text);
         let raw = self.webhook.body.clone();
-        self.push(Outcome::Rejected(Reject { kind: refusal.kind, reason: refusal.reason, raw }));
+        self.push(Outcome::Rejected(RejectedItem { kind: refusal.kind, reason: refusal.reason, raw }));
     }
 
     pub(crate) fn unrecognized(&mut self, field: &'static str, value: &str, message_id: &str) {

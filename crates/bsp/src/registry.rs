@@ -1,7 +1,7 @@
 //! The list of BSPs: the only file outside of a BSP's folder that names it.
 
-use crate::contract::Bsp;
 use crate::ids::BspId;
+use crate::provider::Bsp;
 use crate::{gupshup::Gupshup, infobip::Infobip, koomessage::KooMessage, twilio::Twilio};
 
 /// Every BSP, in the order of the documentation.

@@ -37,7 +37,7 @@ impl fmt::Debug for Account {
     }
 }
 
-impl fmt::Debug for Link<'_> {
+impl fmt::Debug for MediaLink<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("is_ours", &self.is_ours).finish_non_exhaustive()
     }
@@ -45,7 +45,7 @@ impl fmt::Debug for Link<'_> {
 
 /// URL of a file for the BSP.
 #[derive(Clone, Copy)]
-pub struct Link<'a> {
+pub struct MediaLink<'a> {
     /// The URL.
     pub url: &'a str,
     /// Whether it is a URL of our media service, which may be logged. Other URLs may contain a token.
@@ -118,7 +118,7 @@ impl fmt::Display for NotSent {
 
 /// Meaning of the response to a sending call.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum SendResponse {
     /// The BSP has accepted the message.
     Accepted {
         /// Its id of the message.
@@ -145,7 +145,7 @@ pub enum Answer {
     /// The call had no effect, and the response is not about the message.
     NotSent(NotSent),
     /// The response does not tell whether the message was accepted.
-    Unclear {
+    Indeterminate {
         /// The unexpected part of the response, in a few words that quote no value of it.
         what: &'static str,
     },
@@ -157,12 +157,12 @@ pub struct Found {
     /// The id that was asked for.
     pub message_id: String,
     /// The result of the log: [`Answer::Accepted`], [`Answer::Rejected`] or [`Answer::Duplicate`].
-    pub answer: Answer,
+    pub answer: SendResponse,
 }
 
 /// The message log did not return a usable response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LookupFault {
+pub enum LookupError {
     /// Rate limited.
     Limited,
     /// The response is not a log.
@@ -178,7 +178,7 @@ pub trait Sending: Sync + fmt::Debug {
     fn authorization(&self, key: &[u8]) -> Vec<u8>;
 
     /// The call that sends a command. `link` is the URL of the file, for a command with media.
-    fn request(&self, settings: &Value, command: &Command, link: Option<Link<'_>>) -> Request;
+    fn request(&self, settings: &Value, command: &Command, link: Option<MediaLink<'_>>) -> Request;
 
     /// Keys of a response's body whose values are not personal.
     fn answer_logged_keys(&self) -> &'static [&'static str];
@@ -188,7 +188,7 @@ pub trait Sending: Sync + fmt::Debug {
     fn answer_error_texts(&self) -> &'static [&'static str];
 
     /// The meaning of a response. `message_id` is the id in the request.
-    fn answer(&self, response: Response<'_>, message_id: &str) -> Answer;
+    fn answer(&self, response: Response<'_>, message_id: &str) -> SendResponse;
 
     /// Path and query of a log query for messages.
     fn lookup_path(&self, message_ids: &[&str]) -> String;
@@ -196,8 +196,8 @@ pub trait Sending: Sync + fmt::Debug {
     /// Reads the response to a log query.
     ///
     /// # Errors
-    /// [`LookupFault`] if the response is not a log. It then has no information about any message.
-    fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault>;
+    /// [`MessageStoreError`] if the response is not a log. It then has no information about any message.
+    fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError>;
 
     /// Most message ids in one log query.
     fn lookup_ids_max(&self) -> usize;

@@ -8,14 +8,14 @@ use toml::de::{DeTable, DeValue};
 
 /// One error in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct TomlError {
     /// Its line, from 1.
     pub line: usize,
     /// The error. It never quotes a value, which may be a password.
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TomlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.message)
     }
@@ -23,12 +23,12 @@ impl fmt::Display for Fault {
 
 /// Collects the errors of a source text.
 #[derive(Debug)]
-pub struct Faults<'s> {
+pub struct TomlErrors<'s> {
     source: &'s str,
-    found: Vec<Fault>,
+    found: Vec<TomlError>,
 }
 
-impl<'s> Faults<'s> {
+impl<'s> TomlErrors<'s> {
     /// A collector for `source`, without errors.
     pub fn new(source: &'s str) -> Self {
         Self { source, found: Vec::new() }
@@ -38,11 +38,11 @@ impl<'s> Faults<'s> {
     pub fn add(&mut self, offset: usize, message: impl Into<String>) {
         let before = &self.source.as_bytes()[..offset.min(self.source.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        self.found.push(Fault { line, message: message.into() });
+        self.found.push(TomlError { line, message: message.into() });
     }
 
     /// All errors, by line.
-    pub fn finish(mut self) -> Vec<Fault> {
+    pub fn finish(mut self) -> Vec<TomlError> {
         self.found.sort_by_key(|fault| fault.line);
         self.found
     }
@@ -55,7 +55,7 @@ pub struct Table<'t, 's> {
     offset: usize,
     entries: Option<&'t DeTable<'s>>,
     known: Vec<&'static str>,
-    faults: &'t mut Faults<'s>,
+    faults: &'t mut TomlErrors<'s>,
 }
 
 /// A value with its position.
@@ -73,7 +73,7 @@ impl<'t, 's> Table<'t, 's> {
         name: impl Into<String>,
         offset: usize,
         entries: Option<&'t DeTable<'s>>,
-        faults: &'t mut Faults<'s>,
+        faults: &'t mut TomlErrors<'s>,
     ) -> Self {
         Self { name: name.into(), offset, entries, known: Vec::new(), faults }
     }

@@ -35,7 +35,7 @@ pub const UNREAD_JSON_BYTES_MAX: usize = 8 * 1024;
 pub const OTHER_PATHS: &str = "other";
 
 /// Member of an event's unread JSON that holds the unread members around the items of the body.
-pub const AROUND: &str = "_around";
+pub const OUTER_PATH: &str = "_around";
 
 /// How often each path was unread.
 pub(crate) type Paths = BTreeMap<String, u64>;
@@ -66,7 +66,7 @@ impl Unread {
         if around.json.is_empty() {
             return self;
         }
-        let member = format!("\"{AROUND}\":{}}}", around.json);
+        let member = format!("\"{OUTER_PATH}\":{}}}", around.json);
         // A comma or a brace precedes it.
         if self.json.len() + member.len() + 1 > UNREAD_JSON_BYTES_MAX {
             self.is_cut = true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bsp::mask::{self, Readable};
 use bsp::registry;
-use bsp::sending::{Answer, LookupFault, NotSent, Response, Sending};
+use bsp::sending::{LookupError, NotSent, Response, SendResponse, Sending};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -13,15 +13,15 @@ fn infobip() -> &'static dyn Sending {
     registry::find("infobip").unwrap().sending().unwrap()
 }
 
-fn kind(answer: &Answer) -> &'static str {
+fn kind(answer: &SendResponse) -> &'static str {
     match answer {
-        Answer::Accepted { .. } => "accepted",
-        Answer::Rejected { .. } => "rejected",
-        Answer::NotSent(NotSent { error: Some(_), .. }) => "not sent, own",
-        Answer::NotSent(NotSent { error: None, .. }) => "not sent, elsewhere",
-        Answer::Duplicate { .. } => "duplicate",
-        Answer::Limited => "limited",
-        Answer::Unclear { .. } => "unclear",
+        SendResponse::Accepted { .. } => "accepted",
+        SendResponse::Rejected { .. } => "rejected",
+        SendResponse::NotSent(NotSent { error: Some(_), .. }) => "not sent, own",
+        SendResponse::NotSent(NotSent { error: None, .. }) => "not sent, elsewhere",
+        SendResponse::Duplicate { .. } => "duplicate",
+        SendResponse::Limited => "limited",
+        SendResponse::Indeterminate { .. } => "unclear",
     }
 }
 
@@ -143,7 +143,7 @@ proptest! {
         let own = VALIDATION.as_bytes().get(..cut.min(VALIDATION.len() - 1)).unwrap();
         for body in [body.as_bytes(), own] {
             let answer = infobip().answer(Response { status, retry_after: None, body }, "imc-1");
-            let is_verdict = matches!(answer, Answer::Rejected { .. } | Answer::Accepted { .. } | Answer::Duplicate { .. });
+            let is_verdict = matches!(answer, SendResponse::Rejected { .. } | SendResponse::Accepted { .. } | SendResponse::Duplicate { .. });
             prop_assert_eq!(is_verdict, status == 400);
         }
     }
@@ -151,14 +151,14 @@ proptest! {
 
 #[test]
 fn an_error_contains_the_bsps_name_and_text() {
-    let Answer::Rejected { error, .. } =
+    let SendResponse::Rejected { error, .. } =
         infobip().answer(response(400, r#"{"errorCode":"E400","description":"d"}"#), "m")
     else {
         panic!("not a rejection")
     };
     assert_eq!((error.code.as_str(), error.name.as_str(), error.description.as_str()), ("400", "E400", "d"));
     let why = |status, body: &str| match infobip().answer(response(status, body), "m") {
-        Answer::NotSent(why) => why.to_string(),
+        SendResponse::NotSent(why) => why.to_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(why(401, &exception("UNAUTHORIZED")), "401 UNAUTHORIZED");
@@ -169,7 +169,7 @@ fn an_error_contains_the_bsps_name_and_text() {
 #[test]
 fn the_fields_that_the_bsp_rejects_are_reported_with_its_texts() {
     let faults = |body: &str| match infobip().answer(response(400, body), "m") {
-        Answer::Rejected { faults, .. } => {
+        SendResponse::Rejected { faults, .. } => {
             faults.into_iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),
@@ -234,8 +234,8 @@ fn the_message_log_shows_accepted_messages() {
     let kinds: Vec<_> = found.iter().map(|found| (found.message_id.as_str(), kind(&found.answer))).collect();
     assert_eq!(kinds, [("a", "accepted"), ("b", "rejected"), ("c", "duplicate"), ("d", "accepted")]);
     assert_eq!(infobip().lookup_path(&["imc-1", "imc-2"]), "/omni/1/logs?messageId=imc-1,imc-2&limit=1000");
-    assert_eq!(infobip().lookup_answer(429, b""), Err(LookupFault::Limited));
+    assert_eq!(infobip().lookup_answer(429, b""), Err(LookupError::Limited));
     for (status, body) in [(200, ""), (200, "{}"), (500, r#"{"results":[]}"#)] {
-        assert_eq!(infobip().lookup_answer(status, body.as_bytes()), Err(LookupFault::Unreadable));
+        assert_eq!(infobip().lookup_answer(status, body.as_bytes()), Err(LookupError::Unreadable));
     }
 }

@@ -1,7 +1,7 @@
 //! Business cards in commands: which cards are rejected, and the requests to Infobip.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use bsp::command::{self, Command, Received};
+use bsp::command::{self, Command, ReceivedCommand};
 use bsp::{ChannelId, Outcome, Webhook, registry};
 use bytes::Bytes;
 use proto::v1::inbound_message::Content;
@@ -23,7 +23,7 @@ fn check_contacts(contacts: Contacts) -> Result<Command, Vec<String>> {
         content: Some(send_command::Content::Contacts(contacts)),
         ..SendCommand::default()
     };
-    let checked = command::check(Received { channel: &channel, command: &command });
+    let checked = command::check(ReceivedCommand { channel: &channel, command: &command });
     checked.map_err(|refused| refused.faults.into_iter().map(|fault| fault.field).collect())
 }
 

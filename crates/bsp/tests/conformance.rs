@@ -92,7 +92,7 @@ fn an_item_that_is_rejected_alone_is_rejected_in_a_separate_body_too() {
                 if refused.raw.len() == body.len() {
                     continue;
                 }
-                let again = parse(*bsp, &bsp.body_around(&refused.raw), 7).items;
+                let again = parse(*bsp, &bsp.wrap_item(&refused.raw), 7).items;
                 let Some(Outcome::Rejected(second)) = again.first().map(|item| &item.outcome) else {
                     panic!("{name}: {again:?}");
                 };

@@ -1,8 +1,8 @@
 //! The requests to Infobip, and the commands that are rejected. Its responses are tested in `answers.rs`.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use bsp::command::{self, Command, Received};
-use bsp::sending::{Link, Sending};
+use bsp::command::{self, Command, ReceivedCommand};
+use bsp::sending::{MediaLink, Sending};
 use bsp::{ChannelId, registry};
 use proto::v1::SendCommand;
 use serde_json::{Value, json};
@@ -23,13 +23,13 @@ fn read(content: Value) -> SendCommand {
 }
 
 fn check(content: Value) -> Result<Command, Vec<String>> {
-    let checked = command::check(Received { channel: &channel(), command: &read(content) });
+    let checked = command::check(ReceivedCommand { channel: &channel(), command: &read(content) });
     checked.map_err(|refused| refused.faults.into_iter().map(|fault| fault.field).collect())
 }
 
 fn request(content: Value, url: Option<&str>) -> Value {
     let settings = json!({ "scenario_key": "S-1" });
-    let link = url.map(|url| Link { url, is_ours: true, file_name: "" });
+    let link = url.map(|url| MediaLink { url, is_ours: true, file_name: "" });
     let request = infobip().request(&settings, &check(content).unwrap(), link);
     assert_eq!(request.path, "/omni/1/advanced");
     serde_json::from_slice(&request.body).unwrap()
@@ -125,7 +125,7 @@ fn a_document_has_the_name_of_its_upload_if_the_command_has_none() {
         media
     };
     let send = |content: Value, file_name: &str| {
-        let link = Link { url: "https://gw.example/f", is_ours: true, file_name };
+        let link = MediaLink { url: "https://gw.example/f", is_ours: true, file_name };
         let settings = json!({ "scenario_key": "S-1" });
         let request = infobip().request(&settings, &check(content).unwrap(), Some(link));
         serde_json::from_slice::<Value>(&request.body).unwrap()["whatsApp"].clone()
@@ -241,7 +241,8 @@ fn a_file_in_a_command_matches_its_type() {
     // <html>login</html> and an MP4's first box.
     let (html, mp4) = ("PGh0bWw+bG9naW48L2h0bWw+", "AAAAGGZ0eXBtcDQyAAAAAG1wNDJpc29t");
     let faults = |content: Value| {
-        let refused = command::check(Received { channel: &channel(), command: &read(content) }).unwrap_err();
+        let refused =
+            command::check(ReceivedCommand { channel: &channel(), command: &read(content) }).unwrap_err();
         let faults = refused.faults.into_iter();
         faults.map(|fault| format!("{} {}", fault.field, fault.rule)).collect::<Vec<_>>()
     };
@@ -328,7 +329,8 @@ fn every_fault_of_a_command_is_reported() {
 #[test]
 fn no_fault_quotes_the_command() {
     let content = json!({ "commandId": "SECRET SECRET", "recipient": "SECRET", "image": { "url": "SECRET", "contentType": "SECRET" } });
-    let refused = command::check(Received { channel: &channel(), command: &read(content) }).unwrap_err();
+    let refused =
+        command::check(ReceivedCommand { channel: &channel(), command: &read(content) }).unwrap_err();
     assert!(
         !refused.faults.iter().any(|fault| fault.rule.contains("SECRET") || fault.field.contains("SECRET"))
     );

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bsp::unread::{AROUND, OTHER_PATHS, UNREAD_JSON_BYTES_MAX};
+use bsp::unread::{OTHER_PATHS, OUTER_PATH, UNREAD_JSON_BYTES_MAX};
 use bsp::{Bsp, ChannelId, Outcome, Parsed, Webhook, registry};
 use bytes::Bytes;
 use proto::v1::inbound_message::Content;
@@ -110,7 +110,7 @@ fn find(value: &Value, wanted: &str) -> Option<String> {
 /// event it is only counted.
 fn comes_out(parsed: &Parsed, pointer: &str, value: &str) -> bool {
     let place = format!("{pointer}/{KEY}");
-    let in_item = |found: &str| place.ends_with(found) || found == format!("/{AROUND}{place}");
+    let in_item = |found: &str| place.ends_with(found) || found == format!("/{OUTER_PATH}{place}");
     let is_unread =
         unread_of(parsed).iter().filter_map(|json| find(json, value)).any(|found| in_item(&found));
     let path = format!(".{}.", path(&place));
@@ -301,7 +301,7 @@ fn members_around_the_items_are_in_the_first_event() {
     body["results"].as_array_mut().unwrap().push(second);
     body["cursor"] = json!({ "next": "c-2" });
     let parsed = of("infobip", &body);
-    let around = json!({ "keyword": "JOIN", AROUND: { "cursor": { "next": "c-2" } } });
+    let around = json!({ "keyword": "JOIN", OUTER_PATH: { "cursor": { "next": "c-2" } } });
     assert_eq!(unread_of(&parsed), [around, json!({ "keyword": "JOIN" })]);
     assert_eq!(parsed.unread, [("cursor".to_owned(), 1), ("keyword".to_owned(), 2)].into());
 

@@ -373,17 +373,17 @@ fn a_control_character_of_the_bsp_stays() {
 
 #[test]
 fn an_answer_with_a_byte_order_mark_and_bad_bytes_is_read() {
-    use bsp::sending::{Answer, Response};
+    use bsp::sending::{Response, SendResponse};
     let infobip = registry::find("infobip").unwrap().sending().unwrap();
     let body = br#"{"messages":[{"messageId":"m","status":{"groupId":5,"groupName":"REJECTED","id":12,"name":"NO","description":"caf~"}}]}"#;
     let body: Vec<u8> = body.iter().map(|byte| if *byte == b'~' { 0xe9 } else { *byte }).collect();
     let body = [MARK, &body].concat();
     let answer = infobip.answer(Response { status: 200, retry_after: None, body: &body }, "m");
-    let Answer::Rejected { error, .. } = answer else { panic!("{answer:?}") };
+    let SendResponse::Rejected { error, .. } = answer else { panic!("{answer:?}") };
     assert_eq!(error.description, "caf\u{fffd}");
 
     let body =
         b"{\"messages\":[{\"messageId\":\"m\xe9\",\"status\":{\"groupId\":1,\"groupName\":\"PENDING\"}}]}";
     let answer = infobip.answer(Response { status: 200, retry_after: None, body }, "m");
-    assert!(matches!(&answer, Answer::Accepted { message_id, .. } if message_id == "m"), "{answer:?}");
+    assert!(matches!(&answer, SendResponse::Accepted { message_id, .. } if message_id == "m"), "{answer:?}");
 }

@@ -14,11 +14,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::dead_letters::DeadLetterQuotas;
 use crate::in_flight::{InFlight, InFlightMetrics};
-use crate::letters::Letters;
 use crate::nkey::NkeySeed;
-use crate::refusal::{Refusal, Refusals};
-use crate::sequence::{GoneBackGauge, Sequences};
+use crate::permission_errors::{PermissionError, PermissionErrors};
+use crate::sequence::{SequenceRegressedGauge, Sequences};
 use crate::streams::{STREAMS, StreamDefinition};
 use crate::versions::Servers;
 
@@ -49,13 +49,13 @@ pub struct BusOptions {
     /// PEM file of CA certificates that are trusted for the server, in addition to those of the system.
     pub ca_file: Option<PathBuf>,
     /// Receives the first permission error of this client. Each of them is logged.
-    pub refusals: Refusals,
+    pub refusals: PermissionErrors,
     /// Gauge: 1 while connected.
     pub connected: Gauge,
     /// Metrics of the publishes in flight and waiting.
     pub in_flight: InFlightMetrics,
     /// Gauge by stream: 1 while its sequence has gone back.
-    pub gone_back: GoneBackGauge,
+    pub gone_back: SequenceRegressedGauge,
 }
 
 impl BusOptions {
@@ -66,10 +66,10 @@ impl BusOptions {
             name,
             nkey: None,
             ca_file: None,
-            refusals: Refusals::default(),
+            refusals: PermissionErrors::default(),
             connected: Gauge::default(),
             in_flight: InFlightMetrics::default(),
-            gone_back: GoneBackGauge::default(),
+            gone_back: SequenceRegressedGauge::default(),
         }
     }
 
@@ -97,14 +97,14 @@ pub struct ConnectError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl ConnectError {
     /// Whether the server does not respond, so that a retry may help. It is false for a wrong URL, key or certificate.
-    pub fn is_away(&self) -> bool {
+    pub fn is_unreachable(&self) -> bool {
         use async_nats::ConnectErrorKind::{Dns, Io, TimedOut};
         let error = self.0.downcast_ref::<async_nats::ConnectError>();
         error.is_some_and(|error| matches!(error.kind(), Dns | Io | TimedOut))
     }
 
     /// Whether the server does not know the user, or demands one.
-    pub fn is_stranger(&self) -> bool {
+    pub fn is_auth_error(&self) -> bool {
         use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
         let error = self.0.downcast_ref::<async_nats::ConnectError>();
         error.is_some_and(|error| matches!(error.kind(), Authentication | AuthorizationViolation))
@@ -113,31 +113,31 @@ impl ConnectError {
 
 /// Ack timeouts of publishes in milliseconds, longest first: slightly less than half of each deadline, and the shortest
 /// attempt. The client keeps a timer for each publish; using a few fixed timeouts saves a second timer.
-const PATIENCES_MS: [u64; 5] = [5900, 3900, 2400, 950, PATIENCE_MIN_MS];
+const ACK_TIMEOUTS_MS: [u64; 5] = [5900, 3900, 2400, 950, ACK_TIMEOUT_MIN_MS];
 /// Shortest ack timeout of an attempt, in milliseconds.
-pub(crate) const PATIENCE_MIN_MS: u64 = 250;
+pub(crate) const ACK_TIMEOUT_MIN_MS: u64 = 250;
 
 /// Contexts to publish with, by their ack timeout.
 #[derive(Clone)]
-pub(crate) struct Publishers([Context; PATIENCES_MS.len()]);
+pub(crate) struct PublishContexts([Context; ACK_TIMEOUTS_MS.len()]);
 
-impl Publishers {
+impl PublishContexts {
     /// Returns the context with the longest timeout within `limit`, or the shortest of all.
-    pub(crate) fn patient_for(&self, limit: Duration) -> &Context {
-        &self.0[place_of_patience(limit)]
+    pub(crate) fn within(&self, limit: Duration) -> &Context {
+        &self.0[position_within(limit)]
     }
 
     /// Returns the context with the shortest timeout beyond `limit`, or the longest of all.
-    pub(crate) fn patient_beyond(&self, limit: Duration) -> &Context {
-        let is_beyond = |patience_ms: &u64| Duration::from_millis(*patience_ms) > limit;
-        &self.0[PATIENCES_MS.iter().rposition(is_beyond).unwrap_or_default()]
+    pub(crate) fn beyond(&self, limit: Duration) -> &Context {
+        let is_beyond = |timeout_ms: &u64| Duration::from_millis(*timeout_ms) > limit;
+        &self.0[ACK_TIMEOUTS_MS.iter().rposition(is_beyond).unwrap_or_default()]
     }
 }
 
 /// Returns the index of the longest timeout within `limit`, or of the shortest.
-fn place_of_patience(limit: Duration) -> usize {
-    let place = PATIENCES_MS.iter().position(|patience_ms| Duration::from_millis(*patience_ms) <= limit);
-    place.unwrap_or(PATIENCES_MS.len() - 1)
+fn position_within(limit: Duration) -> usize {
+    let place = ACK_TIMEOUTS_MS.iter().position(|timeout_ms| Duration::from_millis(*timeout_ms) <= limit);
+    place.unwrap_or(ACK_TIMEOUTS_MS.len() - 1)
 }
 
 fn context(client: &Client, timeout: Duration) -> Context {
@@ -150,7 +150,7 @@ fn context(client: &Client, timeout: Duration) -> Context {
 }
 
 /// Returns the index of a stream in the list of all streams.
-fn place_of(stream: &str) -> usize {
+fn position_of(stream: &str) -> usize {
     STREAMS.iter().position(|known| known.name == stream).expect("every stream is in the list")
 }
 
@@ -159,7 +159,7 @@ fn place_of(stream: &str) -> usize {
 pub struct Bus {
     pub(crate) client: Client,
     pub(crate) jetstream: Context,
-    pub(crate) publishers: Publishers,
+    pub(crate) publishers: PublishContexts,
     /// Number of times that the connection was established.
     connections: watch::Receiver<u64>,
     /// State after the client's last event. Every publish reads it, and the client's own state is behind a lock.
@@ -172,7 +172,7 @@ pub struct Bus {
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
     pub(crate) sequences: Arc<Sequences>,
-    pub(crate) letters: Arc<Letters>,
+    pub(crate) letters: Arc<DeadLetterQuotas>,
 }
 
 impl fmt::Debug for Bus {
@@ -215,14 +215,20 @@ impl Bus {
         let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
         let addresses = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
         let (connected, connections) = watch::channel(0);
-        let gauge = options.connected.clone();
         let is_up = Arc::new(AtomicBool::new(false));
-        let was_heard = Arc::clone(&is_up);
         let sequences = Arc::new(Sequences::new(options.gone_back.clone()));
-        let counted = Arc::clone(&sequences);
         let fault = Arc::new(Mutex::new(String::new()));
-        let faults =
-            Faults { known: Mutex::default(), fault: Arc::clone(&fault), refusals: options.refusals.clone() };
+        let events = ConnectionEvents {
+            connected,
+            gauge: options.connected.clone(),
+            is_up: Arc::clone(&is_up),
+            sequences: Arc::clone(&sequences),
+            errors: ConnectionErrors {
+                known: Mutex::default(),
+                fault: Arc::clone(&fault),
+                refusals: options.refusals.clone(),
+            },
+        };
         let mut connect = async_nats::ConnectOptions::new()
             .name(options.name)
             .custom_inbox_prefix(format!("_INBOX_{}", options.name))
@@ -232,21 +238,7 @@ impl Bus {
                 RECONNECT_DELAY_MAX.min(Duration::from_millis(50 * attempt.min(100) as u64))
             })
             .event_callback(move |event| {
-                match event {
-                    Event::Connected => {
-                        counted.connected();
-                        was_heard.store(true, Ordering::Relaxed);
-                        gauge.set(1);
-                        connected.send_modify(|count| *count += 1);
-                    }
-                    Event::Disconnected | Event::Closed => {
-                        was_heard.store(false, Ordering::Relaxed);
-                        gauge.set(0);
-                    }
-                    _ => {}
-                }
-                faults.note(&event);
-                log_event(&event);
+                events.handle(&event);
                 std::future::ready(())
             });
         if let Some(nkey) = &options.nkey {
@@ -260,8 +252,9 @@ impl Bus {
         }
         let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;
         let jetstream = context(&client, REQUEST_TIMEOUT);
-        let publishers =
-            Publishers(PATIENCES_MS.map(|patience_ms| context(&client, Duration::from_millis(patience_ms))));
+        let publishers = PublishContexts(
+            ACK_TIMEOUTS_MS.map(|timeout_ms| context(&client, Duration::from_millis(timeout_ms))),
+        );
         let now = tokio::time::Instant::now();
         Ok(Self {
             client,
@@ -282,16 +275,16 @@ impl Bus {
 
     /// Sets whether a stream is full. Publishes to a full stream wait, or fail as if the server had refused them.
     pub(crate) fn set_full(&self, stream: &StreamDefinition, is_full: bool) {
-        self.full[place_of(stream.name)].store(is_full, Ordering::Relaxed);
+        self.full[position_of(stream.name)].store(is_full, Ordering::Relaxed);
     }
 
     pub(crate) fn is_full(&self, stream: &StreamDefinition) -> bool {
-        self.full[place_of(stream.name)].load(Ordering::Relaxed)
+        self.full[position_of(stream.name)].load(Ordering::Relaxed)
     }
 
     /// Returns the stores in flight of a stream.
     pub(crate) fn in_flight(&self, stream: &StreamDefinition) -> &Arc<InFlight> {
-        &self.in_flight[place_of(stream.name)]
+        &self.in_flight[position_of(stream.name)]
     }
 
     pub(crate) fn set_ledger_full(&self, is_full: bool) {
@@ -307,7 +300,7 @@ impl Bus {
     }
 
     /// Whether the ledger of sends is known to hold every write. Nothing may be sent until it is.
-    pub fn is_ledger_whole(&self) -> bool {
+    pub fn is_ledger_intact(&self) -> bool {
         let name = crate::streams::SENDS_BUCKET.stream;
         self.sequences.is_looked_at(name) && !self.sequences.place(name).is_refused()
     }
@@ -371,49 +364,79 @@ impl Bus {
     }
 }
 
+/// What the client's events change.
+struct ConnectionEvents {
+    /// Number of connections so far.
+    connected: watch::Sender<u64>,
+    gauge: Gauge,
+    is_up: Arc<AtomicBool>,
+    sequences: Arc<Sequences>,
+    errors: ConnectionErrors,
+}
+
+impl ConnectionEvents {
+    fn handle(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.sequences.connected();
+                self.is_up.store(true, Ordering::Relaxed);
+                self.gauge.set(1);
+                self.connected.send_modify(|count| *count += 1);
+            }
+            Event::Disconnected | Event::Closed => {
+                self.is_up.store(false, Ordering::Relaxed);
+                self.gauge.set(0);
+            }
+            _ => {}
+        }
+        self.errors.record(event);
+        log_event(event);
+    }
+}
+
 /// Most different permission errors that are cached. The same errors are repeated constantly.
-const REFUSALS_MAX: usize = 100;
+const PERMISSION_ERRORS_MAX: usize = 100;
 
 /// Permission errors and connection errors, each logged once. A refused request gets no response, so the log is the
 /// only place where the error appears.
-struct Faults {
+struct ConnectionErrors {
     known: Mutex<HashSet<String>>,
     fault: Arc<Mutex<String>>,
-    refusals: Refusals,
+    refusals: PermissionErrors,
 }
 
-impl Faults {
-    fn note(&self, event: &Event) {
+impl ConnectionErrors {
+    fn record(&self, event: &Event) {
         match event {
-            Event::Connected => self.set_fault(String::new()),
+            Event::Connected => self.set_error(String::new()),
             Event::ClientError(error) => {
                 let text = error.to_string();
                 if self.is_new(&text) {
                     tracing::warn!(function = "bus", "no connection to NATS: {text}");
                 }
-                self.set_fault(text);
+                self.set_error(text);
             }
-            Event::ServerError(error) => self.note_refusal(&error.to_string()),
+            Event::ServerError(error) => self.record_permission_error(&error.to_string()),
             _ => {}
         }
     }
 
-    fn note_refusal(&self, text: &str) {
+    fn record_permission_error(&self, text: &str) {
         if !text.to_ascii_lowercase().contains("permissions violation") || !self.is_new(text) {
             return;
         }
         tracing::error!(function = "bus", "NATS refuses: {text}");
-        if let Some(refusal) = Refusal::parse(text) {
+        if let Some(refusal) = PermissionError::parse(text) {
             self.refusals.note(refusal);
         }
     }
 
     fn is_new(&self, text: &str) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.len() < REFUSALS_MAX && known.insert(text.to_owned())
+        known.len() < PERMISSION_ERRORS_MAX && known.insert(text.to_owned())
     }
 
-    fn set_fault(&self, text: String) {
+    fn set_error(&self, text: String) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 }
@@ -443,9 +466,9 @@ mod tests {
         let began = Duration::from_millis(20);
         for bsp in bsp::registry::REGISTRY {
             let half = (bsp.profile().store_deadline - began) / 2;
-            let patience = Duration::from_millis(PATIENCES_MS[place_of_patience(half)]);
+            let patience = Duration::from_millis(ACK_TIMEOUTS_MS[position_within(half)]);
             assert!(patience <= half && patience * 5 >= half * 4, "{:?}: {patience:?}", bsp.profile().id);
         }
-        assert_eq!(PATIENCES_MS[place_of_patience(Duration::ZERO)], PATIENCE_MIN_MS);
+        assert_eq!(ACK_TIMEOUTS_MS[position_within(Duration::ZERO)], ACK_TIMEOUT_MIN_MS);
     }
 }

@@ -12,7 +12,7 @@ use crate::subject::Subject;
 
 /// What the worker does with a message after its handler returned.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum Disposition {
     /// Ack: everything that the message asked for is stored.
     Done,
     /// Nak with a delay that grows with every attempt: it could not be finished now.
@@ -33,14 +33,14 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl Disposition {
     /// A [`Verdict::Retry`].
     pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Retry { reason: reason.into() }
     }
 
-    /// A [`Verdict::PutOff`].
-    pub fn put_off(reason: impl Into<Cow<'static, str>>) -> Self {
+    /// A [`Verdict::Postponed`].
+    pub fn postpone(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::PutOff { reason: reason.into() }
     }
 

@@ -101,7 +101,7 @@ pub const PROTOBUF: &str = "application/protobuf";
 
 /// Longest value, in bytes, that a dead letter copies from the headers of its webhook or command, and that ingress
 /// copies from a request.
-pub const TAKEN_OVER_MAX: usize = 512;
+pub const COPIED_LENGTH_MAX: usize = 512;
 
 /// Headers of a message.
 ///
@@ -162,13 +162,13 @@ impl Headers {
     }
 
     /// The headers of the result of a command whose channel is unknown.
-    pub fn result_of_none(
+    pub fn result_without_bsp(
         event_id: &str,
         channel: Option<&ChannelId>,
         time: Option<jiff::Timestamp>,
     ) -> Self {
         let source = format!("/{NO_BSP}/{}", channel.map_or(UNKNOWN_CHANNEL, ChannelId::as_str));
-        Self::cloud_event(EventKind::Send, EventIds::same(event_id), &source, time)
+        Self::cloud_event(EventKind::Interactive, EventIds::same(event_id), &source, time)
     }
 
     fn cloud_event(kind: EventKind, ids: EventIds<'_>, source: &str, time: Option<jiff::Timestamp>) -> Self {
@@ -205,9 +205,9 @@ impl Headers {
         self.0.get(name.header).map(HeaderValue::as_str)
     }
 
-    /// The value of a header if it is at most [`TAKEN_OVER_MAX`] bytes long, so that a dead letter can copy it.
-    pub fn get_short(&self, name: Name) -> Option<&str> {
-        self.get(name).filter(|value| value.len() <= TAKEN_OVER_MAX)
+    /// The value of a header if it is at most [`COPIED_LENGTH_MAX`] bytes long, so that a dead letter can copy it.
+    pub fn get_limited(&self, name: Name) -> Option<&str> {
+        self.get(name).filter(|value| value.len() <= COPIED_LENGTH_MAX)
     }
 
     /// Bytes that they take on the wire and in a stream: `NATS/1.0`, one line each, an empty line.

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::pace::{CHANGE_EVERY, Pace, Seen};
+use crate::adaptive_limit::{Acknowledged, AdaptiveLimit, CHANGE_EVERY};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
@@ -61,20 +61,20 @@ pub(crate) struct InFlight {
     limit: AtomicUsize,
     /// Length of `queue.waiting`, readable without its lock.
     waiting: AtomicUsize,
-    seen: SeenSince,
+    seen: SharedCounts,
     queue: Mutex<Queue>,
     shown: Shown,
 }
 
 #[derive(Debug)]
 struct Queue {
-    pace: Pace,
+    pace: AdaptiveLimit,
     waiting: VecDeque<oneshot::Sender<Permit>>,
 }
 
 /// What was observed since the limit was last adjusted.
 #[derive(Debug)]
-struct SeenSince {
+struct SharedCounts {
     start: Instant,
     looked_at_us: AtomicU64,
     acknowledged: AtomicU64,
@@ -91,10 +91,10 @@ pub(crate) struct Permit {
 
 impl InFlight {
     pub(crate) fn new(stream: &'static str, metrics: &InFlightMetrics, now: Instant) -> Arc<Self> {
-        let pace = Pace::new(now);
+        let pace = AdaptiveLimit::new(now);
         let shown = metrics.of(stream);
         shown.limit.set(pace.limit() as i64);
-        let seen = SeenSince {
+        let seen = SharedCounts {
             start: now,
             looked_at_us: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
@@ -174,11 +174,11 @@ impl InFlight {
         let mine =
             seen.looked_at_us.compare_exchange(looked_at_us, now_us, Ordering::Relaxed, Ordering::Relaxed);
         if mine.is_ok() {
-            self.change(|pace| pace.saw(seen.take(), now));
+            self.change(|pace| pace.observe(seen.take(), now));
         }
     }
 
-    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Pace)) {
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut AdaptiveLimit)) {
         let mut queue = self.queue();
         change(&mut queue.pace);
         self.limit.store(queue.pace.limit(), Ordering::SeqCst);
@@ -191,9 +191,9 @@ impl InFlight {
     }
 }
 
-impl SeenSince {
-    fn take(&self) -> Seen {
-        Seen {
+impl SharedCounts {
+    fn take(&self) -> Acknowledged {
+        Acknowledged {
             acknowledged: self.acknowledged.swap(0, Ordering::Relaxed) as u32,
             took: Duration::from_micros(self.took_us.swap(0, Ordering::Relaxed)),
             was_reached: self.was_reached.swap(false, Ordering::Relaxed),

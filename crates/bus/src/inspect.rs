@@ -11,13 +11,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
+use crate::command_consumers;
 use crate::connect::Bus;
 use crate::delivery::to_timestamp;
-use crate::lanes;
 use crate::provision::{ProvisionError, find_stream, is_missing};
 use crate::read::ReadError;
-use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneDurable, STREAMS, WEBHOOKS};
-use crate::subject::Queue;
+use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneConsumer, STREAMS, WEBHOOKS};
+use crate::subject::Priority;
 use crate::versions::{self, ServerVersion};
 
 /// Most leases that are read concurrently.
@@ -29,7 +29,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// The server of this connection.
 #[derive(Debug, Clone)]
-pub struct ServerSeen {
+pub struct ServerInfo {
     /// Its version, such as `2.10.27`.
     pub version: String,
     /// Name of its cluster; `None` if it is in none.
@@ -40,7 +40,7 @@ pub struct ServerSeen {
 
 /// A replica of a stream other than the leader.
 #[derive(Debug, Clone)]
-pub struct PeerSeen {
+pub struct PeerInfo {
     /// Name of its server.
     pub name: String,
     /// Whether it is up to date.
@@ -51,7 +51,7 @@ pub struct PeerSeen {
 
 /// A stream, or the stream behind a bucket.
 #[derive(Debug, Clone)]
-pub struct StreamSeen {
+pub struct StreamInfo {
     /// Its name.
     pub name: &'static str,
     /// Number of stored messages.
@@ -75,12 +75,12 @@ pub struct StreamSeen {
     /// Whether it has a leader, without which it is unavailable; `None` if the server does not say.
     pub has_leader: Option<bool>,
     /// Its other replicas.
-    pub peers: Vec<PeerSeen>,
+    pub peers: Vec<PeerInfo>,
 }
 
 /// A durable consumer.
 #[derive(Debug, Clone)]
-pub struct DurableSeen {
+pub struct ConsumerInfo {
     /// Its stream.
     pub stream: &'static str,
     /// Its name.
@@ -88,7 +88,7 @@ pub struct DurableSeen {
     /// The channel of its lane; `None` for a consumer of a whole stream.
     pub channel: Option<ChannelId>,
     /// The queue of its lane; `None` for a consumer of a whole stream.
-    pub queue: Option<Queue>,
+    pub queue: Option<Priority>,
     /// Last delivered stream sequence.
     pub delivered: u64,
     /// Ack floor: the stream sequence up to which every message is acked.
@@ -105,7 +105,7 @@ pub struct DurableSeen {
 
 /// A lease.
 #[derive(Debug, Clone)]
-pub struct LeaseSeen {
+pub struct LeaseInfo {
     /// Its name.
     pub name: String,
     /// What its owner wrote.
@@ -116,7 +116,7 @@ pub struct LeaseSeen {
 
 /// The server's time, and the local times before the request and after the response.
 #[derive(Debug, Clone, Copy)]
-pub struct TimeSeen {
+pub struct ClockSample {
     /// Local time before the request.
     pub asked_at: Timestamp,
     /// The server's time.
@@ -126,10 +126,10 @@ pub struct TimeSeen {
 }
 
 /// What the server reported of itself when the client connected.
-pub fn server(bus: &Bus) -> ServerSeen {
+pub fn server(bus: &Bus) -> ServerInfo {
     let info = bus.client.server_info();
     let cluster = info.cluster.filter(|name| !name.is_empty());
-    ServerSeen { version: info.version, cluster, payload_max: info.max_payload }
+    ServerInfo { version: info.version, cluster, payload_max: info.max_payload }
 }
 
 /// Every server that holds one of our streams or responded, by name, with its version if it is known.
@@ -162,24 +162,24 @@ pub async fn account(bus: &Bus) -> Result<Bytes, ReadError> {
 ///
 /// # Errors
 /// [`ProvisionError`] when the server does not respond.
-pub async fn streams(bus: &Bus) -> Result<Vec<StreamSeen>, ProvisionError> {
+pub async fn streams(bus: &Bus) -> Result<Vec<StreamInfo>, ProvisionError> {
     let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
     let mut seen = Vec::new();
     for name in names {
         if let Some(stream) = find_stream(bus, name).await? {
-            seen.push(seen_stream(name, stream.cached_info()));
+            seen.push(stream_info(name, stream.cached_info()));
         }
     }
     Ok(seen)
 }
 
-fn seen_stream(name: &'static str, info: &Info) -> StreamSeen {
+fn stream_info(name: &'static str, info: &Info) -> StreamInfo {
     let (state, config) = (&info.state, &info.config);
     let time =
         |time: time::OffsetDateTime| (state.messages > 0).then(|| to_timestamp(time.unix_timestamp_nanos()));
     let cluster = info.cluster.as_ref();
     let peers = cluster.map(|cluster| &*cluster.replicas).unwrap_or_default().iter();
-    StreamSeen {
+    StreamInfo {
         name,
         messages: state.messages,
         bytes: state.bytes,
@@ -193,7 +193,7 @@ fn seen_stream(name: &'static str, info: &Info) -> StreamSeen {
         last_time: time(state.last_timestamp),
         has_leader: cluster.map(|cluster| cluster.leader.as_ref().is_some_and(|name| !name.is_empty())),
         peers: peers
-            .map(|peer| PeerSeen {
+            .map(|peer| PeerInfo {
                 name: peer.name.clone(),
                 is_current: peer.current,
                 is_offline: peer.offline,
@@ -206,12 +206,12 @@ fn seen_stream(name: &'static str, info: &Info) -> StreamSeen {
 ///
 /// # Errors
 /// [`ReadError`] when a stream is missing or unavailable.
-pub async fn durables(bus: &Bus) -> Result<Vec<DurableSeen>, ReadError> {
+pub async fn durables(bus: &Bus) -> Result<Vec<ConsumerInfo>, ReadError> {
     let mut seen = Vec::new();
     for durable in DURABLES {
         let name = durable.stream.name;
         let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
-        let Some(mut found) = seen_durable(&stream, name, durable.name.to_owned()).await? else { continue };
+        let Some(mut found) = consumer_info(&stream, name, durable.name.to_owned()).await? else { continue };
         if found.pending + found.held > 0 {
             let sequence = (found.acknowledged + 1).max(stream.cached_info().state.first_sequence);
             let oldest = stream.get_raw_message(sequence).await.ok();
@@ -226,33 +226,33 @@ pub async fn durables(bus: &Bus) -> Result<Vec<DurableSeen>, ReadError> {
 ///
 /// # Errors
 /// [`ReadError`] when stream COMMANDS is missing or unavailable.
-pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<DurableSeen>, ReadError> {
+pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<ConsumerInfo>, ReadError> {
     let stream = bus.jetstream.get_stream_no_info(COMMANDS.name).await;
     let stream = stream.map_err(|error| ReadError::new(COMMANDS.name, error))?;
     let mut seen = Vec::new();
-    for queue in Queue::ALL {
-        let LaneDurable { name, filter } = LaneDurable::of(queue, channel);
-        let Some(mut found) = seen_durable(&stream, COMMANDS.name, name).await? else { continue };
+    for queue in Priority::ALL {
+        let LaneConsumer { name, filter } = LaneConsumer::of(queue, channel);
+        let Some(mut found) = consumer_info(&stream, COMMANDS.name, name).await? else { continue };
         if found.pending + found.held > 0 {
-            let oldest = lanes::next_stored(bus, &filter, found.acknowledged + 1).await?;
+            let oldest = command_consumers::next_stored(bus, &filter, found.acknowledged + 1).await?;
             found.oldest = oldest.map(|command| command.stored_at);
         }
-        seen.push(DurableSeen { channel: Some(channel.clone()), queue: Some(queue), ..found });
+        seen.push(ConsumerInfo { channel: Some(channel.clone()), queue: Some(queue), ..found });
     }
     Ok(seen)
 }
 
-async fn seen_durable<I>(
+async fn consumer_info<I>(
     stream: &Stream<I>,
     of: &'static str,
     name: String,
-) -> Result<Option<DurableSeen>, ReadError> {
+) -> Result<Option<ConsumerInfo>, ReadError> {
     let info = match stream.consumer_info(&name).await {
         Ok(info) => info,
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(ReadError::new(of, error)),
     };
-    Ok(Some(DurableSeen {
+    Ok(Some(ConsumerInfo {
         stream: of,
         name,
         channel: None,
@@ -275,7 +275,7 @@ pub async fn stored_since(
     bus: &Bus,
     name: &'static str,
     since: Timestamp,
-) -> Result<(u64, TimeSeen), ReadError> {
+) -> Result<(u64, ClockSample), ReadError> {
     let fail = |source: Source| ReadError::new(name, source);
     let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(since.as_nanosecond());
     let config = pull::Config {
@@ -295,7 +295,7 @@ pub async fn stored_since(
     let said = to_timestamp(info.created.unix_timestamp_nanos());
     // The server deletes it by itself if this is not allowed.
     let _ = stream.delete_consumer(&info.name).await;
-    Ok((info.num_pending, TimeSeen { asked_at, said, heard_at }))
+    Ok((info.num_pending, ClockSample { asked_at, said, heard_at }))
 }
 
 /// Every subject of WEBHOOKS that holds a message, with its number of messages.
@@ -313,7 +313,7 @@ pub async fn webhook_subjects(bus: &Bus) -> Result<Vec<(String, usize)>, ReadErr
 ///
 /// # Errors
 /// [`ReadError`] when the bucket is missing or unavailable.
-pub async fn leases(bus: &Bus) -> Result<Vec<LeaseSeen>, ReadError> {
+pub async fn leases(bus: &Bus) -> Result<Vec<LeaseInfo>, ReadError> {
     let fail = |source: Source| ReadError::new(LANES_BUCKET.name, source);
     let bucket = bus.jetstream.get_key_value(LANES_BUCKET.name).await.map_err(|error| fail(error.into()))?;
     let keys = bucket.keys().await.map_err(|error| fail(error.into()))?;
@@ -324,7 +324,7 @@ pub async fn leases(bus: &Bus) -> Result<Vec<LeaseSeen>, ReadError> {
         // A lease that was deleted in between is not an error.
         Ok(entry.map(|entry| {
             let renewed_at = to_timestamp(entry.created.unix_timestamp_nanos());
-            LeaseSeen { name, value: entry.value, renewed_at }
+            LeaseInfo { name, value: entry.value, renewed_at }
         }))
     });
     let reads = stream::iter(reads).buffer_unordered(LEASES_AT_ONCE);

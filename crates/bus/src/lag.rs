@@ -87,7 +87,7 @@ pub async fn backlog(bus: &Bus, durable: &DurableDefinition) -> Result<u64, Read
 ///
 /// # Errors
 /// [`ReadError`] when the durable is missing or unavailable.
-pub async fn acknowledged_to(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
+pub async fn ack_floor(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
     Ok(info(bus, durable).await?.ack_floor.stream_sequence)
 }
 
@@ -95,7 +95,7 @@ pub async fn acknowledged_to(bus: &Bus, durable: &DurableDefinition) -> Result<u
 ///
 /// # Errors
 /// [`ReadError`] when the durable is missing or unavailable.
-pub async fn delivered_to(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
+pub async fn delivered_sequence(bus: &Bus, durable: &DurableDefinition) -> Result<u64, ReadError> {
     Ok(info(bus, durable).await?.delivered.stream_sequence)
 }
 
@@ -135,7 +135,7 @@ pub struct DurableState {
 
 /// State of all streams and durable consumers at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct LagSnapshot {
     /// The streams that answered.
     pub streams: Vec<StreamState>,
     /// The durables that answered.
@@ -143,8 +143,8 @@ pub struct Snapshot {
 }
 
 /// Reads the state of all streams and durable consumers. What does not respond is left out.
-pub async fn snapshot(bus: &Bus) -> Snapshot {
-    let mut snapshot = Snapshot::default();
+pub async fn snapshot(bus: &Bus) -> LagSnapshot {
+    let mut snapshot = LagSnapshot::default();
     for definition in STREAMS {
         let Ok(stream) = bus.jetstream.get_stream(definition.name).await else {
             continue;

@@ -19,12 +19,12 @@ use crate::publish::{PublishError, Target};
 use crate::streams::LANES_BUCKET;
 
 /// Interval of the renewals of a lease.
-pub const RENEW_EVERY: Duration = Duration::from_secs(5);
+pub const RETRY_PERIOD: Duration = Duration::from_secs(5);
 /// Time after its last renewal for which an owner may act on its lease.
-pub const OWNER_TRUSTS_FOR: Duration = Duration::from_secs(11);
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(11);
 /// Time after its last renewal from which a lease may be taken over: later than its owner has stopped
-/// ([`OWNER_TRUSTS_FOR`]), and early enough for a new owner within 15 s of the old one's death.
-pub const FREE_AFTER: Duration = Duration::from_secs(13);
+/// ([`RENEW_DEADLINE`]), and early enough for a new owner within 15 s of the old one's death.
+pub const LEASE_DURATION: Duration = Duration::from_secs(13);
 /// Timeout of one lease write.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
 /// Timeout of each message while the stored leases are read.
@@ -34,7 +34,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A lease as it was last read.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct LeaseView {
     /// What its owner wrote.
     pub value: Bytes,
     /// Time of its last renewal, as far as this process knows.
@@ -43,10 +43,10 @@ pub struct Seen {
     revision: u64,
 }
 
-impl Seen {
+impl LeaseView {
     /// Whether it may be acquired.
     pub fn is_free(&self, now: Instant) -> bool {
-        self.is_released || now.saturating_duration_since(self.renewed_at) >= FREE_AFTER
+        self.is_released || now.saturating_duration_since(self.renewed_at) >= LEASE_DURATION
     }
 }
 
@@ -54,7 +54,7 @@ impl Seen {
 #[derive(Debug, Clone)]
 pub struct Leases {
     bus: Bus,
-    seen: Arc<Mutex<HashMap<String, Seen>>>,
+    seen: Arc<Mutex<HashMap<String, LeaseView>>>,
     is_read: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -82,7 +82,7 @@ pub enum LeaseError {
 impl Lease {
     /// Whether its owner may still act on it.
     pub fn is_held(&self) -> bool {
-        self.renewed_at.elapsed() < OWNER_TRUSTS_FOR
+        self.renewed_at.elapsed() < RENEW_DEADLINE
     }
 
     /// Time of its last renewal.
@@ -93,14 +93,14 @@ impl Lease {
 
 impl Leases {
     /// Watches the bucket until `stop`.
-    pub fn follow(bus: &Bus, stop: CancellationToken) -> Self {
+    pub fn watch(bus: &Bus, stop: CancellationToken) -> Self {
         let (sender, is_read) = tokio::sync::watch::channel(false);
         let leases = Self { bus: bus.clone(), seen: Arc::default(), is_read };
         let followed = leases.clone();
         tokio::spawn(async move {
             let following = async {
                 loop {
-                    if let Err(error) = followed.follow_once(&sender).await {
+                    if let Err(error) = followed.watch_once(&sender).await {
                         tracing::debug!(function = "lease", "cannot read the leases: {error}");
                     }
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -114,7 +114,7 @@ impl Leases {
         leases
     }
 
-    async fn follow_once(
+    async fn watch_once(
         &self,
         is_read: &tokio::sync::watch::Sender<bool>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -150,17 +150,17 @@ impl Leases {
             let age = if is_complete { Duration::ZERO } else { age_of(entry.created) };
             is_complete |= entry.delta == 0;
             let now = Instant::now();
-            let seen = Seen {
+            let seen = LeaseView {
                 value: entry.value,
                 renewed_at: now.checked_sub(age).unwrap_or(now),
                 is_released: entry.operation != Operation::Put,
                 revision: entry.revision,
             };
-            self.remember(entry.key, seen);
+            self.record(entry.key, seen);
         }
     }
 
-    fn remember(&self, name: String, seen: Seen) {
+    fn record(&self, name: String, seen: LeaseView) {
         let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(&name) {
             Some(known) if known.revision > seen.revision => {}
@@ -169,12 +169,12 @@ impl Leases {
     }
 
     /// Whether the bucket was read once. Before that every lease looks free.
-    pub fn is_read(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         *self.is_read.borrow()
     }
 
     /// All leases that have an owner.
-    pub fn held(&self) -> Vec<(String, Seen)> {
+    pub fn held(&self) -> Vec<(String, LeaseView)> {
         let now = Instant::now();
         let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let held = all.iter().filter(|(_, seen)| !seen.is_free(now));
@@ -191,7 +191,7 @@ impl Leases {
     ///
     /// # Errors
     /// [`LeaseError`] when another replica was faster or the bus is unavailable.
-    pub async fn take(&self, name: &str, value: Bytes) -> Result<Lease, LeaseError> {
+    pub async fn acquire(&self, name: &str, value: Bytes) -> Result<Lease, LeaseError> {
         let known = {
             let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             all.get(name).map(|seen| seen.revision)
@@ -257,8 +257,8 @@ impl Leases {
         match written {
             Ok(stored) => {
                 let revision = stored.sequence();
-                let seen = Seen { value, renewed_at: Instant::now(), is_released: is_release, revision };
-                self.remember(name.to_owned(), seen);
+                let seen = LeaseView { value, renewed_at: Instant::now(), is_released: is_release, revision };
+                self.record(name.to_owned(), seen);
                 Ok(revision)
             }
             Err(PublishError::WrongLastSequence) => Err(LeaseError::Lost(name.to_owned())),

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::Bus;
-use crate::guard::nanoseconds;
 use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers};
+use crate::sequence_guard::nanoseconds;
 use crate::streams::{MARKS_BUCKET, SENDS_BUCKET};
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use futures_util::stream::unfold;
 
-use crate::read::{Messages, Read, ReadError};
+use crate::read::{Messages, ReadError, ReadMessage};
 
 /// Timeout of the wait for a reader that reported more stored messages: they may be purged in the meantime.
 const ORDER_WAIT: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(crate) fn merged(stream: &'static str, readers: Vec<Messages>) -> Messages {
 struct Source {
     messages: Messages,
     /// Its next message, if it has arrived before its turn.
-    head: Option<Read>,
+    head: Option<ReadMessage>,
     /// Number of its messages after the head.
     left: u64,
 }
@@ -41,7 +41,7 @@ struct Merge {
 }
 
 impl Merge {
-    async fn next(&mut self) -> Option<Result<Read, ReadError>> {
+    async fn next(&mut self) -> Option<Result<ReadMessage, ReadError>> {
         // The first message is only known when the next one of each reader is.
         for source in &mut self.sources {
             if let Some(error) = source.fill().await {
@@ -58,11 +58,11 @@ impl Merge {
             },
         };
         let pending = self.sources.iter().map(|source| source.left + u64::from(source.head.is_some())).sum();
-        Some(Ok(Read { pending, ..read }))
+        Some(Ok(ReadMessage { pending, ..read }))
     }
 
     /// Returns the next message of any reader; `None` if one has ended.
-    async fn whichever_comes(&mut self) -> Option<Result<Read, ReadError>> {
+    async fn whichever_comes(&mut self) -> Option<Result<ReadMessage, ReadError>> {
         let waiting = self.sources.iter_mut().map(|source| Box::pin(source.messages.next()));
         let (next, place, _) = select_all(waiting).await;
         if let Some(Ok(read)) = &next {

@@ -6,9 +6,9 @@ use std::pin::pin;
 use async_nats::jetstream::stream::InfoError;
 use futures_util::TryStreamExt;
 
+use crate::command_consumers::next_stored;
 use crate::connect::Bus;
 use crate::delivery::Delivery;
-use crate::lanes::next_stored;
 use crate::purge;
 use crate::read::ReadError;
 use crate::streams::COMMANDS;

@@ -29,7 +29,7 @@ pub enum ProvisionError {
     #[error("{room}")]
     NoRoom {
         /// What does not fit.
-        room: NoRoom,
+        room: InsufficientStorage,
         /// Response of the server.
         #[source]
         source: Source,
@@ -68,7 +68,7 @@ pub enum ProvisionError {
 /// A stream (or the stream of a bucket) whose configured size exceeds the server's free file storage. All sizes are in
 /// bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoRoom {
+pub struct InsufficientStorage {
     /// Its name, such as `stream WEBHOOKS`.
     pub of: String,
     /// The requested size.
@@ -79,7 +79,7 @@ pub struct NoRoom {
     pub reserved: u64,
 }
 
-impl std::fmt::Display for NoRoom {
+impl std::fmt::Display for InsufficientStorage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { of, asked, had, reserved } = self;
         write!(
@@ -288,7 +288,7 @@ async fn no_room(
     name: &'static str,
     asked: i64,
     error: &jetstream::context::CreateStreamError,
-) -> Option<NoRoom> {
+) -> Option<InsufficientStorage> {
     use jetstream::ErrorCode;
     use jetstream::context::CreateStreamErrorKind::JetStream;
     let JetStream(inner) = error.kind() else { return None };
@@ -302,7 +302,7 @@ async fn no_room(
     let found = find_all(bus).await.ok()?;
     let had = found.get(name).map_or(0, bytes);
     let asked = u64::try_from(asked).unwrap_or(0);
-    Some(NoRoom { of, asked, had, reserved: found.values().map(bytes).sum() })
+    Some(InsufficientStorage { of, asked, had, reserved: found.values().map(bytes).sum() })
 }
 
 /// Creates or updates one durable consumer. Its stream must exist.

@@ -8,10 +8,10 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::connect::{Bus, PATIENCE_MIN_MS};
+use crate::adaptive_limit::TARGET;
+use crate::connect::{ACK_TIMEOUT_MIN_MS, Bus};
 use crate::headers::Headers;
 use crate::in_flight::Permit;
-use crate::pace::TARGET;
 use crate::subject::Subject;
 
 /// Delay between two attempts to store the same message.
@@ -20,7 +20,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// on a busy stream, would come too late.
 const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
 /// Time before the deadline from which an attempt has the deadline itself as its timeout.
-const LAST_ATTEMPT: Duration = Duration::from_millis(2 * PATIENCE_MIN_MS + 100);
+const LAST_ATTEMPT: Duration = Duration::from_millis(2 * ACK_TIMEOUT_MIN_MS + 100);
 
 /// Destination of a message.
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +34,11 @@ pub(crate) struct Target<'t> {
 #[derive(Debug, Clone, Copy)]
 struct Time {
     deadline: Instant,
-    attempts: Attempts,
+    attempts: RetryMode,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempts {
+enum RetryMode {
     /// An attempt, and another if the server dies before the first one's ack.
     Two,
     /// One attempt: the stream is slow, and a second one would only wait behind the first.
@@ -213,14 +213,14 @@ impl Bus {
         }
         let in_flight = self.in_flight(stream);
         if let Some(permit) = in_flight.try_permit() {
-            let time = Time { deadline, attempts: Attempts::Two };
+            let time = Time { deadline, attempts: RetryMode::Two };
             return self.store_now(&permit, subject, headers, payload, time).await;
         }
         let last_moment = deadline.checked_sub(PERMIT_MARGIN).unwrap_or(deadline);
         let Ok(permit) = tokio::time::timeout_at(last_moment, in_flight.permit()).await else {
             return Err(if self.is_full(stream) { PublishError::Full } else { PublishError::Overloaded });
         };
-        let time = Time { deadline, attempts: Attempts::One };
+        let time = Time { deadline, attempts: RetryMode::One };
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
@@ -237,7 +237,7 @@ impl Bus {
         limit: Duration,
     ) -> Result<Stored, PublishError> {
         let permit = self.in_flight(subject.stream()).permit().await;
-        let time = Time { deadline: Instant::now() + limit, attempts: Attempts::Two };
+        let time = Time { deadline: Instant::now() + limit, attempts: RetryMode::Two };
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
@@ -295,7 +295,7 @@ impl Bus {
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
-        self.attempt(target, headers, payload, Time { deadline, attempts: Attempts::Two }).await
+        self.attempt(target, headers, payload, Time { deadline, attempts: RetryMode::Two }).await
     }
 
     async fn attempt(
@@ -313,8 +313,8 @@ impl Bus {
         let left = deadline.saturating_duration_since(Instant::now());
         let jetstream = match attempts {
             // Half of the remaining time: if the server dies with the ack, there is time for another attempt.
-            Attempts::Two => self.publishers.patient_for(left / 2),
-            Attempts::One => self.publishers.patient_beyond(left),
+            RetryMode::Two => self.publishers.within(left / 2),
+            RetryMode::One => self.publishers.beyond(left),
         };
         let floor = self.sequences.place(target.stream).highest();
         let publish = async {
@@ -323,7 +323,7 @@ impl Bus {
             Ok::<_, PublishError>(sent.await?)
         };
         // A separate timer only if the client's timeout, which counts twice, could last too long.
-        let ack = if left < LAST_ATTEMPT || attempts == Attempts::One {
+        let ack = if left < LAST_ATTEMPT || attempts == RetryMode::One {
             // On the heap, because it is rare and the future of every publish would have room for it.
             let limited = Box::pin(tokio::time::timeout_at(deadline, publish));
             limited.await.map_err(|_| PublishError::TimedOut)??

@@ -5,7 +5,7 @@
 //! 2.10.27 and 2.15.1 keep them). Deleting a single message affects only that message. So if a server of the cluster is
 //! older, or its version is unknown, messages are deleted one at a time, oldest first.
 //!
-//! The caller decides which messages to remove ([`crate::keeper`], [`crate::lanes`]).
+//! The caller decides which messages to remove ([`crate::purger`], [`crate::lanes`]).
 
 use std::collections::BTreeSet;
 
@@ -23,9 +23,9 @@ use crate::versions::{ServerVersion, Versions, holders};
 pub const PURGE_IS_SAFE_FROM: ServerVersion = ServerVersion::new(2, 10, 0);
 /// Most deletions in flight.
 const DELETES_IN_FLIGHT: usize = 128;
-/// Most messages that one call deletes, so that a keeper reaches its other streams too.
+/// Most messages that one call deletes, so that a purger reaches its other streams too.
 const DELETES_A_CALL_MAX: u64 = 5_000;
-/// Share of a call's first deletions that must find their message. Below it another keeper is deleting the same
+/// Share of a call's first deletions that must find their message. Below it another purger is deleting the same
 /// messages, and the call ends.
 const FOUND_SHARE_MIN: f64 = 0.25;
 
@@ -148,7 +148,7 @@ pub(crate) async fn delete(bus: &Bus, stream: &str, sequence: u64) -> Result<boo
     match answer {
         Response::Ok(DeleteStatus { success }) => Ok(success),
         Response::Err { error } => match error.error_code() {
-            // Another keeper was faster, or it was deleted long ago.
+            // Another purger was faster, or it was deleted long ago.
             ErrorCode::STREAM_MESSAGE_DELETE_FAILED | ErrorCode::SEQUENCE_NOT_FOUND => Ok(false),
             _ => Err(error.into()),
         },

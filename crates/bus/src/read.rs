@@ -14,7 +14,7 @@ use crate::streams::StreamDefinition;
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy)]
-pub enum From {
+pub enum StartAt {
     /// At the oldest message.
     Start,
     /// At the first message that was stored at that time or later.
@@ -47,7 +47,7 @@ impl ReadError {
 
 /// A message, and the number of the reader's messages after it at this moment.
 #[derive(Debug)]
-pub struct Read {
+pub struct ReadMessage {
     /// The message.
     pub delivery: Delivery,
     /// Messages after it; 0 at the end of what is stored.
@@ -92,7 +92,7 @@ pub async fn first_time(
 
 /// The messages of a subject filter, in the stream's order, without end.
 pub struct Messages {
-    inner: std::pin::Pin<Box<dyn Stream<Item = Result<Read, ReadError>> + Send>>,
+    inner: std::pin::Pin<Box<dyn Stream<Item = Result<ReadMessage, ReadError>> + Send>>,
     stream: &'static str,
     pending: u64,
     /// The newest message of the stream when reading began.
@@ -108,7 +108,7 @@ impl std::fmt::Debug for Messages {
 
 impl Messages {
     pub(crate) fn new(
-        inner: impl Stream<Item = Result<Read, ReadError>> + Send + 'static,
+        inner: impl Stream<Item = Result<ReadMessage, ReadError>> + Send + 'static,
         stream: &'static str,
         pending: u64,
         last: u64,
@@ -144,7 +144,7 @@ impl Messages {
     }
 
     /// Returns the next message, as soon as there is one.
-    pub async fn next(&mut self) -> Option<Result<Read, ReadError>> {
+    pub async fn next(&mut self) -> Option<Result<ReadMessage, ReadError>> {
         self.inner.next().await
     }
 }
@@ -167,11 +167,11 @@ impl Messages {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn follow(
+pub async fn subscribe(
     bus: &Bus,
     stream: &'static StreamDefinition,
     filter: String,
-    from: From,
+    from: StartAt,
 ) -> Result<Messages, ReadError> {
     open(bus, stream, from, OrderedConfig { filter_subject: filter, ..OrderedConfig::default() }).await
 }
@@ -184,15 +184,15 @@ pub async fn follow(
 ///
 /// # Errors
 /// As [`follow`].
-pub async fn follow_all(
+pub async fn subscribe_all(
     bus: &Bus,
     stream: &'static StreamDefinition,
     filters: Vec<String>,
-    from: From,
+    from: StartAt,
 ) -> Result<Messages, ReadError> {
     let mut sources = Vec::with_capacity(filters.len());
     for filter in filters {
-        sources.push(follow(bus, stream, filter, from).await?);
+        sources.push(subscribe(bus, stream, filter, from).await?);
     }
     Ok(crate::merge::merged(stream.name, sources))
 }
@@ -201,11 +201,11 @@ pub async fn follow_all(
 ///
 /// # Errors
 /// As [`follow`].
-pub async fn follow_heads(
+pub async fn subscribe_headers(
     bus: &Bus,
     stream: &'static StreamDefinition,
     filter: String,
-    from: From,
+    from: StartAt,
 ) -> Result<Messages, ReadError> {
     let config = OrderedConfig { filter_subject: filter, headers_only: true, ..OrderedConfig::default() };
     open(bus, stream, from, config).await
@@ -214,15 +214,15 @@ pub async fn follow_heads(
 async fn open(
     bus: &Bus,
     stream: &'static StreamDefinition,
-    from: From,
+    from: StartAt,
     config: OrderedConfig,
 ) -> Result<Messages, ReadError> {
     let fail = move |source: Source| ReadError { stream: stream.name, source };
     let deliver_policy = match from {
-        From::Start => DeliverPolicy::All,
-        From::Now => DeliverPolicy::New,
-        From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
-        From::Time(time) => {
+        StartAt::Start => DeliverPolicy::All,
+        StartAt::Now => DeliverPolicy::New,
+        StartAt::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        StartAt::Time(time) => {
             let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond());
             DeliverPolicy::ByStartTime { start_time: start_time.map_err(|error| fail(error.into()))? }
         }
@@ -237,7 +237,7 @@ async fn open(
         let read = match message {
             Ok(message) => {
                 let pending = message.info().map_or(0, |info| info.pending);
-                Delivery::split(message).map(|(delivery, _)| Ok(Read { delivery, pending }))
+                Delivery::split(message).map(|(delivery, _)| Ok(ReadMessage { delivery, pending }))
             }
             Err(error) => Some(Err(fail(error.into()))),
         };

@@ -90,13 +90,13 @@ async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
 }
 
 /// A stored channel: its id, and its record or why that is invalid.
-pub type Stored = (String, Result<Record, InvalidRecord>);
+pub type StoredChannel = (String, Result<Record, InvalidRecord>);
 
 /// All stored channels, by id. An invalid value is returned as an error in its place.
 ///
 /// # Errors
 /// [`RegistryError`] if the bucket cannot be read. An invalid value is returned in its place.
-pub async fn list(bus: &Bus) -> Result<Vec<Stored>, RegistryError> {
+pub async fn list(bus: &Bus) -> Result<Vec<StoredChannel>, RegistryError> {
     let found = read_all(bus).await?;
     Ok(found.into_iter().map(|found| (found.id, found.record)).collect())
 }
@@ -207,7 +207,7 @@ pub type Snapshots = watch::Receiver<Option<Arc<Channels>>>;
 
 /// Watches the registry until `stop`. The last channels stay while the bus is unavailable; after every reconnection all
 /// of them are read again.
-pub fn follow(bus: &Bus, stop: CancellationToken) -> Snapshots {
+pub fn watch(bus: &Bus, stop: CancellationToken) -> Snapshots {
     let (sender, receiver) = watch::channel(None);
     let bus = bus.clone();
     tokio::spawn(async move {

@@ -7,14 +7,14 @@
 use async_nats::jetstream::consumer::{Config, DeliverPolicy};
 
 use crate::connect::Bus;
-use crate::guard::{durables, has_mark, nanoseconds};
 use crate::marks::{self, Mark};
 use crate::provision::{ProvisionError, durable_error, find_stream};
+use crate::sequence_guard::{durables, has_mark, nanoseconds};
 use crate::streams::{CHANNELS_BUCKET, MARKS_BUCKET, SENDS_BUCKET, STREAMS, StreamDefinition};
 
 /// A stream or bucket, and the sequence that it had reached.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct StreamPosition {
     /// The stream's name.
     pub stream: &'static str,
     /// The sequence that it is known to have reached.
@@ -27,7 +27,7 @@ pub struct Found {
     pub durables: Vec<String>,
 }
 
-impl Found {
+impl StreamPosition {
     /// Whether its sequence has gone back.
     pub fn has_gone_back(&self) -> bool {
         self.last < self.reached || self.is_replaced
@@ -54,7 +54,10 @@ fn stream_error(name: &'static str, source: impl Into<Source>) -> ProvisionError
 ///
 /// # Errors
 /// [`ProvisionError`] when the server does not respond.
-pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<Found>, ProvisionError> {
+pub async fn inspect(
+    bus: &Bus,
+    definition: &StreamDefinition,
+) -> Result<Option<StreamPosition>, ProvisionError> {
     let name = definition.name;
     if find_stream(bus, name).await?.is_none() {
         return Ok(None);
@@ -65,17 +68,17 @@ pub async fn look_at(bus: &Bus, definition: &StreamDefinition) -> Result<Option<
     let Some(found) = find_stream(bus, name).await? else { return Ok(None) };
     let last = found.cached_info().state.last_sequence;
     let durables = places.into_iter().map(|place| place.name).collect();
-    Ok(Some(Found { stream: name, reached, last, is_replaced: false, durables }))
+    Ok(Some(StreamPosition { stream: name, reached, last, is_replaced: false, durables }))
 }
 
 /// Reads all streams, and the buckets that have marks. Missing ones are left out.
 ///
 /// # Errors
 /// [`ProvisionError`] when the server does not respond.
-pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
+pub async fn inspect_all(bus: &Bus) -> Result<Vec<StreamPosition>, ProvisionError> {
     let mut all = Vec::new();
     for definition in STREAMS {
-        all.extend(look_at(bus, definition).await?);
+        all.extend(inspect(bus, definition).await?);
     }
     for bucket in [&SENDS_BUCKET, &CHANNELS_BUCKET] {
         let name = bucket.stream;
@@ -92,7 +95,7 @@ pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
         let is_replaced = is_ledger && mark.as_ref().is_some_and(is_other);
         let reached = mark.filter(|mark| !is_other(mark)).map_or(0, |mark| mark.sequence);
         let last = info.state.last_sequence;
-        all.push(Found { stream: name, reached, last, is_replaced, durables: Vec::new() });
+        all.push(StreamPosition { stream: name, reached, last, is_replaced, durables: Vec::new() });
     }
     Ok(all)
 }
@@ -103,7 +106,10 @@ pub async fn look(bus: &Bus) -> Result<Vec<Found>, ProvisionError> {
 ///
 /// # Errors
 /// [`ProvisionError`] at the first that cannot be read or deleted. A retry continues from there.
-pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<ProvisionError>, ProvisionError> {
+pub async fn recreate_consumers(
+    bus: &Bus,
+    found: &StreamPosition,
+) -> Result<Vec<ProvisionError>, ProvisionError> {
     let name = found.stream;
     let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| stream_error(name, error))?;
     let mut not_made = Vec::new();
@@ -122,7 +128,7 @@ pub async fn make_durables_again(bus: &Bus, found: &Found) -> Result<Vec<Provisi
 ///
 /// # Errors
 /// [`ProvisionError`] when it or the bucket of marks is missing, or its mark was not written.
-pub async fn accept(bus: &Bus, found: &Found) -> Result<(), ProvisionError> {
+pub async fn accept(bus: &Bus, found: &StreamPosition) -> Result<(), ProvisionError> {
     let name = found.stream;
     if find_stream(bus, MARKS_BUCKET.stream).await?.is_none() {
         return Err(stream_error(MARKS_BUCKET.stream, "it does not exist: run `imchannel setup` first"));

@@ -26,7 +26,7 @@ pub struct StreamLabels {
 }
 
 /// Gauge by stream: 1 while its sequence has gone back.
-pub type GoneBackGauge = Family<StreamLabels, Gauge>;
+pub type SequenceRegressedGauge = Family<StreamLabels, Gauge>;
 
 /// Connection number of a stream that was never checked. It is never a real number, because the client's event of its
 /// first connection may come late.
@@ -92,11 +92,11 @@ pub(crate) struct Sequences {
     unseen: Mutex<Option<String>>,
     /// Changes when a stream was checked, or seems wrong.
     changed: watch::Sender<()>,
-    gauge: GoneBackGauge,
+    gauge: SequenceRegressedGauge,
 }
 
 impl Sequences {
-    pub(crate) fn new(gauge: GoneBackGauge) -> Self {
+    pub(crate) fn new(gauge: SequenceRegressedGauge) -> Self {
         Self {
             places: Default::default(),
             connection: AtomicU64::new(0),
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_may_come_out_of_order_and_never_from_below() {
-        let sequences = Sequences::new(GoneBackGauge::default());
+        let sequences = Sequences::new(SequenceRegressedGauge::default());
         let place = sequences.place("WEBHOOKS");
         // Two concurrent publishes whose acks arrive in the other order.
         let floor = place.highest();
@@ -227,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watched_stream_waits_for_a_check_on_every_connection() {
-        let sequences = Sequences::new(GoneBackGauge::default());
+        let sequences = Sequences::new(SequenceRegressedGauge::default());
         let soon = || Instant::now() + std::time::Duration::from_millis(10);
         assert!(sequences.looked_at_by("EVENTS", soon()).await, "it is not watched");
         sequences.watch("EVENTS", true);

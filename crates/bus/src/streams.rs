@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bsp::ChannelId;
 
-use crate::subject::{Queue, Subject};
+use crate::subject::{Priority, Subject};
 
 /// One hour.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -126,16 +126,16 @@ pub static DURABLES: [&DurableDefinition; 2] = [&NORMALIZER, &AICC];
 
 /// A durable consumer of a lane: one for each channel and queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaneDurable {
+pub struct LaneConsumer {
     /// Its name: `send-{channel}` or `bulk-{channel}`.
     pub name: String,
     /// The only subject that it reads.
     pub filter: String,
 }
 
-impl LaneDurable {
+impl LaneConsumer {
     /// The durable consumer of a channel's queue.
-    pub fn of(queue: Queue, channel: &ChannelId) -> Self {
+    pub fn of(queue: Priority, channel: &ChannelId) -> Self {
         Self {
             name: format!("{}-{channel}", queue.token()),
             filter: Subject::Command(queue, channel.clone()).to_text(),
@@ -148,7 +148,7 @@ impl LaneDurable {
 pub const LANE_ACK_WAIT: Duration = Duration::from_secs(10);
 /// `max_ack_pending` of a lane's consumer, for each queue: 4,000 pending commands (500 of one recipient at most), 1,000
 /// in progress, 500 fetched ahead, and a margin.
-pub const LANE_HELD_MAX: usize = 6_000;
+pub const LANE_MAX_ACK_PENDING: usize = 6_000;
 
 /// Definition of a key-value bucket. All keep one value for each key.
 #[derive(Debug)]

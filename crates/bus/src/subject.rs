@@ -14,7 +14,7 @@ pub enum EventKind {
     /// `imchannel.v1.InboundMessage`.
     Message,
     /// `imchannel.v1.SendResult`.
-    Send,
+    Interactive,
     /// `imchannel.v1.MediaFetched`.
     Media,
     /// `imchannel.v1.AccountEvent`.
@@ -26,7 +26,7 @@ pub enum EventKind {
 impl EventKind {
     /// Every kind.
     pub const ALL: [Self; 6] =
-        [Self::Report, Self::Message, Self::Send, Self::Media, Self::Account, Self::Customer];
+        [Self::Report, Self::Message, Self::Interactive, Self::Media, Self::Account, Self::Customer];
 
     /// The kinds that webhooks become: the normalizer publishes them, and a replay publishes them again.
     pub const OF_WEBHOOKS: [Self; 4] = [Self::Report, Self::Message, Self::Account, Self::Customer];
@@ -36,7 +36,7 @@ impl EventKind {
         match self {
             Self::Report => "report",
             Self::Message => "message",
-            Self::Send => "send",
+            Self::Interactive => "send",
             Self::Media => "media",
             Self::Account => "account",
             Self::Customer => "customer",
@@ -48,7 +48,7 @@ impl EventKind {
         match self {
             Self::Report => "imchannel.v1.ReportEvent",
             Self::Message => "imchannel.v1.InboundMessage",
-            Self::Send => "imchannel.v1.SendResult",
+            Self::Interactive => "imchannel.v1.SendResult",
             Self::Media => "imchannel.v1.MediaFetched",
             Self::Account => "imchannel.v1.AccountEvent",
             Self::Customer => "imchannel.v1.CustomerEvent",
@@ -88,14 +88,14 @@ impl Origin {
 
 /// The two queues of commands that every channel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Queue {
+pub enum Priority {
     /// Commands of agents. They have priority.
     Send,
     /// Commands of campaigns. They get the rest of the channel's rate.
     Bulk,
 }
 
-impl Queue {
+impl Priority {
     /// Both, the more urgent first.
     pub const ALL: [Self; 2] = [Self::Send, Self::Bulk];
 
@@ -121,9 +121,9 @@ pub enum Subject {
     Event(EventKind, BspId, ChannelId),
     /// `imchannel.event.send.none.{channel}`: the result of a command whose channel is not configured, with `unknown`
     /// for a channel that cannot be determined.
-    ResultOfNone(Option<ChannelId>),
+    ResultWithoutBsp(Option<ChannelId>),
     /// `imchannel.command.{queue}.{channel}`
-    Command(Queue, ChannelId),
+    Command(Priority, ChannelId),
     /// `imchannel.deadletter.{origin}.{channel}`, with `unknown` for a channel that cannot be determined.
     DeadLetter(Origin, Option<ChannelId>),
 }
@@ -151,11 +151,13 @@ impl Subject {
             "event" => {
                 let kind = EventKind::from_token(tokens.next()?)?;
                 match (kind, tokens.next()?) {
-                    (EventKind::Send, NO_BSP) => Self::ResultOfNone(channel_or_unknown(tokens.next()?)?),
+                    (EventKind::Interactive, NO_BSP) => {
+                        Self::ResultWithoutBsp(channel_or_unknown(tokens.next()?)?)
+                    }
                     (kind, token) => Self::Event(kind, bsp(token)?, channel(tokens.next()?)?),
                 }
             }
-            "command" => Self::Command(Queue::from_token(tokens.next()?)?, channel(tokens.next()?)?),
+            "command" => Self::Command(Priority::from_token(tokens.next()?)?, channel(tokens.next()?)?),
             "deadletter" => {
                 let origin = Origin::from_token(tokens.next()?)?;
                 Self::DeadLetter(origin, channel_or_unknown(tokens.next()?)?)
@@ -170,7 +172,9 @@ impl Subject {
         let parts = match self {
             Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
             Self::Event(kind, bsp, channel) => ["event", kind.token(), bsp.as_str(), channel.as_str()],
-            Self::ResultOfNone(_) => ["event", EventKind::Send.token(), NO_BSP, self.channel_token()],
+            Self::ResultWithoutBsp(_) => {
+                ["event", EventKind::Interactive.token(), NO_BSP, self.channel_token()]
+            }
             Self::Command(queue, channel) => ["command", queue.token(), "", channel.as_str()],
             Self::DeadLetter(origin, _) => ["deadletter", origin.token(), "", self.channel_token()],
         };
@@ -187,7 +191,7 @@ impl Subject {
     pub fn stream(&self) -> &'static StreamDefinition {
         match self {
             Self::Webhook(..) => &WEBHOOKS,
-            Self::Event(..) | Self::ResultOfNone(..) => &EVENTS,
+            Self::Event(..) | Self::ResultWithoutBsp(..) => &EVENTS,
             Self::Command(..) => &COMMANDS,
             Self::DeadLetter(..) => &DEADLETTERS,
         }
@@ -199,7 +203,7 @@ impl Subject {
             Self::Webhook(_, channel) | Self::Event(_, _, channel) | Self::Command(_, channel) => {
                 Some(channel)
             }
-            Self::ResultOfNone(channel) | Self::DeadLetter(_, channel) => channel.as_ref(),
+            Self::ResultWithoutBsp(channel) | Self::DeadLetter(_, channel) => channel.as_ref(),
         }
     }
 
@@ -212,7 +216,7 @@ impl Subject {
     pub fn bsp(&self) -> Option<BspId> {
         match self {
             Self::Webhook(bsp, _) | Self::Event(_, bsp, _) => Some(*bsp),
-            Self::ResultOfNone(..) | Self::Command(..) | Self::DeadLetter(..) => None,
+            Self::ResultWithoutBsp(..) | Self::Command(..) | Self::DeadLetter(..) => None,
         }
     }
 }
@@ -300,8 +304,8 @@ impl Filter {
         if self.channel.is_none() {
             return vec!["imchannel.command.>".to_owned()];
         }
-        let of = |queue: Queue| format!("imchannel.command.{}.{}", queue.token(), self.channel_token());
-        Queue::ALL.map(of).to_vec()
+        let of = |queue: Priority| format!("imchannel.command.{}.{}", queue.token(), self.channel_token());
+        Priority::ALL.map(of).to_vec()
     }
 
     /// Filter of the matching dead letters. The BSP is not in their subject.
@@ -331,14 +335,14 @@ mod tests {
                 Subject::Webhook(bsp, channel.clone()),
                 Subject::Event(EventKind::Report, bsp, channel.clone()),
                 Subject::Event(EventKind::Message, bsp, channel.clone()),
-                Subject::Event(EventKind::Send, bsp, channel.clone()),
+                Subject::Event(EventKind::Interactive, bsp, channel.clone()),
                 Subject::Event(EventKind::Media, bsp, channel.clone()),
                 Subject::Event(EventKind::Account, bsp, channel.clone()),
                 Subject::Event(EventKind::Customer, bsp, channel.clone()),
-                Subject::ResultOfNone(Some(channel.clone())),
-                Subject::ResultOfNone(None),
-                Subject::Command(Queue::Send, channel.clone()),
-                Subject::Command(Queue::Bulk, channel.clone()),
+                Subject::ResultWithoutBsp(Some(channel.clone())),
+                Subject::ResultWithoutBsp(None),
+                Subject::Command(Priority::Send, channel.clone()),
+                Subject::Command(Priority::Bulk, channel.clone()),
                 Subject::DeadLetter(Origin::Webhook, Some(channel.clone())),
                 Subject::DeadLetter(Origin::Command, Some(channel.clone())),
                 Subject::DeadLetter(Origin::Command, None),

@@ -25,12 +25,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
-use crate::delivery::{Delivery, Verdict};
-use crate::seldom::Seldom;
+use crate::delivery::{Delivery, Disposition};
+use crate::rate_limited_log::RateLimitedLog;
 use crate::streams::DurableDefinition;
 use crate::worker::places::Places;
-pub use crate::worker::settle::{PUT_OFF_FOR, PUT_OFF_MAX};
-use crate::worker::settle::{PutOff, Settling, settle};
+pub use crate::worker::settle::{POSTPONE_DELAY, POSTPONED_MAX};
+use crate::worker::settle::{Postponed, Settling, settle};
 
 /// Interval of the server's idle heartbeats while a pull waits.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -40,13 +40,13 @@ const PULL_EXPIRES: Duration = Duration::from_secs(15);
 const HEARTBEATS_MISSED_MAX: u32 = 2;
 /// Most lanes: each waits at the durable consumer with a separate pull, and the server supports a few hundred
 /// (`max_waiting`).
-const LANES_MAX: usize = 8;
+const SHARDS_MAX: usize = 8;
 /// Most bytes that the pulls of all lanes may return together, so that large messages cannot fill the memory.
 const PULL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Smallest limit of one lane's pull in bytes: enough for the largest message.
 const PULL_BYTES_MIN: usize = 2 * 1024 * 1024;
 /// Most bytes of the messages in flight of all lanes.
-const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Nak delay of a message that was pulled and not begun, so that it does not return to this process while it stops.
 const GIVE_BACK_DELAY: Duration = Duration::from_millis(500);
 /// Timeout of all these naks.
@@ -54,7 +54,7 @@ const GIVE_BACK_LIMIT: Duration = Duration::from_secs(1);
 /// Timeout of the wait for outstanding acks when the worker stops.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// Checks of the messages in flight within one ack wait.
-const PROGRESS_LOOKS: u32 = 12;
+const HEARTBEATS_PER_ACK_WAIT: u32 = 12;
 /// Delay between two attempts to create a pull.
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
 /// Time for which the worker pulls nothing after [`Verdict::Pause`].
@@ -146,15 +146,15 @@ pub async fn run<H, F, G, U>(
     give_up: G,
 ) where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
-    F: Future<Output = Verdict> + Send + 'static,
+    F: Future<Output = Disposition> + Send + 'static,
     G: Fn(Delivery) -> U + Send + Sync + 'static,
-    U: Future<Output = Verdict> + Send + 'static,
+    U: Future<Output = Disposition> + Send + 'static,
 {
     let handlers = Arc::new(Handlers { handler, give_up });
-    let put_off = Arc::new(PutOff::default());
+    let put_off = Arc::new(Postponed::default());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = cores.min(options.concurrency).clamp(1, LANES_MAX);
-    let lane = |place: usize| Lane {
+    let count = cores.min(options.concurrency).clamp(1, SHARDS_MAX);
+    let lane = |place: usize| Shard {
         bus: bus.clone(),
         durable: options.durable,
         concurrency: options.concurrency / count + usize::from(place < options.concurrency % count),
@@ -189,7 +189,7 @@ struct Handlers<H, G> {
 }
 
 /// One of the lanes.
-struct Lane {
+struct Shard {
     bus: Bus,
     durable: &'static DurableDefinition,
     concurrency: usize,
@@ -197,15 +197,15 @@ struct Lane {
     lanes: usize,
     grace: Duration,
     metrics: WorkerMetrics,
-    put_off: Arc<PutOff>,
+    put_off: Arc<Postponed>,
     paused_until: Option<Instant>,
     /// Messages in flight. A redelivery of a message whose first delivery is in flight has a place of its own.
-    held: Places<Held>,
+    held: Places<InFlight>,
     held_bytes: usize,
 }
 
 /// A message in flight, for the heartbeats to the server.
-struct Held {
+struct InFlight {
     acker: Arc<Acker>,
     /// When the server last received an in-progress ack.
     heard_at: Instant,
@@ -213,26 +213,26 @@ struct Held {
 }
 
 /// A message that was received.
-struct Taken {
+struct Received {
     place: usize,
     delivery: Delivery,
     acker: Arc<Acker>,
 }
 
 /// A completed message.
-struct Settled {
+struct Completed {
     place: usize,
     /// Whether no other message could be finished now either.
     asks_for_pause: bool,
 }
 
-impl Lane {
+impl Shard {
     async fn run<H, F, G, U>(mut self, stop: CancellationToken, handlers: Arc<Handlers<H, G>>)
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,
-        F: Future<Output = Verdict> + Send + 'static,
+        F: Future<Output = Disposition> + Send + 'static,
         G: Fn(Delivery) -> U + Send + Sync + 'static,
-        U: Future<Output = Verdict> + Send + 'static,
+        U: Future<Output = Disposition> + Send + 'static,
     {
         let (handlers, metrics, put_off) = (&*handlers, self.metrics.clone(), Arc::clone(&self.put_off));
         let settling = Settling { metrics: &metrics, put_off: &put_off };
@@ -246,17 +246,17 @@ impl Lane {
                 }
                 None => break,
             }
-            self.settle_for(REBUILD_PAUSE, &mut work, &stop).await;
+            self.complete_for(REBUILD_PAUSE, &mut work, &stop).await;
         }
         // Messages that are not finished within the grace period are redelivered to another replica.
-        if timeout(self.grace, self.settle_all(&mut work)).await.is_err() {
+        if timeout(self.grace, self.complete_all(&mut work)).await.is_err() {
             let count = self.held.len();
             tracing::warn!(function = "worker", "{count} messages were not finished and will be redelivered");
         }
     }
 
     /// Opens a pull, and completes messages during that time; `None` at a stop.
-    async fn open<W: Future<Output = Settled>>(
+    async fn open<W: Future<Output = Completed>>(
         &mut self,
         work: &mut FuturesUnordered<W>,
         stop: &CancellationToken,
@@ -268,31 +268,32 @@ impl Lane {
             tokio::select! {
                 () = stop.cancelled() => return None,
                 opened = &mut opening => return Some(opened),
-                Some(settled) = work.next() => self.settled(&settled),
-                _ = ticks.tick() => self.tell_progress(),
+                Some(settled) = work.next() => self.complete(&settled),
+                _ = ticks.tick() => self.send_heartbeats(),
             }
         }
     }
 
     /// Receives messages until the pull must be created again or the worker stops.
-    async fn work<W: Future<Output = Settled>>(
+    async fn work<W: Future<Output = Completed>>(
         &mut self,
         mut messages: Messages,
         work: &mut FuturesUnordered<W>,
-        begin: &impl Fn(Taken) -> W,
+        begin: &impl Fn(Received) -> W,
         stop: &CancellationToken,
     ) {
         let mut heartbeats_missed = 0;
         let mut ticks = self.ticks();
         loop {
-            let has_room = work.len() < self.concurrency && self.held_bytes < HELD_BYTES_MAX / self.lanes;
+            let has_room =
+                work.len() < self.concurrency && self.held_bytes < IN_FLIGHT_BYTES_MAX / self.lanes;
             let may_take = has_room && self.paused_until.is_none();
             let pause_ends = self.paused_until;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(settled) = work.next() => self.settled(&settled),
-                _ = ticks.tick() => self.tell_progress(),
+                Some(settled) = work.next() => self.complete(&settled),
+                _ = ticks.tick() => self.send_heartbeats(),
                 () = tokio::time::sleep_until(pause_ends.unwrap_or_else(Instant::now)), if pause_ends.is_some() => {
                     self.paused_until = None;
                     self.metrics.paused.dec();
@@ -300,7 +301,7 @@ impl Lane {
                 next = messages.next(), if may_take => match next {
                     Some(Ok(message)) => {
                         heartbeats_missed = 0;
-                        if let Some(taken) = self.take(message) {
+                        if let Some(taken) = self.receive(message) {
                             work.push(begin(taken));
                         }
                     }
@@ -312,7 +313,7 @@ impl Lane {
                         }
                     }
                     Some(Err(error)) => {
-                        if let Some(turn) = PULL_BROKE.turn() {
+                        if let Some(turn) = PULL_BROKE.next() {
                             tracing::warn!(function = "worker", "the pull failed and is created again: {error}{turn}");
                         }
                         break;
@@ -325,7 +326,7 @@ impl Lane {
     }
 
     /// Starts processing a message.
-    fn take(&mut self, message: Message) -> Option<Taken> {
+    fn receive(&mut self, message: Message) -> Option<Received> {
         let Some((delivery, acker)) = Delivery::split(message) else {
             tracing::error!(function = "worker", "ignored a message without a JetStream reply subject");
             return None;
@@ -333,12 +334,12 @@ impl Lane {
         self.metrics.held.inc();
         let acker = Arc::new(acker);
         let bytes = delivery.payload.len();
-        let held = Held { acker: Arc::clone(&acker), heard_at: Instant::now(), bytes };
+        let held = InFlight { acker: Arc::clone(&acker), heard_at: Instant::now(), bytes };
         self.held_bytes += bytes;
-        Some(Taken { place: self.held.put(held), delivery, acker })
+        Some(Received { place: self.held.put(held), delivery, acker })
     }
 
-    fn settled(&mut self, settled: &Settled) {
+    fn complete(&mut self, settled: &Completed) {
         self.held_bytes -= self.held.take(settled.place).map_or(0, |held| held.bytes);
         self.metrics.held.dec();
         if settled.asks_for_pause && self.paused_until.is_none() {
@@ -348,7 +349,7 @@ impl Lane {
     }
 
     /// Completes messages for a while without receiving more.
-    async fn settle_for<W: Future<Output = Settled>>(
+    async fn complete_for<W: Future<Output = Completed>>(
         &mut self,
         time: Duration,
         work: &mut FuturesUnordered<W>,
@@ -359,32 +360,32 @@ impl Lane {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = &mut pause => return,
-                Some(settled) = work.next() => self.settled(&settled),
+                Some(settled) = work.next() => self.complete(&settled),
             }
         }
     }
 
     /// Completes all messages in flight, without receiving more.
-    async fn settle_all<W: Future<Output = Settled>>(&mut self, work: &mut FuturesUnordered<W>) {
+    async fn complete_all<W: Future<Output = Completed>>(&mut self, work: &mut FuturesUnordered<W>) {
         let mut ticks = self.ticks();
         while !work.is_empty() {
             tokio::select! {
-                Some(settled) = work.next() => self.settled(&settled),
-                _ = ticks.tick() => self.tell_progress(),
+                Some(settled) = work.next() => self.complete(&settled),
+                _ = ticks.tick() => self.send_heartbeats(),
             }
         }
     }
 
     /// Returns the interval of the heartbeats, short enough to be in time for every message.
     fn ticks(&self) -> Interval {
-        let mut ticks = interval(self.durable.ack_wait / PROGRESS_LOOKS);
+        let mut ticks = interval(self.durable.ack_wait / HEARTBEATS_PER_ACK_WAIT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     }
 
     /// Sends in-progress acks for messages that are due. It never waits: if the client's buffer is full, the next check
     /// tries again.
-    fn tell_progress(&mut self) {
+    fn send_heartbeats(&mut self) {
         let every = self.durable.ack_wait / 3;
         for held in self.held.values_mut().filter(|held| held.heard_at.elapsed() >= every) {
             if held.acker.ack_with(AckKind::Progress).now_or_never().is_some() {
@@ -414,18 +415,18 @@ async fn pull(
     Ok(messages)
 }
 
-static PULL_BROKE: Seldom = Seldom::new();
+static PULL_BROKE: RateLimitedLog = RateLimitedLog::new();
 
 /// Handles a message and acks or naks it by the verdict. A handler that panics costs one attempt, and at the last one
 /// the message.
-async fn handle<H, F, G, U>(handlers: &Handlers<H, G>, taken: Taken, settling: Settling<'_>) -> Settled
+async fn handle<H, F, G, U>(handlers: &Handlers<H, G>, taken: Received, settling: Settling<'_>) -> Completed
 where
     H: Fn(Delivery) -> F,
-    F: Future<Output = Verdict>,
+    F: Future<Output = Disposition>,
     G: Fn(Delivery) -> U,
-    U: Future<Output = Verdict>,
+    U: Future<Output = Disposition>,
 {
-    let Taken { place, delivery, acker } = taken;
+    let Received { place, delivery, acker } = taken;
     let (sequence, attempt) = (delivery.sequence, delivery.attempt);
     let last_chance = (attempt >= PANICS_MAX).then(|| delivery.clone());
     let handling = AssertUnwindSafe(async { (handlers.handler)(delivery).await }).catch_unwind();
@@ -438,9 +439,9 @@ where
             verdict = AssertUnwindSafe(giving_up).catch_unwind().await.ok();
         }
     }
-    let verdict = verdict.unwrap_or_else(|| Verdict::retry("the handler panicked"));
+    let verdict = verdict.unwrap_or_else(|| Disposition::retry("the handler panicked"));
     let asks_for_pause = settle(&acker, verdict, sequence, attempt, settling).await;
-    Settled { place, asks_for_pause }
+    Completed { place, asks_for_pause }
 }
 
 /// Naks messages that were pulled and not begun, so that another replica receives them soon and not after the ack wait.

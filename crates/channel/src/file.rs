@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bsp::secret_reference::SecretReference;
-use bsp::toml_table::{Fault, Faults, Table};
+use bsp::toml_table::{Table, TomlError, TomlErrors};
 use bsp::{Bsp, ChannelId, CredentialForm, Profile, SettingsContext, registry};
 use toml::de::DeTable;
 
@@ -18,25 +18,25 @@ pub const TENANT_LENGTH_MAX: usize = 64;
 
 /// A channel of a channels file, with passwords in clear text.
 #[derive(Debug, Clone)]
-pub struct Described {
+pub struct ChannelSpec {
     id: ChannelId,
     bsp: &'static dyn Bsp,
     tenant: String,
-    webhook: Vec<Login>,
+    webhook: Vec<CredentialSpec>,
     signature: Option<SignatureRecord>,
     settings: serde_json::Value,
 }
 
 /// A webhook login: user and password.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
+pub struct CredentialSpec {
     /// The user; `None` if the BSP has none.
     pub user: Option<String>,
     /// The password.
     pub password: Secret,
 }
 
-impl Described {
+impl ChannelSpec {
     /// The channel's id.
     pub fn id(&self) -> &ChannelId {
         &self.id
@@ -53,7 +53,7 @@ impl Described {
     }
 
     /// Its webhook logins in clear text.
-    pub fn logins(&self) -> &[Login] {
+    pub fn credentials(&self) -> &[CredentialSpec] {
         &self.webhook
     }
 
@@ -66,7 +66,7 @@ impl Described {
 
     /// Its record for the registry.
     pub fn to_record(&self, key: &CredentialKey) -> Record {
-        let digest = |login: &Login| {
+        let digest = |login: &CredentialSpec| {
             let password = String::from_utf8_lossy(login.password.expose());
             hex::encode(key.digest(&self.bsp.expected_credential(login.user.as_deref(), &password)))
         };
@@ -112,8 +112,8 @@ impl Described {
 /// assert_eq!(faults[0].line, 1);
 /// # Ok::<(), channel::credential::CredentialKeyTooShort>(())
 /// ```
-pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, Vec<Fault>> {
-    let mut faults = Faults::new(source);
+pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<ChannelSpec>, Vec<TomlError>> {
+    let mut faults = TomlErrors::new(source);
     let (document, errors) = DeTable::parse_recoverable(source);
     // Report only the first error: the later ones are mostly its consequences.
     let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
@@ -142,7 +142,7 @@ pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<Described>, 
 }
 
 /// Reads one channel; `None` if its id or its BSP is missing or invalid. The fault is then recorded.
-fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<Described> {
+fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<ChannelSpec> {
     let id = read_id(table);
     let bsp = read_bsp(table);
     let tenant = read_tenant(table);
@@ -154,7 +154,7 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
     let signature = if bsp.profile().signs_requests { read_signature(table, bsp.profile()) } else { None };
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
-    Some(Described { id: id?, bsp, tenant, webhook, signature, settings })
+    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, settings })
 }
 
 fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {
@@ -195,8 +195,8 @@ fn read_tenant(table: &mut Table<'_, '_>) -> String {
     tenant.value.to_owned()
 }
 
-fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Login> {
-    let mut logins: Vec<Login> = Vec::new();
+fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<CredentialSpec> {
+    let mut logins: Vec<CredentialSpec> = Vec::new();
     let count = table.tables("webhook", |mut login| {
         let user = match form {
             CredentialForm::Password => None,
@@ -209,7 +209,7 @@ fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Login> {
             login.fault(login.offset(), "invalid 'user': remove the colon");
         }
         let Some(password) = password else { return };
-        let found = Login { user, password: Secret::new(password.into_bytes()) };
+        let found = CredentialSpec { user, password: Secret::new(password.into_bytes()) };
         if logins.contains(&found) {
             login.fault(login.offset(), "duplicate credential; list each credential once");
         }

@@ -53,7 +53,7 @@ fn a_good_file_becomes_records_without_secrets() {
         let read = Record::from_json(&record.id, json.as_bytes()).unwrap();
         assert_eq!(read, record);
         let in_memory = read.to_channel().unwrap();
-        for login in channel.logins() {
+        for login in channel.credentials() {
             let password = String::from_utf8_lossy(login.password.expose()).into_owned();
             let presented = in_memory.bsp.expected_credential(login.user.as_deref(), &password);
             assert!(in_memory.credentials.position(&key().digest(&presented)).is_some());

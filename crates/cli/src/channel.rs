@@ -8,17 +8,17 @@ use anyhow::bail;
 use bsp::SettingsContext;
 use bus::{Bus, registry};
 use channel::Record;
-use channel::file::Described;
+use channel::file::ChannelSpec;
 use clap::Subcommand;
 use serde_json::json;
-use service::examples;
+use service::example_secrets;
 
 pub(crate) use self::change::{How, apply};
 use self::change::{Removal, remove, set_paused};
-use crate::Done;
-use crate::out::{BAD, ODD, Out, Text, styled, text};
+use crate::Exit;
+use crate::output::{BAD, ODD, Out, Text, styled, text};
 use crate::target::Target;
-use crate::words::{causes, counted};
+use crate::words::{causes, pluralize};
 
 /// Digits of the fingerprint of a stored credential. It identifies the credential and reveals nothing else.
 const FINGERPRINT_DIGITS: usize = 8;
@@ -77,11 +77,11 @@ pub(crate) enum Channel {
     },
 }
 
-pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     match command {
         Channel::Apply { file, prune, yes, dry_run, rekey } => {
             let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
-            let Some(channels) = read_file(&file, &context, out)? else { return Ok(Done::Faulty) };
+            let Some(channels) = read_file(&file, &context, out)? else { return Ok(Exit::InvalidInput) };
             if let Some(refused) = refuse_examples(&channels, target, out) {
                 return Ok(refused);
             }
@@ -102,7 +102,7 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
         Channel::Pause { ids } => set_paused(&target.connect().await?, &ids, true, out).await?,
         Channel::Resume { ids } => set_paused(&target.connect().await?, &ids, false, out).await?,
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Reads a channels file. Returns `None` if it has errors, which are printed.
@@ -110,7 +110,7 @@ pub(crate) fn read_file(
     path: &Path,
     context: &SettingsContext,
     out: &Out,
-) -> anyhow::Result<Option<Vec<Described>>> {
+) -> anyhow::Result<Option<Vec<ChannelSpec>>> {
     let source = match std::fs::read_to_string(path) {
         Ok(source) => source,
         Err(error) => {
@@ -121,10 +121,10 @@ pub(crate) fn read_file(
     match channel::file::parse(&source, context) {
         Ok(channels) => Ok(Some(channels)),
         Err(faults) => {
-            let count = counted(faults.len(), "fault");
-            out.say(&text!("{} {} has {count}:", styled(BAD, "error:"), path.display()));
+            let count = pluralize(faults.len(), "fault");
+            out.print(&text!("{} {} has {count}:", styled(BAD, "error:"), path.display()));
             for fault in &faults {
-                out.say(&format!("  {}:{}: {}", path.display(), fault.line, fault.message));
+                out.print(&format!("  {}:{}: {}", path.display(), fault.line, fault.message));
                 out.object(&json!({ "file": path, "line": fault.line, "fault": fault.message }));
             }
             Ok(None)
@@ -135,19 +135,22 @@ pub(crate) fn read_file(
 /// Rejects example passwords, which are public, unless the installation is on this machine or `--public-address` is a
 /// loopback
 /// address.
-pub(crate) fn refuse_examples(channels: &[Described], target: &Target, out: &Out) -> Option<Done> {
+pub(crate) fn refuse_examples(channels: &[ChannelSpec], target: &Target, out: &Out) -> Option<Exit> {
     if target.is_on_loopback() {
         return None;
     }
-    let has_example = |channel: &&Described| {
-        channel.logins().iter().any(|login| login.password.expose().starts_with(examples::PREFIX.as_bytes()))
+    let has_example = |channel: &&ChannelSpec| {
+        channel
+            .credentials()
+            .iter()
+            .any(|login| login.password.expose().starts_with(example_secrets::PREFIX.as_bytes()))
     };
     let channel = channels.iter().find(has_example)?;
     Some(out.faulty(&format!(
         "channel {} has an example password (it begins with {}): examples are public and are accepted only on an installation with a \
          loopback address (IMCHANNEL_PUBLIC_ADDRESS); set another password",
         channel.id(),
-        examples::PREFIX
+        example_secrets::PREFIX
     )))
 }
 
@@ -186,7 +189,7 @@ impl Sending {
 async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
     let stored = registry::list(bus).await?;
     if stored.is_empty() {
-        out.say(
+        out.print(
             "There are no channels. Define channels in a file and run `imchannel channel apply -f FILE`.",
         );
         return Ok(());

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::out::Out;
-use crate::{Done, help};
+use crate::output::Out;
+use crate::{Exit, help};
 
 /// A shell that has a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,11 +25,11 @@ pub(crate) struct Completions {
     shell: Shell,
 }
 
-pub(crate) fn run(command: &Completions, out: &Out) -> anyhow::Result<Done> {
+pub(crate) fn run(command: &Completions, out: &Out) -> anyhow::Result<Exit> {
     let script = script(command.shell)?;
     out.object(&json!({ "script": script }));
     out.lines(&script);
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 fn script(shell: Shell) -> anyhow::Result<String> {

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::out;
+use crate::output;
 
 /// Asks a person on a terminal. A program must pass `--yes`.
 ///
@@ -15,7 +15,7 @@ pub(crate) fn is_confirmed(yes: bool, question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    out::prompt(&format!("{question} [y/N] "))?;
+    output::prompt(&format!("{question} [y/N] "))?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -5,24 +5,24 @@ mod command;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use bsp::{BspId, ChannelId, ItemRanges, Outcome, Parsed, Reject, Webhook, registry};
-use bus::read::{self, From};
+use bsp::{BspId, ChannelId, ItemRanges, Outcome, Parsed, RejectedItem, Webhook, registry};
+use bus::read::{self, StartAt};
 use bus::streams::{DEADLETTERS, WEBHOOKS};
 use bus::subject::Filter;
-use bus::{Bus, Delivery, Origin, Subject, headers, lookup};
+use bus::{Bus, Delivery, Origin, Subject, headers, message_store};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::confirm::is_confirmed;
-use crate::out::{self, BAD, GOOD, ODD, Out, styled, text};
-use crate::replay::published::parse_origin;
+use crate::duration::{self, Moment};
+use crate::output::{self, BAD, GOOD, ODD, Out, styled, text};
+use crate::replay::history::parse_origin;
 use crate::replay::{self, publish};
 use crate::target::Target;
-use crate::when::{self, Moment};
-use crate::words::counted;
-use crate::{Done, tail};
+use crate::words::pluralize;
+use crate::{Exit, tail};
 
 /// Most rows of the list for people. The counts include all dead letters.
 const ROWS_MAX: usize = 50;
@@ -84,10 +84,10 @@ pub(crate) struct Selection {
     #[arg(long, value_name = "WORD")]
     reason: Option<String>,
     /// Stored at this time or later (90s, 15m, 2h, 3d ago, or a time).
-    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    #[arg(long, value_name = "WHEN", value_parser = duration::moment)]
     since: Option<Moment>,
     /// Stored before this time.
-    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    #[arg(long, value_name = "WHEN", value_parser = duration::moment)]
     until: Option<Moment>,
 }
 
@@ -104,14 +104,14 @@ pub(crate) struct Which {
     selection: Selection,
 }
 
-pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let bus = target.connect().await?;
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
         DeadLetters::Show { sequence, unmask, raw } => show(&bus, sequence, (unmask, raw), out).await,
         DeadLetters::Replay { which, publish, yes, keep, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
-            let question = format!("Publish what {} hold?", counted(letters.len(), "dead letter"));
+            let question = format!("Publish what {} hold?", pluralize(letters.len(), "dead letter"));
             if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
                 return Ok(out.faulty("nothing was published; use --yes to publish without asking"));
             }
@@ -127,12 +127,12 @@ impl Selection {
     async fn letters(&self, bus: &Bus, part: Part) -> anyhow::Result<Vec<Delivery>> {
         let now = Timestamp::now();
         let filter = Filter { bsp: None, channel: self.channel.clone() }.dead_letters();
-        let from = self.since.map_or(From::Start, |since| From::Time(since.from(now)));
+        let from = self.since.map_or(StartAt::Start, |since| StartAt::Time(since.from(now)));
         let until = self.until.map(|until| until.from(now));
         // Bodies that are not shown are not read.
         let mut messages = match part {
-            Part::Heads => read::follow_heads(bus, &DEADLETTERS, filter, from).await?,
-            Part::Whole => read::follow(bus, &DEADLETTERS, filter, from).await?,
+            Part::Heads => read::subscribe_headers(bus, &DEADLETTERS, filter, from).await?,
+            Part::Whole => read::subscribe(bus, &DEADLETTERS, filter, from).await?,
         };
         let mut letters = Vec::new();
         while let Some(letter) = messages.next_stored().await? {
@@ -178,7 +178,7 @@ impl Which {
         }
         let mut letters = Vec::new();
         for sequence in &self.sequences {
-            match lookup::get(bus, &DEADLETTERS, *sequence).await? {
+            match message_store::get(bus, &DEADLETTERS, *sequence).await? {
                 Some(letter) => letters.push(letter),
                 None => bail!("dead letter {sequence} does not exist; `imchannel deadletter list` shows all"),
             }
@@ -187,7 +187,7 @@ impl Which {
     }
 }
 
-async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Done> {
+async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Exit> {
     // Only programs get the bodies here.
     let part = if out.is_json() { Part::Whole } else { Part::Heads };
     let letters = selection.letters(bus, part).await?;
@@ -208,7 +208,7 @@ async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Don
     let rows: Vec<_> = rows.collect();
     out.table(&["Sequence", "Time", "Channel", "Word", "Reason", "From"], &rows);
     if letters.len() > ROWS_MAX {
-        out.say(&format!("showing the newest {ROWS_MAX} of {}", letters.len()));
+        out.print(&format!("showing the newest {ROWS_MAX} of {}", letters.len()));
     }
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     for letter in &letters {
@@ -221,38 +221,39 @@ async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Don
     let rows: Vec<_> =
         counts.into_iter().map(|((word, bsp), count)| [word, bsp, count.to_string()]).collect();
     out.table(&["Word", "BSP", "Count"], &rows);
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 fn channel_of(letter: &Delivery) -> String {
     letter.address().map(|address| address.channel_token().to_owned()).unwrap_or_default()
 }
 
-async fn show(bus: &Bus, sequence: u64, (unmask, raw): (bool, bool), out: &Out) -> anyhow::Result<Done> {
-    let Some(letter) = lookup::get(bus, &DEADLETTERS, sequence).await? else {
+async fn show(bus: &Bus, sequence: u64, (unmask, raw): (bool, bool), out: &Out) -> anyhow::Result<Exit> {
+    let Some(letter) = message_store::get(bus, &DEADLETTERS, sequence).await? else {
         bail!("dead letter {sequence} does not exist; `imchannel deadletter list` shows all");
     };
     if raw {
-        let mut sink = out::bytes()?;
+        let mut sink = output::bytes()?;
         sink.write_all(&letter.payload).await.context("cannot write to standard output")?;
         sink.flush().await.context("cannot write to standard output")?;
-        return Ok(Done::Well);
+        return Ok(Exit::Ok);
     }
     let (mut object, _) = tail::dead_letter(&letter, unmask);
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
-    let of =
-        |key: &str| object[key].as_str().filter(|text| !text.is_empty()).unwrap_or(out::UNKNOWN).to_owned();
+    let of = |key: &str| {
+        object[key].as_str().filter(|text| !text.is_empty()).unwrap_or(output::UNKNOWN).to_owned()
+    };
     let name = styled(BAD, &format!("dead letter {sequence}"));
-    out.say(&text!("{name} of channel {}/{}, from {}", of("bsp"), of("channel"), of("origin")));
-    out.say("");
+    out.print(&text!("{name} of channel {}/{}, from {}", of("bsp"), of("channel"), of("origin")));
+    out.print("");
     for (name, value) in &headers {
-        out.say(&text!("{name}: {value}"));
+        out.print(&text!("{name}: {value}"));
     }
-    out.say("");
+    out.print("");
     out.lines(object["body"].as_str().unwrap_or_default());
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Result of parsing a dead letter with this version.
@@ -286,7 +287,8 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
         Some(None) => return Ok(Now::Refused("its list of items cannot be parsed".to_owned())),
         listed => listed.flatten(),
     };
-    let webhook = lookup::get(bus, &WEBHOOKS, sequence).await?.filter(|webhook| is_origin(webhook, letter));
+    let webhook =
+        message_store::get(bus, &WEBHOOKS, sequence).await?.filter(|webhook| is_origin(webhook, letter));
     let is_item = letter.headers.get(headers::PART) == Some(headers::PART_ITEM);
     let parsed = match &webhook {
         Some(webhook) => replay::parse(webhook).map(|(_, _, mut parsed)| {
@@ -306,7 +308,7 @@ async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
         return Ok(Now::Refused("this version does not find the item in its webhook".to_owned()));
     }
     let reason = |item: &bsp::Item| match &item.outcome {
-        Outcome::Rejected(Reject { reason, .. }) => Some(reason.clone()),
+        Outcome::Rejected(RejectedItem { reason, .. }) => Some(reason.clone()),
         _ => None,
     };
     let reasons: Vec<String> = parsed.items.iter().filter_map(reason).collect();
@@ -337,7 +339,7 @@ fn is_origin(webhook: &Delivery, letter: &Delivery) -> bool {
 
 fn parse_alone(letter: &Delivery, sequence: u64, is_item: bool) -> Option<Parsed> {
     let bsp = registry::find(letter.headers.get(headers::BSP)?)?;
-    let body = if is_item { bsp.body_around(&letter.payload) } else { letter.payload.clone() };
+    let body = if is_item { bsp.wrap_item(&letter.payload) } else { letter.payload.clone() };
     let address = letter.address()?;
     let channel = address.channel()?;
     let received_at = normalizer::received_at(letter);
@@ -349,7 +351,7 @@ async fn replay_letters(
     letters: Vec<Delivery>,
     (dry_run, keep): (bool, bool),
     out: &Out,
-) -> anyhow::Result<Done> {
+) -> anyhow::Result<Exit> {
     let number = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
     let _room = publish::Room::watch(bus).await?;
     let bar = replay::bar(letters.len() as u64, "replaying", out);
@@ -359,7 +361,7 @@ async fn replay_letters(
         let (what, detail) = replay.run(&mut done).await?;
         out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
         let style = if what == "refused" { ODD } else { GOOD };
-        bar.suspend(|| out.say(&text!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
+        bar.suspend(|| out.print(&text!("dead letter {} {} {detail}", letter.sequence, styled(style, what))));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -369,13 +371,13 @@ async fn replay_letters(
         &json!({ "letters": count, "events": events, "commands": commands, "refused": refused, "dry_run": dry_run }),
     );
     let note = if dry_run { "; nothing was published or removed; use --publish to do so" } else { "" };
-    out.say(&format!(
+    out.print(&format!(
         "{}: {} and {} published, {refused} still refused{note}",
-        counted(count, "dead letter"),
-        counted(events, "event"),
-        counted(commands, "command")
+        pluralize(count, "dead letter"),
+        pluralize(events, "event"),
+        pluralize(commands, "command")
     ));
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Totals of a replay of dead letters.
@@ -422,7 +424,7 @@ impl Replay<'_> {
             Now::Understood(webhook, parsed) => {
                 done.events += self.publish(&webhook, &parsed).await?;
                 if !self.keep {
-                    lookup::drop_dead_letter(self.bus, self.letter.sequence).await?;
+                    message_store::drop_dead_letter(self.bus, self.letter.sequence).await?;
                 }
                 ("published", String::new())
             }
@@ -457,18 +459,18 @@ impl StillRefused {
     }
 }
 
-async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Done> {
-    let question = format!("Remove {} permanently?", counted(letters.len(), "dead letter"));
+async fn drop_letters(bus: &Bus, letters: Vec<Delivery>, yes: bool, out: &Out) -> anyhow::Result<Exit> {
+    let question = format!("Remove {} permanently?", pluralize(letters.len(), "dead letter"));
     if !letters.is_empty() && !is_confirmed(yes, &question)? {
         return Ok(out.faulty("nothing was removed; use --yes to remove without asking"));
     }
     let mut removed = 0_u64;
     for letter in &letters {
-        let was_there = lookup::drop_dead_letter(bus, letter.sequence).await?;
+        let was_there = message_store::drop_dead_letter(bus, letter.sequence).await?;
         removed += u64::from(was_there);
         let action = if was_there { "removed" } else { "gone already" };
         out.object(&json!({ "sequence": letter.sequence, "action": action }));
     }
-    out.say(&text!("{} {}", styled(BAD, "removed"), counted(removed, "dead letter")));
-    Ok(Done::Well)
+    out.print(&text!("{} {}", styled(BAD, "removed"), pluralize(removed, "dead letter")));
+    Ok(Exit::Ok)
 }

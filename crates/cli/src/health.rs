@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
-use service::process::{self, Context};
+use service::process::{self, ServiceContext};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Done;
-use crate::out::Out;
+use crate::Exit;
+use crate::output::Out;
 
 #[derive(Debug, Args)]
 pub(crate) struct Health {
@@ -24,15 +24,15 @@ pub(crate) struct Health {
     live: bool,
 }
 
-pub(crate) fn run(command: &Health, out: &Out) -> anyhow::Result<Done> {
+pub(crate) fn run(command: &Health, out: &Out) -> anyhow::Result<Exit> {
     let path = if command.live { "/live" } else { "/ready" };
     let asked = service::health::get(command.admin_listen, path);
     let (is_well, answer) = asked.with_context(|| format!("no response from {}", command.admin_listen))?;
     if !is_well {
         bail!("not ready: {answer}");
     }
-    out.say(&answer);
-    Ok(Done::Well)
+    out.print(&answer);
+    Ok(Exit::Ok)
 }
 
 /// Readiness condition of a simulator.
@@ -60,9 +60,9 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address} (admin)"))?;
     out.object(&json!({ "admin": listener.local_addr()?.to_string() }));
-    let context = Context::new(stop.clone());
+    let context = ServiceContext::new(stop.clone());
     context.readiness.require(condition.name, condition.ask);
-    context.readiness.complete();
+    context.readiness.mark_started();
     let registry = process::registry("imchannel", version::NUMBER);
     Ok(tokio::spawn(process::serve_admin(listener, context, registry, stop.clone())))
 }

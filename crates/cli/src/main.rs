@@ -1,9 +1,9 @@
 //! The program `imchannel`: the command line for operators and developers.
 
 mod text;
-mod out;
+mod output;
 mod target;
-mod redis;
+mod redis_target;
 mod users;
 mod help;
 mod completions;
@@ -15,7 +15,7 @@ mod channel;
 mod tail;
 mod mask;
 mod notice;
-mod when;
+mod duration;
 mod confirm;
 mod refusals;
 mod words;
@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{FromArgMatches, Parser, Subcommand};
 
-use crate::out::Out;
+use crate::output::Out;
 use crate::target::Target;
 use crate::words::causes;
 
@@ -113,13 +113,13 @@ enum Simulate {
 
 /// Result of a command that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
+enum Exit {
     /// Success.
-    Well,
+    Ok,
     /// A file or a setting is invalid; its errors were printed.
-    Faulty,
+    InvalidInput,
     /// A check found differences; they were printed.
-    Different,
+    Drift,
 }
 
 fn main() -> ExitCode {
@@ -140,9 +140,9 @@ fn main() -> ExitCode {
         return ExitCode::from(service::process::EXIT_SETTINGS);
     }
     match run(cli, &matches, &out) {
-        Ok(Done::Well) => ExitCode::SUCCESS,
-        Ok(Done::Faulty) => ExitCode::from(2),
-        Ok(Done::Different) => ExitCode::from(3),
+        Ok(Exit::Ok) => ExitCode::SUCCESS,
+        Ok(Exit::InvalidInput) => ExitCode::from(2),
+        Ok(Exit::Drift) => ExitCode::from(3),
         Err(error) => {
             out.error(&causes(&error));
             ExitCode::FAILURE
@@ -150,8 +150,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Done> {
-    service::process::install_tls();
+fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Exit> {
+    service::process::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

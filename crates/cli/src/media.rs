@@ -12,8 +12,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTEN
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::Done;
-use crate::out::{self, GOOD, Out, styled, text};
+use crate::Exit;
+use crate::output::{self, GOOD, Out, styled, text};
 use crate::target::{self, Target};
 
 /// Bytes of one read of a file.
@@ -109,7 +109,7 @@ pub(crate) struct Uploaded {
     pub(crate) answer: Value,
 }
 
-pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     match command {
         MediaCommand::Put { file, channel, kind, service } => {
             let bus = target.connect().await?;
@@ -121,12 +121,12 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
             let uploaded = service.upload(&bus, &channel, kind, &file, (target, out)).await?;
             out.object(&uploaded.answer);
             let url = uploaded.answer["url"].as_str().unwrap_or_default();
-            out.say(&text!("{} {} {url}", styled(GOOD, "stored"), uploaded.id));
+            out.print(&text!("{} {} {url}", styled(GOOD, "stored"), uploaded.id));
         }
         MediaCommand::Get { url, output } => get(&url, output.as_deref(), out).await?,
         MediaCommand::Stat { url } => stat(&url, out).await?,
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 impl Service {
@@ -374,7 +374,7 @@ async fn get(url: &str, output: Option<&Path>, out: &Out) -> anyhow::Result<()> 
     written?;
     if let Some(path) = output {
         out.object(&described);
-        out.say(&text!("{} {}", styled(GOOD, "wrote"), path.display()));
+        out.print(&text!("{} {}", styled(GOOD, "wrote"), path.display()));
     }
     Ok(())
 }
@@ -390,7 +390,7 @@ async fn write_to(
             let file = tokio::fs::File::create(path).await;
             Box::new(file.with_context(|| format!("cannot write {}", path.display()))?)
         }
-        None => Box::new(out::bytes()?),
+        None => Box::new(output::bytes()?),
     };
     while let Some(piece) = pieces.next().await {
         let piece = piece.context("the connection was lost before the end of the file")?;

@@ -5,7 +5,7 @@ use prost::Message;
 use proto::v1::{AccountEvent, AccountEventKind, CustomerEvent, CustomerEventKind, ReportError};
 
 use crate::mask;
-use crate::out::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
+use crate::output::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
 use crate::tail::{Shown, named, time_of, undecodable};
 
 /// An event about the account, as JSON and as text.

@@ -2,13 +2,13 @@
 
 use anyhow::bail;
 use bus::Bus;
-use bus::repair::{self, Found};
+use bus::repair::{self, StreamPosition};
 use bus::streams::StreamDefinition;
 use serde_json::json;
 
-use crate::Done;
+use crate::Exit;
 use crate::confirm::is_confirmed;
-use crate::out::{BAD, GOOD, Out, styled, text};
+use crate::output::{BAD, GOOD, Out, styled, text};
 
 /// Warning before sends continue.
 const LEDGER_WARNING: &str = "The ledger of sends may have lost entries. A command whose entry is lost and that is delivered \
@@ -18,28 +18,29 @@ of docs/operations.md says how to find them.";
 const CHANNELS_WARNING: &str = "The registry may have lost channels. Apply the channels file first: services keep the channels \
 that they had, and will take what is stored now instead.";
 
-pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> anyhow::Result<Done> {
-    let all = repair::look(bus).await?;
+pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> anyhow::Result<Exit> {
+    let all = repair::inspect_all(bus).await?;
     if let Some(unknown) = named.iter().find(|name| all.iter().all(|found| found.stream != **name)) {
         let names: Vec<_> = all.iter().map(|found| found.stream).collect();
         return Ok(out.faulty(&format!("unknown stream {unknown}; known streams: {}", names.join(", "))));
     }
-    let is_meant = |found: &&Found| found.has_gone_back() || named.iter().any(|name| name == found.stream);
-    let (buckets, streams): (Vec<&Found>, Vec<&Found>) =
+    let is_meant =
+        |found: &&StreamPosition| found.has_gone_back() || named.iter().any(|name| name == found.stream);
+    let (buckets, streams): (Vec<&StreamPosition>, Vec<&StreamPosition>) =
         all.iter().filter(is_meant).partition(|found| found.is_bucket());
     if buckets.is_empty() && streams.is_empty() {
-        out.say(&text!(
+        out.print(&text!(
             "{}: no stream ends below the positions of its readers",
             styled(GOOD, "nothing to repair")
         ));
-        out.say("to repair a stream that /ready of a service names anyway, use --stream NAME");
+        out.print("to repair a stream that /ready of a service names anyway, use --stream NAME");
         out.object(&json!({ "repaired": 0 }));
-        return Ok(Done::Well);
+        return Ok(Exit::Ok);
     }
-    let mut done = Done::Well;
+    let mut done = Exit::Ok;
     for found in streams {
         tell(found, out);
-        let not_made = repair::make_durables_again(bus, found).await?;
+        let not_made = repair::recreate_consumers(bus, found).await?;
         say_done(found, &format!("durables created again: {}", found.durables.join(", ")), out);
         for error in not_made {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -51,7 +52,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     for found in buckets {
         tell(found, out);
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
-        out.say(&text!("{} {warning}", styled(BAD, "warning:")));
+        out.print(&text!("{} {warning}", styled(BAD, "warning:")));
         let question =
             if found.is_ledger() { "Continue sending?" } else { "Let services read the channels?" };
         if !is_confirmed(yes, question)? {
@@ -71,8 +72,8 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
 /// # Errors
 /// A text for people, or that the server does not respond.
 pub(crate) async fn refuse_gone_back(bus: &Bus, stream: &StreamDefinition) -> anyhow::Result<()> {
-    let found = repair::look_at(bus, stream).await?;
-    if let Some(Found { stream, reached, last, .. }) = found.filter(Found::has_gone_back) {
+    let found = repair::inspect(bus, stream).await?;
+    if let Some(StreamPosition { stream, reached, last, .. }) = found.filter(StreamPosition::has_gone_back) {
         bail!(
             "{stream} had reached sequence {reached} and now ends at {last}: run `imchannel streams repair`"
         );
@@ -80,17 +81,17 @@ pub(crate) async fn refuse_gone_back(bus: &Bus, stream: &StreamDefinition) -> an
     Ok(())
 }
 
-fn tell(found: &Found, out: &Out) {
-    let Found { stream, reached, last, .. } = found;
-    out.say(&if found.is_replaced {
+fn tell(found: &StreamPosition, out: &Out) {
+    let StreamPosition { stream, reached, last, .. } = found;
+    out.print(&if found.is_replaced {
         format!("{stream} was created again; it now ends at sequence {last}")
     } else {
         format!("{stream} had reached sequence {reached} and now ends at {last}")
     });
 }
 
-fn say_done(found: &Found, what: &str, out: &Out) {
-    out.say(&text!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
+fn say_done(found: &StreamPosition, what: &str, out: &Out) {
+    out.print(&text!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
     out.object(&json!({
         "stream": found.stream, "reached": found.reached, "last": found.last, "durables": found.durables,
         "repaired": what,

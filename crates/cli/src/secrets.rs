@@ -13,11 +13,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use serde_json::json;
-use service::examples;
+use service::example_secrets;
 use sha2::{Digest, Sha256};
 
-use crate::Done;
-use crate::out::{GOOD, Out, styled, text};
+use crate::Exit;
+use crate::output::{GOOD, Out, styled, text};
 
 /// Redis users with a password.
 const REDIS_USERS: [&str; 4] = ["media", "sender", "provisioner", "operator"];
@@ -54,7 +54,7 @@ fn tenant(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
+pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Exit> {
     let Secrets::Generate(make) = command;
     if make.folder.exists() {
         bail!(
@@ -63,7 +63,7 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
         );
     }
     let folder = Folder(make.folder.clone());
-    let prefix = if make.example { examples::PREFIX } else { "" };
+    let prefix = if make.example { example_secrets::PREFIX } else { "" };
     folder.write("credential.key", &random(prefix)?)?;
     folder.write("media.token", &random(prefix)?)?;
     // Media mounts this folder even if no tenant has a separate token.
@@ -75,7 +75,7 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
     make_nats(&folder)?;
     make_redis(&folder, prefix)?;
     make_simulated(&folder)?;
-    out.say(&text!(
+    out.print(&text!(
         "{} the secrets of an installation in {}",
         styled(GOOD, "created"),
         make.folder.display()
@@ -85,7 +85,7 @@ pub(crate) fn run(command: &Secrets, out: &Out) -> anyhow::Result<Done> {
          single files. Write the real API key of your BSP into channels/infobip_api_key.",
     );
     out.object(&json!({ "generated": make.folder, "example": make.example }));
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Writes the seeds for the users, and the public keys for the server's environment.

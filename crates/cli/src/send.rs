@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use bsp::command::{self, Received};
+use bsp::command::{self, ReceivedCommand};
 use bsp::media::MediaKind;
 use bsp::{ChannelId, registry as bsps};
-use bus::read::{self, From};
+use bus::read::{self, StartAt};
 use bus::streams::{COMMANDS, EVENTS};
 use bus::subject::Filter;
-use bus::{Bus, Delivery, EventKind, Headers, Queue, Subject, headers};
+use bus::{Bus, Delivery, EventKind, Headers, Priority, Subject, headers};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use prost::Message;
@@ -22,16 +22,16 @@ use proto::v1::{
     MediaFetched, OutboundMedia, OutboundText, ReportEvent, ReportStatus, SendCommand, SendOutcome,
     SendResult, Template,
 };
-use sender::Used;
+use sender::IdUse;
 use tokio::time::Instant;
 
-use crate::Done;
+use crate::Exit;
 use crate::media::Service;
-use crate::out::{DIM, ODD, Out, STRONG, Text, styled, text};
+use crate::output::{DIM, ODD, Out, STRONG, Text, styled, text};
 use crate::repair::refuse_gone_back;
 use crate::target::Target;
 use crate::words::span;
-use crate::{tail, when};
+use crate::{duration, tail};
 
 /// Timeout of storing the command.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "NUMBER")]
     to: String,
     #[command(flatten)]
-    what: What,
+    what: MessageArgs,
     /// Text below an image, a document or a video.
     #[arg(long, conflicts_with_all = ["text", "template", "audio"])]
     caption: Option<String>,
@@ -73,13 +73,13 @@ pub(crate) struct Send {
     #[arg(long, default_value = "")]
     context: String,
     /// Do not send it after this time (90s, 15m, 2h).
-    #[arg(long, value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, value_name = "SPAN", value_parser = duration::span)]
     not_after: Option<Duration>,
     /// State until which to watch.
     #[arg(long, default_value = "read", value_enum)]
     until: Until,
     /// How long to watch.
-    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = duration::span)]
     timeout: Duration,
     #[command(flatten)]
     media: Service,
@@ -88,7 +88,7 @@ pub(crate) struct Send {
 /// Content of the message.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct What {
+struct MessageArgs {
     /// Text.
     #[arg(long)]
     text: Option<String>,
@@ -109,7 +109,7 @@ struct What {
     template: Option<String>,
 }
 
-pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let bus = target.connect().await?;
     let id = match &command.command_id {
         Some(id) => id.clone(),
@@ -132,7 +132,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         content: Some(content),
     };
     // The same validation as in the sender, without waiting for it.
-    if let Err(refused) = command::check(Received { channel: &command.channel, command: &message }) {
+    if let Err(refused) = command::check(ReceivedCommand { channel: &command.channel, command: &message }) {
         let faults: Vec<_> =
             refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
         return Ok(out.faulty(&faults.join("; ")));
@@ -141,16 +141,16 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     if let Some((kind, file)) = command.what.file() {
         let uploaded =
             command.media.upload(&bus, command.channel.as_str(), kind, file, (target, out)).await?;
-        out.say(&text!("{} file {} is stored", styled(STRONG, "0"), uploaded.id));
+        out.print(&text!("{} file {} is stored", styled(STRONG, "0"), uploaded.id));
         out.object(&uploaded.answer);
         message.content = Some(command.file_content(kind, file, uploaded.id.as_str()));
     }
     refuse_gone_back(&bus, &COMMANDS).await?;
     let filter = Filter { bsp: None, channel: Some(command.channel.clone()) };
     // The result of an id that was used before may be stored already, and is not published again.
-    let from = if command.command_id.is_some() { From::Start } else { From::Now };
-    let events = read::follow(&bus, &EVENTS, filter.all_events(), from).await?;
-    let queue = if command.bulk { Queue::Bulk } else { Queue::Send };
+    let from = if command.command_id.is_some() { StartAt::Start } else { StartAt::Now };
+    let events = read::subscribe(&bus, &EVENTS, filter.all_events(), from).await?;
+    let queue = if command.bulk { Priority::Bulk } else { Priority::Send };
     let subject = Subject::Command(queue, command.channel.clone());
     // The ids of the stream are shared by all channels.
     let publish_id = format!("{}.{id}", command.channel);
@@ -160,20 +160,20 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     let deadline = Instant::now() + STORE_LIMIT;
     let stored = bus.store(&subject, headers, &message.encode_to_vec().into(), deadline).await?;
     if stored.is_duplicate() {
-        let first = bus::lookup::get(&bus, &COMMANDS, stored.sequence()).await?;
+        let first = bus::message_store::get(&bus, &COMMANDS, stored.sequence()).await?;
         if first.is_some_and(|first| !sender::is_same(&first, &message)) {
             bail!(used_for_another(&id));
         }
     }
     let word = if stored.is_duplicate() { "was already stored" } else { "is stored" };
-    out.say(&text!(
+    out.print(&text!(
         "{} command {id} {word} as {} of stream COMMANDS",
         styled(STRONG, "1"),
         stored.sequence()
     ));
     out.object(&serde_json::json!({ "command_id": id, "sequence": stored.sequence(), "duplicate": stored.is_duplicate() }));
     if command.until == Until::Stored {
-        return Ok(Done::Well);
+        return Ok(Exit::Ok);
     }
     let sequence = stored.sequence();
     let watched = Watched { bus: &bus, channel: &command.channel, command: &message, sequence };
@@ -215,7 +215,7 @@ pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<R
 /// Placeholder id of a file that is not uploaded yet, so that everything else is validated first.
 const NO_FILE_YET: &str = "00000000-0000-4000-8000-000000000000";
 
-impl What {
+impl MessageArgs {
     fn file(&self) -> Option<(MediaKind, &Path)> {
         let files = [
             (MediaKind::Image, &self.image),
@@ -232,8 +232,8 @@ impl Send {
     async fn refuse_used_id(&self, bus: &Bus, message: &SendCommand) -> anyhow::Result<()> {
         let Some(id) = &self.command_id else { return Ok(()) };
         match sender::used(bus, &self.channel, message).await? {
-            Used::ForAnother => bail!(used_for_another(id)),
-            Used::ForThis | Used::NotYet => Ok(()),
+            IdUse::ForAnother => bail!(used_for_another(id)),
+            IdUse::ForThis | IdUse::NotYet => Ok(()),
         }
     }
 
@@ -297,7 +297,7 @@ impl Watched<'_> {
         until: Until,
         timeout: Duration,
         out: &Out,
-    ) -> anyhow::Result<Done> {
+    ) -> anyhow::Result<Exit> {
         let id = self.command.command_id.as_str();
         let deadline = Instant::now() + timeout;
         let began = Instant::now();
@@ -316,13 +316,13 @@ impl Watched<'_> {
                 continue;
             }
             // The result may belong to a command that was still pending when this one was published.
-            if sender::used(self.bus, self.channel, self.command).await? == Used::ForAnother {
+            if sender::used(self.bus, self.channel, self.command).await? == IdUse::ForAnother {
                 bail!(used_for_another(id));
             }
             out.object(&object);
-            out.say(&text!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
+            out.print(&text!("{} {line}", styled(DIM, &format!("+{:.3} s", began.elapsed().as_secs_f64()))));
             match step {
-                Step::Reached(reached) if reached >= until => return Ok(Done::Well),
+                Step::Reached(reached) if reached >= until => return Ok(Exit::Ok),
                 Step::Reached(reached) => progress = known::Progress::Reached(reached),
                 Step::Unknown => progress = known::Progress::Unknown,
                 Step::Failed => bail!("the message was not sent or did not arrive"),
@@ -341,11 +341,11 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let kind = match delivery.address() {
         Some(Subject::Event(kind, bsp, _)) if bsps::get(bsp).sending().is_some() => kind,
         // The channel was removed, or never existed.
-        Some(Subject::ResultOfNone(_)) => EventKind::Send,
+        Some(Subject::ResultWithoutBsp(_)) => EventKind::Interactive,
         _ => return nothing,
     };
     match kind {
-        EventKind::Send => match SendResult::decode(payload) {
+        EventKind::Interactive => match SendResult::decode(payload) {
             Ok(result) if result.command_id == id || result.command_sequence == sequence => {
                 let step = match result.outcome() {
                     SendOutcome::Accepted => Step::Reached(Until::Accepted),

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bsp::ChannelId;
-use bus::inspect::{self, DurableSeen};
-use bus::{Bus, Queue, registry};
+use bus::inspect::{self, ConsumerInfo};
+use bus::{Bus, Priority, registry};
 use channel::Channel;
 use clap::Subcommand;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use sender::{Crowded, LaneState};
+use sender::{CrowdedRecipient, LaneState};
 use serde_json::json;
 
-use crate::Done;
-use crate::out::{ODD, Out, Text, styled};
+use crate::Exit;
+use crate::output::{ODD, Out, Text, styled};
 use crate::target::Target;
-use crate::words::{counted, span};
+use crate::words::{pluralize, span};
 
 /// Most lanes that are read concurrently.
 const LANES_AT_ONCE: usize = 16;
@@ -31,12 +31,12 @@ pub(crate) enum Lanes {
     },
 }
 
-pub(crate) async fn run(command: Lanes, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Lanes, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let bus = target.connect().await?;
     match command {
         Lanes::List { channel } => waiting(&bus, channel.as_deref(), out).await?,
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// The commands of a lane. All commands without a call in flight are pending.
@@ -52,20 +52,20 @@ struct Lane {
 
 impl Lane {
     /// Computes it from the consumers and from the calls that the owner reports.
-    fn of(durables: &[DurableSeen], state: Option<&LaneState>) -> Self {
+    fn of(durables: &[ConsumerInfo], state: Option<&LaneState>) -> Self {
         let in_progress = state.map_or(0, |state| state.in_progress as u64);
         let campaigns = state.map_or(0, |state| state.campaigns_in_progress as u64);
-        let waiting = |queue: Queue, calls: u64| {
+        let waiting = |queue: Priority, calls: u64| {
             let of_queue = durables.iter().filter(|durable| durable.queue == Some(queue));
             of_queue.map(|durable| durable.pending + durable.held.saturating_sub(calls)).sum::<u64>()
         };
         let held: u64 = durables.iter().map(|durable| durable.held).sum();
         Self {
-            agents_waiting: waiting(Queue::Send, in_progress.saturating_sub(campaigns)),
-            campaigns_waiting: waiting(Queue::Bulk, campaigns),
+            agents_waiting: waiting(Priority::Send, in_progress.saturating_sub(campaigns)),
+            campaigns_waiting: waiting(Priority::Bulk, campaigns),
             in_progress: in_progress.min(held),
             oldest: durables.iter().filter_map(|durable| durable.oldest).min(),
-            is_missing: durables.len() < Queue::ALL.len(),
+            is_missing: durables.len() < Priority::ALL.len(),
         }
     }
 
@@ -152,16 +152,16 @@ fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneSta
 }
 
 /// Describes the commands that wait behind an earlier one to the same recipient; `None` without such commands.
-fn of_recipients(crowded: Crowded) -> Option<String> {
-    let Crowded { behind, recipients, full_recipients, .. } = crowded;
+fn of_recipients(crowded: CrowdedRecipient) -> Option<String> {
+    let CrowdedRecipient { behind, recipients, full_recipients, .. } = crowded;
     if behind == 0 {
         return None;
     }
-    let (commands, of) = (counted(behind, "command"), counted(recipients, "recipient"));
+    let (commands, of) = (pluralize(behind, "command"), pluralize(recipients, "recipient"));
     let waits = if behind == 1 { "waits" } else { "wait" };
     let mut text = format!("{commands} to {of} {waits} behind an earlier one");
     if full_recipients > 0 {
-        let full = counted(full_recipients, "recipient");
+        let full = pluralize(full_recipients, "recipient");
         text.push_str(&format!("; more to {full} are rejected (RECIPIENT_QUEUE_FULL)"));
     }
     Some(text)
@@ -174,21 +174,23 @@ mod tests {
     #[test]
     fn pending_recipients_are_named_as_the_reason() {
         let channel = ChannelId::parse("c").unwrap();
-        let why = |waiting: u64, crowded: Crowded| {
+        let why = |waiting: u64, crowded: CrowdedRecipient| {
             let state = LaneState { in_progress: 1, crowded, ..LaneState::default() };
             let lane = Lane { campaigns_waiting: waiting + crowded.behind as u64, ..Lane::default() };
             super::why(&channel, &lane, false, Some(&state))
         };
-        let crowded = Crowded { behind: 500, recipients: 1, full_recipients: 1, is_lane_full: false };
-        assert_eq!(why(20, Crowded::default()), "the channel's rate");
+        let crowded =
+            CrowdedRecipient { behind: 500, recipients: 1, full_recipients: 1, is_lane_full: false };
+        assert_eq!(why(20, CrowdedRecipient::default()), "the channel's rate");
         assert_eq!(
             why(0, crowded),
             "500 commands to 1 recipient wait behind an earlier one; \
              more to 1 recipient are rejected (RECIPIENT_QUEUE_FULL)"
         );
         assert!(why(20, crowded).starts_with("the channel's rate; 500 commands to 1 recipient wait"));
-        let crowded = Crowded { behind: 4000, recipients: 900, full_recipients: 0, is_lane_full: true };
+        let crowded =
+            CrowdedRecipient { behind: 4000, recipients: 900, full_recipients: 0, is_lane_full: true };
         assert_eq!(why(20, crowded), "4000 commands to 900 recipients wait behind an earlier one");
-        assert_eq!(why(0, Crowded::default()), "calls and look-ups in progress");
+        assert_eq!(why(0, CrowdedRecipient::default()), "calls and look-ups in progress");
     }
 }

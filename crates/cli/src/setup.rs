@@ -13,12 +13,12 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::out::{Out, text};
-use crate::redis::RedisPlace;
+use crate::output::{Out, text};
+use crate::redis_target::RedisTarget;
 use crate::streams::{self, Monitors, Sizes};
 use crate::target::Target;
 use crate::words::causes;
-use crate::{Done, channel as channels, when};
+use crate::{Exit, channel as channels, duration};
 
 /// Delay between two attempts to reach NATS or Redis.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -29,12 +29,12 @@ pub(crate) struct Setup {
     #[command(flatten)]
     bus: BusPart,
     #[command(flatten)]
-    redis: RedisPlace,
+    redis: RedisTarget,
     /// Only load the functions of Redis: for an upgrade, before the new senders start.
     #[arg(long, conflicts_with = "channels")]
     functions_only: bool,
     /// How long to wait for NATS, and for Redis.
-    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = duration::span)]
     wait: Duration,
 }
 
@@ -52,16 +52,16 @@ struct BusPart {
     monitors: Monitors,
 }
 
-pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let Setup { bus, redis, functions_only, wait } = command;
     let redis = match redis.read() {
         Ok(redis) => redis,
         Err(error) => return Ok(out.faulty(&causes(&error))),
     };
-    let mut done = Done::Well;
+    let mut done = Exit::Ok;
     if !functions_only {
         done = set_up_bus(bus, wait, target, out).await?;
-        if done == Done::Faulty {
+        if done == Exit::InvalidInput {
             return Ok(done);
         }
     }
@@ -69,17 +69,17 @@ pub(crate) async fn run(command: Setup, target: &Target, out: &Out) -> anyhow::R
     match redis {
         Some(redis) => load_functions(&redis, wait, out).await?,
         None if functions_only => done = out.faulty(NO_REDIS),
-        None => out.say(NO_REDIS),
+        None => out.print(NO_REDIS),
     }
     Ok(done)
 }
 
-async fn set_up_bus(command: BusPart, wait: Duration, target: &Target, out: &Out) -> anyhow::Result<Done> {
+async fn set_up_bus(command: BusPart, wait: Duration, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
     let described = match &command.channels {
         Some(file) => match channels::read_file(file, &context, out)? {
             Some(described) => described,
-            None => return Ok(Done::Faulty),
+            None => return Ok(Exit::InvalidInput),
         },
         None => Vec::new(),
     };
@@ -96,7 +96,7 @@ async fn set_up_bus(command: BusPart, wait: Duration, target: &Target, out: &Out
         Ok(applied) => applied,
         Err(error) => return Err(command.monitors.explain(error).await),
     };
-    let Some(key) = key.filter(|_| applied == Done::Well) else { return Ok(applied) };
+    let Some(key) = key.filter(|_| applied == Exit::Ok) else { return Ok(applied) };
     let records: Vec<Record> = described.iter().map(|channel| channel.to_record(&key)).collect();
     let how = channels::How { rekey: command.rekey, ..channels::How::default() };
     channels::apply(&bus, &records, how, out).await
@@ -112,7 +112,7 @@ pub(crate) async fn load_functions(redis: &RedisOptions, wait: Duration, out: &O
     loop {
         let error = match load(redis).await {
             Ok(()) => {
-                out.say(&text!("functions {LIBRARY}: loaded into Redis"));
+                out.print(&text!("functions {LIBRARY}: loaded into Redis"));
                 out.object(&json!({ "functions": LIBRARY, "change": "loaded" }));
                 return Ok(());
             }
@@ -124,7 +124,7 @@ pub(crate) async fn load_functions(redis: &RedisOptions, wait: Duration, out: &O
             return Err(error.context(NOT_LOADED));
         }
         if !has_said {
-            out.say(&format!("waiting for Redis: {}", causes(&error)));
+            out.print(&format!("waiting for Redis: {}", causes(&error)));
             has_said = true;
         }
         tokio::time::sleep(PAUSE).await;
@@ -150,7 +150,7 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
             Err(error) => error,
         };
         if !has_said {
-            out.say(&format!("waiting for NATS: {}", causes(&error)));
+            out.print(&format!("waiting for NATS: {}", causes(&error)));
             has_said = true;
         }
         tokio::time::sleep(PAUSE).await;
@@ -159,5 +159,5 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
 
 /// Whether the server does not respond yet, or is starting.
 fn is_away(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<bus::ConnectError>().is_some_and(bus::ConnectError::is_away)
+    error.downcast_ref::<bus::ConnectError>().is_some_and(bus::ConnectError::is_unreachable)
 }

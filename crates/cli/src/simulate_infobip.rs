@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bsp::SettingsContext;
-use channel::file::Described;
+use channel::file::ChannelSpec;
 use clap::Args;
 use serde_json::json;
 use service::tls::TlsFiles;
-use simulator::omni::{self, Faults, Front, Memory, Omni};
+use simulator::infobip_api::{self, Faults, Front, InfobipApi, Memory};
 use tokio::net::TcpListener;
 
-use crate::out::{BAD, GOOD, Out, STRONG, Text, styled, text};
+use crate::output::{BAD, GOOD, Out, STRONG, Text, styled, text};
 use crate::simulate::targets;
 use crate::target::{self, LOOPBACK_HOSTS, Target};
-use crate::{Done, channel as channels, health, when};
+use crate::{Exit, channel as channels, duration, health};
 
 /// Memory limits of the simulated Infobip: with requests of the usual size less than 100 MiB.
 const MEMORY: Memory = Memory { messages: 20_000, bytes: 32 * 1024 * 1024, delivering: 4_000 };
@@ -64,37 +64,37 @@ pub(crate) struct SimulateInfobip {
 #[derive(Debug, Args)]
 struct Switches {
     /// Delay of every response.
-    #[arg(long, default_value = "50ms", value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, default_value = "50ms", value_name = "SPAN", value_parser = duration::span)]
     latency: Duration,
     /// Answer every call that sends with this status and HTML, like a load balancer without a backend.
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..600))]
     balancer: Option<u16>,
     /// Calls answered 429, in percent.
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = duration::percent)]
     rate_limit_pct: f64,
     /// Calls answered 500 before the message is accepted, in percent.
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = duration::percent)]
     fail_before_pct: f64,
     /// Calls answered 500 after the message is accepted, in percent.
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = duration::percent)]
     fail_after_pct: f64,
     /// Calls that accept the message and answer late, in percent.
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = duration::percent)]
     delay_pct: f64,
     /// Delay of these late responses.
-    #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, default_value = "15s", value_name = "SPAN", value_parser = duration::span)]
     delay: Duration,
     /// Calls that accept the message and close the connection, in percent.
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = duration::percent)]
     reset_pct: f64,
     /// Messages refused inside a 200, in percent.
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = duration::percent)]
     reject_pct: f64,
     /// Accept a message whose id was used before.
     #[arg(long)]
     allow_duplicate_ids: bool,
     /// Longest delay until the log shows a message (30s).
-    #[arg(long, default_value = "0s", value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, default_value = "0s", value_name = "SPAN", value_parser = duration::span)]
     log_delay: Duration,
 }
 
@@ -117,11 +117,11 @@ impl Switches {
     }
 }
 
-pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let mut context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
     context.extra_hosts.extend(LOOPBACK_HOSTS.map(str::to_owned));
     let Some(channels) = channels::read_file(&command.channels, &context, out)? else {
-        return Ok(Done::Faulty);
+        return Ok(Exit::InvalidInput);
     };
     let api_key = match &command.api_key_file {
         Some(file) => target::read_secret(file)?,
@@ -134,7 +134,7 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     let stop = service::process::stop_on_signal()?;
     let files = command.tls_certificate_file.zip(command.tls_key_file);
     let tls =
-        files.map(|(certificate, key)| TlsFiles { certificate, key }.follow(stop.clone())).transpose()?;
+        files.map(|(certificate, key)| TlsFiles { certificate, key }.watch(stop.clone())).transpose()?;
     // It exists once the port is open.
     let _admin = match command.admin_listen {
         Some(address) => {
@@ -144,7 +144,7 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
         None => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    out.say(&text!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
+    out.print(&text!("{} a simulated Infobip answers on {scheme}://{address}", styled(GOOD, "ready:")));
     out.object(&json!({ "listen": address.to_string() }));
     let serving = tokio::spawn(simulated.clone().serve_with(listener, tls, stop.clone()));
     let mut lines = tokio::time::interval(SAY_EVERY);
@@ -161,27 +161,27 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     show_received(&simulated, shown, out);
     say(&simulated, out);
     let _ = serving.await;
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Returns an account with the channels' scenarios that reports to the gateway.
 pub(crate) fn account(
     api_key: &str,
     gateway: &str,
-    channels: &[Described],
+    channels: &[ChannelSpec],
     faults: Faults,
-) -> anyhow::Result<Omni> {
+) -> anyhow::Result<InfobipApi> {
     let mut scenarios = Vec::new();
     for channel in channels {
-        let Some(key) = omni::scenario_key(channel.settings()) else { continue };
+        let Some(key) = infobip_api::scenario_key(channel.settings()) else { continue };
         let target = targets(gateway, std::slice::from_ref(channel))?.pop();
-        scenarios.push(omni::Scenario { key, target });
+        scenarios.push(infobip_api::Scenario { key, target });
     }
-    Ok(Omni::new(api_key, scenarios, faults)?.remembering(MEMORY))
+    Ok(InfobipApi::new(api_key, scenarios, faults)?.remembering(MEMORY))
 }
 
 /// Prints the messages that customers received since the last call, without personal data. Returns their number so far.
-fn show_received(simulated: &Omni, shown: usize, out: &Out) -> usize {
+fn show_received(simulated: &InfobipApi, shown: usize, out: &Out) -> usize {
     let received = simulated.received_after(shown);
     for message in &received {
         let file = message.file.as_ref();
@@ -193,19 +193,19 @@ fn show_received(simulated: &Omni, shown: usize, out: &Out) -> usize {
         let file = file.map(|file| format!(" with a file of {} bytes", file.bytes)).unwrap_or_default();
         let fault = message.fault.as_ref().map(|fault| format!(" {fault}")).unwrap_or_default();
         let twice = if message.is_repeat { styled(BAD, " for the second time") } else { Text::default() };
-        out.say(&text!("  {} reached its customer{file}{twice}{fault}", message.message_id));
+        out.print(&text!("  {} reached its customer{file}{twice}{fault}", message.message_id));
     }
     shown + received.len()
 }
 
-fn say(simulated: &Omni, out: &Out) {
+fn say(simulated: &InfobipApi, out: &Out) {
     let calls = simulated.calls();
     let received = simulated.received_count();
     out.object(&json!({
         "sends": calls.sends, "faulty": calls.faulty, "malformed": calls.malformed, "duplicates": calls.duplicates,
         "lookups": calls.lookups, "received": received, "forgotten": calls.forgotten, "unreported": calls.unreported,
     }));
-    out.say(&text!(
+    out.print(&text!(
         "{} {} calls, {} with an injected fault, {} malformed, {} with a used id; {received} messages reached their \
          customers; {} queries of the log",
         styled(STRONG, "infobip"),
@@ -217,13 +217,13 @@ fn say(simulated: &Omni, out: &Out) {
     ));
     if calls.unreported > 0 {
         let why = "because too many reports wait for the gateway";
-        out.say(&text!(
+        out.print(&text!(
             "  {} {} messages were not reported, {why}",
             styled(BAD, "dropped"),
             calls.unreported
         ));
     }
     if calls.forgotten > 0 {
-        out.say(&format!("  the first {} messages were dropped, to limit memory", calls.forgotten));
+        out.print(&format!("  the first {} messages were dropped, to limit memory", calls.forgotten));
     }
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use bsp::ChannelId;
 use bus::provision::{self, Difference, ProvisionError, Scope};
 use bus::streams::{BUCKETS, DURABLES, NamedSettings, STREAMS};
-use bus::{Bus, lanes, registry};
+use bus::{Bus, command_consumers, registry};
 use clap::{Args, Subcommand};
 use service::units;
 
-use crate::Done;
+use crate::Exit;
 use crate::doctor;
-use crate::out::{GOOD, Out, styled, text};
+use crate::duration;
+use crate::output::{GOOD, Out, styled, text};
 use crate::repair;
 use crate::target::Target;
-use crate::when;
 use crate::words::bytes;
 
 #[derive(Debug, Subcommand)]
@@ -69,7 +69,7 @@ pub(crate) struct Sizes {
 
 /// Reads the duplicate window, which the server holds in memory: an hour at most.
 fn duplicate_window(text: &str) -> Result<Duration, String> {
-    let window = when::span(text).map_err(|error| error.to_string())?;
+    let window = duration::span(text).map_err(|error| error.to_string())?;
     let range = Duration::from_millis(100)..=Duration::from_secs(3600);
     range.contains(&window).then_some(window).ok_or_else(|| "must be a duration from 100ms to 1h".to_owned())
 }
@@ -122,7 +122,7 @@ impl Monitors {
     }
 }
 
-pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     match command {
         Streams::Apply { sizes, monitors } => {
             let bus = target.connect().await?;
@@ -138,14 +138,14 @@ pub(crate) async fn run(command: Streams, target: &Target, out: &Out) -> anyhow:
 }
 
 /// Applies everything, prints it, and checks whether the server has stored it.
-pub(crate) async fn apply_and_check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn apply_and_check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Exit> {
     apply(bus, named).await?;
     let streams: Vec<_> = STREAMS.iter().map(|stream| stream.name).collect();
     let durables: Vec<_> = DURABLES.iter().map(|durable| durable.name).collect();
-    out.say(&text!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
-    out.say(&text!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
+    out.print(&text!("{} streams {}", styled(GOOD, "applied"), streams.join(", ")));
+    out.print(&text!("{} durables {}", styled(GOOD, "applied"), durables.join(", ")));
     let buckets: Vec<_> = BUCKETS.iter().map(|bucket| bucket.name).collect();
-    out.say(&text!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
+    out.print(&text!("{} buckets {}", styled(GOOD, "applied"), buckets.join(", ")));
     let applied = serde_json::json!({ "streams": streams, "durables": durables, "buckets": buckets });
     out.object(&serde_json::json!({ "applied": applied }));
     check(bus, named, out).await
@@ -155,24 +155,24 @@ pub(crate) async fn apply_and_check(bus: &Bus, named: &NamedSettings, out: &Out)
 pub(crate) async fn apply(bus: &Bus, named: &NamedSettings) -> anyhow::Result<()> {
     provision::apply_named(bus, named).await?;
     for channel in sending(bus).await? {
-        lanes::apply(bus, &channel).await?;
+        command_consumers::apply(bus, &channel).await?;
     }
     Ok(())
 }
 
 /// Checks the result, because an old server may ignore a setting that it does not support.
-async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Done> {
+async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Exit> {
     let mut differences = provision::check(bus, Scope::Settings(named)).await?;
     let is_registry_there = !differences.iter().any(|difference| difference.setting == "existence");
     if is_registry_there {
         for channel in sending(bus).await? {
-            differences.extend(lanes::check(bus, &channel).await?);
+            differences.extend(command_consumers::check(bus, &channel).await?);
         }
     }
     if differences.is_empty() {
-        out.say(&text!("{} on nats-server {}", styled(GOOD, "as defined"), bus.server_version()));
+        out.print(&text!("{} on nats-server {}", styled(GOOD, "as defined"), bus.server_version()));
         out.object(&serde_json::json!({ "differences": 0, "nats_server": bus.server_version() }));
-        return Ok(Done::Well);
+        return Ok(Exit::Ok);
     }
     for difference in &differences {
         let Difference { of, setting, found, wanted } = difference;
@@ -185,7 +185,7 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Do
     };
     let rows: Vec<_> = differences.into_iter().map(row).collect();
     out.table(&["Object", "Setting", "Found", "Expected"], &rows);
-    Ok(Done::Different)
+    Ok(Exit::Drift)
 }
 
 /// Returns the stored channels that can send: each has two durables.

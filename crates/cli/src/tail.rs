@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use bsp::mask::{self as body_mask, Readable};
 use bsp::{BspId, ChannelId, registry};
-use bus::read::{self, From};
+use bus::read::{self, StartAt};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
 use bus::subject::Filter;
 use bus::{Bus, Delivery, EventKind, Subject, headers, registry as registries};
@@ -15,17 +15,17 @@ use prost::Message;
 use proto::v1::{InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatus, SendOutcome, SendResult};
 use serde_json::{Value, json};
 
-use crate::out::{BAD, DIM, GOOD, ODD, Out, STRONG, Text, styled, text};
+use crate::duration::{self, Moment};
+use crate::output::{BAD, DIM, GOOD, ODD, Out, STRONG, Text, styled, text};
 use crate::target::Target;
-use crate::when::{self, Moment};
-use crate::words::counted;
-use crate::{Done, mask, notice};
+use crate::words::pluralize;
+use crate::{Exit, mask, notice};
 
 /// Timeout of each message with `--no-follow`.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum What {
+pub(crate) enum Source {
     /// Raw webhooks as they are stored.
     Webhooks,
     /// Reports about sent messages.
@@ -49,7 +49,7 @@ pub(crate) enum What {
 #[derive(Debug, Args)]
 pub(crate) struct Tail {
     /// Kind of messages to show.
-    what: What,
+    what: Source,
     /// Only this channel.
     #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
     channel: Option<ChannelId>,
@@ -60,7 +60,7 @@ pub(crate) struct Tail {
     #[arg(long, conflicts_with = "since")]
     from_beginning: bool,
     /// Start this long ago (90s, 15m, 2h, 3d) or at a time (2026-03-01T10:00:00Z).
-    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    #[arg(long, value_name = "WHEN", value_parser = duration::moment)]
     since: Option<Moment>,
     /// Stop at the end of the stored messages.
     #[arg(long)]
@@ -73,19 +73,19 @@ pub(crate) struct Tail {
     unmask: bool,
 }
 
-pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Done> {
-    if command.what == What::Commands && command.bsp.is_some() {
+pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Result<Exit> {
+    if command.what == Source::Commands && command.bsp.is_some() {
         return Ok(out.faulty("commands do not name a BSP; select them by --channel"));
     }
     let from = command.from(Timestamp::now());
     let bus = target.connect().await?;
     let (stream, filters) = command.source();
-    let mut messages = read::follow_all(&bus, stream, filters, from).await?;
+    let mut messages = read::subscribe_all(&bus, stream, filters, from).await?;
     if messages.pending() == 0 {
         refuse_unknown(&bus, command.channel.as_ref()).await?;
     }
     if command.no_follow && messages.pending() == 0 {
-        return Ok(Done::Well);
+        return Ok(Exit::Ok);
     }
     let mut shown = 0;
     while command.count.is_none_or(|count| shown < count) {
@@ -103,7 +103,7 @@ pub(crate) async fn run(command: Tail, target: &Target, out: &Out) -> anyhow::Re
             break;
         }
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Fails for an unknown channel without stored messages, which is usually a typing error.
@@ -122,48 +122,48 @@ impl Tail {
     fn source(&self) -> (&'static StreamDefinition, Vec<String>) {
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() };
         match self.what {
-            What::Webhooks => (&WEBHOOKS, vec![filter.webhooks()]),
-            What::Reports => (&EVENTS, vec![filter.events(EventKind::Report)]),
-            What::Messages => (&EVENTS, vec![filter.events(EventKind::Message)]),
-            What::Sends => (&EVENTS, vec![filter.events(EventKind::Send)]),
-            What::Media => (&EVENTS, vec![filter.events(EventKind::Media)]),
-            What::Account => (&EVENTS, vec![filter.events(EventKind::Account)]),
-            What::Customers => (&EVENTS, vec![filter.events(EventKind::Customer)]),
-            What::Commands => (&COMMANDS, filter.commands()),
-            What::Deadletters => (&DEADLETTERS, vec![filter.dead_letters()]),
+            Source::Webhooks => (&WEBHOOKS, vec![filter.webhooks()]),
+            Source::Reports => (&EVENTS, vec![filter.events(EventKind::Report)]),
+            Source::Messages => (&EVENTS, vec![filter.events(EventKind::Message)]),
+            Source::Sends => (&EVENTS, vec![filter.events(EventKind::Interactive)]),
+            Source::Media => (&EVENTS, vec![filter.events(EventKind::Media)]),
+            Source::Account => (&EVENTS, vec![filter.events(EventKind::Account)]),
+            Source::Customers => (&EVENTS, vec![filter.events(EventKind::Customer)]),
+            Source::Commands => (&COMMANDS, filter.commands()),
+            Source::Deadletters => (&DEADLETTERS, vec![filter.dead_letters()]),
         }
     }
 
-    fn from(&self, now: Timestamp) -> From {
+    fn from(&self, now: Timestamp) -> StartAt {
         match self.since {
-            _ if self.from_beginning => From::Start,
-            Some(moment) => From::Time(moment.from(now)),
+            _ if self.from_beginning => StartAt::Start,
+            Some(moment) => StartAt::Time(moment.from(now)),
             // Without --follow, the stored messages are meant.
-            None if self.no_follow => From::Start,
-            None => From::Now,
+            None if self.no_follow => StartAt::Start,
+            None => StartAt::Now,
         }
     }
 
     /// Shows one message. Returns whether it was selected.
     fn show(&self, delivery: &Delivery, out: &Out) -> bool {
         let (object, line) = match self.what {
-            What::Webhooks => webhook(delivery, self.unmask),
-            What::Reports => report(delivery, self.unmask),
-            What::Messages => message(delivery, self.unmask),
-            What::Sends => sent(delivery, self.unmask),
-            What::Media => fetched(delivery),
-            What::Account => notice::account(delivery, self.unmask),
-            What::Customers => notice::customer(delivery, self.unmask),
-            What::Commands => command(delivery, self.unmask),
-            What::Deadletters => dead_letter(delivery, self.unmask),
+            Source::Webhooks => webhook(delivery, self.unmask),
+            Source::Reports => report(delivery, self.unmask),
+            Source::Messages => message(delivery, self.unmask),
+            Source::Sends => sent(delivery, self.unmask),
+            Source::Media => fetched(delivery),
+            Source::Account => notice::account(delivery, self.unmask),
+            Source::Customers => notice::customer(delivery, self.unmask),
+            Source::Commands => command(delivery, self.unmask),
+            Source::Deadletters => dead_letter(delivery, self.unmask),
         };
         // The subject of a dead letter does not name the BSP.
         let is_other = |bsp: BspId| object["bsp"].as_str() != Some(bsp.as_str());
-        if self.what == What::Deadletters && self.bsp.is_some_and(is_other) {
+        if self.what == Source::Deadletters && self.bsp.is_some_and(is_other) {
             return false;
         }
         out.object(&object);
-        out.say(&line);
+        out.print(&line);
         true
     }
 }
@@ -275,7 +275,7 @@ pub(crate) fn sent(delivery: &Delivery, unmask: bool) -> Shown {
         styled(STRONG, "send"),
         styled(style, outcome),
         event.message_id,
-        counted(event.attempts, "call"),
+        pluralize(event.attempts, "call"),
         error.unwrap_or_default(),
     );
     (serde_json::to_value(&event).unwrap_or_default(), line)
@@ -295,7 +295,7 @@ pub(crate) fn fetched(delivery: &Delivery) -> Shown {
         styled(STRONG, "media"),
         event.method,
         event.media_id,
-        counted(event.bytes, "byte"),
+        pluralize(event.bytes, "byte"),
         event.command_id,
     );
     (serde_json::to_value(&event).unwrap_or_default(), line)

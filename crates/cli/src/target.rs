@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use bus::{Bus, BusOptions, NkeySeed, Refusal, Refusals, User};
+use bus::{Bus, BusOptions, NkeySeed, PermissionError, PermissionErrors, User};
 use channel::CredentialKey;
 use clap::Args;
 
@@ -68,7 +68,7 @@ pub(crate) struct Target {
     pub(crate) needed: Needed,
     /// Permission errors of NATS.
     #[arg(skip)]
-    pub(crate) refusals: Refusals,
+    pub(crate) refusals: PermissionErrors,
 }
 
 // URL and key may be secret.
@@ -88,7 +88,7 @@ impl Target {
         let seed_file = self.seed_file(user);
         let options = self.options(user, seed_file.as_deref())?;
         connect_now(options).await.map_err(|error| match error.downcast_ref::<bus::ConnectError>() {
-            Some(cause) if cause.is_stranger() => self.wrong_user(
+            Some(cause) if cause.is_auth_error() => self.wrong_user(
                 user,
                 match &seed_file {
                     Some(file) => format!("NATS does not know the user of {}", file.display()),
@@ -130,7 +130,7 @@ impl Target {
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
-        let refusal = match self.refusals.unless_refused(work).await {
+        let refusal = match self.refusals.or_permission_error(work).await {
             Ok(done) => return done,
             Err(refusal) => refusal,
         };
@@ -138,15 +138,15 @@ impl Target {
         Err(self.refused(user, &refusal))
     }
 
-    fn refused(&self, user: User, refusal: &Refusal) -> anyhow::Error {
-        if refusal.is_of_inbox() {
+    fn refused(&self, user: User, refusal: &PermissionError) -> anyhow::Error {
+        if refusal.is_about_inbox() {
             let why = match self.seed_file(user) {
                 Some(file) => format!("{} is the seed of another user", file.display()),
                 None => "the server authenticated this client as another user".to_owned(),
             };
             return self.wrong_user(user, why);
         }
-        let Refusal { act, subject } = refusal;
+        let PermissionError { act, subject } = refusal;
         WrongUser(format!(
             "NATS does not let the user {user} {act} to \"{subject}\", which `{}` needs: update users.conf of the server to this version",
             self.needed.command

@@ -90,7 +90,7 @@ impl Write for Foreign {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::out::{BAD, DIM};
+    use crate::output::{BAD, DIM};
 
     const FOREIGN: &str = "\u{1b}[31m\u{9b}2J\u{202e}\n";
     const ESCAPED: &str = r"\u001b[31m\u009b2J\u202e\n";

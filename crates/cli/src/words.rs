@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(crate) use service::words::{causes, counted};
+pub(crate) use service::words::{causes, pluralize};
 
 /// `40 ms`, `12 s`, `8 min`, `2.5 h`, `3.1 days`.
 pub(crate) fn span(time: Duration) -> String {
@@ -30,7 +30,7 @@ pub(crate) fn bytes(number: u64) -> String {
 
 /// `1 command waits`, `30 commands wait, the oldest for 2.5 h`.
 pub(crate) fn waiting(number: u64, what: &str, oldest: Option<Duration>) -> String {
-    let mut text = format!("{} wait{}", counted(number, what), if number == 1 { "s" } else { "" });
+    let mut text = format!("{} wait{}", pluralize(number, what), if number == 1 { "s" } else { "" });
     if let Some(age) = oldest {
         let whom = if number == 1 { "" } else { "the oldest " };
         text.push_str(&format!(", {whom}for {}", span(age)));

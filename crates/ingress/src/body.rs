@@ -10,8 +10,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use crate::answer::Refusal;
-use crate::memory::BodyMemory;
+use crate::body_memory::BodyMemory;
+use crate::response::Rejection;
 
 /// The length that the head announces; `None` if it announces none.
 pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
@@ -23,7 +23,7 @@ pub(crate) fn announced_length(headers: &HeaderMap) -> Option<usize> {
 /// fit into its channel's share.
 const UNFINISHED_BYTES_MIN: usize = 16 * 1024;
 
-/// Reads a body of at most `limit` bytes within `patience`. Memory is allocated as bytes arrive, not as they
+/// Reads a body of at most `limit` bytes within `time_max`. Memory is allocated as bytes arrive, not as they
 /// are announced. A body that arrives in one piece is not copied.
 ///
 /// # Errors
@@ -32,23 +32,23 @@ const UNFINISHED_BYTES_MIN: usize = 16 * 1024;
 pub(crate) async fn read(
     body: &mut Body,
     limit: usize,
-    patience: Duration,
+    time_max: Duration,
     memory: &mut BodyMemory<'_>,
-) -> Result<Bytes, Refusal> {
-    match timeout(patience, read_all(body, limit, memory)).await {
+) -> Result<Bytes, Rejection> {
+    match timeout(time_max, read_all(body, limit, memory)).await {
         Ok(read) => read,
-        Err(_) => Err(Refusal::BodyTooSlow),
+        Err(_) => Err(Rejection::BodyTooSlow),
     }
 }
 
-async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) -> Result<Bytes, Refusal> {
+async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) -> Result<Bytes, Rejection> {
     memory.resize(UNFINISHED_BYTES_MIN)?;
     let Some(first) = next_data(body).await? else {
         memory.resize(0)?;
         return Ok(Bytes::new());
     };
     if first.len() > limit {
-        return Err(Refusal::BodyTooLarge);
+        return Err(Rejection::BodyTooLarge);
     }
     if body.is_end_stream() {
         memory.resize(first.len())?;
@@ -62,7 +62,7 @@ async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) ->
     while let Some(data) = next {
         let length = whole.len() + data.len();
         if length > limit {
-            return Err(Refusal::BodyTooLarge);
+            return Err(Rejection::BodyTooLarge);
         }
         if length > whole.capacity() {
             let capacity = (2 * length).max(UNFINISHED_BYTES_MIN).min(most.max(length));
@@ -79,9 +79,9 @@ async fn read_all(body: &mut Body, limit: usize, memory: &mut BodyMemory<'_>) ->
 }
 
 /// The next piece; `None` at the end. Trailers are ignored.
-async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Rejection> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::BodyBroken)?;
+        let frame = frame.map_err(|_| Rejection::BodyBroken)?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }

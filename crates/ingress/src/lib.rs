@@ -6,13 +6,13 @@
 pub mod settings;
 mod router;
 mod receive;
-mod failed;
-mod doors;
+mod failed_credentials;
+mod channel_cache;
 mod body;
 mod encoding;
-mod budget;
-mod memory;
-mod answer;
+mod memory_limit;
+mod body_memory;
+mod response;
 mod metrics;
 
 use std::sync::Arc;
@@ -20,24 +20,29 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::Bus;
-use bus::guard::Watch;
-use bus::keeper::KeeperMetrics;
 use bus::needs::{Needs, StreamUse};
+use bus::purger::PurgeMetrics;
+use bus::sequence_guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, WEBHOOKS};
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
-use service::{Common, Context};
+use service::{Common, ServiceContext};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::doors::Doors;
+use crate::channel_cache::ChannelCache;
 use crate::receive::Ingress;
 use crate::router::Routes;
 pub use crate::settings::Settings;
 
 /// The service as a separate process: it connects to NATS and listens.
-pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+pub fn service(
+    settings: Settings,
+    common: &Common,
+    context: ServiceContext,
+    registry: &mut Registry,
+) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
     let options = common.nats.named("imchannel-ingress");
     options.register(registry);
@@ -58,7 +63,7 @@ pub fn run(
     settings: Settings,
     bus: Bus,
     listener: TcpListener,
-    context: Context,
+    context: ServiceContext,
     registry: &mut Registry,
     grace: Duration,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
@@ -70,12 +75,12 @@ async fn serve(
     settings: Settings,
     bus: Bus,
     listener: TcpListener,
-    context: Context,
+    context: ServiceContext,
     metrics: Arc<metrics::IngressMetrics>,
     grace: Duration,
 ) -> anyhow::Result<()> {
     let stop = context.stop.clone();
-    let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
+    let tls = settings.tls.clone().map(|files| files.watch(stop.clone())).transpose()?;
     let server = HttpServer {
         limits: settings.http,
         tls,
@@ -85,21 +90,22 @@ async fn serve(
     };
     let served = CancellationToken::new();
     let watches = [Watch::Stream(&WEBHOOKS), Watch::Bucket(&CHANNELS_BUCKET)];
-    bus::guard::follow(&bus, &watches, served.clone());
-    let doors = Doors::follow(bus::registry::follow(&bus, stop.clone()), &settings, &metrics, stop.clone());
+    bus::sequence_guard::watch(&bus, &watches, served.clone());
+    let doors =
+        ChannelCache::follow(bus::registry::watch(&bus, stop.clone()), &settings, &metrics, stop.clone());
     require(&context, &bus, &doors);
     // Ingress purges processed webhooks too: without a normalizer, a stream full of them would stay full. It
     // runs until the last webhook is accepted, which is after the stop, so that the fill of the stream stays
     // current.
-    tokio::spawn(keep_room(bus.clone(), settings.keeper_interval, metrics.keeper.clone(), served.clone()));
+    tokio::spawn(run_purger(bus.clone(), settings.purge_interval, metrics.purger.clone(), served.clone()));
     let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
     service::http::serve(listener, Routes(ingress), server, stop, grace).await;
     served.cancel();
     Ok(())
 }
 
-async fn keep_room(bus: Bus, interval: Duration, metrics: KeeperMetrics, stop: CancellationToken) {
-    bus::keeper::run(&bus, &[&WEBHOOKS], interval, &metrics, stop).await;
+async fn run_purger(bus: Bus, interval: Duration, metrics: PurgeMetrics, stop: CancellationToken) {
+    bus::purger::run(&bus, &[&WEBHOOKS], interval, &metrics, stop).await;
 }
 
 /// Streams, durable consumers and buckets that ingress needs.
@@ -110,7 +116,7 @@ static NEEDS: Needs = Needs {
 };
 
 /// The conditions under which ingress accepts webhooks.
-fn require(context: &Context, bus: &Bus, doors: &Doors) {
+fn require(context: &ServiceContext, bus: &Bus, doors: &ChannelCache) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
@@ -121,5 +127,5 @@ fn require(context: &Context, bus: &Bus, doors: &Doors) {
     context.readiness.require("channels", move || {
         if doors.current().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
     });
-    context.readiness.complete();
+    context.readiness.mark_started();
 }

@@ -2,7 +2,7 @@
 
 use bsp::registry::REGISTRY;
 use bsp::{BspId, ChannelId, registry};
-use bus::keeper::KeeperMetrics;
+use bus::purger::PurgeMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use service::Histogram;
 use service::limits::PortMetrics;
 
-use crate::answer::Refusal;
+use crate::response::Rejection;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -48,7 +48,7 @@ struct ChannelLabel {
 struct PerBsp {
     stored: Counter,
     duplicate: Counter,
-    refused: [Counter; Refusal::ALL.len()],
+    refused: [Counter; Rejection::ALL.len()],
     store_time: Histogram,
 }
 
@@ -56,21 +56,21 @@ struct PerBsp {
 #[derive(Debug)]
 pub(crate) struct IngressMetrics {
     per_bsp: Vec<PerBsp>,
-    no_bsp: [Counter; Refusal::ALL.len()],
+    no_bsp: [Counter; Rejection::ALL.len()],
     credentials: Family<CredentialLabels, Counter>,
     channel_refused: Family<ChannelLabels, Counter>,
     channel_body_bytes: Family<ChannelLabel, Gauge>,
     pub(crate) channels: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
-    pub(crate) keeper: KeeperMetrics,
+    pub(crate) purger: PurgeMetrics,
     pub(crate) port: PortMetrics,
 }
 
 impl IngressMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("ingress");
-        let keeper = KeeperMetrics::register(registry);
+        let purger = PurgeMetrics::register(registry);
         let port = PortMetrics::register(registry);
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
@@ -99,7 +99,7 @@ impl IngressMetrics {
                     are answered 503";
         registry.register("channel_body_memory_bytes", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
-        let refused = |bsp| Refusal::ALL.map(|refusal| counter(bsp, refusal.outcome()));
+        let refused = |bsp| Rejection::ALL.map(|refusal| counter(bsp, refusal.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {
             let bsp = bsp.profile().id.as_str();
             PerBsp {
@@ -119,7 +119,7 @@ impl IngressMetrics {
             channels,
             requests_in_progress,
             body_bytes_held,
-            keeper,
+            purger,
             port,
         }
     }
@@ -130,13 +130,13 @@ impl IngressMetrics {
         if is_duplicate { &counters.duplicate } else { &counters.stored }.inc();
     }
 
-    pub(crate) fn refused(&self, bsp: Option<BspId>, refusal: Refusal) {
+    pub(crate) fn rejected(&self, bsp: Option<BspId>, refusal: Rejection) {
         let counters = bsp.map_or(&self.no_bsp, |bsp| &self.per_bsp[registry::position(bsp)].refused);
         counters[refusal as usize].inc();
     }
 
     /// Counts a rejection for its channel too. This takes a lock; rejections are not on the hot path.
-    pub(crate) fn channel_refused(&self, bsp: BspId, channel: &ChannelId, refusal: Refusal) {
+    pub(crate) fn channel_rejected(&self, bsp: BspId, channel: &ChannelId, refusal: Rejection) {
         let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
         let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();

@@ -16,17 +16,17 @@ use channel::Credentials;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use service::failures::FailedCredentials;
-use service::{Caller, Span, Tracing};
+use service::{Caller, Span, SpanTracer};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::answer::{self, Refusal};
 use crate::body;
-use crate::budget::Budget;
-use crate::doors::{Door, Doors, Hall};
+use crate::body_memory::BodyMemory;
+use crate::channel_cache::{ChannelCache, ChannelEntry, ChannelMap};
 use crate::encoding;
-use crate::memory::BodyMemory;
+use crate::memory_limit::MemoryLimit;
 use crate::metrics::IngressMetrics;
+use crate::response::{self, Rejection};
 use crate::settings::Settings;
 
 /// The address of a webhook in its URL.
@@ -45,23 +45,23 @@ pub(crate) struct Address<'p> {
 pub(crate) struct Ingress {
     pub(crate) settings: Settings,
     bus: Bus,
-    pub(crate) doors: Doors,
+    pub(crate) doors: ChannelCache,
     metrics: Arc<IngressMetrics>,
-    tracing: Tracing,
-    requests: Budget,
-    memory: Budget,
+    tracing: SpanTracer,
+    requests: MemoryLimit,
+    memory: MemoryLimit,
     dummy_credentials: Credentials,
     pub(crate) failed: FailedCredentials,
 }
 
 /// A request whose sender has presented a credential of the channel.
-struct Admitted<'h> {
-    door: &'h Door,
+struct Authenticated<'h> {
+    door: &'h ChannelEntry,
 }
 
 /// A webhook whose body is complete, and whose signature is verified if the channel requires it.
-struct Checked<'h> {
-    door: &'h Door,
+struct Verified<'h> {
+    door: &'h ChannelEntry,
     body: Bytes,
     // Held until the webhook is stored.
     _memory: BodyMemory<'h>,
@@ -71,12 +71,12 @@ impl Ingress {
     pub(crate) fn new(
         settings: Settings,
         bus: Bus,
-        doors: Doors,
+        doors: ChannelCache,
         metrics: Arc<IngressMetrics>,
-        tracing: Tracing,
+        tracing: SpanTracer,
     ) -> Self {
-        let requests = Budget::new(settings.requests_max, metrics.requests_in_progress.clone());
-        let memory = Budget::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
+        let requests = MemoryLimit::new(settings.requests_max, metrics.requests_in_progress.clone());
+        let memory = MemoryLimit::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
         let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
         Self {
             settings,
@@ -100,27 +100,27 @@ impl Ingress {
         mut body: Body,
     ) -> Response<Body> {
         let Some(bsp) = registry::find(address.bsp) else {
-            return self.refuse(None, Refusal::NotFound, caller, parts, body).await;
+            return self.reject(None, Rejection::NotFound, caller, parts, body).await;
         };
         let id = bsp.profile().id;
         let parent = parts.headers.get(headers::TRACEPARENT.as_str()).and_then(|value| value.to_str().ok());
         let mut span = self.tracing.start("receive webhook", SpanKind::Server, parent);
         span.set("imchannel.bsp", id.as_str());
-        match self.take(bsp, &address, caller, parts, &mut body, &span).await {
-            Ok(stored) => answer::stored(stored),
+        match self.process(bsp, &address, caller, parts, &mut body, &span).await {
+            Ok(stored) => response::stored(stored),
             Err(refusal) => {
-                span.fail(refusal.outcome());
+                span.set_error(refusal.outcome());
                 self.count_for_channel(id, address.channel, refusal);
                 if refusal.is_unauthorized() {
-                    return self.refuse_credential(refusal, id, address.channel, caller, parts, body).await;
+                    return self.reject_credential(refusal, id, address.channel, caller, parts, body).await;
                 }
-                self.refuse(Some(id), refusal, caller, parts, body).await
+                self.reject(Some(id), refusal, caller, parts, body).await
             }
         }
     }
 
     /// Processes a webhook in all its steps.
-    async fn take(
+    async fn process(
         &self,
         bsp: &'static dyn Bsp,
         address: &Address<'_>,
@@ -128,18 +128,18 @@ impl Ingress {
         parts: &Parts,
         body: &mut Body,
         span: &Span,
-    ) -> Result<Stored, Refusal> {
-        let _place = self.requests.take(1).ok_or(Refusal::Overloaded)?;
-        let hall = self.doors.current().ok_or(Refusal::NotReady)?;
-        let admitted = self.admit(bsp, address.channel, caller, &parts.headers, &hall)?;
+    ) -> Result<Stored, Rejection> {
+        let _place = self.requests.try_acquire(1).ok_or(Rejection::Overloaded)?;
+        let hall = self.doors.current().ok_or(Rejection::NotReady)?;
+        let admitted = self.authenticate(bsp, address.channel, caller, &parts.headers, &hall)?;
         if !can_be_stored(&parts.headers) {
-            return Err(Refusal::HeaderTooLarge);
+            return Err(Rejection::HeaderTooLarge);
         }
         if !is_media_type(&parts.headers, bsp.profile().media_type) {
-            return Err(Refusal::WrongMediaType);
+            return Err(Rejection::WrongMediaType);
         }
         if encoding::is_encoded(&parts.headers) {
-            return Err(Refusal::WrongEncoding);
+            return Err(Rejection::WrongEncoding);
         }
         let received_at = Timestamp::now();
         let checked = self.read(admitted, caller, parts, body).await?;
@@ -147,34 +147,34 @@ impl Ingress {
     }
 
     /// Checks the credential. An unknown channel is rejected like a wrong password, after the same work.
-    fn admit<'h>(
+    fn authenticate<'h>(
         &self,
         bsp: &'static dyn Bsp,
         channel: &str,
         caller: &Caller,
         headers: &HeaderMap,
-        hall: &'h Hall,
-    ) -> Result<Admitted<'h>, Refusal> {
+        hall: &'h ChannelMap,
+    ) -> Result<Authenticated<'h>, Rejection> {
         let found = hall.get(channel);
         let door = found.filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
         let unlet = match (door, found) {
             (None, Some(other)) => {
-                warn_of_another(bsp, other);
-                Some(Refusal::OtherBsp)
+                warn_about_wrong_bsp(bsp, other);
+                Some(Rejection::OtherBsp)
             }
-            (None, None) => Some(Refusal::UnknownChannel),
+            (None, None) => Some(Rejection::UnknownChannel),
             (Some(_), _) => None,
         };
         let Some(presented) = bsp.presented_credential(headers) else {
             let is_asked_first =
                 bsp.profile().challenge.is_some() && !headers.contains_key(header::AUTHORIZATION);
             if is_asked_first {
-                return Err(Refusal::Challenged);
+                return Err(Rejection::Challenged);
             }
             if let Some(door) = door {
-                self.warn_of_refused(door, caller, "no credential");
+                self.warn_about_rejected(door, caller, "no credential");
             }
-            return Err(unlet.unwrap_or(Refusal::NoCredential));
+            return Err(unlet.unwrap_or(Rejection::NoCredential));
         };
         let digest = self.settings.credential_key.digest(&presented);
         let credentials = door.map_or(&self.dummy_credentials, |door| &door.channel.credentials);
@@ -182,33 +182,33 @@ impl Ingress {
         match (door, position) {
             (Some(door), Some(position)) => {
                 door.credential_used[position].inc();
-                Ok(Admitted { door })
+                Ok(Authenticated { door })
             }
             (Some(door), None) => {
-                self.warn_of_refused(door, caller, "the credential does not belong to the channel");
-                Err(Refusal::WrongCredential)
+                self.warn_about_rejected(door, caller, "the credential does not belong to the channel");
+                Err(Rejection::WrongCredential)
             }
-            (None, _) => Err(unlet.unwrap_or(Refusal::UnknownChannel)),
+            (None, _) => Err(unlet.unwrap_or(Rejection::UnknownChannel)),
         }
     }
 
     /// Reads the body of an admitted webhook and checks its signature and charset.
     async fn read<'h>(
         &'h self,
-        admitted: Admitted<'h>,
+        admitted: Authenticated<'h>,
         caller: &Caller,
         parts: &Parts,
         body: &mut Body,
-    ) -> Result<Checked<'h>, Refusal> {
+    ) -> Result<Verified<'h>, Rejection> {
         let limit = self.settings.body_limit_bytes;
         let announced = body::announced_length(&parts.headers);
         if announced.is_some_and(|length| length > limit) {
-            return Err(Refusal::BodyTooLarge);
+            return Err(Rejection::BodyTooLarge);
         }
         let door = admitted.door;
         let mut memory = BodyMemory::new(&door.memory, &self.memory);
         let read = body::read(body, limit, self.settings.body_timeout, &mut memory).await;
-        if matches!(read, Err(Refusal::ChannelOverloaded)) && door.may_warn() {
+        if matches!(read, Err(Rejection::ChannelOverloaded)) && door.should_log() {
             let share = door.memory.limit();
             warn(
                 door,
@@ -219,27 +219,27 @@ impl Ingress {
         }
         let body = read?;
         if let Err(refusal) = check_signature(door, parts, &body) {
-            if refusal == Refusal::WrongSignature {
-                self.warn_of_refused(door, caller, "invalid signature");
+            if refusal == Rejection::WrongSignature {
+                self.warn_about_rejected(door, caller, "invalid signature");
             }
             return Err(refusal);
         }
         let media_type = door.channel.bsp.profile().media_type;
         if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
-            return Err(Refusal::WrongCharset);
+            return Err(Rejection::WrongCharset);
         }
-        Ok(Checked { door, body, _memory: memory })
+        Ok(Verified { door, body, _memory: memory })
     }
 
     /// Stores a webhook before its BSP's deadline.
     async fn store(
         &self,
-        webhook: Checked<'_>,
+        webhook: Verified<'_>,
         route: &'static str,
         request_headers: &HeaderMap,
         received_at: Timestamp,
         span: &Span,
-    ) -> Result<Stored, Refusal> {
+    ) -> Result<Stored, Rejection> {
         let channel = &webhook.door.channel;
         let profile = channel.bsp.profile();
         let subject = Subject::Webhook(profile.id, channel.id.clone());
@@ -263,57 +263,58 @@ impl Ingress {
                 Ok(stored)
             }
             Err(error) => {
-                if webhook.door.may_warn() {
+                if webhook.door.should_log() {
                     warn(webhook.door, &format!("answered 503 to a webhook: {error}"));
                 }
                 Err(match error {
-                    PublishError::Overloaded => Refusal::Overloaded,
-                    PublishError::TooLarge => Refusal::BodyTooLarge,
-                    _ => Refusal::NotStored,
+                    PublishError::Overloaded => Rejection::Overloaded,
+                    PublishError::TooLarge => Rejection::BodyTooLarge,
+                    _ => Rejection::NotStored,
                 })
             }
         }
     }
 
     /// Only known channels have a separate count: requests to invented channels must not fill the memory.
-    fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Refusal) {
+    fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Rejection) {
         let Some(hall) = self.doors.current() else { return };
-        let is_counted = |door: &&Door| door.channel.bsp.profile().id == bsp || refusal == Refusal::OtherBsp;
+        let is_counted =
+            |door: &&ChannelEntry| door.channel.bsp.profile().id == bsp || refusal == Rejection::OtherBsp;
         if let Some(door) = hall.get(channel).filter(is_counted) {
-            self.metrics.channel_refused(bsp, &door.channel.id, refusal);
+            self.metrics.channel_rejected(bsp, &door.channel.id, refusal);
         }
     }
 
     /// Responds to a rejected request after its body is drained.
-    pub(crate) async fn refuse(
+    pub(crate) async fn reject(
         &self,
         bsp: Option<BspId>,
-        refusal: Refusal,
+        refusal: Rejection,
         caller: &Caller,
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
-        caller.give_up_place();
-        self.metrics.refused(bsp, refusal);
+        caller.release_permit();
+        self.metrics.rejected(bsp, refusal);
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
         let mut response = refusal.to_response(challenge);
-        let is_hopeless = matches!(refusal, Refusal::BodyTooSlow | Refusal::BodyBroken);
+        let is_hopeless = matches!(refusal, Rejection::BodyTooSlow | Rejection::BodyBroken);
         let was_announced_too_large =
             body::announced_length(&parts.headers) > Some(self.settings.body_limit_bytes);
         let was_asked_for = refusal.comes_after_body() && !was_announced_too_large;
-        if is_hopeless || !service::discard::discard(&parts.headers, body, was_asked_for).await {
+        if is_hopeless || !service::drain_body::drain_body(&parts.headers, body, was_asked_for).await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 }
 
-fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
+fn check_signature(door: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<(), Rejection> {
     let Some(check) = &door.signature else {
         return Ok(());
     };
     if check.keys.is_empty() {
-        return Err(Refusal::NotReady);
+        return Err(Rejection::NotReady);
     }
     let keys: Vec<&[u8]> = check.keys.iter().map(channel::Secret::expose).collect();
     let request = SignedRequest {
@@ -322,17 +323,17 @@ fn check_signature(door: &Door, parts: &Parts, body: &[u8]) -> Result<(), Refusa
         headers: &parts.headers,
         body,
     };
-    if door.channel.bsp.signature_holds(&keys, &request) {
+    if door.channel.bsp.verify_signature(&keys, &request) {
         return Ok(());
     }
-    Err(Refusal::WrongSignature)
+    Err(Rejection::WrongSignature)
 }
 
 /// Whether the stored headers of the request fit into a NATS message with the largest body, and into its dead
 /// letter. A `traceparent` has a fixed length, and all other stored headers come from imchannel.
 fn can_be_stored(request_headers: &HeaderMap) -> bool {
     let content_type = request_headers.get(header::CONTENT_TYPE);
-    content_type.is_none_or(|value| value.len() <= headers::TAKEN_OVER_MAX)
+    content_type.is_none_or(|value| value.len() <= headers::COPIED_LENGTH_MAX)
 }
 
 /// Compares the media type without parameters and case.
@@ -356,8 +357,8 @@ fn message_id(bsp: BspId, channel: &str, body: &[u8]) -> String {
 }
 
 /// The URL is wrong at that BSP, whose log shows only a 401. The id is that of a known channel.
-fn warn_of_another(bsp: &dyn Bsp, other: &Door) {
-    if !other.may_warn_of_another() {
+fn warn_about_wrong_bsp(bsp: &dyn Bsp, other: &ChannelEntry) {
+    if !other.should_log_wrong_bsp() {
         return;
     }
     let (channel, posts, owner) =
@@ -369,7 +370,7 @@ fn warn_of_another(bsp: &dyn Bsp, other: &Door) {
     );
 }
 
-pub(crate) fn warn(door: &Door, message: &str) {
+pub(crate) fn warn(door: &ChannelEntry, message: &str) {
     let channel = door.channel.id.as_str();
     tracing::warn!(function = "ingress", channel, "channel {channel}: {message}");
 }

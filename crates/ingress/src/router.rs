@@ -11,8 +11,8 @@ use axum::response::Response;
 use service::Caller;
 use service::http::Handler;
 
-use crate::answer::Refusal;
 use crate::receive::{Address, Ingress};
+use crate::response::Rejection;
 
 /// Prefix of the paths of webhooks.
 const PREFIX: &str = "/social/on/whatsapp/";
@@ -28,9 +28,9 @@ impl Handler for Routes {
         let ingress = &*self.0;
         let (parts, body) = request.into_parts();
         match address(parts.uri.path()) {
-            None => ingress.refuse(None, Refusal::NotFound, &caller, &parts, body).await,
+            None => ingress.reject(None, Rejection::NotFound, &caller, &parts, body).await,
             Some(_) if parts.method != Method::POST => {
-                ingress.refuse(None, Refusal::MethodNotAllowed, &caller, &parts, body).await
+                ingress.reject(None, Rejection::MethodNotAllowed, &caller, &parts, body).await
             }
             Some(address) => ingress.receive(address, &caller, &parts, body).await,
         }

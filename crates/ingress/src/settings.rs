@@ -7,8 +7,8 @@ use std::time::Duration;
 use channel::{CredentialKey, Secrets};
 use service::http::HttpLimits;
 use service::tls::{self, TlsFiles};
-use service::{Addresses, Common, Faults, Reader, Setting};
-use service::{common, examples};
+use service::{Addresses, Common, ConfigErrors, ConfigReader, Setting};
+use service::{common, example_secrets};
 
 /// Address and port that webhooks are posted to.
 pub static LISTEN: Setting =
@@ -114,8 +114,8 @@ pub struct Settings {
     pub body_memory_bytes: usize,
     /// Memory for the bodies of one channel, in bytes.
     pub channel_memory_bytes: usize,
-    /// Interval of the keeper's checks.
-    pub keeper_interval: Duration,
+    /// Interval of the purger's checks.
+    pub purge_interval: Duration,
     /// Time for which webhooks are still accepted after a stop.
     pub drain_delay: Duration,
     /// Certificate and key; `None` for plain HTTP.
@@ -126,7 +126,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
     reader.finish(|| Some((common?, settings?)))
@@ -135,7 +135,7 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 impl Settings {
     /// Reads the settings that only ingress has. If one is invalid, adds the error to `reader` and returns
     /// `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let credential_key = read_credential_key(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
@@ -149,11 +149,11 @@ impl Settings {
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.size(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
-        let keeper_interval =
+        let purge_interval =
             reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
-        examples::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
+        example_secrets::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,
@@ -166,7 +166,7 @@ impl Settings {
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
             channel_memory_bytes: usize::try_from((body_memory? / 100 * channel_percent?).max(body_limit?))
                 .ok()?,
-            keeper_interval: keeper_interval?,
+            purge_interval: purge_interval?,
             drain_delay: drain_delay?,
             tls: tls?,
         })
@@ -175,12 +175,12 @@ impl Settings {
 
 /// Reads the credential key, which several programs need. If it is invalid, adds the error to `reader` and
 /// returns `None`.
-pub fn read_credential_key(reader: &mut Reader) -> Option<CredentialKey> {
+pub fn read_credential_key(reader: &mut ConfigReader) -> Option<CredentialKey> {
     let text = reader.text(&CREDENTIAL_KEY)?;
     match CredentialKey::new(text.as_bytes()) {
         Ok(key) => Some(key),
         Err(error) => {
-            reader.fault(&CREDENTIAL_KEY, &format!("is invalid: {error}"));
+            reader.error(&CREDENTIAL_KEY, &format!("is invalid: {error}"));
             None
         }
     }
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn bad_settings_are_all_reported() {
-        let reader = Reader::from_values([
+        let reader = ConfigReader::from_values([
             ("nats-url", ""),
             ("log-format", "xml"),
             ("ingress-listen", "nowhere"),
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn only_the_key_has_no_default() {
         let key = "0123456789abcdef0123456789abcdef";
-        let (_, settings) = read(Reader::from_values([("credential-key", key)])).unwrap();
+        let (_, settings) = read(ConfigReader::from_values([("credential-key", key)])).unwrap();
         assert_eq!(settings.body_limit_bytes, 960 * 1024);
         assert!(!format!("{settings:?}").contains(key));
     }

@@ -10,23 +10,23 @@ use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use blob::store::WINDOW_BYTES;
+use blob::store::CHUNK_BYTES;
 use blob::{BlobError, BlobStore, Opened, meta};
 use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::afterwards::{Fetch, Notes};
-use crate::answer::{self, Failure, NOSNIFF};
 use crate::disposition;
+use crate::fetch_recorder::{Fetch, Notes};
 use crate::range::{self, Part};
+use crate::response::{self, Failure, NOSNIFF};
 use crate::router::Media;
 
-static UNREAD: Seldom = Seldom::new();
-static BROKE_OFF: Seldom = Seldom::new();
+static UNREAD: RateLimitedLog = RateLimitedLog::new();
+static BROKE_OFF: RateLimitedLog = RateLimitedLog::new();
 
 /// A request for a file.
 pub(crate) struct Wanted<'r> {
@@ -58,7 +58,7 @@ impl Media {
         };
         let (response, outcome) = match answered {
             Ok((response, outcome)) => (response, outcome),
-            Err(failure) => (answer::failure(failure), failure.outcome()),
+            Err(failure) => (response::failure(failure), failure.outcome()),
         };
         self.metrics.fetched(Some(wanted.kind), &method, outcome);
         response
@@ -72,12 +72,12 @@ impl Media {
             "[REDIS] Get message with key [{}]",
             meta::data_key(id)
         );
-        let found = if wanted.is_head { self.blobs.look(id).await } else { self.blobs.open(id).await };
+        let found = if wanted.is_head { self.blobs.stat(id).await } else { self.blobs.open(id).await };
         let opened = match found {
             Ok(opened) => opened.ok_or(Failure::NotFound)?,
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                if let Some(turn) = UNREAD.turn() {
+                if let Some(turn) = UNREAD.next() {
                     tracing::error!(
                         function,
                         media_id = id.as_str(),
@@ -220,8 +220,8 @@ impl Sending {
             None if self.next >= self.end => return None,
             None => {
                 let fetch = self.fetch.as_ref()?;
-                let length = (self.end - self.next).min(WINDOW_BYTES as u64) as usize;
-                let window = match self.blobs.window(fetch.id(), self.next, length).await {
+                let length = (self.end - self.next).min(CHUNK_BYTES as u64) as usize;
+                let window = match self.blobs.read_range(fetch.id(), self.next, length).await {
                     Ok(bytes) if bytes.len() == length => Ok(bytes),
                     Ok(_) => Err(BlobError::Expired),
                     Err(error) => Err(error),
@@ -232,7 +232,7 @@ impl Sending {
                         bytes
                     }
                     Err(error) => {
-                        if let Some(turn) = BROKE_OFF.turn() {
+                        if let Some(turn) = BROKE_OFF.next() {
                             let id = fetch.id();
                             tracing::error!(
                                 function = "media",

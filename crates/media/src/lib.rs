@@ -6,13 +6,13 @@
 
 pub mod settings;
 mod router;
-mod answer;
+mod response;
 mod range;
 mod disposition;
 mod download;
 mod upload;
 mod tokens;
-mod afterwards;
+mod fetch_recorder;
 mod metrics;
 
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use blob::BlobStore;
 use bus::Bus;
-use bus::guard::Watch;
+use bus::sequence_guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, EVENTS};
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
-use service::{Common, Context};
+use service::{Common, ServiceContext};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,12 @@ const REDIS_LOOK: Duration = Duration::from_secs(1);
 const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 
 /// The service as a separate process: it connects to NATS and Redis and listens.
-pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+pub fn service(
+    settings: Settings,
+    common: &Common,
+    context: ServiceContext,
+    registry: &mut Registry,
+) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
     let options = common.nats.named("imchannel-media");
     options.register(registry);
@@ -69,7 +74,7 @@ pub fn run(
     bus: Bus,
     blobs: BlobStore,
     listener: TcpListener,
-    context: Context,
+    context: ServiceContext,
     registry: &mut Registry,
     grace: Duration,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
@@ -82,12 +87,12 @@ async fn serve(
     bus: Bus,
     blobs: BlobStore,
     listener: TcpListener,
-    context: Context,
+    context: ServiceContext,
     metrics: Arc<MediaMetrics>,
     grace: Duration,
 ) -> anyhow::Result<()> {
     let stop = context.stop.clone();
-    let tls = settings.tls.clone().map(|files| files.follow(stop.clone())).transpose()?;
+    let tls = settings.tls.clone().map(|files| files.watch(stop.clone())).transpose()?;
     let server = HttpServer {
         tls,
         drain_delay: settings.drain_delay,
@@ -96,13 +101,14 @@ async fn serve(
         ..HttpServer::default()
     };
     let watches = [Watch::Stream(&EVENTS), Watch::Bucket(&CHANNELS_BUCKET)];
-    bus::guard::follow(&bus, &watches, stop.clone());
+    bus::sequence_guard::watch(&bus, &watches, stop.clone());
     let event_bus = bus.clone();
-    let channels = bus::registry::follow(&bus, stop.clone());
+    let channels = bus::registry::watch(&bus, stop.clone());
     require(&context, &blobs, &channels, &metrics);
     // The background work continues until the last fetch has ended.
     let finished = CancellationToken::new();
-    let afterwards = afterwards::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
+    let afterwards =
+        fetch_recorder::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
     let (notes, ending) = afterwards;
     tokio::spawn(look_for_room(event_bus, finished.clone()));
     tokio::spawn(count_unfetched(blobs.clone(), Arc::clone(&metrics), stop.clone()));
@@ -117,7 +123,7 @@ async fn serve(
 /// The conditions under which media serves. NATS is not one of them: the BSP must get a file while NATS is
 /// unavailable. The event is then dropped and counted.
 fn require(
-    context: &Context,
+    context: &ServiceContext,
     blobs: &BlobStore,
     channels: &bus::registry::Snapshots,
     metrics: &MediaMetrics,
@@ -128,13 +134,13 @@ fn require(
     context.readiness.require("channels", move || {
         if channels.borrow().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
     });
-    context.readiness.complete();
+    context.readiness.mark_started();
 }
 
 /// Counts the files of sent messages that expired without a fetch.
 async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: CancellationToken) {
     loop {
-        if let Ok(count) = blobs.take_expired_unfetched(Timestamp::now()).await
+        if let Ok(count) = blobs.count_expired_unfetched(Timestamp::now()).await
             && count > 0
         {
             metrics.expired_unfetched.inc_by(count);
@@ -154,7 +160,7 @@ async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: Can
 async fn look_for_room(bus: Bus, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
-            let _ = bus::keeper::look(&bus, &EVENTS).await;
+            let _ = bus::purger::refresh_fill(&bus, &EVENTS).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,

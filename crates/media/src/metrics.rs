@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::limits::PortMetrics;
 
-use crate::tokens::Known;
+use crate::tokens::TokenScope;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FetchLabels {
@@ -73,7 +73,7 @@ impl MediaMetrics {
     }
 
     /// The tenant belongs to a stored channel, so the number of label values is limited.
-    pub(crate) fn token_used(&self, tenant: &str, token: Known) {
+    pub(crate) fn token_used(&self, tenant: &str, token: TokenScope) {
         let labels = TokenLabels { tenant: tenant.to_owned(), token: token.name() };
         self.tokens_used.get_or_create(&labels).inc();
     }

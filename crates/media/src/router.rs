@@ -17,10 +17,10 @@ use bus::registry::Snapshots;
 use service::failures::FailedCredentials;
 use tokio::sync::Semaphore;
 
-use crate::afterwards::Notes;
-use crate::answer::{self, Failure};
 use crate::download::Wanted;
+use crate::fetch_recorder::Notes;
 use crate::metrics::MediaMetrics;
+use crate::response::{self, Failure};
 use crate::settings::Settings;
 use crate::tokens::Tokens;
 
@@ -75,40 +75,40 @@ impl Media {
 
     pub(crate) fn routes(self) -> Router {
         Router::new()
-            .route("/{tenant}/imchannel/media", post(take).fallback(|| refuse_method("POST")))
-            .route("/{tenant}/imchannel/{route}/{id}", get(give).fallback(|| refuse_method("GET, HEAD")))
-            .fallback(any(|| async { answer::failure(Failure::NotFound) }))
+            .route("/{tenant}/imchannel/media", post(upload).fallback(|| refuse_method("POST")))
+            .route("/{tenant}/imchannel/{route}/{id}", get(download).fallback(|| refuse_method("GET, HEAD")))
+            .fallback(any(|| async { response::failure(Failure::NotFound) }))
             .with_state(self)
     }
 }
 
 /// Responds 405. `allowed` are the methods of the path.
 async fn refuse_method(allowed: &'static str) -> Response {
-    let mut response = answer::failure(Failure::Method);
+    let mut response = response::failure(Failure::Method);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
-async fn take(
+async fn upload(
     State(media): State<Media>,
     tenant: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    let Ok(Path(tenant)) = tenant else { return answer::failure(Failure::NotFound) };
+    let Ok(Path(tenant)) = tenant else { return response::failure(Failure::NotFound) };
     let (parts, body) = request.into_parts();
     media.upload(&tenant, parts, body).await
 }
 
 /// Handles a request for a file. A malformed request is rejected before Redis is asked.
-async fn give(
+async fn download(
     State(media): State<Media>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     request: Request<Body>,
 ) -> Response {
-    let Ok(Path((tenant, route, id))) = path else { return answer::failure(Failure::NotFound) };
+    let Ok(Path((tenant, route, id))) = path else { return response::failure(Failure::NotFound) };
     let (Some(kind), Some(id)) = (MediaKind::of_route(&route), MediaId::parse(&id)) else {
         media.metrics.fetched(None, request.method(), "malformed");
-        return answer::failure(Failure::NotFound);
+        return response::failure(Failure::NotFound);
     };
     let is_head = request.method() == Method::HEAD;
     let wanted = Wanted { tenant: &tenant, kind, id, is_head, headers: request.headers() };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use blob::RedisOptions;
 use channel::Secret;
 use service::tls::{self, TlsFiles};
-use service::{Addresses, Common, Faults, Reader, Setting};
-use service::{common, examples};
+use service::{Addresses, Common, ConfigErrors, ConfigReader, Setting};
+use service::{common, example_secrets};
 
 use crate::tokens::{self, TokenFolder};
 
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
     reader.finish(|| Some((common?, settings?)))
@@ -128,12 +128,12 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 impl Settings {
     /// Reads the settings that only media has. If one is invalid, adds the error to `reader` and returns
     /// `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
         let redis = common::read_redis(reader);
         let public_url = common::read_media_public_url(reader);
         let (upload_token, upload_tokens) = read_upload_tokens(reader);
-        let range = Duration::from_secs(1)..=blob::meta::LIFE_MAX;
+        let range = Duration::from_secs(1)..=blob::meta::TTL_MAX;
         let ttl = reader.duration(&TTL, range.clone());
         let fetched_ttl = reader.duration(&FETCHED_TTL, range);
         let legacy_tenant = reader.optional_text(&LEGACY_TENANT);
@@ -142,7 +142,7 @@ impl Settings {
         let addresses = Addresses::read(reader);
         let drain_delay = common::read_drain_delay(reader);
         let tls = TlsFiles::read(reader);
-        examples::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &common::REDIS_PASSWORD]);
+        example_secrets::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &common::REDIS_PASSWORD]);
         Some(Self {
             listen: listen?,
             redis: redis?,
@@ -162,18 +162,18 @@ impl Settings {
 }
 
 /// Reads the upload tokens. If no token is set, adds an error.
-fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolder>) {
+fn read_upload_tokens(reader: &mut ConfigReader) -> (Option<Secret>, Option<TokenFolder>) {
     let general = reader.optional_text(&UPLOAD_TOKEN);
     if general.as_ref().is_some_and(|token| token.len() < tokens::LENGTH_MIN) {
-        reader.fault(&UPLOAD_TOKEN, &format!("must have at least {} characters", tokens::LENGTH_MIN));
+        reader.error(&UPLOAD_TOKEN, &format!("must have at least {} characters", tokens::LENGTH_MIN));
     }
     let path = reader.optional_text(&UPLOAD_TOKENS_DIR);
     if general.is_none() && path.is_none() {
         let message =
             format!("is not set, and neither is {}; set at least one of them", UPLOAD_TOKENS_DIR.variable());
-        reader.fault(&UPLOAD_TOKEN, &message);
+        reader.error(&UPLOAD_TOKEN, &message);
     }
-    let takes_examples = examples::is_private(reader, Some(&LISTEN));
+    let takes_examples = example_secrets::is_loopback_only(reader, Some(&LISTEN));
     let folder = match path.map(|path| TokenFolder::open(path.into(), takes_examples)) {
         None => None,
         Some(Ok((_, 0))) if general.is_none() => {
@@ -181,12 +181,12 @@ fn read_upload_tokens(reader: &mut Reader) -> (Option<Secret>, Option<TokenFolde
                 "contains no file, and {} is not set; add a file or set the token",
                 UPLOAD_TOKEN.variable()
             );
-            reader.fault(&UPLOAD_TOKENS_DIR, &message);
+            reader.error(&UPLOAD_TOKENS_DIR, &message);
             None
         }
         Some(Ok((folder, _))) => Some(folder),
         Some(Err(fault)) => {
-            reader.fault(&UPLOAD_TOKENS_DIR, &fault);
+            reader.error(&UPLOAD_TOKENS_DIR, &fault);
             None
         }
     };
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn faults(values: &[(&'static str, &str)]) -> Vec<String> {
-        let mut reader = Reader::from_values(values.iter().copied());
+        let mut reader = ConfigReader::from_values(values.iter().copied());
         let _ = read_upload_tokens(&mut reader);
         match reader.finish(|| Some(())) {
             Ok(()) => Vec::new(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use channel::Secret;
-use service::examples;
+use service::example_secrets;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,14 +21,14 @@ const TENANTS_MAX: usize = 10_000;
 /// Largest file, in bytes: two tokens of any sensible length.
 const FILE_BYTES_MAX: u64 = 4096;
 /// Interval of the checks whether the files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The tokens of each tenant that has a file.
 type OfTenants = BTreeMap<String, Vec<Secret>>;
 
 /// The kind of a token, to count which tokens are still in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) enum TokenScope {
     /// The token of all tenants.
     General,
     /// The first token of the tenant.
@@ -37,7 +37,7 @@ pub(crate) enum Known {
     Second,
 }
 
-impl Known {
+impl TokenScope {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::General => "general",
@@ -57,7 +57,7 @@ pub struct TokenFolder {
 /// The contents of a folder: valid tokens, and the tenants whose file is invalid, with the reason. A reason
 /// never quotes a token.
 #[derive(Debug, Default)]
-struct Held {
+struct TokenSnapshot {
     tokens: OfTenants,
     faults: BTreeMap<String, String>,
 }
@@ -76,8 +76,8 @@ impl TokenFolder {
         }
     }
 
-    fn read(&self) -> std::io::Result<Held> {
-        let mut held = Held::default();
+    fn read(&self) -> std::io::Result<TokenSnapshot> {
+        let mut held = TokenSnapshot::default();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
             // Skip hidden entries: a mounted Secret has hidden folders beside its files, and a file that is
@@ -114,8 +114,8 @@ impl TokenFolder {
         if tokens.iter().any(|token| token.len() < LENGTH_MIN) {
             return Err(format!("contains a token with fewer than {LENGTH_MIN} characters"));
         }
-        if !self.takes_examples && tokens.iter().any(|token| examples::is_example(token)) {
-            return Err(examples::RULE.to_owned());
+        if !self.takes_examples && tokens.iter().any(|token| example_secrets::is_example(token)) {
+            return Err(example_secrets::RULE.to_owned());
         }
         Ok(tokens.into_iter().map(|token| Secret::new(token.as_bytes())).collect())
     }
@@ -129,12 +129,12 @@ impl TokenFolder {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = tokio::time::sleep(RELOAD_INTERVAL) => {}
                 }
                 let old = Arc::clone(&sender.borrow());
                 let new = self.read_beside(&old, &mut faults);
                 if !is_same(&old, &new) {
-                    let tenants = service::words::counted(new.len() as u64, "tenant");
+                    let tenants = service::words::pluralize(new.len() as u64, "tenant");
                     tracing::info!(function = "media", "reloaded the upload tokens of {tenants}");
                     let _ = sender.send_replace(Arc::new(new));
                 }
@@ -198,11 +198,11 @@ impl Tokens {
     }
 
     /// The token of this tenant that matches; `None` if none matches. All comparisons take constant time.
-    pub(crate) fn find(&self, tenant: &str, presented: &[u8]) -> Option<Known> {
+    pub(crate) fn find(&self, tenant: &str, presented: &[u8]) -> Option<TokenScope> {
         let of_tenants = self.of_tenants.as_ref().map(|tokens| Arc::clone(&tokens.borrow()));
         let own = of_tenants.as_ref().and_then(|all| all.get(tenant)).map(Vec::as_slice).unwrap_or_default();
-        let general = self.general.iter().map(|token| (Known::General, token));
-        let own = [Known::First, Known::Second].into_iter().zip(own);
+        let general = self.general.iter().map(|token| (TokenScope::General, token));
+        let own = [TokenScope::First, TokenScope::Second].into_iter().zip(own);
         let mut found = None;
         for (known, token) in general.chain(own) {
             if bool::from(presented.ct_eq(token.expose())) {
@@ -282,11 +282,11 @@ mod tests {
         let mut tokens =
             Tokens { general: Some(Secret::new(*b"token-of-all-tenants")), of_tenants: Some(receiver) };
         let find = |tokens: &Tokens, tenant, token: &str| tokens.find(tenant, token.as_bytes());
-        assert_eq!(find(&tokens, "a", A), Some(Known::First));
-        assert_eq!(find(&tokens, "a", "the-old-token-of-a"), Some(Known::Second));
-        assert_eq!(find(&tokens, "b", B), Some(Known::First));
+        assert_eq!(find(&tokens, "a", A), Some(TokenScope::First));
+        assert_eq!(find(&tokens, "a", "the-old-token-of-a"), Some(TokenScope::Second));
+        assert_eq!(find(&tokens, "b", B), Some(TokenScope::First));
         for tenant in ["a", "b", "c"] {
-            assert_eq!(find(&tokens, tenant, "token-of-all-tenants"), Some(Known::General));
+            assert_eq!(find(&tokens, tenant, "token-of-all-tenants"), Some(TokenScope::General));
         }
         tokens.general = None;
         for (tenant, token) in

@@ -7,24 +7,24 @@ use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response, StatusCode};
-use blob::store::WINDOW_BYTES;
+use blob::store::CHUNK_BYTES;
 use blob::{BlobError, Meta};
 use bsp::media::{self, MediaId, MediaKind, SNIFFED_BYTES};
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 use bytes::BytesMut;
 use channel::Channel;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::json;
 use service::Caller;
-use service::failures::Pace;
+use service::failures::ResponseDelay;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
-use crate::answer::{self, Failure, NOSNIFF, TypeFault};
 use crate::disposition;
+use crate::response::{self, Failure, NOSNIFF, TypeFault};
 use crate::router::Media;
-use crate::tokens::Known;
+use crate::tokens::TokenScope;
 
 /// Timeout of the next piece of a body.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,12 +35,12 @@ const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 /// Longest time before received bytes are written, so that the unfinished file does not expire.
 const WRITE_AFTER: Duration = Duration::from_secs(20);
 
-static NOT_STORED: Seldom = Seldom::new();
-static WRONG_TOKEN: Seldom = Seldom::new();
-static OUT_OF_MEMORY: Seldom = Seldom::new();
+static NOT_STORED: RateLimitedLog = RateLimitedLog::new();
+static WRONG_TOKEN: RateLimitedLog = RateLimitedLog::new();
+static OUT_OF_MEMORY: RateLimitedLog = RateLimitedLog::new();
 
 /// An upload that may begin.
-struct Admitted {
+struct AcceptedUpload {
     kind: MediaKind,
     content_type: &'static str,
     file_name: String,
@@ -54,29 +54,29 @@ impl Media {
         let kind = admitted.as_ref().map(|admitted| admitted.kind).ok();
         let place = self.uploads.try_acquire().map_err(|_| Failure::Overloaded);
         let (taken, was_begun) = match (admitted, place) {
-            (Ok(admitted), Ok(_place)) => (self.take(&admitted, &mut body).await, true),
+            (Ok(admitted), Ok(_place)) => (self.store(&admitted, &mut body).await, true),
             (Err(failure), _) | (_, Err(failure)) => (Err(failure), false),
         };
         self.metrics.uploaded(kind, taken.as_ref().map_or_else(|failure| failure.outcome(), |_| "stored"));
         match taken {
             Ok(response) => response,
-            Err(failure @ (Failure::TooSlow | Failure::Broken)) => answer::failure_and_close(failure),
-            Err(Failure::Unauthorized) => self.refuse_token(&parts, body).await,
-            Err(failure) if service::discard::discard(&parts.headers, body, was_begun).await => {
-                answer::failure(failure)
+            Err(failure @ (Failure::TooSlow | Failure::Broken)) => response::failure_and_close(failure),
+            Err(Failure::Unauthorized) => self.reject_token(&parts, body).await,
+            Err(failure) if service::drain_body::drain_body(&parts.headers, body, was_begun).await => {
+                response::failure(failure)
             }
-            Err(failure) => answer::failure_and_close(failure),
+            Err(failure) => response::failure_and_close(failure),
         }
     }
 
     /// Responds to an upload without a valid token. After too many failures of its caller, the response is
     /// delayed and the connection is closed.
-    async fn refuse_token(&self, parts: &Parts, body: Body) -> Response<Body> {
-        let mut pace = Pace::AtOnce;
+    async fn reject_token(&self, parts: &Parts, body: Body) -> Response<Body> {
+        let mut pace = ResponseDelay::AtOnce;
         if let Some(caller) = parts.extensions.get::<Caller>() {
-            caller.give_up_place();
+            caller.release_permit();
             pace = self.failed.count(caller, "upload");
-            if let Some(turn) = WRONG_TOKEN.turn() {
+            if let Some(turn) = WRONG_TOKEN.next() {
                 let from = self.settings.addresses.log.show(caller.address());
                 tracing::warn!(
                     function = "media",
@@ -85,14 +85,14 @@ impl Media {
             }
         }
         let (is_reusable, ()) =
-            tokio::join!(service::discard::discard(&parts.headers, body, false), pace.wait());
-        if is_reusable && pace == Pace::AtOnce {
-            return answer::failure(Failure::Unauthorized);
+            tokio::join!(service::drain_body::drain_body(&parts.headers, body, false), pace.wait());
+        if is_reusable && pace == ResponseDelay::AtOnce {
+            return response::failure(Failure::Unauthorized);
         }
-        answer::failure_and_close(Failure::Unauthorized)
+        response::failure_and_close(Failure::Unauthorized)
     }
 
-    fn admit_upload(&self, tenant: &str, parts: &Parts) -> Result<Admitted, Failure> {
+    fn admit_upload(&self, tenant: &str, parts: &Parts) -> Result<AcceptedUpload, Failure> {
         let token = self.token(tenant, &parts.headers).ok_or(Failure::Unauthorized)?;
         let mut kind = None;
         let mut channel_id = None;
@@ -117,11 +117,11 @@ impl Media {
         }
         let file_name = disposition::read(&parts.headers);
         self.metrics.token_used(tenant, token);
-        Ok(Admitted { kind, content_type, file_name, channel: std::sync::Arc::clone(channel) })
+        Ok(AcceptedUpload { kind, content_type, file_name, channel: std::sync::Arc::clone(channel) })
     }
 
     /// The valid token of the upload for this tenant, if any.
-    fn token(&self, tenant: &str, headers: &HeaderMap) -> Option<Known> {
+    fn token(&self, tenant: &str, headers: &HeaderMap) -> Option<TokenScope> {
         let value = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let (scheme, token) = value.split_at_checked(7)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
@@ -130,7 +130,7 @@ impl Media {
         self.tokens.find(tenant, token.trim_ascii())
     }
 
-    async fn take(&self, admitted: &Admitted, body: &mut Body) -> Result<Response<Body>, Failure> {
+    async fn store(&self, admitted: &AcceptedUpload, body: &mut Body) -> Result<Response<Body>, Failure> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits).map_err(|_| Failure::Unavailable)?;
         let id = MediaId::from_random(bits);
@@ -140,7 +140,7 @@ impl Media {
             Err(failure) => {
                 upload.abandon().await;
                 if failure == Failure::OutOfMemory {
-                    say_out_of_memory();
+                    warn_out_of_memory();
                 }
                 return Err(failure);
             }
@@ -162,7 +162,7 @@ impl Media {
         if let Err(error) = upload.finish(&meta, self.settings.ttl).await {
             let failure = failed(&error);
             if failure == Failure::OutOfMemory {
-                say_out_of_memory();
+                warn_out_of_memory();
             }
             return Err(failure);
         }
@@ -198,7 +198,7 @@ impl Media {
 
 /// Copies a body to Redis. Returns its size and SHA-256.
 async fn copy(
-    admitted: &Admitted,
+    admitted: &AcceptedUpload,
     body: &mut Body,
     upload: &mut blob::Upload,
 ) -> Result<(u64, String), Failure> {
@@ -206,7 +206,7 @@ async fn copy(
     let mut size = 0;
     let began = Instant::now();
     let mut written_at = began;
-    let mut window = BytesMut::with_capacity(WINDOW_BYTES);
+    let mut window = BytesMut::with_capacity(CHUNK_BYTES);
     loop {
         let frame = timeout(PIECE_TIMEOUT, body.frame()).await.map_err(|_| Failure::TooSlow)?;
         let piece = match frame {
@@ -225,7 +225,7 @@ async fn copy(
         // The first bytes are checked together, however slowly they arrive. Before that nothing is stored, so
         // nothing can expire.
         let is_due = written_at.elapsed() > WRITE_AFTER && size >= SNIFFED_BYTES as u64;
-        if window.len() >= WINDOW_BYTES || is_due {
+        if window.len() >= CHUNK_BYTES || is_due {
             written_at = Instant::now();
             write(admitted, upload, &mut window, size).await?;
         }
@@ -240,7 +240,7 @@ async fn copy(
 }
 
 async fn write(
-    admitted: &Admitted,
+    admitted: &AcceptedUpload,
     upload: &mut blob::Upload,
     window: &mut BytesMut,
     size: u64,
@@ -258,14 +258,14 @@ async fn write(
 
 fn failed(error: &BlobError) -> Failure {
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    if let Some(turn) = NOT_STORED.turn() {
+    if let Some(turn) = NOT_STORED.next() {
         tracing::error!(function = "media", "cannot store an upload: {error} {source}{turn}");
     }
     Failure::from(error)
 }
 
-fn say_out_of_memory() {
-    let Some(turn) = OUT_OF_MEMORY.turn() else { return };
+fn warn_out_of_memory() {
+    let Some(turn) = OUT_OF_MEMORY.next() else { return };
     tracing::error!(
         function = "media",
         "Redis is out of memory: uploads are answered 507 until files expire or maxmemory is raised{turn}"

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use bsp::{BspId, ItemRanges, Reject};
-use bus::letters::Letter;
+use bsp::{BspId, ItemRanges, RejectedItem};
+use bus::dead_letters::DeadLetter;
 use bus::streams::WEBHOOKS;
 use bus::{Delivery, Headers, headers};
 use bytes::Bytes;
@@ -25,12 +25,12 @@ const HEADERS_BYTES_MAX: usize = 32 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Bad<'p> {
     pub(crate) index: u32,
-    pub(crate) reject: std::borrow::Cow<'p, Reject>,
+    pub(crate) reject: std::borrow::Cow<'p, RejectedItem>,
 }
 
 /// The origin of the dead letters of a webhook.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct From<'d> {
+pub(crate) struct Source<'d> {
     pub(crate) delivery: &'d Delivery,
     pub(crate) bsp: Option<BspId>,
 }
@@ -44,14 +44,14 @@ pub(crate) enum Content {
 }
 
 /// The dead letters of a webhook's bad items, which are ordered by position.
-pub(crate) fn of(bad: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -> Vec<Letter> {
+pub(crate) fn of(bad: &[Bad<'_>], from: Source<'_>, content: Content, now: Timestamp) -> Vec<DeadLetter> {
     let (own, rest) = bad.split_at(bad.len().min(LETTERS_OF_ITEMS_MAX));
-    let mut letters: Vec<Letter> = own.iter().map(|bad| of_item(bad, from, content, now)).collect();
+    let mut letters: Vec<DeadLetter> = own.iter().map(|bad| of_item(bad, from, content, now)).collect();
     letters.extend(of_rest(rest, from, content, now));
     letters
 }
 
-fn of_item(bad: &Bad<'_>, from: From<'_>, content: Content, now: Timestamp) -> Letter {
+fn of_item(bad: &Bad<'_>, from: Source<'_>, content: Content, now: Timestamp) -> DeadLetter {
     let Bad { index, reject } = bad;
     let is_body = reject.raw.len() == from.delivery.payload.len();
     let part = if is_body { headers::PART_BODY } else { headers::PART_ITEM };
@@ -61,12 +61,12 @@ fn of_item(bad: &Bad<'_>, from: From<'_>, content: Content, now: Timestamp) -> L
         .with(headers::REASON, cut(&reject.reason))
         .with(headers::PART, part);
     let payload = if content == Content::Whole { reject.raw.clone() } else { Bytes::new() };
-    Letter { headers, payload }
+    DeadLetter { headers, payload }
 }
 
 /// The dead letter of the items after the first ones; `None` without further items. Its reason is that of the
 /// first of these items.
-fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -> Option<Letter> {
+fn of_rest(rest: &[Bad<'_>], from: Source<'_>, content: Content, now: Timestamp) -> Option<DeadLetter> {
     let first = rest.first()?;
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for bad in rest {
@@ -85,27 +85,27 @@ fn of_rest(rest: &[Bad<'_>], from: From<'_>, content: Content, now: Timestamp) -
         .with(headers::PART, headers::PART_BODY)
         .with(headers::ITEMS, &items.to_string());
     let payload = if content == Content::Whole { from.delivery.payload.clone() } else { Bytes::new() };
-    Some(Letter { headers, payload })
+    Some(DeadLetter { headers, payload })
 }
 
 /// Contains the webhook's sequence and the item's position, so that a webhook that is processed twice has one
 /// dead letter.
-fn id(from: From<'_>, index: u32) -> String {
+fn id(from: Source<'_>, index: u32) -> String {
     format!("webhook-{}-{index}", from.delivery.sequence)
 }
 
 /// The headers that every dead letter has, except its id.
-fn common(from: From<'_>, index: u32, now: Timestamp) -> Headers {
-    let From { delivery, bsp } = from;
+fn common(from: Source<'_>, index: u32, now: Timestamp) -> Headers {
+    let Source { delivery, bsp } = from;
     let sequence = delivery.sequence;
     Headers::new()
         .with(headers::ORIGIN, &format!("{}/{sequence}/{index}", WEBHOOKS.name))
         .with_optional(headers::BSP, bsp.map(BspId::as_str))
         .with(headers::TIME, &now.to_string())
-        .with_optional(headers::RECEIVED_AT, delivery.headers.get_short(headers::RECEIVED_AT))
-        .with_optional(headers::ROUTE, delivery.headers.get_short(headers::ROUTE))
-        .with_optional(headers::CONTENT_TYPE, delivery.headers.get_short(headers::CONTENT_TYPE))
-        .with_optional(headers::TRACEPARENT, delivery.headers.get_short(headers::TRACEPARENT))
+        .with_optional(headers::RECEIVED_AT, delivery.headers.get_limited(headers::RECEIVED_AT))
+        .with_optional(headers::ROUTE, delivery.headers.get_limited(headers::ROUTE))
+        .with_optional(headers::CONTENT_TYPE, delivery.headers.get_limited(headers::CONTENT_TYPE))
+        .with_optional(headers::TRACEPARENT, delivery.headers.get_limited(headers::TRACEPARENT))
 }
 
 fn cut(reason: &str) -> &str {
@@ -113,7 +113,7 @@ fn cut(reason: &str) -> &str {
 }
 
 /// Logs which dead letters were stored. The reasons contain no value of the body.
-pub(crate) fn warn(bad: &[Bad<'_>], from: From<'_>, channel: &str) {
+pub(crate) fn warn(bad: &[Bad<'_>], from: Source<'_>, channel: &str) {
     let sequence = from.delivery.sequence;
     for Bad { index, reject } in bad.iter().take(LETTERS_OF_ITEMS_MAX) {
         tracing::warn!(
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn delivery(payload: Vec<u8>) -> Delivery {
-        let long = "x".repeat(headers::TAKEN_OVER_MAX);
+        let long = "x".repeat(headers::COPIED_LENGTH_MAX);
         Delivery {
             subject: "imchannel.webhook.infobip.c".to_owned(),
             headers: Headers::new()
@@ -157,15 +157,16 @@ mod tests {
     }
 
     fn bad(index: u32, raw: Bytes) -> Bad<'static> {
-        let reject = Reject { kind: "wrong_shape", reason: "\u{e9}".repeat(10_000), raw };
+        let reject = RejectedItem { kind: "wrong_shape", reason: "\u{e9}".repeat(10_000), raw };
         Bad { index, reject: std::borrow::Cow::Owned(reject) }
     }
 
     #[test]
     fn eight_items_have_a_dead_letter_each_and_the_others_share_one() {
         let delivery = delivery(b"[1,2,3,4,5,6,7,8,9,10]".to_vec());
-        let from = From { delivery: &delivery, bsp: None };
-        let count = |letters: &[Letter]| letters.iter().filter(|letter| letter.payload.len() == 1).count();
+        let from = Source { delivery: &delivery, bsp: None };
+        let count =
+            |letters: &[DeadLetter]| letters.iter().filter(|letter| letter.payload.len() == 1).count();
         let items: Vec<_> = (0..20).map(|index| bad(index * 2, Bytes::from_static(b"1"))).collect();
         let of = |items: &[Bad<'_>]| super::of(items, from, Content::Whole, Timestamp::UNIX_EPOCH);
         assert_eq!((of(&items[..8]).len(), count(&of(&items[..8]))), (8, 8));
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn the_headers_of_every_dead_letter_have_a_limit() {
         let delivery = delivery(b"[]".to_vec());
-        let from = From { delivery: &delivery, bsp: None };
+        let from = Source { delivery: &delivery, bsp: None };
         let most = u32::try_from(bsp::ITEMS_MAX).unwrap();
         let items: Vec<_> = (0..most).step_by(2).map(|index| bad(index, Bytes::new())).collect();
         for letter in of(&items, from, Content::Whole, Timestamp::MAX) {

@@ -5,21 +5,21 @@ use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use bsp::{Bsp, BspId, ChannelId, Item, Outcome, Parsed, Reject, UNKNOWN_CHANNEL, Webhook, registry};
-use bus::{Bus, Delivery, PublishError, Subject, Verdict, headers};
+use bsp::{Bsp, BspId, ChannelId, Item, Outcome, Parsed, RejectedItem, UNKNOWN_CHANNEL, Webhook, registry};
+use bus::{Bus, Delivery, Disposition, PublishError, Subject, headers};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
 use prometheus_client::registry::Registry;
-use service::{LogPayloads, Span, Tracing};
+use service::{LogPayloads, Span, SpanTracer};
 use tokio::time::Instant;
 
-use crate::dead_letter::{self, Bad, Content, From};
+use crate::dead_letter::{self, Bad, Content, Source};
 use crate::metrics::NormalizerMetrics;
-use crate::waiting::{self, Waiting};
-use crate::{event, line};
+use crate::waiting::{self, WaitingForOutput};
+use crate::{event, webhook_log};
 
 /// Timeout of storing one event, after which the webhook is retried.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
@@ -35,12 +35,12 @@ pub struct Normalizer {
     bus: Bus,
     metrics: NormalizerMetrics,
     payloads: LogPayloads,
-    tracing: Tracing,
-    waiting: Waiting,
+    tracing: SpanTracer,
+    waiting: WaitingForOutput,
 }
 
 /// The data that all items of a webhook share.
-struct Origin<'d> {
+struct WebhookContext<'d> {
     delivery: &'d Delivery,
     bsp: Option<BspId>,
     /// `None` if the subject contains no valid channel id.
@@ -51,27 +51,27 @@ struct Origin<'d> {
 
 impl Normalizer {
     /// Creates a handler and registers its metrics in `registry`.
-    pub fn new(bus: Bus, registry: &mut Registry, payloads: LogPayloads, tracing: Tracing) -> Self {
-        Self::with(bus, NormalizerMetrics::register(registry), payloads, tracing)
+    pub fn new(bus: Bus, registry: &mut Registry, payloads: LogPayloads, tracing: SpanTracer) -> Self {
+        Self::new_with_metrics(bus, NormalizerMetrics::register(registry), payloads, tracing)
     }
 
-    pub(crate) fn with(
+    pub(crate) fn new_with_metrics(
         bus: Bus,
         metrics: NormalizerMetrics,
         payloads: LogPayloads,
-        tracing: Tracing,
+        tracing: SpanTracer,
     ) -> Self {
-        Self { bus, metrics, payloads, tracing, waiting: Waiting::default() }
+        Self { bus, metrics, payloads, tracing, waiting: WaitingForOutput::default() }
     }
 
     /// Handles one webhook.
-    pub async fn handle(&self, delivery: Delivery) -> Verdict {
+    pub async fn handle(&self, delivery: Delivery) -> Disposition {
         let mut span = self.tracing.start(
             "process webhook",
             SpanKind::Consumer,
             delivery.headers.get(headers::TRACEPARENT),
         );
-        let origin = Origin::of(&delivery, span.traceparent());
+        let origin = WebhookContext::of(&delivery, span.traceparent());
         let parsed = match (origin.bsp.map(registry::get), &origin.channel) {
             (Some(bsp), Some(channel)) => self.parse((bsp, channel), &origin, &span),
             _ => whole_body_rejected(
@@ -81,8 +81,8 @@ impl Normalizer {
             ),
         };
         let verdict = self.store(&parsed.items, &origin).await;
-        if !matches!(verdict, Verdict::Done) {
-            span.fail("not_stored");
+        if !matches!(verdict, Disposition::Done) {
+            span.set_error("not_stored");
             return verdict;
         }
         self.count(&parsed, &origin);
@@ -90,17 +90,17 @@ impl Normalizer {
     }
 
     /// Gives up a webhook on which [`Normalizer::handle`] panics repeatedly. It becomes one dead letter.
-    pub async fn give_up(&self, delivery: Delivery) -> Verdict {
-        let traceparent = delivery.headers.get_short(headers::TRACEPARENT).map(str::to_owned);
-        let origin = Origin::of(&delivery, traceparent);
+    pub async fn give_up(&self, delivery: Delivery) -> Disposition {
+        let traceparent = delivery.headers.get_limited(headers::TRACEPARENT).map(str::to_owned);
+        let origin = WebhookContext::of(&delivery, traceparent);
         let reason = "the normalizer panicked repeatedly on this webhook";
         let parsed = whole_body_rejected("panicked", reason, &delivery.payload);
-        Box::pin(self.bury(&bad_of(&parsed.items), &origin)).await
+        Box::pin(self.dead_letter(&bad_of(&parsed.items), &origin)).await
     }
 
     /// Stores the events first and then the dead letters, so that the valid items of a body do not wait for
     /// the bad ones.
-    async fn store(&self, items: &[Item], origin: &Origin<'_>) -> Verdict {
+    async fn store(&self, items: &[Item], origin: &WebhookContext<'_>) -> Disposition {
         let key = waiting::Key::of(origin.delivery);
         let mut bad = bad_of(items);
         let has_come_before = origin.delivery.attempt > 1;
@@ -115,15 +115,15 @@ impl Normalizer {
         let are_events_stored = failed.is_empty();
         bad.extend(failed);
         if bad.is_empty() {
-            return Verdict::Done;
+            return Disposition::Done;
         }
         bad.sort_by_key(|bad| bad.index);
         // Boxed: few webhooks have dead letters, and otherwise the future of every webhook would reserve
         // memory for them.
-        let verdict = Box::pin(self.bury(&bad, origin)).await;
+        let verdict = Box::pin(self.dead_letter(&bad, origin)).await;
         match verdict {
-            Verdict::Done if has_come_before => self.waiting.remove(key),
-            Verdict::Done => {}
+            Disposition::Done if has_come_before => self.waiting.remove(key),
+            Disposition::Done => {}
             _ if are_events_stored => self.waiting.add(key, Instant::now()),
             _ => {}
         }
@@ -134,7 +134,7 @@ impl Normalizer {
     fn parse(
         &self,
         (bsp, channel): (&'static dyn Bsp, &ChannelId),
-        origin: &Origin<'_>,
+        origin: &WebhookContext<'_>,
         span: &Span,
     ) -> Parsed {
         let delivery = origin.delivery;
@@ -146,7 +146,8 @@ impl Normalizer {
         };
         let parsed = parse(bsp, &webhook);
         // A failed log line must not fail the webhook.
-        let written = AssertUnwindSafe(|| line::write(bsp.profile(), &webhook, &parsed, self.payloads, span));
+        let written =
+            AssertUnwindSafe(|| webhook_log::write(bsp.profile(), &webhook, &parsed, self.payloads, span));
         if std::panic::catch_unwind(written).is_err() {
             tracing::error!(
                 function = "normalizer",
@@ -159,7 +160,11 @@ impl Normalizer {
 
     /// Publishes the event of every item. Returns the items whose events can never be stored. The first event
     /// that cannot be stored now decides the verdict.
-    async fn publish_all(&self, items: &[Item], origin: &Origin<'_>) -> Result<Vec<Bad<'static>>, Verdict> {
+    async fn publish_all(
+        &self,
+        items: &[Item],
+        origin: &WebhookContext<'_>,
+    ) -> Result<Vec<Bad<'static>>, Disposition> {
         // Most bodies have one item.
         if let [item] = items {
             return Ok(self.publish(item, origin).await?.into_iter().collect());
@@ -180,7 +185,11 @@ impl Normalizer {
         }
     }
 
-    async fn publish(&self, item: &Item, origin: &Origin<'_>) -> Result<Option<Bad<'static>>, Verdict> {
+    async fn publish(
+        &self,
+        item: &Item,
+        origin: &WebhookContext<'_>,
+    ) -> Result<Option<Bad<'static>>, Disposition> {
         let (Some(event), Some(bsp), Some(channel)) = (event::of_item(item), origin.bsp, &origin.channel)
         else {
             return Ok(None);
@@ -189,33 +198,39 @@ impl Normalizer {
         let headers = || event.headers(bsp, channel, origin.traceparent.as_deref());
         match self.bus.store_once_permitted(&subject, headers, &event.payload, STORE_LIMIT).await {
             Ok(_) => Ok(None),
-            Err(PublishError::Full) => Err(Verdict::pause("stream EVENTS is full")),
-            Err(PublishError::GoneBack) => Err(Verdict::pause("the sequence of stream EVENTS has gone back")),
-            Err(error) if is_hopeless(&error, origin) => {
+            Err(PublishError::Full) => Err(Disposition::pause("stream EVENTS is full")),
+            Err(PublishError::GoneBack) => {
+                Err(Disposition::pause("the sequence of stream EVENTS has gone back"))
+            }
+            Err(error) if is_permanent(&error, origin) => {
                 let (kind, reason) = (error.kind(), format!("cannot store its event: {error}"));
-                let reject = Reject { kind, reason, raw: origin.delivery.payload.clone() };
+                let reject = RejectedItem { kind, reason, raw: origin.delivery.payload.clone() };
                 Ok(Some(Bad { index: item.index, reject: Cow::Owned(reject) }))
             }
-            Err(error) => Err(Verdict::retry(format!("cannot store an event: {error}"))),
+            Err(error) => Err(Disposition::retry(format!("cannot store an event: {error}"))),
         }
     }
 
     /// Stores the dead letters of a webhook, in the order of its items.
-    async fn bury(&self, bad: &[Bad<'_>], origin: &Origin<'_>) -> Verdict {
+    async fn dead_letter(&self, bad: &[Bad<'_>], origin: &WebhookContext<'_>) -> Disposition {
         let stored = match self.store_letters(bad, Content::Whole, origin).await {
             // Store at least the reasons. The bytes are in WEBHOOKS, under the sequence in the dead letters.
-            Err(error) if is_hopeless(&error, origin) => self.store_letters(bad, Content::None, origin).await,
+            Err(error) if is_permanent(&error, origin) => {
+                self.store_letters(bad, Content::None, origin).await
+            }
             stored => stored,
         };
         match stored {
-            Ok(()) => Verdict::Done,
-            Err(PublishError::GoneBack) => Verdict::pause("the sequence of stream DEADLETTERS has gone back"),
+            Ok(()) => Disposition::Done,
+            Err(PublishError::GoneBack) => {
+                Disposition::pause("the sequence of stream DEADLETTERS has gone back")
+            }
             Err(error @ (PublishError::Full | PublishError::ChannelFull)) => {
                 let channel = origin.channel.as_ref().map_or(UNKNOWN_CHANNEL, ChannelId::as_str);
                 self.metrics.letters_refused(origin.bsp, channel, error.kind());
-                Verdict::put_off(format!("channel {channel}: cannot store its dead letter: {error}"))
+                Disposition::postpone(format!("channel {channel}: cannot store its dead letter: {error}"))
             }
-            Err(error) => Verdict::retry(format!("cannot store a dead letter: {error}")),
+            Err(error) => Disposition::retry(format!("cannot store a dead letter: {error}")),
         }
     }
 
@@ -223,14 +238,14 @@ impl Normalizer {
         &self,
         bad: &[Bad<'_>],
         content: Content,
-        origin: &Origin<'_>,
+        origin: &WebhookContext<'_>,
     ) -> Result<(), PublishError> {
-        let from = From { delivery: origin.delivery, bsp: origin.bsp };
+        let from = Source { delivery: origin.delivery, bsp: origin.bsp };
         let letters = dead_letter::of(bad, from, content, Timestamp::now());
         let channel = origin.channel.as_ref();
-        let mut room = self.bus.room_for_letters(bus::Origin::Webhook, channel, &letters).await?;
+        let mut room = self.bus.reserve_dead_letters(bus::Origin::Webhook, channel, &letters).await?;
         for letter in &letters {
-            self.bus.store_letter(&mut room, letter).await?;
+            self.bus.store_dead_letter(&mut room, letter).await?;
         }
         dead_letter::warn(bad, from, channel.map_or(UNKNOWN_CHANNEL, ChannelId::as_str));
         for bad in bad {
@@ -240,14 +255,14 @@ impl Normalizer {
     }
 
     /// Counts the results of a finished webhook.
-    fn count(&self, parsed: &Parsed, origin: &Origin<'_>) {
+    fn count(&self, parsed: &Parsed, origin: &WebhookContext<'_>) {
         let (Some(bsp), Some(channel)) = (origin.bsp, &origin.channel) else { return };
         for item in &parsed.items {
             self.metrics.item(bsp, &item.outcome);
         }
         for unrecognized in &parsed.unrecognized {
             self.metrics.unrecognized(bsp, unrecognized.field);
-            line::warn_unrecognized(bsp, channel, unrecognized);
+            webhook_log::warn_unrecognized(bsp, channel, unrecognized);
         }
         for field in &parsed.replaced {
             self.metrics.replaced(bsp, field);
@@ -260,7 +275,7 @@ impl Normalizer {
     }
 }
 
-impl<'d> Origin<'d> {
+impl<'d> WebhookContext<'d> {
     fn of(delivery: &'d Delivery, traceparent: Option<String>) -> Self {
         let (bsp, channel) = match delivery.address() {
             Some(Subject::Webhook(bsp, channel)) => (Some(bsp), Some(channel)),
@@ -282,7 +297,7 @@ fn bad_of(items: &[Item]) -> Vec<Bad<'_>> {
 }
 
 /// Whether storing can never succeed: the message is too large, or JetStream has rejected it repeatedly.
-fn is_hopeless(error: &PublishError, origin: &Origin<'_>) -> bool {
+fn is_permanent(error: &PublishError, origin: &WebhookContext<'_>) -> bool {
     match error {
         PublishError::TooLarge => true,
         PublishError::Refused(_) => origin.delivery.attempt >= ATTEMPTS_MAX,
@@ -298,7 +313,7 @@ pub fn parse(bsp: &dyn Bsp, webhook: &Webhook<'_>) -> Parsed {
 }
 
 fn whole_body_rejected(kind: &'static str, reason: &str, body: &Bytes) -> Parsed {
-    let reject = Reject { kind, reason: reason.to_owned(), raw: body.clone() };
+    let reject = RejectedItem { kind, reason: reason.to_owned(), raw: body.clone() };
     Parsed { items: vec![Item { index: 0, outcome: Outcome::Rejected(reject) }], ..Parsed::default() }
 }
 

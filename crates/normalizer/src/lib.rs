@@ -10,28 +10,33 @@ mod handle;
 pub mod event;
 mod dead_letter;
 mod waiting;
-mod line;
+mod webhook_log;
 mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::Bus;
-use bus::guard::Watch;
-use bus::keeper::KeeperMetrics;
 use bus::lag::LagMetrics;
 use bus::needs::{Needs, StreamUse};
+use bus::purger::PurgeMetrics;
+use bus::sequence_guard::Watch;
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, WEBHOOKS};
 use bus::worker::{WorkerMetrics, WorkerOptions};
 use prometheus_client::registry::Registry;
 use service::process::Service;
-use service::{Common, Context, LogPayloads};
+use service::{Common, LogPayloads, ServiceContext};
 
 pub use crate::handle::{Normalizer, parse, received_at};
 pub use crate::settings::Settings;
 
 /// The service as a separate process: it connects to NATS.
-pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+pub fn service(
+    settings: Settings,
+    common: &Common,
+    context: ServiceContext,
+    registry: &mut Registry,
+) -> Service {
     let metrics = Metrics::register(registry);
     let options = common.nats.named("imchannel-normalizer");
     options.register(registry);
@@ -48,7 +53,7 @@ pub fn service(settings: Settings, common: &Common, context: Context, registry: 
 pub fn run(
     settings: Settings,
     bus: Bus,
-    context: Context,
+    context: ServiceContext,
     registry: &mut Registry,
     payloads: LogPayloads,
     grace: Duration,
@@ -60,7 +65,7 @@ pub fn run(
 struct Metrics {
     normalizer: metrics::NormalizerMetrics,
     worker: WorkerMetrics,
-    keeper: KeeperMetrics,
+    purger: PurgeMetrics,
     lag: LagMetrics,
 }
 
@@ -69,7 +74,7 @@ impl Metrics {
         Self {
             normalizer: metrics::NormalizerMetrics::register(registry),
             worker: WorkerMetrics::register(registry),
-            keeper: KeeperMetrics::register(registry.sub_registry_with_prefix("normalizer")),
+            purger: PurgeMetrics::register(registry.sub_registry_with_prefix("normalizer")),
             lag: LagMetrics::register(registry),
         }
     }
@@ -78,14 +83,15 @@ impl Metrics {
 async fn work(
     settings: Settings,
     bus: Bus,
-    context: Context,
+    context: ServiceContext,
     metrics: Metrics,
     payloads: LogPayloads,
     grace: Duration,
 ) {
     let stop = context.stop.clone();
     let tracing = context.tracing.clone();
-    let normalizer = Arc::new(Normalizer::with(bus.clone(), metrics.normalizer, payloads, tracing));
+    let normalizer =
+        Arc::new(Normalizer::new_with_metrics(bus.clone(), metrics.normalizer, payloads, tracing));
     let options = WorkerOptions { durable: &NORMALIZER, concurrency: settings.concurrency, grace };
     let burying = Arc::clone(&normalizer);
     let handler = move |delivery| {
@@ -96,11 +102,11 @@ async fn work(
         let normalizer = Arc::clone(&burying);
         async move { normalizer.give_up(delivery).await }
     };
-    bus::guard::follow(&bus, &[Watch::Stream(&EVENTS), Watch::Stream(&DEADLETTERS)], stop.clone());
+    bus::sequence_guard::watch(&bus, &[Watch::Stream(&EVENTS), Watch::Stream(&DEADLETTERS)], stop.clone());
     let kept = [&WEBHOOKS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         bus::worker::run(&bus, &options, &metrics.worker, stop.clone(), handler, give_up),
-        bus::keeper::run(&bus, &kept, settings.keeper_interval, &metrics.keeper, stop.clone()),
+        bus::purger::run(&bus, &kept, settings.purge_interval, &metrics.purger, stop.clone()),
         bus::lag::run(&bus, settings.lag_interval, &metrics.lag, stop),
     );
 }
@@ -125,12 +131,12 @@ static NEEDS: Needs = Needs {
 };
 
 /// The conditions under which the normalizer processes webhooks.
-fn require(context: &Context, bus: &Bus) {
+fn require(context: &ServiceContext, bus: &Bus) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     let sequences = bus.clone();
     context.readiness.require("sequences", move || sequences.sequences());
-    context.readiness.complete();
+    context.readiness.mark_started();
 }

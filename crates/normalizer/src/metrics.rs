@@ -97,7 +97,7 @@ pub(crate) struct NormalizerMetrics {
 
 impl NormalizerMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self { age: Histogram::of_waiting(), ..Self::default() };
+        let metrics = Self { age: Histogram::for_queueing(), ..Self::default() };
         let registry = registry.sub_registry_with_prefix("normalizer");
         let help = "Items of finished webhooks by BSP, kind (report, message, account, customer, ignored, rejected) and \
                     detail (status, type of content, kind of event, or what was ignored or rejected)";

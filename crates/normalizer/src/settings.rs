@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service::common;
-use service::{Common, Faults, Reader, Setting};
+use service::{Common, ConfigErrors, ConfigReader, Setting};
 
 /// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
@@ -25,8 +25,8 @@ pub fn all() -> Vec<&'static Setting> {
 pub struct Settings {
     /// Most webhooks in flight.
     pub concurrency: usize,
-    /// Interval of the keeper's checks.
-    pub keeper_interval: Duration,
+    /// Interval of the purger's checks.
+    pub purge_interval: Duration,
     /// Interval of updating the metrics of lag.
     pub lag_interval: Duration,
 }
@@ -35,7 +35,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
     reader.finish(|| Some((common?, settings?)))
@@ -44,15 +44,15 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 impl Settings {
     /// Reads the settings that only the normalizer has. If one is invalid, adds the error to `reader` and returns
     /// `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
-        let keeper_interval =
+        let purge_interval =
             reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
         let lag_interval =
             reader.duration(&LAG_INTERVAL, Duration::from_millis(100)..=Duration::from_secs(60));
         Some(Self {
             concurrency: usize::try_from(concurrency?).ok()?,
-            keeper_interval: keeper_interval?,
+            purge_interval: purge_interval?,
             lag_interval: lag_interval?,
         })
     }

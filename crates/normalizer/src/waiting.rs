@@ -33,9 +33,9 @@ impl Key {
 
 /// The webhooks, with the time when each was last nacked.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<HashMap<Key, Instant>>);
+pub(crate) struct WaitingForOutput(Mutex<HashMap<Key, Instant>>);
 
-impl Waiting {
+impl WaitingForOutput {
     /// Whether the events of a webhook are stored.
     pub(crate) fn has(&self, key: Key) -> bool {
         let all = self.lock();
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn it_keeps_a_limited_number_and_removes_the_oldest() {
-        let (waiting, now) = (Waiting::default(), Instant::now());
+        let (waiting, now) = (WaitingForOutput::default(), Instant::now());
         let last = key(WAITING_MAX as u64);
         for sequence in 0..=last.sequence {
             waiting.add(key(sequence), now);
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn another_webhook_under_the_same_sequence_is_a_different_one() {
-        let waiting = Waiting::default();
+        let waiting = WaitingForOutput::default();
         waiting.add(key(7), Instant::now());
         assert!(!waiting.has(Key { stored_at: Timestamp::MAX, ..key(7) }));
     }

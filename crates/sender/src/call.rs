@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bsp::mask::{self, Readable};
-use bsp::sending::{Answer, NotSent, Request, Response};
+use bsp::sending::{NotSent, Request, Response, SendResponse};
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use service::LogPayloads;
@@ -27,9 +27,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is certain after a call.
 #[derive(Debug)]
-pub(crate) enum CallEnd {
+pub(crate) enum CallResult {
     /// The BSP answered.
-    Answered(Box<Answer>),
+    Answered(Box<SendResponse>),
     /// The BSP answered 429 (too many calls). Nothing was sent.
     Limited {
         /// The `Retry-After` of the response, if there is one.
@@ -86,11 +86,11 @@ pub(crate) async fn send(
     request: Request,
     (message_id, deadline): (&str, Instant),
     payloads: LogPayloads,
-) -> CallEnd {
+) -> CallResult {
     let function = request.function;
     let url = format!("{}{}", account.details.base_url, request.path);
     let channel = account.channel.as_str();
-    let data = shown(&request.body, Readable { keys: request.logged_keys, texts: &[] }, payloads);
+    let data = printable(&request.body, Readable { keys: request.logged_keys, texts: &[] }, payloads);
     tracing::info!(
         function,
         channel,
@@ -107,16 +107,16 @@ pub(crate) async fn send(
     // The deadline is polled first: a process that was suspended must not write the request after it.
     let exchanged = tokio::select! {
         biased;
-        () = sleep_until(deadline) => Err(CallEnd::NoAnswer("timed_out")),
+        () = sleep_until(deadline) => Err(CallResult::NoAnswer("timed_out")),
         exchanged = exchange(call) => exchanged,
     };
     let (status, after, body) = match exchanged {
         Ok(answer) => answer,
-        Err(end) => return said(end, function, channel, message_id, &url),
+        Err(end) => return log_result(end, function, channel, message_id, &url),
     };
     let readable =
         Readable { keys: account.sending.answer_logged_keys(), texts: account.sending.answer_error_texts() };
-    let text = shown(&body, readable, payloads);
+    let text = printable(&body, readable, payloads);
     tracing::info!(
         function,
         channel,
@@ -126,13 +126,13 @@ pub(crate) async fn send(
         text.unwrap_or_else(|| format!("{status} {message_id}"))
     );
     match account.sending.answer(Response { status, retry_after: after, body: &body }, message_id) {
-        Answer::Limited => CallEnd::Limited { after },
-        Answer::NotSent(why) => CallEnd::Refused { why, after },
-        answer => CallEnd::Answered(answer.into()),
+        SendResponse::Limited => CallResult::Limited { after },
+        SendResponse::NotSent(why) => CallResult::Refused { why, after },
+        answer => CallResult::Answered(answer.into()),
     }
 }
 
-fn shown(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<String> {
+fn printable(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<String> {
     match payloads {
         LogPayloads::Masked => Some(mask::body("application/json", body, readable)),
         LogPayloads::Full => Some(mask::unmasked(body)),
@@ -140,10 +140,16 @@ fn shown(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<Strin
     }
 }
 
-fn said(end: CallEnd, function: &'static str, channel: &str, message_id: &str, url: &str) -> CallEnd {
+fn log_result(
+    end: CallResult,
+    function: &'static str,
+    channel: &str,
+    message_id: &str,
+    url: &str,
+) -> CallResult {
     let what = match &end {
-        CallEnd::NotConnected => "cannot connect",
-        CallEnd::NoAnswer("timed_out") => "timed out",
+        CallResult::NotConnected => "cannot connect",
+        CallResult::NoAnswer("timed_out") => "timed out",
         _ => "connection lost",
     };
     tracing::info!(function, channel, message_id, "no response of [{url}] to message {message_id}: {what}");
@@ -152,8 +158,8 @@ fn said(end: CallEnd, function: &'static str, channel: &str, message_id: &str, u
 
 type Exchanged = (u16, Option<Duration>, Vec<u8>);
 
-async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
-    let mut answer = call.send().await.map_err(|error| ended(&error))?;
+async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallResult> {
+    let mut answer = call.send().await.map_err(|error| to_result(&error))?;
     let status = answer.status().as_u16();
     let after = when_to_come_back(answer.headers());
     let mut body = Vec::new();
@@ -164,7 +170,7 @@ async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
             // Without the body of a success the outcome is unknown, and without that of a 503 its sender. Other
             // statuses need no body.
             Err(_) if (200..300).contains(&status) || status >= 500 => {
-                return Err(CallEnd::NoAnswer("broken"));
+                return Err(CallResult::NoAnswer("broken"));
             }
             Err(_) => break,
         }
@@ -173,13 +179,13 @@ async fn exchange(call: reqwest::RequestBuilder) -> Result<Exchanged, CallEnd> {
 }
 
 /// Nothing was sent only if the connection failed or the call was not yet being written.
-fn ended(error: &reqwest::Error) -> CallEnd {
+fn to_result(error: &reqwest::Error) -> CallResult {
     if error.is_connect() || is_unwritten(error) {
-        CallEnd::NotConnected
+        CallResult::NotConnected
     } else if error.is_timeout() {
-        CallEnd::NoAnswer("timed_out")
+        CallResult::NoAnswer("timed_out")
     } else {
-        CallEnd::NoAnswer("broken")
+        CallResult::NoAnswer("broken")
     }
 }
 

@@ -4,24 +4,24 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bsp::command::{self, CONTEXT_LENGTH_MAX, Command, Received, Refused, Undecodable};
+use bsp::command::{self, CONTEXT_LENGTH_MAX, Command, ReceivedCommand, RejectedCommand, Undecodable};
 use bus::{Delivery, headers};
 use jiff::Timestamp;
 use prost::Message;
 use proto::v1::SendCommand;
 use sha2::{Digest, Sha256};
 
-use crate::dead::Dead;
+use crate::dead_letter::DeadLetterReason;
 use crate::publish;
 
 /// Longest age at which a command is sent: an hour less than the stream keeps it.
-const LIFE_MAX: Duration = Duration::from_secs(23 * 3600);
+const TTL_MAX: Duration = Duration::from_secs(23 * 3600);
 /// Characters of an invalid command id that are kept.
 const ODD_ID_LENGTH_MAX: usize = 256;
 
 /// A command that may be sent.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct PendingCommand {
     pub(crate) command: Command,
     /// The stored message.
     pub(crate) delivery: Delivery,
@@ -31,7 +31,7 @@ pub(crate) struct Job {
     pub(crate) deadline: Timestamp,
 }
 
-impl Job {
+impl PendingCommand {
     /// The trace that the command belongs to, if there is one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         publish::traceparent(&self.delivery)
@@ -45,44 +45,49 @@ impl Job {
 
 /// A command that cannot be sent.
 #[derive(Debug)]
-pub(crate) struct Unsendable {
+pub(crate) struct InvalidCommand {
     /// The id without control characters; empty if it cannot be decoded.
     pub(crate) id: String,
     pub(crate) context: String,
     pub(crate) faults: Vec<proto::v1::CommandFault>,
     /// Why it is a dead letter too. `None` for a command that was decoded but is invalid.
-    pub(crate) dead: Option<Dead>,
+    pub(crate) dead: Option<DeadLetterReason>,
 }
 
-impl Unsendable {
+impl InvalidCommand {
     /// Returns one without an id, for a command whose decoding panics.
     pub(crate) fn panicked() -> Self {
-        Self { id: String::new(), context: String::new(), faults: Vec::new(), dead: Some(Dead::Panicked) }
+        Self {
+            id: String::new(),
+            context: String::new(),
+            faults: Vec::new(),
+            dead: Some(DeadLetterReason::Panicked),
+        }
     }
 }
 
 /// Returns one for a command that can be decoded but whose processing panics every time.
-pub(crate) fn panicked(delivery: &Delivery) -> Unsendable {
-    let Told { command_id, context } = told(delivery);
-    Unsendable { id: command_id, context, ..Unsendable::panicked() }
+pub(crate) fn panicked(delivery: &Delivery) -> InvalidCommand {
+    let Summary { command_id, context } = summarize(delivery);
+    InvalidCommand { id: command_id, context, ..InvalidCommand::panicked() }
 }
 
 /// Decodes and validates a stored command. It catches panics: otherwise such a command would stop every lane that
 /// receives it.
 ///
 /// # Errors
-/// [`Unsendable`] if it cannot be decoded or is invalid.
-pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
+/// [`InvalidCommand`] if it cannot be decoded or is invalid.
+pub(crate) fn read(channel: &ChannelId, delivery: &Delivery) -> Result<PendingCommand, InvalidCommand> {
     let reading = AssertUnwindSafe(|| read_whole(channel, delivery));
-    std::panic::catch_unwind(reading).unwrap_or_else(|_| Err(Unsendable::panicked()))
+    std::panic::catch_unwind(reading).unwrap_or_else(|_| Err(InvalidCommand::panicked()))
 }
 
-fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<Job, Unsendable> {
+fn read_whole(channel: &ChannelId, delivery: &Delivery) -> Result<PendingCommand, InvalidCommand> {
     let decoded = decode(delivery)?;
-    let command = command::check(Received { channel, command: &decoded })
-        .map_err(|refused| unsendable(refused, &decoded.command_id))?;
+    let command = command::check(ReceivedCommand { channel, command: &decoded })
+        .map_err(|refused| invalid(refused, &decoded.command_id))?;
     let end = last_deadline(delivery);
-    Ok(Job {
+    Ok(PendingCommand {
         deadline: command.not_after.map_or(end, |not_after| not_after.min(end)),
         command,
         delivery: delivery.clone(),
@@ -97,32 +102,32 @@ pub(crate) fn digest(command: &SendCommand) -> String {
 
 /// The latest deadline that a stored command can have.
 pub(crate) fn last_deadline(delivery: &Delivery) -> Timestamp {
-    delivery.stored_at + LIFE_MAX
+    delivery.stored_at + TTL_MAX
 }
 
 /// The fields of an unvalidated command that its result repeats.
-pub(crate) struct Told {
+pub(crate) struct Summary {
     /// The id without control characters; empty if it cannot be decoded.
     pub(crate) command_id: String,
     pub(crate) context: String,
 }
 
 /// Reads these fields.
-pub(crate) fn told(delivery: &Delivery) -> Told {
+pub(crate) fn summarize(delivery: &Delivery) -> Summary {
     let decoding = AssertUnwindSafe(|| decode(delivery));
-    match std::panic::catch_unwind(decoding).unwrap_or_else(|_| Err(Unsendable::panicked())) {
-        Ok(command) => Told {
+    match std::panic::catch_unwind(decoding).unwrap_or_else(|_| Err(InvalidCommand::panicked())) {
+        Ok(command) => Summary {
             command_id: readable_id(&command.command_id),
             context: command.context.chars().take(CONTEXT_LENGTH_MAX).collect(),
         },
-        Err(unsendable) => Told { command_id: unsendable.id, context: unsendable.context },
+        Err(unsendable) => Summary { command_id: unsendable.id, context: unsendable.context },
     }
 }
 
-fn unsendable(refused: Refused, raw_id: &str) -> Unsendable {
-    let dead = refused.id.is_none().then_some(Dead::NoCommandId);
+fn invalid(refused: RejectedCommand, raw_id: &str) -> InvalidCommand {
+    let dead = refused.id.is_none().then_some(DeadLetterReason::NoCommandId);
     let id = refused.id.map_or_else(|| readable_id(raw_id), |id| id.as_str().to_owned());
-    Unsendable { id, context: refused.context, faults: refused.faults, dead }
+    InvalidCommand { id, context: refused.context, faults: refused.faults, dead }
 }
 
 fn readable_id(raw: &str) -> String {
@@ -132,16 +137,16 @@ fn readable_id(raw: &str) -> String {
 /// Decodes a stored command.
 ///
 /// # Errors
-/// [`Unsendable`] with the fault.
-pub(crate) fn decode(delivery: &Delivery) -> Result<SendCommand, Unsendable> {
+/// [`InvalidCommand`] with the fault.
+pub(crate) fn decode(delivery: &Delivery) -> Result<SendCommand, InvalidCommand> {
     let content_type = delivery.headers.get(headers::CONTENT_TYPE);
     command::decode(content_type, &delivery.payload).map_err(|undecodable| {
         let Undecodable { encoding, command_id, fault } = undecodable;
         let (form, field, rule) = (encoding.name(), &fault.field, &fault.rule);
-        Unsendable {
+        InvalidCommand {
             id: readable_id(&command_id),
             context: String::new(),
-            dead: Some(Dead::Malformed(format!(
+            dead: Some(DeadLetterReason::Malformed(format!(
                 "cannot decode the payload as SendCommand ({form}): {field} {rule}"
             ))),
             faults: vec![fault],

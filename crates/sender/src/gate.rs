@@ -21,37 +21,37 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause of a broken account.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest jitter that a waiting command adds to the time from which a call may be made.
-const SPREAD_MAX: Duration = Duration::from_secs(1);
+const JITTER_MAX: Duration = Duration::from_secs(1);
 /// Time after which an unused permit expires, so that hoarded permits cannot cause a burst.
-const PASS_LIFE: Duration = Duration::from_millis(200);
+const PERMIT_TTL: Duration = Duration::from_millis(200);
 /// Time for which an idle lane accumulates permits.
 const BURST: Duration = Duration::from_millis(50);
 
 /// What a call shows about the state of its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Health {
+pub(crate) enum CallOutcome {
     /// The account accepts messages.
-    Accepts,
+    Accepted,
     /// The account responds to messages.
-    Answers,
+    Answered,
     /// The BSP does not respond, or fails. Several of these in a row pause the lane.
-    Fails(&'static str),
+    Failed(&'static str),
     /// The account refuses calls regardless of their content. The lane is paused immediately.
-    Refuses(Refusal),
+    Refused(AccountRefusal),
     /// Too many calls (429). The lane is paused for the `Retry-After` of the BSP.
-    Limits {
+    RateLimited {
         /// `Retry-After` of the response, if there is one.
         after: Option<Duration>,
         /// See [`Refusal::is_alone`]. The lane obeys `Retry-After` in either case.
         is_alone: bool,
     },
     /// The call shows nothing about the account.
-    Unsaid,
+    Neutral,
 }
 
 /// A call that had no effect, for a reason other than its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct AccountRefusal {
     /// The reason, for people.
     pub(crate) why: String,
     /// `Retry-After` of the BSP or of a proxy in front of it, if there is one.
@@ -64,7 +64,7 @@ pub(crate) struct Refusal {
 
 /// A change of state, to be logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum BreakerChange {
     /// No call is made for this time.
     Paused(Duration),
     /// Calls are made again.
@@ -73,7 +73,7 @@ pub(crate) enum Change {
 
 /// Why no call may be made now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shut {
+pub(crate) enum Denied {
     /// The rate is used up until then.
     Rate(Instant),
     /// `Retry-After` lasts until then.
@@ -125,18 +125,18 @@ struct State {
 
 /// The gate of one lane. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(Arc<Mutex<State>>);
+pub(crate) struct Throttle(Arc<Mutex<State>>);
 
 /// Permit for one call. Dropping it without [`Pass::say`] reports nothing about the account.
 #[derive(Debug)]
-pub(crate) struct Pass {
-    gate: Gate,
+pub(crate) struct Permit {
+    gate: Throttle,
     is_probe: bool,
     is_said: bool,
     given_at: Instant,
 }
 
-impl Gate {
+impl Throttle {
     /// Creates a gate for this number of calls a second. It starts without accumulated permits, because another replica
     /// may have sent a moment ago.
     pub(crate) fn new(calls_per_second: u32, now: Instant) -> Self {
@@ -173,34 +173,34 @@ impl Gate {
     }
 
     /// Returns a permit for one call of the lane's loop, or why it is not available.
-    pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
-        self.pass_for(Who::Loop, now)
+    pub(crate) fn try_acquire(&self, now: Instant) -> Result<Permit, Denied> {
+        self.try_acquire_as(Who::Loop, now)
     }
 
-    fn pass_for(&self, who: Who, now: Instant) -> Result<Pass, Shut> {
+    fn try_acquire_as(&self, who: Who, now: Instant) -> Result<Permit, Denied> {
         let mut state = self.state();
         if !state.halted.is_empty() {
-            return Err(Shut::Halted);
+            return Err(Denied::Halted);
         }
         if let Some(until) = state.limited_until.filter(|until| *until > now) {
-            return Err(Shut::Limited(until));
+            return Err(Denied::Limited(until));
         }
         let broken_until = state.broken.as_ref().map(|broken| broken.until);
         if let Some(until) = broken_until {
             state.turns.wants(who);
             if state.is_probing {
-                return Err(Shut::Probing);
+                return Err(Denied::Probing);
             }
             if until > now {
-                return Err(Shut::Broken(until));
+                return Err(Denied::Broken(until));
             }
             if !state.turns.is_next(who) {
-                return Err(Shut::Probing);
+                return Err(Denied::Probing);
             }
         }
         let next_at = state.next_at.max(now.checked_sub(BURST).unwrap_or(now));
         if next_at > now {
-            return Err(Shut::Rate(next_at));
+            return Err(Denied::Rate(next_at));
         }
         state.next_at = next_at + state.interval;
         let is_probe = broken_until.is_some();
@@ -208,22 +208,22 @@ impl Gate {
             state.is_probing = true;
             state.turns.taken(who);
         }
-        Ok(Pass { gate: self.clone(), is_probe, is_said: false, given_at: now })
+        Ok(Permit { gate: self.clone(), is_probe, is_said: false, given_at: now })
     }
 
     /// Records that the loop of the lane has no command that needs a permit now.
-    pub(crate) fn loop_rests(&self) {
+    pub(crate) fn new_commands_wait(&self) {
         self.state().turns.loop_rests();
     }
 
     /// Puts a command into the line until the returned value is dropped.
-    pub(crate) fn wait_in_line(&self, place: Place) -> InLine {
+    pub(crate) fn wait_for_turn(&self, place: Place) -> WaitingPlace {
         self.state().turns.enter(place);
-        InLine { gate: self.clone(), place }
+        WaitingPlace { gate: self.clone(), place }
     }
 
     /// Whether the lane needs commands now. A failing account needs some too, as probes.
-    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+    pub(crate) fn may_fetch(&self, now: Instant) -> bool {
         let state = self.state();
         let is_limited = state.limited_until.is_some_and(|until| until > now);
         state.halted.is_empty() && !is_limited
@@ -241,7 +241,7 @@ impl Gate {
 
     /// Whether the loop of the lane may take the next permit. Every second permit is for commands that wait by
     /// themselves. Probes take turns separately.
-    pub(crate) fn is_loops_turn(&self) -> bool {
+    pub(crate) fn is_new_commands_turn(&self) -> bool {
         let mut state = self.state();
         state.was_loops_turn = state.broken.is_some() || state.turns.waiters() == 0 || !state.was_loops_turn;
         state.was_loops_turn
@@ -263,37 +263,37 @@ impl Gate {
         Some(Reason { why: format!("the account fails ({})", broken.why), next_try })
     }
 
-    fn say(&self, health: Health, is_probe: bool, now: Instant) -> Option<Change> {
+    fn record_outcome(&self, health: CallOutcome, is_probe: bool, now: Instant) -> Option<BreakerChange> {
         let mut state = self.state();
         if is_probe {
             state.is_probing = false;
         }
         match health {
-            Health::Unsaid => None,
-            Health::Answers => state.open(),
-            Health::Accepts => {
+            CallOutcome::Neutral => None,
+            CallOutcome::Answered => state.open(),
+            CallOutcome::Accepted => {
                 state.accepted += 1;
                 state.limit_pause = PAUSE_FIRST;
                 state.open()
             }
-            Health::Fails(why) => {
+            CallOutcome::Failed(why) => {
                 state.failures = state.failures.saturating_add(1);
                 // Calls that were in flight when the breaker opened do not change it.
                 let is_news = is_probe || (state.failures >= FAILURES_MAX && state.broken.is_none());
-                is_news.then(|| state.leave_alone(why.to_owned(), now))
+                is_news.then(|| state.pause(why.to_owned(), now))
             }
-            Health::Refuses(refusal) => {
+            CallOutcome::Refused(refusal) => {
                 if let Some(after) = refusal.after.filter(|_| is_probe || !refusal.is_alone) {
                     state.limit(now + after);
                 }
                 let is_news = is_probe || (state.broken.is_none() && !refusal.is_alone);
-                is_news.then(|| state.leave_alone(refusal.why, now))
+                is_news.then(|| state.pause(refusal.why, now))
             }
-            Health::Limits { after: Some(after), .. } => {
+            CallOutcome::RateLimited { after: Some(after), .. } => {
                 state.limit(now + after);
                 None
             }
-            Health::Limits { after: None, is_alone } => {
+            CallOutcome::RateLimited { after: None, is_alone } => {
                 // Of several limited calls that were in flight together, one counts.
                 if !is_alone && state.limited_until.is_none_or(|until| until <= now) {
                     let pause = state.limit_pause;
@@ -316,64 +316,64 @@ impl State {
         self.limited_until = Some(self.limited_until.map_or(until, |known| known.max(until)));
     }
 
-    fn leave_alone(&mut self, why: String, now: Instant) -> Change {
+    fn pause(&mut self, why: String, now: Instant) -> BreakerChange {
         let pause = self.pause;
         self.broken = Some(Broken { until: now + pause, why });
         self.pause = (pause * 2).min(PAUSE_MAX);
-        Change::Paused(pause)
+        BreakerChange::Paused(pause)
     }
 
-    fn open(&mut self) -> Option<Change> {
+    fn open(&mut self) -> Option<BreakerChange> {
         self.failures = 0;
         self.pause = PAUSE_FIRST;
-        self.broken.take().map(|_| Change::Opened)
+        self.broken.take().map(|_| BreakerChange::Opened)
     }
 }
 
 /// A position in the line of commands that wait for a permit by themselves.
 #[derive(Debug)]
-pub(crate) struct InLine {
-    gate: Gate,
+pub(crate) struct WaitingPlace {
+    gate: Throttle,
     place: Place,
 }
 
-impl InLine {
+impl WaitingPlace {
     /// Returns a permit for one call, or why it is not available.
-    pub(crate) fn pass(&self, now: Instant) -> Result<Pass, Shut> {
-        self.gate.pass_for(Who::Waiter(self.place), now)
+    pub(crate) fn try_acquire(&self, now: Instant) -> Result<Permit, Denied> {
+        self.gate.try_acquire_as(Who::Waiter(self.place), now)
     }
 
     /// Returns a jitter to add to the time at which a call may be made, so that commands do not compete for one permit.
-    pub(crate) fn spread(&self) -> Duration {
+    pub(crate) fn jitter(&self) -> Duration {
         let state = self.gate.state();
-        let longest = (state.interval * state.turns.waiters()).min(SPREAD_MAX);
+        let longest = (state.interval * state.turns.waiters()).min(JITTER_MAX);
         longest.mul_f64(fastrand::f64())
     }
 }
 
-impl Drop for InLine {
+impl Drop for WaitingPlace {
     fn drop(&mut self) {
         self.gate.state().turns.leave(self.place);
     }
 }
 
-impl Pass {
+impl Permit {
     /// Whether the permit is still valid. Many old permits would cause a burst of calls.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.given_at) < PASS_LIFE
+        now.saturating_duration_since(self.given_at) < PERMIT_TTL
     }
 
     /// Reports what the call showed about the account.
-    pub(crate) fn say(mut self, health: Health, now: Instant) -> Option<Change> {
+    pub(crate) fn record(mut self, health: CallOutcome, now: Instant) -> Option<BreakerChange> {
         self.is_said = true;
-        self.gate.say(health, self.is_probe, now)
+        self.gate.record_outcome(health, self.is_probe, now)
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         if !self.is_said {
-            self.gate.say(Health::Unsaid, self.is_probe, Instant::now());
+            self.gate.record_outcome(CallOutcome::Neutral, self.is_probe, Instant::now());
         }
     }
 }

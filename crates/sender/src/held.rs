@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bus::Queue;
+use bus::Priority;
 
 /// Most pending commands of one recipient in a lane, of both queues together.
 pub(crate) const RECIPIENT_WAITING_MAX: usize = 500;
@@ -14,12 +14,12 @@ pub(crate) const RECIPIENT_WAITING_MAX: usize = 500;
 pub(crate) const RECIPIENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The place of a command: its queue and its sequence in the stream.
-type Place = (Queue, u64);
+type Key = (Priority, u64);
 
 /// A pending command.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
-    pub(crate) queue: Queue,
+    pub(crate) queue: Priority,
     /// Its sequence in the stream.
     pub(crate) sequence: u64,
     /// Its size in bytes.
@@ -29,7 +29,7 @@ pub(crate) struct Entry<T> {
 
 /// How many commands wait behind an earlier one to the same recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Crowd {
+pub(crate) struct LongestQueue {
     /// Number of these commands.
     pub(crate) behind: usize,
     /// Number of their recipients.
@@ -47,7 +47,7 @@ struct Recipient<T> {
     may_be_overtaken: bool,
     /// A command with an unknown outcome that others overtake.
     overtaken: Option<u64>,
-    waiting: BTreeMap<Place, Entry<T>>,
+    waiting: BTreeMap<Key, Entry<T>>,
     waiting_bytes: usize,
 }
 
@@ -73,14 +73,14 @@ impl<T> Recipient<T> {
             || (self.waiting.len() > 1 && self.waiting_bytes > RECIPIENT_BYTES_MAX)
     }
 
-    fn remove(&mut self, place: Place) -> Option<Entry<T>> {
+    fn remove(&mut self, place: Key) -> Option<Entry<T>> {
         let entry = self.waiting.remove(&place)?;
         self.waiting_bytes -= entry.bytes;
         Some(entry)
     }
 
     /// Returns the first pending command if it may be sent now.
-    fn ready(&self) -> Option<Place> {
+    fn ready(&self) -> Option<Key> {
         let first = self.waiting.keys().next().copied();
         first.filter(|_| self.current.is_none())
     }
@@ -92,20 +92,20 @@ impl<T> Recipient<T> {
 
 /// Commands by recipient.
 #[derive(Debug)]
-pub(crate) struct Held<T> {
+pub(crate) struct RecipientQueues<T> {
     recipients: HashMap<String, Recipient<T>>,
     /// First command of every recipient to whom one may be sent now.
-    ready: BTreeMap<Place, String>,
+    ready: BTreeMap<Key, String>,
     waiting: [usize; 2],
 }
 
-impl<T> Default for Held<T> {
+impl<T> Default for RecipientQueues<T> {
     fn default() -> Self {
         Self { recipients: HashMap::new(), ready: BTreeMap::new(), waiting: [0, 0] }
     }
 }
 
-impl<T> Held<T> {
+impl<T> RecipientQueues<T> {
     /// Adds a command. Returns the commands beyond the recipient's limit: the last ones in order, so that an agent's
     /// command takes the place of a campaign's.
     pub(crate) fn insert(&mut self, recipient: &str, entry: Entry<T>) -> Vec<Entry<T>> {
@@ -147,12 +147,12 @@ impl<T> Held<T> {
     }
 
     /// Removes and returns every pending command that `is_over`, at any position. They are not sent.
-    pub(crate) fn take_out(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<(u64, T)> {
+    pub(crate) fn drain_expired(&mut self, is_over: impl Fn(&T) -> bool) -> Vec<(u64, T)> {
         let mut over = Vec::new();
         let names: Vec<String> = self.recipients.keys().cloned().collect();
         for name in names {
             let Some(held) = self.recipients.get_mut(&name) else { continue };
-            let places: Vec<Place> = held
+            let places: Vec<Key> = held
                 .waiting
                 .iter()
                 .filter(|(_, entry)| is_over(&entry.command))
@@ -215,18 +215,18 @@ impl<T> Held<T> {
     }
 
     /// Returns the number of pending commands of a queue, ready or not.
-    pub(crate) fn waiting(&self, queue: Queue) -> usize {
+    pub(crate) fn waiting(&self, queue: Priority) -> usize {
         self.waiting[queue as usize]
     }
 
     /// Returns the number of commands of a queue that may be sent now.
-    pub(crate) fn ready(&self, queue: Queue) -> usize {
+    pub(crate) fn ready(&self, queue: Priority) -> usize {
         self.ready.range((queue, 0)..=(queue, u64::MAX)).count()
     }
 
     /// Counts the commands that wait behind earlier ones.
-    pub(crate) fn crowd(&self) -> Crowd {
-        let mut crowd = Crowd::default();
+    pub(crate) fn longest(&self) -> LongestQueue {
+        let mut crowd = LongestQueue::default();
         for held in self.recipients.values() {
             let behind = held.waiting.len() - usize::from(held.ready().is_some());
             crowd.behind += behind;
@@ -241,25 +241,33 @@ impl<T> Held<T> {
 mod tests {
     use super::*;
 
-    fn put(held: &mut Held<&'static str>, at: Place, recipient: &str, command: &'static str) -> Vec<u64> {
+    fn put(
+        held: &mut RecipientQueues<&'static str>,
+        at: Key,
+        recipient: &str,
+        command: &'static str,
+    ) -> Vec<u64> {
         let entry = Entry { queue: at.0, sequence: at.1, bytes: 1, command };
         held.insert(recipient, entry).into_iter().map(|entry| entry.sequence).collect()
     }
 
-    fn started(held: &mut Held<&'static str>) -> Vec<&'static str> {
+    fn started(held: &mut RecipientQueues<&'static str>) -> Vec<&'static str> {
         std::iter::from_fn(|| held.start().map(|entry| entry.command)).collect()
     }
 
     #[test]
     fn agents_go_before_campaigns_and_recipients_get_one_at_a_time_in_order() {
-        let mut held = Held::default();
-        put(&mut held, (Queue::Bulk, 1), "anna", "bulk to anna");
-        put(&mut held, (Queue::Bulk, 2), "bert", "bulk to bert");
-        put(&mut held, (Queue::Send, 5), "carl", "second to carl");
-        put(&mut held, (Queue::Send, 3), "anna", "agent to anna");
+        let mut held = RecipientQueues::default();
+        put(&mut held, (Priority::Bulk, 1), "anna", "bulk to anna");
+        put(&mut held, (Priority::Bulk, 2), "bert", "bulk to bert");
+        put(&mut held, (Priority::Send, 5), "carl", "second to carl");
+        put(&mut held, (Priority::Send, 3), "anna", "agent to anna");
         // It was redelivered after later commands arrived.
-        put(&mut held, (Queue::Send, 4), "carl", "first to carl");
-        assert_eq!((held.waiting(Queue::Send), held.ready(Queue::Send), held.ready(Queue::Bulk)), (3, 2, 1));
+        put(&mut held, (Priority::Send, 4), "carl", "first to carl");
+        assert_eq!(
+            (held.waiting(Priority::Send), held.ready(Priority::Send), held.ready(Priority::Bulk)),
+            (3, 2, 1)
+        );
         assert_eq!(started(&mut held), ["agent to anna", "first to carl", "bulk to bert"]);
         held.finish("carl", 4);
         assert_eq!(started(&mut held), ["second to carl"]);
@@ -273,7 +281,7 @@ mod tests {
 
     #[test]
     fn commands_that_are_over_are_removed_at_any_position() {
-        let mut held = Held::default();
+        let mut held = RecipientQueues::default();
         for (sequence, recipient, command) in [
             (1, "anna", "1"),
             (2, "anna", "over 2"),
@@ -282,22 +290,22 @@ mod tests {
             (5, "carl", "over 5"),
             (6, "carl", "6"),
         ] {
-            put(&mut held, (Queue::Bulk, sequence), recipient, command);
+            put(&mut held, (Priority::Bulk, sequence), recipient, command);
         }
         assert_eq!(held.start().map(|entry| entry.sequence), Some(1));
-        let mut over = held.take_out(|command| command.starts_with("over"));
+        let mut over = held.drain_expired(|command| command.starts_with("over"));
         over.sort_unstable();
         assert_eq!(over, [(2, "over 2"), (4, "over 4"), (5, "over 5")]);
-        assert_eq!((held.waiting(Queue::Bulk), started(&mut held)), (2, vec!["6"]));
+        assert_eq!((held.waiting(Priority::Bulk), started(&mut held)), (2, vec!["6"]));
         held.finish("anna", 1);
         assert_eq!(started(&mut held), ["3"]);
     }
 
     #[test]
     fn one_unknown_command_of_a_recipient_is_overtaken_at_a_time() {
-        let mut held = Held::default();
+        let mut held = RecipientQueues::default();
         for (sequence, command) in [(1, "1"), (2, "2"), (3, "3"), (4, "4")] {
-            put(&mut held, (Queue::Send, sequence), "anna", command);
+            put(&mut held, (Priority::Send, sequence), "anna", command);
         }
         assert_eq!(started(&mut held), ["1"]);
         // No other command is in progress.
@@ -321,25 +329,25 @@ mod tests {
 
     #[test]
     fn a_recipient_has_a_limit_and_agents_take_the_place_of_campaigns() {
-        let mut held = Held::default();
+        let mut held = RecipientQueues::default();
         for sequence in 1..=RECIPIENT_WAITING_MAX as u64 {
-            assert_eq!(put(&mut held, (Queue::Bulk, sequence), "anna", "bulk"), [0; 0]);
+            assert_eq!(put(&mut held, (Priority::Bulk, sequence), "anna", "bulk"), [0; 0]);
         }
-        assert_eq!(put(&mut held, (Queue::Bulk, 900), "anna", "too many"), [900]);
-        assert_eq!(put(&mut held, (Queue::Send, 901), "anna", "agent"), [500]);
+        assert_eq!(put(&mut held, (Priority::Bulk, 900), "anna", "too many"), [900]);
+        assert_eq!(put(&mut held, (Priority::Send, 901), "anna", "agent"), [500]);
         // A command that is redelivered late keeps its position.
-        assert_eq!(put(&mut held, (Queue::Send, 600), "anna", "earlier"), [499]);
-        assert_eq!(put(&mut held, (Queue::Bulk, 902), "bert", "bulk to bert"), [0; 0]);
-        assert_eq!((held.waiting(Queue::Send), held.waiting(Queue::Bulk)), (2, 499));
-        assert_eq!(held.crowd(), Crowd { behind: 499, recipients: 1, full: 1 });
+        assert_eq!(put(&mut held, (Priority::Send, 600), "anna", "earlier"), [499]);
+        assert_eq!(put(&mut held, (Priority::Bulk, 902), "bert", "bulk to bert"), [0; 0]);
+        assert_eq!((held.waiting(Priority::Send), held.waiting(Priority::Bulk)), (2, 499));
+        assert_eq!(held.longest(), LongestQueue { behind: 499, recipients: 1, full: 1 });
         assert_eq!(started(&mut held), ["earlier", "bulk to bert"]);
-        assert_eq!(put(&mut held, (Queue::Bulk, 903), "anna", "fits again"), [0; 0]);
+        assert_eq!(put(&mut held, (Priority::Bulk, 903), "anna", "fits again"), [0; 0]);
     }
 
     #[test]
     fn large_commands_fill_a_recipient_sooner() {
-        let mut held = Held::default();
-        let large = |sequence, bytes| Entry { queue: Queue::Send, sequence, bytes, command: "large" };
+        let mut held = RecipientQueues::default();
+        let large = |sequence, bytes| Entry { queue: Priority::Send, sequence, bytes, command: "large" };
         // One command may wait, however large it is.
         assert!(held.insert("anna", large(1, 2 * RECIPIENT_BYTES_MAX)).is_empty());
         assert_eq!(held.insert("anna", large(2, 1)).len(), 1);
@@ -347,6 +355,6 @@ mod tests {
             assert!(held.insert("bert", large(sequence, RECIPIENT_BYTES_MAX / 8)).is_empty());
         }
         assert_eq!(held.insert("bert", large(9, 1)).len(), 1);
-        assert_eq!(held.crowd().full, 1);
+        assert_eq!(held.longest().full, 1);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bus::lease::{Lease, LeaseError, Leases, RENEW_EVERY};
+use bus::lease::{Lease, LeaseError, Leases, RETRY_PERIOD};
 use bus::registry::Snapshots;
 use channel::{Channel, Channels};
 use tokio::sync::watch;
@@ -15,22 +15,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::{Account, AccountName};
-use crate::calls::Calls;
-use crate::gate::Gate;
+use crate::gate::Throttle;
 use crate::lane;
-use crate::lookup::Sharers;
-use crate::ownership::{self, LaneState, Ownership, lane_lease};
-use crate::send::{Lane, Shared};
+use crate::message_log::ReplicaCount;
+use crate::open_calls::OpenCalls;
+use crate::ownership::{self, LaneLease, LaneState, lane_lease};
+use crate::send::{LaneContext, Shared};
 
 /// Interval of the checks of channels and leases.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const RECONCILE_INTERVAL: Duration = Duration::from_millis(500);
 /// Time that a new replica has to acquire its share before others release theirs.
 const REBALANCE_AFTER: Duration = Duration::from_secs(3);
 
 /// A lane that this replica works.
-struct Worked {
+struct OwnedLane {
     channel: Arc<Channel>,
-    gate: Gate,
+    gate: Throttle,
     is_paused: watch::Sender<bool>,
     /// Closes the lane.
     closing: CancellationToken,
@@ -38,9 +38,9 @@ struct Worked {
 
 /// Lanes that cannot be read because their consumers are missing, for the readiness of the process. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LaneFaults(Arc<Mutex<BTreeSet<ChannelId>>>);
+pub(crate) struct FailedLanes(Arc<Mutex<BTreeSet<ChannelId>>>);
 
-impl LaneFaults {
+impl FailedLanes {
     pub(crate) fn set(&self, channel: &ChannelId, is_faulty: bool) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_faulty {
@@ -63,19 +63,19 @@ impl LaneFaults {
 }
 
 /// The lanes of this replica.
-pub(crate) struct Lanes {
+pub(crate) struct LaneAssigner {
     shared: Arc<Shared>,
     leases: Leases,
     snapshots: Snapshots,
     owner: String,
-    worked: HashMap<ChannelId, Worked>,
+    worked: HashMap<ChannelId, OwnedLane>,
     running: JoinSet<()>,
     tasks: HashMap<task::Id, ChannelId>,
     too_many_since: Option<Instant>,
 }
 
 /// Returns a function that counts the replicas that work lanes of an account, from their leases.
-pub(crate) fn sharers(leases: &Leases) -> Sharers {
+pub(crate) fn replicas_of(leases: &Leases) -> ReplicaCount {
     let leases = leases.clone();
     Arc::new(move |name: &AccountName| {
         let mut owners = HashSet::new();
@@ -94,7 +94,7 @@ fn presence_lease(owner: &str) -> String {
     format!("replica.{owner}")
 }
 
-impl Lanes {
+impl LaneAssigner {
     pub(crate) fn new(shared: Arc<Shared>, leases: Leases, snapshots: Snapshots, owner: String) -> Self {
         Self {
             shared,
@@ -110,7 +110,7 @@ impl Lanes {
 
     /// Runs until `stop`, and then until every lane is closed.
     pub(crate) async fn run(mut self, stop: CancellationToken, grace: Duration) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut ticks = tokio::time::interval(RECONCILE_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut presence = None;
         loop {
@@ -126,10 +126,10 @@ impl Lanes {
                 _ = ticks.tick() => {}
             }
             let channels = self.snapshots.borrow_and_update().clone();
-            let can_work = self.leases.is_read() && self.shared.bus.is_connected();
+            let can_work = self.leases.is_synced() && self.shared.bus.is_connected();
             let Some(channels) = channels.filter(|_| can_work) else { continue };
-            self.show_presence(&mut presence).await;
-            self.follow(&channels, &stop).await;
+            self.announce(&mut presence).await;
+            self.reconcile(&channels, &stop).await;
         }
         for worked in self.worked.values() {
             worked.closing.cancel();
@@ -148,11 +148,11 @@ impl Lanes {
     }
 
     /// Keeps a lease that shows the other replicas that this one is running.
-    async fn show_presence(&self, presence: &mut Option<Lease>) {
+    async fn announce(&self, presence: &mut Option<Lease>) {
         let value = || bytes::Bytes::from_static(b"{}");
         let renewed = match presence {
-            None => self.leases.take(&presence_lease(&self.owner), value()).await.map(Some),
-            Some(lease) if lease.renewed_at().elapsed() < RENEW_EVERY => return,
+            None => self.leases.acquire(&presence_lease(&self.owner), value()).await.map(Some),
+            Some(lease) if lease.renewed_at().elapsed() < RETRY_PERIOD => return,
             Some(lease) => self.leases.renew(lease, value()).await.map(|()| None),
         };
         match renewed {
@@ -168,7 +168,7 @@ impl Lanes {
     }
 
     /// Releases lanes that this replica must not work any more, and acquires free ones.
-    async fn follow(&mut self, channels: &Channels, stop: &CancellationToken) {
+    async fn reconcile(&mut self, channels: &Channels, stop: &CancellationToken) {
         for (id, worked) in &self.worked {
             match channels.get(id.as_str()) {
                 Some(channel) if is_same(channel, &worked.channel) => {
@@ -192,13 +192,13 @@ impl Lanes {
             if !self.worked.contains_key(&channel.id) && self.leases.is_free(&lane_lease(channel.id.as_str()))
             {
                 // If the bus does not answer, the next round tries again.
-                if !self.take(channel).await {
+                if !self.acquire(channel).await {
                     break;
                 }
             }
         }
         self.shared.metrics.lanes.set(self.worked.len() as i64);
-        self.give_up_what_is_too_much(share);
+        self.release_excess(share);
     }
 
     /// Returns this replica's share of this number of lanes, rounded up so that every lane has an owner.
@@ -209,8 +209,8 @@ impl Lanes {
         lanes.div_ceil(others + 1)
     }
 
-    fn give_up_what_is_too_much(&mut self, share: usize) {
-        let open: Vec<&Worked> =
+    fn release_excess(&mut self, share: usize) {
+        let open: Vec<&OwnedLane> =
             self.worked.values().filter(|worked| !worked.closing.is_cancelled()).collect();
         if open.len() <= share {
             self.too_many_since = None;
@@ -226,7 +226,7 @@ impl Lanes {
     }
 
     /// Acquires a lane. Returns whether the bus answered.
-    async fn take(&mut self, channel: &Arc<Channel>) -> bool {
+    async fn acquire(&mut self, channel: &Arc<Channel>) -> bool {
         let Some(account) = Account::of(channel, &self.shared.settings.secrets) else { return true };
         let state = LaneState {
             owner: self.owner.clone(),
@@ -235,7 +235,7 @@ impl Lanes {
             ..LaneState::default()
         };
         let value = serde_json::to_vec(&state).expect("it has no map").into();
-        let lease = match self.leases.take(&lane_lease(channel.id.as_str()), value).await {
+        let lease = match self.leases.acquire(&lane_lease(channel.id.as_str()), value).await {
             Ok(lease) => lease,
             Err(error) => {
                 tracing::debug!(function = "sender", "{error}");
@@ -249,15 +249,15 @@ impl Lanes {
             channel.id
         );
         let closing = CancellationToken::new();
-        let ownership = Ownership::new(&lease, state);
-        let gate = Gate::new(account.details.sends_per_second, Instant::now());
+        let ownership = LaneLease::new(&lease, state);
+        let gate = Throttle::new(account.details.sends_per_second, Instant::now());
         let (is_paused, paused) = watch::channel(channel.is_paused);
-        let lane = Lane {
+        let lane = LaneContext {
             shared: Arc::clone(&self.shared),
             account: Arc::new(account),
             gate: gate.clone(),
             ownership: ownership.clone(),
-            calls: Calls::default(),
+            calls: OpenCalls::default(),
             closing: closing.clone(),
         };
         let (leases, id, left) = (self.leases.clone(), channel.id.clone(), closing.clone());
@@ -265,7 +265,7 @@ impl Lanes {
             let ended = CancellationToken::new();
             // Also if the lane panics: then another replica acquires it.
             let _ended = ended.clone().drop_guard();
-            let keeping = tokio::spawn(ownership::keep(leases, lease, ownership, left, ended.clone()));
+            let keeping = tokio::spawn(ownership::renew_loop(leases, lease, ownership, left, ended.clone()));
             lane::run(lane, paused).await;
             ended.cancel();
             let _ = keeping.await;
@@ -273,7 +273,7 @@ impl Lanes {
         });
         self.tasks.insert(task.id(), channel.id.clone());
         let channel = Arc::clone(channel);
-        self.worked.insert(channel.id.clone(), Worked { channel, gate, is_paused, closing });
+        self.worked.insert(channel.id.clone(), OwnedLane { channel, gate, is_paused, closing });
         true
     }
 }
@@ -291,7 +291,7 @@ fn is_same(now: &Channel, before: &Channel) -> bool {
     account(now) == account(before)
 }
 
-fn set_rate(gate: &Gate, channel: &Channel) {
+fn set_rate(gate: &Throttle, channel: &Channel) {
     let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
     if let Some(account) = account {
         gate.set_rate(account.sends_per_second);

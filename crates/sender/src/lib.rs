@@ -17,17 +17,17 @@ mod store_limit;
 mod record;
 mod used;
 mod account;
-mod link;
+mod media_url;
 mod functions;
 mod call;
-mod calls;
+mod open_calls;
 mod retry_after;
-mod lookup;
+mod message_log;
 mod outcome;
-mod dead;
+mod dead_letter;
 mod publish;
-mod backlog;
-mod refuse;
+mod expiry;
+mod reject;
 mod panics;
 mod orphans;
 mod metrics;
@@ -37,27 +37,32 @@ use std::time::Duration;
 
 use blob::BlobStore;
 use bus::Bus;
-use bus::guard::Watch;
 use bus::lease::Leases;
 use bus::needs::{Needs, StreamUse};
+use bus::sequence_guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, SENDS_BUCKET};
 use prometheus_client::registry::Registry;
 use service::process::Service;
-use service::{Common, Context, LogPayloads};
+use service::{Common, LogPayloads, ServiceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::lanes::{LaneFaults, Lanes};
-use crate::lookup::Lookups;
+use crate::lanes::{FailedLanes, LaneAssigner};
+use crate::message_log::MessageLog;
 use crate::metrics::SenderMetrics;
-pub use crate::ownership::{Crowded, LaneState, Waits, lane_lease, lane_of_lease};
+pub use crate::ownership::{CrowdedRecipient, LaneBacklog, LaneState, lane_lease, lane_of_lease};
 use crate::send::Shared;
 pub use crate::settings::Settings;
 use crate::store_limit::StoreLimit;
-pub use crate::used::{Used, is_same, used};
+pub use crate::used::{IdUse, is_same, used};
 
 /// Returns the service for a separate process: it connects to NATS and Redis.
-pub fn service(settings: Settings, common: &Common, context: Context, registry: &mut Registry) -> Service {
+pub fn service(
+    settings: Settings,
+    common: &Common,
+    context: ServiceContext,
+    registry: &mut Registry,
+) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
     let options = common.nats.named("imchannel-sender");
     options.register(registry);
@@ -74,7 +79,7 @@ pub fn run(
     settings: Settings,
     bus: Bus,
     blobs: BlobStore,
-    context: Context,
+    context: ServiceContext,
     registry: &mut Registry,
     payloads: LogPayloads,
     grace: Duration,
@@ -87,7 +92,7 @@ async fn work(
     settings: Settings,
     bus: Bus,
     blobs: BlobStore,
-    context: Context,
+    context: ServiceContext,
     metrics: Arc<SenderMetrics>,
     payloads: LogPayloads,
     grace: Duration,
@@ -101,19 +106,19 @@ async fn work(
         Watch::Stream(&EVENTS),
         Watch::Stream(&DEADLETTERS),
     ];
-    bus::guard::follow(&bus, &watches, stop.clone());
-    let snapshots = bus::registry::follow(&bus, stop.clone());
+    bus::sequence_guard::watch(&bus, &watches, stop.clone());
+    let snapshots = bus::registry::watch(&bus, stop.clone());
     // Leases are read until the last lane is closed.
     let ended = CancellationToken::new();
-    let leases = Leases::follow(&bus, ended.clone());
-    let faults = LaneFaults::default();
+    let leases = Leases::watch(&bus, ended.clone());
+    let faults = FailedLanes::default();
     require(&context, &bus, &snapshots, &leases, &faults);
     let functions = functions::follow(blobs.clone(), stop.clone());
     context.readiness.require("redis functions", move || functions.borrow().clone());
-    context.readiness.complete();
+    context.readiness.mark_started();
     let client = call::client(settings.bsp_ca_file.as_deref(), settings.bsp_idle_timeout)?;
-    let lookups = Lookups::new(client.clone(), Arc::clone(&metrics), lanes::sharers(&leases));
-    let keeper_interval = settings.keeper_interval;
+    let lookups = MessageLog::new(client.clone(), Arc::clone(&metrics), lanes::replicas_of(&leases));
+    let purge_interval = settings.purge_interval;
     let shared = Arc::new(Shared {
         bus: bus.clone(),
         blobs,
@@ -125,15 +130,15 @@ async fn work(
         tracing: context.tracing.clone(),
         payloads,
         ledger: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
-        lettered: dead::Lettered::default(),
+        lettered: dead_letter::DeadLettered::default(),
     });
-    let lanes = Lanes::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
+    let lanes = LaneAssigner::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         lanes.run(stop.clone(), grace),
         orphans::run(&shared, snapshots, leases, stop.clone()),
-        look_at_ledger(&bus, keeper_interval, stop.clone()),
-        bus::keeper::run(&bus, &kept, keeper_interval, &metrics.keeper, stop.clone()),
+        look_at_ledger(&bus, purge_interval, stop.clone()),
+        bus::purger::run(&bus, &kept, purge_interval, &metrics.purger, stop.clone()),
     );
     ended.cancel();
     bus.flush(Duration::from_secs(1)).await;
@@ -144,7 +149,7 @@ async fn work(
 async fn look_at_ledger(bus: &Bus, interval: Duration, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
-            let _ = bus::keeper::look_at_ledger(bus).await;
+            let _ = bus::purger::refresh_ledger_fill(bus).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -177,11 +182,11 @@ static NEEDS: Needs = Needs {
 
 /// Registers the readiness conditions for what the sender needs from NATS.
 fn require(
-    context: &Context,
+    context: &ServiceContext,
     bus: &Bus,
     channels: &bus::registry::Snapshots,
     leases: &Leases,
-    faults: &LaneFaults,
+    faults: &FailedLanes,
 ) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
@@ -196,7 +201,7 @@ fn require(
     let leases = leases.clone();
     context
         .readiness
-        .require("leases", move || if leases.is_read() { Ok(()) } else { Err("not read yet".to_owned()) });
+        .require("leases", move || if leases.is_synced() { Ok(()) } else { Err("not read yet".to_owned()) });
     let faults = faults.clone();
     context.readiness.require("lanes", move || faults.state());
 }

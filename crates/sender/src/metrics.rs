@@ -1,7 +1,7 @@
 //! The metrics of the sender.
 
 use bsp::{ChannelId, NO_BSP, UNKNOWN_CHANNEL};
-use bus::keeper::KeeperMetrics;
+use bus::purger::PurgeMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,15 +66,15 @@ pub(crate) struct SenderMetrics {
     pub(crate) behind: Family<ChannelLabels, Gauge>,
     pub(crate) oldest_waiting: Family<ChannelLabels, Gauge>,
     pub(crate) halted: Family<ChannelLabels, Gauge>,
-    pub(crate) keeper: KeeperMetrics,
+    pub(crate) purger: PurgeMetrics,
     pub(crate) ledger: StoreMetrics,
 }
 
 impl SenderMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("sender");
-        let keeper = KeeperMetrics::register(registry);
-        let metrics = Self { keeper, accept_time: Histogram::of_waiting(), ..Self::default() };
+        let purger = PurgeMetrics::register(registry);
+        let metrics = Self { purger, accept_time: Histogram::for_queueing(), ..Self::default() };
         let help = "Results by BSP, channel (`unknown` for one that is not stored), content and outcome (accepted, rejected, expired, unknown)";
         registry.register("results", help, metrics.results.clone());
         let help = "Calls to the BSP that send a message, by BSP, channel and result";

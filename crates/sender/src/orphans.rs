@@ -14,19 +14,19 @@ use bsp::{BspId, ChannelId};
 use bus::lease::Leases;
 use bus::ledger::LedgerKey;
 use bus::registry::Snapshots;
-use bus::{Delivery, Queue, Subject, lanes, orphans, registry};
+use bus::{Delivery, Priority, Subject, command_consumers, orphans, registry};
 use jiff::Timestamp;
 use proto::v1::SendResult;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
-use crate::command::{self, Told};
-use crate::dead::{self, Burial, Dead};
-use crate::outcome::{Outcome, Subject as OfCommand};
+use crate::command::{self, Summary};
+use crate::dead_letter::{self, DeadLetterReason, DeadLetterRequest};
+use crate::outcome::{Outcome, ResultContext as OfCommand};
 use crate::ownership::lane_lease;
 use crate::publish::{self, Owner};
-use crate::record::{Next, Record};
+use crate::record::{NextStep, Record};
 use crate::send::Shared;
 
 /// Interval of the checks for orphaned commands.
@@ -57,10 +57,10 @@ pub(crate) async fn run(shared: &Arc<Shared>, snapshots: Snapshots, leases: Leas
 }
 
 /// Why no lane reads the commands of a channel.
-struct Lost {
+struct Unroutable {
     /// The BSP, if the channel is known.
     bsp: Option<BspId>,
-    dead: Dead,
+    dead: DeadLetterReason,
 }
 
 struct Orphans {
@@ -84,7 +84,7 @@ impl Orphans {
             let buried = match Subject::parse(&subject) {
                 Some(Subject::Command(_, id)) if unreadable.contains(id.as_str()) => Ok(()),
                 Some(Subject::Command(queue, id)) => self.look_at(queue, id, &mut seen).await,
-                _ => self.bury_under(&subject).await,
+                _ => self.dead_letter_subject(&subject).await,
             };
             result = result.and(buried);
             // Without the bus the check ends, and its findings so far are kept.
@@ -99,11 +99,11 @@ impl Orphans {
     /// Checks a queue of a channel that may exist, and records it in `seen` if no lane reads its commands.
     async fn look_at(
         &mut self,
-        queue: Queue,
+        queue: Priority,
         id: ChannelId,
         seen: &mut HashSet<ChannelId>,
     ) -> anyhow::Result<()> {
-        if self.why_not(&id).is_none() {
+        if self.unroutable_reason(&id).is_none() {
             return Ok(());
         }
         seen.insert(id.clone());
@@ -111,68 +111,69 @@ impl Orphans {
         if since.elapsed() < MISSING_FOR {
             return Ok(());
         }
-        self.bury_all(queue, &id).await
+        self.dead_letter_all(queue, &id).await
     }
 
     /// Returns why no lane reads this channel's commands, or `None` if one may.
-    fn why_not(&self, id: &ChannelId) -> Option<Lost> {
+    fn unroutable_reason(&self, id: &ChannelId) -> Option<Unroutable> {
         let channels = self.snapshots.borrow().clone()?;
         if !self.leases.is_free(&lane_lease(id.as_str())) {
             return None;
         }
         match channels.get(id.as_str()) {
-            None => Some(Lost { bsp: None, dead: Dead::NoChannel }),
+            None => Some(Unroutable { bsp: None, dead: DeadLetterReason::NoChannel }),
             Some(channel) if Account::of(channel, &self.shared.settings.secrets).is_none() => {
-                Some(Lost { bsp: Some(channel.bsp.profile().id), dead: Dead::NoAccount })
+                Some(Unroutable { bsp: Some(channel.bsp.profile().id), dead: DeadLetterReason::NoAccount })
             }
             Some(_) => None,
         }
     }
 
     /// Answers all commands under a subject without a valid channel id. No lane has received any of them.
-    async fn bury_under(&self, subject: &str) -> anyhow::Result<()> {
+    async fn dead_letter_subject(&self, subject: &str) -> anyhow::Result<()> {
         let mut from = 1;
         while let Some(delivery) = orphans::next(&self.shared.bus, subject, from).await? {
             from = delivery.sequence + 1;
-            self.bury(Owner::NoChannel(None), &delivery, &Dead::NoSuchSubject, 0).await?;
+            self.dead_letter(Owner::NoChannel(None), &delivery, &DeadLetterReason::NoSuchSubject, 0).await?;
         }
         Ok(())
     }
 
     /// Answers the commands that no lane has received.
-    async fn bury_all(&self, queue: Queue, id: &ChannelId) -> anyhow::Result<()> {
+    async fn dead_letter_all(&self, queue: Priority, id: &ChannelId) -> anyhow::Result<()> {
         let subject = Subject::Command(queue, id.clone()).to_text();
         // Commands that a lane has received are answered or in the ledger.
-        let given_to = lanes::waiting(&self.shared.bus, queue, id).await?.unwrap_or_default().given_to;
+        let given_to =
+            command_consumers::lag(&self.shared.bus, queue, id).await?.unwrap_or_default().delivered_seq;
         let mut from = given_to + 1;
-        while let Some(delivery) = lanes::next_stored(&self.shared.bus, &subject, from).await? {
+        while let Some(delivery) = command_consumers::next_stored(&self.shared.bus, &subject, from).await? {
             from = delivery.sequence + 1;
             // The channel may be created during the loop.
-            let Some(lost) = self.why_not(id) else { return Ok(()) };
+            let Some(lost) = self.unroutable_reason(id) else { return Ok(()) };
             self.answer(id, &lost, &delivery).await?;
         }
         Ok(())
     }
 
     /// Answers one command of a channel, by the ledger entry from the time when it had a lane.
-    async fn answer(&self, id: &ChannelId, lost: &Lost, delivery: &Delivery) -> anyhow::Result<()> {
+    async fn answer(&self, id: &ChannelId, lost: &Unroutable, delivery: &Delivery) -> anyhow::Result<()> {
         let owner = lost.bsp.map_or(Owner::NoChannel(Some(id)), |bsp| Owner::Channel(bsp, id));
         let Ok(job) = command::read(id, delivery) else {
-            return self.bury(owner, delivery, &lost.dead, 0).await;
+            return self.dead_letter(owner, delivery, &lost.dead, 0).await;
         };
         let entry = self.shared.bus.ledger_read(&LedgerKey::new(id, &job.command.id)).await?;
-        let Some(entry) = entry else { return self.bury(owner, delivery, &lost.dead, 0).await };
+        let Some(entry) = entry else { return self.dead_letter(owner, delivery, &lost.dead, 0).await };
         // Another version wrote it, and only that version can interpret it.
         let Some(record) = Record::from_bytes(&entry.value) else { return Ok(()) };
         let attempts = record.attempts;
         match record.next(delivery.sequence, &job.digest) {
             // It is answered, or the command that it duplicates is.
-            Next::Nothing | Next::Repeated => Ok(()),
-            Next::Other => self.bury(owner, delivery, &Dead::ReusedCommandId, 0).await,
-            Next::Attempt(_) => self.bury(owner, delivery, &lost.dead, attempts).await,
-            Next::Publish(result) => self.publish(owner, delivery, &result).await,
+            NextStep::Nothing | NextStep::Repeated => Ok(()),
+            NextStep::Other => self.dead_letter(owner, delivery, &DeadLetterReason::ReusedCommandId, 0).await,
+            NextStep::Attempt(_) => self.dead_letter(owner, delivery, &lost.dead, attempts).await,
+            NextStep::Publish(result) => self.publish(owner, delivery, &result).await,
             // Without an account the outcome of its call cannot be looked up.
-            Next::LookUp(_) => {
+            NextStep::LookUp(_) => {
                 let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());
                 let subject = OfCommand { owner, delivery, command_id, context, attempts };
                 let result = Outcome::Unknown.to_result(subject, Timestamp::now());
@@ -195,15 +196,15 @@ impl Orphans {
     }
 
     /// Stores the dead letter and the result first and then removes the command. An interrupted check is repeated.
-    async fn bury(
+    async fn dead_letter(
         &self,
         owner: Owner<'_>,
         delivery: &Delivery,
-        dead: &Dead,
+        dead: &DeadLetterReason,
         attempts: u32,
     ) -> anyhow::Result<()> {
-        let Told { command_id, context } = command::told(delivery);
-        let burial = Burial {
+        let Summary { command_id, context } = command::summarize(delivery);
+        let burial = DeadLetterRequest {
             owner,
             delivery,
             dead,
@@ -213,7 +214,7 @@ impl Orphans {
             attempts,
             content: "none",
         };
-        dead::bury(&self.shared, burial).await?;
+        dead_letter::dead_letter(&self.shared, burial).await?;
         orphans::remove(&self.shared.bus, delivery.sequence).await?;
         Ok(())
     }

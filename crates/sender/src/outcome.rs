@@ -1,12 +1,12 @@
 //! Results: the event that is published about a decided command. Pure.
 
-use bsp::sending::Answer;
+use bsp::sending::SendResponse;
 use bsp::{BspId, ChannelId, CommandId, event_id};
 use bus::Delivery;
 use jiff::Timestamp;
 use proto::v1::{CommandFault, ProviderStatus, ReportError, SendOutcome, SendResult};
 
-use crate::dead::Dead;
+use crate::dead_letter::DeadLetterReason;
 use crate::publish::{self, Owner};
 
 /// Final state of a command.
@@ -26,7 +26,7 @@ pub(crate) enum Outcome {
     },
     /// It is a dead letter too.
     Dead {
-        dead: Dead,
+        dead: DeadLetterReason,
         faults: Vec<CommandFault>,
     },
     Expired {
@@ -37,7 +37,7 @@ pub(crate) enum Outcome {
 
 /// Context of a result.
 #[derive(Debug, Clone)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct ResultContext<'a> {
     pub(crate) owner: Owner<'a>,
     /// The stored command.
     pub(crate) delivery: &'a Delivery,
@@ -49,11 +49,13 @@ pub(crate) struct Subject<'a> {
 impl Outcome {
     /// Returns what a response decides, or `None` if it decides nothing. `is_first` is whether no earlier attempt may
     /// have arrived: then a duplicate is another sender's message.
-    pub(crate) fn of_answer(answer: Answer, message_id: &str, is_first: bool) -> Option<Self> {
+    pub(crate) fn of_answer(answer: SendResponse, message_id: &str, is_first: bool) -> Option<Self> {
         match answer {
-            Answer::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
-            Answer::Rejected { status, error, faults } => Some(Self::Rejected { status, error, faults }),
-            Answer::Duplicate { status } if is_first => {
+            SendResponse::Accepted { message_id, status } => Some(Self::Accepted { message_id, status }),
+            SendResponse::Rejected { status, error, faults } => {
+                Some(Self::Rejected { status, error, faults })
+            }
+            SendResponse::Duplicate { status } if is_first => {
                 let error = ReportError {
                     code: status.id.clone(),
                     name: status.name.clone(),
@@ -62,10 +64,10 @@ impl Outcome {
                 };
                 Some(Self::Rejected { status: Some(status), error, faults: Vec::new() })
             }
-            Answer::Duplicate { status } => {
+            SendResponse::Duplicate { status } => {
                 Some(Self::Accepted { message_id: message_id.to_owned(), status })
             }
-            Answer::Limited | Answer::NotSent(_) | Answer::Unclear { .. } => None,
+            SendResponse::Limited | SendResponse::NotSent(_) | SendResponse::Indeterminate { .. } => None,
         }
     }
 
@@ -89,7 +91,7 @@ impl Outcome {
     }
 
     /// Returns the result event.
-    pub(crate) fn to_result(&self, of: Subject<'_>, now: Timestamp) -> SendResult {
+    pub(crate) fn to_result(&self, of: ResultContext<'_>, now: Timestamp) -> SendResult {
         let mut result = SendResult {
             bsp: of.owner.bsp().map(BspId::as_str).unwrap_or_default().to_owned(),
             channel_id: of.owner.channel().map(ChannelId::as_str).unwrap_or_default().to_owned(),

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bus::lease::{Lease, LeaseError, Leases, OWNER_TRUSTS_FOR, RENEW_EVERY};
-use bus::seldom::Seldom;
+use bus::lease::{Lease, LeaseError, Leases, RENEW_DEADLINE, RETRY_PERIOD};
+use bus::rate_limited_log::RateLimitedLog;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-static LANE_LEFT: Seldom = Seldom::new();
+static LANE_LEFT: RateLimitedLog = RateLimitedLog::new();
 
 /// State of a lane that its owner writes into the lease, for other replicas and for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -33,16 +33,16 @@ pub struct LaneState {
     pub campaigns_in_progress: usize,
     /// Pending commands. Older senders leave it out.
     #[serde(default)]
-    pub waits: Waits,
+    pub waits: LaneBacklog,
     /// Commands that wait behind earlier ones to the same recipients. Older senders leave it out.
     #[serde(default)]
-    pub crowded: Crowded,
+    pub crowded: CrowdedRecipient,
 }
 
 /// Pending commands of a lane, in the stream or held by the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Waits {
+pub struct LaneBacklog {
     /// Number of commands.
     pub commands: u64,
     /// When the oldest of them was stored, in milliseconds since 1970.
@@ -52,7 +52,7 @@ pub struct Waits {
 /// Commands of a lane that wait behind earlier ones to the same recipients. No recipient is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Crowded {
+pub struct CrowdedRecipient {
     /// Number of commands.
     pub behind: usize,
     /// Number of their recipients.
@@ -90,7 +90,7 @@ pub fn lane_of_lease(name: &str) -> Option<&str> {
 
 /// Whether this process still owns a lane. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Ownership(Arc<Owned>);
+pub(crate) struct LaneLease(Arc<Owned>);
 
 #[derive(Debug)]
 struct Owned {
@@ -99,7 +99,7 @@ struct Owned {
     state: Mutex<LaneState>,
 }
 
-impl Ownership {
+impl LaneLease {
     pub(crate) fn new(lease: &Lease, state: LaneState) -> Self {
         let owned =
             Owned { began: Instant::now(), trusted_to_ms: AtomicU64::new(0), state: Mutex::new(state) };
@@ -109,7 +109,7 @@ impl Ownership {
     }
 
     /// Whether a call may still be made.
-    pub(crate) fn holds(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         let now_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         now_ms < self.0.trusted_to_ms.load(Ordering::Acquire)
     }
@@ -127,21 +127,21 @@ impl Ownership {
     }
 
     fn renewed(&self, lease: &Lease) {
-        let trusted_to = lease.renewed_at() + OWNER_TRUSTS_FOR;
+        let trusted_to = lease.renewed_at() + RENEW_DEADLINE;
         let to_ms = trusted_to.saturating_duration_since(self.0.began).as_millis();
         self.0.trusted_to_ms.store(u64::try_from(to_ms).unwrap_or(0), Ordering::Release);
     }
 }
 
 /// Renews a lease until `ended`, and then releases it. Losing the lease cancels `closing`.
-pub(crate) async fn keep(
+pub(crate) async fn renew_loop(
     leases: Leases,
     mut lease: Lease,
-    ownership: Ownership,
+    ownership: LaneLease,
     closing: CancellationToken,
     ended: CancellationToken,
 ) {
-    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    let mut ticks = tokio::time::interval(RETRY_PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
     let mut is_lost = false;
@@ -152,10 +152,10 @@ pub(crate) async fn keep(
         }
         match leases.renew(&mut lease, ownership.value()).await {
             Ok(()) => ownership.renewed(&lease),
-            Err(LeaseError::NotWritten(..)) if lease.is_held() => ticks.reset_after(RENEW_EVERY / 5),
+            Err(LeaseError::NotWritten(..)) if lease.is_held() => ticks.reset_after(RETRY_PERIOD / 5),
             // Another replica may own it, or will soon: the lane ends what is in progress and begins nothing new.
             Err(error) => {
-                if let Some(turn) = LANE_LEFT.turn() {
+                if let Some(turn) = LANE_LEFT.next() {
                     tracing::warn!(function = "sender", "{error}: the lane is released{turn}");
                 }
                 is_lost = true;

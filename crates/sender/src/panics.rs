@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use bus::worker::PANICS_MAX;
 use futures_util::FutureExt;
 
-use crate::send::Ending;
+use crate::send::Completion;
 
 /// Does the work on a command at its `attempt`th delivery. If it panics, the server redelivers the command. At the
 /// [`PANICS_MAX`]th delivery or later, `give_up` decides how it ends. `count` is called for each panic.
@@ -14,22 +14,22 @@ pub(crate) async fn survived<W, G>(
     count: impl Fn(),
     work: W,
     give_up: impl FnOnce() -> G,
-) -> Ending
+) -> Completion
 where
-    W: Future<Output = Ending>,
-    G: Future<Output = Ending>,
+    W: Future<Output = Completion>,
+    G: Future<Output = Completion>,
 {
     if let Ok(ending) = AssertUnwindSafe(work).catch_unwind().await {
         return ending;
     }
     count();
     if attempt < PANICS_MAX {
-        return Ending::Broken;
+        return Completion::Failed;
     }
     let giving_up = AssertUnwindSafe(async { give_up().await }).catch_unwind();
     giving_up.await.unwrap_or_else(|_| {
         count();
-        Ending::Broken
+        Completion::Failed
     })
 }
 
@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
 
-    async fn panics() -> Ending {
+    async fn panics() -> Completion {
         panic!("on purpose")
     }
 
@@ -47,14 +47,14 @@ mod tests {
     async fn a_command_whose_work_panics_is_given_up_at_its_last_turn() {
         let panicked = Cell::new(0);
         let count = || panicked.set(panicked.get() + 1);
-        let settled = || async { Ending::Settled };
-        assert_eq!(survived(1, count, settled(), panics).await, Ending::Settled);
+        let settled = || async { Completion::Done };
+        assert_eq!(survived(1, count, settled(), panics).await, Completion::Done);
         assert_eq!(panicked.get(), 0);
         for attempt in 1..PANICS_MAX {
-            assert_eq!(survived(attempt, count, panics(), settled).await, Ending::Broken, "{attempt}");
+            assert_eq!(survived(attempt, count, panics(), settled).await, Completion::Failed, "{attempt}");
         }
         assert_eq!(panicked.get(), PANICS_MAX - 1);
-        assert_eq!(survived(PANICS_MAX, count, panics(), settled).await, Ending::Settled);
-        assert_eq!(survived(PANICS_MAX, count, panics(), panics).await, Ending::Broken);
+        assert_eq!(survived(PANICS_MAX, count, panics(), settled).await, Completion::Done);
+        assert_eq!(survived(PANICS_MAX, count, panics(), panics).await, Completion::Failed);
     }
 }

@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use prost::Message;
 use proto::v1::SendResult;
 
-use crate::dead::Dead;
+use crate::dead_letter::DeadLetterReason;
 
 /// Bytes that the headers of a dead letter may need: its reason, copied headers, and their names.
 const LETTER_MARGIN: usize = 8 * 1024;
 /// Longest reason of a dead letter, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
-const _: () = assert!(REASON_BYTES_MAX + 4 * headers::TAKEN_OVER_MAX + 1_024 < LETTER_MARGIN);
+const _: () = assert!(REASON_BYTES_MAX + 4 * headers::COPIED_LENGTH_MAX + 1_024 < LETTER_MARGIN);
 /// Timeout of one attempt to store a message. The caller retries.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -47,7 +47,7 @@ impl<'a> Owner<'a> {
 
 /// The trace that a command belongs to, if there is one.
 pub(crate) fn traceparent(delivery: &Delivery) -> Option<&str> {
-    delivery.headers.get_short(headers::TRACEPARENT)
+    delivery.headers.get_limited(headers::TRACEPARENT)
 }
 
 /// Publishes a result. Publishing the same result twice uses the same id.
@@ -65,15 +65,15 @@ pub(crate) async fn result(
     let headers = || {
         let headers = match owner {
             Owner::Channel(bsp, channel) => {
-                Headers::event(EventKind::Send, EventIds::same(id), bsp, channel, decided_at)
+                Headers::event(EventKind::Interactive, EventIds::same(id), bsp, channel, decided_at)
             }
-            Owner::NoChannel(channel) => Headers::result_of_none(id, channel, decided_at),
+            Owner::NoChannel(channel) => Headers::result_without_bsp(id, channel, decided_at),
         };
         headers.with_optional(headers::TRACEPARENT, traceparent)
     };
     let subject = match owner {
-        Owner::Channel(bsp, channel) => Subject::Event(EventKind::Send, bsp, channel.clone()),
-        Owner::NoChannel(channel) => Subject::ResultOfNone(channel.cloned()),
+        Owner::Channel(bsp, channel) => Subject::Event(EventKind::Interactive, bsp, channel.clone()),
+        Owner::NoChannel(channel) => Subject::ResultWithoutBsp(channel.cloned()),
     };
     bus.store_once_permitted(&subject, headers, &result.encode_to_vec().into(), STORE_LIMIT).await?;
     Ok(())
@@ -81,10 +81,10 @@ pub(crate) async fn result(
 
 /// A command that becomes a dead letter.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Letter<'a> {
+pub(crate) struct DeadLetter<'a> {
     pub(crate) owner: Owner<'a>,
     pub(crate) delivery: &'a Delivery,
-    pub(crate) dead: &'a Dead,
+    pub(crate) dead: &'a DeadLetterReason,
     pub(crate) sent: MayBeSent,
 }
 
@@ -99,8 +99,8 @@ pub(crate) enum MayBeSent {
 ///
 /// # Errors
 /// [`PublishError`] if it may not be stored.
-pub(crate) async fn dead_letter(bus: &Bus, of: Letter<'_>, now: Timestamp) -> Result<(), PublishError> {
-    let Letter { owner, delivery, dead, sent } = of;
+pub(crate) async fn dead_letter(bus: &Bus, of: DeadLetter<'_>, now: Timestamp) -> Result<(), PublishError> {
+    let DeadLetter { owner, delivery, dead, sent } = of;
     let (kind, reason) = (dead.kind(), dead.reason());
     let sequence = delivery.sequence;
     let headers = Headers::new()
@@ -113,9 +113,9 @@ pub(crate) async fn dead_letter(bus: &Bus, of: Letter<'_>, now: Timestamp) -> Re
         .with_optional(headers::MAY_BE_SENT, (sent == MayBeSent::Yes).then_some("true"))
         .with_optional(headers::BSP, owner.bsp().map(BspId::as_str))
         .with(headers::TIME, &now.to_string())
-        .with_optional(headers::CONTENT_TYPE, delivery.headers.get_short(headers::CONTENT_TYPE))
+        .with_optional(headers::CONTENT_TYPE, delivery.headers.get_limited(headers::CONTENT_TYPE))
         .with_optional(headers::TRACEPARENT, traceparent(delivery));
-    let mut letter = bus::letters::Letter { headers, payload: delivery.payload.clone() };
+    let mut letter = bus::dead_letters::DeadLetter { headers, payload: delivery.payload.clone() };
     let subject = Subject::DeadLetter(Origin::Command, owner.channel().cloned());
     match store_letter(bus, owner, &letter).await {
         // Its headers make it larger than the maximum message size. It is truncated, and COMMANDS has the whole message
@@ -142,19 +142,19 @@ pub(crate) async fn dead_letter(bus: &Bus, of: Letter<'_>, now: Timestamp) -> Re
 async fn store_letter(
     bus: &Bus,
     owner: Owner<'_>,
-    letter: &bus::letters::Letter,
+    letter: &bus::dead_letters::DeadLetter,
 ) -> Result<(), PublishError> {
     let mut room =
-        bus.room_for_letters(Origin::Command, owner.channel(), std::slice::from_ref(letter)).await?;
-    bus.store_letter(&mut room, letter).await?;
+        bus.reserve_dead_letters(Origin::Command, owner.channel(), std::slice::from_ref(letter)).await?;
+    bus.store_dead_letter(&mut room, letter).await?;
     Ok(())
 }
 
 /// Returns the `Nats-Msg-Id` that a command was published with; empty if it has none or one that is too long.
 pub(crate) fn msg_id(delivery: &Delivery) -> &str {
-    delivery.headers.get_short(headers::MESSAGE_ID).unwrap_or_default()
+    delivery.headers.get_limited(headers::MESSAGE_ID).unwrap_or_default()
 }
 
 fn is_short(value: &str) -> bool {
-    value.len() <= headers::TAKEN_OVER_MAX
+    value.len() <= headers::COPIED_LENGTH_MAX
 }

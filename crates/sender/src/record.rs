@@ -53,7 +53,7 @@ pub(crate) enum State {
 
 /// What the sender does next with a command that has an entry.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// It duplicates a command that is or will be answered.
     Repeated,
     /// Its id was used for another message.
@@ -93,20 +93,20 @@ impl Record {
     }
 
     /// Returns what the sender does next with a command of this sequence and digest.
-    pub(crate) fn next(self, sequence: u64, digest: &str) -> Next {
+    pub(crate) fn next(self, sequence: u64, digest: &str) -> NextStep {
         if self.digest != digest {
-            return Next::Other;
+            return NextStep::Other;
         }
         if self.sequence != sequence {
-            return Next::Repeated;
+            return NextStep::Repeated;
         }
         match &self.state {
-            State::Intent { .. } => Next::LookUp(self),
-            State::NotSent => Next::Attempt(self),
-            State::Done { is_answered: true, .. } => Next::Nothing,
+            State::Intent { .. } => NextStep::LookUp(self),
+            State::NotSent => NextStep::Attempt(self),
+            State::Done { is_answered: true, .. } => NextStep::Nothing,
             State::Done { result, .. } => {
                 let decoded = hex::decode(result).ok().and_then(|bytes| SendResult::decode(&*bytes).ok());
-                decoded.map_or(Next::Nothing, |result| Next::Publish(Box::new(result)))
+                decoded.map_or(NextStep::Nothing, |result| NextStep::Publish(Box::new(result)))
             }
         }
     }
@@ -168,11 +168,14 @@ mod tests {
     fn the_entry_decides_what_a_command_needs() {
         let intent = record(State::Intent { at_ms: 5, unknown_since_ms: 5, is_resent: false });
         let result = SendResult { command_id: "c".to_owned(), ..SendResult::default() };
-        assert_eq!(intent.clone().next(7, "d"), Next::LookUp(intent.clone()));
-        assert_eq!(intent.clone().next(8, "d"), Next::Repeated);
-        assert_eq!(intent.next(8, "e"), Next::Other);
-        assert_eq!(record(State::NotSent).next(7, "d"), Next::Attempt(record(State::NotSent)));
-        assert_eq!(record(State::NotSent).done(&result, true).next(7, "d"), Next::Nothing);
-        assert_eq!(record(State::NotSent).done(&result, false).next(7, "d"), Next::Publish(Box::new(result)));
+        assert_eq!(intent.clone().next(7, "d"), NextStep::LookUp(intent.clone()));
+        assert_eq!(intent.clone().next(8, "d"), NextStep::Repeated);
+        assert_eq!(intent.next(8, "e"), NextStep::Other);
+        assert_eq!(record(State::NotSent).next(7, "d"), NextStep::Attempt(record(State::NotSent)));
+        assert_eq!(record(State::NotSent).done(&result, true).next(7, "d"), NextStep::Nothing);
+        assert_eq!(
+            record(State::NotSent).done(&result, false).next(7, "d"),
+            NextStep::Publish(Box::new(result))
+        );
     }
 }

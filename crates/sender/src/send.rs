@@ -6,7 +6,7 @@
 mod after;
 mod file;
 mod intent;
-mod look_up;
+mod resolve_unknown;
 mod trials;
 mod turn;
 
@@ -14,28 +14,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::ledger::{LedgerKey, Revision};
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 use jiff::Timestamp;
 use proto::v1::SendResult;
-use service::{LogPayloads, Tracing};
+use service::{LogPayloads, SpanTracer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
-use crate::call::{self, CallEnd};
-use crate::calls::{Calls, InCall};
-use crate::command::Job;
-use crate::dead::{self, Burial, Dead, Lettered};
+use crate::call::{self, CallResult};
+use crate::command::PendingCommand;
+use crate::dead_letter::{self, DeadLetterReason, DeadLetterRequest, DeadLettered};
 use crate::gate::turns::Place;
-use crate::gate::{Gate, Pass, Shut};
-use crate::lanes::LaneFaults;
-use crate::link::FileLink;
-use crate::lookup::Lookups;
+use crate::gate::{Denied, Permit, Throttle};
+use crate::lanes::FailedLanes;
+use crate::media_url::FileLink;
+use crate::message_log::MessageLog;
 use crate::metrics::SenderMetrics;
-use crate::outcome::{Outcome, Subject};
-use crate::ownership::Ownership;
+use crate::open_calls::{OpenCall, OpenCalls};
+use crate::outcome::{Outcome, ResultContext};
+use crate::ownership::LaneLease;
 use crate::publish::{self, Owner};
-use crate::record::{Next, Record, State};
+use crate::record::{NextStep, Record, State};
 use crate::send::after::Called;
 use crate::send::trials::Trials;
 pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
@@ -54,11 +54,11 @@ const LEDGER_TURN: Duration = Duration::from_millis(20);
 /// Time after a lane was left for which its results may still wait to be stored.
 const RESULT_WAIT_MAX: Duration = Duration::from_secs(5);
 
-static NOT_READ: Seldom = Seldom::new();
-static UNREADABLE: Seldom = Seldom::new();
-static WITHHELD: Seldom = Seldom::new();
-static LETTER_NOT_STORED: Seldom = Seldom::new();
-static RESULT_NOT_STORED: Seldom = Seldom::new();
+static NOT_READ: RateLimitedLog = RateLimitedLog::new();
+static UNREADABLE: RateLimitedLog = RateLimitedLog::new();
+static WITHHELD: RateLimitedLog = RateLimitedLog::new();
+static LETTER_NOT_STORED: RateLimitedLog = RateLimitedLog::new();
+static RESULT_NOT_STORED: RateLimitedLog = RateLimitedLog::new();
 
 /// State that all lanes of a replica share.
 pub(crate) struct Shared {
@@ -67,40 +67,40 @@ pub(crate) struct Shared {
     pub(crate) client: reqwest::Client,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<SenderMetrics>,
-    pub(crate) lookups: Lookups,
-    pub(crate) faults: LaneFaults,
-    pub(crate) tracing: Tracing,
+    pub(crate) lookups: MessageLog,
+    pub(crate) faults: FailedLanes,
+    pub(crate) tracing: SpanTracer,
     pub(crate) payloads: LogPayloads,
     /// Limit of concurrent ledger writes of all lanes.
     pub(crate) ledger: StoreLimit,
-    pub(crate) lettered: Lettered,
+    pub(crate) lettered: DeadLettered,
 }
 
 /// Context of one lane, for its commands.
 #[derive(Clone)]
-pub(crate) struct Lane {
+pub(crate) struct LaneContext {
     pub(crate) shared: Arc<Shared>,
     pub(crate) account: Arc<Account>,
-    pub(crate) gate: Gate,
-    pub(crate) ownership: Ownership,
-    pub(crate) calls: Calls,
+    pub(crate) gate: Throttle,
+    pub(crate) ownership: LaneLease,
+    pub(crate) calls: OpenCalls,
     /// Canceled when the lane closes: no new work is begun, and all waits end.
     pub(crate) closing: CancellationToken,
 }
 
 /// How this process ended its work on a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum Completion {
     /// The result is stored. The command is acknowledged.
-    Settled,
+    Done,
     /// The lane was closed. The next owner continues from the ledger.
-    Left,
+    Released,
     /// An internal error stopped the work. The command is redelivered, and the work continues from the ledger.
-    Broken,
+    Failed,
 }
 
 /// The last known ledger entry.
-struct Known {
+struct LedgerView {
     revision: Revision,
     record: Option<Record>,
 }
@@ -111,10 +111,10 @@ struct Progress {
     /// The URL of its file, once it was looked up; `Some(None)` for a command without a file.
     link: Option<Option<FileLink>>,
     /// The permit for its next call.
-    pass: Option<Pass>,
+    pass: Option<Permit>,
     trials: Trials,
     /// Held while its message may be on its way.
-    in_call: Option<InCall>,
+    in_call: Option<OpenCall>,
 }
 
 /// Stage of a command.
@@ -122,19 +122,19 @@ enum Stage {
     /// The ledger must be read.
     Read,
     /// A call may be made.
-    Attempt(Known),
+    Attempt(LedgerView),
     /// A call was or may have been made, and its outcome is unknown.
-    LookUp(Known),
+    LookUp(LedgerView),
     /// It is decided, and the ledger entry does not say so yet.
-    Decide(Known, Box<Outcome>),
+    Decide(LedgerView, Box<Outcome>),
     /// It is decided in the ledger, and the result must be stored.
     Publish(Box<SendResult>),
     /// Its id was already used for other content.
-    Misused,
-    End(Ending),
+    IdConflict,
+    End(Completion),
 }
 
-impl Known {
+impl LedgerView {
     const NOTHING: Self = Self { revision: Revision::NONE, record: None };
 
     fn attempts(&self) -> u32 {
@@ -152,27 +152,28 @@ impl Known {
 
 impl Stage {
     /// Whether the command is waiting: no call of it is in flight.
-    fn waits(&self) -> bool {
-        matches!(self, Self::Read | Self::Attempt(_) | Self::Misused)
+    fn is_waiting(&self) -> bool {
+        matches!(self, Self::Read | Self::Attempt(_) | Self::IdConflict)
     }
 }
 
-impl Lane {
+impl LaneContext {
     /// Processes a command until its result is stored or the lane is closed.
-    pub(crate) async fn work(&self, job: &Job, turn: Turn) -> Ending {
+    pub(crate) async fn work(&self, job: &PendingCommand, turn: Turn) -> Completion {
         let key = LedgerKey::new(&self.account.channel, &job.command.id);
         let mut turn = turn.into_parts();
         let mut progress = Progress { pass: turn.pass.take(), ..Progress::default() };
         // When a call of this process with an unknown outcome ended.
         let mut ended_at = None;
         // A command that is delivered for the first time has no entry. If it has one, writing the intent finds out.
-        let mut stage = if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(Known::NOTHING) };
+        let mut stage =
+            if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(LedgerView::NOTHING) };
         loop {
             // A permit is only for a command that is about to call. Other commands give it back.
             if !matches!(stage, Stage::Attempt(_)) {
                 progress.pass = None;
             }
-            if stage.waits() {
+            if stage.is_waiting() {
                 progress.in_call = None;
             } else if progress.in_call.is_none() {
                 progress.in_call = Some(self.calls.begin(job.delivery.sequence));
@@ -180,34 +181,38 @@ impl Lane {
             stage = match stage {
                 Stage::Read => self.read(job, &key).await,
                 // A ledger that has lost entries does not show whether a command was sent, so no result is published.
-                Stage::Attempt(_) if !self.shared.bus.is_ledger_whole() => self.later(RETRY_PAUSE).await,
-                Stage::Attempt(known) if turn.is_refused => self.undo(known, turn::recipient_queue_full()),
+                Stage::Attempt(_) if !self.shared.bus.is_ledger_intact() => {
+                    self.retry_later(RETRY_PAUSE).await
+                }
+                Stage::Attempt(known) if turn.is_refused => {
+                    self.fail_before_call(known, turn::recipient_queue_full())
+                }
                 Stage::Attempt(known) => {
                     let next = self.attempt(job, &key, known, &mut progress).await;
                     ended_at = matches!(next, Stage::LookUp(_)).then(Instant::now);
                     next
                 }
                 Stage::LookUp(known) => {
-                    self.look_up_while_held(job, known, ended_at, &mut turn.overtaking).await
+                    self.resolve_while_held(job, known, ended_at, &mut turn.overtaking).await
                 }
                 Stage::Decide(known, outcome) => self.decide(job, &key, known, &outcome).await,
                 Stage::Publish(result) => self.publish(job, &result).await,
-                Stage::Misused => self.misused(job).await,
+                Stage::IdConflict => self.id_conflict(job).await,
                 Stage::End(ending) => return ending,
             };
         }
     }
 
     /// Waits, and returns the stage that reads the ledger again.
-    async fn later(&self, wait: Duration) -> Stage {
-        if self.pause(wait).await { Stage::Read } else { Stage::End(Ending::Left) }
+    async fn retry_later(&self, wait: Duration) -> Stage {
+        if self.pause(wait).await { Stage::Read } else { Stage::End(Completion::Released) }
     }
 
     /// Reads the ledger entry of a command.
-    async fn read(&self, job: &Job, key: &LedgerKey) -> Stage {
+    async fn read(&self, job: &PendingCommand, key: &LedgerKey) -> Stage {
         let place = tokio::select! {
-            place = self.shared.ledger.place(&self.account.channel, Urgency::Begins) => place,
-            () = self.closing.cancelled() => return Stage::End(Ending::Left),
+            place = self.shared.ledger.permit(&self.account.channel, Urgency::Begins) => place,
+            () = self.closing.cancelled() => return Stage::End(Completion::Released),
         };
         let began = Instant::now();
         let entry = match self.shared.bus.ledger_read(key).await {
@@ -218,73 +223,81 @@ impl Lane {
                     place.timed_out(Instant::now());
                 }
                 drop(place);
-                if let Some(turn) = NOT_READ.turn() {
+                if let Some(turn) = NOT_READ.next() {
                     tracing::warn!(function = "sender", "{error}{turn}");
                 }
-                return self.later(RETRY_PAUSE).await;
+                return self.retry_later(RETRY_PAUSE).await;
             }
         };
         place.acknowledged(began, Instant::now());
         drop(place);
-        let Some(entry) = entry else { return Stage::Attempt(Known::NOTHING) };
+        let Some(entry) = entry else { return Stage::Attempt(LedgerView::NOTHING) };
         let Some(record) = Record::from_bytes(&entry.value) else {
             // Another version wrote it. That version can process it, and this one must not guess.
-            if let Some(turn) = UNREADABLE.turn() {
+            if let Some(turn) = UNREADABLE.next() {
                 let id = &job.command.id;
                 tracing::error!(function = "sender", "cannot read the ledger entry of {id}{turn}");
             }
-            return self.later(UNREADABLE_PAUSE).await;
+            return self.retry_later(UNREADABLE_PAUSE).await;
         };
         let revision = entry.revision;
         match record.next(job.delivery.sequence, &job.digest) {
-            Next::Repeated => {
+            NextStep::Repeated => {
                 self.shared.metrics.repeated.inc();
-                Stage::End(Ending::Settled)
+                Stage::End(Completion::Done)
             }
-            Next::Other => Stage::Misused,
-            Next::Attempt(record) => Stage::Attempt(Known { revision, record: Some(record) }),
-            Next::LookUp(record) => Stage::LookUp(Known { revision, record: Some(record) }),
-            Next::Publish(result) => Stage::Publish(result),
-            Next::Nothing => Stage::End(Ending::Settled),
+            NextStep::Other => Stage::IdConflict,
+            NextStep::Attempt(record) => Stage::Attempt(LedgerView { revision, record: Some(record) }),
+            NextStep::LookUp(record) => Stage::LookUp(LedgerView { revision, record: Some(record) }),
+            NextStep::Publish(result) => Stage::Publish(result),
+            NextStep::Nothing => Stage::End(Completion::Done),
         }
     }
 
     /// Makes one call, if the deadline has not passed and the file is available. Its URL is looked up once.
-    async fn attempt(&self, job: &Job, key: &LedgerKey, known: Known, progress: &mut Progress) -> Stage {
+    async fn attempt(
+        &self,
+        job: &PendingCommand,
+        key: &LedgerKey,
+        known: LedgerView,
+        progress: &mut Progress,
+    ) -> Stage {
         if Timestamp::now() >= job.deadline {
-            return self.late(known, &progress.trials);
+            return self.deadline_passed(known, &progress.trials);
         }
-        if !self.ownership.holds() {
+        if !self.ownership.is_valid() {
             // A moment later it is known whether the lane is lost.
-            return self.later(RETRY_PAUSE).await;
+            return self.retry_later(RETRY_PAUSE).await;
         }
         if progress.link.is_none() {
             let found = self.link(job).await;
             match found {
                 Ok(found) => progress.link = Some(found),
-                Err(Some(outcome)) => return self.undo(known, outcome),
-                Err(None) => return Stage::End(Ending::Left),
+                Err(Some(outcome)) => return self.fail_before_call(known, outcome),
+                Err(None) => return Stage::End(Completion::Released),
             }
         }
-        let Some(leave) = self.leave(job, progress).await else {
-            let is_left = self.closing.is_cancelled();
-            return if is_left { Stage::End(Ending::Left) } else { self.late(known, &progress.trials) };
+        let Some(permit) = self.acquire_permit(job, progress).await else {
+            if self.closing.is_cancelled() {
+                return Stage::End(Completion::Released);
+            }
+            return self.deadline_passed(known, &progress.trials);
         };
         // Not earlier: a command may wait minutes for its permit, and the key may be changed in that time.
         let Ok(authorization) = self.account.authorization().await else {
-            return self.later(RETRY_PAUSE).await;
+            return self.retry_later(RETRY_PAUSE).await;
         };
         let Progress { link, trials, in_call, .. } = progress;
         let file = link.iter().flatten().next();
         if let Some(file) = file {
-            file.expect_fetch(&self.shared.blobs, Timestamp::now()).await;
+            file.track_fetch(&self.shared.blobs, Timestamp::now()).await;
         }
         let mut intent = match self.write_intent(job, key, known, trials).await {
             Ok(intent) => intent,
             Err(stage) => return stage,
         };
         if !self.may_call(key, &mut intent).await {
-            return self.withhold(job, key, intent.known).await;
+            return self.abort_call(job, key, intent.known).await;
         }
         let link = file.map(FileLink::as_link);
         let request = self.account.sending.request(&self.account.settings, &job.command, link);
@@ -304,27 +317,27 @@ impl Lane {
         .await;
         self.shared.metrics.call_time.observe(began.elapsed());
         let is_unsent =
-            matches!(end, CallEnd::Limited { .. } | CallEnd::Refused { .. } | CallEnd::NotConnected);
+            matches!(end, CallResult::Limited { .. } | CallResult::Refused { .. } | CallResult::NotConnected);
         if is_unsent {
             // It is waiting again, also while this is written to the ledger.
             *in_call = None;
         }
         let called = Called { job, key, known: intent.known, end };
-        let stage = self.after_call(called, leave, trials).await;
+        let stage = self.after_call(called, permit, trials).await;
         let is_refused =
             matches!(&stage, Stage::Decide(_, outcome) if matches!(**outcome, Outcome::Rejected { .. }));
         if let Some(file) = file
             && (is_unsent || is_refused)
         {
-            file.expect_nothing(&self.shared.blobs).await;
+            file.untrack_fetch(&self.shared.blobs).await;
         }
         stage
     }
 
     /// Makes no call after an intent that is too old or was overwritten, and writes that to the ledger.
-    async fn withhold(&self, job: &Job, key: &LedgerKey, known: Known) -> Stage {
+    async fn abort_call(&self, job: &PendingCommand, key: &LedgerKey, known: LedgerView) -> Stage {
         self.shared.metrics.withheld.inc();
-        if let Some(turn) = WITHHELD.turn() {
+        if let Some(turn) = WITHHELD.next() {
             let id = &job.command.id;
             tracing::warn!(
                 function = "sender",
@@ -335,24 +348,24 @@ impl Lane {
     }
 
     /// Waits for a permit for the next call. Returns `None` if the deadline passes first or the lane is closed.
-    async fn leave(&self, job: &Job, progress: &mut Progress) -> Option<Pass> {
+    async fn acquire_permit(&self, job: &PendingCommand, progress: &mut Progress) -> Option<Permit> {
         if let Some(pass) = progress.pass.take().filter(|pass| pass.is_fresh(Instant::now())) {
             return Some(pass);
         }
         let place = Place { last_call: progress.trials.last_call(), sequence: job.delivery.sequence };
-        let line = self.gate.wait_in_line(place);
+        let line = self.gate.wait_for_turn(place);
         while Timestamp::now() < job.deadline {
             let now = Instant::now();
             let (until, spread) = if self.shared.ledger.takes_more(&self.account.channel) {
-                match line.pass(now) {
+                match line.try_acquire(now) {
                     Ok(pass) => return Some(pass),
-                    Err(Shut::Rate(until) | Shut::Limited(until)) => (until, line.spread()),
+                    Err(Denied::Rate(until) | Denied::Limited(until)) => (until, line.jitter()),
                     // The next probe is for a command in the line, so this one must not be late.
-                    Err(Shut::Broken(until)) => (until, Duration::ZERO),
-                    Err(Shut::Probing | Shut::Halted) => (now + RETRY_PAUSE, Duration::ZERO),
+                    Err(Denied::Broken(until)) => (until, Duration::ZERO),
+                    Err(Denied::Probing | Denied::Halted) => (now + RETRY_PAUSE, Duration::ZERO),
                 }
             } else {
-                (now + LEDGER_TURN, line.spread())
+                (now + LEDGER_TURN, line.jitter())
             };
             // The deadline may come before the gate opens.
             if !self.pause((until - now).min(Duration::from_secs(1)) + spread).await {
@@ -363,7 +376,7 @@ impl Lane {
     }
 
     /// Handles a passed deadline: a command that may have been sent is unknown, any other has expired.
-    fn late(&self, known: Known, trials: &Trials) -> Stage {
+    fn deadline_passed(&self, known: LedgerView, trials: &Trials) -> Stage {
         let outcome = match known.unknown() {
             Some(_) => Outcome::Unknown,
             None if known.attempts() > 0 => {
@@ -376,13 +389,19 @@ impl Lane {
     }
 
     /// An error before a call ends the command, unless an earlier call may have sent it: then the error shows nothing.
-    fn undo(&self, known: Known, outcome: Outcome) -> Stage {
+    fn fail_before_call(&self, known: LedgerView, outcome: Outcome) -> Stage {
         let outcome = if known.unknown().is_some() { Outcome::Unknown } else { outcome };
         Stage::Decide(known, outcome.into())
     }
 
     /// Records in the ledger that a call had no effect, so that no look-up is needed, and allows another after `wait`.
-    async fn not_sent(&self, job: &Job, key: &LedgerKey, known: Known, wait: Duration) -> Stage {
+    async fn not_sent(
+        &self,
+        job: &PendingCommand,
+        key: &LedgerKey,
+        known: LedgerView,
+        wait: Duration,
+    ) -> Stage {
         // About a message that may have been sent before, this shows nothing.
         let is_certain = known.unknown().is_some_and(|(_, is_resent)| !is_resent);
         let known = if is_certain {
@@ -396,7 +415,7 @@ impl Lane {
             known
         };
         if !self.pause(wait.min(job.time_left())).await {
-            return Stage::End(Ending::Left);
+            return Stage::End(Completion::Released);
         }
         Stage::Attempt(known)
     }
@@ -410,7 +429,13 @@ impl Lane {
     }
 
     /// Writes the decision to the ledger.
-    async fn decide(&self, job: &Job, key: &LedgerKey, known: Known, outcome: &Outcome) -> Stage {
+    async fn decide(
+        &self,
+        job: &PendingCommand,
+        key: &LedgerKey,
+        known: LedgerView,
+        outcome: &Outcome,
+    ) -> Stage {
         let now = Timestamp::now();
         let result = outcome.to_result(self.subject(job, known.attempts()), now);
         let record = known.record.unwrap_or_else(|| {
@@ -433,27 +458,40 @@ impl Lane {
     }
 
     /// Handles an id that was used for another message: the command becomes a dead letter, its result has no id.
-    async fn misused(&self, job: &Job) -> Stage {
-        let Subject { owner, delivery, command_id, context, .. } = self.subject(job, 0);
-        let dead = &Dead::ReusedCommandId;
+    async fn id_conflict(&self, job: &PendingCommand) -> Stage {
+        let ResultContext { owner, delivery, command_id, context, .. } = self.subject(job, 0);
+        let dead = &DeadLetterReason::ReusedCommandId;
         let content = job.command.content.name();
-        let burial = Burial { owner, delivery, dead, faults: &[], command_id, context, attempts: 0, content };
-        match dead::bury(&self.shared, burial).await {
-            Ok(()) => Stage::End(Ending::Settled),
+        let burial = DeadLetterRequest {
+            owner,
+            delivery,
+            dead,
+            faults: &[],
+            command_id,
+            context,
+            attempts: 0,
+            content,
+        };
+        match dead_letter::dead_letter(&self.shared, burial).await {
+            Ok(()) => Stage::End(Completion::Done),
             Err(error) => {
-                if let Some(turn) = LETTER_NOT_STORED.turn() {
+                if let Some(turn) = LETTER_NOT_STORED.next() {
                     tracing::warn!(
                         function = "sender",
                         "a dead letter or its result was not stored, retrying: {error}{turn}"
                     );
                 }
-                if self.pause(RETRY_PAUSE).await { Stage::Misused } else { Stage::End(Ending::Left) }
+                if self.pause(RETRY_PAUSE).await {
+                    Stage::IdConflict
+                } else {
+                    Stage::End(Completion::Released)
+                }
             }
         }
     }
 
-    fn subject<'a>(&'a self, job: &'a Job, attempts: u32) -> Subject<'a> {
-        Subject {
+    fn subject<'a>(&'a self, job: &'a PendingCommand, attempts: u32) -> ResultContext<'a> {
+        ResultContext {
             owner: self.owner(),
             delivery: &job.delivery,
             command_id: job.command.id.as_str(),
@@ -467,16 +505,16 @@ impl Lane {
     }
 
     /// Stores the result. The ledger has it, so it is not lost if the lane closes before it is stored.
-    async fn publish(&self, job: &Job, result: &SendResult) -> Stage {
+    async fn publish(&self, job: &PendingCommand, result: &SendResult) -> Stage {
         loop {
             let stored = tokio::select! {
                 stored = publish::result(&self.shared.bus, self.owner(), result, job.traceparent()) => stored,
-                () = self.left_for(RESULT_WAIT_MAX) => return Stage::End(Ending::Left),
+                () = self.left_for(RESULT_WAIT_MAX) => return Stage::End(Completion::Released),
             };
             match stored {
-                Ok(()) => return Stage::End(Ending::Settled),
+                Ok(()) => return Stage::End(Completion::Done),
                 Err(error) => {
-                    if let Some(turn) = RESULT_NOT_STORED.turn() {
+                    if let Some(turn) = RESULT_NOT_STORED.next() {
                         let id = &job.command.id;
                         tracing::warn!(
                             function = "sender",
@@ -486,7 +524,7 @@ impl Lane {
                 }
             }
             if !self.pause(RETRY_PAUSE).await {
-                return Stage::End(Ending::Left);
+                return Stage::End(Completion::Released);
             }
         }
     }

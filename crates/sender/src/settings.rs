@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use blob::RedisOptions;
 use channel::Secrets;
-use service::{Common, Faults, Reader, Setting};
-use service::{common, examples, tls, units};
+use service::{Common, ConfigErrors, ConfigReader, Setting};
+use service::{common, example_secrets, tls, units};
 
 /// Timeout of one call of the BSP.
 pub static SEND_TIMEOUT: Setting =
@@ -62,8 +62,8 @@ pub struct Settings {
     pub media_public_url: String,
     /// Source of referenced secrets.
     pub secrets: Secrets,
-    /// Interval of the keeper's checks.
-    pub keeper_interval: Duration,
+    /// Interval of the purger's checks.
+    pub purge_interval: Duration,
     /// Timeout of one call of the BSP.
     pub send_timeout: Duration,
     /// Delays after the intent at which the BSP's message log is asked, ascending.
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
+pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
     let common = Common::read(&mut reader);
     let settings = Settings::read(&mut reader);
     reader.finish(|| Some((common?, settings?)))
@@ -93,11 +93,11 @@ pub fn read(mut reader: Reader) -> Result<(Common, Settings), Faults> {
 impl Settings {
     /// Reads the settings that only the sender has. If one is invalid, adds the error to `reader` and returns
     /// `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let redis = common::read_redis(reader);
         let media_public_url = common::read_media_public_url(reader);
         let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
-        let keeper_interval =
+        let purge_interval =
             reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
         let send_timeout =
             reader.duration(&SEND_TIMEOUT, Duration::from_millis(100)..=Duration::from_secs(60));
@@ -110,13 +110,13 @@ impl Settings {
             reader.fault_of(&LOOKUP_DELAYS, delays.as_deref().unwrap_or_default(), &rule);
         }
         let bsp_idle_timeout = reader.duration(&BSP_IDLE_TIMEOUT, Duration::ZERO..=Duration::from_secs(600));
-        examples::refuse(reader, None, &[&common::REDIS_PASSWORD]);
+        example_secrets::refuse(reader, None, &[&common::REDIS_PASSWORD]);
         let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {
             redis: redis?,
             media_public_url: media_public_url?,
             secrets: Secrets { folder },
-            keeper_interval: keeper_interval?,
+            purge_interval: purge_interval?,
             send_timeout: send_timeout?,
             lookup_delays: lookup_delays?,
             bsp_idle_timeout: bsp_idle_timeout?,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bus::pace::Pace;
+use bus::adaptive_limit::AdaptiveLimit;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use service::Histogram;
@@ -47,29 +47,29 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    pace: Pace,
-    ending: VecDeque<oneshot::Sender<Place>>,
+    pace: AdaptiveLimit,
+    ending: VecDeque<oneshot::Sender<StorePermit>>,
     /// Lanes in the order of their turns, each with its waiting writes.
-    beginning: VecDeque<(ChannelId, VecDeque<oneshot::Sender<Place>>)>,
+    beginning: VecDeque<(ChannelId, VecDeque<oneshot::Sender<StorePermit>>)>,
 }
 
 /// Permit for one write in flight, returned when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct StorePermit {
     /// `None` once it is returned.
     limit: Option<StoreLimit>,
 }
 
 impl StoreLimit {
     pub(crate) fn new(metrics: StoreMetrics, now: Instant) -> Self {
-        let pace = Pace::new(now);
+        let pace = AdaptiveLimit::new(now);
         metrics.limit.set(pace.limit() as i64);
         let state = State { pace, ending: VecDeque::new(), beginning: VecDeque::new() };
         Self(Arc::new(Shared { state: Mutex::new(state), metrics }))
     }
 
     /// Waits for a permit. Dropping the future leaves the queue.
-    pub(crate) async fn place(&self, lane: &ChannelId, urgency: Urgency) -> Place {
+    pub(crate) async fn permit(&self, lane: &ChannelId, urgency: Urgency) -> StorePermit {
         let waiting = {
             let mut state = self.state();
             if state.is_next(urgency) && state.pace.has_room() {
@@ -92,10 +92,10 @@ impl StoreLimit {
         })
     }
 
-    fn give(&self, state: &mut State) -> Place {
+    fn give(&self, state: &mut State) -> StorePermit {
         state.pace.begin();
         self.0.metrics.in_flight.set(state.pace.in_flight() as i64);
-        Place { limit: Some(self.clone()) }
+        StorePermit { limit: Some(self.clone()) }
     }
 
     /// Gives permits to waiting writes while there are any.
@@ -126,7 +126,7 @@ impl State {
         self.ending.is_empty() && (urgency == Urgency::Ends || self.beginning.is_empty())
     }
 
-    fn enter(&mut self, lane: &ChannelId, urgency: Urgency, sender: oneshot::Sender<Place>) {
+    fn enter(&mut self, lane: &ChannelId, urgency: Urgency, sender: oneshot::Sender<StorePermit>) {
         if urgency == Urgency::Ends {
             return self.ending.push_back(sender);
         }
@@ -137,7 +137,7 @@ impl State {
     }
 
     /// Removes the next waiting write: outcomes first, then one of each lane in turn.
-    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+    fn next(&mut self) -> Option<oneshot::Sender<StorePermit>> {
         if let Some(first) = self.ending.pop_front() {
             return Some(first);
         }
@@ -150,7 +150,7 @@ impl State {
     }
 }
 
-impl Place {
+impl StorePermit {
     /// Records that the store acknowledged the write that began at `began`.
     pub(crate) fn acknowledged(&self, began: Instant, now: Instant) {
         let took = now.saturating_duration_since(began);
@@ -168,7 +168,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StorePermit {
     fn drop(&mut self) {
         let Some(limit) = self.limit.take() else { return };
         let mut state = limit.state();
@@ -195,9 +195,9 @@ mod tests {
     }
 
     /// Returns a limit without free permits.
-    fn full() -> (StoreLimit, Vec<Place>) {
+    fn full() -> (StoreLimit, Vec<StorePermit>) {
         let limit = StoreLimit::new(StoreMetrics::default(), Instant::now());
-        let taken = || limit.place(&lane("taken"), Urgency::Begins).now_or_never();
+        let taken = || limit.permit(&lane("taken"), Urgency::Begins).now_or_never();
         let places = std::iter::from_fn(taken).collect();
         (limit, places)
     }
@@ -210,7 +210,7 @@ mod tests {
             [("a", Urgency::Begins), ("a", Urgency::Begins), ("b", Urgency::Begins), ("c", Urgency::Ends)]
         {
             let (limit, lane) = (limit.clone(), lane(name));
-            let mut place = Box::pin(async move { limit.place(&lane, urgency).await });
+            let mut place = Box::pin(async move { limit.permit(&lane, urgency).await });
             assert!((&mut place).now_or_never().is_none());
             waiting.push((name, place));
         }
@@ -234,7 +234,7 @@ mod tests {
         let all = places.len();
         for is_given in [false, true] {
             let lane = lane("a");
-            let mut place = Box::pin(limit.place(&lane, Urgency::Begins));
+            let mut place = Box::pin(limit.permit(&lane, Urgency::Begins));
             assert!((&mut place).now_or_never().is_none());
             // One leaves the queue before its turn, the other when its permit is already on its way.
             if is_given {
@@ -243,7 +243,7 @@ mod tests {
             drop(place);
         }
         drop(places);
-        let (place, mut free) = (|| limit.place(&lane("b"), Urgency::Begins).now_or_never(), Vec::new());
+        let (place, mut free) = (|| limit.permit(&lane("b"), Urgency::Begins).now_or_never(), Vec::new());
         free.extend(std::iter::from_fn(place));
         assert_eq!(free.len(), all);
     }
@@ -253,7 +253,7 @@ mod tests {
         let (limit, _places) = full();
         let name = lane("a");
         let mut waiting: Vec<_> =
-            (0..LANE_WAITING_MAX).map(|_| Box::pin(limit.place(&name, Urgency::Begins))).collect();
+            (0..LANE_WAITING_MAX).map(|_| Box::pin(limit.permit(&name, Urgency::Begins))).collect();
         assert!(limit.takes_more(&name));
         for place in &mut waiting {
             assert!(place.now_or_never().is_none());

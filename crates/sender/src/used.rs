@@ -11,7 +11,7 @@ use crate::record::Record;
 
 /// State of a command id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Used {
+pub enum IdUse {
     /// The ledger has no entry for it: it is new, or its command is pending.
     NotYet,
     /// It was used for this command.
@@ -25,15 +25,15 @@ pub enum Used {
 ///
 /// # Errors
 /// [`LedgerError::Read`].
-pub async fn used(bus: &Bus, channel: &ChannelId, command: &SendCommand) -> Result<Used, LedgerError> {
-    let Some(id) = CommandId::parse(&command.command_id) else { return Ok(Used::NotYet) };
+pub async fn used(bus: &Bus, channel: &ChannelId, command: &SendCommand) -> Result<IdUse, LedgerError> {
+    let Some(id) = CommandId::parse(&command.command_id) else { return Ok(IdUse::NotYet) };
     let entry = bus.ledger_read(&LedgerKey::new(channel, &id)).await?;
     // An entry of another version counts as one for this command: the sender of that version can read it.
     let digest = entry.and_then(|entry| Record::from_bytes(&entry.value)).map(|record| record.digest);
     Ok(match digest {
-        None => Used::NotYet,
-        Some(digest) if digest == command::digest(command) => Used::ForThis,
-        Some(_) => Used::ForAnother,
+        None => IdUse::NotYet,
+        Some(digest) if digest == command::digest(command) => IdUse::ForThis,
+        Some(_) => IdUse::ForAnother,
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 
-use crate::settings::{Reader, Setting};
+use crate::settings::{ConfigReader, Setting};
 
 /// Addresses of the reverse proxies in front of the service.
 pub static PROXIES: Setting = Setting::new(
@@ -246,11 +246,11 @@ impl Addresses {
     pub const SETTINGS: [&'static Setting; 3] = [&PROXIES, &CONNECTIONS_PER_ADDRESS_MAX, &LOG_ADDRESSES];
 
     /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let proxies = match reader.optional_text(&PROXIES).unwrap_or_default().parse::<Proxies>() {
             Ok(proxies) => Some(proxies),
             Err(fault) => {
-                reader.fault(&PROXIES, &fault);
+                reader.error(&PROXIES, &fault);
                 None
             }
         };

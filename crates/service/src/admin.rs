@@ -32,7 +32,7 @@ pub fn router(readiness: Readiness, metrics: Arc<Registry>) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    let answers = admin.readiness.ask();
+    let answers = admin.readiness.check();
     let is_ready = answers.iter().all(|(_, state)| state.is_ok());
     let conditions: Map<String, Value> = answers
         .into_iter()

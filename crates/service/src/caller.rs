@@ -25,8 +25,8 @@ impl Caller {
 
     /// Marks the connection as the first to close when the connection limit is reached. Used for a rejected
     /// request, whose remaining work must not displace accepted ones.
-    pub fn give_up_place(&self) {
-        self.requests.give_up_place();
+    pub fn release_permit(&self) {
+        self.requests.release_permit();
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Admitted {
 }
 
 /// The caller has reached its limit of requests in flight.
-pub(crate) struct TooMany;
+pub(crate) struct TooManyRequests;
 
 impl Peer {
     pub(crate) fn new(address: IpAddr, limits: Arc<CallerLimits>) -> Self {
@@ -76,7 +76,7 @@ impl Peer {
     }
 
     /// Accepts a request with these headers, or rejects it.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admitted, TooMany> {
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Admitted, TooManyRequests> {
         let of = |address| Caller { address, requests: self.requests.clone() };
         if !self.is_proxy {
             // A connection has one request in flight, and connections are counted already.
@@ -89,7 +89,7 @@ impl Peer {
         };
         let Some(in_flight) = in_flight.begin(AddressKey::of(address)) else {
             metrics.refused_request(address, *per_address, addresses.log);
-            return Err(TooMany);
+            return Err(TooManyRequests);
         };
         Ok(Admitted { caller: of(address), in_flight: Some(in_flight) })
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use blob::RedisOptions;
 use bus::{BusOptions, NkeySeed};
 
-use crate::examples;
+use crate::example_secrets;
 use crate::log::LogFormat;
-use crate::settings::{Reader, Setting};
+use crate::settings::{ConfigReader, Setting};
 use crate::tls;
 
 /// URLs of the NATS servers.
@@ -150,7 +150,7 @@ pub struct Nats(BusOptions);
 
 impl Nats {
     /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let url = reader.text(&NATS_URL);
         let mut is_faulty = false;
         let nkey = reader.optional_text(&NATS_NKEY_FILE).and_then(|file| {
@@ -158,12 +158,12 @@ impl Nats {
             let seed = seed.and_then(|text| NkeySeed::parse(&text).map_err(|error| error.to_string()));
             seed.map_err(|error| {
                 is_faulty = true;
-                reader.fault(&NATS_NKEY_FILE, &format!("is invalid: {error}"));
+                reader.error(&NATS_NKEY_FILE, &format!("is invalid: {error}"));
             })
             .ok()
         });
         if let Some(seed) = &nkey {
-            examples::refuse_nkey(reader, seed, &NATS_NKEY_FILE);
+            example_secrets::refuse_nkey(reader, seed, &NATS_NKEY_FILE);
         }
         let ca_file = tls::read_authority(reader, &NATS_CA_FILE);
         if is_faulty {
@@ -205,17 +205,17 @@ impl std::fmt::Debug for Common {
 
 /// Reads for how long requests are still accepted after a stop. If it is invalid, adds the error to `reader` and
 /// returns `None`.
-pub fn read_drain_delay(reader: &mut Reader) -> Option<Duration> {
+pub fn read_drain_delay(reader: &mut ConfigReader) -> Option<Duration> {
     reader.duration(&DRAIN_DELAY, Duration::ZERO..=Duration::from_secs(300))
 }
 
 /// Reads the options of the connection to Redis. If one is invalid, adds the error to `reader` and returns `None`.
-pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
+pub fn read_redis(reader: &mut ConfigReader) -> Option<RedisOptions> {
     let url = reader.text(&REDIS_URL);
     let password = reader.optional_text(&REDIS_PASSWORD);
     let ca_file = tls::read_authority(reader, &REDIS_CA_FILE);
     if ca_file.is_some() && url.as_ref().is_some_and(|url| !url.starts_with("rediss://")) {
-        reader.fault(
+        reader.error(
             &REDIS_CA_FILE,
             "needs a Redis URL that begins with rediss://; change the URL or remove this setting",
         );
@@ -225,16 +225,16 @@ pub fn read_redis(reader: &mut Reader) -> Option<RedisOptions> {
 
 /// Reads the URL of media for the BSP, without a trailing slash. If it is invalid, adds the error to `reader` and
 /// returns `None`.
-pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
+pub fn read_media_public_url(reader: &mut ConfigReader) -> Option<String> {
     let url = reader.text(&MEDIA_PUBLIC_URL)?;
     match bsp::web_url::parse(&url) {
         Ok(uri) if uri.query().is_none() && !url.contains('#') => {}
         Ok(_) => {
-            reader.fault(&MEDIA_PUBLIC_URL, "contains a query or a fragment; remove it");
+            reader.error(&MEDIA_PUBLIC_URL, "contains a query or a fragment; remove it");
             return None;
         }
         Err(fault) => {
-            reader.fault(&MEDIA_PUBLIC_URL, &fault.to_string());
+            reader.error(&MEDIA_PUBLIC_URL, &fault.to_string());
             return None;
         }
     }
@@ -243,7 +243,7 @@ pub fn read_media_public_url(reader: &mut Reader) -> Option<String> {
 
 impl Common {
     /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let nats = Nats::read(reader);
         if reader.optional_text(&PUBLIC_ADDRESS).is_some() {
             // Only record an error here: `examples` reads the value itself.
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn the_url_of_media_is_a_valid_http_url() {
         let read = |url: &str| {
-            let mut reader = Reader::from_values([("media-public-url", url)]);
+            let mut reader = ConfigReader::from_values([("media-public-url", url)]);
             let url = read_media_public_url(&mut reader);
             reader.finish(|| url).ok()
         };

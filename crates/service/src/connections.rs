@@ -10,7 +10,7 @@ use crate::requests::Requests;
 
 /// Most idle connections that are checked to find one to close, longest idle first. Checking all of them each
 /// time would let callers keep the accept loop busy.
-const LOOKED_UP: usize = 64;
+const IDLE_CHECKED_MAX: usize = 64;
 
 /// The open connections. Only the accept loop holds it.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Table {
     }
 
     /// Whether one more connection may be opened.
-    pub(crate) fn has_place(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         self.open.len() < self.limit
     }
 
@@ -81,14 +81,14 @@ impl Table {
 
     /// Closes the connection that is idle for longest, unless a closing connection is about to end. Returns
     /// whether a place becomes free; it does not if no connection is idle.
-    pub(crate) fn make_place(&mut self) -> bool {
+    pub(crate) fn make_capacity(&mut self) -> bool {
         if self.leaving > 0 {
             return false;
         }
         if self.close_first_idle() {
             return true;
         }
-        self.look_up_idle();
+        self.refresh_idle();
         self.close_first_idle()
     }
 
@@ -98,7 +98,7 @@ impl Table {
         while let Some(idle) = self.longest_idle.pop_front() {
             let Some(connection) = self.open.get_mut(&idle.task) else { continue };
             // Close it only if it has been idle since then. It then begins no further request.
-            if connection.requests.leave(idle.since) {
+            if connection.requests.close_if_idle(idle.since) {
                 connection.task.abort();
                 connection.is_leaving = true;
                 self.leaving += 1;
@@ -108,14 +108,14 @@ impl Table {
         false
     }
 
-    fn look_up_idle(&mut self) {
+    fn refresh_idle(&mut self) {
         let idle_since = |(task, connection): (&Id, &Open)| {
             connection.requests.idle_since().map(|since| Idle { since, task: *task })
         };
         let mut idle: Vec<Idle> = self.open.iter().filter_map(idle_since).collect();
-        if idle.len() > LOOKED_UP {
-            idle.select_nth_unstable_by_key(LOOKED_UP, |idle| idle.since);
-            idle.truncate(LOOKED_UP);
+        if idle.len() > IDLE_CHECKED_MAX {
+            idle.select_nth_unstable_by_key(IDLE_CHECKED_MAX, |idle| idle.since);
+            idle.truncate(IDLE_CHECKED_MAX);
         }
         idle.sort_unstable_by_key(|idle| idle.since);
         self.longest_idle = idle.into();

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 
 use crate::addresses::{AddressKey, LogAddresses};
 use crate::caller::Caller;
@@ -28,18 +28,18 @@ const DELAY: Duration = Duration::from_secs(2);
 /// Bits of a counter that hold the count. The bits above hold the period.
 const COUNT_BITS: u32 = 32;
 
-static DELAYED: Seldom = Seldom::new();
+static DELAYED: RateLimitedLog = RateLimitedLog::new();
 
 /// When the response to a failed credential is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
+pub enum ResponseDelay {
     /// Without delay.
     AtOnce,
     /// After [`Pace::wait`]. The connection is then closed.
     Delayed,
 }
 
-impl Pace {
+impl ResponseDelay {
     /// Waits until the response may be sent.
     pub async fn wait(self) {
         if self == Self::Delayed {
@@ -71,13 +71,13 @@ impl FailedCredentials {
 
     /// Counts a failure of a caller. `target` is the target of the credential as the caller names it, whether
     /// it exists or not: the response must not reveal which channels exist.
-    pub fn count(&self, caller: &Caller, target: impl Hash) -> Pace {
+    pub fn count(&self, caller: &Caller, target: impl Hash) -> ResponseDelay {
         let address = AddressKey::of(caller.address());
         let period = u32::try_from(self.began.elapsed().as_secs() / PERIOD.as_secs()).unwrap_or(u32::MAX);
-        let pace = self.pace(address, target, period);
-        if pace == Pace::Delayed {
+        let pace = self.delay(address, target, period);
+        if pace == ResponseDelay::Delayed {
             self.metrics.failed_credentials.inc();
-            if let Some(turn) = DELAYED.turn() {
+            if let Some(turn) = DELAYED.next() {
                 tracing::warn!(
                     function = "http",
                     "responses to failed credentials of {} are delayed by {} s, and the connections are closed: more than \
@@ -90,10 +90,14 @@ impl FailedCredentials {
         pace
     }
 
-    fn pace(&self, address: AddressKey, target: impl Hash, period: u32) -> Pace {
+    fn delay(&self, address: AddressKey, target: impl Hash, period: u32) -> ResponseDelay {
         let of_target = self.add((address, Some(target)), period);
         let of_address = self.add((address, None::<()>), period);
-        if of_target > AT_ONCE_MAX || of_address > AT_ONCE_ALL_MAX { Pace::Delayed } else { Pace::AtOnce }
+        if of_target > AT_ONCE_MAX || of_address > AT_ONCE_ALL_MAX {
+            ResponseDelay::Delayed
+        } else {
+            ResponseDelay::AtOnce
+        }
     }
 
     /// Adds one to the counter of a key. The counter restarts with every period.
@@ -122,14 +126,14 @@ mod tests {
         let address = |last: u8| AddressKey::of([192, 0, 2, last].into());
         for period in [0, 1, 7] {
             for _ in 0..AT_ONCE_MAX {
-                assert_eq!(failed.pace(address(1), "c-1", period), Pace::AtOnce);
+                assert_eq!(failed.delay(address(1), "c-1", period), ResponseDelay::AtOnce);
             }
-            assert_eq!(failed.pace(address(1), "c-1", period), Pace::Delayed);
-            assert_eq!(failed.pace(address(1), "c-2", period), Pace::AtOnce, "another channel");
-            assert_eq!(failed.pace(address(2), "c-1", period), Pace::AtOnce, "another address");
+            assert_eq!(failed.delay(address(1), "c-1", period), ResponseDelay::Delayed);
+            assert_eq!(failed.delay(address(1), "c-2", period), ResponseDelay::AtOnce, "another channel");
+            assert_eq!(failed.delay(address(2), "c-1", period), ResponseDelay::AtOnce, "another address");
         }
         // Use another channel each time.
-        let delayed = |number: &u32| failed.pace(address(3), number, 8) == Pace::Delayed;
+        let delayed = |number: &u32| failed.delay(address(3), number, 8) == ResponseDelay::Delayed;
         let count = (0..2 * AT_ONCE_ALL_MAX).filter(delayed).count();
         assert!(count >= AT_ONCE_ALL_MAX as usize && count < AT_ONCE_ALL_MAX as usize + 10, "{count}");
     }

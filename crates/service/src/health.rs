@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::common::ADMIN_LISTEN;
-use crate::settings::{self, Reader};
+use crate::settings::{self, ConfigReader};
 use crate::terminal;
 
 /// Name of the subcommand.
@@ -29,25 +29,25 @@ pub(crate) fn command() -> clap::Command {
     )
 }
 
-pub(crate) fn ask(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitCode {
+pub(crate) fn check(matches: &clap::ArgMatches, asked: &clap::ArgMatches) -> ExitCode {
     let is_behind = asked.value_source(ADMIN_LISTEN.flag) == Some(clap::parser::ValueSource::CommandLine);
-    let mut reader = Reader::from_matches(if is_behind { asked } else { matches }, &[&ADMIN_LISTEN]);
+    let mut reader = ConfigReader::from_matches(if is_behind { asked } else { matches }, &[&ADMIN_LISTEN]);
     let Some(listen) = reader.value::<SocketAddr>(&ADMIN_LISTEN) else {
-        terminal::say("IMCHANNEL_ADMIN_LISTEN is not an address; write one such as 0.0.0.0:9090");
+        terminal::print("IMCHANNEL_ADMIN_LISTEN is not an address; write one such as 0.0.0.0:9090");
         return ExitCode::FAILURE;
     };
     let path = if asked.get_flag("live") { "/live" } else { "/ready" };
     match get(listen, path) {
         Ok((true, answer)) => {
-            terminal::say(answer);
+            terminal::print(answer);
             ExitCode::SUCCESS
         }
         Ok((false, answer)) => {
-            terminal::say(answer);
+            terminal::print(answer);
             ExitCode::FAILURE
         }
         Err(error) => {
-            terminal::say(format_args!("no response: {error}"));
+            terminal::print(format_args!("no response: {error}"));
             ExitCode::FAILURE
         }
     }

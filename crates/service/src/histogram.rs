@@ -8,10 +8,10 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
 /// Upper bounds of the buckets for response times, in seconds: 0.5 ms to 15 s.
-const ANSWER_S: [f64; 15] =
+const REQUEST_BOUNDS_S: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0];
 /// Upper bounds of the buckets for time spent waiting in a stream, in seconds: 5 ms to one hour.
-const WAIT_S: [f64; 16] =
+const QUEUE_BOUNDS_S: [f64; 16] =
     [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0];
 
 /// A histogram of durations. Clones share the counts. The default buckets are for response times of up to 15 s.
@@ -29,14 +29,14 @@ struct Counts {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self::with_bounds(&ANSWER_S)
+        Self::with_bounds(&REQUEST_BOUNDS_S)
     }
 }
 
 impl Histogram {
     /// A histogram with buckets for time spent waiting in a stream, up to one hour.
-    pub fn of_waiting() -> Self {
-        Self::with_bounds(&WAIT_S)
+    pub fn for_queueing() -> Self {
+        Self::with_bounds(&QUEUE_BOUNDS_S)
     }
 
     fn with_bounds(bounds_s: &'static [f64]) -> Self {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn waiting_times_have_buckets_up_to_an_hour() {
-        let histogram = Histogram::of_waiting();
+        let histogram = Histogram::for_queueing();
         for s in [20, 1700, 3599, 7200] {
             histogram.observe(Duration::from_secs(s));
         }

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::addresses::Addresses;
-use crate::caller::{Caller, Peer, TooMany};
-use crate::discard::discard;
+use crate::caller::{Caller, Peer, TooManyRequests};
+use crate::drain_body::drain_body;
 use crate::in_flight::InFlightRequest;
 use crate::limits::PortMetrics;
 use crate::port::Port;
@@ -111,51 +111,51 @@ pub async fn serve<H: Handler>(
 /// The connection is being closed to make room, so this request does not begin.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed to make room for another one")]
-pub(crate) struct ClosedForAnother;
+pub(crate) struct ClosedForOther;
 
 /// Responds to a request of a connection.
 pub(crate) async fn handle<H: Handler>(
     handler: H,
     peer: Arc<Peer>,
     request: Request<Incoming>,
-) -> Result<Response, ClosedForAnother> {
+) -> Result<Response, ClosedForOther> {
     if !peer.requests.begin() {
-        return Err(ClosedForAnother);
+        return Err(ClosedForOther);
     }
     let request = request.map(Body::new);
     let (response, in_flight) = match peer.admit(request.headers()) {
         Ok(admitted) => (handler.handle(admitted.caller, request).await, admitted.in_flight),
-        Err(TooMany) => (refuse(&peer, request).await, None),
+        Err(TooManyRequests) => (refuse(&peer, request).await, None),
     };
     if response.body().is_end_stream() {
         peer.requests.end();
         return Ok(response);
     }
     // A response with a body ends with its last byte. Until then the connection is not idle.
-    Ok(response.map(|body| Body::new(Answering { body, peer, _in_flight: in_flight })))
+    Ok(response.map(|body| Body::new(TrackedBody { body, peer, _in_flight: in_flight })))
 }
 
 /// Answers 503 to a caller that has too many requests in flight.
 async fn refuse(peer: &Peer, request: Request) -> Response {
-    peer.requests.give_up_place();
+    peer.requests.release_permit();
     let (parts, body) = request.into_parts();
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-    if !discard(&parts.headers, body, false).await {
+    if !drain_body(&parts.headers, body, false).await {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
 /// The body of a response. Dropping it ends the request.
-struct Answering {
+struct TrackedBody {
     body: Body,
     peer: Arc<Peer>,
     _in_flight: Option<InFlightRequest>,
 }
 
-impl http_body::Body for Answering {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -175,7 +175,7 @@ impl http_body::Body for Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.peer.requests.end();
     }

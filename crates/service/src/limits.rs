@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,9 +12,9 @@ use prometheus_client::registry::Registry;
 
 use crate::addresses::LogAddresses;
 
-static OF_ADDRESS: Seldom = Seldom::new();
-static TABLE_FULL: Seldom = Seldom::new();
-static REQUESTS: Seldom = Seldom::new();
+static OF_ADDRESS: RateLimitedLog = RateLimitedLog::new();
+static TABLE_FULL: RateLimitedLog = RateLimitedLog::new();
+static REQUESTS: RateLimitedLog = RateLimitedLog::new();
 /// Some internal callers always connect to a port directly, so this is logged once.
 static NOT_FORWARDED: AtomicBool = AtomicBool::new(false);
 
@@ -60,7 +60,7 @@ impl PortMetrics {
 
     pub(crate) fn refused_connection(&self, address: IpAddr, most: usize, log: LogAddresses) {
         self.connections_of_address.inc();
-        let Some(turn) = OF_ADDRESS.turn() else { return };
+        let Some(turn) = OF_ADDRESS.next() else { return };
         tracing::warn!(
             function = "http",
             "closed a connection of {}: the address has {most} open connections (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX); if it \
@@ -71,7 +71,7 @@ impl PortMetrics {
 
     pub(crate) fn closed_longest_idle(&self, limit: usize) {
         self.longest_idle.inc();
-        let Some(turn) = TABLE_FULL.turn() else { return };
+        let Some(turn) = TABLE_FULL.next() else { return };
         tracing::warn!(
             function = "http",
             "closed the connection that was idle for longest, for a new one: {limit} connections are open, the maximum \
@@ -81,7 +81,7 @@ impl PortMetrics {
 
     pub(crate) fn refused_request(&self, address: IpAddr, most: usize, log: LogAddresses) {
         self.requests_of_address.inc();
-        let Some(turn) = REQUESTS.turn() else { return };
+        let Some(turn) = REQUESTS.next() else { return };
         tracing::warn!(
             function = "http",
             "answered 503 to a request of {}: {most} of its requests are in flight (IMCHANNEL_CONNECTIONS_PER_ADDRESS_MAX){turn}",

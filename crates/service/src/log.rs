@@ -51,11 +51,11 @@ const LIBRARIES: [&str; 7] =
 /// Initial capacity of a message, in bytes: enough for most masked bodies of webhooks.
 const MESSAGE_USUAL_BYTES: usize = 512;
 /// Pause of the writer after each write, so that lines are written in batches and the writer is rarely woken.
-const WRITER_REST: Duration = Duration::from_millis(5);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
 /// Interval of the checks whether the last line is written.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 /// Timeout of writing the remaining lines at the end of the process.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Stops the log when it is dropped, after all pending lines are written.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
         let dropped = Arc::clone(&dropped);
         move || write_lines(&receiver, &dropped, format)
     })?;
-    let layer = Lines { format, sender: sender.clone(), dropped };
+    let layer = LogLayer { format, sender: sender.clone(), dropped };
     let targets = Targets::new()
         .with_default(level)
         // Libraries log connections at levels that help only their authors. The NATS client logs the URL with
@@ -95,13 +95,13 @@ pub fn start(format: LogFormat, level: Level) -> anyhow::Result<LogGuard> {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         // Do not let a blocked reader of the log keep the process from exiting.
-        let deadline = Instant::now() + END_PATIENCE;
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
         while self.lines.try_send(Line::End).is_err() && Instant::now() < deadline {
-            std::thread::park_timeout(LOOK_AGAIN);
+            std::thread::park_timeout(RETRY_INTERVAL);
         }
         let Some(writer) = self.writer.take() else { return };
         while !writer.is_finished() && Instant::now() < deadline {
-            std::thread::park_timeout(LOOK_AGAIN);
+            std::thread::park_timeout(RETRY_INTERVAL);
         }
     }
 }
@@ -141,16 +141,16 @@ fn standard_output() -> std::io::Stdout {
 
 #[expect(clippy::disallowed_methods, reason = "the writer has its own thread and no condition to wait for")]
 fn rest() {
-    std::thread::sleep(WRITER_REST);
+    std::thread::sleep(FLUSH_INTERVAL);
 }
 
-struct Lines {
+struct LogLayer {
     format: LogFormat,
     sender: SyncSender<Line>,
     dropped: Arc<AtomicU64>,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut fields = Fields {
             message: String::with_capacity(MESSAGE_USUAL_BYTES),
@@ -219,7 +219,7 @@ impl Fields {
         }
     }
 
-    fn keep(&mut self, field: &Field, value: impl FnOnce() -> serde_json::Value) {
+    fn record(&mut self, field: &Field, value: impl FnOnce() -> serde_json::Value) {
         if self.keeps_others {
             self.others.push((field.name(), value()));
         }
@@ -230,22 +230,22 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match self.text(field) {
             Some(text) => text.push_str(value),
-            None => self.keep(field, || value.into()),
+            None => self.record(field, || value.into()),
         }
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.keep(field, || value.into());
+        self.record(field, || value.into());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.keep(field, || value.into());
+        self.record(field, || value.into());
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.keep(field, || value.into());
+        self.record(field, || value.into());
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match self.text(field) {
             Some(text) => drop(write!(text, "{value:?}")),
-            None => self.keep(field, || format!("{value:?}").into()),
+            None => self.record(field, || format!("{value:?}").into()),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::caller::{CallerLimits, Peer};
 use crate::connections::{Open, Table};
 use crate::files;
 use crate::http::{Handler, HttpServer, handle};
-use crate::patience::{Patience, PatientStream};
+use crate::timeouts::{ConnectionTimeouts, TimeoutStream};
 
 /// Longest request head in bytes, and size of the read buffer. This limits the memory that a caller can make
 /// a connection use. Complete heads of BSPs and their proxies have less than 4 KiB.
@@ -24,7 +24,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed accept (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Interval of the checks for an idle connection while all connections are busy and another one waits.
-const PLACE_PAUSE: Duration = Duration::from_millis(20);
+const CAPACITY_RETRY_DELAY: Duration = Duration::from_millis(20);
 /// Divisor that gives the limit of one address from the limit of all connections, if no other limit is set.
 const ADDRESS_PART: usize = 10;
 
@@ -33,7 +33,7 @@ pub(crate) struct Port<H> {
     handler: H,
     builder: http1::Builder,
     tls: Option<TlsAcceptor>,
-    patience: Patience,
+    timeouts: ConnectionTimeouts,
     limits: Arc<CallerLimits>,
     table: Table,
     connections_max: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Port<H> {
 }
 
 /// An accepted connection that has no place yet.
-struct Arrived {
+struct Accepted {
     stream: TcpStream,
     peer: Peer,
 }
@@ -62,7 +62,7 @@ impl<H: Handler> Port<H> {
             handler,
             builder,
             tls,
-            patience: Patience { head: limits.head, idle: limits.idle },
+            timeouts: ConnectionTimeouts { head: limits.head, idle: limits.idle },
             limits: Arc::new(CallerLimits::new(addresses, per_address, metrics)),
             table: Table::new(connections_max, per_address),
             connections_max,
@@ -74,15 +74,15 @@ impl<H: Handler> Port<H> {
 
     /// Accepts connections until it is dropped. A connection waits while the port is full.
     pub(crate) async fn accept(&mut self, listener: &TcpListener) {
-        let mut waiting: Option<Arrived> = None;
+        let mut waiting: Option<Accepted> = None;
         loop {
-            if self.table.has_place()
+            if self.table.has_capacity()
                 && let Some(arrived) = waiting.take()
             {
                 self.begin(arrived);
             }
             let is_full = waiting.is_some();
-            if is_full && self.table.make_place() {
+            if is_full && self.table.make_capacity() {
                 self.limits.metrics.closed_longest_idle(self.connections_max);
             }
             tokio::select! {
@@ -97,30 +97,30 @@ impl<H: Handler> Port<H> {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                () = tokio::time::sleep(PLACE_PAUSE), if is_full => {}
+                () = tokio::time::sleep(CAPACITY_RETRY_DELAY), if is_full => {}
             }
         }
     }
 
     /// Closes the connection of an address that has reached its limit.
-    fn admit(&self, stream: TcpStream, address: IpAddr) -> Option<Arrived> {
+    fn admit(&self, stream: TcpStream, address: IpAddr) -> Option<Accepted> {
         let peer = Peer::new(address, Arc::clone(&self.limits));
         if peer.counted_for().is_some_and(|address| !self.table.admits(address)) {
             let CallerLimits { addresses, per_address, metrics, .. } = &*self.limits;
             metrics.refused_connection(address, *per_address, addresses.log);
             return None;
         }
-        Some(Arrived { stream, peer })
+        Some(Accepted { stream, peer })
     }
 
     /// Serves a connection in a separate task. A broken connection is not logged: its sender received no
     /// response and retries.
-    fn begin(&mut self, arrived: Arrived) {
-        let Arrived { stream, peer } = arrived;
+    fn begin(&mut self, arrived: Accepted) {
+        let Accepted { stream, peer } = arrived;
         // Send data when it is ready; waiting to fill a packet only adds latency.
         let _ = stream.set_nodelay(true);
         let (requests, address) = (peer.requests.clone(), peer.counted_for());
-        let stream = PatientStream::new(stream, self.patience, requests.clone(), self.ending.clone());
+        let stream = TimeoutStream::new(stream, self.timeouts, requests.clone(), self.ending.clone());
         let (handler, peer) = (self.handler.clone(), Arc::new(peer));
         let service =
             hyper::service::service_fn(move |request| handle(handler.clone(), Arc::clone(&peer), request));
@@ -143,7 +143,7 @@ impl<H: Handler> Port<H> {
                         () = ending.cancelled() => return,
                     };
                     if let Ok(mut stream) = stream {
-                        stream.get_mut().0.wait_anew();
+                        stream.get_mut().0.reset();
                         let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await;
                     }
                 })

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::common::Common;
 use crate::http::{self, HttpLimits, HttpServer};
 use crate::readiness::Readiness;
-use crate::settings::{self, Faults, Reader, Setting};
-use crate::trace::Tracing;
+use crate::settings::{self, ConfigErrors, ConfigReader, Setting};
+use crate::trace::SpanTracer;
 use crate::{admin, files, health, log, terminal, words};
 
 /// Exit code for invalid settings.
@@ -24,19 +24,19 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// The objects that every service gets from its process.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct ServiceContext {
     /// Canceled when the process must stop.
     pub stop: CancellationToken,
     /// Conditions under which the service is ready.
     pub readiness: Readiness,
     /// Tracer of the service.
-    pub tracing: Tracing,
+    pub tracing: SpanTracer,
 }
 
-impl Context {
+impl ServiceContext {
     /// A context that is stopped by `stop`, without traces.
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, readiness: Readiness::default(), tracing: Tracing::default() }
+        Self { stop, readiness: Readiness::default(), tracing: SpanTracer::default() }
     }
 }
 
@@ -75,8 +75,8 @@ pub struct Program {
 pub fn main<S: Send + 'static>(
     program: Program,
     settings: &[&'static Setting],
-    read: impl FnOnce(Reader) -> Result<(Common, S), Faults>,
-    start: impl FnOnce(S, &Common, Context, &mut Registry) -> Service,
+    read: impl FnOnce(ConfigReader) -> Result<(Common, S), ConfigErrors>,
+    start: impl FnOnce(S, &Common, ServiceContext, &mut Registry) -> Service,
 ) -> ExitCode {
     let command = clap::Command::new(program.name).about(program.about).version(program.full_version);
     let command = settings::add_to(command, settings).subcommand(health::command());
@@ -85,12 +85,12 @@ pub fn main<S: Send + 'static>(
         Err(error) => return terminal::usage(&error),
     };
     if let Some(asked) = matches.subcommand_matches(health::NAME) {
-        return health::ask(&matches, asked);
+        return health::check(&matches, asked);
     }
-    let (common, settings) = match read(Reader::from_matches(&matches, settings)) {
+    let (common, settings) = match read(ConfigReader::from_matches(&matches, settings)) {
         Ok(read) => read,
         Err(faults) => {
-            print_faults(program.name, &faults);
+            print_errors(program.name, &faults);
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
@@ -98,34 +98,34 @@ pub fn main<S: Send + 'static>(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log has stopped.
-            terminal::complain(format_args!("{}: {}", program.name, words::causes(&error)));
+            terminal::print_error(format_args!("{}: {}", program.name, words::causes(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Writes every error to standard error: the log is not started before the settings are read.
-pub fn print_faults(program: &str, faults: &Faults) {
-    terminal::complain(format_args!("{program}: invalid settings:"));
+pub fn print_errors(program: &str, faults: &ConfigErrors) {
+    terminal::print_error(format_args!("{program}: invalid settings:"));
     for fault in &faults.0 {
-        terminal::complain(format_args!("  {fault}"));
+        terminal::print_error(format_args!("  {fault}"));
     }
 }
 
 fn run(
     program: Program,
     common: &Common,
-    start: impl FnOnce(Context, &mut Registry) -> Service,
+    start: impl FnOnce(ServiceContext, &mut Registry) -> Service,
 ) -> anyhow::Result<()> {
-    install_tls();
-    hide_panic_messages();
+    install_crypto_provider();
+    install_panic_hook();
     files::raise_limit();
     let _log = log::start(common.log_format, common.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let mut context = Context::new(stop_on_signal()?);
+        let mut context = ServiceContext::new(stop_on_signal()?);
         if let Some(endpoint) = &common.otlp_endpoint {
-            context.tracing = Tracing::to_endpoint(endpoint, program.name)?;
+            context.tracing = SpanTracer::to_endpoint(endpoint, program.name)?;
         }
         let tracing = context.tracing.clone();
         let mut registry = registry(program.name, program.version);
@@ -153,7 +153,7 @@ pub fn registry(program: &'static str, version: &'static str) -> Registry {
 /// is draining.
 async fn with_admin(
     common: &Common,
-    context: Context,
+    context: ServiceContext,
     registry: Registry,
     service: Service,
 ) -> anyhow::Result<()> {
@@ -174,7 +174,7 @@ async fn with_admin(
 /// Serves the admin port until `stop`. The process is not ready once the context's own stop has begun.
 pub async fn serve_admin(
     listener: TcpListener,
-    context: Context,
+    context: ServiceContext,
     registry: Registry,
     stop: CancellationToken,
 ) {
@@ -190,18 +190,18 @@ pub async fn serve_admin(
 
 /// Installs a panic hook that logs where a panic was. It hides the message, which may quote a customer's
 /// text.
-pub fn hide_panic_messages() {
+pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(function = "process", "panicked at {place} (message hidden)");
         // The log may not run.
-        terminal::complain(format_args!("panicked at {place} (message hidden)"));
+        terminal::print_error(format_args!("panicked at {place} (message hidden)"));
     }));
 }
 
 /// Installs ring as the TLS provider of the process: rustls panics if two providers are available and none is
 /// installed.
-pub fn install_tls() {
+pub fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

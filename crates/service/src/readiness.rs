@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-type Ask = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// The conditions of a process. Clones share them.
 ///
@@ -21,7 +21,7 @@ pub struct Readiness(Arc<Mutex<Conditions>>);
 
 #[derive(Default)]
 struct Conditions {
-    all: Vec<(&'static str, Ask)>,
+    all: Vec<(&'static str, Check)>,
     is_complete: bool,
 }
 
@@ -32,12 +32,12 @@ impl Readiness {
     }
 
     /// Marks the conditions as complete. Until then the process is starting, and not ready.
-    pub fn complete(&self) {
+    pub fn mark_started(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_complete = true;
     }
 
     /// Checks every condition.
-    pub fn ask(&self) -> Vec<(&'static str, Result<(), String>)> {
+    pub fn check(&self) -> Vec<(&'static str, Result<(), String>)> {
         let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let started = if conditions.is_complete { Ok(()) } else { Err("starting".to_owned()) };
         let answers = conditions.all.iter().map(|(name, ask)| (*name, ask()));
@@ -46,13 +46,13 @@ impl Readiness {
 
     /// Whether every condition holds.
     pub fn is_ready(&self) -> bool {
-        self.ask().iter().all(|(_, state)| state.is_ok())
+        self.check().iter().all(|(_, state)| state.is_ok())
     }
 }
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.ask().iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.check().iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -68,8 +68,8 @@ mod tests {
         let asked = Arc::clone(&flag);
         readiness
             .require("flag", move || if *asked.lock().unwrap() { Ok(()) } else { Err("down".to_owned()) });
-        readiness.complete();
-        assert_eq!(readiness.ask()[1], ("flag", Err("down".to_owned())));
+        readiness.mark_started();
+        assert_eq!(readiness.check()[1], ("flag", Err("down".to_owned())));
         *flag.lock().unwrap() = true;
         assert!(readiness.is_ready());
     }

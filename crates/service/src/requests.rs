@@ -20,16 +20,16 @@ struct Counts {
 /// Value of a connection with a request in progress.
 const BUSY: u64 = u64::MAX;
 /// Value of a connection that is being closed. It begins no further request.
-const LEAVING: u64 = u64::MAX - 1;
+const CLOSING: u64 = u64::MAX - 1;
 
 /// The first use of the clock in this process.
-fn began() -> std::time::Instant {
-    static BEGAN: OnceLock<std::time::Instant> = OnceLock::new();
-    *BEGAN.get_or_init(std::time::Instant::now)
+fn started_at() -> std::time::Instant {
+    static STARTED_AT: OnceLock<std::time::Instant> = OnceLock::new();
+    *STARTED_AT.get_or_init(std::time::Instant::now)
 }
 
 fn now_ms() -> u64 {
-    u64::try_from(began().elapsed().as_millis()).unwrap_or(0)
+    u64::try_from(started_at().elapsed().as_millis()).unwrap_or(0)
 }
 
 impl Default for Requests {
@@ -45,7 +45,7 @@ impl Requests {
     #[must_use]
     pub(crate) fn begin(&self) -> bool {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
-        self.0.idle_since_ms.swap(BUSY, Ordering::Relaxed) != LEAVING
+        self.0.idle_since_ms.swap(BUSY, Ordering::Relaxed) != CLOSING
     }
 
     pub(crate) fn end(&self) {
@@ -54,28 +54,28 @@ impl Requests {
     }
 
     /// Allows the connection to be closed for another one although its request has not ended.
-    pub(crate) fn give_up_place(&self) {
+    pub(crate) fn release_permit(&self) {
         let _ = self.0.idle_since_ms.compare_exchange(BUSY, now_ms(), Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// The time from which the connection may be closed for another one, in milliseconds after a fixed time;
     /// `None` while it may not.
     pub(crate) fn idle_since(&self) -> Option<u64> {
-        Some(self.0.idle_since_ms.load(Ordering::Relaxed)).filter(|since| *since < LEAVING)
+        Some(self.0.idle_since_ms.load(Ordering::Relaxed)).filter(|since| *since < CLOSING)
     }
 
     /// If the connection has been idle since this time, lets no further request begin. Returns whether it was
     /// idle.
-    pub(crate) fn leave(&self, idle_since_ms: u64) -> bool {
+    pub(crate) fn close_if_idle(&self, idle_since_ms: u64) -> bool {
         let (relaxed, since) = (Ordering::Relaxed, idle_since_ms);
-        self.0.idle_since_ms.compare_exchange(since, LEAVING, relaxed, relaxed).is_ok()
+        self.0.idle_since_ms.compare_exchange(since, CLOSING, relaxed, relaxed).is_ok()
     }
 
-    pub(crate) fn begun(&self) -> u64 {
+    pub(crate) fn started(&self) -> u64 {
         self.0.begun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        self.begun() != self.0.ended.load(Ordering::Relaxed)
+        self.started() != self.0.ended.load(Ordering::Relaxed)
     }
 }

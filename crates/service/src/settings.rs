@@ -108,31 +108,31 @@ pub fn add_to(command: clap::Command, settings: &[&'static Setting]) -> clap::Co
 
 /// Every error of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults(pub Vec<String>);
+pub struct ConfigErrors(pub Vec<String>);
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
 /// Reads settings and collects their errors.
 #[derive(Default)]
-pub struct Reader {
+pub struct ConfigReader {
     values: HashMap<&'static str, String>,
     faults: Vec<String>,
 }
 
 // Some values are secret.
-impl fmt::Debug for Reader {
+impl fmt::Debug for ConfigReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("faults", &self.faults).finish_non_exhaustive()
     }
 }
 
-impl Reader {
+impl ConfigReader {
     /// Reads from a parsed command line. clap has read the environment already; what nothing knows of it is an error.
     pub fn from_matches(matches: &clap::ArgMatches, settings: &[&'static Setting]) -> Self {
         let value = |setting: &&'static Setting| {
@@ -153,12 +153,12 @@ impl Reader {
     fn read_secret(&mut self, setting: &'static Setting, file: &str) {
         let is_given = self.values.get(setting.flag).is_some_and(|value| !value.is_empty());
         if is_given {
-            self.fault(setting, "is set twice: as a value and as a file; remove one");
+            self.error(setting, "is set twice: as a value and as a file; remove one");
             return;
         }
         match std::fs::read_to_string(file) {
             Ok(text) => drop(self.values.insert(setting.flag, text.trim().to_owned())),
-            Err(error) => self.fault(setting, &format!("cannot be read from its file: {error}")),
+            Err(error) => self.error(setting, &format!("cannot be read from its file: {error}")),
         }
     }
 
@@ -183,7 +183,7 @@ impl Reader {
     pub fn text(&mut self, setting: &Setting) -> Option<String> {
         let value = self.optional_text(setting);
         if value.is_none() {
-            self.fault(setting, "is not set");
+            self.error(setting, "is not set");
         }
         value
     }
@@ -194,7 +194,7 @@ impl Reader {
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.fault(setting, &error.to_string());
+                self.error(setting, &error.to_string());
                 None
             }
         }
@@ -205,7 +205,7 @@ impl Reader {
         let text = self.text(setting)?;
         let number = text.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            self.fault(setting, &format!("must be a whole number from {} to {}", range.start(), range.end()));
+            self.error(setting, &format!("must be a whole number from {} to {}", range.start(), range.end()));
         }
         number
     }
@@ -257,7 +257,7 @@ impl Reader {
     }
 
     /// Adds an error of a setting. The message must not quote the value of a secret.
-    pub fn fault(&mut self, setting: &Setting, message: &str) {
+    pub fn error(&mut self, setting: &Setting, message: &str) {
         self.faults.push(format!("--{} ({}) {message}", setting.flag, setting.variable()));
     }
 
@@ -270,11 +270,11 @@ impl Reader {
     ///
     /// # Errors
     /// Every error of the settings.
-    pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, Faults> {
+    pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, ConfigErrors> {
         if !self.faults.is_empty() {
-            return Err(Faults(self.faults));
+            return Err(ConfigErrors(self.faults));
         }
-        build().ok_or_else(|| Faults(vec!["a setting is missing".to_owned()]))
+        build().ok_or_else(|| ConfigErrors(vec!["a setting is missing".to_owned()]))
     }
 }
 
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_reported() {
-        let mut reader = Reader::from_values([("port", "70000")]);
+        let mut reader = ConfigReader::from_values([("port", "70000")]);
         let port = reader.number(&PORT, 1..=65535);
         let name = reader.text(&NAME);
         let faults = reader.finish(|| Some((port?, name?))).unwrap_err();
@@ -305,7 +305,7 @@ mod tests {
         static WAIT: Setting = Setting::new("wait", "10s", "how long to wait");
         static ROOM: Setting = Setting::new("room", "960KiB", "how much to keep");
         let read = |values: &[(&'static str, &'static str)]| {
-            let mut reader = Reader::from_values(values.iter().copied());
+            let mut reader = ConfigReader::from_values(values.iter().copied());
             let wait = reader.duration(&WAIT, Duration::from_millis(100)..=Duration::from_secs(86_400));
             let room = reader.size(&ROOM, 1024..=1 << 30);
             reader.finish(|| Some((wait?, room?))).map_err(|faults| faults.0)
@@ -345,7 +345,7 @@ mod tests {
         let read = |args: &[&str]| {
             let command = add_to(clap::Command::new("test"), &[&TOKEN]);
             let matches = command.get_matches_from([&["test"], args].concat());
-            let mut reader = Reader::from_matches(&matches, &[&TOKEN]);
+            let mut reader = ConfigReader::from_matches(&matches, &[&TOKEN]);
             let token = reader.text(&TOKEN);
             reader.finish(|| token)
         };
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_setting_without_a_value_has_its_default() {
-        let mut reader = Reader::from_values([("the-name", " x ")]);
+        let mut reader = ConfigReader::from_values([("the-name", " x ")]);
         let port = reader.number(&PORT, 1..=65535);
         let name = reader.text(&NAME);
         assert_eq!(reader.finish(|| Some((port?, name?))), Ok((80, "x".to_owned())));

@@ -67,13 +67,13 @@ pub fn push_escaped(to: &mut String, text: &str) {
 
 /// Writes a line to standard output. A closed output is not an error.
 #[expect(clippy::disallowed_methods, reason = "the text is escaped")]
-pub fn say(line: impl fmt::Display) {
+pub fn print(line: impl fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{}", escape(&line.to_string()));
 }
 
 /// Writes a line to standard error, for use while no log runs.
 #[expect(clippy::disallowed_methods, reason = "the text is escaped")]
-pub fn complain(line: impl fmt::Display) {
+pub fn print_error(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{}", escape(&line.to_string()));
 }
 
@@ -82,7 +82,7 @@ pub fn complain(line: impl fmt::Display) {
 pub fn usage(error: &clap::Error) -> ExitCode {
     let plain = error.render().to_string();
     if plain.lines().any(|line| line.contains(is_unsafe)) {
-        plain.lines().for_each(complain);
+        plain.lines().for_each(print_error);
     } else {
         let _ = error.print();
     }

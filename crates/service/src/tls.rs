@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Reader, Setting};
+use crate::settings::{ConfigReader, Setting};
 
 /// PEM file of the certificate chain.
 pub static CERTIFICATE_FILE: Setting = Setting::new(
@@ -28,16 +28,16 @@ pub static CERTIFICATE_FILE: Setting = Setting::new(
 pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the certificate's private key");
 
 /// Interval of the checks whether the files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reads a setting that names a PEM file of CA certificates. If the file holds none, adds an error to `reader`.
-pub fn read_authority(reader: &mut Reader, setting: &'static Setting) -> Option<PathBuf> {
+pub fn read_authority(reader: &mut ConfigReader, setting: &'static Setting) -> Option<PathBuf> {
     let file = PathBuf::from(reader.optional_text(setting)?);
     let certificates = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match certificates {
-        Ok(certificates) if certificates.is_empty() => reader.fault(setting, "contains no certificate"),
+        Ok(certificates) if certificates.is_empty() => reader.error(setting, "contains no certificate"),
         Ok(_) => {}
-        Err(error) => reader.fault(setting, &format!("cannot be read: {error}")),
+        Err(error) => reader.error(setting, &format!("cannot be read: {error}")),
     }
     Some(file)
 }
@@ -70,7 +70,7 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// Reads the settings; `Some(None)` for plain HTTP. If one is invalid, adds the error to `reader` and returns
     /// `None`.
-    pub fn read(reader: &mut Reader) -> Option<Option<Self>> {
+    pub fn read(reader: &mut ConfigReader) -> Option<Option<Self>> {
         let certificate = reader.optional_text(&CERTIFICATE_FILE).map(PathBuf::from);
         let key = reader.optional_text(&KEY_FILE).map(PathBuf::from);
         match (certificate, key) {
@@ -78,7 +78,7 @@ impl TlsFiles {
             (Some(certificate), Some(key)) => {
                 let files = Self { certificate, key };
                 if let Err(error) = files.load() {
-                    reader.fault(&CERTIFICATE_FILE, &error.to_string());
+                    reader.error(&CERTIFICATE_FILE, &error.to_string());
                     return None;
                 }
                 Some(Some(files))
@@ -109,8 +109,8 @@ impl TlsFiles {
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn follow(self, stop: CancellationToken) -> Result<TlsAcceptor, TlsError> {
-        let current = Arc::new(Current(ArcSwap::from_pointee(self.load()?)));
+    pub fn watch(self, stop: CancellationToken) -> Result<TlsAcceptor, TlsError> {
+        let current = Arc::new(ReloadingResolver(ArcSwap::from_pointee(self.load()?)));
         let provider = Arc::new(ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.map_err(|error| TlsError::Pair(error.to_string()))?;
@@ -119,7 +119,7 @@ impl TlsFiles {
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.renew(&current) => {}
+                () = self.reload_loop(&current) => {}
             }
         });
         Ok(TlsAcceptor::from(Arc::new(config)))
@@ -127,10 +127,10 @@ impl TlsFiles {
 
     /// If the pair does not match, only one of the files may be written yet. The old certificate stays until
     /// the other file is written.
-    async fn renew(&self, current: &Current) {
+    async fn reload_loop(&self, current: &ReloadingResolver) {
         let mut complained = false;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(RELOAD_INTERVAL).await;
             match self.load() {
                 Ok(loaded) if loaded.cert == current.0.load().cert => complained = false,
                 Ok(loaded) => {
@@ -152,15 +152,15 @@ impl TlsFiles {
 }
 
 /// The certificate for new connections.
-struct Current(ArcSwap<CertifiedKey>);
+struct ReloadingResolver(ArcSwap<CertifiedKey>);
 
-impl fmt::Debug for Current {
+impl fmt::Debug for ReloadingResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Current")
     }
 }
 
-impl ResolvesServerCert for Current {
+impl ResolvesServerCert for ReloadingResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
     }

@@ -18,7 +18,7 @@ const TRACEPARENT_LENGTH: usize = 55;
 
 /// Tracer of a service; without an endpoint it creates no spans.
 #[derive(Debug, Clone, Default)]
-pub struct Tracing {
+pub struct SpanTracer {
     active: Option<Active>,
 }
 
@@ -28,7 +28,7 @@ struct Active {
     tracer: SdkTracer,
 }
 
-impl Tracing {
+impl SpanTracer {
     /// Exports the spans of `service` to an OTLP endpoint over HTTP. `OTEL_TRACES_SAMPLER` and the related variables
     /// apply.
     ///
@@ -36,7 +36,7 @@ impl Tracing {
     /// When the endpoint is not a URL.
     pub fn to_endpoint(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
         // The exporter's client is built with the process's TLS provider and panics without one.
-        crate::process::install_tls();
+        crate::process::install_crypto_provider();
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
@@ -113,7 +113,7 @@ impl Span {
     }
 
     /// Marks the span as failed, with a short name of the kind of failure.
-    pub fn fail(&mut self, kind: &'static str) {
+    pub fn set_error(&mut self, kind: &'static str) {
         if let Inner::Active(span) = &mut self.0 {
             span.set_attribute(KeyValue::new("error.type", kind));
             span.set_status(Status::error(kind));
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn without_an_endpoint_a_traceparent_is_passed_on() {
-        let tracing = Tracing::default();
+        let tracing = SpanTracer::default();
         let span = tracing.start("x", SpanKind::Server, Some(PARENT));
         assert_eq!(span.traceparent().as_deref(), Some(PARENT));
         for bad in ["", "junk", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\n"] {
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn with_an_endpoint_a_child_stays_in_its_trace() {
-        let tracing = Tracing::to_endpoint("http://127.0.0.1:9", "test").unwrap();
+        let tracing = SpanTracer::to_endpoint("http://127.0.0.1:9", "test").unwrap();
         let span = tracing.start("x", SpanKind::Server, Some(PARENT));
         let child = span.traceparent().unwrap();
         assert!(is_traceparent(&child), "{child}");

@@ -1,7 +1,7 @@
 //! Text that programs print for people: a number with its noun, and an error with its causes.
 
 /// `1 channel`, `3 channels`, for nouns whose plural ends in `s`.
-pub fn counted(number: impl TryInto<u64>, what: &str) -> String {
+pub fn pluralize(number: impl TryInto<u64>, what: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
@@ -26,7 +26,10 @@ mod tests {
 
     #[test]
     fn numbers_have_their_noun() {
-        assert_eq!((counted(1, "channel"), counted(0, "channel")), ("1 channel".into(), "0 channels".into()));
+        assert_eq!(
+            (pluralize(1, "channel"), pluralize(0, "channel")),
+            ("1 channel".into(), "0 channels".into())
+        );
     }
 
     #[test]

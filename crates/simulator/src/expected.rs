@@ -10,7 +10,7 @@ use proto::v1::{
 };
 use serde_json::Value;
 
-use crate::happening::{Content, Message, Notice, Report, Step};
+use crate::event::{Content, Message, Notice, Report, Step};
 use crate::target::Target;
 
 /// What one item of a webhook must become. Ids, the time of receipt and the source are set by the gateway and stay

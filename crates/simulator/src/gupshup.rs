@@ -17,16 +17,16 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::bsp_client::{self, Body, BspClient, Failure};
+use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step, What};
 use crate::plan::{Plan, RunTag};
-use crate::sender::{self, Body, Failure, Sender};
 use crate::target::Target;
 
 pub(crate) struct Gupshup;
 
 /// Timeout of one webhook. A response other than 2xx with an empty body is retried.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Delay before a retry. The vendor says "after a brief interval": the value is assumed.
 const REPEAT_WAIT: Duration = Duration::from_secs(5);
 /// Most retries of one webhook. Not published: assumed.
@@ -39,22 +39,22 @@ const FAILED: [(u32, &str, bool); 3] = [
     (131_026, "Message undeliverable", false),
 ];
 
-impl Sender for Gupshup {
+impl BspClient for Gupshup {
     fn reports(&self, _step: Step) -> bool {
         true
     }
 
     fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
-        let message = sender::uuid(run, number, random);
+        let message = bsp_client::uuid(run, number, random);
         Ids { message, whatsapp: format!("gBEGk{run}{:08x}{number:012x}", random.u32(..)) }
     }
 
-    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
         let (bytes, expected) = match &happenings[0] {
-            Happening::Report(report) => report_body(target, report),
-            Happening::Message(message) => message_body(target, message),
+            Event::Report(report) => report_body(target, report),
+            Event::Message(message) => message_body(target, message),
             // A truncated body.
-            Happening::Broken(mark) => {
+            Event::Broken(mark) => {
                 let cut = format!(
                     "{{\"app\":\"Demo\",\"version\":2,\"type\":\"message-event\",\"payload\":{{\"id\":\"{mark}"
                 );
@@ -100,8 +100,8 @@ impl Sender for Gupshup {
         status.is_success() && body.is_empty()
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn timeout(&self) -> Duration {
+        TIMEOUT
     }
 
     fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
@@ -109,7 +109,7 @@ impl Sender for Gupshup {
     }
 
     fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
-        sender::headers(&[
+        bsp_client::headers(&[
             ("authorization", &target.password),
             ("content-type", "application/json; charset=utf-8"),
         ])

@@ -11,11 +11,11 @@ use proto::v1::{InboundMessage, Media, ProviderStatus, ReportError, ReportEvent,
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::bsp_client::{self, Body, BspClient, Failure};
+use crate::event::{Content, Event, Ids, Message, Notice, Report, Step};
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step};
 use crate::infobip_notice;
 use crate::plan::{Plan, RunTag};
-use crate::sender::{self, Body, Failure, Sender};
 use crate::target::Target;
 
 pub(crate) struct Infobip;
@@ -25,7 +25,7 @@ const REPEATS_MAX: u32 = 20;
 /// One minute.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Timeout of one webhook. Not published: assumed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// One in this many messages was sent through the gateway, which chose its id.
 const OUR_IDS_ONE_IN: u64 = 4;
 
@@ -64,7 +64,7 @@ static FAILED: [Status; 3] = [
     status((5, "REJECTED"), 12, "REJECTED_NOT_ENOUGH_CREDITS", "Not enough credits"),
 ];
 
-impl Sender for Infobip {
+impl BspClient for Infobip {
     fn reports(&self, _step: Step) -> bool {
         true
     }
@@ -74,12 +74,12 @@ impl Sender for Infobip {
     }
 
     fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
-        let uuid = sender::uuid(run, number, random);
+        let uuid = bsp_client::uuid(run, number, random);
         let message = if number.is_multiple_of(OUR_IDS_ONE_IN) { format!("imc-{uuid}") } else { uuid };
         Ids { message, whatsapp: String::new() }
     }
 
-    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
         let mut entries = Vec::new();
         let mut expected = Vec::new();
         for happening in happenings {
@@ -88,7 +88,7 @@ impl Sender for Infobip {
             expected.push(outcome);
         }
         let bytes = Bytes::from(format!("{{\"results\":[{}]}}", entries.join(",")));
-        let all_messages = happenings.iter().all(|happening| matches!(happening, Happening::Message(_)));
+        let all_messages = happenings.iter().all(|happening| matches!(happening, Event::Message(_)));
         Body { route: if all_messages { "message" } else { "report" }, bytes, expected: expected.into() }
     }
 
@@ -96,8 +96,8 @@ impl Sender for Infobip {
         Some(infobip_notice::body(target, notice))
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn timeout(&self) -> Duration {
+        TIMEOUT
     }
 
     /// One minute, and one more for the square of the retry's number.
@@ -106,7 +106,7 @@ impl Sender for Infobip {
     }
 
     fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
-        sender::headers(&[
+        bsp_client::headers(&[
             ("accountkey", &target.password),
             ("content-type", "application/json; charset=utf-8"),
             ("user-agent", "java/socket"),
@@ -115,17 +115,17 @@ impl Sender for Infobip {
 }
 
 /// An entry of `results` and the expected event.
-fn entry(target: &Target, happening: &Happening) -> (String, Expected) {
+fn entry(target: &Target, happening: &Event) -> (String, Expected) {
     match happening {
-        Happening::Report(report) => {
+        Event::Report(report) => {
             let (entry, event) = report_entry(target, report);
             (entry.to_string(), Expected::Report(Box::new(event)))
         }
-        Happening::Message(message) => {
+        Event::Message(message) => {
             let (entry, event) = message_entry(target, message);
             (entry.to_string(), Expected::Message(Box::new(event)))
         }
-        Happening::Broken(mark) => {
+        Event::Broken(mark) => {
             let entry = json!({ "messageId": mark, "price": { "pricePerMessage": 0 } }).to_string();
             let expected = expected::dead_letter(target, &entry);
             (entry, expected)

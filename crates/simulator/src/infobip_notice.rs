@@ -12,10 +12,10 @@ use proto::v1::{
 };
 use serde_json::{Value, json};
 
+use crate::bsp_client::Body;
+use crate::event::{Content, Ids, Message, Notice, What};
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Ids, Message, Notice, What};
 use crate::infobip::{message_entry_of, offset_time};
-use crate::sender::Body;
 use crate::target::Target;
 
 /// The type of a message that confirms a payment.

@@ -11,18 +11,18 @@ use proto::v1::{InboundMessage, Media, Unsupported};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::bsp_client::{self, Body, BspClient, Failure};
+use crate::event::{Content, Event, Ids, Message, Report, Step};
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Report, Step};
 use crate::plan::{Plan, RunTag};
-use crate::sender::{self, Body, Failure, Sender};
 use crate::target::Target;
 
 pub(crate) struct KooMessage;
 
 /// Timeout of one webhook. Not published: assumed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Sender for KooMessage {
+impl BspClient for KooMessage {
     fn reports(&self, step: Step) -> bool {
         !matches!(step, Step::Pending | Step::Sent | Step::Deleted)
     }
@@ -33,11 +33,11 @@ impl Sender for KooMessage {
         Ids { message, whatsapp: String::new() }
     }
 
-    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
         let (route, bytes, expected) = match &happenings[0] {
-            Happening::Report(report) => report_body(target, report),
-            Happening::Message(message) => message_body(target, message),
-            Happening::Broken(mark) => {
+            Event::Report(report) => report_body(target, report),
+            Event::Message(message) => message_body(target, message),
+            Event::Broken(mark) => {
                 let bytes = json!({ "sender": mark, "user_number": "", "status": "delivered" }).to_string();
                 let expected = expected::dead_letter(target, &bytes);
                 ("report", bytes, expected)
@@ -46,8 +46,8 @@ impl Sender for KooMessage {
         Body { route, bytes: Bytes::from(bytes), expected: [expected].into() }
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn timeout(&self) -> Duration {
+        TIMEOUT
     }
 
     fn wait_before(&self, _repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
@@ -55,7 +55,7 @@ impl Sender for KooMessage {
     }
 
     fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
-        sender::headers(&[
+        bsp_client::headers(&[
             ("authorization", &target.password),
             ("content-type", "application/json; charset=UTF-8"),
         ])

@@ -12,25 +12,25 @@
 
 pub mod plan;
 pub mod target;
-mod happening;
+mod event;
 pub mod traffic;
-mod sender;
+mod bsp_client;
 mod expected;
 mod infobip;
 mod infobip_notice;
 mod koomessage;
 mod gupshup;
 mod twilio;
-mod post;
-pub mod tally;
-pub mod ledger;
+mod delivery;
+pub mod stats;
+pub mod oracle;
 pub mod run;
-pub mod omni;
+pub mod infobip_api;
 
 pub use expected::Expected;
-pub use ledger::{Ledger, LedgerLimits, Seen, Verdict};
+pub use oracle::{Observed, Oracle, OracleLimits, Verdict};
 pub use plan::{Mix, Plan, RunTag, TwilioRetries};
 pub use run::Simulator;
-pub use tally::Tally;
+pub use stats::Stats;
 pub use target::Target;
 pub use traffic::Traffic;

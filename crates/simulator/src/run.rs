@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Ledger, LedgerLimits};
+use crate::bsp_client::Body;
+use crate::delivery::{self, Caller, Ending};
+use crate::oracle::{Oracle, OracleLimits};
 use crate::plan::{Plan, RunTag};
-use crate::post::{self, Caller, Ending};
-use crate::sender::Body;
-use crate::tally::{Dropped, Tally};
+use crate::stats::{Dropped, Stats};
 use crate::target::Target;
 use crate::traffic::{Traffic, Webhook};
 
@@ -24,9 +24,9 @@ use crate::traffic::{Traffic, Webhook};
 const IN_PROGRESS_MAX: usize = 5_000;
 /// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs`
 /// measures it).
-const LEDGER_LIMITS: LedgerLimits = LedgerLimits { open: 20_000, settled: 40_000 };
+const LEDGER_LIMITS: OracleLimits = OracleLimits { open: 20_000, settled: 40_000 };
 /// Timeout of a new connection.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Simulated BSPs in front of a gateway.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ pub struct Simulator {
     plan: Plan,
     targets: Arc<[Target]>,
     caller: Caller,
-    ledger: Arc<Mutex<Ledger>>,
-    tally: Arc<Tally>,
+    ledger: Arc<Mutex<Oracle>>,
+    tally: Arc<Stats>,
 }
 
 impl Simulator {
@@ -44,7 +44,7 @@ impl Simulator {
     /// # Errors
     /// If the HTTP client cannot be created.
     pub fn new(plan: Plan, targets: Vec<Target>) -> reqwest::Result<Self> {
-        let ledger = Ledger::new(plan.run, LEDGER_LIMITS);
+        let ledger = Oracle::new(plan.run, LEDGER_LIMITS);
         Self::with_ledger(plan, targets, ledger)
     }
 
@@ -53,17 +53,17 @@ impl Simulator {
     /// # Errors
     /// If the HTTP client cannot be created.
     pub fn unwatched(plan: Plan, targets: Vec<Target>) -> reqwest::Result<Self> {
-        let ledger = Ledger::unwatched(plan.run);
+        let ledger = Oracle::unwatched(plan.run);
         Self::with_ledger(plan, targets, ledger)
     }
 
-    fn with_ledger(plan: Plan, targets: Vec<Target>, ledger: Ledger) -> reqwest::Result<Self> {
+    fn with_ledger(plan: Plan, targets: Vec<Target>, ledger: Oracle) -> reqwest::Result<Self> {
         let client = Client::builder()
-            .connect_timeout(CONNECT_PATIENCE)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        let tally = Arc::new(Tally::new(targets.len()));
+        let tally = Arc::new(Stats::new(targets.len()));
         Ok(Self {
             plan,
             targets: targets.into(),
@@ -84,12 +84,12 @@ impl Simulator {
     }
 
     /// The ledger.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub fn ledger(&self) -> MutexGuard<'_, Oracle> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts of the calls.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &Stats {
         &self.tally
     }
 
@@ -163,8 +163,8 @@ impl Simulator {
         self.tally.posted(webhook.target);
         let to = (webhook.target, &self.targets[webhook.target]);
         let body: &Body = &webhook.body;
-        match post::post(&self.caller, &self.plan, to, body, &self.tally).await {
-            Ending::Taken => self.ledger().promise(webhook.expected()),
+        match delivery::post(&self.caller, &self.plan, to, body, &self.tally).await {
+            Ending::Taken => self.ledger().acknowledge(webhook.expected()),
             Ending::Lost => self.ledger().give_up(webhook.expected()),
         }
     }

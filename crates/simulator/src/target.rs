@@ -1,15 +1,15 @@
 //! Destination of a simulated BSP, and its credentials.
 
 use bsp::{BspId, ChannelId};
-use channel::file::Described;
+use channel::file::ChannelSpec;
 use channel::{SecretError, Secrets};
 
-use crate::sender::{self, Sender};
+use crate::bsp_client::{self, BspClient};
 
 /// A channel of a gateway.
 #[derive(Clone)]
 pub struct Target {
-    pub(crate) sender: &'static dyn Sender,
+    pub(crate) sender: &'static dyn BspClient,
     pub(crate) bsp: BspId,
     pub(crate) channel: ChannelId,
     /// Scheme, host and port, without a slash at the end.
@@ -53,15 +53,15 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError`] when the BSP is not simulated or a signing key is missing.
-    pub fn new(gateway: &str, channel: &Described, secrets: &Secrets) -> Result<Self, TargetError> {
+    pub fn new(gateway: &str, channel: &ChannelSpec, secrets: &Secrets) -> Result<Self, TargetError> {
         let (id, bsp) = (channel.id().clone(), channel.bsp().profile().id);
-        let Some(sender) = sender::find(bsp) else { return Err(TargetError::NotSimulated(id, bsp)) };
+        let Some(sender) = bsp_client::find(bsp) else { return Err(TargetError::NotSimulated(id, bsp)) };
         let mut signing = None;
         if let Some((reference, public_url)) = channel.signing() {
             let key = secrets.resolve(&reference).map_err(|source| TargetError::NoKey(id.clone(), source))?;
             signing = Some(Signing { key: key.expose().to_vec(), public_url: public_url.to_owned() });
         }
-        let login = channel.logins().first();
+        let login = channel.credentials().first();
         let password = login.map(|login| String::from_utf8_lossy(login.password.expose()).into_owned());
         Ok(Self {
             sender,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::bsp_client::Body;
+use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
 use crate::expected::Expected;
-use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step, What};
 use crate::plan::Plan;
-use crate::sender::Body;
 use crate::target::Target;
 
 /// Most messages of a channel in transit at once. Their reports are mixed.
@@ -106,20 +106,20 @@ impl Traffic {
     fn body(&mut self, target: usize) -> Body {
         let most = self.targets[target].sender.batch_max(&self.plan).max(1);
         let count = self.random.usize(1..=most);
-        let happenings: Vec<Happening> = (0..count).map(|_| self.happening(target)).collect();
+        let happenings: Vec<Event> = (0..count).map(|_| self.happening(target)).collect();
         self.targets[target].sender.body(&self.targets[target], &happenings)
     }
 
-    fn happening(&mut self, target: usize) -> Happening {
+    fn happening(&mut self, target: usize) -> Event {
         let mix = self.plan.mix;
         if self.chance(mix.broken) {
             let number = self.next_number();
-            return Happening::Broken(format!("{}-broken-{number:012x}", self.plan.run));
+            return Event::Broken(format!("{}-broken-{number:012x}", self.plan.run));
         }
         if self.chance(mix.inbound) {
-            return Happening::Message(self.message(target));
+            return Event::Message(self.message(target));
         }
-        Happening::Report(self.report(target))
+        Event::Report(self.report(target))
     }
 
     fn ids(&mut self, target: usize) -> Ids {

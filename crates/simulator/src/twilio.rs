@@ -16,16 +16,16 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 use sha1::Sha1;
 
+use crate::bsp_client::{self, Body, BspClient, Failure};
+use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
 use crate::expected::{self, Expected};
-use crate::happening::{Content, Happening, Ids, Message, Notice, Report, Step, What};
 use crate::plan::{Plan, RunTag, TwilioRetries};
-use crate::sender::{self, Body, Failure, Sender};
 use crate::target::{Signing, Target};
 
 pub(crate) struct Twilio;
 
 /// Timeout of one webhook, from the connection to the end of the response.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// Delay before a retry. Not published: assumed.
 const REPEAT_WAIT: Duration = Duration::from_secs(1);
 /// Most retries of one webhook: with `rc=5`, the most that can be configured.
@@ -38,7 +38,7 @@ const FAILED: [(&str, &str, Option<bool>); 3] = [
     ("63018", "Rate limit exceeded for Channel", None),
 ];
 
-impl Sender for Twilio {
+impl BspClient for Twilio {
     fn reports(&self, step: Step) -> bool {
         step != Step::Deleted
     }
@@ -48,14 +48,14 @@ impl Sender for Twilio {
         Ids { message, whatsapp: String::new() }
     }
 
-    fn body(&self, target: &Target, happenings: &[Happening]) -> Body {
+    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
         let (route, form, expected) = match &happenings[0] {
-            Happening::Report(report) => report_form(target, report),
-            Happening::Message(message) => {
+            Event::Report(report) => report_form(target, report),
+            Event::Message(message) => {
                 let (form, event) = message_form(target, message);
                 ("message", form, Expected::Message(Box::new(event)))
             }
-            Happening::Broken(mark) => {
+            Event::Broken(mark) => {
                 let form = encode(&[("MessageStatus", "delivered"), ("Mark", mark)]);
                 let expected = expected::dead_letter(target, &form);
                 ("report", form, expected)
@@ -74,8 +74,8 @@ impl Sender for Twilio {
         }
     }
 
-    fn patience(&self) -> Duration {
-        PATIENCE
+    fn timeout(&self) -> Duration {
+        TIMEOUT
     }
 
     /// Unless the URL requests more, Twilio retries only a failed connection, once.
@@ -88,7 +88,7 @@ impl Sender for Twilio {
     }
 
     fn headers(&self, target: &Target, body: &Body) -> HeaderMap {
-        let mut headers = sender::headers(&[
+        let mut headers = bsp_client::headers(&[
             ("content-type", "application/x-www-form-urlencoded; charset=UTF-8"),
             ("user-agent", "TwilioProxy/1.1"),
         ]);
@@ -105,7 +105,7 @@ impl Sender for Twilio {
             return None;
         }
         let login = STANDARD.encode(format!("{}:{}", target.user, target.password));
-        Some(sender::headers(&[("authorization", &format!("Basic {login}"))]))
+        Some(bsp_client::headers(&[("authorization", &format!("Basic {login}"))]))
     }
 }
 

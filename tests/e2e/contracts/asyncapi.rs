@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bsp::command::{Received, check};
+use bsp::command::{ReceivedCommand, check};
 use bsp::ids::{CHANNEL_ID_LENGTH_MAX, COMMAND_ID_LENGTH_MAX};
 use bsp::{ChannelId, registry};
 use bus::streams::{
-    BUCKETS, COMMANDS, DEADLETTERS, DURABLES, EVENTS, LANE_ACK_WAIT, LANE_HELD_MAX, LaneDurable, STREAMS,
-    WEBHOOKS,
+    BUCKETS, COMMANDS, DEADLETTERS, DURABLES, EVENTS, LANE_ACK_WAIT, LANE_MAX_ACK_PENDING, LaneConsumer,
+    STREAMS, WEBHOOKS,
 };
-use bus::{Delivery, EventKind, Origin, Queue, Subject, headers};
+use bus::{Delivery, EventKind, Origin, Priority, Subject, headers};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use proto::v1::{
     AccountEvent, CustomerEvent, InboundMessage, MediaFetched, ReportEvent, SendCommand, SendResult,
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::{Document, entries, texts};
 use crate::harness::outbound::{Outbound, TENANT, UPLOAD_TOKEN, text};
-use crate::harness::{PATIENCE, RunningIngress, Webhook, eventually, run_cli};
+use crate::harness::{RunningIngress, TIMEOUT, Webhook, eventually, run_cli};
 use crate::letters::store_command;
 
 const CHANNEL: &str = "channel-0";
@@ -55,8 +55,8 @@ fn known_subjects() -> Vec<Subject> {
     let events = EventKind::ALL
         .into_iter()
         .flat_map(|kind| bsps().map(move |bsp| Subject::Event(kind, bsp, channel())));
-    let of_none = std::iter::once(Subject::ResultOfNone(Some(channel())));
-    let commands = Queue::ALL.into_iter().map(|queue| Subject::Command(queue, channel()));
+    let of_none = std::iter::once(Subject::ResultWithoutBsp(Some(channel())));
+    let commands = Priority::ALL.into_iter().map(|queue| Subject::Command(queue, channel()));
     let letters = Origin::ALL.into_iter().map(|origin| Subject::DeadLetter(origin, Some(channel())));
     webhooks.chain(events).chain(of_none).chain(commands).chain(letters).collect()
 }
@@ -75,7 +75,7 @@ fn every_subject_has_its_channel_and_its_stream() {
     // A new kind of subject does not compile here before it is described.
     let stream = |subject: &Subject| match subject {
         Subject::Webhook(..) => "WEBHOOKS",
-        Subject::Event(..) | Subject::ResultOfNone(..) => "EVENTS",
+        Subject::Event(..) | Subject::ResultWithoutBsp(..) => "EVENTS",
         Subject::Command(..) => "COMMANDS",
         Subject::DeadLetter(..) => "DEADLETTERS",
     };
@@ -109,9 +109,9 @@ fn streams_durables_and_buckets_are_as_defined() {
             json!({ "stream": stream, "ack_wait_s": wait, "max_ack_pending": durable.max_ack_pending });
         durables.insert(durable.name.to_owned(), value);
     }
-    for queue in Queue::ALL {
-        let lane = LaneDurable::of(queue, &ChannelId::parse(CHANNEL).unwrap());
-        let (wait, pending) = (LANE_ACK_WAIT.as_secs(), LANE_HELD_MAX);
+    for queue in Priority::ALL {
+        let lane = LaneConsumer::of(queue, &ChannelId::parse(CHANNEL).unwrap());
+        let (wait, pending) = (LANE_ACK_WAIT.as_secs(), LANE_MAX_ACK_PENDING);
         let value = json!({ "stream": COMMANDS.name, "filter": lane.filter, "ack_wait_s": wait, "max_ack_pending": pending });
         durables.insert(lane.name, value);
     }
@@ -127,7 +127,7 @@ fn streams_durables_and_buckets_are_as_defined() {
             assert!(!is_read, "{name} names no durable");
             continue;
         };
-        for queue in Queue::ALL {
+        for queue in Priority::ALL {
             let durable = durable.replace("{queue}", queue.token()).replace("{channel}", CHANNEL);
             assert_eq!(durables[&durable]["stream"], channel["x-stream"], "{name}");
         }
@@ -251,7 +251,7 @@ fn command(content: &Value) -> Value {
 fn is_taken(command: &Value) -> bool {
     let channel = ChannelId::parse(CHANNEL).unwrap();
     let command: SendCommand = serde_json::from_value(command.clone()).unwrap();
-    check(Received { channel: &channel, command: &command }).is_ok()
+    check(ReceivedCommand { channel: &channel, command: &command }).is_ok()
 }
 
 #[test]
@@ -392,12 +392,12 @@ async fn make_letters_that_tell_more(outbound: &Outbound, ingress: &RunningIngre
     });
     let bus = &outbound.installation.bus;
     let key = bus::ledger::LedgerKey::new(&channel, &id);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     let value = entry.to_string().into();
     bus.ledger_write(&key, bus::ledger::Revision::NONE, value, deadline).await.unwrap();
     let fields = [(headers::MESSAGE_ID, "maybe"), (headers::CONTENT_TYPE, "application/json")];
     let payload = br#"{"commandId":"maybe","text":7}"#.to_vec();
-    assert_eq!(outbound.publish_raw(Queue::Send, &channel, payload, &fields).await, 4);
+    assert_eq!(outbound.publish_raw(Priority::Send, &channel, payload, &fields).await, 4);
     let again = prost::Message::encode_to_vec(&text(0, "again", "8618257518840", "Hello"));
     let fields = [(headers::CONTENT_TYPE, "application/protobuf"), (headers::TRACEPARENT, TRACE)];
     store_command(outbound, CHANNEL, &again, &fields).await;
@@ -432,9 +432,9 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     let json = command(&json!({ "text": { "body": "Hello" } })).to_string().into_bytes();
     let protobuf = prost::Message::encode_to_vec(&text(0, "d", "8618257518839", "Hello"));
     for (queue, id, content_type, payload) in [
-        (Queue::Send, "c", "application/json", json),
-        (Queue::Bulk, "d", "application/protobuf", protobuf),
-        (Queue::Send, "broken", "application/json", b"{".to_vec()),
+        (Priority::Send, "c", "application/json", json),
+        (Priority::Bulk, "d", "application/protobuf", protobuf),
+        (Priority::Send, "broken", "application/json", b"{".to_vec()),
     ] {
         let fields =
             [(headers::MESSAGE_ID, id), (headers::CONTENT_TYPE, content_type), (headers::TRACEPARENT, TRACE)];

@@ -133,7 +133,7 @@ impl Contract {
 }
 
 fn client() -> Client {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
 }
 
@@ -381,7 +381,7 @@ async fn the_admin_port_answers_as_described() {
     let serving = tokio::spawn(async move { axum::serve(listener, router).await });
     let get = |path: &str| client().get(format!("http://{admin}{path}"));
     assert_eq!(contract.call("/ready", get("/ready")).await, 503);
-    readiness.complete();
+    readiness.mark_started();
     for path in ["/live", "/ready", "/metrics"] {
         assert_eq!(contract.call(path, get(path)).await, 200);
         call_with_other_methods(&contract, path, &format!("http://{admin}{path}")).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bsp::SettingsContext;
-use bus::read::{self, From};
+use bus::read::{self, StartAt};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, StreamSettings, WEBHOOKS};
 use bus::{Bus, BusOptions, Delivery, provision};
 use channel::CredentialKey;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1::{InboundMessage, ReportEvent};
 use servers::{NatsOptions, NatsServer};
-use service::{Context, LogPayloads, Reader};
+use service::{ConfigReader, LogPayloads, ServiceContext};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ pub(crate) struct Installation {
 /// Ingress in this process.
 pub(crate) struct RunningIngress {
     pub(crate) address: SocketAddr,
-    pub(crate) context: Context,
+    pub(crate) context: ServiceContext,
     registry: Registry,
     task: JoinHandle<()>,
 }
@@ -65,7 +65,7 @@ impl Installation {
     /// Starts a server without streams.
     pub(crate) async fn start_bare() -> Self {
         // A test creates HTTP clients, even if it is the only one in its process.
-        service::process::install_tls();
+        service::process::install_crypto_provider();
         let folder = TempDir::new().unwrap();
         let options = NatsOptions::open(folder.path().join("nats"));
         let nats = NatsServer::start(options).await.unwrap();
@@ -82,7 +82,7 @@ impl Installation {
         let key = CredentialKey::new(KEY.as_bytes()).unwrap();
         for channel in channel::file::parse(file, &SettingsContext::default()).unwrap() {
             if channel.bsp().sending().is_some() {
-                bus::lanes::apply(&self.bus, channel.id()).await.unwrap();
+                bus::command_consumers::apply(&self.bus, channel.id()).await.unwrap();
             }
             bus::registry::put(&self.bus, &channel.to_record(&key)).await.unwrap();
         }
@@ -107,14 +107,14 @@ impl Installation {
         settings: &[(&'static str, &str)],
     ) -> RunningIngress {
         let values = [("credential-key", KEY)].into_iter().chain(settings.iter().copied());
-        let mut reader = Reader::from_values(values);
+        let mut reader = ConfigReader::from_values(values);
         let settings = ingress::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         // A separate connection, like a process has.
         let bus = Bus::connect(&BusOptions::new("ingress", nats_url)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let context = Context::new(CancellationToken::new());
+        let context = ServiceContext::new(CancellationToken::new());
         let mut registry = Registry::default();
         let grace = Duration::from_secs(5);
         let running = ingress::run(settings, bus, listener, context.clone(), &mut registry, grace);
@@ -138,11 +138,11 @@ impl Installation {
         nats_url: &str,
         settings: &[(&'static str, &str)],
     ) -> RunningNormalizer {
-        let mut reader = Reader::from_values(settings.iter().copied());
+        let mut reader = ConfigReader::from_values(settings.iter().copied());
         let settings = normalizer::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions::new("normalizer", nats_url)).await.unwrap();
-        let context = Context::new(CancellationToken::new());
+        let context = ServiceContext::new(CancellationToken::new());
         let stop = context.stop.clone();
         let mut registry = Registry::default();
         let grace = Duration::from_secs(5);
@@ -152,7 +152,8 @@ impl Installation {
 
     /// Reads all messages of a stream that match a filter.
     pub(crate) async fn stored(&self, stream: &'static StreamDefinition, filter: &str) -> Vec<Delivery> {
-        let mut messages = read::follow(&self.bus, stream, filter.to_owned(), From::Start).await.unwrap();
+        let mut messages =
+            read::subscribe(&self.bus, stream, filter.to_owned(), StartAt::Start).await.unwrap();
         if messages.pending() == 0 {
             return Vec::new();
         }
@@ -173,7 +174,7 @@ impl Installation {
         change(&mut report);
         let id = format!("forged-{}-{}", report.event_id, report.message_id);
         let headers = || bus::Headers::new().with(bus::headers::MESSAGE_ID, &id);
-        let deadline = tokio::time::Instant::now() + super::PATIENCE;
+        let deadline = tokio::time::Instant::now() + super::TIMEOUT;
         let address = event.address().unwrap();
         self.bus.store(&address, headers, &report.encode_to_vec().into(), deadline).await.unwrap();
     }

@@ -21,14 +21,14 @@ pub(crate) use program::{Program, binary, run_cli, run_cli_with};
 pub(crate) use webhook::{Answer, Webhook, connect_from, raw_request};
 
 /// Timeout of every wait: longer than any working operation takes, also on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval of the checks whether a condition holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Held by tests that measure time or load the machine, so that they do not disturb each other. The lock is a file,
 /// because a test runner may run every test in a separate process (cargo-nextest does). The system releases it when the
 /// process ends.
-pub(crate) async fn alone() -> File {
+pub(crate) async fn exclusive() -> File {
     lock(Path::new(env!("CARGO_TARGET_TMPDIR")).join("alone.lock")).await
 }
 
@@ -55,7 +55,7 @@ async fn a_lock_excludes_other_processes_until_it_is_dropped() {
 
 /// Waits until `look` returns a value; panics with `what` after the timeout.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
-    within(PATIENCE, what, look).await
+    within(TIMEOUT, what, look).await
 }
 
 /// The same with another timeout.

@@ -7,22 +7,22 @@ use std::time::Duration;
 use blob::{BlobStore, RedisOptions};
 use bsp::{ChannelId, SettingsContext};
 use bus::streams::{EVENTS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Queue, Subject, headers, provision};
-use channel::file::Described;
+use bus::{Bus, BusOptions, Headers, Priority, Subject, headers, provision};
+use channel::file::ChannelSpec;
 use channel::{CredentialKey, Secrets};
 use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1::{MediaFetched, OutboundText, SendCommand, SendOutcome, SendResult, send_command};
 use servers::RedisServer;
-use service::{Context, LogPayloads, Reader};
+use service::{ConfigReader, LogPayloads, ServiceContext};
 use simulator::Target;
-use simulator::omni::{Faults, Omni, Scenario};
+use simulator::infobip_api::{Faults, InfobipApi, Scenario};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::installation::KEY;
-use super::{Installation, PATIENCE, Program, eventually};
+use super::{Installation, Program, TIMEOUT, eventually};
 
 /// The account's key, and the token of uploads.
 const API_KEY: &str = "0123456789abcdef0123456789abcdef-key";
@@ -33,7 +33,7 @@ pub(crate) const TENANT: &str = "tenantname";
 pub(crate) struct Outbound {
     pub(crate) installation: Installation,
     pub(crate) redis: RedisServer,
-    pub(crate) omni: Omni,
+    pub(crate) omni: InfobipApi,
     pub(crate) account_url: String,
     pub(crate) media_url: String,
     stop_omni: CancellationToken,
@@ -41,7 +41,7 @@ pub(crate) struct Outbound {
 
 /// A sender in this process.
 pub(crate) struct RunningSender {
-    pub(crate) context: Context,
+    pub(crate) context: ServiceContext,
     stop: CancellationToken,
     registry: Registry,
     task: JoinHandle<()>,
@@ -50,7 +50,7 @@ pub(crate) struct RunningSender {
 /// Media in this process.
 pub(crate) struct RunningMedia {
     pub(crate) url: String,
-    pub(crate) context: Context,
+    pub(crate) context: ServiceContext,
     registry: Registry,
     task: JoinHandle<()>,
 }
@@ -77,7 +77,7 @@ pub(crate) fn channel(number: usize) -> ChannelId {
 }
 
 /// A channel like in a channels file.
-fn described(number: usize, rate_per_s: u32, url: &str, more: &str) -> Described {
+fn described(number: usize, rate_per_s: u32, url: &str, more: &str) -> ChannelSpec {
     let file = format!(
         "[[channel]]\nid = \"{}\"\nbsp = \"infobip\"\ntenant = \"{TENANT}\"\nwebhook = [{{ password = \"p\" }}]\n\
          [channel.infobip]\nbase_url = \"{url}\"\napi_key = \"file:api.key\"\nscenario_key = \"S-{number}\"\n\
@@ -102,7 +102,7 @@ impl Outbound {
 
     /// On an installation with its streams. The account posts reports to `gateway`, if there is one.
     pub(crate) async fn on(installation: Installation, rates_per_s: &[u32], gateway: Option<&str>) -> Self {
-        service::process::install_tls();
+        service::process::install_crypto_provider();
         let redis = RedisServer::start(installation.folder().join("redis")).await.unwrap();
         load_functions(&redis.url()).await;
         std::fs::write(installation.folder().join("api.key"), API_KEY).unwrap();
@@ -113,7 +113,7 @@ impl Outbound {
                 Target::new(gateway, &described, &Secrets::default()).unwrap()
             }),
         });
-        let omni = Omni::new(API_KEY, scenarios.collect(), Faults::default()).unwrap();
+        let omni = InfobipApi::new(API_KEY, scenarios.collect(), Faults::default()).unwrap();
         let stop_omni = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let account_url = format!("http://{}", listener.local_addr().unwrap());
@@ -134,7 +134,7 @@ impl Outbound {
     pub(crate) async fn apply_channel_at(&self, number: usize, rate_per_s: u32, url: &str, more: &str) {
         let described = described(number, rate_per_s, url, more);
         let key = CredentialKey::new(KEY.as_bytes()).unwrap();
-        bus::lanes::apply(&self.installation.bus, described.id()).await.unwrap();
+        bus::command_consumers::apply(&self.installation.bus, described.id()).await.unwrap();
         bus::registry::put(&self.installation.bus, &described.to_record(&key)).await.unwrap();
     }
     fn secrets_dir(&self) -> String {
@@ -158,11 +158,11 @@ impl Outbound {
             ("media-public-url", self.media_url.as_str()),
             ("secrets-dir", secrets.as_str()),
         ];
-        let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
+        let mut reader = ConfigReader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = sender::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions::new("sender", nats_url)).await.unwrap();
-        let context = Context::new(CancellationToken::new());
+        let context = ServiceContext::new(CancellationToken::new());
         let stop = context.stop.clone();
         let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
@@ -201,11 +201,11 @@ impl Outbound {
             ("media-public-url", self.media_url.as_str()),
             ("media-upload-token", UPLOAD_TOKEN),
         ];
-        let mut reader = Reader::from_values(values.into_iter().chain(more.iter().copied()));
+        let mut reader = ConfigReader::from_values(values.into_iter().chain(more.iter().copied()));
         let settings = media::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions::new("media", self.installation.nats.url())).await.unwrap();
-        let context = Context::new(CancellationToken::new());
+        let context = ServiceContext::new(CancellationToken::new());
         let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
         let address = self.media_url.trim_start_matches("http://");
@@ -219,12 +219,12 @@ impl Outbound {
     }
 
     /// Stores a command like the AICC back end; returns its sequence.
-    pub(crate) async fn publish(&self, queue: Queue, command: &SendCommand) -> u64 {
+    pub(crate) async fn publish(&self, queue: Priority, command: &SendCommand) -> u64 {
         self.publish_as(queue, command, &command.command_id).await
     }
 
     /// The same under a given message id.
-    pub(crate) async fn publish_as(&self, queue: Queue, command: &SendCommand, message_id: &str) -> u64 {
+    pub(crate) async fn publish_as(&self, queue: Priority, command: &SendCommand, message_id: &str) -> u64 {
         let payload = command.encode_to_vec();
         let channel = ChannelId::parse(&command.channel_id).unwrap();
         self.publish_raw(queue, &channel, payload, &[(headers::MESSAGE_ID, message_id)]).await
@@ -232,7 +232,7 @@ impl Outbound {
 
     pub(crate) async fn publish_raw(
         &self,
-        queue: Queue,
+        queue: Priority,
         channel: &ChannelId,
         payload: Vec<u8>,
         fields: &[(headers::Name, &str)],
@@ -240,7 +240,7 @@ impl Outbound {
         let make =
             || fields.iter().fold(Headers::new(), |made, (name, value)| made.with(name.clone(), value));
         let subject = Subject::Command(queue, channel.clone());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         self.installation.bus.store(&subject, make, &payload.into(), deadline).await.unwrap().sequence()
     }
 

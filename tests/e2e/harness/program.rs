@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use super::installation::{Installation, KEY};
 
 /// A program of this workspace, or of another version if the name is a path. The first call makes sure that all
@@ -59,7 +59,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         let Some(pid) = self.child.id() else { return };
         let _ = std::process::Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid.to_string()]).status();
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
             std::thread::yield_now();
         }
@@ -98,7 +98,7 @@ impl Program {
 
     /// Returns the next line that contains `text`; panics if none comes.
     pub(crate) async fn line_with(&mut self, text: &str) -> String {
-        self.line_within(PATIENCE, text).await
+        self.line_within(TIMEOUT, text).await
     }
 
     /// The same with another timeout.
@@ -120,7 +120,7 @@ impl Program {
     /// Returns everything that was written after the last requested line, once the program has ended.
     pub(crate) async fn rest(&mut self) -> String {
         let mut rest = String::new();
-        while let Ok(Some(line)) = tokio::time::timeout(PATIENCE, self.lines.recv()).await {
+        while let Ok(Some(line)) = tokio::time::timeout(TIMEOUT, self.lines.recv()).await {
             rest.push_str(&line);
         }
         rest
@@ -134,7 +134,7 @@ impl Program {
 
     /// Waits for its end. Returns whether it succeeded.
     pub(crate) async fn ended_well(&mut self) -> bool {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().success()
+        tokio::time::timeout(TIMEOUT, self.child.wait()).await.unwrap().unwrap().success()
     }
 
     /// Kills it like a crash.
@@ -180,5 +180,5 @@ pub(crate) async fn run_cli_with(
 ) -> Output {
     let mut command = command(name, nats_url);
     command.args(args).envs(variables.iter().copied());
-    tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
+    tokio::time::timeout(TIMEOUT, command.output()).await.unwrap().unwrap()
 }

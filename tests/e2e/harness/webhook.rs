@@ -116,7 +116,7 @@ impl Webhook {
 fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
-        service::process::install_tls();
+        service::process::install_crypto_provider();
         // Each test has a separate runtime, and a pooled connection does not survive its end.
         reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().unwrap()
     })
@@ -143,5 +143,5 @@ pub(crate) async fn raw_request(ingress: SocketAddr, pieces: &[&[u8]]) -> String
 pub(crate) async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((source, 0))).unwrap();
-    tokio::time::timeout(super::PATIENCE, socket.connect(to)).await.unwrap().unwrap()
+    tokio::time::timeout(super::TIMEOUT, socket.connect(to)).await.unwrap().unwrap()
 }

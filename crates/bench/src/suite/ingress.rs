@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::body::Bodies;
 use crate::client::Target;
+use crate::environment::{CHANNEL, PASSWORD, Place, Program, free_address};
 use crate::load::{self, Outcome};
-use crate::place::{CHANNEL, PASSWORD, Place, Program, free_address};
 use crate::report::{self, Pair};
 use crate::suite::{CONNECTIONS, Effort, purge};
 

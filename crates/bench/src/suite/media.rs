@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::place::{CHANNEL, Place, Program, free_address};
+use crate::environment::{CHANNEL, Place, Program, free_address};
 use crate::report::{self, Pair};
 use crate::suite::{CONNECTIONS, Effort};
 

@@ -1,7 +1,7 @@
 //! The measurements, one file each, and their order.
 
-pub(crate) mod against;
-pub(crate) mod chain;
+pub(crate) mod comparison;
+pub(crate) mod end_to_end;
 pub(crate) mod ingress;
 pub(crate) mod media;
 pub(crate) mod normalizer;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 
-use crate::place::Place;
+use crate::environment::Place;
 use crate::report::{self, Report};
 
 /// Amount of the measurements.
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     }
     if wanted(Part::Against) {
         report::say("ingress against what people would write instead");
-        report.against = against::measure(effort, others.0, others.1).await?;
+        report.against = comparison::measure(effort, others.0, others.1).await?;
     }
     if wanted(Part::Normalizer) {
         report::say("normalizer against the bare loop");
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     }
     if wanted(Part::Chain) {
         report::say("from the first byte to the readable event");
-        report.chain = Some(chain::measure(effort).await?);
+        report.chain = Some(end_to_end::measure(effort).await?);
     }
     if wanted(Part::Sender) {
         report::say("one sender over many channels");

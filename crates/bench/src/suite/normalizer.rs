@@ -7,9 +7,9 @@ use async_nats::jetstream;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
+use crate::baseline;
 use crate::body::Bodies;
-use crate::floor;
-use crate::place::{CHANNEL, Place, Program};
+use crate::environment::{CHANNEL, Place, Program};
 use crate::report;
 use crate::suite::{Effort, purge};
 
@@ -48,9 +48,9 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         for turn in 0..VARIANTS {
             let variant = (turn + round) % VARIANTS;
             rates[variant] = if variant == 0 {
-                store(&place, &jetstream, floor::RAW, effort.webhooks).await?;
+                store(&place, &jetstream, baseline::RAW, effort.webhooks).await?;
                 let program = place.floor(&["floor-normalize"])?;
-                drained(&jetstream, floor::RAW, floor::DURABLE, program, &mut None).await?
+                drained(&jetstream, baseline::RAW, baseline::DURABLE, program, &mut None).await?
             } else {
                 store(&place, &jetstream, "WEBHOOKS", effort.webhooks).await?;
                 let program = place.program("imchannel-normalizer", SETTINGS[variant])?;
@@ -80,8 +80,8 @@ async fn store(
     stream: &str,
     count: u64,
 ) -> anyhow::Result<()> {
-    purge(place, &["WEBHOOKS", "EVENTS", floor::RAW, floor::OUT]).await?;
-    let subject = if stream == floor::RAW {
+    purge(place, &["WEBHOOKS", "EVENTS", baseline::RAW, baseline::OUT]).await?;
+    let subject = if stream == baseline::RAW {
         "raw.infobip.x".to_owned()
     } else {
         format!("imchannel.webhook.infobip.{CHANNEL}")

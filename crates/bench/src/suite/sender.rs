@@ -6,19 +6,19 @@ use anyhow::bail;
 use blob::RedisOptions;
 use blob::inspect::Inspector;
 use bsp::{ChannelId, SettingsContext};
-use bus::{Headers, Queue, Subject, headers};
+use bus::{Headers, Priority, Subject, headers};
 use channel::CredentialKey;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use prost::Message;
 use proto::v1::{OutboundText, SendCommand, send_command};
 use servers::RedisServer;
-use simulator::omni::{Faults, Omni, Scenario};
+use simulator::infobip_api::{Faults, InfobipApi, Scenario};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Place, Program};
+use crate::environment::{Place, Program};
 use crate::report;
 use crate::suite::{Effort, purge, synced};
 
@@ -61,7 +61,7 @@ pub(crate) struct Measured {
 pub(crate) struct Stage {
     pub(crate) place: Place,
     redis: RedisServer,
-    omni: Omni,
+    omni: InfobipApi,
     account_url: String,
     stop: CancellationToken,
 }
@@ -77,7 +77,7 @@ impl Stage {
         std::fs::write(place.folder().join("api.key"), API_KEY)?;
         let scenarios = (0..CHANNELS + 2).map(|number| Scenario { key: format!("S-{number}"), target: None });
         let faults = Faults { latency: LATENCY, ..Faults::default() };
-        let omni = Omni::new(API_KEY, scenarios.collect(), faults)?;
+        let omni = InfobipApi::new(API_KEY, scenarios.collect(), faults)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let account_url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
@@ -97,7 +97,7 @@ impl Stage {
         let key = CredentialKey::new(b"0123456789abcdef0123456789abcdef")?;
         let channels = channel::file::parse(&file, &context);
         for described in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
-            bus::lanes::apply(&self.place.bus, described.id()).await?;
+            bus::command_consumers::apply(&self.place.bus, described.id()).await?;
             bus::registry::put(&self.place.bus, &described.to_record(&key)).await?;
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Stage {
         number: usize,
         run: &str,
         count: usize,
-        queue: Queue,
+        queue: Priority,
     ) -> anyhow::Result<()> {
         let channel = channel_id(number)?;
         let subject = Subject::Command(queue, channel.clone());
@@ -192,7 +192,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     for round in 0..effort.rounds {
         purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
         for number in 0..CHANNELS {
-            stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Queue::Send).await?;
+            stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Priority::Send).await?;
         }
         let sender = stage.sender()?;
         let count = CHANNELS * COMMANDS_EACH;
@@ -219,7 +219,7 @@ async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f6
     let sender = stage.sender()?;
     let mut pairs = Vec::new();
     let run = async |name: &str| -> anyhow::Result<f64> {
-        stage.publish(quick, name, BESIDE, Queue::Send).await?;
+        stage.publish(quick, name, BESIDE, Priority::Send).await?;
         let (first, last) = stage.arrived(&format!("imc-{name}-"), BESIDE).await?;
         Ok((last - first).as_secs_f64())
     };
@@ -228,7 +228,7 @@ async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f6
     for round in 0..effort.rounds {
         alone.push(run(&format!("alone{round}")).await?);
     }
-    stage.publish(slow, "slow", SLOW_WAITING, Queue::Bulk).await?;
+    stage.publish(slow, "slow", SLOW_WAITING, Priority::Bulk).await?;
     stage.arrived("imc-slow-", 1).await?;
     for (round, alone) in alone.into_iter().enumerate() {
         let beside = run(&format!("beside{round}")).await?;

@@ -3,12 +3,12 @@
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use bus::Queue;
+use bus::Priority;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use crate::place::Place;
+use crate::environment::Place;
 use crate::report;
 use crate::suite::sender::{CHANNELS, RATE_PER_S, Stage};
 use crate::suite::{Effort, purge};
@@ -60,7 +60,7 @@ async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
     let before = writes_alone(&stage.place, &format!("before-{number}")).await?;
     let run = format!("s{number}");
     for channel in 0..CHANNELS {
-        stage.publish(channel, &run, COMMANDS_EACH, Queue::Send).await?;
+        stage.publish(channel, &run, COMMANDS_EACH, Priority::Send).await?;
     }
     let sender = stage.sender()?;
     let count = CHANNELS * COMMANDS_EACH;

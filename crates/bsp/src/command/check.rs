@@ -6,7 +6,7 @@ use proto::v1::{CommandFault, Location, OutboundMedia, OutboundText, outbound_me
 
 use super::card::read_contacts;
 use super::template::read_template;
-use super::{Command, Content, Media, Received, Refused, Source};
+use super::{Command, Content, Media, ReceivedCommand, RejectedCommand, Source};
 use crate::ids::{COMMAND_ID_LENGTH_MAX, CommandId};
 use crate::media::{self, MediaId, MediaKind};
 use crate::{text, web_url};
@@ -44,8 +44,8 @@ const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 /// assert_eq!(command.unwrap_err().faults[0].field, "recipient");
 /// # Ok::<(), bsp::InvalidChannelId>(())
 /// ```
-pub fn check(received: Received<'_>) -> Result<Command, Refused> {
-    let Received { channel, command } = received;
+pub fn check(received: ReceivedCommand<'_>) -> Result<Command, RejectedCommand> {
+    let ReceivedCommand { channel, command } = received;
     let mut faults = Faults(Vec::new());
     let id = CommandId::parse(&command.command_id);
     let rule = format!("must have 1 to {COMMAND_ID_LENGTH_MAX} letters, digits, '_' or '-'");
@@ -78,7 +78,7 @@ pub fn check(received: Received<'_>) -> Result<Command, Refused> {
         }),
         (id, _, _) => {
             let context = command.context.chars().take(CONTEXT_LENGTH_MAX).collect();
-            Err(Refused { id, context, faults: faults.0 })
+            Err(RejectedCommand { id, context, faults: faults.0 })
         }
     }
 }

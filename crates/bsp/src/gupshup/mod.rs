@@ -25,10 +25,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
 use crate::json::{Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::provider::{Bsp, CredentialForm, Profile};
 use crate::utf8;
 
 /// The implementation of [`Bsp`].
@@ -176,7 +176,7 @@ impl Bsp for Gupshup {
         out.finish()
     }
 
-    fn body_around(&self, item: &Bytes) -> Bytes {
+    fn wrap_item(&self, item: &Bytes) -> Bytes {
         v3::body_around(item)
     }
 }

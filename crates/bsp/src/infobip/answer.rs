@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::error::{self, Written};
 use super::report::Status;
 use crate::json::{self, Text};
-use crate::sending::{Answer, Found, LookupFault, NotSent, Response};
+use crate::sending::{Found, LookupError, NotSent, Response, SendResponse};
 use crate::utf8;
 
 /// Status id `REJECTED_DUPLICATE_MESSAGE_ID`.
@@ -48,7 +48,7 @@ struct Entry<'a> {
 /// Infobip's page on errors says that a 4xx must not be retried unchanged and that a 5xx is Infobip's error.
 /// This applies to responses that Infobip wrote about this message. A rejected key, a missing scope, a rate
 /// limit, and a response of a load balancer or proxy are not about the message.
-pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
+pub(super) fn sending(response: Response<'_>, message_id: &str) -> SendResponse {
     let Response { status, retry_after, body } = response;
     let text = utf8::of_answer(body);
     let is_success = (200..300).contains(&status);
@@ -57,21 +57,21 @@ pub(super) fn sending(response: Response<'_>, message_id: &str) -> Answer {
     }
     let written = error::read(status, &text);
     if let Written::OfMessage(error, faults) = written {
-        return Answer::Rejected { status: None, error, faults };
+        return SendResponse::Rejected { status: None, error, faults };
     }
     match status {
-        200..=299 => Answer::Unclear { what: "an unreadable 2xx response" },
+        200..=299 => SendResponse::Indeterminate { what: "an unreadable 2xx response" },
         // By RFC 9110, a 303 may mean that the call was carried out. The other redirects request the call at
         // another URL.
         301 | 302 | 307 | 308 => not_sent(status, written),
-        429 => Answer::Limited,
+        429 => SendResponse::Limited,
         400..=499 if is_verdict(status, &written) => {
-            Answer::Rejected { status: None, error: written.into_error(status), faults: Vec::new() }
+            SendResponse::Rejected { status: None, error: written.into_error(status), faults: Vec::new() }
         }
         400..=499 => not_sent(status, written),
         503 if retry_after.is_some() && matches!(written, Written::Elsewhere) => not_sent(status, written),
-        500..=599 => Answer::Unclear { what: "a server error" },
-        _ => Answer::Unclear { what: "an unexpected status" },
+        500..=599 => SendResponse::Indeterminate { what: "a server error" },
+        _ => SendResponse::Indeterminate { what: "an unexpected status" },
     }
 }
 
@@ -86,16 +86,16 @@ fn is_verdict(status: u16, written: &Written) -> bool {
     }
 }
 
-fn not_sent(status: u16, written: Written) -> Answer {
+fn not_sent(status: u16, written: Written) -> SendResponse {
     let error = match written {
         Written::OfMessage(error, _) | Written::Other(error) => Some(error),
         Written::Unnamed | Written::Elsewhere => None,
     };
-    Answer::NotSent(NotSent { status, error })
+    SendResponse::NotSent(NotSent { status, error })
 }
 
 /// The entry of a success; `None` if no entry is readable.
-fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
+fn taken_or_not(text: &str, message_id: &str) -> Option<SendResponse> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -107,7 +107,7 @@ fn taken_or_not(text: &str, message_id: &str) -> Option<Answer> {
 }
 
 /// Groups: 0 accepted, 1 pending, 3 delivered; 2 undeliverable, 4 expired, 5 rejected.
-fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
+fn of_entry(entry: &Entry<'_>, asked: &str) -> SendResponse {
     let status = provider_status(&entry.status);
     // The registry guarantees stable names. An entry without a name has at least the number.
     let group = match status.group_name.to_ascii_uppercase().as_str() {
@@ -125,9 +125,9 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
             // The requested id, if a byte of this one was invalid UTF-8.
             let id = entry.message_id.filled().filter(|id| !id.contains('\u{fffd}'));
             let id = id.unwrap_or(asked).to_owned();
-            Answer::Accepted { message_id: id, status }
+            SendResponse::Accepted { message_id: id, status }
         }
-        Some(false) if status.id == DUPLICATE_ID => Answer::Duplicate { status },
+        Some(false) if status.id == DUPLICATE_ID => SendResponse::Duplicate { status },
         Some(false) => {
             let error = ReportError {
                 code: status.id.clone(),
@@ -135,9 +135,9 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> Answer {
                 description: status.description.clone(),
                 permanent: None,
             };
-            Answer::Rejected { status: Some(status), error, faults: Vec::new() }
+            SendResponse::Rejected { status: Some(status), error, faults: Vec::new() }
         }
-        None => Answer::Unclear { what: "a status of an unknown group" },
+        None => SendResponse::Indeterminate { what: "a status of an unknown group" },
     }
 }
 
@@ -160,27 +160,30 @@ pub(super) fn lookup_path(message_ids: &[&str]) -> String {
 
 /// The response to a log query. A message that was rejected as a duplicate has an additional entry for that;
 /// the other entry counts.
-pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault> {
+pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
         results: Vec<Entry<'a>>,
     }
     if status == 429 {
-        return Err(LookupFault::Limited);
+        return Err(LookupError::Limited);
     }
     let text = utf8::of_answer(body);
     let body = json::from_str::<Body<'_>>(&text).ok().filter(|_| status == 200);
-    let body = body.ok_or(LookupFault::Unreadable)?;
+    let body = body.ok_or(LookupError::Unreadable)?;
     let mut found: Vec<Found> = Vec::new();
     for entry in &body.results {
         let message_id = entry.message_id.owned();
         let answer = match of_entry(entry, &message_id) {
-            answer @ (Answer::Duplicate { .. } | Answer::Accepted { .. }) => answer,
-            answer @ Answer::Rejected { .. } if is_refusal(&entry.status) => answer,
+            answer @ (SendResponse::Duplicate { .. } | SendResponse::Accepted { .. }) => answer,
+            answer @ SendResponse::Rejected { .. } if is_refusal(&entry.status) => answer,
             // It is in the log and was not rejected, so Infobip accepted it. Its reports contain the later
             // statuses.
-            _ => Answer::Accepted { message_id: message_id.clone(), status: provider_status(&entry.status) },
+            _ => SendResponse::Accepted {
+                message_id: message_id.clone(),
+                status: provider_status(&entry.status),
+            },
         };
         match found.iter_mut().find(|known| known.message_id == message_id) {
             Some(known) if rank(&answer) > rank(&known.answer) => known.answer = answer,
@@ -197,10 +200,13 @@ fn is_refusal(status: &Status<'_>) -> bool {
     name.eq_ignore_ascii_case("REJECTED") || (name.is_empty() && status.group_id.as_str() == "5")
 }
 
-fn rank(answer: &Answer) -> u8 {
+fn rank(answer: &SendResponse) -> u8 {
     match answer {
-        Answer::Accepted { .. } => 2,
-        Answer::Rejected { .. } => 1,
-        Answer::Duplicate { .. } | Answer::Limited | Answer::NotSent(_) | Answer::Unclear { .. } => 0,
+        SendResponse::Accepted { .. } => 2,
+        SendResponse::Rejected { .. } => 1,
+        SendResponse::Duplicate { .. }
+        | SendResponse::Limited
+        | SendResponse::NotSent(_)
+        | SendResponse::Indeterminate { .. } => 0,
     }
 }

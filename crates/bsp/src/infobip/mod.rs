@@ -24,11 +24,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::command::Command;
-use crate::contract::{Bsp, CredentialForm, Profile, SettingsContext};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
-use crate::sending::{Account, Answer, Found, Link, LookupFault, Request, Response, Sending};
+use crate::provider::{Bsp, CredentialForm, Profile, SettingsContext};
+use crate::sending::{Account, Found, LookupError, MediaLink, Request, Response, SendResponse, Sending};
 use crate::toml_table::Table;
 use crate::utf8;
 
@@ -112,7 +112,12 @@ impl Sending for Infobip {
         [b"App ", key].concat()
     }
 
-    fn request(&self, settings: &serde_json::Value, command: &Command, link: Option<Link<'_>>) -> Request {
+    fn request(
+        &self,
+        settings: &serde_json::Value,
+        command: &Command,
+        link: Option<MediaLink<'_>>,
+    ) -> Request {
         send::request(settings, command, link)
     }
 
@@ -124,7 +129,7 @@ impl Sending for Infobip {
         answer::ERROR_TEXTS
     }
 
-    fn answer(&self, response: Response<'_>, message_id: &str) -> Answer {
+    fn answer(&self, response: Response<'_>, message_id: &str) -> SendResponse {
         answer::sending(response, message_id)
     }
 
@@ -132,7 +137,7 @@ impl Sending for Infobip {
         answer::lookup_path(message_ids)
     }
 
-    fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupFault> {
+    fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError> {
         answer::lookup(status, body)
     }
 
@@ -164,7 +169,7 @@ impl Bsp for Infobip {
         parse(webhook)
     }
 
-    fn body_around(&self, item: &Bytes) -> Bytes {
+    fn wrap_item(&self, item: &Bytes) -> Bytes {
         [b"{\"results\":[", &item[..], b"]}"].concat().into()
     }
 

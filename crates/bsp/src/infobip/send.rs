@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::card;
 use crate::command::{Button, Command, Content, Header, Media, Template};
 use crate::media::MediaKind;
-use crate::sending::{Link, Request};
+use crate::sending::{MediaLink, Request};
 
 /// Path of the API to which messages are posted.
 pub(super) const PATH: &str = "/omni/1/advanced";
@@ -91,7 +91,7 @@ struct WhatsApp<'a> {
 }
 
 /// The call that sends a command.
-pub(super) fn request(settings: &Value, command: &Command, link: Option<Link<'_>>) -> Request {
+pub(super) fn request(settings: &Value, command: &Command, link: Option<MediaLink<'_>>) -> Request {
     let recipient = command.recipient.as_str();
     // A number has only digits; a business-scoped user id contains a dot.
     let to = if recipient.contains('.') { To::WhatsAppUserId(recipient) } else { To::PhoneNumber(recipient) };
@@ -121,7 +121,7 @@ fn function(content: &Content) -> &'static str {
     }
 }
 
-fn whats_app<'a>(content: &'a Content, link: Option<Link<'a>>) -> WhatsApp<'a> {
+fn whats_app<'a>(content: &'a Content, link: Option<MediaLink<'a>>) -> WhatsApp<'a> {
     match content {
         Content::Text { body, preview_url } => {
             WhatsApp { text: Some(body), preview_url: preview_url.then_some(true), ..WhatsApp::default() }
@@ -145,7 +145,7 @@ fn whats_app<'a>(content: &'a Content, link: Option<Link<'a>>) -> WhatsApp<'a> {
 /// The API has no field for a file's name. So the name is shown as the caption if there is no other, as in
 /// older IMChannels. For the name of an upload this applies only to documents: a picture named `IMG_1.jpg`
 /// must not get that as its caption.
-fn file<'a>(kind: MediaKind, media: &'a Media, link: Option<Link<'a>>) -> WhatsApp<'a> {
+fn file<'a>(kind: MediaKind, media: &'a Media, link: Option<MediaLink<'a>>) -> WhatsApp<'a> {
     let url = url(link);
     let name = match kind {
         MediaKind::Document => document_name(media, link),
@@ -160,17 +160,17 @@ fn file<'a>(kind: MediaKind, media: &'a Media, link: Option<Link<'a>>) -> WhatsA
     }
 }
 
-fn url(link: Option<Link<'_>>) -> &str {
+fn url(link: Option<MediaLink<'_>>) -> &str {
     link.map(|link| link.url).unwrap_or_default()
 }
 
 /// The name in the command, or else the name of the upload.
-fn document_name<'a>(media: &'a Media, link: Option<Link<'a>>) -> Option<&'a str> {
+fn document_name<'a>(media: &'a Media, link: Option<MediaLink<'a>>) -> Option<&'a str> {
     filled(&media.file_name).or_else(|| link.and_then(|link| filled(link.file_name)))
 }
 
 /// A template with text alone uses `templateData`; any other template uses the other form.
-fn template<'a>(template: &'a Template, link: Option<Link<'_>>) -> WhatsApp<'a> {
+fn template<'a>(template: &'a Template, link: Option<MediaLink<'_>>) -> WhatsApp<'a> {
     // The header has no fields for these two values.
     let place = match &template.header {
         Some(Header::Location(location)) => (filled(&location.name), filled(&location.address)),
@@ -197,7 +197,7 @@ fn template<'a>(template: &'a Template, link: Option<Link<'_>>) -> WhatsApp<'a> 
     WhatsApp { media_template_data: Some(data), ..named }
 }
 
-fn header(header: &Header, link: Option<Link<'_>>) -> Value {
+fn header(header: &Header, link: Option<MediaLink<'_>>) -> Value {
     let url = url(link);
     match header {
         Header::Text(text) => json!({ "textPlaceholder": text }),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::contract::SettingsContext;
+use crate::provider::SettingsContext;
 use crate::secret_reference::SecretReference;
 use crate::sending::{Account, UNKNOWN_HOLD_DEFAULT};
 use crate::toml_table::Table;

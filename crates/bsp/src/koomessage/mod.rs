@@ -13,10 +13,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::contract::{Bsp, CredentialForm, Profile};
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::provider::{Bsp, CredentialForm, Profile};
 use crate::{unread, utf8};
 
 /// The implementation of [`Bsp`].

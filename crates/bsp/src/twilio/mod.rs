@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::contract::{Bsp, CredentialForm, Profile, SignedRequest};
 use crate::form::Form;
 use crate::ids::BspId;
 use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::provider::{Bsp, CredentialForm, Profile, SignedRequest};
 
 /// The implementation of [`Bsp`].
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Bsp for Twilio {
         credential::expected(user.unwrap_or_default(), password)
     }
 
-    fn signature_holds(&self, keys: &[&[u8]], request: &SignedRequest<'_>) -> bool {
+    fn verify_signature(&self, keys: &[&[u8]], request: &SignedRequest<'_>) -> bool {
         signature::holds(keys, request)
     }
 

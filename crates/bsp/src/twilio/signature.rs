@@ -15,8 +15,8 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::contract::SignedRequest;
 use crate::form;
+use crate::provider::SignedRequest;
 
 const HEADER: &str = "x-twilio-signature";
 

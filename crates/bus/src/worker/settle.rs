@@ -8,31 +8,31 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::message::Acker;
 use tokio::time::Instant;
 
-use crate::delivery::Verdict;
-use crate::seldom::Seldom;
+use crate::delivery::Disposition;
+use crate::rate_limited_log::RateLimitedLog;
 use crate::worker::WorkerMetrics;
 
-/// Nak delay of [`Verdict::PutOff`].
-pub const PUT_OFF_FOR: Duration = Duration::from_secs(60);
+/// Nak delay of [`Verdict::Postponed`].
+pub const POSTPONE_DELAY: Duration = Duration::from_secs(60);
 /// Most messages of a process that wait with this delay at the same time.
-pub const PUT_OFF_MAX: usize = 1_000;
+pub const POSTPONED_MAX: usize = 1_000;
 /// Nak delays of a message that is retried, in seconds, by the number of its attempts. The last one repeats.
 const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];
 
-static COMES_AGAIN: Seldom = Seldom::new();
+static COMES_AGAIN: RateLimitedLog = RateLimitedLog::new();
 
 /// When the messages were nakked that wait now.
 #[derive(Default)]
-pub(super) struct PutOff(Mutex<VecDeque<Instant>>);
+pub(super) struct Postponed(Mutex<VecDeque<Instant>>);
 
-impl PutOff {
+impl Postponed {
     /// Adds a message, unless the limit is reached.
     fn takes(&self, now: Instant) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.front().is_some_and(|since| now - *since >= PUT_OFF_FOR) {
+        while waiting.front().is_some_and(|since| now - *since >= POSTPONE_DELAY) {
             waiting.pop_front();
         }
-        if waiting.len() >= PUT_OFF_MAX {
+        if waiting.len() >= POSTPONED_MAX {
             return false;
         }
         waiting.push_back(now);
@@ -44,14 +44,14 @@ impl PutOff {
 #[derive(Clone, Copy)]
 pub(super) struct Settling<'l> {
     pub(super) metrics: &'l WorkerMetrics,
-    pub(super) put_off: &'l PutOff,
+    pub(super) put_off: &'l Postponed,
 }
 
 /// Acks or naks a message, and returns whether a pause is requested. If the ack is lost, the message is redelivered,
 /// which every handler supports.
 pub(super) async fn settle(
     acker: &Acker,
-    verdict: Verdict,
+    verdict: Disposition,
     sequence: u64,
     attempt: u64,
     settling: Settling<'_>,
@@ -59,22 +59,22 @@ pub(super) async fn settle(
     let Settling { metrics, put_off } = settling;
     let mut delay = retry_delay(attempt, sequence);
     let (reason, asks_for_pause) = match verdict {
-        Verdict::Done => {
+        Disposition::Done => {
             let _ = acker.ack().await;
             metrics.done.inc();
             return false;
         }
-        Verdict::Retry { reason } => (reason, false),
-        Verdict::PutOff { reason } if put_off.takes(Instant::now()) => {
-            delay = PUT_OFF_FOR;
+        Disposition::Retry { reason } => (reason, false),
+        Disposition::PutOff { reason } if put_off.takes(Instant::now()) => {
+            delay = POSTPONE_DELAY;
             (reason, false)
         }
-        Verdict::PutOff { reason } | Verdict::Pause { reason } => (reason, true),
+        Disposition::PutOff { reason } | Disposition::Pause { reason } => (reason, true),
     };
     let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();
     let next = if asks_for_pause { "; pausing" } else { "" };
-    if let Some(turn) = COMES_AGAIN.turn() {
+    if let Some(turn) = COMES_AGAIN.next() {
         tracing::warn!(
             function = "worker",
             stream_sequence = sequence,
@@ -100,12 +100,12 @@ mod tests {
 
     #[test]
     fn the_number_of_postponed_messages_is_limited() {
-        let (put_off, now) = (PutOff::default(), Instant::now());
-        for _ in 0..PUT_OFF_MAX {
+        let (put_off, now) = (Postponed::default(), Instant::now());
+        for _ in 0..POSTPONED_MAX {
             assert!(put_off.takes(now));
         }
-        assert!(!put_off.takes(now + PUT_OFF_FOR / 2));
-        assert!(put_off.takes(now + PUT_OFF_FOR));
+        assert!(!put_off.takes(now + POSTPONE_DELAY / 2));
+        assert!(put_off.takes(now + POSTPONE_DELAY));
     }
 
     #[test]

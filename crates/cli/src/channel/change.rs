@@ -7,14 +7,14 @@
 use anyhow::bail;
 use bsp::ChannelId;
 use bus::registry::{Found, RegistryError};
-use bus::{Bus, Queue, lanes, registry};
+use bus::{Bus, Priority, command_consumers, registry};
 use channel::Record;
 use serde_json::json;
 
-use crate::Done;
+use crate::Exit;
 use crate::confirm::is_confirmed;
-use crate::out::{GOOD, ODD, Out, styled, text};
-use crate::words::{self, counted};
+use crate::output::{GOOD, ODD, Out, styled, text};
+use crate::words::{self, pluralize};
 
 /// Most attempts of a change that conflicts with changes of others.
 const ATTEMPTS_MAX: usize = 20;
@@ -42,7 +42,7 @@ pub(super) struct Removal {
 fn question(ids: &[&str]) -> String {
     format!(
         "Remove {}: {}? Ingress will answer their webhooks 401.",
-        counted(ids.len(), "channel"),
+        pluralize(ids.len(), "channel"),
         ids.join(", ")
     )
 }
@@ -50,7 +50,7 @@ fn question(ids: &[&str]) -> String {
 const NOT_REMOVED: &str = "no channel was removed; use --yes to remove without asking";
 
 /// Stores the channels that differ, and prints for each channel what was done.
-pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Exit> {
     let stored = registry::read_all(bus).await?;
     let find = |id: &str| stored.iter().find(|found| found.id == id);
     for record in records {
@@ -98,13 +98,13 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
         }
         say_applied(&found.id, "removed", how, out);
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 fn say_applied(id: &str, action: &str, how: How, out: &Out) {
     let style = if action == "unchanged" { ODD } else { GOOD };
     let note = if how.dry_run { " (dry run)" } else { "" };
-    out.say(&text!("{} channel {id}{note}", styled(style, action)));
+    out.print(&text!("{} channel {id}{note}", styled(style, action)));
     out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
 }
 
@@ -151,7 +151,7 @@ fn changed(id: &str) -> anyhow::Error {
 async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
     let channel = record.to_channel()?;
     if channel.bsp.sending().is_some() {
-        lanes::apply(bus, &channel.id).await?;
+        command_consumers::apply(bus, &channel.id).await?;
     }
     Ok(())
 }
@@ -162,10 +162,10 @@ async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()>
     let Ok(channel) = ChannelId::parse(id) else { return remove_entry(bus, found).await };
     let mut waiting = 0;
     let mut given_to = [0; 2];
-    for queue in Queue::ALL {
-        let found = lanes::waiting(bus, queue, &channel).await?.unwrap_or_default();
-        waiting += found.in_stream + found.held;
-        given_to[queue as usize] = found.given_to;
+    for queue in Priority::ALL {
+        let found = command_consumers::lag(bus, queue, &channel).await?.unwrap_or_default();
+        waiting += found.num_pending + found.num_ack_pending;
+        given_to[queue as usize] = found.delivered_seq;
     }
     if waiting > 0 && !force {
         bail!(
@@ -174,13 +174,13 @@ async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()>
         );
     }
     remove_entry(bus, found).await?;
-    lanes::remove(bus, &channel).await?;
+    command_consumers::remove(bus, &channel).await?;
     // Another operator may have created the channel again, and it needs the consumers.
     if let Some(Found { record: Ok(record), .. }) = registry::read(bus, id).await? {
         return make_lanes(bus, &record).await;
     }
-    for queue in Queue::ALL.into_iter().filter(|_| waiting == 0) {
-        lanes::forget_settled(bus, queue, &channel, given_to[queue as usize]).await?;
+    for queue in Priority::ALL.into_iter().filter(|_| waiting == 0) {
+        command_consumers::purge_acked(bus, queue, &channel, given_to[queue as usize]).await?;
     }
     Ok(())
 }
@@ -193,7 +193,7 @@ async fn remove_entry(bus: &Bus, found: &Found) -> anyhow::Result<()> {
     }
 }
 
-pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -> anyhow::Result<Done> {
+pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -> anyhow::Result<Exit> {
     let mut all = Vec::new();
     for id in ids {
         let Some(found) = registry::read(bus, id).await? else {
@@ -208,17 +208,17 @@ pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -
     for found in all {
         let id = &found.id;
         remove_one(bus, &found, how.force).await?;
-        out.say(&text!("{} channel {id}", styled(GOOD, "removed")));
+        out.print(&text!("{} channel {id}", styled(GOOD, "removed")));
         out.object(&json!({ "channel": id, "action": "removed" }));
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 /// Pauses or resumes channels. Other changes that are made at the same time are kept.
 pub(super) async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Out) -> anyhow::Result<()> {
     for id in ids {
         let action = set_one_paused(bus, id, paused).await?;
-        out.say(&text!("{} channel {id}", styled(GOOD, action)));
+        out.print(&text!("{} channel {id}", styled(GOOD, action)));
         out.object(&json!({ "channel": id, "action": action }));
     }
     Ok(())

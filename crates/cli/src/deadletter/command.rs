@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bsp::command::{self, Received};
+use bsp::command::{self, ReceivedCommand};
 use bus::streams::{COMMANDS, SENDS_BUCKET};
-use bus::{Bus, Delivery, Headers, Queue, Subject, headers, keeper, lookup};
+use bus::{Bus, Delivery, Headers, Priority, Subject, headers, message_store, purger};
 use jiff::Timestamp;
-use sender::Used;
+use sender::IdUse;
 use tokio::time::Instant;
 
 use crate::repair::refuse_gone_back;
@@ -45,7 +45,7 @@ pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<
             return Ok(Err(format!("cannot decode it as SendCommand: {} {}", fault.field, fault.rule)));
         }
     };
-    let command = match command::check(Received { channel, command: &message }) {
+    let command = match command::check(ReceivedCommand { channel, command: &message }) {
         Ok(command) => command,
         Err(refused) => {
             let faults: Vec<_> =
@@ -60,11 +60,11 @@ pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<
         return Ok(Err(fault));
     }
     Ok(match sender::used(bus, channel, &message).await? {
-        Used::NotYet => Ok(Again { subject }),
-        Used::ForThis => {
+        IdUse::NotYet => Ok(Again { subject }),
+        IdUse::ForThis => {
             Err("the ledger of sends has an entry for it: it was or may have been sent".to_owned())
         }
-        Used::ForAnother => {
+        IdUse::ForAnother => {
             Err("its command_id was used for another message; publish it under a new command_id".to_owned())
         }
     })
@@ -94,14 +94,14 @@ fn subject(letter: &Delivery) -> Result<Subject, String> {
 fn queue_of(letter: &Delivery, channel: &ChannelId) -> Subject {
     match letter.headers.get(headers::SUBJECT).and_then(Subject::parse) {
         Some(Subject::Command(queue, of)) if of == *channel => Subject::Command(queue, of),
-        _ => Subject::Command(Queue::Send, channel.clone()),
+        _ => Subject::Command(Priority::Send, channel.clone()),
     }
 }
 
 /// Checks whether COMMANDS has room, and can be read.
 pub(super) async fn look(bus: &Bus) -> anyhow::Result<()> {
     refuse_gone_back(bus, &COMMANDS).await?;
-    keeper::look(bus, &COMMANDS).await?;
+    purger::refresh_fill(bus, &COMMANDS).await?;
     Ok(())
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn publish(bus: &Bus, letter: &Delivery, again: &Again) -> anyh
             .with_optional(headers::TRACEPARENT, letter.headers.get(headers::TRACEPARENT))
     };
     bus.store(&again.subject, headers, &letter.payload, Instant::now() + STORE_LIMIT).await?;
-    lookup::drop_dead_letter(bus, letter.sequence).await?;
+    message_store::drop_dead_letter(bus, letter.sequence).await?;
     Ok(())
 }
 
@@ -136,7 +136,7 @@ mod tests {
             attempt: 0,
             stored_at: Timestamp::now() - age,
         };
-        let own = Subject::Command(Queue::Bulk, ChannelId::parse("c").unwrap());
+        let own = Subject::Command(Priority::Bulk, ChannelId::parse("c").unwrap());
         assert_eq!(subject(&letter(AGE_MAX - Duration::from_secs(60))), Ok(own));
         assert!(subject(&letter(AGE_MAX)).unwrap_err().contains("older than 24 h"));
         // A dead letter without the subject of its channel goes to the queue of agents.

@@ -4,31 +4,31 @@
 use std::time::Duration;
 
 use bus::Subject;
-use bus::inspect::StreamSeen;
-use bus::registry::Stored;
+use bus::inspect::StreamInfo;
+use bus::registry::StoredChannel;
 use bus::streams::WEBHOOKS;
 use channel::Channel;
 use jiff::Timestamp;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, count, names, span};
-use super::gather::Look;
 
 const RECORDS: Check = Check("channels.records");
 const KEY: Check = Check("channels.key");
 const SILENT: Check = Check("channels.webhooks");
 
 /// Returns the channels that can be read.
-pub(super) fn readable(stored: &[Stored]) -> Vec<Channel> {
+pub(super) fn readable(stored: &[StoredChannel]) -> Vec<Channel> {
     stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok()).collect()
 }
 
-pub(super) fn judge_records(stored: &Look<Vec<Stored>>) -> Finding {
+pub(super) fn judge_records(stored: &Probe<Vec<StoredChannel>>) -> Finding {
     let stored = match stored {
         Ok(stored) => stored,
         Err(error) => return RECORDS.unseen(error),
     };
     let is_unreadable =
-        |record: &&Stored| record.1.as_ref().map_or(true, |record| record.to_channel().is_err());
+        |record: &&StoredChannel| record.1.as_ref().map_or(true, |record| record.to_channel().is_err());
     let unreadable: Vec<String> = stored.iter().filter(is_unreadable).map(|(id, _)| id.clone()).collect();
     if !unreadable.is_empty() {
         let what = format!("this version cannot read the records of {}", names(&unreadable));
@@ -82,8 +82,8 @@ pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Findi
 /// `subjects` are those of WEBHOOKS that hold a message.
 pub(super) fn judge_silent(
     channels: &[Channel],
-    subjects: &Look<Vec<(String, usize)>>,
-    streams: &Look<Vec<StreamSeen>>,
+    subjects: &Probe<Vec<(String, usize)>>,
+    streams: &Probe<Vec<StreamInfo>>,
     now: Timestamp,
 ) -> Option<Finding> {
     let subjects = match subjects {
@@ -127,7 +127,7 @@ pub(super) mod tests {
     use super::*;
     use crate::doctor::finding::Level;
 
-    pub(in crate::doctor) fn stored() -> Vec<Stored> {
+    pub(in crate::doctor) fn stored() -> Vec<StoredChannel> {
         let key = CredentialKey::new(&[7; 32]).unwrap();
         let file = include_str!("../../../../examples/channels.toml");
         let described = channel::file::parse(file, &SettingsContext::default()).unwrap();

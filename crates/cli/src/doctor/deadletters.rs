@@ -1,17 +1,17 @@
 //! Check for dead letters: webhooks and commands that could not be processed and wait for an operator.
 
-use bus::inspect::StreamSeen;
+use bus::inspect::StreamInfo;
 use bus::streams::DEADLETTERS;
 use jiff::Timestamp;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, count, span};
-use super::gather::Look;
 
 const PRESENT: Check = Check("deadletters.present");
 
 /// `reason` is that of the newest one.
 pub(super) fn judge(
-    streams: &Look<Vec<StreamSeen>>,
+    streams: &Probe<Vec<StreamInfo>>,
     reason: Option<&str>,
     now: Timestamp,
 ) -> Option<Finding> {
@@ -37,7 +37,7 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fill::tests::stream;
+    use crate::doctor::capacity::tests::stream;
     use crate::doctor::finding::Level;
 
     #[test]
@@ -45,7 +45,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let judged = |bytes| {
             let last_time = Some(now - jiff::SignedDuration::from_mins(9));
-            let stream = StreamSeen { last_time, ..stream("DEADLETTERS", bytes, 1 << 20) };
+            let stream = StreamInfo { last_time, ..stream("DEADLETTERS", bytes, 1 << 20) };
             judge(&Ok(vec![stream]), Some("truncated"), now).unwrap()
         };
         assert_eq!(judged(0).level, Level::Ok);

@@ -2,8 +2,8 @@
 
 use bus::versions::ServerVersion;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, span};
-use super::gather::Look;
 use super::monitor::{Monitor, Sync};
 
 const DURABILITY: Check = Check("nats.durability");
@@ -13,7 +13,7 @@ const REMEDY: &str =
 
 /// `replicas` is the lowest number of any stream.
 pub(super) fn judge(
-    monitors: &[(String, Look<Monitor>)],
+    monitors: &[(String, Probe<Monitor>)],
     version: Option<ServerVersion>,
     replicas: Option<usize>,
 ) -> Finding {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Level;
 
-    fn monitor(sync: Sync, cluster_size: Option<u64>) -> (String, Look<Monitor>) {
+    fn monitor(sync: Sync, cluster_size: Option<u64>) -> (String, Probe<Monitor>) {
         let monitor = Monitor {
             name: "n1".to_owned(),
             sync,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub(super) use crate::words::{bytes, counted as count, span};
+pub(super) use crate::words::{bytes, pluralize as count, span};
 
 /// Most names in a sentence. The rest is counted.
 const NAMES_MAX: usize = 5;

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bsp::ChannelId;
-use bus::inspect::LeaseSeen;
-use bus::lease::FREE_AFTER;
+use bus::inspect::LeaseInfo;
+use bus::lease::LEASE_DURATION;
 use jiff::Timestamp;
 use sender::LaneState;
 
 use crate::words;
 
+use super::collect::{Moves, Probe};
 use super::finding::{Check, Finding, count, names, span};
-use super::gather::{Look, Moves};
-use super::movement::{Motion, motion};
+use super::progress::{Motion, motion};
 
 const OWNER: Check = Check("lanes.owner");
 const HALTED: Check = Check("lanes.halted");
@@ -38,8 +38,8 @@ pub(super) fn unseen(error: &str) -> Finding {
 /// `now` is by the clock of NATS, which stamps the leases.
 pub(super) fn judge(
     lanes: &[Lane],
-    leases: &Look<Vec<LeaseSeen>>,
-    moves: &Look<Vec<Moves>>,
+    leases: &Probe<Vec<LeaseInfo>>,
+    moves: &Probe<Vec<Moves>>,
     watched: Duration,
     now: Timestamp,
 ) -> Vec<Finding> {
@@ -80,11 +80,11 @@ pub(super) fn judge(
 }
 
 /// Returns the channel of a lane with an owner, and the state that the owner reports.
-fn held(lease: &LeaseSeen, now: Timestamp) -> Option<(&str, LaneState)> {
+fn held(lease: &LeaseInfo, now: Timestamp) -> Option<(&str, LaneState)> {
     let channel = sender::lane_of_lease(&lease.name)?;
     let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
     let state = LaneState::from_bytes(&lease.value)?;
-    (age < FREE_AFTER).then_some((channel, state))
+    (age < LEASE_DURATION).then_some((channel, state))
 }
 
 /// Pending commands of one lane, or of several.
@@ -249,32 +249,32 @@ fn judge_moving(
 
 #[cfg(test)]
 mod tests {
-    use bus::inspect::DurableSeen;
+    use bus::inspect::ConsumerInfo;
 
     use super::*;
     use crate::doctor::finding::Level;
-    use crate::doctor::movement::tests::durable;
+    use crate::doctor::progress::tests::durable;
 
     fn channel() -> ChannelId {
         ChannelId::parse("c-1").unwrap()
     }
 
-    fn lease(age_s: i64, halted: &str) -> LeaseSeen {
+    fn lease(age_s: i64, halted: &str) -> LeaseInfo {
         let state = LaneState {
             owner: "s-1".to_owned(),
             account: "a".to_owned(),
             halted: halted.to_owned(),
             ..LaneState::default()
         };
-        LeaseSeen {
+        LeaseInfo {
             name: "lane.c-1".to_owned(),
             value: serde_json::to_vec(&state).unwrap().into(),
             renewed_at: Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_secs(age_s),
         }
     }
 
-    fn judged(leases: Vec<LeaseSeen>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
-        let make = || DurableSeen { channel: Some(channel()), ..durable("send-c-1", 5, pending, 1) };
+    fn judged(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
+        let make = || ConsumerInfo { channel: Some(channel()), ..durable("send-c-1", 5, pending, 1) };
         let moves = vec![Moves { before: make(), after: make() }];
         let lanes = [Lane { channel: channel(), is_paused }];
         let watched = Duration::from_secs(3);
@@ -307,15 +307,15 @@ mod tests {
     fn pending_commands_are_reported_with_their_number_and_age() {
         let two_hours = Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_hours(2);
         let make = |name: &str, held, oldest| {
-            let seen = DurableSeen { channel: Some(channel()), oldest, ..durable(name, 5, 20, 1) };
-            Moves { before: seen.clone(), after: DurableSeen { held, ..seen } }
+            let seen = ConsumerInfo { channel: Some(channel()), oldest, ..durable(name, 5, 20, 1) };
+            Moves { before: seen.clone(), after: ConsumerInfo { held, ..seen } }
         };
         // The lane holds eleven, one of them with a call in flight.
         let moves = Ok(vec![make("send-c-1", 11, Some(two_hours)), make("bulk-c-1", 0, None)]);
         let said = |halted: &str, is_paused| {
             let state = LaneState { halted: halted.to_owned(), in_progress: 1, ..LaneState::default() };
             let value = serde_json::to_vec(&state).unwrap().into();
-            let leases = Ok(vec![LeaseSeen { value, ..lease(2, "") }]);
+            let leases = Ok(vec![LeaseInfo { value, ..lease(2, "") }]);
             let lanes = [Lane { channel: channel(), is_paused }];
             let watched = Duration::from_secs(3);
             let findings = judge(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);

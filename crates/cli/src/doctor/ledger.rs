@@ -1,20 +1,20 @@
 //! Checks whether a full ledger of sends fits into the memory of the NATS servers. A server reports its memory limit
 //! only if it runs with GOMEMLIMIT, from version 2.11.
 
-use bus::inspect::StreamSeen;
+use bus::inspect::StreamInfo;
 use bus::ledger_size;
 use bus::streams::SENDS_BUCKET;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, bytes};
-use super::gather::Look;
 use super::monitor::Monitor;
 
 const MEMORY: Check = Check("nats.memory");
 
 /// Returns the finding about the server with the least memory, or `None` if no server reports a limit.
 pub(super) fn judge(
-    streams: &Look<Vec<StreamSeen>>,
-    monitors: &[(String, Look<Monitor>)],
+    streams: &Probe<Vec<StreamInfo>>,
+    monitors: &[(String, Probe<Monitor>)],
 ) -> Option<Finding> {
     let ledger = streams.iter().flatten().find(|stream| stream.name == SENDS_BUCKET.stream)?;
     let limit = monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.memory_limit).min()?;
@@ -39,7 +39,7 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::fill::tests::stream;
+    use crate::doctor::capacity::tests::stream;
     use crate::doctor::finding::Level;
     use crate::doctor::monitor::tests::with_memory;
 

@@ -10,8 +10,8 @@ use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, DATE, LOCATION};
 
 use super::clock::{Reading, http_date};
+use super::collect::{Probe, reason};
 use super::finding::{Check, Finding};
-use super::gather::{Look, reason};
 
 const URL: Check = Check("media.url");
 const ANSWER: Check = Check("media.answer");
@@ -35,7 +35,7 @@ pub(super) struct Answer {
 }
 
 /// Requests a file that does not exist.
-pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> Look<Answer> {
+pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> Probe<Answer> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| error.to_string())?;
     let path = media::path(tenant, MediaKind::Image, &MediaId::from_random(bits));
@@ -62,7 +62,7 @@ pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> L
 }
 
 /// Returns findings about media; `asked` is `None` if its URL was not given.
-pub(super) fn judge(asked: Option<&(String, Look<Answer>)>) -> Vec<Finding> {
+pub(super) fn judge(asked: Option<&(String, Probe<Answer>)>) -> Vec<Finding> {
     let Some((url, answer)) = asked else {
         let why = "The URL of every file begins with it. If the BSP cannot fetch from it, no customer receives a file.";
         let remedy =
@@ -106,7 +106,7 @@ fn private_place(host: &str) -> Option<&'static str> {
     }
 }
 
-fn judge_answer(url: &str, answer: &Look<Answer>) -> Finding {
+fn judge_answer(url: &str, answer: &Probe<Answer>) -> Finding {
     let why =
         "The BSP fetches every file from this URL. If that fails, the customer does not receive the file.";
     let route = "Configure the load balancer to forward /{tenant}/imchannel/ of this host to imchannel-media, unchanged.";

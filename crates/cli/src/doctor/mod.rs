@@ -4,16 +4,16 @@
 //! [`gather`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
 
 mod finding;
-mod gather;
+mod collect;
 mod server;
 mod monitor;
 mod durability;
 mod ledger;
-mod definition;
+mod drift;
 mod sequences;
 mod replicas;
-mod fill;
-mod movement;
+mod capacity;
+mod progress;
 mod lanes;
 mod deadletters;
 mod channels;
@@ -31,13 +31,13 @@ use bus::versions::ServerVersion;
 use clap::Args;
 use serde_json::json;
 
+use self::collect::{Nats, Observed};
 use self::finding::{Check, Finding, Level};
-use self::gather::{Nats, Observed};
-use crate::Done;
-use crate::out::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
-use crate::redis::RedisPlace;
+use crate::Exit;
+use crate::duration;
+use crate::output::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
+use crate::redis_target::RedisTarget;
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target, WrongUser};
-use crate::when;
 use crate::words::causes;
 
 const CONNECTION: Check = Check("nats.connection");
@@ -50,7 +50,7 @@ const CHECK_WIDTH: usize = 25;
 #[derive(Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    redis: RedisPlace,
+    redis: RedisTarget,
     /// URL at which the BSP reaches media [default: that of the `up` in this folder].
     #[arg(long, env = "IMCHANNEL_MEDIA_PUBLIC_URL", value_name = "URL")]
     media_public_url: Option<String>,
@@ -64,7 +64,7 @@ pub(crate) struct Doctor {
     #[arg(long, value_delimiter = ',', value_name = "URLS")]
     admin: Vec<String>,
     /// How long to watch whether readers make progress.
-    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = when::span)]
+    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = duration::span)]
     watch_for: Duration,
 }
 
@@ -106,7 +106,7 @@ impl Doctor {
     }
 }
 
-pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let key = match target.key_text().and_then(|text| text.map(|_| target.key()).transpose()) {
         Ok(key) => key.map(|key| key.fingerprint()),
         Err(error) => return Ok(out.faulty(&causes(&error))),
@@ -120,7 +120,7 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
         Err(error) if error.is::<WrongUser>() => return Err(error),
         bus => bus.map_err(|error| causes(&error)),
     };
-    let observed = Box::pin(gather::everything(&options, bus)).await?;
+    let observed = Box::pin(collect::everything(&options, bus)).await?;
     let findings = judge(&observed, key.as_deref(), options.watch_for);
     for finding in &findings {
         show(finding, out);
@@ -132,14 +132,14 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
         let comma = if summary == Text::default() { "" } else { ", " };
         summary = text!("{summary}{comma}{}", styled(style(*level), &format!("{number} {}", level.word())));
     }
-    out.say(&summary);
+    out.print(&summary);
     let counts = counts.map(|(level, number)| (level.word().to_owned(), json!(number)));
     out.object(&json!({ "findings": serde_json::Map::from_iter(counts) }));
     anyhow::ensure!(
         observed.has_answer(),
         "no server or service responded, so almost nothing could be checked; check the URLs"
     );
-    Ok(if count(Level::Error) > 0 { Done::Different } else { Done::Well })
+    Ok(if count(Level::Error) > 0 { Exit::Drift } else { Exit::Ok })
 }
 
 /// Reads a server's name and its storage limit in bytes from its monitoring port; `None` if it does not report them.
@@ -179,7 +179,7 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     let (version, least) = (ServerVersion::parse(&nats.server.version), replicas::least(&nats.streams));
     findings.push(durability::judge(&observed.monitors, version, least));
     findings.extend(ledger::judge(&nats.streams, &observed.monitors));
-    findings.extend(definition::judge(&nats.differences, &nats.streams));
+    findings.extend(drift::judge(&nats.differences, &nats.streams));
     findings.push(sequences::judge(&nats.sequences));
     let sizes = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.cluster_size);
     let size = sizes.max();
@@ -187,8 +187,8 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     let is_cluster = size.is_some_and(|size| size > 1) || has_peers || nats.server.cluster.is_some();
     findings.extend(replicas::judge(&nats.streams, is_cluster, size));
     let durables: Vec<_> = nats.moves.iter().flatten().map(|moves| moves.after.clone()).collect();
-    findings.extend(fill::judge(&nats.streams, &durables, &nats.rates));
-    findings.extend(movement::judge(&nats.moves, watched, nats.now));
+    findings.extend(capacity::judge(&nats.streams, &durables, &nats.rates));
+    findings.extend(progress::judge(&nats.moves, watched, nats.now));
     findings.extend(deadletters::judge(&nats.streams, nats.reason.as_deref(), nats.now));
     findings.push(channels::judge_records(&nats.stored));
     if let Err(error) = &nats.stored {
@@ -217,10 +217,10 @@ fn style(level: Level) -> anstyle::Style {
 fn show(finding: &Finding, out: &Out) {
     out.object(&finding.to_json());
     let level = styled(style(finding.level), &format!("{:<LEVEL_WIDTH$}", finding.level.word()));
-    out.say(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
+    out.print(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
     for (word, text) in [("impact", &finding.why), ("remedy", &finding.remedy)] {
         if !text.is_empty() {
-            out.say(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, &format!("{word}"))));
+            out.print(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, word)));
         }
     }
 }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::clock::Reading;
+use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, percent};
-use super::gather::Look;
 
 const ANSWER: Check = Check("nats.monitor");
 const STORAGE: Check = Check("nats.storage");
@@ -53,11 +53,11 @@ pub(super) struct Monitor {
 }
 
 /// Reads a monitoring port.
-pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Monitor> {
+pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Probe<Monitor> {
     let get = async |path: &str| {
         let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).timeout(TIMEOUT).send();
-        let answer = answer.await.map_err(|error| super::gather::reason(&error))?;
-        let text = answer.text().await.map_err(|error| super::gather::reason(&error))?;
+        let answer = answer.await.map_err(|error| super::collect::reason(&error))?;
+        let text = answer.text().await.map_err(|error| super::collect::reason(&error))?;
         serde_json::from_str::<Value>(&text)
             .map_err(|_| format!("the response of {path} is not that of a nats-server"))
     };
@@ -111,7 +111,7 @@ fn ailment(health: &Value) -> Option<String> {
 }
 
 /// Returns all findings but those of the durability, which has a separate file.
-pub(super) fn judge(monitors: &[(String, Look<Monitor>)]) -> Vec<Finding> {
+pub(super) fn judge(monitors: &[(String, Probe<Monitor>)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     if monitors.is_empty() {
         findings.push(ANSWER.unknown(

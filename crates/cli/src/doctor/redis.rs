@@ -8,8 +8,8 @@ use blob::inspect::Inspector;
 use jiff::Timestamp;
 
 use super::clock::Reading;
+use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, percent};
-use super::gather::Look;
 
 const CONNECTION: Check = Check("redis.connection");
 const VERSION: Check = Check("redis.version");
@@ -28,14 +28,14 @@ const SHARE_WRONG: f64 = 0.90;
 #[derive(Debug)]
 pub(super) struct Redis {
     /// Response of `INFO`.
-    pub(super) info: Look<BTreeMap<String, String>>,
+    pub(super) info: Probe<BTreeMap<String, String>>,
     /// Whether it has the functions of this version.
-    pub(super) has_functions: Look<bool>,
+    pub(super) has_functions: Probe<bool>,
     pub(super) clock: Option<Reading>,
 }
 
 /// Reads the state of a server.
-pub(super) async fn ask(options: &RedisOptions) -> Look<Redis> {
+pub(super) async fn ask(options: &RedisOptions) -> Probe<Redis> {
     let words = |error: blob::BlobError| crate::words::causes(&anyhow::Error::from(error));
     let mut inspector = Inspector::connect(options).await.map_err(words)?;
     let info = inspector.info().await.map(|text| read(&text)).map_err(words);
@@ -52,7 +52,7 @@ fn read(text: &str) -> BTreeMap<String, String> {
 }
 
 /// Returns findings about Redis; `redis` is `None` if its URL was not given.
-pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
+pub(super) fn judge(redis: Option<&Probe<Redis>>) -> Vec<Finding> {
     let redis = match redis {
         Some(Ok(redis)) => redis,
         None => {
@@ -82,7 +82,7 @@ pub(super) fn judge(redis: Option<&Look<Redis>>) -> Vec<Finding> {
     findings
 }
 
-fn judge_functions(has_functions: &Look<bool>) -> Finding {
+fn judge_functions(has_functions: &Probe<bool>) -> Finding {
     match has_functions {
         Ok(true) => FUNCTIONS.ok(format!("it has the functions {LIBRARY}")),
         Ok(false) => FUNCTIONS.error(

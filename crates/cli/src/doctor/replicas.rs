@@ -1,9 +1,9 @@
 //! Checks of the replicas of streams: their number fits the cluster, and all of them are online and current.
 
-use bus::inspect::StreamSeen;
+use bus::inspect::StreamInfo;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, names};
-use super::gather::Look;
 
 const REPLICAS: Check = Check("streams.replicas");
 const COPIES: Check = Check("streams.copies");
@@ -15,7 +15,7 @@ const BRING_BACK: &str =
 
 /// `cluster_size` is the number of servers, if known; `is_cluster` is whether there are several.
 pub(super) fn judge(
-    streams: &Look<Vec<StreamSeen>>,
+    streams: &Probe<Vec<StreamInfo>>,
     is_cluster: bool,
     cluster_size: Option<u64>,
 ) -> Vec<Finding> {
@@ -34,11 +34,11 @@ fn judge_unanswered(error: &str) -> Finding {
 }
 
 /// Returns the lowest number of replicas of any stream.
-pub(super) fn least(streams: &Look<Vec<StreamSeen>>) -> Option<usize> {
+pub(super) fn least(streams: &Probe<Vec<StreamInfo>>) -> Option<usize> {
     streams.as_ref().ok()?.iter().map(|stream| stream.replicas.max(1)).min()
 }
 
-fn judge_replicas(streams: &[StreamSeen], is_cluster: bool, cluster_size: Option<u64>) -> Finding {
+fn judge_replicas(streams: &[StreamInfo], is_cluster: bool, cluster_size: Option<u64>) -> Finding {
     let with = |test: &dyn Fn(usize) -> bool| -> Vec<String> {
         let found = streams.iter().filter(|stream| test(stream.replicas.max(1)));
         found.map(|stream| stream.name.to_owned()).collect()
@@ -67,8 +67,8 @@ fn judge_replicas(streams: &[StreamSeen], is_cluster: bool, cluster_size: Option
     REPLICAS.ok("one server stores one replica of every stream: if its disk fails, everything is lost, and while it restarts, ingress answers 503")
 }
 
-fn judge_copies(streams: &[StreamSeen]) -> Finding {
-    let of = |test: &dyn Fn(&StreamSeen) -> bool| -> Vec<String> {
+fn judge_copies(streams: &[StreamInfo]) -> Finding {
+    let of = |test: &dyn Fn(&StreamInfo) -> bool| -> Vec<String> {
         streams.iter().filter(|stream| test(stream)).map(|stream| stream.name.to_owned()).collect()
     };
     let leaderless = of(&|stream| stream.has_leader == Some(false));
@@ -77,10 +77,10 @@ fn judge_copies(streams: &[StreamSeen]) -> Finding {
             .error(format!("no leader for {}", names(&leaderless)), LEADERLESS, BRING_BACK)
             .about(leaderless);
     }
-    let gone = |stream: &StreamSeen| {
+    let gone = |stream: &StreamInfo| {
         stream.peers.iter().any(|peer| peer.is_offline) || stream.peers.len() + 1 < stream.replicas
     };
-    let is_behind = |stream: &StreamSeen| stream.peers.iter().any(|peer| !peer.is_current);
+    let is_behind = |stream: &StreamInfo| stream.peers.iter().any(|peer| !peer.is_current);
     let incomplete = of(&|stream| gone(stream) || is_behind(stream));
     if !incomplete.is_empty() {
         let servers = streams.iter().flat_map(|stream| &stream.peers);
@@ -103,18 +103,18 @@ fn judge_copies(streams: &[StreamSeen]) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use bus::inspect::PeerSeen;
+    use bus::inspect::PeerInfo;
 
     use super::*;
-    use crate::doctor::fill::tests::stream;
+    use crate::doctor::capacity::tests::stream;
     use crate::doctor::finding::Level;
 
-    fn peer(is_current: bool, is_offline: bool) -> PeerSeen {
-        PeerSeen { name: "n2".to_owned(), is_current, is_offline }
+    fn peer(is_current: bool, is_offline: bool) -> PeerInfo {
+        PeerInfo { name: "n2".to_owned(), is_current, is_offline }
     }
 
-    fn with(replicas: usize, peers: Vec<PeerSeen>, has_leader: Option<bool>) -> StreamSeen {
-        StreamSeen { replicas, peers, has_leader, ..stream("EVENTS", 0, 1) }
+    fn with(replicas: usize, peers: Vec<PeerInfo>, has_leader: Option<bool>) -> StreamInfo {
+        StreamInfo { replicas, peers, has_leader, ..stream("EVENTS", 0, 1) }
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! Checks whether a stream's sequence has gone back, so that new messages are below the positions of its readers.
 
-use bus::repair::Found;
+use bus::repair::StreamPosition;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, names};
-use super::gather::Look;
 
 const SEQUENCES: Check = Check("streams.sequences");
 
-pub(super) fn judge(found: &Look<Vec<Found>>) -> Finding {
+pub(super) fn judge(found: &Probe<Vec<StreamPosition>>) -> Finding {
     let found = match found {
         Ok(found) => found,
         Err(error) => return SEQUENCES.unseen(error),
     };
-    let gone: Vec<&Found> = found.iter().filter(|found| found.has_gone_back()).collect();
+    let gone: Vec<&StreamPosition> = found.iter().filter(|found| found.has_gone_back()).collect();
     if gone.is_empty() {
         return SEQUENCES.ok("no stream ends below the position of a reader");
     }
@@ -38,12 +38,12 @@ mod tests {
     fn a_stream_that_ends_below_its_readers_is_wrong() {
         let found = |reached, last| {
             let durables = vec!["normalizer".to_owned()];
-            Ok(vec![Found { stream: "WEBHOOKS", reached, last, is_replaced: false, durables }])
+            Ok(vec![StreamPosition { stream: "WEBHOOKS", reached, last, is_replaced: false, durables }])
         };
         assert_eq!(judge(&found(5, 5)).level, Level::Ok);
         let finding = judge(&found(16_599, 40));
         assert_eq!((finding.level, finding.of), (Level::Error, vec!["WEBHOOKS".to_owned()]));
-        let replaced = Found { is_replaced: true, ..found(0, 0).unwrap().remove(0) };
+        let replaced = StreamPosition { is_replaced: true, ..found(0, 0).unwrap().remove(0) };
         assert_eq!(judge(&Ok(vec![replaced])).level, Level::Error);
         assert_eq!(judge(&Err("no".to_owned())).level, Level::Unknown);
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bus::inspect::ServerSeen;
+use bus::inspect::ServerInfo;
 use bus::purge::PURGE_IS_SAFE_FROM;
 use bus::versions::ServerVersion;
 use serde_json::Value;
 
+use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, names, percent};
-use super::gather::Look;
 
 const VERSION: Check = Check("nats.version");
 const PAYLOAD: Check = Check("nats.max_payload");
@@ -25,7 +25,7 @@ const SHARE_WRONG: f64 = 0.90;
 /// Servers by name, each with its version if it is known.
 pub(super) type Versions = BTreeMap<String, Option<ServerVersion>>;
 
-pub(super) fn judge(server: &ServerSeen, versions: &Look<Versions>, account: &Look<Value>) -> Vec<Finding> {
+pub(super) fn judge(server: &ServerInfo, versions: &Probe<Versions>, account: &Probe<Value>) -> Vec<Finding> {
     let mut findings = match versions {
         Ok(versions) if !versions.is_empty() => judge_versions(versions),
         _ => vec![judge_version(&server.version)],
@@ -102,7 +102,7 @@ fn judge_payload(payload_max: usize) -> Finding {
 }
 
 /// JetStream reports the limits of the account. With tiers, each tier has separate limits.
-fn judge_account(account: &Look<Value>) -> Finding {
+fn judge_account(account: &Probe<Value>) -> Finding {
     let account = match account {
         Ok(account) if account["error"].is_null() => account,
         Ok(account) => return ACCOUNT.unseen(&account["error"]["description"].to_string()),

@@ -7,8 +7,8 @@ use reqwest::header::DATE;
 use serde_json::Value;
 
 use super::clock::{Reading, http_date};
+use super::collect::{Probe, reason};
 use super::finding::{Check, Finding, count, names};
-use super::gather::{Look, reason};
 use crate::refusals::{self, Counts, Refused};
 
 const READY: Check = Check("services.ready");
@@ -31,7 +31,7 @@ pub(super) struct Service {
 }
 
 /// Reads an admin port.
-pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Look<Service> {
+pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Probe<Service> {
     let base = url.trim_end_matches('/');
     let asked_at = Timestamp::now();
     let answer = client.get(format!("{base}/ready")).timeout(TIMEOUT).send().await;
@@ -72,7 +72,7 @@ fn read_build(metrics: &str) -> Option<(String, String)> {
 }
 
 /// `own` is the version of this command line.
-pub(super) fn judge(services: &[(String, Look<Service>)], own: &str) -> Vec<Finding> {
+pub(super) fn judge(services: &[(String, Probe<Service>)], own: &str) -> Vec<Finding> {
     if services.is_empty() {
         let remedy = "Give --admin http://ingress:9090,http://normalizer:9090,… of every replica.";
         return vec![READY.unknown(
@@ -92,7 +92,7 @@ pub(super) fn judge(services: &[(String, Look<Service>)], own: &str) -> Vec<Find
 }
 
 /// Returns `None` if no ingress was checked.
-fn judge_refusals(services: &[(String, Look<Service>)]) -> Option<Finding> {
+fn judge_refusals(services: &[(String, Probe<Service>)]) -> Option<Finding> {
     let mut counts = Counts::new();
     for service in services.iter().filter_map(|(_, service)| service.as_ref().ok()) {
         for (refused, number) in &service.refusals {
@@ -131,7 +131,7 @@ fn judge_refusals(services: &[(String, Look<Service>)]) -> Option<Finding> {
 }
 
 /// Returns `None` if it is ready.
-fn judge_ready(url: &str, service: &Look<Service>) -> Option<Finding> {
+fn judge_ready(url: &str, service: &Probe<Service>) -> Option<Finding> {
     let finding = match service {
         Ok(service) if service.lacks.is_empty() => return None,
         Ok(service) => READY.error(
@@ -148,7 +148,7 @@ fn judge_ready(url: &str, service: &Look<Service>) -> Option<Finding> {
     Some(finding.about([url]))
 }
 
-fn judge_versions(services: &[(String, Look<Service>)], own: &str) -> Finding {
+fn judge_versions(services: &[(String, Probe<Service>)], own: &str) -> Finding {
     let builds = services.iter().filter_map(|(url, service)| {
         let (program, version) = service.as_ref().ok()?.build.as_ref()?;
         Some((url, program, version))
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Level;
 
-    fn service(ready: &Value, version: Option<&str>) -> (String, Look<Service>) {
+    fn service(ready: &Value, version: Option<&str>) -> (String, Probe<Service>) {
         let metrics = version.map(|version| {
             format!("# TYPE imchannel_build info\nimchannel_build_info{{program=\"ingress\",version=\"{version}\"}} 1\n")
         });

@@ -6,7 +6,7 @@ use bsp::{Item, Outcome};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::published::{Event, Published};
+use super::history::{Event, Published};
 use crate::mask;
 
 /// A webhook whose items are compared.

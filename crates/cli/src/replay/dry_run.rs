@@ -8,11 +8,11 @@ use bus::Bus;
 use bus::subject::Filter;
 
 use super::compare::{self, Origin};
-use super::published::{Published, Wanted};
+use super::history::{Published, Wanted};
 use super::show::Summary;
 use super::{Selected, bar, parse};
-use crate::Done;
-use crate::out::Out;
+use crate::Exit;
+use crate::output::Out;
 
 /// A webhook, parsed by this version.
 struct Read {
@@ -27,7 +27,7 @@ pub(super) async fn run(
     filter: &Filter,
     (examples, unmask): (usize, bool),
     out: &Out,
-) -> anyhow::Result<Done> {
+) -> anyhow::Result<Exit> {
     let mut summary = Summary::new(examples);
     let parsing = bar(webhooks.count(), "parsing", out);
     let mut all = Vec::new();
@@ -51,6 +51,6 @@ pub(super) async fn run(
     }
     webhooks.say_cut(out);
     let done = summary.finish(out);
-    out.say("nothing was published; use --publish to publish");
+    out.print("nothing was published; use --publish to publish");
     Ok(done)
 }

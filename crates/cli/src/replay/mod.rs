@@ -3,12 +3,12 @@
 
 mod compare;
 mod dry_run;
-pub(crate) mod published;
+pub(crate) mod history;
 pub(crate) mod publish;
 mod show;
 
 use bsp::{BspId, ChannelId, Parsed, Webhook, registry};
-use bus::read::{self, From};
+use bus::read::{self, StartAt};
 use bus::streams::WEBHOOKS;
 use bus::subject::Filter;
 use bus::{Bus, Delivery, Subject};
@@ -18,11 +18,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::confirm::is_confirmed;
-use crate::out::{ODD, Out, styled, text};
+use crate::duration::{self, Moment};
+use crate::output::{ODD, Out, styled, text};
 use crate::target::Target;
-use crate::when::{self, Moment};
-use crate::words::counted;
-use crate::{Done, tail};
+use crate::words::pluralize;
+use crate::{Exit, tail};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Replay {
@@ -51,7 +51,7 @@ pub(crate) struct Webhooks {
     #[arg(long)]
     unmask: bool,
     /// Most webhooks a second when they are published.
-    #[arg(long, default_value = "500", value_name = "N", value_parser = when::rate)]
+    #[arg(long, default_value = "500", value_name = "N", value_parser = duration::rate)]
     rate: f64,
     /// Number of this replay. Within the duplicate window of the stream, the same number does not publish the same
     /// event twice, so an interrupted replay can be continued [default: seconds since 1970].
@@ -70,10 +70,10 @@ struct Selection {
     #[arg(long, value_parser = |text: &str| ChannelId::parse(text))]
     channel: Option<ChannelId>,
     /// Stored at this time or later (90s, 15m, 2h, 3d ago, or a time such as 2026-03-01T10:00:00Z).
-    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    #[arg(long, value_name = "WHEN", value_parser = duration::moment)]
     since: Option<Moment>,
     /// Stored before this time.
-    #[arg(long, value_name = "WHEN", value_parser = when::moment)]
+    #[arg(long, value_name = "WHEN", value_parser = duration::moment)]
     until: Option<Moment>,
     /// From this sequence of stream WEBHOOKS; 1 for all that are stored.
     #[arg(long, value_name = "N")]
@@ -86,7 +86,7 @@ struct Selection {
     limit: u64,
 }
 
-pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     let Replay::Webhooks(command) = command;
     let bus = target.connect().await?;
     let webhooks = command.selection.open(&bus).await?;
@@ -94,7 +94,7 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
         let filter = Filter { bsp: command.selection.bsp, channel: command.selection.channel.clone() };
         return dry_run::run(&bus, webhooks, &filter, (command.examples, command.unmask), out).await;
     }
-    let question = format!("Publish the events of up to {} again?", counted(webhooks.count(), "webhook"));
+    let question = format!("Publish the events of up to {} again?", pluralize(webhooks.count(), "webhook"));
     if !is_confirmed(command.yes, &question)? {
         return Ok(out.faulty("nothing was published; use --yes to publish without asking"));
     }
@@ -109,15 +109,15 @@ impl Selection {
     async fn open(&self, bus: &Bus) -> anyhow::Result<Selected> {
         let now = Timestamp::now();
         let from = match (self.from_sequence, self.since) {
-            (Some(sequence), _) => From::Sequence(sequence),
-            (None, Some(since)) => From::Time(since.from(now)),
-            (None, None) => From::Start,
+            (Some(sequence), _) => StartAt::Sequence(sequence),
+            (None, Some(since)) => StartAt::Time(since.from(now)),
+            (None, None) => StartAt::Start,
         };
         // Webhooks that arrive during the replay are not replayed.
         let last = read::last_sequence(bus, &WEBHOOKS).await?;
         let last = self.to_sequence.map_or(last, |to| to.min(last));
         let filter = Filter { bsp: self.bsp, channel: self.channel.clone() }.webhooks();
-        let messages = read::follow(bus, &WEBHOOKS, filter, from).await?;
+        let messages = read::subscribe(bus, &WEBHOOKS, filter, from).await?;
         if messages.pending() == 0 {
             tail::refuse_unknown(bus, self.channel.as_ref()).await?;
         }
@@ -162,7 +162,7 @@ impl Selected {
         let last = self.last;
         out.object(&json!({ "limit_reached_before": sequence, "to_sequence": last }));
         let rest = format!("--from-sequence {sequence} --to-sequence {last}, or a larger --limit");
-        out.say(&text!(
+        out.print(&text!(
             "{} more webhooks match; continue with {rest}",
             styled(ODD, "the limit was reached:")
         ));

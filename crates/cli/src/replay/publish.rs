@@ -5,17 +5,17 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, Item};
 use bus::streams::EVENTS;
-use bus::{Bus, Delivery, Subject, headers, keeper};
+use bus::{Bus, Delivery, Subject, headers, purger};
 use normalizer::event;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Selected, bar, parse};
-use crate::Done;
-use crate::out::{GOOD, Out, styled, text};
+use crate::Exit;
+use crate::output::{GOOD, Out, styled, text};
 use crate::repair::refuse_gone_back;
-use crate::words::counted;
+use crate::words::pluralize;
 
 /// Timeout of storing one event.
 const STORE_LIMIT: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub(super) async fn run(
     number: u64,
     rate: f64,
     out: &Out,
-) -> anyhow::Result<Done> {
+) -> anyhow::Result<Exit> {
     let bar = bar(webhooks.count(), "replaying", out);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,7 +52,7 @@ pub(super) async fn run(
         events += published;
         without += u64::from(published == 0);
         bar.inc(1);
-        bar.set_message(counted(events, "event"));
+        bar.set_message(pluralize(events, "event"));
     }
     bar.finish_and_clear();
     out.object(&json!({
@@ -60,16 +60,16 @@ pub(super) async fn run(
         "stopped_before_sequence": stopped_before,
     }));
     let word = styled(GOOD, "replayed");
-    out.say(&text!(
+    out.print(&text!(
         "{word} {}: {} published, {} without an event",
-        counted(replayed, "webhook"),
-        counted(events, "event"),
-        counted(without, "webhook")
+        pluralize(replayed, "webhook"),
+        pluralize(events, "event"),
+        pluralize(without, "webhook")
     ));
     webhooks.say_cut(out);
     match stopped_before {
         Some(sequence) => bail!("stopped; {}", go_on(sequence, webhooks.last, number)),
-        None => Ok(Done::Well),
+        None => Ok(Exit::Ok),
     }
 }
 
@@ -84,12 +84,12 @@ impl Room {
     /// Checks once, and then at intervals until this is dropped. Fails if new events would not be delivered to readers.
     pub(crate) async fn watch(bus: &Bus) -> anyhow::Result<Self> {
         refuse_gone_back(bus, &EVENTS).await?;
-        keeper::look(bus, &EVENTS).await?;
+        purger::refresh_fill(bus, &EVENTS).await?;
         let bus = bus.clone();
         Ok(Self(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                let _ = keeper::look(&bus, &EVENTS).await;
+                let _ = purger::refresh_fill(&bus, &EVENTS).await;
             }
         })))
     }

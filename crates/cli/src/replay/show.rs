@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::compare::{Change, Compared};
-use crate::Done;
-use crate::out::{BAD, DIM, GOOD, Out, STRONG, styled, text};
-use crate::words::counted;
+use crate::Exit;
+use crate::output::{BAD, DIM, GOOD, Out, STRONG, styled, text};
+use crate::words::pluralize;
 
 /// Totals of a comparison.
 #[derive(Debug)]
@@ -59,12 +59,12 @@ impl Summary {
 
     fn example(&self, channel: &str, sequence: u64, item: &Compared, out: &Out) {
         let name = styled(STRONG, &format!("webhook {sequence} item {}", item.index));
-        out.say(&text!("{name} {} {} {}", styled(DIM, channel), item.kind, item.message_id));
+        out.print(&text!("{name} {} {} {}", styled(DIM, channel), item.kind, item.message_id));
         let (then, now) = match &item.change {
             Change::Changed(fields) => {
                 for field in fields {
-                    out.say(&styled(BAD, &format!("- {}: {}", field.path, field.then)));
-                    out.say(&styled(GOOD, &format!("+ {}: {}", field.path, field.now)));
+                    out.print(&styled(BAD, &format!("- {}: {}", field.path, field.then)));
+                    out.print(&styled(GOOD, &format!("+ {}: {}", field.path, field.now)));
                 }
                 return;
             }
@@ -76,12 +76,12 @@ impl Summary {
             }
             Change::Same | Change::NotStored | Change::Waiting => return,
         };
-        out.say(&styled(BAD, &format!("- {then}")));
-        out.say(&styled(GOOD, &format!("+ {now}")));
+        out.print(&styled(BAD, &format!("- {then}")));
+        out.print(&styled(GOOD, &format!("+ {now}")));
     }
 
     /// Prints the counts.
-    pub(crate) fn finish(self, out: &Out) -> Done {
+    pub(crate) fn finish(self, out: &Out) -> Exit {
         let different: u64 = self.shapes.values().map(|(count, _)| count).sum();
         let shapes: Vec<Value> = self
             .shapes
@@ -102,8 +102,8 @@ impl Summary {
         }
         let mut line = format!(
             "{}: {} as published, {different} different",
-            counted(self.webhooks, "webhook"),
-            counted(self.same, "item")
+            pluralize(self.webhooks, "webhook"),
+            pluralize(self.same, "item")
         );
         if self.not_stored > 0 {
             line.push_str(&format!(", {} whose events are no longer stored", self.not_stored));
@@ -111,8 +111,8 @@ impl Summary {
         if self.waiting > 0 {
             line.push_str(&format!(", {} not processed yet", self.waiting));
         }
-        out.say(&line);
-        if different == 0 { Done::Well } else { Done::Different }
+        out.print(&line);
+        if different == 0 { Exit::Ok } else { Exit::Drift }
     }
 }
 

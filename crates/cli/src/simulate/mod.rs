@@ -10,16 +10,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bsp::{BspId, SettingsContext};
 use channel::Secrets;
-use channel::file::Described;
+use channel::file::ChannelSpec;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use simulator::{Mix, Plan, RunTag, Simulator, TwilioRetries, Verdict};
 use tokio_util::sync::CancellationToken;
 
-use crate::out::Out;
+use crate::output::Out;
 use crate::simulate::watch::Watch;
 use crate::target::Target;
-use crate::{Done, channel as channels, health, tail, when};
+use crate::{Exit, channel as channels, duration, health, tail};
 
 /// Interval of the checks whether every expected event has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -41,13 +41,13 @@ pub(crate) struct Simulate {
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     gateway: String,
     /// Webhooks a second over all channels.
-    #[arg(long, default_value = "20", value_name = "N", value_parser = when::rate)]
+    #[arg(long, default_value = "20", value_name = "N", value_parser = duration::rate)]
     rate: f64,
     /// Stop after this number of webhooks.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Stop after this time (90s, 15m, 2h).
-    #[arg(long = "for", value_name = "SPAN", value_parser = when::span, conflicts_with = "count")]
+    #[arg(long = "for", value_name = "SPAN", value_parser = duration::span, conflicts_with = "count")]
     span: Option<Duration>,
     /// Only this BSP.
     #[arg(long, value_parser = tail::parse_bsp)]
@@ -73,7 +73,7 @@ pub(crate) struct Simulate {
     #[arg(long)]
     no_check: bool,
     /// How long to wait for missing events after the last webhook.
-    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = when::span)]
+    #[arg(long, default_value = "60s", value_name = "SPAN", value_parser = duration::span)]
     settle: Duration,
 }
 
@@ -81,25 +81,25 @@ pub(crate) struct Simulate {
 #[derive(Debug, Args)]
 struct Shares {
     /// Customers' messages, in percent.
-    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = duration::percent)]
     inbound_pct: f64,
     /// Webhooks about the account and customers, in percent, of the BSPs that post them.
-    #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = duration::percent)]
     notices_pct: f64,
     /// Messages that fail, in percent.
-    #[arg(long, default_value = "6", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "6", value_name = "PERCENT", value_parser = duration::percent)]
     failed_pct: f64,
     /// Unknown values, in percent.
-    #[arg(long, default_value = "1", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "1", value_name = "PERCENT", value_parser = duration::percent)]
     unknown_pct: f64,
     /// Items that cannot be parsed, in percent.
-    #[arg(long, default_value = "0.5", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "0.5", value_name = "PERCENT", value_parser = duration::percent)]
     malformed_pct: f64,
     /// Webhooks that are posted again although they were answered 200, in percent.
-    #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "2", value_name = "PERCENT", value_parser = duration::percent)]
     duplicate_pct: f64,
     /// Reports that overtake the previous one, in percent.
-    #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = when::percent)]
+    #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = duration::percent)]
     reorder_pct: f64,
     /// Most items in one body of Infobip.
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -122,13 +122,13 @@ impl Shares {
     }
 }
 
-pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow::Result<Done> {
+pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow::Result<Exit> {
     if command.speed.is_nan() || command.speed < 1.0 {
         return Ok(out.faulty("--speed must be at least 1"));
     }
     let context = SettingsContext { extra_hosts: target.infobip_hosts.clone() };
     let Some(mut described) = channels::read_file(&command.channels, &context, out)? else {
-        return Ok(Done::Faulty);
+        return Ok(Exit::InvalidInput);
     };
     described.retain(|channel| command.bsp.is_none_or(|bsp| bsp == channel.bsp().profile().id));
     if described.is_empty() {
@@ -154,10 +154,10 @@ pub(crate) async fn run(command: Simulate, target: &Target, out: &Out) -> anyhow
     if !is_taken {
         out.error("the gateway answered no webhook 200; check its log, the URL and the passwords");
     }
-    let Some(watch) = watch else { return Ok(if is_taken { Done::Well } else { Done::Different }) };
+    let Some(watch) = watch else { return Ok(if is_taken { Exit::Ok } else { Exit::Drift }) };
     let verdict = settle(&simulator, &watch, command.settle, &stop).await;
     show::verdict(&verdict, out);
-    Ok(if is_taken && verdict.is_clean() { Done::Well } else { Done::Different })
+    Ok(if is_taken && verdict.is_clean() { Exit::Ok } else { Exit::Drift })
 }
 
 /// Readiness of a simulation: the gateway has answered a webhook 200.
@@ -199,7 +199,7 @@ pub(crate) fn new_run() -> anyhow::Result<RunTag> {
 }
 
 /// Returns the channels to post to.
-pub(crate) fn targets(gateway: &str, channels: &[Described]) -> anyhow::Result<Vec<simulator::Target>> {
+pub(crate) fn targets(gateway: &str, channels: &[ChannelSpec]) -> anyhow::Result<Vec<simulator::Target>> {
     if !gateway.starts_with("http://") && !gateway.starts_with("https://") {
         bail!("invalid URL of the gateway: it must begin with http:// or https://");
     }

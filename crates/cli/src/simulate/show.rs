@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use simulator::tally::{Counts, Dropped};
+use simulator::stats::{Counts, Dropped};
 use simulator::{RunTag, Simulator, Verdict};
 
-use crate::out::{BAD, GOOD, Out, STRONG, styled, text};
+use crate::output::{BAD, GOOD, Out, STRONG, styled, text};
 
 pub(crate) fn begins(gateway: &str, seed: u64, run: RunTag, out: &Out) {
-    out.say(&format!("posting to {gateway}; run {run} of seed {seed}"));
+    out.print(&format!("posting to {gateway}; run {run} of seed {seed}"));
     out.object(&json!({ "gateway": gateway, "run": run.to_string(), "seed": seed }));
 }
 
@@ -117,13 +117,13 @@ pub(crate) fn verdict(verdict: &Verdict, out: &Out) {
         verdict.wrong_ids
     );
     let word = if verdict.is_clean() { styled(GOOD, "clean:") } else { styled(BAD, "not clean:") };
-    out.say(&text!("{} {word} {line}", styled(STRONG, "ledger")));
-    out.say(&format!(
+    out.print(&text!("{} {word} {line}", styled(STRONG, "ledger")));
+    out.print(&format!(
         "allowed: {} copies under the same id, {} stored whose 200 was lost on its way, {} of other senders",
         verdict.copies, verdict.unpromised, verdict.foreign
     ));
     for example in &verdict.examples {
-        out.say(&text!("  {} {example}", styled(BAD, "fault")));
+        out.print(&text!("  {} {example}", styled(BAD, "fault")));
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bus::read::{self, From, Messages};
+use bus::read::{self, Messages, StartAt};
 use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition};
 use bus::{Bus, Delivery, EventKind, Subject, lag};
 use prost::Message;
 use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, ReportEvent};
-use simulator::{Seen, Simulator};
+use simulator::{Observed, Simulator};
 use tokio::task::JoinHandle;
 
 /// Time without a message after which the reader is created again from its last message: a restarted server has lost
@@ -76,8 +76,8 @@ async fn follow(
     simulator: Simulator,
 ) {
     loop {
-        let next = From::Sequence(last.load(Ordering::Relaxed) + 1);
-        if let Ok(messages) = read::follow(&bus, stream, filter.to_owned(), next).await {
+        let next = StartAt::Sequence(last.load(Ordering::Relaxed) + 1);
+        if let Ok(messages) = read::subscribe(&bus, stream, filter.to_owned(), next).await {
             until_silence(messages, &last, &simulator).await;
         } else {
             tokio::time::sleep(PAUSE).await;
@@ -89,32 +89,32 @@ async fn until_silence(mut messages: Messages, last: &AtomicU64, simulator: &Sim
     while let Ok(Some(Ok(message))) = tokio::time::timeout(SILENCE_MAX, messages.next()).await {
         let sequence = message.delivery.sequence;
         if let Some(seen) = seen(&message.delivery) {
-            simulator.ledger().see(seen);
+            simulator.ledger().observe(seen);
         }
         last.store(sequence, Ordering::Relaxed);
     }
 }
 
-fn seen(delivery: &Delivery) -> Option<Seen> {
+fn seen(delivery: &Delivery) -> Option<Observed> {
     let payload = delivery.payload.clone();
     match delivery.address()? {
         Subject::Event(EventKind::Report, ..) => {
-            Some(Seen::Report(Box::new(ReportEvent::decode(payload).ok()?)))
+            Some(Observed::Report(Box::new(ReportEvent::decode(payload).ok()?)))
         }
         Subject::Event(EventKind::Message, ..) => {
-            Some(Seen::Message(Box::new(InboundMessage::decode(payload).ok()?)))
+            Some(Observed::Message(Box::new(InboundMessage::decode(payload).ok()?)))
         }
         Subject::Event(EventKind::Account, ..) => {
-            Some(Seen::Account(Box::new(AccountEvent::decode(payload).ok()?)))
+            Some(Observed::Account(Box::new(AccountEvent::decode(payload).ok()?)))
         }
         Subject::Event(EventKind::Customer, ..) => {
-            Some(Seen::Customer(Box::new(CustomerEvent::decode(payload).ok()?)))
+            Some(Observed::Customer(Box::new(CustomerEvent::decode(payload).ok()?)))
         }
         address @ Subject::DeadLetter(..) => {
-            Some(Seen::DeadLetter { channel: address.channel_token().to_owned(), payload })
+            Some(Observed::DeadLetter { channel: address.channel_token().to_owned(), payload })
         }
-        Subject::Event(EventKind::Send | EventKind::Media, ..)
-        | Subject::ResultOfNone(..)
+        Subject::Event(EventKind::Interactive | EventKind::Media, ..)
+        | Subject::ResultWithoutBsp(..)
         | Subject::Webhook(..)
         | Subject::Command(..) => None,
     }

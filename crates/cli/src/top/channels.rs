@@ -7,7 +7,7 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Cell, Row as TableRow, Table};
 use service::terminal::escape;
 
-use super::board::{Board, Name, Row};
+use super::model::{Board, Name, Row};
 use super::screen::{WIDE, grouped};
 
 /// Lines of the header: what is counted, and how.

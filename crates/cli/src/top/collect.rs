@@ -8,11 +8,11 @@ use bus::{Bus, inspect, lag, registry};
 use tokio::time::Instant;
 
 use super::admin::Port;
-use super::board::{Board, Name, Rates, Row};
 use super::lanes::{self, Lane, LaneTotals};
+use super::model::{Board, Name, Rates, Row};
 use super::rates::Averages;
 use super::readers::{Counts, Readers};
-use crate::out;
+use crate::output;
 use crate::refusals::Refused;
 
 /// Samples that the history holds.
@@ -62,7 +62,7 @@ impl Collector {
             return Board { connected: false, ..self.board.clone() };
         }
         let snapshot = lag::snapshot(&self.bus).await;
-        let given = lag::delivered_to(&self.bus, &NORMALIZER).await.ok();
+        let given = lag::delivered_sequence(&self.bus, &NORMALIZER).await.ok();
         let asking = self.ports.iter_mut().map(|port| port.ask(&self.client));
         let answering =
             futures_util::future::join_all(asking).await.into_iter().filter(|answered| *answered).count();
@@ -109,7 +109,9 @@ impl Collector {
             return bsp.clone();
         }
         let found = registry::read(&self.bus, channel).await.ok().flatten();
-        let Some(record) = found.and_then(|found| found.record.ok()) else { return out::UNKNOWN.to_owned() };
+        let Some(record) = found.and_then(|found| found.record.ok()) else {
+            return output::UNKNOWN.to_owned();
+        };
         self.bsps.insert(channel.to_owned(), record.bsp.clone());
         record.bsp
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bus::inspect::LeaseSeen;
+use bus::inspect::LeaseInfo;
 use jiff::Timestamp;
 use sender::LaneState;
 use serde_json::{Value, json};
@@ -52,8 +52,8 @@ impl LaneTotals {
 }
 
 /// Every lane that has an owner.
-pub(super) fn all(leases: &[LeaseSeen]) -> Vec<Lane> {
-    let lane = |lease: &LeaseSeen| {
+pub(super) fn all(leases: &[LeaseInfo]) -> Vec<Lane> {
+    let lane = |lease: &LeaseInfo| {
         let channel = sender::lane_of_lease(&lease.name)?.to_owned();
         let state = LaneState::from_bytes(&lease.value)?;
         let oldest = state.waits.oldest_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
@@ -97,16 +97,16 @@ pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use sender::Waits;
+    use sender::LaneBacklog;
 
     use super::*;
 
-    fn lease(channel: &str, halted: &str, commands: u64, oldest_s: i64) -> LeaseSeen {
+    fn lease(channel: &str, halted: &str, commands: u64, oldest_s: i64) -> LeaseInfo {
         let oldest_ms = Some(oldest_s * 1000);
-        let waits = Waits { commands, oldest_ms };
+        let waits = LaneBacklog { commands, oldest_ms };
         let state = LaneState { halted: halted.to_owned(), waits, ..LaneState::default() };
         let value = serde_json::to_vec(&state).unwrap().into();
-        LeaseSeen { name: sender::lane_lease(channel), value, renewed_at: Timestamp::UNIX_EPOCH }
+        LeaseInfo { name: sender::lane_lease(channel), value, renewed_at: Timestamp::UNIX_EPOCH }
     }
 
     #[test]

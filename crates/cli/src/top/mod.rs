@@ -2,7 +2,7 @@
 //! refused webhooks, which never reach the bus, come from the admin ports of ingress.
 
 mod admin;
-mod board;
+mod model;
 mod channels;
 mod collect;
 mod lanes;
@@ -18,12 +18,12 @@ use crossterm::event::{Event, KeyCode, KeyModifiers};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::Done;
-use crate::out::{self, Out};
+use crate::Exit;
+use crate::duration;
+use crate::output::{self, Out};
 use crate::target::Target;
-use crate::top::board::Board;
 use crate::top::collect::Collector;
-use crate::when;
+use crate::top::model::Board;
 
 #[derive(Debug, Args)]
 pub(crate) struct Top {
@@ -39,7 +39,7 @@ pub(crate) struct Top {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let interval = when::span(text).map_err(|error| error.to_string())?;
+    let interval = duration::span(text).map_err(|error| error.to_string())?;
     let range = Duration::from_millis(100)..=Duration::from_secs(60);
     range
         .contains(&interval)
@@ -47,8 +47,8 @@ fn interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be a duration from 100ms to 1m".to_owned())
 }
 
-pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Result<Done> {
-    if !out.is_json() && !out::is_terminal() {
+pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Result<Exit> {
+    if !out.is_json() && !output::is_terminal() {
         return Ok(out.faulty("top needs a terminal; with --json it prints an object for each look"));
     }
     let bus = target.connect().await?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Res
     } else {
         show(collector, interval, looks).await?
     }
-    Ok(Done::Well)
+    Ok(Exit::Ok)
 }
 
 fn ticks(interval: Duration) -> tokio::time::Interval {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::board::{Name, Rates, Row};
+use super::model::{Name, Rates, Row};
 
 /// Time over which rates are averaged.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
@@ -91,7 +91,7 @@ impl Averages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::top::board::Results;
+    use crate::top::model::Results;
 
     fn rows(count: u64) -> BTreeMap<Name, Row> {
         let results = Results { accepted: count, ..Results::default() };

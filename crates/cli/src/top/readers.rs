@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bsp::{NO_BSP, registry};
-use bus::read::{self, From, ReadError};
+use bus::read::{self, ReadError, StartAt};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, NORMALIZER, StreamDefinition, WEBHOOKS};
 use bus::{Bus, Delivery, Subject, headers, lag};
 use prost::Message as _;
 use proto::v1::{SendOutcome, SendResult};
 use tokio::task::JoinHandle;
 
-use super::board::{Name, Row};
-use crate::out;
+use super::model::{Name, Row};
+use crate::output;
 
 /// Most pending webhooks that are counted by channel. Older ones are counted only in the sum.
 const WAITING_MAX: u64 = 200_000;
@@ -56,7 +56,7 @@ pub(super) struct Counts {
 impl Readers {
     /// Starts to count. Webhooks are read from the first one on that the normalizer has not been given.
     pub(super) async fn start(bus: &Bus) -> Result<Self, ReadError> {
-        let given = lag::delivered_to(bus, &NORMALIZER).await?;
+        let given = lag::delivered_sequence(bus, &NORMALIZER).await?;
         let next = async |stream| Ok::<_, ReadError>(read::last_sequence(bus, stream).await? + 1);
         let [of_webhooks, of_commands, of_events, of_letters] =
             [next(&WEBHOOKS).await?, next(&COMMANDS).await?, next(&EVENTS).await?, next(&DEADLETTERS).await?];
@@ -151,10 +151,10 @@ impl Reader {
     async fn follow(self, mut next: u64) {
         loop {
             let Source { stream, filter, has_payloads } = *self.source;
-            let (filter, from) = (filter.to_owned(), From::Sequence(next));
+            let (filter, from) = (filter.to_owned(), StartAt::Sequence(next));
             let opened = match has_payloads {
-                true => read::follow(&self.bus, stream, filter, from).await,
-                false => read::follow_heads(&self.bus, stream, filter, from).await,
+                true => read::subscribe(&self.bus, stream, filter, from).await,
+                false => read::subscribe_headers(&self.bus, stream, filter, from).await,
             };
             let Ok(mut messages) = opened else {
                 tokio::time::sleep(PAUSE).await;
@@ -184,13 +184,13 @@ impl Reader {
             Subject::Event(_, bsp, _) => {
                 counted.rows.entry(Name { bsp: bsp.to_string(), channel }).or_default().events += 1;
             }
-            Subject::ResultOfNone(_) => {
+            Subject::ResultWithoutBsp(_) => {
                 counted.rows.entry(Name { bsp: NO_BSP.to_owned(), channel }).or_default().events += 1;
             }
             Subject::Command(..) => *counted.commands.entry(channel).or_default() += 1,
             Subject::DeadLetter(..) => {
                 let bsp = delivery.headers.get(headers::BSP).and_then(registry::find);
-                let bsp = bsp.map_or_else(|| out::UNKNOWN.to_owned(), |bsp| bsp.profile().id.to_string());
+                let bsp = bsp.map_or_else(|| output::UNKNOWN.to_owned(), |bsp| bsp.profile().id.to_string());
                 counted.rows.entry(Name { bsp, channel }).or_default().dead_letters += 1;
             }
         }

@@ -11,9 +11,9 @@ use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table
 
 use service::terminal::{self, escape};
 
-use super::board::{Board, Rates};
 use super::channels;
 use super::lanes::{self, Lane};
+use super::model::{Board, Rates};
 use crate::words::span;
 
 /// Columns from which the wide form is drawn.

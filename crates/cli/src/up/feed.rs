@@ -8,8 +8,8 @@ use prost::Message;
 use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, MediaFetched, ReportEvent, SendResult};
 use service::terminal::escape;
 
-use crate::out::{self, BAD, DIM, Out, STRONG, Text, styled, text};
-use crate::words::counted;
+use crate::output::{self, BAD, DIM, Out, STRONG, Text, styled, text};
+use crate::words::pluralize;
 use crate::{mask, notice, tail};
 
 /// Width of the column with BSP and channel.
@@ -24,7 +24,7 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
         let (object, line) = match event.delivery.address() {
             Some(Subject::Event(EventKind::Report, ..)) => tail::report(&event.delivery, false),
             Some(Subject::Event(EventKind::Message, ..)) => tail::message(&event.delivery, false),
-            Some(Subject::Event(EventKind::Send, ..) | Subject::ResultOfNone(..)) => {
+            Some(Subject::Event(EventKind::Interactive, ..) | Subject::ResultWithoutBsp(..)) => {
                 tail::sent(&event.delivery, false)
             }
             Some(Subject::Event(EventKind::Media, ..)) => tail::fetched(&event.delivery),
@@ -33,7 +33,7 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
             _ => continue,
         };
         out.object(&object);
-        out.say(&line);
+        out.print(&line);
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn show_lines(mut messages: read::Messages, out: Out) {
     while let Some(message) = messages.next().await {
         let Ok(message) = message else { continue };
         if let Some(line) = Line::of(&message.delivery) {
-            out.say(&line.text(out::width()));
+            out.print(&line.text(output::width()));
         }
     }
 }
@@ -66,20 +66,20 @@ impl Line {
         let subject = delivery.address()?;
         let told = match &subject {
             Subject::Event(kind, ..) => event(*kind, delivery),
-            Subject::ResultOfNone(_) => event(EventKind::Send, delivery),
+            Subject::ResultWithoutBsp(_) => event(EventKind::Interactive, delivery),
             Subject::DeadLetter(..) => Ok(dead_letter(delivery)),
             Subject::Webhook(..) | Subject::Command(..) => return None,
         };
         let kind = match &subject {
             Subject::Event(kind, ..) => kind.token(),
-            Subject::ResultOfNone(_) => EventKind::Send.token(),
+            Subject::ResultWithoutBsp(_) => EventKind::Interactive.token(),
             _ => "dead letter",
         };
         let (word, is_bad, detail) = told
             .unwrap_or_else(|error| ("UNREADABLE".to_owned(), true, format!("cannot be decoded: {error}")));
         let bsp = subject.bsp().map(|bsp| bsp.to_string());
         let bsp = bsp.or_else(|| delivery.headers.get(headers::BSP).map(str::to_owned));
-        let place = format!("{}/{}", bsp.as_deref().unwrap_or(out::UNKNOWN), subject.channel_token());
+        let place = format!("{}/{}", bsp.as_deref().unwrap_or(output::UNKNOWN), subject.channel_token());
         Some(Self { at: delivery.stored_at, place, kind, word, is_bad, detail })
     }
 
@@ -122,7 +122,7 @@ fn event(kind: EventKind, delivery: &Delivery) -> Result<Told, prost::DecodeErro
     Ok(match kind {
         EventKind::Report => report(ReportEvent::decode(payload)?),
         EventKind::Message => message(InboundMessage::decode(payload)?),
-        EventKind::Send => result(SendResult::decode(payload)?),
+        EventKind::Interactive => result(SendResult::decode(payload)?),
         EventKind::Media => fetch(&MediaFetched::decode(payload)?),
         EventKind::Account => account(AccountEvent::decode(payload)?),
         EventKind::Customer => customer(CustomerEvent::decode(payload)?),
@@ -155,7 +155,7 @@ fn result(mut event: SendResult) -> Told {
 }
 
 fn fetch(event: &MediaFetched) -> Told {
-    (event.method.clone(), false, format!("{} of {}", counted(event.bytes, "byte"), event.media_id))
+    (event.method.clone(), false, format!("{} of {}", pluralize(event.bytes, "byte"), event.media_id))
 }
 
 fn account(mut event: AccountEvent) -> Told {
@@ -176,7 +176,7 @@ fn customer(mut event: CustomerEvent) -> Told {
 }
 
 fn dead_letter(delivery: &Delivery) -> Told {
-    let kind = delivery.headers.get(headers::REASON_KIND).unwrap_or(out::UNKNOWN);
+    let kind = delivery.headers.get(headers::REASON_KIND).unwrap_or(output::UNKNOWN);
     let show = format!("imchannel deadletter show {}", delivery.sequence);
     (kind.to_owned(), true, show)
 }

@@ -1,7 +1,7 @@
 //! `imchannel up`: the whole gateway in one process, for trying it out and for small installations.
 
 mod feed;
-mod greeting;
+mod banner;
 mod plan;
 mod progress;
 mod screen;
@@ -19,16 +19,16 @@ use bus::{Bus, BusOptions};
 use channel::Record;
 use clap::Args;
 use prometheus_client::registry::Registry;
-use service::{Context, process};
+use service::{ServiceContext, process};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::How;
-use crate::out::{BAD, Out, styled, text};
+use crate::output::{BAD, Out, styled, text};
 use crate::streams::Sizes;
 use crate::target::{self, Target};
-use crate::up::greeting::Greeting;
+use crate::up::banner::Greeting;
 use crate::up::plan::Plan;
 pub(crate) use crate::up::plan::settings;
 use crate::up::progress::Progress;
@@ -36,7 +36,7 @@ use crate::up::screen::{Screen, View};
 use crate::up::servers::Servers;
 use crate::up::simulation::Account;
 use crate::words::causes;
-use crate::{Done, channel as channels, setup, streams, when};
+use crate::{Exit, channel as channels, duration, setup, streams};
 
 #[derive(Debug, Args)]
 pub(crate) struct Up {
@@ -69,7 +69,7 @@ pub(crate) struct Up {
     #[arg(long, requires = "channels")]
     simulate: bool,
     /// Webhooks per second that the simulated BSPs post.
-    #[arg(long, default_value = "1", value_name = "N", requires = "simulate", value_parser = when::rate)]
+    #[arg(long, default_value = "1", value_name = "N", requires = "simulate", value_parser = duration::rate)]
     simulate_rate: f64,
     #[command(flatten, next_help_heading = "Streams")]
     sizes: Sizes,
@@ -80,7 +80,7 @@ pub(crate) async fn run(
     target: &Target,
     matches: &clap::ArgMatches,
     out: &Out,
-) -> anyhow::Result<Done> {
+) -> anyhow::Result<Exit> {
     let folder = &command.data_dir;
     std::fs::create_dir_all(folder).with_context(|| {
         format!("cannot use the folder {}; --data-dir names another one", folder.display())
@@ -90,7 +90,7 @@ pub(crate) async fn run(
             "--simulate turns channels to a simulated account: not on an installation given by --nats-url",
         ));
     }
-    let Some(plan) = plan::plan(&command, target, matches, out)? else { return Ok(Done::Faulty) };
+    let Some(plan) = plan::plan(&command, target, matches, out)? else { return Ok(Exit::InvalidInput) };
     let _lock = plan::lock(folder)?;
     // The ports come first: a second gateway fails here, before it has started or changed anything.
     let ports = Ports {
@@ -106,8 +106,8 @@ pub(crate) async fn run(
     let level = view.log_level(command.log, plan.common.log_level);
     let log = service::log::start(plan.common.log_format, level)?;
     let stop = process::stop_on_signal()?;
-    out.keep_going();
-    process::hide_panic_messages();
+    out.non_fatal();
+    process::install_panic_hook();
 
     let screen = Screen { view, progress: Progress::start(view, *out), out: *out };
     let mut servers = Servers::start(&command, target, &screen.progress).await?;
@@ -118,8 +118,8 @@ pub(crate) async fn run(
     outcome?;
     // The last line, after those that the log still has.
     drop(log);
-    out.say(&format!("stopped; the data stays in {}", folder.display()));
-    Ok(Done::Well)
+    out.print(&format!("stopped; the data stays in {}", folder.display()));
+    Ok(Exit::Ok)
 }
 
 /// Says in the data folder where a port is, for other commands in this folder, as long as it is open.
@@ -174,7 +174,7 @@ async fn serve(
         true => Some(Account::open(command, &mut plan, &mut records, ports.ingress.local_addr()?).await?),
         false => None,
     };
-    if channels::apply(&bus, &records, How::default(), out).await? != Done::Well {
+    if channels::apply(&bus, &records, How::default(), out).await? != Exit::Ok {
         bail!("the channels were not applied");
     }
     let step = screen.progress.step("starting ingress, normalizer, sender and media");
@@ -205,7 +205,7 @@ async fn serve(
         server = servers.ended() => Some(server),
     };
     stop.cancel();
-    out.say("stopping: what is in progress is finished first");
+    out.print("stopping: what is in progress is finished first");
     running.finish().await;
     if command.simulate {
         // The simulated account ends with this run; what the file says stays.
@@ -240,14 +240,14 @@ fn simulate(
     tokio::spawn(async move {
         let running = simulation::run(bus, greeting.ingress, greeting.channels, rate, stop, out);
         if let Err(error) = running.await {
-            out.say(&text!("{} {}", styled(BAD, "the simulation ended:"), causes(&error)));
+            out.print(&text!("{} {}", styled(BAD, "the simulation ended:"), causes(&error)));
         }
     })
 }
 
 /// The services in this process.
 struct Running {
-    context: Context,
+    context: ServiceContext,
     services: Vec<JoinHandle<()>>,
     admin: JoinHandle<()>,
     stop_admin: CancellationToken,
@@ -261,9 +261,9 @@ fn start(
     mut registry: Registry,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
-    let mut context = Context::new(stop.clone());
+    let mut context = ServiceContext::new(stop.clone());
     if let Some(endpoint) = &plan.common.otlp_endpoint {
-        context.tracing = service::Tracing::to_endpoint(endpoint, "imchannel")?;
+        context.tracing = service::SpanTracer::to_endpoint(endpoint, "imchannel")?;
     }
     let (grace, payloads) = (plan.common.grace, plan.common.log_payloads);
     let ingress =

@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use bsp::SettingsContext;
 use channel::CredentialKey;
-use channel::file::Described;
+use channel::file::ChannelSpec;
 use service::common::{self, Common};
-use service::{Reader, Setting, addresses, process};
+use service::{ConfigReader, Setting, addresses, process};
 
 use super::Up;
 use crate::channel as channels;
-use crate::out::Out;
+use crate::output::Out;
 use crate::target::{self, LOOPBACK_HOSTS, Target};
 
 /// The settings that `up` passes on to the services; what it decides itself is not among them.
@@ -51,7 +51,7 @@ pub(super) struct Plan {
     /// Whether files' URLs begin with the gateway's own address, which is not known before its port is open.
     pub(super) is_own_media_url: bool,
     pub(super) key: CredentialKey,
-    pub(super) channels: Vec<Described>,
+    pub(super) channels: Vec<ChannelSpec>,
 }
 
 /// Reads settings and channels; `None` when something cannot be used, which is printed.
@@ -69,7 +69,7 @@ pub(super) fn plan(
             return Ok(None);
         }
     };
-    let mut reader = Reader::from_matches(matches, &settings());
+    let mut reader = ConfigReader::from_matches(matches, &settings());
     reader.provide(&common::ADMIN_LISTEN, command.admin.to_string());
     reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
     reader.provide(&ingress::settings::CREDENTIAL_KEY, key_text);
@@ -93,7 +93,7 @@ pub(super) fn plan(
     let (common, ingress, normalizer, sender, media) = match read {
         Ok(read) => read,
         Err(faults) => {
-            process::print_faults("imchannel up", &faults);
+            process::print_errors("imchannel up", &faults);
             return Ok(None);
         }
     };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::out::{DIM, GOOD, Out, STRONG, styled, text};
+use crate::output::{DIM, GOOD, Out, STRONG, styled, text};
 use crate::up::screen::View;
 use crate::words::span;
 
@@ -28,7 +28,7 @@ pub(super) struct Step {
 impl Progress {
     pub(super) fn start(view: View, out: Out) -> Self {
         if view == View::Terminal {
-            out.say(&text!("{}", styled(STRONG, &format!("imchannel {}", version::FULL))));
+            out.print(&text!("{}", styled(STRONG, &format!("imchannel {}", version::FULL))));
         }
         Self { view, out }
     }
@@ -55,7 +55,7 @@ impl Step {
         bar.finish_and_clear();
         let took = styled(DIM, &format!("({})", span(self.began.elapsed())));
         let space = if result.is_empty() { "" } else { " " };
-        self.out.say(&text!("  {} {}{space}{result} {took}", styled(GOOD, "✓"), self.what));
+        self.out.print(&text!("  {} {}{space}{result} {took}", styled(GOOD, "✓"), self.what));
     }
 }
 

@@ -1,14 +1,14 @@
 //! Where `up` shows things, and in which form: for a person at a terminal, or line by line for a file.
 
 use bus::Bus;
-use bus::read::{self, From};
+use bus::read::{self, StartAt};
 use bus::streams::{DEADLETTERS, EVENTS};
 use tokio::task::JoinHandle;
 use tracing::Level;
 
 use super::feed;
 use super::progress::Progress;
-use crate::out::{self, Out};
+use crate::output::{self, Out};
 
 /// What is shown while the gateway runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum View {
 
 impl View {
     pub(super) fn of(out: &Out) -> Self {
-        if out::is_terminal() && !out.is_json() { Self::Terminal } else { Self::Lines }
+        if output::is_terminal() && !out.is_json() { Self::Terminal } else { Self::Lines }
     }
 
     /// The least severe level of log lines that are shown, where `level` is the one of the settings.
@@ -43,10 +43,11 @@ pub(super) struct Screen {
 impl Screen {
     /// Starts to read what is shown. What is stored from now on is shown after [`Screen::show`].
     pub(super) async fn open(&self, bus: &Bus) -> anyhow::Result<Vec<read::Messages>> {
-        let mut readers = vec![read::follow(bus, &EVENTS, "imchannel.event.>".to_owned(), From::Now).await?];
+        let mut readers =
+            vec![read::subscribe(bus, &EVENTS, "imchannel.event.>".to_owned(), StartAt::Now).await?];
         if self.view == View::Terminal {
             let filter = "imchannel.deadletter.>".to_owned();
-            readers.push(read::follow(bus, &DEADLETTERS, filter, From::Now).await?);
+            readers.push(read::subscribe(bus, &DEADLETTERS, filter, StartAt::Now).await?);
         }
         Ok(readers)
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bus::Bus;
 use channel::Record;
-use channel::file::Described;
+use channel::file::ChannelSpec;
 use jiff::Timestamp;
-use simulator::omni::{self, Faults, Omni};
-use simulator::tally::Counts;
+use simulator::infobip_api::{self, Faults, InfobipApi};
+use simulator::stats::Counts;
 use simulator::{Mix, Plan, Simulator, TwilioRetries};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::Up;
 use super::plan::Plan as UpPlan;
 
-use crate::out::{BAD, GOOD, ODD, Out, STRONG, styled, text};
+use crate::output::{BAD, GOOD, ODD, Out, STRONG, styled, text};
 use crate::simulate::show;
 use crate::simulate::watch::Watch;
 use crate::simulate::{new_run, targets};
 use crate::simulate_infobip;
-use crate::words::{causes, counted};
+use crate::words::{causes, pluralize};
 
 /// Interval of the lines about the ledger.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ const LATENCY: Duration = Duration::from_millis(50);
 
 /// A simulated account that everything is sent to.
 pub(super) struct Account {
-    omni: Omni,
+    omni: InfobipApi,
     listener: TcpListener,
 }
 
@@ -58,7 +58,7 @@ impl Account {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         for record in records {
-            omni::point_at(&mut record.settings, &url, &format!("file:{KEY_FILE}"));
+            infobip_api::point_at(&mut record.settings, &url, &format!("file:{KEY_FILE}"));
         }
         let faults = Faults { latency: LATENCY, ..Faults::default() };
         let omni = simulate_infobip::account(&key, &format!("http://{ingress}"), &plan.channels, faults)?;
@@ -75,7 +75,7 @@ impl Account {
 pub(super) async fn run(
     bus: Bus,
     ingress: SocketAddr,
-    channels: Vec<Described>,
+    channels: Vec<ChannelSpec>,
     rate_per_s: f64,
     stop: CancellationToken,
     out: Out,
@@ -85,7 +85,7 @@ pub(super) async fn run(
     for channel in &channels {
         match targets(&gateway, std::slice::from_ref(channel)) {
             Ok(targets) => simulated.extend(targets),
-            Err(error) => out.say(&text!("{} {}", styled(ODD, "not simulated:"), causes(&error))),
+            Err(error) => out.print(&text!("{} {}", styled(ODD, "not simulated:"), causes(&error))),
         }
     }
     let plan = Plan {
@@ -118,19 +118,19 @@ fn say(simulator: &Simulator, out: &Out) {
     let verdict = simulator.ledger().verdict();
     let wrong = verdict.different + verdict.invented + verdict.wrong_ids;
     let word = if wrong == 0 { styled(GOOD, "events") } else { styled(BAD, "events") };
-    out.say(&text!(
+    out.print(&text!(
         "{} {} posted, {taken} stored; {word}: {} of {} correct, {wrong} wrong",
         styled(STRONG, "simulation"),
-        counted(posted, "webhook"),
+        pluralize(posted, "webhook"),
         verdict.kept,
         verdict.promised,
     ));
     let mut total = Counts::default();
     counts.iter().for_each(|counts| total.add(counts));
     if total.dropped() > 0 {
-        out.say(&text!("  {} {}", styled(BAD, "dropped"), show::dropped(&total)));
+        out.print(&text!("  {} {}", styled(BAD, "dropped"), show::dropped(&total)));
     }
     for example in verdict.examples.iter().filter(|_| wrong > 0) {
-        out.say(&text!("  {} {example}", styled(BAD, "fault")));
+        out.print(&text!("  {} {example}", styled(BAD, "fault")));
     }
 }

@@ -69,7 +69,7 @@ async fn serve(is_hasty: bool) -> (SocketAddr, Seen) {
 
 /// Makes calls one after another, at most a millisecond apart.
 async fn call_often(address: SocketAddr, idle_timeout: Duration) -> Ends {
-    service::process::install_tls();
+    service::process::install_crypto_provider();
     let client = client(None, idle_timeout).unwrap();
     let mut ends = Ends::default();
     for number in 0..CALLS {
@@ -77,7 +77,7 @@ async fn call_often(address: SocketAddr, idle_timeout: Duration) -> Ends {
         let call = client.post(format!("http://{address}/")).body(format!("{id}END"));
         match exchange(call).await {
             Ok(_) => ends.answered += 1,
-            Err(CallEnd::NotConnected) => drop(ends.unsent.insert(id)),
+            Err(CallResult::NotConnected) => drop(ends.unsent.insert(id)),
             Err(_) => ends.unknown += 1,
         }
         tokio::time::sleep(Duration::from_micros(fastrand::u64(0..1_000))).await;

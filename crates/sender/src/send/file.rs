@@ -1,24 +1,25 @@
 //! The file of a command: its URL, or why the command cannot be sent with it.
 
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 use jiff::Timestamp;
 
-use super::{Lane, RETRY_PAUSE};
-use crate::command::Job;
-use crate::link::{self, FileLink, LinkError};
+use super::{LaneContext, RETRY_PAUSE};
+use crate::command::PendingCommand;
+use crate::media_url::{self, FileLink, LinkError};
 use crate::outcome::Outcome;
 
-static WAITS: Seldom = Seldom::new();
+static WAITS: RateLimitedLog = RateLimitedLog::new();
 
-impl Lane {
+impl LaneContext {
     /// Returns the URL of the command's file.
     ///
     /// # Errors
     /// The outcome of a command whose file cannot be sent; `None` if the lane is closed.
-    pub(super) async fn link(&self, job: &Job) -> Result<Option<FileLink>, Option<Outcome>> {
+    pub(super) async fn link(&self, job: &PendingCommand) -> Result<Option<FileLink>, Option<Outcome>> {
         loop {
             let (blobs, url) = (&self.shared.blobs, self.shared.settings.media_public_url.as_str());
-            let prepared = link::prepare(blobs, url, &self.account, &job.command, Timestamp::now()).await;
+            let prepared =
+                media_url::prepare(blobs, url, &self.account, &job.command, Timestamp::now()).await;
             let error = match prepared {
                 Ok(link) => return Ok(link),
                 Err(LinkError::NotFound) => {
@@ -32,7 +33,7 @@ impl Lane {
                 }
                 Err(LinkError::Store(error)) => error,
             };
-            if let Some(turn) = WAITS.turn() {
+            if let Some(turn) = WAITS.next() {
                 tracing::warn!(
                     function = "sender",
                     "command {} is waiting for its file: {error}{turn}",

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bus::PublishError;
 use bus::ledger::{LedgerError, LedgerKey, Revision};
-use bus::seldom::Seldom;
+use bus::rate_limited_log::RateLimitedLog;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::trials::Trials;
-use super::{Ending, INTENT_AGE_MAX, Known, Lane, RETRY_PAUSE, Stage, token};
-use crate::command::Job;
+use super::{Completion, INTENT_AGE_MAX, LaneContext, LedgerView, RETRY_PAUSE, Stage, token};
+use crate::command::PendingCommand;
 use crate::record::{Record, State};
-use crate::store_limit::{Place, Urgency, pause_after};
+use crate::store_limit::{StorePermit, Urgency, pause_after};
 
 /// Timeout of one ledger write.
 const LEDGER_LIMIT: Duration = Duration::from_secs(3);
@@ -22,21 +22,21 @@ const STILL_COMES_LIMIT: Duration = Duration::from_secs(3);
 /// Timeout of writing the outcome of a call while the bus is away. Only this process knows it.
 const DECIDED_LIMIT: Duration = Duration::from_secs(60);
 
-static NOT_WRITTEN: Seldom = Seldom::new();
-static NOT_READ: Seldom = Seldom::new();
+static NOT_WRITTEN: RateLimitedLog = RateLimitedLog::new();
+static NOT_READ: RateLimitedLog = RateLimitedLog::new();
 
 /// How long a ledger write is retried.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Patience {
+pub(super) enum RetryPolicy {
     /// While this process owns the lane: the next owner can do the same.
-    Owner,
+    WhileOwner,
     /// Longer: only this process has the response of the BSP.
-    Decided,
+    Persistent,
 }
 
 /// A written intent.
 pub(super) struct Intent {
-    pub(super) known: Known,
+    pub(super) known: LedgerView,
     /// When it was written. The deadline of its call counts from here.
     pub(super) at: Instant,
     at_ms: i64,
@@ -65,7 +65,7 @@ impl Moment {
 /// What reading an entry shows about a write whose ack did not come.
 enum ReadBack {
     /// It is written.
-    Written(Known),
+    Written(LedgerView),
     /// It is not written, or not yet.
     Missing,
     /// Another process has written.
@@ -74,25 +74,25 @@ enum ReadBack {
     Unread,
 }
 
-impl Lane {
+impl LaneContext {
     /// Writes the intent of a call, if the ledger entry is still the known one.
     pub(super) async fn write_intent(
         &self,
-        job: &Job,
+        job: &PendingCommand,
         key: &LedgerKey,
-        known: Known,
+        known: LedgerView,
         trials: &Trials,
     ) -> Result<Intent, Stage> {
         // The remaining space of a full ledger is for outcomes. A ledger that has lost entries does not show what was
         // sent.
-        if self.shared.bus.is_ledger_full() || !self.shared.bus.is_ledger_whole() {
-            return Err(self.later(RETRY_PAUSE).await);
+        if self.shared.bus.is_ledger_full() || !self.shared.bus.is_ledger_intact() {
+            return Err(self.retry_later(RETRY_PAUSE).await);
         }
         // Before the time of the intent is taken, so that the intent does not age while it waits for its permit.
         let place = tokio::select! {
-            place = self.shared.ledger.place(&self.account.channel, Urgency::Begins) => place,
-            () = self.closing.cancelled() => return Err(Stage::End(Ending::Left)),
-            () = tokio::time::sleep(job.time_left()) => return Err(self.late(known, trials)),
+            place = self.shared.ledger.permit(&self.account.channel, Urgency::Begins) => place,
+            () = self.closing.cancelled() => return Err(Stage::End(Completion::Released)),
+            () = tokio::time::sleep(job.time_left()) => return Err(self.deadline_passed(known, trials)),
         };
         let stood = Moment::now();
         let Moment { at, at_ms } = stood;
@@ -102,13 +102,13 @@ impl Lane {
         let state = State::Intent { at_ms, unknown_since_ms, is_resent };
         let record =
             Record::new(job.delivery.sequence, job.digest.clone(), known.attempts() + 1, token(), state);
-        let known = self.write_at(&place, key, known.revision, record, Patience::Owner).await?;
+        let known = self.write_at(&place, key, known.revision, record, RetryPolicy::WhileOwner).await?;
         drop(place);
         // This write may have shown that the ledger has lost entries, which is not known yet on a new connection. Only this
         // process knows that no call followed the intent: another reading of it would look the message up and end as UNKNOWN.
-        while !self.shared.bus.is_ledger_whole() {
+        while !self.shared.bus.is_ledger_intact() {
             if !self.pause(RETRY_PAUSE).await {
-                return Err(Stage::End(Ending::Left));
+                return Err(Stage::End(Completion::Released));
             }
         }
         Ok(Intent { known, at, at_ms, stood })
@@ -129,7 +129,7 @@ impl Lane {
                 intent.stood = now;
             }
         }
-        intent.stood.is_younger_than(INTENT_AGE_MAX) && self.ownership.holds()
+        intent.stood.is_younger_than(INTENT_AGE_MAX) && self.ownership.is_valid()
     }
 
     /// Writes the outcome of a command, before new commands are begun, until it is known whether it is written.
@@ -141,24 +141,24 @@ impl Lane {
         key: &LedgerKey,
         expected: Revision,
         record: Record,
-    ) -> Result<Known, Stage> {
+    ) -> Result<LedgerView, Stage> {
         let place = tokio::select! {
-            place = self.shared.ledger.place(&self.account.channel, Urgency::Ends) => place,
-            () = self.left_for(DECIDED_LIMIT) => return Err(Stage::End(Ending::Left)),
+            place = self.shared.ledger.permit(&self.account.channel, Urgency::Ends) => place,
+            () = self.left_for(DECIDED_LIMIT) => return Err(Stage::End(Completion::Released)),
         };
-        self.write_at(&place, key, expected, record, Patience::Decided).await
+        self.write_at(&place, key, expected, record, RetryPolicy::Persistent).await
     }
 
     /// Writes an entry until it is known whether it is written, and keeps the permit until then: the server may still
     /// have a write in its queue that was not acknowledged in time. The entry is read back instead of written again.
     async fn write_at(
         &self,
-        place: &Place,
+        place: &StorePermit,
         key: &LedgerKey,
         expected: Revision,
         record: Record,
-        patience: Patience,
-    ) -> Result<Known, Stage> {
+        retry: RetryPolicy,
+    ) -> Result<LedgerView, Stage> {
         let began = Instant::now();
         while began.elapsed() < DECIDED_LIMIT {
             let written_at = Instant::now();
@@ -168,7 +168,7 @@ impl Lane {
                 match self.shared.bus.ledger_write(key, expected, record.to_bytes(), deadline).await {
                     Ok(revision) => {
                         place.acknowledged(written_at, Instant::now());
-                        return Ok(Known { revision, record: Some(record) });
+                        return Ok(LedgerView { revision, record: Some(record) });
                     }
                     // It may be a conflict with this write itself, whose ack was lost.
                     Err(LedgerError::Conflict) => true,
@@ -184,7 +184,7 @@ impl Lane {
             loop {
                 if !is_conflict {
                     looks += 1;
-                    self.wait(patience, pause_after(looks)).await?;
+                    self.wait(retry, pause_after(looks)).await?;
                 }
                 match self.read_back(key, expected, &record).await {
                     ReadBack::Written(known) => return Ok(known),
@@ -197,18 +197,18 @@ impl Lane {
                 }
             }
         }
-        Err(self.later(RETRY_PAUSE).await)
+        Err(self.retry_later(RETRY_PAUSE).await)
     }
 
     /// Waits before the next attempt.
     ///
     /// # Errors
     /// The end, if the lane is closed and the next owner can do the same.
-    async fn wait(&self, patience: Patience, pause: Duration) -> Result<(), Stage> {
-        match patience {
-            Patience::Owner if self.pause(pause).await => Ok(()),
-            Patience::Owner => Err(Stage::End(Ending::Left)),
-            Patience::Decided => {
+    async fn wait(&self, retry: RetryPolicy, pause: Duration) -> Result<(), Stage> {
+        match retry {
+            RetryPolicy::WhileOwner if self.pause(pause).await => Ok(()),
+            RetryPolicy::WhileOwner => Err(Stage::End(Completion::Released)),
+            RetryPolicy::Persistent => {
                 tokio::time::sleep(pause).await;
                 Ok(())
             }
@@ -222,7 +222,7 @@ impl Lane {
             Ok(None) if expected == Revision::NONE => return ReadBack::Missing,
             Ok(None) => return ReadBack::Other,
             Err(error) => {
-                if let Some(turn) = NOT_READ.turn() {
+                if let Some(turn) = NOT_READ.next() {
                     tracing::warn!(function = "sender", "{error}{turn}");
                 }
                 return ReadBack::Unread;
@@ -233,7 +233,7 @@ impl Lane {
         }
         let found = Record::from_bytes(&entry.value);
         if found.as_ref() == Some(record) {
-            ReadBack::Written(Known { revision: entry.revision, record: found })
+            ReadBack::Written(LedgerView { revision: entry.revision, record: found })
         } else {
             ReadBack::Other
         }
@@ -247,11 +247,11 @@ impl Lane {
 }
 
 /// Reports a failed write: a slow ledger to the limit, all errors to the log.
-fn not_written(place: &Place, error: &LedgerError) {
+fn not_written(place: &StorePermit, error: &LedgerError) {
     if matches!(error, LedgerError::Write(PublishError::TimedOut)) {
         place.timed_out(Instant::now());
     }
-    if let Some(turn) = NOT_WRITTEN.turn() {
+    if let Some(turn) = NOT_WRITTEN.next() {
         let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(function = "sender", "{error}: {reason}{turn}");
     }

@@ -3,7 +3,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::gate::Pass;
+use crate::gate::Permit;
 use crate::held::{RECIPIENT_BYTES_MAX, RECIPIENT_WAITING_MAX};
 use crate::outcome::Outcome;
 
@@ -16,7 +16,7 @@ pub(crate) enum Turn {
     /// It is to be sent.
     Send {
         /// The permit for its first call; `None` if it waits for one by itself.
-        pass: Option<Pass>,
+        pass: Option<Permit>,
         /// Lets the next command to its recipient start.
         overtaking: Overtaking,
     },
@@ -64,7 +64,7 @@ impl Turn {
 /// Parts of a turn.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) pass: Option<Pass>,
+    pub(super) pass: Option<Permit>,
     pub(super) overtaking: Option<Overtaking>,
     pub(super) is_refused: bool,
 }

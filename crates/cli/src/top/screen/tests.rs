@@ -5,8 +5,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::*;
-use crate::top::board::{Name, Results, Row};
 use crate::top::lanes::LaneTotals;
+use crate::top::model::{Name, Results, Row};
 
 /// The size that every terminal has at least, and a large one.
 const SMALL: (u16, u16) = (80, 24);

@@ -1,0 +1,181 @@
+//! The environment of a measurement: servers on a new folder, streams and a channel, and the programs as processes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bsp::SettingsContext;
+use bus::streams::StreamSettings;
+use bus::{Bus, BusOptions, provision};
+use channel::CredentialKey;
+use servers::{NatsOptions, NatsServer};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::baseline;
+use crate::body::Bodies;
+use crate::client::{Connection, Target};
+
+/// Id of the Infobip channel that webhooks are posted to.
+pub(crate) const CHANNEL: &str = "202105102694809992";
+/// Password of that channel.
+pub(crate) const PASSWORD: &str = "secretsecret";
+/// Credential key of the measured programs.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// Timeout of the start of a program, until it first responds.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Starts a NATS server with the streams of imchannel and of the baseline programs.
+pub(crate) struct Place {
+    pub(crate) nats: NatsServer,
+    pub(crate) bus: Bus,
+    folder: TempDir,
+}
+
+impl Place {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let folder = new_folder()?;
+        let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await?;
+        Self::on(nats, folder).await
+    }
+
+    /// The same with a server that syncs every message before its ack, as in compose. It needs version 2.10 or later.
+    pub(crate) async fn start_synced() -> anyhow::Result<Self> {
+        let folder = new_folder()?;
+        let (config, store) = (folder.path().join("nats.conf"), folder.path().join("nats"));
+        let text =
+            format!("jetstream {{ store_dir: {:?}, sync_interval: always }}\n", store.join("jetstream"));
+        std::fs::write(&config, text)?;
+        let options = NatsOptions { config: Some(config), ..NatsOptions::open(store) };
+        Self::on(NatsServer::start(options).await?, folder).await
+    }
+
+    async fn on(nats: NatsServer, folder: TempDir) -> anyhow::Result<Self> {
+        let bus = Bus::connect_now(&BusOptions::new("bench", nats.url())).await?;
+        provision::apply(&bus, &StreamSettings::default()).await?;
+        baseline::make_streams(&nats.url()).await?;
+        let key = CredentialKey::new(KEY.as_bytes())?;
+        let file = format!(
+            "[[channel]]\nid = \"{CHANNEL}\"\nbsp = \"infobip\"\ntenant = \"bench\"\nwebhook = [{{ password = \
+             \"{PASSWORD}\" }}]\n[channel.infobip]\nbase_url = \"https://x.api.infobip.com\"\napi_key = \
+             \"env:INFOBIP_API_KEY\"\nscenario_key = \"A\"\nsends_per_second = 80\n"
+        );
+        let channels = channel::file::parse(&file, &SettingsContext::default());
+        for channel in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
+            bus::command_consumers::apply(&bus, channel.id()).await?;
+            bus::registry::put(&bus, &channel.to_record(&key)).await?;
+        }
+        Ok(Self { nats, bus, folder })
+    }
+
+    /// Folder of its servers' data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a program of the workspace, with its log in a file like a container's.
+    pub(crate) fn program(&self, name: &str, variables: &[(&str, &str)]) -> anyhow::Result<Program> {
+        let path = std::env::current_exe()?.with_file_name(name);
+        let mut command = Command::new(path);
+        command
+            .env_clear()
+            .env("IMCHANNEL_NATS_URL", self.nats.url())
+            .env("IMCHANNEL_CREDENTIAL_KEY", KEY)
+            .env("IMCHANNEL_ADMIN_LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().copied());
+        self.start_program(command, name)
+    }
+
+    /// Starts one of the baseline programs.
+    pub(crate) fn floor(&self, args: &[&str]) -> anyhow::Result<Program> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(args).args(["--nats-url", &self.nats.url()]);
+        self.start_program(command, "floor")
+    }
+
+    /// Starts a receiver in another language.
+    pub(crate) fn other(
+        &self,
+        command: &Path,
+        folder: &Path,
+        script: &str,
+        port: u16,
+    ) -> anyhow::Result<Program> {
+        let mut process = Command::new(command);
+        process
+            .arg(script)
+            .current_dir(folder)
+            .env("NATS_URL", self.nats.url())
+            .env("PORT", port.to_string())
+            .env("CHANNEL", CHANNEL)
+            .env("PASSWORD", PASSWORD);
+        self.start_program(process, script)
+    }
+
+    fn start_program(&self, mut command: Command, name: &str) -> anyhow::Result<Program> {
+        let log = std::fs::File::create(self.folder.path().join(format!("{name}.log")))?;
+        let command = command.stdin(Stdio::null()).stdout(log).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Program { child, name: name.to_owned() })
+    }
+}
+
+/// On the disk of the project, because a temporary folder may be in memory.
+fn new_folder() -> anyhow::Result<TempDir> {
+    Ok(TempDir::new_in(std::env::current_exe()?.parent().context("no folder")?)?)
+}
+
+/// A running program; it is killed when it is dropped.
+pub(crate) struct Program {
+    child: Child,
+    name: String,
+}
+
+impl Program {
+    /// Returns its peak memory in MiB; `None` if the system does not report it.
+    pub(crate) fn peak_mib(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+    }
+
+    /// Fails if it has exited.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} ended: {status}", self.name),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops it and waits for its end.
+    pub(crate) async fn end(mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Waits until it answers 200.
+    pub(crate) async fn until_it_serves(&mut self, target: &Target) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + START_LIMIT;
+        let bodies = Bodies::new();
+        loop {
+            if let Ok(mut connection) = Connection::open(target).await {
+                let mut body = Vec::new();
+                bodies.write(bodies.take(), &mut body);
+                if connection.post(&body).await.is_ok_and(|status| status == 200) {
+                    return Ok(());
+                }
+            }
+            self.check()?;
+            if tokio::time::Instant::now() > deadline {
+                bail!("{} does not respond", self.name);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Returns a port that is free at this moment.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}

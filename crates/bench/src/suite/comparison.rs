@@ -1,0 +1,66 @@
+//! Ingress against alternative receivers with the same guarantees: FastAPI with nats-py and Fastify with nats.js.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::body::Bodies;
+use crate::client::Target;
+use crate::environment::{CHANNEL, PASSWORD, Place, free_address};
+use crate::load::{self, Outcome};
+use crate::report::{self, Pair};
+use crate::suite::ingress::{start_ours, turns};
+use crate::suite::{CONNECTIONS, Effort, purge};
+
+/// A comparison with one of them.
+#[derive(Debug)]
+pub(crate) struct Against {
+    pub(crate) name: &'static str,
+    pub(crate) pairs: Vec<Pair<Outcome>>,
+}
+
+pub(crate) async fn measure(
+    effort: Effort,
+    fastapi: Option<&Path>,
+    fastify: Option<&Path>,
+) -> anyhow::Result<Vec<Against>> {
+    let mut all = Vec::new();
+    if let Some(folder) = fastapi {
+        let folder = &std::path::absolute(folder)?;
+        let python = folder.join("venv/bin/python");
+        all.push(against("FastAPI with nats-py", &python, folder, "app.py", effort).await?);
+    }
+    if let Some(folder) = fastify {
+        all.push(against("Fastify with nats.js", Path::new("node"), folder, "app.js", effort).await?);
+    }
+    Ok(all)
+}
+
+async fn against(
+    name: &'static str,
+    command: &Path,
+    folder: &Path,
+    script: &str,
+    effort: Effort,
+) -> anyhow::Result<Against> {
+    let place = Place::start().await?;
+    let (ours, our_target) = start_ours(&place).await?;
+    let address = free_address()?;
+    let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
+    let target = Target { address, path, password: PASSWORD.to_owned() };
+    let mut other = place.other(command, folder, script, address.port())?;
+    other.until_it_serves(&target).await?;
+    let mut pairs = Vec::new();
+    for round in 0..effort.rounds {
+        let pair = turns(round, &target, &our_target, async |target: &Target| {
+            purge(&place, &["WEBHOOKS"]).await?;
+            load::closed(target, CONNECTIONS, effort.time, &Arc::new(Bodies::new())).await
+        })
+        .await?;
+        report::say(&format!("  {name}  {}", pair.floor));
+        report::say(&format!("  imchannel  {}", pair.ours));
+        pairs.push(pair);
+    }
+    ours.end().await;
+    other.end().await;
+    Ok(Against { name, pairs })
+}

@@ -1,0 +1,114 @@
+//! Checks streams, consumers and buckets against their definitions. Sizes and replicas are chosen by the operator, and
+//! checked
+//! elsewhere.
+
+use bus::inspect::StreamInfo;
+use bus::provision::Difference;
+use bus::streams::{EVENTS, MARKS_BUCKET, NORMALIZER};
+
+use super::collect::Probe;
+use super::finding::{Check, Finding, span};
+
+const STREAMS: Check = Check("streams.definition");
+const DURABLES: Check = Check("durables.definition");
+const WINDOW: Check = Check("streams.duplicate_window");
+
+pub(super) fn judge(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<StreamInfo>>) -> Vec<Finding> {
+    let differences = match differences {
+        Ok(differences) => differences,
+        Err(error) => return vec![STREAMS.unseen(error), DURABLES.unseen(error)],
+    };
+    let mut findings = Vec::new();
+    for (check, is_durable) in [(STREAMS, false), (DURABLES, true)] {
+        let mut of_kind = differences.iter().filter(|found| found.of.starts_with("durable ") == is_durable);
+        let before = findings.len();
+        findings.extend(of_kind.by_ref().map(|difference| judge_difference(check, difference)));
+        if findings.len() == before {
+            findings.push(check.ok(if is_durable {
+                "the durables are as defined"
+            } else {
+                "the streams and buckets are as defined"
+            }));
+        }
+    }
+    if let Ok(streams) = streams {
+        findings.extend(streams.iter().find(|stream| stream.name == EVENTS.name).map(judge_window));
+    }
+    findings
+}
+
+fn judge_difference(check: Check, difference: &Difference) -> Finding {
+    let Difference { of, setting, found, wanted } = difference;
+    let name = of.rsplit(' ').next().unwrap_or_default();
+    let is_lane = name.starts_with("send-") || name.starts_with("bulk-");
+    let remedy = if is_lane {
+        "Run `imchannel streams apply` or `imchannel channel apply -f channels.toml`: both create the consumers of every channel that sends."
+    } else {
+        "Run `imchannel streams apply` with the sizes of this installation; it creates missing objects and changes those that differ. During an upgrade, replace every service first."
+    };
+    let (what, why) = if *setting == "existence" {
+        let why = match () {
+            () if is_lane => "Nothing is sent from this queue of the channel.",
+            () if name == MARKS_BUCKET.name => {
+                "Services work without it, but one that starts later cannot detect that the ledger has lost entries."
+            }
+            () if of.starts_with("durable ") => "Its service cannot read the stream and is not ready.",
+            () => "Services are not ready without it, and publishes to it are refused.",
+        };
+        (format!("{of} is missing"), why)
+    } else {
+        let why = "Services are not ready if it is less than they need. If it is more than defined, it was changed by hand or by another version.";
+        (format!("{of}: {setting} is {found}, not {wanted}"), why)
+    };
+    check.error(what, why, remedy).about([name])
+}
+
+/// A normalizer that died may have published events of a webhook. They are published again after the ack wait, and the
+/// stream should still recognize their ids then.
+fn judge_window(events: &StreamInfo) -> Finding {
+    let (window, wait) = (events.duplicate_window, NORMALIZER.ack_wait);
+    let what = format!("EVENTS recognizes a repeated id for {}", span(window));
+    if window >= wait {
+        return WINDOW.ok(what);
+    }
+    WINDOW.warning(
+        format!("{what}, and the webhooks in flight of a dead normalizer are redelivered after {}", span(wait)),
+        "Then their events are stored twice, with the same event_id. Readers that do not deduplicate process them twice.",
+        "Run `imchannel streams apply --duplicate-window 40s` (with the other sizes of this installation).",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::capacity::tests::stream;
+    use crate::doctor::finding::Level;
+
+    #[test]
+    fn every_difference_is_a_finding_of_its_kind() {
+        let of = |of: &str, setting| Difference {
+            of: of.to_owned(),
+            setting,
+            found: "missing".to_owned(),
+            wanted: "present".to_owned(),
+        };
+        let all = vec![of("durable send-c-1", "existence"), of("stream EVENTS", "max_age")];
+        let findings = judge(&Ok(all), &Ok(Vec::new()));
+        let seen: Vec<_> = findings.iter().map(|found| (found.check, found.level)).collect();
+        assert_eq!(seen, [("streams.definition", Level::Error), ("durables.definition", Level::Error)]);
+        assert_eq!((&*findings[0].of[0], &*findings[1].of[0]), ("EVENTS", "send-c-1"));
+        assert!(judge(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
+        assert!(
+            judge(&Err("no".to_owned()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Unknown)
+        );
+    }
+
+    #[test]
+    fn a_window_shorter_than_the_ack_wait_is_a_warning() {
+        let level = |seconds| {
+            let window = std::time::Duration::from_secs(seconds);
+            judge_window(&StreamInfo { duplicate_window: window, ..stream("EVENTS", 0, 1) }).level
+        };
+        assert_eq!((level(40), level(5)), (Level::Ok, Level::Warning));
+    }
+}
