@@ -144,7 +144,7 @@ def screen_of(gateway, columns, rows, seconds):
     os.close(terminal)
     text = "\n".join(screen.display)
     if not is_open or not text.strip():
-        raise SystemExit(f"`imchannel top` ended by itself, or showed nothing:\n{text}")
+        raise SystemExit(f"`imchannel top` exited unexpectedly, or showed nothing:\n{text}")
     return screen
 
 

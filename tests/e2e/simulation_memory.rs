@@ -52,14 +52,10 @@ struct Case {
     health: i32,
 }
 
-const NOTHING_TAKEN: Case = Case {
-    rate: "3000",
-    why: "too many are being posted or wait for their repeat",
-    drops: 20_000,
-    health: 1,
-};
+const NOTHING_TAKEN: Case =
+    Case { rate: "3000", why: "too many are being posted or wait for a retry", drops: 20_000, health: 1 };
 const NOTHING_OUT: Case =
-    Case { rate: "1000", why: "too many promised events have not come out", drops: 2_000, health: 0 };
+    Case { rate: "1000", why: "too many expected events have not come out", drops: 2_000, health: 0 };
 
 /// More webhooks than in the observed failure: 24,000 at 300 a second were more than the container's memory.
 async fn stays_small(gateway: &Gateway, case: &Case) {

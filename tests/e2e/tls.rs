@@ -135,6 +135,7 @@ async fn ingress_and_media_speak_https_and_take_up_a_renewed_certificate() {
     let variables = [
         ("IMCHANNEL_TLS_CERTIFICATE_FILE", certificate.as_str()),
         ("IMCHANNEL_TLS_KEY_FILE", &key),
+        ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_MEDIA_LISTEN", "127.0.0.1:0"),
         ("IMCHANNEL_REDIS_URL", &redis_url),
         ("IMCHANNEL_MEDIA_PUBLIC_URL", "https://media.example"),
