@@ -5,7 +5,7 @@
 //! about customers are only checked ([`has_no_stand_in`]). In any other field (an id, a type, a status, a
 //! number, a code, a time) it would be a wrong value, so the item is rejected. It is also rejected if a value
 //! of the item that is neither such text nor under one of the BSP's [text
-//! keys](crate::contract::Profile::text_keys) contains it, because that value may have determined the kind of
+//! keys](crate::provider::Profile::text_keys) contains it, because that value may have determined the kind of
 //! the event.
 
 mod damage;

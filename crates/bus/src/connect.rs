@@ -291,7 +291,7 @@ impl Bus {
         self.full[STREAMS.len()].store(is_full, Ordering::Relaxed);
     }
 
-    /// Whether every stream that a guard watches can be trusted ([`crate::guard`]).
+    /// Whether every stream that a guard watches can be trusted ([`crate::sequence_guard`]).
     ///
     /// # Errors
     /// A text for people that says what is wrong.

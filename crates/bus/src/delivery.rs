@@ -21,8 +21,8 @@ pub enum Disposition {
         reason: Cow<'static, str>,
     },
     /// Nak with a delay of one minute: it cannot be finished now, while other messages may be. Acts as
-    /// [`Verdict::Pause`] when as many messages wait as may.
-    PutOff {
+    /// [`Disposition::Pause`] when as many messages wait as may.
+    Postpone {
         /// Why, for the log.
         reason: Cow<'static, str>,
     },
@@ -34,17 +34,17 @@ pub enum Disposition {
 }
 
 impl Disposition {
-    /// A [`Verdict::Retry`].
+    /// A [`Disposition::Retry`].
     pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Retry { reason: reason.into() }
     }
 
-    /// A [`Verdict::Postponed`].
+    /// A [`Disposition::Postpone`].
     pub fn postpone(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::PutOff { reason: reason.into() }
+        Self::Postpone { reason: reason.into() }
     }
 
-    /// A [`Verdict::Pause`].
+    /// A [`Disposition::Pause`].
     pub fn pause(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Pause { reason: reason.into() }
     }

@@ -11,7 +11,7 @@ use crate::read::{Messages, ReadError, ReadMessage};
 const ORDER_WAIT: Duration = Duration::from_secs(1);
 
 /// Returns the messages of all readers: in the order of the stream while all of them have stored messages, and then as
-/// they come. `Read::pending` is the sum of all readers.
+/// they come. `ReadMessage::pending` is the sum of all readers.
 pub(crate) fn merged(stream: &'static str, readers: Vec<Messages>) -> Messages {
     let pending = readers.iter().map(Messages::pending).sum();
     let last = readers.iter().map(Messages::last).max().unwrap_or_default();

@@ -183,7 +183,7 @@ pub async fn subscribe(
 /// setting silently.
 ///
 /// # Errors
-/// As [`follow`].
+/// As [`subscribe`].
 pub async fn subscribe_all(
     bus: &Bus,
     stream: &'static StreamDefinition,
@@ -200,7 +200,7 @@ pub async fn subscribe_all(
 /// Starts to read subjects and headers without payloads.
 ///
 /// # Errors
-/// As [`follow`].
+/// As [`subscribe`].
 pub async fn subscribe_headers(
     bus: &Bus,
     stream: &'static StreamDefinition,

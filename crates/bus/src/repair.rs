@@ -1,4 +1,4 @@
-//! Finds and repairs streams whose sequence has gone back, for the command line ([`crate::guard`] finds them in a
+//! Finds and repairs streams whose sequence has gone back, for the command line ([`crate::sequence_guard`] finds them in a
 //! service).
 //!
 //! A stream is repaired by creating its durables again, from its first message on. Then messages that were stored below

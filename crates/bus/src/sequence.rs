@@ -3,7 +3,7 @@
 //! A nats-server whose disk was full may start a stream's sequence at 1 again (seen on 2.10.27: an empty stream, a full
 //! disk, a restart). New messages are then below the positions of the stream's durables and are never delivered,
 //! although the server acks them. So an ack is accepted only if its sequence is above every one that was acked before
-//! the publish began, and nothing is published on a new connection before [`crate::guard`] has checked the stream.
+//! the publish began, and nothing is published on a new connection before [`crate::sequence_guard`] has checked the stream.
 //!
 //! Everything here is atomic, because every publish reads it.
 

@@ -57,7 +57,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 const HEARTBEATS_PER_ACK_WAIT: u32 = 12;
 /// Delay between two attempts to create a pull.
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
-/// Time for which the worker pulls nothing after [`Verdict::Pause`].
+/// Time for which the worker pulls nothing after [`Disposition::Pause`].
 const PAUSE: Duration = Duration::from_secs(5);
 /// Number of the delivery from which a message whose handler panics is given up.
 pub const PANICS_MAX: u64 = 10;

@@ -29,7 +29,7 @@ impl MemoryLimit {
         self.try_add(amount).then(|| MemoryPermit { budget: self, amount })
     }
 
-    /// As [`Budget::take`], for a caller that releases the amount itself.
+    /// As [`MemoryLimit::try_acquire`], for a caller that releases the amount itself.
     pub(crate) fn try_add(&self, amount: i64) -> bool {
         let is_left = self.used.inc_by(amount).saturating_add(amount) <= self.limit;
         if !is_left {
@@ -38,7 +38,7 @@ impl MemoryLimit {
         is_left
     }
 
-    /// Releases what [`Budget::add`] acquired.
+    /// Releases what [`MemoryLimit::try_add`] acquired.
     pub(crate) fn release(&self, amount: i64) {
         self.used.dec_by(amount);
     }

@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, ResultContext};
 use crate::publish::{self, DeadLetter, MayBeSent, Owner};
 use crate::send::Shared;
 
-/// Most commands that [`Lettered`] holds. Beyond it a dead letter may be stored twice.
+/// Most commands that [`DeadLettered`] holds. Beyond it a dead letter may be stored twice.
 const LETTERED_MAX: usize = 100_000;
 
 /// Why a command is a dead letter.

@@ -42,7 +42,7 @@ pub(crate) enum CallOutcome {
     RateLimited {
         /// `Retry-After` of the response, if there is one.
         after: Option<Duration>,
-        /// See [`Refusal::is_alone`]. The lane obeys `Retry-After` in either case.
+        /// See [`AccountRefusal::is_alone`]. The lane obeys `Retry-After` in either case.
         is_alone: bool,
     },
     /// The call shows nothing about the account.
@@ -127,7 +127,7 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Throttle(Arc<Mutex<State>>);
 
-/// Permit for one call. Dropping it without [`Pass::say`] reports nothing about the account.
+/// Permit for one call. Dropping it without [`Permit::record`] reports nothing about the account.
 #[derive(Debug)]
 pub(crate) struct Permit {
     gate: Throttle,

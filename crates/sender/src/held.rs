@@ -135,7 +135,7 @@ impl<T> RecipientQueues<T> {
         too_many
     }
 
-    /// Returns the command to send next. Its recipient is busy until [`Held::finish`] or [`Held::overtake`].
+    /// Returns the command to send next. Its recipient is busy until [`RecipientQueues::finish`] or [`RecipientQueues::overtake`].
     pub(crate) fn start(&mut self) -> Option<Entry<T>> {
         let (place, recipient) = self.ready.pop_first()?;
         let held = self.recipients.get_mut(&recipient)?;
@@ -208,7 +208,7 @@ impl<T> RecipientQueues<T> {
         }
     }
 
-    /// Returns the command that [`Held::start`] would return.
+    /// Returns the command that [`RecipientQueues::start`] would return.
     pub(crate) fn peek(&self) -> Option<&Entry<T>> {
         let (place, recipient) = self.ready.first_key_value()?;
         self.recipients.get(recipient)?.waiting.get(place)

@@ -1,5 +1,5 @@
 //! Limits and orders the writes to a store for all lanes of this process: as many writes are in flight as the store
-//! acknowledges quickly ([`bus::pace`]), outcomes go before intents, and lanes take turns.
+//! acknowledges quickly ([`bus::adaptive_limit`]), outcomes go before intents, and lanes take turns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

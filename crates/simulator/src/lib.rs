@@ -3,9 +3,9 @@
 //!
 //! [`traffic`] makes up what happens, independent of the format of a BSP. The file of a BSP encodes it in that BSP's
 //! format and defines the expected event (`infobip`, `koomessage`, `gupshup`, `twilio`). They do not use the gateway's
-//! parsers, so that the comparison is meaningful. [`run`] posts, [`ledger`] compares.
+//! parsers, so that the comparison is meaningful. [`run`] posts, [`oracle`] compares.
 //!
-//! In the other direction, [`omni`] is the API that the gateway sends to: Infobip's API with its customers and
+//! In the other direction, [`infobip_api`] is the API that the gateway sends to: Infobip's API with its customers and
 //! configurable faults.
 //!
 //! The caller reads the events from the bus: this crate uses HTTP and no NATS.

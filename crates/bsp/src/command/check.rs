@@ -29,7 +29,7 @@ const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 /// Validates a command. An invalid command is rejected with all of its faults.
 ///
 /// # Errors
-/// [`Refused`] with every fault. A fault never quotes a value.
+/// [`RejectedCommand`] with every fault. A fault never quotes a value.
 ///
 /// # Examples
 /// ```

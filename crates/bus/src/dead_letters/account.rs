@@ -154,7 +154,7 @@ impl DeadLetterQuotas {
         Reservation { letters: Arc::clone(self), subject: subject.clone(), reserved: bytes, stored: 0 }
     }
 
-    /// Returns the bytes of a channel that this process has stored, for [`Letters::looked`]. Called before the check
+    /// Returns the bytes of a channel that this process has stored, for [`DeadLetterQuotas::looked`]. Called before the check
     /// begins.
     pub(super) fn stored(&self, channel: &str) -> u64 {
         self.accounts().get(channel).map_or(0, |account| account.stored)

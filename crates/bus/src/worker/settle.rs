@@ -12,7 +12,7 @@ use crate::delivery::Disposition;
 use crate::rate_limited_log::RateLimitedLog;
 use crate::worker::WorkerMetrics;
 
-/// Nak delay of [`Verdict::Postponed`].
+/// Nak delay of [`Disposition::Postpone`].
 pub const POSTPONE_DELAY: Duration = Duration::from_secs(60);
 /// Most messages of a process that wait with this delay at the same time.
 pub const POSTPONED_MAX: usize = 1_000;
@@ -65,11 +65,11 @@ pub(super) async fn settle(
             return false;
         }
         Disposition::Retry { reason } => (reason, false),
-        Disposition::PutOff { reason } if put_off.takes(Instant::now()) => {
+        Disposition::Postpone { reason } if put_off.takes(Instant::now()) => {
             delay = POSTPONE_DELAY;
             (reason, false)
         }
-        Disposition::PutOff { reason } | Disposition::Pause { reason } => (reason, true),
+        Disposition::Postpone { reason } | Disposition::Pause { reason } => (reason, true),
     };
     let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();

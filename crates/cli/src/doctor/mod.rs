@@ -1,7 +1,7 @@
 //! `imchannel doctor`: checks a running installation from outside, and reports what is wrong, the impact and the
 //! remedy.
 //!
-//! [`gather`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
+//! [`collect`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
 
 mod finding;
 mod collect;
