@@ -49,7 +49,7 @@ impl Sending {
 
     /// Publishes a command under a new id. Returns whether COMMANDS already had a message with that id.
     async fn publish(&self, bus: &Bus, command: &SendCommand, publish_id: &str, more: bool) -> bool {
-        let subject = Subject::Command(Priority::Send, ChannelId::parse(CHANNEL).unwrap());
+        let subject = Subject::Command(Priority::Interactive, ChannelId::parse(CHANNEL).unwrap());
         let headers = || {
             let headers = Headers::new().with(headers::MESSAGE_ID, publish_id);
             if more { headers.with(headers::REQUEST_INFO, "{\"acc\":\"AICC\",\"rtt\":1}") } else { headers }
@@ -85,7 +85,7 @@ async fn one_command_through_both_accounts_is_sent_once(servers: usize) {
         let results = events.iter().filter(|(kind, _)| kind == "imchannel.v1.SendResult");
         results.map(|(_, payload)| SendResult::decode(&payload[..]).unwrap()).collect::<Vec<_>>()
     };
-    let lane = bus::Priority::Send;
+    let lane = bus::Priority::Interactive;
     eventually("every one of them is settled", || async {
         let waiting = bus::command_consumers::lag(&operator, lane, &ChannelId::parse(CHANNEL).unwrap())
             .await

@@ -161,7 +161,7 @@ async fn results_and_calls_are_told_by_channel_and_acceptance_up_to_an_hour() {
     let sender = outbound.sender().await;
     for number in [0, 1] {
         let command = text(number, &format!("c-{number}"), "4915112345", "Hello");
-        outbound.publish(Priority::Send, &command).await;
+        outbound.publish(Priority::Interactive, &command).await;
     }
     eventually("all are counted", || async {
         let metrics = sender.metrics();

@@ -40,7 +40,7 @@ async fn what_is_refused_in_front_of_the_bsp_is_sent_later() {
     // A separate channel for each, so that none is a probe for another.
     for number in 0..all.len() {
         outbound
-            .publish(Priority::Send, &text(number, &format!("c-{number}"), &customer(number), "Hello"))
+            .publish(Priority::Interactive, &text(number, &format!("c-{number}"), &customer(number), "Hello"))
             .await;
     }
     let sender = outbound.sender().await;
@@ -78,7 +78,7 @@ async fn an_outage_in_front_of_the_bsp_costs_no_message_and_few_calls() {
         outbound.omni.set_faults(fronts(vec![front.clone()]));
         for number in 0..30 {
             let id = format!("c-{round}-{number}");
-            outbound.publish(Priority::Send, &text(0, &id, &customer(number), "Hello")).await;
+            outbound.publish(Priority::Interactive, &text(0, &id, &customer(number), "Hello")).await;
         }
         let why = if round == 0 { "(404 from a server in front of the BSP)" } else { "(401 UNAUTHORIZED)" };
         within(Duration::from_secs(60), "the third probe has failed, and the lane says why", || async {
@@ -120,7 +120,7 @@ async fn what_the_bsp_has_taken_before_its_balancer_failed_is_looked_up_and_sent
     let sender = outbound.sender().await;
     for (number, front) in after.iter().enumerate() {
         let id = format!("c-{number}");
-        outbound.publish(Priority::Send, &text(number, &id, &customer(number), "Hello")).await;
+        outbound.publish(Priority::Interactive, &text(number, &id, &customer(number), "Hello")).await;
         let result = outbound.result(&id).await;
         assert_eq!(
             (outcome(&result), result.attempts),
@@ -140,8 +140,8 @@ async fn a_command_that_alone_is_refused_keeps_no_other_back() {
     let only = |number, front: Front| Front { recipient: Some(customer(number)), ..front };
     outbound.omni.set_faults(fronts(vec![only(1, Front::own(403, "FORBIDDEN")), only(2, Front::html(404))]));
     let sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "own", &customer(1), "Hello")).await;
-    outbound.publish(Priority::Send, &text(0, "html", &customer(2), "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "own", &customer(1), "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "html", &customer(2), "Hello")).await;
     eventually("both were refused", || async {
         let metrics = sender.metrics();
         let own = counted(&metrics, "sender_calls_total", "refused_account");
@@ -152,7 +152,7 @@ async fn a_command_that_alone_is_refused_keeps_no_other_back() {
     let mut others = 0;
     let verdict = loop {
         let id = format!("other-{others}");
-        outbound.publish(Priority::Send, &text(0, &id, &customer(100 + others), "Hello")).await;
+        outbound.publish(Priority::Interactive, &text(0, &id, &customer(100 + others), "Hello")).await;
         let began = Instant::now();
         assert_eq!(outcome(&outbound.result(&id).await), SendOutcome::Accepted);
         assert!(others == 0 || began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -186,7 +186,7 @@ async fn a_deadline_ends_what_is_refused_all_the_time_and_the_result_says_why() 
     let _sender = outbound.sender().await;
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(8));
     let command = SendCommand { not_after: Some(soon), ..text(0, "late", &customer(1), "Hello") };
-    outbound.publish(Priority::Send, &command).await;
+    outbound.publish(Priority::Interactive, &command).await;
     let result = outbound.result("late").await;
     let description = result.error.clone().unwrap_or_default().description;
     assert_eq!((outcome(&result), result.attempts >= 2), (SendOutcome::Expired, true), "{result:?}");
@@ -201,7 +201,9 @@ async fn a_date_in_retry_after_is_obeyed() {
     outbound.omni.set_faults(Faults { limited: 1.0, retry_after: date, ..Faults::default() });
     let _sender = outbound.sender().await;
     for number in 0..5 {
-        outbound.publish(Priority::Send, &text(0, &format!("c-{number}"), &customer(number), "Hello")).await;
+        outbound
+            .publish(Priority::Interactive, &text(0, &format!("c-{number}"), &customer(number), "Hello"))
+            .await;
     }
     eventually("it was answered 429", || async { (outbound.omni.calls().faulty > 0).then_some(()) }).await;
     let began = tokio::time::Instant::now();
@@ -228,7 +230,7 @@ async fn a_date_in_the_logs_retry_after_is_obeyed() {
     };
     outbound.omni.set_faults(limited);
     let _sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "cut", &customer(1), "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "cut", &customer(1), "Hello")).await;
     eventually("the log was asked", || async { (outbound.omni.calls().lookups_refused == 1).then_some(()) })
         .await;
     let began = Instant::now();
@@ -246,7 +248,7 @@ async fn the_field_that_the_bsp_refuses_is_told_to_the_back_end_and_in_the_log()
     let (field, what) = ("destinations[0].to.phoneNumber", "is not a valid international number");
     outbound.omni.set_faults(fronts(vec![Front::invalid(field, what)]));
     let mut sender = outbound.sender_program(&[]);
-    outbound.publish(Priority::Send, &text(0, "c-1", &customer(1), "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-1", &customer(1), "Hello")).await;
     let line = sender.line_with("response of").await;
     assert!(
         line.contains(&format!(r#""text":"Bad request","validationErrors":{{"{field}":["{what}"]}}"#)),

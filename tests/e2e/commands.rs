@@ -15,7 +15,7 @@ use crate::harness::outbound::{Outbound, channel, outcome, text};
 async fn publish_json(outbound: &Outbound, command: &serde_json::Value) {
     let json_header = (headers::CONTENT_TYPE, "application/json");
     let payload = command.to_string().into_bytes();
-    outbound.publish_raw(Priority::Send, &channel(0), payload, &[json_header]).await;
+    outbound.publish_raw(Priority::Interactive, &channel(0), payload, &[json_header]).await;
 }
 
 #[tokio::test]
@@ -97,11 +97,11 @@ async fn recipients_are_numbers_as_people_dial_them_and_user_ids() {
         ("user", "US.13491208655302741918", "US.13491208655302741918"),
         ("parent", "US.ENT.11815799212886844830", "US.ENT.11815799212886844830"),
     ] {
-        outbound.publish(Priority::Send, &text(0, id, recipient, "Hello")).await;
+        outbound.publish(Priority::Interactive, &text(0, id, recipient, "Hello")).await;
         assert_eq!(outcome(&outbound.result(id).await), SendOutcome::Accepted, "{id}");
         assert_eq!(outbound.omni.received().last().unwrap().recipient, reached);
     }
-    outbound.publish(Priority::Send, &text(0, "trunk", "015112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "trunk", "015112345", "Hello")).await;
     let faults = outbound.result("trunk").await.faults;
     assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), ["recipient"]);
     assert_eq!(outbound.omni.received_count(), 4);
@@ -113,7 +113,7 @@ async fn what_another_version_has_begun_is_not_called_unsent_by_the_rules_of_thi
     let refused = |id: &str| text(0, id, "015112345", "a number that this version refuses");
     let mut sequences = Vec::new();
     for id in ["begun", "accepted", "not-sent"] {
-        sequences.push(outbound.publish(Priority::Send, &refused(id)).await);
+        sequences.push(outbound.publish(Priority::Interactive, &refused(id)).await);
     }
     let accepted = SendResult {
         event_id: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -175,7 +175,7 @@ async fn json_is_read_as_back_ends_write_it_and_a_fault_says_where_it_is() {
             let payload = format!("{lead}{{{},{content}}}", head(&id)).into_bytes();
             let fields: Vec<_> =
                 content_type.map(|value| (headers::CONTENT_TYPE, value)).into_iter().collect();
-            outbound.publish_raw(Priority::Send, &channel(0), payload, &fields).await;
+            outbound.publish_raw(Priority::Interactive, &channel(0), payload, &fields).await;
             let result = outbound.result(&id).await;
             assert_eq!(outcome(&result), SendOutcome::Accepted, "{id}: {result:?}");
         }
@@ -202,7 +202,7 @@ async fn json_is_read_as_back_ends_write_it_and_a_fault_says_where_it_is() {
         ),
     ] {
         let payload = format!("{{{},\n{content}}}", head(id)).into_bytes();
-        let sequence = outbound.publish_raw(Priority::Send, &channel(0), payload, &[]).await;
+        let sequence = outbound.publish_raw(Priority::Interactive, &channel(0), payload, &[]).await;
         let result = outbound.result(id).await;
         let [fault] = result.faults.as_slice() else { panic!("{id}: {result:?}") };
         assert_eq!((outcome(&result), fault.field.as_str()), (SendOutcome::Rejected, field), "{id}");

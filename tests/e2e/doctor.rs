@@ -240,7 +240,7 @@ async fn commands_without_a_sender_are_reported() {
     assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
     assert!(seen.of_level("warning").contains(&"lanes.owner"), "{}", seen.text);
 
-    patient.outbound.publish(Priority::Send, &text(0, "waits", "4917612345678", "hello")).await;
+    patient.outbound.publish(Priority::Interactive, &text(0, "waits", "4917612345678", "hello")).await;
     assert_eq!(patient.seen().await.only_wrong("lanes.owner"), ["channel-0"]);
     patient.outbound.set_paused(0, true).await;
     assert!(patient.seen().await.of_level("warning").contains(&"lanes.paused"), "a command waits there");

@@ -110,7 +110,7 @@ async fn a_document_is_sent_under_the_name_of_its_upload() {
         };
         let mut command = text(0, command_id, "4915112345", "");
         command.content = Some(Content::Document(document));
-        outbound.publish(bus::Priority::Send, &command).await;
+        outbound.publish(bus::Priority::Interactive, &command).await;
         assert_eq!(outbound.result(command_id).await.outcome().as_str_name(), "SEND_OUTCOME_ACCEPTED");
         let received = outbound.omni.received();
         assert_eq!(received.last().unwrap().content["text"], shown, "{command_id}");
@@ -134,7 +134,7 @@ async fn a_voice_message_in_a_command_keeps_its_codec_and_a_lie_is_a_fault() {
                 OutboundMedia { source, content_type: content_type.to_owned(), ..OutboundMedia::default() };
             let mut command = text(0, command_id, "4915112345", "");
             command.content = Some(make(media));
-            outbound.publish(bus::Priority::Send, &command).await;
+            outbound.publish(bus::Priority::Interactive, &command).await;
             outbound.result(command_id).await
         };
     let result = send("voice", Content::Audio, ogg(b"OpusHead\x01"), "audio/ogg; codecs=opus").await;

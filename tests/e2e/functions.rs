@@ -58,11 +58,11 @@ async fn without_functions_stored_files_wait_until_setup_has_loaded_them() {
     assert!(told.contains("lacks the functions of this version: run `imchannel setup`"), "{told}");
 
     let source = Source::MediaId(id);
-    outbound.publish(Priority::Send, &with_file("stored", "4915110001", source, "")).await;
+    outbound.publish(Priority::Interactive, &with_file("stored", "4915110001", source, "")).await;
     // Commands that need no function are sent after it: text, and a file inside the command.
-    outbound.publish(Priority::Send, &text(0, "text", "4915110002", "hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "text", "4915110002", "hello")).await;
     let source = Source::Data(jpeg().into());
-    outbound.publish(Priority::Send, &with_file("inline", "4915110003", source, "image/jpeg")).await;
+    outbound.publish(Priority::Interactive, &with_file("inline", "4915110003", source, "image/jpeg")).await;
     for command_id in ["text", "inline"] {
         assert_eq!(outcome(&outbound, command_id).await, "SEND_OUTCOME_ACCEPTED", "{command_id}");
     }
@@ -98,7 +98,7 @@ async fn a_sender_without_redis_is_ready_and_sends_text() {
     let mut outbound = Outbound::start(&[50]).await;
     outbound.redis.stop().await;
     let sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "text", "4915110002", "hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "text", "4915110002", "hello")).await;
     assert_eq!(outcome(&outbound, "text").await, "SEND_OUTCOME_ACCEPTED");
     assert!(sender.context.readiness.is_ready());
     // It starts empty: this Redis has no persistence.
@@ -113,10 +113,10 @@ async fn functions_outlive_that_all_files_are_flushed() {
     let gone = upload(&media).await;
     assert!(redis(&outbound, &[b"FLUSHALL"]).await.starts_with("+OK"));
     let source = Source::MediaId(gone);
-    outbound.publish(Priority::Send, &with_file("gone", "4915110001", source, "")).await;
+    outbound.publish(Priority::Interactive, &with_file("gone", "4915110001", source, "")).await;
     assert_eq!(outbound.result("gone").await.error.unwrap().code, "MEDIA_NOT_FOUND");
     let source = Source::MediaId(upload(&media).await);
-    outbound.publish(Priority::Send, &with_file("stored", "4915110001", source, "")).await;
+    outbound.publish(Priority::Interactive, &with_file("stored", "4915110001", source, "")).await;
     assert_eq!(outcome(&outbound, "stored").await, "SEND_OUTCOME_ACCEPTED");
     said(&sender, true).await;
 }
@@ -188,7 +188,7 @@ async fn the_sender_goes_on_at_a_replica_that_took_over() {
     let ids = [upload(&media).await, upload(&media).await];
     let send = async |command_id: &str, id: &str| {
         let source = Source::MediaId(id.to_owned());
-        outbound.publish(Priority::Send, &with_file(command_id, "4915110001", source, "")).await;
+        outbound.publish(Priority::Interactive, &with_file(command_id, "4915110001", source, "")).await;
         outcome(&outbound, command_id).await
     };
     assert_eq!(send("before", &ids[0]).await, "SEND_OUTCOME_ACCEPTED");

@@ -325,7 +325,7 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
     let late = text(0, "late", "4915112345", "Hello");
     let bulk = (headers::SUBJECT, "imchannel.command.bulk.channel-0");
     let command = |id: &str| text(0, id, "4915112345", "Hello").encode_to_vec();
-    outbound.publish(Priority::Send, &text(0, "used", "4915112345", "Another")).await;
+    outbound.publish(Priority::Interactive, &text(0, "used", "4915112345", "Another")).await;
     outbound.result("used").await;
 
     let sent = store_command(&outbound, &own, &late.encode_to_vec(), std::slice::from_ref(&bulk)).await;
@@ -382,8 +382,8 @@ async fn the_letter_of_a_command_is_published_again_as_the_command_and_sent_once
         assert!(reason(sequence).contains(wanted), "{wanted}: {done:?}");
     }
     // Also if it is published anyway, for example by two operators at the same time.
-    outbound.publish_as(Priority::Send, &late, "another").await;
-    outbound.publish(Priority::Send, &text(0, "last", "4915112345", "Hello")).await;
+    outbound.publish_as(Priority::Interactive, &late, "another").await;
+    outbound.publish(Priority::Interactive, &text(0, "last", "4915112345", "Hello")).await;
     outbound.result("last").await;
     let late_id = bsp::CommandId::parse("late").unwrap().message_id();
     assert_eq!(outbound.received(&late_id), 1);
@@ -400,11 +400,11 @@ async fn the_letters_of_commands_are_counted_too() {
     let sender = outbound.sender().await;
     let garbage = |number: usize| format!("{{{number} {}", "x".repeat(2_000)).into_bytes();
     for number in 0..60 {
-        outbound.publish_raw(Priority::Send, &channel(0), garbage(number), &[]).await;
+        outbound.publish_raw(Priority::Interactive, &channel(0), garbage(number), &[]).await;
     }
     let refused = "sender_dead_letters_rejected_total{channel=\"channel-0\",reason=\"channel_full\"}";
     eventually("a letter finds no room", || async { sender.metrics().contains(refused).then_some(()) }).await;
-    outbound.publish_raw(Priority::Send, &channel(1), garbage(0), &[]).await;
+    outbound.publish_raw(Priority::Interactive, &channel(1), garbage(0), &[]).await;
     eventually("a letter of another channel is stored", || async {
         (!letters_of(installation, "channel-1").await.is_empty()).then_some(())
     })
@@ -413,7 +413,7 @@ async fn the_letters_of_commands_are_counted_too() {
     let taken: usize = stored.iter().map(bytes).sum();
     assert!(stored.len() > 10 && taken <= usize::try_from(MAX_BYTES).unwrap() / 4, "{taken}");
     // Commands whose dead letters have no room do not prevent sends.
-    outbound.publish(Priority::Send, &text(0, "good", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "good", "4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("good").await), SendOutcome::Accepted);
     for letter in &stored[..20] {
         bus::message_store::drop_dead_letter(&installation.bus, letter.sequence).await.unwrap();

@@ -392,7 +392,7 @@ async fn a_message_with_a_file_names_it_and_keeps_it() {
         };
         let mut command = text(0, command_id, "4915112345", "");
         command.content = Some(Content::Image(image));
-        outbound.publish(bus::Priority::Send, &command).await;
+        outbound.publish(bus::Priority::Interactive, &command).await;
         outbound.result(command_id).await
     };
     let result = send("stored", Source::MediaId(id.to_owned()), "").await;

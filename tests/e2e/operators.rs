@@ -131,7 +131,7 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
     // The stream does not have its id any more: it waits as well, and the result of the first one is shown.
     outbound
         .publish_as(
-            Priority::Send,
+            Priority::Interactive,
             &text(0, "waits", "4915112345", "Hello"),
             "an id that the stream has dropped",
         )
@@ -139,7 +139,8 @@ async fn an_id_that_was_used_for_another_text_is_refused() {
     let late = tokio::join!(send("waits", "Bye", "accepted"), async {
         eventually("both wait", || async {
             let waiting =
-                bus::command_consumers::lag(&outbound.installation.bus, Priority::Send, &channel(0)).await;
+                bus::command_consumers::lag(&outbound.installation.bus, Priority::Interactive, &channel(0))
+                    .await;
             (waiting.unwrap()?.num_pending == 3).then_some(())
         })
         .await;

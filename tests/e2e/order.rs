@@ -36,7 +36,7 @@ async fn sender(outbound: &Outbound, decided_after_ms: u32) -> RunningSender {
 }
 
 async fn send(outbound: &Outbound, id: &str) {
-    outbound.publish(Priority::Send, &text(0, id, CUSTOMER, id)).await;
+    outbound.publish(Priority::Interactive, &text(0, id, CUSTOMER, id)).await;
 }
 
 async fn arrived(outbound: &Outbound, id: &str) -> Received {
@@ -178,7 +178,7 @@ async fn one_recipient_with_many_commands_keeps_no_other_waiting() {
         let command = text(0, &format!("other-{number}"), &format!("49152{number:04}"), "Hello");
         outbound.publish(Priority::Bulk, &command).await;
     }
-    outbound.publish(Priority::Send, &text(0, "agent", CUSTOMER, "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "agent", CUSTOMER, "Hello")).await;
     within(Duration::from_secs(30), "the others are sent", || async {
         let received = outbound.omni.received();
         let others = received.iter().filter(|message| message.recipient != CUSTOMER).count();

@@ -103,8 +103,8 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
     let installation = &outbound.installation;
     outbound.set_paused(0, true).await;
     make_former_streams(installation).await;
-    outbound.publish(Priority::Send, &text(0, "waits", "4915112345", "Hello")).await;
-    outbound.publish(Priority::Send, &text(7, "missing", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "waits", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(7, "missing", "4915112345", "Hello")).await;
     let answered = leave_commands_of_channels_without_a_lane(&outbound).await;
     let mut orphans = BTreeMap::new();
     // The server refuses `imchannel.command` even with the former subjects.
@@ -215,7 +215,7 @@ async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answe
     let key = channel::CredentialKey::new(KEY.as_bytes()).unwrap();
     bus::registry::put(bus, &described.to_record(&key)).await.unwrap();
     let heard = br#"{"commandId":"heard","channelId":"listener","recipient":"4915112345","context":"ticket 7","text":{"body":"hi"}}"#;
-    let of_listener = outbound.publish_raw(Priority::Send, described.id(), heard.to_vec(), &[]).await;
+    let of_listener = outbound.publish_raw(Priority::Interactive, described.id(), heard.to_vec(), &[]).await;
     let owed = SendResult {
         event_id: "0123456789abcdef0123456789abcdef".to_owned(),
         outcome: SendOutcome::Expired.into(),
@@ -228,10 +228,10 @@ async fn leave_commands_of_channels_without_a_lane(outbound: &Outbound) -> Answe
     };
     let mut of_missing = BTreeMap::new();
     for (id, queue, answer) in [
-        ("begun", Priority::Send, Some((SendOutcome::Unknown, "OUTCOME_UNKNOWN"))),
-        ("unsent", Priority::Send, Some((SendOutcome::Rejected, "NO_CHANNEL"))),
-        ("owed", Priority::Send, Some((SendOutcome::Expired, ""))),
-        ("used", Priority::Send, Some((SendOutcome::Rejected, "REUSED_COMMAND_ID"))),
+        ("begun", Priority::Interactive, Some((SendOutcome::Unknown, "OUTCOME_UNKNOWN"))),
+        ("unsent", Priority::Interactive, Some((SendOutcome::Rejected, "NO_CHANNEL"))),
+        ("owed", Priority::Interactive, Some((SendOutcome::Expired, ""))),
+        ("used", Priority::Interactive, Some((SendOutcome::Rejected, "REUSED_COMMAND_ID"))),
         ("answered", Priority::Bulk, None),
     ] {
         let command = text(7, id, "4915112345", "Hello");
@@ -331,7 +331,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
     let outbound = Outbound::start(&[100, 100]).await;
     let mut wanted = Vec::new();
     for number in 0..40 {
-        let queue = if number % 3 == 0 { Priority::Bulk } else { Priority::Send };
+        let queue = if number % 3 == 0 { Priority::Bulk } else { Priority::Interactive };
         let command = text(number % 2, &format!("c-{number}"), "4915112345", "Hello");
         let sequence = outbound.publish(queue, &command).await;
         if number % 2 == 0 {
@@ -352,7 +352,7 @@ async fn the_commands_of_a_channel_are_shown_in_the_order_of_both_queues() {
     let mut follower = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     let newest = format!("\"sequence\":{}", wanted.last().unwrap());
     follower.line_with(&newest).await;
-    for queue in [Priority::Bulk, Priority::Send] {
+    for queue in [Priority::Bulk, Priority::Interactive] {
         let id = format!("later-{}", queue.token());
         let sequence = outbound.publish(queue, &text(0, &id, "4915112345", "Hello")).await;
         follower.line_with(&format!("\"sequence\":{sequence}")).await;
@@ -455,7 +455,7 @@ async fn streams_apply_changes_the_subjects_of_a_stream_with_messages_and_back()
     let outbound = Outbound::start(&[100]).await;
     let installation = &outbound.installation;
     make_former_streams(installation).await;
-    outbound.publish(Priority::Send, &text(0, "before", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "before", "4915112345", "Hello")).await;
     publish(installation, "imchannel.command.urgent.a").await.unwrap();
     let apply = run_cli(installation, &["streams", "apply"]).await;
     assert!(apply.status.success(), "{}", String::from_utf8_lossy(&apply.stdout));
@@ -468,7 +468,7 @@ async fn streams_apply_changes_the_subjects_of_a_stream_with_messages_and_back()
     outbound.result("after").await;
     // Back, like the older version's command line.
     make_former_streams(installation).await;
-    outbound.publish(Priority::Send, &text(0, "back", "4915112347", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "back", "4915112347", "Hello")).await;
     outbound.result("back").await;
     sender.stop().await;
 }

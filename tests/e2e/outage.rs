@@ -125,7 +125,7 @@ async fn ingress_starts_before_the_server_does() {
 
 /// Stores a message, always the same one under the same id.
 async fn store(bus: &Bus) -> Result<Stored, PublishError> {
-    let subject = Subject::Command(Priority::Send, channel(0));
+    let subject = Subject::Command(Priority::Interactive, channel(0));
     let headers = || Headers::new().with(headers::MESSAGE_ID, "one");
     bus.store(&subject, headers, &"{}".into(), Instant::now() + Duration::from_secs(2)).await
 }

@@ -242,7 +242,7 @@ pub(crate) fn command(command_id: &str) -> SendCommand {
 }
 
 async fn publish(aicc: &bus::Bus, command: SendCommand) {
-    let subject = Subject::Command(Priority::Send, ChannelId::parse(CHANNEL).unwrap());
+    let subject = Subject::Command(Priority::Interactive, ChannelId::parse(CHANNEL).unwrap());
     let deadline = tokio::time::Instant::now() + TIMEOUT;
     aicc.store(&subject, Headers::new, &command.encode_to_vec().into(), deadline).await.unwrap();
 }

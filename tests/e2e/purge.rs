@@ -195,14 +195,14 @@ async fn two_lanes() -> Installation {
     provision::apply(&installation.bus, &settings).await.unwrap();
     installation.apply_channels(CHANNELS).await;
     for number in [0, 1] {
-        let subject = Subject::Command(Priority::Send, channel(number));
+        let subject = Subject::Command(Priority::Interactive, channel(number));
         store(&installation, &subject, COUNT / 2).await;
     }
     installation
 }
 
 async fn lane(installation: &Installation, number: usize) -> Reader {
-    let durable = LaneConsumer::of(Priority::Send, &channel(number));
+    let durable = LaneConsumer::of(Priority::Interactive, &channel(number));
     Reader::open(installation, COMMANDS.name, &durable.name).await
 }
 
@@ -244,7 +244,7 @@ async fn commands_in_flight_outlive_the_removal_of_another_channel() {
     let left = recorder.take_all_but_a_few(COUNT, IN_FLIGHT).await;
     let removed = run_cli(&installation, &["channel", "remove", channel(0).as_str(), "--yes"]).await;
     assert!(removed.status.success(), "{removed:?}");
-    let subject = Subject::Command(Priority::Send, channel(0)).to_text();
+    let subject = Subject::Command(Priority::Interactive, channel(0)).to_text();
     let mut rest =
         read::subscribe(&installation.bus, &COMMANDS, subject, read::StartAt::Start).await.unwrap();
     assert!(rest.next_stored().await.unwrap().is_none(), "a command of the removed channel is left");

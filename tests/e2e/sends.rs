@@ -16,14 +16,14 @@ use crate::harness::{eventually, within};
 async fn a_command_published_twice_is_sent_once_and_answered_once() {
     let outbound = Outbound::start(&[100]).await;
     let command = SendCommand { context: "ticket 7".to_owned(), ..text(0, "c-1", "+4915112345", "Hello") };
-    outbound.publish_as(Priority::Send, &command, "first").await;
+    outbound.publish_as(Priority::Interactive, &command, "first").await;
     let sender = outbound.sender().await;
     let result = outbound.result("c-1").await;
     assert_eq!((outcome(&result), result.attempts), (SendOutcome::Accepted, 1));
     assert_eq!((result.message_id.as_str(), result.context.as_str()), ("imc-c-1", "ticket 7"));
     assert_eq!(result.provider_status.unwrap().name, "PENDING_ENROUTE");
     // Again with another message id, and as a campaign.
-    outbound.publish_as(Priority::Send, &command, "second").await;
+    outbound.publish_as(Priority::Interactive, &command, "second").await;
     outbound.publish_as(Priority::Bulk, &command, "third").await;
     eventually("both repeats are seen", || async {
         sender.metrics().contains("sender_duplicate_commands_total 2").then_some(())
@@ -36,7 +36,7 @@ async fn a_command_published_twice_is_sent_once_and_answered_once() {
         ("4915112345", &json!({ "text": "Hello" }))
     );
     // The same id for another message is not a repeat.
-    outbound.publish_as(Priority::Send, &text(0, "c-1", "+4915112345", "Bye"), "fourth").await;
+    outbound.publish_as(Priority::Interactive, &text(0, "c-1", "+4915112345", "Bye"), "fourth").await;
     let letter =
         eventually("it is a dead letter", || async { outbound.installation.dead_letters().await.pop() })
             .await;
@@ -57,13 +57,23 @@ async fn what_cannot_be_sent_is_answered_with_every_fault() {
     let good = json!({ "commandId": "json", "channelId": "channel-0", "recipient": "4915112345",
         "location": { "latitude": 52.5, "longitude": 13.4 } });
     outbound
-        .publish_raw(Priority::Send, &id, good.to_string().into_bytes(), std::slice::from_ref(&json_header))
+        .publish_raw(
+            Priority::Interactive,
+            &id,
+            good.to_string().into_bytes(),
+            std::slice::from_ref(&json_header),
+        )
         .await;
     assert_eq!(outcome(&outbound.result("json").await), SendOutcome::Accepted);
     let bad =
         json!({ "commandId": "bad", "channelId": "channel-1", "recipient": "x", "text": { "body": "" } });
     outbound
-        .publish_raw(Priority::Send, &id, bad.to_string().into_bytes(), std::slice::from_ref(&json_header))
+        .publish_raw(
+            Priority::Interactive,
+            &id,
+            bad.to_string().into_bytes(),
+            std::slice::from_ref(&json_header),
+        )
         .await;
     let result = outbound.result("bad").await;
     assert_eq!(
@@ -76,13 +86,13 @@ async fn what_cannot_be_sent_is_answered_with_every_fault() {
     // Truncated after its id: both a dead letter and a result.
     let whole = text(0, "cut", "4915112345", "Hello");
     let bytes = prost::Message::encode_to_vec(&whole);
-    outbound.publish_raw(Priority::Send, &id, bytes[..bytes.len() - 3].to_vec(), &[]).await;
+    outbound.publish_raw(Priority::Interactive, &id, bytes[..bytes.len() - 3].to_vec(), &[]).await;
     assert_eq!(outcome(&outbound.result("cut").await), SendOutcome::Rejected);
     outbound
         .publish_raw(Priority::Bulk, &id, b"{\"command_id\":\"odd\",\"text\":7}".to_vec(), &[json_header])
         .await;
     assert_eq!(outcome(&outbound.result("odd").await), SendOutcome::Rejected);
-    outbound.publish_raw(Priority::Send, &id, vec![0xff; 40], &[]).await;
+    outbound.publish_raw(Priority::Interactive, &id, vec![0xff; 40], &[]).await;
     let letters = eventually("three dead letters", || async {
         let letters = outbound.installation.dead_letters().await;
         (letters.len() == 3).then_some(letters)
@@ -99,7 +109,7 @@ async fn answers_of_the_account_become_outcomes() {
     let _sender = outbound.sender().await;
     let send = async |id: &str, faults: Faults| {
         outbound.omni.set_faults(faults);
-        outbound.publish(Priority::Send, &text(0, id, "4915112345", "Hello")).await;
+        outbound.publish(Priority::Interactive, &text(0, id, "4915112345", "Hello")).await;
         outbound.result(id).await
     };
     let result = send("refused", Faults { rejected: 1.0, ..Faults::default() }).await;
@@ -129,7 +139,7 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
     let outbound = Outbound::start(&[100]).await;
     let _sender = outbound.sender().await;
     outbound.omni.set_faults(Faults { limited: 1.0, ..Faults::default() });
-    outbound.publish(Priority::Send, &text(0, "limited", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "limited", "4915112345", "Hello")).await;
     eventually("it was answered 429", || async { (outbound.omni.calls().faulty >= 2).then_some(()) }).await;
     outbound.omni.set_faults(Faults::default());
     let result = outbound.result("limited").await;
@@ -140,7 +150,7 @@ async fn what_is_known_to_be_unsent_is_tried_again() {
     // Long enough for a lane to get another owner on a busy machine.
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(12));
     let command = SendCommand { not_after: Some(soon), ..text(0, "alone", "4915112345", "Hello") };
-    outbound.publish(Priority::Send, &command).await;
+    outbound.publish(Priority::Interactive, &command).await;
     let result = outbound.result("alone").await;
     assert_eq!((outcome(&result), result.attempts >= 1), (SendOutcome::Expired, true), "{result:?}");
     assert_eq!(outbound.omni.received_count(), 1);
@@ -191,7 +201,7 @@ async fn a_wrong_key_halts_the_channel_and_loses_no_message() {
 async fn commands_of_a_channel_that_is_not_there_become_dead_letters() {
     let outbound = Outbound::start(&[100]).await;
     let _sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(7, "stray", "4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(7, "stray", "4915112345", "Hello")).await;
     let letter = within(Duration::from_secs(150), "it is a dead letter", || async {
         outbound.installation.dead_letters().await.pop()
     })
@@ -235,7 +245,7 @@ async fn one_recipient_gets_messages_one_after_the_other_in_order() {
         let recipient = format!("49151000{}", number % 4);
         outbound.publish(Priority::Bulk, &text(0, &id, &recipient, &number.to_string())).await;
     }
-    outbound.publish(Priority::Send, &text(0, "agent", "4915999", "I go first")).await;
+    outbound.publish(Priority::Interactive, &text(0, "agent", "4915999", "I go first")).await;
     let _sender = outbound.sender().await;
     within(Duration::from_secs(60), "all are sent", || async {
         (outbound.omni.received_count() == 121).then_some(())
@@ -270,7 +280,9 @@ async fn a_limited_channel_with_a_long_queue_slows_no_other() {
         let began = std::time::Instant::now();
         for number in 0..200 {
             let id = format!("{name}-{number}");
-            outbound.publish(Priority::Send, &text(1, &id, &format!("49151{number:04}"), "Hello")).await;
+            outbound
+                .publish(Priority::Interactive, &text(1, &id, &format!("49151{number:04}"), "Hello"))
+                .await;
         }
         let prefix = format!("imc-{name}-");
         within(Duration::from_secs(60), "all of them are sent", || async {

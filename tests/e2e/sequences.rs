@@ -77,7 +77,7 @@ async fn repaired(installation: &Installation, args: &[&str]) -> String {
 async fn publish_bare(installation: &Installation, command: &proto::v1::SendCommand) {
     let client = async_nats::connect(installation.nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    let subject = Subject::Command(Priority::Send, channel(0)).to_text();
+    let subject = Subject::Command(Priority::Interactive, channel(0)).to_text();
     jetstream.publish(subject, command.encode_to_vec().into()).await.unwrap().await.unwrap();
 }
 
@@ -243,7 +243,7 @@ async fn commands_below_the_places_of_their_lanes_are_found_and_sent_after_the_r
     let sender = outbound.sender().await;
     for number in 0..5 {
         let id = format!("c-{number}");
-        outbound.publish(Priority::Send, &text(0, &id, "+4915112345", "Hello")).await;
+        outbound.publish(Priority::Interactive, &text(0, &id, "+4915112345", "Hello")).await;
         outbound.result(&id).await;
     }
     forget(&mut outbound.installation, COMMANDS.name).await;
@@ -265,7 +265,7 @@ async fn commands_below_the_places_of_their_lanes_are_found_and_sent_after_the_r
 async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
     let mut outbound = Outbound::start(&[100]).await;
     let sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-1", "+4915112345", "Hello")).await;
     outbound.result("c-1").await;
     until_marked(&outbound).await;
     forget(&mut outbound.installation, SENDS_BUCKET.stream).await;
@@ -274,7 +274,7 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
     // A sender that starts now sends nothing either.
     let sender = outbound.sender().await;
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
-    outbound.publish(Priority::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-2", "+4915112345", "Hello")).await;
     eventually("the lane says why", || async {
         let leases = bus::lease::list(&outbound.installation.bus).await.ok()?;
         let is_told = |value: &[u8]| String::from_utf8_lossy(value).contains("may have lost entries");
@@ -296,7 +296,7 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
 async fn a_ledger_that_was_made_again_waits_for_a_word_too() {
     let outbound = Outbound::start(&[100]).await;
     let sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-1", "+4915112345", "Hello")).await;
     outbound.result("c-1").await;
     sender.stop().await;
     let client = async_nats::connect(outbound.installation.nats.url()).await.unwrap();
@@ -329,7 +329,7 @@ async fn ledger_made_at(installation: &Installation) -> i128 {
 async fn a_ledger_whose_server_was_restarted_and_set_up_is_the_same() {
     let mut outbound = Outbound::start(&[100]).await;
     let sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-1", "+4915112345", "Hello")).await;
     outbound.result("c-1").await;
     until_marked(&outbound).await;
     let made_at = ledger_made_at(&outbound.installation).await;
@@ -343,13 +343,13 @@ async fn a_ledger_whose_server_was_restarted_and_set_up_is_the_same() {
     provision::apply(&outbound.installation.bus, &larger).await.unwrap();
     restart(&mut outbound.installation).await;
     until_taken(&sender.context).await;
-    outbound.publish(Priority::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-2", "+4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("c-2").await), SendOutcome::Accepted);
     // And for a process that starts now.
     sender.stop().await;
     let sender = outbound.sender().await;
     until_taken(&sender.context).await;
-    outbound.publish(Priority::Send, &text(0, "c-3", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-3", "+4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("c-3").await), SendOutcome::Accepted);
     sender.stop().await;
 }
@@ -399,7 +399,7 @@ async fn without_the_bucket_of_marks_everything_works_and_doctor_says_what_to_do
     jetstream.delete_stream(MARKS_BUCKET.stream).await.unwrap();
     let sender = outbound.sender().await;
     let ingress = outbound.installation.ingress().await;
-    outbound.publish(Priority::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-1", "+4915112345", "Hello")).await;
     assert_eq!(outcome(&outbound.result("c-1").await), SendOutcome::Accepted);
     until_taken(&sender.context).await;
     until_taken(&ingress.context).await;
@@ -430,14 +430,14 @@ async fn until_marked(outbound: &Outbound) {
 async fn what_is_stored_in_the_place_of_a_mark_stops_sends_until_the_repair() {
     let outbound = Outbound::start(&[100]).await;
     let sender = outbound.sender().await;
-    outbound.publish(Priority::Send, &text(0, "c-1", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-1", "+4915112345", "Hello")).await;
     outbound.result("c-1").await;
     until_marked(&outbound).await;
     let client = async_nats::connect(outbound.installation.nats.url()).await.unwrap();
     let subject = format!("$KV.{}.{}", MARKS_BUCKET.name, SENDS_BUCKET.stream);
     async_nats::jetstream::new(client).publish(subject, "{}".into()).await.unwrap().await.unwrap();
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
-    outbound.publish(Priority::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "c-2", "+4915112345", "Hello")).await;
     repaired(&outbound.installation, &["--yes"]).await;
     assert_eq!(outcome(&outbound.result("c-2").await), SendOutcome::Accepted);
     until_taken(&sender.context).await;

@@ -33,7 +33,7 @@ async fn send_all(
 ) -> (SlowBus, RunningSender) {
     for number in 0..count {
         let (id, customer) = (format!("c-{number}"), format!("49151{number:08}"));
-        outbound.publish(Priority::Send, &text(number % CHANNELS, &id, &customer, "hello")).await;
+        outbound.publish(Priority::Interactive, &text(number % CHANNELS, &id, &customer, "hello")).await;
     }
     let bus = SlowBus::start(&outbound.installation.nats.url(), slow).await;
     let sender = outbound.sender_on(&bus.url, &[]).await;

@@ -102,7 +102,7 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
     }
     for number in 0..COMMANDS {
         let recipient = format!("4915{:05}", number % 700);
-        let queue = if number % 3 == 0 { Priority::Bulk } else { Priority::Send };
+        let queue = if number % 3 == 0 { Priority::Bulk } else { Priority::Interactive };
         outbound.publish(queue, &text(number % CHANNELS, &format!("c-{number}"), &recipient, "Hello")).await;
     }
     let is_over = Arc::new(AtomicBool::new(false));

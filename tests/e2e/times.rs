@@ -25,8 +25,8 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
     let silent = Duration::from_secs(24 * 3600 * 1000);
     outbound.omni.set_faults(Faults { cut: 1.0, log_lag: silent, ..Faults::default() });
     let began = Instant::now();
-    outbound.publish(Priority::Send, &text(0, "taken", "4915111", "Hello")).await;
-    outbound.publish(Priority::Send, &text(1, "never", "4915112", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "taken", "4915111", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(1, "never", "4915112", "Hello")).await;
     let calls = async |count: u64| {
         let what = format!("{count} calls were made");
         eventually(&what, || async { (outbound.omni.calls().sends >= count).then_some(()) }).await;
@@ -35,7 +35,7 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
     eventually("both were taken", || async { (outbound.omni.received_count() == 2).then_some(()) }).await;
     // Not accepted, and no response that says so.
     outbound.omni.set_faults(Faults { error_before: 1.0, ..Faults::default() });
-    outbound.publish(Priority::Send, &text(0, "lost", "4915113", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "lost", "4915113", "Hello")).await;
     calls(3).await;
     outbound.omni.set_faults(Faults::default());
 
@@ -81,13 +81,13 @@ async fn the_lane_of_a_killed_sender_is_taken_over_by_its_lease_and_sends_once()
     let _alone = exclusive().await;
     let outbound = Outbound::start(&[100]).await;
     let mut senders = [sender(&outbound, "first"), sender(&outbound, "second")];
-    outbound.publish(Priority::Send, &text(0, "before", "4915111", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "before", "4915111", "Hello")).await;
     outbound.result("before").await;
     let dead = owner(&outbound).await.unwrap();
     let place = usize::from(!dead.starts_with("first-"));
     let killed_at = Instant::now();
     senders[place].kill().await;
-    outbound.publish(Priority::Send, &text(0, "after", "4915111", "Hello")).await;
+    outbound.publish(Priority::Interactive, &text(0, "after", "4915111", "Hello")).await;
     within(MOST, "the other sender goes on", || async {
         (outbound.received("imc-after") == 1).then_some(())
     })

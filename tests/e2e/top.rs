@@ -72,7 +72,9 @@ async fn a_look_counts_commands_sends_and_halted_lanes() {
     let mut top = Program::start_with_args("imchannel", &outbound.installation.nats.url(), &args, &[]);
     until(&mut top, |look| (look["lane_totals"]["lanes"] == 2).then_some(())).await;
     for number in 0..3 {
-        outbound.publish(Priority::Send, &text(0, &format!("sent-{number}"), "4915112345", "Hello")).await;
+        outbound
+            .publish(Priority::Interactive, &text(0, &format!("sent-{number}"), "4915112345", "Hello"))
+            .await;
     }
     for number in 0..2 {
         outbound.publish(Priority::Bulk, &text(1, &format!("waits-{number}"), "4915112345", "Hello")).await;

@@ -17,7 +17,7 @@ const JSON: (headers::Name, &str) = (headers::CONTENT_TYPE, "application/json");
 /// A command with a given `Nats-Msg-Id`.
 async fn publish(outbound: &Outbound, id: &str, payload: &[u8], more: &[(headers::Name, &str)]) -> u64 {
     let fields = [&[(headers::MESSAGE_ID, id)], more].concat();
-    outbound.publish_raw(Priority::Send, &channel(0), payload.to_vec(), &fields).await
+    outbound.publish_raw(Priority::Interactive, &channel(0), payload.to_vec(), &fields).await
 }
 
 /// All results of one command, by its sequence.
@@ -108,9 +108,10 @@ async fn a_used_id_is_answered_under_no_id() {
     // The same command again is not another one, and has a result.
     let repeat = publish(&outbound, "d", &command("Hello"), &[]).await;
     eventually("the repeat is settled", || async {
-        let waiting = bus::command_consumers::lag(&outbound.installation.bus, Priority::Send, &channel(0))
-            .await
-            .unwrap()?;
+        let waiting =
+            bus::command_consumers::lag(&outbound.installation.bus, Priority::Interactive, &channel(0))
+                .await
+                .unwrap()?;
         (waiting.num_pending + waiting.num_ack_pending == 0).then_some(())
     })
     .await;

@@ -39,7 +39,9 @@ async fn what_a_halted_lane_holds_waits() {
         outbound.publish(Priority::Bulk, &text(0, &format!("c-{number}"), &recipient, "Hello")).await;
     }
     for number in 0..3 {
-        outbound.publish(Priority::Send, &text(1, &format!("p-{number}"), "4915112345", "Hello")).await;
+        outbound
+            .publish(Priority::Interactive, &text(1, &format!("p-{number}"), "4915112345", "Hello"))
+            .await;
     }
     // Every call is answered 401; the lane holds all 30 commands. A probe has a call in flight for a moment.
     eventually("the metrics count them", || async {

@@ -261,7 +261,9 @@ async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
     });
     made.buffer_unordered(32).collect::<Vec<()>>().await;
     for number in 0..10 {
-        outbound.publish(Priority::Send, &text(number, &format!("c-{number}"), "4915112345", "Hello")).await;
+        outbound
+            .publish(Priority::Interactive, &text(number, &format!("c-{number}"), "4915112345", "Hello"))
+            .await;
     }
     let secrets = installation.folder().to_string_lossy().into_owned();
     let variables = [("IMCHANNEL_SECRETS_DIR", secrets.as_str())];

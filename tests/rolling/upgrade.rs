@@ -234,7 +234,7 @@ fn publish_commands(bus: bus::Bus, is_over: Arc<AtomicBool>) -> JoinHandle<u64> 
     tokio::spawn(async move {
         while !is_over.load(Ordering::SeqCst) {
             let number = published.fetch_add(1, Ordering::SeqCst);
-            let queue = if number % 2 == 0 { Priority::Send } else { Priority::Bulk };
+            let queue = if number % 2 == 0 { Priority::Interactive } else { Priority::Bulk };
             let id = format!("c-{number}");
             let command = text(0, &id, &format!("4915112{:04}", number % 50), "Hello");
             let headers = || Headers::new().with(headers::MESSAGE_ID, &id);

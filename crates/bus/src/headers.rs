@@ -168,7 +168,7 @@ impl Headers {
         time: Option<jiff::Timestamp>,
     ) -> Self {
         let source = format!("/{NO_BSP}/{}", channel.map_or(UNKNOWN_CHANNEL, ChannelId::as_str));
-        Self::cloud_event(EventKind::Interactive, EventIds::same(event_id), &source, time)
+        Self::cloud_event(EventKind::SendResult, EventIds::same(event_id), &source, time)
     }
 
     fn cloud_event(kind: EventKind, ids: EventIds<'_>, source: &str, time: Option<jiff::Timestamp>) -> Self {

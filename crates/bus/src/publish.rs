@@ -187,11 +187,11 @@ impl Bus {
     /// ```no_run
     /// use std::time::Duration;
     ///
-    /// use bus::{Bus, Headers, Queue, Subject, headers};
+    /// use bus::{Bus, Headers, Priority, Subject, headers};
     /// use tokio::time::Instant;
     ///
     /// # async fn example(bus: &Bus) -> Result<(), Box<dyn std::error::Error>> {
-    /// let subject = Subject::Command(Queue::Send, bsp::ChannelId::parse("sales")?);
+    /// let subject = Subject::Command(Priority::Interactive, bsp::ChannelId::parse("sales")?);
     /// let headers = || Headers::new().with(headers::MESSAGE_ID, "sales.c-1");
     /// let deadline = Instant::now() + Duration::from_secs(5);
     /// let stored = bus.store(&subject, headers, &b"{}".as_slice().into(), deadline).await?;

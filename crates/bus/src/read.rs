@@ -156,11 +156,11 @@ impl Messages {
 ///
 /// # Examples
 /// ```no_run
-/// use bus::read::{self, From};
+/// use bus::read::{self, StartAt};
 /// use bus::{Bus, streams, subject::Filter};
 ///
 /// # async fn example(bus: &Bus) -> Result<(), bus::read::ReadError> {
-/// let mut messages = read::follow(bus, &streams::EVENTS, Filter::default().all_events(), From::Start).await?;
+/// let mut messages = read::subscribe(bus, &streams::EVENTS, Filter::default().all_events(), StartAt::Start).await?;
 /// while let Some(event) = messages.next_stored().await? {
 ///     println!("{} {}", event.sequence, event.subject);
 /// }

@@ -14,7 +14,7 @@ pub enum EventKind {
     /// `imchannel.v1.InboundMessage`.
     Message,
     /// `imchannel.v1.SendResult`.
-    Interactive,
+    SendResult,
     /// `imchannel.v1.MediaFetched`.
     Media,
     /// `imchannel.v1.AccountEvent`.
@@ -26,7 +26,7 @@ pub enum EventKind {
 impl EventKind {
     /// Every kind.
     pub const ALL: [Self; 6] =
-        [Self::Report, Self::Message, Self::Interactive, Self::Media, Self::Account, Self::Customer];
+        [Self::Report, Self::Message, Self::SendResult, Self::Media, Self::Account, Self::Customer];
 
     /// The kinds that webhooks become: the normalizer publishes them, and a replay publishes them again.
     pub const OF_WEBHOOKS: [Self; 4] = [Self::Report, Self::Message, Self::Account, Self::Customer];
@@ -36,7 +36,7 @@ impl EventKind {
         match self {
             Self::Report => "report",
             Self::Message => "message",
-            Self::Interactive => "send",
+            Self::SendResult => "send",
             Self::Media => "media",
             Self::Account => "account",
             Self::Customer => "customer",
@@ -48,7 +48,7 @@ impl EventKind {
         match self {
             Self::Report => "imchannel.v1.ReportEvent",
             Self::Message => "imchannel.v1.InboundMessage",
-            Self::Interactive => "imchannel.v1.SendResult",
+            Self::SendResult => "imchannel.v1.SendResult",
             Self::Media => "imchannel.v1.MediaFetched",
             Self::Account => "imchannel.v1.AccountEvent",
             Self::Customer => "imchannel.v1.CustomerEvent",
@@ -90,19 +90,19 @@ impl Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Priority {
     /// Commands of agents. They have priority.
-    Send,
+    Interactive,
     /// Commands of campaigns. They get the rest of the channel's rate.
     Bulk,
 }
 
 impl Priority {
     /// Both, the more urgent first.
-    pub const ALL: [Self; 2] = [Self::Send, Self::Bulk];
+    pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
 
     /// The token in the subject.
     pub const fn token(self) -> &'static str {
         match self {
-            Self::Send => "send",
+            Self::Interactive => "send",
             Self::Bulk => "bulk",
         }
     }
@@ -151,7 +151,7 @@ impl Subject {
             "event" => {
                 let kind = EventKind::from_token(tokens.next()?)?;
                 match (kind, tokens.next()?) {
-                    (EventKind::Interactive, NO_BSP) => {
+                    (EventKind::SendResult, NO_BSP) => {
                         Self::ResultWithoutBsp(channel_or_unknown(tokens.next()?)?)
                     }
                     (kind, token) => Self::Event(kind, bsp(token)?, channel(tokens.next()?)?),
@@ -173,7 +173,7 @@ impl Subject {
             Self::Webhook(bsp, channel) => ["webhook", "", bsp.as_str(), channel.as_str()],
             Self::Event(kind, bsp, channel) => ["event", kind.token(), bsp.as_str(), channel.as_str()],
             Self::ResultWithoutBsp(_) => {
-                ["event", EventKind::Interactive.token(), NO_BSP, self.channel_token()]
+                ["event", EventKind::SendResult.token(), NO_BSP, self.channel_token()]
             }
             Self::Command(queue, channel) => ["command", queue.token(), "", channel.as_str()],
             Self::DeadLetter(origin, _) => ["deadletter", origin.token(), "", self.channel_token()],
@@ -335,13 +335,13 @@ mod tests {
                 Subject::Webhook(bsp, channel.clone()),
                 Subject::Event(EventKind::Report, bsp, channel.clone()),
                 Subject::Event(EventKind::Message, bsp, channel.clone()),
-                Subject::Event(EventKind::Interactive, bsp, channel.clone()),
+                Subject::Event(EventKind::SendResult, bsp, channel.clone()),
                 Subject::Event(EventKind::Media, bsp, channel.clone()),
                 Subject::Event(EventKind::Account, bsp, channel.clone()),
                 Subject::Event(EventKind::Customer, bsp, channel.clone()),
                 Subject::ResultWithoutBsp(Some(channel.clone())),
                 Subject::ResultWithoutBsp(None),
-                Subject::Command(Priority::Send, channel.clone()),
+                Subject::Command(Priority::Interactive, channel.clone()),
                 Subject::Command(Priority::Bulk, channel.clone()),
                 Subject::DeadLetter(Origin::Webhook, Some(channel.clone())),
                 Subject::DeadLetter(Origin::Command, Some(channel.clone())),

@@ -122,7 +122,7 @@ impl WorkerMetrics {
 /// use std::time::Duration;
 ///
 /// use bus::worker::{self, WorkerMetrics, WorkerOptions};
-/// use bus::{Bus, Verdict, streams};
+/// use bus::{Bus, Disposition, streams};
 /// use prometheus_client::registry::Registry;
 /// use tokio_util::sync::CancellationToken;
 ///
@@ -131,9 +131,9 @@ impl WorkerMetrics {
 /// let options = WorkerOptions { durable: &streams::NORMALIZER, concurrency: 64, grace: Duration::from_secs(10) };
 /// let handler = |message: bus::Delivery| async move {
 ///     println!("message {} has {} bytes", message.sequence, message.payload.len());
-///     Verdict::Done
+///     Disposition::Done
 /// };
-/// let give_up = |_: bus::Delivery| async { Verdict::Done };
+/// let give_up = |_: bus::Delivery| async { Disposition::Done };
 /// worker::run(bus, &options, &metrics, stop, handler, give_up).await;
 /// # }
 /// ```

@@ -150,7 +150,7 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     // The result of an id that was used before may be stored already, and is not published again.
     let from = if command.command_id.is_some() { StartAt::Start } else { StartAt::Now };
     let events = read::subscribe(&bus, &EVENTS, filter.all_events(), from).await?;
-    let queue = if command.bulk { Priority::Bulk } else { Priority::Send };
+    let queue = if command.bulk { Priority::Bulk } else { Priority::Interactive };
     let subject = Subject::Command(queue, command.channel.clone());
     // The ids of the stream are shared by all channels.
     let publish_id = format!("{}.{id}", command.channel);
@@ -341,11 +341,11 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let kind = match delivery.address() {
         Some(Subject::Event(kind, bsp, _)) if bsps::get(bsp).sending().is_some() => kind,
         // The channel was removed, or never existed.
-        Some(Subject::ResultWithoutBsp(_)) => EventKind::Interactive,
+        Some(Subject::ResultWithoutBsp(_)) => EventKind::SendResult,
         _ => return nothing,
     };
     match kind {
-        EventKind::Interactive => match SendResult::decode(payload) {
+        EventKind::SendResult => match SendResult::decode(payload) {
             Ok(result) if result.command_id == id || result.command_sequence == sequence => {
                 let step = match result.outcome() {
                     SendOutcome::Accepted => Step::Reached(Until::Accepted),

@@ -61,7 +61,7 @@ impl Lane {
         };
         let held: u64 = durables.iter().map(|durable| durable.held).sum();
         Self {
-            agents_waiting: waiting(Priority::Send, in_progress.saturating_sub(campaigns)),
+            agents_waiting: waiting(Priority::Interactive, in_progress.saturating_sub(campaigns)),
             campaigns_waiting: waiting(Priority::Bulk, campaigns),
             in_progress: in_progress.min(held),
             oldest: durables.iter().filter_map(|durable| durable.oldest).min(),

@@ -125,7 +125,7 @@ impl Tail {
             Source::Webhooks => (&WEBHOOKS, vec![filter.webhooks()]),
             Source::Reports => (&EVENTS, vec![filter.events(EventKind::Report)]),
             Source::Messages => (&EVENTS, vec![filter.events(EventKind::Message)]),
-            Source::Sends => (&EVENTS, vec![filter.events(EventKind::Interactive)]),
+            Source::Sends => (&EVENTS, vec![filter.events(EventKind::SendResult)]),
             Source::Media => (&EVENTS, vec![filter.events(EventKind::Media)]),
             Source::Account => (&EVENTS, vec![filter.events(EventKind::Account)]),
             Source::Customers => (&EVENTS, vec![filter.events(EventKind::Customer)]),

@@ -260,12 +260,16 @@ mod tests {
         let mut held = RecipientQueues::default();
         put(&mut held, (Priority::Bulk, 1), "anna", "bulk to anna");
         put(&mut held, (Priority::Bulk, 2), "bert", "bulk to bert");
-        put(&mut held, (Priority::Send, 5), "carl", "second to carl");
-        put(&mut held, (Priority::Send, 3), "anna", "agent to anna");
+        put(&mut held, (Priority::Interactive, 5), "carl", "second to carl");
+        put(&mut held, (Priority::Interactive, 3), "anna", "agent to anna");
         // It was redelivered after later commands arrived.
-        put(&mut held, (Priority::Send, 4), "carl", "first to carl");
+        put(&mut held, (Priority::Interactive, 4), "carl", "first to carl");
         assert_eq!(
-            (held.waiting(Priority::Send), held.ready(Priority::Send), held.ready(Priority::Bulk)),
+            (
+                held.waiting(Priority::Interactive),
+                held.ready(Priority::Interactive),
+                held.ready(Priority::Bulk)
+            ),
             (3, 2, 1)
         );
         assert_eq!(started(&mut held), ["agent to anna", "first to carl", "bulk to bert"]);
@@ -305,7 +309,7 @@ mod tests {
     fn one_unknown_command_of_a_recipient_is_overtaken_at_a_time() {
         let mut held = RecipientQueues::default();
         for (sequence, command) in [(1, "1"), (2, "2"), (3, "3"), (4, "4")] {
-            put(&mut held, (Priority::Send, sequence), "anna", command);
+            put(&mut held, (Priority::Interactive, sequence), "anna", command);
         }
         assert_eq!(started(&mut held), ["1"]);
         // No other command is in progress.
@@ -334,11 +338,11 @@ mod tests {
             assert_eq!(put(&mut held, (Priority::Bulk, sequence), "anna", "bulk"), [0; 0]);
         }
         assert_eq!(put(&mut held, (Priority::Bulk, 900), "anna", "too many"), [900]);
-        assert_eq!(put(&mut held, (Priority::Send, 901), "anna", "agent"), [500]);
+        assert_eq!(put(&mut held, (Priority::Interactive, 901), "anna", "agent"), [500]);
         // A command that is redelivered late keeps its position.
-        assert_eq!(put(&mut held, (Priority::Send, 600), "anna", "earlier"), [499]);
+        assert_eq!(put(&mut held, (Priority::Interactive, 600), "anna", "earlier"), [499]);
         assert_eq!(put(&mut held, (Priority::Bulk, 902), "bert", "bulk to bert"), [0; 0]);
-        assert_eq!((held.waiting(Priority::Send), held.waiting(Priority::Bulk)), (2, 499));
+        assert_eq!((held.waiting(Priority::Interactive), held.waiting(Priority::Bulk)), (2, 499));
         assert_eq!(held.longest(), LongestQueue { behind: 499, recipients: 1, full: 1 });
         assert_eq!(started(&mut held), ["earlier", "bulk to bert"]);
         assert_eq!(put(&mut held, (Priority::Bulk, 903), "anna", "fits again"), [0; 0]);
@@ -347,7 +351,8 @@ mod tests {
     #[test]
     fn large_commands_fill_a_recipient_sooner() {
         let mut held = RecipientQueues::default();
-        let large = |sequence, bytes| Entry { queue: Priority::Send, sequence, bytes, command: "large" };
+        let large =
+            |sequence, bytes| Entry { queue: Priority::Interactive, sequence, bytes, command: "large" };
         // One command may wait, however large it is.
         assert!(held.insert("anna", large(1, 2 * RECIPIENT_BYTES_MAX)).is_empty());
         assert_eq!(held.insert("anna", large(2, 1)).len(), 1);

@@ -237,7 +237,7 @@ impl LaneWorker {
             return;
         }
         while let Some(Entry { queue, command: first, .. }) = self.held.peek() {
-            let places = if *queue == Priority::Send { IN_PROGRESS_MAX } else { IN_PROGRESS_BULK_MAX };
+            let places = if *queue == Priority::Interactive { IN_PROGRESS_MAX } else { IN_PROGRESS_BULK_MAX };
             if self.running.len() >= places {
                 return;
             }

@@ -65,14 +65,14 @@ pub(crate) async fn result(
     let headers = || {
         let headers = match owner {
             Owner::Channel(bsp, channel) => {
-                Headers::event(EventKind::Interactive, EventIds::same(id), bsp, channel, decided_at)
+                Headers::event(EventKind::SendResult, EventIds::same(id), bsp, channel, decided_at)
             }
             Owner::NoChannel(channel) => Headers::result_without_bsp(id, channel, decided_at),
         };
         headers.with_optional(headers::TRACEPARENT, traceparent)
     };
     let subject = match owner {
-        Owner::Channel(bsp, channel) => Subject::Event(EventKind::Interactive, bsp, channel.clone()),
+        Owner::Channel(bsp, channel) => Subject::Event(EventKind::SendResult, bsp, channel.clone()),
         Owner::NoChannel(channel) => Subject::ResultWithoutBsp(channel.cloned()),
     };
     bus.store_once_permitted(&subject, headers, &result.encode_to_vec().into(), STORE_LIMIT).await?;

@@ -397,7 +397,7 @@ async fn make_letters_that_tell_more(outbound: &Outbound, ingress: &RunningIngre
     bus.ledger_write(&key, bus::ledger::Revision::NONE, value, deadline).await.unwrap();
     let fields = [(headers::MESSAGE_ID, "maybe"), (headers::CONTENT_TYPE, "application/json")];
     let payload = br#"{"commandId":"maybe","text":7}"#.to_vec();
-    assert_eq!(outbound.publish_raw(Priority::Send, &channel, payload, &fields).await, 4);
+    assert_eq!(outbound.publish_raw(Priority::Interactive, &channel, payload, &fields).await, 4);
     let again = prost::Message::encode_to_vec(&text(0, "again", "8618257518840", "Hello"));
     let fields = [(headers::CONTENT_TYPE, "application/protobuf"), (headers::TRACEPARENT, TRACE)];
     store_command(outbound, CHANNEL, &again, &fields).await;
@@ -432,9 +432,9 @@ async fn make_every_message(outbound: &Outbound) -> Vec<Delivery> {
     let json = command(&json!({ "text": { "body": "Hello" } })).to_string().into_bytes();
     let protobuf = prost::Message::encode_to_vec(&text(0, "d", "8618257518839", "Hello"));
     for (queue, id, content_type, payload) in [
-        (Priority::Send, "c", "application/json", json),
+        (Priority::Interactive, "c", "application/json", json),
         (Priority::Bulk, "d", "application/protobuf", protobuf),
-        (Priority::Send, "broken", "application/json", b"{".to_vec()),
+        (Priority::Interactive, "broken", "application/json", b"{".to_vec()),
     ] {
         let fields =
             [(headers::MESSAGE_ID, id), (headers::CONTENT_TYPE, content_type), (headers::TRACEPARENT, TRACE)];

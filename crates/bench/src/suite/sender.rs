@@ -192,7 +192,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
     for round in 0..effort.rounds {
         purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
         for number in 0..CHANNELS {
-            stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Priority::Send).await?;
+            stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Priority::Interactive).await?;
         }
         let sender = stage.sender()?;
         let count = CHANNELS * COMMANDS_EACH;
@@ -219,7 +219,7 @@ async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f6
     let sender = stage.sender()?;
     let mut pairs = Vec::new();
     let run = async |name: &str| -> anyhow::Result<f64> {
-        stage.publish(quick, name, BESIDE, Priority::Send).await?;
+        stage.publish(quick, name, BESIDE, Priority::Interactive).await?;
         let (first, last) = stage.arrived(&format!("imc-{name}-"), BESIDE).await?;
         Ok((last - first).as_secs_f64())
     };

@@ -60,7 +60,7 @@ async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
     let before = writes_alone(&stage.place, &format!("before-{number}")).await?;
     let run = format!("s{number}");
     for channel in 0..CHANNELS {
-        stage.publish(channel, &run, COMMANDS_EACH, Priority::Send).await?;
+        stage.publish(channel, &run, COMMANDS_EACH, Priority::Interactive).await?;
     }
     let sender = stage.sender()?;
     let count = CHANNELS * COMMANDS_EACH;

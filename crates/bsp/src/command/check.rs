@@ -34,12 +34,12 @@ const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 /// # Examples
 /// ```
 /// use bsp::ChannelId;
-/// use bsp::command::{self, Content, Received};
+/// use bsp::command::{self, Content, ReceivedCommand};
 ///
 /// let payload = br#"{"commandId":"c-1","channelId":"sales","recipient":"+49 151 12345","text":{"body":"Hello"}}"#;
 /// let decoded = command::decode(Some("application/json"), &payload.as_slice().into()).expect("a command");
 /// let channel = ChannelId::parse("sales")?;
-/// let command = command::check(Received { channel: &channel, command: &decoded });
+/// let command = command::check(ReceivedCommand { channel: &channel, command: &decoded });
 /// // White space in a number is an error.
 /// assert_eq!(command.unwrap_err().faults[0].field, "recipient");
 /// # Ok::<(), bsp::InvalidChannelId>(())

@@ -94,7 +94,7 @@ fn subject(letter: &Delivery) -> Result<Subject, String> {
 fn queue_of(letter: &Delivery, channel: &ChannelId) -> Subject {
     match letter.headers.get(headers::SUBJECT).and_then(Subject::parse) {
         Some(Subject::Command(queue, of)) if of == *channel => Subject::Command(queue, of),
-        _ => Subject::Command(Priority::Send, channel.clone()),
+        _ => Subject::Command(Priority::Interactive, channel.clone()),
     }
 }
 

@@ -113,7 +113,7 @@ fn seen(delivery: &Delivery) -> Option<Observed> {
         address @ Subject::DeadLetter(..) => {
             Some(Observed::DeadLetter { channel: address.channel_token().to_owned(), payload })
         }
-        Subject::Event(EventKind::Interactive | EventKind::Media, ..)
+        Subject::Event(EventKind::SendResult | EventKind::Media, ..)
         | Subject::ResultWithoutBsp(..)
         | Subject::Webhook(..)
         | Subject::Command(..) => None,

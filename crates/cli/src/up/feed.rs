@@ -24,7 +24,7 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
         let (object, line) = match event.delivery.address() {
             Some(Subject::Event(EventKind::Report, ..)) => tail::report(&event.delivery, false),
             Some(Subject::Event(EventKind::Message, ..)) => tail::message(&event.delivery, false),
-            Some(Subject::Event(EventKind::Interactive, ..) | Subject::ResultWithoutBsp(..)) => {
+            Some(Subject::Event(EventKind::SendResult, ..) | Subject::ResultWithoutBsp(..)) => {
                 tail::sent(&event.delivery, false)
             }
             Some(Subject::Event(EventKind::Media, ..)) => tail::fetched(&event.delivery),
@@ -66,13 +66,13 @@ impl Line {
         let subject = delivery.address()?;
         let told = match &subject {
             Subject::Event(kind, ..) => event(*kind, delivery),
-            Subject::ResultWithoutBsp(_) => event(EventKind::Interactive, delivery),
+            Subject::ResultWithoutBsp(_) => event(EventKind::SendResult, delivery),
             Subject::DeadLetter(..) => Ok(dead_letter(delivery)),
             Subject::Webhook(..) | Subject::Command(..) => return None,
         };
         let kind = match &subject {
             Subject::Event(kind, ..) => kind.token(),
-            Subject::ResultWithoutBsp(_) => EventKind::Interactive.token(),
+            Subject::ResultWithoutBsp(_) => EventKind::SendResult.token(),
             _ => "dead letter",
         };
         let (word, is_bad, detail) = told
@@ -122,7 +122,7 @@ fn event(kind: EventKind, delivery: &Delivery) -> Result<Told, prost::DecodeErro
     Ok(match kind {
         EventKind::Report => report(ReportEvent::decode(payload)?),
         EventKind::Message => message(InboundMessage::decode(payload)?),
-        EventKind::Interactive => result(SendResult::decode(payload)?),
+        EventKind::SendResult => result(SendResult::decode(payload)?),
         EventKind::Media => fetch(&MediaFetched::decode(payload)?),
         EventKind::Account => account(AccountEvent::decode(payload)?),
         EventKind::Customer => customer(CustomerEvent::decode(payload)?),
