@@ -36,7 +36,7 @@ impl Results {
     }
 }
 
-/// Averages per second over [`WINDOW`](super::rates::WINDOW).
+/// Averages per second over [`WINDOW`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Rates {
     pub(crate) webhooks: f64,
