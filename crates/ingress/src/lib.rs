@@ -27,7 +27,7 @@ use bus::streams::{CHANNELS_BUCKET, WEBHOOKS};
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
-use service::{Common, ServiceContext};
+use service::{ProcessSettings, ServiceContext};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,14 +39,14 @@ pub use crate::settings::Settings;
 /// The service as a separate process: it connects to NATS and listens.
 pub fn service(
     settings: Settings,
-    common: &Common,
+    process: &ProcessSettings,
     context: ServiceContext,
     registry: &mut Registry,
 ) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
-    let options = common.nats.named("imchannel-ingress");
+    let options = process.nats.named("imchannel-ingress");
     options.register(registry);
-    let grace = common.grace;
+    let grace = process.grace;
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
         let listen = settings.listen;

@@ -28,7 +28,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
-use service::{Common, ServiceContext};
+use service::{ProcessSettings, ServiceContext};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -48,14 +48,14 @@ const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
 /// The service as a separate process: it connects to NATS and Redis and listens.
 pub fn service(
     settings: Settings,
-    common: &Common,
+    process: &ProcessSettings,
     context: ServiceContext,
     registry: &mut Registry,
 ) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
-    let options = common.nats.named("imchannel-media");
+    let options = process.nats.named("imchannel-media");
     options.register(registry);
-    let grace = common.grace;
+    let grace = process.grace;
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
         let blobs = BlobStore::new(&settings.redis)?;

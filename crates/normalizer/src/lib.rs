@@ -25,7 +25,7 @@ use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, WEBHOOKS};
 use bus::worker::{WorkerMetrics, WorkerOptions};
 use prometheus_client::registry::Registry;
 use service::process::Service;
-use service::{Common, LogPayloads, ServiceContext};
+use service::{LogPayloads, ProcessSettings, ServiceContext};
 
 pub use crate::handle::{Normalizer, parse, received_at};
 pub use crate::settings::Settings;
@@ -33,14 +33,14 @@ pub use crate::settings::Settings;
 /// The service as a separate process: it connects to NATS.
 pub fn service(
     settings: Settings,
-    common: &Common,
+    process: &ProcessSettings,
     context: ServiceContext,
     registry: &mut Registry,
 ) -> Service {
     let metrics = Metrics::register(registry);
-    let options = common.nats.named("imchannel-normalizer");
+    let options = process.nats.named("imchannel-normalizer");
     options.register(registry);
-    let (payloads, grace) = (common.log_payloads, common.grace);
+    let (payloads, grace) = (process.log.payloads, process.grace);
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
         require(&context, &bus);

@@ -43,7 +43,7 @@ use bus::sequence_guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, SENDS_BUCKET};
 use prometheus_client::registry::Registry;
 use service::process::Service;
-use service::{Common, LogPayloads, ServiceContext};
+use service::{LogPayloads, ProcessSettings, ServiceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,14 +59,14 @@ pub use crate::used::{IdUse, is_same, used};
 /// Returns the service for a separate process: it connects to NATS and Redis.
 pub fn service(
     settings: Settings,
-    common: &Common,
+    process: &ProcessSettings,
     context: ServiceContext,
     registry: &mut Registry,
 ) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
-    let options = common.nats.named("imchannel-sender");
+    let options = process.nats.named("imchannel-sender");
     options.register(registry);
-    let (payloads, grace) = (common.log_payloads, common.grace);
+    let (payloads, grace) = (process.log.payloads, process.grace);
     Service::new(async move {
         let bus = Bus::connect(&options).await?;
         let blobs = BlobStore::new(&settings.redis)?;

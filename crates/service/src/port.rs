@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::caller::{CallerLimits, Peer};
 use crate::connections::{Open, Table};
 use crate::files;
-use crate::http::{Handler, HttpServer, handle};
+use crate::handler::{Handler, handle};
+use crate::http_options::HttpServer;
 use crate::timeouts::{ConnectionTimeouts, TimeoutStream};
 
 /// Longest request head in bytes, and size of the read buffer. This limits the memory that a caller can make

@@ -9,10 +9,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::Common;
 use crate::http::{self, HttpLimits, HttpServer};
+use crate::process_settings::ProcessSettings;
 use crate::readiness::Readiness;
 use crate::settings::{self, ConfigErrors, ConfigReader, Setting};
+pub use crate::tls::install_crypto_provider;
 use crate::trace::SpanTracer;
 use crate::{admin, files, health, log, terminal, words};
 
@@ -75,8 +76,8 @@ pub struct Program {
 pub fn main<S: Send + 'static>(
     program: Program,
     settings: &[&'static Setting],
-    read: impl FnOnce(ConfigReader) -> Result<(Common, S), ConfigErrors>,
-    start: impl FnOnce(S, &Common, ServiceContext, &mut Registry) -> Service,
+    read: impl FnOnce(ConfigReader) -> Result<(ProcessSettings, S), ConfigErrors>,
+    start: impl FnOnce(S, &ProcessSettings, ServiceContext, &mut Registry) -> Service,
 ) -> ExitCode {
     let command = clap::Command::new(program.name).about(program.about).version(program.full_version);
     let command = settings::add_to(command, settings).subcommand(health::command());
@@ -114,13 +115,13 @@ pub fn print_errors(program: &str, faults: &ConfigErrors) {
 
 fn run(
     program: Program,
-    common: &Common,
+    common: &ProcessSettings,
     start: impl FnOnce(ServiceContext, &mut Registry) -> Service,
 ) -> anyhow::Result<()> {
     install_crypto_provider();
     install_panic_hook();
     files::raise_limit();
-    let _log = log::start(common.log_format, common.log_level)?;
+    let _log = log::start(common.log.format, common.log.level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut context = ServiceContext::new(stop_on_signal()?);
@@ -152,7 +153,7 @@ pub fn registry(program: &'static str, version: &'static str) -> Registry {
 /// Runs a service together with its admin port. The admin port stops last, so that probes see a process that
 /// is draining.
 async fn with_admin(
-    common: &Common,
+    common: &ProcessSettings,
     context: ServiceContext,
     registry: Registry,
     service: Service,
@@ -197,12 +198,6 @@ pub fn install_panic_hook() {
         // The log may not run.
         terminal::print_error(format_args!("panicked at {place} (message hidden)"));
     }));
-}
-
-/// Installs ring as the TLS provider of the process: rustls panics if two providers are available and none is
-/// installed.
-pub fn install_crypto_provider() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// A token that SIGTERM, SIGINT and SIGHUP cancel.

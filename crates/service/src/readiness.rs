@@ -13,7 +13,7 @@ type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 ///
 /// let readiness = Readiness::default();
 /// readiness.require("nats", || Err("not connected".to_owned()));
-/// readiness.complete();
+/// readiness.mark_started();
 /// assert!(!readiness.is_ready());
 /// ```
 #[derive(Clone, Default)]

@@ -13,14 +13,14 @@ use crate::{known, units};
 ///
 /// # Examples
 /// ```
-/// use service::settings::{Reader, Setting};
+/// use service::settings::{ConfigReader, Setting};
 ///
 /// static PORT: Setting = Setting::new("example-port", "8080", "Port to listen on");
 /// static TOKEN: Setting = Setting::new("example-token", "", "Token of the API").secret();
 /// assert_eq!(PORT.variable(), "IMCHANNEL_EXAMPLE_PORT");
 /// assert_eq!(TOKEN.file_variable(), "IMCHANNEL_EXAMPLE_TOKEN_FILE");
 ///
-/// let mut reader = Reader::from_values([("example-port", "70000")]);
+/// let mut reader = ConfigReader::from_values([("example-port", "70000")]);
 /// let port = reader.number(&PORT, 1..=65_535);
 /// let token = reader.text(&TOKEN);
 /// // Every error is reported, not only the first.
@@ -215,11 +215,11 @@ impl ConfigReader {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use service::settings::{Reader, Setting};
+    /// use service::settings::{ConfigReader, Setting};
     ///
     /// static WAIT: Setting = Setting::new("wait", "10s", "How long to wait");
     ///
-    /// let mut reader = Reader::from_values([("wait", "250")]);
+    /// let mut reader = ConfigReader::from_values([("wait", "250")]);
     /// let wait = reader.duration(&WAIT, Duration::ZERO..=Duration::from_secs(60));
     /// let errors = reader.finish(|| wait).unwrap_err();
     /// assert!(errors.to_string().starts_with("--wait (IMCHANNEL_WAIT): '250' has no unit; write"));

@@ -30,6 +30,12 @@ pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the
 /// Interval of the checks whether the files have changed.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Installs ring as the TLS provider of the process: rustls panics if two providers are available and none is
+/// installed.
+pub fn install_crypto_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Reads a setting that names a PEM file of CA certificates. If the file holds none, adds an error to `reader`.
 pub fn read_authority(reader: &mut ConfigReader, setting: &'static Setting) -> Option<PathBuf> {
     let file = PathBuf::from(reader.optional_text(setting)?);

@@ -11,6 +11,17 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
+use crate::settings::Setting;
+use crate::tls;
+
+/// URL to which traces are exported.
+pub static OTLP_ENDPOINT: Setting = Setting::new(
+    "otlp-endpoint",
+    "",
+    "URL to which traces are exported by OTLP over HTTP, such as http://collector:4318; without it there are no traces",
+)
+.from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
+
 /// Header of the W3C trace context.
 const TRACEPARENT: &str = "traceparent";
 /// Length of its value in bytes: `00-`, 32 digits, `-`, 16 digits, `-` and 2 digits.
@@ -36,7 +47,7 @@ impl SpanTracer {
     /// When the endpoint is not a URL.
     pub fn to_endpoint(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
         // The exporter's client is built with the process's TLS provider and panics without one.
-        crate::process::install_crypto_provider();
+        tls::install_crypto_provider();
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))

@@ -103,8 +103,8 @@ pub(crate) async fn run(
         UrlFile::write(folder, target::MEDIA_URL_FILE, ports.media.local_addr()?)?,
     ];
     let view = View::of(out);
-    let level = view.log_level(command.log, plan.common.log_level);
-    let log = service::log::start(plan.common.log_format, level)?;
+    let level = view.log_level(command.log, plan.process.log.level);
+    let log = service::log::start(plan.process.log.format, level)?;
     let stop = process::stop_on_signal()?;
     out.non_fatal();
     process::install_panic_hook();
@@ -262,10 +262,10 @@ fn start(
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
     let mut context = ServiceContext::new(stop.clone());
-    if let Some(endpoint) = &plan.common.otlp_endpoint {
+    if let Some(endpoint) = &plan.process.otlp_endpoint {
         context.tracing = service::SpanTracer::to_endpoint(endpoint, "imchannel")?;
     }
-    let (grace, payloads) = (plan.common.grace, plan.common.log_payloads);
+    let (grace, payloads) = (plan.process.grace, plan.process.log.payloads);
     let ingress =
         ingress::run(plan.ingress, bus.clone(), ports.ingress, context.clone(), &mut registry, grace);
     let normalizer =

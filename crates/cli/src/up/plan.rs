@@ -5,11 +5,14 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use blob::settings::{MEDIA_PUBLIC_URL, REDIS_URL};
 use bsp::SettingsContext;
 use channel::CredentialKey;
 use channel::file::ChannelSpec;
-use service::common::{self, Common};
-use service::{ConfigReader, Setting, addresses, process};
+use service::admin::ADMIN_LISTEN;
+use service::logging::LOG_FORMAT;
+use service::secrets::CREDENTIAL_KEY;
+use service::{ConfigReader, ProcessSettings, Setting, addresses, example_secrets, nats};
 
 use super::Up;
 use crate::channel as channels;
@@ -19,14 +22,14 @@ use crate::target::{self, LOOPBACK_HOSTS, Target};
 /// The settings that `up` passes on to the services; what it decides itself is not among them.
 pub(crate) fn settings() -> Vec<&'static Setting> {
     let decided = [
-        common::NATS_URL.flag,
-        common::NATS_NKEY_FILE.flag,
-        common::NATS_CA_FILE.flag,
-        common::PUBLIC_ADDRESS.flag,
-        common::ADMIN_LISTEN.flag,
+        nats::NATS_URL.flag,
+        nats::NATS_NKEY_FILE.flag,
+        nats::NATS_CA_FILE.flag,
+        example_secrets::PUBLIC_ADDRESS.flag,
+        ADMIN_LISTEN.flag,
         ingress::settings::LISTEN.flag,
-        ingress::settings::CREDENTIAL_KEY.flag,
-        common::REDIS_URL.flag,
+        CREDENTIAL_KEY.flag,
+        REDIS_URL.flag,
     ];
     let mut all = ingress::settings::all();
     all.extend(normalizer::settings::all());
@@ -43,7 +46,7 @@ pub(crate) fn settings() -> Vec<&'static Setting> {
 
 /// Everything that `up` was told, read and checked before anything starts.
 pub(super) struct Plan {
-    pub(super) common: Common,
+    pub(super) process: ProcessSettings,
     pub(super) ingress: ingress::Settings,
     pub(super) normalizer: normalizer::Settings,
     pub(super) sender: sender::Settings,
@@ -70,30 +73,30 @@ pub(super) fn plan(
         }
     };
     let mut reader = ConfigReader::from_matches(matches, &settings());
-    reader.provide(&common::ADMIN_LISTEN, command.admin.to_string());
+    reader.provide(&ADMIN_LISTEN, command.admin.to_string());
     reader.provide(&ingress::settings::LISTEN, command.ingress.to_string());
-    reader.provide(&ingress::settings::CREDENTIAL_KEY, key_text);
+    reader.provide(&CREDENTIAL_KEY, key_text);
     if command.ingress.ip().is_loopback() {
         // Everybody comes from this machine, and simulated BSPs all from one address.
         reader.provide(&addresses::CONNECTIONS_PER_ADDRESS_MAX, ingress::settings::CONNECTIONS_MAX.default);
     }
-    let is_own_media_url = reader.optional_text(&common::MEDIA_PUBLIC_URL).is_none();
+    let is_own_media_url = reader.optional_text(&MEDIA_PUBLIC_URL).is_none();
     // Until media has its port; 0 in `--media` is any.
-    reader.provide(&common::MEDIA_PUBLIC_URL, "http://localhost");
+    reader.provide(&MEDIA_PUBLIC_URL, "http://localhost");
     reader.provide(&media::settings::UPLOAD_TOKEN, own_secret(&command.data_dir, target::MEDIA_TOKEN_FILE)?);
     if out.is_json() {
-        reader.provide(&common::LOG_FORMAT, "json");
+        reader.provide(&LOG_FORMAT, "json");
     }
-    let common = Common::read(&mut reader);
+    let process = ProcessSettings::read(&mut reader);
     let ingress = ingress::Settings::read(&mut reader);
     let normalizer = normalizer::Settings::read(&mut reader);
     let sender = sender::Settings::read(&mut reader);
     let media = media::Settings::read(&mut reader);
-    let read = reader.finish(|| Some((common?, ingress?, normalizer?, sender?, media?)));
-    let (common, ingress, normalizer, sender, media) = match read {
+    let read = reader.finish(|| Some((process?, ingress?, normalizer?, sender?, media?)));
+    let (process, ingress, normalizer, sender, media) = match read {
         Ok(read) => read,
         Err(faults) => {
-            process::print_errors("imchannel up", &faults);
+            service::process::print_errors("imchannel up", &faults);
             return Ok(None);
         }
     };
@@ -105,7 +108,7 @@ pub(super) fn plan(
     };
     let key = ingress.credential_key.clone();
     Ok(channels.map(|channels| Plan {
-        common,
+        process,
         ingress,
         normalizer,
         sender,
