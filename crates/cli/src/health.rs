@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
-use service::process::{self, ServiceContext};
+use service::Readiness;
+use service::process::{self, AdminState};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,9 +61,10 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot listen on {address} (admin)"))?;
     out.object(&json!({ "admin": listener.local_addr()?.to_string() }));
-    let context = ServiceContext::new(stop.clone());
-    context.readiness.require(condition.name, condition.ask);
-    context.readiness.mark_started();
+    let readiness = Readiness::default();
+    readiness.require(condition.name, condition.ask);
+    readiness.mark_started();
     let registry = process::registry("imchannel", version::NUMBER);
-    Ok(tokio::spawn(process::serve_admin(listener, context, registry, stop.clone())))
+    let state = AdminState { readiness, stopping: stop.clone(), registry };
+    Ok(tokio::spawn(process::serve_admin(listener, state, stop.clone())))
 }

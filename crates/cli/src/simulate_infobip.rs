@@ -9,7 +9,7 @@ use bsp::SettingsContext;
 use channel::file::ChannelSpec;
 use clap::Args;
 use serde_json::json;
-use service::tls::TlsFiles;
+use service::tls::{TlsFiles, Transport};
 use simulator::infobip_api::{self, Faults, Front, InfobipApi, Memory};
 use tokio::net::TcpListener;
 
@@ -132,9 +132,11 @@ pub(crate) async fn run(command: SimulateInfobip, target: &Target, out: &Out) ->
     let listener = listener.with_context(|| format!("cannot listen on {}", command.listen))?;
     let address = listener.local_addr()?;
     let stop = service::process::stop_on_signal()?;
-    let files = command.tls_certificate_file.zip(command.tls_key_file);
-    let tls =
-        files.map(|(certificate, key)| TlsFiles { certificate, key }.watch(stop.clone())).transpose()?;
+    let transport = match command.tls_certificate_file.zip(command.tls_key_file) {
+        Some((certificate, key)) => Transport::Https(TlsFiles { certificate, key }),
+        None => Transport::Http,
+    };
+    let tls = transport.acceptor(&stop)?;
     // It exists once the port is open.
     let _admin = match command.admin_listen {
         Some(address) => {

@@ -7,7 +7,7 @@ use channel::{CredentialKey, Secrets};
 use service::http::{self, HttpLimits};
 use service::nats;
 use service::secrets::{self, CREDENTIAL_KEY, SECRETS_DIR};
-use service::tls::{self, TlsFiles};
+use service::tls::{self, Transport};
 use service::{
     Addresses, ConfigErrors, ConfigReader, ProcessSettings, Setting, example_secrets, process_settings,
 };
@@ -113,8 +113,8 @@ pub struct Settings {
     pub purge_interval: Duration,
     /// Time for which webhooks are still accepted after a stop.
     pub drain_delay: Duration,
-    /// Certificate and key; `None` for plain HTTP.
-    pub tls: Option<TlsFiles>,
+    /// HTTP, or HTTPS with a certificate and its key.
+    pub transport: Transport,
 }
 
 /// Reads all settings.
@@ -146,7 +146,7 @@ impl Settings {
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
         let purge_interval = nats::read_purge_interval(reader);
         let drain_delay = http::read_drain_delay(reader);
-        let tls = TlsFiles::read(reader);
+        let transport = Transport::read(reader);
         example_secrets::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
         Some(Self {
             listen: listen?,
@@ -162,7 +162,7 @@ impl Settings {
                 .ok()?,
             purge_interval: purge_interval?,
             drain_delay: drain_delay?,
-            tls: tls?,
+            transport: transport?,
         })
     }
 }

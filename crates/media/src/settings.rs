@@ -8,7 +8,7 @@ use blob::settings::{MEDIA_PUBLIC_URL, REDIS_CA_FILE, REDIS_PASSWORD, REDIS_URL}
 use blob::settings::{read_media_public_url, read_redis};
 use channel::Secret;
 use service::http;
-use service::tls::{self, TlsFiles};
+use service::tls::{self, Transport};
 use service::{
     Addresses, ConfigErrors, ConfigReader, ProcessSettings, Setting, example_secrets, process_settings,
 };
@@ -109,8 +109,8 @@ pub struct Settings {
     pub addresses: Addresses,
     /// Time for which requests are still accepted after a stop.
     pub drain_delay: Duration,
-    /// Certificate and key; `None` for plain HTTP.
-    pub tls: Option<TlsFiles>,
+    /// HTTP, or HTTPS with a certificate and its key.
+    pub transport: Transport,
 }
 
 impl std::fmt::Debug for Settings {
@@ -145,7 +145,7 @@ impl Settings {
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);
         let addresses = Addresses::read(reader);
         let drain_delay = http::read_drain_delay(reader);
-        let tls = TlsFiles::read(reader);
+        let transport = Transport::read(reader);
         example_secrets::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &REDIS_PASSWORD]);
         Some(Self {
             listen: listen?,
@@ -160,7 +160,7 @@ impl Settings {
             uploads_max: usize::try_from(uploads_max?).ok()?,
             addresses: addresses?,
             drain_delay: drain_delay?,
-            tls: tls?,
+            transport: transport?,
         })
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::disposition;
 use crate::response::{self, Failure, NOSNIFF, TypeFault};
-use crate::router::Media;
+use crate::state::Media;
 use crate::tokens::TokenScope;
 
 /// Timeout of the next piece of a body.
@@ -52,9 +52,9 @@ impl Media {
     pub(crate) async fn upload(&self, tenant: &str, parts: Parts, mut body: Body) -> Response<Body> {
         let admitted = self.admit_upload(tenant, &parts);
         let kind = admitted.as_ref().map(|admitted| admitted.kind).ok();
-        let place = self.uploads.try_acquire().map_err(|_| Failure::Overloaded);
-        let (taken, was_begun) = match (admitted, place) {
-            (Ok(admitted), Ok(_place)) => (self.store(&admitted, &mut body).await, true),
+        let permit = self.uploads.try_acquire().map_err(|_| Failure::Overloaded);
+        let (taken, was_begun) = match (admitted, permit) {
+            (Ok(admitted), Ok(_permit)) => (self.store(&admitted, &mut body).await, true),
             (Err(failure), _) | (_, Err(failure)) => (Err(failure), false),
         };
         self.metrics.uploaded(kind, taken.as_ref().map_or_else(|failure| failure.outcome(), |_| "stored"));

@@ -37,13 +37,14 @@ pub mod known;
 pub mod nats;
 pub mod secrets;
 pub mod process_settings;
+pub mod context;
 pub mod process;
 
 pub use addresses::Addresses;
 pub use caller::Caller;
+pub use context::{ProcessContext, ServiceContext};
 pub use histogram::Histogram;
 pub use logging::LogPayloads;
-pub use process::ServiceContext;
 pub use process_settings::ProcessSettings;
 pub use readiness::Readiness;
 pub use settings::{ConfigErrors, ConfigReader, Setting};

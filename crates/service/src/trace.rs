@@ -60,6 +60,14 @@ impl SpanTracer {
         Ok(Self { active: Some(Active { provider, tracer }) })
     }
 
+    /// As [`to_endpoint`](Self::to_endpoint); without an endpoint, a tracer that creates no spans.
+    ///
+    /// # Errors
+    /// When the endpoint is not a URL.
+    pub fn of_setting(endpoint: Option<&str>, service: &'static str) -> anyhow::Result<Self> {
+        endpoint.map_or_else(|| Ok(Self::default()), |endpoint| Self::to_endpoint(endpoint, service))
+    }
+
     /// Starts a span, as a child of the `traceparent` of a request or message if there is one.
     pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&str>) -> Span {
         let parent = parent.filter(|text| is_traceparent(text));

@@ -19,7 +19,8 @@ use bus::{Bus, BusOptions};
 use channel::Record;
 use clap::Args;
 use prometheus_client::registry::Registry;
-use service::{ServiceContext, process};
+use service::process::{self, AdminState};
+use service::{ServiceContext, SpanTracer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -261,19 +262,17 @@ fn start(
     mut registry: Registry,
     stop: &CancellationToken,
 ) -> anyhow::Result<Running> {
-    let mut context = ServiceContext::new(stop.clone());
-    if let Some(endpoint) = &plan.process.otlp_endpoint {
-        context.tracing = service::SpanTracer::to_endpoint(endpoint, "imchannel")?;
-    }
-    let (grace, payloads) = (plan.process.grace, plan.process.log.payloads);
-    let ingress =
-        ingress::run(plan.ingress, bus.clone(), ports.ingress, context.clone(), &mut registry, grace);
-    let normalizer =
-        normalizer::run(plan.normalizer, bus.clone(), context.clone(), &mut registry, payloads, grace);
-    let sender =
-        sender::run(plan.sender, bus.clone(), blobs.clone(), context.clone(), &mut registry, payloads, grace);
-    let media =
-        media::run(plan.media, bus.clone(), blobs, ports.media, context.clone(), &mut registry, grace);
+    let settings = &plan.process;
+    let context = ServiceContext {
+        tracer: SpanTracer::of_setting(settings.otlp_endpoint.as_deref(), "imchannel")?,
+        payloads: settings.log.payloads,
+        grace: settings.grace,
+        ..ServiceContext::new(bus.clone(), stop.clone())
+    };
+    let ingress = ingress::run(plan.ingress, context.clone(), ports.ingress, &mut registry);
+    let normalizer = normalizer::run(plan.normalizer, context.clone(), &mut registry);
+    let sender = sender::run(plan.sender, context.clone(), blobs.clone(), &mut registry);
+    let media = media::run(plan.media, context.clone(), blobs, ports.media, &mut registry);
     let services = vec![
         tokio::spawn(tell_end("ingress", ingress)),
         tokio::spawn(normalizer),
@@ -281,7 +280,8 @@ fn start(
         tokio::spawn(tell_end("media", media)),
     ];
     let stop_admin = CancellationToken::new();
-    let admin = process::serve_admin(ports.admin, context.clone(), registry, stop_admin.clone());
+    let state = AdminState { readiness: context.readiness.clone(), stopping: context.stop.clone(), registry };
+    let admin = process::serve_admin(ports.admin, state, stop_admin.clone());
     Ok(Running { context, services, admin: tokio::spawn(admin), stop_admin })
 }
 
@@ -305,7 +305,7 @@ impl Running {
         }
         self.stop_admin.cancel();
         let _ = self.admin.await;
-        let _ = tokio::task::spawn_blocking(move || self.context.tracing.shutdown()).await;
+        let _ = tokio::task::spawn_blocking(move || self.context.tracer.shutdown()).await;
     }
 }
 
