@@ -5,8 +5,8 @@ use std::time::Duration;
 use bus::inspect::{ConsumerInfo, StreamInfo};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, SENDS_BUCKET, WEBHOOKS};
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, percent, span};
+use super::probe::Probe;
 
 const FILL: Check = Check("streams.fill");
 const RATE: Check = Check("streams.rate");

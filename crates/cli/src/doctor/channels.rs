@@ -10,8 +10,8 @@ use bus::streams::WEBHOOKS;
 use channel::Channel;
 use jiff::Timestamp;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, count, names, span};
+use super::probe::Probe;
 
 const RECORDS: Check = Check("channels.records");
 const KEY: Check = Check("channels.key");

@@ -4,8 +4,8 @@ use bus::inspect::StreamInfo;
 use bus::streams::DEADLETTERS;
 use jiff::Timestamp;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, count, span};
+use super::probe::Probe;
 
 const PRESENT: Check = Check("deadletters.present");
 

@@ -6,8 +6,8 @@ use bus::inspect::StreamInfo;
 use bus::provision::Difference;
 use bus::streams::{EVENTS, MARKS_BUCKET, NORMALIZER};
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, span};
+use super::probe::Probe;
 
 const STREAMS: Check = Check("streams.definition");
 const DURABLES: Check = Check("durables.definition");

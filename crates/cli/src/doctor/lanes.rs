@@ -11,8 +11,8 @@ use sender::LaneState;
 
 use crate::words;
 
-use super::collect::{Moves, Probe};
 use super::finding::{Check, Finding, count, names, span};
+use super::probe::{Moves, Probe};
 use super::progress::{Motion, motion};
 
 const OWNER: Check = Check("lanes.owner");

@@ -1,9 +1,10 @@
 //! `imchannel doctor`: checks a running installation from outside, and reports what is wrong, the impact and the
 //! remedy.
 //!
-//! [`gather`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
+//! [`collect`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
 
 mod finding;
+mod probe;
 mod collect;
 mod server;
 mod monitor;
@@ -33,8 +34,8 @@ use serde_json::json;
 
 use self::collect::{Nats, Observed};
 use self::finding::{Check, Finding, Level};
-use crate::Exit;
 use crate::duration;
+use crate::exit::Exit;
 use crate::output::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
 use crate::redis_target::RedisTarget;
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target, WrongUser};

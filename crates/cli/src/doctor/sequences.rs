@@ -2,8 +2,8 @@
 
 use bus::repair::StreamPosition;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, names};
+use super::probe::Probe;
 
 const SEQUENCES: Check = Check("streams.sequences");
 

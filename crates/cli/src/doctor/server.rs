@@ -7,8 +7,8 @@ use bus::purge::PURGE_IS_SAFE_FROM;
 use bus::versions::ServerVersion;
 use serde_json::Value;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, names, percent};
+use super::probe::Probe;
 
 const VERSION: Check = Check("nats.version");
 const PAYLOAD: Check = Check("nats.max_payload");
