@@ -15,16 +15,24 @@ const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest time for which a rejected body is read.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Whether the body of a rejected request was read before it was rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyState {
+    /// Nothing of it was read.
+    Unread,
+    /// Reading had begun, so its sender has permission to send.
+    Begun,
+}
+
 /// Reads the rest of a rejected body and drops it. Returns whether the connection can be reused: not if more
 /// of the body is still to arrive.
 ///
 /// A sender that waits for permission to send (`Expect: 100-continue`) gets it when its body is first read.
 /// If the body was not read before, reading it here would invite the sender to send it.
-pub async fn drain_body(headers: &HeaderMap, mut body: Body, was_asked_for: bool) -> bool {
+pub async fn drain_body(headers: &HeaderMap, mut body: Body, state: BodyState) -> bool {
     let expects =
         headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let waits = expects && !was_asked_for;
-    if waits {
+    if expects && state == BodyState::Unread {
         return body.is_end_stream();
     }
     let reading = async {

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::caller::{Caller, Peer, TooManyRequests};
-use crate::drain_body::drain_body;
+use crate::drain_body::{BodyState, drain_body};
 use crate::in_flight::InFlightRequest;
 
 /// Value of `Retry-After` for a caller with too many requests in flight, in seconds.
@@ -71,7 +71,7 @@ async fn refuse(peer: &Peer, request: Request) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-    if !drain_body(&parts.headers, body, false).await {
+    if !drain_body(&parts.headers, body, BodyState::Unread).await {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -13,7 +13,7 @@ use clap::Subcommand;
 use serde_json::json;
 use service::example_secrets;
 
-pub(crate) use self::change::{How, apply};
+pub(crate) use self::change::{ApplyOptions, apply};
 use self::change::{Removal, remove, set_paused};
 use crate::exit::Exit;
 use crate::output::{BAD, ODD, Out, Text, styled, text};
@@ -90,8 +90,8 @@ pub(crate) async fn run(command: Channel, target: &Target, out: &Out) -> anyhow:
                 Err(error) => return Ok(out.faulty(&causes(&error))),
             };
             let records: Vec<Record> = channels.iter().map(|channel| channel.to_record(&key)).collect();
-            let how = How { prune, yes, dry_run, rekey };
-            return apply(&target.connect().await?, &records, how, out).await;
+            let options = ApplyOptions { prune, yes, dry_run, rekey };
+            return apply(&target.connect().await?, &records, options, out).await;
         }
         Channel::List => list(&target.connect().await?, out).await?,
         Channel::Show { id } => show(&target.connect().await?, &id, out).await?,

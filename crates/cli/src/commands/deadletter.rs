@@ -110,14 +110,21 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
     let bus = target.connect().await?;
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
-        DeadLetters::Show { sequence, unmask, raw } => show(&bus, sequence, (unmask, raw), out).await,
+        DeadLetters::Show { sequence, unmask, raw } => {
+            let form = match (raw, unmask) {
+                (true, _) => Form::RawBody,
+                (false, true) => Form::Unmasked,
+                (false, false) => Form::Masked,
+            };
+            show(&bus, sequence, form, out).await
+        }
         DeadLetters::Replay { which, publish, yes, keep, .. } => {
             let letters = which.letters(&bus, Part::Whole).await?;
             let question = format!("Publish what {} hold?", pluralize(letters.len(), "dead letter"));
             if publish && !letters.is_empty() && !is_confirmed(yes, &question)? {
                 return Ok(out.faulty("nothing was published; use --yes to publish without asking"));
             }
-            replay_letters(&bus, letters, (!publish, keep), out).await
+            replay_letters(&bus, letters, ReplayOptions { dry_run: !publish, keep }, out).await
         }
         DeadLetters::Drop { which, yes } => {
             drop_letters(&bus, which.letters(&bus, Part::Heads).await?, yes, out).await
@@ -230,17 +237,28 @@ fn channel_of(letter: &Delivery) -> String {
     letter.address().map(|address| address.channel_token().to_owned()).unwrap_or_default()
 }
 
-async fn show(bus: &Bus, sequence: u64, (unmask, raw): (bool, bool), out: &Out) -> anyhow::Result<Exit> {
+/// How a dead letter is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Headers and body, without personal data.
+    Masked,
+    /// Headers and body.
+    Unmasked,
+    /// The exact bytes of the body.
+    RawBody,
+}
+
+async fn show(bus: &Bus, sequence: u64, form: Form, out: &Out) -> anyhow::Result<Exit> {
     let Some(letter) = message_store::get(bus, &DEADLETTERS, sequence).await? else {
         bail!("dead letter {sequence} does not exist; `imchannel deadletter list` shows all");
     };
-    if raw {
+    if form == Form::RawBody {
         let mut sink = output::bytes()?;
         sink.write_all(&letter.payload).await.context("cannot write to standard output")?;
         sink.flush().await.context("cannot write to standard output")?;
         return Ok(Exit::Ok);
     }
-    let (mut object, _) = show::dead_letter(&letter, unmask);
+    let (mut object, _) = show::dead_letter(&letter, form == Form::Unmasked);
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);
@@ -279,7 +297,10 @@ struct StillRefused {
 /// Parses the item within its webhook while that is stored, and alone after that.
 async fn parse(bus: &Bus, letter: &Delivery) -> anyhow::Result<Now> {
     if let Some(Subject::DeadLetter(Origin::Command, _)) = letter.address() {
-        return Ok(command::read(bus, letter).await?.map_or_else(Now::Refused, Now::Command));
+        return Ok(match command::read(bus, letter).await? {
+            command::Checked::Publishable(again) => Now::Command(again),
+            command::Checked::Refused(reason) => Now::Refused(reason),
+        });
     }
     let origin = letter.headers.get(headers::ORIGIN).and_then(parse_origin);
     let Some((sequence, index)) = origin else {
@@ -348,10 +369,19 @@ fn parse_alone(letter: &Delivery, sequence: u64, is_item: bool) -> Option<Parsed
     Some(normalizer::parse(bsp, &Webhook { channel, body: &body, received_at, sequence }))
 }
 
+/// Options of a replay of dead letters.
+#[derive(Debug, Clone, Copy)]
+struct ReplayOptions {
+    /// Publish and remove nothing.
+    dry_run: bool,
+    /// Keep the dead letters of what is published.
+    keep: bool,
+}
+
 async fn replay_letters(
     bus: &Bus,
     letters: Vec<Delivery>,
-    (dry_run, keep): (bool, bool),
+    options: ReplayOptions,
     out: &Out,
 ) -> anyhow::Result<Exit> {
     let number = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
@@ -359,7 +389,7 @@ async fn replay_letters(
     let bar = replay::bar(letters.len() as u64, "replaying", out);
     let mut done = Replayed::default();
     for letter in &letters {
-        let replay = Replay { bus, letter, number, dry_run, keep };
+        let replay = Replay { bus, letter, number, options };
         let (what, detail) = replay.run(&mut done).await?;
         out.object(&json!({ "sequence": letter.sequence, "outcome": what, "reason": detail }));
         let style = if what == "refused" { ODD } else { GOOD };
@@ -370,9 +400,10 @@ async fn replay_letters(
     let Replayed { events, commands, refused } = done;
     let count = letters.len();
     out.object(
-        &json!({ "letters": count, "events": events, "commands": commands, "refused": refused, "dry_run": dry_run }),
+        &json!({ "letters": count, "events": events, "commands": commands, "refused": refused, "dry_run": options.dry_run }),
     );
-    let note = if dry_run { "; nothing was published or removed; use --publish to do so" } else { "" };
+    let note =
+        if options.dry_run { "; nothing was published or removed; use --publish to do so" } else { "" };
     out.print(&format!(
         "{}: {} and {} published, {refused} still refused{note}",
         pluralize(count, "dead letter"),
@@ -396,8 +427,7 @@ struct Replay<'r> {
     bus: &'r Bus,
     letter: &'r Delivery,
     number: u64,
-    dry_run: bool,
-    keep: bool,
+    options: ReplayOptions,
 }
 
 impl Replay<'_> {
@@ -408,14 +438,16 @@ impl Replay<'_> {
                 done.refused += 1;
                 ("refused", reason)
             }
-            Now::Command(_) if self.keep => {
+            Now::Command(_) if self.options.keep => {
                 done.refused += 1;
                 let reason = "a command is not published with --keep: its dead letter could be sent again after the ledger of sends \
                               has removed its entry";
                 ("refused", reason.to_owned())
             }
-            Now::Understood(..) | Now::Command(_) if self.dry_run => ("would be published", String::new()),
-            Now::InPart(_, parsed, still) if self.dry_run => {
+            Now::Understood(..) | Now::Command(_) if self.options.dry_run => {
+                ("would be published", String::new())
+            }
+            Now::InPart(_, parsed, still) if self.options.dry_run => {
                 ("would be published in part", still.detail(parsed.items.len()))
             }
             Now::Command(again) => {
@@ -425,7 +457,7 @@ impl Replay<'_> {
             }
             Now::Understood(webhook, parsed) => {
                 done.events += self.publish(&webhook, &parsed).await?;
-                if !self.keep {
+                if !self.options.keep {
                     message_store::drop_dead_letter(self.bus, self.letter.sequence).await?;
                 }
                 ("published", String::new())
@@ -446,9 +478,9 @@ impl Replay<'_> {
         let bsp = registry::find(self.letter.headers.get(headers::BSP).unwrap_or_default());
         let bsp = bsp.context("the BSP of the dead letter is unknown")?.profile().id;
         let mut events = 0;
+        let replay = publish::WebhookReplay { webhook, bsp, channel, number: self.number };
         for item in &parsed.items {
-            let to = (bsp, channel);
-            events += u64::from(publish::publish_item(self.bus, webhook, to, item, self.number).await?);
+            events += u64::from(replay.publish_item(self.bus, item).await?);
         }
         Ok(events)
     }

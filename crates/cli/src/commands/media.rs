@@ -102,6 +102,21 @@ impl std::fmt::Debug for Service {
     }
 }
 
+/// A file to upload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upload<'u> {
+    /// Id of the channel that the file is sent through.
+    pub(crate) channel: &'u str,
+    pub(crate) kind: MediaKind,
+    pub(crate) file: &'u Path,
+}
+
+/// Where files are uploaded to, and the token for it.
+struct Endpoint {
+    url: String,
+    token: String,
+}
+
 /// An uploaded file.
 #[derive(Debug)]
 pub(crate) struct Uploaded {
@@ -118,7 +133,8 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
                 None => kind_of(&file)
                     .context("cannot determine the kind of the file from its name; pass --kind")?,
             };
-            let uploaded = service.upload(&bus, &channel, kind, &file, (target, out)).await?;
+            let uploaded =
+                service.upload(&bus, Upload { channel: &channel, kind, file: &file }, target, out).await?;
             out.object(&uploaded.answer);
             let url = uploaded.answer["url"].as_str().unwrap_or_default();
             out.print(&text!("{} {} {url}", styled(GOOD, "stored"), uploaded.id));
@@ -131,13 +147,13 @@ pub(crate) async fn run(command: MediaCommand, target: &Target, out: &Out) -> an
 
 impl Service {
     /// Returns URL and token for the uploads of a tenant. Those of the `up` in this folder are only used together.
-    fn place(&self, target: &Target, tenant: &str) -> anyhow::Result<(String, String)> {
+    fn endpoint(&self, target: &Target, tenant: &str) -> anyhow::Result<Endpoint> {
         let is_of_up = self.media_url.is_none() && target.nats_url.is_none();
         let of_up = |file| if is_of_up { read_of_up(file) } else { None };
         let url = self.media_url.clone().or_else(|| of_up(target::MEDIA_URL_FILE));
         let url = url.unwrap_or_else(|| "http://127.0.0.1:8081".to_owned()).trim_end_matches('/').to_owned();
         if let Some(token) = self.token_of(tenant)? {
-            return Ok((url, token));
+            return Ok(Endpoint { url, token });
         }
         let token = match &self.media_upload_token_file {
             Some(file) => Some(target::read_secret(file)?),
@@ -147,7 +163,7 @@ impl Service {
             "no upload token: set IMCHANNEL_MEDIA_UPLOAD_TOKEN, --media-upload-token or --media-upload-token-file, or the folder of tokens \
              (IMCHANNEL_MEDIA_UPLOAD_TOKENS_DIR)",
         )?;
-        Ok((url, token))
+        Ok(Endpoint { url, token })
     }
 
     /// Returns the tenant's token: the first line of its file.
@@ -166,11 +182,11 @@ impl Service {
     pub(crate) async fn upload(
         &self,
         bus: &Bus,
-        channel: &str,
-        kind: MediaKind,
-        file: &Path,
-        (target, out): (&Target, &Out),
+        upload: Upload<'_>,
+        target: &Target,
+        out: &Out,
     ) -> anyhow::Result<Uploaded> {
+        let Upload { channel, kind, file } = upload;
         let stored = registry::list(bus).await?;
         let record = stored.into_iter().find(|(id, _)| id == channel).map(|(_, record)| record);
         let tenant = record
@@ -178,7 +194,7 @@ impl Service {
                 format!("channel {channel} does not exist; `imchannel channel list` shows all channels")
             })??
             .tenant;
-        let (media_url, token) = self.place(target, &tenant)?;
+        let Endpoint { url: media_url, token } = self.endpoint(target, &tenant)?;
         let content_type = content_type(kind, file).with_context(|| {
             format!("WhatsApp does not accept the type of {} as {}", file.display(), kind.name())
         })?;

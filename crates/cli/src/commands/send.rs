@@ -25,7 +25,7 @@ use proto::v1::{
 use sender::IdUse;
 use tokio::time::Instant;
 
-use crate::commands::media::Service;
+use crate::commands::media::{Service, Upload};
 use crate::duration;
 use crate::exit::Exit;
 use crate::output::{DIM, ODD, Out, STRONG, Text, styled, text};
@@ -116,8 +116,8 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
         Some(id) => id.clone(),
         None => new_id()?,
     };
-    if let Err(fault) = check_channel(&bus, &command.channel).await? {
-        return Ok(out.faulty(&fault));
+    if let SendSupport::Unsupported(reason) = check_channel(&bus, &command.channel).await? {
+        return Ok(out.faulty(&reason));
     }
     let content = match command.draft() {
         Ok(content) => content,
@@ -140,8 +140,8 @@ pub(crate) async fn run(command: Send, target: &Target, out: &Out) -> anyhow::Re
     }
     command.refuse_used_id(&bus, &message).await?;
     if let Some((kind, file)) = command.what.file() {
-        let uploaded =
-            command.media.upload(&bus, command.channel.as_str(), kind, file, (target, out)).await?;
+        let upload = Upload { channel: command.channel.as_str(), kind, file };
+        let uploaded = command.media.upload(&bus, upload, target, out).await?;
         out.print(&text!("{} file {} is stored", styled(STRONG, "0"), uploaded.id));
         out.object(&uploaded.answer);
         message.content = Some(command.file_content(kind, file, uploaded.id.as_str()));
@@ -188,25 +188,36 @@ fn used_for_another(id: &str) -> String {
     )
 }
 
-/// Checks whether a channel can send, and if not, why.
-pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<Result<(), String>> {
+/// Whether a channel can send.
+#[derive(Debug)]
+pub(crate) enum SendSupport {
+    /// It can.
+    Supported,
+    /// It cannot, for this reason.
+    Unsupported(String),
+}
+
+/// Checks whether a channel can send.
+pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<SendSupport> {
     let stored = bus::registry::list(bus).await?;
     let Some((_, record)) = stored.into_iter().find(|(key, _)| key == id.as_str()) else {
-        return Ok(Err(format!("channel {id} does not exist; `imchannel channel list` shows all channels")));
+        return Ok(SendSupport::Unsupported(format!(
+            "channel {id} does not exist; `imchannel channel list` shows all channels"
+        )));
     };
     let channel = record?.to_channel()?;
     let bsp = channel.bsp.profile().id;
     let Some(sending) = channel.bsp.sending() else {
         let others = bsps::REGISTRY.iter().filter(|bsp| bsp.sending().is_some());
         let others: Vec<_> = others.map(|bsp| bsp.profile().id.as_str()).collect();
-        return Ok(Err(format!(
+        return Ok(SendSupport::Unsupported(format!(
             "channel {id} cannot send: imchannel only receives from {bsp}; it sends through {}",
             others.join(", ")
         )));
     };
     Ok(match sending.account(&channel.settings) {
-        Some(_) => Ok(()),
-        None => Err(format!(
+        Some(_) => SendSupport::Supported,
+        None => SendSupport::Unsupported(format!(
             "channel {id} cannot send: its settings have no account; complete [channel.{bsp}] in the channels file \
              and apply it"
         )),

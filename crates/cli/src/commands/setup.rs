@@ -100,8 +100,8 @@ async fn set_up_bus(command: BusPart, wait: Duration, target: &Target, out: &Out
     };
     let Some(key) = key.filter(|_| applied == Exit::Ok) else { return Ok(applied) };
     let records: Vec<Record> = described.iter().map(|channel| channel.to_record(&key)).collect();
-    let how = channels::How { rekey: command.rekey, ..channels::How::default() };
-    channels::apply(&bus, &records, how, out).await
+    let options = channels::ApplyOptions { rekey: command.rekey, ..channels::ApplyOptions::default() };
+    channels::apply(&bus, &records, options, out).await
 }
 
 const NO_REDIS: &str = "the functions of Redis were not loaded because the URL of Redis was not given; without them commands with \

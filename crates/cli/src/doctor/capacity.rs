@@ -204,7 +204,7 @@ pub(super) mod tests {
         assert_eq!(judged("WEBHOOKS", 0, 1).level, Level::Ok);
         let full = judged("WEBHOOKS", 0, 100);
         assert_eq!(full.level, Level::Warning);
-        assert!(full.what.contains("full after 2.6 h"), "{}", full.what);
+        assert!(full.message.contains("full after 2.6 h"), "{}", full.message);
         assert_eq!(judged("EVENTS", 940_000_000, 1).level, Level::Warning);
         // The ledger is not purged: 72 h here, so 2.6 GB at ten a second.
         assert_eq!(judged("KV_imchannel_sends", 0, 10).level, Level::Warning);

@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(judged(0).level, Level::Ok);
         let found = judged(7_000);
         assert_eq!(found.level, Level::Warning);
-        assert_eq!(found.what, "7 dead letters, the newest 9 min old (truncated)");
+        assert_eq!(found.message, "7 dead letters, the newest 9 min old (truncated)");
         assert_eq!(judge(&Ok(Vec::new()), None, now), None);
     }
 }

@@ -218,8 +218,8 @@ fn style(level: Level) -> anstyle::Style {
 fn show(finding: &Finding, out: &Out) {
     out.object(&finding.to_json());
     let level = styled(style(finding.level), &format!("{:<LEVEL_WIDTH$}", finding.level.word()));
-    out.print(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
-    for (word, text) in [("impact", &finding.why), ("remedy", &finding.remedy)] {
+    out.print(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.message));
+    for (word, text) in [("impact", &finding.impact), ("remedy", &finding.remedy)] {
         if !text.is_empty() {
             out.print(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, word)));
         }

@@ -21,7 +21,7 @@ const ATTEMPTS_MAX: usize = 20;
 
 /// Options of applying channels.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct How {
+pub(crate) struct ApplyOptions {
     pub(crate) prune: bool,
     /// Whether to remove channels without asking.
     pub(crate) yes: bool,
@@ -50,13 +50,18 @@ fn question(ids: &[&str]) -> String {
 const NOT_REMOVED: &str = "no channel was removed; use --yes to remove without asking";
 
 /// Stores the channels that differ, and prints for each channel what was done.
-pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) -> anyhow::Result<Exit> {
+pub(crate) async fn apply(
+    bus: &Bus,
+    records: &[Record],
+    options: ApplyOptions,
+    out: &Out,
+) -> anyhow::Result<Exit> {
     let stored = registry::read_all(bus).await?;
     let find = |id: &str| stored.iter().find(|found| found.id == id);
     for record in records {
         if let Some(Found { record: Ok(found), .. }) = find(&record.id)
             && found.key_fingerprint != record.key_fingerprint
-            && !how.rekey
+            && !options.rekey
         {
             let id = &record.id;
             return Ok(out.faulty(&format!(
@@ -73,39 +78,39 @@ pub(crate) async fn apply(bus: &Bus, records: &[Record], how: How, out: &Out) ->
             Some(_) => "changed",
             None => "created",
         };
-        if !how.dry_run {
+        if !options.dry_run {
             // First, so that no sender finds a channel without them.
             make_lanes(bus, &wanted).await?;
         }
-        if action != "unchanged" && !how.dry_run {
+        if action != "unchanged" && !options.dry_run {
             store(bus, wanted, found).await?;
         }
-        say_applied(&record.id, action, how, out);
+        say_applied(&record.id, action, options, out);
     }
     let superfluous: Vec<&Found> = stored
         .iter()
-        .filter(|found| how.prune && records.iter().all(|record| record.id != found.id))
+        .filter(|found| options.prune && records.iter().all(|record| record.id != found.id))
         .collect();
     let ids: Vec<&str> = superfluous.iter().map(|found| found.id.as_str()).collect();
-    if !ids.is_empty() && !how.dry_run && !is_confirmed(how.yes, &question(&ids))? {
+    if !ids.is_empty() && !options.dry_run && !is_confirmed(options.yes, &question(&ids))? {
         return Ok(
             out.faulty(&format!("the file's channels are applied; {NOT_REMOVED} ({})", ids.join(", ")))
         );
     }
     for found in superfluous {
-        if !how.dry_run {
+        if !options.dry_run {
             remove_one(bus, found, false).await?;
         }
-        say_applied(&found.id, "removed", how, out);
+        say_applied(&found.id, "removed", options, out);
     }
     Ok(Exit::Ok)
 }
 
-fn say_applied(id: &str, action: &str, how: How, out: &Out) {
+fn say_applied(id: &str, action: &str, options: ApplyOptions, out: &Out) {
     let style = if action == "unchanged" { ODD } else { GOOD };
-    let note = if how.dry_run { " (dry run)" } else { "" };
+    let note = if options.dry_run { " (dry run)" } else { "" };
     out.print(&text!("{} channel {id}{note}", styled(style, action)));
-    out.object(&json!({ "channel": id, "action": action, "dry_run": how.dry_run }));
+    out.object(&json!({ "channel": id, "action": action, "dry_run": options.dry_run }));
 }
 
 /// A file does not say whether a channel is paused, so the stored state is kept.
@@ -193,7 +198,7 @@ async fn remove_entry(bus: &Bus, found: &Found) -> anyhow::Result<()> {
     }
 }
 
-pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -> anyhow::Result<Exit> {
+pub(super) async fn remove(bus: &Bus, ids: &[String], options: Removal, out: &Out) -> anyhow::Result<Exit> {
     let mut all = Vec::new();
     for id in ids {
         let Some(found) = registry::read(bus, id).await? else {
@@ -202,12 +207,12 @@ pub(super) async fn remove(bus: &Bus, ids: &[String], how: Removal, out: &Out) -
         all.push(found);
     }
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    if !is_confirmed(how.yes, &question(&names))? {
+    if !is_confirmed(options.yes, &question(&names))? {
         return Ok(out.faulty(NOT_REMOVED));
     }
     for found in all {
         let id = &found.id;
-        remove_one(bus, &found, how.force).await?;
+        remove_one(bus, &found, options.force).await?;
         out.print(&text!("{} channel {id}", styled(GOOD, "removed")));
         out.object(&json!({ "channel": id, "action": "removed" }));
     }

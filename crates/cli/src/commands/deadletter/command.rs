@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use sender::IdUse;
 use tokio::time::Instant;
 
-use crate::commands::send::check_channel;
+use crate::commands::send::{SendSupport, check_channel};
 use crate::repair::refuse_gone_back;
 
 /// Highest age of a dead letter that is published again. Until then the ledger still has the entry of its command.
@@ -31,18 +31,38 @@ pub(super) struct Again {
     subject: Subject,
 }
 
-/// Parses the dead letter of a command with this version. Returns the command, or why it is not published.
-pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<Again, String>> {
+/// Result of checking the dead letter of a command.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// The command can be published again.
+    Publishable(Again),
+    /// It is not published, for this reason.
+    Refused(String),
+}
+
+impl Checked {
+    fn refused(reason: &str) -> Self {
+        Self::Refused(reason.to_owned())
+    }
+}
+
+/// Parses the dead letter of a command with this version.
+pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Checked> {
     let subject = match subject(letter) {
         Ok(subject) => subject,
-        Err(reason) => return Ok(Err(reason)),
+        Err(reason) => return Ok(Checked::Refused(reason)),
     };
-    let Some(channel) = subject.channel() else { return Ok(Err("its subject names no channel".to_owned())) };
+    let Some(channel) = subject.channel() else {
+        return Ok(Checked::refused("its subject names no channel"));
+    };
     let message = match command::decode(letter.headers.get(headers::CONTENT_TYPE), &letter.payload) {
         Ok(message) => message,
         Err(undecodable) => {
             let fault = &undecodable.fault;
-            return Ok(Err(format!("cannot decode it as SendCommand: {} {}", fault.field, fault.rule)));
+            return Ok(Checked::Refused(format!(
+                "cannot decode it as SendCommand: {} {}",
+                fault.field, fault.rule
+            )));
         }
     };
     let command = match command::check(ReceivedCommand { channel, command: &message }) {
@@ -50,22 +70,22 @@ pub(super) async fn read(bus: &Bus, letter: &Delivery) -> anyhow::Result<Result<
         Err(refused) => {
             let faults: Vec<_> =
                 refused.faults.iter().map(|fault| format!("{} {}", fault.field, fault.rule)).collect();
-            return Ok(Err(faults.join("; ")));
+            return Ok(Checked::Refused(faults.join("; ")));
         }
     };
     if command.not_after.is_some_and(|not_after| not_after <= Timestamp::now()) {
-        return Ok(Err("its deadline 'not_after' has passed".to_owned()));
+        return Ok(Checked::refused("its deadline 'not_after' has passed"));
     }
-    if let Err(fault) = check_channel(bus, channel).await? {
-        return Ok(Err(fault));
+    if let SendSupport::Unsupported(reason) = check_channel(bus, channel).await? {
+        return Ok(Checked::Refused(reason));
     }
     Ok(match sender::used(bus, channel, &message).await? {
-        IdUse::NotYet => Ok(Again { subject }),
+        IdUse::NotYet => Checked::Publishable(Again { subject }),
         IdUse::ForThis => {
-            Err("the ledger of sends has an entry for it: it was or may have been sent".to_owned())
+            Checked::refused("the ledger of sends has an entry for it: it was or may have been sent")
         }
         IdUse::ForAnother => {
-            Err("its command_id was used for another message; publish it under a new command_id".to_owned())
+            Checked::refused("its command_id was used for another message; publish it under a new command_id")
         }
     })
 }

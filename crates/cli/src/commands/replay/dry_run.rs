@@ -21,14 +21,23 @@ struct Read {
     parsed: Parsed,
 }
 
+/// What a comparison prints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReportOptions {
+    /// Most examples of each kind of difference.
+    pub(super) examples: usize,
+    /// Whether examples show personal data.
+    pub(super) unmask: bool,
+}
+
 pub(super) async fn run(
     bus: &Bus,
     mut webhooks: Selected,
     filter: &Filter,
-    (examples, unmask): (usize, bool),
+    report: ReportOptions,
     out: &Out,
 ) -> anyhow::Result<Exit> {
-    let mut summary = Summary::new(examples);
+    let mut summary = Summary::new(report.examples);
     let parsing = bar(webhooks.count(), "parsing", out);
     let mut all = Vec::new();
     let mut wanted = Wanted::default();
@@ -44,7 +53,7 @@ pub(super) async fn run(
     let published = Published::read(bus, filter, wanted, &reading).await?;
     reading.finish_and_clear();
     for Read { origin, channel, parsed } in &all {
-        for item in compare::webhook(*origin, &parsed.items, &published, unmask) {
+        for item in compare::webhook(*origin, &parsed.items, &published, report.unmask) {
             summary.take(channel, origin.sequence, &item, out);
         }
         summary.webhooks += 1;

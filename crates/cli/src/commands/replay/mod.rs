@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::json;
 
+use self::dry_run::ReportOptions;
 use crate::commands::tail;
 use crate::confirm::is_confirmed;
 use crate::duration::{self, Moment};
@@ -93,7 +94,8 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
     let webhooks = command.selection.open(&bus).await?;
     if !command.publish {
         let filter = Filter { bsp: command.selection.bsp, channel: command.selection.channel.clone() };
-        return dry_run::run(&bus, webhooks, &filter, (command.examples, command.unmask), out).await;
+        let report = ReportOptions { examples: command.examples, unmask: command.unmask };
+        return dry_run::run(&bus, webhooks, &filter, report, out).await;
     }
     let question = format!("Publish the events of up to {} again?", pluralize(webhooks.count(), "webhook"));
     if !is_confirmed(command.yes, &question)? {

@@ -104,27 +104,34 @@ impl Drop for Room {
 /// Publishes the events of one webhook, and returns their number.
 async fn publish(bus: &Bus, delivery: &Delivery, number: u64) -> anyhow::Result<u64> {
     let Some((bsp, channel, parsed)) = parse(delivery) else { return Ok(0) };
+    let replay = WebhookReplay { webhook: delivery, bsp, channel: &channel, number };
     let mut published = 0;
     for item in &parsed.items {
-        published += u64::from(publish_item(bus, delivery, (bsp, &channel), item, number).await?);
+        published += u64::from(replay.publish_item(bus, item).await?);
     }
     Ok(published)
 }
 
-/// Publishes the event of one item. Returns whether it has one.
-pub(crate) async fn publish_item(
-    bus: &Bus,
-    delivery: &Delivery,
-    (bsp, channel): (BspId, &ChannelId),
-    item: &Item,
-    number: u64,
-) -> anyhow::Result<bool> {
-    let Some(event) = event::of_item(item) else { return Ok(false) };
-    let event = event.replayed(number);
-    let subject = Subject::Event(event.kind, bsp, channel.clone());
-    let traceparent = delivery.headers.get(headers::TRACEPARENT);
-    let headers = || event.headers(bsp, channel, traceparent);
-    let deadline = Instant::now() + STORE_LIMIT;
-    bus.store(&subject, headers, &event.payload, deadline).await.context("an event was not stored")?;
-    Ok(true)
+/// A stored webhook whose events are published again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WebhookReplay<'r> {
+    pub(crate) webhook: &'r Delivery,
+    pub(crate) bsp: BspId,
+    pub(crate) channel: &'r ChannelId,
+    /// Number of the replay.
+    pub(crate) number: u64,
+}
+
+impl WebhookReplay<'_> {
+    /// Publishes the event of one item. Returns whether it has one.
+    pub(crate) async fn publish_item(self, bus: &Bus, item: &Item) -> anyhow::Result<bool> {
+        let Some(event) = event::of_item(item) else { return Ok(false) };
+        let event = event.replayed(self.number);
+        let subject = Subject::Event(event.kind, self.bsp, self.channel.clone());
+        let traceparent = self.webhook.headers.get(headers::TRACEPARENT);
+        let headers = || event.headers(self.bsp, self.channel, traceparent);
+        let deadline = Instant::now() + STORE_LIMIT;
+        bus.store(&subject, headers, &event.payload, deadline).await.context("an event was not stored")?;
+        Ok(true)
+    }
 }

@@ -64,7 +64,7 @@ impl Line {
     /// `None` for a message that is neither an event nor a dead letter.
     fn of(delivery: &Delivery) -> Option<Self> {
         let subject = delivery.address()?;
-        let told = match &subject {
+        let brief = match &subject {
             Subject::Event(kind, ..) => event(*kind, delivery),
             Subject::ResultWithoutBsp(_) => event(EventKind::Interactive, delivery),
             Subject::DeadLetter(..) => Ok(dead_letter(delivery)),
@@ -75,8 +75,11 @@ impl Line {
             Subject::ResultWithoutBsp(_) => EventKind::Interactive.token(),
             _ => "dead letter",
         };
-        let (word, is_bad, detail) = told
-            .unwrap_or_else(|error| ("UNREADABLE".to_owned(), true, format!("cannot be decoded: {error}")));
+        let Brief { word, is_bad, detail } = brief.unwrap_or_else(|error| Brief {
+            word: "UNREADABLE".to_owned(),
+            is_bad: true,
+            detail: format!("cannot be decoded: {error}"),
+        });
         let bsp = subject.bsp().map(|bsp| bsp.to_string());
         let bsp = bsp.or_else(|| delivery.headers.get(headers::BSP).map(str::to_owned));
         let place = format!("{}/{}", bsp.as_deref().unwrap_or(output::UNKNOWN), subject.channel_token());
@@ -114,10 +117,16 @@ fn cut(text: &str, width: usize) -> String {
     short
 }
 
-/// What happened, whether it is bad, and what it is about.
-type Told = (String, bool, String);
+/// One event in a few words.
+struct Brief {
+    /// What happened.
+    word: String,
+    is_bad: bool,
+    /// What it is about.
+    detail: String,
+}
 
-fn event(kind: EventKind, delivery: &Delivery) -> Result<Told, prost::DecodeError> {
+fn event(kind: EventKind, delivery: &Delivery) -> Result<Brief, prost::DecodeError> {
     let payload = delivery.payload.clone();
     Ok(match kind {
         EventKind::Report => report(ReportEvent::decode(payload)?),
@@ -129,56 +138,59 @@ fn event(kind: EventKind, delivery: &Delivery) -> Result<Told, prost::DecodeErro
     })
 }
 
-fn report(mut event: ReportEvent) -> Told {
+fn report(mut event: ReportEvent) -> Brief {
     mask::report(&mut event);
     let error = event.errors.first().map(|error| format!(" error {}", error.code)).unwrap_or_default();
     let word = event.status().as_str_name().trim_start_matches("REPORT_STATUS_").to_owned();
     let is_bad = matches!(word.as_str(), "FAILED" | "UNRECOGNIZED" | "UNSPECIFIED");
-    (word, is_bad, format!("to {} {}{error}", event.recipient, event.message_id))
+    Brief { word, is_bad, detail: format!("to {} {}{error}", event.recipient, event.message_id) }
 }
 
-fn message(mut event: InboundMessage) -> Told {
+fn message(mut event: InboundMessage) -> Brief {
     mask::message(&mut event);
     // proto3 JSON names the content by its field: text, image, location.
     let only = InboundMessage { content: event.content.clone(), ..InboundMessage::default() };
     let json = serde_json::to_value(only).unwrap_or_default();
     let kind = json.as_object().and_then(|object| object.keys().next()).cloned();
-    (kind.unwrap_or_else(|| "empty".to_owned()), false, format!("from {} {}", event.sender, event.message_id))
+    let word = kind.unwrap_or_else(|| "empty".to_owned());
+    Brief { word, is_bad: false, detail: format!("from {} {}", event.sender, event.message_id) }
 }
 
-fn result(mut event: SendResult) -> Told {
+fn result(mut event: SendResult) -> Brief {
     mask::result(&mut event);
     let word = event.outcome().as_str_name().trim_start_matches("SEND_OUTCOME_").to_owned();
     let error = event.error.as_ref().map(|error| format!(" {} {}", error.code, error.description));
     let is_bad = word != "ACCEPTED";
-    (word, is_bad, format!("{}{}", event.command_id, error.unwrap_or_default()))
+    Brief { word, is_bad, detail: format!("{}{}", event.command_id, error.unwrap_or_default()) }
 }
 
-fn fetch(event: &MediaFetched) -> Told {
-    (event.method.clone(), false, format!("{} of {}", pluralize(event.bytes, "byte"), event.media_id))
+fn fetch(event: &MediaFetched) -> Brief {
+    let detail = format!("{} of {}", pluralize(event.bytes, "byte"), event.media_id);
+    Brief { word: event.method.clone(), is_bad: false, detail }
 }
 
-fn account(mut event: AccountEvent) -> Told {
+fn account(mut event: AccountEvent) -> Brief {
     mask::account(&mut event);
     let word = event.kind().as_str_name().trim_start_matches("ACCOUNT_EVENT_KIND_").to_owned();
     let is_bad = matches!(word.as_str(), "RESTRICTION" | "BAN" | "NUMBER_ERROR");
     let template = event.template.unwrap_or_default();
     let parts = [template.name, template.status, template.reason, event.decision];
     let detail: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    (word, is_bad, detail.join(" "))
+    Brief { word, is_bad, detail: detail.join(" ") }
 }
 
-fn customer(mut event: CustomerEvent) -> Told {
+fn customer(mut event: CustomerEvent) -> Brief {
     mask::customer(&mut event);
     let word = event.kind().as_str_name().trim_start_matches("CUSTOMER_EVENT_KIND_").to_owned();
     let number = event.customer.unwrap_or_default().number;
-    (word, false, if number.is_empty() { String::new() } else { format!("number {number}") })
+    let detail = if number.is_empty() { String::new() } else { format!("number {number}") };
+    Brief { word, is_bad: false, detail }
 }
 
-fn dead_letter(delivery: &Delivery) -> Told {
+fn dead_letter(delivery: &Delivery) -> Brief {
     let kind = delivery.headers.get(headers::REASON_KIND).unwrap_or(output::UNKNOWN);
-    let show = format!("imchannel deadletter show {}", delivery.sequence);
-    (kind.to_owned(), true, show)
+    let detail = format!("imchannel deadletter show {}", delivery.sequence);
+    Brief { word: kind.to_owned(), is_bad: true, detail }
 }
 
 #[cfg(test)]
@@ -222,9 +234,9 @@ mod tests {
         let number = "8618257518838";
         let event =
             ReportEvent { recipient: number.to_owned(), message_id: "m-1".to_owned(), ..Default::default() };
-        assert_eq!(report(event).2, "to *** m-1");
+        assert_eq!(report(event).detail, "to *** m-1");
         let event =
             InboundMessage { sender: number.to_owned(), message_id: "m-2".to_owned(), ..Default::default() };
-        assert_eq!(message(event).2, "from *** m-2");
+        assert_eq!(message(event).detail, "from *** m-2");
     }
 }

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::channel::How;
+use crate::commands::channel::ApplyOptions;
 use crate::commands::dev::up::banner::Greeting;
 use crate::commands::dev::up::plan::Plan;
 pub(crate) use crate::commands::dev::up::plan::settings;
@@ -179,7 +179,7 @@ async fn serve(
         true => Some(Account::open(command, &mut plan, &mut records, ports.ingress.local_addr()?).await?),
         false => None,
     };
-    if channels::apply(&bus, &records, How::default(), out).await? != Exit::Ok {
+    if channels::apply(&bus, &records, ApplyOptions::default(), out).await? != Exit::Ok {
         bail!("the channels were not applied");
     }
     let step = screen.progress.step("starting ingress, normalizer, sender and media");
@@ -214,7 +214,7 @@ async fn serve(
     running.finish().await;
     if command.simulate {
         // The simulated account ends with this run; what the file says stays.
-        channels::apply(&bus, &real_records, How::default(), &Out::new(false).silent()).await?;
+        channels::apply(&bus, &real_records, ApplyOptions::default(), &Out::new(false).silent()).await?;
     }
     tasks.extend([simulation, account].into_iter().flatten());
     tasks.iter().for_each(JoinHandle::abort);
