@@ -72,7 +72,7 @@ impl SpanTracer {
     pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&str>) -> Span {
         let parent = parent.filter(|text| is_traceparent(text));
         let Some(active) = &self.active else {
-            return Span(Inner::HandedOn(parent.map(str::to_owned)));
+            return Span(Inner::Propagated(parent.map(str::to_owned)));
         };
         let context = parent.map_or_else(Context::new, |text| {
             let carrier = std::collections::HashMap::from([(TRACEPARENT.to_owned(), text.to_owned())]);
@@ -104,14 +104,14 @@ pub struct Span(Inner);
 #[derive(Debug)]
 enum Inner {
     Active(Box<<SdkTracer as Tracer>::Span>),
-    HandedOn(Option<String>),
+    Propagated(Option<String>),
 }
 
 impl Span {
     /// The `traceparent` for outgoing requests and messages; `None` without a trace.
     pub fn traceparent(&self) -> Option<String> {
         match &self.0 {
-            Inner::HandedOn(traceparent) => traceparent.clone(),
+            Inner::Propagated(traceparent) => traceparent.clone(),
             Inner::Active(span) => Some(to_traceparent(span.span_context())),
         }
     }
@@ -119,7 +119,7 @@ impl Span {
     /// The trace id for a log line; `None` without a span.
     pub fn trace_id(&self) -> Option<String> {
         match &self.0 {
-            Inner::HandedOn(_) => None,
+            Inner::Propagated(_) => None,
             Inner::Active(span) => Some(span.span_context().trace_id().to_string()),
         }
     }

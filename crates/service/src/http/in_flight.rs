@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::addresses::AddressKey;
+use crate::http::addresses::AddressKey;
 
 /// Counters in a row: 128 KiB of memory each.
 const COUNTERS: usize = 16 * 1024;

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::linger::Linger;
-use crate::requests::Requests;
+use crate::http::linger::Linger;
+use crate::http::requests::Requests;
 
 /// Fewest bytes of a response that a client must read within the idle timeout to keep its connection.
 const TAKEN_BYTES_MIN: usize = 256 * 1024;

@@ -15,9 +15,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use crate::caller::{Caller, Peer, TooManyRequests};
-use crate::drain_body::{BodyState, drain_body};
-use crate::in_flight::InFlightRequest;
+use crate::http::caller::{Caller, Peer, TooManyRequests};
+use crate::http::drain_body::{BodyState, drain_body};
+use crate::http::in_flight::InFlightRequest;
 
 /// Value of `Retry-After` for a caller with too many requests in flight, in seconds.
 const RETRY_AFTER_S: &str = "5";

@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 
 use tokio::task::{AbortHandle, Id};
 
-use crate::addresses::AddressKey;
-use crate::requests::Requests;
+use crate::http::addresses::AddressKey;
+use crate::http::requests::Requests;
 
 /// Most idle connections that are checked to find one to close, longest idle first. Checking all of them each
 /// time would let callers keep the accept loop busy.

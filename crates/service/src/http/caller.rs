@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 
-use crate::addresses::{AddressKey, Addresses, Forwarded};
-use crate::in_flight::{InFlight, InFlightRequest};
-use crate::limits::PortMetrics;
-use crate::requests::Requests;
+use crate::http::addresses::{AddressKey, Addresses, Forwarded};
+use crate::http::in_flight::{InFlight, InFlightRequest};
+use crate::http::limits::PortMetrics;
+use crate::http::requests::Requests;
 
 /// The sender of a request.
 #[derive(Debug, Clone)]

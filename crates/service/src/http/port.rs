@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::caller::{CallerLimits, Peer};
-use crate::connections::{Open, Table};
 use crate::files;
-use crate::handler::{Handler, handle};
-use crate::http_options::HttpServer;
-use crate::timeouts::{ConnectionTimeouts, TimeoutStream};
+use crate::http::caller::{CallerLimits, Peer};
+use crate::http::connections::{Open, Table};
+use crate::http::handler::{Handler, handle};
+use crate::http::options::HttpServer;
+use crate::http::timeouts::{ConnectionTimeouts, TimeoutStream};
 
 /// Longest request head in bytes, and size of the read buffer. This limits the memory that a caller can make
 /// a connection use. Complete heads of BSPs and their proxies have less than 4 KiB.

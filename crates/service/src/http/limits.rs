@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::addresses::LogAddresses;
+use crate::http::addresses::LogAddresses;
 
 static OF_ADDRESS: RateLimitedLog = RateLimitedLog::new();
 static TABLE_FULL: RateLimitedLog = RateLimitedLog::new();

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use bus::rate_limited_log::RateLimitedLog;
 
-use crate::addresses::{AddressKey, LogAddresses};
-use crate::caller::Caller;
-use crate::limits::PortMetrics;
+use crate::http::addresses::{AddressKey, LogAddresses};
+use crate::http::caller::Caller;
+use crate::http::limits::PortMetrics;
 
 /// Number of counters: 128 KiB of memory.
 const COUNTERS: usize = 16 * 1024;

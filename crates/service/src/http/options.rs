@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::addresses::Addresses;
-use crate::limits::PortMetrics;
+use crate::http::addresses::Addresses;
+use crate::http::limits::PortMetrics;
 use crate::settings::{ConfigReader, Setting};
 
 /// Time for which requests are still accepted after a stop.
