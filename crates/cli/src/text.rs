@@ -1,7 +1,7 @@
 //! Text that is safe to show on a terminal: everything that is written into it is escaped, and only a style of ours
 //! puts a control sequence around it.
 //!
-//! [`Out`](crate::out::Out) prints nothing else. A plain `String` made with `format!` counts as external text and is
+//! [`Out`](crate::output::Out) prints nothing else. A plain `String` made with `format!` counts as external text and is
 //! escaped as a whole, so a call without `text!` may lose a color and never prints external control sequences.
 
 use std::cell::RefCell;

@@ -27,8 +27,8 @@ const UNFINISHED_BYTES_MIN: usize = 16 * 1024;
 /// are announced. A body that arrives in one piece is not copied.
 ///
 /// # Errors
-/// [`Refusal::BodyTooLarge`], [`Refusal::ChannelOverloaded`] and [`Refusal::Overloaded`] (the caller must
-/// still discard the rest of the body), [`Refusal::BodyTooSlow`] or [`Refusal::BodyBroken`].
+/// [`Rejection::BodyTooLarge`], [`Rejection::ChannelOverloaded`] and [`Rejection::Overloaded`] (the caller must
+/// still discard the rest of the body), [`Rejection::BodyTooSlow`] or [`Rejection::BodyBroken`].
 pub(crate) async fn read(
     body: &mut Body,
     limit: usize,

@@ -1,7 +1,7 @@
 //! The processing of a webhook in ingress, in order: the channel, the credential, the body, the signature,
 //! the bus, the response.
 //!
-//! Types enforce the order. Only [`Admitted`] lets a body be read, only a [`Checked`] webhook is stored, and
+//! Types enforce the order. Only [`Authenticated`] lets a body be read, only a [`Verified`] webhook is stored, and
 //! only [`Stored`] becomes a 200.
 
 use std::sync::Arc;

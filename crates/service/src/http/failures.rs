@@ -35,7 +35,7 @@ static DELAYED: RateLimitedLog = RateLimitedLog::new();
 pub enum ResponseDelay {
     /// Without delay.
     AtOnce,
-    /// After [`Pace::wait`]. The connection is then closed.
+    /// After [`ResponseDelay::wait`]. The connection is then closed.
     Delayed,
 }
 

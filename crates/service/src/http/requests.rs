@@ -12,8 +12,8 @@ pub(crate) struct Requests(Arc<Counts>);
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
-    /// The time from which the connection may be closed for another one, in milliseconds after [`began`]; or
-    /// [`BUSY`], or [`LEAVING`].
+    /// The time from which the connection may be closed for another one, in milliseconds after [`started_at`]; or
+    /// [`BUSY`], or [`CLOSING`].
     idle_since_ms: AtomicU64,
 }
 

@@ -39,7 +39,7 @@ impl Results {
     }
 }
 
-/// Averages per second over [`WINDOW`](WINDOW).
+/// Averages per second over [`WINDOW`].
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Rates {
     pub(crate) webhooks: f64,
