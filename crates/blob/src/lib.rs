@@ -3,9 +3,11 @@
 //! A file is a plain string under the key `IMChannel:MultimediaMessage:ID`, as in older IMChannels. Its
 //! metadata is in a hash beside it with the same expiry ([`meta`]). Files are read and written in windows, so
 //! that neither Redis nor a service buffers a whole file ([`store`], [`upload`]). Operations that must read
-//! and write in one step are functions inside Redis ([`functions`]).
+//! and write in one step are functions inside Redis ([`functions`]). The settings of Redis are here ([`settings`]), so that
+//! programs without files do not link its client.
 
 mod options;
+pub mod settings;
 pub mod meta;
 pub mod store;
 pub mod upload;

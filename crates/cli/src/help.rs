@@ -107,7 +107,10 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed (also if NATS refuses the
 /// The command line as it is declared: what programs that read its definition start from.
 pub(crate) fn declared() -> Command {
     crate::Cli::command().mut_subcommand("up", |up| {
-        service::settings::add_to(up.next_help_heading("Settings of the services"), &crate::up::settings())
+        service::settings::add_to(
+            up.next_help_heading("Settings of the services"),
+            &crate::commands::dev::up::settings(),
+        )
     })
 }
 

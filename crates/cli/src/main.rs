@@ -1,35 +1,21 @@
 //! The program `imchannel`: the command line for operators and developers.
 
+mod exit;
 mod text;
 mod output;
-mod target;
-mod redis_target;
-mod users;
-mod help;
-mod completions;
-mod streams;
-mod repair;
-mod setup;
-mod secrets;
-mod channel;
-mod tail;
-mod mask;
-mod notice;
+mod words;
 mod duration;
 mod confirm;
+mod users;
+mod target;
+mod redis_target;
+mod mask;
+mod show;
 mod refusals;
-mod words;
-mod simulate;
-mod replay;
-mod deadletter;
-mod send;
-mod sends;
-mod media;
-mod simulate_infobip;
-mod health;
-mod top;
+mod repair;
+mod help;
+mod commands;
 mod doctor;
-mod up;
 #[cfg(test)]
 mod documents;
 
@@ -38,6 +24,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{FromArgMatches, Parser, Subcommand};
 
+use crate::commands::dev::{simulate, simulate_infobip, up};
+use crate::commands::{
+    channel, completions, deadletter, health, lanes, media, replay, secrets, send, setup, streams, tail, top,
+};
+use crate::exit::Exit;
 use crate::output::Out;
 use crate::target::Target;
 use crate::words::causes;
@@ -79,7 +70,7 @@ enum Command {
     Send(send::Send),
     /// List the commands that wait to be sent.
     #[command(subcommand)]
-    Lanes(sends::Lanes),
+    Lanes(lanes::Lanes),
     /// Upload, download or look up files of messages.
     #[command(subcommand)]
     Media(media::MediaCommand),
@@ -111,17 +102,6 @@ enum Simulate {
     Infobip(simulate_infobip::SimulateInfobip),
 }
 
-/// Result of a command that did not fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    /// Success.
-    Ok,
-    /// A file or a setting is invalid; its errors were printed.
-    InvalidInput,
-    /// A check found differences; they were printed.
-    Drift,
-}
-
 fn main() -> ExitCode {
     let matches = match help::command().try_get_matches() {
         Ok(matches) => matches,
@@ -137,12 +117,10 @@ fn main() -> ExitCode {
         for error in &unknown {
             out.faulty(error);
         }
-        return ExitCode::from(service::process::EXIT_SETTINGS);
+        return Exit::InvalidInput.into();
     }
     match run(cli, &matches, &out) {
-        Ok(Exit::Ok) => ExitCode::SUCCESS,
-        Ok(Exit::InvalidInput) => ExitCode::from(2),
-        Ok(Exit::Drift) => ExitCode::from(3),
+        Ok(exit) => exit.into(),
         Err(error) => {
             out.error(&causes(&error));
             ExitCode::FAILURE
@@ -172,10 +150,11 @@ fn run(cli: Cli, matches: &clap::ArgMatches, out: &Out) -> anyhow::Result<Exit> 
             Command::Channel(command) => channel::run(command, target, out).await,
             Command::Tail(command) => tail::run(command, target, out).await,
             Command::Send(command) => send::run(command, target, out).await,
-            Command::Lanes(command) => sends::run(command, target, out).await,
+            Command::Lanes(command) => lanes::run(command, target, out).await,
             Command::Media(command) => media::run(command, target, out).await,
             Command::Health(command) => health::run(&command, out),
-            Command::Completions(command) => completions::run(&command, out),
+            // Without the changes for the help: there, commands hide the options that they share.
+            Command::Completions(command) => completions::run(&command, help::declared(), out),
             Command::Top(command) => top::run(command, target, out).await,
             Command::Doctor(command) => doctor::run(command, target, out).await,
             Command::Replay(command) => replay::run(command, target, out).await,

@@ -10,7 +10,7 @@ use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde_json::Value;
 use service::terminal;
 
-use crate::Exit;
+use crate::exit::Exit;
 pub(crate) use crate::text::{Text, styled, text};
 
 /// Destination and format of output.

@@ -6,8 +6,8 @@ use bus::repair::{self, StreamPosition};
 use bus::streams::StreamDefinition;
 use serde_json::json;
 
-use crate::Exit;
 use crate::confirm::is_confirmed;
+use crate::exit::Exit;
 use crate::output::{BAD, GOOD, Out, styled, text};
 
 /// Warning before sends continue.

@@ -27,7 +27,7 @@ use bus::streams::{CHANNELS_BUCKET, WEBHOOKS};
 use prometheus_client::registry::Registry;
 use service::http::HttpServer;
 use service::process::Service;
-use service::{Common, ServiceContext};
+use service::{ProcessContext, ServiceContext};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -37,50 +37,39 @@ use crate::router::Routes;
 pub use crate::settings::Settings;
 
 /// The service as a separate process: it connects to NATS and listens.
-pub fn service(
-    settings: Settings,
-    common: &Common,
-    context: ServiceContext,
-    registry: &mut Registry,
-) -> Service {
+pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
-    let options = common.nats.named("imchannel-ingress");
-    options.register(registry);
-    let grace = common.grace;
+    let connecting = process.connect("imchannel-ingress", registry);
     Service::new(async move {
-        let bus = Bus::connect(&options).await?;
+        let context = connecting.await?;
         let listen = settings.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
         tracing::info!(function = "ingress", "accepts webhooks on {bound}");
-        serve(settings, bus, listener, context, metrics, grace).await
+        serve(settings, context, listener, metrics).await
     })
 }
 
 /// Runs the service on an existing connection and listener, until the context's stop.
 pub fn run(
     settings: Settings,
-    bus: Bus,
-    listener: TcpListener,
     context: ServiceContext,
+    listener: TcpListener,
     registry: &mut Registry,
-    grace: Duration,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(metrics::IngressMetrics::register(registry));
-    serve(settings, bus, listener, context, metrics, grace)
+    Box::pin(serve(settings, context, listener, metrics))
 }
 
 async fn serve(
     settings: Settings,
-    bus: Bus,
-    listener: TcpListener,
     context: ServiceContext,
+    listener: TcpListener,
     metrics: Arc<metrics::IngressMetrics>,
-    grace: Duration,
 ) -> anyhow::Result<()> {
-    let stop = context.stop.clone();
-    let tls = settings.tls.clone().map(|files| files.watch(stop.clone())).transpose()?;
+    let ServiceContext { bus, stop, .. } = context.clone();
+    let tls = settings.transport.acceptor(&stop)?;
     let server = HttpServer {
         limits: settings.http,
         tls,
@@ -91,15 +80,15 @@ async fn serve(
     let served = CancellationToken::new();
     let watches = [Watch::Stream(&WEBHOOKS), Watch::Bucket(&CHANNELS_BUCKET)];
     bus::sequence_guard::watch(&bus, &watches, served.clone());
-    let doors =
+    let channels =
         ChannelCache::follow(bus::registry::watch(&bus, stop.clone()), &settings, &metrics, stop.clone());
-    require(&context, &bus, &doors);
+    require(&context, &channels);
     // Ingress purges processed webhooks too: without a normalizer, a stream full of them would stay full. It
     // runs until the last webhook is accepted, which is after the stop, so that the fill of the stream stays
     // current.
     tokio::spawn(run_purger(bus.clone(), settings.purge_interval, metrics.purger.clone(), served.clone()));
-    let ingress = Arc::new(Ingress::new(settings, bus, doors, metrics, context.tracing));
-    service::http::serve(listener, Routes(ingress), server, stop, grace).await;
+    let ingress = Arc::new(Ingress::new(settings, bus, channels, metrics, context.tracer));
+    service::http::serve(listener, Routes(ingress), server, stop, context.grace).await;
     served.cancel();
     Ok(())
 }
@@ -116,16 +105,17 @@ static NEEDS: Needs = Needs {
 };
 
 /// The conditions under which ingress accepts webhooks.
-fn require(context: &ServiceContext, bus: &Bus, doors: &ChannelCache) {
+fn require(context: &ServiceContext, channels: &ChannelCache) {
+    let bus = &context.bus;
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
     context.readiness.require("streams", move || streams.borrow().clone());
     let sequences = bus.clone();
     context.readiness.require("sequences", move || sequences.sequences());
-    let doors = doors.clone();
+    let channels = channels.clone();
     context.readiness.require("channels", move || {
-        if doors.current().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
+        if channels.current().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
     });
     context.readiness.mark_started();
 }

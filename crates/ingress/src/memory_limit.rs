@@ -9,15 +9,15 @@ pub(crate) struct MemoryLimit {
     limit: i64,
 }
 
-/// A part of a budget. Dropping it releases it.
+/// A part of a limit that is in use. Dropping it releases it.
 #[derive(Debug)]
 pub(crate) struct MemoryPermit<'b> {
-    budget: &'b MemoryLimit,
+    limit: &'b MemoryLimit,
     amount: i64,
 }
 
 impl MemoryLimit {
-    /// A budget of `limit`. `used` is the gauge of the amount in use. Two budgets with the same gauge count
+    /// A limit of `limit`. `used` is the gauge of the amount in use. Two limits with the same gauge count
     /// together.
     pub(crate) fn new(limit: usize, used: Gauge) -> Self {
         Self { used, limit: to_gauge(limit) }
@@ -26,7 +26,7 @@ impl MemoryLimit {
     /// Acquires `amount`; `None` if less is available.
     pub(crate) fn try_acquire(&self, amount: usize) -> Option<MemoryPermit<'_>> {
         let amount = to_gauge(amount);
-        self.try_add(amount).then(|| MemoryPermit { budget: self, amount })
+        self.try_add(amount).then(|| MemoryPermit { limit: self, amount })
     }
 
     /// As [`MemoryLimit::try_acquire`], for a caller that releases the amount itself.
@@ -51,7 +51,7 @@ impl MemoryLimit {
 
 impl Drop for MemoryPermit<'_> {
     fn drop(&mut self) {
-        self.budget.release(self.amount);
+        self.limit.release(self.amount);
     }
 }
 
@@ -66,15 +66,15 @@ mod tests {
     #[test]
     fn no_more_than_the_limit_can_be_acquired() {
         let used = Gauge::default();
-        let budget = MemoryLimit::new(10, used.clone());
-        let first = budget.try_acquire(6);
-        assert!(first.is_some() && budget.try_acquire(5).is_none());
+        let limit = MemoryLimit::new(10, used.clone());
+        let first = limit.try_acquire(6);
+        assert!(first.is_some() && limit.try_acquire(5).is_none());
         assert_eq!(used.get(), 6);
-        let second = budget.try_acquire(4);
+        let second = limit.try_acquire(4);
         assert!(second.is_some());
         drop(first);
         assert_eq!(used.get(), 4);
         drop(second);
-        assert!(budget.try_acquire(11).is_none() && budget.try_acquire(10).is_some());
+        assert!(limit.try_acquire(11).is_none() && limit.try_acquire(10).is_some());
     }
 }

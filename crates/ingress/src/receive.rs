@@ -15,6 +15,7 @@ use bytes::Bytes;
 use channel::Credentials;
 use jiff::Timestamp;
 use opentelemetry::trace::SpanKind;
+use service::drain_body::{BodyState, drain_body};
 use service::failures::FailedCredentials;
 use service::{Caller, Span, SpanTracer};
 use sha2::{Digest, Sha256};
@@ -301,8 +302,11 @@ impl Ingress {
         let is_hopeless = matches!(refusal, Rejection::BodyTooSlow | Rejection::BodyBroken);
         let was_announced_too_large =
             body::announced_length(&parts.headers) > Some(self.settings.body_limit_bytes);
-        let was_asked_for = refusal.comes_after_body() && !was_announced_too_large;
-        if is_hopeless || !service::drain_body::drain_body(&parts.headers, body, was_asked_for).await {
+        let state = match refusal.comes_after_body() && !was_announced_too_large {
+            true => BodyState::Begun,
+            false => BodyState::Unread,
+        };
+        if is_hopeless || !drain_body(&parts.headers, body, state).await {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -1,25 +1,20 @@
 //! The settings of ingress.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use channel::{CredentialKey, Secrets};
-use service::http::HttpLimits;
-use service::tls::{self, TlsFiles};
-use service::{Addresses, Common, ConfigErrors, ConfigReader, Setting};
-use service::{common, example_secrets};
+use service::http::{self, HttpLimits};
+use service::nats;
+use service::secrets::{self, CREDENTIAL_KEY, SECRETS_DIR};
+use service::tls::{self, Transport};
+use service::{
+    Addresses, ConfigErrors, ConfigReader, ProcessSettings, Setting, example_secrets, process_settings,
+};
 
 /// Address and port that webhooks are posted to.
 pub static LISTEN: Setting =
     Setting::new("ingress-listen", "0.0.0.0:8080", "Address that webhooks are received on");
-/// Key of the hashes of the stored credentials.
-pub static CREDENTIAL_KEY: Setting = Setting::new(
-    "credential-key",
-    "",
-    "Key of the hashes of webhook credentials, at least 32 characters; all services and the command line need the same key",
-)
-.secret();
 /// Largest body.
 pub static BODY_LIMIT: Setting =
     Setting::new("body-limit", "960KiB", "Largest body of a webhook; larger ones are answered 413");
@@ -65,7 +60,7 @@ pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
 static OWN: [&Setting; 18] = [
     &LISTEN,
     &CREDENTIAL_KEY,
-    &common::SECRETS_DIR,
+    &SECRETS_DIR,
     &BODY_LIMIT,
     &BODY_TIMEOUT,
     &HEADER_TIMEOUT,
@@ -77,15 +72,15 @@ static OWN: [&Setting; 18] = [
     &REQUESTS_MAX,
     &BODY_MEMORY,
     &BODY_MEMORY_CHANNEL_PERCENT,
-    &common::PURGE_INTERVAL,
-    &common::DRAIN_DELAY,
+    &nats::PURGE_INTERVAL,
+    &http::DRAIN_DELAY,
     &tls::CERTIFICATE_FILE,
     &tls::KEY_FILE,
 ];
 
-/// Every setting of the program, the common ones first.
+/// Every setting of the program, those of every service first.
 pub fn all() -> Vec<&'static Setting> {
-    common::ALL.into_iter().chain(OWN).collect()
+    process_settings::ALL.into_iter().chain(OWN).collect()
 }
 
 /// Highest limit of a body, in bytes: a NATS message has at most 1 MiB, and headers need a part of it.
@@ -118,18 +113,18 @@ pub struct Settings {
     pub purge_interval: Duration,
     /// Time for which webhooks are still accepted after a stop.
     pub drain_delay: Duration,
-    /// Certificate and key; `None` for plain HTTP.
-    pub tls: Option<TlsFiles>,
+    /// HTTP, or HTTPS with a certificate and its key.
+    pub transport: Transport,
 }
 
 /// Reads all settings.
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
-    let common = Common::read(&mut reader);
+pub fn read(mut reader: ConfigReader) -> Result<(ProcessSettings, Settings), ConfigErrors> {
+    let process = ProcessSettings::read(&mut reader);
     let settings = Settings::read(&mut reader);
-    reader.finish(|| Some((common?, settings?)))
+    reader.finish(|| Some((process?, settings?)))
 }
 
 impl Settings {
@@ -137,8 +132,8 @@ impl Settings {
     /// `None`.
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
-        let credential_key = read_credential_key(reader);
-        let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
+        let credential_key = secrets::read_credential_key(reader);
+        let secrets = secrets::read_secrets(reader);
         let body_limit = reader.size(&BODY_LIMIT, 1..=BODY_LIMIT_BYTES_MAX);
         let body_timeout =
             reader.duration(&BODY_TIMEOUT, Duration::from_millis(100)..=Duration::from_secs(120));
@@ -149,15 +144,14 @@ impl Settings {
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.size(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
-        let purge_interval =
-            reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
-        let drain_delay = common::read_drain_delay(reader);
-        let tls = TlsFiles::read(reader);
+        let purge_interval = nats::read_purge_interval(reader);
+        let drain_delay = http::read_drain_delay(reader);
+        let transport = Transport::read(reader);
         example_secrets::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,
-            secrets: Secrets { folder },
+            secrets,
             body_limit_bytes: usize::try_from(body_limit?).ok()?,
             body_timeout: body_timeout?,
             http: HttpLimits { connections: usize::try_from(connections?).ok()?, head: head?, idle: idle? },
@@ -168,21 +162,8 @@ impl Settings {
                 .ok()?,
             purge_interval: purge_interval?,
             drain_delay: drain_delay?,
-            tls: tls?,
+            transport: transport?,
         })
-    }
-}
-
-/// Reads the credential key, which several programs need. If it is invalid, adds the error to `reader` and
-/// returns `None`.
-pub fn read_credential_key(reader: &mut ConfigReader) -> Option<CredentialKey> {
-    let text = reader.text(&CREDENTIAL_KEY)?;
-    match CredentialKey::new(text.as_bytes()) {
-        Ok(key) => Some(key),
-        Err(error) => {
-            reader.error(&CREDENTIAL_KEY, &format!("is invalid: {error}"));
-            None
-        }
     }
 }
 

@@ -20,16 +20,17 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::disposition;
-use crate::fetch_recorder::{Fetch, Notes};
+use crate::fetch::{Fetch, log_function};
+use crate::fetch_recorder::FetchRecorder;
 use crate::range::{self, Part};
 use crate::response::{self, Failure, NOSNIFF};
-use crate::router::Media;
+use crate::state::Media;
 
 static UNREAD: RateLimitedLog = RateLimitedLog::new();
 static BROKE_OFF: RateLimitedLog = RateLimitedLog::new();
 
 /// A request for a file.
-pub(crate) struct Wanted<'r> {
+pub(crate) struct FileRequest<'r> {
     pub(crate) tenant: &'r str,
     pub(crate) kind: MediaKind,
     pub(crate) id: MediaId,
@@ -46,14 +47,14 @@ struct Found {
 
 impl Media {
     /// Serves a file, or the error response.
-    pub(crate) async fn download(&self, wanted: Wanted<'_>) -> Response<Body> {
-        let function = function(wanted.kind);
+    pub(crate) async fn download(&self, wanted: FileRequest<'_>) -> Response<Body> {
+        let function = log_function(wanted.kind);
         let id = &wanted.id;
         tracing::info!(function, media_id = id.as_str(), "Request received for ID [{id}]");
         let method = if wanted.is_head { Method::HEAD } else { Method::GET };
-        let place = self.downloads.clone().try_acquire_owned();
-        let answered = match place {
-            Ok(place) => self.find(&wanted).await.map(|found| self.respond(&wanted, found, place)),
+        let permit = self.downloads.clone().try_acquire_owned();
+        let answered = match permit {
+            Ok(permit) => self.find(&wanted).await.map(|found| self.respond(&wanted, found, permit)),
             Err(_) => Err(Failure::Overloaded),
         };
         let (response, outcome) = match answered {
@@ -64,8 +65,8 @@ impl Media {
         response
     }
 
-    async fn find(&self, wanted: &Wanted<'_>) -> Result<Found, Failure> {
-        let (function, id) = (function(wanted.kind), &wanted.id);
+    async fn find(&self, wanted: &FileRequest<'_>) -> Result<Found, Failure> {
+        let (function, id) = (log_function(wanted.kind), &wanted.id);
         tracing::info!(
             function,
             media_id = id.as_str(),
@@ -91,7 +92,7 @@ impl Media {
     }
 
     /// The file, if it belongs to the tenant and is of the kind in the URL.
-    fn admit(&self, wanted: &Wanted<'_>, opened: Opened) -> Option<Found> {
+    fn admit(&self, wanted: &FileRequest<'_>, opened: Opened) -> Option<Found> {
         if let Some(meta) = &opened.meta {
             // A file that has lost some of its bytes does not count as found.
             let is_theirs =
@@ -111,9 +112,9 @@ impl Media {
 
     fn respond(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &FileRequest<'_>,
         found: Found,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> (Response<Body>, &'static str) {
         let size = found.opened.size;
         let mut response = Response::new(Body::empty());
@@ -141,32 +142,32 @@ impl Media {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start));
         let fetch = Fetch::new(wanted.kind, wanted.id.clone(), wanted.is_head, &found.opened, bytes.clone());
         if wanted.is_head {
-            self.notes.ended(fetch);
+            self.fetches.finished(fetch);
             return (response, "served");
         }
-        *response.body_mut() = self.stream(fetch, bytes, found.opened.first, place);
+        *response.body_mut() = self.stream(fetch, bytes, found.opened.first, permit);
         (response, "served")
     }
 
-    fn sending(&self, fetch: Fetch, left: Range<u64>, place: OwnedSemaphorePermit) -> Sending {
-        let (blobs, notes) = (self.blobs.clone(), self.notes.clone());
-        Sending { blobs, notes, fetch: Some(fetch), next: left.start, end: left.end, _place: place }
+    fn file_stream(&self, fetch: Fetch, left: Range<u64>, permit: OwnedSemaphorePermit) -> FileStream {
+        let (blobs, fetches) = (self.blobs.clone(), self.fetches.clone());
+        FileStream { blobs, fetches, fetch: Some(fetch), next: left.start, end: left.end, _permit: permit }
     }
 
     /// The bytes of a file. The first window is already read, unless a range begins after it.
-    fn stream(&self, fetch: Fetch, bytes: Range<u64>, first: Bytes, place: OwnedSemaphorePermit) -> Body {
+    fn stream(&self, fetch: Fetch, bytes: Range<u64>, first: Bytes, permit: OwnedSemaphorePermit) -> Body {
         let have = bytes.start.min(first.len() as u64)..bytes.end.min(first.len() as u64);
         let first = first.slice(have.start as usize..have.end as usize);
         let mut fetch = fetch;
         let is_whole = first.len() as u64 == bytes.end - bytes.start;
         if is_whole {
             fetch.handed_over(first.len());
-            let rest = self.sending(fetch, bytes.end..bytes.end, place);
-            return Body::new(Whole { bytes: Some(first), _rest: rest });
+            let rest = self.file_stream(fetch, bytes.end..bytes.end, permit);
+            return Body::new(FullBody { bytes: Some(first), _rest: rest });
         }
-        self.notes.begun(&fetch);
+        self.fetches.started(&fetch);
         let next = bytes.start + first.len() as u64;
-        let sending = self.sending(fetch, next..bytes.end, place);
+        let sending = self.file_stream(fetch, next..bytes.end, permit);
         let first = (!first.is_empty()).then_some(first);
         Body::from_stream(stream::unfold((sending, first), |(mut sending, first)| async move {
             let window = sending.window(first).await?;
@@ -176,13 +177,13 @@ impl Media {
 }
 
 /// A file whose bytes are all read.
-struct Whole {
+struct FullBody {
     bytes: Option<Bytes>,
     /// Dropped with the last byte, or before.
-    _rest: Sending,
+    _rest: FileStream,
 }
 
-impl http_body::Body for Whole {
+impl http_body::Body for FullBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -203,16 +204,16 @@ impl http_body::Body for Whole {
 }
 
 /// A file that is being sent. Dropping it, at the end or before, ends the fetch.
-struct Sending {
+struct FileStream {
     blobs: BlobStore,
-    notes: Notes,
+    fetches: FetchRecorder,
     fetch: Option<Fetch>,
     next: u64,
     end: u64,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Sending {
+impl FileStream {
     /// The next window; `None` at the end.
     async fn window(&mut self, first: Option<Bytes>) -> Option<Result<Bytes, BlobError>> {
         let bytes = match first {
@@ -252,10 +253,10 @@ impl Sending {
     }
 }
 
-impl Drop for Sending {
+impl Drop for FileStream {
     fn drop(&mut self) {
         if let Some(fetch) = self.fetch.take() {
-            self.notes.ended(fetch);
+            self.fetches.finished(fetch);
         }
     }
 }
@@ -275,15 +276,5 @@ fn describe(headers: &mut HeaderMap, found: &Found) {
 fn insert(headers: &mut HeaderMap, name: axum::http::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
-    }
-}
-
-/// The function name in a fetch's log lines.
-pub(crate) fn function(kind: MediaKind) -> &'static str {
-    match kind {
-        MediaKind::Image => "onGetImageMessage",
-        MediaKind::Document => "onGetDocumentMessage",
-        MediaKind::Audio => "onGetAudioMessage",
-        MediaKind::Video => "onGetVideoMessage",
     }
 }

@@ -1,14 +1,11 @@
 //! The work after a fetch: the file's new expiry, a log line and an event. It runs in the background, after
 //! the response. If too much of it is pending, some is dropped and counted.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use blob::store::Expiry;
-use blob::{BlobStore, Opened, meta};
-use bsp::media::{MediaId, MediaKind};
-use bsp::{BspId, ChannelId, registry};
+use blob::{BlobStore, meta};
 use bus::headers::EventIds;
 use bus::rate_limited_log::RateLimitedLog;
 use bus::{Bus, EventKind, Headers, Subject};
@@ -21,102 +18,50 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::download::function;
+use crate::fetch::{Fetch, log_function};
 use crate::metrics::MediaMetrics;
 use crate::settings::Settings;
 
-/// Most pending notes.
+/// Most pending fetch events.
 const WAITING_MAX: usize = 10_000;
-/// Most notes in progress at once.
+/// Most fetch events in progress at once.
 const AT_ONCE: usize = 256;
 /// Timeout of storing one event.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
-/// Time for which notes are batched.
+/// Time for which fetch events are batched.
 const GATHER_FOR: Duration = Duration::from_millis(5);
 
 static NO_EXPIRY: RateLimitedLog = RateLimitedLog::new();
 static EVENT_DROPPED: RateLimitedLog = RateLimitedLog::new();
-/// A fetch, with the data of its log line and event.
-#[derive(Debug, Clone)]
-pub(crate) struct Fetch {
-    kind: MediaKind,
-    id: MediaId,
-    is_head: bool,
-    /// Empty if the whole file was requested.
-    range: String,
-    bytes: u64,
-    /// Time until the longest TTL ends; `None` if the file's upload time is unknown.
-    life_left: Option<Duration>,
-    channel: Option<(BspId, ChannelId)>,
-    command: String,
-    ended_at: Timestamp,
-}
-
-impl Fetch {
-    pub(crate) fn new(
-        kind: MediaKind,
-        id: MediaId,
-        is_head: bool,
-        opened: &Opened,
-        bytes: Range<u64>,
-    ) -> Self {
-        let meta = opened.meta.as_ref();
-        let channel = meta.and_then(|meta| {
-            let bsp = registry::find(&meta.bsp)?.profile().id;
-            Some((bsp, ChannelId::parse(&meta.channel).ok()?))
-        });
-        let is_whole = bytes == (0..opened.size);
-        Self {
-            kind,
-            id,
-            is_head,
-            range: if is_whole { String::new() } else { format!("{}-{}", bytes.start, bytes.end - 1) },
-            bytes: 0,
-            life_left: meta.map(|meta| meta.remaining_ttl(Timestamp::now())),
-            channel,
-            command: meta.map(|meta| meta.command.clone()).unwrap_or_default(),
-            ended_at: Timestamp::now(),
-        }
-    }
-
-    pub(crate) fn id(&self) -> &MediaId {
-        &self.id
-    }
-
-    /// Counts bytes that were written to the connection.
-    pub(crate) fn handed_over(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-}
 
 #[derive(Debug)]
-enum Note {
-    /// A long fetch has begun: the file must not expire during it.
-    Begun(Fetch),
+enum FetchEvent {
+    /// A long fetch has started: the file must not expire during it.
+    Started(Fetch),
     /// A fetch has ended, completely or not.
-    Ended(Fetch),
+    Finished(Fetch),
 }
 
-/// Accepts notes without waiting. Redis and NATS have separate queues, so that an outage of one does not
+/// Accepts the events of fetches without waiting. Redis and NATS have separate queues, so that an outage of one does not
 /// delay the other.
 #[derive(Debug, Clone)]
-pub(crate) struct Notes {
-    expiries: mpsc::Sender<Note>,
+pub(crate) struct FetchRecorder {
+    expiries: mpsc::Sender<FetchEvent>,
     events: mpsc::Sender<Fetch>,
     metrics: Arc<MediaMetrics>,
 }
 
-impl Notes {
-    pub(crate) fn begun(&self, fetch: &Fetch) {
-        self.count(self.expiries.try_send(Note::Begun(fetch.clone())).is_ok());
+impl FetchRecorder {
+    pub(crate) fn started(&self, fetch: &Fetch) {
+        self.count(self.expiries.try_send(FetchEvent::Started(fetch.clone())).is_ok());
     }
 
-    pub(crate) fn ended(&self, fetch: Fetch) {
+    pub(crate) fn finished(&self, fetch: Fetch) {
         self.metrics.bytes_served.inc_by(fetch.bytes);
         if fetch.channel.is_some() {
             self.count(self.events.try_send(Fetch { ended_at: Timestamp::now(), ..fetch.clone() }).is_ok());
         }
-        self.count(self.expiries.try_send(Note::Ended(fetch)).is_ok());
+        self.count(self.expiries.try_send(FetchEvent::Finished(fetch)).is_ok());
     }
 
     fn count(&self, was_taken: bool) {
@@ -126,34 +71,34 @@ impl Notes {
     }
 }
 
-struct FetchRecorder {
+struct Worker {
     bus: Bus,
     blobs: BlobStore,
     metrics: Arc<MediaMetrics>,
     fetched_ttl: Duration,
 }
 
-/// Processes the notes until `finished`, and then the remaining ones for a limited time.
+/// Processes the events of fetches until `finished`, and then the remaining ones for a limited time.
 pub(crate) fn start(
     settings: &Settings,
     bus: Bus,
     blobs: BlobStore,
     metrics: Arc<MediaMetrics>,
     finished: CancellationToken,
-) -> (Notes, JoinHandle<()>) {
+) -> (FetchRecorder, JoinHandle<()>) {
     let (expiries, expiries_taken) = mpsc::channel(WAITING_MAX);
     let (events, events_taken) = mpsc::channel(WAITING_MAX);
     let fetched_ttl = settings.fetched_ttl;
-    let afterwards = Arc::new(FetchRecorder { bus, blobs, metrics: Arc::clone(&metrics), fetched_ttl });
+    let worker = Arc::new(Worker { bus, blobs, metrics: Arc::clone(&metrics), fetched_ttl });
     let ending = tokio::spawn(async move {
-        let set = afterwards.expire_all(expiries_taken, finished.clone());
-        let publish = afterwards.publish_all(events_taken, finished.clone());
+        let set = worker.expire_all(expiries_taken, finished.clone());
+        let publish = worker.publish_all(events_taken, finished.clone());
         tokio::join!(set, publish);
     });
-    (Notes { expiries, events, metrics }, ending)
+    (FetchRecorder { expiries, events, metrics }, ending)
 }
 
-/// Returns the pending notes, at least one and at most [`AT_ONCE`], after a short wait for more: batches cost
+/// Returns the pending fetch events, at least one and at most [`AT_ONCE`], after a short wait for more: batches cost
 /// less, and no request waits for them. Returns `false` if the queue is closed and empty.
 async fn gather<T>(
     taken: &mut mpsc::Receiver<T>,
@@ -175,25 +120,25 @@ async fn gather<T>(
     true
 }
 
-impl FetchRecorder {
-    /// Sets the expiries of all pending notes in batches, one round trip each, until `finished` and the queue
+impl Worker {
+    /// Sets the expiries of all pending fetch events in batches, one round trip each, until `finished` and the queue
     /// is empty.
-    async fn expire_all(&self, mut taken: mpsc::Receiver<Note>, finished: CancellationToken) {
-        let mut notes = Vec::with_capacity(AT_ONCE);
-        while gather(&mut taken, &mut notes, &finished).await {
-            let done = tokio::time::timeout(STORE_LIMIT, self.expire(&notes)).await;
+    async fn expire_all(&self, mut taken: mpsc::Receiver<FetchEvent>, finished: CancellationToken) {
+        let mut events = Vec::with_capacity(AT_ONCE);
+        while gather(&mut taken, &mut events, &finished).await {
+            let done = tokio::time::timeout(STORE_LIMIT, self.expire(&events)).await;
             if done.is_err() {
-                self.drop_notes(notes.len());
+                self.count_dropped(events.len());
             }
-            notes.clear();
+            events.clear();
             if finished.is_cancelled() && done.is_err() {
                 // Redis is unavailable, and the process is stopping.
-                return self.drop_notes(taken.len());
+                return self.count_dropped(taken.len());
             }
         }
     }
 
-    /// Publishes the events of all pending notes, in the same way.
+    /// Publishes the events of all pending fetch events, in the same way.
     async fn publish_all(&self, mut taken: mpsc::Receiver<Fetch>, finished: CancellationToken) {
         let mut fetches = Vec::with_capacity(AT_ONCE);
         while gather(&mut taken, &mut fetches, &finished).await {
@@ -202,22 +147,22 @@ impl FetchRecorder {
             let stored = publishing.filter(|is_stored| std::future::ready(*is_stored)).count().await;
             if finished.is_cancelled() && stored == 0 {
                 // NATS is unavailable, and the process is stopping.
-                return self.drop_notes(taken.len());
+                return self.count_dropped(taken.len());
             }
         }
     }
 
-    fn drop_notes(&self, count: usize) {
+    fn count_dropped(&self, count: usize) {
         self.metrics.notes_dropped.inc_by(count as u64);
     }
 
-    async fn expire(&self, notes: &[Note]) {
+    async fn expire(&self, events: &[FetchEvent]) {
         let mut expiries: Vec<Expiry> = Vec::new();
         let mut fetches = Vec::new();
-        for note in notes {
-            let (Note::Begun(fetch) | Note::Ended(fetch)) = note;
-            let is_end = matches!(note, Note::Ended(_));
-            let Some(after) = life_after(fetch, self.fetched_ttl) else { continue };
+        for event in events {
+            let (FetchEvent::Started(fetch) | FetchEvent::Finished(fetch)) = event;
+            let is_end = matches!(event, FetchEvent::Finished(_));
+            let Some(after) = ttl_after(fetch, self.fetched_ttl) else { continue };
             // A HEAD, or the beginning of a fetch, may only extend the TTL: the GET, or the rest of it, is
             // still to follow.
             let only_longer = fetch.is_head || !is_end;
@@ -238,7 +183,7 @@ impl FetchRecorder {
         // If this fails, the file is later counted as never fetched, which is the smaller error.
         let _ = self.blobs.untrack_fetches(gets).await;
         for (fetch, place) in fetches {
-            let (function, id) = (function(fetch.kind), &fetch.id);
+            let (function, id) = (log_function(fetch.kind), &fetch.id);
             match &set {
                 Ok(are_there) => tracing::info!(
                     function,
@@ -284,7 +229,7 @@ impl FetchRecorder {
         let payload = event.encode_to_vec().into();
         let stored = self.bus.store_once_permitted(&subject, headers, &payload, STORE_LIMIT).await;
         if let Err(error) = &stored {
-            self.drop_notes(1);
+            self.count_dropped(1);
             if let Some(turn) = EVENT_DROPPED.next() {
                 let id = fetch.id;
                 tracing::warn!(function = "media", "dropped the event of a fetch of {id}: {error}{turn}");
@@ -296,8 +241,8 @@ impl FetchRecorder {
 
 /// The new TTL of a fetched file; `None` if the file has reached the longest TTL and keeps its current
 /// expiry.
-fn life_after(fetch: &Fetch, fetched_ttl: Duration) -> Option<Duration> {
-    let after = fetched_ttl.min(fetch.life_left.unwrap_or(fetched_ttl));
+fn ttl_after(fetch: &Fetch, fetched_ttl: Duration) -> Option<Duration> {
+    let after = fetched_ttl.min(fetch.ttl_left.unwrap_or(fetched_ttl));
     (!after.is_zero()).then_some(after)
 }
 

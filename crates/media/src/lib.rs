@@ -6,12 +6,14 @@
 
 pub mod settings;
 mod router;
+mod state;
 mod response;
 mod range;
 mod disposition;
 mod download;
 mod upload;
 mod tokens;
+mod fetch;
 mod fetch_recorder;
 mod metrics;
 
@@ -26,73 +28,63 @@ use bus::streams::{CHANNELS_BUCKET, EVENTS};
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use service::failures::FailedCredentials;
 use service::http::HttpServer;
 use service::process::Service;
-use service::{Common, ServiceContext};
+use service::{ProcessContext, ServiceContext};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::MediaMetrics;
-use crate::router::Media;
 pub use crate::settings::Settings;
+use crate::state::{Media, State};
 use crate::tokens::Tokens;
 
 /// Interval of the checks whether EVENTS has room.
-const ROOM_LOOK: Duration = Duration::from_millis(500);
+const FILL_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval of the health checks of Redis.
-const REDIS_LOOK: Duration = Duration::from_secs(1);
+const REDIS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of the checks for files that expired without having been fetched.
-const UNFETCHED_LOOK: Duration = Duration::from_secs(5);
+const UNFETCHED_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The service as a separate process: it connects to NATS and Redis and listens.
-pub fn service(
-    settings: Settings,
-    common: &Common,
-    context: ServiceContext,
-    registry: &mut Registry,
-) -> Service {
+pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Arc::new(MediaMetrics::register(registry));
-    let options = common.nats.named("imchannel-media");
-    options.register(registry);
-    let grace = common.grace;
+    let connecting = process.connect("imchannel-media", registry);
     Service::new(async move {
-        let bus = Bus::connect(&options).await?;
+        let context = connecting.await?;
         let blobs = BlobStore::new(&settings.redis)?;
         let listen = settings.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let bound = listener.local_addr().unwrap_or(listen);
         tracing::info!(function = "media", "accepts and serves files on {bound}");
-        serve(settings, bus, blobs, listener, context, metrics, grace).await
+        serve(settings, context, blobs, listener, metrics).await
     })
 }
 
 /// Runs the service on an existing connection and listener, until the context's stop.
 pub fn run(
     settings: Settings,
-    bus: Bus,
+    context: ServiceContext,
     blobs: BlobStore,
     listener: TcpListener,
-    context: ServiceContext,
     registry: &mut Registry,
-    grace: Duration,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(MediaMetrics::register(registry));
-    serve(settings, bus, blobs, listener, context, metrics, grace)
+    Box::pin(serve(settings, context, blobs, listener, metrics))
 }
 
 async fn serve(
     settings: Settings,
-    bus: Bus,
+    context: ServiceContext,
     blobs: BlobStore,
     listener: TcpListener,
-    context: ServiceContext,
     metrics: Arc<MediaMetrics>,
-    grace: Duration,
 ) -> anyhow::Result<()> {
-    let stop = context.stop.clone();
-    let tls = settings.tls.clone().map(|files| files.watch(stop.clone())).transpose()?;
+    let ServiceContext { bus, stop, .. } = context.clone();
+    let tls = settings.transport.acceptor(&stop)?;
     let server = HttpServer {
         tls,
         drain_delay: settings.drain_delay,
@@ -107,16 +99,25 @@ async fn serve(
     require(&context, &blobs, &channels, &metrics);
     // The background work continues until the last fetch has ended.
     let finished = CancellationToken::new();
-    let afterwards =
+    let (fetches, recording) =
         fetch_recorder::start(&settings, bus, blobs.clone(), Arc::clone(&metrics), finished.clone());
-    let (notes, ending) = afterwards;
-    tokio::spawn(look_for_room(event_bus, finished.clone()));
+    tokio::spawn(follow_fill(event_bus, finished.clone()));
     tokio::spawn(count_unfetched(blobs.clone(), Arc::clone(&metrics), stop.clone()));
     let tokens = Tokens::follow(settings.upload_token.clone(), settings.upload_tokens.clone(), &stop);
-    let media = Media::new(settings, blobs, channels, notes, metrics, tokens);
-    service::http::serve(listener, media.routes(), server, stop, grace).await;
+    let media = Media::new(State {
+        downloads: Arc::new(Semaphore::new(settings.downloads_max)),
+        uploads: Semaphore::new(settings.uploads_max),
+        failed: FailedCredentials::new(metrics.port.clone(), settings.addresses.log),
+        settings,
+        blobs,
+        channels,
+        fetches,
+        metrics,
+        tokens,
+    });
+    service::http::serve(listener, router::routes(media), server, stop, context.grace).await;
     finished.cancel();
-    let _ = ending.await;
+    let _ = recording.await;
     Ok(())
 }
 
@@ -151,20 +152,20 @@ async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: Can
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(UNFETCHED_LOOK) => {}
+            () = tokio::time::sleep(UNFETCHED_CHECK_INTERVAL) => {}
         }
     }
 }
 
 /// Checks whether EVENTS has room, because media publishes nothing to a full stream. Other services purge it.
-async fn look_for_room(bus: Bus, stop: CancellationToken) {
+async fn follow_fill(bus: Bus, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
             let _ = bus::purger::refresh_fill(&bus, &EVENTS).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(ROOM_LOOK) => {}
+            () = tokio::time::sleep(FILL_CHECK_INTERVAL) => {}
         }
     }
 }
@@ -188,7 +189,7 @@ fn follow_redis(
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(REDIS_LOOK) => {}
+                () = tokio::time::sleep(REDIS_CHECK_INTERVAL) => {}
             }
         }
     });

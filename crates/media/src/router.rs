@@ -1,8 +1,6 @@
 //! The routes: uploads by `POST /{tenant}/imchannel/media`, files by `GET` and `HEAD`
 //! `/{tenant}/imchannel/get{Image,Document,Audio,Video}Message/{id}`.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -11,75 +9,19 @@ use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use axum::routing::{any, get, post};
-use blob::BlobStore;
 use bsp::media::{MediaId, MediaKind};
-use bus::registry::Snapshots;
-use service::failures::FailedCredentials;
-use tokio::sync::Semaphore;
 
-use crate::download::Wanted;
-use crate::fetch_recorder::Notes;
-use crate::metrics::MediaMetrics;
+use crate::download::FileRequest;
 use crate::response::{self, Failure};
-use crate::settings::Settings;
-use crate::tokens::Tokens;
+use crate::state::Media;
 
-/// The dependencies of requests. Clones share them.
-#[derive(Clone)]
-pub(crate) struct Media(Arc<Shared>);
-
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) blobs: BlobStore,
-    pub(crate) channels: Snapshots,
-    pub(crate) notes: Notes,
-    pub(crate) metrics: Arc<MediaMetrics>,
-    pub(crate) downloads: Arc<Semaphore>,
-    pub(crate) uploads: Semaphore,
-    pub(crate) failed: FailedCredentials,
-    pub(crate) tokens: Tokens,
-}
-
-impl std::ops::Deref for Media {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl Media {
-    pub(crate) fn new(
-        settings: Settings,
-        blobs: BlobStore,
-        channels: Snapshots,
-        notes: Notes,
-        metrics: Arc<MediaMetrics>,
-        tokens: Tokens,
-    ) -> Self {
-        let downloads = Arc::new(Semaphore::new(settings.downloads_max));
-        let uploads = Semaphore::new(settings.uploads_max);
-        let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
-        Self(Arc::new(Shared {
-            settings,
-            blobs,
-            channels,
-            notes,
-            metrics,
-            downloads,
-            uploads,
-            failed,
-            tokens,
-        }))
-    }
-
-    pub(crate) fn routes(self) -> Router {
-        Router::new()
-            .route("/{tenant}/imchannel/media", post(upload).fallback(|| refuse_method("POST")))
-            .route("/{tenant}/imchannel/{route}/{id}", get(download).fallback(|| refuse_method("GET, HEAD")))
-            .fallback(any(|| async { response::failure(Failure::NotFound) }))
-            .with_state(self)
-    }
+/// The routes of the port.
+pub(crate) fn routes(media: Media) -> Router {
+    Router::new()
+        .route("/{tenant}/imchannel/media", post(upload).fallback(|| refuse_method("POST")))
+        .route("/{tenant}/imchannel/{route}/{id}", get(download).fallback(|| refuse_method("GET, HEAD")))
+        .fallback(any(|| async { response::failure(Failure::NotFound) }))
+        .with_state(media)
 }
 
 /// Responds 405. `allowed` are the methods of the path.
@@ -111,6 +53,6 @@ async fn download(
         return response::failure(Failure::NotFound);
     };
     let is_head = request.method() == Method::HEAD;
-    let wanted = Wanted { tenant: &tenant, kind, id, is_head, headers: request.headers() };
+    let wanted = FileRequest { tenant: &tenant, kind, id, is_head, headers: request.headers() };
     media.download(wanted).await
 }

@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use blob::RedisOptions;
+use blob::settings::{MEDIA_PUBLIC_URL, REDIS_CA_FILE, REDIS_PASSWORD, REDIS_URL};
+use blob::settings::{read_media_public_url, read_redis};
 use channel::Secret;
-use service::tls::{self, TlsFiles};
-use service::{Addresses, Common, ConfigErrors, ConfigReader, Setting};
-use service::{common, example_secrets};
+use service::http;
+use service::tls::{self, Transport};
+use service::{
+    Addresses, ConfigErrors, ConfigReader, ProcessSettings, Setting, example_secrets, process_settings,
+};
 
 use crate::tokens::{self, TokenFolder};
 
@@ -54,10 +58,10 @@ pub static UPLOADS_MAX: Setting =
 /// Every setting that only media has.
 static OWN: [&Setting; 18] = [
     &LISTEN,
-    &common::REDIS_URL,
-    &common::REDIS_PASSWORD,
-    &common::REDIS_CA_FILE,
-    &common::MEDIA_PUBLIC_URL,
+    &REDIS_URL,
+    &REDIS_PASSWORD,
+    &REDIS_CA_FILE,
+    &MEDIA_PUBLIC_URL,
     &UPLOAD_TOKEN,
     &UPLOAD_TOKENS_DIR,
     &TTL,
@@ -68,14 +72,14 @@ static OWN: [&Setting; 18] = [
     Addresses::SETTINGS[0],
     Addresses::SETTINGS[1],
     Addresses::SETTINGS[2],
-    &common::DRAIN_DELAY,
+    &http::DRAIN_DELAY,
     &tls::CERTIFICATE_FILE,
     &tls::KEY_FILE,
 ];
 
-/// Every setting of the program, the common ones first.
+/// Every setting of the program, those of every service first.
 pub fn all() -> Vec<&'static Setting> {
-    common::ALL.into_iter().chain(OWN).collect()
+    process_settings::ALL.into_iter().chain(OWN).collect()
 }
 
 /// Settings of media.
@@ -105,8 +109,8 @@ pub struct Settings {
     pub addresses: Addresses,
     /// Time for which requests are still accepted after a stop.
     pub drain_delay: Duration,
-    /// Certificate and key; `None` for plain HTTP.
-    pub tls: Option<TlsFiles>,
+    /// HTTP, or HTTPS with a certificate and its key.
+    pub transport: Transport,
 }
 
 impl std::fmt::Debug for Settings {
@@ -119,10 +123,10 @@ impl std::fmt::Debug for Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
-    let common = Common::read(&mut reader);
+pub fn read(mut reader: ConfigReader) -> Result<(ProcessSettings, Settings), ConfigErrors> {
+    let process = ProcessSettings::read(&mut reader);
     let settings = Settings::read(&mut reader);
-    reader.finish(|| Some((common?, settings?)))
+    reader.finish(|| Some((process?, settings?)))
 }
 
 impl Settings {
@@ -130,8 +134,8 @@ impl Settings {
     /// `None`.
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let listen = reader.value(&LISTEN);
-        let redis = common::read_redis(reader);
-        let public_url = common::read_media_public_url(reader);
+        let redis = read_redis(reader);
+        let public_url = read_media_public_url(reader);
         let (upload_token, upload_tokens) = read_upload_tokens(reader);
         let range = Duration::from_secs(1)..=blob::meta::TTL_MAX;
         let ttl = reader.duration(&TTL, range.clone());
@@ -140,9 +144,9 @@ impl Settings {
         let downloads_max = reader.number(&DOWNLOADS_MAX, 1..=100_000);
         let uploads_max = reader.number(&UPLOADS_MAX, 1..=10_000);
         let addresses = Addresses::read(reader);
-        let drain_delay = common::read_drain_delay(reader);
-        let tls = TlsFiles::read(reader);
-        example_secrets::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &common::REDIS_PASSWORD]);
+        let drain_delay = http::read_drain_delay(reader);
+        let transport = Transport::read(reader);
+        example_secrets::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &REDIS_PASSWORD]);
         Some(Self {
             listen: listen?,
             redis: redis?,
@@ -156,7 +160,7 @@ impl Settings {
             uploads_max: usize::try_from(uploads_max?).ok()?,
             addresses: addresses?,
             drain_delay: drain_delay?,
-            tls: tls?,
+            transport: transport?,
         })
     }
 }

@@ -17,13 +17,14 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::json;
 use service::Caller;
+use service::drain_body::{BodyState, drain_body};
 use service::failures::ResponseDelay;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
 use crate::disposition;
 use crate::response::{self, Failure, NOSNIFF, TypeFault};
-use crate::router::Media;
+use crate::state::Media;
 use crate::tokens::TokenScope;
 
 /// Timeout of the next piece of a body.
@@ -52,19 +53,17 @@ impl Media {
     pub(crate) async fn upload(&self, tenant: &str, parts: Parts, mut body: Body) -> Response<Body> {
         let admitted = self.admit_upload(tenant, &parts);
         let kind = admitted.as_ref().map(|admitted| admitted.kind).ok();
-        let place = self.uploads.try_acquire().map_err(|_| Failure::Overloaded);
-        let (taken, was_begun) = match (admitted, place) {
-            (Ok(admitted), Ok(_place)) => (self.store(&admitted, &mut body).await, true),
-            (Err(failure), _) | (_, Err(failure)) => (Err(failure), false),
+        let permit = self.uploads.try_acquire().map_err(|_| Failure::Overloaded);
+        let (taken, state) = match (admitted, permit) {
+            (Ok(admitted), Ok(_permit)) => (self.store(&admitted, &mut body).await, BodyState::Begun),
+            (Err(failure), _) | (_, Err(failure)) => (Err(failure), BodyState::Unread),
         };
         self.metrics.uploaded(kind, taken.as_ref().map_or_else(|failure| failure.outcome(), |_| "stored"));
         match taken {
             Ok(response) => response,
             Err(failure @ (Failure::TooSlow | Failure::Broken)) => response::failure_and_close(failure),
             Err(Failure::Unauthorized) => self.reject_token(&parts, body).await,
-            Err(failure) if service::drain_body::drain_body(&parts.headers, body, was_begun).await => {
-                response::failure(failure)
-            }
+            Err(failure) if drain_body(&parts.headers, body, state).await => response::failure(failure),
             Err(failure) => response::failure_and_close(failure),
         }
     }
@@ -85,7 +84,7 @@ impl Media {
             }
         }
         let (is_reusable, ()) =
-            tokio::join!(service::drain_body::drain_body(&parts.headers, body, false), pace.wait());
+            tokio::join!(drain_body(&parts.headers, body, BodyState::Unread), pace.wait());
         if is_reusable && pace == ResponseDelay::AtOnce {
             return response::failure(Failure::Unauthorized);
         }

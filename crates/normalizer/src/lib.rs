@@ -14,9 +14,7 @@ mod webhook_log;
 mod metrics;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bus::Bus;
 use bus::lag::LagMetrics;
 use bus::needs::{Needs, StreamUse};
 use bus::purger::PurgeMetrics;
@@ -25,26 +23,19 @@ use bus::streams::{DEADLETTERS, EVENTS, NORMALIZER, WEBHOOKS};
 use bus::worker::{WorkerMetrics, WorkerOptions};
 use prometheus_client::registry::Registry;
 use service::process::Service;
-use service::{Common, LogPayloads, ServiceContext};
+use service::{ProcessContext, ServiceContext};
 
 pub use crate::handle::{Normalizer, parse, received_at};
 pub use crate::settings::Settings;
 
 /// The service as a separate process: it connects to NATS.
-pub fn service(
-    settings: Settings,
-    common: &Common,
-    context: ServiceContext,
-    registry: &mut Registry,
-) -> Service {
+pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Metrics::register(registry);
-    let options = common.nats.named("imchannel-normalizer");
-    options.register(registry);
-    let (payloads, grace) = (common.log_payloads, common.grace);
+    let connecting = process.connect("imchannel-normalizer", registry);
     Service::new(async move {
-        let bus = Bus::connect(&options).await?;
-        require(&context, &bus);
-        work(settings, bus, context, metrics, payloads, grace).await;
+        let context = connecting.await?;
+        require(&context);
+        work(settings, context, metrics).await;
         Ok(())
     })
 }
@@ -52,14 +43,11 @@ pub fn service(
 /// Runs the service on an existing connection, until the context's stop.
 pub fn run(
     settings: Settings,
-    bus: Bus,
     context: ServiceContext,
     registry: &mut Registry,
-    payloads: LogPayloads,
-    grace: Duration,
 ) -> impl Future<Output = ()> + Send + use<> {
     let metrics = Metrics::register(registry);
-    work(settings, bus, context, metrics, payloads, grace)
+    Box::pin(work(settings, context, metrics))
 }
 
 struct Metrics {
@@ -80,26 +68,18 @@ impl Metrics {
     }
 }
 
-async fn work(
-    settings: Settings,
-    bus: Bus,
-    context: ServiceContext,
-    metrics: Metrics,
-    payloads: LogPayloads,
-    grace: Duration,
-) {
-    let stop = context.stop.clone();
-    let tracing = context.tracing.clone();
+async fn work(settings: Settings, context: ServiceContext, metrics: Metrics) {
+    let ServiceContext { bus, stop, tracer, payloads, grace, .. } = context;
     let normalizer =
-        Arc::new(Normalizer::new_with_metrics(bus.clone(), metrics.normalizer, payloads, tracing));
+        Arc::new(Normalizer::new_with_metrics(bus.clone(), metrics.normalizer, payloads, tracer));
     let options = WorkerOptions { durable: &NORMALIZER, concurrency: settings.concurrency, grace };
-    let burying = Arc::clone(&normalizer);
+    let giving_up = Arc::clone(&normalizer);
     let handler = move |delivery| {
         let normalizer = Arc::clone(&normalizer);
         async move { normalizer.handle(delivery).await }
     };
     let give_up = move |delivery| {
-        let normalizer = Arc::clone(&burying);
+        let normalizer = Arc::clone(&giving_up);
         async move { normalizer.give_up(delivery).await }
     };
     bus::sequence_guard::watch(&bus, &[Watch::Stream(&EVENTS), Watch::Stream(&DEADLETTERS)], stop.clone());
@@ -131,7 +111,8 @@ static NEEDS: Needs = Needs {
 };
 
 /// The conditions under which the normalizer processes webhooks.
-fn require(context: &ServiceContext, bus: &Bus) {
+fn require(context: &ServiceContext) {
+    let bus = &context.bus;
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use service::common;
-use service::{Common, ConfigErrors, ConfigReader, Setting};
+use service::{ConfigErrors, ConfigReader, ProcessSettings, Setting, nats, process_settings};
 
 /// Webhooks in progress at once.
 pub static CONCURRENCY: Setting =
@@ -13,11 +12,11 @@ pub static LAG_INTERVAL: Setting =
     Setting::new("lag-interval", "5s", "Interval of updating the metrics of lag");
 
 /// Every setting that only the normalizer has.
-static OWN: [&Setting; 3] = [&CONCURRENCY, &common::PURGE_INTERVAL, &LAG_INTERVAL];
+static OWN: [&Setting; 3] = [&CONCURRENCY, &nats::PURGE_INTERVAL, &LAG_INTERVAL];
 
-/// Every setting of the program, the common ones first.
+/// Every setting of the program, those of every service first.
 pub fn all() -> Vec<&'static Setting> {
-    common::ALL.into_iter().chain(OWN).collect()
+    process_settings::ALL.into_iter().chain(OWN).collect()
 }
 
 /// Settings of the normalizer.
@@ -35,10 +34,10 @@ pub struct Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
-    let common = Common::read(&mut reader);
+pub fn read(mut reader: ConfigReader) -> Result<(ProcessSettings, Settings), ConfigErrors> {
+    let process = ProcessSettings::read(&mut reader);
     let settings = Settings::read(&mut reader);
-    reader.finish(|| Some((common?, settings?)))
+    reader.finish(|| Some((process?, settings?)))
 }
 
 impl Settings {
@@ -46,8 +45,7 @@ impl Settings {
     /// `None`.
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let concurrency = reader.number(&CONCURRENCY, 1..=10_000);
-        let purge_interval =
-            reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
+        let purge_interval = nats::read_purge_interval(reader);
         let lag_interval =
             reader.duration(&LAG_INTERVAL, Duration::from_millis(100)..=Duration::from_secs(60));
         Some(Self {

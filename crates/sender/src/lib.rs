@@ -43,7 +43,7 @@ use bus::sequence_guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, COMMANDS, DEADLETTERS, EVENTS, LANES_BUCKET, SENDS_BUCKET};
 use prometheus_client::registry::Registry;
 use service::process::Service;
-use service::{Common, LogPayloads, ServiceContext};
+use service::{ProcessContext, ServiceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,47 +57,34 @@ use crate::store_limit::StoreLimit;
 pub use crate::used::{IdUse, is_same, used};
 
 /// Returns the service for a separate process: it connects to NATS and Redis.
-pub fn service(
-    settings: Settings,
-    common: &Common,
-    context: ServiceContext,
-    registry: &mut Registry,
-) -> Service {
+pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
     let metrics = Arc::new(SenderMetrics::register(registry));
-    let options = common.nats.named("imchannel-sender");
-    options.register(registry);
-    let (payloads, grace) = (common.log_payloads, common.grace);
+    let connecting = process.connect("imchannel-sender", registry);
     Service::new(async move {
-        let bus = Bus::connect(&options).await?;
+        let context = connecting.await?;
         let blobs = BlobStore::new(&settings.redis)?;
-        Box::pin(work(settings, bus, blobs, context, metrics, payloads, grace)).await
+        Box::pin(work(settings, context, blobs, metrics)).await
     })
 }
 
 /// Runs the service on an existing connection, until the context's stop.
 pub fn run(
     settings: Settings,
-    bus: Bus,
-    blobs: BlobStore,
     context: ServiceContext,
+    blobs: BlobStore,
     registry: &mut Registry,
-    payloads: LogPayloads,
-    grace: Duration,
 ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
     let metrics = Arc::new(SenderMetrics::register(registry));
-    Box::pin(work(settings, bus, blobs, context, metrics, payloads, grace))
+    Box::pin(work(settings, context, blobs, metrics))
 }
 
 async fn work(
     settings: Settings,
-    bus: Bus,
-    blobs: BlobStore,
     context: ServiceContext,
+    blobs: BlobStore,
     metrics: Arc<SenderMetrics>,
-    payloads: LogPayloads,
-    grace: Duration,
 ) -> anyhow::Result<()> {
-    let stop = context.stop.clone();
+    let ServiceContext { bus, stop, payloads, grace, .. } = context.clone();
     let watches = [
         Watch::MarkedBucket(&SENDS_BUCKET),
         Watch::MarkedBucket(&CHANNELS_BUCKET),
@@ -127,7 +114,7 @@ async fn work(
         metrics: Arc::clone(&metrics),
         lookups,
         faults,
-        tracing: context.tracing.clone(),
+        tracing: context.tracer.clone(),
         payloads,
         ledger: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
         lettered: dead_letter::DeadLettered::default(),

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use blob::RedisOptions;
+use blob::settings::{MEDIA_PUBLIC_URL, REDIS_CA_FILE, REDIS_PASSWORD, REDIS_URL};
+use blob::settings::{read_media_public_url, read_redis};
 use channel::Secrets;
-use service::{Common, ConfigErrors, ConfigReader, Setting};
-use service::{common, example_secrets, tls, units};
+use service::{ConfigErrors, ConfigReader, ProcessSettings, Setting};
+use service::{example_secrets, nats, process_settings, secrets, tls, units};
 
 /// Timeout of one call of the BSP.
 pub static SEND_TIMEOUT: Setting =
@@ -33,21 +35,21 @@ pub static INFOBIP_CA_FILE: Setting = Setting::new(
 
 /// Every setting that only the sender has.
 static OWN: [&Setting; 10] = [
-    &common::REDIS_URL,
-    &common::REDIS_PASSWORD,
-    &common::REDIS_CA_FILE,
-    &common::MEDIA_PUBLIC_URL,
-    &common::SECRETS_DIR,
-    &common::PURGE_INTERVAL,
+    &REDIS_URL,
+    &REDIS_PASSWORD,
+    &REDIS_CA_FILE,
+    &MEDIA_PUBLIC_URL,
+    &secrets::SECRETS_DIR,
+    &nats::PURGE_INTERVAL,
     &SEND_TIMEOUT,
     &LOOKUP_DELAYS,
     &BSP_IDLE_TIMEOUT,
     &INFOBIP_CA_FILE,
 ];
 
-/// Every setting of the program, the common ones first.
+/// Every setting of the program, those of every service first.
 pub fn all() -> Vec<&'static Setting> {
-    common::ALL.into_iter().chain(OWN).collect()
+    process_settings::ALL.into_iter().chain(OWN).collect()
 }
 
 /// Most requests to the message log for one message.
@@ -84,21 +86,20 @@ impl std::fmt::Debug for Settings {
 ///
 /// # Errors
 /// Every error of the settings.
-pub fn read(mut reader: ConfigReader) -> Result<(Common, Settings), ConfigErrors> {
-    let common = Common::read(&mut reader);
+pub fn read(mut reader: ConfigReader) -> Result<(ProcessSettings, Settings), ConfigErrors> {
+    let process = ProcessSettings::read(&mut reader);
     let settings = Settings::read(&mut reader);
-    reader.finish(|| Some((common?, settings?)))
+    reader.finish(|| Some((process?, settings?)))
 }
 
 impl Settings {
     /// Reads the settings that only the sender has. If one is invalid, adds the error to `reader` and returns
     /// `None`.
     pub fn read(reader: &mut ConfigReader) -> Option<Self> {
-        let redis = common::read_redis(reader);
-        let media_public_url = common::read_media_public_url(reader);
-        let folder = reader.optional_text(&common::SECRETS_DIR).map(PathBuf::from);
-        let purge_interval =
-            reader.duration(&common::PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60));
+        let redis = read_redis(reader);
+        let media_public_url = read_media_public_url(reader);
+        let secrets = secrets::read_secrets(reader);
+        let purge_interval = nats::read_purge_interval(reader);
         let send_timeout =
             reader.duration(&SEND_TIMEOUT, Duration::from_millis(100)..=Duration::from_secs(60));
         let delays = reader.text(&LOOKUP_DELAYS);
@@ -110,12 +111,12 @@ impl Settings {
             reader.fault_of(&LOOKUP_DELAYS, delays.as_deref().unwrap_or_default(), &rule);
         }
         let bsp_idle_timeout = reader.duration(&BSP_IDLE_TIMEOUT, Duration::ZERO..=Duration::from_secs(600));
-        example_secrets::refuse(reader, None, &[&common::REDIS_PASSWORD]);
+        example_secrets::refuse(reader, None, &[&REDIS_PASSWORD]);
         let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {
             redis: redis?,
             media_public_url: media_public_url?,
-            secrets: Secrets { folder },
+            secrets,
             purge_interval: purge_interval?,
             send_timeout: send_timeout?,
             lookup_delays: lookup_delays?,

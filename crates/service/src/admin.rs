@@ -14,6 +14,11 @@ use serde_json::{Map, Value};
 use crate::exposition::Form;
 use crate::process_metrics;
 use crate::readiness::Readiness;
+use crate::settings::Setting;
+
+/// Address and port of probes and metrics.
+pub static ADMIN_LISTEN: Setting =
+    Setting::new("admin-listen", "0.0.0.0:9090", "Address of /live, /ready and /metrics");
 
 #[derive(Clone)]
 struct Admin {

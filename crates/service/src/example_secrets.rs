@@ -5,8 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use bus::NkeySeed;
 
-use crate::common::PUBLIC_ADDRESS;
 use crate::settings::{ConfigReader, Setting};
+
+/// Public IP address of the process, if it differs from its listen address.
+pub static PUBLIC_ADDRESS: Setting = Setting::new(
+    "public-address",
+    "",
+    "Public IP address, if it differs from the listen address. Example secrets are rejected unless it is a loopback address",
+);
 
 /// Prefix of every example secret without a fixed form.
 pub const PREFIX: &str = "example-";

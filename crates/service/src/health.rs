@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::common::ADMIN_LISTEN;
+use crate::admin::ADMIN_LISTEN;
 use crate::settings::{self, ConfigReader};
 use crate::terminal;
 

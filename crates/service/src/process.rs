@@ -1,5 +1,6 @@
 //! The run of a process: settings, log, runtime, the service, and the signals that stop it.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,10 +10,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::common::Common;
+use crate::context::ProcessContext;
 use crate::http::{self, HttpLimits, HttpServer};
+use crate::process_settings::ProcessSettings;
 use crate::readiness::Readiness;
 use crate::settings::{self, ConfigErrors, ConfigReader, Setting};
+pub use crate::tls::install_crypto_provider;
 use crate::trace::SpanTracer;
 use crate::{admin, files, health, log, terminal, words};
 
@@ -21,24 +24,6 @@ pub const EXIT_SETTINGS: u8 = 2;
 
 /// Most open connections of the admin port: probes, Prometheus, `imchannel top`.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
-
-/// The objects that every service gets from its process.
-#[derive(Debug, Clone)]
-pub struct ServiceContext {
-    /// Canceled when the process must stop.
-    pub stop: CancellationToken,
-    /// Conditions under which the service is ready.
-    pub readiness: Readiness,
-    /// Tracer of the service.
-    pub tracing: SpanTracer,
-}
-
-impl ServiceContext {
-    /// A context that is stopped by `stop`, without traces.
-    pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, readiness: Readiness::default(), tracing: SpanTracer::default() }
-    }
-}
 
 /// A service that is configured and can run.
 pub struct Service {
@@ -75,8 +60,8 @@ pub struct Program {
 pub fn main<S: Send + 'static>(
     program: Program,
     settings: &[&'static Setting],
-    read: impl FnOnce(ConfigReader) -> Result<(Common, S), ConfigErrors>,
-    start: impl FnOnce(S, &Common, ServiceContext, &mut Registry) -> Service,
+    read: impl FnOnce(ConfigReader) -> Result<(ProcessSettings, S), ConfigErrors>,
+    start: impl FnOnce(S, ProcessContext, &mut Registry) -> Service,
 ) -> ExitCode {
     let command = clap::Command::new(program.name).about(program.about).version(program.full_version);
     let command = settings::add_to(command, settings).subcommand(health::command());
@@ -87,14 +72,14 @@ pub fn main<S: Send + 'static>(
     if let Some(asked) = matches.subcommand_matches(health::NAME) {
         return health::check(&matches, asked);
     }
-    let (common, settings) = match read(ConfigReader::from_matches(&matches, settings)) {
+    let (process, settings) = match read(ConfigReader::from_matches(&matches, settings)) {
         Ok(read) => read,
         Err(faults) => {
             print_errors(program.name, &faults);
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    match run(program, &common, |context, registry| start(settings, &common, context, registry)) {
+    match run(program, &process, |context, registry| start(settings, context, registry)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log has stopped.
@@ -114,30 +99,34 @@ pub fn print_errors(program: &str, faults: &ConfigErrors) {
 
 fn run(
     program: Program,
-    common: &Common,
-    start: impl FnOnce(ServiceContext, &mut Registry) -> Service,
+    settings: &ProcessSettings,
+    start: impl FnOnce(ProcessContext, &mut Registry) -> Service,
 ) -> anyhow::Result<()> {
     install_crypto_provider();
     install_panic_hook();
     files::raise_limit();
-    let _log = log::start(common.log_format, common.log_level)?;
+    let _log = log::start(settings.log.format, settings.log.level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let mut context = ServiceContext::new(stop_on_signal()?);
-        if let Some(endpoint) = &common.otlp_endpoint {
-            context.tracing = SpanTracer::to_endpoint(endpoint, program.name)?;
-        }
-        let tracing = context.tracing.clone();
+        let tracer = SpanTracer::of_setting(settings.otlp_endpoint.as_deref(), program.name)?;
+        let context = ProcessContext {
+            nats: settings.nats.clone(),
+            stop: stop_on_signal()?,
+            readiness: Readiness::default(),
+            tracer: tracer.clone(),
+            payloads: settings.log.payloads,
+            grace: settings.grace,
+        };
         let mut registry = registry(program.name, program.version);
         let service = start(context.clone(), &mut registry);
         tracing::info!(function = "process", "{} {} started", program.name, program.full_version);
-        let outcome = with_admin(common, context, registry, service).await;
+        let outcome = with_admin(settings.admin_listen, context, registry, service).await;
         tracing::info!(function = "process", "{} stopped", program.name);
         // The exporter blocks until it has sent its pending spans.
-        let _ = tokio::task::spawn_blocking(move || tracing.shutdown()).await;
+        let _ = tokio::task::spawn_blocking(move || tracer.shutdown()).await;
         outcome
     });
-    runtime.shutdown_timeout(common.grace);
+    runtime.shutdown_timeout(settings.grace);
     outcome
 }
 
@@ -152,18 +141,19 @@ pub fn registry(program: &'static str, version: &'static str) -> Registry {
 /// Runs a service together with its admin port. The admin port stops last, so that probes see a process that
 /// is draining.
 async fn with_admin(
-    common: &Common,
-    context: ServiceContext,
+    listen: SocketAddr,
+    context: ProcessContext,
     registry: Registry,
     service: Service,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(common.admin_listen)
+    let listener = TcpListener::bind(listen)
         .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {} (admin): {error}", common.admin_listen))?;
-    let bound = listener.local_addr().unwrap_or(common.admin_listen);
+        .map_err(|error| anyhow::anyhow!("cannot listen on {listen} (admin): {error}"))?;
+    let bound = listener.local_addr().unwrap_or(listen);
     tracing::info!(function = "process", "probes and metrics on {bound}");
     let stop_admin = CancellationToken::new();
-    let admin = tokio::spawn(serve_admin(listener, context, registry, stop_admin.clone()));
+    let state = AdminState { readiness: context.readiness, stopping: context.stop, registry };
+    let admin = tokio::spawn(serve_admin(listener, state, stop_admin.clone()));
     // A task shares the runtime's threads. Awaited here, the service would occupy one more thread.
     let outcome = tokio::spawn(service.run).await;
     stop_admin.cancel();
@@ -171,18 +161,24 @@ async fn with_admin(
     outcome?
 }
 
-/// Serves the admin port until `stop`. The process is not ready once the context's own stop has begun.
-pub async fn serve_admin(
-    listener: TcpListener,
-    context: ServiceContext,
-    registry: Registry,
-    stop: CancellationToken,
-) {
-    let stopping = context.stop.clone();
-    context.readiness.require("not stopping", move || {
+/// What the admin port shows.
+#[derive(Debug)]
+pub struct AdminState {
+    /// Conditions under which the process is ready.
+    pub readiness: Readiness,
+    /// The stop of the process. Once it has begun, the process is not ready.
+    pub stopping: CancellationToken,
+    /// The metrics.
+    pub registry: Registry,
+}
+
+/// Serves the admin port until `stop`.
+pub async fn serve_admin(listener: TcpListener, state: AdminState, stop: CancellationToken) {
+    let AdminState { readiness, stopping, registry } = state;
+    readiness.require("not stopping", move || {
         if stopping.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) }
     });
-    let router = admin::router(context.readiness, Arc::new(registry));
+    let router = admin::router(readiness, Arc::new(registry));
     let grace = std::time::Duration::from_millis(500);
     let limits = HttpLimits { connections: ADMIN_CONNECTIONS_MAX, ..HttpLimits::default() };
     http::serve(listener, router, HttpServer { limits, ..HttpServer::default() }, stop, grace).await;
@@ -197,12 +193,6 @@ pub fn install_panic_hook() {
         // The log may not run.
         terminal::print_error(format_args!("panicked at {place} (message hidden)"));
     }));
-}
-
-/// Installs ring as the TLS provider of the process: rustls panics if two providers are available and none is
-/// installed.
-pub fn install_crypto_provider() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// A token that SIGTERM, SIGINT and SIGHUP cancel.

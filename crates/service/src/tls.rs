@@ -30,6 +30,12 @@ pub static KEY_FILE: Setting = Setting::new("tls-key-file", "", "PEM file of the
 /// Interval of the checks whether the files have changed.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Installs ring as the TLS provider of the process: rustls panics if two providers are available and none is
+/// installed.
+pub fn install_crypto_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Reads a setting that names a PEM file of CA certificates. If the file holds none, adds an error to `reader`.
 pub fn read_authority(reader: &mut ConfigReader, setting: &'static Setting) -> Option<PathBuf> {
     let file = PathBuf::from(reader.optional_text(setting)?);
@@ -67,21 +73,29 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-impl TlsFiles {
-    /// Reads the settings; `Some(None)` for plain HTTP. If one is invalid, adds the error to `reader` and returns
-    /// `None`.
-    pub fn read(reader: &mut ConfigReader) -> Option<Option<Self>> {
+/// How a port is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// Without TLS.
+    Http,
+    /// With the certificate of these files.
+    Https(TlsFiles),
+}
+
+impl Transport {
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
         let certificate = reader.optional_text(&CERTIFICATE_FILE).map(PathBuf::from);
         let key = reader.optional_text(&KEY_FILE).map(PathBuf::from);
         match (certificate, key) {
-            (None, None) => Some(None),
+            (None, None) => Some(Self::Http),
             (Some(certificate), Some(key)) => {
-                let files = Self { certificate, key };
+                let files = TlsFiles { certificate, key };
                 if let Err(error) = files.load() {
                     reader.error(&CERTIFICATE_FILE, &error.to_string());
                     return None;
                 }
-                Some(Some(files))
+                Some(Self::Https(files))
             }
             _ => {
                 reader.conflict(
@@ -92,15 +106,28 @@ impl TlsFiles {
         }
     }
 
+    /// The TLS acceptor of an HTTPS port, with a task that reloads changed files until `stop`; `None` for HTTP.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn acceptor(&self, stop: &CancellationToken) -> Result<Option<TlsAcceptor>, TlsError> {
+        match self {
+            Self::Http => Ok(None),
+            Self::Https(files) => files.clone().watch(stop.clone()).map(Some),
+        }
+    }
+}
+
+impl TlsFiles {
     fn load(&self) -> Result<CertifiedKey, TlsError> {
         let fail = |file: &Path, reason: String| TlsError::File { file: file.to_owned(), reason };
-        let chain = CertificateDer::pem_file_iter(&self.certificate).and_then(Iterator::collect);
-        let chain: Vec<CertificateDer<'static>> = chain
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
+            .and_then(Iterator::collect)
             .map_err(|error: rustls::pki_types::pem::Error| fail(&self.certificate, error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key);
-        let key = key.map_err(|error| fail(&self.key, error.to_string()))?;
-        let loaded = CertifiedKey::from_der(chain, key, &ring::default_provider());
-        let loaded = loaded.map_err(|error| TlsError::Pair(error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key).map_err(|error| fail(&self.key, error.to_string()))?;
+        let loaded = CertifiedKey::from_der(chain, key, &ring::default_provider())
+            .map_err(|error| TlsError::Pair(error.to_string()))?;
         loaded.keys_match().map_err(|error| TlsError::Pair(error.to_string()))?;
         Ok(loaded)
     }
@@ -156,7 +183,7 @@ struct ReloadingResolver(ArcSwap<CertifiedKey>);
 
 impl fmt::Debug for ReloadingResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Current")
+        f.write_str("ReloadingResolver")
     }
 }
 

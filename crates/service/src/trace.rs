@@ -11,6 +11,17 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
+use crate::settings::Setting;
+use crate::tls;
+
+/// URL to which traces are exported.
+pub static OTLP_ENDPOINT: Setting = Setting::new(
+    "otlp-endpoint",
+    "",
+    "URL to which traces are exported by OTLP over HTTP, such as http://collector:4318; without it there are no traces",
+)
+.from_variable("OTEL_EXPORTER_OTLP_ENDPOINT");
+
 /// Header of the W3C trace context.
 const TRACEPARENT: &str = "traceparent";
 /// Length of its value in bytes: `00-`, 32 digits, `-`, 16 digits, `-` and 2 digits.
@@ -36,7 +47,7 @@ impl SpanTracer {
     /// When the endpoint is not a URL.
     pub fn to_endpoint(endpoint: &str, service: &'static str) -> anyhow::Result<Self> {
         // The exporter's client is built with the process's TLS provider and panics without one.
-        crate::process::install_crypto_provider();
+        tls::install_crypto_provider();
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
@@ -49,11 +60,19 @@ impl SpanTracer {
         Ok(Self { active: Some(Active { provider, tracer }) })
     }
 
+    /// As [`to_endpoint`](Self::to_endpoint); without an endpoint, a tracer that creates no spans.
+    ///
+    /// # Errors
+    /// When the endpoint is not a URL.
+    pub fn of_setting(endpoint: Option<&str>, service: &'static str) -> anyhow::Result<Self> {
+        endpoint.map_or_else(|| Ok(Self::default()), |endpoint| Self::to_endpoint(endpoint, service))
+    }
+
     /// Starts a span, as a child of the `traceparent` of a request or message if there is one.
     pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&str>) -> Span {
         let parent = parent.filter(|text| is_traceparent(text));
         let Some(active) = &self.active else {
-            return Span(Inner::HandedOn(parent.map(str::to_owned)));
+            return Span(Inner::Propagated(parent.map(str::to_owned)));
         };
         let context = parent.map_or_else(Context::new, |text| {
             let carrier = std::collections::HashMap::from([(TRACEPARENT.to_owned(), text.to_owned())]);
@@ -85,14 +104,14 @@ pub struct Span(Inner);
 #[derive(Debug)]
 enum Inner {
     Active(Box<<SdkTracer as Tracer>::Span>),
-    HandedOn(Option<String>),
+    Propagated(Option<String>),
 }
 
 impl Span {
     /// The `traceparent` for outgoing requests and messages; `None` without a trace.
     pub fn traceparent(&self) -> Option<String> {
         match &self.0 {
-            Inner::HandedOn(traceparent) => traceparent.clone(),
+            Inner::Propagated(traceparent) => traceparent.clone(),
             Inner::Active(span) => Some(to_traceparent(span.span_context())),
         }
     }
@@ -100,7 +119,7 @@ impl Span {
     /// The trace id for a log line; `None` without a span.
     pub fn trace_id(&self) -> Option<String> {
         match &self.0 {
-            Inner::HandedOn(_) => None,
+            Inner::Propagated(_) => None,
             Inner::Active(span) => Some(span.span_context().trace_id().to_string()),
         }
     }

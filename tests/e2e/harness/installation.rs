@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1::{InboundMessage, ReportEvent};
 use servers::{NatsOptions, NatsServer};
-use service::{ConfigReader, LogPayloads, ServiceContext};
+use service::{ConfigReader, ServiceContext};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -23,6 +23,8 @@ use super::eventually;
 
 /// Credential key of every test.
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// Time in which a service that is stopped finishes its work.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// A channel of each BSP.
 pub(crate) const CHANNELS: &str = include_str!("../../../examples/channels.toml");
 
@@ -36,7 +38,7 @@ pub(crate) struct Installation {
 /// Ingress in this process.
 pub(crate) struct RunningIngress {
     pub(crate) address: SocketAddr,
-    pub(crate) context: ServiceContext,
+    pub(crate) context: Box<ServiceContext>,
     registry: Registry,
     task: JoinHandle<()>,
 }
@@ -114,12 +116,11 @@ impl Installation {
         let bus = Bus::connect(&BusOptions::new("ingress", nats_url)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let context = ServiceContext::new(CancellationToken::new());
+        let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, CancellationToken::new()) };
         let mut registry = Registry::default();
-        let grace = Duration::from_secs(5);
-        let running = ingress::run(settings, bus, listener, context.clone(), &mut registry, grace);
+        let running = ingress::run(settings, context.clone(), listener, &mut registry);
         let task = tokio::spawn(async move { running.await.unwrap() });
-        RunningIngress { address, context, registry, task }
+        RunningIngress { address, context: Box::new(context), registry, task }
     }
 
     /// Starts a normalizer.
@@ -142,11 +143,10 @@ impl Installation {
         let settings = normalizer::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions::new("normalizer", nats_url)).await.unwrap();
-        let context = ServiceContext::new(CancellationToken::new());
-        let stop = context.stop.clone();
+        let stop = CancellationToken::new();
+        let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, stop.clone()) };
         let mut registry = Registry::default();
-        let grace = Duration::from_secs(5);
-        let running = normalizer::run(settings, bus, context, &mut registry, LogPayloads::Masked, grace);
+        let running = normalizer::run(settings, context, &mut registry);
         RunningNormalizer { stop, registry, task: tokio::spawn(running) }
     }
 

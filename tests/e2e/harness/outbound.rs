@@ -2,7 +2,6 @@
 //! and media, in this process or as programs.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use blob::{BlobStore, RedisOptions};
 use bsp::{ChannelId, SettingsContext};
@@ -14,14 +13,14 @@ use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1::{MediaFetched, OutboundText, SendCommand, SendOutcome, SendResult, send_command};
 use servers::RedisServer;
-use service::{ConfigReader, LogPayloads, ServiceContext};
+use service::{ConfigReader, ServiceContext};
 use simulator::Target;
 use simulator::infobip_api::{Faults, InfobipApi, Scenario};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::installation::KEY;
+use super::installation::{GRACE, KEY};
 use super::{Installation, Program, TIMEOUT, eventually};
 
 /// The account's key, and the token of uploads.
@@ -41,7 +40,7 @@ pub(crate) struct Outbound {
 
 /// A sender in this process.
 pub(crate) struct RunningSender {
-    pub(crate) context: ServiceContext,
+    pub(crate) context: Box<ServiceContext>,
     stop: CancellationToken,
     registry: Registry,
     task: JoinHandle<()>,
@@ -50,7 +49,7 @@ pub(crate) struct RunningSender {
 /// Media in this process.
 pub(crate) struct RunningMedia {
     pub(crate) url: String,
-    pub(crate) context: ServiceContext,
+    pub(crate) context: Box<ServiceContext>,
     registry: Registry,
     task: JoinHandle<()>,
 }
@@ -162,15 +161,13 @@ impl Outbound {
         let settings = sender::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions::new("sender", nats_url)).await.unwrap();
-        let context = ServiceContext::new(CancellationToken::new());
-        let stop = context.stop.clone();
+        let stop = CancellationToken::new();
+        let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, stop.clone()) };
         let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
-        let grace = Duration::from_secs(5);
-        let running =
-            sender::run(settings, bus, blobs, context.clone(), &mut registry, LogPayloads::Masked, grace);
+        let running = sender::run(settings, context.clone(), blobs, &mut registry);
         let task = tokio::spawn(async move { running.await.unwrap() });
-        RunningSender { context, stop, registry, task }
+        RunningSender { context: Box::new(context), stop, registry, task }
     }
 
     /// The same as a program.
@@ -205,15 +202,14 @@ impl Outbound {
         let settings = media::Settings::read(&mut reader);
         let settings = reader.finish(|| settings).unwrap();
         let bus = Bus::connect(&BusOptions::new("media", self.installation.nats.url())).await.unwrap();
-        let context = ServiceContext::new(CancellationToken::new());
+        let context = ServiceContext { grace: GRACE, ..ServiceContext::new(bus, CancellationToken::new()) };
         let mut registry = Registry::default();
         let blobs = BlobStore::new(&RedisOptions::at(&redis)).unwrap();
         let address = self.media_url.trim_start_matches("http://");
         let listener = TcpListener::bind(address).await.unwrap();
-        let grace = Duration::from_secs(5);
-        let running = media::run(settings, bus, blobs, listener, context.clone(), &mut registry, grace);
+        let running = media::run(settings, context.clone(), blobs, listener, &mut registry);
         let task = tokio::spawn(async move { running.await.unwrap() });
-        let media = RunningMedia { url: self.media_url.clone(), context, registry, task };
+        let media = RunningMedia { url: self.media_url.clone(), context: Box::new(context), registry, task };
         eventually("media is ready", || async { media.context.readiness.is_ready().then_some(()) }).await;
         media
     }

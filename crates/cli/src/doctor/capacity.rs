@@ -5,8 +5,8 @@ use std::time::Duration;
 use bus::inspect::{ConsumerInfo, StreamInfo};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, SENDS_BUCKET, WEBHOOKS};
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, percent, span};
+use super::probe::Probe;
 
 const FILL: Check = Check("streams.fill");
 const RATE: Check = Check("streams.rate");
@@ -204,7 +204,7 @@ pub(super) mod tests {
         assert_eq!(judged("WEBHOOKS", 0, 1).level, Level::Ok);
         let full = judged("WEBHOOKS", 0, 100);
         assert_eq!(full.level, Level::Warning);
-        assert!(full.what.contains("full after 2.6 h"), "{}", full.what);
+        assert!(full.message.contains("full after 2.6 h"), "{}", full.message);
         assert_eq!(judged("EVENTS", 940_000_000, 1).level, Level::Warning);
         // The ledger is not purged: 72 h here, so 2.6 GB at ten a second.
         assert_eq!(judged("KV_imchannel_sends", 0, 10).level, Level::Warning);

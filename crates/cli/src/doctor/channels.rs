@@ -10,8 +10,8 @@ use bus::streams::WEBHOOKS;
 use channel::Channel;
 use jiff::Timestamp;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, count, names, span};
+use super::probe::Probe;
 
 const RECORDS: Check = Check("channels.records");
 const KEY: Check = Check("channels.key");
@@ -141,7 +141,7 @@ pub(super) mod tests {
         let mut newer = stored();
         newer[1].1.as_mut().unwrap().version = 99;
         let found = judge_records(&Ok(newer));
-        assert_eq!((found.level, found.of), (Level::Error, vec!["koomessage-demo".to_owned()]));
+        assert_eq!((found.level, found.subjects), (Level::Error, vec!["koomessage-demo".to_owned()]));
     }
 
     #[test]
@@ -172,6 +172,6 @@ pub(super) mod tests {
         };
         assert_eq!(judged(&subjects).level, Level::Ok);
         let found = judged(&subjects[1..]);
-        assert_eq!((found.level, found.of), (Level::Warning, vec!["202105102694809992".to_owned()]));
+        assert_eq!((found.level, found.subjects), (Level::Warning, vec!["202105102694809992".to_owned()]));
     }
 }

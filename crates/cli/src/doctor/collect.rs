@@ -20,6 +20,7 @@ use super::channels::readable;
 use super::clock::Reading;
 use super::lanes::Lane;
 use super::monitor::Monitor;
+use super::probe::{Moves, Probe};
 use super::redis::Redis;
 use super::references::Named;
 use super::server::Versions;
@@ -35,16 +36,6 @@ const RATE_SPAN: Duration = Duration::from_secs(5 * 60);
 const RATE_SPAN_MIN: Duration = Duration::from_secs(60);
 /// Most lanes that are read concurrently.
 const LANES_AT_ONCE: usize = 16;
-
-/// What was read, or why it could not be read.
-pub(super) type Probe<T> = Result<T, String>;
-
-/// A consumer at both readings.
-#[derive(Debug, Clone)]
-pub(super) struct Moves {
-    pub(super) before: ConsumerInfo,
-    pub(super) after: ConsumerInfo,
-}
 
 /// State of the bus.
 #[derive(Debug)]
@@ -90,18 +81,6 @@ impl Observed {
             || self.monitors.iter().any(|(_, monitor)| monitor.is_ok())
             || self.services.iter().any(|(_, service)| service.is_ok())
     }
-}
-
-/// Returns the innermost cause of an error, which contains no URL.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "timed out".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 fn words(error: impl Into<anyhow::Error>) -> String {

@@ -4,8 +4,8 @@ use bus::inspect::StreamInfo;
 use bus::streams::DEADLETTERS;
 use jiff::Timestamp;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, count, span};
+use super::probe::Probe;
 
 const PRESENT: Check = Check("deadletters.present");
 
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(judged(0).level, Level::Ok);
         let found = judged(7_000);
         assert_eq!(found.level, Level::Warning);
-        assert_eq!(found.what, "7 dead letters, the newest 9 min old (truncated)");
+        assert_eq!(found.message, "7 dead letters, the newest 9 min old (truncated)");
         assert_eq!(judge(&Ok(Vec::new()), None, now), None);
     }
 }

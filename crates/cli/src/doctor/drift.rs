@@ -6,8 +6,8 @@ use bus::inspect::StreamInfo;
 use bus::provision::Difference;
 use bus::streams::{EVENTS, MARKS_BUCKET, NORMALIZER};
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, span};
+use super::probe::Probe;
 
 const STREAMS: Check = Check("streams.definition");
 const DURABLES: Check = Check("durables.definition");
@@ -96,7 +96,7 @@ mod tests {
         let findings = judge(&Ok(all), &Ok(Vec::new()));
         let seen: Vec<_> = findings.iter().map(|found| (found.check, found.level)).collect();
         assert_eq!(seen, [("streams.definition", Level::Error), ("durables.definition", Level::Error)]);
-        assert_eq!((&*findings[0].of[0], &*findings[1].of[0]), ("EVENTS", "send-c-1"));
+        assert_eq!((&*findings[0].subjects[0], &*findings[1].subjects[0]), ("EVENTS", "send-c-1"));
         assert!(judge(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
         assert!(
             judge(&Err("no".to_owned()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Unknown)

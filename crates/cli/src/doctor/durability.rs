@@ -2,9 +2,9 @@
 
 use bus::versions::ServerVersion;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, span};
 use super::monitor::{Monitor, Sync};
+use super::probe::Probe;
 
 const DURABILITY: Check = Check("nats.durability");
 

@@ -40,25 +40,25 @@ pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) level: Level,
     /// What was found, in one sentence with its numbers.
-    pub(super) what: String,
+    pub(super) message: String,
     /// The impact; empty if there is no problem.
-    pub(super) why: String,
+    pub(super) impact: String,
     /// What to do, with a command if there is one; empty if there is no problem.
     pub(super) remedy: String,
     /// Streams, channels or references that it concerns.
-    pub(super) of: Vec<String>,
+    pub(super) subjects: Vec<String>,
 }
 
 impl Finding {
     /// Names what the finding concerns.
-    pub(super) fn about(self, of: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { of: of.into_iter().map(Into::into).collect(), ..self }
+    pub(super) fn about(self, subjects: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { subjects: subjects.into_iter().map(Into::into).collect(), ..self }
     }
 
     pub(super) fn to_json(&self) -> Value {
         json!({
-            "check": self.check, "level": self.level.word(), "message": self.what, "impact": self.why,
-            "remedy": self.remedy, "subjects": self.of,
+            "check": self.check, "level": self.level.word(), "message": self.message, "impact": self.impact,
+            "remedy": self.remedy, "subjects": self.subjects,
         })
     }
 }
@@ -68,25 +68,31 @@ impl Finding {
 pub(super) struct Check(pub(super) &'static str);
 
 impl Check {
-    fn make(self, level: Level, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        let (why, remedy) = (why.to_owned(), remedy.to_owned());
-        Finding { check: self.0, level, what: what.into(), why, remedy, of: Vec::new() }
+    fn make(self, level: Level, message: impl Into<String>, impact: &str, remedy: &str) -> Finding {
+        Finding {
+            check: self.0,
+            level,
+            message: message.into(),
+            impact: impact.to_owned(),
+            remedy: remedy.to_owned(),
+            subjects: Vec::new(),
+        }
     }
 
-    pub(super) fn ok(self, what: impl Into<String>) -> Finding {
-        self.make(Level::Ok, what, "", "")
+    pub(super) fn ok(self, message: impl Into<String>) -> Finding {
+        self.make(Level::Ok, message, "", "")
     }
 
-    pub(super) fn unknown(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        self.make(Level::Unknown, what, why, remedy)
+    pub(super) fn unknown(self, message: impl Into<String>, impact: &str, remedy: &str) -> Finding {
+        self.make(Level::Unknown, message, impact, remedy)
     }
 
-    pub(super) fn warning(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        self.make(Level::Warning, what, why, remedy)
+    pub(super) fn warning(self, message: impl Into<String>, impact: &str, remedy: &str) -> Finding {
+        self.make(Level::Warning, message, impact, remedy)
     }
 
-    pub(super) fn error(self, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        self.make(Level::Error, what, why, remedy)
+    pub(super) fn error(self, message: impl Into<String>, impact: &str, remedy: &str) -> Finding {
+        self.make(Level::Error, message, impact, remedy)
     }
 
     /// A finding for something that could not be read.

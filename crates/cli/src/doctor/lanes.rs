@@ -11,8 +11,8 @@ use sender::LaneState;
 
 use crate::words;
 
-use super::collect::{Moves, Probe};
 use super::finding::{Check, Finding, count, names, span};
+use super::probe::{Moves, Probe};
 use super::progress::{Motion, motion};
 
 const OWNER: Check = Check("lanes.owner");
@@ -319,7 +319,7 @@ mod tests {
             let lanes = [Lane { channel: channel(), is_paused }];
             let watched = Duration::from_secs(3);
             let findings = judge(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
-            findings.into_iter().map(|found| found.what).collect::<Vec<_>>().join("\n")
+            findings.into_iter().map(|found| found.message).collect::<Vec<_>>().join("\n")
         };
         let waits = "50 commands wait, the oldest for 2.0 h";
         for text in [said("the account fails (401)", false), said("paused by an operator", true)] {

@@ -5,9 +5,9 @@ use bus::inspect::StreamInfo;
 use bus::ledger_size;
 use bus::streams::SENDS_BUCKET;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes};
 use super::monitor::Monitor;
+use super::probe::Probe;
 
 const MEMORY: Check = Check("nats.memory");
 

@@ -10,8 +10,8 @@ use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, DATE, LOCATION};
 
 use super::clock::{Reading, http_date};
-use super::collect::{Probe, reason};
 use super::finding::{Check, Finding};
+use super::probe::{Probe, reason};
 
 const URL: Check = Check("media.url");
 const ANSWER: Check = Check("media.answer");

@@ -4,6 +4,7 @@
 //! [`collect`] reads the state. Each of the other files checks one part of it, by pure functions from state to findings.
 
 mod finding;
+mod probe;
 mod collect;
 mod server;
 mod monitor;
@@ -33,8 +34,8 @@ use serde_json::json;
 
 use self::collect::{Nats, Observed};
 use self::finding::{Check, Finding, Level};
-use crate::Exit;
 use crate::duration;
+use crate::exit::Exit;
 use crate::output::{BAD, DIM, GOOD, ODD, Out, Text, styled, text};
 use crate::redis_target::RedisTarget;
 use crate::target::{DATA_FOLDER_DEFAULT, MEDIA_URL_FILE, Target, WrongUser};
@@ -217,8 +218,8 @@ fn style(level: Level) -> anstyle::Style {
 fn show(finding: &Finding, out: &Out) {
     out.object(&finding.to_json());
     let level = styled(style(finding.level), &format!("{:<LEVEL_WIDTH$}", finding.level.word()));
-    out.print(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.what));
-    for (word, text) in [("impact", &finding.why), ("remedy", &finding.remedy)] {
+    out.print(&text!("{level}{:<CHECK_WIDTH$}{}", finding.check, finding.message));
+    for (word, text) in [("impact", &finding.impact), ("remedy", &finding.remedy)] {
         if !text.is_empty() {
             out.print(&text!("{:LEVEL_WIDTH$}{} {text}", "", styled(DIM, word)));
         }

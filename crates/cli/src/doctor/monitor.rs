@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::clock::Reading;
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, percent};
+use super::probe::Probe;
 
 const ANSWER: Check = Check("nats.monitor");
 const STORAGE: Check = Check("nats.storage");
@@ -56,8 +56,8 @@ pub(super) struct Monitor {
 pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Probe<Monitor> {
     let get = async |path: &str| {
         let answer = client.get(format!("{}{path}", url.trim_end_matches('/'))).timeout(TIMEOUT).send();
-        let answer = answer.await.map_err(|error| super::collect::reason(&error))?;
-        let text = answer.text().await.map_err(|error| super::collect::reason(&error))?;
+        let answer = answer.await.map_err(|error| super::probe::reason(&error))?;
+        let text = answer.text().await.map_err(|error| super::probe::reason(&error))?;
         serde_json::from_str::<Value>(&text)
             .map_err(|_| format!("the response of {path} is not that of a nats-server"))
     };

@@ -6,8 +6,8 @@ use bus::inspect::ConsumerInfo;
 use bus::streams::{AICC, NORMALIZER};
 use jiff::Timestamp;
 
-use super::collect::{Moves, Probe};
 use super::finding::{Check, Finding, span};
+use super::probe::{Moves, Probe};
 
 const NORMALIZER_CHECK: Check = Check("durables.normalizer");
 const AICC_CHECK: Check = Check("durables.aicc");

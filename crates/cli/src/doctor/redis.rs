@@ -8,8 +8,8 @@ use blob::inspect::Inspector;
 use jiff::Timestamp;
 
 use super::clock::Reading;
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, percent};
+use super::probe::Probe;
 
 const CONNECTION: Check = Check("redis.connection");
 const VERSION: Check = Check("redis.version");

@@ -39,26 +39,38 @@ pub(super) struct Named {
     pub(super) found: Found,
 }
 
+/// Where a reference is used.
+struct ReferenceUse {
+    reference: SecretReference,
+    /// Whether its secret is sent as an HTTP header.
+    is_header: bool,
+    channels: Vec<String>,
+}
+
 /// Looks up the references of all channels.
 pub(super) async fn resolve(channels: &[Channel], secrets: &Secrets) -> Vec<Named> {
-    let mut of: BTreeMap<String, (SecretReference, bool, Vec<String>)> = BTreeMap::new();
+    let mut uses: BTreeMap<String, ReferenceUse> = BTreeMap::new();
     for channel in channels {
         let account = channel.bsp.sending().and_then(|sending| sending.account(&channel.settings));
         let keys = channel.signature.iter().flat_map(|signature| signature.keys.iter().cloned());
         let all = account.map(|account| (account.key, true)).into_iter().chain(keys.map(|key| (key, false)));
         for (reference, is_header) in all {
-            let entry = of.entry(reference.to_string()).or_insert_with(|| (reference, false, Vec::new()));
-            entry.1 |= is_header;
-            entry.2.push(channel.id.to_string());
+            let found = uses.entry(reference.to_string()).or_insert_with(|| ReferenceUse {
+                reference,
+                is_header: false,
+                channels: Vec::new(),
+            });
+            found.is_header |= is_header;
+            found.channels.push(channel.id.to_string());
         }
     }
     let secrets = secrets.clone();
     // Files are read by blocking calls.
     let resolved = tokio::task::spawn_blocking(move || {
-        let named = of.into_iter().map(|(name, (reference, is_header, channels))| Named {
+        let named = uses.into_iter().map(|(name, used)| Named {
             name,
-            channels,
-            found: follow(&secrets, &reference, is_header),
+            found: follow(&secrets, &used.reference, used.is_header),
+            channels: used.channels,
         });
         named.collect()
     });
@@ -182,7 +194,7 @@ mod tests {
             named("env:INFOBIP_C", Found::Unseen("not set here".to_owned())),
         ];
         let findings = judge_references(&all);
-        let levels: Vec<_> = findings.iter().map(|found| (&*found.of[0], found.level)).collect();
+        let levels: Vec<_> = findings.iter().map(|found| (&*found.subjects[0], found.level)).collect();
         assert_eq!(levels, [("file:b", Level::Error), ("env:INFOBIP_C", Level::Unknown)]);
         assert_eq!(judge_references(&all[..1])[0].level, Level::Ok);
         assert_eq!(judge_hosts(&all)[0].level, Level::Warning);

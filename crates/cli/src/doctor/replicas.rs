@@ -2,8 +2,8 @@
 
 use bus::inspect::StreamInfo;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, names};
+use super::probe::Probe;
 
 const REPLICAS: Check = Check("streams.replicas");
 const COPIES: Check = Check("streams.copies");

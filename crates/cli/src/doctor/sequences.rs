@@ -2,8 +2,8 @@
 
 use bus::repair::StreamPosition;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, names};
+use super::probe::Probe;
 
 const SEQUENCES: Check = Check("streams.sequences");
 
@@ -42,7 +42,7 @@ mod tests {
         };
         assert_eq!(judge(&found(5, 5)).level, Level::Ok);
         let finding = judge(&found(16_599, 40));
-        assert_eq!((finding.level, finding.of), (Level::Error, vec!["WEBHOOKS".to_owned()]));
+        assert_eq!((finding.level, finding.subjects), (Level::Error, vec!["WEBHOOKS".to_owned()]));
         let replaced = StreamPosition { is_replaced: true, ..found(0, 0).unwrap().remove(0) };
         assert_eq!(judge(&Ok(vec![replaced])).level, Level::Error);
         assert_eq!(judge(&Err("no".to_owned())).level, Level::Unknown);

@@ -7,8 +7,8 @@ use bus::purge::PURGE_IS_SAFE_FROM;
 use bus::versions::ServerVersion;
 use serde_json::Value;
 
-use super::collect::Probe;
 use super::finding::{Check, Finding, bytes, names, percent};
+use super::probe::Probe;
 
 const VERSION: Check = Check("nats.version");
 const PAYLOAD: Check = Check("nats.max_payload");
@@ -43,8 +43,11 @@ fn judge_versions(versions: &Versions) -> Vec<Finding> {
     let worst = known.iter().map(|(_, finding)| finding).max_by_key(|finding| finding.level).cloned();
     let mut findings = Vec::new();
     if let Some(worst) = worst {
-        let of: Vec<&String> =
-            known.iter().filter(|(_, finding)| finding.what == worst.what).map(|(name, _)| *name).collect();
+        let of: Vec<&String> = known
+            .iter()
+            .filter(|(_, finding)| finding.message == worst.message)
+            .map(|(name, _)| *name)
+            .collect();
         findings.push(worst.about(of));
     }
     let unknown: Vec<String> =
@@ -178,7 +181,8 @@ mod tests {
         let versions = |all: [Option<ServerVersion>; 3]| {
             ["n0", "n1", "n2"].map(str::to_owned).into_iter().zip(all).collect::<Versions>()
         };
-        let seen = |all| judge_versions(&versions(all)).into_iter().map(|found| (found.level, found.of));
+        let seen =
+            |all| judge_versions(&versions(all)).into_iter().map(|found| (found.level, found.subjects));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let found: Vec<_> = seen([new, old, new]).collect();
         assert_eq!(found, [(Level::Warning, names(&["n1"]))]);

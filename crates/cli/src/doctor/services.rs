@@ -7,8 +7,8 @@ use reqwest::header::DATE;
 use serde_json::Value;
 
 use super::clock::{Reading, http_date};
-use super::collect::{Probe, reason};
 use super::finding::{Check, Finding, count, names};
+use super::probe::{Probe, reason};
 use crate::refusals::{self, Counts, Refused};
 
 const READY: Check = Check("services.ready");

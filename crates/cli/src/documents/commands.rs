@@ -57,7 +57,8 @@ fn leaf(command: &Command, text: &mut String) {
     write!(text, "\n```text\n{}\n```\n", usage.trim_start_matches("Usage: "))
         .expect("a String takes everything");
     let args: Vec<_> = command.get_arguments().filter(|arg| !arg.is_global_set() && is_shown(arg)).collect();
-    let is_setting = |arg: &&&Arg| crate::up::settings().iter().any(|setting| is_of_setting(arg, setting));
+    let is_setting =
+        |arg: &&&Arg| crate::commands::dev::up::settings().iter().any(|setting| is_of_setting(arg, setting));
     let is_up = command.get_name() == "up";
     let own: Vec<_> = args.iter().filter(|arg| !(is_up && is_setting(arg))).copied().collect();
     text.push_str(&options(&own));

@@ -13,7 +13,7 @@ const PAGE: &str = "docs/configuration.md";
 
 /// A table for what all services have, one for each service, and those of the command line.
 pub(super) fn parts() -> Vec<Part> {
-    let common = &service::common::ALL;
+    let common = &service::process_settings::ALL;
     let own = |all: Vec<&'static Setting>| -> Vec<&'static Setting> {
         let is_own = |setting: &&Setting| !common.iter().any(|one| one.flag == setting.flag);
         all.into_iter().filter(is_own).collect()

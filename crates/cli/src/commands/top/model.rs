@@ -1,0 +1,131 @@
+//! What a look found: numbers to draw or to print.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bus::lag::LagSnapshot;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::lanes::{Lane, LaneTotals};
+
+/// Time over which rates are averaged.
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
+
+/// A channel behind a BSP.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub(crate) bsp: String,
+    pub(crate) channel: String,
+}
+
+/// Results of commands by outcome, since `top` began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Results {
+    pub(crate) accepted: u64,
+    pub(crate) rejected: u64,
+    pub(crate) expired: u64,
+    pub(crate) unknown: u64,
+}
+
+impl Results {
+    pub(crate) fn all(self) -> u64 {
+        self.accepted + self.failed()
+    }
+
+    /// Those that were not accepted, or of which it is not known.
+    pub(crate) fn failed(self) -> u64 {
+        self.rejected + self.expired + self.unknown
+    }
+}
+
+/// Averages per second over [`WINDOW`].
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Rates {
+    pub(crate) webhooks: f64,
+    pub(crate) events: f64,
+    pub(crate) commands: f64,
+    pub(crate) results: f64,
+}
+
+/// Traffic of a channel. Counts are since `top` began.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Row {
+    pub(crate) webhooks: u64,
+    pub(crate) events: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) commands: u64,
+    pub(crate) results: Results,
+    /// Webhooks that were not delivered to the normalizer yet.
+    pub(crate) waiting: u64,
+    /// Commands that wait to be sent, as the lane's owner says.
+    pub(crate) pending_commands: u64,
+    pub(crate) rates: Rates,
+    /// By cause.
+    pub(crate) refused: BTreeMap<String, u64>,
+}
+
+impl Row {
+    /// All refusals.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refused.values().sum()
+    }
+}
+
+/// Everything of one look.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board {
+    pub(crate) place: String,
+    pub(crate) connected: bool,
+    pub(crate) snapshot: LagSnapshot,
+    pub(crate) rows: BTreeMap<Name, Row>,
+    /// Rates of all channels together.
+    pub(crate) rates: Rates,
+    /// Lanes with pending commands, the halted ones first, and then the other halted lanes.
+    pub(crate) lanes: Vec<Lane>,
+    /// All lanes that a sender works.
+    pub(crate) lane_totals: LaneTotals,
+    /// Refusals that belong to no channel, such as an unknown one, by BSP and cause.
+    pub(crate) strangers: BTreeMap<(String, String), u64>,
+    /// Average rates at the last looks, the newest last.
+    pub(crate) history: Vec<Rates>,
+    /// Admin ports that answer, and those that were asked.
+    pub(crate) admins: (usize, usize),
+}
+
+impl Board {
+    pub(crate) fn to_json(&self) -> Value {
+        let rows = self.rows.iter().map(|(name, row)| {
+            json!({
+                "bsp": name.bsp, "channel": name.channel, "webhooks": row.webhooks, "events": row.events,
+                "dead_letters": row.dead_letters, "waiting": row.waiting, "webhooks_per_s": row.rates.webhooks,
+                "events_per_s": row.rates.events, "refused": row.refused, "commands": row.commands,
+                "commands_per_s": row.rates.commands, "results_per_s": row.rates.results,
+                "pending_commands": row.pending_commands, "results": {
+                    "accepted": row.results.accepted, "rejected": row.results.rejected,
+                    "expired": row.results.expired, "unknown": row.results.unknown,
+                },
+            })
+        });
+        let durables = self.snapshot.durables.iter().map(|durable| {
+            json!({
+                "stream": durable.stream, "durable": durable.name, "pending": durable.pending,
+                "unacknowledged": durable.unacknowledged, "oldest_age_s": durable.oldest_age_s,
+            })
+        });
+        let streams = self.snapshot.streams.iter().map(|stream| {
+            json!({ "stream": stream.name, "messages": stream.messages, "bytes": stream.bytes, "max_bytes": stream.max_bytes })
+        });
+        let now = Timestamp::now();
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.to_json(now)).collect();
+        let strangers = self
+            .strangers
+            .iter()
+            .map(|((bsp, cause), count)| json!({ "bsp": bsp, "cause": cause, "count": count }));
+        json!({
+            "connected": self.connected, "channels": rows.collect::<Vec<_>>(), "durables": durables.collect::<Vec<_>>(),
+            "average_s": WINDOW.as_secs(), "lane_totals": self.lane_totals.to_json(), "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
+            "admin_ports": { "answering": self.admins.0, "asked": self.admins.1 },
+        })
+    }
+}

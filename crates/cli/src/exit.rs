@@ -1,0 +1,29 @@
+//! The exit codes of the command line.
+
+use std::process::ExitCode;
+
+use service::process::EXIT_SETTINGS;
+
+/// Exit code of a check that found differences.
+const EXIT_DRIFT: u8 = 3;
+
+/// Result of a command that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Success.
+    Ok,
+    /// A file or a setting is invalid; its errors were printed.
+    InvalidInput,
+    /// A check found differences; they were printed.
+    Drift,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Ok => Self::SUCCESS,
+            Exit::InvalidInput => Self::from(EXIT_SETTINGS),
+            Exit::Drift => Self::from(EXIT_DRIFT),
+        }
+    }
+}

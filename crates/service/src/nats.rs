@@ -1,0 +1,74 @@
+//! The settings of NATS: how a process connects to it, and how often a service that purges streams checks them.
+
+use std::time::Duration;
+
+use bus::{BusOptions, NkeySeed};
+
+use crate::example_secrets;
+use crate::settings::{ConfigReader, Setting};
+use crate::tls;
+
+/// URLs of the NATS servers.
+pub static NATS_URL: Setting = Setting::new(
+    "nats-url",
+    "nats://127.0.0.1:4222",
+    "URL of NATS: nats://host:port; several URLs are separated by commas",
+);
+/// File with the seed of the NATS user.
+pub static NATS_NKEY_FILE: Setting = Setting::new(
+    "nats-nkey-file",
+    "",
+    "File with the nkey seed of the process's NATS user; without it the process connects without a user",
+);
+/// PEM file of CA certificates that are trusted for NATS.
+pub static NATS_CA_FILE: Setting = Setting::new(
+    "nats-ca-file",
+    "",
+    "PEM file of the CA that signed the certificate of a tls:// NATS server, if the system does not trust it",
+);
+/// Interval of the checks for processed messages that can be purged; only for services that purge
+/// streams.
+pub static PURGE_INTERVAL: Setting = Setting::new(
+    "purge-interval",
+    "500ms",
+    "Interval of the checks for processed messages that can be purged",
+);
+
+/// The settings of the connection to NATS.
+#[derive(Debug, Clone)]
+pub struct NatsSettings(BusOptions);
+
+impl NatsSettings {
+    /// Reads the settings. If one is invalid, adds the error to `reader` and returns `None`.
+    pub fn read(reader: &mut ConfigReader) -> Option<Self> {
+        let url = reader.text(&NATS_URL);
+        let mut is_faulty = false;
+        let nkey = reader.optional_text(&NATS_NKEY_FILE).and_then(|file| {
+            let seed = std::fs::read_to_string(file).map_err(|error| error.to_string());
+            let seed = seed.and_then(|text| NkeySeed::parse(&text).map_err(|error| error.to_string()));
+            seed.map_err(|error| {
+                is_faulty = true;
+                reader.error(&NATS_NKEY_FILE, &format!("is invalid: {error}"));
+            })
+            .ok()
+        });
+        if let Some(seed) = &nkey {
+            example_secrets::refuse_nkey(reader, seed, &NATS_NKEY_FILE);
+        }
+        let ca_file = tls::read_authority(reader, &NATS_CA_FILE);
+        if is_faulty {
+            return None;
+        }
+        Some(Self(BusOptions { nkey, ca_file, ..BusOptions::new("imchannel", url?) }))
+    }
+
+    /// Connection options of a client with that name.
+    pub fn named(&self, name: &'static str) -> BusOptions {
+        BusOptions { name, ..self.0.clone() }
+    }
+}
+
+/// Reads the interval of the purger's checks. If it is invalid, adds the error to `reader` and returns `None`.
+pub fn read_purge_interval(reader: &mut ConfigReader) -> Option<Duration> {
+    reader.duration(&PURGE_INTERVAL, Duration::from_millis(50)..=Duration::from_secs(60))
+}
