@@ -62,7 +62,7 @@ impl LaneWorker {
             let Some(Entry { sequence, command: job, .. }) = self.queues.start() else { return };
             let recipient = job.command.recipient.clone();
             let this = Overtaken { recipient: recipient.clone(), sequence };
-            let overtaking = Overtaking { this, lane: self.overtaking.clone() };
+            let overtaking = Overtaking { this, worker: self.overtaking.clone() };
             self.begin(Some(recipient), job, Turn::Send { permit, overtaking });
         }
     }

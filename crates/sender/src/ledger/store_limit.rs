@@ -1,5 +1,5 @@
 //! Limits and orders the writes to a store for all lanes of this process: as many writes are in flight as the store
-//! acknowledges quickly ([`bus::pace`]), outcomes go before intents, and lanes take turns.
+//! acknowledges quickly ([`bus::adaptive_limit`]), outcomes go before intents, and lanes take turns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,7 +88,7 @@ impl StoreLimit {
         let state = self.state();
         let mut lanes = state.beginning.iter();
         lanes.find(|(name, _)| name == lane).is_none_or(|(_, waiting)| {
-            waiting.iter().filter(|place| !place.is_closed()).count() < LANE_WAITING_MAX
+            waiting.iter().filter(|write| !write.is_closed()).count() < LANE_WAITING_MAX
         })
     }
 
@@ -103,11 +103,11 @@ impl StoreLimit {
         while state.pace.has_room()
             && let Some(next) = state.next()
         {
-            let place = self.give(state);
-            if let Err(mut place) = next.send(place) {
+            let permit = self.give(state);
+            if let Err(mut permit) = next.send(permit) {
                 // It does not wait any more. Dropping the permit would lock again, so it is disarmed; the lock is held
                 // here.
-                place.limit = None;
+                permit.limit = None;
                 state.pace.end();
             }
         }

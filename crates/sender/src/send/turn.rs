@@ -33,14 +33,14 @@ pub(crate) struct Overtaken {
 #[derive(Debug)]
 pub(crate) struct Overtaking {
     pub(crate) this: Overtaken,
-    pub(crate) lane: mpsc::UnboundedSender<Overtaken>,
+    pub(crate) worker: mpsc::UnboundedSender<Overtaken>,
 }
 
 impl Overtaking {
     /// Lets it start now.
     pub(super) fn begin(self) {
         // If the worker has ended, no command is started any more.
-        let _ = self.lane.send(self.this);
+        let _ = self.worker.send(self.this);
     }
 }
 
