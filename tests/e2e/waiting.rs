@@ -99,3 +99,27 @@ async fn what_a_halted_lane_holds_waits() {
     })
     .await;
 }
+
+/// The owner of a lane writes its state into the lease every 5 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_channel_is_resuming_until_its_lease_is_renewed() {
+    let outbound = Outbound::start(&[100]).await;
+    outbound.set_paused(0, true).await;
+    let sender = outbound.sender().await;
+    eventually("the lease says that the channel is paused", || async {
+        (outbound.halted(0).await? == "paused by an operator").then_some(())
+    })
+    .await;
+    outbound.set_paused(0, false).await;
+    assert_eq!(waiting(&outbound, 0).await["reason"], "resuming");
+    let findings = objects(&outbound, &["--json", "doctor", "--watch-for", "1s"]).await;
+    let of_lanes = |found: &&Value| found["check"].as_str().is_some_and(|check| check.starts_with("lanes."));
+    let lanes: Vec<&Value> = findings.iter().filter(of_lanes).collect();
+    assert!(lanes.iter().all(|found| found["level"] == "ok"), "{lanes:#?}");
+    assert!(lanes.iter().any(|found| found["message"] == "1 channel resuming: channel-0"), "{lanes:#?}");
+    eventually("the lease is renewed", || async {
+        (waiting(&outbound, 0).await["reason"] == "").then_some(())
+    })
+    .await;
+    sender.stop().await;
+}

@@ -11,8 +11,8 @@ use prost::Message;
 use proto::v1::SendCommand;
 use sha2::{Digest, Sha256};
 
-use crate::dead_letter::DeadLetterReason;
-use crate::publish;
+use crate::result::dead_letter_reason::DeadLetterReason;
+use crate::result::publish;
 
 /// Longest age at which a command is sent: an hour less than the stream keeps it.
 const TTL_MAX: Duration = Duration::from_secs(23 * 3600);

@@ -1,36 +1,33 @@
 //! Sender: reads the commands of the AICC back end from the bus, sends each through its channel's BSP at most once, and
 //! publishes its result.
 //!
-//! [`send`](mod@send) processes one command, from top to bottom. A channel's commands form one lane, which one replica
-//! owns at a time ([`lanes`](mod@lanes)). The lane keeps the channel's rate and the order of messages to one recipient
-//! ([`lane`](mod@lane)). Only the ledger makes sure that no command is sent twice.
+//! A channel's commands form one lane, which one replica owns at a time ([`assignment`](mod@assignment)). The lane's worker
+//! keeps the order of messages to one recipient ([`lane`](mod@lane)) and the channel's rate ([`throttle`](mod@throttle)).
+//! [`send`](mod@send) processes one command, stage by stage. Only the ledger makes sure that no command is sent twice.
+//!
+//! What lanes and commands share is in [`context`](mod@context). [`bsp_client`](mod@bsp_client) makes the HTTP calls,
+//! [`ledger`](mod@ledger) has the form of an entry, [`result`](mod@result) that of a result and a dead letter.
+//! [`reject`](mod@reject) answers commands that cannot be sent, [`orphans`](mod@orphans) those that no lane reads.
+//! [`lane_state`](mod@lane_state) is what the owner of a lane tells the others, and the command line.
 
-pub mod settings;
-mod lanes;
-mod ownership;
-mod lane;
-mod held;
-mod gate;
-mod command;
-mod send;
-mod store_limit;
-mod record;
-mod used;
 mod account;
-mod media_url;
+mod assignment;
+mod bsp_client;
+mod command;
+mod context;
 mod functions;
-mod call;
-mod open_calls;
-mod retry_after;
-mod message_log;
-mod outcome;
-mod dead_letter;
-mod publish;
-mod expiry;
-mod reject;
-mod panics;
-mod orphans;
+mod lane;
+mod lane_state;
+mod ledger;
+mod media_url;
 mod metrics;
+mod orphans;
+mod reject;
+mod result;
+mod send;
+pub mod settings;
+mod throttle;
+mod used;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,13 +44,18 @@ use service::{ProcessContext, ServiceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::lanes::{FailedLanes, LaneAssigner};
-use crate::message_log::MessageLog;
+use crate::assignment::LaneAssigner;
+use crate::bsp_client::client;
+use crate::bsp_client::message_log::MessageLog;
+use crate::context::Shared;
+use crate::context::dead_lettered::DeadLettered;
+use crate::context::failed_lanes::FailedLanes;
+pub use crate::lane_state::{
+    CrowdedRecipient, HaltReason, LaneBacklog, LaneState, lane_lease, lane_of_lease,
+};
+use crate::ledger::store_limit::StoreLimit;
 use crate::metrics::SenderMetrics;
-pub use crate::ownership::{CrowdedRecipient, LaneBacklog, LaneState, lane_lease, lane_of_lease};
-use crate::send::Shared;
 pub use crate::settings::Settings;
-use crate::store_limit::StoreLimit;
 pub use crate::used::{IdUse, is_same, used};
 
 /// Returns the service for a separate process: it connects to NATS and Redis.
@@ -98,13 +100,15 @@ async fn work(
     // Leases are read until the last lane is closed.
     let ended = CancellationToken::new();
     let leases = Leases::watch(&bus, ended.clone());
-    let faults = FailedLanes::default();
-    require(&context, &bus, &snapshots, &leases, &faults);
+    let failed_lanes = FailedLanes::default();
+    let watched = Watched { bus: &bus, channels: &snapshots, leases: &leases, failed_lanes: &failed_lanes };
+    require(&context, watched);
     let functions = functions::follow(blobs.clone(), stop.clone());
     context.readiness.require("redis functions", move || functions.borrow().clone());
     context.readiness.mark_started();
-    let client = call::client(settings.bsp_ca_file.as_deref(), settings.bsp_idle_timeout)?;
-    let lookups = MessageLog::new(client.clone(), Arc::clone(&metrics), lanes::replicas_of(&leases));
+    let client = client::client(settings.bsp_ca_file.as_deref(), settings.bsp_idle_timeout)?;
+    let replicas_of = assignment::replicas_of(&leases);
+    let message_log = MessageLog::new(client.clone(), Arc::clone(&metrics), replicas_of);
     let purge_interval = settings.purge_interval;
     let shared = Arc::new(Shared {
         bus: bus.clone(),
@@ -112,19 +116,19 @@ async fn work(
         client,
         settings,
         metrics: Arc::clone(&metrics),
-        lookups,
-        faults,
-        tracing: context.tracer.clone(),
+        message_log,
+        failed_lanes,
+        tracer: context.tracer.clone(),
         payloads,
-        ledger: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
-        lettered: dead_letter::DeadLettered::default(),
+        ledger_limit: StoreLimit::new(metrics.ledger.clone(), Instant::now()),
+        dead_lettered: DeadLettered::default(),
     });
     let lanes = LaneAssigner::new(Arc::clone(&shared), leases.clone(), snapshots.clone(), replica_name()?);
     let kept = [&COMMANDS, &EVENTS, &DEADLETTERS];
     tokio::join!(
         lanes.run(stop.clone(), grace),
         orphans::run(&shared, snapshots, leases, stop.clone()),
-        look_at_ledger(&bus, purge_interval, stop.clone()),
+        watch_ledger_fill(&bus, purge_interval, stop.clone()),
         bus::purger::run(&bus, &kept, purge_interval, &metrics.purger, stop.clone()),
     );
     ended.cancel();
@@ -133,7 +137,7 @@ async fn work(
 }
 
 /// Checks at intervals whether the ledger has room for new entries.
-async fn look_at_ledger(bus: &Bus, interval: Duration, stop: CancellationToken) {
+async fn watch_ledger_fill(bus: &Bus, interval: Duration, stop: CancellationToken) {
     loop {
         if bus.is_connected() {
             let _ = bus::purger::refresh_ledger_fill(bus).await;
@@ -167,14 +171,18 @@ static NEEDS: Needs = Needs {
     buckets: &[&CHANNELS_BUCKET, &SENDS_BUCKET, &LANES_BUCKET],
 };
 
+/// What the readiness of the process is computed from.
+#[derive(Clone, Copy)]
+struct Watched<'a> {
+    bus: &'a Bus,
+    channels: &'a bus::registry::Snapshots,
+    leases: &'a Leases,
+    failed_lanes: &'a FailedLanes,
+}
+
 /// Registers the readiness conditions for what the sender needs from NATS.
-fn require(
-    context: &ServiceContext,
-    bus: &Bus,
-    channels: &bus::registry::Snapshots,
-    leases: &Leases,
-    faults: &FailedLanes,
-) {
+fn require(context: &ServiceContext, watched: Watched<'_>) {
+    let Watched { bus, channels, leases, failed_lanes } = watched;
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
@@ -189,6 +197,6 @@ fn require(
     context
         .readiness
         .require("leases", move || if leases.is_synced() { Ok(()) } else { Err("not read yet".to_owned()) });
-    let faults = faults.clone();
-    context.readiness.require("lanes", move || faults.state());
+    let failed_lanes = failed_lanes.clone();
+    context.readiness.require("lanes", move || failed_lanes.state());
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::account::Account;
 
 /// Shortest TTL of a file that is about to be sent: the BSP may fetch it late.
-const LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
+const TTL_MIN: Duration = Duration::from_secs(24 * 3600);
 
 /// URL of a file, for the BSP.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl FileLink {
     /// If Redis refuses, it is not counted, and the message is sent anyway.
     pub(crate) async fn track_fetch(&self, blobs: &BlobStore, now: Timestamp) {
         let Some(id) = &self.stored else { return };
-        let _ = tokio::time::timeout(NOTE_LIMIT, blobs.track_fetch(id, now, LIFE_MIN)).await;
+        let _ = tokio::time::timeout(NOTE_LIMIT, blobs.track_fetch(id, now, TTL_MIN)).await;
     }
 
     /// Removes that record: the message was not sent.
@@ -66,60 +66,79 @@ pub(crate) enum LinkError {
     Store(#[from] BlobError),
 }
 
-/// Returns the URL of a command's file, or `None` for a command without one. It extends the TTL of a stored file and
-/// writes the command's name into it.
-///
-/// # Errors
-/// [`LinkError`].
-pub(crate) async fn prepare(
-    blobs: &BlobStore,
-    public_url: &str,
-    account: &Account,
-    command: &Command,
-    now: Timestamp,
-) -> Result<Option<FileLink>, LinkError> {
-    let Some((kind, file)) = command.content.media() else { return Ok(None) };
-    let (id, file_name) = match &file.source {
-        Source::Url(url) => {
-            return Ok(Some(FileLink { url: url.clone(), file_name: String::new(), stored: None }));
-        }
-        Source::Stored(id) => {
-            let file_name = claim(blobs, account, kind, id, now).await?;
-            name_command(blobs, id, command).await?;
-            (id.clone(), file_name)
-        }
-        Source::Inline { data, content_type } => {
-            let inline = Inline { kind, data, content_type, file_name: &file.file_name };
-            let about = about(account, command, inline, now);
-            let id = store(blobs, data, &about).await?;
-            (id, file.file_name.clone())
-        }
-    };
-    let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
-    Ok(Some(FileLink { url, file_name, stored: Some(id) }))
+/// A command whose file is prepared for the BSP.
+#[derive(Clone, Copy)]
+pub(crate) struct Preparation<'a> {
+    pub(crate) blobs: &'a BlobStore,
+    /// The URL of media, for BSPs.
+    pub(crate) public_url: &'a str,
+    pub(crate) account: &'a Account,
+    pub(crate) command: &'a Command,
+    pub(crate) now: Timestamp,
 }
 
-/// Checks that a stored file exists and may be sent, and extends its TTL. Returns the name of the uploaded file.
-async fn claim(
-    blobs: &BlobStore,
-    account: &Account,
-    kind: MediaKind,
-    id: &MediaId,
-    now: Timestamp,
-) -> Result<String, LinkError> {
-    let found = blobs.stat(id).await?.ok_or(LinkError::NotFound)?;
-    let meta = found.meta.ok_or(LinkError::NotFound)?;
-    if meta.tenant != account.tenant || meta.size != found.size {
-        return Err(LinkError::NotFound);
+impl Preparation<'_> {
+    /// Returns the URL of the command's file, or `None` for a command without one. It extends the TTL of a stored file
+    /// and writes the command's name into it.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub(crate) async fn link(self) -> Result<Option<FileLink>, LinkError> {
+        let Self { blobs, public_url, account, command, .. } = self;
+        let Some((kind, file)) = command.content.media() else { return Ok(None) };
+        let (id, file_name) = match &file.source {
+            Source::Url(url) => {
+                return Ok(Some(FileLink { url: url.clone(), file_name: String::new(), stored: None }));
+            }
+            Source::Stored(id) => {
+                let file_name = self.claim(kind, id).await?;
+                name_command(blobs, id, command).await?;
+                (id.clone(), file_name)
+            }
+            Source::Inline { data, content_type } => {
+                let inline = Inline { kind, data, content_type, file_name: &file.file_name };
+                let id = store(blobs, data, &self.about(inline)).await?;
+                (id, file.file_name.clone())
+            }
+        };
+        let url = format!("{public_url}{}", media::path(&account.tenant, kind, &id));
+        Ok(Some(FileLink { url, file_name, stored: Some(id) }))
     }
-    if meta.kind != kind {
-        return Err(LinkError::OtherKind);
+
+    /// Checks that a stored file exists and may be sent, and extends its TTL. Returns the name of the uploaded file.
+    async fn claim(self, kind: MediaKind, id: &MediaId) -> Result<String, LinkError> {
+        let found = self.blobs.stat(id).await?.ok_or(LinkError::NotFound)?;
+        let meta = found.meta.ok_or(LinkError::NotFound)?;
+        if meta.tenant != self.account.tenant || meta.size != found.size {
+            return Err(LinkError::NotFound);
+        }
+        if meta.kind != kind {
+            return Err(LinkError::OtherKind);
+        }
+        let ttl = TTL_MIN.min(meta.remaining_ttl(self.now));
+        if !self.blobs.extend_ttl(id, ttl).await? {
+            return Err(LinkError::NotFound);
+        }
+        Ok(meta.file_name)
     }
-    let life = LIFE_MIN.min(meta.remaining_ttl(now));
-    if !blobs.extend_ttl(id, life).await? {
-        return Err(LinkError::NotFound);
+
+    /// Returns the metadata of a file inside a command.
+    fn about(self, inline: Inline<'_>) -> Meta {
+        let Inline { kind, data, content_type, file_name } = inline;
+        let Self { account, command, now, .. } = self;
+        Meta {
+            tenant: account.tenant.clone(),
+            kind,
+            content_type: content_type.to_owned(),
+            size: data.len() as u64,
+            sha256: hex::encode(Sha256::digest(data)),
+            file_name: file_name.to_owned(),
+            created_at: now,
+            bsp: account.bsp.as_str().to_owned(),
+            channel: account.channel.as_str().to_owned(),
+            command: command.id.as_str().to_owned(),
+        }
     }
-    Ok(meta.file_name)
 }
 
 /// Writes into a stored file which command it belongs to.
@@ -149,29 +168,12 @@ struct Inline<'c> {
     file_name: &'c str,
 }
 
-/// Returns the metadata of a file inside a command.
-fn about(account: &Account, command: &Command, inline: Inline<'_>, now: Timestamp) -> Meta {
-    let Inline { kind, data, content_type, file_name } = inline;
-    Meta {
-        tenant: account.tenant.clone(),
-        kind,
-        content_type: content_type.to_owned(),
-        size: data.len() as u64,
-        sha256: hex::encode(Sha256::digest(data)),
-        file_name: file_name.to_owned(),
-        created_at: now,
-        bsp: account.bsp.as_str().to_owned(),
-        channel: account.channel.as_str().to_owned(),
-        command: command.id.as_str().to_owned(),
-    }
-}
-
 async fn store(blobs: &BlobStore, data: &[u8], about: &Meta) -> Result<MediaId, LinkError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|_| LinkError::NotFound)?;
     let id = MediaId::from_random(bits);
     let mut upload = blobs.upload(id.clone());
     upload.append(data).await?;
-    upload.finish(about, LIFE_MIN).await?;
+    upload.finish(about, TTL_MIN).await?;
     Ok(id)
 }

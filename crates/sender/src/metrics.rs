@@ -10,8 +10,8 @@ use prometheus_client::registry::Registry;
 use service::Histogram;
 
 use crate::account::Account;
-use crate::publish::Owner;
-use crate::store_limit::StoreMetrics;
+use crate::ledger::store_limit::StoreMetrics;
+use crate::result::publish::Owner;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {

@@ -22,15 +22,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::command::{self, Summary};
-use crate::dead_letter::{self, DeadLetterReason, DeadLetterRequest};
-use crate::outcome::{Outcome, ResultContext as OfCommand};
-use crate::ownership::lane_lease;
-use crate::publish::{self, Owner};
-use crate::record::{NextStep, Record};
-use crate::send::Shared;
+use crate::context::Shared;
+use crate::lane_state::lane_lease;
+use crate::ledger::record::{NextStep, Record};
+use crate::reject::dead_letter::{self, DeadLetterRequest};
+use crate::result::dead_letter_reason::DeadLetterReason;
+use crate::result::outcome::{Outcome, ResultContext};
+use crate::result::publish::{self, Owner};
 
 /// Interval of the checks for orphaned commands.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for which a channel must have been missing, without a break, before its commands are orphaned.
 const MISSING_FOR: Duration = Duration::from_secs(60);
 
@@ -42,7 +43,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, snapshots: Snapshots, leases: Leas
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
         if !shared.bus.is_connected() {
             continue;
@@ -61,6 +62,16 @@ struct Unroutable {
     /// The BSP, if the channel is known.
     bsp: Option<BspId>,
     dead: DeadLetterReason,
+}
+
+/// A command that no lane reads.
+#[derive(Clone, Copy)]
+struct Orphan<'a> {
+    owner: Owner<'a>,
+    delivery: &'a Delivery,
+    dead: &'a DeadLetterReason,
+    /// Number of calls that a lane has begun for it.
+    attempts: u32,
 }
 
 struct Orphans {
@@ -134,7 +145,9 @@ impl Orphans {
         let mut from = 1;
         while let Some(delivery) = orphans::next(&self.shared.bus, subject, from).await? {
             from = delivery.sequence + 1;
-            self.dead_letter(Owner::NoChannel(None), &delivery, &DeadLetterReason::NoSuchSubject, 0).await?;
+            let owner = Owner::NoChannel(None);
+            let dead = &DeadLetterReason::NoSuchSubject;
+            self.dead_letter(Orphan { owner, delivery: &delivery, dead, attempts: 0 }).await?;
         }
         Ok(())
     }
@@ -158,24 +171,26 @@ impl Orphans {
     /// Answers one command of a channel, by the ledger entry from the time when it had a lane.
     async fn answer(&self, id: &ChannelId, lost: &Unroutable, delivery: &Delivery) -> anyhow::Result<()> {
         let owner = lost.bsp.map_or(Owner::NoChannel(Some(id)), |bsp| Owner::Channel(bsp, id));
-        let Ok(job) = command::read(id, delivery) else {
-            return self.dead_letter(owner, delivery, &lost.dead, 0).await;
-        };
+        let orphan = Orphan { owner, delivery, dead: &lost.dead, attempts: 0 };
+        let Ok(job) = command::read(id, delivery) else { return self.dead_letter(orphan).await };
         let entry = self.shared.bus.ledger_read(&LedgerKey::new(id, &job.command.id)).await?;
-        let Some(entry) = entry else { return self.dead_letter(owner, delivery, &lost.dead, 0).await };
+        let Some(entry) = entry else { return self.dead_letter(orphan).await };
         // Another version wrote it, and only that version can interpret it.
         let Some(record) = Record::from_bytes(&entry.value) else { return Ok(()) };
         let attempts = record.attempts;
         match record.next(delivery.sequence, &job.digest) {
             // It is answered, or the command that it duplicates is.
-            NextStep::Nothing | NextStep::Repeated => Ok(()),
-            NextStep::Other => self.dead_letter(owner, delivery, &DeadLetterReason::ReusedCommandId, 0).await,
-            NextStep::Attempt(_) => self.dead_letter(owner, delivery, &lost.dead, attempts).await,
+            NextStep::AlreadyPublished | NextStep::Duplicate => Ok(()),
+            NextStep::IdConflict => {
+                let dead = &DeadLetterReason::ReusedCommandId;
+                self.dead_letter(Orphan { dead, ..orphan }).await
+            }
+            NextStep::Attempt(_) => self.dead_letter(Orphan { attempts, ..orphan }).await,
             NextStep::Publish(result) => self.publish(owner, delivery, &result).await,
             // Without an account the outcome of its call cannot be looked up.
             NextStep::LookUp(_) => {
                 let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());
-                let subject = OfCommand { owner, delivery, command_id, context, attempts };
+                let subject = ResultContext { owner, delivery, command_id, context, attempts };
                 let result = Outcome::Unknown.to_result(subject, Timestamp::now());
                 self.shared.metrics.result(owner, job.command.content.name(), "unknown");
                 self.publish(owner, delivery, &result).await
@@ -196,15 +211,10 @@ impl Orphans {
     }
 
     /// Stores the dead letter and the result first and then removes the command. An interrupted check is repeated.
-    async fn dead_letter(
-        &self,
-        owner: Owner<'_>,
-        delivery: &Delivery,
-        dead: &DeadLetterReason,
-        attempts: u32,
-    ) -> anyhow::Result<()> {
+    async fn dead_letter(&self, orphan: Orphan<'_>) -> anyhow::Result<()> {
+        let Orphan { owner, delivery, dead, attempts } = orphan;
         let Summary { command_id, context } = command::summarize(delivery);
-        let burial = DeadLetterRequest {
+        let request = DeadLetterRequest {
             owner,
             delivery,
             dead,
@@ -214,7 +224,7 @@ impl Orphans {
             attempts,
             content: "none",
         };
-        dead_letter::dead_letter(&self.shared, burial).await?;
+        dead_letter::dead_letter(&self.shared, request).await?;
         orphans::remove(&self.shared.bus, delivery.sequence).await?;
         Ok(())
     }

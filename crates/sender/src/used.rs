@@ -7,7 +7,7 @@ use bus::{Bus, Delivery};
 use proto::v1::SendCommand;
 
 use crate::command;
-use crate::record::Record;
+use crate::ledger::record::Record;
 
 /// State of a command id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

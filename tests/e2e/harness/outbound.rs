@@ -270,7 +270,7 @@ impl Outbound {
         let leases = bus::lease::list(&self.installation.bus).await.ok()?;
         let name = sender::lane_lease(channel(number).as_str());
         let (_, value) = leases.into_iter().find(|(lease, _)| *lease == name)?;
-        Some(serde_json::from_slice::<sender::LaneState>(&value).ok()?.halted)
+        Some(serde_json::from_slice::<sender::LaneState>(&value).ok()?.why())
     }
 
     /// Pauses or resumes a channel like the command line.

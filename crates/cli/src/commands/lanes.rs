@@ -10,7 +10,7 @@ use channel::Channel;
 use clap::Subcommand;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use sender::{CrowdedRecipient, LaneState};
+use sender::{CrowdedRecipient, HaltReason, LaneState};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -135,8 +135,11 @@ fn why(channel: &ChannelId, lane: &Lane, is_paused: bool, state: Option<&LaneSta
         return "paused by an operator".to_owned();
     }
     let Some(state) = state else { return "the lane has no owner".to_owned() };
-    if !state.halted.is_empty() {
-        return state.why();
+    match &state.halted {
+        // The owner of the lane renews its lease every few seconds. This one is older than the change of the channel.
+        Some(HaltReason::Paused) => return "resuming".to_owned(),
+        Some(_) => return state.why(),
+        None => {}
     }
     // Commands behind an earlier one have a separate reason.
     let waiting = lane.waiting().saturating_sub(state.crowded.behind as u64);
@@ -170,6 +173,21 @@ fn of_recipients(crowded: CrowdedRecipient) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resumed_channel_is_resuming_until_its_lease_says_so() {
+        let channel = ChannelId::parse("c").unwrap();
+        let why = |is_paused, halted| {
+            let state = LaneState { halted, ..LaneState::default() };
+            super::why(&channel, &Lane::default(), is_paused, Some(&state))
+        };
+        let paused = || Some(HaltReason::Paused);
+        assert_eq!(why(true, paused()), "paused by an operator");
+        assert_eq!(why(true, None), "paused by an operator");
+        assert_eq!(why(false, paused()), "resuming");
+        assert_eq!(why(false, Some(HaltReason::RateLimited)), "the BSP limits the rate");
+        assert_eq!(why(false, None), "");
+    }
 
     #[test]
     fn pending_recipients_are_named_as_the_reason() {

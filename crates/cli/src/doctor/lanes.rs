@@ -7,7 +7,7 @@ use bsp::ChannelId;
 use bus::inspect::LeaseInfo;
 use bus::lease::LEASE_DURATION;
 use jiff::Timestamp;
-use sender::LaneState;
+use sender::{HaltReason, LaneState};
 
 use crate::words;
 
@@ -19,9 +19,6 @@ const OWNER: Check = Check("lanes.owner");
 const HALTED: Check = Check("lanes.halted");
 const MOVING: Check = Check("lanes.progress");
 const PAUSED: Check = Check("lanes.paused");
-
-/// Reason that a sender writes while it takes over a lane. It is not an error.
-const BEGINS: &str = "begins";
 
 /// A channel that can send.
 #[derive(Debug, Clone)]
@@ -71,12 +68,30 @@ pub(super) fn judge(
     findings.push(match moves {
         Err(error) => MOVING.unseen(error),
         Ok(moves) => {
-            let is_working = |lane: &Lane| state(lane).is_some_and(|state| state.halted.is_empty());
+            let is_working = |lane: &Lane| {
+                let state = state(lane);
+                state.is_some_and(|state| state.halted.is_none() || is_resuming(lane, &state))
+            };
             judge_moving(lanes, moves, &is_working, watched)
         }
     });
     findings.extend(judge_paused(lanes, &waiting, now));
+    findings.extend(judge_resuming(lanes, &state));
     findings
+}
+
+/// Whether the channel was resumed a moment ago: the owner of the lane renews its lease every few seconds, so the lease may
+/// still have the reason of before.
+fn is_resuming(lane: &Lane, state: &LaneState) -> bool {
+    !lane.is_paused && state.halted == Some(HaltReason::Paused)
+}
+
+/// Finding for channels that were resumed a moment ago.
+fn judge_resuming(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>) -> Option<Finding> {
+    let resuming =
+        ids(lanes.iter().filter(|lane| state(lane).is_some_and(|state| is_resuming(lane, &state))));
+    let what = format!("{} resuming: {}", count(resuming.len(), "channel"), names(&resuming));
+    (!resuming.is_empty()).then(|| PAUSED.ok(what).about(resuming))
 }
 
 /// Returns the channel of a lane with an owner, and the state that the owner reports.
@@ -167,7 +182,7 @@ fn judge_owners(
 
 /// Lanes that are halted for the same reason.
 struct Halted {
-    reason: String,
+    reason: HaltReason,
     of: Vec<String>,
     waiting: Waiting,
 }
@@ -181,12 +196,13 @@ fn judge_halted(
 ) -> Vec<Finding> {
     let mut halted: Vec<Halted> = Vec::new();
     for lane in lanes.iter().filter(|lane| !lane.is_paused) {
-        let Some(state) = state(lane).filter(|state| !state.halted.is_empty() && state.halted != BEGINS)
-        else {
-            continue;
+        let reason = match state(lane).and_then(|state| state.halted) {
+            // A sender is taking the lane over, or the channel was resumed a moment ago.
+            None | Some(HaltReason::Starting | HaltReason::Paused) => continue,
+            Some(reason) => reason,
         };
-        let place = halted.iter().position(|halted| halted.reason == state.halted).unwrap_or_else(|| {
-            halted.push(Halted { reason: state.halted, of: Vec::new(), waiting: Waiting::default() });
+        let place = halted.iter().position(|halted| halted.reason == reason).unwrap_or_else(|| {
+            halted.push(Halted { reason, of: Vec::new(), waiting: Waiting::default() });
             halted.len() - 1
         });
         halted[place].of.push(lane.channel.to_string());
@@ -199,10 +215,11 @@ fn judge_halted(
         let what = format!("no sends through {}: {reason}; {}", names(&of), waiting.words(now));
         let why = "Pending commands expire at their deadlines.";
         let remedy = "Fix the cause that the reason names. The sender checks again within seconds.";
-        // The BSP's own limit passes by itself.
-        let passes = reason.contains("limits the rate");
-        let finding =
-            if passes { HALTED.warning(what, why, remedy) } else { HALTED.error(what, why, remedy) };
+        let finding = match reason {
+            // The BSP's own limit passes by itself.
+            HaltReason::RateLimited => HALTED.warning(what, why, remedy),
+            _ => HALTED.error(what, why, remedy),
+        };
         finding.about(of)
     });
     findings.collect()
@@ -259,13 +276,13 @@ mod tests {
         ChannelId::parse("c-1").unwrap()
     }
 
-    fn lease(age_s: i64, halted: &str) -> LeaseInfo {
-        let state = LaneState {
-            owner: "s-1".to_owned(),
-            account: "a".to_owned(),
-            halted: halted.to_owned(),
-            ..LaneState::default()
-        };
+    fn fails() -> Option<HaltReason> {
+        Some(HaltReason::AccountFails { error: "401".to_owned() })
+    }
+
+    fn lease(age_s: i64, halted: Option<HaltReason>) -> LeaseInfo {
+        let state =
+            LaneState { owner: "s-1".to_owned(), account: "a".to_owned(), halted, ..LaneState::default() };
         LeaseInfo {
             name: "lane.c-1".to_owned(),
             value: serde_json::to_vec(&state).unwrap().into(),
@@ -273,13 +290,16 @@ mod tests {
         }
     }
 
-    fn judged(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
+    fn judged_fully(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<Finding> {
         let make = || ConsumerInfo { channel: Some(channel()), ..durable("send-c-1", 5, pending, 1) };
         let moves = vec![Moves { before: make(), after: make() }];
         let lanes = [Lane { channel: channel(), is_paused }];
         let watched = Duration::from_secs(3);
-        let findings = judge(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH);
-        findings
+        judge(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH)
+    }
+
+    fn judged(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
+        judged_fully(leases, pending, is_paused)
             .iter()
             .map(|found| (found.check, found.level))
             .filter(|(_, level)| *level != Level::Ok)
@@ -288,19 +308,35 @@ mod tests {
 
     #[test]
     fn a_lane_needs_an_owner_that_sends() {
-        assert_eq!(judged(vec![lease(2, "")], 0, false), []);
-        assert_eq!(judged(vec![lease(2, BEGINS)], 0, false), []);
+        assert_eq!(judged(vec![lease(2, None)], 0, false), []);
+        assert_eq!(judged(vec![lease(2, Some(HaltReason::Starting))], 0, false), []);
         assert_eq!(judged(vec![], 0, false), [("lanes.owner", Level::Warning)]);
         assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Error)]);
         // Its owner has not renewed the lease.
-        assert_eq!(judged(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Error)]);
-        assert_eq!(judged(vec![lease(2, "the account fails")], 3, false), [("lanes.halted", Level::Error)]);
-        let limited = "the BSP limits the rate for 3 s more";
+        assert_eq!(judged(vec![lease(14, None)], 3, false), [("lanes.owner", Level::Error)]);
+        assert_eq!(judged(vec![lease(2, fails())], 3, false), [("lanes.halted", Level::Error)]);
+        let limited = Some(HaltReason::RateLimited);
         assert_eq!(judged(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, "")], 3, false), [("lanes.progress", Level::Warning)]);
-        let paused = "paused by an operator";
-        assert_eq!(judged(vec![lease(2, paused)], 3, true), [("lanes.paused", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, paused)], 0, true), []);
+        assert_eq!(judged(vec![lease(2, None)], 3, false), [("lanes.progress", Level::Warning)]);
+        let paused = || lease(2, Some(HaltReason::Paused));
+        assert_eq!(judged(vec![paused()], 3, true), [("lanes.paused", Level::Warning)]);
+        assert_eq!(judged(vec![paused()], 0, true), []);
+    }
+
+    /// Senders write the state of a lane into its lease every few seconds.
+    #[test]
+    fn a_resumed_channel_whose_lease_still_says_paused_is_no_error() {
+        // What a sender of version 0.1.0 writes, and what this version writes.
+        let old = br#"{"owner":"s-1","account":"a","halted":"paused by an operator"}"#;
+        let old = LeaseInfo { value: old.to_vec().into(), ..lease(2, None) };
+        for lease in [old, lease(2, Some(HaltReason::Paused))] {
+            assert_eq!(judged(vec![lease.clone()], 0, false), []);
+            let findings = judged_fully(vec![lease.clone()], 0, false);
+            let texts: Vec<_> = findings.iter().map(|found| found.message.as_str()).collect();
+            assert!(texts.contains(&"1 channel resuming: c-1"), "{texts:?}");
+            // A sender that never sees the change sends nothing.
+            assert_eq!(judged(vec![lease], 3, false), [("lanes.progress", Level::Warning)]);
+        }
     }
 
     #[test]
@@ -312,17 +348,17 @@ mod tests {
         };
         // The lane holds eleven, one of them with a call in flight.
         let moves = Ok(vec![make("send-c-1", 11, Some(two_hours)), make("bulk-c-1", 0, None)]);
-        let said = |halted: &str, is_paused| {
-            let state = LaneState { halted: halted.to_owned(), in_progress: 1, ..LaneState::default() };
+        let said = |halted, is_paused| {
+            let state = LaneState { halted, in_progress: 1, ..LaneState::default() };
             let value = serde_json::to_vec(&state).unwrap().into();
-            let leases = Ok(vec![LeaseInfo { value, ..lease(2, "") }]);
+            let leases = Ok(vec![LeaseInfo { value, ..lease(2, None) }]);
             let lanes = [Lane { channel: channel(), is_paused }];
             let watched = Duration::from_secs(3);
             let findings = judge(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
             findings.into_iter().map(|found| found.message).collect::<Vec<_>>().join("\n")
         };
         let waits = "50 commands wait, the oldest for 2.0 h";
-        for text in [said("the account fails (401)", false), said("paused by an operator", true)] {
+        for text in [said(fails(), false), said(Some(HaltReason::Paused), true)] {
             assert!(text.contains(waits), "{text}");
         }
     }

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::LaneWorker;
-use crate::expiry::WaitingCommands;
+use crate::lane::expiry::WaitingCommands;
+use crate::lane_state::{CrowdedRecipient, HaltReason, LaneBacklog, LaneState};
 use crate::metrics::ChannelLabels;
-use crate::ownership::{CrowdedRecipient, LaneBacklog, LaneState};
+use crate::throttle::Reason;
 
 /// The commands of a lane: those that wait, and those with a call in flight.
 struct Counts {
@@ -21,20 +22,20 @@ impl LaneWorker {
     /// or delivered to the former owner and not redelivered yet.
     fn count(&self, waiting: WaitingCommands) -> Counts {
         let calls = self.lane.calls.sequences();
-        let inherited = self.awaiting_redelivery.map_or(0, |(left, _)| left);
+        let inherited = self.awaiting_redelivery.map_or(0, |awaited| awaited.missing);
         let mut counts = Counts {
             waits: LaneBacklog { commands: waiting.in_stream + inherited, oldest_ms: None },
             in_progress: 0,
             campaigns_in_progress: 0,
         };
         let mut oldest = waiting.oldest;
-        for (sequence, hold) in &self.holds {
+        for (sequence, held) in &self.in_flight {
             if calls.contains(sequence) {
                 counts.in_progress += 1;
-                counts.campaigns_in_progress += usize::from(hold.queue == Priority::Bulk);
+                counts.campaigns_in_progress += usize::from(held.queue == Priority::Bulk);
             } else {
                 counts.waits.commands += 1;
-                oldest = oldest.into_iter().chain([hold.stored_at]).min();
+                oldest = oldest.into_iter().chain([held.stored_at]).min();
             }
         }
         counts.waits.oldest_ms = oldest.map(Timestamp::as_millisecond);
@@ -43,22 +44,20 @@ impl LaneWorker {
 
     /// Reports the state to metrics and to the lane's lease.
     pub(super) fn report(&mut self, waiting: WaitingCommands) {
-        let (halted, next_try) = match self.lane.gate.reason(Instant::now()) {
-            Some(reason) => (reason.why, reason.next_try),
-            None if self.awaiting_redelivery.is_some() => {
-                ("waits for what the last owner held".to_owned(), None)
-            }
-            None => (String::new(), None),
+        let awaits = || {
+            let why = HaltReason::AwaitingRedelivery;
+            self.awaiting_redelivery.map(|_| Reason { why, next_try: None })
         };
+        let reason = self.lane.throttle.reason(Instant::now()).or_else(awaits);
         let Counts { waits, in_progress, campaigns_in_progress } = self.count(waiting);
         let labels = ChannelLabels { channel: self.lane.account.channel.to_string() };
         let metrics = &self.lane.shared.metrics;
-        metrics.halted.get_or_create(&labels).set(i64::from(!halted.is_empty()));
+        metrics.halted.get_or_create(&labels).set(i64::from(reason.is_some()));
         metrics.in_progress.get_or_create(&labels).set(in_progress as i64);
         metrics.waiting.get_or_create(&labels).set(i64::try_from(waits.commands).unwrap_or(i64::MAX));
         let age_ms = waits.oldest_ms.map(|oldest_ms| Timestamp::now().as_millisecond() - oldest_ms);
         metrics.oldest_waiting.get_or_create(&labels).set(age_ms.unwrap_or_default().max(0) / 1000);
-        let crowd = self.held.longest();
+        let crowd = self.queues.longest();
         let crowded = CrowdedRecipient {
             behind: crowd.behind,
             recipients: crowd.recipients,
@@ -66,9 +65,9 @@ impl LaneWorker {
             is_lane_full: Priority::ALL.into_iter().any(|queue| self.is_full(queue)),
         };
         metrics.behind.get_or_create(&labels).set(i64::try_from(crowd.behind).unwrap_or(i64::MAX));
-        self.lane.ownership.set_state(LaneState {
-            halted,
-            next_try_s: next_try.map(|left| left.as_secs()),
+        self.lane.lease.set_state(LaneState {
+            next_try_s: reason.as_ref().and_then(|reason| Some(reason.next_try?.as_secs())),
+            halted: reason.map(|reason| reason.why),
             in_progress,
             campaigns_in_progress,
             waits,

@@ -1,96 +1,141 @@
-//! What a finished call changes for the command and for the lane.
+//! Step 5: what a finished call changes for the command and for the lane.
 
 use std::time::Duration;
 
-use bsp::sending::SendResponse;
-use bus::ledger::LedgerKey;
+use bsp::sending::{NotSent, SendResponse};
+use bus::rate_limited_log::RateLimitedLog;
 use tokio::time::Instant;
 
-use super::trials::Trials;
-use super::{LaneContext, LedgerView, Stage};
-use crate::call::CallResult;
-use crate::command::PendingCommand;
-use crate::gate::{AccountRefusal, BreakerChange, CallOutcome, Permit};
-use crate::outcome::Outcome;
+use super::attempt::Attempt;
+use super::stage::Stage;
+use crate::bsp_client::call::CallResult;
+use crate::result::outcome::Outcome;
+use crate::throttle::{AccountRefusal, BreakerChange, CallOutcome, Permit};
 
 /// First delay after a call that had no effect, in milliseconds.
 const BACK_OFF_FIRST_MS: u64 = 500;
 /// Longest delay after a call that had no effect, in milliseconds.
 const BACK_OFF_MAX_MS: u64 = 30_000;
 
-/// A finished call, with the intent in `known`.
-pub(super) struct Called<'a> {
-    pub(super) job: &'a PendingCommand,
-    pub(super) key: &'a LedgerKey,
-    pub(super) known: LedgerView,
-    pub(super) end: CallResult,
-}
+static ABORTED: RateLimitedLog = RateLimitedLog::new();
 
-/// What follows from a call that had no effect.
-struct Unsent<'a> {
+/// A call that had no effect.
+struct Unsent {
     /// What it shows about the account.
-    health: CallOutcome,
+    shows: CallOutcome,
     why: String,
-    /// Delay before the next call.
-    wait: Duration,
-    trials: &'a mut Trials,
+    /// Delay before the next call that the BSP asks for; the lane's own delay may be longer.
+    after: Duration,
 }
 
-impl LaneContext {
+impl Attempt<'_> {
     /// Reports what the call showed about the account, and returns the next stage.
-    pub(super) async fn after_call(&self, called: Called<'_>, leave: Permit, trials: &mut Trials) -> Stage {
-        self.shared.metrics.call(&self.account, name(&called.end));
-        let wait = back_off(called.known.attempts());
-        let (health, why, wait) = match &called.end {
+    pub(super) async fn after_call(&mut self, end: CallResult, permit: Permit) -> Stage {
+        let lane = self.work.lane;
+        lane.shared.metrics.call(&lane.account, end.label());
+        let trials = &mut self.progress.trials;
+        let unsent = match end {
             CallResult::Answered(answer) => {
-                self.account.key_is_taken();
-                self.record(leave, health(answer));
-                return decided(called);
+                lane.account.key_is_taken();
+                self.record(permit, account_state(&answer));
+                return self.decided(*answer);
             }
-            CallResult::NoAnswer(what) => {
-                let what = if *what == "timed_out" { "timed out" } else { "connection lost" };
-                self.record(leave, CallOutcome::Failed(what));
-                return Stage::LookUp(called.known);
+            CallResult::Indeterminate(reason) => {
+                self.record(permit, CallOutcome::Failed(reason.text()));
+                return Stage::LookUp(self.take_known());
             }
             CallResult::NotConnected => {
-                let what = "cannot connect";
-                (CallOutcome::Failed(what), what.to_owned(), wait)
+                let why = "cannot connect";
+                Unsent { shows: CallOutcome::Failed(why), why: why.to_owned(), after: Duration::ZERO }
             }
             CallResult::Limited { after } => {
-                let _ = trials.refused(None, self.gate.accepted());
-                let health = CallOutcome::RateLimited { after: *after, is_alone: trials.is_alone() };
-                (health, "429, too many calls".to_owned(), wait.max(after.unwrap_or_default()))
+                let _ = trials.refused(None, lane.throttle.accepted());
+                let shows = CallOutcome::RateLimited { after, is_alone: trials.is_alone() };
+                Unsent { shows, why: "429, too many calls".to_owned(), after: after.unwrap_or_default() }
             }
-            CallResult::Refused { why: refusal, after } => {
-                if matches!(refusal.status, 401 | 403) {
-                    self.account.key_is_refused();
-                }
-                let verdict = trials.refused(refusal.error.clone(), self.gate.accepted());
-                let (why, after) = (refusal.to_string(), *after);
-                let is_alone = trials.is_alone();
-                let health = CallOutcome::Refused(AccountRefusal { why: why.clone(), after, is_alone });
-                // About a message that may have been sent before, a refusal shows nothing.
-                if let Some(error) = verdict.filter(|_| !is_resent(&called.known)) {
-                    self.record(leave, health);
-                    return Stage::Decide(called.known, Outcome::rejected_for(error).into());
-                }
-                (health, why, wait.max(after.unwrap_or_default()))
-            }
+            CallResult::Refused { why, after } => return self.refused(permit, why, after).await,
         };
-        self.unsent(called, leave, Unsent { health, why, wait, trials }).await
+        self.unsent(permit, unsent).await
     }
 
-    async fn unsent(&self, called: Called<'_>, leave: Permit, unsent: Unsent<'_>) -> Stage {
-        self.record(leave, unsent.health);
-        unsent.trials.failed(unsent.why, Instant::now());
-        self.not_sent(called.job, called.key, called.known, unsent.wait).await
+    /// Handles a refusal of the account, or of a proxy in front of the BSP.
+    async fn refused(&mut self, permit: Permit, refusal: NotSent, after: Option<Duration>) -> Stage {
+        let lane = self.work.lane;
+        let trials = &mut self.progress.trials;
+        if matches!(refusal.status, 401 | 403) {
+            lane.account.key_is_refused();
+        }
+        let why = refusal.to_string();
+        let verdict = trials.refused(refusal.error, lane.throttle.accepted());
+        let is_alone = trials.is_alone();
+        let shows = CallOutcome::Refused(AccountRefusal { why: why.clone(), after, is_alone });
+        // About a message that may have been sent before, a refusal shows nothing.
+        if let Some(error) = verdict.filter(|_| !self.known.is_resent()) {
+            self.record(permit, shows);
+            return Stage::Decide(self.take_known(), Outcome::rejected_for(error).into());
+        }
+        self.unsent(permit, Unsent { shows, why, after: after.unwrap_or_default() }).await
     }
 
-    fn record(&self, leave: Permit, health: CallOutcome) {
-        let channel = self.account.channel.as_str();
-        match leave.record(health, Instant::now()) {
+    async fn unsent(&mut self, permit: Permit, unsent: Unsent) -> Stage {
+        let wait = back_off(self.known.attempts()).max(unsent.after);
+        self.record(permit, unsent.shows);
+        self.progress.trials.failed(unsent.why, Instant::now());
+        self.not_sent(wait).await
+    }
+
+    /// Makes no call after an intent that is too old or was overwritten, and writes that to the ledger.
+    pub(super) async fn abort_call(&mut self) -> Stage {
+        self.work.lane.shared.metrics.withheld.inc();
+        if let Some(turn) = ABORTED.next() {
+            let id = &self.work.job.command.id;
+            tracing::warn!(
+                function = "sender",
+                "the call for {id} was aborted: too much time passed since its intent was written, or the lane was lost{turn}"
+            );
+        }
+        self.not_sent(Duration::ZERO).await
+    }
+
+    /// Records in the ledger that a call had no effect, so that no look-up is needed, and allows another after `wait`.
+    async fn not_sent(&mut self, wait: Duration) -> Stage {
+        let mut known = self.take_known();
+        // About a message that may have been sent before, this shows nothing.
+        if known.unknown().is_some_and(|call| !call.is_resent) {
+            let Some(record) = known.record else { return Stage::Read };
+            known = match self.work.write_outcome(known.revision, record.not_sent()).await {
+                Ok(known) => known,
+                Err(stage) => return stage,
+            };
+        }
+        if !self.work.lane.pause(wait.min(self.work.job.time_left())).await {
+            return Stage::RELEASED;
+        }
+        Stage::Attempt(known)
+    }
+
+    /// Returns the stage after a response about the message.
+    fn decided(&mut self, answer: SendResponse) -> Stage {
+        let known = self.take_known();
+        let message_id = self.work.job.command.id.message_id();
+        match Outcome::of_answer(answer, &message_id, known.attempts()) {
+            // A refusal of a message that is sent again shows nothing about the earlier call.
+            Some(Outcome::Rejected { .. }) if known.is_resent() => {
+                Stage::Decide(known, Outcome::Unknown.into())
+            }
+            Some(outcome) => Stage::Decide(known, outcome.into()),
+            None => Stage::LookUp(known),
+        }
+    }
+
+    /// Reports what a call shows about the account.
+    fn record(&self, permit: Permit, shows: CallOutcome) {
+        let lane = self.work.lane;
+        let channel = lane.account.channel.as_str();
+        match permit.record(shows, Instant::now()) {
             Some(BreakerChange::Paused(pause)) => {
-                let reason = self.gate.reason(Instant::now()).map(|reason| reason.why).unwrap_or_default();
+                let reason = lane.throttle.reason(Instant::now());
+                let reason = reason.map(|reason| reason.why.to_string()).unwrap_or_default();
                 tracing::warn!(
                     function = "sender",
                     channel,
@@ -106,51 +151,13 @@ impl LaneContext {
     }
 }
 
-/// Returns the stage after a response about the message.
-fn decided(called: Called<'_>) -> Stage {
-    let Called { job, known, end, .. } = called;
-    let CallResult::Answered(answer) = end else { return Stage::LookUp(known) };
-    let message_id = job.command.id.message_id();
-    let is_first = known.attempts() <= 1;
-    match Outcome::of_answer(*answer, &message_id, is_first) {
-        // A refusal of a message that is sent again shows nothing about the earlier call.
-        Some(Outcome::Rejected { .. }) if is_resent(&known) => Stage::Decide(known, Outcome::Unknown.into()),
-        Some(outcome) => Stage::Decide(known, outcome.into()),
-        None => Stage::LookUp(known),
-    }
-}
-
-fn is_resent(known: &LedgerView) -> bool {
-    known.unknown().is_some_and(|(_, is_resent)| is_resent)
-}
-
 /// Returns what a response shows about the account.
-fn health(answer: &SendResponse) -> CallOutcome {
+fn account_state(answer: &SendResponse) -> CallOutcome {
     match answer {
         SendResponse::Accepted { .. } => CallOutcome::Accepted,
         SendResponse::Rejected { .. } | SendResponse::Duplicate { .. } => CallOutcome::Answered,
         SendResponse::Indeterminate { what } => CallOutcome::Failed(what),
         SendResponse::Limited | SendResponse::NotSent(_) => CallOutcome::Neutral,
-    }
-}
-
-/// Returns the value of a metric's label.
-fn name(end: &CallResult) -> &'static str {
-    match end {
-        CallResult::Answered(answer) => match &**answer {
-            SendResponse::Accepted { .. } => "accepted",
-            SendResponse::Rejected { .. } => "rejected",
-            SendResponse::Duplicate { .. } => "duplicate",
-            SendResponse::Indeterminate { .. } => "unclear",
-            SendResponse::Limited => "limited",
-            SendResponse::NotSent(_) => "refused_account",
-        },
-        CallResult::Limited { .. } => "limited",
-        CallResult::Refused { why, .. } if why.error.is_some() => "refused_account",
-        CallResult::Refused { .. } => "refused_in_front",
-        CallResult::NotConnected => "not_connected",
-        CallResult::NoAnswer("timed_out") => "timed_out",
-        CallResult::NoAnswer(_) => "broken",
     }
 }
 

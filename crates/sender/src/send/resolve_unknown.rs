@@ -6,106 +6,125 @@ use bsp::sending::SendResponse;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Completion, LaneContext, LedgerView, Overtaking, Stage};
-use crate::command::PendingCommand;
-use crate::message_log::LookupResult;
-use crate::outcome::Outcome;
-use crate::record::State;
+use super::stage::{LedgerView, Stage};
+use super::{Overtaking, Work};
+use crate::bsp_client::message_log::LookupResult;
+use crate::ledger::record::State;
+use crate::result::outcome::Outcome;
 
 /// Delay of the first request to the message log after a call of this process without a clear response: a log shows
 /// most messages by then.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_QUERY_DELAY: Duration = Duration::from_secs(1);
 /// Most repetitions of the last request while the message log does not respond.
 const REPEATS_MAX: u32 = 24;
 /// Delay between these repetitions.
 const REPEAT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Why the message log does not show a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Silence {
+/// What all queries of the message log have shown.
+enum Queried {
+    /// The log has the message.
+    Found(Box<SendResponse>),
     /// It responded, and did not have the message.
-    Silent,
+    NotFound,
     /// It never responded.
-    Unanswered,
+    Failed,
+    /// The lane was closed before the last query.
+    LaneClosed,
 }
 
-impl LaneContext {
+/// The intent of the call that is looked up.
+struct LookedUp {
+    /// When the last call was about to be made, in milliseconds since 1970.
+    at_ms: i64,
+    /// When the first call with an unknown outcome was about to be made.
+    unknown_since_ms: i64,
+    is_resent: bool,
+}
+
+impl LookedUp {
+    fn of(known: &LedgerView) -> Option<Self> {
+        match known.record.as_ref()?.state {
+            State::Intent { at_ms, unknown_since_ms, is_resent } => {
+                Some(Self { at_ms, unknown_since_ms, is_resent })
+            }
+            State::NotSent | State::Done { .. } => None,
+        }
+    }
+}
+
+impl Work<'_> {
     /// Looks a message up, and lets the next one to the recipient start if that takes longer than the channel's setting
     /// for holding it back. `ended_at` is when the call ended, if this process made it.
     pub(super) async fn resolve_while_held(
         &self,
-        job: &PendingCommand,
         known: LedgerView,
         ended_at: Option<Instant>,
         overtaking: &mut Option<Overtaking>,
     ) -> Stage {
         let hold = self.hold_end(&known, ended_at);
-        let mut looking = std::pin::pin!(self.resolve(job, known, ended_at));
+        let mut resolving = std::pin::pin!(self.resolve(known, ended_at));
         if let Some(hold) = hold {
             tokio::select! {
-                stage = &mut looking => return stage,
+                stage = &mut resolving => return stage,
                 () = tokio::time::sleep_until(hold) => {}
             }
             if let Some(overtaking) = overtaking.take() {
                 overtaking.begin();
             }
         }
-        looking.await
+        resolving.await
     }
 
     /// Returns until when the next message to the recipient is held back; `None` for until this one is decided.
     fn hold_end(&self, known: &LedgerView, ended_at: Option<Instant>) -> Option<Instant> {
-        let hold = self.account.details.unknown_hold?;
+        let hold = self.lane.account.details.unknown_hold?;
         if let Some(ended_at) = ended_at {
             return Some(ended_at + hold);
         }
         // Another process made the call, which ends at its timeout.
-        let State::Intent { at_ms, .. } = known.record.as_ref()?.state else { return None };
-        Some(Instant::now() + (self.shared.settings.send_timeout + hold).saturating_sub(age(at_ms)))
+        let age = age(LookedUp::of(known)?.at_ms);
+        Some(Instant::now() + (self.lane.shared.settings.send_timeout + hold).saturating_sub(age))
     }
 
     /// Queries the BSP's message log until it shows the message or all queries were made.
-    async fn resolve(&self, job: &PendingCommand, known: LedgerView, ended_at: Option<Instant>) -> Stage {
-        let Some(State::Intent { at_ms, unknown_since_ms, is_resent }) =
-            known.record.as_ref().map(|record| record.state.clone())
-        else {
-            return Stage::Read;
-        };
-        let message_id = job.command.id.message_id();
-        let mut was_asked = true;
-        match self.query_message_log(&message_id, at_ms, ended_at).await {
-            Some(Ok(answer)) => {
-                let is_first = known.attempts() <= 1;
-                let outcome = Outcome::of_answer(answer, &message_id, is_first);
+    async fn resolve(&self, known: LedgerView, ended_at: Option<Instant>) -> Stage {
+        let Some(call) = LookedUp::of(&known) else { return Stage::Read };
+        let message_id = self.job.command.id.message_id();
+        let queried = self.query_message_log(&message_id, call.at_ms, ended_at).await;
+        let has_responded = matches!(queried, Queried::NotFound | Queried::Found(_));
+        match queried {
+            Queried::Found(answer) => {
+                let outcome = Outcome::of_answer(*answer, &message_id, known.attempts());
                 // The log may only show that the second call was refused.
                 let outcome =
-                    outcome.filter(|outcome| !is_resent || matches!(outcome, Outcome::Accepted { .. }));
+                    outcome.filter(|outcome| !call.is_resent || matches!(outcome, Outcome::Accepted { .. }));
                 if let Some(outcome) = outcome {
                     return Stage::Decide(known, outcome.into());
                 }
             }
-            Some(Err(silence)) => was_asked = silence == Silence::Silent,
-            None => return Stage::End(Completion::Released),
+            Queried::NotFound | Queried::Failed => {}
+            Queried::LaneClosed => return Stage::RELEASED,
         }
-        let Some(resend_after) = self.account.details.resend_unknown_after.filter(|_| !is_resent) else {
+        let resend_after = self.lane.account.details.resend_unknown_after.filter(|_| !call.is_resent);
+        let Some(resend_after) = resend_after else {
             return Stage::Decide(known, Outcome::Unknown.into());
         };
-        let left = resend_after.saturating_sub(age(unknown_since_ms));
-        if Timestamp::now() + left >= job.deadline {
+        let left = resend_after.saturating_sub(age(call.unknown_since_ms));
+        if Timestamp::now() + left >= self.job.deadline {
             return Stage::Decide(known, Outcome::Unknown.into());
         }
-        if !self.pause(left).await {
-            return Stage::End(Completion::Released);
+        if !self.lane.pause(left).await {
+            return Stage::RELEASED;
         }
         // One more query right before: a message that the log shows by now is not sent again, nor one that could not be
         // queried.
-        match self.shared.lookups.ask(&self.account, &message_id).await {
+        match self.lane.shared.message_log.query(&self.lane.account, &message_id).await {
             LookupResult::Found(answer) => {
-                let outcome = Outcome::of_answer(*answer, &message_id, known.attempts() <= 1);
+                let outcome = Outcome::of_answer(*answer, &message_id, known.attempts());
                 return Stage::Decide(known, outcome.unwrap_or(Outcome::Unknown).into());
             }
-            LookupResult::Silent if was_asked => {}
-            LookupResult::Silent | LookupResult::Unanswered => {
+            LookupResult::NotFound if has_responded => {}
+            LookupResult::NotFound | LookupResult::Failed => {
                 return Stage::Decide(known, Outcome::Unknown.into());
             }
         }
@@ -117,47 +136,61 @@ impl LaneContext {
         Stage::Attempt(known)
     }
 
-    /// Makes a query at every time that is still to come, and one for all times that have passed. Returns `Some(Err)`
-    /// if the log did not show the message, `None` if the lane is closed.
+    /// Makes a query at every time that is still to come, and one for all times that have passed.
     async fn query_message_log(
         &self,
         message_id: &str,
         intent_at_ms: i64,
         ended_at: Option<Instant>,
-    ) -> Option<Result<SendResponse, Silence>> {
+    ) -> Queried {
         let started = Instant::now();
-        let settings = &self.shared.settings;
-        let since_end = ended_at.map(|at| started.saturating_duration_since(at));
-        let due = due(&settings.lookup_delays, settings.send_timeout, age(intent_at_ms), since_end);
+        let (lane, settings) = (self.lane, &self.lane.shared.settings);
+        let call = LookedUpCall {
+            timeout: settings.send_timeout,
+            age: age(intent_at_ms),
+            since_end: ended_at.map(|at| started.saturating_duration_since(at)),
+        };
+        let due = due(&settings.lookup_delays, call);
         let last = due.last().copied();
-        let mut silence = Silence::Unanswered;
+        let mut queried = Queried::Failed;
         for wait in due {
-            if !self.pause((started + wait).saturating_duration_since(Instant::now())).await {
-                return None;
+            if !lane.pause((started + wait).saturating_duration_since(Instant::now())).await {
+                return Queried::LaneClosed;
             }
             let mut repeats = 0;
             loop {
-                let look = tokio::select! {
-                    look = self.shared.lookups.ask(&self.account, message_id) => look,
-                    () = self.closing.cancelled() => return None,
+                let found = tokio::select! {
+                    found = lane.shared.message_log.query(&lane.account, message_id) => found,
+                    () = lane.closing.cancelled() => return Queried::LaneClosed,
                 };
-                match look {
-                    LookupResult::Found(answer) => return Some(Ok(*answer)),
-                    LookupResult::Silent => {
-                        silence = Silence::Silent;
+                match found {
+                    LookupResult::Found(answer) => return Queried::Found(answer),
+                    LookupResult::NotFound => {
+                        queried = Queried::NotFound;
                         break;
                     }
-                    LookupResult::Unanswered if Some(wait) != last || repeats >= REPEATS_MAX => break,
-                    LookupResult::Unanswered => {}
+                    LookupResult::Failed if Some(wait) != last || repeats >= REPEATS_MAX => break,
+                    LookupResult::Failed => {}
                 }
                 repeats += 1;
-                if !self.pause(REPEAT_PAUSE).await {
-                    return None;
+                if !lane.pause(REPEAT_PAUSE).await {
+                    return Queried::LaneClosed;
                 }
             }
         }
-        Some(Err(silence))
+        queried
     }
+}
+
+/// The times of a call that is looked up.
+#[derive(Debug, Clone, Copy)]
+struct LookedUpCall {
+    /// Timeout of the call.
+    timeout: Duration,
+    /// Age of its intent.
+    age: Duration,
+    /// Time since the call ended, if this process made it.
+    since_end: Option<Duration>,
 }
 
 /// Returns the time since a time of the ledger.
@@ -166,23 +199,17 @@ fn age(at_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
 }
 
-/// Returns the delays of the queries for a message whose intent is `age` old. `since_end` is the time since its call
-/// ended, if this process made it.
-fn due(
-    delays: &[Duration],
-    send_timeout: Duration,
-    age: Duration,
-    since_end: Option<Duration>,
-) -> Vec<Duration> {
-    let Some(since_end) = since_end else {
+/// Returns the delays of the queries for a message, from now.
+fn due(delays: &[Duration], call: LookedUpCall) -> Vec<Duration> {
+    let Some(since_end) = call.since_end else {
         // The call of another process may be in flight until its timeout.
         let mut due: Vec<_> =
-            delays.iter().map(|delay| (*delay).max(send_timeout).saturating_sub(age)).collect();
+            delays.iter().map(|delay| (*delay).max(call.timeout).saturating_sub(call.age)).collect();
         due.dedup();
         return due;
     };
-    let first = FIRST_LOOK.saturating_sub(since_end);
-    let later = delays.iter().map(|delay| delay.saturating_sub(age)).filter(|delay| *delay > first);
+    let first = FIRST_QUERY_DELAY.saturating_sub(since_end);
+    let later = delays.iter().map(|delay| delay.saturating_sub(call.age)).filter(|delay| *delay > first);
     std::iter::once(first).chain(later).collect()
 }
 
@@ -199,7 +226,8 @@ mod tests {
         let delays = seconds(&[5, 15, 30]);
         let timeout = Duration::from_secs(10);
         let due = |age: u64, since_end: Option<u64>| {
-            due(&delays, timeout, Duration::from_secs(age), since_end.map(Duration::from_secs))
+            let since_end = since_end.map(Duration::from_secs);
+            due(&delays, LookedUpCall { timeout, age: Duration::from_secs(age), since_end })
         };
         // The connection was lost immediately.
         assert_eq!(due(0, Some(0)), seconds(&[1, 5, 15, 30]));

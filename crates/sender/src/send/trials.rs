@@ -15,7 +15,7 @@ const REFUSALS_MAX: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Trials {
     last_call: Option<Instant>,
-    /// Number of messages accepted through the lane's gate when this command was last refused.
+    /// Number of messages accepted through the lane's throttle when this command was last refused.
     accepted_before: Option<u64>,
     is_alone: bool,
     refusals: u32,
@@ -45,7 +45,7 @@ impl Trials {
     }
 
     /// Records a refused call, with the BSP's own error or something else. `accepted` is the number of messages
-    /// accepted through the lane's gate so far, none of them this command. Returns the error if it is the verdict.
+    /// accepted through the lane's throttle so far, none of them this command. Returns the error if it is the verdict.
     pub(super) fn refused(&mut self, own: Option<ReportError>, accepted: u64) -> Option<ReportError> {
         let were_others_taken = self.accepted_before.is_some_and(|before| before < accepted);
         self.accepted_before = Some(accepted);

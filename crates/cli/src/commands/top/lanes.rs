@@ -97,26 +97,28 @@ pub(super) fn age(since: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use sender::LaneBacklog;
+    use sender::{HaltReason, LaneBacklog};
 
     use super::*;
 
-    fn lease(channel: &str, halted: &str, commands: u64, oldest_s: i64) -> LeaseInfo {
+    fn lease(channel: &str, halted: Option<HaltReason>, commands: u64, oldest_s: i64) -> LeaseInfo {
         let oldest_ms = Some(oldest_s * 1000);
         let waits = LaneBacklog { commands, oldest_ms };
-        let state = LaneState { halted: halted.to_owned(), waits, ..LaneState::default() };
+        let state = LaneState { halted, waits, ..LaneState::default() };
         let value = serde_json::to_vec(&state).unwrap().into();
         LeaseInfo { name: sender::lane_lease(channel), value, renewed_at: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
     fn halted_lanes_come_first_and_idle_ones_not_at_all() {
+        let paused = Some(HaltReason::Paused);
+        let fails = Some(HaltReason::AccountFails { error: "401".to_owned() });
         let leases = [
-            lease("busy", "", 4, 0),
-            lease("idle", "", 0, 0),
-            lease("paused", "paused by an operator", 0, 0),
-            lease("younger", "paused by an operator", 1, 60),
-            lease("older", "the account fails (401)", 30, 0),
+            lease("busy", None, 4, 0),
+            lease("idle", None, 0, 0),
+            lease("paused", paused.clone(), 0, 0),
+            lease("younger", paused, 1, 60),
+            lease("older", fails, 30, 0),
         ];
         let lanes = all(&leases);
         let shown = to_show(&lanes);

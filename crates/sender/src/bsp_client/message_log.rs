@@ -1,0 +1,203 @@
+//! Queries to the BSP's message log, several messages per request, within the rate that all channels and replicas of an
+//! account share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bsp::sending::{Found, LookupError, SendResponse};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::account::{Account, AccountName};
+use crate::bsp_client::call;
+use crate::metrics::SenderMetrics;
+
+/// Timeout of one request to the message log.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Pause after the message log limited the rate without saying for how long.
+const LIMITED_PAUSE: Duration = Duration::from_secs(10);
+/// Time without a query after which a task ends.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Response of the message log about one message.
+#[derive(Debug)]
+pub(crate) enum LookupResult {
+    /// The log has the message.
+    Found(Box<SendResponse>),
+    /// The log does not have it, or not yet.
+    NotFound,
+    /// The request failed, which shows nothing.
+    Failed,
+}
+
+struct StatusQuery {
+    message_id: String,
+    account: Arc<Account>,
+    answer: oneshot::Sender<LookupResult>,
+}
+
+/// Why a request shows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum QueryError {
+    /// There was no response, or the account has no key.
+    NoResponse,
+    /// The log limits the rate of requests.
+    Limited,
+    /// The response cannot be read.
+    Unreadable,
+}
+
+impl From<LookupError> for QueryError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Limited => Self::Limited,
+            LookupError::Unreadable => Self::Unreadable,
+        }
+    }
+}
+
+/// Result of one request.
+struct BatchResult {
+    answer: Result<Vec<Found>, QueryError>,
+    /// `Retry-After` of the log, if there is one.
+    wait: Option<Duration>,
+}
+
+impl BatchResult {
+    const NO_RESPONSE: Self = Self { answer: Err(QueryError::NoResponse), wait: None };
+}
+
+/// Returns the number of replicas that work lanes of an account, to divide its rate by.
+pub(crate) type ReplicaCount = Arc<dyn Fn(&AccountName) -> u32 + Send + Sync>;
+
+/// Client for message logs.
+#[derive(Clone)]
+pub(crate) struct MessageLog {
+    client: reqwest::Client,
+    metrics: Arc<SenderMetrics>,
+    replicas_of: ReplicaCount,
+    accounts: Arc<Mutex<HashMap<AccountName, mpsc::UnboundedSender<StatusQuery>>>>,
+}
+
+impl std::fmt::Debug for MessageLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MessageLog")
+    }
+}
+
+impl MessageLog {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        metrics: Arc<SenderMetrics>,
+        replicas_of: ReplicaCount,
+    ) -> Self {
+        Self { client, metrics, replicas_of, accounts: Arc::default() }
+    }
+
+    /// Queries one message, together with others that are waiting. The number of commands that a lane holds limits its
+    /// queries.
+    pub(crate) async fn query(&self, account: &Arc<Account>, message_id: &str) -> LookupResult {
+        let (answer, answered) = oneshot::channel();
+        let question =
+            StatusQuery { message_id: message_id.to_owned(), account: Arc::clone(account), answer };
+        self.send(account.name(), question);
+        answered.await.unwrap_or(LookupResult::Failed)
+    }
+
+    fn send(&self, name: AccountName, question: StatusQuery) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = match accounts.get(&name) {
+            Some(queue) => match queue.send(question) {
+                Ok(()) => return,
+                Err(unsent) => unsent.0,
+            },
+            None => question,
+        };
+        let (queue, questions) = mpsc::unbounded_channel();
+        let _ = queue.send(question);
+        accounts.insert(name.clone(), queue);
+        tokio::spawn(self.clone().work(name, questions));
+    }
+
+    /// Sends the queries of one account at its rate, until none was made for a while.
+    async fn work(self, name: AccountName, mut questions: mpsc::UnboundedReceiver<StatusQuery>) {
+        let mut waiting: VecDeque<StatusQuery> = VecDeque::new();
+        while let Ok(Some(question)) = tokio::time::timeout(IDLE, questions.recv()).await {
+            waiting.push_back(question);
+            while !waiting.is_empty() {
+                while let Ok(question) = questions.try_recv() {
+                    waiting.push_back(question);
+                }
+                // A lane that was closed does not wait for its queries.
+                waiting.retain(|question| !question.answer.is_closed());
+                let Some(first) = waiting.front() else { break };
+                let account = Arc::clone(&first.account);
+                let count = account.sending.lookup_ids_max().min(waiting.len());
+                let batch: Vec<StatusQuery> = waiting.drain(..count).collect();
+                let wait = self.send_batch(&account, batch).await;
+                let interval = account.sending.lookup_interval() * (self.replicas_of)(&name).max(1);
+                tokio::time::sleep(wait.unwrap_or_default().max(interval)).await;
+            }
+        }
+        // Closed first: a query that comes later finds no queue and creates another.
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        questions.close();
+        if accounts.get(&name).is_some_and(mpsc::UnboundedSender::is_closed) {
+            accounts.remove(&name);
+        }
+        while let Ok(question) = questions.try_recv() {
+            let _ = question.answer.send(LookupResult::Failed);
+        }
+    }
+
+    /// Sends one request. Returns the `Retry-After` of the log, if there is one.
+    async fn send_batch(&self, account: &Arc<Account>, batch: Vec<StatusQuery>) -> Option<Duration> {
+        let ids: Vec<&str> = batch.iter().map(|question| question.message_id.as_str()).collect();
+        let BatchResult { answer, wait } = self.answer(account, &ids).await;
+        let outcome = match &answer {
+            Ok(_) => "answered",
+            Err(QueryError::Limited) => "limited",
+            Err(QueryError::Unreadable) => "unreadable",
+            Err(QueryError::NoResponse) => "no_answer",
+        };
+        self.metrics.lookup(account, outcome);
+        tracing::info!(
+            function = "sendMessage",
+            channel = account.channel.as_str(),
+            "queried the message log for {}: {outcome}: {}",
+            service::words::pluralize(ids.len(), "message"),
+            ids.join(" ")
+        );
+        let found: Option<HashMap<String, SendResponse>> = answer
+            .ok()
+            .map(|found| found.into_iter().map(|found| (found.message_id, found.answer)).collect());
+        for question in batch {
+            let result = match &found {
+                Some(found) => match found.get(&question.message_id) {
+                    Some(answer) => LookupResult::Found(answer.clone().into()),
+                    None => LookupResult::NotFound,
+                },
+                None => LookupResult::Failed,
+            };
+            let _ = question.answer.send(result);
+        }
+        wait
+    }
+
+    async fn answer(&self, account: &Arc<Account>, ids: &[&str]) -> BatchResult {
+        let Ok(authorization) = account.authorization().await else { return BatchResult::NO_RESPONSE };
+        let url = format!("{}{}", account.details.base_url, account.sending.lookup_path(ids));
+        let deadline = Instant::now() + CALL_LIMIT;
+        let Ok(log) = call::query_log(&self.client, url, authorization, deadline).await else {
+            return BatchResult::NO_RESPONSE;
+        };
+        let answer = account.sending.lookup_answer(log.status, &log.body).map_err(QueryError::from);
+        let wait = match &answer {
+            Ok(_) => None,
+            Err(QueryError::Limited) => Some(log.retry_after.unwrap_or(LIMITED_PAUSE)),
+            Err(_) => log.retry_after,
+        };
+        BatchResult { answer, wait }
+    }
+}

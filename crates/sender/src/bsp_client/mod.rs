@@ -1,0 +1,6 @@
+//! HTTP calls to a BSP: sends, and queries of its message log.
+
+pub(crate) mod call;
+pub(crate) mod client;
+pub(crate) mod message_log;
+mod retry_after;
