@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::streams::{COMMANDS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Priority, PublishError, Stored, Subject, headers, provision};
+use bus::{Bus, BusOptions, Headers, Priority, PublishError, Stored, Subject, headers, inspect, provision};
 use tokio::time::Instant;
 
 use crate::harness::cluster::Cluster;
@@ -160,6 +160,11 @@ async fn a_leader_without_a_majority_has_stored_nothing() {
         let outcome = store(&bus).await;
         assert!(outcome.is_err(), "{outcome:?}");
     }
+    // `imchannel doctor` tells this from a request that the server does not permit.
+    within(Duration::from_secs(60), "JetStream answers that it has no leader", || async {
+        inspect::streams(&bus).await.err()?.is_jetstream_error().then_some(())
+    })
+    .await;
     for number in others {
         cluster.servers[number].start_again().await.unwrap();
     }

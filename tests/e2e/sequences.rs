@@ -41,7 +41,7 @@ async fn forget(installation: &mut Installation, stream: &str) {
     installation.nats.start_again().await.unwrap();
     eventually("the server has lost the messages", || async {
         let found = bus::inspect::streams(&installation.bus).await.ok()?;
-        found.iter().any(|seen| seen.name == stream && seen.last_sequence == 0).then_some(())
+        found.iter().any(|seen| seen.name() == stream && seen.last_sequence == 0).then_some(())
     })
     .await;
 }
@@ -465,7 +465,7 @@ async fn the_provisioner_repairs_by_what_it_may_do() {
 async fn until_letters(installation: &Installation, count: u64) {
     eventually(&format!("{count} dead letters are stored"), || async {
         let found = bus::inspect::streams(&installation.bus).await.ok()?;
-        found.iter().any(|seen| seen.name == DEADLETTERS.name && seen.messages == count).then_some(())
+        found.iter().any(|seen| seen.id == DEADLETTERS.id && seen.messages == count).then_some(())
     })
     .await;
 }

@@ -5,7 +5,8 @@ use bsp::ChannelId;
 
 use crate::connect::Bus;
 use crate::delivery::Delivery;
-use crate::provision::{Difference, ProvisionError, durable_error, find_stream, is_missing, missing};
+use crate::difference::{Difference, Differences, Object, Setting};
+use crate::provision::{ProvisionError, durable_error, find_stream, is_missing};
 use crate::purge::{self, PurgeMethod};
 use crate::read::ReadError;
 use crate::streams::{COMMANDS, LANE_ACK_WAIT, LANE_MAX_ACK_PENDING, LaneConsumer};
@@ -89,32 +90,33 @@ pub async fn purge_acked(
 /// [`ProvisionError`] when the server does not respond. A missing consumer is a difference and not an error.
 pub async fn check(bus: &Bus, channel: &ChannelId) -> Result<Vec<Difference>, ProvisionError> {
     let mut differences = Vec::new();
-    let Some(stream) = find_stream(bus, COMMANDS.name).await? else {
-        return Ok(vec![missing(format!("stream {}", COMMANDS.name))]);
+    let Some(stream) = find_stream(bus, COMMANDS.id).await? else {
+        return Ok(vec![Difference::missing(Object::Stream(COMMANDS.id))]);
     };
     for queue in Priority::ALL {
         let durable = LaneConsumer::of(queue, channel);
-        let of = format!("durable {}", durable.name);
+        let object = Object::LaneConsumer(durable.name.clone());
         let info = match stream.consumer_info(&durable.name).await {
             Ok(info) => info,
             Err(error) if is_missing(&error) => {
-                differences.push(missing(of));
+                differences.push(Difference::missing(object));
                 continue;
             }
             Err(error) => return Err(durable_error(COMMANDS.name, &durable.name, error)),
         };
         let (found, wanted) = (info.config, config(&durable));
-        let pairs = [
-            ("filter_subject", found.filter_subject, wanted.filter_subject),
-            ("ack_wait", format!("{:?}", found.ack_wait), format!("{:?}", wanted.ack_wait)),
-            ("max_deliver", found.max_deliver.to_string(), wanted.max_deliver.to_string()),
-            ("max_ack_pending", found.max_ack_pending.to_string(), wanted.max_ack_pending.to_string()),
-        ];
-        for (setting, found, wanted) in pairs {
-            if found != wanted {
-                differences.push(Difference { of: of.clone(), setting, found, wanted });
-            }
-        }
+        let mut of_lane = Differences::of(object);
+        let mut compare =
+            |setting: Setting, found: String, wanted: String| of_lane.compare(setting, found, wanted);
+        compare(Setting::FilterSubject, found.filter_subject, wanted.filter_subject);
+        compare(Setting::AckWait, format!("{:?}", found.ack_wait), format!("{:?}", wanted.ack_wait));
+        compare(Setting::MaxDeliver, found.max_deliver.to_string(), wanted.max_deliver.to_string());
+        compare(
+            Setting::MaxAckPending,
+            found.max_ack_pending.to_string(),
+            wanted.max_ack_pending.to_string(),
+        );
+        differences.extend(of_lane.into_vec());
     }
     Ok(differences)
 }

@@ -1,6 +1,6 @@
 //! The connection to NATS: it reconnects by itself, and reports its state at any time.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::dead_letters::DeadLetterQuotas;
+use crate::dead_letter_quotas::DeadLetterQuotas;
 use crate::in_flight::{InFlight, InFlightMetrics};
 use crate::nkey::NkeySeed;
-use crate::permission_errors::{PermissionError, PermissionErrors};
+use crate::permission_errors::{PermissionError, PermissionErrors, is_permission_error};
 use crate::sequence::{SequenceRegressedGauge, Sequences};
-use crate::streams::{STREAMS, StreamDefinition};
-use crate::versions::Servers;
+use crate::stream_id::StreamId;
+use crate::streams::STREAMS;
+use crate::versions::{Servers, Versions};
 
 /// Longest delay between two attempts to connect. The client's own delay grows to 4 s, which would break the promise to
 /// serve again within 2 s of the server's return.
@@ -149,11 +150,6 @@ fn context(client: &Client, timeout: Duration) -> Context {
         .build(client.clone())
 }
 
-/// Returns the index of a stream in the list of all streams.
-fn position_of(stream: &str) -> usize {
-    STREAMS.iter().position(|known| known.name == stream).expect("every stream is in the list")
-}
-
 /// A connection to the bus. Clones share it.
 #[derive(Clone)]
 pub struct Bus {
@@ -166,9 +162,9 @@ pub struct Bus {
     is_up: Arc<AtomicBool>,
     /// Why the last attempt to connect failed; empty while connected.
     fault: Arc<Mutex<String>>,
-    /// Which streams are full, by their index in [`STREAMS`].
-    full: Arc<[AtomicBool; STREAMS.len() + 1]>,
-    /// The stores in flight, by the index of their stream in [`STREAMS`].
+    /// Which streams are full, in the order of [`StreamId::ALL`].
+    full: Arc<[AtomicBool; StreamId::ALL.len()]>,
+    /// The stores in flight of each stream that is no bucket, in the order of [`StreamId::ALL`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
     pub(crate) sequences: Arc<Sequences>,
@@ -265,7 +261,7 @@ impl Bus {
             fault,
             full: Arc::default(),
             in_flight: std::array::from_fn(|place| {
-                InFlight::new(STREAMS[place].name, &options.in_flight, now)
+                InFlight::new(StreamId::ALL[place].name(), &options.in_flight, now)
             }),
             servers: Arc::new(Servers::new(addresses)),
             sequences,
@@ -274,24 +270,20 @@ impl Bus {
     }
 
     /// Sets whether a stream is full. Publishes to a full stream wait, or fail as if the server had refused them.
-    pub(crate) fn set_full(&self, stream: &StreamDefinition, is_full: bool) {
-        self.full[position_of(stream.name)].store(is_full, Ordering::Relaxed);
+    pub(crate) fn set_full(&self, stream: StreamId, is_full: bool) {
+        self.full[stream as usize].store(is_full, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_full(&self, stream: &StreamDefinition) -> bool {
-        self.full[position_of(stream.name)].load(Ordering::Relaxed)
+    pub(crate) fn is_full(&self, stream: StreamId) -> bool {
+        self.full[stream as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns the stores in flight of a stream.
-    pub(crate) fn in_flight(&self, stream: &StreamDefinition) -> &Arc<InFlight> {
-        &self.in_flight[position_of(stream.name)]
+    /// Returns the stores in flight of a stream that is no bucket.
+    pub(crate) fn in_flight(&self, stream: StreamId) -> &Arc<InFlight> {
+        &self.in_flight[stream as usize]
     }
 
-    pub(crate) fn set_ledger_full(&self, is_full: bool) {
-        self.full[STREAMS.len()].store(is_full, Ordering::Relaxed);
-    }
-
-    /// Whether every stream that a guard watches can be trusted ([`crate::guard`]).
+    /// Whether every stream that a guard watches can be trusted ([`crate::sequence_guard`]).
     ///
     /// # Errors
     /// A text for people that says what is wrong.
@@ -301,13 +293,13 @@ impl Bus {
 
     /// Whether the ledger of sends is known to hold every write. Nothing may be sent until it is.
     pub fn is_ledger_intact(&self) -> bool {
-        let name = crate::streams::SENDS_BUCKET.stream;
-        self.sequences.is_looked_at(name) && !self.sequences.place(name).is_refused()
+        let ledger = StreamId::Sends;
+        self.sequences.is_looked_at(ledger) && !self.sequences.place(ledger).is_refused()
     }
 
     /// Whether the ledger of sends takes no new entries. Its remaining room is reserved for outcomes.
     pub fn is_ledger_full(&self) -> bool {
-        self.full[STREAMS.len()].load(Ordering::Relaxed)
+        self.is_full(StreamId::Sends)
     }
 
     /// Whether the client is connected now.
@@ -356,6 +348,11 @@ impl Bus {
         if !matches!(tokio::time::timeout(limit, self.client.flush()).await, Ok(Ok(()))) {
             tracing::warn!(function = "bus", "the last acks may not have been sent");
         }
+    }
+
+    /// The version of every server that responds. It waits slightly longer for those named in `wanted`.
+    pub async fn server_versions(&self, wanted: &BTreeSet<String>) -> Versions {
+        self.servers.versions(self.client.server_info(), self.connection_number(), wanted).await
     }
 
     /// Version of the server, such as `2.9.10`; empty before the first connection.
@@ -422,7 +419,7 @@ impl ConnectionErrors {
     }
 
     fn record_permission_error(&self, text: &str) {
-        if !text.to_ascii_lowercase().contains("permissions violation") || !self.is_new(text) {
+        if !is_permission_error(text) || !self.is_new(text) {
             return;
         }
         tracing::error!(function = "bus", "NATS refuses: {text}");

@@ -10,8 +10,6 @@
 //! A process sees the writes of others at its next check. Until then it adds its own writes, and these are limited to a
 //! part of the free bytes that it saw. So as many replicas as there are parts may store at the same time.
 
-mod account;
-
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
@@ -20,20 +18,17 @@ use futures_util::TryStreamExt;
 use tokio::time::{Instant, timeout};
 
 use crate::connect::Bus;
-pub(crate) use crate::dead_letters::account::DeadLetterQuotas;
-pub use crate::dead_letters::account::Reservation;
-use crate::dead_letters::account::{Seen, Written};
+pub use crate::dead_letter_quotas::Reservation;
+use crate::dead_letter_quotas::{ChannelFull, FAR_BELOW, Seen, Written};
 use crate::delivery::Delivery;
 use crate::headers::{self, Headers};
 use crate::publish::{PublishError, Stored};
+use crate::stream_id::StreamId;
 use crate::streams::DEADLETTERS;
 use crate::subject::{Origin, Subject};
 
 /// Divisor of the stream's bytes that gives the share of one channel: a quarter.
 const PART_OF_STREAM: u64 = 4;
-/// Divisor of a share below which a channel, or the whole stream, is far from its limit and is checked less often: half
-/// of it.
-const FAR_BELOW: u64 = 2;
 /// Timeout of one check of the stream.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// Timeout of reading one dead letter.
@@ -66,6 +61,12 @@ fn size(subject: &str, headers: &Headers, payload: &Bytes) -> u64 {
     RECORD_BYTES + (subject.len() + headers.wire_length() + payload.len()) as u64
 }
 
+impl From<ChannelFull> for PublishError {
+    fn from(_: ChannelFull) -> Self {
+        Self::ChannelFull
+    }
+}
+
 /// Position at which reading a subject begins.
 #[derive(Clone, Copy)]
 enum End {
@@ -87,13 +88,13 @@ impl Bus {
         letters: &[DeadLetter],
     ) -> Result<Reservation, PublishError> {
         let subject = Subject::DeadLetter(origin, channel.cloned());
-        if self.is_full(&DEADLETTERS) {
+        if self.is_full(StreamId::DeadLetters) {
             return Err(PublishError::Full);
         }
         let text = subject.to_text();
         let bytes = letters.iter().map(|letter| letter.size(&text)).sum();
         if let Some(reserved) = self.letters.reserve(&subject, bytes, Instant::now()) {
-            return reserved;
+            return Ok(reserved?);
         }
         if !self.is_connected() {
             return Err(PublishError::Disconnected);
@@ -101,12 +102,12 @@ impl Bus {
         let looking = async {
             let _one = self.letters.looking.lock().await;
             if let Some(reserved) = self.letters.reserve(&subject, bytes, Instant::now()) {
-                return reserved;
+                return Ok(reserved?);
             }
             let stored = self.letters.stored(subject.channel_token());
             let seen = self.look_at_letters(&subject).await.ok_or(PublishError::TimedOut)?;
             self.letters.looked(subject.channel_token(), seen, stored, Instant::now());
-            self.letters.reserve_seen(&subject, bytes)
+            Ok(self.letters.reserve_seen(&subject, bytes)?)
         };
         timeout(LOOK_LIMIT, looking).await.unwrap_or(Err(PublishError::TimedOut))
     }
@@ -139,7 +140,7 @@ impl Bus {
         let part = part.map(|bytes| bytes / PART_OF_STREAM);
         let last = self.read_letter(&stream, &subject.to_text(), End::Last).await;
         let written = match &last {
-            Read::Letter(letter) => Some(Written::of(letter).unwrap_or_default()),
+            Read::Letter(letter) => Some(Written::of(&letter.headers).unwrap_or_default()),
             Read::None => Some(Written::default()),
             Read::NoAnswer => None,
         };
@@ -206,7 +207,7 @@ fn bytes_between(first: &Delivery, last: &Delivery, count: u64, average_of_all: 
     if count <= 2 {
         return of(first) + of(last);
     }
-    let written = match (Written::of(first), Written::of(last)) {
+    let written = match (Written::of(&first.headers), Written::of(&last.headers)) {
         (Some(first), Some(last)) => {
             let letters = last.letters.checked_sub(first.letters);
             letters.zip(last.bytes.checked_sub(first.bytes)).filter(|(letters, _)| *letters > 0)

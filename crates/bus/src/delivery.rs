@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::headers::Headers;
 use crate::subject::Subject;
+use crate::timestamps::to_timestamp;
 
 /// What the worker does with a message after its handler returned.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub enum Disposition {
         reason: Cow<'static, str>,
     },
     /// Nak with a delay of one minute: it cannot be finished now, while other messages may be. Acts as
-    /// [`Verdict::Pause`] when as many messages wait as may.
+    /// [`Disposition::Pause`] when as many messages wait as may.
     PutOff {
         /// Why, for the log.
         reason: Cow<'static, str>,
@@ -34,17 +35,17 @@ pub enum Disposition {
 }
 
 impl Disposition {
-    /// A [`Verdict::Retry`].
+    /// A [`Disposition::Retry`].
     pub fn retry(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Retry { reason: reason.into() }
     }
 
-    /// A [`Verdict::Postponed`].
+    /// A [`Disposition::PutOff`].
     pub fn postpone(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::PutOff { reason: reason.into() }
     }
 
-    /// A [`Verdict::Pause`].
+    /// A [`Disposition::Pause`].
     pub fn pause(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Pause { reason: reason.into() }
     }
@@ -112,8 +113,4 @@ impl Delivery {
     pub fn address(&self) -> Option<Subject> {
         Subject::parse(&self.subject)
     }
-}
-
-pub(crate) fn to_timestamp(unix_nanoseconds: i128) -> Timestamp {
-    Timestamp::from_nanosecond(unix_nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }

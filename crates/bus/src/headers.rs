@@ -64,7 +64,7 @@ pub const PART_CUT: &str = "cut";
 /// Items of a dead letter of several items, as `8-97,99`: their positions, from 0.
 pub const ITEMS: Name = Name::new("Imchannel-Items");
 /// Number and bytes of the letters that were written under the subject of a dead letter, including it, as `17/9342`
-/// ([`crate::letters`]).
+/// ([`crate::dead_letters`]).
 pub const WRITTEN: Name = Name::new("Imchannel-Written");
 /// `true` on the dead letter of a command that may have been sent anyway. It is not published again.
 pub const MAY_BE_SENT: Name = Name::new("Imchannel-May-Be-Sent");

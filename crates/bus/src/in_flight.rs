@@ -1,5 +1,5 @@
 //! The stores of one stream that are in flight in this process: as many as the stream acknowledges quickly
-//! ([`crate::pace`]). Others wait for a permit, first come, first served. A waiting message is not written yet, so
+//! ([`crate::adaptive_limit`]). Others wait for a permit, first come, first served. A waiting message is not written yet, so
 //! giving up costs the stream nothing.
 //!
 //! While permits are free, acquiring and returning one and recording an ack take no lock, because every webhook does

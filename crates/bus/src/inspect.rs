@@ -13,11 +13,12 @@ use jiff::Timestamp;
 
 use crate::command_consumers;
 use crate::connect::Bus;
-use crate::delivery::to_timestamp;
 use crate::provision::{ProvisionError, find_stream, is_missing};
 use crate::read::ReadError;
-use crate::streams::{BUCKETS, COMMANDS, DURABLES, LANES_BUCKET, LaneConsumer, STREAMS, WEBHOOKS};
+use crate::stream_id::StreamId;
+use crate::streams::{COMMANDS, DURABLES, DurableDefinition, LANES_BUCKET, LaneConsumer, STREAMS, WEBHOOKS};
 use crate::subject::Priority;
+use crate::timestamps::to_timestamp;
 use crate::versions::{self, ServerVersion};
 
 /// Most leases that are read concurrently.
@@ -52,8 +53,8 @@ pub struct PeerInfo {
 /// A stream, or the stream behind a bucket.
 #[derive(Debug, Clone)]
 pub struct StreamInfo {
-    /// Its name.
-    pub name: &'static str,
+    /// Which stream it is.
+    pub id: StreamId,
     /// Number of stored messages.
     pub messages: u64,
     /// Stored bytes.
@@ -78,11 +79,36 @@ pub struct StreamInfo {
     pub peers: Vec<PeerInfo>,
 }
 
+impl StreamInfo {
+    /// An empty stream without a limit.
+    pub const fn new(id: StreamId) -> Self {
+        Self {
+            id,
+            messages: 0,
+            bytes: 0,
+            max_bytes: None,
+            max_age: Duration::ZERO,
+            replicas: 1,
+            duplicate_window: Duration::ZERO,
+            first_time: None,
+            last_sequence: 0,
+            last_time: None,
+            has_leader: None,
+            peers: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.id.name()
+    }
+}
+
 /// A durable consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumerInfo {
     /// Its stream.
-    pub stream: &'static str,
+    pub stream: StreamId,
     /// Its name.
     pub name: String,
     /// The channel of its lane; `None` for a consumer of a whole stream.
@@ -99,8 +125,34 @@ pub struct ConsumerInfo {
     pub held: u64,
     /// Open pull requests (`num_waiting`).
     pub requests: usize,
-    /// When the oldest message that is not acked was stored; `None` if all are acked.
+    /// When the oldest message that is not acked was stored; `None` if all are acked, or if it cannot be read.
     pub oldest: Option<Timestamp>,
+}
+
+impl ConsumerInfo {
+    /// A consumer that has delivered nothing.
+    pub const fn new(stream: StreamId, name: String) -> Self {
+        Self {
+            stream,
+            name,
+            channel: None,
+            queue: None,
+            delivered: 0,
+            acknowledged: 0,
+            pending: 0,
+            held: 0,
+            requests: 0,
+            oldest: None,
+        }
+    }
+
+    /// Age of the oldest message that is not acked, in seconds: 0 if all are acked, `None` if it cannot be read.
+    pub fn oldest_age_s(&self, now: Timestamp) -> Option<i64> {
+        if self.pending + self.held == 0 {
+            return Some(0);
+        }
+        self.oldest.map(|oldest| now.duration_since(oldest).as_secs().max(0))
+    }
 }
 
 /// A lease.
@@ -137,10 +189,9 @@ pub fn server(bus: &Bus) -> ServerInfo {
 /// # Errors
 /// [`ProvisionError`] when the server does not respond.
 pub async fn server_versions(bus: &Bus) -> Result<BTreeMap<String, Option<ServerVersion>>, ProvisionError> {
-    let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
     let mut holders = BTreeSet::new();
-    for name in names {
-        if let Some(stream) = find_stream(bus, name).await? {
+    for id in StreamId::ALL {
+        if let Some(stream) = find_stream(bus, id).await? {
             holders.extend(versions::holders(stream.cached_info()));
         }
     }
@@ -163,24 +214,23 @@ pub async fn account(bus: &Bus) -> Result<Bytes, ReadError> {
 /// # Errors
 /// [`ProvisionError`] when the server does not respond.
 pub async fn streams(bus: &Bus) -> Result<Vec<StreamInfo>, ProvisionError> {
-    let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
     let mut seen = Vec::new();
-    for name in names {
-        if let Some(stream) = find_stream(bus, name).await? {
-            seen.push(stream_info(name, stream.cached_info()));
+    for id in StreamId::ALL {
+        if let Some(stream) = find_stream(bus, id).await? {
+            seen.push(stream_info(id, stream.cached_info()));
         }
     }
     Ok(seen)
 }
 
-fn stream_info(name: &'static str, info: &Info) -> StreamInfo {
+pub(crate) fn stream_info(id: StreamId, info: &Info) -> StreamInfo {
     let (state, config) = (&info.state, &info.config);
     let time =
         |time: time::OffsetDateTime| (state.messages > 0).then(|| to_timestamp(time.unix_timestamp_nanos()));
     let cluster = info.cluster.as_ref();
     let peers = cluster.map(|cluster| &*cluster.replicas).unwrap_or_default().iter();
     StreamInfo {
-        name,
+        id,
         messages: state.messages,
         bytes: state.bytes,
         // Servers write "no limit" as 0 or -1.
@@ -211,15 +261,46 @@ pub async fn durables(bus: &Bus) -> Result<Vec<ConsumerInfo>, ReadError> {
     for durable in DURABLES {
         let name = durable.stream.name;
         let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
-        let Some(mut found) = consumer_info(&stream, name, durable.name.to_owned()).await? else { continue };
-        if found.pending + found.held > 0 {
-            let sequence = (found.acknowledged + 1).max(stream.cached_info().state.first_sequence);
-            let oldest = stream.get_raw_message(sequence).await.ok();
-            found.oldest = oldest.map(|message| to_timestamp(message.time.unix_timestamp_nanos()));
-        }
-        seen.push(found);
+        seen.extend(durable_info(&stream, durable).await?);
     }
     Ok(seen)
+}
+
+/// Reads a durable consumer of a whole stream, with its oldest message; `None` if it is missing.
+async fn durable_info(
+    stream: &Stream,
+    durable: &DurableDefinition,
+) -> Result<Option<ConsumerInfo>, ReadError> {
+    let found = consumer_info(stream, durable.stream.id, durable.name.to_owned()).await?;
+    let Some(mut found) = found else { return Ok(None) };
+    if found.pending + found.held > 0 {
+        let sequence = (found.acknowledged + 1).max(stream.cached_info().state.first_sequence);
+        let oldest = stream.get_raw_message(sequence).await.ok();
+        found.oldest = oldest.map(|message| to_timestamp(message.time.unix_timestamp_nanos()));
+    }
+    Ok(Some(found))
+}
+
+/// All streams of messages and their durable consumers at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The streams that answered.
+    pub streams: Vec<StreamInfo>,
+    /// The durable consumers that answered.
+    pub durables: Vec<ConsumerInfo>,
+}
+
+/// Reads the streams of messages and their durable consumers. What does not respond is left out.
+pub async fn snapshot(bus: &Bus) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for definition in STREAMS {
+        let Ok(stream) = bus.jetstream.get_stream(definition.name).await else { continue };
+        snapshot.streams.push(stream_info(definition.id, stream.cached_info()));
+        for durable in DURABLES.iter().filter(|durable| durable.stream.id == definition.id) {
+            snapshot.durables.extend(durable_info(&stream, durable).await.ok().flatten());
+        }
+    }
+    snapshot
 }
 
 /// The durable consumers of a channel's lane. Missing ones are left out.
@@ -232,7 +313,7 @@ pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<Consume
     let mut seen = Vec::new();
     for queue in Priority::ALL {
         let LaneConsumer { name, filter } = LaneConsumer::of(queue, channel);
-        let Some(mut found) = consumer_info(&stream, COMMANDS.name, name).await? else { continue };
+        let Some(mut found) = consumer_info(&stream, COMMANDS.id, name).await? else { continue };
         if found.pending + found.held > 0 {
             let oldest = command_consumers::next_stored(bus, &filter, found.acknowledged + 1).await?;
             found.oldest = oldest.map(|command| command.stored_at);
@@ -244,25 +325,21 @@ pub async fn lane_durables(bus: &Bus, channel: &ChannelId) -> Result<Vec<Consume
 
 async fn consumer_info<I>(
     stream: &Stream<I>,
-    of: &'static str,
+    id: StreamId,
     name: String,
 ) -> Result<Option<ConsumerInfo>, ReadError> {
     let info = match stream.consumer_info(&name).await {
         Ok(info) => info,
         Err(error) if is_missing(&error) => return Ok(None),
-        Err(error) => return Err(ReadError::new(of, error)),
+        Err(error) => return Err(ReadError::new(id.name(), error)),
     };
     Ok(Some(ConsumerInfo {
-        stream: of,
-        name,
-        channel: None,
-        queue: None,
         delivered: info.delivered.stream_sequence,
         acknowledged: info.ack_floor.stream_sequence,
         pending: info.num_pending,
         held: info.num_ack_pending as u64,
         requests: info.num_waiting,
-        oldest: None,
+        ..ConsumerInfo::new(id, name)
     }))
 }
 
@@ -273,10 +350,10 @@ async fn consumer_info<I>(
 /// [`ReadError`] when the stream is missing or unavailable.
 pub async fn stored_since(
     bus: &Bus,
-    name: &'static str,
+    id: StreamId,
     since: Timestamp,
 ) -> Result<(u64, ClockSample), ReadError> {
-    let fail = |source: Source| ReadError::new(name, source);
+    let fail = |source: Source| ReadError::new(id.name(), source);
     let start_time = time::OffsetDateTime::from_unix_timestamp_nanos(since.as_nanosecond());
     let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartTime {
@@ -287,7 +364,7 @@ pub async fn stored_since(
         inactive_threshold: CONSUMER_LIFE,
         ..pull::Config::default()
     };
-    let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| fail(error.into()))?;
+    let stream = bus.jetstream.get_stream_no_info(id.name()).await.map_err(|error| fail(error.into()))?;
     let asked_at = Timestamp::now();
     let consumer = stream.create_consumer(config).await.map_err(|error| fail(error.into()))?;
     let heard_at = Timestamp::now();

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::Info;
-use async_nats::jetstream::stream::Stream;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -12,14 +11,16 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
-use crate::delivery::to_timestamp;
+use crate::inspect::{self, StreamInfo};
+use crate::provision::find_stream;
 use crate::read::ReadError;
-use crate::streams::{DURABLES, DurableDefinition, SENDS_BUCKET, STREAMS};
+use crate::stream_id::StreamId;
+use crate::streams::DurableDefinition;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurableLabels {
     stream: &'static str,
-    durable: &'static str,
+    durable: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +56,12 @@ impl LagMetrics {
         streams.register("size_bytes", "Stored bytes of the stream", metrics.bytes.clone());
         streams.register("limit_bytes", "Limit of the stream in bytes", metrics.max_bytes.clone());
         metrics
+    }
+
+    fn show(&self, stream: &StreamInfo, limit: i64) {
+        let labels = StreamLabels { stream: stream.name() };
+        self.bytes.get_or_create(&labels).set(to_gauge(stream.bytes));
+        self.max_bytes.get_or_create(&labels).set(limit);
     }
 }
 
@@ -105,108 +112,25 @@ async fn info(bus: &Bus, durable: &DurableDefinition) -> Result<Info, ReadError>
     stream.consumer_info(durable.name).await.map_err(|error| ReadError::new(name, error))
 }
 
-/// A stream at one moment.
-#[derive(Debug, Clone)]
-pub struct StreamState {
-    /// Its name.
-    pub name: &'static str,
-    /// Number of stored messages.
-    pub messages: u64,
-    /// Stored bytes.
-    pub bytes: u64,
-    /// Its limit in bytes.
-    pub max_bytes: u64,
-}
-
-/// A durable consumer at one moment.
-#[derive(Debug, Clone)]
-pub struct DurableState {
-    /// Its stream.
-    pub stream: &'static str,
-    /// Its name.
-    pub name: &'static str,
-    /// Messages that were not delivered yet (`num_pending`).
-    pub pending: u64,
-    /// Messages that were delivered and not acked (`num_ack_pending`).
-    pub unacknowledged: u64,
-    /// Age of the oldest message that is not acked, in seconds: 0 if all are, `None` if the server does not say.
-    pub oldest_age_s: Option<i64>,
-}
-
-/// State of all streams and durable consumers at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct LagSnapshot {
-    /// The streams that answered.
-    pub streams: Vec<StreamState>,
-    /// The durables that answered.
-    pub durables: Vec<DurableState>,
-}
-
-/// Reads the state of all streams and durable consumers. What does not respond is left out.
-pub async fn snapshot(bus: &Bus) -> LagSnapshot {
-    let mut snapshot = LagSnapshot::default();
-    for definition in STREAMS {
-        let Ok(stream) = bus.jetstream.get_stream(definition.name).await else {
-            continue;
-        };
-        let info = stream.cached_info();
-        snapshot.streams.push(StreamState {
-            name: definition.name,
-            messages: info.state.messages,
-            bytes: info.state.bytes,
-            max_bytes: u64::try_from(info.config.max_bytes).unwrap_or(0),
-        });
-        for durable in DURABLES.iter().filter(|durable| durable.stream.name == definition.name) {
-            let Ok(info) = stream.consumer_info(durable.name).await else {
-                continue;
-            };
-            snapshot.durables.push(DurableState {
-                stream: definition.name,
-                name: durable.name,
-                pending: info.num_pending,
-                unacknowledged: info.num_ack_pending as u64,
-                oldest_age_s: oldest_age_s(&stream, &info).await,
-            });
-        }
-    }
-    snapshot
-}
-
 async fn look(bus: &Bus, metrics: &LagMetrics) {
-    let snapshot = snapshot(bus).await;
-    for stream in snapshot.streams {
-        let labels = StreamLabels { stream: stream.name };
-        metrics.bytes.get_or_create(&labels).set(to_gauge(stream.bytes));
-        metrics.max_bytes.get_or_create(&labels).set(to_gauge(stream.max_bytes));
+    let snapshot = inspect::snapshot(bus).await;
+    for stream in &snapshot.streams {
+        metrics.show(stream, stream.max_bytes.map_or(0, to_gauge));
     }
-    if let Ok(ledger) = bus.jetstream.get_stream(SENDS_BUCKET.stream).await {
+    if let Ok(Some(ledger)) = find_stream(bus, StreamId::Sends).await {
         let info = ledger.cached_info();
-        let labels = StreamLabels { stream: SENDS_BUCKET.stream };
-        metrics.bytes.get_or_create(&labels).set(to_gauge(info.state.bytes));
-        metrics.max_bytes.get_or_create(&labels).set(info.config.max_bytes);
+        metrics.show(&inspect::stream_info(StreamId::Sends, info), info.config.max_bytes);
     }
+    let now = Timestamp::now();
     for durable in snapshot.durables {
-        let labels = DurableLabels { stream: durable.stream, durable: durable.name };
+        let labels = DurableLabels { stream: durable.stream.name(), durable: durable.name.clone() };
         metrics.pending.get_or_create(&labels).set(to_gauge(durable.pending));
-        metrics.unacknowledged.get_or_create(&labels).set(to_gauge(durable.unacknowledged));
+        metrics.unacknowledged.get_or_create(&labels).set(to_gauge(durable.held));
         // Without a response the age is unknown, so the last value stays.
-        if let Some(age_s) = durable.oldest_age_s {
+        if let Some(age_s) = durable.oldest_age_s(now) {
             metrics.oldest_age.get_or_create(&labels).set(age_s);
         }
     }
-}
-
-/// Returns the age of the first message after the ack floor in seconds; 0 without such a message, `None` if the server does
-/// not report it.
-async fn oldest_age_s(stream: &Stream, info: &Info) -> Option<i64> {
-    if info.num_pending == 0 && info.num_ack_pending == 0 {
-        return Some(0);
-    }
-    let state = &stream.cached_info().state;
-    let sequence = (info.ack_floor.stream_sequence + 1).max(state.first_sequence);
-    let message = stream.get_raw_message(sequence).await.ok()?;
-    let stored_at = to_timestamp(message.time.unix_timestamp_nanos());
-    Some(Timestamp::now().duration_since(stored_at).as_secs().max(0))
 }
 
 fn to_gauge(number: u64) -> i64 {

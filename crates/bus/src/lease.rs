@@ -252,7 +252,7 @@ impl Leases {
             .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())
             .with(LEASE_TOKEN, token)
             .with_optional(KV_OPERATION, is_release.then_some("DEL"));
-        let target = Target { stream: LANES_BUCKET.stream, subject: &subject };
+        let target = Target { stream: LANES_BUCKET.id, subject: &subject };
         let written = self.bus.store_once(target, headers, &value, Instant::now() + WRITE_LIMIT).await;
         match written {
             Ok(stored) => {
@@ -290,7 +290,7 @@ pub async fn list(bus: &Bus) -> Result<Vec<(String, Bytes)>, crate::read::ReadEr
 }
 
 fn age_of(created: time::OffsetDateTime) -> Duration {
-    let created = crate::delivery::to_timestamp(created.unix_timestamp_nanos());
+    let created = crate::timestamps::to_timestamp(created.unix_timestamp_nanos());
     let age = jiff::Timestamp::now().duration_since(created);
     Duration::try_from(age).unwrap_or_default().min(LANES_BUCKET.max_age)
 }

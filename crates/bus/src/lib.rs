@@ -15,6 +15,7 @@
 //! Other crates decide on the contents: this crate takes bytes and typed addresses, reports a message as stored only
 //! when JetStream has acknowledged it, and passes messages to a handler that returns a verdict.
 
+pub mod stream_id;
 pub mod subject;
 pub mod headers;
 pub mod nkey;
@@ -22,15 +23,18 @@ pub mod users;
 pub mod permission_errors;
 pub mod connect;
 pub mod streams;
+pub mod difference;
 pub mod provision;
 pub mod needs;
 pub mod readiness;
 pub mod sequence;
 pub mod publish;
+mod dead_letter_quotas;
 pub mod dead_letters;
 pub mod adaptive_limit;
 mod in_flight;
 pub mod rate_limited_log;
+mod timestamps;
 pub mod delivery;
 pub mod worker;
 mod marks;
@@ -48,7 +52,6 @@ pub mod ledger;
 pub mod ledger_size;
 pub mod lease;
 pub mod read;
-mod merge;
 pub mod message_store;
 pub mod inspect;
 
@@ -59,5 +62,6 @@ pub use in_flight::InFlightMetrics;
 pub use nkey::NkeySeed;
 pub use permission_errors::{PermissionError, PermissionErrors};
 pub use publish::{PublishError, Stored};
+pub use stream_id::StreamId;
 pub use subject::{EventKind, Origin, Priority, Subject};
 pub use users::User;

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::Bus;
 use crate::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers};
-use crate::sequence_guard::nanoseconds;
+use crate::stream_id::StreamId;
 use crate::streams::{MARKS_BUCKET, SENDS_BUCKET};
+use crate::timestamps::nanoseconds;
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -88,12 +89,12 @@ pub(crate) struct StoredMark {
     revision: u64,
 }
 
-fn subject(stream: &str) -> String {
+fn subject(stream: StreamId) -> String {
     format!("$KV.{}.{stream}", MARKS_BUCKET.name)
 }
 
 /// Reads the mark of a stream; `None` without a mark or a bucket.
-pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, Fault> {
+pub(crate) async fn read(bus: &Bus, stream: StreamId) -> Result<Option<StoredMark>, Fault> {
     let bucket = bus.jetstream.get_stream_no_info(MARKS_BUCKET.stream).await?;
     let message = match bucket.get_last_raw_message_by_subject(&subject(stream)).await {
         Ok(message) => message,
@@ -116,7 +117,7 @@ pub(crate) async fn read(bus: &Bus, stream: &str) -> Result<Option<StoredMark>, 
 /// Stores a mark in place of the one that was read.
 pub(crate) async fn write(
     bus: &Bus,
-    stream: &str,
+    stream: StreamId,
     mark: &Mark,
     instead_of: Option<&StoredMark>,
 ) -> Result<(), Fault> {

@@ -17,9 +17,9 @@ use async_nats::jetstream::consumer;
 use async_nats::jetstream::stream::Config;
 
 use crate::connect::Bus;
+use crate::difference::{Difference, Differences, Object, Setting};
 use crate::provision::{
-    Difference, ProvisionError, bucket_config, durable_config, durable_error, find_stream, is_missing,
-    missing, stream_config,
+    ProvisionError, bucket_config, durable_config, durable_error, find_stream, is_missing, stream_config,
 };
 use crate::streams::{BucketDefinition, DurableDefinition, StreamDefinition, StreamSettings};
 use crate::subject::covers;
@@ -51,36 +51,39 @@ impl Needs {
     /// [`ProvisionError`] when the server does not respond. A missing object is a difference and not an error.
     pub async fn unmet(&self, bus: &Bus) -> Result<Vec<Difference>, ProvisionError> {
         let settings = StreamSettings::default();
-        let mut unmet = Unmet::default();
+        let mut all = Vec::new();
         for used in self.streams {
-            unmet.begin(format!("stream {}", used.stream.name));
-            let Some(found) = find_stream(bus, used.stream.name).await? else {
-                unmet.differences.push(missing(unmet.of.clone()));
+            let mut unmet = Unmet::of(Object::Stream(used.stream.id));
+            let Some(found) = find_stream(bus, used.stream.id).await? else {
+                all.push(Difference::missing(Object::Stream(used.stream.id)));
                 continue;
             };
             unmet.subjects(&found.cached_info().config.subjects, used.subjects);
             unmet.stream(&found.cached_info().config, &stream_config(used.stream, &settings));
+            all.extend(unmet.0.into_vec());
         }
         for definition in self.durables {
-            unmet.begin(format!("durable {}", definition.name));
+            let mut unmet = Unmet::of(Object::Durable(definition.name));
             let Some(found) = find_durable(bus, definition).await? else {
-                unmet.differences.push(missing(unmet.of.clone()));
+                all.push(Difference::missing(Object::Durable(definition.name)));
                 continue;
             };
             unmet.durable(&found, definition);
+            all.extend(unmet.0.into_vec());
         }
         for definition in self.buckets {
-            unmet.begin(format!("bucket {}", definition.name));
-            let Some(found) = find_stream(bus, definition.stream).await? else {
-                unmet.differences.push(missing(unmet.of.clone()));
+            let mut unmet = Unmet::of(Object::Stream(definition.id));
+            let Some(found) = find_stream(bus, definition.id).await? else {
+                all.push(Difference::missing(Object::Stream(definition.id)));
                 continue;
             };
             let (found, wanted) = (&found.cached_info().config, bucket_config(definition, &settings));
             let subjects: Vec<&str> = wanted.subjects.iter().map(String::as_str).collect();
             unmet.subjects(&found.subjects, &subjects);
             unmet.stream(found, &wanted);
+            all.extend(unmet.0.into_vec());
         }
-        Ok(unmet.differences)
+        Ok(all)
     }
 }
 
@@ -89,7 +92,7 @@ async fn find_durable(
     bus: &Bus,
     definition: &DurableDefinition,
 ) -> Result<Option<consumer::Config>, ProvisionError> {
-    let Some(stream) = find_stream(bus, definition.stream.name).await? else { return Ok(None) };
+    let Some(stream) = find_stream(bus, definition.stream.id).await? else { return Ok(None) };
     match stream.consumer_info(definition.name).await {
         Ok(info) => Ok(Some(info.config)),
         Err(error) if is_missing(&error) => Ok(None),
@@ -97,38 +100,32 @@ async fn find_durable(
     }
 }
 
-/// Collects the differences.
-#[derive(Default)]
-struct Unmet {
-    of: String,
-    differences: Vec<Difference>,
-}
+/// Differences of one object that matter to a service.
+struct Unmet(Differences);
 
 impl Unmet {
-    fn begin(&mut self, of: String) {
-        self.of = of;
+    const fn of(object: Object) -> Self {
+        Self(Differences::of(object))
     }
 
-    fn add(&mut self, setting: &'static str, found: String, wanted: String) {
-        self.differences.push(Difference { of: self.of.clone(), setting, found, wanted });
+    fn add(&mut self, setting: Setting, found: String, wanted: String) {
+        self.0.add(setting, found, wanted);
     }
 
-    fn exactly(&mut self, setting: &'static str, found: String, wanted: String) {
-        if found != wanted {
-            self.add(setting, found, wanted);
-        }
+    fn exactly(&mut self, setting: Setting, found: String, wanted: String) {
+        self.0.compare(setting, found, wanted);
     }
 
     fn subjects(&mut self, found: &[String], needed: &[&str]) {
         let is_held = |subject: &&&str| !found.iter().any(|wide| covers(wide, subject));
         let absent: Vec<_> = needed.iter().filter(is_held).collect();
         if !absent.is_empty() {
-            self.add("subjects", format!("{found:?}"), format!("one that holds {absent:?}"));
+            self.add(Setting::Subjects, format!("{found:?}"), format!("one that holds {absent:?}"));
         }
     }
 
     /// Zero means no limit.
-    fn at_least_for(&mut self, setting: &'static str, found: Duration, wanted: Duration) {
+    fn at_least_for(&mut self, setting: Setting, found: Duration, wanted: Duration) {
         let is_enough = found.is_zero() || (!wanted.is_zero() && found >= wanted);
         if !is_enough {
             let wanted =
@@ -138,7 +135,7 @@ impl Unmet {
     }
 
     /// Servers write "no limit" as 0 or -1.
-    fn at_least(&mut self, setting: &'static str, found: i64, wanted: i64) {
+    fn at_least(&mut self, setting: Setting, found: i64, wanted: i64) {
         let is_enough = found <= 0 || (wanted > 0 && found >= wanted);
         if !is_enough {
             let wanted = if wanted <= 0 { "unlimited".to_owned() } else { format!("at least {wanted}") };
@@ -147,31 +144,35 @@ impl Unmet {
     }
 
     fn stream(&mut self, found: &Config, wanted: &Config) {
-        self.exactly("retention", format!("{:?}", found.retention), format!("{:?}", wanted.retention));
-        self.exactly("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard));
-        self.exactly("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
-        self.exactly("no_ack", found.no_ack.to_string(), wanted.no_ack.to_string());
-        self.at_least_for("max_age", found.max_age, wanted.max_age);
-        self.at_least("max_messages", found.max_messages, wanted.max_messages);
+        self.exactly(Setting::Retention, format!("{:?}", found.retention), format!("{:?}", wanted.retention));
+        self.exactly(Setting::Discard, format!("{:?}", found.discard), format!("{:?}", wanted.discard));
+        self.exactly(Setting::Storage, format!("{:?}", found.storage), format!("{:?}", wanted.storage));
+        self.exactly(Setting::NoAck, found.no_ack.to_string(), wanted.no_ack.to_string());
+        self.at_least_for(Setting::MaxAge, found.max_age, wanted.max_age);
+        self.at_least(Setting::MaxMessages, found.max_messages, wanted.max_messages);
         let (has, needs) = (found.max_messages_per_subject, wanted.max_messages_per_subject);
-        self.at_least("max_messages_per_subject", has, needs);
+        self.at_least(Setting::MaxMessagesPerSubject, has, needs);
         let (has, needs) = (i64::from(found.max_message_size), i64::from(wanted.max_message_size));
-        self.at_least("max_message_size", has, needs);
+        self.at_least(Setting::MaxMessageSize, has, needs);
     }
 
     fn durable(&mut self, found: &consumer::Config, definition: &DurableDefinition) {
         let wanted = durable_config(definition);
-        self.exactly("ack_policy", format!("{:?}", found.ack_policy), format!("{:?}", wanted.ack_policy));
+        self.exactly(
+            Setting::AckPolicy,
+            format!("{:?}", found.ack_policy),
+            format!("{:?}", wanted.ack_policy),
+        );
         let starts = (format!("{:?}", found.deliver_policy), format!("{:?}", wanted.deliver_policy));
-        self.exactly("deliver_policy", starts.0, starts.1);
-        self.at_least("max_deliver", found.max_deliver, wanted.max_deliver);
-        self.at_least_for("ack_wait", found.ack_wait, wanted.ack_wait);
-        self.at_least("max_ack_pending", found.max_ack_pending, wanted.max_ack_pending);
+        self.exactly(Setting::DeliverPolicy, starts.0, starts.1);
+        self.at_least(Setting::MaxDeliver, found.max_deliver, wanted.max_deliver);
+        self.at_least_for(Setting::AckWait, found.ack_wait, wanted.ack_wait);
+        self.at_least(Setting::MaxAckPending, found.max_ack_pending, wanted.max_ack_pending);
         let single = Some(&found.filter_subject).filter(|filter| !filter.is_empty());
         let filters: Vec<String> = single.into_iter().chain(&found.filter_subjects).cloned().collect();
         let is_read = |subject: &&str| filters.iter().any(|filter| covers(filter, subject));
         if !filters.is_empty() && !definition.stream.subjects.iter().all(is_read) {
-            self.add("filter_subject", format!("{filters:?}"), "none".to_owned());
+            self.add(Setting::FilterSubject, format!("{filters:?}"), "none".to_owned());
         }
     }
 }
@@ -179,12 +180,13 @@ impl Unmet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream_id::StreamId;
     use crate::streams::{CHANNELS_BUCKET, COMMANDS, LANES_BUCKET, NORMALIZER, WEBHOOKS};
 
     fn settings(check: impl FnOnce(&mut Unmet)) -> Vec<&'static str> {
-        let mut unmet = Unmet::default();
+        let mut unmet = Unmet::of(Object::Stream(StreamId::Commands));
         check(&mut unmet);
-        unmet.differences.iter().map(|difference| difference.setting).collect()
+        unmet.0.into_vec().iter().map(|difference| difference.setting.as_str()).collect()
     }
 
     fn of_commands(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {

@@ -38,8 +38,9 @@ pub struct PermissionError {
 impl PermissionError {
     /// Reads an error of the server: `Permissions Violation for Publish to "a.b"` (nats-server 2.9 to 2.15, `client.go`).
     pub(crate) fn parse(error: &str) -> Option<Self> {
-        let at = error.to_ascii_lowercase().find(VIOLATION)? + VIOLATION.len();
-        let (act, rest) = error.get(at..)?.split_once(" to \"")?;
+        let at = violation(error)? + VIOLATION.len();
+        let rest = error.get(at..)?.strip_prefix(" for ")?;
+        let (act, rest) = rest.split_once(" to \"")?;
         let act = match act {
             "Publish" => Operation::Publish,
             "Subscription" => Operation::Subscribe,
@@ -54,8 +55,19 @@ impl PermissionError {
     }
 }
 
-/// Start of the server's error about permissions, in lower case.
-const VIOLATION: &str = "permissions violation for ";
+/// The server's words in every error about permissions, in lower case. The server gives nothing but a text: the client
+/// library reports such an error as `ServerError::Other` (tests/e2e/permissions.rs holds this to the real server).
+const VIOLATION: &str = "permissions violation";
+
+/// Where an error of the server says that a permission is missing; `None` for another error.
+fn violation(error: &str) -> Option<usize> {
+    error.to_ascii_lowercase().find(VIOLATION)
+}
+
+/// Whether an error of the server is one about permissions, even one that [`PermissionError::parse`] cannot read.
+pub(crate) fn is_permission_error(error: &str) -> bool {
+    violation(error).is_some()
+}
 
 /// Holds the first permission error. Clones share it.
 #[derive(Debug, Clone)]

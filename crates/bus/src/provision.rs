@@ -14,6 +14,9 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
 use crate::connect::Bus;
+use crate::difference::Differences;
+pub use crate::difference::{Difference, Object, Setting};
+use crate::stream_id::StreamId;
 use crate::streams::{
     BUCKETS, BucketDefinition, DURABLES, DurableDefinition, NamedSettings, STREAMS, StreamDefinition,
     StreamSettings,
@@ -65,12 +68,23 @@ pub enum ProvisionError {
     },
 }
 
+impl ProvisionError {
+    /// Whether JetStream has answered the request for a stream with an error: it has no leader, because most of its
+    /// replicas are offline. A request without permission gets no answer.
+    pub fn is_jetstream_error(&self) -> bool {
+        use jetstream::context::{GetStreamError, GetStreamErrorKind};
+        let Self::Stream { source, .. } = self else { return false };
+        let error = source.downcast_ref::<GetStreamError>();
+        error.is_some_and(|error| matches!(error.kind(), GetStreamErrorKind::JetStream(_)))
+    }
+}
+
 /// A stream (or the stream of a bucket) whose configured size exceeds the server's free file storage. All sizes are in
 /// bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InsufficientStorage {
-    /// Its name, such as `stream WEBHOOKS`.
-    pub of: String,
+    /// What does not fit.
+    pub object: Object,
     /// The requested size.
     pub asked: u64,
     /// Its size until now; 0 if it does not exist yet.
@@ -81,10 +95,10 @@ pub struct InsufficientStorage {
 
 impl std::fmt::Display for InsufficientStorage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { of, asked, had, reserved } = self;
+        let Self { object, asked, had, reserved } = self;
         write!(
             f,
-            "{of} cannot have {}: the limit max_file_store of NATS does not allow it. Imchannel's streams and buckets reserve {} \
+            "{object} cannot have {}: the limit max_file_store of NATS does not allow it. Imchannel's streams and buckets reserve {} \
              of it, and would reserve {}",
             size(*asked),
             size(*reserved),
@@ -109,19 +123,6 @@ pub(crate) fn durable_error(stream: &'static str, name: &str, source: impl Into<
     ProvisionError::Durable { stream, name: name.to_owned(), source: source.into() }
 }
 
-/// A setting that differs from its definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// What differs, such as `stream WEBHOOKS`.
-    pub of: String,
-    /// The setting, such as `max_age`; `existence` if the object is missing.
-    pub setting: &'static str,
-    /// The value on the server.
-    pub found: String,
-    /// The value of the definition.
-    pub wanted: String,
-}
-
 /// Which settings a check compares.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
@@ -140,13 +141,18 @@ impl Scope<'_> {
     }
 }
 
+/// Returns the limit of a stream as JetStream has it: -1 for no limit.
+fn max_bytes(stream: StreamId, settings: &StreamSettings) -> i64 {
+    settings.max_bytes(stream).map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
 pub(crate) fn stream_config(definition: &StreamDefinition, settings: &StreamSettings) -> Config {
     Config {
         name: definition.name.to_owned(),
         subjects: definition.subjects.iter().map(|&subject| subject.to_owned()).collect(),
         description: Some(definition.description.to_owned()),
         max_age: definition.max_age,
-        max_bytes: i64::try_from(settings.max_bytes(definition)).unwrap_or(i64::MAX),
+        max_bytes: max_bytes(definition.id, settings),
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,
@@ -173,13 +179,12 @@ pub(crate) fn durable_config(definition: &DurableDefinition) -> pull::Config {
 /// Returns the stream behind a bucket, by the layout of JetStream's key-value stores (NATS ADR-8). The client's
 /// function for creating a bucket requests account limits, whose response by nats-server 2.9 it cannot parse.
 pub(crate) fn bucket_config(definition: &BucketDefinition, settings: &StreamSettings) -> Config {
-    let max_bytes = settings.bucket_max_bytes(definition).and_then(|bytes| i64::try_from(bytes).ok());
     Config {
         name: definition.stream.to_owned(),
         subjects: vec![format!("$KV.{}.>", definition.name)],
         description: Some(definition.description.to_owned()),
         max_age: definition.max_age,
-        max_bytes: max_bytes.unwrap_or(-1),
+        max_bytes: max_bytes(definition.id, settings),
         max_messages_per_subject: 1,
         max_message_size: definition.value_bytes_max,
         storage: StorageType::File,
@@ -214,15 +219,14 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     let settings = named.or(&StreamSettings { replicas, ..StreamSettings::default() });
     for definition in STREAMS {
         let wanted = stream_config(definition, &settings);
-        let wanted = with_found(wanted, named, found.get(definition.name));
-        if found.get(definition.name).is_some_and(|found| is_as_wanted(found, &wanted)) {
+        let wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
+        if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
         let asked = wanted.max_bytes;
         let made = bus.jetstream.create_or_update_stream(wanted).await;
         if let Err(error) = made {
-            let of = format!("stream {}", definition.name);
-            let room = no_room(bus, of, definition.name, asked, &error).await;
+            let room = no_room(bus, definition.id, asked, &error).await;
             return Err(match room {
                 Some(room) => ProvisionError::NoRoom { room, source: error.into() },
                 None => stream_error(definition.name, error),
@@ -234,15 +238,14 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     }
     for definition in BUCKETS {
         let wanted = bucket_config(definition, &settings);
-        let wanted = with_found(wanted, named, found.get(definition.stream));
-        if found.get(definition.stream).is_some_and(|found| is_as_wanted(found, &wanted)) {
+        let wanted = with_found(definition.id, wanted, named, found.get(&definition.id));
+        if found.get(&definition.id).is_some_and(|found| is_as_wanted(definition.id, found, &wanted)) {
             continue;
         }
         let asked = wanted.max_bytes;
         let made = bus.jetstream.create_or_update_stream(wanted).await;
         if let Err(error) = made {
-            let of = format!("bucket {}", definition.name);
-            let room = no_room(bus, of, definition.stream, asked, &error).await;
+            let room = no_room(bus, definition.id, asked, &error).await;
             return Err(match room {
                 Some(room) => ProvisionError::NoRoom { room, source: error.into() },
                 None => ProvisionError::Bucket { name: definition.name, source: error.into() },
@@ -252,23 +255,22 @@ pub async fn apply_named(bus: &Bus, named: &NamedSettings) -> Result<(), Provisi
     Ok(())
 }
 
-/// Reads the existing configurations, by the name of their stream.
-async fn find_all(bus: &Bus) -> Result<HashMap<&'static str, Config>, ProvisionError> {
-    let names = STREAMS.iter().map(|stream| stream.name).chain(BUCKETS.iter().map(|bucket| bucket.stream));
+/// Reads the existing configurations.
+async fn find_all(bus: &Bus) -> Result<HashMap<StreamId, Config>, ProvisionError> {
     let mut all = HashMap::new();
-    for name in names {
-        if let Some(stream) = find_stream(bus, name).await? {
-            all.insert(name, stream.cached_info().config.clone());
+    for id in StreamId::ALL {
+        if let Some(stream) = find_stream(bus, id).await? {
+            all.insert(id, stream.cached_info().config.clone());
         }
     }
     Ok(all)
 }
 
 /// Keeps every existing setting that is not named, and the placement of the replicas.
-fn with_found(wanted: Config, named: &NamedSettings, found: Option<&Config>) -> Config {
+fn with_found(id: StreamId, wanted: Config, named: &NamedSettings, found: Option<&Config>) -> Config {
     let Some(found) = found else { return wanted };
     let mut wanted = wanted;
-    if !named.is_size_named(&wanted.name) {
+    if !named.is_size_named(id) {
         wanted.max_bytes = found.max_bytes;
     }
     if named.replicas.is_none() {
@@ -284,8 +286,7 @@ fn with_found(wanted: Config, named: &NamedSettings, found: Option<&Config>) -> 
 /// Returns what does not fit, if that is the server's error.
 async fn no_room(
     bus: &Bus,
-    of: String,
-    name: &'static str,
+    id: StreamId,
     asked: i64,
     error: &jetstream::context::CreateStreamError,
 ) -> Option<InsufficientStorage> {
@@ -300,9 +301,10 @@ async fn no_room(
     }
     let bytes = |config: &Config| u64::try_from(config.max_bytes).unwrap_or(0);
     let found = find_all(bus).await.ok()?;
-    let had = found.get(name).map_or(0, bytes);
+    let had = found.get(&id).map_or(0, bytes);
     let asked = u64::try_from(asked).unwrap_or(0);
-    Some(InsufficientStorage { of, asked, had, reserved: found.values().map(bytes).sum() })
+    let reserved = found.values().map(bytes).sum();
+    Some(InsufficientStorage { object: Object::Stream(id), asked, had, reserved })
 }
 
 /// Creates or updates one durable consumer. Its stream must exist.
@@ -324,36 +326,33 @@ pub async fn apply_durable(bus: &Bus, definition: &DurableDefinition) -> Result<
 pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, ProvisionError> {
     let mut differences = Vec::new();
     for definition in STREAMS {
-        let Some(found) = find_stream(bus, definition.name).await? else {
-            differences.push(missing(format!("stream {}", definition.name)));
+        let Some(found) = find_stream(bus, definition.id).await? else {
+            differences.push(Difference::missing(Object::Stream(definition.id)));
             continue;
         };
-        compare_stream(definition, &found.cached_info().config, scope, &mut differences);
-        for durable in DURABLES.iter().filter(|durable| durable.stream.name == definition.name) {
-            check_durable(&found, durable, scope, &mut differences).await?;
+        differences.extend(compare_stream(definition, &found.cached_info().config, scope));
+        for durable in DURABLES.iter().filter(|durable| durable.stream.id == definition.id) {
+            differences.extend(check_durable(&found, durable, scope).await?);
         }
     }
     for definition in BUCKETS {
-        let of = format!("bucket {}", definition.name);
-        let Some(found) = find_stream(bus, definition.stream).await? else {
-            differences.push(missing(of));
+        let Some(found) = find_stream(bus, definition.id).await? else {
+            differences.push(Difference::missing(Object::Stream(definition.id)));
             continue;
         };
         let found = &found.cached_info().config;
         let named = scope.named();
         let wanted = bucket_config(definition, &named.or(&StreamSettings::default()));
-        let wanted = with_found(wanted, &named, Some(found));
+        let wanted = with_found(definition.id, wanted, &named, Some(found));
+        let mut of_bucket = Differences::of(Object::Stream(definition.id));
         // The server chooses a bucket's window.
-        compare_configs(of.clone(), found, &wanted, Scope::Contract, &mut differences);
+        compare_configs(found, &wanted, Scope::Contract, &mut of_bucket);
         if matches!(scope, Scope::Settings(_)) {
-            compare_bucket(&of, found, &wanted, &mut differences);
+            compare_bucket(found, &wanted, &mut of_bucket);
         }
+        differences.extend(of_bucket.into_vec());
     }
     Ok(differences)
-}
-
-pub(crate) fn missing(of: String) -> Difference {
-    Difference { of, setting: "existence", found: "missing".to_owned(), wanted: "present".to_owned() }
 }
 
 /// Whether the server responds that there is no such consumer.
@@ -368,66 +367,53 @@ pub(crate) fn is_missing(error: &jetstream::context::ConsumerInfoError) -> bool 
 
 pub(crate) async fn find_stream(
     bus: &Bus,
-    name: &'static str,
+    id: StreamId,
 ) -> Result<Option<jetstream::stream::Stream>, ProvisionError> {
     use jetstream::ErrorCode;
     use jetstream::context::GetStreamErrorKind::JetStream;
-    match bus.jetstream.get_stream(name).await {
+    match bus.jetstream.get_stream(id.name()).await {
         Ok(stream) => Ok(Some(stream)),
         Err(error) => match error.kind() {
             JetStream(inner) if inner.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-            _ => Err(stream_error(name, error)),
+            _ => Err(stream_error(id.name(), error)),
         },
     }
 }
 
-fn compare_stream(
-    definition: &StreamDefinition,
-    found: &Config,
-    scope: Scope<'_>,
-    differences: &mut Vec<Difference>,
-) {
+fn compare_stream(definition: &StreamDefinition, found: &Config, scope: Scope<'_>) -> Vec<Difference> {
     let named = scope.named();
     let wanted = stream_config(definition, &named.or(&StreamSettings::default()));
-    let of = format!("stream {}", definition.name);
-    compare_configs(of, found, &with_found(wanted, &named, Some(found)), scope, differences);
+    let mut differences = Differences::of(Object::Stream(definition.id));
+    compare_configs(found, &with_found(definition.id, wanted, &named, Some(found)), scope, &mut differences);
+    differences.into_vec()
 }
 
-fn compare_configs(
-    of: String,
-    found: &Config,
-    wanted: &Config,
-    scope: Scope<'_>,
-    differences: &mut Vec<Difference>,
-) {
-    let mut compare = |setting, found: String, wanted: String| {
-        if found != wanted {
-            differences.push(Difference { of: of.clone(), setting, found, wanted });
-        }
-    };
-    compare("subjects", sorted(&found.subjects), sorted(&wanted.subjects));
-    compare("retention", format!("{:?}", found.retention), format!("{:?}", wanted.retention));
-    compare("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard));
-    compare("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage));
-    compare("max_age", format!("{:?}", found.max_age), format!("{:?}", wanted.max_age));
+fn compare_configs(found: &Config, wanted: &Config, scope: Scope<'_>, differences: &mut Differences) {
+    let mut compare =
+        |setting: Setting, found: String, wanted: String| differences.compare(setting, found, wanted);
+    compare(Setting::Subjects, sorted(&found.subjects), sorted(&wanted.subjects));
+    compare(Setting::Retention, format!("{:?}", found.retention), format!("{:?}", wanted.retention));
+    compare(Setting::Discard, format!("{:?}", found.discard), format!("{:?}", wanted.discard));
+    compare(Setting::Storage, format!("{:?}", found.storage), format!("{:?}", wanted.storage));
+    compare(Setting::MaxAge, format!("{:?}", found.max_age), format!("{:?}", wanted.max_age));
     // Any other value of these would delete or refuse messages that must be kept.
     let limits = |config: &Config| {
         [
-            ("max_messages", config.max_messages),
-            ("max_messages_per_subject", config.max_messages_per_subject),
-            ("max_message_size", i64::from(config.max_message_size)),
+            (Setting::MaxMessages, config.max_messages),
+            (Setting::MaxMessagesPerSubject, config.max_messages_per_subject),
+            (Setting::MaxMessageSize, i64::from(config.max_message_size)),
         ]
     };
     for ((setting, found), (_, wanted)) in limits(found).into_iter().zip(limits(wanted)) {
         // Servers write "no limit" as 0 or -1.
         compare(setting, found.max(0).to_string(), wanted.max(0).to_string());
     }
-    compare("no_ack", found.no_ack.to_string(), wanted.no_ack.to_string());
+    compare(Setting::NoAck, found.no_ack.to_string(), wanted.no_ack.to_string());
     if let Scope::Settings(_) = scope {
-        compare("max_bytes", found.max_bytes.to_string(), wanted.max_bytes.to_string());
-        compare("replicas", found.num_replicas.to_string(), wanted.num_replicas.to_string());
+        compare(Setting::MaxBytes, found.max_bytes.to_string(), wanted.max_bytes.to_string());
+        compare(Setting::Replicas, found.num_replicas.to_string(), wanted.num_replicas.to_string());
         let windows = (format!("{:?}", found.duplicate_window), format!("{:?}", wanted.duplicate_window));
-        compare("duplicate_window", windows.0, windows.1);
+        compare(Setting::DuplicateWindow, windows.0, windows.1);
     }
 }
 
@@ -442,17 +428,16 @@ async fn check_durable(
     stream: &jetstream::stream::Stream,
     definition: &DurableDefinition,
     scope: Scope<'_>,
-    differences: &mut Vec<Difference>,
-) -> Result<(), ProvisionError> {
-    let of = format!("durable {}", definition.name);
+) -> Result<Vec<Difference>, ProvisionError> {
+    let object = Object::Durable(definition.name);
     let info = match stream.consumer_info(definition.name).await {
         Ok(info) => info,
         Err(error) => {
             if is_missing(&error) {
                 if definition.is_ours || matches!(scope, Scope::Settings(_)) {
-                    differences.push(missing(of));
+                    return Ok(vec![Difference::missing(object)]);
                 }
-                return Ok(());
+                return Ok(Vec::new());
             }
             let stream = definition.stream.name;
             return Err(durable_error(stream, definition.name, error));
@@ -460,26 +445,28 @@ async fn check_durable(
     };
     if !definition.is_ours && matches!(scope, Scope::Contract) {
         // The AICC back end may read in another way, and services start anyway.
-        return Ok(());
+        return Ok(Vec::new());
     }
     let (found, wanted) = (info.config, durable_config(definition));
-    let mut compare = |setting, found: String, wanted: String| {
-        if found != wanted {
-            differences.push(Difference { of: of.clone(), setting, found, wanted });
-        }
-    };
-    compare("ack_policy", format!("{:?}", found.ack_policy), format!("{:?}", wanted.ack_policy));
-    compare("ack_wait", format!("{:?}", found.ack_wait), format!("{:?}", wanted.ack_wait));
-    compare("max_deliver", found.max_deliver.to_string(), wanted.max_deliver.to_string());
-    compare("max_ack_pending", found.max_ack_pending.to_string(), wanted.max_ack_pending.to_string());
-    compare("filter_subject", found.filter_subject, wanted.filter_subject);
+    let mut differences = Differences::of(object);
+    let mut compare =
+        |setting: Setting, found: String, wanted: String| differences.compare(setting, found, wanted);
+    compare(Setting::AckPolicy, format!("{:?}", found.ack_policy), format!("{:?}", wanted.ack_policy));
+    compare(Setting::AckWait, format!("{:?}", found.ack_wait), format!("{:?}", wanted.ack_wait));
+    compare(Setting::MaxDeliver, found.max_deliver.to_string(), wanted.max_deliver.to_string());
+    compare(Setting::MaxAckPending, found.max_ack_pending.to_string(), wanted.max_ack_pending.to_string());
+    compare(Setting::FilterSubject, found.filter_subject, wanted.filter_subject);
     compare(
-        "filter_subjects",
+        Setting::FilterSubjects,
         format!("{:?}", found.filter_subjects),
         format!("{:?}", wanted.filter_subjects),
     );
-    compare("deliver_policy", format!("{:?}", found.deliver_policy), format!("{:?}", wanted.deliver_policy));
-    Ok(())
+    compare(
+        Setting::DeliverPolicy,
+        format!("{:?}", found.deliver_policy),
+        format!("{:?}", wanted.deliver_policy),
+    );
+    Ok(differences.into_vec())
 }
 
 impl Bus {

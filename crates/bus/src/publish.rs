@@ -12,6 +12,7 @@ use crate::adaptive_limit::TARGET;
 use crate::connect::{ACK_TIMEOUT_MIN_MS, Bus};
 use crate::headers::Headers;
 use crate::in_flight::Permit;
+use crate::stream_id::StreamId;
 use crate::subject::Subject;
 
 /// Delay between two attempts to store the same message.
@@ -25,8 +26,7 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(2 * ACK_TIMEOUT_MIN_MS + 10
 /// Destination of a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'t> {
-    /// The name of the stream, or of the stream behind a bucket.
-    pub(crate) stream: &'static str,
+    pub(crate) stream: StreamId,
     pub(crate) subject: &'t async_nats::Subject,
 }
 
@@ -187,11 +187,11 @@ impl Bus {
     /// ```no_run
     /// use std::time::Duration;
     ///
-    /// use bus::{Bus, Headers, Queue, Subject, headers};
+    /// use bus::{Bus, Headers, Priority, Subject, headers};
     /// use tokio::time::Instant;
     ///
     /// # async fn example(bus: &Bus) -> Result<(), Box<dyn std::error::Error>> {
-    /// let subject = Subject::Command(Queue::Send, bsp::ChannelId::parse("sales")?);
+    /// let subject = Subject::Command(Priority::Send, bsp::ChannelId::parse("sales")?);
     /// let headers = || Headers::new().with(headers::MESSAGE_ID, "sales.c-1");
     /// let deadline = Instant::now() + Duration::from_secs(5);
     /// let stored = bus.store(&subject, headers, &b"{}".as_slice().into(), deadline).await?;
@@ -250,20 +250,20 @@ impl Bus {
         time: Time,
     ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
-        let place = self.sequences.place(stream.name);
+        let place = self.sequences.place(stream);
         let subject = async_nats::Subject::from(subject.to_text());
         loop {
             let began = Instant::now();
             // Checked before the server's own limit: an old server would delete unread messages to make room.
             let outcome = if self.is_full(stream) {
                 Err(PublishError::Full)
-            } else if !self.sequences.looked_at_by(stream.name, time.deadline).await {
+            } else if !self.sequences.looked_at_by(stream, time.deadline).await {
                 Err(PublishError::Disconnected)
             } else if place.is_refused() {
                 // After the wait for the check, which may have found it.
                 Err(PublishError::GoneBack)
             } else {
-                let target = Target { stream: stream.name, subject: &subject };
+                let target = Target { stream, subject: &subject };
                 self.attempt(target, headers(), payload, time).await
             };
             // A duplicate does not show the current sequence, and may be a message that was stored below it.

@@ -5,7 +5,7 @@
 //! 2.10.27 and 2.15.1 keep them). Deleting a single message affects only that message. So if a server of the cluster is
 //! older, or its version is unknown, messages are deleted one at a time, oldest first.
 //!
-//! The caller decides which messages to remove ([`crate::purger`], [`crate::lanes`]).
+//! The caller decides which messages to remove ([`crate::purger`], [`crate::command_consumers`]).
 
 use std::collections::BTreeSet;
 

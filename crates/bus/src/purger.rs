@@ -18,6 +18,7 @@ use crate::connect::Bus;
 use crate::provision::is_missing;
 use crate::purge::{self, Fault, PurgeMethod, Removed};
 use crate::read::ReadError;
+use crate::stream_id::StreamId;
 use crate::streams::{SENDS_BUCKET, StreamDefinition};
 
 /// Share of a stream's bytes above which it is purged.
@@ -118,7 +119,7 @@ pub async fn refresh_fill(bus: &Bus, definition: &'static StreamDefinition) -> R
     let stream = bus.jetstream.get_stream(definition.name).await;
     let stream = stream.map_err(|error| ReadError::new(definition.name, error))?;
     if let Some(usage) = Usage::of(&stream) {
-        bus.set_full(definition, usage.is_nearly_full());
+        bus.set_full(definition.id, usage.is_nearly_full());
     }
     Ok(())
 }
@@ -134,17 +135,17 @@ pub async fn refresh_ledger_fill(bus: &Bus) -> Result<(), ReadError> {
     let name = SENDS_BUCKET.stream;
     let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
     let is_full = Usage::of(&stream).is_some_and(|usage| usage.is_above(LEDGER_FULL_ABOVE));
-    bus.set_ledger_full(is_full);
+    bus.set_full(StreamId::Sends, is_full);
     Ok(())
 }
 
 async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Removed, Fault> {
     let mut stream = bus.jetstream.get_stream(definition.name).await?;
     let Some(usage) = Usage::of(&stream) else {
-        bus.set_full(definition, false);
+        bus.set_full(definition.id, false);
         return Ok(Removed::default());
     };
-    bus.set_full(definition, usage.is_nearly_full());
+    bus.set_full(definition.id, usage.is_nearly_full());
     if !usage.is_filling_up() {
         return Ok(Removed::default());
     }
@@ -156,7 +157,7 @@ async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Rem
     };
     if removed.messages > 0 {
         stream.info().await?;
-        bus.set_full(definition, Usage::of(&stream).is_some_and(|usage| usage.is_nearly_full()));
+        bus.set_full(definition.id, Usage::of(&stream).is_some_and(|usage| usage.is_nearly_full()));
     }
     Ok(removed)
 }

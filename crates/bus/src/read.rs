@@ -1,16 +1,19 @@
 //! Reads a stream for people and tools: from its beginning, from a time, or only new messages. Nothing is acknowledged,
 //! and no worker is affected.
 
-use std::time::Duration;
+mod merge;
+mod messages;
 
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use crate::connect::Bus;
-use crate::delivery::{Delivery, to_timestamp};
+use crate::delivery::Delivery;
+pub use crate::read::messages::{Messages, ReadError, ReadMessage};
 use crate::streams::StreamDefinition;
+use crate::timestamps::to_timestamp;
 
 /// Where reading begins.
 #[derive(Debug, Clone, Copy)]
@@ -25,34 +28,7 @@ pub enum StartAt {
     Now,
 }
 
-/// Timeout of each message while all stored messages are read.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
-
 type Source = Box<dyn std::error::Error + Send + Sync>;
-
-/// The stream could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read stream {stream}")]
-pub struct ReadError {
-    stream: &'static str,
-    #[source]
-    source: Source,
-}
-
-impl ReadError {
-    pub(crate) fn new(stream: &'static str, source: impl Into<Source>) -> Self {
-        Self { stream, source: source.into() }
-    }
-}
-
-/// A message, and the number of the reader's messages after it at this moment.
-#[derive(Debug)]
-pub struct ReadMessage {
-    /// The message.
-    pub delivery: Delivery,
-    /// Messages after it; 0 at the end of what is stored.
-    pub pending: u64,
-}
 
 /// The sequence of the newest message of a stream, even if that is no longer stored; 0 if there was none.
 ///
@@ -90,65 +66,6 @@ pub async fn first_time(
     Ok((state.messages > 0).then(|| to_timestamp(state.first_timestamp.unix_timestamp_nanos())))
 }
 
-/// The messages of a subject filter, in the stream's order, without end.
-pub struct Messages {
-    inner: std::pin::Pin<Box<dyn Stream<Item = Result<ReadMessage, ReadError>> + Send>>,
-    stream: &'static str,
-    pending: u64,
-    /// The newest message of the stream when reading began.
-    last: u64,
-    is_over: bool,
-}
-
-impl std::fmt::Debug for Messages {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Messages").field("pending", &self.pending).finish_non_exhaustive()
-    }
-}
-
-impl Messages {
-    pub(crate) fn new(
-        inner: impl Stream<Item = Result<ReadMessage, ReadError>> + Send + 'static,
-        stream: &'static str,
-        pending: u64,
-        last: u64,
-    ) -> Self {
-        Self { inner: Box::pin(inner), stream, pending, last, is_over: pending == 0 }
-    }
-
-    /// The sequence of the newest message of the stream when reading began.
-    pub(crate) fn last(&self) -> u64 {
-        self.last
-    }
-
-    /// Number of messages that were stored when reading began.
-    pub fn pending(&self) -> u64 {
-        self.pending
-    }
-
-    /// Returns the next one of those that were stored when reading began; `None` after the last. It does not wait for
-    /// messages that are purged in between.
-    ///
-    /// # Errors
-    /// [`ReadError`], also when the server stops responding.
-    pub async fn next_stored(&mut self) -> Result<Option<Delivery>, ReadError> {
-        if self.is_over {
-            return Ok(None);
-        }
-        let silent = || ReadError::new(self.stream, "timed out waiting for the next message");
-        let next = tokio::time::timeout(SILENCE_MAX, self.inner.next()).await.map_err(|_| silent())?;
-        let Some(read) = next.transpose()? else { return Ok(None) };
-        self.is_over = read.pending == 0 || read.delivery.sequence >= self.last;
-        // Later messages do not belong to them.
-        Ok((read.delivery.sequence <= self.last).then_some(read.delivery))
-    }
-
-    /// Returns the next message, as soon as there is one.
-    pub async fn next(&mut self) -> Option<Result<ReadMessage, ReadError>> {
-        self.inner.next().await
-    }
-}
-
 /// Starts to read.
 ///
 /// # Errors
@@ -156,11 +73,11 @@ impl Messages {
 ///
 /// # Examples
 /// ```no_run
-/// use bus::read::{self, From};
+/// use bus::read::{self, StartAt};
 /// use bus::{Bus, streams, subject::Filter};
 ///
 /// # async fn example(bus: &Bus) -> Result<(), bus::read::ReadError> {
-/// let mut messages = read::follow(bus, &streams::EVENTS, Filter::default().all_events(), From::Start).await?;
+/// let mut messages = read::subscribe(bus, &streams::EVENTS, Filter::default().all_events(), StartAt::Start).await?;
 /// while let Some(event) = messages.next_stored().await? {
 ///     println!("{} {}", event.sequence, event.subject);
 /// }
@@ -183,7 +100,7 @@ pub async fn subscribe(
 /// setting silently.
 ///
 /// # Errors
-/// As [`follow`].
+/// As [`subscribe`].
 pub async fn subscribe_all(
     bus: &Bus,
     stream: &'static StreamDefinition,
@@ -194,13 +111,13 @@ pub async fn subscribe_all(
     for filter in filters {
         sources.push(subscribe(bus, stream, filter, from).await?);
     }
-    Ok(crate::merge::merged(stream.name, sources))
+    Ok(merge::merged(stream.name, sources))
 }
 
 /// Starts to read subjects and headers without payloads.
 ///
 /// # Errors
-/// As [`follow`].
+/// As [`subscribe`].
 pub async fn subscribe_headers(
     bus: &Bus,
     stream: &'static StreamDefinition,
@@ -217,7 +134,7 @@ async fn open(
     from: StartAt,
     config: OrderedConfig,
 ) -> Result<Messages, ReadError> {
-    let fail = move |source: Source| ReadError { stream: stream.name, source };
+    let fail = move |source: Source| ReadError::new(stream.name, source);
     let deliver_policy = match from {
         StartAt::Start => DeliverPolicy::All,
         StartAt::Now => DeliverPolicy::New,

@@ -47,7 +47,7 @@ async fn look(bus: &Bus, needs: &Needs) -> Option<Result<(), String>> {
     let texts = differences.iter().map(|difference| {
         format!(
             "{}: {} is {}, not {}",
-            difference.of, difference.setting, difference.found, difference.wanted
+            difference.object, difference.setting, difference.found, difference.wanted
         )
     });
     Some(Err(texts.collect::<Vec<_>>().join("; ")))

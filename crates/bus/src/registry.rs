@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Bus;
+use crate::stream_id::StreamId;
 use crate::streams::CHANNELS_BUCKET;
 
 /// Delay between two attempts to read the registry.
@@ -235,8 +236,8 @@ async fn follow_once(bus: &Bus, sender: &watch::Sender<Option<Arc<Channels>>>) -
     let opening = async {
         let bucket = bucket(bus).await?;
         // If the server has lost channels, a service keeps those that it has.
-        if !bus.sequences.looked_at_by(CHANNELS_BUCKET.stream, Instant::now() + LOOK_LIMIT).await
-            || bus.sequences.place(CHANNELS_BUCKET.stream).is_refused()
+        if !bus.sequences.looked_at_by(StreamId::Channels, Instant::now() + LOOK_LIMIT).await
+            || bus.sequences.place(StreamId::Channels).is_refused()
         {
             return Err(RegistryError::GoneBack);
         }

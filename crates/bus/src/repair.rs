@@ -1,4 +1,4 @@
-//! Finds and repairs streams whose sequence has gone back, for the command line ([`crate::guard`] finds them in a
+//! Finds and repairs streams whose sequence has gone back, for the command line ([`crate::sequence_guard`] finds them in a
 //! service).
 //!
 //! A stream is repaired by creating its durables again, from its first message on. Then messages that were stored below
@@ -9,14 +9,16 @@ use async_nats::jetstream::consumer::{Config, DeliverPolicy};
 use crate::connect::Bus;
 use crate::marks::{self, Mark};
 use crate::provision::{ProvisionError, durable_error, find_stream};
-use crate::sequence_guard::{durables, has_mark, nanoseconds};
-use crate::streams::{CHANNELS_BUCKET, MARKS_BUCKET, SENDS_BUCKET, STREAMS, StreamDefinition};
+use crate::sequence_guard::{durables, has_mark};
+use crate::stream_id::StreamId;
+use crate::streams::{STREAMS, StreamDefinition};
+use crate::timestamps::nanoseconds;
 
 /// A stream or bucket, and the sequence that it had reached.
 #[derive(Debug, Clone)]
 pub struct StreamPosition {
-    /// The stream's name.
-    pub stream: &'static str,
+    /// Which one it is.
+    pub stream: StreamId,
     /// The sequence that it is known to have reached.
     pub reached: u64,
     /// Its last sequence now.
@@ -35,7 +37,7 @@ impl StreamPosition {
 
     /// Whether it is the ledger of sends.
     pub fn is_ledger(&self) -> bool {
-        self.stream == SENDS_BUCKET.stream
+        self.stream == StreamId::Sends
     }
 
     /// Whether it is a bucket. Only an operator can accept a bucket as it is.
@@ -59,16 +61,16 @@ pub async fn inspect(
     definition: &StreamDefinition,
 ) -> Result<Option<StreamPosition>, ProvisionError> {
     let name = definition.name;
-    if find_stream(bus, name).await?.is_none() {
+    if find_stream(bus, definition.id).await?.is_none() {
         return Ok(None);
     }
-    let places = durables(bus, name).await.map_err(|error| stream_error(name, error))?;
+    let places = durables(bus, definition.id).await.map_err(|error| stream_error(name, error))?;
     let reached = places.iter().map(|place| place.delivered).max().unwrap_or(0);
     // After the durables, because the stream grows in between.
-    let Some(found) = find_stream(bus, name).await? else { return Ok(None) };
+    let Some(found) = find_stream(bus, definition.id).await? else { return Ok(None) };
     let last = found.cached_info().state.last_sequence;
     let durables = places.into_iter().map(|place| place.name).collect();
-    Ok(Some(StreamPosition { stream: name, reached, last, is_replaced: false, durables }))
+    Ok(Some(StreamPosition { stream: definition.id, reached, last, is_replaced: false, durables }))
 }
 
 /// Reads all streams, and the buckets that have marks. Missing ones are left out.
@@ -80,12 +82,11 @@ pub async fn inspect_all(bus: &Bus) -> Result<Vec<StreamPosition>, ProvisionErro
     for definition in STREAMS {
         all.extend(inspect(bus, definition).await?);
     }
-    for bucket in [&SENDS_BUCKET, &CHANNELS_BUCKET] {
-        let name = bucket.stream;
-        let mark = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
-        let Some(found) = find_stream(bus, name).await? else { continue };
+    for id in [StreamId::Sends, StreamId::Channels] {
+        let mark = marks::read(bus, id).await.map_err(|error| stream_error(id.name(), error))?;
+        let Some(found) = find_stream(bus, id).await? else { continue };
         let info = found.cached_info();
-        let is_ledger = name == SENDS_BUCKET.stream;
+        let is_ledger = id == StreamId::Sends;
         let now_ns = nanoseconds(time::OffsetDateTime::now_utc());
         let is_other = |mark: &Mark| match is_ledger {
             true => !marks::is_of_ledger(mark, &marks::FoundLedger::of(info), now_ns),
@@ -95,7 +96,7 @@ pub async fn inspect_all(bus: &Bus) -> Result<Vec<StreamPosition>, ProvisionErro
         let is_replaced = is_ledger && mark.as_ref().is_some_and(is_other);
         let reached = mark.filter(|mark| !is_other(mark)).map_or(0, |mark| mark.sequence);
         let last = info.state.last_sequence;
-        all.push(StreamPosition { stream: name, reached, last, is_replaced, durables: Vec::new() });
+        all.push(StreamPosition { stream: id, reached, last, is_replaced, durables: Vec::new() });
     }
     Ok(all)
 }
@@ -110,7 +111,7 @@ pub async fn recreate_consumers(
     bus: &Bus,
     found: &StreamPosition,
 ) -> Result<Vec<ProvisionError>, ProvisionError> {
-    let name = found.stream;
+    let name = found.stream.name();
     let stream = bus.jetstream.get_stream_no_info(name).await.map_err(|error| stream_error(name, error))?;
     let mut not_made = Vec::new();
     for durable in &found.durables {
@@ -129,17 +130,17 @@ pub async fn recreate_consumers(
 /// # Errors
 /// [`ProvisionError`] when it or the bucket of marks is missing, or its mark was not written.
 pub async fn accept(bus: &Bus, found: &StreamPosition) -> Result<(), ProvisionError> {
-    let name = found.stream;
-    if find_stream(bus, MARKS_BUCKET.stream).await?.is_none() {
-        return Err(stream_error(MARKS_BUCKET.stream, "it does not exist: run `imchannel setup` first"));
+    let (id, name) = (found.stream, found.stream.name());
+    if find_stream(bus, StreamId::Marks).await?.is_none() {
+        return Err(stream_error(StreamId::Marks.name(), "it does not exist: run `imchannel setup` first"));
     }
-    let stored = marks::read(bus, name).await.map_err(|error| stream_error(name, error))?;
-    let Some(stream) = find_stream(bus, name).await? else {
+    let stored = marks::read(bus, id).await.map_err(|error| stream_error(name, error))?;
+    let Some(stream) = find_stream(bus, id).await? else {
         return Err(stream_error(name, "it does not exist"));
     };
     let info = stream.cached_info();
     let repairs = stored.as_ref().map_or(0, |stored| stored.mark.repairs) + 1;
     let mark = Mark { created_ns: nanoseconds(info.created), sequence: info.state.last_sequence, repairs };
-    let written = marks::write(bus, name, &mark, stored.as_ref()).await;
+    let written = marks::write(bus, id, &mark, stored.as_ref()).await;
     written.map_err(|error| stream_error(name, error))
 }

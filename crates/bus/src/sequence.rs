@@ -3,7 +3,7 @@
 //! A nats-server whose disk was full may start a stream's sequence at 1 again (seen on 2.10.27: an empty stream, a full
 //! disk, a restart). New messages are then below the positions of the stream's durables and are never delivered,
 //! although the server acks them. So an ack is accepted only if its sequence is above every one that was acked before
-//! the publish began, and nothing is published on a new connection before [`crate::guard`] has checked the stream.
+//! the publish began, and nothing is published on a new connection before [`crate::sequence_guard`] has checked the stream.
 //!
 //! Everything here is atomic, because every publish reads it.
 
@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::streams::{BUCKETS, STREAMS};
+use crate::stream_id::StreamId;
 
 /// Labels of a gauge of one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,11 +83,12 @@ impl Place {
 /// The streams and buckets of one process.
 #[derive(Debug)]
 pub(crate) struct Sequences {
-    places: [Place; STREAMS.len() + BUCKETS.len()],
+    /// By stream, in the order of [`StreamId::ALL`].
+    places: [Place; StreamId::ALL.len()],
     /// Number of times that the connection was established, by the client's events.
     connection: AtomicU64,
     /// Why streams are refused, for people.
-    faults: Mutex<BTreeMap<&'static str, String>>,
+    faults: Mutex<BTreeMap<StreamId, String>>,
     /// Why a stream could not be checked, the last time.
     unseen: Mutex<Option<String>>,
     /// Changes when a stream was checked, or seems wrong.
@@ -107,11 +108,9 @@ impl Sequences {
         }
     }
 
-    /// Returns the state of a stream, or of a bucket by the name of its stream.
-    pub(crate) fn place(&self, stream: &str) -> &Place {
-        let names = STREAMS.iter().map(|known| known.name).chain(BUCKETS.iter().map(|known| known.stream));
-        let at = names.into_iter().position(|name| name == stream).expect("every stream is in a list");
-        &self.places[at]
+    /// Returns the state of a stream.
+    pub(crate) fn place(&self, stream: StreamId) -> &Place {
+        &self.places[stream as usize]
     }
 
     pub(crate) fn connection(&self) -> u64 {
@@ -127,27 +126,27 @@ impl Sequences {
     }
 
     /// Sets whether publishes wait for a check.
-    pub(crate) fn watch(&self, stream: &'static str, is_watched: bool) {
+    pub(crate) fn watch(&self, stream: StreamId, is_watched: bool) {
         // So that the gauge exists before anything is wrong.
-        let _ = self.gauge.get_or_create(&StreamLabels { stream });
+        let _ = self.gauge.get_or_create(&StreamLabels { stream: stream.name() });
         self.place(stream).is_watched.store(is_watched, Ordering::Release);
         self.changed.send_replace(());
     }
 
-    pub(crate) fn looked(&self, stream: &str, connection: u64) {
+    pub(crate) fn looked(&self, stream: StreamId, connection: u64) {
         self.place(stream).looked_on.store(connection, Ordering::Release);
         self.changed.send_replace(());
     }
 
     /// Whether a stream was checked on the current connection.
-    pub(crate) fn is_looked_at(&self, stream: &str) -> bool {
+    pub(crate) fn is_looked_at(&self, stream: StreamId) -> bool {
         let place = self.place(stream);
         !place.is_watched.load(Ordering::Acquire)
             || place.looked_on.load(Ordering::Acquire) == self.connection()
     }
 
     /// Waits for that check; `false` if it does not come by `deadline`.
-    pub(crate) async fn looked_at_by(&self, stream: &str, deadline: Instant) -> bool {
+    pub(crate) async fn looked_at_by(&self, stream: StreamId, deadline: Instant) -> bool {
         if self.is_looked_at(stream) {
             return true;
         }
@@ -162,7 +161,7 @@ impl Sequences {
 
     /// Records an ack that is not a duplicate, of a publish that began when `floor` was the highest sequence. Returns
     /// whether it can be trusted.
-    pub(crate) fn acknowledged(&self, stream: &str, floor: u64, sequence: u64) -> bool {
+    pub(crate) fn acknowledged(&self, stream: StreamId, floor: u64, sequence: u64) -> bool {
         let place = self.place(stream);
         if sequence > floor {
             place.raise(sequence);
@@ -173,16 +172,16 @@ impl Sequences {
         false
     }
 
-    pub(crate) fn set_fault(&self, stream: &'static str, fault: Option<String>) {
-        self.gauge.get_or_create(&StreamLabels { stream }).set(i64::from(fault.is_some()));
+    pub(crate) fn set_fault(&self, stream: StreamId, fault: Option<String>) {
+        self.gauge.get_or_create(&StreamLabels { stream: stream.name() }).set(i64::from(fault.is_some()));
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         match fault {
             Some(fault) => faults.insert(stream, fault),
-            None => faults.remove(stream),
+            None => faults.remove(&stream),
         };
     }
 
-    pub(crate) fn set_unseen(&self, stream: &str, why: String) {
+    pub(crate) fn set_unseen(&self, stream: StreamId, why: String) {
         let text = format!("cannot check {stream}: {why}");
         *self.unseen.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
@@ -211,35 +210,35 @@ mod tests {
     #[test]
     fn acknowledgements_may_come_out_of_order_and_never_from_below() {
         let sequences = Sequences::new(SequenceRegressedGauge::default());
-        let place = sequences.place("WEBHOOKS");
+        let place = sequences.place(StreamId::Webhooks);
         // Two concurrent publishes whose acks arrive in the other order.
         let floor = place.highest();
-        assert!(sequences.acknowledged("WEBHOOKS", floor, 12));
-        assert!(sequences.acknowledged("WEBHOOKS", floor, 11));
+        assert!(sequences.acknowledged(StreamId::Webhooks, floor, 12));
+        assert!(sequences.acknowledged(StreamId::Webhooks, floor, 11));
         assert_eq!(place.highest(), 12);
         let floor = place.highest();
-        assert!(!sequences.acknowledged("WEBHOOKS", floor, 1));
-        assert!(place.is_refused() && !sequences.place("EVENTS").is_refused());
+        assert!(!sequences.acknowledged(StreamId::Webhooks, floor, 1));
+        assert!(place.is_refused() && !sequences.place(StreamId::Events).is_refused());
         place.reset(1);
         let floor = place.highest();
-        assert!(sequences.acknowledged("WEBHOOKS", floor, 2));
+        assert!(sequences.acknowledged(StreamId::Webhooks, floor, 2));
     }
 
     #[tokio::test]
     async fn a_watched_stream_waits_for_a_check_on_every_connection() {
         let sequences = Sequences::new(SequenceRegressedGauge::default());
         let soon = || Instant::now() + std::time::Duration::from_millis(10);
-        assert!(sequences.looked_at_by("EVENTS", soon()).await, "it is not watched");
-        sequences.watch("EVENTS", true);
+        assert!(sequences.looked_at_by(StreamId::Events, soon()).await, "it is not watched");
+        sequences.watch(StreamId::Events, true);
         assert!(
-            !sequences.looked_at_by("EVENTS", soon()).await,
+            !sequences.looked_at_by(StreamId::Events, soon()).await,
             "before the client has said that it is connected"
         );
         sequences.connected();
-        assert!(!sequences.looked_at_by("EVENTS", soon()).await);
-        sequences.looked("EVENTS", 1);
-        assert!(sequences.looked_at_by("EVENTS", soon()).await);
+        assert!(!sequences.looked_at_by(StreamId::Events, soon()).await);
+        sequences.looked(StreamId::Events, 1);
+        assert!(sequences.looked_at_by(StreamId::Events, soon()).await);
         sequences.connected();
-        assert!(!sequences.looked_at_by("EVENTS", soon()).await);
+        assert!(!sequences.looked_at_by(StreamId::Events, soon()).await);
     }
 }

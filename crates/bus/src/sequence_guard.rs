@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::connect::Bus;
 use crate::marks::{self, Fault, Mark, StoredMark};
 use crate::provision::{find_stream, is_missing};
-use crate::streams::{BucketDefinition, CHANNELS_BUCKET, SENDS_BUCKET, StreamDefinition};
+use crate::stream_id::StreamId;
+use crate::streams::{BucketDefinition, StreamDefinition};
+use crate::timestamps::nanoseconds;
 
 /// Interval of the checks while nothing is wrong. The mark of a bucket is never older than this.
 const INTERVAL_GOOD: Duration = Duration::from_secs(5);
@@ -42,17 +44,17 @@ pub enum Watch {
 }
 
 impl Watch {
-    fn stream(self) -> &'static str {
+    fn stream(self) -> StreamId {
         match self {
-            Self::Stream(definition) => definition.name,
-            Self::Bucket(definition) | Self::MarkedBucket(definition) => definition.stream,
+            Self::Stream(definition) => definition.id,
+            Self::Bucket(definition) | Self::MarkedBucket(definition) => definition.id,
         }
     }
 }
 
 /// Whether a bucket has a mark. The contents of the others become obsolete within seconds.
-pub(crate) fn has_mark(stream: &str) -> bool {
-    [CHANNELS_BUCKET.stream, SENDS_BUCKET.stream].contains(&stream)
+pub(crate) fn has_mark(stream: StreamId) -> bool {
+    matches!(stream, StreamId::Channels | StreamId::Sends)
 }
 
 /// Starts to check, until `stop`. Nothing is published to a stream before its first check.
@@ -129,7 +131,7 @@ enum CheckResult {
 /// A stream that is checked.
 struct WatchedStream {
     watch: Watch,
-    stream: &'static str,
+    stream: StreamId,
     /// Creation time of the stream, since it was first checked.
     created_ns: Option<i64>,
     /// Number of checks in a row that found it behind.
@@ -161,8 +163,8 @@ pub(crate) struct DurablePlace {
 }
 
 /// Reads the positions of all durables of a stream.
-pub(crate) async fn durables(bus: &Bus, stream: &str) -> Result<Vec<DurablePlace>, Fault> {
-    let stream = bus.jetstream.get_stream_no_info(stream).await?;
+pub(crate) async fn durables(bus: &Bus, stream: StreamId) -> Result<Vec<DurablePlace>, Fault> {
+    let stream = bus.jetstream.get_stream_no_info(stream.name()).await?;
     let names: Vec<String> = stream.consumer_names().try_collect().await?;
     let asked = names.into_iter().map(|name| durable_place(&stream, name));
     let places = futures_util::stream::iter(asked).buffered(DURABLES_AT_ONCE);
@@ -178,10 +180,6 @@ async fn durable_place(stream: &Stream<()>, name: String) -> Result<Option<Durab
     };
     let (delivered, created_ns) = (info.delivered.stream_sequence, nanoseconds(info.created));
     Ok(info.config.durable_name.map(|_| DurablePlace { name, delivered, created_ns }))
-}
-
-pub(crate) fn nanoseconds(time: time::OffsetDateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
 impl WatchedStream {
@@ -204,7 +202,7 @@ impl WatchedStream {
         };
         let info = found.cached_info();
         let (last, created_ns) = (info.state.last_sequence, nanoseconds(info.created));
-        let is_ledger = self.stream == SENDS_BUCKET.stream;
+        let is_ledger = self.stream == StreamId::Sends;
         if !is_ledger && self.created_ns.is_some_and(|known| known != created_ns) {
             // It was created again. Its durables are checked in the next round.
             self.begin_again(bus, last, None);
@@ -270,10 +268,10 @@ impl WatchedStream {
         if is_settled && self.since_durables < CONSUMER_CHECK_INTERVAL {
             return Ok(None);
         }
-        if find_stream(bus, definition.name).await?.is_none() {
+        if find_stream(bus, definition.id).await?.is_none() {
             return Ok(None);
         }
-        let places = durables(bus, definition.name).await?;
+        let places = durables(bus, definition.id).await?;
         (self.durables_on, self.since_durables) = (Some(connection), 0);
         Ok(Some(places))
     }
@@ -328,7 +326,7 @@ impl WatchedStream {
         bus.sequences.set_fault(self.stream, Some(text));
         self.fault = Some(before);
         let is_other = mark.as_ref().is_some_and(|stored| stored.mark.created_ns != reached.created_ns);
-        if is_other && self.stream == SENDS_BUCKET.stream {
+        if is_other && self.stream == StreamId::Sends {
             // The mark shows that the ledger was replaced.
             return;
         }
@@ -360,7 +358,7 @@ impl Before {
     /// mark, an operator has accepted it. If the stored mark is unreadable, its count begins again.
     fn is_over(
         &self,
-        stream: &str,
+        stream: StreamId,
         places: &[DurablePlace],
         mark: Option<&StoredMark>,
         created_ns: i64,

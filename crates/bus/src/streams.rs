@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bsp::ChannelId;
 
+use crate::stream_id::StreamId;
 use crate::subject::{Priority, Subject};
 
 /// One hour.
@@ -14,6 +15,8 @@ const MIB: u64 = 1024 * 1024;
 /// Definition of a stream. All use file storage, keep messages by limits, and refuse new ones when full.
 #[derive(Debug)]
 pub struct StreamDefinition {
+    /// Its identity.
+    pub id: StreamId,
     /// Its name.
     pub name: &'static str,
     /// The subjects that it stores. nats-server 2.9 accepts a consumer's filter only if it fits one of them alone.
@@ -51,7 +54,8 @@ pub struct DurableDefinition {
 
 /// Stream of the raw webhooks, as the BSPs posted them.
 pub static WEBHOOKS: StreamDefinition = StreamDefinition {
-    name: "WEBHOOKS",
+    id: StreamId::Webhooks,
+    name: StreamId::Webhooks.name(),
     subjects: &["imchannel.webhook.*.*"],
     max_age: Duration::from_secs(72 * 3600),
     max_bytes_default: 4096 * MIB,
@@ -65,7 +69,8 @@ pub static WEBHOOKS: StreamDefinition = StreamDefinition {
 
 /// Stream of the events that the AICC back end reads.
 pub static EVENTS: StreamDefinition = StreamDefinition {
-    name: "EVENTS",
+    id: StreamId::Events,
+    name: StreamId::Events.name(),
     subjects: &["imchannel.event.*.*.*"],
     max_age: Duration::from_secs(72 * 3600),
     max_bytes_default: 4096 * MIB,
@@ -77,7 +82,8 @@ pub static EVENTS: StreamDefinition = StreamDefinition {
 
 /// Stream of the commands that the AICC back end publishes.
 pub static COMMANDS: StreamDefinition = StreamDefinition {
-    name: "COMMANDS",
+    id: StreamId::Commands,
+    name: StreamId::Commands.name(),
     // Exactly what lanes read, so that a publish to any other subject is refused.
     subjects: &["imchannel.command.send.*", "imchannel.command.bulk.*"],
     max_age: Duration::from_secs(24 * 3600),
@@ -90,7 +96,8 @@ pub static COMMANDS: StreamDefinition = StreamDefinition {
 
 /// Stream of what could not be processed.
 pub static DEADLETTERS: StreamDefinition = StreamDefinition {
-    name: "DEADLETTERS",
+    id: StreamId::DeadLetters,
+    name: StreamId::DeadLetters.name(),
     subjects: &["imchannel.deadletter.*.*"],
     max_age: Duration::from_secs(14 * 24 * 3600),
     max_bytes_default: 512 * MIB,
@@ -153,6 +160,8 @@ pub const LANE_MAX_ACK_PENDING: usize = 6_000;
 /// Definition of a key-value bucket. All keep one value for each key.
 #[derive(Debug)]
 pub struct BucketDefinition {
+    /// Identity of the stream that stores it.
+    pub id: StreamId,
     /// Its name.
     pub name: &'static str,
     /// Name of the stream that stores it.
@@ -167,8 +176,9 @@ pub struct BucketDefinition {
 
 /// Bucket of the channels.
 pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
+    id: StreamId::Channels,
     name: "imchannel_channels",
-    stream: "KV_imchannel_channels",
+    stream: StreamId::Channels.name(),
     description: "channels",
     max_age: Duration::ZERO,
     value_bytes_max: 64 * 1024,
@@ -177,8 +187,9 @@ pub static CHANNELS_BUCKET: BucketDefinition = BucketDefinition {
 /// Bucket of the ledger: an entry for every command that was or may have been sent. Entries are kept for longer than
 /// the commands.
 pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
+    id: StreamId::Sends,
     name: "imchannel_sends",
-    stream: "KV_imchannel_sends",
+    stream: StreamId::Sends.name(),
     description: "ledger of sends",
     max_age: Duration::from_secs(26 * 3600),
     value_bytes_max: 128 * 1024,
@@ -186,8 +197,9 @@ pub static SENDS_BUCKET: BucketDefinition = BucketDefinition {
 
 /// Bucket of the leases: which replica owns which lane.
 pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
+    id: StreamId::Lanes,
     name: "imchannel_lanes",
-    stream: "KV_imchannel_lanes",
+    stream: StreamId::Lanes.name(),
     description: "leases of lanes",
     max_age: Duration::from_secs(15),
     value_bytes_max: 4 * 1024,
@@ -195,8 +207,9 @@ pub static LANES_BUCKET: BucketDefinition = BucketDefinition {
 
 /// Bucket of the last known sequences of ledger and registry, for a process that starts after a failure.
 pub static MARKS_BUCKET: BucketDefinition = BucketDefinition {
+    id: StreamId::Marks,
     name: "imchannel_marks",
-    stream: "KV_imchannel_marks",
+    stream: StreamId::Marks.name(),
     description: "how far sequences had come",
     max_age: Duration::ZERO,
     value_bytes_max: 4 * 1024,
@@ -292,33 +305,31 @@ impl NamedSettings {
         }
     }
 
-    /// Whether the size of a stream, or of the stream behind a bucket, is named.
-    pub(crate) fn is_size_named(&self, stream: &str) -> bool {
+    /// Whether the size of a stream is named.
+    pub(crate) fn is_size_named(&self, stream: StreamId) -> bool {
         let size = match stream {
-            "WEBHOOKS" => self.webhooks_max_bytes,
-            "EVENTS" => self.events_max_bytes,
-            "COMMANDS" => self.commands_max_bytes,
-            "DEADLETTERS" => self.deadletters_max_bytes,
-            name if name == SENDS_BUCKET.stream => self.sends_max_bytes,
-            _ => None,
+            StreamId::Webhooks => self.webhooks_max_bytes,
+            StreamId::Events => self.events_max_bytes,
+            StreamId::Commands => self.commands_max_bytes,
+            StreamId::DeadLetters => self.deadletters_max_bytes,
+            StreamId::Sends => self.sends_max_bytes,
+            StreamId::Channels | StreamId::Lanes | StreamId::Marks => None,
         };
         size.is_some()
     }
 }
 
 impl StreamSettings {
-    pub(crate) fn max_bytes(&self, stream: &StreamDefinition) -> u64 {
-        match stream.name {
-            "WEBHOOKS" => self.webhooks_max_bytes,
-            "EVENTS" => self.events_max_bytes,
-            "COMMANDS" => self.commands_max_bytes,
-            _ => self.deadletters_max_bytes,
+    /// Returns the limit of a stream in bytes; `None` for no limit. Channels, leases and marks are few.
+    pub(crate) fn max_bytes(&self, stream: StreamId) -> Option<u64> {
+        match stream {
+            StreamId::Webhooks => Some(self.webhooks_max_bytes),
+            StreamId::Events => Some(self.events_max_bytes),
+            StreamId::Commands => Some(self.commands_max_bytes),
+            StreamId::DeadLetters => Some(self.deadletters_max_bytes),
+            StreamId::Sends => Some(self.sends_max_bytes),
+            StreamId::Channels | StreamId::Lanes | StreamId::Marks => None,
         }
-    }
-
-    /// Returns the limit of a bucket in bytes; `None` for no limit. Leases and channels are few.
-    pub(crate) fn bucket_max_bytes(&self, bucket: &BucketDefinition) -> Option<u64> {
-        (bucket.name == SENDS_BUCKET.name).then_some(self.sends_max_bytes)
     }
 
     /// JetStream requires a window that is not longer than the maximum age; the longest window of every stream is

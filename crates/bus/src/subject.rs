@@ -4,7 +4,7 @@ use std::fmt;
 
 use bsp::{BspId, ChannelId, NO_BSP, UNKNOWN_CHANNEL, registry};
 
-use crate::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
+use crate::stream_id::StreamId;
 
 /// What kind of event a subject carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,12 +188,12 @@ impl Subject {
     }
 
     /// The stream that stores it.
-    pub fn stream(&self) -> &'static StreamDefinition {
+    pub fn stream(&self) -> StreamId {
         match self {
-            Self::Webhook(..) => &WEBHOOKS,
-            Self::Event(..) | Self::ResultWithoutBsp(..) => &EVENTS,
-            Self::Command(..) => &COMMANDS,
-            Self::DeadLetter(..) => &DEADLETTERS,
+            Self::Webhook(..) => StreamId::Webhooks,
+            Self::Event(..) | Self::ResultWithoutBsp(..) => StreamId::Events,
+            Self::Command(..) => StreamId::Commands,
+            Self::DeadLetter(..) => StreamId::DeadLetters,
         }
     }
 
@@ -325,6 +325,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::{COMMANDS, DEADLETTERS, EVENTS, WEBHOOKS};
 
     #[test]
     fn every_subject_comes_back_from_its_text() {

@@ -17,8 +17,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::connect::Bus;
-
 /// Time for which known versions are used, unless the connection was re-established in between.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// Timeout of a connection to one address and of reading its first line.
@@ -109,12 +107,15 @@ impl Servers {
     pub(crate) fn new(configured: Vec<String>) -> Self {
         Self { configured, learned: Mutex::default() }
     }
-}
 
-impl Bus {
-    /// The version of every server that responds. It waits slightly longer for those named in `wanted`.
-    pub async fn server_versions(&self, wanted: &BTreeSet<String>) -> Versions {
-        let info = self.client.server_info();
+    /// Returns the version of every server that responds. It waits slightly longer for those named in `wanted`. `info` is
+    /// what the server of the connection reports of itself, `connection` the number of the connection.
+    pub(crate) async fn versions(
+        &self,
+        info: ServerInfo,
+        connection: u64,
+        wanted: &BTreeSet<String>,
+    ) -> Versions {
         let own = ServerVersion::parse(&info.version).map(|version| (info.server_name.clone(), version));
         // A server that reports no cluster has no other servers.
         if own.as_ref().is_some_and(|(name, _)| wanted.iter().all(|wanted| wanted == name))
@@ -122,11 +123,10 @@ impl Bus {
         {
             return own.into_iter().collect();
         }
-        let mut learned = self.servers.learned.lock().await;
-        let connection = *self.connections().borrow();
+        let mut learned = self.learned.lock().await;
         let is_fresh = learned.until.is_some_and(|until| Instant::now() < until);
         if !is_fresh || learned.connection != connection {
-            let addresses = self.servers.configured.iter().cloned().chain(info.connect_urls);
+            let addresses = self.configured.iter().cloned().chain(info.connect_urls);
             learned.versions = learn(addresses.collect(), wanted).await;
             learned.until = Some(Instant::now() + KNOWN_FOR);
             learned.connection = connection;

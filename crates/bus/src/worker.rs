@@ -57,7 +57,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 const HEARTBEATS_PER_ACK_WAIT: u32 = 12;
 /// Delay between two attempts to create a pull.
 const REBUILD_PAUSE: Duration = Duration::from_millis(250);
-/// Time for which the worker pulls nothing after [`Verdict::Pause`].
+/// Time for which the worker pulls nothing after [`Disposition::Pause`].
 const PAUSE: Duration = Duration::from_secs(5);
 /// Number of the delivery from which a message whose handler panics is given up.
 pub const PANICS_MAX: u64 = 10;
@@ -122,7 +122,7 @@ impl WorkerMetrics {
 /// use std::time::Duration;
 ///
 /// use bus::worker::{self, WorkerMetrics, WorkerOptions};
-/// use bus::{Bus, Verdict, streams};
+/// use bus::{Bus, Disposition, streams};
 /// use prometheus_client::registry::Registry;
 /// use tokio_util::sync::CancellationToken;
 ///
@@ -131,9 +131,9 @@ impl WorkerMetrics {
 /// let options = WorkerOptions { durable: &streams::NORMALIZER, concurrency: 64, grace: Duration::from_secs(10) };
 /// let handler = |message: bus::Delivery| async move {
 ///     println!("message {} has {} bytes", message.sequence, message.payload.len());
-///     Verdict::Done
+///     Disposition::Done
 /// };
-/// let give_up = |_: bus::Delivery| async { Verdict::Done };
+/// let give_up = |_: bus::Delivery| async { Disposition::Done };
 /// worker::run(bus, &options, &metrics, stop, handler, give_up).await;
 /// # }
 /// ```

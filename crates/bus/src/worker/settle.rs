@@ -12,7 +12,7 @@ use crate::delivery::Disposition;
 use crate::rate_limited_log::RateLimitedLog;
 use crate::worker::WorkerMetrics;
 
-/// Nak delay of [`Verdict::Postponed`].
+/// Nak delay of [`Disposition::PutOff`].
 pub const POSTPONE_DELAY: Duration = Duration::from_secs(60);
 /// Most messages of a process that wait with this delay at the same time.
 pub const POSTPONED_MAX: usize = 1_000;

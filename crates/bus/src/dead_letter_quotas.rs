@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dead_letters::FAR_BELOW;
-use crate::delivery::Delivery;
-use crate::headers;
-use crate::publish::PublishError;
+use crate::headers::{self, Headers};
 use crate::subject::Subject;
 
+/// Divisor of a share below which a channel, or the whole stream, is far from its limit and is checked less often: half
+/// of it.
+pub(crate) const FAR_BELOW: u64 = 2;
 /// Divisor of the free bytes of the last check: a process uses at most this part of them, or the dead letters of one
 /// message, before the next check.
 const SHARE_OF_ROOM: u64 = 8;
@@ -27,20 +27,20 @@ const ACCOUNTS_MAX: usize = 10_000;
 
 /// Totals that were written under a subject, including one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Written {
-    pub(super) letters: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Written {
+    pub(crate) letters: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Written {
     /// `17/9342`
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (letters, bytes) = text.split_once('/')?;
         Some(Self { letters: letters.parse().ok()?, bytes: bytes.parse().ok()? })
     }
 
-    pub(super) fn of(letter: &Delivery) -> Option<Self> {
-        letter.headers.get(headers::WRITTEN).and_then(Self::parse)
+    pub(crate) fn of(letter: &Headers) -> Option<Self> {
+        letter.get(headers::WRITTEN).and_then(Self::parse)
     }
 }
 
@@ -89,12 +89,16 @@ impl ChannelQuota {
     }
 }
 
+/// The dead letters of a channel have used their share of the stream.
+#[derive(Debug)]
+pub(crate) struct ChannelFull;
+
 /// State of all channels.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetterQuotas {
     accounts: Mutex<HashMap<String, ChannelQuota>>,
     /// One check at a time: a task that waits for it usually finds that the check was made.
-    pub(super) looking: tokio::sync::Mutex<()>,
+    pub(crate) looking: tokio::sync::Mutex<()>,
     blind_until: Mutex<Option<Instant>>,
 }
 
@@ -102,9 +106,9 @@ pub(crate) struct DeadLetterQuotas {
 #[derive(Debug)]
 pub struct Reservation {
     letters: Arc<DeadLetterQuotas>,
-    pub(super) subject: Subject,
+    pub(crate) subject: Subject,
     reserved: u64,
-    pub(super) stored: u64,
+    pub(crate) stored: u64,
 }
 
 impl Drop for Reservation {
@@ -123,30 +127,30 @@ impl DeadLetterQuotas {
     }
 
     /// Reserves room by the known state; `None` if the channel has to be checked first.
-    pub(super) fn reserve(
+    pub(crate) fn reserve(
         self: &Arc<Self>,
         subject: &Subject,
         bytes: u64,
         now: Instant,
-    ) -> Option<Result<Reservation, PublishError>> {
+    ) -> Option<Result<Reservation, ChannelFull>> {
         let mut accounts = self.accounts();
         let account = accounts.get_mut(subject.channel_token()).filter(|account| account.is_fresh(now))?;
         if !account.has_room(bytes) {
             // The bytes of all channels together do not show those of this one.
-            return account.is_exact.then_some(Err(PublishError::ChannelFull));
+            return account.is_exact.then_some(Err(ChannelFull));
         }
         account.is_own_share(bytes).then(|| Ok(self.take(account, subject, bytes)))
     }
 
     /// The same right after a check.
-    pub(super) fn reserve_seen(
+    pub(crate) fn reserve_seen(
         self: &Arc<Self>,
         subject: &Subject,
         bytes: u64,
-    ) -> Result<Reservation, PublishError> {
+    ) -> Result<Reservation, ChannelFull> {
         let mut accounts = self.accounts();
         let account = accounts.get_mut(subject.channel_token()).filter(|account| account.has_room(bytes));
-        Ok(self.take(account.ok_or(PublishError::ChannelFull)?, subject, bytes))
+        Ok(self.take(account.ok_or(ChannelFull)?, subject, bytes))
     }
 
     fn take(self: &Arc<Self>, account: &mut ChannelQuota, subject: &Subject, bytes: u64) -> Reservation {
@@ -154,14 +158,14 @@ impl DeadLetterQuotas {
         Reservation { letters: Arc::clone(self), subject: subject.clone(), reserved: bytes, stored: 0 }
     }
 
-    /// Returns the bytes of a channel that this process has stored, for [`Letters::looked`]. Called before the check
+    /// Returns the bytes of a channel that this process has stored, for [`Self::looked`]. Called before the check
     /// begins.
-    pub(super) fn stored(&self, channel: &str) -> u64 {
+    pub(crate) fn stored(&self, channel: &str) -> u64 {
         self.accounts().get(channel).map_or(0, |account| account.stored)
     }
 
     /// Records the result of a check that began when this process had stored `before_look` bytes.
-    pub(super) fn looked(&self, channel: &str, seen: Seen, before_look: u64, now: Instant) {
+    pub(crate) fn looked(&self, channel: &str, seen: Seen, before_look: u64, now: Instant) {
         let mut accounts = self.accounts();
         if accounts.len() >= ACCOUNTS_MAX && !accounts.contains_key(channel) {
             accounts.retain(|_, account| account.reserved > 0);
@@ -190,29 +194,29 @@ impl DeadLetterQuotas {
     }
 
     /// Returns the totals for the next dead letter of this size.
-    pub(super) fn write(&self, channel: &str, bytes: u64) -> Option<Written> {
+    pub(crate) fn write(&self, channel: &str, bytes: u64) -> Option<Written> {
         let mut accounts = self.accounts();
         let written = accounts.get_mut(channel)?.written.as_mut()?;
         *written = Written { letters: written.letters + 1, bytes: written.bytes + bytes };
         Some(*written)
     }
 
-    pub(super) fn is_blind(&self, now: Instant) -> bool {
+    pub(crate) fn is_blind(&self, now: Instant) -> bool {
         let until = *self.blind_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| now < until)
     }
 
-    pub(super) fn set_blind(&self, now: Instant) {
+    pub(crate) fn set_blind(&self, now: Instant) {
         *self.blind_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(now + READ_RETRY_INTERVAL);
     }
 }
 
 /// Result of checking a channel.
-pub(super) struct Seen {
-    pub(super) bytes: u64,
-    pub(super) is_exact: bool,
-    pub(super) part: Option<u64>,
-    pub(super) written: Option<Written>,
+pub(crate) struct Seen {
+    pub(crate) bytes: u64,
+    pub(crate) is_exact: bool,
+    pub(crate) part: Option<u64>,
+    pub(crate) written: Option<Written>,
 }
 
 #[cfg(test)]
@@ -233,14 +237,14 @@ mod tests {
         // bytes.
         let room = letters.reserve(&subject, 300, now).unwrap().unwrap();
         assert!(letters.reserve(&subject, 1, now).is_none());
-        assert!(matches!(letters.reserve(&subject, 101, now), Some(Err(PublishError::ChannelFull))));
+        assert!(matches!(letters.reserve(&subject, 101, now), Some(Err(ChannelFull))));
         drop(room);
         let mut small = letters.reserve(&subject, 20, now).unwrap().unwrap();
         small.stored = 20;
         drop(small);
         drop(letters.reserve(&subject, 30, now).unwrap().unwrap());
         assert!(letters.reserve(&subject, 31, now).is_none());
-        assert!(matches!(letters.reserve(&subject, 381, now), Some(Err(PublishError::ChannelFull))));
+        assert!(matches!(letters.reserve(&subject, 381, now), Some(Err(ChannelFull))));
         drop(letters.reserve_seen(&subject, 380).unwrap());
         assert!(
             letters.reserve(&subject, 1, now + RECHECK_NEAR_LIMIT).is_none(),
@@ -250,14 +254,14 @@ mod tests {
         let _room = letters.reserve_seen(&subject, 300).unwrap();
         let look = |stored| letters.looked("unknown", Seen { part: Some(950), ..seen() }, stored, now);
         look(letters.stored("unknown"));
-        assert!(matches!(letters.reserve(&subject, 51, now), Some(Err(PublishError::ChannelFull))));
+        assert!(matches!(letters.reserve(&subject, 51, now), Some(Err(ChannelFull))));
         // Bytes that are stored during a check may be missing in its result.
         let before = letters.stored("unknown");
         let mut meanwhile = letters.reserve_seen(&subject, 20).unwrap();
         meanwhile.stored = 20;
         drop(meanwhile);
         look(before);
-        assert!(matches!(letters.reserve(&subject, 31, now), Some(Err(PublishError::ChannelFull))));
+        assert!(matches!(letters.reserve(&subject, 31, now), Some(Err(ChannelFull))));
         assert_eq!(letters.write("unknown", 7), Some(Written { letters: 1, bytes: 7 }));
     }
 }

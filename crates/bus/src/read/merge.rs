@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use futures_util::stream::unfold;
 
-use crate::read::{Messages, ReadError, ReadMessage};
+use crate::read::messages::{Messages, ReadError, ReadMessage};
 
 /// Timeout of the wait for a reader that reported more stored messages: they may be purged in the meantime.
 const ORDER_WAIT: Duration = Duration::from_secs(1);
 
 /// Returns the messages of all readers: in the order of the stream while all of them have stored messages, and then as
-/// they come. `Read::pending` is the sum of all readers.
+/// they come. [`ReadMessage::pending`] is the sum of all readers.
 pub(crate) fn merged(stream: &'static str, readers: Vec<Messages>) -> Messages {
     let pending = readers.iter().map(Messages::pending).sum();
     let last = readers.iter().map(Messages::last).max().unwrap_or_default();
