@@ -276,9 +276,9 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
     outbound.publish(Priority::Send, &text(0, "c-2", "+4915112345", "Hello")).await;
     eventually("the lane says why", || async {
-        let leases = bus::lease::list(&outbound.installation.bus).await.ok()?;
+        let leases = bus::inspect::leases(&outbound.installation.bus).await.ok()?;
         let is_told = |value: &[u8]| String::from_utf8_lossy(value).contains("may have lost entries");
-        leases.iter().any(|(_, value)| is_told(value)).then_some(())
+        leases.iter().any(|lease| is_told(&lease.value)).then_some(())
     })
     .await;
     // Without an operator's consent nothing changes.

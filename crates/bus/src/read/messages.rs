@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 
-use crate::delivery::Delivery;
+use crate::consume::delivery::Delivery;
 
 /// Timeout of each message while all stored messages are read.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
