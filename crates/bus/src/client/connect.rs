@@ -29,6 +29,13 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of one JetStream API request. Publishes have deadlines of their own in [`crate::publish`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// What happens when the server does not respond to the first connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FirstConnection {
+    Retry,
+    OrFail,
+}
+
 /// A connection to the bus. Clones share it.
 #[derive(Clone)]
 pub struct Bus {
@@ -62,7 +69,7 @@ impl Bus {
     /// # Errors
     /// [`ConnectError`] when the URL is invalid.
     pub async fn connect(options: &BusOptions) -> Result<Self, ConnectError> {
-        Self::open(options, true).await
+        Self::open(options, FirstConnection::Retry).await
     }
 
     /// Connects, and fails if the server does not respond: for commands that a person waits for.
@@ -81,10 +88,10 @@ impl Bus {
     /// # }
     /// ```
     pub async fn connect_now(options: &BusOptions) -> Result<Self, ConnectError> {
-        Self::open(options, false).await
+        Self::open(options, FirstConnection::OrFail).await
     }
 
-    async fn open(options: &BusOptions, retry: bool) -> Result<Self, ConnectError> {
+    async fn open(options: &BusOptions, first: FirstConnection) -> Result<Self, ConnectError> {
         let servers: Result<Vec<async_nats::ServerAddr>, _> =
             options.url.split(',').map(|url| url.trim().parse()).collect();
         let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
@@ -122,7 +129,7 @@ impl Bus {
         if let Some(file) = &options.ca_file {
             connect = connect.add_root_certificates(file.clone());
         }
-        if retry {
+        if first == FirstConnection::Retry {
             connect = connect.retry_on_initial_connect();
         }
         let client = connect.connect(servers).await.map_err(|error| ConnectError(error.into()))?;

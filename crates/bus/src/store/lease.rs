@@ -91,6 +91,30 @@ impl Lease {
     }
 }
 
+/// A write of a lease.
+#[derive(Debug, Clone)]
+struct LeaseWrite<'l> {
+    name: &'l str,
+    /// Identifies the acquisition.
+    token: &'l str,
+    /// The revision that the bucket must have; 0 for none.
+    expected: u64,
+    operation: LeaseOperation,
+}
+
+#[derive(Debug, Clone)]
+enum LeaseOperation {
+    Put(Bytes),
+    Release,
+}
+
+impl<'l> LeaseWrite<'l> {
+    /// The next write of a lease that this process holds.
+    fn of(lease: &'l Lease, operation: LeaseOperation) -> Self {
+        Self { name: &lease.name, token: &lease.token, expected: lease.revision, operation }
+    }
+}
+
 impl Leases {
     /// Watches the bucket until `stop`.
     pub fn watch(bus: &Bus, stop: CancellationToken) -> Self {
@@ -198,13 +222,16 @@ impl Leases {
         };
         let began = Instant::now();
         let token = format!("{}-{}", name, self.bus.client.new_inbox());
-        let token = token.as_str();
-        let written = match self.write(name, known.unwrap_or(0), (value.clone(), token), false).await {
+        let operation = LeaseOperation::Put(value);
+        let write = LeaseWrite { name, token: &token, expected: known.unwrap_or(0), operation };
+        let written = match self.write(write.clone()).await {
             // The server has deleted it because of its age.
-            Err(LeaseError::Lost(_)) if known.is_some() => self.write(name, 0, (value, token), false).await,
+            Err(LeaseError::Lost(_)) if known.is_some() => {
+                self.write(LeaseWrite { expected: 0, ..write }).await
+            }
             written => written,
         };
-        Ok(Lease { name: name.to_owned(), token: token.to_owned(), revision: written?, renewed_at: began })
+        Ok(Lease { name: name.to_owned(), revision: written?, renewed_at: began, token })
     }
 
     /// Renews a lease.
@@ -213,22 +240,23 @@ impl Leases {
     /// [`LeaseError::Lost`] when another replica has acquired it. Any other error can be retried.
     pub async fn renew(&self, lease: &mut Lease, value: Bytes) -> Result<(), LeaseError> {
         let began = Instant::now();
-        let written = self.write(&lease.name, lease.revision, (value.clone(), &lease.token), false).await;
-        lease.revision = match written {
+        let operation = LeaseOperation::Put(value);
+        let revision = match self.write(LeaseWrite::of(lease, operation.clone())).await {
             Err(LeaseError::Lost(name)) => {
                 // It may be an earlier renewal of this lease that arrived late.
                 let Some(found) = self.own_revision(lease).await else { return Err(LeaseError::Lost(name)) };
-                self.write(&lease.name, found, (value, &lease.token), false).await?
+                self.write(LeaseWrite { expected: found, ..LeaseWrite::of(lease, operation) }).await?
             }
             written => written?,
         };
+        lease.revision = revision;
         lease.renewed_at = began;
         Ok(())
     }
 
     /// Releases a lease, so that another replica can acquire it immediately.
     pub async fn release(&self, lease: Lease) {
-        let _ = self.write(&lease.name, lease.revision, (Bytes::new(), &lease.token), true).await;
+        let _ = self.write(LeaseWrite::of(&lease, LeaseOperation::Release)).await;
     }
 
     /// Returns the revision in the bucket, if this lease has written it.
@@ -240,13 +268,12 @@ impl Leases {
         is_own.then_some(found.sequence)
     }
 
-    async fn write(
-        &self,
-        name: &str,
-        expected: u64,
-        (value, token): (Bytes, &str),
-        is_release: bool,
-    ) -> Result<u64, LeaseError> {
+    async fn write(&self, write: LeaseWrite<'_>) -> Result<u64, LeaseError> {
+        let LeaseWrite { name, token, expected, operation } = write;
+        let (value, is_release) = match operation {
+            LeaseOperation::Put(value) => (value, false),
+            LeaseOperation::Release => (Bytes::new(), true),
+        };
         let subject = async_nats::Subject::from(format!("$KV.{}.{name}", LANES_BUCKET.name));
         let headers = Headers::new()
             .with(EXPECTED_LAST_SUBJECT_SEQUENCE, &expected.to_string())

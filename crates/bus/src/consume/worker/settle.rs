@@ -1,4 +1,4 @@
-//! Completes a message by its verdict: ack, nak with a delay, or nak while the worker pauses.
+//! Completes a message by its disposition: ack, nak with a delay, or nak while the worker pauses.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use async_nats::jetstream::message::Acker;
 use tokio::time::Instant;
 
 use crate::consume::delivery::Disposition;
-use crate::consume::worker::WorkerMetrics;
+use crate::consume::worker::metrics::WorkerMetrics;
 use crate::rate_limited_log::RateLimitedLog;
 
 /// Nak delay of [`Disposition::PutOff`].
@@ -19,7 +19,7 @@ pub const POSTPONED_MAX: usize = 1_000;
 /// Nak delays of a message that is retried, in seconds, by the number of its attempts. The last one repeats.
 const RETRY_DELAYS_S: [u64; 7] = [1, 2, 5, 10, 20, 40, 60];
 
-static COMES_AGAIN: RateLimitedLog = RateLimitedLog::new();
+static REDELIVERED: RateLimitedLog = RateLimitedLog::new();
 
 /// When the messages were nakked that wait now.
 #[derive(Default)]
@@ -40,32 +40,41 @@ impl Postponed {
     }
 }
 
+/// One delivery of a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt {
+    /// The message's sequence in the stream.
+    pub(super) sequence: u64,
+    /// Number of the delivery, from 1.
+    pub(super) number: u64,
+}
+
 /// Context of completing a message.
 #[derive(Clone, Copy)]
 pub(super) struct Settling<'l> {
     pub(super) metrics: &'l WorkerMetrics,
-    pub(super) put_off: &'l Postponed,
+    pub(super) postponed: &'l Postponed,
 }
 
 /// Acks or naks a message, and returns whether a pause is requested. If the ack is lost, the message is redelivered,
 /// which every handler supports.
 pub(super) async fn settle(
     acker: &Acker,
-    verdict: Disposition,
-    sequence: u64,
-    attempt: u64,
+    attempt: Attempt,
+    disposition: Disposition,
     settling: Settling<'_>,
 ) -> bool {
-    let Settling { metrics, put_off } = settling;
-    let mut delay = retry_delay(attempt, sequence);
-    let (reason, asks_for_pause) = match verdict {
+    let Settling { metrics, postponed } = settling;
+    let Attempt { sequence, number } = attempt;
+    let mut delay = retry_delay(attempt);
+    let (reason, asks_for_pause) = match disposition {
         Disposition::Done => {
             let _ = acker.ack().await;
-            metrics.done.inc();
+            metrics.processed.inc();
             return false;
         }
         Disposition::Retry { reason } => (reason, false),
-        Disposition::PutOff { reason } if put_off.takes(Instant::now()) => {
+        Disposition::PutOff { reason } if postponed.takes(Instant::now()) => {
             delay = POSTPONE_DELAY;
             (reason, false)
         }
@@ -74,11 +83,11 @@ pub(super) async fn settle(
     let _ = acker.ack_with(AckKind::Nak(Some(delay))).await;
     metrics.retried.inc();
     let next = if asks_for_pause { "; pausing" } else { "" };
-    if let Some(turn) = COMES_AGAIN.next() {
+    if let Some(turn) = REDELIVERED.next() {
         tracing::warn!(
             function = "worker",
             stream_sequence = sequence,
-            "message {sequence} will be redelivered in {:.1} s after attempt {attempt}: {reason}{next}{turn}",
+            "message {sequence} will be redelivered in {:.1} s after attempt {number}: {reason}{next}{turn}",
             delay.as_secs_f32()
         );
     }
@@ -87,10 +96,10 @@ pub(super) async fn settle(
 
 /// Returns a delay that grows with the attempts and differs by up to a fifth between messages, so that messages that
 /// failed together are not redelivered together.
-fn retry_delay(attempt: u64, sequence: u64) -> Duration {
-    let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+fn retry_delay(attempt: Attempt) -> Duration {
+    let step = usize::try_from(attempt.number.saturating_sub(1)).unwrap_or(usize::MAX);
     let base = Duration::from_secs(RETRY_DELAYS_S[step.min(RETRY_DELAYS_S.len() - 1)]);
-    let spread = sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let spread = attempt.sequence.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     base + base.mul_f64(spread as f64 / f64::from(u32::MAX) / 5.0)
 }
 
@@ -100,25 +109,25 @@ mod tests {
 
     #[test]
     fn the_number_of_postponed_messages_is_limited() {
-        let (put_off, now) = (Postponed::default(), Instant::now());
+        let (postponed, now) = (Postponed::default(), Instant::now());
         for _ in 0..POSTPONED_MAX {
-            assert!(put_off.takes(now));
+            assert!(postponed.takes(now));
         }
-        assert!(!put_off.takes(now + POSTPONE_DELAY / 2));
-        assert!(put_off.takes(now + POSTPONE_DELAY));
+        assert!(!postponed.takes(now + POSTPONE_DELAY / 2));
+        assert!(postponed.takes(now + POSTPONE_DELAY));
     }
 
     #[test]
     fn delays_grow_and_stay_bounded() {
         let mut before = Duration::ZERO;
         for attempt in 1..=7 {
-            let delay = retry_delay(attempt, 12_345);
+            let delay = retry_delay(Attempt { sequence: 12_345, number: attempt });
             assert!(delay > before, "attempt {attempt}");
             before = delay;
         }
         for attempt in [0, 8, 1_000, u64::MAX] {
             for sequence in [0, 1, u64::MAX] {
-                assert!(retry_delay(attempt, sequence) <= Duration::from_secs(72));
+                assert!(retry_delay(Attempt { sequence, number: attempt }) <= Duration::from_secs(72));
             }
         }
     }
