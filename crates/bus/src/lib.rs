@@ -24,7 +24,7 @@
 //! | `read` | reading for people and tools: nothing is acknowledged | who reads |
 //! | `publish` | storing messages, and dead letters | what a message means |
 //! | `store` | channels, ledger, leases | what an entry means |
-//! | `purge` | removing processed messages | which streams a service purges |
+//! | `purge` | how full streams are, and removing processed messages | which streams a service purges |
 //! | `provision` | definitions on the server: create, compare, what a service needs | sizes, which the operator chooses |
 //! | `sequences` | sequences that have gone back: guard and repair | the decision to accept a bucket |
 //! | `admin` | state and backlog for tools, consumers of lanes | judgment |
@@ -55,7 +55,7 @@ pub use consume::delivery::{Delivery, Disposition};
 pub use consume::{pull, worker};
 pub use provision::{difference, needs, readiness};
 pub use publish::{PublishError, Stored, dead_letters};
-pub use purge::purger;
+pub use purge::{fill, purger};
 pub use read::message_store;
 pub use schema::headers::Headers;
 pub use schema::stream_id::StreamId;

@@ -19,6 +19,7 @@ use crate::schema::streams::STREAMS;
 use crate::state::dead_letter_quotas::DeadLetterQuotas;
 use crate::state::in_flight::InFlight;
 use crate::state::sequence::Sequences;
+use crate::state::stream_fill::StreamFill;
 
 /// Longest delay between two attempts to connect. The client's own delay grows to 4 s, which would break the promise to
 /// serve again within 2 s of the server's return.
@@ -48,8 +49,7 @@ pub struct Bus {
     is_up: Arc<AtomicBool>,
     /// Why the last attempt to connect failed; empty while connected.
     fault: Arc<Mutex<String>>,
-    /// Which streams are full, in the order of [`StreamId::ALL`].
-    full: Arc<[AtomicBool; StreamId::ALL.len()]>,
+    pub(crate) fill: Arc<StreamFill>,
     /// The stores in flight of each stream that is no bucket, in the order of [`StreamId::ALL`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
@@ -143,7 +143,7 @@ impl Bus {
             connections,
             is_up,
             fault,
-            full: Arc::default(),
+            fill: Arc::default(),
             in_flight: std::array::from_fn(|place| {
                 InFlight::new(StreamId::ALL[place].name(), &options.in_flight, now)
             }),
@@ -151,15 +151,6 @@ impl Bus {
             sequences,
             letters: Arc::default(),
         })
-    }
-
-    /// Sets whether a stream is full. Publishes to a full stream wait, or fail as if the server had refused them.
-    pub(crate) fn set_full(&self, stream: StreamId, is_full: bool) {
-        self.full[stream as usize].store(is_full, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_full(&self, stream: StreamId) -> bool {
-        self.full[stream as usize].load(Ordering::Relaxed)
     }
 
     /// Returns the stores in flight of a stream that is no bucket.
@@ -183,7 +174,7 @@ impl Bus {
 
     /// Whether the ledger of sends takes no new entries. Its remaining room is reserved for outcomes.
     pub fn is_ledger_full(&self) -> bool {
-        self.is_full(StreamId::Sends)
+        self.fill.is_full(StreamId::Sends)
     }
 
     /// Whether the client is connected now.

@@ -88,7 +88,7 @@ impl Bus {
         letters: &[DeadLetter],
     ) -> Result<Reservation, PublishError> {
         let subject = Subject::DeadLetter(origin, channel.cloned());
-        if self.is_full(StreamId::DeadLetters) {
+        if self.fill.is_full(StreamId::DeadLetters) {
             return Err(PublishError::Full);
         }
         let text = subject.to_text();

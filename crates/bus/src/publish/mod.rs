@@ -221,7 +221,11 @@ impl Bus {
         }
         let last_moment = deadline.checked_sub(PERMIT_MARGIN).unwrap_or(deadline);
         let Ok(permit) = tokio::time::timeout_at(last_moment, in_flight.permit()).await else {
-            return Err(if self.is_full(stream) { PublishError::Full } else { PublishError::Overloaded });
+            return Err(if self.fill.is_full(stream) {
+                PublishError::Full
+            } else {
+                PublishError::Overloaded
+            });
         };
         let time = Time { deadline, attempts: RetryMode::One };
         self.store_now(&permit, subject, headers, payload, time).await
@@ -258,7 +262,7 @@ impl Bus {
         loop {
             let began = Instant::now();
             // Checked before the server's own limit: an old server would delete unread messages to make room.
-            let outcome = if self.is_full(stream) {
+            let outcome = if self.fill.is_full(stream) {
                 Err(PublishError::Full)
             } else if !self.sequences.looked_at_by(stream, time.deadline).await {
                 Err(PublishError::Disconnected)

@@ -7,6 +7,7 @@
 //!
 //! The caller decides which messages to remove ([`crate::purge::purger`], [`crate::admin::command_consumers`]).
 
+pub mod fill;
 pub mod purger;
 
 use std::collections::BTreeSet;

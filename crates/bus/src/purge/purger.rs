@@ -16,20 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::connect::Bus;
 use crate::client::jetstream_errors::is_missing;
+use crate::purge::fill::{self, Usage};
 use crate::purge::{self, Fault, PurgeMethod, Removed};
-use crate::read::ReadError;
-use crate::schema::stream_id::StreamId;
-use crate::schema::streams::{SENDS_BUCKET, StreamDefinition};
+use crate::schema::streams::StreamDefinition;
 
-/// Share of a stream's bytes above which it is purged.
-const PURGE_ABOVE: f64 = 0.70;
 /// Messages that an idle durable consumer can still request before they are purged.
 const IDLE_MARGIN: u64 = 16;
-/// Above this share of its bytes, this process publishes nothing more to a stream. A nats-server from before the end of
-/// 2023 compares a message with the free bytes without the message's own overhead. If only the overhead does not fit,
-/// it stores the message, acks it, and deletes the oldest message, even an unread one (nats-server issue 4771, fixed by
-/// pull request 4772). So the last bytes stay unused.
-const REFUSE_ABOVE: f64 = 0.95;
 /// Share of a stream's bytes that a purge leaves.
 const PURGE_TO: f64 = 0.50;
 
@@ -110,42 +102,10 @@ impl PurgeLog {
     }
 }
 
-/// Checks once whether a stream has room, so that nothing is published to a full one. A process without a purger has to
-/// call it repeatedly while it publishes.
-///
-/// # Errors
-/// When the stream is missing or unavailable.
-pub async fn refresh_fill(bus: &Bus, definition: &'static StreamDefinition) -> Result<(), ReadError> {
-    let stream = bus.jetstream.get_stream(definition.name).await;
-    let stream = stream.map_err(|error| ReadError::new(definition.name, error))?;
-    if let Some(usage) = Usage::of(&stream) {
-        bus.set_full(definition.id, usage.is_nearly_full());
-    }
-    Ok(())
-}
-
-/// Share of its bytes above which the ledger of sends takes no new entries. Old entries expire with their age.
-const LEDGER_FULL_ABOVE: f64 = 0.90;
-
-/// Checks once whether the ledger of sends has room for new entries.
-///
-/// # Errors
-/// When it is missing or unavailable.
-pub async fn refresh_ledger_fill(bus: &Bus) -> Result<(), ReadError> {
-    let name = SENDS_BUCKET.stream;
-    let stream = bus.jetstream.get_stream(name).await.map_err(|error| ReadError::new(name, error))?;
-    let is_full = Usage::of(&stream).is_some_and(|usage| usage.is_above(LEDGER_FULL_ABOVE));
-    bus.set_full(StreamId::Sends, is_full);
-    Ok(())
-}
-
 async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Removed, Fault> {
     let mut stream = bus.jetstream.get_stream(definition.name).await?;
-    let Some(usage) = Usage::of(&stream) else {
-        bus.set_full(definition.id, false);
-        return Ok(Removed::default());
-    };
-    bus.set_full(definition.id, usage.is_nearly_full());
+    fill::note(bus, definition.id, &stream);
+    let Some(usage) = Usage::of(&stream) else { return Ok(Removed::default()) };
     if !usage.is_filling_up() {
         return Ok(Removed::default());
     }
@@ -157,7 +117,7 @@ async fn purge_processed(bus: &Bus, definition: &StreamDefinition) -> Result<Rem
     };
     if removed.messages > 0 {
         stream.info().await?;
-        bus.set_full(definition.id, Usage::of(&stream).is_some_and(|usage| usage.is_nearly_full()));
+        fill::note(bus, definition.id, &stream);
     }
     Ok(removed)
 }
@@ -171,7 +131,7 @@ async fn purge_below_floors(
     readers: &[Reader],
 ) -> Result<Removed, Fault> {
     let floors: Vec<u64> = readers.iter().map(|reader| reader.finished).collect();
-    let Some(keep_from) = usage.keep_from(&floors, definition.purge_without_durable) else {
+    let Some(keep_from) = keep_from(usage, &floors, definition.purge_without_durable) else {
         return Ok(Removed::default());
     };
     let method = PurgeMethod::of(bus, stream.cached_info()).await;
@@ -246,52 +206,18 @@ fn ack_floor(info: &Info, last_sequence: u64) -> u64 {
     if is_idle { floor.max(last_sequence.saturating_sub(IDLE_MARGIN)) } else { floor }
 }
 
-struct Usage {
-    messages: u64,
-    bytes: u64,
-    max_bytes: u64,
-    first_sequence: u64,
-    last_sequence: u64,
-}
-
-impl Usage {
-    /// Returns `None` for a stream without a limit.
-    fn of(stream: &Stream) -> Option<Self> {
-        let info = stream.cached_info();
-        Some(Self {
-            messages: info.state.messages,
-            bytes: info.state.bytes,
-            max_bytes: u64::try_from(info.config.max_bytes).ok()?,
-            first_sequence: info.state.first_sequence,
-            last_sequence: info.state.last_sequence,
-        })
-    }
-
-    fn is_above(&self, share: f64) -> bool {
-        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * share
-    }
-
-    fn is_filling_up(&self) -> bool {
-        self.is_above(PURGE_ABOVE)
-    }
-
-    fn is_nearly_full(&self) -> bool {
-        self.is_above(REFUSE_ABOVE)
-    }
-
-    /// Returns the first sequence to keep, or `None` if nothing may be purged.
-    fn keep_from(&self, floors: &[u64], purge_without_durable: bool) -> Option<u64> {
-        let finished = match floors.iter().min() {
-            Some(floor) => *floor,
-            None if purge_without_durable => self.last_sequence,
-            None => return None,
-        };
-        let excess = self.bytes as f64 - self.max_bytes as f64 * PURGE_TO;
-        let share = (excess / self.bytes as f64).clamp(0.0, 1.0);
-        let count = (self.messages as f64 * share).ceil() as u64;
-        let keep_from = (self.first_sequence + count).min(finished + 1);
-        (keep_from > self.first_sequence).then_some(keep_from)
-    }
+/// Returns the first sequence to keep, or `None` if nothing may be purged.
+fn keep_from(usage: &Usage, floors: &[u64], purge_without_durable: bool) -> Option<u64> {
+    let finished = match floors.iter().min() {
+        Some(floor) => *floor,
+        None if purge_without_durable => usage.last_sequence,
+        None => return None,
+    };
+    let excess = usage.bytes as f64 - usage.max_bytes as f64 * PURGE_TO;
+    let share = (excess / usage.bytes as f64).clamp(0.0, 1.0);
+    let count = (usage.messages as f64 * share).ceil() as u64;
+    let keep_from = (usage.first_sequence + count).min(finished + 1);
+    (keep_from > usage.first_sequence).then_some(keep_from)
 }
 
 #[cfg(test)]
@@ -308,23 +234,15 @@ mod tests {
 
     #[test]
     fn half_of_a_full_stream_goes_when_all_is_processed() {
-        assert_eq!(FULL.keep_from(&[1500], false), Some(1001));
-        assert_eq!(FULL.keep_from(&[], true), Some(1001));
+        assert_eq!(keep_from(&FULL, &[1500], false), Some(1001));
+        assert_eq!(keep_from(&FULL, &[], true), Some(1001));
     }
 
     #[test]
     fn nothing_unprocessed_goes() {
-        assert_eq!(FULL.keep_from(&[1500, 600], false), Some(601));
-        assert_eq!(FULL.keep_from(&[1500, 500], false), None);
-        assert_eq!(FULL.keep_from(&[0], false), None);
-        assert_eq!(FULL.keep_from(&[], false), None);
-    }
-
-    #[test]
-    fn a_stream_with_room_is_left_alone() {
-        assert!(FULL.is_filling_up() && FULL.is_nearly_full());
-        assert!(!Usage { bytes: 950_000, ..FULL }.is_nearly_full());
-        assert!(!Usage { bytes: 700_000, ..FULL }.is_filling_up());
-        assert!(!Usage { messages: 0, bytes: 0, ..FULL }.is_filling_up());
+        assert_eq!(keep_from(&FULL, &[1500, 600], false), Some(601));
+        assert_eq!(keep_from(&FULL, &[1500, 500], false), None);
+        assert_eq!(keep_from(&FULL, &[0], false), None);
+        assert_eq!(keep_from(&FULL, &[], false), None);
     }
 }

@@ -5,3 +5,4 @@ pub mod adaptive_limit;
 pub(crate) mod dead_letter_quotas;
 pub(crate) mod in_flight;
 pub(crate) mod sequence;
+pub(crate) mod stream_fill;
