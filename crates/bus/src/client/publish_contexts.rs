@@ -12,7 +12,11 @@ const ACKS_IN_FLIGHT_MAX: usize = 8192;
 const ABANDONED_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Ack timeouts of publishes in milliseconds, longest first: slightly less than half of each deadline, and the shortest
-/// attempt. The client keeps a timer for each publish; using a few fixed timeouts saves a second timer.
+/// attempt.
+///
+/// The client keeps a timer for each publish, with the timeout of its context. A single context would need a second timer
+/// with the publish's own timeout: 28,900 instructions for a webhook of 700 bytes instead of 27,300, 5 % (callgrind, release
+/// build without LTO, 16 publishes at a time, the difference of 8,000 and 1,600 publishes).
 const ACK_TIMEOUTS_MS: [u64; 5] = [5900, 3900, 2400, 950, ACK_TIMEOUT_MIN_MS];
 /// Shortest ack timeout of an attempt, in milliseconds.
 pub(crate) const ACK_TIMEOUT_MIN_MS: u64 = 250;
