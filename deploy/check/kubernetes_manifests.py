@@ -398,9 +398,9 @@ def numbers_agree(m):
         yield f"streams of {total} bytes are too large for disks of {disk}"
     for s in m.of("ScaledObject"):
         trigger = s["spec"]["triggers"][0]["metadata"]
-        streams = Path("crates/bus/src/streams.rs").read_text()
+        streams = "".join(Path(f"crates/bus/src/schema/{file}.rs").read_text() for file in ("stream_id", "streams"))
         for name in (trigger["stream"], trigger["consumer"]):
-            if f'name: "{name}"' not in streams:
+            if f'"{name}"' not in streams:
                 yield f"{title(s)}: the code has no {name}"
         if not re.search(rf"^\s*{trigger['account']}\s*{{", Path("deploy/nats/users.conf").read_text(), re.M):
             yield f"{title(s)}: users.conf has no account {trigger['account']}"

@@ -20,8 +20,9 @@ async fn call(client: &Client, subject: String, body: &'static str) -> Value {
 /// The differences of the buckets.
 async fn differences(installation: &Installation, scope: Scope<'_>) -> Vec<&'static str> {
     let found = provision::check(&installation.bus, scope).await.unwrap();
-    let of_buckets = found.into_iter().filter(|difference| difference.of.starts_with("bucket"));
-    of_buckets.map(|difference| difference.setting).collect()
+    let of_buckets =
+        found.into_iter().filter(|difference| difference.object.to_string().starts_with("bucket"));
+    of_buckets.map(|difference| difference.setting.as_str()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,8 +52,8 @@ impl Patient {
     async fn until_worked(&self) {
         let lease = sender::lane_lease(channel(0).as_str());
         eventually("a sender works the lane", || async {
-            let leases = bus::lease::list(&self.installation().bus).await.ok()?;
-            leases.iter().any(|(name, _)| *name == lease).then_some(())
+            let leases = bus::inspect::leases(&self.installation().bus).await.ok()?;
+            leases.iter().any(|found| found.name == lease).then_some(())
         })
         .await;
     }

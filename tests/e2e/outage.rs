@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bus::streams::{COMMANDS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Priority, PublishError, Stored, Subject, headers, provision};
+use bus::{Bus, BusOptions, Headers, Priority, PublishError, Stored, Subject, headers, inspect, provision};
 use tokio::time::Instant;
 
 use crate::harness::cluster::Cluster;
@@ -165,4 +165,26 @@ async fn a_leader_without_a_majority_has_stored_nothing() {
     }
     let stored = within(Duration::from_secs(90), "it is stored", || async { store(&bus).await.ok() }).await;
     assert_eq!(stored.sequence(), 1);
+}
+
+/// `imchannel doctor` tells this from a request that the server does not permit, which gets no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_answers_that_the_stream_of_a_stopped_server_is_offline() {
+    let _alone = exclusive().await;
+    let mut cluster = Cluster::start().await;
+    let url = cluster.servers[0].url();
+    let bus = Bus::connect_now(&BusOptions::new("test", &url)).await.unwrap();
+    within(Duration::from_secs(90), "streams are made", || async {
+        provision::apply(&bus, &StreamSettings::default()).await.ok()
+    })
+    .await;
+    assert!(inspect::streams(&bus).await.is_ok());
+    let leading = eventually("COMMANDS has a leader", || leader(&url, COMMANDS.name)).await;
+    cluster.servers[leading].stop().await;
+    let other = (leading + 1) % cluster.servers.len();
+    let bus = Bus::connect_now(&BusOptions::new("test", cluster.servers[other].url())).await.unwrap();
+    within(Duration::from_secs(60), "the stream is offline", || async {
+        inspect::streams(&bus).await.err()?.is_jetstream_error().then_some(())
+    })
+    .await;
 }

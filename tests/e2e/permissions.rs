@@ -170,9 +170,9 @@ async fn operate(secured: &Secured) {
     let operator = secured.bus("imchannel-operator", "operator").await;
     let until_resumed = || async {
         eventually("no lane is said to be paused", || async {
-            let leases = bus::lease::list(&operator).await.ok()?;
+            let leases = bus::inspect::leases(&operator).await.ok()?;
             let says = |value: &[u8]| String::from_utf8_lossy(value).contains("paused");
-            (!leases.iter().any(|(_, value)| says(value))).then_some(())
+            (!leases.iter().any(|lease| says(&lease.value))).then_some(())
         })
         .await;
     };

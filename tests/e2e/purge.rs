@@ -102,8 +102,8 @@ async fn keep(installation: &Installation, definition: &'static StreamDefinition
         purger::run(&bus, &[definition], Duration::from_millis(50), &PurgeMetrics::default(), stopped).await;
     });
     eventually("the purger makes room", || async {
-        let snapshot = bus::lag::snapshot(&installation.bus).await;
-        let stream = snapshot.streams.iter().find(|stream| stream.name == definition.name)?;
+        let snapshot = bus::inspect::snapshot(&installation.bus).await;
+        let stream = snapshot.streams.iter().find(|stream| stream.id == definition.id)?;
         (stream.messages <= messages as u64).then_some(())
     })
     .await;
@@ -119,9 +119,9 @@ fn body(number: usize) -> String {
 }
 
 async fn share_of(installation: &Installation, definition: &StreamDefinition) -> f64 {
-    let snapshot = bus::lag::snapshot(&installation.bus).await;
-    let stream = snapshot.streams.iter().find(|stream| stream.name == definition.name).unwrap();
-    stream.bytes as f64 / stream.max_bytes as f64
+    let snapshot = bus::inspect::snapshot(&installation.bus).await;
+    let stream = snapshot.streams.iter().find(|stream| stream.id == definition.id).unwrap();
+    stream.bytes as f64 / stream.max_bytes.unwrap() as f64
 }
 
 /// Fills EVENTS until nothing more is published to it, but not to its last bytes, which an old server does not store

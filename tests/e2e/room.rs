@@ -26,7 +26,7 @@ async fn streams(url: &str) -> Vec<StreamInfo> {
 }
 
 fn size(streams: &[StreamInfo], name: &str) -> Option<u64> {
-    streams.iter().find(|stream| stream.name == name)?.max_bytes
+    streams.iter().find(|stream| stream.name() == name)?.max_bytes
 }
 
 fn read(path: &str) -> String {
@@ -92,7 +92,7 @@ async fn apply_and_setup_change_what_is_named_and_nothing_else() {
     assert_eq!(code, Some(0), "{text}");
     let shape = |streams: Vec<StreamInfo>| {
         let shape =
-            |stream: StreamInfo| (stream.name, stream.max_bytes, stream.replicas, stream.duplicate_window);
+            |stream: StreamInfo| (stream.name(), stream.max_bytes, stream.replicas, stream.duplicate_window);
         streams.into_iter().map(shape).collect::<Vec<_>>()
     };
     let before = shape(streams(&url).await);

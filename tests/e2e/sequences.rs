@@ -41,7 +41,7 @@ async fn forget(installation: &mut Installation, stream: &str) {
     installation.nats.start_again().await.unwrap();
     eventually("the server has lost the messages", || async {
         let found = bus::inspect::streams(&installation.bus).await.ok()?;
-        found.iter().any(|seen| seen.name == stream && seen.last_sequence == 0).then_some(())
+        found.iter().any(|seen| seen.name() == stream && seen.last_sequence == 0).then_some(())
     })
     .await;
 }
@@ -276,9 +276,9 @@ async fn nothing_is_sent_behind_a_ledger_that_has_gone_back() {
     until_refused(&sender.context, SENDS_BUCKET.stream).await;
     outbound.publish(Priority::Interactive, &text(0, "c-2", "+4915112345", "Hello")).await;
     eventually("the lane says why", || async {
-        let leases = bus::lease::list(&outbound.installation.bus).await.ok()?;
+        let leases = bus::inspect::leases(&outbound.installation.bus).await.ok()?;
         let is_told = |value: &[u8]| String::from_utf8_lossy(value).contains("may have lost entries");
-        leases.iter().any(|(_, value)| is_told(value)).then_some(())
+        leases.iter().any(|lease| is_told(&lease.value)).then_some(())
     })
     .await;
     // Without an operator's consent nothing changes.
@@ -465,7 +465,7 @@ async fn the_provisioner_repairs_by_what_it_may_do() {
 async fn until_letters(installation: &Installation, count: u64) {
     eventually(&format!("{count} dead letters are stored"), || async {
         let found = bus::inspect::streams(&installation.bus).await.ok()?;
-        found.iter().any(|seen| seen.name == DEADLETTERS.name && seen.messages == count).then_some(())
+        found.iter().any(|seen| seen.id == DEADLETTERS.id && seen.messages == count).then_some(())
     })
     .await;
 }

@@ -71,11 +71,11 @@ async fn torment(outbound: &Outbound, is_over: &AtomicBool) -> (usize, usize) {
             victim.signal("STOP").await;
             // Until the others have acquired its lanes and its calls are old.
             within(Duration::from_secs(60), "its lanes are taken over", || async {
-                let leases = bus::lease::list(&outbound.installation.bus).await.ok()?;
+                let leases = bus::inspect::leases(&outbound.installation.bus).await.ok()?;
                 let owners: HashSet<String> = leases
                     .iter()
-                    .filter(|(name, _)| sender::lane_of_lease(name).is_some())
-                    .filter_map(|(_, value)| serde_json::from_slice::<sender::LaneState>(value).ok())
+                    .filter(|lease| sender::lane_of_lease(&lease.name).is_some())
+                    .filter_map(|lease| serde_json::from_slice::<sender::LaneState>(&lease.value).ok())
                     .map(|state| state.owner)
                     .collect();
                 (owners.len() == 2 || is_over.load(Ordering::Relaxed)).then_some(())

@@ -66,10 +66,10 @@ fn sender(outbound: &Outbound, name: &str) -> Program {
 
 /// The name of the sender that owns the lane of channel 0.
 async fn owner(outbound: &Outbound) -> Option<String> {
-    let leases = bus::lease::list(&outbound.installation.bus).await.unwrap();
+    let leases = bus::inspect::leases(&outbound.installation.bus).await.unwrap();
     let name = sender::lane_lease(channel(0).as_str());
-    let (_, value) = leases.into_iter().find(|(key, _)| *key == name)?;
-    Some(serde_json::from_slice::<sender::LaneState>(&value).unwrap().owner)
+    let lease = leases.into_iter().find(|lease| lease.name == name)?;
+    Some(serde_json::from_slice::<sender::LaneState>(&lease.value).unwrap().owner)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,50 +14,55 @@
 //!
 //! Other crates decide on the contents: this crate takes bytes and typed addresses, reports a message as stored only
 //! when JetStream has acknowledged it, and passes messages to a handler that returns a verdict.
+//!
+//! | folder | holds | leaves to others |
+//! |---|---|---|
+//! | `schema` | names and forms: streams, subjects, headers | the server |
+//! | `state` | what this process knows of its streams | the server |
+//! | `client` | the connection | what is published and read over it |
+//! | `consume` | the worker loop, the pulls of a lane | what a message means |
+//! | `read` | reading for people and tools: nothing is acknowledged | who reads |
+//! | `publish` | storing messages, and dead letters | what a message means |
+//! | `store` | channels, ledger, leases | what an entry means |
+//! | `purge` | how full streams are, and removing processed messages | which streams a service purges |
+//! | `provision` | definitions on the server: create, compare, what a service needs | sizes, which the operator chooses |
+//! | `sequences` | sequences that have gone back: guard and repair | the decision to accept a bucket |
+//! | `admin` | state and backlog for tools, consumers of lanes | judgment |
+//!
+//! Each folder uses only those above it.
 
-pub mod subject;
-pub mod headers;
-pub mod nkey;
-pub mod users;
-pub mod permission_errors;
-pub mod connect;
-pub mod streams;
+mod admin;
+mod client;
+mod consume;
 pub mod provision;
-pub mod needs;
-pub mod readiness;
-pub mod sequence;
 pub mod publish;
-pub mod dead_letters;
-pub mod adaptive_limit;
-mod in_flight;
-pub mod rate_limited_log;
-pub mod delivery;
-pub mod worker;
-mod marks;
-pub mod sequence_guard;
-pub mod repair;
-pub mod versions;
 pub mod purge;
-pub mod purger;
-pub mod lag;
-pub mod registry;
-pub mod command_consumers;
-pub mod pull;
-pub mod orphans;
-pub mod ledger;
-pub mod ledger_size;
-pub mod lease;
+pub mod rate_limited_log;
 pub mod read;
-mod merge;
-pub mod message_store;
-pub mod inspect;
+mod schema;
+mod sequences;
+mod state;
+mod store;
 
-pub use connect::{Bus, BusOptions, ConnectError};
-pub use delivery::{Delivery, Disposition};
-pub use headers::Headers;
-pub use in_flight::InFlightMetrics;
-pub use nkey::NkeySeed;
-pub use permission_errors::{PermissionError, PermissionErrors};
-pub use publish::{PublishError, Stored};
-pub use subject::{EventKind, Origin, Priority, Subject};
-pub use users::User;
+pub use admin::{command_consumers, inspect, lag, orphans};
+pub use client::connect::Bus;
+pub use client::nkey::NkeySeed;
+pub use client::options::{BusOptions, ConnectError};
+pub use client::permission_errors::{PermissionError, PermissionErrors};
+pub use client::users::User;
+pub use client::versions;
+pub use consume::delivery::{Delivery, Disposition};
+pub use consume::{pull, worker};
+pub use provision::{difference, needs, readiness};
+pub use publish::{PublishError, Stored, dead_letters};
+pub use purge::{fill, purger};
+pub use read::message_store;
+pub use schema::headers::Headers;
+pub use schema::stream_id::StreamId;
+pub use schema::subject::{EventKind, Origin, Priority, Subject};
+pub use schema::{headers, ledger_size, streams, subject};
+pub use sequences::{guard as sequence_guard, repair};
+pub use state::adaptive_limit;
+pub use state::in_flight::InFlightMetrics;
+pub use state::sequence::SequenceRegressedGauge;
+pub use store::{lease, ledger, registry};

@@ -20,12 +20,13 @@ that they had, and will take what is stored now instead.";
 
 pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> anyhow::Result<Exit> {
     let all = repair::inspect_all(bus).await?;
-    if let Some(unknown) = named.iter().find(|name| all.iter().all(|found| found.stream != **name)) {
-        let names: Vec<_> = all.iter().map(|found| found.stream).collect();
+    if let Some(unknown) = named.iter().find(|name| all.iter().all(|found| found.stream.name() != *name)) {
+        let names: Vec<_> = all.iter().map(|found| found.stream.name()).collect();
         return Ok(out.faulty(&format!("unknown stream {unknown}; known streams: {}", names.join(", "))));
     }
-    let is_meant =
-        |found: &&StreamPosition| found.has_gone_back() || named.iter().any(|name| name == found.stream);
+    let is_meant = |found: &&StreamPosition| {
+        found.has_gone_back() || named.iter().any(|name| name == found.stream.name())
+    };
     let (buckets, streams): (Vec<&StreamPosition>, Vec<&StreamPosition>) =
         all.iter().filter(is_meant).partition(|found| found.is_bucket());
     if buckets.is_empty() && streams.is_empty() {
@@ -93,7 +94,7 @@ fn tell(found: &StreamPosition, out: &Out) {
 fn say_done(found: &StreamPosition, what: &str, out: &Out) {
     out.print(&text!("{} {}: {what}", styled(GOOD, "repaired"), found.stream));
     out.object(&json!({
-        "stream": found.stream, "reached": found.reached, "last": found.last, "durables": found.durables,
+        "stream": found.stream.name(), "reached": found.reached, "last": found.last, "durables": found.durables,
         "repaired": what,
     }));
 }

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use blob::BlobStore;
-use bus::Bus;
 use bus::sequence_guard::Watch;
 use bus::streams::{CHANNELS_BUCKET, EVENTS};
+use bus::{Bus, StreamId};
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -159,15 +159,7 @@ async fn count_unfetched(blobs: BlobStore, metrics: Arc<MediaMetrics>, stop: Can
 
 /// Checks whether EVENTS has room, because media publishes nothing to a full stream. Other services purge it.
 async fn follow_fill(bus: Bus, stop: CancellationToken) {
-    loop {
-        if bus.is_connected() {
-            let _ = bus::purger::refresh_fill(&bus, &EVENTS).await;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(FILL_CHECK_INTERVAL) => {}
-        }
-    }
+    bus::fill::watch(&bus, &[StreamId::Events], FILL_CHECK_INTERVAL, stop).await;
 }
 
 fn follow_redis(

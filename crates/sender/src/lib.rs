@@ -138,15 +138,7 @@ async fn work(
 
 /// Checks at intervals whether the ledger has room for new entries.
 async fn watch_ledger_fill(bus: &Bus, interval: Duration, stop: CancellationToken) {
-    loop {
-        if bus.is_connected() {
-            let _ = bus::purger::refresh_ledger_fill(bus).await;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(interval) => {}
-        }
-    }
+    bus::fill::watch(bus, &[bus::StreamId::Sends], interval, stop).await;
 }
 
 /// Returns a unique name that begins with the host name, for people.

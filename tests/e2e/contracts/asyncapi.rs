@@ -80,9 +80,9 @@ fn every_subject_has_its_channel_and_its_stream() {
         Subject::DeadLetter(..) => "DEADLETTERS",
     };
     let known: BTreeMap<_, _> =
-        known_subjects().iter().map(|known| (known.to_text(), known.stream().name)).collect();
+        known_subjects().iter().map(|known| (known.to_text(), known.stream().name())).collect();
     assert_eq!(described, known);
-    assert!(known_subjects().iter().all(|known| stream(known) == known.stream().name));
+    assert!(known_subjects().iter().all(|known| stream(known) == known.stream().name()));
 }
 
 #[test]

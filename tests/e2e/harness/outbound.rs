@@ -267,10 +267,10 @@ impl Outbound {
 
     /// Why a channel's lane sends nothing, as its owner reports it.
     pub(crate) async fn halted(&self, number: usize) -> Option<String> {
-        let leases = bus::lease::list(&self.installation.bus).await.ok()?;
+        let leases = bus::inspect::leases(&self.installation.bus).await.ok()?;
         let name = sender::lane_lease(channel(number).as_str());
-        let (_, value) = leases.into_iter().find(|(lease, _)| *lease == name)?;
-        Some(serde_json::from_slice::<sender::LaneState>(&value).ok()?.why())
+        let lease = leases.into_iter().find(|lease| lease.name == name)?;
+        Some(serde_json::from_slice::<sender::LaneState>(&lease.value).ok()?.why())
     }
 
     /// Pauses or resumes a channel like the command line.

@@ -163,7 +163,7 @@ pub(crate) async fn apply(bus: &Bus, named: &NamedSettings) -> anyhow::Result<()
 /// Checks the result, because an old server may ignore a setting that it does not support.
 async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Exit> {
     let mut differences = provision::check(bus, Scope::Settings(named)).await?;
-    let is_registry_there = !differences.iter().any(|difference| difference.setting == "existence");
+    let is_registry_there = !differences.iter().any(Difference::is_missing);
     if is_registry_there {
         for channel in sending(bus).await? {
             differences.extend(command_consumers::check(bus, &channel).await?);
@@ -175,13 +175,13 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Ex
         return Ok(Exit::Ok);
     }
     for difference in &differences {
-        let Difference { of, setting, found, wanted } = difference;
-        out.object(
-            &serde_json::json!({ "object": of, "setting": setting, "found": found, "expected": wanted }),
-        );
+        let Difference { object, setting, found, wanted } = difference;
+        out.object(&serde_json::json!({
+            "object": object.to_string(), "setting": setting.as_str(), "found": found, "expected": wanted,
+        }));
     }
     let row = |difference: Difference| {
-        [difference.of, difference.setting.to_owned(), difference.found, difference.wanted]
+        [difference.object.to_string(), difference.setting.to_string(), difference.found, difference.wanted]
     };
     let rows: Vec<_> = differences.into_iter().map(row).collect();
     out.table(&["Object", "Setting", "Found", "Expected"], &rows);

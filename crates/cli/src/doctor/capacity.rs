@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use bus::StreamId;
 use bus::inspect::{ConsumerInfo, StreamInfo};
-use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, SENDS_BUCKET, WEBHOOKS};
 
 use super::finding::{Check, Finding, bytes, percent, span};
 use super::probe::Probe;
@@ -26,7 +26,7 @@ const OUTAGE: Duration = Duration::from_secs(12 * 3600);
 /// Messages that were stored recently.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
-    pub(super) stream: &'static str,
+    pub(super) stream: StreamId,
     pub(super) messages: u64,
     pub(super) within: Duration,
 }
@@ -50,7 +50,7 @@ pub(super) fn judge(
     let mut findings: Vec<Finding> = streams.iter().filter_map(judge_fill).collect();
     match rates {
         Ok(rates) => findings.extend(rates.iter().filter_map(|rate| {
-            let stream = streams.iter().find(|stream| stream.name == rate.stream)?;
+            let stream = streams.iter().find(|stream| stream.id == rate.stream)?;
             judge_rate(stream, unread(stream, durables), *rate)
         })),
         Err(error) => findings.push(RATE.unseen(error)),
@@ -60,7 +60,7 @@ pub(super) fn judge(
 
 /// Estimates the bytes of unprocessed messages; all bytes if no consumer reads the stream.
 fn unread(stream: &StreamInfo, durables: &[ConsumerInfo]) -> u64 {
-    let mut all = durables.iter().filter(|durable| durable.stream == stream.name).peekable();
+    let mut all = durables.iter().filter(|durable| durable.stream == stream.id).peekable();
     if all.peek().is_none() {
         return stream.bytes;
     }
@@ -70,29 +70,30 @@ fn unread(stream: &StreamInfo, durables: &[ConsumerInfo]) -> u64 {
 }
 
 fn is_kept(stream: &StreamInfo) -> bool {
-    [WEBHOOKS.name, EVENTS.name, COMMANDS.name].contains(&stream.name)
+    matches!(stream.id, StreamId::Webhooks | StreamId::Events | StreamId::Commands)
 }
 
 /// Returns the impact of a full stream, and the remedy.
-fn when_full(name: &str) -> (&'static str, &'static str) {
-    match name {
-        _ if name == WEBHOOKS.name => (
+fn when_full(id: StreamId) -> (&'static str, &'static str) {
+    match id {
+        StreamId::Webhooks => (
             "When it is full, ingress answers 503, and webhooks are lost when the BSPs stop retrying.",
             "Check the normalizers first (durables.normalizer). Then raise IMCHANNEL_WEBHOOKS_MAX_SIZE and run `imchannel streams apply`.",
         ),
-        _ if name == EVENTS.name => (
+        StreamId::Events => (
             "When it is full, the normalizers pause, and results of sends are delayed.",
             "Check the AICC back end first (durables.aicc). Then raise IMCHANNEL_EVENTS_MAX_SIZE and run `imchannel streams apply`.",
         ),
-        _ if name == COMMANDS.name => (
+        StreamId::Commands => (
             "When it is full, NATS refuses publishes of the AICC back end.",
             "See `imchannel lanes list` first. Then raise IMCHANNEL_COMMANDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
-        _ if name == DEADLETTERS.name => (
+        StreamId::DeadLetters => (
             "When it is full, the normalizers pause. Dead letters are never deleted to make room.",
             "List them with `imchannel deadletter list`, then replay or drop them, or raise IMCHANNEL_DEADLETTERS_MAX_SIZE.",
         ),
-        _ => (
+        // Of the buckets only the ledger has a limit.
+        StreamId::Sends | StreamId::Channels | StreamId::Lanes | StreamId::Marks => (
             "Above 90 % no channel sends anything new: the remaining room is reserved for outcomes.",
             "Size it for 26 hours of sends, at least 670 bytes each: check that the NATS servers have enough memory (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
@@ -100,7 +101,7 @@ fn when_full(name: &str) -> (&'static str, &'static str) {
 }
 
 fn title(stream: &StreamInfo) -> &'static str {
-    if stream.name == SENDS_BUCKET.stream { "the ledger of sends" } else { stream.name }
+    if stream.id == StreamId::Sends { "the ledger of sends" } else { stream.name() }
 }
 
 /// Returns `None` for a stream without a limit.
@@ -110,24 +111,24 @@ fn judge_fill(stream: &StreamInfo) -> Option<Finding> {
     let what =
         format!("{} holds {} of {} ({})", title(stream), bytes(stream.bytes), bytes(max), percent(share));
     let warns_at = if is_kept(stream) { SHARE_WARNING_KEPT } else { SHARE_WARNING };
-    let (why, remedy) = when_full(stream.name);
+    let (why, remedy) = when_full(stream.id);
     let finding = match share {
         _ if share > SHARE_WRONG => FILL.error(what, why, remedy),
         _ if share > warns_at => FILL.warning(what, why, remedy),
         _ => FILL.ok(what),
     };
-    Some(finding.about([stream.name]))
+    Some(finding.about([stream.name()]))
 }
 
 /// Returns `None` for a stream without a limit.
 fn judge_rate(stream: &StreamInfo, unread: u64, rate: Rate) -> Option<Finding> {
     let max = stream.max_bytes?;
     let per_s = rate.bytes_per_s(stream);
-    let (why, remedy) = when_full(stream.name);
+    let (why, remedy) = when_full(stream.id);
     let mut what = format!("{} receives {}/s", title(stream), bytes(per_s as u64));
     if per_s < 1.0 {
         what = format!("{} receives almost nothing", title(stream));
-        return Some(RATE.ok(what).about([stream.name]));
+        return Some(RATE.ok(what).about([stream.name()]));
     }
     if !is_kept(stream) {
         // Messages leave it only by their age.
@@ -140,7 +141,7 @@ fn judge_rate(stream: &StreamInfo, unread: u64, rate: Rate) -> Option<Finding> {
             percent(share)
         ));
         let finding = if share > SHARE_WARNING { RATE.warning(what, why, remedy) } else { RATE.ok(what) };
-        return Some(finding.about([stream.name]));
+        return Some(finding.about([stream.name()]));
     }
     let room = (max as f64 * SHARE_REFUSED - unread as f64).max(0.0);
     let lasts = Duration::from_secs_f64((room / per_s).min(stream.max_age.as_secs_f64()));
@@ -156,7 +157,7 @@ fn judge_rate(stream: &StreamInfo, unread: u64, rate: Rate) -> Option<Finding> {
     } else {
         RATE.ok(what)
     };
-    Some(finding.about([stream.name]))
+    Some(finding.about([stream.name()]))
 }
 
 #[cfg(test)]
@@ -165,50 +166,45 @@ pub(super) mod tests {
     use crate::doctor::finding::Level;
 
     /// A stream with this many bytes of this limit.
-    pub(in crate::doctor) fn stream(name: &'static str, bytes: u64, max: u64) -> StreamInfo {
+    pub(in crate::doctor) fn stream(id: StreamId, bytes: u64, max: u64) -> StreamInfo {
         StreamInfo {
-            name,
             messages: bytes / 1000,
             bytes,
             max_bytes: Some(max),
             max_age: Duration::from_secs(72 * 3600),
-            replicas: 1,
             duplicate_window: Duration::from_secs(40),
-            first_time: None,
             last_sequence: bytes / 1000,
-            last_time: None,
-            has_leader: None,
-            peers: Vec::new(),
+            ..StreamInfo::new(id)
         }
     }
 
     #[test]
     fn a_fill_below_the_purge_threshold_is_not_a_warning() {
-        let level = |name, bytes| judge_fill(&stream(name, bytes, 100_000)).unwrap().level;
-        assert_eq!(level("WEBHOOKS", 72_000), Level::Ok);
-        assert_eq!(level("WEBHOOKS", 76_000), Level::Warning);
-        assert_eq!(level("WEBHOOKS", 91_000), Level::Error);
-        assert_eq!(level("DEADLETTERS", 72_000), Level::Warning);
-        assert_eq!(level("KV_imchannel_sends", 91_000), Level::Error);
-        assert!(judge_fill(&StreamInfo { max_bytes: None, ..stream("KV_imchannel_lanes", 1, 1) }).is_none());
+        let level = |id, bytes| judge_fill(&stream(id, bytes, 100_000)).unwrap().level;
+        assert_eq!(level(StreamId::Webhooks, 72_000), Level::Ok);
+        assert_eq!(level(StreamId::Webhooks, 76_000), Level::Warning);
+        assert_eq!(level(StreamId::Webhooks, 91_000), Level::Error);
+        assert_eq!(level(StreamId::DeadLetters, 72_000), Level::Warning);
+        assert_eq!(level(StreamId::Sends, 91_000), Level::Error);
+        assert!(judge_fill(&StreamInfo { max_bytes: None, ..stream(StreamId::Lanes, 1, 1) }).is_none());
     }
 
     #[test]
     fn a_stream_without_room_for_an_outage_of_its_reader_is_a_warning() {
         let gigabyte = 1_000_000_000;
-        let judged = |name, unread, per_s: u64| {
-            let rate = Rate { stream: name, messages: per_s * 300, within: Duration::from_secs(300) };
-            judge_rate(&stream(name, gigabyte / 2, gigabyte), unread, rate).unwrap()
+        let judged = |id, unread, per_s: u64| {
+            let rate = Rate { stream: id, messages: per_s * 300, within: Duration::from_secs(300) };
+            judge_rate(&stream(id, gigabyte / 2, gigabyte), unread, rate).unwrap()
         };
         // 1 kB each: 0.95 GB last 950,000 s at one a second, and 9,500 s at a hundred.
-        assert_eq!(judged("WEBHOOKS", 0, 1).level, Level::Ok);
-        let full = judged("WEBHOOKS", 0, 100);
+        assert_eq!(judged(StreamId::Webhooks, 0, 1).level, Level::Ok);
+        let full = judged(StreamId::Webhooks, 0, 100);
         assert_eq!(full.level, Level::Warning);
         assert!(full.message.contains("full after 2.6 h"), "{}", full.message);
-        assert_eq!(judged("EVENTS", 940_000_000, 1).level, Level::Warning);
+        assert_eq!(judged(StreamId::Events, 940_000_000, 1).level, Level::Warning);
         // The ledger is not purged: 72 h here, so 2.6 GB at ten a second.
-        assert_eq!(judged("KV_imchannel_sends", 0, 10).level, Level::Warning);
-        assert_eq!(judged("KV_imchannel_sends", 0, 1).level, Level::Ok);
-        assert_eq!(judged("WEBHOOKS", 0, 0).level, Level::Ok);
+        assert_eq!(judged(StreamId::Sends, 0, 10).level, Level::Warning);
+        assert_eq!(judged(StreamId::Sends, 0, 1).level, Level::Ok);
+        assert_eq!(judged(StreamId::Webhooks, 0, 0).level, Level::Ok);
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use bus::StreamId;
 use bus::Subject;
 use bus::inspect::StreamInfo;
 use bus::registry::StoredChannel;
-use bus::streams::WEBHOOKS;
 use channel::Channel;
 use jiff::Timestamp;
 
@@ -100,7 +100,7 @@ pub(super) fn judge_silent(
     let silent: Vec<String> =
         channels.iter().filter(has_webhook).map(|channel| channel.id.to_string()).collect();
     // Processed webhooks may have been purged before their maximum age.
-    let stream = streams.iter().flatten().find(|stream| stream.name == WEBHOOKS.name);
+    let stream = streams.iter().flatten().find(|stream| stream.id == StreamId::Webhooks);
     let oldest = stream.and_then(|stream| stream.first_time);
     let seen = oldest.and_then(|time| Duration::try_from(now.duration_since(time)).ok());
     let seen =

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bsp::ChannelId;
 use bus::inspect::{self, ConsumerInfo, LeaseInfo, ServerInfo, StreamInfo};
-use bus::provision::{self, Difference, Scope};
+use bus::provision::{self, Difference, Object, Scope};
 use bus::registry::{self, StoredChannel};
-use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, SENDS_BUCKET, WEBHOOKS};
-use bus::{Bus, command_consumers, headers, message_store, repair};
+use bus::streams::{DEADLETTERS, STREAMS};
+use bus::{Bus, StreamId, command_consumers, headers, message_store, repair};
 use channel::{Channel, Secrets};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +48,8 @@ pub(super) struct Nats {
     pub(super) lanes: Vec<Lane>,
     pub(super) differences: Probe<Vec<Difference>>,
     pub(super) streams: Probe<Vec<StreamInfo>>,
+    /// Whether JetStream has answered the request for a stream with an error.
+    pub(super) refuses_streams: bool,
     pub(super) sequences: Probe<Vec<repair::StreamPosition>>,
     pub(super) rates: Probe<Vec<Rate>>,
     pub(super) moves: Probe<Vec<Moves>>,
@@ -175,7 +177,7 @@ async fn look_at_nats(
         limited(LIMIT, repair::inspect_all(bus)),
         limited(LIMIT, account(bus)),
         limited(LIMIT, differences(bus, &sending)),
-        limited(LIMIT, inspect::streams(bus)),
+        limited(LIMIT, async { anyhow::Ok(inspect::streams(bus).await) }),
         limited(LIMIT, recent(bus)),
         limited(LIMIT + options.watch_for, moves(bus, &sending, options.watch_for)),
         limited(LIMIT, inspect::webhook_subjects(bus)),
@@ -183,6 +185,8 @@ async fn look_at_nats(
         references::resolve(&channels, &secrets),
         references::find_hosts(&channels),
     );
+    let refuses_streams = matches!(&streams, Ok(Err(error)) if error.is_jetstream_error());
+    let streams = streams.and_then(|streams| streams.map_err(words));
     let clock = counts.as_ref().ok().and_then(|counts| counts.first()).map(|(_, _, time)| *time);
     let clock = clock.map(|time| Reading::new("NATS", time.asked_at, time.said, time.heard_at));
     let ahead = clock.as_ref().map_or(0, |reading| reading.ahead_ms);
@@ -198,6 +202,7 @@ async fn look_at_nats(
         differences,
         reason: newest_reason(bus, streams.as_deref().unwrap_or_default()).await,
         streams,
+        refuses_streams,
         rates,
         moves,
         subjects,
@@ -215,8 +220,8 @@ async fn account(bus: &Bus) -> anyhow::Result<Value> {
 
 async fn differences(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<Difference>> {
     let mut differences = provision::check(bus, Scope::Contract).await?;
-    let is_missing = |name: &str| differences.iter().any(|found| found.of == format!("stream {name}"));
-    if is_missing(COMMANDS.name) {
+    let commands = Object::Stream(StreamId::Commands);
+    if differences.iter().any(|found| found.object == commands) {
         return Ok(differences);
     }
     let checks = stream::iter(sending).map(|channel| command_consumers::check(bus, channel));
@@ -226,16 +231,16 @@ async fn differences(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<Dif
 }
 
 /// Number of recent messages of a stream, since when, and the server's time.
-type Recent = (&'static str, u64, inspect::ClockSample);
+type Recent = (StreamId, u64, inspect::ClockSample);
 
 async fn recent(bus: &Bus) -> anyhow::Result<Vec<Recent>> {
-    let names = [WEBHOOKS.name, EVENTS.name, COMMANDS.name, DEADLETTERS.name, SENDS_BUCKET.stream];
+    let ids = STREAMS.iter().map(|stream| stream.id).chain([StreamId::Sends]);
     let mut recent = Vec::new();
-    for name in names {
+    for id in ids {
         let since = Timestamp::now() - RATE_SPAN;
         // Another check reports a missing stream.
-        if let Ok((messages, time)) = inspect::stored_since(bus, name, since).await {
-            recent.push((name, messages, time));
+        if let Ok((messages, time)) = inspect::stored_since(bus, id, since).await {
+            recent.push((id, messages, time));
         }
     }
     anyhow::ensure!(!recent.is_empty(), "no stream reported how many messages it stored recently");
@@ -243,11 +248,11 @@ async fn recent(bus: &Bus) -> anyhow::Result<Vec<Recent>> {
 }
 
 fn rates(counts: &[Recent], streams: &[StreamInfo]) -> Vec<Rate> {
-    let rates = counts.iter().map(|(name, messages, time)| {
-        let first = streams.iter().find(|stream| stream.name == *name).and_then(|stream| stream.first_time);
+    let rates = counts.iter().map(|(id, messages, time)| {
+        let first = streams.iter().find(|stream| stream.id == *id).and_then(|stream| stream.first_time);
         let held = first.and_then(|first| Duration::try_from(time.said.duration_since(first)).ok());
         let within = held.map_or(RATE_SPAN, |held| held.clamp(RATE_SPAN_MIN, RATE_SPAN));
-        Rate { stream: name, messages: *messages, within }
+        Rate { stream: *id, messages: *messages, within }
     });
     rates.collect()
 }
@@ -276,7 +281,7 @@ async fn durables(bus: &Bus, sending: &[ChannelId]) -> anyhow::Result<Vec<Consum
 }
 
 async fn newest_reason(bus: &Bus, streams: &[StreamInfo]) -> Option<String> {
-    let stream = streams.iter().find(|stream| stream.name == DEADLETTERS.name && stream.messages > 0)?;
+    let stream = streams.iter().find(|stream| stream.id == StreamId::DeadLetters && stream.messages > 0)?;
     let asking = message_store::get(bus, &DEADLETTERS, stream.last_sequence);
     let letter = limited(LIMIT, asking).await.ok()??;
     letter.headers.get(headers::REASON_KIND).map(str::to_owned)

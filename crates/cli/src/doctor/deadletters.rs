@@ -1,7 +1,7 @@
 //! Check for dead letters: webhooks and commands that could not be processed and wait for an operator.
 
+use bus::StreamId;
 use bus::inspect::StreamInfo;
-use bus::streams::DEADLETTERS;
 use jiff::Timestamp;
 
 use super::finding::{Check, Finding, count, span};
@@ -20,7 +20,7 @@ pub(super) fn judge(
         Err(error) => return Some(PRESENT.unseen(error)),
     };
     // Another check reports a missing stream.
-    let stream = streams.iter().find(|stream| stream.name == DEADLETTERS.name)?;
+    let stream = streams.iter().find(|stream| stream.id == StreamId::DeadLetters)?;
     if stream.messages == 0 {
         return Some(PRESENT.ok("there are no dead letters"));
     }
@@ -45,7 +45,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let judged = |bytes| {
             let last_time = Some(now - jiff::SignedDuration::from_mins(9));
-            let stream = StreamInfo { last_time, ..stream("DEADLETTERS", bytes, 1 << 20) };
+            let stream = StreamInfo { last_time, ..stream(StreamId::DeadLetters, bytes, 1 << 20) };
             judge(&Ok(vec![stream]), Some("truncated"), now).unwrap()
         };
         assert_eq!(judged(0).level, Level::Ok);

@@ -2,9 +2,10 @@
 //! checked
 //! elsewhere.
 
+use bus::StreamId;
 use bus::inspect::StreamInfo;
-use bus::provision::Difference;
-use bus::streams::{EVENTS, MARKS_BUCKET, NORMALIZER};
+use bus::provision::{Difference, Object};
+use bus::streams::NORMALIZER;
 
 use super::finding::{Check, Finding, span};
 use super::probe::Probe;
@@ -20,7 +21,7 @@ pub(super) fn judge(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<St
     };
     let mut findings = Vec::new();
     for (check, is_durable) in [(STREAMS, false), (DURABLES, true)] {
-        let mut of_kind = differences.iter().filter(|found| found.of.starts_with("durable ") == is_durable);
+        let mut of_kind = differences.iter().filter(|found| found.object.is_durable() == is_durable);
         let before = findings.len();
         findings.extend(of_kind.by_ref().map(|difference| judge_difference(check, difference)));
         if findings.len() == before {
@@ -32,35 +33,34 @@ pub(super) fn judge(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<St
         }
     }
     if let Ok(streams) = streams {
-        findings.extend(streams.iter().find(|stream| stream.name == EVENTS.name).map(judge_window));
+        findings.extend(streams.iter().find(|stream| stream.id == StreamId::Events).map(judge_window));
     }
     findings
 }
 
 fn judge_difference(check: Check, difference: &Difference) -> Finding {
-    let Difference { of, setting, found, wanted } = difference;
-    let name = of.rsplit(' ').next().unwrap_or_default();
-    let is_lane = name.starts_with("send-") || name.starts_with("bulk-");
+    let Difference { object, setting, found, wanted } = difference;
+    let is_lane = matches!(object, Object::LaneConsumer(_));
     let remedy = if is_lane {
         "Run `imchannel streams apply` or `imchannel channel apply -f channels.toml`: both create the consumers of every channel that sends."
     } else {
         "Run `imchannel streams apply` with the sizes of this installation; it creates missing objects and changes those that differ. During an upgrade, replace every service first."
     };
-    let (what, why) = if *setting == "existence" {
-        let why = match () {
-            () if is_lane => "Nothing is sent from this queue of the channel.",
-            () if name == MARKS_BUCKET.name => {
+    let (what, why) = if difference.is_missing() {
+        let why = match object {
+            Object::LaneConsumer(_) => "Nothing is sent from this queue of the channel.",
+            Object::Durable(_) => "Its service cannot read the stream and is not ready.",
+            Object::Stream(StreamId::Marks) => {
                 "Services work without it, but one that starts later cannot detect that the ledger has lost entries."
             }
-            () if of.starts_with("durable ") => "Its service cannot read the stream and is not ready.",
-            () => "Services are not ready without it, and publishes to it are refused.",
+            Object::Stream(_) => "Services are not ready without it, and publishes to it are refused.",
         };
-        (format!("{of} is missing"), why)
+        (format!("{object} is missing"), why)
     } else {
         let why = "Services are not ready if it is less than they need. If it is more than defined, it was changed by hand or by another version.";
-        (format!("{of}: {setting} is {found}, not {wanted}"), why)
+        (format!("{object}: {setting} is {found}, not {wanted}"), why)
     };
-    check.error(what, why, remedy).about([name])
+    check.error(what, why, remedy).about([object.name()])
 }
 
 /// A normalizer that died may have published events of a webhook. They are published again after the ack wait, and the
@@ -80,19 +80,22 @@ fn judge_window(events: &StreamInfo) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use bus::provision::Setting;
+
     use super::*;
     use crate::doctor::capacity::tests::stream;
     use crate::doctor::finding::Level;
 
     #[test]
     fn every_difference_is_a_finding_of_its_kind() {
-        let of = |of: &str, setting| Difference {
-            of: of.to_owned(),
-            setting,
-            found: "missing".to_owned(),
-            wanted: "present".to_owned(),
+        let lane = Object::LaneConsumer("send-c-1".to_owned());
+        let events = Difference {
+            object: Object::Stream(StreamId::Events),
+            setting: Setting::MaxAge,
+            found: "1h".to_owned(),
+            wanted: "72h".to_owned(),
         };
-        let all = vec![of("durable send-c-1", "existence"), of("stream EVENTS", "max_age")];
+        let all = vec![Difference::missing(lane), events];
         let findings = judge(&Ok(all), &Ok(Vec::new()));
         let seen: Vec<_> = findings.iter().map(|found| (found.check, found.level)).collect();
         assert_eq!(seen, [("streams.definition", Level::Error), ("durables.definition", Level::Error)]);
@@ -107,7 +110,7 @@ mod tests {
     fn a_window_shorter_than_the_ack_wait_is_a_warning() {
         let level = |seconds| {
             let window = std::time::Duration::from_secs(seconds);
-            judge_window(&StreamInfo { duplicate_window: window, ..stream("EVENTS", 0, 1) }).level
+            judge_window(&StreamInfo { duplicate_window: window, ..stream(StreamId::Events, 0, 1) }).level
         };
         assert_eq!((level(40), level(5)), (Level::Ok, Level::Warning));
     }

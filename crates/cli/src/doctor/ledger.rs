@@ -1,9 +1,9 @@
 //! Checks whether a full ledger of sends fits into the memory of the NATS servers. A server reports its memory limit
 //! only if it runs with GOMEMLIMIT, from version 2.11.
 
+use bus::StreamId;
 use bus::inspect::StreamInfo;
 use bus::ledger_size;
-use bus::streams::SENDS_BUCKET;
 
 use super::finding::{Check, Finding, bytes};
 use super::monitor::Monitor;
@@ -16,7 +16,7 @@ pub(super) fn judge(
     streams: &Probe<Vec<StreamInfo>>,
     monitors: &[(String, Probe<Monitor>)],
 ) -> Option<Finding> {
-    let ledger = streams.iter().flatten().find(|stream| stream.name == SENDS_BUCKET.stream)?;
+    let ledger = streams.iter().flatten().find(|stream| stream.id == StreamId::Sends)?;
     let limit = monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.memory_limit).min()?;
     let max = ledger.max_bytes?;
     let need = ledger_size::server_memory(max);
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_ledger_that_does_not_fit_the_servers_memory_is_reported() {
-        let streams = Ok(vec![stream("KV_imchannel_sends", 0, 4096 * MIB)]);
+        let streams = Ok(vec![stream(StreamId::Sends, 0, 4096 * MIB)]);
         let level = |limits: &[Option<u64>]| {
             let monitors: Vec<_> =
                 limits.iter().map(|limit| ("url".to_owned(), Ok(with_memory(*limit)))).collect();

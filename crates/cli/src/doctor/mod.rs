@@ -186,7 +186,8 @@ fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Dura
     let size = sizes.max();
     let has_peers = nats.streams.iter().flatten().any(|stream| !stream.peers.is_empty());
     let is_cluster = size.is_some_and(|size| size > 1) || has_peers || nats.server.cluster.is_some();
-    findings.extend(replicas::judge(&nats.streams, is_cluster, size));
+    let cluster = replicas::Cluster { is_cluster, size, refuses_streams: nats.refuses_streams };
+    findings.extend(replicas::judge(&nats.streams, &cluster));
     let durables: Vec<_> = nats.moves.iter().flatten().map(|moves| moves.after.clone()).collect();
     findings.extend(capacity::judge(&nats.streams, &durables, &nats.rates));
     findings.extend(progress::judge(&nats.moves, watched, nats.now));

@@ -137,6 +137,8 @@ fn judge_age(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bus::StreamId;
+
     use super::*;
     use crate::doctor::finding::Level;
 
@@ -147,16 +149,11 @@ pub(super) mod tests {
         requests: usize,
     ) -> ConsumerInfo {
         ConsumerInfo {
-            stream: "WEBHOOKS",
-            name: name.to_owned(),
-            channel: None,
-            queue: None,
             delivered,
             acknowledged: delivered,
             pending,
-            held: 0,
             requests,
-            oldest: None,
+            ..ConsumerInfo::new(StreamId::Webhooks, name.to_owned())
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) fn judge(found: &Probe<Vec<StreamPosition>>) -> Finding {
     if gone.is_empty() {
         return SEQUENCES.ok("no stream ends below the position of a reader");
     }
-    let of: Vec<String> = gone.iter().map(|found| found.stream.to_owned()).collect();
+    let of: Vec<String> = gone.iter().map(|found| found.stream.to_string()).collect();
     let why = if gone.iter().any(|found| found.is_ledger()) {
         "The server has lost entries. The ledger may be incomplete, so no channel sends anything."
     } else {
@@ -31,6 +31,8 @@ pub(super) fn judge(found: &Probe<Vec<StreamPosition>>) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use bus::StreamId;
+
     use super::*;
     use crate::doctor::finding::Level;
 
@@ -38,7 +40,13 @@ mod tests {
     fn a_stream_that_ends_below_its_readers_is_wrong() {
         let found = |reached, last| {
             let durables = vec!["normalizer".to_owned()];
-            Ok(vec![StreamPosition { stream: "WEBHOOKS", reached, last, is_replaced: false, durables }])
+            Ok(vec![StreamPosition {
+                stream: StreamId::Webhooks,
+                reached,
+                last,
+                is_replaced: false,
+                durables,
+            }])
         };
         assert_eq!(judge(&found(5, 5)).level, Level::Ok);
         let finding = judge(&found(16_599, 40));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bsp::ChannelId;
 use bsp::command::{self, ReceivedCommand};
 use bus::streams::{COMMANDS, SENDS_BUCKET};
-use bus::{Bus, Delivery, Headers, Priority, Subject, headers, message_store, purger};
+use bus::{Bus, Delivery, Headers, Priority, Subject, fill, headers, message_store};
 use jiff::Timestamp;
 use sender::IdUse;
 use tokio::time::Instant;
@@ -121,7 +121,7 @@ fn queue_of(letter: &Delivery, channel: &ChannelId) -> Subject {
 /// Checks whether COMMANDS has room, and can be read.
 pub(super) async fn look(bus: &Bus) -> anyhow::Result<()> {
     refuse_gone_back(bus, &COMMANDS).await?;
-    purger::refresh_fill(bus, &COMMANDS).await?;
+    fill::refresh(bus, COMMANDS.id).await?;
     Ok(())
 }
 

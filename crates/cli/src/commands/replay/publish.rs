@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bsp::{BspId, ChannelId, Item};
 use bus::streams::EVENTS;
-use bus::{Bus, Delivery, Subject, headers, purger};
+use bus::{Bus, Delivery, Subject, fill, headers};
 use normalizer::event;
 use serde_json::json;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Selected, bar, parse};
 use crate::exit::Exit;
@@ -78,26 +78,18 @@ fn go_on(sequence: u64, last: u64, number: u64) -> String {
 }
 
 /// Checks whether EVENTS has room: this process runs no purger that would do so, and a replay must not fill the stream.
-pub(crate) struct Room(JoinHandle<()>);
+#[must_use]
+pub(crate) struct Room(#[expect(dead_code, reason = "its drop ends the checks")] DropGuard);
 
 impl Room {
     /// Checks once, and then at intervals until this is dropped. Fails if new events would not be delivered to readers.
     pub(crate) async fn watch(bus: &Bus) -> anyhow::Result<Self> {
         refuse_gone_back(bus, &EVENTS).await?;
-        purger::refresh_fill(bus, &EVENTS).await?;
-        let bus = bus.clone();
-        Ok(Self(tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                let _ = purger::refresh_fill(&bus, &EVENTS).await;
-            }
-        })))
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.0.abort();
+        fill::refresh(bus, EVENTS.id).await?;
+        let stop = CancellationToken::new();
+        let (bus, stopped) = (bus.clone(), stop.clone());
+        tokio::spawn(async move { fill::watch(&bus, &[EVENTS.id], LOOK_EVERY, stopped).await });
+        Ok(Self(stop.drop_guard()))
     }
 }
 

@@ -61,7 +61,7 @@ impl Collector {
         if !self.bus.is_connected() {
             return Board { connected: false, ..self.board.clone() };
         }
-        let snapshot = lag::snapshot(&self.bus).await;
+        let snapshot = inspect::snapshot(&self.bus).await;
         let given = lag::delivered_sequence(&self.bus, &NORMALIZER).await.ok();
         let asking = self.ports.iter_mut().map(|port| port.ask(&self.client));
         let answering =

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bus::lag::LagSnapshot;
+use bus::inspect::Snapshot;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ impl Row {
 pub(crate) struct Board {
     pub(crate) place: String,
     pub(crate) connected: bool,
-    pub(crate) snapshot: LagSnapshot,
+    pub(crate) snapshot: Snapshot,
     pub(crate) rows: BTreeMap<Name, Row>,
     /// Rates of all channels together.
     pub(crate) rates: Rates,
@@ -95,6 +95,7 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn to_json(&self) -> Value {
+        let now = Timestamp::now();
         let rows = self.rows.iter().map(|(name, row)| {
             json!({
                 "bsp": name.bsp, "channel": name.channel, "webhooks": row.webhooks, "events": row.events,
@@ -109,14 +110,14 @@ impl Board {
         });
         let durables = self.snapshot.durables.iter().map(|durable| {
             json!({
-                "stream": durable.stream, "durable": durable.name, "pending": durable.pending,
-                "unacknowledged": durable.unacknowledged, "oldest_age_s": durable.oldest_age_s,
+                "stream": durable.stream.name(), "durable": durable.name, "pending": durable.pending,
+                "unacknowledged": durable.held, "oldest_age_s": durable.oldest_age_s(now),
             })
         });
         let streams = self.snapshot.streams.iter().map(|stream| {
-            json!({ "stream": stream.name, "messages": stream.messages, "bytes": stream.bytes, "max_bytes": stream.max_bytes })
+            let max_bytes = stream.max_bytes.unwrap_or(0);
+            json!({ "stream": stream.name(), "messages": stream.messages, "bytes": stream.bytes, "max_bytes": max_bytes })
         });
-        let now = Timestamp::now();
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lane.to_json(now)).collect();
         let strangers = self
             .strangers

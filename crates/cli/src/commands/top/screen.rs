@@ -1,7 +1,7 @@
 //! The screen, drawn from a board: streams and backlogs above, rates, lanes that wait, and the channels below. It fits 80 columns and
 //! 24 lines, and shows more where there is room.
 
-use bus::lag::StreamState;
+use bus::inspect::StreamInfo;
 use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -95,13 +95,13 @@ fn head<const N: usize>(first: &'static str, numbers: [&'static str; N]) -> Tabl
 fn streams(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     // Names, numbers, the share and the spaces between them take 33 columns, borders included.
     let bar_cells = usize::from(area.width.saturating_sub(33)).clamp(4, 30);
-    let row = |stream: &StreamState| {
-        let share = stream.bytes as f64 / stream.max_bytes.max(1) as f64;
+    let row = |stream: &StreamInfo| {
+        let share = stream.bytes as f64 / stream.max_bytes.unwrap_or(1) as f64;
         let cells = (share.clamp(0.0, 1.0) * bar_cells as f64).round() as usize;
         let bar = format!("{}{}", "█".repeat(cells), "░".repeat(bar_cells - cells));
         let style = if share > FULL { Style::new().red() } else { Style::new() };
         TableRow::new([
-            Cell::from(stream.name),
+            Cell::from(stream.name()),
             number(grouped(stream.messages)),
             Cell::from(bar).style(style),
             number(format!("{:.0} %", share * 100.0)).style(style),
@@ -132,13 +132,14 @@ fn backlogs(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     };
     let is_wide = frame.area().width >= WIDE;
     let seconds = |seconds: i64| span(std::time::Duration::from_secs(seconds.unsigned_abs()));
+    let now = Timestamp::now();
     let consumers = board.snapshot.durables.iter().map(|durable| {
-        let name = backlog(durable.stream, durable.name, is_wide);
-        let age = durable.oldest_age_s.map_or_else(|| "?".to_owned(), seconds);
-        row(name, durable.pending, durable.unacknowledged, age)
+        let name = backlog(durable.stream.name(), &durable.name, is_wide);
+        let age = durable.oldest_age_s(now).map_or_else(|| "?".to_owned(), seconds);
+        row(name, durable.pending, durable.held, age)
     });
     let totals = board.lane_totals;
-    let oldest = totals.oldest.map_or_else(|| "0 s".to_owned(), |at| span(lanes::age(at, Timestamp::now())));
+    let oldest = totals.oldest.map_or_else(|| "0 s".to_owned(), |at| span(lanes::age(at, now)));
     let commands =
         row(backlog("COMMANDS", "sender", is_wide), totals.waiting, totals.in_progress as u64, oldest);
     let widths = [Constraint::Min(10), Constraint::Length(8), Constraint::Length(9), Constraint::Length(7)];

@@ -1,6 +1,7 @@
 //! The screen at the sizes that it is made for.
 
-use bus::lag::DurableState;
+use bus::StreamId;
+use bus::inspect::ConsumerInfo;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
@@ -39,12 +40,15 @@ fn busy() -> Board {
     board.admins = (1, 1);
     board.rates = Rates { webhooks: 123.4, events: 234.5, commands: 11.2, results: 10.1 };
     board.history = vec![Rates { webhooks: 1.0, ..board.rates }, board.rates];
-    for name in ["WEBHOOKS", "EVENTS", "COMMANDS", "DEADLETTERS"] {
-        let stream = StreamState { name, messages: 1_234_567, bytes: 50, max_bytes: 100 };
+    for id in [StreamId::Webhooks, StreamId::Events, StreamId::Commands, StreamId::DeadLetters] {
+        let stream =
+            StreamInfo { messages: 1_234_567, bytes: 50, max_bytes: Some(100), ..StreamInfo::new(id) };
         board.snapshot.streams.push(stream);
     }
-    for (stream, name) in [("WEBHOOKS", "normalizer"), ("EVENTS", "aicc")] {
-        let durable = DurableState { stream, name, pending: 42, unacknowledged: 7, oldest_age_s: Some(3) };
+    for (stream, name) in [(StreamId::Webhooks, "normalizer"), (StreamId::Events, "aicc")] {
+        let oldest = Some(Timestamp::now() - jiff::SignedDuration::from_secs(3));
+        let durable =
+            ConsumerInfo { pending: 42, held: 7, oldest, ..ConsumerInfo::new(stream, name.to_owned()) };
         board.snapshot.durables.push(durable);
     }
     let row = Row {

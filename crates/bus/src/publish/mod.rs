@@ -1,0 +1,367 @@
+//! Publishing that reports a message as stored only when JetStream has acknowledged it.
+
+pub mod dead_letters;
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::{self, ErrorCode};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::client::connect::Bus;
+use crate::client::publish_contexts::ACK_TIMEOUT_MIN_MS;
+use crate::schema::headers::Headers;
+use crate::schema::stream_id::StreamId;
+use crate::schema::subject::Subject;
+use crate::state::adaptive_limit::TARGET;
+use crate::state::in_flight::Permit;
+
+/// Delay between two attempts to store the same message.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Time before its deadline from which a message without a permit is not written: its ack, which takes about [`TARGET`]
+/// on a busy stream, would come too late.
+const PERMIT_MARGIN: Duration = TARGET.saturating_mul(2);
+/// Time before the deadline from which an attempt has the deadline itself as its timeout.
+const LAST_ATTEMPT: Duration = Duration::from_millis(2 * ACK_TIMEOUT_MIN_MS + 100);
+
+/// Destination of a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'t> {
+    pub(crate) stream: StreamId,
+    pub(crate) subject: &'t async_nats::Subject,
+}
+
+/// Deadline of storing a message, and how it is used.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    deadline: Instant,
+    attempts: RetryMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RetryMode {
+    /// An attempt, and another if the server dies before the first one's ack.
+    Two,
+    /// One attempt: the stream is slow, and a second one would only wait behind the first.
+    One,
+}
+
+/// Proof that JetStream stored a message. Only publishing creates one.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    sequence: u64,
+    duplicate: bool,
+}
+
+impl Stored {
+    /// The message's sequence in the stream; for a duplicate, that of the first one.
+    pub fn sequence(self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether the stream already held a message with this id.
+    pub fn is_duplicate(self) -> bool {
+        self.duplicate
+    }
+}
+
+/// A message was not stored, or it is not known whether it was. Storing it again with the same id is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// No connection to the server.
+    #[error("not connected to NATS")]
+    Disconnected,
+    /// The ack did not come in time. The message may have been stored.
+    #[error("timed out waiting for the ack of JetStream")]
+    TimedOut,
+    /// The stream acks too slowly for the number of writes. The message was not written.
+    #[error("too many publishes in flight; retry later")]
+    Overloaded,
+    /// The stream has reached its limit of bytes.
+    #[error("the stream is full")]
+    Full,
+    /// The dead letters of the channel have used their share of the stream.
+    #[error("the dead letters of the channel have reached their limit, a quarter of the stream")]
+    ChannelFull,
+    /// No stream takes the subject.
+    #[error("no stream stores this subject")]
+    NoStream,
+    /// The message is larger than the server takes.
+    #[error("the message exceeds the maximum size of the server (max_payload)")]
+    TooLarge,
+    /// The last message of its subject is not the expected one.
+    #[error("the last message of the subject is not the expected one")]
+    WrongLastSequence,
+    /// The stream's sequence has gone back, so that what is stored now may never be delivered.
+    #[error("the stream's sequence has gone back: run `imchannel streams repair`")]
+    GoneBack,
+    /// JetStream knows the message's id from an earlier attempt, and has not stored the message.
+    #[error("JetStream knows the message id, but has not stored the message")]
+    Uncommitted,
+    /// JetStream refused the message.
+    #[error("JetStream refused the message")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PublishError {
+    /// Whether a retry of the same message may succeed.
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::TooLarge | Self::WrongLastSequence)
+    }
+
+    /// A short name for a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::TimedOut => "timed_out",
+            Self::Overloaded => "overloaded",
+            Self::Full => "full",
+            Self::ChannelFull => "channel_full",
+            Self::NoStream => "no_stream",
+            Self::TooLarge => "too_large",
+            Self::WrongLastSequence => "wrong_last_sequence",
+            Self::GoneBack => "gone_back",
+            Self::Uncommitted => "uncommitted",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+impl From<jetstream::context::PublishError> for PublishError {
+    fn from(error: jetstream::context::PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::StreamNotFound => Self::NoStream,
+            PublishErrorKind::TimedOut => Self::TimedOut,
+            PublishErrorKind::BrokenPipe => Self::Disconnected,
+            PublishErrorKind::MaxAckPending => Self::Overloaded,
+            PublishErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            PublishErrorKind::WrongLastSequence => Self::WrongLastSequence,
+            _ => match server_code(&error) {
+                Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => Self::Uncommitted,
+                Some(code) if FULL.contains(&code) => Self::Full,
+                _ => Self::Refused(error.into()),
+            },
+        }
+    }
+}
+
+/// Error codes of the server when a stream (10077), its account or its disk is full.
+const FULL: [ErrorCode; 5] = [
+    ErrorCode::STREAM_STORE_FAILED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+];
+
+/// The server's own code of an error.
+fn server_code(error: &jetstream::context::PublishError) -> Option<ErrorCode> {
+    let source = std::error::Error::source(error)?;
+    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
+}
+
+/// Whether the server has stored the message that it acknowledges.
+///
+/// A leader of nats-server 2.10 notes a message's id before it has stored the message, with sequence 0. Where it then cannot
+/// store it (its disk is full, or too few servers are left), it calls the next attempt a duplicate all the same. Servers from
+/// 2.11 on answer error 10158 instead (nats-server pull requests 5827 and 6486), and 2.9 notes nothing. The message may still
+/// be stored later, so that the next attempt goes under the same id.
+fn committed(ack: PublishAck) -> Result<PublishAck, PublishError> {
+    if ack.duplicate && ack.sequence == 0 {
+        return Err(PublishError::Uncommitted);
+    }
+    Ok(ack)
+}
+
+impl Bus {
+    /// Stores a message, retrying until `deadline`: across a reconnection, and while a full stream is being purged.
+    /// `headers` is called once per attempt and must return the same `Nats-Msg-Id` each time, so that a message whose
+    /// ack was lost is not stored twice.
+    ///
+    /// While the stream acks slowly, the message waits for a permit. It is not written if the permit comes too late for
+    /// an ack before the deadline.
+    ///
+    /// # Errors
+    /// The last attempt's [`PublishError`]; [`PublishError::Overloaded`] if no permit came.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use bus::{Bus, Headers, Priority, Subject, headers};
+    /// use tokio::time::Instant;
+    ///
+    /// # async fn example(bus: &Bus) -> Result<(), Box<dyn std::error::Error>> {
+    /// let subject = Subject::Command(Priority::Interactive, bsp::ChannelId::parse("sales")?);
+    /// let headers = || Headers::new().with(headers::MESSAGE_ID, "sales.c-1");
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// let stored = bus.store(&subject, headers, &b"{}".as_slice().into(), deadline).await?;
+    /// println!("stored with sequence {}", stored.sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn store(
+        &self,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Result<Stored, PublishError> {
+        let stream = subject.stream();
+        // No permit is held while the server is unreachable.
+        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
+            return Err(PublishError::Disconnected);
+        }
+        let in_flight = self.in_flight(stream);
+        if let Some(permit) = in_flight.try_permit() {
+            let time = Time { deadline, attempts: RetryMode::Two };
+            return self.store_now(&permit, subject, headers, payload, time).await;
+        }
+        let last_moment = deadline.checked_sub(PERMIT_MARGIN).unwrap_or(deadline);
+        let Ok(permit) = tokio::time::timeout_at(last_moment, in_flight.permit()).await else {
+            return Err(if self.fill.is_full(stream) {
+                PublishError::Full
+            } else {
+                PublishError::Overloaded
+            });
+        };
+        let time = Time { deadline, attempts: RetryMode::One };
+        self.store_now(&permit, subject, headers, payload, time).await
+    }
+
+    /// Like [`store`](Bus::store) for a message that can wait for its permit without limit. `limit` counts from the
+    /// permit.
+    ///
+    /// # Errors
+    /// The last attempt's [`PublishError`].
+    pub async fn store_once_permitted(
+        &self,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        limit: Duration,
+    ) -> Result<Stored, PublishError> {
+        let permit = self.in_flight(subject.stream()).permit().await;
+        let time = Time { deadline: Instant::now() + limit, attempts: RetryMode::Two };
+        self.store_now(&permit, subject, headers, payload, time).await
+    }
+
+    async fn store_now(
+        &self,
+        permit: &Permit,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        time: Time,
+    ) -> Result<Stored, PublishError> {
+        let stream = subject.stream();
+        let place = self.sequences.place(stream);
+        let subject = async_nats::Subject::from(subject.to_text());
+        loop {
+            let began = Instant::now();
+            // Checked before the server's own limit: an old server would delete unread messages to make room.
+            let outcome = if self.fill.is_full(stream) {
+                Err(PublishError::Full)
+            } else if !self.sequences.looked_at_by(stream, time.deadline).await {
+                Err(PublishError::Disconnected)
+            } else if place.is_refused() {
+                // After the wait for the check, which may have found it.
+                Err(PublishError::GoneBack)
+            } else {
+                let target = Target { stream, subject: &subject };
+                self.attempt(target, headers(), payload, time).await
+            };
+            // A duplicate does not show the current sequence, and may be a message that was stored below it.
+            let outcome = if place.is_refused() { outcome.and(Err(PublishError::GoneBack)) } else { outcome };
+            let now = Instant::now();
+            let error = match outcome {
+                Ok(stored) => {
+                    permit.acknowledged(now - began, now);
+                    return Ok(stored);
+                }
+                Err(error) => error,
+            };
+            // An unreachable server does not count as a slow one.
+            if matches!(error, PublishError::TimedOut) && self.is_connected() {
+                permit.timed_out(now);
+            }
+            if !error.is_transient() || now + RETRY_PAUSE >= time.deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Makes one attempt, without a permit and without a retry.
+    pub(crate) async fn store_once(
+        &self,
+        target: Target<'_>,
+        headers: Headers,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Result<Stored, PublishError> {
+        self.attempt(target, headers, payload, Time { deadline, attempts: RetryMode::Two }).await
+    }
+
+    async fn attempt(
+        &self,
+        target: Target<'_>,
+        headers: Headers,
+        payload: &Bytes,
+        time: Time,
+    ) -> Result<Stored, PublishError> {
+        let Time { deadline, attempts } = time;
+        // While disconnected, the client would queue the message and send it later, even after the caller has given up.
+        if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
+            return Err(PublishError::Disconnected);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let jetstream = match attempts {
+            // Half of the remaining time: if the server dies with the ack, there is time for another attempt.
+            RetryMode::Two => self.publishers.within(left / 2),
+            RetryMode::One => self.publishers.beyond(left),
+        };
+        let floor = self.sequences.place(target.stream).highest();
+        let publish = async {
+            let sent =
+                jetstream.publish_with_headers(target.subject.clone(), headers.0, payload.clone()).await?;
+            Ok::<_, PublishError>(sent.await?)
+        };
+        // A separate timer only if the client's timeout, which counts twice, could last too long.
+        let ack = if left < LAST_ATTEMPT || attempts == RetryMode::One {
+            // On the heap, because it is rare and the future of every publish would have room for it.
+            let limited = Box::pin(tokio::time::timeout_at(deadline, publish));
+            limited.await.map_err(|_| PublishError::TimedOut)??
+        } else {
+            publish.await?
+        };
+        let ack = committed(ack)?;
+        if !ack.duplicate && !self.sequences.acknowledged(target.stream, floor, ack.sequence) {
+            return Err(PublishError::GoneBack);
+        }
+        Ok(Stored { sequence: ack.sequence, duplicate: ack.duplicate })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answers of leaders that do not reach the other servers, to the second attempt under one id.
+    #[test]
+    fn a_duplicate_of_what_is_not_stored_is_not_stored() {
+        let of = |answer: &str| committed(serde_json::from_str(answer).unwrap());
+        let not_stored = of(r#"{"stream":"WEBHOOKS","seq":0,"duplicate": true}"#);
+        assert!(matches!(not_stored, Err(PublishError::Uncommitted)), "2.10.27");
+        assert!(PublishError::Uncommitted.is_transient());
+        assert_eq!(of(r#"{"stream":"WEBHOOKS","seq":7,"duplicate": true}"#).unwrap().sequence, 7);
+        assert_eq!(of(r#"{"stream":"WEBHOOKS","seq":7}"#).unwrap().sequence, 7);
+
+        let answer = r#"{"code":409,"err_code":10158,"description":"duplicate message id is in process"}"#;
+        let error: jetstream::Error = serde_json::from_str(answer).unwrap();
+        let error = jetstream::context::PublishError::with_source(PublishErrorKind::Other, error);
+        assert!(matches!(PublishError::from(error), PublishError::Uncommitted), "2.15.1");
+    }
+}

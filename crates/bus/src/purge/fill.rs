@@ -1,0 +1,114 @@
+//! How full streams are. A process that publishes to a stream runs a purger for it or [`watch`]es it, so that nothing is
+//! published to a full one. A service must not wait for the server's own limit.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::Stream;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::connect::Bus;
+use crate::read::ReadError;
+use crate::schema::stream_id::StreamId;
+
+/// Share of a stream's bytes above which it is purged.
+const PURGE_ABOVE: f64 = 0.70;
+/// Above this share of its bytes, this process publishes nothing more to a stream. A nats-server from before the end of
+/// 2023 compares a message with the free bytes without the message's own overhead. If only the overhead does not fit,
+/// it stores the message, acks it, and deletes the oldest message, even an unread one (nats-server issue 4771, fixed by
+/// pull request 4772). So the last bytes stay unused.
+const REFUSE_ABOVE: f64 = 0.95;
+/// Share of its bytes above which the ledger of sends takes no new entries. Old entries expire with their age.
+const LEDGER_FULL_ABOVE: f64 = 0.90;
+
+/// Checks every `interval` until `stop` whether streams are full, beginning now. It changes nothing on the server.
+pub async fn watch(bus: &Bus, streams: &[StreamId], interval: Duration, stop: CancellationToken) {
+    loop {
+        for id in streams {
+            if bus.is_connected() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    // A missing or unavailable stream is reported by the publish.
+                    _ = refresh(bus, *id) => {}
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+/// Checks once whether a stream is full.
+///
+/// # Errors
+/// [`ReadError`] when the stream is missing or unavailable.
+pub async fn refresh(bus: &Bus, id: StreamId) -> Result<(), ReadError> {
+    let stream = bus.jetstream.get_stream(id.name()).await;
+    note(bus, id, &stream.map_err(|error| ReadError::new(id.name(), error))?);
+    Ok(())
+}
+
+/// Records whether a stream is full.
+pub(super) fn note(bus: &Bus, id: StreamId, stream: &Stream) {
+    let is_full = Usage::of(stream).is_some_and(|usage| match id {
+        StreamId::Sends => usage.is_above(LEDGER_FULL_ABOVE),
+        _ => usage.is_nearly_full(),
+    });
+    bus.fill.set(id, is_full);
+}
+
+/// What a stream with a limit holds.
+pub(super) struct Usage {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) max_bytes: u64,
+    pub(super) first_sequence: u64,
+    pub(super) last_sequence: u64,
+}
+
+impl Usage {
+    /// Returns `None` for a stream without a limit.
+    pub(super) fn of(stream: &Stream) -> Option<Self> {
+        let info = stream.cached_info();
+        Some(Self {
+            messages: info.state.messages,
+            bytes: info.state.bytes,
+            max_bytes: u64::try_from(info.config.max_bytes).ok()?,
+            first_sequence: info.state.first_sequence,
+            last_sequence: info.state.last_sequence,
+        })
+    }
+
+    fn is_above(&self, share: f64) -> bool {
+        self.messages > 0 && self.bytes as f64 > self.max_bytes as f64 * share
+    }
+
+    pub(super) fn is_filling_up(&self) -> bool {
+        self.is_above(PURGE_ABOVE)
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.is_above(REFUSE_ABOVE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_with_room_is_left_alone() {
+        let full = Usage {
+            messages: 1000,
+            bytes: 1_000_000,
+            max_bytes: 1_000_000,
+            first_sequence: 501,
+            last_sequence: 1500,
+        };
+        assert!(full.is_filling_up() && full.is_nearly_full());
+        assert!(!Usage { bytes: 950_000, ..full }.is_nearly_full());
+        assert!(!Usage { bytes: 700_000, ..full }.is_filling_up());
+        assert!(!Usage { messages: 0, bytes: 0, ..full }.is_filling_up());
+    }
+}
