@@ -11,6 +11,7 @@ use std::cell::Cell;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
+use crate::parsed::Refusal;
 use crate::unread::{self, Place};
 pub use objects::{from_slice, from_str};
 
@@ -191,7 +192,7 @@ pub(crate) fn whole(part: &RawValue) -> String {
 }
 
 /// The error of a text that cannot be read: a label and a sentence. It does not quote the text.
-pub(crate) fn fault(error: &serde_json::Error) -> (&'static str, String) {
+fn fault(error: &serde_json::Error) -> (&'static str, String) {
     use serde_json::error::Category;
     let (line, column) = (error.line(), error.column());
     match error.classify() {
@@ -200,6 +201,13 @@ pub(crate) fn fault(error: &serde_json::Error) -> (&'static str, String) {
         Category::Syntax | Category::Io => {
             ("no_json", format!("invalid JSON at line {line} column {column}"))
         }
+    }
+}
+
+impl From<serde_json::Error> for Refusal {
+    fn from(error: serde_json::Error) -> Self {
+        let (kind, reason) = fault(&error);
+        Self { kind, reason }
     }
 }
 

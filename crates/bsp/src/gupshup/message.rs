@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 

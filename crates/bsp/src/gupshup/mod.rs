@@ -10,12 +10,6 @@ mod message;
 mod notice;
 mod report;
 mod v3;
-mod v3_account;
-mod v3_contacts;
-mod v3_content;
-mod v3_customer;
-mod v3_message;
-mod v3_status;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,9 +19,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::Collector;
 use crate::ids::BspId;
 use crate::json::{Part, Text};
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::parsed::{Parsed, Refusal, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile};
 use crate::utf8;
 
@@ -165,8 +160,8 @@ impl Bsp for Gupshup {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
-        let text = utf8::readable(webhook.body);
-        let mut out = Collector::new(PROFILE.id, webhook, &text);
+        let text = utf8::lossy(webhook.body);
+        let mut out = Collector::new(&PROFILE, webhook, &text);
         match out.read_document::<Envelope<'_>>() {
             Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
             // The envelope is dropped there, so that its unread members are recorded by then.

@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::account_words::{account_kind, number_kind, number_quality, reason};
-use super::v3_customer::{self, wish};
+use super::v3::customer::{self, wish};
+use crate::collector::Collector;
 use crate::json::{self, Part, Text};
 use crate::notice::Notice;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::text;
 use crate::whatsapp::Names;
 
@@ -120,13 +121,13 @@ fn user(around: &Around<'_>, out: &mut Collector<'_>) {
         of: payload.phone.as_str(),
         raw: raw(around),
     };
-    out.customer(&notice, v3_customer::event(kind, names.to_customer()));
+    out.customer(&notice, customer::event(kind, names.to_customer()));
 }
 
 /// Marketing messages that a customer has allowed or stopped.
 fn preference(around: &Around<'_>, out: &mut Collector<'_>) {
     let payload = payload(around.payload);
-    v3_customer::preferences(payload.payload.or(around.payload), around.time, out);
+    customer::preferences(payload.payload.or(around.payload), around.time, out);
 }
 
 fn template(around: &Around<'_>, out: &mut Collector<'_>) {

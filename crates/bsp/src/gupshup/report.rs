@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::ids;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::{text, time};
 
 /// The statuses of version 2, and of Meta's bodies in version 3. There, `played` is a voice note that the

@@ -8,7 +8,7 @@
 use proto::v1::{ProviderStatus, ReportError};
 use serde::Deserialize;
 
-use super::error::{self, Written};
+use super::error::{self, Written, cut};
 use super::report::Status;
 use crate::json::{self, Text};
 use crate::sending::{Found, LookupError, NotSent, Response, SendResponse};
@@ -16,9 +16,6 @@ use crate::utf8;
 
 /// Status id `REJECTED_DUPLICATE_MESSAGE_ID`.
 const DUPLICATE_ID: &str = "23";
-
-/// Longest text of Infobip that is passed on, in characters.
-const TEXT_LENGTH_MAX: usize = 500;
 
 pub(super) const LOGGED_KEYS: &[&str] =
     &["messageId", "bulkId", "groupId", "groupName", "id", "name", "errorCode"];
@@ -144,11 +141,6 @@ fn of_entry(entry: &Entry<'_>, asked: &str) -> SendResponse {
 fn provider_status(status: &Status<'_>) -> ProviderStatus {
     let description = cut(status.description.as_str());
     ProviderStatus { description, ..status.to_provider_status() }
-}
-
-/// Shortens a text for people: it is stored with the outcome.
-pub(super) fn cut(text: &str) -> String {
-    text.chars().take(TEXT_LENGTH_MAX).collect()
 }
 
 /// The path of a log query.

@@ -7,8 +7,8 @@
 use proto::v1::{CommandFault, ReportError};
 use serde_json::Value;
 
-use super::answer::cut;
-
+/// Longest text of Infobip that is passed on, in characters.
+const TEXT_LENGTH_MAX: usize = 500;
 /// Longest name of an error that is kept, in characters. It is shown as the reason of a paused lane.
 const NAME_LENGTH_MAX: usize = 64;
 /// Most validation errors that are passed on. The ledger stores all of them.
@@ -120,6 +120,11 @@ fn add(faults: &mut Vec<CommandFault>, field: &str, words: &Value) {
         let (field, rule) = (short(field, FIELD_LENGTH_MAX), short(words, WORDS_LENGTH_MAX));
         faults.push(CommandFault { field, rule });
     }
+}
+
+/// Shortens a text for people: it is stored with the outcome.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(TEXT_LENGTH_MAX).collect()
 }
 
 fn report_error(status: u16, name: String, description: &str) -> ReportError {

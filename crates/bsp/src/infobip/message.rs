@@ -8,18 +8,20 @@ use proto::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::messages_api::{self, FLOW};
 use super::notification::CONFIRMATION;
 use super::report::WHATSAPP;
-use super::{PROFILE, messages_api, notification};
+use super::{PROFILE, notification};
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Envelope<'a> {
+struct Envelope<'a> {
     #[serde(borrow, default)]
     from: Text<'a>,
     #[serde(borrow, default)]
@@ -37,7 +39,7 @@ pub(super) struct Envelope<'a> {
     message: Part<'a>,
     /// The Messages API's content, a list.
     #[serde(borrow)]
-    pub(super) content: Part<'a>,
+    content: Part<'a>,
     #[serde(borrow)]
     contact: Part<'a>,
     #[serde(borrow, default)]
@@ -109,9 +111,6 @@ struct Body<'a> {
     referral: Part<'a>,
 }
 
-/// The type of the forms whose responses Infobip passes on.
-pub(super) const FLOW: &str = "flow";
-
 /// Known types that events cannot represent. They are published as `unsupported`, without a warning.
 const UNSUPPORTED_TYPES: [&str; 5] = [
     "UNSUPPORTED",
@@ -165,7 +164,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
                 notification::confirmation(message, id, time, customer, out);
             }
         }
-        None => messages_api::read(&envelope, event, out)?,
+        None => messages_api::read(envelope.content, event, |place, out| envelope.event_id(place, out), out)?,
     }
     Ok(())
 }
@@ -188,7 +187,7 @@ fn is_other(name: &Text<'_>) -> bool {
 }
 
 impl Envelope<'_> {
-    pub(super) fn event_id(&self, raw_type: &str, out: &Collector<'_>) -> String {
+    fn event_id(&self, raw_type: &str, out: &Collector<'_>) -> String {
         EventKey {
             kind: "message",
             message_id: self.message_id.as_str(),

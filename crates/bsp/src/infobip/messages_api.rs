@@ -8,9 +8,12 @@ use proto::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::message::{Envelope, FLOW};
+use crate::collector::Collector;
 use crate::json::{self, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
+
+/// The type of the forms whose responses Infobip passes on.
+pub(super) const FLOW: &str = "flow";
 
 #[derive(Deserialize)]
 struct Part<'a> {
@@ -37,13 +40,15 @@ struct Part<'a> {
     response: json::Part<'a>,
 }
 
-/// Reads one event for each content of the list.
+/// Reads one event for each content of the list. `event` has the fields that all of them share; `event_id` makes an
+/// id from the position of a content.
 pub(super) fn read(
-    envelope: &Envelope<'_>,
+    contents: json::Part<'_>,
     event: InboundMessage,
+    event_id: impl Fn(&str, &Collector<'_>) -> String,
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
-    let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(envelope.content) else {
+    let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(contents) else {
         return Err(Refusal::new("wrong_shape", "field 'content' is not a list"));
     };
     for (position, raw) in parts.into_iter().enumerate() {
@@ -56,7 +61,7 @@ pub(super) fn read(
         // The position is enough to distinguish the contents of one message.
         let place = if position == 0 { String::new() } else { format!("content{position}") };
         out.message(InboundMessage {
-            event_id: envelope.event_id(&place, out),
+            event_id: event_id(&place, out),
             content: Some(content.unwrap_or_else(|| unsupported(part.as_ref(), raw))),
             ..event.clone()
         });

@@ -23,10 +23,11 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::Collector;
 use crate::command::Command;
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::parsed::{Parsed, Refusal, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile, SettingsContext};
 use crate::sending::{Account, Found, LookupError, MediaLink, Request, Response, SendResponse, Sending};
 use crate::toml_table::Table;
@@ -217,8 +218,8 @@ impl Kind<'_> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = utf8::readable(webhook.body);
-    let mut out = Collector::new(PROFILE.id, webhook, &text);
+    let text = utf8::lossy(webhook.body);
+    let mut out = Collector::new(&PROFILE, webhook, &text);
     match out.read_document::<Envelope<'_>>() {
         Ok(Envelope { results: Some(results) }) => {
             for entry in results {

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::report::Status;
+use crate::collector::Collector;
 use crate::json::{self, Part, Text};
 use crate::notice::Notice;
-use crate::parsed::Collector;
 use crate::text;
 use crate::whatsapp::Names;
 

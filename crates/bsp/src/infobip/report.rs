@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::ids;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::{text, time};
 
 /// The meaning of a status group, and the AICC's code for it (AICC, "Receiving and Processing Reports Sent on

@@ -13,9 +13,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::Collector;
 use crate::ids::BspId;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::parsed::{Parsed, Refusal, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile};
 use crate::{unread, utf8};
 
@@ -71,8 +72,8 @@ struct Kind<'a> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = utf8::readable(webhook.body);
-    let mut out = Collector::new(PROFILE.id, webhook, &text);
+    let text = utf8::lossy(webhook.body);
+    let mut out = Collector::new(&PROFILE, webhook, &text);
     let read = unread::paused(|| out.read_document::<&RawValue>());
     let raw = match read {
         Ok(raw) => raw,

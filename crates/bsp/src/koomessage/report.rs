@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::ids;
 use crate::json::{self, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::text;
 
 const STATUSES: [(&str, ReportStatus, Option<i32>); 4] = [

@@ -8,10 +8,11 @@ use proto::v1::{
 };
 
 use super::{PROFILE, message_sid};
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::form::Form;
 use crate::notice::Notice;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::text;
 use crate::whatsapp::Names;
 

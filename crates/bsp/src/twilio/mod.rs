@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::collector::Collector;
 use crate::form::Form;
 use crate::ids::BspId;
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::parsed::{Parsed, Refusal, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile, SignedRequest};
 
 /// The implementation of [`Bsp`].
@@ -111,7 +112,7 @@ impl Bsp for Twilio {
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let form = Form::parse(webhook.body);
-    let mut out = Collector::of_form(PROFILE.id, webhook, form.damaged().to_vec());
+    let mut out = Collector::of_form(&PROFILE, webhook, form.damaged().to_vec());
     out.read_body(|out| read(&form, out));
     out.keep_unread_of(&form);
     out.finish()

@@ -3,10 +3,11 @@
 use proto::v1::{ProviderStatus, ReportError, ReportEvent, ReportStatus};
 
 use super::{PROFILE, message_sid};
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::form::Form;
 use crate::ids;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::text;
 
 /// All statuses of Twilio's OpenAPI (`message_enum_status`, 2026-04). `receiving` and `received` belong to

@@ -191,11 +191,11 @@ mod tests {
     #[test]
     fn a_file_is_looked_for_in_the_folder() {
         let folder = std::env::temp_dir();
-        let reference = SecretReference::parse("file:imchannel-no-such-secret").unwrap();
+        let reference = SecretReference::File("imchannel-no-such-secret".to_owned());
         let secrets = |folder| Secrets { folder };
         assert!(matches!(follow(&secrets(Some(folder)), &reference, true), Found::No(_)));
         assert!(matches!(follow(&secrets(None), &reference, true), Found::Unseen(_)));
-        let variable = SecretReference::parse("env:IMCHANNEL_SECRET_NOT_SET").unwrap();
+        let variable = SecretReference::Variable("IMCHANNEL_SECRET_NOT_SET".to_owned());
         assert!(matches!(follow(&secrets(None), &variable, true), Found::Unseen(_)));
     }
 }

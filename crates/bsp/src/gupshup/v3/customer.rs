@@ -7,10 +7,11 @@ use proto::v1::{Customer, CustomerEvent, CustomerEventKind, Payment};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{report, v3};
+use super::envelope::our_number;
+use crate::collector::Collector;
+use crate::gupshup::report;
 use crate::json::{self, Part, Text};
 use crate::notice::Notice;
-use crate::parsed::Collector;
 use crate::text;
 use crate::whatsapp::Names;
 
@@ -30,7 +31,7 @@ impl<'a> Value<'a> {
         let value = json::optional::<Value<'_>>(value).ok().flatten()?;
         // The channel identifies the number, so no event contains it. The rest of the metadata counts as
         // unread.
-        v3::our_number(value.metadata);
+        our_number(value.metadata);
         Some(value)
     }
 }
@@ -53,7 +54,7 @@ struct Preference<'a> {
 }
 
 /// Reads customer preferences, one event for each entry. Invalid entries are counted.
-pub(super) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
+pub(in crate::gupshup) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
     let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_preferences));
     if entries.is_empty() {
@@ -89,7 +90,7 @@ fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
 }
 
 /// A customer preference, in Meta's and in Gupshup's values.
-pub(super) fn wish(word: &str) -> Option<CustomerEventKind> {
+pub(in crate::gupshup) fn wish(word: &str) -> Option<CustomerEventKind> {
     match word.to_ascii_lowercase().as_str() {
         "stop" | "opted-out" => Some(CustomerEventKind::OptedOut),
         "resume" | "opted-in" => Some(CustomerEventKind::OptedIn),
@@ -97,7 +98,7 @@ pub(super) fn wish(word: &str) -> Option<CustomerEventKind> {
     }
 }
 
-pub(super) fn event(kind: CustomerEventKind, customer: Option<Customer>) -> CustomerEvent {
+pub(in crate::gupshup) fn event(kind: CustomerEventKind, customer: Option<Customer>) -> CustomerEvent {
     CustomerEvent { kind: kind.into(), customer, ..CustomerEvent::default() }
 }
 

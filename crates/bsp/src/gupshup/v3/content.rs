@@ -7,7 +7,7 @@ use proto::v1::{
 };
 use serde::Deserialize;
 
-use super::v3_message::Message;
+use super::message_object::Message;
 use crate::json::{self, Part, Text};
 use crate::whatsapp::{self, Context};
 

@@ -4,7 +4,8 @@
 use proto::v1::inbound_message::Content;
 use proto::v1::{Contact, InboundMessage, Media, Referral, ReportEvent, edit};
 
-use super::{Replaced, STAND_IN};
+use super::Replaced;
+use crate::utf8::STAND_IN;
 
 impl Replaced {
     fn text(&mut self, field: &'static str, text: &mut String) {

@@ -6,11 +6,12 @@ use proto::v1::{Conversation, Pricing, ReportError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::report::{self, Status};
-use super::v3::Shared;
-use super::v3_customer::{self, PaymentStatus};
+use super::customer::{self, PaymentStatus};
+use super::envelope::Shared;
+use crate::collector::Collector;
+use crate::gupshup::report::{self, Status};
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::time;
 
 #[derive(Deserialize)]
@@ -105,7 +106,7 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
     let status: MetaStatus<'_> = json::from_str(raw.get())?;
     // A failed payment is not a failed message: the message was delivered and read before.
     if status.kind.as_str() == "payment" || status.payment.is_some() {
-        v3_customer::payment(&status.as_payment(raw), out);
+        customer::payment(&status.as_payment(raw), out);
         return Ok(());
     }
     // `enqueued` has the time of the body, in milliseconds. The other statuses have the time of the event.

@@ -2,37 +2,24 @@
 //! several entries, changes, statuses and messages, and each becomes a separate item (Meta, "Status messages
 //! webhook reference", 2025-11; Gupshup, "v3 message events").
 
+mod account;
+mod contacts;
+mod content;
+pub(super) mod customer;
+mod envelope;
+mod message;
+mod message_object;
+mod status;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::v3_contacts::Contacts;
-use super::{v3_account, v3_customer, v3_message, v3_status};
+use crate::collector::Collector;
 use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
-use crate::{text, unread};
-
-#[derive(Deserialize)]
-pub(super) struct Entry<'a> {
-    /// The id of the WhatsApp Business Account.
-    #[serde(borrow, default)]
-    pub(super) id: Text<'a>,
-    /// The time when Meta created the body, in Unix seconds: the only time of account events.
-    #[serde(borrow, default)]
-    pub(super) time: Text<'a>,
-    #[serde(borrow)]
-    changes: Vec<&'a RawValue>,
-    /// Whether one of its own keys contains invalid UTF-8. It may have been one of these keys.
-    #[serde(skip)]
-    has_damaged_key: bool,
-}
-
-impl Entry<'_> {
-    /// Rejects an item whose id or time comes from a damaged entry.
-    fn check(&self) -> Result<(), Refusal> {
-        if self.has_damaged_key { Err(Refusal::no_utf8()) } else { Ok(()) }
-    }
-}
+use crate::parsed::Refusal;
+use crate::unread;
+use envelope::{Entry, Shared};
 
 #[derive(Deserialize)]
 struct Change<'a> {
@@ -58,37 +45,6 @@ struct Value<'a> {
     /// Taps on links of marketing messages.
     #[serde(borrow)]
     user_actions: Part<'a>,
-}
-
-/// The members that all statuses and messages of a change share. If a part has an unexpected shape, only that
-/// part is lost.
-#[derive(Default)]
-pub(super) struct Shared<'a> {
-    /// Our number.
-    pub(super) our_number: String,
-    pub(super) contacts: Contacts<'a>,
-}
-
-impl<'a> Shared<'a> {
-    fn read(value: &Value<'a>) -> Self {
-        Self {
-            our_number: our_number(value.metadata),
-            contacts: Contacts::read(value.contacts, value.messages.as_deref().unwrap_or_default()),
-        }
-    }
-}
-
-/// The channel's number, if the metadata of a change contains it.
-pub(super) fn our_number(metadata: Part<'_>) -> String {
-    #[derive(Deserialize)]
-    struct Metadata<'a> {
-        #[serde(borrow, default)]
-        display_phone_number: Text<'a>,
-    }
-    let metadata = json::optional::<Metadata<'_>>(metadata).ok().flatten();
-    metadata
-        .map(|metadata| text::address(metadata.display_phone_number.as_str()).to_owned())
-        .unwrap_or_default()
 }
 
 /// A body around one entry, change, status or message. It does not contain the members that a change's items
@@ -182,7 +138,7 @@ fn no_value() -> Refusal {
 
 /// Whether a field is about the account or a customer. Its change is one item.
 fn is_notice(field: &str) -> bool {
-    matches!(field, "user_preferences" | "user_id_update") || v3_account::is_about_account(field)
+    matches!(field, "user_preferences" | "user_id_update") || account::is_about_account(field)
 }
 
 fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
@@ -191,9 +147,9 @@ fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
     // Parsed again as a separate item, so that its unread members belong to its events.
     let change: Change<'_> = json::from_str(raw.get())?;
     match change.field.as_str() {
-        "user_preferences" => v3_customer::preferences(change.value, &entry.time, out),
-        "user_id_update" => v3_customer::user_id_updates(change.value, &entry.time, out),
-        field => v3_account::read(field, change.value.ok_or_else(no_value)?, entry, out)?,
+        "user_preferences" => customer::preferences(change.value, &entry.time, out),
+        "user_id_update" => customer::user_id_updates(change.value, &entry.time, out),
+        field => account::read(field, change.value.ok_or_else(no_value)?, entry, out)?,
     }
     Ok(())
 }
@@ -212,12 +168,12 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
     for part in [value.metadata, value.contacts].into_iter().flatten() {
         out.check_part(part.get())?;
     }
-    let shared = Shared::read(&value);
+    let shared = Shared::read(value.metadata, value.contacts, messages.unwrap_or_default());
     for raw in statuses.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_status::read(raw, &shared, out));
+        guarded(raw, out, |raw, out| status::read(raw, &shared, out));
     }
     for raw in messages.unwrap_or_default() {
-        guarded(raw, out, |raw, out| v3_message::read(raw, &shared, out));
+        guarded(raw, out, |raw, out| message::read(raw, &shared, out));
     }
     if let Some(actions) = value.user_actions {
         unread::take(actions.get());
@@ -226,7 +182,7 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
     if let Some(raw) = value.errors {
         guarded(raw, out, |raw, out| {
             entry.check()?;
-            v3_account::errors(raw, &shared.our_number, entry, out)
+            account::errors(raw, &shared.our_number, entry, out)
         });
     }
     Ok(())

@@ -4,17 +4,8 @@ use std::collections::HashMap;
 
 use serde::de::IgnoredAny;
 
-use super::STAND_IN;
 use crate::json::{self, Text};
-
-/// A text of a body with an invalid byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Damaged {
-    /// The value under this key. In a list, the key is that of the list.
-    Value { key: String, value: String },
-    /// A key. Its value is skipped, because its meaning is unknown.
-    Key,
-}
+use crate::utf8::{Damaged, STAND_IN};
 
 /// Every damaged text of valid JSON, in one pass.
 pub(crate) fn in_json(json: &str) -> Vec<Damaged> {

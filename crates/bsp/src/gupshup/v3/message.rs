@@ -2,82 +2,27 @@
 
 use proto::v1::inbound_message::Content;
 use proto::v1::{Customer, InboundMessage, Unsupported};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::PROFILE;
-use super::v3::Shared;
-use super::v3_contacts::Contact;
-use super::v3_content::to_content;
-use super::v3_customer::{self, SystemMessage};
+use super::contacts::Contact;
+use super::content::to_content;
+use super::customer::{self, SystemMessage};
+use super::envelope::Shared;
+use super::message_object::Message;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::gupshup::PROFILE;
+use crate::json::{self, Text};
+use crate::parsed::Refusal;
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
-
-#[derive(Deserialize)]
-pub(super) struct Message<'a> {
-    #[serde(borrow, default)]
-    id: Text<'a>,
-    #[serde(borrow, default)]
-    from: Text<'a>,
-    #[serde(borrow, default)]
-    from_user_id: Text<'a>,
-    #[serde(borrow, default)]
-    from_parent_user_id: Text<'a>,
-    #[serde(borrow, default)]
-    group_id: Text<'a>,
-    #[serde(borrow, default)]
-    timestamp: Text<'a>,
-    #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Text<'a>,
-    #[serde(borrow)]
-    context: Part<'a>,
-    #[serde(borrow)]
-    referral: Part<'a>,
-    #[serde(borrow)]
-    pub(super) contacts: Part<'a>,
-    #[serde(borrow)]
-    pub(super) interactive: Part<'a>,
-    /// Every other type is under a key with its own name.
-    #[serde(borrow)]
-    pub(super) text: Part<'a>,
-    #[serde(borrow)]
-    pub(super) image: Part<'a>,
-    #[serde(borrow)]
-    pub(super) document: Part<'a>,
-    #[serde(borrow)]
-    pub(super) audio: Part<'a>,
-    #[serde(borrow)]
-    pub(super) voice: Part<'a>,
-    #[serde(borrow)]
-    pub(super) video: Part<'a>,
-    #[serde(borrow)]
-    pub(super) sticker: Part<'a>,
-    #[serde(borrow)]
-    pub(super) location: Part<'a>,
-    #[serde(borrow)]
-    pub(super) button: Part<'a>,
-    #[serde(borrow)]
-    pub(super) reaction: Part<'a>,
-    #[serde(borrow)]
-    pub(super) order: Part<'a>,
-    #[serde(borrow)]
-    pub(super) edit: Part<'a>,
-    #[serde(borrow)]
-    pub(super) revoke: Part<'a>,
-    /// WhatsApp's own data about the customer.
-    #[serde(borrow)]
-    system: Part<'a>,
-}
 
 pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
     let message: Message<'_> = json::from_str(raw.get())?;
     if message.id.is_empty() {
         return Err(Refusal::new("missing_id", "missing field 'id' in the message"));
     }
-    if message.kind.as_str() == "system" && v3_customer::system(&message.as_system(raw), out) {
+    if message.kind.as_str() == "system" && customer::system(&message.as_system(raw), out) {
         return Ok(());
     }
     let customer = message.from.or(&message.from_user_id);

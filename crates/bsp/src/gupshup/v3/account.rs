@@ -5,12 +5,13 @@ use proto::v1::{AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::account_words::{account_kind, number_kind, number_quality, reason, stated};
-use super::v3::Entry;
-use super::v3_status;
+use super::envelope::Entry;
+use super::status;
+use crate::collector::Collector;
+use crate::gupshup::account_words::{account_kind, number_kind, number_quality, reason, stated};
 use crate::json::{self, Part, Text};
 use crate::notice::Notice;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Refusal;
 use crate::text;
 
 /// The fields that are about the account.
@@ -142,7 +143,7 @@ pub(super) fn errors(
     out: &mut Collector<'_>,
 ) -> Result<(), Refusal> {
     out.check_part(raw.get())?;
-    let errors = v3_status::errors(Some(raw));
+    let errors = status::errors(Some(raw));
     if errors.is_empty() {
         out.ignored("number_error");
         return Ok(());
