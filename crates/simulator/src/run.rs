@@ -152,7 +152,7 @@ impl Simulator {
     /// Posts the BSPs' initial checks.
     fn greet(&self, posting: &mut JoinSet<()>) {
         for (target, of) in self.targets.iter().enumerate() {
-            for body in of.sender.greetings() {
+            for body in of.client.greetings() {
                 let simulator = self.clone();
                 posting.spawn(async move { simulator.deliver(Webhook { target, body }).await });
             }

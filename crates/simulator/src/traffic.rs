@@ -104,13 +104,13 @@ impl Traffic {
     }
 
     fn body(&mut self, target: usize) -> Body {
-        let most = self.targets[target].sender.batch_max(&self.plan).max(1);
+        let most = self.targets[target].client.batch_max(&self.plan).max(1);
         let count = self.random.usize(1..=most);
-        let happenings: Vec<Event> = (0..count).map(|_| self.happening(target)).collect();
-        self.targets[target].sender.body(&self.targets[target], &happenings)
+        let events: Vec<Event> = (0..count).map(|_| self.event(target)).collect();
+        self.targets[target].client.body(&self.targets[target].endpoint, &events)
     }
 
-    fn happening(&mut self, target: usize) -> Event {
+    fn event(&mut self, target: usize) -> Event {
         let mix = self.plan.mix;
         if self.chance(mix.broken) {
             let number = self.next_number();
@@ -124,7 +124,7 @@ impl Traffic {
 
     fn ids(&mut self, target: usize) -> Ids {
         let number = self.next_number();
-        self.targets[target].sender.ids(self.plan.run, number, &mut self.random)
+        self.targets[target].client.ids(self.plan.run, number, &mut self.random)
     }
 
     fn customer(&mut self, target: usize) -> String {
@@ -145,7 +145,7 @@ impl Traffic {
             what,
         };
         let target = &self.targets[target];
-        target.sender.notice(target, &notice)
+        target.client.notice(&target.endpoint, &notice)
     }
 
     fn message(&mut self, target: usize) -> Message {
@@ -220,8 +220,8 @@ impl Traffic {
         if self.chance(mix.unknown) {
             steps.insert(self.random.usize(..steps.len()), Step::Unknown);
         }
-        let sender = self.targets[target].sender;
-        let steps = steps.into_iter().filter(|step| sender.reports(*step)).collect();
+        let client = self.targets[target].client;
+        let steps = steps.into_iter().filter(|step| client.reports(*step)).collect();
         Life { ids: self.ids(target), customer: self.customer(target), steps }
     }
 }

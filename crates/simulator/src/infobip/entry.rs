@@ -1,33 +1,12 @@
-//! Infobip: batches, a long series of retries, `AccountKey`.
-//!
-//! Sources: Infobip's OpenAPI of the OMNI failover and WhatsApp APIs (3.210.0) for the bodies, its registry of status
-//! codes, and the documents of `notifyUrl` for the retries (all read 2026-11). Its timeout is not published.
+//! The entries of Infobip's bodies: reports and messages, each with the expected event.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use proto::v1::inbound_message::Content as ProtoContent;
 use proto::v1::{InboundMessage, Media, ProviderStatus, ReportError, ReportEvent, Unsupported};
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::bsp_client::{self, Body, BspClient, Failure};
-use crate::event::{Content, Event, Ids, Message, Notice, Report, Step};
+use crate::endpoint::Endpoint;
+use crate::event::{Content, Event, Message, Report, Step};
 use crate::expected::{self, Expected};
-use crate::infobip_notice;
-use crate::plan::{Plan, RunTag};
-use crate::target::Target;
-
-pub(crate) struct Infobip;
-
-/// Most retries of one webhook. After the last one, 41 h 30 min after the first attempt, the data is lost.
-const REPEATS_MAX: u32 = 20;
-/// One minute.
-const MINUTE: Duration = Duration::from_secs(60);
-/// Timeout of one webhook. Not published: assumed.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// One in this many messages was sent through the gateway, which chose its id.
-const OUR_IDS_ONE_IN: u64 = 4;
 
 struct Status {
     group: (u32, &'static str),
@@ -64,79 +43,29 @@ static FAILED: [Status; 3] = [
     status((5, "REJECTED"), 12, "REJECTED_NOT_ENOUGH_CREDITS", "Not enough credits"),
 ];
 
-impl BspClient for Infobip {
-    fn reports(&self, _step: Step) -> bool {
-        true
-    }
-
-    fn batch_max(&self, plan: &Plan) -> usize {
-        plan.mix.batch_max
-    }
-
-    fn ids(&self, run: RunTag, number: u64, random: &mut fastrand::Rng) -> Ids {
-        let uuid = bsp_client::uuid(run, number, random);
-        let message = if number.is_multiple_of(OUR_IDS_ONE_IN) { format!("imc-{uuid}") } else { uuid };
-        Ids { message, whatsapp: String::new() }
-    }
-
-    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
-        let mut entries = Vec::new();
-        let mut expected = Vec::new();
-        for happening in happenings {
-            let (entry, outcome) = entry(target, happening);
-            entries.push(entry);
-            expected.push(outcome);
-        }
-        let bytes = Bytes::from(format!("{{\"results\":[{}]}}", entries.join(",")));
-        let all_messages = happenings.iter().all(|happening| matches!(happening, Event::Message(_)));
-        Body { route: if all_messages { "message" } else { "report" }, bytes, expected: expected.into() }
-    }
-
-    fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
-        Some(infobip_notice::body(target, notice))
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
-    }
-
-    /// One minute, and one more for the square of the retry's number.
-    fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
-        (repeat < REPEATS_MAX).then(|| MINUTE * (1 + repeat * repeat))
-    }
-
-    fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
-        bsp_client::headers(&[
-            ("accountkey", &target.password),
-            ("content-type", "application/json; charset=utf-8"),
-            ("user-agent", "java/socket"),
-        ])
-    }
-}
-
 /// An entry of `results` and the expected event.
-fn entry(target: &Target, happening: &Event) -> (String, Expected) {
-    match happening {
+pub(super) fn entry(endpoint: &Endpoint, event: &Event) -> (String, Expected) {
+    match event {
         Event::Report(report) => {
-            let (entry, event) = report_entry(target, report);
+            let (entry, event) = report_entry(endpoint, report);
             (entry.to_string(), Expected::Report(Box::new(event)))
         }
         Event::Message(message) => {
-            let (entry, event) = message_entry(target, message);
+            let (entry, event) = message_entry(endpoint, message);
             (entry.to_string(), Expected::Message(Box::new(event)))
         }
         Event::Broken(mark) => {
             let entry = json!({ "messageId": mark, "price": { "pricePerMessage": 0 } }).to_string();
-            let expected = expected::dead_letter(target, &entry);
+            let expected = expected::dead_letter(endpoint, &entry);
             (entry, expected)
         }
     }
 }
 
-fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
+fn report_entry(endpoint: &Endpoint, report: &Report) -> (Value, ReportEvent) {
     let status = match report.step {
-        Step::Read => return timed_entry(target, report, "seenAt", "seen"),
-        Step::Deleted => return timed_entry(target, report, "deletedAt", "deleted"),
+        Step::Read => return timed_entry(endpoint, report, "seenAt", "seen"),
+        Step::Deleted => return timed_entry(endpoint, report, "deletedAt", "deleted"),
         Step::Pending => &PENDING,
         Step::Sent => &SENT,
         Step::Delivered => &DELIVERED,
@@ -187,7 +116,7 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
         aicc_status: if report.step == Step::Sent {
             Some(0)
         } else {
-            expected::report(target, report, "").aicc_status
+            expected::report(endpoint, report, "").aicc_status
         },
         provider_status: Some(ProviderStatus {
             group_id: status.group.0.to_string(),
@@ -200,13 +129,13 @@ fn report_entry(target: &Target, report: &Report) -> (Value, ReportEvent) {
         errors: error.iter().cloned().collect(),
         error,
         unread_json: unread.to_string(),
-        ..expected::report(target, report, status.name)
+        ..expected::report(endpoint, report, status.name)
     };
     (entry, event)
 }
 
 /// Reports of a reading and of a deletion have a time instead of a status.
-fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value, ReportEvent) {
+fn timed_entry(endpoint: &Endpoint, report: &Report, key: &str, raw: &str) -> (Value, ReportEvent) {
     let entry = json!({
         "messageId": report.ids.message, "to": report.customer, "from": report.business,
         "sentAt": time(report), key: time(report), "callbackData": report.callback_data,
@@ -216,19 +145,19 @@ fn timed_entry(target: &Target, report: &Report, key: &str, raw: &str) -> (Value
         command_id: command_id(&report.ids.message),
         occurred_at: expected::time(report.at),
         unread_json: json!({ "sentAt": entry["sentAt"] }).to_string(),
-        ..expected::report(target, report, raw)
+        ..expected::report(endpoint, report, raw)
     };
     (entry, event)
 }
 
-fn message_entry(target: &Target, message: &Message) -> (Value, InboundMessage) {
+fn message_entry(endpoint: &Endpoint, message: &Message) -> (Value, InboundMessage) {
     let (body, content) = content(&message.content);
-    message_entry_of(target, message, &body, content)
+    message_entry_of(endpoint, message, &body, content)
 }
 
 /// The entry of a message with this body, and the expected event.
-pub(crate) fn message_entry_of(
-    target: &Target,
+pub(super) fn message_entry_of(
+    endpoint: &Endpoint,
     message: &Message,
     body: &Value,
     content: ProtoContent,
@@ -256,7 +185,7 @@ pub(crate) fn message_entry_of(
         message_id: message_id.to_owned(),
         sent_at: expected::time(message.at),
         unread_json: json!({ "price": entry["price"] }).to_string(),
-        ..expected::with_user_id(expected::message(target, message, content), &user_id)
+        ..expected::with_user_id(expected::message(endpoint, message, content), &user_id)
     };
     (entry, event)
 }
@@ -299,6 +228,6 @@ fn time(report: &Report) -> String {
 }
 
 /// Infobip writes the offset without a colon.
-pub(crate) fn offset_time(at: jiff::Timestamp) -> String {
+pub(super) fn offset_time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
 }

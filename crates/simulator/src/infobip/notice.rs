@@ -12,11 +12,11 @@ use proto::v1::{
 };
 use serde_json::{Value, json};
 
+use super::entry::{message_entry_of, offset_time};
 use crate::bsp_client::Body;
+use crate::endpoint::Endpoint;
 use crate::event::{Content, Ids, Message, Notice, What};
 use crate::expected::{self, Expected};
-use crate::infobip::{message_entry_of, offset_time};
-use crate::target::Target;
 
 /// The type of a message that confirms a payment.
 const CONFIRMATION: &str = "INTERACTIVE_PAYMENT_CONFIRMATION";
@@ -24,24 +24,24 @@ const TEMPLATE_NAME: &str = "order_shipped";
 const TEMPLATE_LANGUAGE: &str = "en_GB";
 
 /// One body, and the expected event.
-pub(crate) fn body(target: &Target, notice: &Notice) -> Body {
+pub(super) fn body(endpoint: &Endpoint, notice: &Notice) -> Body {
     // Infobip chooses these ids, so none belongs to a command.
     let id = notice.id.trim_start_matches("imc-").to_owned();
     let notice = &Notice { id, ..notice.clone() };
     let (body, expected) = match notice.what {
         What::TemplatePaused | What::TemplateDowngraded | What::TemplateRecategorised => {
-            template(target, notice)
+            template(endpoint, notice)
         }
-        What::AccountRestricted => restriction(target, notice),
-        What::PaymentFailed => payment(target, notice),
-        What::PaymentConfirmed => return confirmation(target, notice),
-        What::OptedOut => wish(target, notice, "stop", CustomerEventKind::OptedOut),
-        What::OptedIn => wish(target, notice, "resume", CustomerEventKind::OptedIn),
+        What::AccountRestricted => restriction(endpoint, notice),
+        What::PaymentFailed => payment(endpoint, notice),
+        What::PaymentConfirmed => return confirmation(endpoint, notice),
+        What::OptedOut => wish(endpoint, notice, "stop", CustomerEventKind::OptedOut),
+        What::OptedIn => wish(endpoint, notice, "resume", CustomerEventKind::OptedIn),
     };
     Body { route: "report", bytes: Bytes::from(body.to_string()), expected: [expected].into() }
 }
 
-fn template(target: &Target, notice: &Notice) -> (Value, Expected) {
+fn template(endpoint: &Endpoint, notice: &Notice) -> (Value, Expected) {
     let mut content = json!({
         "templateId": notice.id, "templateName": TEMPLATE_NAME, "language": TEMPLATE_LANGUAGE,
     });
@@ -72,22 +72,22 @@ fn template(target: &Target, notice: &Notice) -> (Value, Expected) {
     };
     content["type"] = word.into();
     let body = of_number(notice, &content);
-    let event = AccountEvent { template: Some(template), ..account(target, notice, kind, &body) };
+    let event = AccountEvent { template: Some(template), ..account(endpoint, notice, kind, &body) };
     (body, Expected::Account(Box::new(event)))
 }
 
 /// The gateway has no kind for Infobip's texts about the account: they are in `decision`.
-fn restriction(target: &Target, notice: &Notice) -> (Value, Expected) {
+fn restriction(endpoint: &Endpoint, notice: &Notice) -> (Value, Expected) {
     let content = json!({ "type": "ACCOUNT_UPDATE_NOTIFICATION", "status": "RESTRICTED", "id": notice.id });
     let body = of_number(notice, &content);
     let event = AccountEvent {
         decision: "RESTRICTED".to_owned(),
-        ..account(target, notice, AccountEventKind::Other, &body)
+        ..account(endpoint, notice, AccountEventKind::Other, &body)
     };
     (body, Expected::Account(Box::new(event)))
 }
 
-fn payment(target: &Target, notice: &Notice) -> (Value, Expected) {
+fn payment(endpoint: &Endpoint, notice: &Notice) -> (Value, Expected) {
     let content = json!({
         "type": "PAYMENT_STATUS", "referenceId": notice.id, "status": "FAILED",
         "error": {
@@ -107,13 +107,13 @@ fn payment(target: &Target, notice: &Notice) -> (Value, Expected) {
         occurred_at: expected::time(notice.at),
         payment: Some(payment),
         raw_json: body.to_string(),
-        ..expected::customer(target, CustomerEventKind::Payment, customer)
+        ..expected::customer(endpoint, CustomerEventKind::Payment, customer)
     };
     (body, Expected::Customer(Box::new(event)))
 }
 
 /// A message without text for an agent, and an event about the payment.
-fn confirmation(target: &Target, notice: &Notice) -> Body {
+fn confirmation(endpoint: &Endpoint, notice: &Notice) -> Body {
     let content = json!({ "type": CONFIRMATION, "referenceId": notice.id, "status": "SUCCESS" });
     let message = Message {
         ids: Ids { message: notice.id.clone(), whatsapp: String::new() },
@@ -127,7 +127,7 @@ fn confirmation(target: &Target, notice: &Notice) -> Body {
         r#type: CONFIRMATION.to_owned(),
         raw_json: content.to_string(),
     });
-    let (entry, message) = message_entry_of(target, &message, &content, unsupported);
+    let (entry, message) = message_entry_of(endpoint, &message, &content, unsupported);
     let payment = Payment { reference: notice.id.clone(), status: "SUCCESS".to_owned(), error: None };
     let customer = message.customer.clone().unwrap_or_default();
     let event = CustomerEvent {
@@ -136,14 +136,14 @@ fn confirmation(target: &Target, notice: &Notice) -> Body {
         raw_json: content.to_string(),
         // Both are of one item.
         unread_json: message.unread_json.clone(),
-        ..expected::customer(target, CustomerEventKind::Payment, customer)
+        ..expected::customer(endpoint, CustomerEventKind::Payment, customer)
     };
     let expected = [Expected::Message(Box::new(message)), Expected::Customer(Box::new(event))].into();
     let bytes = Bytes::from(json!({ "results": [entry] }).to_string());
     Body { route: "message", bytes, expected }
 }
 
-fn wish(target: &Target, notice: &Notice, value: &str, kind: CustomerEventKind) -> (Value, Expected) {
+fn wish(endpoint: &Endpoint, notice: &Notice, value: &str, kind: CustomerEventKind) -> (Value, Expected) {
     let customer = expected::wishing(notice);
     let content = json!({
         "type": "MARKETING_SUBSCRIPTION_UPDATE", "userNumber": customer.number, "userId": customer.user_id,
@@ -153,7 +153,7 @@ fn wish(target: &Target, notice: &Notice, value: &str, kind: CustomerEventKind) 
     let event = CustomerEvent {
         occurred_at: expected::time(notice.at),
         raw_json: body.to_string(),
-        ..expected::customer(target, kind, customer)
+        ..expected::customer(endpoint, kind, customer)
     };
     (body, Expected::Customer(Box::new(event)))
 }
@@ -171,10 +171,10 @@ fn of_customer(notice: &Notice, content: &Value) -> Value {
     })
 }
 
-fn account(target: &Target, notice: &Notice, kind: AccountEventKind, body: &Value) -> AccountEvent {
+fn account(endpoint: &Endpoint, notice: &Notice, kind: AccountEventKind, body: &Value) -> AccountEvent {
     AccountEvent {
         occurred_at: expected::time(notice.at),
         number: Some(AccountNumber { display: notice.business.clone(), ..AccountNumber::default() }),
-        ..expected::account(target, kind, body)
+        ..expected::account(endpoint, kind, body)
     }
 }
