@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::body::Bodies;
 use crate::environment::Place;
 use crate::load::{self, Begun};
-use crate::report;
+use crate::output;
 use crate::suite::ingress::start_ours;
 use crate::suite::{CONNECTIONS, Effort, purge};
 
@@ -74,7 +74,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
             latency_us,
         };
         let millis = |quantile| round.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
-        report::say(&format!(
+        output::say(&format!(
             "  carries {capacity:.0}/s; at {rate:.0}/s p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, {} missing",
             millis(0.5),
             millis(0.99),

@@ -8,9 +8,10 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use crate::baseline;
+use crate::bench_channel::CHANNEL;
 use crate::body::Bodies;
-use crate::environment::{CHANNEL, Place, Program};
-use crate::report;
+use crate::environment::{Place, Program};
+use crate::output;
 use crate::suite::{Effort, purge};
 
 /// Interval of the checks how far the durable consumer is.
@@ -21,7 +22,7 @@ const IN_FLIGHT: usize = 1024;
 /// One round: webhooks a second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
-    pub(crate) floor: f64,
+    pub(crate) baseline: f64,
     /// With the default settings: a log line with a masked body for every webhook.
     pub(crate) masked: f64,
     /// With `IMCHANNEL_LOG_PAYLOADS=off`: a line without a body.
@@ -49,7 +50,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
             let variant = (turn + round) % VARIANTS;
             rates[variant] = if variant == 0 {
                 store(&place, &jetstream, baseline::RAW, effort.webhooks).await?;
-                let program = place.floor(&["floor-normalize"])?;
+                let program = place.baseline(&["baseline-normalize"])?;
                 drained(&jetstream, baseline::RAW, baseline::DURABLE, program, &mut None).await?
             } else {
                 store(&place, &jetstream, "WEBHOOKS", effort.webhooks).await?;
@@ -57,10 +58,10 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
                 drained(&jetstream, "WEBHOOKS", "normalizer", program, &mut peak_mib).await?
             };
         }
-        let [floor, masked, off, silent] = rates;
-        let round = Round { floor, masked, off, silent };
-        report::say(&format!(
-            "  bare {floor:.0}/s, imchannel {masked:.0}/s, without bodies in the log {off:.0}/s, without the line {silent:.0}/s"
+        let [baseline, masked, off, silent] = rates;
+        let round = Round { baseline, masked, off, silent };
+        output::say(&format!(
+            "  bare {baseline:.0}/s, imchannel {masked:.0}/s, without bodies in the log {off:.0}/s, without the line {silent:.0}/s"
         ));
         rounds.push(round);
     }

@@ -9,8 +9,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::environment::Place;
-use crate::report;
-use crate::suite::sender::{CHANNELS, RATE_PER_S, Stage};
+use crate::output;
+use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, Stage};
 use crate::suite::{Effort, purge};
 
 /// Minor version of the first 2.x server that has the setting.
@@ -48,7 +48,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>
     for number in 0..effort.rounds {
         purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
         let round = measure_once(&stage, number).await?;
-        report::say(&format!("  synced: {:.0} sends/s, {:.0} writes/s alone", round.sends, round.alone));
+        output::say(&format!("  synced: {:.0} sends/s, {:.0} writes/s alone", round.sends, round.alone));
         rounds.push(round);
     }
     stage.end();
