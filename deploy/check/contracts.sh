@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The contract documents: docs/asyncapi.yaml and docs/openapi.yaml are valid and lint clean, proto/ is compatible with the last
-# release, and a running gateway answers over HTTP as docs/openapi.yaml says. tests/e2e/contracts.rs compares the documents with
+# release, and a running gateway answers over HTTP as docs/openapi.yaml says. tests/e2e/contracts/mod.rs compares the documents with
 # the code on NATS.
 #   deploy/check/contracts.sh             checks
 #   deploy/check/contracts.sh released    after a release: makes the present proto/ the base of later comparisons

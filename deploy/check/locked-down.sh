@@ -12,7 +12,7 @@ for suite in trixie sid; do
     [ -x "$server" ] || server="$folder/usr/bin/nats-server"
     version=$("$server" --version)
     PATH="$(dirname "$server"):$PATH" cargo test --quiet --locked -p e2e --test e2e -- \
-      permissions:: wrong_users:: redis_users:: stolen_seed:: accounts:: tls:: doctor:: outage::a_leader >&2 ||
+      security:: cli::doctor:: nats_outage::a_leader >&2 ||
       fail "users, TLS or doctor with $version"
     ok "users, TLS and doctor on $version"
   else

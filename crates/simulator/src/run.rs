@@ -22,7 +22,7 @@ use crate::traffic::{Traffic, Webhook};
 /// further ones are dropped. Every channel has an equal share, so that a BSP that retries for hours takes nothing from
 /// the others.
 const IN_PROGRESS_MAX: usize = 5_000;
-/// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs`
+/// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulator/memory.rs`
 /// measures it).
 const LEDGER_LIMITS: OracleLimits = OracleLimits { open: 20_000, settled: 40_000 };
 /// Timeout of a new connection.
