@@ -43,7 +43,8 @@ async fn send_all(
     })
     .await;
     assert!(results.iter().all(|result| outcome(result) == SendOutcome::Accepted));
-    assert_eq!((results.len(), outbound.account.received().len()), (count, count), "each was sent once");
+    assert_eq!(results.len(), count, "each was sent once");
+    assert_eq!(outbound.account.received().len(), count, "each was sent once");
     (bus, sender)
 }
 

@@ -28,7 +28,8 @@ async fn streams_are_applied_checked_and_repaired() {
     // A missing object is found and repaired.
     installation.bus.delete_durable(&bus::streams::NORMALIZER).await.unwrap();
     let check = run_cli(&installation, &["--json", "streams", "check"]).await;
-    assert_eq!((code(&check), &lines(&check)[0]["object"]), (3, &"durable normalizer".into()));
+    assert_eq!(code(&check), 3);
+    assert_eq!(lines(&check)[0]["object"], "durable normalizer");
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
     assert_eq!(code(&run_cli(&installation, &["streams", "check"]).await), 0);
     let other =
@@ -51,7 +52,8 @@ async fn channels_are_applied_listed_shown_and_removed() {
     let file = file.to_str().unwrap();
 
     let dry = run_cli(&installation, &["--json", "channel", "apply", "--dry-run", "-f", file]).await;
-    assert_eq!((code(&dry), lines(&dry).len()), (0, 4));
+    assert_eq!(code(&dry), 0);
+    assert_eq!(lines(&dry).len(), 4);
     assert_eq!(lines(&run_cli(&installation, &["--json", "channel", "list"]).await).len(), 0);
     let applied = run_cli(&installation, &["--json", "channel", "apply", "-f", file]).await;
     assert!(lines(&applied).iter().all(|line| line["action"] == "created"), "{applied:?}");

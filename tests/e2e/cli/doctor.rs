@@ -95,7 +95,8 @@ impl Seen {
 
     /// Checks that this is the only error. Returns its objects.
     fn only_wrong(&self, check: &str) -> Vec<String> {
-        assert_eq!((self.of_level("error"), self.code), (vec![check], Some(3)), "{}", self.text);
+        assert_eq!(self.of_level("error"), vec![check], "{}", self.text);
+        assert_eq!(self.code, Some(3), "{}", self.text);
         let wrong = self.findings.iter().filter(|found| found["level"] == "error");
         for found in wrong.clone() {
             assert!(
@@ -118,7 +119,8 @@ async fn a_working_installation_has_nothing_wrong() {
     patient.store_webhook().await;
     patient.installation().until_processed().await;
     let seen = patient.seen().await;
-    assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
+    assert_eq!(seen.of_level("error"), Vec::<String>::new(), "{}", seen.text);
+    assert_eq!(seen.code, Some(0), "{}", seen.text);
     let well = seen.of_level("ok");
     for check in [
         "nats.connection",
@@ -224,11 +226,13 @@ async fn each_break_is_found_and_no_other() {
     // NATS is unreachable: the other checks still run.
     patient.outbound.installation.nats.stop().await;
     let seen = patient.seen().await;
-    assert_eq!((seen.of_level("error"), seen.code), (vec!["nats.connection"], Some(3)), "{}", seen.text);
+    assert_eq!(seen.of_level("error"), vec!["nats.connection"], "{}", seen.text);
+    assert_eq!(seen.code, Some(3), "{}", seen.text);
     assert!(seen.of_level("ok").contains(&"redis.policy"), "{}", seen.text);
     // Nothing responds.
     let seen = look("nats://127.0.0.1:1", &[]).await;
-    assert_eq!((seen.of_level("error"), seen.code), (vec!["nats.connection"], Some(1)), "{}", seen.text);
+    assert_eq!(seen.of_level("error"), vec!["nats.connection"], "{}", seen.text);
+    assert_eq!(seen.code, Some(1), "{}", seen.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +241,8 @@ async fn commands_without_a_sender_are_reported() {
     let _normalizer = patient.installation().normalizer().await;
     let _media = patient.outbound.media().await;
     let seen = patient.seen().await;
-    assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
+    assert_eq!(seen.of_level("error"), Vec::<String>::new(), "{}", seen.text);
+    assert_eq!(seen.code, Some(0), "{}", seen.text);
     assert!(seen.of_level("warning").contains(&"lanes.owner"), "{}", seen.text);
 
     patient.outbound.publish(Priority::Send, &text(0, "waits", "4917612345678", "hello")).await;
@@ -270,7 +275,8 @@ async fn what_may_not_be_asked_is_unknown_and_what_a_monitor_says_counts() {
     redis(&patient, "ACL SETUSER probe on nopass resetkeys -@all +ping").await;
     let place = patient.outbound.redis.url().replace("redis://", "redis://probe:x@");
     let seen = patient.seen_with("IMCHANNEL_REDIS_URL", &place).await;
-    assert_eq!((seen.of_level("error"), seen.code), (vec![], Some(0)), "{}", seen.text);
+    assert_eq!(seen.of_level("error"), Vec::<String>::new(), "{}", seen.text);
+    assert_eq!(seen.code, Some(0), "{}", seen.text);
     assert!(seen.of_level("unknown").contains(&"redis.policy"), "{}", seen.text);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

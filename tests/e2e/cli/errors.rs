@@ -63,7 +63,8 @@ async fn a_dead_letter_names_its_channel_and_its_origin() {
     );
     let json = run_cli(&installation, &["--json", "deadletter", "show", "1"]).await;
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!((&json["channel"], &json["origin"]), (&LISTENED_TO.into(), &"WEBHOOKS/1/0".into()));
+    assert_eq!(json["channel"], LISTENED_TO);
+    assert_eq!(json["origin"], "WEBHOOKS/1/0");
     // The texts for one object are singular.
     let dropped = said(&run_cli(&installation, &["deadletter", "drop", "1", "--yes"]).await);
     assert!(dropped.contains("1 dead letter") && !dropped.contains("letters"), "{dropped}");

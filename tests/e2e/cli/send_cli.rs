@@ -54,10 +54,8 @@ async fn text_picture_and_large_document_end_with_read() {
         let lines = send(&outbound, args).await;
         let command = lines.iter().find_map(|line| line["command_id"].as_str()).unwrap();
         let last = lines.last().unwrap();
-        assert_eq!(
-            (last["status"].as_str(), last["commandId"].as_str()),
-            (Some("REPORT_STATUS_READ"), Some(command))
-        );
+        assert_eq!(last["status"].as_str(), Some("REPORT_STATUS_READ"));
+        assert_eq!(last["commandId"].as_str(), Some(command));
         assert!(lines.iter().any(|line| line["outcome"] == "SEND_OUTCOME_ACCEPTED"), "{lines:?}");
         assert!(lines.iter().any(|line| line["status"] == "REPORT_STATUS_DELIVERED"), "{lines:?}");
         let fetches = lines.iter().filter_map(|line| line["method"].as_str()).collect::<Vec<_>>();
@@ -73,7 +71,8 @@ async fn text_picture_and_large_document_end_with_read() {
     assert!(files[0].is_none() && received.len() == 3);
     for (file, (sha256, bytes)) in files[1..].iter().zip([image_digest, document_digest]) {
         let file = file.as_ref().unwrap();
-        assert_eq!((&file.sha256, file.bytes), (&sha256, bytes));
+        assert_eq!(&file.sha256, &sha256);
+        assert_eq!(file.bytes, bytes);
     }
     // Phone numbers and texts are masked.
     let masked = send(&outbound, &["--text", "a secret text"]).await;
@@ -97,10 +96,8 @@ async fn an_operator_pauses_looks_and_resumes() {
     assert_eq!(run(&stored).await.0, Some(0));
     let (_, line) = run(&["--json", "lanes", "list"]).await;
     let shown: Value = serde_json::from_str(line.trim()).unwrap();
-    assert_eq!(
-        (shown["channel"].as_str(), shown["reason"].as_str()),
-        (Some("channel-0"), Some("paused by an operator"))
-    );
+    assert_eq!(shown["channel"].as_str(), Some("channel-0"));
+    assert_eq!(shown["reason"].as_str(), Some("paused by an operator"));
     assert_eq!(shown["send_waiting"].as_u64().unwrap() + shown["in_progress"].as_u64().unwrap(), 1);
     // A channel with pending commands is not removed without --force.
     let (code, words) = run(&["--json", "channel", "remove", "channel-0", "--yes"]).await;

@@ -91,19 +91,14 @@ async fn an_advertisement_comes_with_the_first_message_of_every_bsp_that_names_o
     ] {
         let referral = of(&messages, id).referral.clone().unwrap_or_else(|| panic!("{id} has no referral"));
         assert_eq!(referral.source_type, "ad", "{id}");
-        assert_eq!((referral.source_id.as_str(), referral.click_id.as_str()), ("12", "CLID"), "{id}");
-        assert_eq!(
-            (referral.headline.as_str(), referral.body.as_str()),
-            ("Winter sale", "All boots"),
-            "{id}"
-        );
+        assert_eq!(referral.source_id.as_str(), "12", "{id}");
+        assert_eq!(referral.click_id.as_str(), "CLID", "{id}");
+        assert_eq!(referral.headline.as_str(), "Winter sale", "{id}");
+        assert_eq!(referral.body.as_str(), "All boots", "{id}");
         assert_eq!(referral.source_url, "https://fb.example/ad", "{id}");
         assert_eq!(referral.media_url, "https://cdn.example/ad.jpg", "{id}");
-        assert_eq!(
-            (referral.media_type.as_str(), referral.welcome_message.as_str()),
-            (media_type, welcome),
-            "{id}"
-        );
+        assert_eq!(referral.media_type.as_str(), media_type, "{id}");
+        assert_eq!(referral.welcome_message.as_str(), welcome, "{id}");
     }
 }
 
@@ -119,9 +114,12 @@ async fn a_customer_comes_under_every_name_and_a_message_with_what_it_refers_to(
     let (messages, _) = events(&[webhook]).await;
     let first = of(&messages, "wamid.0");
     let customer = first.customer.clone().unwrap();
-    assert_eq!((customer.number.as_str(), customer.user_id.as_str()), (CUSTOMER, "IN.1"));
-    assert_eq!((customer.parent_user_id.as_str(), customer.username.as_str()), ("IN.ENT.1", "asha.k"));
-    assert_eq!((first.sender.as_str(), first.group_id.as_str()), (CUSTOMER, "group-1"));
+    assert_eq!(customer.number.as_str(), CUSTOMER);
+    assert_eq!(customer.user_id.as_str(), "IN.1");
+    assert_eq!(customer.parent_user_id.as_str(), "IN.ENT.1");
+    assert_eq!(customer.username.as_str(), "asha.k");
+    assert_eq!(first.sender.as_str(), CUSTOMER);
+    assert_eq!(first.group_id.as_str(), "group-1");
     let context = first.context.clone().unwrap();
     assert_eq!(context.message_id, "gs-1", "as reports name it");
     assert_eq!(context.referred_product.unwrap().product_retailer_id, "SKU");
@@ -147,15 +145,19 @@ async fn answers_to_forms_changes_and_what_was_taken_back_have_contents_of_their
     let (messages, _) = events(&[webhook, list]).await;
     let content = |id: &str| of(&messages, id).content.clone().unwrap();
     let Content::FormReply(form) = content("wamid.0") else { panic!("{messages:?}") };
-    assert_eq!((form.name.as_str(), form.response_json.as_str()), ("flow", "{\"rating\":5}"));
+    assert_eq!(form.name.as_str(), "flow");
+    assert_eq!(form.response_json.as_str(), "{\"rating\":5}");
     let Content::Edit(changed) = content("wamid.1") else { panic!("{messages:?}") };
     let Some(edit::Content::Text(text)) = changed.content else { panic!("{changed:?}") };
-    assert_eq!((changed.message_id.as_str(), text.body.as_str()), ("wamid.a", "Better"));
+    assert_eq!(changed.message_id.as_str(), "wamid.a");
+    assert_eq!(text.body.as_str(), "Better");
     let Content::Revoke(revoked) = content("wamid.2") else { panic!("{messages:?}") };
     assert_eq!(revoked.message_id, "wamid.a");
     assert!(matches!(content("wamid.3"), Content::RequestWelcome(_)));
     let Content::ListReply(row) = content("SM1") else { panic!("{messages:?}") };
-    assert_eq!((row.id.as_str(), row.title.as_str(), row.description.as_str()), ("pm", "Afternoon", "16:00"));
+    assert_eq!(row.id.as_str(), "pm");
+    assert_eq!(row.title.as_str(), "Afternoon");
+    assert_eq!(row.description.as_str(), "16:00");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,18 +172,17 @@ async fn a_business_card_comes_in_old_and_new_fields() {
     let (messages, _) = events(&[webhook]).await;
     let Some(Content::Contacts(contacts)) = &messages[0].content else { panic!("{messages:?}") };
     let [card] = contacts.contacts.as_slice() else { panic!("{contacts:?}") };
-    assert_eq!(
-        (card.phones.as_slice(), card.emails.as_slice()),
-        (&["+91 800".to_owned()][..], &["a@example.com".to_owned()][..])
-    );
+    assert_eq!(card.phones.as_slice(), &["+91 800".to_owned()][..]);
+    assert_eq!(card.emails.as_slice(), &["a@example.com".to_owned()][..]);
     let [phone] = card.phone_numbers.as_slice() else { panic!("{card:?}") };
-    assert_eq!(
-        (phone.number.as_str(), phone.wa_id.as_str(), phone.r#type.as_str()),
-        ("+91 800", "91800", "WORK")
-    );
+    assert_eq!(phone.number.as_str(), "+91 800");
+    assert_eq!(phone.wa_id.as_str(), "91800");
+    assert_eq!(phone.r#type.as_str(), "WORK");
     assert_eq!(card.email_addresses[0].r#type, "WORK");
-    assert_eq!((card.addresses[0].street.as_str(), card.addresses[0].zip.as_str()), ("1 Hill Rd", "411001"));
-    assert_eq!((card.birthday.as_str(), card.department.as_str()), ("1990-01-02", "Sales"));
+    assert_eq!(card.addresses[0].street.as_str(), "1 Hill Rd");
+    assert_eq!(card.addresses[0].zip.as_str(), "411001");
+    assert_eq!(card.birthday.as_str(), "1990-01-02");
+    assert_eq!(card.department.as_str(), "Sales");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,13 +218,16 @@ async fn a_report_tells_participant_price_conversation_and_every_error() {
     assert!(of("wamid.g").iter().all(|report| report.group_id == "group-1"));
     let [sent] = of("gs-1")[..] else { panic!("{reports:?}") };
     let (pricing, conversation) = (sent.pricing.clone().unwrap(), sent.conversation.clone().unwrap());
-    assert_eq!((pricing.billable, pricing.model.as_str()), (Some(false), "PMP"));
-    assert_eq!((conversation.id.as_str(), conversation.origin.as_str()), ("c-1", "marketing"));
+    assert_eq!(pricing.billable, Some(false));
+    assert_eq!(pricing.model.as_str(), "PMP");
+    assert_eq!(conversation.id.as_str(), "c-1");
+    assert_eq!(conversation.origin.as_str(), "marketing");
     assert_eq!(conversation.expires_at.unwrap().seconds, 1_772_445_599);
     assert_eq!(sent.callback_data, "campaign");
     let [failed] = of("gs-2")[..] else { panic!("{reports:?}") };
     let codes: Vec<_> = failed.errors.iter().map(|error| error.code.as_str()).collect();
-    assert_eq!((codes, failed.status()), (vec!["131049", "131026"], ReportStatus::Failed));
+    assert_eq!(codes, vec!["131049", "131026"]);
+    assert_eq!(failed.status(), ReportStatus::Failed);
     assert_eq!(failed.error, failed.errors.first().cloned());
     assert!(of("gs-3").is_empty(), "a payment that failed is no message that failed");
     assert_eq!(of("ib")[0].callback_data, "ticket 7");

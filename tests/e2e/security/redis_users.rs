@@ -132,7 +132,8 @@ async fn files_and_functions_outlive_a_restart_of_redis() {
     secured.redis.start_again().await.unwrap();
     let found = eventually("Redis answers again", || async { blobs.stat(&id).await.ok() }).await;
     let found = found.expect("the file is there");
-    assert_eq!((found.size, found.first.as_ref()), (5, &b"hello"[..]));
+    assert_eq!(found.size, 5);
+    assert_eq!(found.first.as_ref(), &b"hello"[..]);
     assert_eq!(found.meta.map(|meta| meta.tenant), Some(meta.tenant));
     eventually("the functions are there", || async { sender.check_functions().await.ok() }).await;
     sender.tag_command(&id, "c-1").await.unwrap();

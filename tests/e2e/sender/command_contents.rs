@@ -38,7 +38,8 @@ async fn a_template_that_whatsapp_would_refuse_is_never_sent() {
     ] {
         publish_json(&outbound, &template(id, more)).await;
         let result = outbound.result(id).await;
-        assert_eq!((outcome(&result), result.attempts), (SendOutcome::Rejected, 0), "{id}");
+        assert_eq!(outcome(&result), SendOutcome::Rejected, "{id}");
+        assert_eq!(result.attempts, 0, "{id}");
         let fields: Vec<_> = result.faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(fields, [field], "{id}");
     }
@@ -49,7 +50,8 @@ async fn a_template_that_whatsapp_would_refuse_is_never_sent() {
     let received = outbound.account.received();
     assert_eq!(received.len(), 1, "what was refused cost no call");
     let content = &received[0].content;
-    assert_eq!((&content["locationName"], &content["address"]), (&json!("Office"), &json!("Am Platz 1")));
+    assert_eq!(&content["locationName"], &json!("Office"));
+    assert_eq!(&content["address"], &json!("Am Platz 1"));
 }
 
 #[tokio::test]
@@ -146,7 +148,9 @@ async fn what_another_version_has_begun_is_not_called_unsent_by_the_rules_of_thi
         ("not-sent", SendOutcome::Rejected, 1),
     ] {
         let result = outbound.result(id).await;
-        assert_eq!((outcome(&result), result.attempts, result.faults.len()), (expected, 1, faults), "{id}");
+        assert_eq!(outcome(&result), expected, "{id}");
+        assert_eq!(result.attempts, 1, "{id}");
+        assert_eq!(result.faults.len(), faults, "{id}");
     }
     assert_eq!(outbound.account.received_count(), 0);
 }
@@ -205,7 +209,8 @@ async fn json_is_read_as_back_ends_write_it_and_a_fault_says_where_it_is() {
         let sequence = outbound.publish_raw(Priority::Send, &channel(0), payload, &[]).await;
         let result = outbound.result(id).await;
         let [fault] = result.faults.as_slice() else { panic!("{id}: {result:?}") };
-        assert_eq!((outcome(&result), fault.field.as_str()), (SendOutcome::Rejected, field), "{id}");
+        assert_eq!(outcome(&result), SendOutcome::Rejected, "{id}");
+        assert_eq!(fault.field.as_str(), field, "{id}");
         assert!(
             fault.rule.starts_with(rule) && fault.rule.contains("; line 2, column "),
             "{id}: {}",

@@ -61,8 +61,10 @@ async fn what_cannot_be_read_is_answered_beside_its_letter() {
         let more = if payload.starts_with(b"[") { &[JSON][..] } else { &[] };
         let sequence = publish(&outbound, msg_id, payload, more).await;
         let result = result_of(&outbound, sequence).await;
-        assert_eq!((outcome(&result), result.command_id.as_str()), (SendOutcome::Rejected, id), "{msg_id}");
-        assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("infobip", "channel-0"), "{msg_id}");
+        assert_eq!(outcome(&result), SendOutcome::Rejected, "{msg_id}");
+        assert_eq!(result.command_id.as_str(), id, "{msg_id}");
+        assert_eq!(result.bsp.as_str(), "infobip", "{msg_id}");
+        assert_eq!(result.channel_id.as_str(), "channel-0", "{msg_id}");
         assert_eq!(result.command_msg_id, if msg_id == long { "" } else { msg_id });
         assert_eq!(result.error.as_ref().unwrap().code, "INVALID_COMMAND", "{msg_id}");
         assert!(!result.faults.is_empty(), "{msg_id}");
@@ -77,7 +79,8 @@ async fn what_cannot_be_read_is_answered_beside_its_letter() {
     // The result of a sent command has its sequence too.
     let good = publish(&outbound, "good", &text(0, "good", "4915112345", "Hello").encode_to_vec(), &[]).await;
     let result = result_of(&outbound, good).await;
-    assert_eq!((outcome(&result), result.command_msg_id.as_str()), (SendOutcome::Accepted, "good"));
+    assert_eq!(outcome(&result), SendOutcome::Accepted);
+    assert_eq!(result.command_msg_id.as_str(), "good");
     assert_eq!(outbound.result("good").await, result);
 
     let output = run_cli(&outbound.installation, &["tail", "sends", "--from-beginning", "--no-follow"]).await;
@@ -101,8 +104,10 @@ async fn a_used_id_is_answered_under_no_id() {
         let result = result_of(&outbound, sequence).await;
         assert_eq!(outcome(&result), SendOutcome::Rejected);
         assert_eq!(result.error.unwrap().code, "REUSED_COMMAND_ID");
-        assert_eq!((result.command_id.as_str(), result.message_id.as_str()), ("", ""));
-        assert_eq!((result.command_msg_id.as_str(), result.faults.len()), (msg_id, 0));
+        assert_eq!(result.command_id.as_str(), "");
+        assert_eq!(result.message_id.as_str(), "");
+        assert_eq!(result.command_msg_id.as_str(), msg_id);
+        assert_eq!(result.faults.len(), 0);
         assert_ne!(result.event_id, accepted.event_id);
     }
     // The same command again is not another one, and has a result.
@@ -117,7 +122,8 @@ async fn a_used_id_is_answered_under_no_id() {
     assert_eq!(results_of(&outbound, repeat).await.len(), 0);
     let under_the_id =
         outbound.results().await.into_iter().filter(|result| result.command_id == "reused").count();
-    assert_eq!((under_the_id, letters(&outbound).await.len()), (1, 2));
+    assert_eq!(under_the_id, 1);
+    assert_eq!(letters(&outbound).await.len(), 2);
     assert_eq!(outbound.account.received_count(), 1);
     sender.stop().await;
 }
@@ -149,7 +155,8 @@ async fn letter_and_result_are_stored_once_each_whatever_comes_between_them() {
         let result = result_of(&outbound, sequence).await;
         assert_eq!(outcome(&result), SendOutcome::Rejected);
     }
-    assert_eq!((outbound.results().await.len(), letters(&outbound).await.len()), (2, 2));
+    assert_eq!(outbound.results().await.len(), 2);
+    assert_eq!(letters(&outbound).await.len(), 2);
     sender.stop().await;
 }
 

@@ -134,17 +134,21 @@ async fn a_command_that_no_lane_reads_becomes_a_dead_letter() {
         .collect();
     let wanted: BTreeMap<_, _> =
         orphans.iter().map(|(subject, place)| (subject.clone(), format!("COMMANDS/{place}/0"))).collect();
-    assert_eq!((found, letters.len()), (wanted, orphans.len()));
+    assert_eq!(found, wanted);
+    assert_eq!(letters.len(), orphans.len());
     for letter in &letters {
         assert_eq!(origin(letter, headers::REASON_KIND), "no_such_subject");
         assert_eq!(letter.payload, origin(letter, headers::SUBJECT));
     }
     let results = results_under(installation, "imchannel.event.send.none.unknown").await;
     let places: BTreeSet<_> = results.iter().map(|result| result.command_sequence).collect();
-    assert_eq!((places, results.len()), (orphans.values().copied().collect(), orphans.len()));
+    assert_eq!(places, orphans.values().copied().collect());
+    assert_eq!(results.len(), orphans.len());
     for result in &results {
-        assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("", ""));
-        assert_eq!((outcome(result), code(result)), (SendOutcome::Rejected, "NO_SUCH_SUBJECT"));
+        assert_eq!(result.bsp.as_str(), "");
+        assert_eq!(result.channel_id.as_str(), "");
+        assert_eq!(outcome(result), SendOutcome::Rejected);
+        assert_eq!(code(result), "NO_SUCH_SUBJECT");
     }
     // The channel may still be created, so its command has more time.
     assert_eq!(installation.dead_letters().await.len(), orphans.len());
@@ -201,9 +205,12 @@ impl Answered {
         let [result] = &results_under(installation, "imchannel.event.send.gupshup.listener").await[..] else {
             panic!("one result")
         };
-        assert_eq!((result.bsp.as_str(), result.channel_id.as_str()), ("gupshup", "listener"));
-        assert_eq!((result.command_sequence, code(result)), (self.of_listener, "NO_ACCOUNT"));
-        assert_eq!((result.command_id.as_str(), result.context.as_str()), ("heard", "ticket 7"));
+        assert_eq!(result.bsp.as_str(), "gupshup");
+        assert_eq!(result.channel_id.as_str(), "listener");
+        assert_eq!(result.command_sequence, self.of_listener);
+        assert_eq!(code(result), "NO_ACCOUNT");
+        assert_eq!(result.command_id.as_str(), "heard");
+        assert_eq!(result.context.as_str(), "ticket 7");
     }
 }
 

@@ -41,7 +41,8 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
 
     // Without the setting it stays unknown, which is reported early.
     let never = outbound.result("never").await;
-    assert_eq!((outcome(&never), never.attempts), (SendOutcome::Unknown, 1));
+    assert_eq!(outcome(&never), SendOutcome::Unknown);
+    assert_eq!(never.attempts, 1);
     assert_eq!(outbound.account.calls().sends, 3, "a message was sent again immediately");
     let least = Duration::from_secs(RESEND_AFTER_S);
     for id in ["taken", "lost"] {
@@ -49,14 +50,16 @@ async fn a_message_of_unknown_outcome_is_sent_once_more_after_its_time_and_never
             outbound.results().await.into_iter().find(|result| result.command_id == id)
         })
         .await;
-        assert_eq!((outcome(&result), result.attempts), (SendOutcome::Accepted, 2), "{id}");
+        assert_eq!(outcome(&result), SendOutcome::Accepted, "{id}");
+        assert_eq!(result.attempts, 2, "{id}");
         let took = began.elapsed();
         assert!(took >= least, "{id} was sent again after {took:?}");
         assert!(took < least + SLACK, "{id} was sent again after {took:?}");
         assert_eq!(outbound.received(&format!("imc-{id}")), 1, "{id}");
     }
     let calls = outbound.account.calls();
-    assert_eq!((calls.sends, calls.duplicates), (5, 1));
+    assert_eq!(calls.sends, 5);
+    assert_eq!(calls.duplicates, 1);
 }
 
 /// A sender whose name begins with `name`.
@@ -95,10 +98,12 @@ async fn the_lane_of_a_killed_sender_is_taken_over_by_its_lease_and_sends_once()
     let took = killed_at.elapsed();
     assert!(took >= LEAST, "taken over after {took:?}, while the owner could still have believed to hold it");
     let result = outbound.result("after").await;
-    assert_eq!((outcome(&result), result.attempts), (SendOutcome::Accepted, 1));
+    assert_eq!(outcome(&result), SendOutcome::Accepted);
+    assert_eq!(result.attempts, 1);
     let heir = owner(&outbound).await.unwrap();
     assert_ne!(heir, dead);
-    assert_eq!((outbound.account.received_count(), outbound.account.calls().sends), (2, 2), "sent twice");
+    assert_eq!(outbound.account.received_count(), 2, "sent twice");
+    assert_eq!(outbound.account.calls().sends, 2, "sent twice");
     eprintln!("taken over after {took:?}");
     assert!(senders[1 - place].stop().await);
 }
