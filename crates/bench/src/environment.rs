@@ -25,13 +25,13 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts a NATS server with the streams of imchannel and of the baseline programs.
-pub(crate) struct Place {
+pub(crate) struct Environment {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     folder: TempDir,
 }
 
-impl Place {
+impl Environment {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await?;

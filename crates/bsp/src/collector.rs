@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::form::Form;
 use crate::ids::BspId;
 use crate::parsed::{
-    ITEMS_MAX, Item, Outcome, Parsed, Refusal, RejectedItem, UNRECOGNIZED_LENGTH_MAX, Unrecognized, Webhook,
+    ITEMS_MAX, Item, Outcome, Parsed, RejectedItem, Rejection, UNRECOGNIZED_LENGTH_MAX, Unrecognized, Webhook,
 };
 use crate::provider::Profile;
 use crate::repair::{self, Replaced};
@@ -132,30 +132,30 @@ impl<'a> Collector<'a> {
     }
 
     /// Reads one item, a piece of the body's text. If it cannot be parsed, only this item is rejected.
-    pub(crate) fn read_item(&mut self, item: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
+    pub(crate) fn read_item(&mut self, item: &str, read: impl FnOnce(&mut Self) -> Result<(), Rejection>) {
         let (from, first) = (unread::begin_item(), self.parsed.items.len());
         match self.attempt(Some(item), read) {
             Ok(()) => self.keep_unread(item, from, first),
-            Err(refusal) => {
+            Err(rejection) => {
                 unread::of_item(item, from, None, &mut self.parsed.unread);
-                self.refuse_part(refusal, item);
+                self.reject_part(rejection, item);
             }
         }
     }
 
     /// Reads a part of the body's text that contains items. If it cannot be parsed, it is rejected as one
     /// item.
-    pub(crate) fn read_list(&mut self, list: &str, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
-        if let Err(refusal) = self.attempt(None, read) {
-            self.refuse_part(refusal, list);
+    pub(crate) fn read_list(&mut self, list: &str, read: impl FnOnce(&mut Self) -> Result<(), Rejection>) {
+        if let Err(rejection) = self.attempt(None, read) {
+            self.reject_part(rejection, list);
         }
     }
 
     /// Reads a body of one item. If it cannot be parsed, the whole body is rejected.
-    pub(crate) fn read_body(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Refusal>) {
+    pub(crate) fn read_body(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Rejection>) {
         match self.attempt(Some(self.text), read) {
             Ok(()) => self.keep_unread(self.text, Position::default(), 0),
-            Err(refusal) => self.refuse_body(refusal),
+            Err(rejection) => self.reject_body(rejection),
         }
     }
 
@@ -195,9 +195,9 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn refuse_part(&mut self, refusal: Refusal, part: &str) {
+    fn reject_part(&mut self, rejection: Rejection, part: &str) {
         let is_damaged = self.is_damaged && std::str::from_utf8(&self.original(part)).is_err();
-        self.refuse_item(if is_damaged { Refusal::no_utf8() } else { refusal }, part);
+        self.reject_item(if is_damaged { Rejection::no_utf8() } else { rejection }, part);
     }
 
     /// Reads an item, or a list without an item. Discards its outcomes if invalid UTF-8 is in any field other
@@ -205,8 +205,8 @@ impl<'a> Collector<'a> {
     fn attempt(
         &mut self,
         item: Option<&str>,
-        read: impl FnOnce(&mut Self) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
+        read: impl FnOnce(&mut Self) -> Result<(), Rejection>,
+    ) -> Result<(), Rejection> {
         if !self.is_damaged {
             return read(self);
         }
@@ -224,17 +224,17 @@ impl<'a> Collector<'a> {
     }
 
     /// Replaces invalid UTF-8 in the texts of new events, and checks the rest of their item.
-    fn repair_utf8(&mut self, item: Option<&str>) -> Result<(), Refusal> {
+    fn repair_utf8(&mut self, item: Option<&str>) -> Result<(), Rejection> {
         if self.has_damaged_id {
-            return Err(Refusal::no_utf8());
+            return Err(Rejection::no_utf8());
         }
         let mut has_event = false;
         for new in self.parsed.items.iter_mut().skip(self.repaired) {
             match &mut new.outcome {
                 Outcome::Report(report) => repair::repair_report(report, &mut self.replaced)?,
                 Outcome::Message(message) => repair::repair_message(message, &mut self.replaced)?,
-                Outcome::Account(event) => repair::check_event(event)?,
-                Outcome::Customer(event) => repair::check_event(event)?,
+                Outcome::Account(event) => repair::check_event_utf8(event)?,
+                Outcome::Customer(event) => repair::check_event_utf8(event)?,
                 Outcome::Ignored(_) | Outcome::Rejected(_) => continue,
             }
             has_event = true;
@@ -248,7 +248,7 @@ impl<'a> Collector<'a> {
 
     /// Rejects a part that items share, or that may decide whether an item is ignored, if it contains invalid
     /// UTF-8 in any field other than text for people.
-    pub(crate) fn check_part(&self, json: &str) -> Result<(), Refusal> {
+    pub(crate) fn check_part(&self, json: &str) -> Result<(), Rejection> {
         if self.is_damaged { self.check(&repair::in_json(json)) } else { Ok(()) }
     }
 
@@ -257,7 +257,7 @@ impl<'a> Collector<'a> {
         self.is_damaged && repair::in_keys(object)
     }
 
-    fn check(&self, damaged: &[Damaged]) -> Result<(), Refusal> {
+    fn check(&self, damaged: &[Damaged]) -> Result<(), Rejection> {
         let text_keys = self.profile.text_keys;
         let is_word = |damaged: &Damaged| match damaged {
             Damaged::Value { key, value } => {
@@ -265,26 +265,26 @@ impl<'a> Collector<'a> {
             }
             Damaged::Key => false,
         };
-        if damaged.iter().all(is_word) { Ok(()) } else { Err(Refusal::no_utf8()) }
+        if damaged.iter().all(is_word) { Ok(()) } else { Err(Rejection::no_utf8()) }
     }
 
     /// Rejects the current item if an input of an event id contains invalid UTF-8.
     pub(crate) fn check_id(&mut self, parts: &[&str]) {
-        self.has_damaged_id |= self.is_damaged && parts.iter().any(|part| part.contains(utf8::STAND_IN));
+        self.has_damaged_id |= self.is_damaged && parts.iter().any(|part| part.contains(utf8::PLACEHOLDER));
     }
 
     /// Rejects an item, which is a piece of the body's text.
-    pub(crate) fn refuse_item(&mut self, refusal: Refusal, item: &str) {
+    pub(crate) fn reject_item(&mut self, rejection: Rejection, item: &str) {
         unread::take(item);
         let raw = self.original(item);
-        self.push(Outcome::Rejected(RejectedItem { kind: refusal.kind, reason: refusal.reason, raw }));
+        self.push(Outcome::Rejected(RejectedItem { kind: rejection.kind, reason: rejection.reason, raw }));
     }
 
     /// Rejects the whole body.
-    pub(crate) fn refuse_body(&mut self, refusal: Refusal) {
+    pub(crate) fn reject_body(&mut self, rejection: Rejection) {
         unread::take(self.text);
         let raw = self.webhook.body.clone();
-        self.push(Outcome::Rejected(RejectedItem { kind: refusal.kind, reason: refusal.reason, raw }));
+        self.push(Outcome::Rejected(RejectedItem { kind: rejection.kind, reason: rejection.reason, raw }));
     }
 
     pub(crate) fn unrecognized(&mut self, field: &'static str, value: &str, message_id: &str) {
@@ -301,7 +301,7 @@ impl<'a> Collector<'a> {
         if self.has_too_many_items {
             self.parsed = Parsed::default();
             self.replaced = Replaced::default();
-            self.refuse_body(Refusal::new("too_many_items", "too many items in the body"));
+            self.reject_body(Rejection::new("too_many_items", "too many items in the body"));
         }
         if self.parsed.items.is_empty() {
             self.ignored("empty");

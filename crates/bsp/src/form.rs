@@ -21,7 +21,7 @@ struct Field<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// Decodes a body. [`utf8::STAND_IN`] replaces each byte of a name or value that is not valid UTF-8.
+    /// Decodes a body. [`utf8::PLACEHOLDER`] replaces each byte of a name or value that is not valid UTF-8.
     pub(crate) fn parse(body: &'a [u8]) -> Self {
         let mut form = Self { fields: Vec::new(), damaged: Vec::new() };
         for (name, value) in pairs(body) {

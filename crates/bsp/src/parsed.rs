@@ -103,12 +103,12 @@ impl std::fmt::Debug for RejectedItem {
 
 /// The reason why an item is rejected during parsing, before its bytes are determined.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct Rejection {
     pub(crate) kind: &'static str,
     pub(crate) reason: String,
 }
 
-impl Refusal {
+impl Rejection {
     pub(crate) fn new(kind: &'static str, reason: &str) -> Self {
         Self { kind, reason: reason.to_owned() }
     }

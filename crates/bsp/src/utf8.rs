@@ -1,6 +1,6 @@
 //! Handles invalid UTF-8 in a body, as in a text that was cut inside a character or that has another charset.
 //!
-//! While such a body is read, [`STAND_IN`] replaces each invalid byte at its offset. Module `repair` decides what
+//! While such a body is read, [`PLACEHOLDER`] replaces each invalid byte at its offset. Module `repair` decides what
 //! becomes of the events.
 
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use percent_encoding::percent_decode;
 
 /// Replaces one invalid byte: the control character DEL. It is one byte long, so that offsets in the text are offsets
 /// in the body, and JSON allows it in strings. It has this meaning only in a body with invalid UTF-8.
-pub(crate) const STAND_IN: char = '\u{7f}';
+pub(crate) const PLACEHOLDER: char = '\u{7f}';
 
 /// The byte order mark, which some senders put before the body.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
@@ -20,7 +20,7 @@ pub fn is_utf8(media_type: &str, body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok() && (!is_form || percent_decode(body).decode_utf8().is_ok())
 }
 
-/// Bytes as text of the same length, with [`STAND_IN`] for each invalid byte. Borrowed if all bytes are
+/// Bytes as text of the same length, with [`PLACEHOLDER`] for each invalid byte. Borrowed if all bytes are
 /// valid.
 pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -29,7 +29,7 @@ pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        text.extend(std::iter::repeat_n(STAND_IN, chunk.invalid().len()));
+        text.extend(std::iter::repeat_n(PLACEHOLDER, chunk.invalid().len()));
     }
     Cow::Owned(text)
 }

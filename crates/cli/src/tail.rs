@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use bsp::mask::{self as body_mask, Readable};
+use bsp::mask::{self as body_mask, Unmasked};
 use bsp::{BspId, ChannelId, registry};
 use bus::read::{self, StartAt};
 use bus::streams::{COMMANDS, DEADLETTERS, EVENTS, StreamDefinition, WEBHOOKS};
@@ -312,7 +312,7 @@ fn command(delivery: &Delivery, unmask: bool) -> Shown {
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
     if !unmask {
         let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
-        let readable = Readable { keys, texts: &[] };
+        let readable = Unmasked { keys, texts: &[] };
         let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
         body = serde_json::from_str(&masked).unwrap_or_default();
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bsp::mask::{self, Readable};
+use bsp::mask::{self, Unmasked};
 use bsp::sending::{NotSent, Request, Response, SendResponse};
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -90,7 +90,7 @@ pub(crate) async fn send(
     let function = request.function;
     let url = format!("{}{}", account.details.base_url, request.path);
     let channel = account.channel.as_str();
-    let data = printable(&request.body, Readable { keys: request.logged_keys, texts: &[] }, payloads);
+    let data = printable(&request.body, Unmasked { keys: request.logged_keys, texts: &[] }, payloads);
     tracing::info!(
         function,
         channel,
@@ -115,7 +115,7 @@ pub(crate) async fn send(
         Err(end) => return log_result(end, function, channel, message_id, &url),
     };
     let readable =
-        Readable { keys: account.sending.answer_logged_keys(), texts: account.sending.answer_error_texts() };
+        Unmasked { keys: account.sending.answer_logged_keys(), texts: account.sending.answer_error_texts() };
     let text = printable(&body, readable, payloads);
     tracing::info!(
         function,
@@ -132,7 +132,7 @@ pub(crate) async fn send(
     }
 }
 
-fn printable(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<String> {
+fn printable(body: &[u8], readable: Unmasked, payloads: LogPayloads) -> Option<String> {
     match payloads {
         LogPayloads::Masked => Some(mask::body("application/json", body, readable)),
         LogPayloads::Full => Some(mask::unmasked(body)),

@@ -62,7 +62,7 @@ pub(crate) trait BspClient: Sync + std::fmt::Debug {
     }
 
     /// Whether it treats a response as success.
-    fn is_satisfied(&self, status: StatusCode, _body: &[u8]) -> bool {
+    fn is_success(&self, status: StatusCode, _body: &[u8]) -> bool {
         status == StatusCode::OK
     }
 
@@ -70,7 +70,7 @@ pub(crate) trait BspClient: Sync + std::fmt::Debug {
     fn timeout(&self) -> Duration;
 
     /// Delay before the retry of this number, from 0; `None` if it gives up.
-    fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration>;
+    fn retry_delay(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration>;
 
     /// The headers of its call.
     fn headers(&self, endpoint: &Endpoint, body: &Body) -> HeaderMap;

@@ -32,7 +32,7 @@ impl Caller {
 
 /// How posting a webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum DeliveryResult {
     /// It was answered 200.
     Taken,
     /// The BSP has given it up.
@@ -46,20 +46,20 @@ pub(crate) async fn post(
     (place, target): (usize, &Target),
     body: &Body,
     tally: &Stats,
-) -> Ending {
+) -> DeliveryResult {
     let mut repeat = 0;
     loop {
         let open = caller.places.acquire().await;
         let started = Instant::now();
         let Err(failure) = call(&caller.client, (place, target), body, tally).await else {
             tally.taken(place, started.elapsed());
-            return Ending::Taken;
+            return DeliveryResult::Taken;
         };
         drop(open);
         tally.refused(place, failure);
-        let Some(wait) = target.client.wait_before(repeat, failure, plan) else {
+        let Some(wait) = target.client.retry_delay(repeat, failure, plan) else {
             tally.lost(place);
-            return Ending::Lost;
+            return DeliveryResult::Lost;
         };
         tokio::time::sleep(plan.scaled(wait)).await;
         tally.repeated(place);
@@ -112,5 +112,5 @@ fn failure(error: &reqwest::Error) -> Failure {
 async fn judge(target: &Target, answer: Response) -> Result<(), Failure> {
     let status = answer.status();
     let body = answer.bytes().await.map_err(|error| failure(&error))?;
-    if target.client.is_satisfied(status, &body) { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
+    if target.client.is_success(status, &body) { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
 }

@@ -80,8 +80,8 @@ pub(crate) fn customer_id(event: &CustomerEvent) -> String {
     payment.or(user_id).cloned().unwrap_or_default()
 }
 
-/// The customer of a wish. A new one each time, because only the customer in such an event identifies the run.
-pub(crate) fn wishing(notice: &Notice) -> Customer {
+/// The customer of a preference. A new one each time, because only the customer in such an event identifies the run.
+pub(crate) fn preference_customer(notice: &Notice) -> Customer {
     let user_id = user_id(&notice.id.replace('-', ""));
     Customer { number: notice.customer.clone(), user_id, ..Customer::default() }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::bsp_client::{self, Body, BspClient, Failure};
 use crate::endpoint::Endpoint;
-use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
+use crate::event::{Content, Event, Ids, Message, Notice, NoticeKind, Report, Step};
 use crate::expected::{self, Expected};
 use crate::plan::{Plan, RunTag};
 
@@ -29,9 +29,9 @@ pub(crate) struct Gupshup;
 /// Timeout of one webhook. A response other than 2xx with an empty body is retried.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Delay before a retry. The vendor says "after a brief interval": the value is assumed.
-const REPEAT_WAIT: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Most retries of one webhook. Not published: assumed.
-const REPEATS_MAX: u32 = 3;
+const RETRIES_MAX: u32 = 3;
 
 /// Code, reason, and whether Gupshup refused the message itself, before WhatsApp had it.
 const FAILED: [(u32, &str, bool); 3] = [
@@ -68,10 +68,10 @@ impl BspClient for Gupshup {
 
     fn notice(&self, endpoint: &Endpoint, notice: &Notice) -> Option<Body> {
         let (bytes, expected) = match notice.what {
-            What::TemplatePaused => template_body(endpoint, notice),
-            What::PaymentFailed => payment_body(endpoint, notice),
-            What::OptedOut => preference_body(endpoint, notice, "stop", CustomerEventKind::OptedOut),
-            What::OptedIn => preference_body(endpoint, notice, "resume", CustomerEventKind::OptedIn),
+            NoticeKind::TemplatePaused => template_body(endpoint, notice),
+            NoticeKind::PaymentFailed => payment_body(endpoint, notice),
+            NoticeKind::OptedOut => preference_body(endpoint, notice, "stop", CustomerEventKind::OptedOut),
+            NoticeKind::OptedIn => preference_body(endpoint, notice, "resume", CustomerEventKind::OptedIn),
             _ => return None,
         };
         Some(Body { route: "message", bytes: Bytes::from(bytes), expected: [expected].into() })
@@ -97,7 +97,7 @@ impl BspClient for Gupshup {
     }
 
     /// Any 2xx with an empty body.
-    fn is_satisfied(&self, status: StatusCode, body: &[u8]) -> bool {
+    fn is_success(&self, status: StatusCode, body: &[u8]) -> bool {
         status.is_success() && body.is_empty()
     }
 
@@ -105,8 +105,8 @@ impl BspClient for Gupshup {
         TIMEOUT
     }
 
-    fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
-        (repeat < REPEATS_MAX).then_some(REPEAT_WAIT)
+    fn retry_delay(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+        (repeat < RETRIES_MAX).then_some(RETRY_DELAY)
     }
 
     fn headers(&self, endpoint: &Endpoint, _body: &Body) -> HeaderMap {
@@ -270,16 +270,16 @@ fn payment_body(endpoint: &Endpoint, notice: &Notice) -> (String, Expected) {
     (body, Expected::Customer(Box::new(event)))
 }
 
-/// A wish of a customer. Version 3 sends it with the customer's user id.
+/// A preference of a customer. Version 3 sends it with the customer's user id.
 fn preference_body(
     endpoint: &Endpoint,
     notice: &Notice,
-    wish: &str,
+    value: &str,
     kind: CustomerEventKind,
 ) -> (String, Expected) {
-    let customer = expected::wishing(notice);
+    let customer = expected::preference_customer(notice);
     let entry = json!({
-        "wa_id": customer.number, "user_id": customer.user_id, "category": "marketing_messages", "value": wish,
+        "wa_id": customer.number, "user_id": customer.user_id, "category": "marketing_messages", "value": value,
         "timestamp": notice.at.as_second().to_string(),
     });
     let event = CustomerEvent {

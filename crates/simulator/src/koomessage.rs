@@ -51,7 +51,7 @@ impl BspClient for KooMessage {
         TIMEOUT
     }
 
-    fn wait_before(&self, _repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+    fn retry_delay(&self, _repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
         None
     }
 

@@ -37,7 +37,7 @@ mod tests {
     fn waits(bsp: &dyn BspClient, failure: Failure, retries: TwilioRetries) -> Vec<u64> {
         let plan = plan(retries);
         (0..100)
-            .map_while(|repeat| bsp.wait_before(repeat, failure, &plan))
+            .map_while(|repeat| bsp.retry_delay(repeat, failure, &plan))
             .map(|wait| wait.as_secs())
             .collect()
     }
@@ -64,12 +64,12 @@ mod tests {
     fn gupshup_waits_ten_seconds_for_an_empty_2xx_and_koomessage_repeats_nothing() {
         let gupshup = &gupshup::Gupshup;
         assert_eq!(gupshup.timeout(), Duration::from_secs(10));
-        assert!(gupshup.is_satisfied(StatusCode::NO_CONTENT, b""));
-        assert!(!gupshup.is_satisfied(StatusCode::OK, b"ok"));
+        assert!(gupshup.is_success(StatusCode::NO_CONTENT, b""));
+        assert!(!gupshup.is_success(StatusCode::OK, b"ok"));
         assert_eq!(waits(gupshup, Failure::TimedOut, TwilioRetries::All).len(), 3);
         assert_eq!(gupshup.greetings().len(), 2);
         let koomessage = &koomessage::KooMessage;
-        assert!(!koomessage.is_satisfied(StatusCode::NO_CONTENT, b""));
+        assert!(!koomessage.is_success(StatusCode::NO_CONTENT, b""));
         assert!(waits(koomessage, Failure::Broken, TwilioRetries::All).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bsp_client::Body;
-use crate::delivery::{self, Caller, Ending};
+use crate::delivery::{self, Caller, DeliveryResult};
 use crate::oracle::{Oracle, OracleLimits};
 use crate::plan::{Plan, RunTag};
 use crate::stats::{Dropped, Stats};
@@ -164,8 +164,8 @@ impl Simulator {
         let to = (webhook.target, &self.targets[webhook.target]);
         let body: &Body = &webhook.body;
         match delivery::post(&self.caller, &self.plan, to, body, &self.tally).await {
-            Ending::Taken => self.ledger().acknowledge(webhook.expected()),
-            Ending::Lost => self.ledger().give_up(webhook.expected()),
+            DeliveryResult::Taken => self.ledger().acknowledge(webhook.expected()),
+            DeliveryResult::Lost => self.ledger().give_up(webhook.expected()),
         }
     }
 }

@@ -18,7 +18,7 @@ use sha1::Sha1;
 
 use crate::bsp_client::{self, Body, BspClient, Failure};
 use crate::endpoint::{Endpoint, Signing};
-use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
+use crate::event::{Content, Event, Ids, Message, Notice, NoticeKind, Report, Step};
 use crate::expected::{self, Expected};
 use crate::plan::{Plan, RunTag, TwilioRetries};
 
@@ -28,9 +28,9 @@ pub(crate) struct Twilio;
 /// Timeout of one webhook, from the connection to the end of the response.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Delay before a retry. Not published: assumed.
-const REPEAT_WAIT: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Most retries of one webhook: with `rc=5`, the most that can be configured.
-const REPEATS_MAX: u32 = 5;
+const RETRIES_MAX: u32 = 5;
 
 /// Error code, the channel's text, and whether retries cannot help (Twilio's error dictionary).
 const FAILED: [(&str, &str, Option<bool>); 3] = [
@@ -69,8 +69,12 @@ impl BspClient for Twilio {
     /// gateway does not support.
     fn notice(&self, endpoint: &Endpoint, notice: &Notice) -> Option<Body> {
         match notice.what {
-            What::OptedOut => Some(wish_body(endpoint, notice, "STOP", CustomerEventKind::OptedOut)),
-            What::OptedIn => Some(wish_body(endpoint, notice, "START", CustomerEventKind::OptedIn)),
+            NoticeKind::OptedOut => {
+                Some(preference_body(endpoint, notice, "STOP", CustomerEventKind::OptedOut))
+            }
+            NoticeKind::OptedIn => {
+                Some(preference_body(endpoint, notice, "START", CustomerEventKind::OptedIn))
+            }
             _ => None,
         }
     }
@@ -80,12 +84,12 @@ impl BspClient for Twilio {
     }
 
     /// Unless the URL requests more, Twilio retries only a failed connection, once.
-    fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration> {
+    fn retry_delay(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration> {
         let goes_on = match plan.twilio_retries {
             TwilioRetries::Default => repeat == 0 && failure == Failure::NotConnected,
-            TwilioRetries::All => repeat < REPEATS_MAX,
+            TwilioRetries::All => repeat < RETRIES_MAX,
         };
-        goes_on.then_some(REPEAT_WAIT)
+        goes_on.then_some(RETRY_DELAY)
     }
 
     fn headers(&self, endpoint: &Endpoint, body: &Body) -> HeaderMap {
@@ -185,7 +189,7 @@ fn report_form(endpoint: &Endpoint, report: &Report) -> (&'static str, String, E
 
 /// A message by which a customer opts out or in: `OptOutType` contains it (Twilio, "Advanced Opt-Out"). It is a message
 /// too.
-fn wish_body(endpoint: &Endpoint, notice: &Notice, word: &str, kind: CustomerEventKind) -> Body {
+fn preference_body(endpoint: &Endpoint, notice: &Notice, word: &str, kind: CustomerEventKind) -> Body {
     let message = Message {
         ids: Ids { message: notice.id.clone(), whatsapp: String::new() },
         customer: notice.customer.clone(),
@@ -195,14 +199,14 @@ fn wish_body(endpoint: &Endpoint, notice: &Notice, word: &str, kind: CustomerEve
         content: Content::Text(word.to_owned()),
     };
     let (form, event) = message_form(endpoint, &message);
-    let customer = expected::wishing(notice);
+    let customer = expected::preference_customer(notice);
     let more = encode(&[("OptOutType", word), ("ExternalUserId", &customer.user_id)]);
     let event = InboundMessage { customer: Some(customer.clone()), ..event };
-    let wish = expected::customer(endpoint, kind, customer);
+    let preference = expected::customer(endpoint, kind, customer);
     Body {
         route: "message",
         bytes: Bytes::from(format!("{form}&{more}")),
-        expected: [Expected::Message(Box::new(event)), Expected::Customer(Box::new(wish))].into(),
+        expected: [Expected::Message(Box::new(event)), Expected::Customer(Box::new(preference))].into(),
     }
 }
 

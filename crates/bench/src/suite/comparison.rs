@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::Target;
-use crate::environment::{Place, free_address};
+use crate::environment::{Environment, free_address};
 use crate::load::{self, Outcome};
 use crate::output;
 use crate::pair::Pair;
@@ -44,7 +44,7 @@ async fn compare(
     script: &str,
     effort: Effort,
 ) -> anyhow::Result<Comparison> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let (ours, our_target) = start_ours(&place).await?;
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::Target;
-use crate::environment::{Place, Program, free_address};
+use crate::environment::{Environment, Program, free_address};
 use crate::load::{self, Outcome};
 use crate::output;
 use crate::pair::Pair;
@@ -25,7 +25,7 @@ pub(crate) struct Measured {
 }
 
 /// Starts ingress and waits until it is ready.
-pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target)> {
+pub(crate) async fn start_ours(place: &Environment) -> anyhow::Result<(Program, Target)> {
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
     let target = Target { address, path, password: PASSWORD.to_owned() };
@@ -36,7 +36,7 @@ pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let (ours, our_target) = start_ours(&place).await?;
     let address = free_address()?;
     let baseline_target =

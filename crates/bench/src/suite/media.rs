@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::bench_channel::CHANNEL;
-use crate::environment::{Place, Program, free_address};
+use crate::environment::{Environment, Program, free_address};
 use crate::output;
 use crate::pair::Pair;
 use crate::suite::{CONNECTIONS, Effort};
@@ -39,7 +39,7 @@ pub(crate) struct Measured {
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let redis = RedisServer::start(place.folder().join("redis")).await?;
     let ids = store(&redis.url()).await?;
     let (our_address, baseline_address) = (free_address()?, free_address()?);

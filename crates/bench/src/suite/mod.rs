@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_nats::jetstream;
 
-use crate::environment::Place;
+use crate::environment::Environment;
 
 /// Amount of the measurements.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ pub(crate) enum Part {
 
 /// Empties streams, so that all measurements start in the same state. The ledger of sends denies purges and grows; ids
 /// differ by round.
-async fn purge(place: &Place, streams: &[&str]) -> anyhow::Result<()> {
+async fn purge(place: &Environment, streams: &[&str]) -> anyhow::Result<()> {
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     for stream in streams {
         jetstream.get_stream(stream).await?.purge().await?;

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use crate::baseline;
 use crate::bench_channel::CHANNEL;
 use crate::body::Bodies;
-use crate::environment::{Place, Program};
+use crate::environment::{Environment, Program};
 use crate::output;
 use crate::suite::{Effort, purge};
 
 /// Interval of the checks how far the durable consumer is.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Publishes in flight while the webhooks are stored.
 const IN_FLIGHT: usize = 1024;
 
@@ -40,7 +40,7 @@ pub(crate) struct Measured {
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     let (mut rounds, mut peak_mib) = (Vec::new(), None);
     for round in 0..effort.rounds {
@@ -76,7 +76,7 @@ const SETTINGS: [&[(&str, &str)]; VARIANTS] =
 
 /// Fills an empty stream like ingress does.
 async fn store(
-    place: &Place,
+    place: &Environment,
     jetstream: &jetstream::Context,
     stream: &str,
     count: u64,
@@ -119,7 +119,7 @@ async fn drained(
     let mut begun: Option<(Instant, u64)> = None;
     let mut whole = 0;
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         program.check()?;
         let Ok(info) = stream.consumer_info(durable).await else { continue };
         let left = info.num_pending + info.num_ack_pending as u64;

@@ -2,9 +2,9 @@
 
 use bus::Priority;
 
-use crate::environment::Place;
+use crate::environment::Environment;
 use crate::output;
-use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, Stage};
+use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
 use crate::suite::{Effort, purge, synced};
 
 /// Commands of each of these channels.
@@ -30,14 +30,14 @@ pub(crate) struct Measured {
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let stage = Stage::start(Place::start().await?).await?;
+    let stage = SenderSetup::start(Environment::start().await?).await?;
     let mut per_second = Vec::new();
     let mut peak_mib = None;
     for number in 0..CHANNELS {
         stage.apply(number, RATE_PER_S).await?;
     }
     for round in 0..effort.rounds {
-        purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
+        purge(&stage.environment, &["COMMANDS", "EVENTS"]).await?;
         for number in 0..CHANNELS {
             stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Priority::Send).await?;
         }
@@ -58,9 +58,9 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
 
 /// Measures the time of a channel's messages, without and with ten thousand pending commands of a channel with a limit
 /// of one a second.
-async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
+async fn measure_beside(stage: &SenderSetup, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
     let (slow, quick) = (CHANNELS, CHANNELS + 1);
-    purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
+    purge(&stage.environment, &["COMMANDS", "EVENTS"]).await?;
     stage.apply(slow, 1).await?;
     stage.apply(quick, BESIDE_RATE_PER_S).await?;
     let sender = stage.sender()?;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment::{Place, Program};
+use crate::environment::{Environment, Program};
 
 /// Channels of the throughput measurement.
 pub(crate) const CHANNELS: usize = 20;
@@ -35,8 +35,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const PUBLISHES: usize = 256;
 
 /// An environment with an account, whose channels are created when they are needed.
-pub(crate) struct Stage {
-    pub(crate) place: Place,
+pub(crate) struct SenderSetup {
+    pub(crate) environment: Environment,
     redis: RedisServer,
     account: InfobipApi,
     account_url: String,
@@ -47,8 +47,8 @@ fn channel_id(number: usize) -> anyhow::Result<ChannelId> {
     Ok(ChannelId::parse(&format!("bench-{number}"))?)
 }
 
-impl Stage {
-    pub(crate) async fn start(place: Place) -> anyhow::Result<Self> {
+impl SenderSetup {
+    pub(crate) async fn start(place: Environment) -> anyhow::Result<Self> {
         let redis = RedisServer::start(place.folder().join("redis")).await?;
         Inspector::connect(&RedisOptions::at(redis.url())).await?.load_functions().await?;
         std::fs::write(place.folder().join("api.key"), API_KEY)?;
@@ -59,7 +59,7 @@ impl Stage {
         let account_url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
         tokio::spawn(account.clone().serve(listener, stop.clone()));
-        Ok(Self { place, redis, account, account_url, stop })
+        Ok(Self { environment: place, redis, account, account_url, stop })
     }
 
     pub(crate) async fn apply(&self, number: usize, rate_per_s: u32) -> anyhow::Result<()> {
@@ -74,15 +74,15 @@ impl Stage {
         let key = CredentialKey::new(b"0123456789abcdef0123456789abcdef")?;
         let channels = channel::file::parse(&file, &context);
         for described in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
-            bus::command_consumers::apply(&self.place.bus, described.id()).await?;
-            bus::registry::put(&self.place.bus, &described.to_record(&key)).await?;
+            bus::command_consumers::apply(&self.environment.bus, described.id()).await?;
+            bus::registry::put(&self.environment.bus, &described.to_record(&key)).await?;
         }
         Ok(())
     }
 
     pub(crate) fn sender(&self) -> anyhow::Result<Program> {
-        let (redis, secrets) = (self.redis.url(), self.place.folder().to_string_lossy().into_owned());
-        self.place.program(
+        let (redis, secrets) = (self.redis.url(), self.environment.folder().to_string_lossy().into_owned());
+        self.environment.program(
             "imchannel-sender",
             &[
                 ("IMCHANNEL_REDIS_URL", &redis),
@@ -113,7 +113,7 @@ impl Stage {
                 content: Some(send_command::Content::Text(text)),
                 ..SendCommand::default()
             };
-            let (subject, bus) = (subject.clone(), self.place.bus.clone());
+            let (subject, bus) = (subject.clone(), self.environment.bus.clone());
             publishing.push(async move {
                 let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
                 let deadline = Instant::now() + LIMIT;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::collector::Collector;
-use crate::json::{self, Text};
-use crate::parsed::Refusal;
+use crate::json::{self, LooseScalar};
+use crate::parsed::Rejection;
 
 /// The type of the forms whose responses Infobip passes on.
 pub(super) const FLOW: &str = "flow";
@@ -18,23 +18,23 @@ pub(super) const FLOW: &str = "flow";
 #[derive(Deserialize)]
 struct Part<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    payload: Text<'a>,
+    payload: LooseScalar<'a>,
     #[serde(borrow, default)]
-    latitude: Text<'a>,
+    latitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    longitude: Text<'a>,
+    longitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    emoji: Text<'a>,
+    emoji: LooseScalar<'a>,
     #[serde(borrow, default)]
-    action: Text<'a>,
+    action: LooseScalar<'a>,
     /// The customer's response to a flow, an object.
     #[serde(borrow)]
     response: json::Part<'a>,
@@ -47,9 +47,9 @@ pub(super) fn read(
     event: InboundMessage,
     event_id: impl Fn(&str, &Collector<'_>) -> String,
     out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(contents) else {
-        return Err(Refusal::new("wrong_shape", "field 'content' is not a list"));
+        return Err(Rejection::new("wrong_shape", "field 'content' is not a list"));
     };
     for (position, raw) in parts.into_iter().enumerate() {
         let part = json::from_str::<Part<'_>>(raw.get()).ok();

@@ -101,7 +101,7 @@ pub(super) fn format(head: &[u8]) -> Format {
         [b'f', b'L', b'a', b'C', ..] => Format::Flac,
         [b'#', b'!', b'A', b'M', b'R', b'\n', ..] => Format::Amr,
         [b'O', b'g', b'g', b'S', 0, ..] => ogg(head),
-        [b'I', b'D', b'3', 2..=4, ..] => behind_id3(head),
+        [b'I', b'D', b'3', 2..=4, ..] => after_id3(head),
         [0x1a, 0x45, 0xdf, 0xa3, ..] => Format::Matroska,
         [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Format::Ole,
         [b'P', b'K', 3, 4, ..] => zip::format(head),
@@ -119,7 +119,7 @@ fn ogg(head: &[u8]) -> Format {
 }
 
 /// ID3v2.4 section 3.1: the size of the tag has four bytes of seven bits.
-fn behind_id3(head: &[u8]) -> Format {
+fn after_id3(head: &[u8]) -> Format {
     let Some(&[flags, a, b, c, d]) = head.get(5..10) else { return Format::Id3 };
     let size = [a, b, c, d].into_iter().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7f));
     let has_footer = flags & 0x10 != 0;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::de::IgnoredAny;
 
-use crate::json::{self, Text};
-use crate::utf8::{Damaged, STAND_IN};
+use crate::json::{self, LooseScalar};
+use crate::utf8::{Damaged, PLACEHOLDER};
 
 /// Every damaged text of valid JSON, in one pass.
 pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
@@ -19,7 +19,7 @@ pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
                 let end = string_end(json.as_bytes(), at);
                 let token = &json[at..end];
                 let is_key = json[end..].trim_ascii_start().starts_with(':');
-                match (is_key, token.contains(STAND_IN)) {
+                match (is_key, token.contains(PLACEHOLDER)) {
                     (true, true) => found.push(Damaged::Key),
                     (false, true) => {
                         found.push(Damaged::Value { key: key.to_owned(), value: decoded(token) });
@@ -45,11 +45,11 @@ pub(crate) fn in_json(json: &str) -> Vec<Damaged> {
 /// Whether one of an object's own keys is damaged or unreadable.
 pub(crate) fn in_keys(object: &str) -> bool {
     let members = json::peek::<HashMap<String, IgnoredAny>>(object);
-    members.map_or(true, |members| members.keys().any(|key| key.contains(STAND_IN)))
+    members.map_or(true, |members| members.keys().any(|key| key.contains(PLACEHOLDER)))
 }
 
 fn decoded(token: &str) -> String {
-    json::peek::<Text<'_>>(token).map(|text| text.owned()).unwrap_or_default()
+    json::peek::<LooseScalar<'_>>(token).map(|text| text.owned()).unwrap_or_default()
 }
 
 /// The position after the closing quote of the string that begins at `start`.

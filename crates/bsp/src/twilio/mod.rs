@@ -15,7 +15,7 @@ use http::HeaderMap;
 use crate::collector::Collector;
 use crate::form::Form;
 use crate::ids::BspId;
-use crate::parsed::{Parsed, Refusal, Webhook};
+use crate::parsed::{Parsed, Rejection, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile, SignedRequest};
 
 /// The implementation of [`Bsp`].
@@ -118,7 +118,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
     out.finish()
 }
 
-fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     // A callback has `MessageStatus`, or in old accounts only its alias `SmsStatus`. An inbound message has
     // `SmsStatus=received`.
     let status = match form.get("MessageStatus") {
@@ -135,8 +135,8 @@ fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
 }
 
 /// The message's id. `SmsSid` is its legacy alias.
-fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Refusal> {
+fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Rejection> {
     let names = ["MessageSid", "SmsSid", "SmsMessageSid"];
     let found = names.into_iter().map(|name| form.get(name)).find(|sid| !sid.is_empty());
-    found.ok_or_else(|| Refusal::new("missing_id", "missing field 'MessageSid'"))
+    found.ok_or_else(|| Rejection::new("missing_id", "missing field 'MessageSid'"))
 }

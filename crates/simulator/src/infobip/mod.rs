@@ -20,7 +20,7 @@ use crate::plan::{Plan, RunTag};
 pub(crate) struct Infobip;
 
 /// Most retries of one webhook. After the last one, 41 h 30 min after the first attempt, the data is lost.
-const REPEATS_MAX: u32 = 20;
+const RETRIES_MAX: u32 = 20;
 /// One minute.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Timeout of one webhook. Not published: assumed.
@@ -65,8 +65,8 @@ impl BspClient for Infobip {
     }
 
     /// One minute, and one more for the square of the retry's number.
-    fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
-        (repeat < REPEATS_MAX).then(|| MINUTE * (1 + repeat * repeat))
+    fn retry_delay(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+        (repeat < RETRIES_MAX).then(|| MINUTE * (1 + repeat * repeat))
     }
 
     fn headers(&self, endpoint: &Endpoint, _body: &Body) -> HeaderMap {

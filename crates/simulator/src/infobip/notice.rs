@@ -1,4 +1,4 @@
-//! Infobip's notifications about templates, the account, payments and wishes of customers.
+//! Infobip's notifications about templates, the account, payments and preferences of customers.
 //!
 //! Infobip's Subscriptions API lists the events (read 2026-11) and publishes few of their bodies: the bodies here have
 //! the members of the published ones. A confirmed payment is a customer's message of a separate type (OpenAPI of the
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::entry::{message_entry_of, offset_time};
 use crate::bsp_client::Body;
 use crate::endpoint::Endpoint;
-use crate::event::{Content, Ids, Message, Notice, What};
+use crate::event::{Content, Ids, Message, Notice, NoticeKind};
 use crate::expected::{self, Expected};
 
 /// The type of a message that confirms a payment.
@@ -29,14 +29,14 @@ pub(super) fn body(endpoint: &Endpoint, notice: &Notice) -> Body {
     let id = notice.id.trim_start_matches("imc-").to_owned();
     let notice = &Notice { id, ..notice.clone() };
     let (body, expected) = match notice.what {
-        What::TemplatePaused | What::TemplateDowngraded | What::TemplateRecategorised => {
+        NoticeKind::TemplatePaused | NoticeKind::TemplateDowngraded | NoticeKind::TemplateRecategorised => {
             template(endpoint, notice)
         }
-        What::AccountRestricted => restriction(endpoint, notice),
-        What::PaymentFailed => payment(endpoint, notice),
-        What::PaymentConfirmed => return confirmation(endpoint, notice),
-        What::OptedOut => wish(endpoint, notice, "stop", CustomerEventKind::OptedOut),
-        What::OptedIn => wish(endpoint, notice, "resume", CustomerEventKind::OptedIn),
+        NoticeKind::AccountRestricted => restriction(endpoint, notice),
+        NoticeKind::PaymentFailed => payment(endpoint, notice),
+        NoticeKind::PaymentConfirmed => return confirmation(endpoint, notice),
+        NoticeKind::OptedOut => preference(endpoint, notice, "stop", CustomerEventKind::OptedOut),
+        NoticeKind::OptedIn => preference(endpoint, notice, "resume", CustomerEventKind::OptedIn),
     };
     Body { route: "report", bytes: Bytes::from(body.to_string()), expected: [expected].into() }
 }
@@ -52,12 +52,12 @@ fn template(endpoint: &Endpoint, notice: &Notice) -> (Value, Expected) {
         ..AccountTemplate::default()
     };
     let (word, kind) = match notice.what {
-        What::TemplateDowngraded => {
+        NoticeKind::TemplateDowngraded => {
             content["quality"] = "LOW".into();
             template.quality = "LOW".to_owned();
             ("TEMPLATE_QUALITY_UPDATE", AccountEventKind::TemplateQuality)
         }
-        What::TemplateRecategorised => {
+        NoticeKind::TemplateRecategorised => {
             content["newCategory"] = "MARKETING".into();
             template.category = "MARKETING".to_owned();
             ("TEMPLATE_CATEGORY_UPDATE", AccountEventKind::TemplateCategory)
@@ -143,8 +143,13 @@ fn confirmation(endpoint: &Endpoint, notice: &Notice) -> Body {
     Body { route: "message", bytes, expected }
 }
 
-fn wish(endpoint: &Endpoint, notice: &Notice, value: &str, kind: CustomerEventKind) -> (Value, Expected) {
-    let customer = expected::wishing(notice);
+fn preference(
+    endpoint: &Endpoint,
+    notice: &Notice,
+    value: &str,
+    kind: CustomerEventKind,
+) -> (Value, Expected) {
+    let customer = expected::preference_customer(notice);
     let content = json!({
         "type": "MARKETING_SUBSCRIPTION_UPDATE", "userNumber": customer.number, "userId": customer.user_id,
         "value": value,

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use super::envelope::Entry;
 use super::status;
 use crate::collector::Collector;
-use crate::gupshup::account_words::{account_kind, number_kind, number_quality, reason, stated};
-use crate::json::{self, Part, Text};
+use crate::gupshup::account_values::{account_kind, number_kind, number_quality, reason, stated};
+use crate::json::{self, LooseScalar, Part};
 use crate::notice::Notice;
-use crate::parsed::Refusal;
+use crate::parsed::Rejection;
 use crate::text;
 
 /// The fields that are about the account.
@@ -45,41 +45,41 @@ pub(super) fn is_about_account(field: &str) -> bool {
 #[derive(Deserialize)]
 struct Value<'a> {
     #[serde(borrow, default)]
-    event: Text<'a>,
+    event: LooseScalar<'a>,
     #[serde(borrow, default)]
-    decision: Text<'a>,
+    decision: LooseScalar<'a>,
     /// The username of the business, or the place where payments are received.
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
     #[serde(borrow, default)]
-    display_phone_number: Text<'a>,
+    display_phone_number: LooseScalar<'a>,
     #[serde(borrow, default)]
-    phone_number: Text<'a>,
+    phone_number: LooseScalar<'a>,
     #[serde(borrow, default)]
-    current_limit: Text<'a>,
+    current_limit: LooseScalar<'a>,
     /// The newer name of a number's messaging limit. The next two members are the older names.
     #[serde(borrow, default)]
-    max_daily_conversations_per_business: Text<'a>,
+    max_daily_conversations_per_business: LooseScalar<'a>,
     #[serde(borrow, default)]
-    max_daily_conversation_per_phone: Text<'a>,
+    max_daily_conversation_per_phone: LooseScalar<'a>,
     #[serde(borrow, default)]
-    rejection_reason: Text<'a>,
+    rejection_reason: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_template_id: Text<'a>,
+    message_template_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_template_name: Text<'a>,
+    message_template_name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_template_language: Text<'a>,
+    message_template_language: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_template_category: Text<'a>,
+    message_template_category: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reason: Text<'a>,
+    reason: LooseScalar<'a>,
     #[serde(borrow, default)]
-    new_quality_score: Text<'a>,
+    new_quality_score: LooseScalar<'a>,
     #[serde(borrow, default)]
-    new_category: Text<'a>,
+    new_category: LooseScalar<'a>,
     #[serde(borrow, default)]
-    correct_category: Text<'a>,
+    correct_category: LooseScalar<'a>,
     #[serde(borrow)]
     other_info: Part<'a>,
     #[serde(borrow)]
@@ -94,25 +94,25 @@ struct Value<'a> {
 
 /// The objects that contain a reason.
 #[derive(Deserialize, Default)]
-struct Why<'a> {
+struct Reason<'a> {
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    description: LooseScalar<'a>,
     #[serde(borrow, default)]
-    violation_type: Text<'a>,
+    violation_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    restriction_type: Text<'a>,
+    restriction_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    expiration: Text<'a>,
+    expiration: LooseScalar<'a>,
     #[serde(borrow, default)]
-    waba_ban_state: Text<'a>,
+    waba_ban_state: LooseScalar<'a>,
     #[serde(borrow, default)]
-    waba_ban_date: Text<'a>,
+    waba_ban_date: LooseScalar<'a>,
     #[serde(borrow, default)]
-    alert_type: Text<'a>,
+    alert_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    alert_description: Text<'a>,
+    alert_description: LooseScalar<'a>,
 }
 
 pub(super) fn read(
@@ -120,7 +120,7 @@ pub(super) fn read(
     raw: &RawValue,
     entry: &Entry<'_>,
     out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let value: Value<'_> = json::from_str(raw.get())?;
     let word = value.event.or(value.decision.or(&value.status));
     let event = AccountEvent {
@@ -141,7 +141,7 @@ pub(super) fn errors(
     our_number: &str,
     entry: &Entry<'_>,
     out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     out.check_part(raw.get())?;
     let errors = status::errors(Some(raw));
     if errors.is_empty() {
@@ -207,7 +207,7 @@ impl Value<'_> {
         (number != AccountNumber::default()).then_some(number)
     }
 
-    fn decision(&self, word: &Text<'_>) -> String {
+    fn decision(&self, word: &LooseScalar<'_>) -> String {
         let alert = why(self.alert_info);
         word.or(&alert.alert_type).owned()
     }
@@ -236,11 +236,11 @@ impl Value<'_> {
     }
 }
 
-fn until(expiration: &Text<'_>) -> String {
+fn until(expiration: &LooseScalar<'_>) -> String {
     expiration.filled().map(|time| format!("until {time}")).unwrap_or_default()
 }
 
 /// An object that contains a reason. An object of another shape counts as empty.
-fn why(part: Part<'_>) -> Why<'_> {
+fn why(part: Part<'_>) -> Reason<'_> {
     json::optional(part).ok().flatten().unwrap_or_default()
 }

@@ -6,17 +6,17 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 
 /// A customer in the list.
 #[derive(Deserialize, Default)]
 pub(super) struct Contact<'a> {
     #[serde(borrow, default)]
-    pub(super) wa_id: Text<'a>,
+    pub(super) wa_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) user_id: Text<'a>,
+    pub(super) user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) parent_user_id: Text<'a>,
+    pub(super) parent_user_id: LooseScalar<'a>,
     #[serde(borrow)]
     profile: Part<'a>,
 }
@@ -24,9 +24,9 @@ pub(super) struct Contact<'a> {
 #[derive(Deserialize, Default)]
 pub(super) struct Profile<'a> {
     #[serde(borrow, default)]
-    pub(super) name: Text<'a>,
+    pub(super) name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) username: Text<'a>,
+    pub(super) username: LooseScalar<'a>,
 }
 
 impl<'a> Contact<'a> {
@@ -35,12 +35,12 @@ impl<'a> Contact<'a> {
     }
 
     /// The number, or the user id of a customer who hides the number.
-    pub(super) fn address(&self) -> &Text<'a> {
+    pub(super) fn address(&self) -> &LooseScalar<'a> {
         self.wa_id.or(self.user_id.or(&self.parent_user_id))
     }
 
     fn ids(&self) -> impl Iterator<Item = &str> {
-        [&self.wa_id, &self.user_id, &self.parent_user_id].into_iter().filter_map(Text::filled)
+        [&self.wa_id, &self.user_id, &self.parent_user_id].into_iter().filter_map(LooseScalar::filled)
     }
 }
 
@@ -72,8 +72,8 @@ impl<'a> Contacts<'a> {
 
     /// The customer with one of these ids. If there is only one contact and all messages have the same
     /// sender, it is that contact: for example, Mexican and Brazilian numbers have two spellings.
-    pub(super) fn find(&self, ids: [&Text<'_>; 3]) -> Option<&Contact<'a>> {
-        let known = ids.into_iter().filter_map(Text::filled).find_map(|id| self.places.get(id));
+    pub(super) fn find(&self, ids: [&LooseScalar<'_>; 3]) -> Option<&Contact<'a>> {
+        let known = ids.into_iter().filter_map(LooseScalar::filled).find_map(|id| self.places.get(id));
         let place = known.copied().or_else(|| self.is_the_sender.then_some(0))?;
         self.contacts.get(place)
     }
@@ -83,9 +83,9 @@ fn have_one_sender(messages: &[&RawValue]) -> bool {
     #[derive(Deserialize)]
     struct Sender<'a> {
         #[serde(borrow, default)]
-        from: Text<'a>,
+        from: LooseScalar<'a>,
         #[serde(borrow, default)]
-        from_user_id: Text<'a>,
+        from_user_id: LooseScalar<'a>,
     }
     if messages.len() < 2 {
         return true;

@@ -8,54 +8,54 @@ use proto::v1::{
 use serde::Deserialize;
 
 use super::message_object::Message;
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 use crate::whatsapp::{self, Context};
 
 #[derive(Deserialize, Default)]
 struct Body<'a> {
     #[serde(borrow, default)]
-    body: Text<'a>,
+    body: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    mime_type: Text<'a>,
+    mime_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    filename: Text<'a>,
+    filename: LooseScalar<'a>,
     #[serde(borrow, default)]
-    caption: Text<'a>,
+    caption: LooseScalar<'a>,
     #[serde(borrow, default)]
-    latitude: Text<'a>,
+    latitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    longitude: Text<'a>,
+    longitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    address: Text<'a>,
+    address: LooseScalar<'a>,
     #[serde(borrow, default)]
-    payload: Text<'a>,
+    payload: LooseScalar<'a>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    description: LooseScalar<'a>,
     #[serde(borrow, default)]
-    emoji: Text<'a>,
+    emoji: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     /// In a reaction: Gupshup's own id of the message that it refers to.
     #[serde(borrow, default)]
-    gs_id: Text<'a>,
+    gs_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    voice: Text<'a>,
+    voice: LooseScalar<'a>,
     #[serde(borrow, default)]
-    animated: Text<'a>,
+    animated: LooseScalar<'a>,
     #[serde(borrow, default)]
-    sha256: Text<'a>,
+    sha256: LooseScalar<'a>,
     #[serde(borrow, default)]
-    catalog_id: Text<'a>,
+    catalog_id: LooseScalar<'a>,
     #[serde(borrow)]
     product_items: Part<'a>,
 }
@@ -74,7 +74,7 @@ struct Interactive<'a> {
 #[derive(Deserialize)]
 struct Change<'a> {
     #[serde(borrow, default)]
-    original_message_id: Text<'a>,
+    original_message_id: LooseScalar<'a>,
     /// Only of an edited message: its new content, in the form of a message.
     #[serde(borrow)]
     message: Part<'a>,
@@ -186,6 +186,6 @@ fn interactive(part: Part<'_>) -> Option<Content> {
     Some(Content::FormReply(whatsapp::form_reply(interactive.nfm_reply)?))
 }
 
-fn reply(body: &Body<'_>, id: &Text<'_>, title: &Text<'_>) -> Reply {
+fn reply(body: &Body<'_>, id: &LooseScalar<'_>, title: &LooseScalar<'_>) -> Reply {
     Reply { id: id.owned(), title: title.owned(), description: body.description.owned() }
 }

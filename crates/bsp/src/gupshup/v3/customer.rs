@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::envelope::our_number;
 use crate::collector::Collector;
 use crate::gupshup::report;
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 use crate::notice::Notice;
 use crate::text;
 use crate::whatsapp::Names;
@@ -39,22 +39,22 @@ impl<'a> Value<'a> {
 #[derive(Deserialize)]
 struct Preference<'a> {
     #[serde(borrow, default)]
-    wa_id: Text<'a>,
+    wa_id: LooseScalar<'a>,
     #[serde(borrow, default, alias = "userid")]
-    user_id: Text<'a>,
+    user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    parent_user_id: Text<'a>,
+    parent_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    category: Text<'a>,
+    category: LooseScalar<'a>,
     /// `stop` or `resume`.
     #[serde(borrow, default)]
-    value: Text<'a>,
+    value: LooseScalar<'a>,
     #[serde(borrow, default)]
-    timestamp: Text<'a>,
+    timestamp: LooseScalar<'a>,
 }
 
 /// Reads customer preferences, one event for each entry. Invalid entries are counted.
-pub(in crate::gupshup) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
+pub(in crate::gupshup) fn preferences(value: Part<'_>, time: &LooseScalar<'_>, out: &mut Collector<'_>) {
     let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_preferences));
     if entries.is_empty() {
@@ -65,11 +65,11 @@ pub(in crate::gupshup) fn preferences(value: Part<'_>, time: &Text<'_>, out: &mu
     }
 }
 
-fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
+fn preference(raw: &RawValue, time: &LooseScalar<'_>, out: &mut Collector<'_>) {
     let Ok(preference) = json::from_str::<Preference<'_>>(raw.get()) else {
         return out.ignored("preference_event");
     };
-    let kind = wish(preference.value.as_str()).unwrap_or_else(|| {
+    let kind = preference_kind(preference.value.as_str()).unwrap_or_else(|| {
         out.unrecognized("user_preferences.value", preference.value.as_str(), "");
         CustomerEventKind::Other
     });
@@ -90,7 +90,7 @@ fn preference(raw: &RawValue, time: &Text<'_>, out: &mut Collector<'_>) {
 }
 
 /// A customer preference, in Meta's and in Gupshup's values.
-pub(in crate::gupshup) fn wish(word: &str) -> Option<CustomerEventKind> {
+pub(in crate::gupshup) fn preference_kind(word: &str) -> Option<CustomerEventKind> {
     match word.to_ascii_lowercase().as_str() {
         "stop" | "opted-out" => Some(CustomerEventKind::OptedOut),
         "resume" | "opted-in" => Some(CustomerEventKind::OptedIn),
@@ -106,26 +106,26 @@ pub(in crate::gupshup) fn event(kind: CustomerEventKind, customer: Option<Custom
 #[derive(Deserialize)]
 struct UserIdUpdate<'a> {
     #[serde(borrow, default)]
-    wa_id: Text<'a>,
+    wa_id: LooseScalar<'a>,
     #[serde(borrow)]
     user_id: Part<'a>,
     #[serde(borrow)]
     parent_user_id: Part<'a>,
     #[serde(borrow, default)]
-    timestamp: Text<'a>,
+    timestamp: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 struct Changed<'a> {
     #[serde(borrow, default)]
-    previous: Text<'a>,
+    previous: LooseScalar<'a>,
     #[serde(borrow, default)]
-    current: Text<'a>,
+    current: LooseScalar<'a>,
 }
 
 /// Reads changed user ids. Meta sends them in system messages since 2026-08, and sent them in a separate
 /// field before.
-pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collector<'_>) {
+pub(super) fn user_id_updates(value: Part<'_>, time: &LooseScalar<'_>, out: &mut Collector<'_>) {
     let value = Value::read(value);
     let entries = list(value.and_then(|value| value.user_id_update));
     if entries.is_empty() {
@@ -162,10 +162,10 @@ pub(super) fn user_id_updates(value: Part<'_>, time: &Text<'_>, out: &mut Collec
 
 /// The members around a system message.
 pub(super) struct SystemMessage<'a> {
-    pub(super) id: &'a Text<'a>,
-    pub(super) from: &'a Text<'a>,
-    pub(super) from_user_id: &'a Text<'a>,
-    pub(super) time: &'a Text<'a>,
+    pub(super) id: &'a LooseScalar<'a>,
+    pub(super) from: &'a LooseScalar<'a>,
+    pub(super) from_user_id: &'a LooseScalar<'a>,
+    pub(super) time: &'a LooseScalar<'a>,
     pub(super) system: Part<'a>,
     pub(super) raw: &'a str,
 }
@@ -173,26 +173,26 @@ pub(super) struct SystemMessage<'a> {
 #[derive(Deserialize)]
 struct System<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     /// The customer's current number; the second name is the older one.
     #[serde(borrow, default)]
-    wa_id: Text<'a>,
+    wa_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    new_wa_id: Text<'a>,
+    new_wa_id: LooseScalar<'a>,
     /// The previous number, in bodies from before 2023.
     #[serde(borrow, default)]
-    customer: Text<'a>,
+    customer: LooseScalar<'a>,
     #[serde(borrow, default)]
-    user_id: Text<'a>,
+    user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    parent_user_id: Text<'a>,
+    parent_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    previous_user_id: Text<'a>,
+    previous_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    previous_parent_user_id: Text<'a>,
+    previous_parent_user_id: LooseScalar<'a>,
     /// `stop` or `resume`.
     #[serde(borrow, default)]
-    marketing: Text<'a>,
+    marketing: LooseScalar<'a>,
 }
 
 /// Reads a system message about its customer. Returns whether it was one.
@@ -204,7 +204,7 @@ pub(super) fn system(message: &SystemMessage<'_>, out: &mut Collector<'_>) -> bo
         }
         "user_changed_user_id" => system.changed(CustomerEventKind::UserIdChanged, message),
         "user_preference_changed" => {
-            let Some(kind) = wish(system.marketing.as_str()) else { return false };
+            let Some(kind) = preference_kind(system.marketing.as_str()) else { return false };
             let names = Names {
                 address: message.from.as_str(),
                 user_id: message.from_user_id.as_str(),
@@ -256,11 +256,11 @@ fn old_number<'a>(before: &'a str, now: &str) -> &'a str {
 
 /// The members around the status of a payment.
 pub(super) struct PaymentStatus<'a> {
-    pub(super) message_id: &'a Text<'a>,
-    pub(super) status: &'a Text<'a>,
-    pub(super) time: &'a Text<'a>,
-    pub(super) recipient: &'a Text<'a>,
-    pub(super) user_id: &'a Text<'a>,
+    pub(super) message_id: &'a LooseScalar<'a>,
+    pub(super) status: &'a LooseScalar<'a>,
+    pub(super) time: &'a LooseScalar<'a>,
+    pub(super) recipient: &'a LooseScalar<'a>,
+    pub(super) user_id: &'a LooseScalar<'a>,
     pub(super) payment: Part<'a>,
     pub(super) raw: &'a str,
 }
@@ -268,7 +268,7 @@ pub(super) struct PaymentStatus<'a> {
 #[derive(Deserialize, Default)]
 struct MetaPayment<'a> {
     #[serde(borrow, default)]
-    reference_id: Text<'a>,
+    reference_id: LooseScalar<'a>,
     #[serde(borrow)]
     transaction: Part<'a>,
 }
@@ -276,9 +276,9 @@ struct MetaPayment<'a> {
 #[derive(Deserialize, Default)]
 struct Transaction<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
     #[serde(borrow)]
     error: Part<'a>,
 }
@@ -286,9 +286,9 @@ struct Transaction<'a> {
 #[derive(Deserialize, Default)]
 struct TransactionError<'a> {
     #[serde(borrow, default)]
-    code: Text<'a>,
+    code: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reason: Text<'a>,
+    reason: LooseScalar<'a>,
 }
 
 /// Reads the status of a payment.
@@ -296,7 +296,8 @@ pub(super) fn payment(status: &PaymentStatus<'_>, out: &mut Collector<'_>) {
     let payment: MetaPayment<'_> = json::optional(status.payment).ok().flatten().unwrap_or_default();
     let transaction: Transaction<'_> = json::optional(payment.transaction).ok().flatten().unwrap_or_default();
     let error: TransactionError<'_> = json::optional(transaction.error).ok().flatten().unwrap_or_default();
-    let word = [status.status, &payment.reference_id, &transaction.id, &transaction.status].map(Text::as_str);
+    let word =
+        [status.status, &payment.reference_id, &transaction.id, &transaction.status].map(LooseScalar::as_str);
     let word = word.join("/");
     let notice = Notice {
         about: status.message_id.as_str(),
@@ -311,7 +312,7 @@ pub(super) fn payment(status: &PaymentStatus<'_>, out: &mut Collector<'_>) {
         payment: Some(Payment {
             reference: payment.reference_id.owned(),
             status: status.status.or(&transaction.status).owned(),
-            error: report::error(&error.code, &Text::default(), &error.reason),
+            error: report::error(&error.code, &LooseScalar::default(), &error.reason),
         }),
         ..event(CustomerEventKind::Payment, names.to_customer())
     };

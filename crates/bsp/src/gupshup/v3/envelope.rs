@@ -4,18 +4,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::contacts::Contacts;
-use crate::json::{self, Part, Text};
-use crate::parsed::Refusal;
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::text;
 
 #[derive(Deserialize)]
 pub(super) struct Entry<'a> {
     /// The id of the WhatsApp Business Account.
     #[serde(borrow, default)]
-    pub(super) id: Text<'a>,
+    pub(super) id: LooseScalar<'a>,
     /// The time when Meta created the body, in Unix seconds: the only time of account events.
     #[serde(borrow, default)]
-    pub(super) time: Text<'a>,
+    pub(super) time: LooseScalar<'a>,
     #[serde(borrow)]
     pub(super) changes: Vec<&'a RawValue>,
     /// Whether one of its own keys contains invalid UTF-8. It may have been one of these keys.
@@ -25,8 +25,8 @@ pub(super) struct Entry<'a> {
 
 impl Entry<'_> {
     /// Rejects an item whose id or time comes from a damaged entry.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
-        if self.has_damaged_key { Err(Refusal::no_utf8()) } else { Ok(()) }
+    pub(super) fn check(&self) -> Result<(), Rejection> {
+        if self.has_damaged_key { Err(Rejection::no_utf8()) } else { Ok(()) }
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn our_number(metadata: Part<'_>) -> String {
     #[derive(Deserialize)]
     struct Metadata<'a> {
         #[serde(borrow, default)]
-        display_phone_number: Text<'a>,
+        display_phone_number: LooseScalar<'a>,
     }
     let metadata = json::optional::<Metadata<'_>>(metadata).ok().flatten();
     metadata

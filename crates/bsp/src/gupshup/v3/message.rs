@@ -12,15 +12,15 @@ use super::message_object::Message;
 use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::gupshup::PROFILE;
-use crate::json::{self, Text};
-use crate::parsed::Refusal;
+use crate::json::{self, LooseScalar};
+use crate::parsed::Rejection;
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
-pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let message: Message<'_> = json::from_str(raw.get())?;
     if message.id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'id' in the message"));
+        return Err(Rejection::new("missing_id", "missing field 'id' in the message"));
     }
     if message.kind.as_str() == "system" && customer::system(&message.as_system(raw), out) {
         return Ok(());
@@ -28,7 +28,7 @@ pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>)
     let customer = message.from.or(&message.from_user_id);
     let contact = shared.contacts.find([&message.from, &message.from_user_id, &message.from_parent_user_id]);
     // If a message has no sender, its sender is the only contact. The id is computed from the message alone.
-    let no_address = Text::default();
+    let no_address = LooseScalar::default();
     let contact_address = contact.map_or(&no_address, Contact::address);
     let context = Context::read(message.context);
     let mut event = InboundMessage {

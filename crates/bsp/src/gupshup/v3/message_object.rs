@@ -2,24 +2,24 @@
 
 use serde::Deserialize;
 
-use crate::json::{Part, Text};
+use crate::json::{LooseScalar, Part};
 
 #[derive(Deserialize)]
 pub(super) struct Message<'a> {
     #[serde(borrow, default)]
-    pub(super) id: Text<'a>,
+    pub(super) id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) from: Text<'a>,
+    pub(super) from: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) from_user_id: Text<'a>,
+    pub(super) from_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) from_parent_user_id: Text<'a>,
+    pub(super) from_parent_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) group_id: Text<'a>,
+    pub(super) group_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) timestamp: Text<'a>,
+    pub(super) timestamp: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Text<'a>,
+    pub(super) kind: LooseScalar<'a>,
     #[serde(borrow)]
     pub(super) context: Part<'a>,
     #[serde(borrow)]

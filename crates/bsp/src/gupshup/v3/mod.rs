@@ -16,15 +16,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::collector::Collector;
-use crate::json::{self, Part, Text};
-use crate::parsed::Refusal;
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::unread;
 use envelope::{Entry, Shared};
 
 #[derive(Deserialize)]
 struct Change<'a> {
     #[serde(borrow, default)]
-    field: Text<'a>,
+    field: LooseScalar<'a>,
     #[serde(borrow)]
     value: Option<&'a RawValue>,
 }
@@ -108,12 +108,12 @@ pub(super) fn read(entries: &[&RawValue], out: &mut Collector<'_>) {
                     out.read_list(raw.get(), |out| change(raw, &entry, out));
                 }
             }
-            Err(error) => out.refuse_item(error.into(), raw.get()),
+            Err(error) => out.reject_item(error.into(), raw.get()),
         }
     }
 }
 
-fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let change: Change<'_> = json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
@@ -126,14 +126,14 @@ fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
         _ if is_notice(field) => out.read_item(raw.get(), |out| notice(raw, entry, out)),
         _ => {
             out.unrecognized("changes.field", field, "");
-            return Err(Refusal::new("unknown_type", "unknown 'field' in the change"));
+            return Err(Rejection::new("unknown_type", "unknown 'field' in the change"));
         }
     }
     Ok(())
 }
 
-fn no_value() -> Refusal {
-    Refusal::new("wrong_shape", "missing field 'value' in the change")
+fn no_value() -> Rejection {
+    Rejection::new("wrong_shape", "missing field 'value' in the change")
 }
 
 /// Whether a field is about the account or a customer. Its change is one item.
@@ -141,7 +141,7 @@ fn is_notice(field: &str) -> bool {
     matches!(field, "user_preferences" | "user_id_update") || account::is_about_account(field)
 }
 
-fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     entry.check()?;
     out.check_part(raw.get())?;
     // Parsed again as a separate item, so that its unread members belong to its events.
@@ -154,16 +154,16 @@ fn notice(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
     Ok(())
 }
 
-fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     // The damaged key may have been the key of a list.
     if out.has_damaged_key(value.get()) {
-        return Err(Refusal::no_utf8());
+        return Err(Rejection::no_utf8());
     }
     let value: Value<'_> = json::from_str(value.get())?;
     let (statuses, messages) = (value.statuses.as_deref(), value.messages.as_deref());
     let is_empty = value.errors.is_none() && value.user_actions.is_none();
     if statuses.is_none() && messages.is_none() && is_empty {
-        return Err(Refusal::new("wrong_shape", "missing field 'statuses' or 'messages' in the change"));
+        return Err(Rejection::new("wrong_shape", "missing field 'statuses' or 'messages' in the change"));
     }
     for part in [value.metadata, value.contacts].into_iter().flatten() {
         out.check_part(part.get())?;
@@ -192,7 +192,7 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
 fn guarded(
     raw: &RawValue,
     out: &mut Collector<'_>,
-    read: impl FnOnce(&RawValue, &mut Collector<'_>) -> Result<(), Refusal>,
+    read: impl FnOnce(&RawValue, &mut Collector<'_>) -> Result<(), Rejection>,
 ) {
     out.read_item(raw.get(), |out| read(raw, out));
 }

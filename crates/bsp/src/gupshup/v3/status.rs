@@ -10,41 +10,41 @@ use super::customer::{self, PaymentStatus};
 use super::envelope::Shared;
 use crate::collector::Collector;
 use crate::gupshup::report::{self, Status};
-use crate::json::{self, Part, Text};
-use crate::parsed::Refusal;
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::time;
 
 #[derive(Deserialize)]
 struct MetaStatus<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    gs_id: Text<'a>,
+    gs_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
     /// `payment` for the status of a payment.
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow)]
     payment: Part<'a>,
     /// Unix seconds as a string; milliseconds as a number on `enqueued`.
     #[serde(borrow, default)]
-    timestamp: Text<'a>,
+    timestamp: LooseScalar<'a>,
     #[serde(borrow, default)]
-    recipient_id: Text<'a>,
+    recipient_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    recipient_user_id: Text<'a>,
+    recipient_user_id: LooseScalar<'a>,
     /// `group` if `recipient_id` is the id of a group.
     #[serde(borrow, default)]
-    recipient_type: Text<'a>,
+    recipient_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    recipient_participant_id: Text<'a>,
+    recipient_participant_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    recipient_participant_user_id: Text<'a>,
+    recipient_participant_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    recipient_participant_parent_user_id: Text<'a>,
+    recipient_participant_parent_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    meta_msg_id: Text<'a>,
+    meta_msg_id: LooseScalar<'a>,
     #[serde(borrow)]
     errors: Part<'a>,
     #[serde(borrow)]
@@ -52,17 +52,17 @@ struct MetaStatus<'a> {
     #[serde(borrow)]
     pricing: Part<'a>,
     #[serde(borrow, default)]
-    biz_opaque_callback_data: Text<'a>,
+    biz_opaque_callback_data: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct MetaError<'a> {
     #[serde(borrow, default)]
-    code: Text<'a>,
+    code: LooseScalar<'a>,
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message: Text<'a>,
+    message: LooseScalar<'a>,
     #[serde(borrow)]
     error_data: Part<'a>,
 }
@@ -70,16 +70,16 @@ struct MetaError<'a> {
 #[derive(Deserialize, Default)]
 struct ErrorData<'a> {
     #[serde(borrow, default)]
-    details: Text<'a>,
+    details: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct MetaConversation<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     /// Unix seconds.
     #[serde(borrow, default)]
-    expiration_timestamp: Text<'a>,
+    expiration_timestamp: LooseScalar<'a>,
     #[serde(borrow)]
     origin: Part<'a>,
 }
@@ -87,22 +87,22 @@ struct MetaConversation<'a> {
 #[derive(Deserialize, Default)]
 struct Origin<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct MetaPricing<'a> {
     #[serde(borrow, default)]
-    billable: Text<'a>,
+    billable: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pricing_model: Text<'a>,
+    pricing_model: LooseScalar<'a>,
     #[serde(borrow, default)]
-    category: Text<'a>,
+    category: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
-pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, shared: &Shared<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let status: MetaStatus<'_> = json::from_str(raw.get())?;
     // A failed payment is not a failed message: the message was delivered and read before.
     if status.kind.as_str() == "payment" || status.payment.is_some() {
@@ -148,7 +148,7 @@ impl<'a> MetaStatus<'a> {
     }
 
     /// The member of the group that the status is about.
-    fn participant(&self) -> &Text<'a> {
+    fn participant(&self) -> &LooseScalar<'a> {
         let user_id = self.recipient_participant_user_id.or(&self.recipient_participant_parent_user_id);
         self.recipient_participant_id.or(user_id)
     }
@@ -156,7 +156,7 @@ impl<'a> MetaStatus<'a> {
 
 /// The code of the first error, for the event id. The inputs of an event id never change, so a list that
 /// contains an entry of another shape has no code.
-fn first_code(list: Part<'_>) -> Text<'_> {
+fn first_code(list: Part<'_>) -> LooseScalar<'_> {
     // All errors are read below.
     let list = list.and_then(|list| json::peek::<Vec<MetaError<'_>>>(list.get()).ok()).unwrap_or_default();
     list.into_iter().next().map(|error| error.code).unwrap_or_default()

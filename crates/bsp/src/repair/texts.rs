@@ -5,12 +5,12 @@ use proto::v1::inbound_message::Content;
 use proto::v1::{Contact, InboundMessage, Media, Referral, ReportEvent, edit};
 
 use super::Replaced;
-use crate::utf8::STAND_IN;
+use crate::utf8::PLACEHOLDER;
 
 impl Replaced {
     fn text(&mut self, field: &'static str, text: &mut String) {
-        if text.contains(STAND_IN) {
-            let repaired = text.replace(STAND_IN, "\u{fffd}");
+        if text.contains(PLACEHOLDER) {
+            let repaired = text.replace(PLACEHOLDER, "\u{fffd}");
             self.texts.insert(std::mem::replace(text, repaired));
             self.fields.push(field);
         }

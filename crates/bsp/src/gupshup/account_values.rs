@@ -4,7 +4,7 @@
 
 use proto::v1::{AccountEventKind, ReportError};
 
-use crate::json::Text;
+use crate::json::LooseScalar;
 
 /// The kind of an account event. Version 2 shortens some of Meta's values.
 pub(super) fn account_kind(event: &str) -> AccountEventKind {
@@ -21,7 +21,7 @@ pub(super) fn number_kind(event: &str) -> AccountEventKind {
 }
 
 /// The value as a quality; empty if the value is about the limit.
-pub(super) fn number_quality(event: &Text<'_>) -> String {
+pub(super) fn number_quality(event: &LooseScalar<'_>) -> String {
     if is_quality(event.as_str()) { event.owned() } else { String::new() }
 }
 
@@ -30,7 +30,7 @@ fn is_quality(event: &str) -> bool {
 }
 
 /// A reason as an error; `None` without a reason, for which Meta sends `NONE`.
-pub(super) fn reason(name: &Text<'_>, description: &str) -> Option<ReportError> {
+pub(super) fn reason(name: &LooseScalar<'_>, description: &str) -> Option<ReportError> {
     let name = stated(name);
     let is_said = !name.is_empty() || !description.is_empty();
     is_said.then(|| ReportError {
@@ -41,7 +41,7 @@ pub(super) fn reason(name: &Text<'_>, description: &str) -> Option<ReportError> 
 }
 
 /// A reason as it appears in the body; empty for `NONE`.
-pub(super) fn stated<'t>(reason: &'t Text<'_>) -> &'t str {
+pub(super) fn stated<'t>(reason: &'t LooseScalar<'_>) -> &'t str {
     let reason = reason.as_str();
     if reason.eq_ignore_ascii_case("NONE") { "" } else { reason }
 }
