@@ -134,7 +134,7 @@ impl PartialEq for LooseScalar<'_> {
     }
 }
 
-/// The name by which [`objects`] recognizes a reader of [`Text`].
+/// The name by which [`objects`] recognizes a reader of [`LooseScalar`].
 const TEXT: &str = "imchannel::Text";
 
 impl<'de: 'a, 'a> Deserialize<'de> for LooseScalar<'a> {

@@ -156,7 +156,7 @@ pub enum SendResponse {
 pub struct Found {
     /// The id that was asked for.
     pub message_id: String,
-    /// The result of the log: [`Answer::Accepted`], [`Answer::Rejected`] or [`Answer::Duplicate`].
+    /// The result of the log: [`SendResponse::Accepted`], [`SendResponse::Rejected`] or [`SendResponse::Duplicate`].
     pub answer: SendResponse,
 }
 
@@ -196,7 +196,7 @@ pub trait Sending: Sync + fmt::Debug {
     /// Reads the response to a log query.
     ///
     /// # Errors
-    /// [`MessageStoreError`] if the response is not a log. It then has no information about any message.
+    /// [`LookupError`] if the response is not a log. It then has no information about any message.
     fn lookup_answer(&self, status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError>;
 
     /// Most message ids in one log query.

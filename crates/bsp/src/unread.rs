@@ -60,7 +60,7 @@ impl Unread {
         Self { json: std::mem::take(json), is_cut: *is_cut }
     }
 
-    /// Adds the unread members around the items, under [`AROUND`], if they fit.
+    /// Adds the unread members around the items, under [`OUTER_PATH`], if they fit.
     pub(crate) fn with_around(mut self, around: &Self) -> Self {
         self.is_cut |= around.is_cut;
         if around.json.is_empty() {

@@ -48,7 +48,7 @@ enum Key {
 #[derive(Debug, Clone, Copy)]
 pub struct OracleLimits {
     /// Open entries: their webhook is being posted, or their events are expected. They are never dropped; at the limit
-    /// [`Ledger::has_room`] returns false.
+    /// [`Oracle::has_room`] returns false.
     pub open: usize,
     /// Settled entries that are kept to recognize copies. Above the limit the oldest are dropped.
     pub settled: usize,
@@ -161,7 +161,7 @@ impl Oracle {
         self.limits.is_none_or(|limits| self.open < limits.open)
     }
 
-    /// Records that a webhook with these items is about to be posted. [`Ledger::promise`] or [`Ledger::give_up`] must
+    /// Records that a webhook with these items is about to be posted. [`Oracle::acknowledge`] or [`Oracle::give_up`] must
     /// follow.
     pub fn expect(&mut self, items: &Arc<[Expected]>) {
         if self.limits.is_none() {
