@@ -4,7 +4,7 @@
     python3 deploy/grafana/generate.py            write them
     python3 deploy/grafana/generate.py --check    check that the files are up to date; exit code 1 if not
 
-Needs nothing but Python 3.9. After a change, `deploy/check/observability.sh` runs every query against a gateway.
+Needs nothing but Python 3.9. After a change, `ci/observability.sh` runs every query against a gateway.
 """
 
 import json

@@ -196,12 +196,12 @@ class WithoutATerminal(unittest.TestCase):
 
 
 class Checks(unittest.TestCase):
-    """The scripts of deploy/check take what they need by the same rule."""
+    """The scripts of ci take what they need by the same rule."""
 
     def need(self, machine, **variables):
-        (machine.home / "deploy/check").mkdir(parents=True)
-        shutil.copy(ROOT / "deploy/check/lib.sh", machine.home / "deploy/check/lib.sh")
-        script = ". deploy/check/lib.sh; need cc gcc || echo not here"
+        (machine.home / "ci/lib").mkdir(parents=True)
+        shutil.copy(ROOT / "ci/lib/checks.sh", machine.home / "ci/lib/checks.sh")
+        script = ". ci/lib/checks.sh; need cc gcc || echo not here"
         process = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=machine.home, env={**machine.environment, **variables},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S, text=True)

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOT_CLEAN_YET = ()
 
 # These may use the words: the rules themselves, this check, and a record of programs' output.
-MAY_USE_THEM = ("STYLE.md", "tests/dev/test_words.py", "deploy/check/reports/")
+MAY_USE_THEM = ("STYLE.md", "tests/dev/test_words.py", "ci/drills/report.md")
 # Not written by hand.
 NOT_PROSE = re.compile(r"(^LICENSE$|\.lock$|package-lock\.json$|\.binpb$|\.svg$|\.png$|/example/)")
 # Text that is quoted as a program prints it: (path, the whole quotation). When the program's text changes, so does the document.
@@ -24,8 +24,8 @@ QUOTED = (
     ("docs/runbook.md", "the pull broke and is built anew"),
     ("docs/runbook.md", "nobody asks for events"),
     ("tests/dev/test_quotes.py", "nobody asks for events"),
-    ("deploy/check/drills/faults/events_full.py", "nobody asks for events"),
-    ("deploy/check/drills/faults/events_not_read.py", "nobody asks for events"),
+    ("ci/drills/faults/events_full.py", "nobody asks for events"),
+    ("ci/drills/faults/events_not_read.py", "nobody asks for events"),
 )
 
 # Word or phrase (a regular expression; a space also matches a line break), and what to write instead.

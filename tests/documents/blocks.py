@@ -20,7 +20,7 @@ TESTS = {
     "locked-down": "./dev test",
     "compose": "./dev check-deploy",
     "kubernetes": "./dev check-deploy",
-    "systemd": "./dev check-deploy (deploy/check/systemd.sh)",
+    "systemd": "./dev check-deploy (ci/systemd.sh)",
     "manual": "",
 }
 ATTRIBUTES = {"test", "reason", "expect", "until", "exit"}

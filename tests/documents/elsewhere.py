@@ -49,7 +49,7 @@ class StandIns(Elsewhere):
 
 
 class Compose(Elsewhere):
-    """A container engine with the images that deploy/check/compose_images.sh makes."""
+    """A container engine with the images that ci/compose/images.sh makes."""
 
     # For blocks that start containers.
     limit_s = 180

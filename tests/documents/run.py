@@ -30,7 +30,7 @@ KINDS = {
     "up": installation.Up,
     "locked-down": installation.LockedDown,
     "kubernetes": elsewhere.StandIns,
-    # With the variable IMAGES, which deploy/check/documents.sh sets if there is an engine.
+    # With the variable IMAGES, which ci/documents.sh sets if there is an engine.
     "compose": elsewhere.Compose if "IMAGES" in os.environ else elsewhere.StandIns,
 }
 # The terminal size for blocks with until=….

@@ -48,7 +48,7 @@ impl Version {
         let folder = std::env::var(PREVIOUS).unwrap_or_default();
         assert!(
             Path::new(&folder).join("imchannel-sender").exists(),
-            "{PREVIOUS} must name the folder with the programs of the version before: deploy/check/rolling.sh builds them"
+            "{PREVIOUS} must name the folder with the programs of the version before: ci/rolling.sh builds them"
         );
         Self { folder: format!("{folder}/") }
     }

@@ -18,7 +18,7 @@ use redis::AsyncCommands as _;
 use redis::aio::ConnectionManager;
 use tokio::net::TcpListener;
 
-use crate::environment::{CHANNEL, PASSWORD};
+use crate::bench_channel::{CHANNEL, PASSWORD};
 
 /// Stream of the raw messages.
 pub(crate) const RAW: &str = "RAW";

@@ -15,26 +15,23 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::baseline;
+use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::{Connection, Target};
 
-/// Id of the Infobip channel that webhooks are posted to.
-pub(crate) const CHANNEL: &str = "202105102694809992";
-/// Password of that channel.
-pub(crate) const PASSWORD: &str = "secretsecret";
 /// Credential key of the measured programs.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// Timeout of the start of a program, until it first responds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts a NATS server with the streams of imchannel and of the baseline programs.
-pub(crate) struct Place {
+pub(crate) struct Environment {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     folder: TempDir,
 }
 
-impl Place {
+impl Environment {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = new_folder()?;
         let nats = NatsServer::start(NatsOptions::open(folder.path().join("nats"))).await?;
@@ -89,10 +86,10 @@ impl Place {
     }
 
     /// Starts one of the baseline programs.
-    pub(crate) fn floor(&self, args: &[&str]) -> anyhow::Result<Program> {
+    pub(crate) fn baseline(&self, args: &[&str]) -> anyhow::Result<Program> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(args).args(["--nats-url", &self.nats.url()]);
-        self.start_program(command, "floor")
+        self.start_program(command, "baseline")
     }
 
     /// Starts a receiver in another language.

@@ -3,15 +3,18 @@
 //! programs can be used alone.
 //!
 //! The programs of a pair are measured in turns, round after round, because the speed of a machine drifts. The report
-//! has the median of
-//! the ratios. Every body is unique.
+//! has the median of the ratios. Every body is unique.
 
 mod body;
+mod bench_channel;
 mod client;
 mod baseline;
 mod load;
 mod environment;
+mod output;
+mod pair;
 mod report;
+mod run;
 mod suite;
 
 use std::net::SocketAddr;
@@ -62,7 +65,7 @@ enum Command {
         fastify: Option<PathBuf>,
     },
     /// The baseline receiver: compares the credential, publishes the body, waits for the ack.
-    FloorServe {
+    BaselineServe {
         /// Listen address.
         #[arg(long)]
         listen: SocketAddr,
@@ -71,13 +74,13 @@ enum Command {
         nats_url: String,
     },
     /// The baseline loop: pulls, parses, publishes, acks.
-    FloorNormalize {
+    BaselineNormalize {
         /// URL of NATS.
         #[arg(long)]
         nats_url: String,
     },
     /// The baseline file server: returns the value of Redis.
-    FloorMedia {
+    BaselineMedia {
         /// Listen address.
         #[arg(long)]
         listen: SocketAddr,
@@ -119,11 +122,11 @@ fn main() -> anyhow::Result<()> {
         match cli.command {
             Command::Run { seconds, rounds, webhooks, report, only, fastapi, fastify } => {
                 let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks };
-                Box::pin(suite::run(effort, &only, &report, (fastapi.as_deref(), fastify.as_deref()))).await
+                Box::pin(run::run(effort, &only, &report, (fastapi.as_deref(), fastify.as_deref()))).await
             }
-            Command::FloorServe { listen, nats_url } => baseline::serve(listen, &nats_url).await,
-            Command::FloorNormalize { nats_url } => baseline::normalize(&nats_url).await,
-            Command::FloorMedia { listen, redis_url, nats_url: _ } => {
+            Command::BaselineServe { listen, nats_url } => baseline::serve(listen, &nats_url).await,
+            Command::BaselineNormalize { nats_url } => baseline::normalize(&nats_url).await,
+            Command::BaselineMedia { listen, redis_url, nats_url: _ } => {
                 baseline::media(listen, &redis_url).await
             }
             Command::Load { gateway, path, password, connections, seconds, rate } => {
@@ -133,7 +136,7 @@ fn main() -> anyhow::Result<()> {
                     Some(rate) => load::open(&target, connections, rate, time, &bodies, None).await?,
                     None => load::closed(&target, connections, time, &bodies).await?,
                 };
-                report::say(&format!("{outcome}"));
+                output::say(&format!("{outcome}"));
                 Ok(())
             }
         }

@@ -3,36 +3,23 @@
 mod plot;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
 
 use crate::load::Outcome;
+use crate::pair::Pair;
 use crate::suite::Effort;
-use crate::suite::{comparison, end_to_end, ingress, media, normalizer, sender, synced};
-
-/// Prints a progress line.
-#[expect(clippy::disallowed_methods, reason = "prints only texts and numbers of the suite")]
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// Two measurements that were made one after the other.
-#[derive(Debug)]
-pub(crate) struct Pair<T> {
-    pub(crate) floor: T,
-    pub(crate) ours: T,
-}
+use crate::suite::{comparison, end_to_end, ingress, media, normalizer, sender, sender_setup, synced};
 
 /// All results.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) ingress: Option<ingress::Measured>,
-    pub(crate) against: Vec<comparison::Against>,
+    pub(crate) comparisons: Vec<comparison::Comparison>,
     pub(crate) normalizer: Option<normalizer::Measured>,
-    pub(crate) chain: Option<Vec<end_to_end::Round>>,
+    pub(crate) end_to_end: Option<Vec<end_to_end::Round>>,
     pub(crate) sender: Option<sender::Measured>,
     pub(crate) media: Option<media::Measured>,
 }
@@ -77,12 +64,12 @@ impl Report {
         if let Some(measured) = &self.ingress {
             ingress_section(&mut text, measured)?;
         }
-        against_section(&mut text, &self.against)?;
+        comparison_section(&mut text, &self.comparisons)?;
         if let Some(measured) = &self.normalizer {
             normalizer_section(&mut text, measured)?;
         }
-        if let Some(rounds) = &self.chain {
-            chain_section(&mut text, rounds)?;
+        if let Some(rounds) = &self.end_to_end {
+            end_to_end_section(&mut text, rounds)?;
         }
         if let Some(measured) = &self.sender {
             sender_section(&mut text, measured)?;
@@ -122,7 +109,7 @@ fn ingress_section(text: &mut String, measured: &ingress::Measured) -> std::fmt:
     writeln!(text, "## Ingress\n")?;
     writeln!(
         text,
-        "Ingress in a process of its own against the bare receiver (`crates/bench/src/floor.rs`: credential compared, \
+        "Ingress in a process of its own against the bare receiver (`crates/bench/src/baseline.rs`: credential compared, \
          body published, acknowledgement awaited; no id, no headers, no limits, no metrics), 64 connections.\n"
     )?;
     writeln!(text, "| | bare | imchannel | ratio | aim |\n|---|---|---|---|---|")?;
@@ -134,14 +121,15 @@ fn ingress_section(text: &mut String, measured: &ingress::Measured) -> std::fmt:
     for (quantile, name, aim) in
         [(0.5, "median", ""), (0.99, "99th percentile", ""), (0.999, "99.9th percentile", "")]
     {
-        let floors = spread(measured.open.iter().map(|pair| pair.floor.millis(quantile))).median;
+        let bare = spread(measured.open.iter().map(|pair| pair.baseline.millis(quantile))).median;
         let ours = spread(measured.open.iter().map(|pair| pair.ours.millis(quantile))).median;
-        let ratio =
-            spread(measured.open.iter().map(|pair| pair.ours.millis(quantile) / pair.floor.millis(quantile)));
+        let ratio = spread(
+            measured.open.iter().map(|pair| pair.ours.millis(quantile) / pair.baseline.millis(quantile)),
+        );
         let rate = measured.open_rate;
         writeln!(
             text,
-            "| {name} at {rate:.0} requests/s, ms | {floors:.2} | {ours:.2} | {} | {aim} |",
+            "| {name} at {rate:.0} requests/s, ms | {bare:.2} | {ours:.2} | {} | {aim} |",
             show(ratio)
         )?;
     }
@@ -149,7 +137,7 @@ fn ingress_section(text: &mut String, measured: &ingress::Measured) -> std::fmt:
         writeln!(text, "| most memory, MiB | | {peak:.1} | | < 40 |")?;
     }
     let pairs = || measured.closed.iter().chain(&measured.open);
-    let bare: u64 = pairs().map(|pair| pair.floor.errors).sum();
+    let bare: u64 = pairs().map(|pair| pair.baseline.errors).sum();
     let ours: u64 = pairs().map(|pair| pair.ours.errors).sum();
     writeln!(
         text,
@@ -166,16 +154,16 @@ fn ingress_section(text: &mut String, measured: &ingress::Measured) -> std::fmt:
 type Row = (f64, f64, String);
 
 fn row(pairs: &[Pair<Outcome>], of: fn(&Outcome) -> f64) -> Row {
-    let bare = spread(pairs.iter().map(|pair| of(&pair.floor))).median;
+    let bare = spread(pairs.iter().map(|pair| of(&pair.baseline))).median;
     let ours = spread(pairs.iter().map(|pair| of(&pair.ours))).median;
-    (bare, ours, show(spread(pairs.iter().map(|pair| of(&pair.ours) / of(&pair.floor)))))
+    (bare, ours, show(spread(pairs.iter().map(|pair| of(&pair.ours) / of(&pair.baseline)))))
 }
 
 fn show(ratio: Spread) -> String {
     format!("**{:.2}** ({:.2}–{:.2})", ratio.median, ratio.least, ratio.most)
 }
 
-fn against_section(text: &mut String, all: &[comparison::Against]) -> std::fmt::Result {
+fn comparison_section(text: &mut String, all: &[comparison::Comparison]) -> std::fmt::Result {
     if all.is_empty() {
         return Ok(());
     }
@@ -183,15 +171,15 @@ fn against_section(text: &mut String, all: &[comparison::Against]) -> std::fmt::
     writeln!(
         text,
         "Receivers of the same guarantees (constant-time comparison, id by hash, 200 after the acknowledgement, a limit \
-         of the body; `crates/bench/against`), one process each, 64 connections.\n"
+         of the body; `bench/comparison`), one process each, 64 connections.\n"
     )?;
     writeln!(text, "| | its requests/s | imchannel's | ratio | aim |\n|---|---|---|---|---|")?;
-    for against in all {
-        let (other, ours, ratio) = row(&against.pairs, |outcome| outcome.per_second);
-        let aim = if against.name.starts_with("FastAPI") { "≥ 5" } else { "≥ 2.8" };
-        let errors: u64 = against.pairs.iter().map(|pair| pair.floor.errors).sum();
+    for comparison in all {
+        let (other, ours, ratio) = row(&comparison.pairs, |outcome| outcome.per_second);
+        let aim = if comparison.name.starts_with("FastAPI") { "≥ 5" } else { "≥ 2.8" };
+        let errors: u64 = comparison.pairs.iter().map(|pair| pair.baseline.errors).sum();
         let errors = if errors > 0 { format!(" ({errors} other answers)") } else { String::new() };
-        writeln!(text, "| {} | {other:.0}{errors} | {ours:.0} | {ratio} | {aim} |", against.name)?;
+        writeln!(text, "| {} | {other:.0}{errors} | {ours:.0} | {ratio} | {aim} |", comparison.name)?;
     }
     writeln!(text)
 }
@@ -199,7 +187,7 @@ fn against_section(text: &mut String, all: &[comparison::Against]) -> std::fmt::
 fn normalizer_section(text: &mut String, measured: &normalizer::Measured) -> std::fmt::Result {
     let of = |pick: fn(&normalizer::Round) -> f64| spread(measured.rounds.iter().map(pick)).median;
     let ratio = |pick: fn(&normalizer::Round) -> f64| {
-        show(spread(measured.rounds.iter().map(|round| pick(round) / round.floor)))
+        show(spread(measured.rounds.iter().map(|round| pick(round) / round.baseline)))
     };
     writeln!(text, "## Normalizer\n")?;
     writeln!(
@@ -208,7 +196,7 @@ fn normalizer_section(text: &mut String, measured: &normalizer::Measured) -> std
          acknowledges, all in one task. The normalizer works in a lane for each core; its log goes to a file.\n"
     )?;
     writeln!(text, "| | webhooks/s | ratio to the bare loop | aim |\n|---|---|---|---|")?;
-    writeln!(text, "| bare loop | {:.0} | 1 | |", of(|round| round.floor))?;
+    writeln!(text, "| bare loop | {:.0} | 1 | |", of(|round| round.baseline))?;
     writeln!(
         text,
         "| imchannel, as set up by default | {:.0} | {} | ≥ 0.7 |",
@@ -239,7 +227,7 @@ fn normalizer_section(text: &mut String, measured: &normalizer::Measured) -> std
     writeln!(text)
 }
 
-fn chain_section(text: &mut String, rounds: &[end_to_end::Round]) -> std::fmt::Result {
+fn end_to_end_section(text: &mut String, rounds: &[end_to_end::Round]) -> std::fmt::Result {
     let quantile = |quantile: f64| {
         spread(rounds.iter().map(move |round| round.latency_us.value_at_quantile(quantile) as f64 / 1000.0))
     };
@@ -274,7 +262,7 @@ fn sender_section(text: &mut String, measured: &sender::Measured) -> std::fmt::R
         text,
         "One sender process over 20 channels against a simulated account whose every answer takes {} ms; the commands \
          wait already. Intent, call, outcome, result and acknowledgement of each; the account shares the machine.\n",
-        sender::LATENCY.as_millis()
+        sender_setup::LATENCY.as_millis()
     )?;
     let rate = spread(measured.per_second.iter().copied());
     writeln!(text, "| | | least–most | aim |\n|---|---|---|---|")?;
@@ -334,9 +322,9 @@ fn media_section(text: &mut String, measured: &media::Measured) -> std::fmt::Res
          asks for what is known of the file, checks whose it is, sets its expiry, writes three lines and publishes an \
          event.\n"
     )?;
-    let bare = spread(measured.pairs.iter().map(|pair| pair.floor)).median;
+    let bare = spread(measured.pairs.iter().map(|pair| pair.baseline)).median;
     let ours = spread(measured.pairs.iter().map(|pair| pair.ours)).median;
-    let ratio = show(spread(measured.pairs.iter().map(|pair| pair.ours / pair.floor)));
+    let ratio = show(spread(measured.pairs.iter().map(|pair| pair.ours / pair.baseline)));
     writeln!(text, "| | bare | imchannel | ratio | aim |\n|---|---|---|---|---|")?;
     writeln!(text, "| files/s | {bare:.0} | {ours:.0} | {ratio} | ≥ 0.8 |")?;
     if let Some(peak) = measured.peak_mib {

@@ -12,6 +12,8 @@
 
 mod card;
 mod check;
+mod faults;
+mod parts;
 mod decode;
 mod json;
 mod template;

@@ -21,7 +21,7 @@ struct Field<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// Decodes a body. [`utf8::STAND_IN`] replaces each byte of a name or value that is not valid UTF-8.
+    /// Decodes a body. [`utf8::PLACEHOLDER`] replaces each byte of a name or value that is not valid UTF-8.
     pub(crate) fn parse(body: &'a [u8]) -> Self {
         let mut form = Self { fields: Vec::new(), damaged: Vec::new() };
         for (name, value) in pairs(body) {
@@ -101,13 +101,13 @@ fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
 fn to_text(bytes: Cow<'_, [u8]>) -> (Cow<'_, str>, bool) {
     match bytes {
         Cow::Borrowed(bytes) => {
-            let text = utf8::readable(bytes);
+            let text = utf8::lossy(bytes);
             let is_utf8 = matches!(text, Cow::Borrowed(_));
             (text, is_utf8)
         }
         Cow::Owned(bytes) => match String::from_utf8(bytes) {
             Ok(text) => (Cow::Owned(text), true),
-            Err(error) => (Cow::Owned(utf8::readable(error.as_bytes()).into_owned()), false),
+            Err(error) => (Cow::Owned(utf8::lossy(error.as_bytes()).into_owned()), false),
         },
     }
 }

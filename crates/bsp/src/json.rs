@@ -11,13 +11,14 @@ use std::cell::Cell;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 
+use crate::parsed::Rejection;
 use crate::unread::{self, Place};
 pub use objects::{from_slice, from_str};
 
 /// A scalar of any JSON type, as text. Booleans and numbers become their text; `null`, objects and arrays count as
 /// absent. A text of a webhook that no reader has used when it is dropped is an [`unread`] member.
 #[derive(Debug, Default)]
-pub(crate) struct Text<'a> {
+pub(crate) struct LooseScalar<'a> {
     /// The text as it appears in the body, between the quotes of a string.
     raw: &'a str,
     #[allow(clippy::box_collection, reason = "texts are moved often, and few have escapes")]
@@ -28,7 +29,7 @@ pub(crate) struct Text<'a> {
     is_unread: Cell<bool>,
 }
 
-impl<'a> Text<'a> {
+impl<'a> LooseScalar<'a> {
     fn read(raw: &'a str) -> serde_json::Result<Self> {
         let is_string = match raw.as_bytes()[0] {
             b'"' => true,
@@ -59,7 +60,7 @@ impl<'a> Text<'a> {
     }
 }
 
-impl Text<'_> {
+impl LooseScalar<'_> {
     fn value(&self) -> &str {
         self.unescaped.as_ref().map_or(self.raw, |text| text.as_str())
     }
@@ -117,7 +118,7 @@ impl Text<'_> {
     }
 }
 
-impl Drop for Text<'_> {
+impl Drop for LooseScalar<'_> {
     fn drop(&mut self) {
         if self.is_unread.get() && !self.raw.is_empty() {
             let place = Place::of(self.raw);
@@ -127,16 +128,16 @@ impl Drop for Text<'_> {
     }
 }
 
-impl PartialEq for Text<'_> {
+impl PartialEq for LooseScalar<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-/// The name by which [`objects`] recognizes a reader of [`Text`].
+/// The name by which [`objects`] recognizes a reader of [`LooseScalar`].
 const TEXT: &str = "imchannel::Text";
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for LooseScalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Raw;
         impl<'de> Visitor<'de> for Raw {
@@ -191,7 +192,7 @@ pub(crate) fn whole(part: &RawValue) -> String {
 }
 
 /// The error of a text that cannot be read: a label and a sentence. It does not quote the text.
-pub(crate) fn fault(error: &serde_json::Error) -> (&'static str, String) {
+fn describe_error(error: &serde_json::Error) -> (&'static str, String) {
     use serde_json::error::Category;
     let (line, column) = (error.line(), error.column());
     match error.classify() {
@@ -200,6 +201,13 @@ pub(crate) fn fault(error: &serde_json::Error) -> (&'static str, String) {
         Category::Syntax | Category::Io => {
             ("no_json", format!("invalid JSON at line {line} column {column}"))
         }
+    }
+}
+
+impl From<serde_json::Error> for Rejection {
+    fn from(error: serde_json::Error) -> Self {
+        let (kind, reason) = describe_error(&error);
+        Self { kind, reason }
     }
 }
 
@@ -227,7 +235,7 @@ mod tests {
             ("[1,[2]]", ""),
         ];
         for (json, expected) in cases {
-            let text: Text<'_> = from_str(json).unwrap();
+            let text: LooseScalar<'_> = from_str(json).unwrap();
             assert_eq!(text.as_str(), expected, "{json}");
         }
     }
@@ -235,7 +243,7 @@ mod tests {
     #[test]
     fn a_fault_never_quotes_the_body() {
         let error = serde_json::from_str::<u32>(r#""4915112345""#).unwrap_err();
-        let (kind, reason) = fault(&error);
+        let (kind, reason) = describe_error(&error);
         assert_eq!(kind, "wrong_shape");
         assert!(!reason.contains("49151"), "{reason}");
     }

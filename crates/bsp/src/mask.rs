@@ -23,7 +23,7 @@ pub const LOGGED_BYTES_MAX: usize = 8 * 1024;
 
 /// The parts of a body that are not masked in the log.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Readable {
+pub struct Unmasked {
     /// Keys whose values are not masked.
     pub keys: &'static [&'static str],
     /// Texts about statuses and errors, which are shown with their numbers masked ([`numbers`]). Each is the
@@ -33,18 +33,18 @@ pub struct Readable {
     pub texts: &'static [&'static str],
 }
 
-/// A JSON or form body on one line, with all values masked that are not [`Readable`]. Malformed JSON is
+/// A JSON or form body on one line, with all values masked that are not [`Unmasked`]. Malformed JSON is
 /// hidden completely.
 ///
 /// # Examples
 /// ```
-/// use bsp::mask::{self, Readable};
+/// use bsp::mask::{self, Unmasked};
 ///
-/// let readable = Readable { keys: &["status"], texts: &[] };
+/// let readable = Unmasked { keys: &["status"], texts: &[] };
 /// let shown = mask::body("application/json", br#"{"to":"4915112345","status":"read"}"#, readable);
 /// assert_eq!(shown, r#"{"to":"***","status":"read"}"#);
 /// ```
-pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
+pub fn body(media_type: &str, body: &[u8], readable: Unmasked) -> String {
     if media_type == "application/json" {
         let masked = json::masked(body, readable);
         return masked.map_or_else(|| invalid_json(body), cut);
@@ -53,7 +53,7 @@ pub fn body(media_type: &str, body: &[u8], readable: Readable) -> String {
 }
 
 /// Like [`body`] for a text that is known to be JSON.
-pub(crate) fn known_json(body: &str, readable: Readable) -> String {
+pub(crate) fn known_json(body: &str, readable: Unmasked) -> String {
     json::masked_known(body, readable).map_or_else(|| invalid_json(body.as_bytes()), cut)
 }
 
@@ -75,7 +75,7 @@ fn cut(mut text: String) -> String {
     text
 }
 
-fn masked_form(form: &Form<'_>, readable: Readable) -> String {
+fn masked_form(form: &Form<'_>, readable: Unmasked) -> String {
     let mut line = String::new();
     for (name, value) in form.fields() {
         if !line.is_empty() {
@@ -146,8 +146,8 @@ mod tests {
 
     const JSON: &str = "application/json";
 
-    fn keys(keys: &'static [&'static str]) -> Readable {
-        Readable { keys, texts: &[] }
+    fn keys(keys: &'static [&'static str]) -> Unmasked {
+        Unmasked { keys, texts: &[] }
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             "validationErrors.*",
             "error_data.details",
         ];
-        let readable = Readable { keys: &["code"], texts };
+        let readable = Unmasked { keys: &["code"], texts };
         for (source, line) in [
             (
                 r#"{"description":"top","error":{"description":"to +49 151 12345 failed, 131026","name":"x"},"text":"hi"}"#,
@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(body(JSON, source.as_bytes(), readable), line);
         }
         let form = "application/x-www-form-urlencoded";
-        let readable = Readable { keys: &[], texts: &[".ErrorMessage"] };
+        let readable = Unmasked { keys: &[], texts: &[".ErrorMessage"] };
         let line = body(form, b"ErrorMessage=No+route+to+%2B4915112345+%2863016%29&Body=hi", readable);
         assert_eq!(line, "ErrorMessage=No route to *** (63016)&Body=***");
     }

@@ -5,6 +5,7 @@
 
 mod content_type;
 mod first_bytes;
+mod format;
 mod iso;
 mod zip;
 

@@ -7,8 +7,9 @@
 
 use proto::v1::{AccountEvent, CustomerEvent};
 
+use crate::collector::Collector;
 use crate::event_id::EventKey;
-use crate::parsed::{Collector, Outcome};
+use crate::parsed::Outcome;
 use crate::{time, unread};
 
 /// Most bytes of the BSP's object that an event carries.
@@ -59,8 +60,8 @@ impl Collector<'_> {
         notice.take();
         self.check_id(&notice.parts());
         let event = AccountEvent {
-            event_id: notice.key("account").id(self.bsp, self.webhook.channel),
-            bsp: self.bsp.as_str().to_owned(),
+            event_id: notice.key("account").id(self.bsp(), self.webhook.channel),
+            bsp: self.bsp().as_str().to_owned(),
             channel_id: self.webhook.channel.as_str().to_owned(),
             occurred_at: self.time_of(notice),
             received_at: Some(time::to_proto(self.webhook.received_at)),
@@ -76,8 +77,8 @@ impl Collector<'_> {
         notice.take();
         self.check_id(&notice.parts());
         let event = CustomerEvent {
-            event_id: notice.key("customer").id(self.bsp, self.webhook.channel),
-            bsp: self.bsp.as_str().to_owned(),
+            event_id: notice.key("customer").id(self.bsp(), self.webhook.channel),
+            bsp: self.bsp().as_str().to_owned(),
             channel_id: self.webhook.channel.as_str().to_owned(),
             occurred_at: self.time_of(notice),
             received_at: Some(time::to_proto(self.webhook.received_at)),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::ids::BspId;
-use crate::mask::{self, Readable};
+use crate::mask::{self, Unmasked};
 use crate::parsed::{Parsed, Webhook};
 use crate::sending::Sending;
 use crate::toml_table::Table;
@@ -46,7 +46,7 @@ pub struct Profile {
     pub secret_variables: &'static str,
     /// Keys of its bodies whose values are not personal and are not masked in the log.
     pub logged_keys: &'static [&'static str],
-    /// Texts about statuses and errors in its webhooks, in the form of [`mask::Readable::texts`].
+    /// Texts about statuses and errors in its webhooks, in the form of [`mask::Unmasked::texts`].
     pub error_texts: &'static [&'static str],
     /// Keys of its bodies that contain only text for people. Invalid UTF-8 in such a value does not reject
     /// the item, even if no event contains the text.
@@ -70,8 +70,8 @@ impl Profile {
         mask::known_json(body, self.readable())
     }
 
-    fn readable(&self) -> Readable {
-        Readable { keys: self.logged_keys, texts: self.error_texts }
+    fn readable(&self) -> Unmasked {
+        Unmasked { keys: self.logged_keys, texts: self.error_texts }
     }
 }
 

@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use crate::registry::REGISTRY;
-
 /// Prefix of variables that may contain a secret of any BSP.
 const COMMON_VARIABLES: &str = "IMCHANNEL_SECRET_";
 
@@ -18,20 +16,21 @@ pub enum SecretReference {
 }
 
 impl SecretReference {
-    /// Parses a reference; `None` if the text is not a reference, or names a forbidden variable or file.
+    /// Parses a reference of a channel; `None` if the text is not a reference, or names a forbidden variable or file.
+    /// `variables` is the prefix of the variables of the channel's BSP ([`Profile::secret_variables`]).
+    ///
+    /// [`Profile::secret_variables`]: crate::Profile::secret_variables
     ///
     /// # Examples
     /// ```
     /// use bsp::secret_reference::SecretReference;
     ///
-    /// assert_eq!(SecretReference::parse("file:infobip/key"), Some(SecretReference::File("infobip/key".to_owned())));
-    /// assert_eq!(SecretReference::parse("env:PATH"), None);
+    /// assert_eq!(SecretReference::parse("file:infobip/key", "INFOBIP_"), Some(SecretReference::File("infobip/key".to_owned())));
+    /// assert_eq!(SecretReference::parse("env:PATH", "INFOBIP_"), None);
     /// ```
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str, variables: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
-            let prefixes =
-                REGISTRY.iter().map(|bsp| bsp.profile().secret_variables).chain([COMMON_VARIABLES]);
-            let mut allowed = prefixes.filter(|prefix| !prefix.is_empty());
+            let mut allowed = [variables, COMMON_VARIABLES].into_iter().filter(|prefix| !prefix.is_empty());
             let is_allowed = allowed.any(|prefix| name.len() > prefix.len() && name.starts_with(prefix));
             return is_allowed.then(|| Self::Variable(name.to_owned()));
         }
@@ -63,10 +62,11 @@ mod tests {
 
     #[test]
     fn only_secrets_can_be_named() {
-        for good in
-            ["env:INFOBIP_API_KEY", "env:TWILIO_TOKEN", "env:IMCHANNEL_SECRET_X", "file:a", "file:team/a.key"]
-        {
-            assert_eq!(SecretReference::parse(good).map(|found| found.to_string()).as_deref(), Some(good));
+        for good in ["env:INFOBIP_API_KEY", "env:IMCHANNEL_SECRET_X", "file:a", "file:team/a.key"] {
+            assert_eq!(
+                SecretReference::parse(good, "INFOBIP_").map(|found| found.to_string()).as_deref(),
+                Some(good)
+            );
         }
         for bad in [
             "",
@@ -75,6 +75,7 @@ mod tests {
             "env:PATH",
             "env:INFOBIP_",
             "env:IMCHANNEL_CREDENTIAL_KEY",
+            "env:TWILIO_TOKEN",
             "file:",
             "file:/etc/passwd",
             "file:../x",
@@ -83,7 +84,7 @@ mod tests {
             "https://x",
             "plain secret",
         ] {
-            assert_eq!(SecretReference::parse(bad), None, "{bad}");
+            assert_eq!(SecretReference::parse(bad, "INFOBIP_"), None, "{bad}");
         }
     }
 }

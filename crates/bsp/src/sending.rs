@@ -184,7 +184,7 @@ pub trait Sending: Sync + fmt::Debug {
     fn answer_logged_keys(&self) -> &'static [&'static str];
 
     /// Texts of a response's body about statuses and errors, in the form of
-    /// [`Readable::texts`](crate::mask::Readable::texts).
+    /// [`Unmasked::texts`](crate::mask::Unmasked::texts).
     fn answer_error_texts(&self) -> &'static [&'static str];
 
     /// The meaning of a response. `message_id` is the id in the request.

@@ -15,18 +15,18 @@ pub(crate) use referral::referral;
 use proto::v1::{FormReply, OrderItem};
 use serde::Deserialize;
 
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 
 #[derive(Deserialize)]
 struct OrderLine<'a> {
     #[serde(borrow, default, alias = "productRetailerId")]
-    product_retailer_id: Text<'a>,
+    product_retailer_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    quantity: Text<'a>,
+    quantity: LooseScalar<'a>,
     #[serde(borrow, default, alias = "itemPrice")]
-    item_price: Text<'a>,
+    item_price: LooseScalar<'a>,
     #[serde(borrow, default)]
-    currency: Text<'a>,
+    currency: LooseScalar<'a>,
 }
 
 /// The lines of an order; `None` if one of them has another shape.
@@ -46,12 +46,12 @@ pub(crate) fn order_items(raw: Part<'_>) -> Option<Vec<OrderItem>> {
 #[derive(Deserialize)]
 struct Form<'a> {
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    body: Text<'a>,
+    body: LooseScalar<'a>,
     /// A string that contains JSON.
     #[serde(borrow, default)]
-    response_json: Text<'a>,
+    response_json: LooseScalar<'a>,
 }
 
 /// The response to a form, `nfm_reply` in Meta's format; `None` if it has another shape.

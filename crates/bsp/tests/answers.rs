@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bsp::mask::{self, Readable};
+use bsp::mask::{self, Unmasked};
 use bsp::registry;
 use bsp::sending::{LookupError, NotSent, Response, SendResponse, Sending};
 use proptest::prelude::*;
@@ -205,7 +205,7 @@ fn the_fields_that_the_bsp_rejects_are_reported_with_its_texts() {
 
 #[test]
 fn the_error_of_a_response_is_readable_in_the_log() {
-    let readable = Readable { keys: infobip().answer_logged_keys(), texts: infobip().answer_error_texts() };
+    let readable = Unmasked { keys: infobip().answer_logged_keys(), texts: infobip().answer_error_texts() };
     for (body, line) in [
         (
             VALIDATION,

@@ -60,7 +60,8 @@ impl ChannelSpec {
     /// The first signing key and the URL to which the BSP posts; `None` if signatures are not verified.
     pub fn signing(&self) -> Option<(SecretReference, &str)> {
         let signature = self.signature.as_ref()?;
-        let reference = SecretReference::parse(signature.auth_tokens.first()?)?;
+        let reference =
+            SecretReference::parse(signature.auth_tokens.first()?, self.bsp.profile().secret_variables)?;
         Some((reference, &signature.public_url))
     }
 
@@ -251,8 +252,8 @@ fn read_signature(table: &mut Table<'_, '_>, profile: &Profile) -> Option<Signat
         signature.fault(signature.offset(), "'auth_tokens' is empty; list at least one reference");
     }
     for token in &tokens {
-        if SecretReference::parse(token.value).is_none() {
-            let variables = profile.secret_variables;
+        let variables = profile.secret_variables;
+        if SecretReference::parse(token.value, variables).is_none() {
             let message =
                 format!("invalid reference in 'auth_tokens'; write env:{variables}NAME or file:NAME");
             signature.fault(token.offset, message);

@@ -100,9 +100,9 @@ impl Record {
         let digests: Option<Vec<_>> = self.webhook.iter().map(digest).collect();
         let bsp = registry::find(&self.bsp).ok_or_else(|| invalid("bsp"))?;
         let signature = match &self.signature {
-            Some(record) if bsp.profile().signs_requests => {
-                Some(record.to_signature().ok_or_else(|| invalid("signature"))?)
-            }
+            Some(record) if bsp.profile().signs_requests => Some(
+                record.to_signature(bsp.profile().secret_variables).ok_or_else(|| invalid("signature"))?,
+            ),
             Some(_) => return Err(invalid("signature")),
             None => None,
         };
@@ -120,8 +120,9 @@ impl Record {
 }
 
 impl SignatureRecord {
-    fn to_signature(&self) -> Option<Signature> {
-        let keys: Option<Vec<_>> = self.auth_tokens.iter().map(|text| SecretReference::parse(text)).collect();
+    fn to_signature(&self, variables: &str) -> Option<Signature> {
+        let references = self.auth_tokens.iter().map(|text| SecretReference::parse(text, variables));
+        let keys: Option<Vec<_>> = references.collect();
         Some(Signature { keys: keys?, public_url: self.public_url.clone() })
     }
 }

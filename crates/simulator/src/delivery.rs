@@ -32,7 +32,7 @@ impl Caller {
 
 /// How posting a webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum DeliveryResult {
     /// It was answered 200.
     Taken,
     /// The BSP has given it up.
@@ -46,20 +46,20 @@ pub(crate) async fn post(
     (place, target): (usize, &Target),
     body: &Body,
     tally: &Stats,
-) -> Ending {
+) -> DeliveryResult {
     let mut repeat = 0;
     loop {
         let open = caller.places.acquire().await;
         let started = Instant::now();
         let Err(failure) = call(&caller.client, (place, target), body, tally).await else {
             tally.taken(place, started.elapsed());
-            return Ending::Taken;
+            return DeliveryResult::Taken;
         };
         drop(open);
         tally.refused(place, failure);
-        let Some(wait) = target.sender.wait_before(repeat, failure, plan) else {
+        let Some(wait) = target.client.retry_delay(repeat, failure, plan) else {
             tally.lost(place);
-            return Ending::Lost;
+            return DeliveryResult::Lost;
         };
         tokio::time::sleep(plan.scaled(wait)).await;
         tally.repeated(place);
@@ -73,12 +73,13 @@ async fn call(
     body: &Body,
     tally: &Stats,
 ) -> Result<(), Failure> {
-    let headers = target.sender.headers(target, body);
+    let headers = target.client.headers(&target.endpoint, body);
     let answer = request(client, target, body, headers.clone()).await?;
     let challenge =
         answer.headers().get(WWW_AUTHENTICATE).filter(|_| answer.status() == StatusCode::UNAUTHORIZED);
     let challenge = challenge.and_then(|value| value.to_str().ok());
-    let Some(login) = challenge.and_then(|challenge| target.sender.answer_challenge(target, challenge))
+    let Some(login) =
+        challenge.and_then(|challenge| target.client.answer_challenge(&target.endpoint, challenge))
     else {
         return judge(target, answer).await;
     };
@@ -94,8 +95,8 @@ async fn request(
     body: &Body,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let request = client.post(target.url(body.route)).headers(headers).body(body.bytes.clone());
-    request.timeout(target.sender.timeout()).send().await.map_err(|error| failure(&error))
+    let request = client.post(target.endpoint.url(body.route)).headers(headers).body(body.bytes.clone());
+    request.timeout(target.client.timeout()).send().await.map_err(|error| failure(&error))
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
@@ -111,5 +112,5 @@ fn failure(error: &reqwest::Error) -> Failure {
 async fn judge(target: &Target, answer: Response) -> Result<(), Failure> {
     let status = answer.status();
     let body = answer.bytes().await.map_err(|error| failure(&error))?;
-    if target.sender.is_satisfied(status, &body) { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
+    if target.client.is_success(status, &body) { Ok(()) } else { Err(Failure::Status(status.as_u16())) }
 }

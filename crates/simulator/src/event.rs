@@ -96,12 +96,12 @@ pub(crate) struct Notice {
     pub(crate) business: String,
     /// When it happened, in whole milliseconds.
     pub(crate) at: Timestamp,
-    pub(crate) what: What,
+    pub(crate) what: NoticeKind,
 }
 
 /// What happened to the account or a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum NoticeKind {
     /// A template was paused.
     TemplatePaused,
     /// The quality of a template went down.
@@ -120,7 +120,7 @@ pub(crate) enum What {
     OptedIn,
 }
 
-impl What {
+impl NoticeKind {
     pub(crate) const ALL: [Self; 8] = [
         Self::TemplatePaused,
         Self::TemplateDowngraded,

@@ -1,4 +1,4 @@
-//! The expected event of a happening: the fields that all BSPs fill alike. The file of a BSP adds the fields that only
+//! The expected event of a event: the fields that all BSPs fill alike. The file of a BSP adds the fields that only
 //! this BSP fills.
 
 use bytes::Bytes;
@@ -10,8 +10,8 @@ use proto::v1::{
 };
 use serde_json::Value;
 
+use crate::endpoint::Endpoint;
 use crate::event::{Content, Message, Notice, Report, Step};
-use crate::target::Target;
 
 /// What one item of a webhook must become. Ids, the time of receipt and the source are set by the gateway and stay
 /// empty here.
@@ -34,18 +34,18 @@ pub enum Expected {
     },
 }
 
-pub(crate) fn dead_letter(target: &Target, payload: &str) -> Expected {
+pub(crate) fn dead_letter(endpoint: &Endpoint, payload: &str) -> Expected {
     Expected::DeadLetter {
-        channel: target.channel.to_string(),
+        channel: endpoint.channel.to_string(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     }
 }
 
 /// An event about the account. The caller adds the fields of its BSP.
-pub(crate) fn account(target: &Target, kind: AccountEventKind, raw: &Value) -> AccountEvent {
+pub(crate) fn account(endpoint: &Endpoint, kind: AccountEventKind, raw: &Value) -> AccountEvent {
     AccountEvent {
-        bsp: target.bsp.as_str().to_owned(),
-        channel_id: target.channel.as_str().to_owned(),
+        bsp: endpoint.bsp.as_str().to_owned(),
+        channel_id: endpoint.channel.as_str().to_owned(),
         kind: kind.into(),
         raw_json: raw.to_string(),
         ..AccountEvent::default()
@@ -53,10 +53,10 @@ pub(crate) fn account(target: &Target, kind: AccountEventKind, raw: &Value) -> A
 }
 
 /// An event about a customer. The caller adds the fields of its BSP.
-pub(crate) fn customer(target: &Target, kind: CustomerEventKind, customer: Customer) -> CustomerEvent {
+pub(crate) fn customer(endpoint: &Endpoint, kind: CustomerEventKind, customer: Customer) -> CustomerEvent {
     CustomerEvent {
-        bsp: target.bsp.as_str().to_owned(),
-        channel_id: target.channel.as_str().to_owned(),
+        bsp: endpoint.bsp.as_str().to_owned(),
+        channel_id: endpoint.channel.as_str().to_owned(),
         kind: kind.into(),
         customer: Some(customer),
         ..CustomerEvent::default()
@@ -80,13 +80,13 @@ pub(crate) fn customer_id(event: &CustomerEvent) -> String {
     payment.or(user_id).cloned().unwrap_or_default()
 }
 
-/// The customer of a wish. A new one each time, because only the customer in such an event identifies the run.
-pub(crate) fn wishing(notice: &Notice) -> Customer {
+/// The customer of a preference. A new one each time, because only the customer in such an event identifies the run.
+pub(crate) fn preference_customer(notice: &Notice) -> Customer {
     let user_id = user_id(&notice.id.replace('-', ""));
     Customer { number: notice.customer.clone(), user_id, ..Customer::default() }
 }
 
-pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent {
+pub(crate) fn report(endpoint: &Endpoint, report: &Report, raw: &str) -> ReportEvent {
     let (status, aicc_status) = match report.step {
         Step::Pending => (ReportStatus::Pending, Some(1)),
         Step::Sent => (ReportStatus::Sent, Some(1)),
@@ -97,8 +97,8 @@ pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent
         Step::Unknown => (ReportStatus::Unrecognized, None),
     };
     ReportEvent {
-        bsp: target.bsp.as_str().to_owned(),
-        channel_id: target.channel.as_str().to_owned(),
+        bsp: endpoint.bsp.as_str().to_owned(),
+        channel_id: endpoint.channel.as_str().to_owned(),
         message_id: report.ids.message.clone(),
         recipient: report.customer.clone(),
         sender: report.business.clone(),
@@ -110,10 +110,10 @@ pub(crate) fn report(target: &Target, report: &Report, raw: &str) -> ReportEvent
 }
 
 /// `content`, if it differs from [`content`] for this BSP.
-pub(crate) fn message(target: &Target, message: &Message, content: ProtoContent) -> InboundMessage {
+pub(crate) fn message(endpoint: &Endpoint, message: &Message, content: ProtoContent) -> InboundMessage {
     InboundMessage {
-        bsp: target.bsp.as_str().to_owned(),
-        channel_id: target.channel.as_str().to_owned(),
+        bsp: endpoint.bsp.as_str().to_owned(),
+        channel_id: endpoint.channel.as_str().to_owned(),
         message_id: message.ids.message.clone(),
         sender: message.customer.clone(),
         recipient: message.business.clone(),

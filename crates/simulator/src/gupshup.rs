@@ -18,19 +18,20 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::bsp_client::{self, Body, BspClient, Failure};
-use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
+use crate::endpoint::Endpoint;
+use crate::event::{Content, Event, Ids, Message, Notice, NoticeKind, Report, Step};
 use crate::expected::{self, Expected};
 use crate::plan::{Plan, RunTag};
-use crate::target::Target;
 
+#[derive(Debug)]
 pub(crate) struct Gupshup;
 
 /// Timeout of one webhook. A response other than 2xx with an empty body is retried.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Delay before a retry. The vendor says "after a brief interval": the value is assumed.
-const REPEAT_WAIT: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Most retries of one webhook. Not published: assumed.
-const REPEATS_MAX: u32 = 3;
+const RETRIES_MAX: u32 = 3;
 
 /// Code, reason, and whether Gupshup refused the message itself, before WhatsApp had it.
 const FAILED: [(u32, &str, bool); 3] = [
@@ -49,28 +50,28 @@ impl BspClient for Gupshup {
         Ids { message, whatsapp: format!("gBEGk{run}{:08x}{number:012x}", random.u32(..)) }
     }
 
-    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
-        let (bytes, expected) = match &happenings[0] {
-            Event::Report(report) => report_body(target, report),
-            Event::Message(message) => message_body(target, message),
+    fn body(&self, endpoint: &Endpoint, events: &[Event]) -> Body {
+        let (bytes, expected) = match &events[0] {
+            Event::Report(report) => report_body(endpoint, report),
+            Event::Message(message) => message_body(endpoint, message),
             // A truncated body.
             Event::Broken(mark) => {
                 let cut = format!(
                     "{{\"app\":\"Demo\",\"version\":2,\"type\":\"message-event\",\"payload\":{{\"id\":\"{mark}"
                 );
-                let expected = expected::dead_letter(target, &cut);
+                let expected = expected::dead_letter(endpoint, &cut);
                 (cut, expected)
             }
         };
         Body { route: "message", bytes: Bytes::from(bytes), expected: [expected].into() }
     }
 
-    fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
+    fn notice(&self, endpoint: &Endpoint, notice: &Notice) -> Option<Body> {
         let (bytes, expected) = match notice.what {
-            What::TemplatePaused => template_body(target, notice),
-            What::PaymentFailed => payment_body(target, notice),
-            What::OptedOut => preference_body(target, notice, "stop", CustomerEventKind::OptedOut),
-            What::OptedIn => preference_body(target, notice, "resume", CustomerEventKind::OptedIn),
+            NoticeKind::TemplatePaused => template_body(endpoint, notice),
+            NoticeKind::PaymentFailed => payment_body(endpoint, notice),
+            NoticeKind::OptedOut => preference_body(endpoint, notice, "stop", CustomerEventKind::OptedOut),
+            NoticeKind::OptedIn => preference_body(endpoint, notice, "resume", CustomerEventKind::OptedIn),
             _ => return None,
         };
         Some(Body { route: "message", bytes: Bytes::from(bytes), expected: [expected].into() })
@@ -96,7 +97,7 @@ impl BspClient for Gupshup {
     }
 
     /// Any 2xx with an empty body.
-    fn is_satisfied(&self, status: StatusCode, body: &[u8]) -> bool {
+    fn is_success(&self, status: StatusCode, body: &[u8]) -> bool {
         status.is_success() && body.is_empty()
     }
 
@@ -104,19 +105,19 @@ impl BspClient for Gupshup {
         TIMEOUT
     }
 
-    fn wait_before(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
-        (repeat < REPEATS_MAX).then_some(REPEAT_WAIT)
+    fn retry_delay(&self, repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+        (repeat < RETRIES_MAX).then_some(RETRY_DELAY)
     }
 
-    fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
+    fn headers(&self, endpoint: &Endpoint, _body: &Body) -> HeaderMap {
         bsp_client::headers(&[
-            ("authorization", &target.password),
+            ("authorization", &endpoint.password),
             ("content-type", "application/json; charset=utf-8"),
         ])
     }
 }
 
-fn report_body(target: &Target, report: &Report) -> (String, Expected) {
+fn report_body(endpoint: &Endpoint, report: &Report) -> (String, Expected) {
     let raw = match report.step {
         Step::Pending => "enqueued",
         Step::Sent => "sent",
@@ -129,7 +130,7 @@ fn report_body(target: &Target, report: &Report) -> (String, Expected) {
     let Ids { message, whatsapp } = &report.ids;
     let both = json!({ "id": whatsapp, "gsId": message });
     let mut event =
-        ReportEvent { provider_message_id: whatsapp.clone(), ..expected::report(target, report, raw) };
+        ReportEvent { provider_message_id: whatsapp.clone(), ..expected::report(endpoint, report, raw) };
     event.occurred_at = expected::whole_seconds(report.at);
     let (mut payload, details) = match report.step {
         Step::Pending => {
@@ -188,7 +189,7 @@ fn price(payload: &mut Value, event: &mut ReportEvent) {
     });
 }
 
-fn message_body(target: &Target, message: &Message) -> (String, Expected) {
+fn message_body(endpoint: &Endpoint, message: &Message) -> (String, Expected) {
     let (kind, content, expected) = content(&message.content);
     let user_id = expected::user_id(&message.customer);
     let payload = json!({
@@ -198,7 +199,7 @@ fn message_body(target: &Target, message: &Message) -> (String, Expected) {
     let event = InboundMessage {
         sent_at: expected::time(message.at),
         unread_json: unread(&message.content),
-        ..expected::with_user_id(expected::message(target, message, expected), &user_id)
+        ..expected::with_user_id(expected::message(endpoint, message, expected), &user_id)
     };
     (envelope("message", message.at, &message.business, payload), Expected::Message(Box::new(event)))
 }
@@ -213,7 +214,7 @@ fn unread(content: &Content) -> String {
     json!({ "payload": { "payload": unread } }).to_string()
 }
 
-fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
+fn template_body(endpoint: &Endpoint, notice: &Notice) -> (String, Expected) {
     let payload = json!({
         "type": "status-update", "id": notice.id, "status": "paused", "elementName": "order_shipped",
         "languageCode": "en", "description": "It had issues.",
@@ -229,14 +230,14 @@ fn template_body(target: &Target, notice: &Notice) -> (String, Expected) {
         }),
         number: Some(AccountNumber { display: notice.business.clone(), ..AccountNumber::default() }),
         errors: vec![ReportError { description: "It had issues.".to_owned(), ..ReportError::default() }],
-        ..expected::account(target, AccountEventKind::TemplateStatus, &payload)
+        ..expected::account(endpoint, AccountEventKind::TemplateStatus, &payload)
     };
     let body = envelope("template-event", notice.at, &notice.business, payload);
     (body, Expected::Account(Box::new(event)))
 }
 
 /// Only version 3 reports payments.
-fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
+fn payment_body(endpoint: &Endpoint, notice: &Notice) -> (String, Expected) {
     let status = json!({
         "id": format!("wamid.{}", notice.id), "gs_id": notice.id, "type": "payment", "status": "failed",
         "timestamp": notice.at.as_second().to_string(), "recipient_id": notice.customer,
@@ -258,7 +259,7 @@ fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
             error: Some(error),
         }),
         raw_json: status.to_string(),
-        ..expected::customer(target, CustomerEventKind::Payment, customer)
+        ..expected::customer(endpoint, CustomerEventKind::Payment, customer)
     };
     let body = version_3(
         "messages",
@@ -269,22 +270,22 @@ fn payment_body(target: &Target, notice: &Notice) -> (String, Expected) {
     (body, Expected::Customer(Box::new(event)))
 }
 
-/// A wish of a customer. Version 3 sends it with the customer's user id.
+/// A preference of a customer. Version 3 sends it with the customer's user id.
 fn preference_body(
-    target: &Target,
+    endpoint: &Endpoint,
     notice: &Notice,
-    wish: &str,
+    value: &str,
     kind: CustomerEventKind,
 ) -> (String, Expected) {
-    let customer = expected::wishing(notice);
+    let customer = expected::preference_customer(notice);
     let entry = json!({
-        "wa_id": customer.number, "user_id": customer.user_id, "category": "marketing_messages", "value": wish,
+        "wa_id": customer.number, "user_id": customer.user_id, "category": "marketing_messages", "value": value,
         "timestamp": notice.at.as_second().to_string(),
     });
     let event = CustomerEvent {
         occurred_at: expected::whole_seconds(notice.at),
         raw_json: entry.to_string(),
-        ..expected::customer(target, kind, customer)
+        ..expected::customer(endpoint, kind, customer)
     };
     let body = version_3(
         "user_preferences",

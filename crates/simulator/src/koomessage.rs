@@ -12,11 +12,12 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::bsp_client::{self, Body, BspClient, Failure};
+use crate::endpoint::Endpoint;
 use crate::event::{Content, Event, Ids, Message, Report, Step};
 use crate::expected::{self, Expected};
 use crate::plan::{Plan, RunTag};
-use crate::target::Target;
 
+#[derive(Debug)]
 pub(crate) struct KooMessage;
 
 /// Timeout of one webhook. Not published: assumed.
@@ -33,13 +34,13 @@ impl BspClient for KooMessage {
         Ids { message, whatsapp: String::new() }
     }
 
-    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
-        let (route, bytes, expected) = match &happenings[0] {
-            Event::Report(report) => report_body(target, report),
-            Event::Message(message) => message_body(target, message),
+    fn body(&self, endpoint: &Endpoint, events: &[Event]) -> Body {
+        let (route, bytes, expected) = match &events[0] {
+            Event::Report(report) => report_body(endpoint, report),
+            Event::Message(message) => message_body(endpoint, message),
             Event::Broken(mark) => {
                 let bytes = json!({ "sender": mark, "user_number": "", "status": "delivered" }).to_string();
-                let expected = expected::dead_letter(target, &bytes);
+                let expected = expected::dead_letter(endpoint, &bytes);
                 ("report", bytes, expected)
             }
         };
@@ -50,19 +51,19 @@ impl BspClient for KooMessage {
         TIMEOUT
     }
 
-    fn wait_before(&self, _repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
+    fn retry_delay(&self, _repeat: u32, _failure: Failure, _plan: &Plan) -> Option<Duration> {
         None
     }
 
-    fn headers(&self, target: &Target, _body: &Body) -> HeaderMap {
+    fn headers(&self, endpoint: &Endpoint, _body: &Body) -> HeaderMap {
         bsp_client::headers(&[
-            ("authorization", &target.password),
+            ("authorization", &endpoint.password),
             ("content-type", "application/json; charset=UTF-8"),
         ])
     }
 }
 
-fn report_body(target: &Target, report: &Report) -> (&'static str, String, Expected) {
+fn report_body(endpoint: &Endpoint, report: &Report) -> (&'static str, String, Expected) {
     let status = match report.step {
         Step::Delivered => "delivered",
         Step::Read => "read",
@@ -73,11 +74,11 @@ fn report_body(target: &Target, report: &Report) -> (&'static str, String, Expec
         "message_id": report.ids.message, "sender": report.business, "user_number": report.customer,
         "status": status,
     });
-    let event = expected::report(target, report, status);
+    let event = expected::report(endpoint, report, status);
     ("report", body.to_string(), Expected::Report(Box::new(event)))
 }
 
-fn message_body(target: &Target, message: &Message) -> (&'static str, String, Expected) {
+fn message_body(endpoint: &Endpoint, message: &Message) -> (&'static str, String, Expected) {
     let (kind, content, expected) = content(&message.content);
     let body = json!({
         "message_id": message.ids.message, "sender": message.business, "user_number": message.customer,
@@ -86,7 +87,7 @@ fn message_body(target: &Target, message: &Message) -> (&'static str, String, Ex
     });
     let event = InboundMessage {
         sent_at: expected::whole_seconds(message.at),
-        ..expected::message(target, message, expected)
+        ..expected::message(endpoint, message, expected)
     };
     ("message", body.to_string(), Expected::Message(Box::new(event)))
 }

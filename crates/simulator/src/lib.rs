@@ -1,5 +1,5 @@
 //! Simulated BSPs: they post webhooks like the real ones, with their batches, timeouts, authentication and retries, and
-//! a ledger records every webhook that was answered 200.
+//! an oracle records every webhook that was answered 200.
 //!
 //! [`traffic`] makes up what happens, independent of the format of a BSP. The file of a BSP encodes it in that BSP's
 //! format and defines the expected event (`infobip`, `koomessage`, `gupshup`, `twilio`). They do not use the gateway's
@@ -11,16 +11,17 @@
 //! The caller reads the events from the bus: this crate uses HTTP and no NATS.
 
 pub mod plan;
+mod endpoint;
 pub mod target;
 mod event;
 pub mod traffic;
 mod bsp_client;
 mod expected;
 mod infobip;
-mod infobip_notice;
 mod koomessage;
 mod gupshup;
 mod twilio;
+mod registry;
 mod delivery;
 pub mod stats;
 pub mod oracle;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bsp_client::Body;
-use crate::delivery::{self, Caller, Ending};
+use crate::delivery::{self, Caller, DeliveryResult};
 use crate::oracle::{Oracle, OracleLimits};
 use crate::plan::{Plan, RunTag};
 use crate::stats::{Dropped, Stats};
@@ -22,7 +22,7 @@ use crate::traffic::{Traffic, Webhook};
 /// further ones are dropped. Every channel has an equal share, so that a BSP that retries for hours takes nothing from
 /// the others.
 const IN_PROGRESS_MAX: usize = 5_000;
-/// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulation_memory.rs`
+/// Limits of the ledger. With [`IN_PROGRESS_MAX`] a run stays well below 256 MiB (`tests/e2e/simulator/memory.rs`
 /// measures it).
 const LEDGER_LIMITS: OracleLimits = OracleLimits { open: 20_000, settled: 40_000 };
 /// Timeout of a new connection.
@@ -152,7 +152,7 @@ impl Simulator {
     /// Posts the BSPs' initial checks.
     fn greet(&self, posting: &mut JoinSet<()>) {
         for (target, of) in self.targets.iter().enumerate() {
-            for body in of.sender.greetings() {
+            for body in of.client.greetings() {
                 let simulator = self.clone();
                 posting.spawn(async move { simulator.deliver(Webhook { target, body }).await });
             }
@@ -164,8 +164,8 @@ impl Simulator {
         let to = (webhook.target, &self.targets[webhook.target]);
         let body: &Body = &webhook.body;
         match delivery::post(&self.caller, &self.plan, to, body, &self.tally).await {
-            Ending::Taken => self.ledger().acknowledge(webhook.expected()),
-            Ending::Lost => self.ledger().give_up(webhook.expected()),
+            DeliveryResult::Taken => self.ledger().acknowledge(webhook.expected()),
+            DeliveryResult::Lost => self.ledger().give_up(webhook.expected()),
         }
     }
 }

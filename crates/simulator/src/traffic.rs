@@ -7,13 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::bsp_client::Body;
-use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
+use crate::event::{Content, Event, Ids, Message, Notice, NoticeKind, Report, Step};
 use crate::expected::Expected;
 use crate::plan::Plan;
 use crate::target::Target;
 
 /// Most messages of a channel in transit at once. Their reports are mixed.
-const LIVES_MAX: usize = 16;
+const SENT_MESSAGES_MAX: usize = 16;
 /// Most webhooks that may be posted a second time.
 const REPEATABLE_MAX: usize = 64;
 /// Customers of a channel.
@@ -58,7 +58,7 @@ impl Webhook {
 
 /// A message in transit.
 #[derive(Debug)]
-struct Life {
+struct SentMessage {
     ids: Ids,
     customer: String,
     steps: VecDeque<Step>,
@@ -71,7 +71,7 @@ pub struct Traffic {
     targets: Vec<Target>,
     start: Timestamp,
     random: fastrand::Rng,
-    lives: Vec<Vec<Life>>,
+    sent_messages: Vec<Vec<SentMessage>>,
     recent: VecDeque<Webhook>,
     /// Webhooks made.
     made: u64,
@@ -83,8 +83,8 @@ impl Traffic {
     /// The webhooks of `plan` for `targets`, from `start` on.
     pub fn new(plan: Plan, targets: Vec<Target>, start: Timestamp) -> Self {
         let random = fastrand::Rng::with_seed(plan.seed);
-        let lives = targets.iter().map(|_| Vec::new()).collect();
-        Self { plan, targets, start, random, lives, recent: VecDeque::new(), made: 0, number: 0 }
+        let sent_messages = targets.iter().map(|_| Vec::new()).collect();
+        Self { plan, targets, start, random, sent_messages, recent: VecDeque::new(), made: 0, number: 0 }
     }
 
     fn chance(&mut self, share: f64) -> bool {
@@ -104,13 +104,13 @@ impl Traffic {
     }
 
     fn body(&mut self, target: usize) -> Body {
-        let most = self.targets[target].sender.batch_max(&self.plan).max(1);
+        let most = self.targets[target].client.batch_max(&self.plan).max(1);
         let count = self.random.usize(1..=most);
-        let happenings: Vec<Event> = (0..count).map(|_| self.happening(target)).collect();
-        self.targets[target].sender.body(&self.targets[target], &happenings)
+        let events: Vec<Event> = (0..count).map(|_| self.event(target)).collect();
+        self.targets[target].client.body(&self.targets[target].endpoint, &events)
     }
 
-    fn happening(&mut self, target: usize) -> Event {
+    fn event(&mut self, target: usize) -> Event {
         let mix = self.plan.mix;
         if self.chance(mix.broken) {
             let number = self.next_number();
@@ -124,7 +124,7 @@ impl Traffic {
 
     fn ids(&mut self, target: usize) -> Ids {
         let number = self.next_number();
-        self.targets[target].sender.ids(self.plan.run, number, &mut self.random)
+        self.targets[target].client.ids(self.plan.run, number, &mut self.random)
     }
 
     fn customer(&mut self, target: usize) -> String {
@@ -136,7 +136,7 @@ impl Traffic {
         if !self.chance(self.plan.mix.notices) {
             return None;
         }
-        let what = What::ALL[self.random.usize(..What::ALL.len())];
+        let what = NoticeKind::ALL[self.random.usize(..NoticeKind::ALL.len())];
         let notice = Notice {
             id: self.ids(target).message,
             customer: self.customer(target),
@@ -145,7 +145,7 @@ impl Traffic {
             what,
         };
         let target = &self.targets[target];
-        target.sender.notice(target, &notice)
+        target.client.notice(&target.endpoint, &notice)
     }
 
     fn message(&mut self, target: usize) -> Message {
@@ -176,34 +176,34 @@ impl Traffic {
     }
 
     fn report(&mut self, target: usize) -> Report {
-        if self.lives[target].len() < LIVES_MAX {
-            let life = self.life(target);
-            self.lives[target].push(life);
+        if self.sent_messages[target].len() < SENT_MESSAGES_MAX {
+            let message = self.sent_message(target);
+            self.sent_messages[target].push(message);
         }
-        let place = self.random.usize(..self.lives[target].len());
+        let place = self.random.usize(..self.sent_messages[target].len());
         let overtakes = self.chance(self.plan.mix.shuffled);
         let at = self.now();
-        let life = &mut self.lives[target][place];
-        if overtakes && life.steps.len() > 1 {
-            life.steps.swap(0, 1);
+        let message = &mut self.sent_messages[target][place];
+        if overtakes && message.steps.len() > 1 {
+            message.steps.swap(0, 1);
         }
-        let step = life.steps.pop_front().unwrap_or(Step::Delivered);
+        let step = message.steps.pop_front().unwrap_or(Step::Delivered);
         let report = Report {
-            ids: life.ids.clone(),
-            customer: life.customer.clone(),
+            ids: message.ids.clone(),
+            customer: message.customer.clone(),
             business: business(target),
             step,
             callback_data: String::new(),
             at,
         };
-        if life.steps.is_empty() {
-            self.lives[target].swap_remove(place);
+        if message.steps.is_empty() {
+            self.sent_messages[target].swap_remove(place);
         }
         report
     }
 
     /// The steps of a new message, if its BSP reports them.
-    fn life(&mut self, target: usize) -> Life {
+    fn sent_message(&mut self, target: usize) -> SentMessage {
         let mix = self.plan.mix;
         let mut steps = vec![Step::Pending, Step::Sent];
         if self.chance(mix.failed) {
@@ -220,9 +220,9 @@ impl Traffic {
         if self.chance(mix.unknown) {
             steps.insert(self.random.usize(..steps.len()), Step::Unknown);
         }
-        let sender = self.targets[target].sender;
-        let steps = steps.into_iter().filter(|step| sender.reports(*step)).collect();
-        Life { ids: self.ids(target), customer: self.customer(target), steps }
+        let client = self.targets[target].client;
+        let steps = steps.into_iter().filter(|step| client.reports(*step)).collect();
+        SentMessage { ids: self.ids(target), customer: self.customer(target), steps }
     }
 }
 

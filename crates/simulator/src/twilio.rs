@@ -17,19 +17,20 @@ use serde_json::json;
 use sha1::Sha1;
 
 use crate::bsp_client::{self, Body, BspClient, Failure};
-use crate::event::{Content, Event, Ids, Message, Notice, Report, Step, What};
+use crate::endpoint::{Endpoint, Signing};
+use crate::event::{Content, Event, Ids, Message, Notice, NoticeKind, Report, Step};
 use crate::expected::{self, Expected};
 use crate::plan::{Plan, RunTag, TwilioRetries};
-use crate::target::{Signing, Target};
 
+#[derive(Debug)]
 pub(crate) struct Twilio;
 
 /// Timeout of one webhook, from the connection to the end of the response.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Delay before a retry. Not published: assumed.
-const REPEAT_WAIT: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Most retries of one webhook: with `rc=5`, the most that can be configured.
-const REPEATS_MAX: u32 = 5;
+const RETRIES_MAX: u32 = 5;
 
 /// Error code, the channel's text, and whether retries cannot help (Twilio's error dictionary).
 const FAILED: [(&str, &str, Option<bool>); 3] = [
@@ -48,16 +49,16 @@ impl BspClient for Twilio {
         Ids { message, whatsapp: String::new() }
     }
 
-    fn body(&self, target: &Target, happenings: &[Event]) -> Body {
-        let (route, form, expected) = match &happenings[0] {
-            Event::Report(report) => report_form(target, report),
+    fn body(&self, endpoint: &Endpoint, events: &[Event]) -> Body {
+        let (route, form, expected) = match &events[0] {
+            Event::Report(report) => report_form(endpoint, report),
             Event::Message(message) => {
-                let (form, event) = message_form(target, message);
+                let (form, event) = message_form(endpoint, message);
                 ("message", form, Expected::Message(Box::new(event)))
             }
             Event::Broken(mark) => {
                 let form = encode(&[("MessageStatus", "delivered"), ("Mark", mark)]);
-                let expected = expected::dead_letter(target, &form);
+                let expected = expected::dead_letter(endpoint, &form);
                 ("report", form, expected)
             }
         };
@@ -66,10 +67,14 @@ impl BspClient for Twilio {
 
     /// Twilio reports nothing about the account by webhook: Event Streams report its templates and numbers, which the
     /// gateway does not support.
-    fn notice(&self, target: &Target, notice: &Notice) -> Option<Body> {
+    fn notice(&self, endpoint: &Endpoint, notice: &Notice) -> Option<Body> {
         match notice.what {
-            What::OptedOut => Some(wish_body(target, notice, "STOP", CustomerEventKind::OptedOut)),
-            What::OptedIn => Some(wish_body(target, notice, "START", CustomerEventKind::OptedIn)),
+            NoticeKind::OptedOut => {
+                Some(preference_body(endpoint, notice, "STOP", CustomerEventKind::OptedOut))
+            }
+            NoticeKind::OptedIn => {
+                Some(preference_body(endpoint, notice, "START", CustomerEventKind::OptedIn))
+            }
             _ => None,
         }
     }
@@ -79,32 +84,32 @@ impl BspClient for Twilio {
     }
 
     /// Unless the URL requests more, Twilio retries only a failed connection, once.
-    fn wait_before(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration> {
+    fn retry_delay(&self, repeat: u32, failure: Failure, plan: &Plan) -> Option<Duration> {
         let goes_on = match plan.twilio_retries {
             TwilioRetries::Default => repeat == 0 && failure == Failure::NotConnected,
-            TwilioRetries::All => repeat < REPEATS_MAX,
+            TwilioRetries::All => repeat < RETRIES_MAX,
         };
-        goes_on.then_some(REPEAT_WAIT)
+        goes_on.then_some(RETRY_DELAY)
     }
 
-    fn headers(&self, target: &Target, body: &Body) -> HeaderMap {
+    fn headers(&self, endpoint: &Endpoint, body: &Body) -> HeaderMap {
         let mut headers = bsp_client::headers(&[
             ("content-type", "application/x-www-form-urlencoded; charset=UTF-8"),
             ("user-agent", "TwilioProxy/1.1"),
         ]);
-        if let Some(signing) = &target.signing
-            && let Ok(value) = sign(signing, &target.path(body.route), &body.bytes).parse()
+        if let Some(signing) = &endpoint.signing
+            && let Ok(value) = sign(signing, &endpoint.path(body.route), &body.bytes).parse()
         {
             headers.insert("x-twilio-signature", value);
         }
         headers
     }
 
-    fn answer_challenge(&self, target: &Target, challenge: &str) -> Option<HeaderMap> {
+    fn answer_challenge(&self, endpoint: &Endpoint, challenge: &str) -> Option<HeaderMap> {
         if !challenge.to_ascii_lowercase().starts_with("basic") {
             return None;
         }
-        let login = STANDARD.encode(format!("{}:{}", target.user, target.password));
+        let login = STANDARD.encode(format!("{}:{}", endpoint.user, endpoint.password));
         Some(bsp_client::headers(&[("authorization", &format!("Basic {login}"))]))
     }
 }
@@ -139,7 +144,7 @@ fn address(number: &str) -> String {
     format!("whatsapp:+{number}")
 }
 
-fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expected) {
+fn report_form(endpoint: &Endpoint, report: &Report) -> (&'static str, String, Expected) {
     let (status, event_type) = match report.step {
         Step::Pending => ("queued", ""),
         Step::Sent => ("sent", ""),
@@ -164,7 +169,7 @@ fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expec
     if !event_type.is_empty() {
         fields.push(("EventType", event_type));
     }
-    let mut event = expected::report(target, report, status);
+    let mut event = expected::report(endpoint, report, status);
     if !event_type.is_empty() {
         event.unread_json = json!({ "EventType": event_type }).to_string();
     }
@@ -184,7 +189,7 @@ fn report_form(target: &Target, report: &Report) -> (&'static str, String, Expec
 
 /// A message by which a customer opts out or in: `OptOutType` contains it (Twilio, "Advanced Opt-Out"). It is a message
 /// too.
-fn wish_body(target: &Target, notice: &Notice, word: &str, kind: CustomerEventKind) -> Body {
+fn preference_body(endpoint: &Endpoint, notice: &Notice, word: &str, kind: CustomerEventKind) -> Body {
     let message = Message {
         ids: Ids { message: notice.id.clone(), whatsapp: String::new() },
         customer: notice.customer.clone(),
@@ -193,19 +198,19 @@ fn wish_body(target: &Target, notice: &Notice, word: &str, kind: CustomerEventKi
         at: notice.at,
         content: Content::Text(word.to_owned()),
     };
-    let (form, event) = message_form(target, &message);
-    let customer = expected::wishing(notice);
+    let (form, event) = message_form(endpoint, &message);
+    let customer = expected::preference_customer(notice);
     let more = encode(&[("OptOutType", word), ("ExternalUserId", &customer.user_id)]);
     let event = InboundMessage { customer: Some(customer.clone()), ..event };
-    let wish = expected::customer(target, kind, customer);
+    let preference = expected::customer(endpoint, kind, customer);
     Body {
         route: "message",
         bytes: Bytes::from(format!("{form}&{more}")),
-        expected: [Expected::Message(Box::new(event)), Expected::Customer(Box::new(wish))].into(),
+        expected: [Expected::Message(Box::new(event)), Expected::Customer(Box::new(preference))].into(),
     }
 }
 
-fn message_form(target: &Target, message: &Message) -> (String, InboundMessage) {
+fn message_form(endpoint: &Endpoint, message: &Message) -> (String, InboundMessage) {
     let (to, from) = (address(&message.business), address(&message.customer));
     let mut fields = vec![
         ("ApiVersion", "2010-04-01"),
@@ -222,7 +227,7 @@ fn message_form(target: &Target, message: &Message) -> (String, InboundMessage) 
     ];
     let (more, content) = content(&message.content);
     fields.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
-    let mut event = expected::message(target, message, content);
+    let mut event = expected::message(endpoint, message, content);
     if matches!(message.content, Content::Button { .. }) {
         event.unread_json = json!({ "ButtonType": "REPLY" }).to_string();
     }

@@ -18,9 +18,9 @@ use proto::v1::{
 use serde_json::{Value, json};
 
 use super::{Document, entries, texts};
+use crate::harness::outbound::store_dead_letter;
 use crate::harness::outbound::{Outbound, TENANT, UPLOAD_TOKEN, text};
 use crate::harness::{RunningIngress, TIMEOUT, Webhook, eventually, run_cli};
-use crate::letters::store_command;
 
 const CHANNEL: &str = "channel-0";
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -400,7 +400,7 @@ async fn make_letters_that_tell_more(outbound: &Outbound, ingress: &RunningIngre
     assert_eq!(outbound.publish_raw(Priority::Interactive, &channel, payload, &fields).await, 4);
     let again = prost::Message::encode_to_vec(&text(0, "again", "8618257518840", "Hello"));
     let fields = [(headers::CONTENT_TYPE, "application/protobuf"), (headers::TRACEPARENT, TRACE)];
-    store_command(outbound, CHANNEL, &again, &fields).await;
+    store_dead_letter(outbound, CHANNEL, &again, &fields).await;
 }
 
 async fn post(ingress: &RunningIngress, route: &str, body: &str) {

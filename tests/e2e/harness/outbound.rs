@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use blob::{BlobStore, RedisOptions};
 use bsp::{ChannelId, SettingsContext};
 use bus::streams::{EVENTS, StreamSettings};
-use bus::{Bus, BusOptions, Headers, Priority, Subject, headers, provision};
+use bus::{Bus, BusOptions, Headers, Origin, Priority, Subject, headers, provision};
 use channel::file::ChannelSpec;
 use channel::{CredentialKey, Secrets};
 use prometheus_client::registry::Registry;
@@ -32,10 +32,10 @@ pub(crate) const TENANT: &str = "tenantname";
 pub(crate) struct Outbound {
     pub(crate) installation: Installation,
     pub(crate) redis: RedisServer,
-    pub(crate) omni: InfobipApi,
+    pub(crate) account: InfobipApi,
     pub(crate) account_url: String,
     pub(crate) media_url: String,
-    stop_omni: CancellationToken,
+    stop_account: CancellationToken,
 }
 
 /// A sender in this process.
@@ -56,7 +56,7 @@ pub(crate) struct RunningMedia {
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        self.stop_omni.cancel();
+        self.stop_account.cancel();
     }
 }
 
@@ -112,13 +112,13 @@ impl Outbound {
                 Target::new(gateway, &described, &Secrets::default()).unwrap()
             }),
         });
-        let omni = InfobipApi::new(API_KEY, scenarios.collect(), Faults::default()).unwrap();
-        let stop_omni = CancellationToken::new();
+        let account = InfobipApi::new(API_KEY, scenarios.collect(), Faults::default()).unwrap();
+        let stop_account = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let account_url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(omni.clone().serve(listener, stop_omni.clone()));
+        tokio::spawn(account.clone().serve(listener, stop_account.clone()));
         let media_url = format!("http://{}", free_address());
-        let outbound = Self { installation, redis, omni, account_url, media_url, stop_omni };
+        let outbound = Self { installation, redis, account, account_url, media_url, stop_account };
         for (number, rate) in rates_per_s.iter().enumerate() {
             outbound.apply_channel(number, *rate, "").await;
         }
@@ -262,7 +262,7 @@ impl Outbound {
 
     /// Returns the messages with an id that customers received.
     pub(crate) fn received(&self, message_id: &str) -> usize {
-        self.omni.received().iter().filter(|received| received.message_id == message_id).count()
+        self.account.received().iter().filter(|received| received.message_id == message_id).count()
     }
 
     /// Why a channel's lane sends nothing, as its owner reports it.
@@ -281,6 +281,28 @@ impl Outbound {
         let record = channel::Record { paused, ..record.unwrap() };
         bus::registry::put(&self.installation.bus, &record).await.unwrap();
     }
+}
+
+/// Stores the dead letter of a command, like a sender.
+pub(crate) async fn store_dead_letter(
+    outbound: &Outbound,
+    of: &str,
+    payload: &[u8],
+    more: &[(headers::Name, &str)],
+) -> u64 {
+    let id = format!("letter-{:016x}", fastrand::u64(..));
+    let headers = || {
+        let headers = Headers::new()
+            .with(headers::MESSAGE_ID, &id)
+            .with(headers::REASON_KIND, "no_channel")
+            .with(headers::ORIGIN, "COMMANDS/999/0")
+            .with(headers::PART, "body");
+        more.iter().fold(headers, |headers, (name, value)| headers.with(name.clone(), value))
+    };
+    let subject = Subject::DeadLetter(Origin::Command, ChannelId::parse(of).ok());
+    let payload = payload.to_vec().into();
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
+    outbound.installation.bus.store(&subject, headers, &payload, deadline).await.unwrap().sequence()
 }
 
 /// A text to one customer.

@@ -165,6 +165,7 @@ fn in_cluster(config: &Path, number: usize, routes: &[String]) {
     std::fs::write(config, cluster + &text).unwrap();
 }
 
-fn free_address() -> String {
+/// An address that was free a moment ago.
+pub(crate) fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

@@ -21,7 +21,7 @@ const NINES_MAX: f64 = 4.0;
 pub(crate) fn latencies(measured: &Measured, path: &Path) -> anyhow::Result<()> {
     let (mut bare, mut ours) = (load::histogram(), load::histogram());
     for pair in &measured.open {
-        bare.add(&pair.floor.latency_us)?;
+        bare.add(&pair.baseline.latency_us)?;
         ours.add(&pair.ours.latency_us)?;
     }
     let top = millis(&bare, NINES_MAX).max(millis(&ours, NINES_MAX)) * 1.1;

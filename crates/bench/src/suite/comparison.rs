@@ -3,17 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::Target;
-use crate::environment::{CHANNEL, PASSWORD, Place, free_address};
+use crate::environment::{Environment, free_address};
 use crate::load::{self, Outcome};
-use crate::report::{self, Pair};
+use crate::output;
+use crate::pair::Pair;
 use crate::suite::ingress::{start_ours, turns};
 use crate::suite::{CONNECTIONS, Effort, purge};
 
 /// A comparison with one of them.
 #[derive(Debug)]
-pub(crate) struct Against {
+pub(crate) struct Comparison {
     pub(crate) name: &'static str,
     pub(crate) pairs: Vec<Pair<Outcome>>,
 }
@@ -22,27 +24,27 @@ pub(crate) async fn measure(
     effort: Effort,
     fastapi: Option<&Path>,
     fastify: Option<&Path>,
-) -> anyhow::Result<Vec<Against>> {
+) -> anyhow::Result<Vec<Comparison>> {
     let mut all = Vec::new();
     if let Some(folder) = fastapi {
         let folder = &std::path::absolute(folder)?;
         let python = folder.join("venv/bin/python");
-        all.push(against("FastAPI with nats-py", &python, folder, "app.py", effort).await?);
+        all.push(compare("FastAPI with nats-py", &python, folder, "app.py", effort).await?);
     }
     if let Some(folder) = fastify {
-        all.push(against("Fastify with nats.js", Path::new("node"), folder, "app.js", effort).await?);
+        all.push(compare("Fastify with nats.js", Path::new("node"), folder, "app.js", effort).await?);
     }
     Ok(all)
 }
 
-async fn against(
+async fn compare(
     name: &'static str,
     command: &Path,
     folder: &Path,
     script: &str,
     effort: Effort,
-) -> anyhow::Result<Against> {
-    let place = Place::start().await?;
+) -> anyhow::Result<Comparison> {
+    let place = Environment::start().await?;
     let (ours, our_target) = start_ours(&place).await?;
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
@@ -56,11 +58,11 @@ async fn against(
             load::closed(target, CONNECTIONS, effort.time, &Arc::new(Bodies::new())).await
         })
         .await?;
-        report::say(&format!("  {name}  {}", pair.floor));
-        report::say(&format!("  imchannel  {}", pair.ours));
+        output::say(&format!("  {name}  {}", pair.baseline));
+        output::say(&format!("  imchannel  {}", pair.ours));
         pairs.push(pair);
     }
     ours.end().await;
     other.end().await;
-    Ok(Against { name, pairs })
+    Ok(Comparison { name, pairs })
 }

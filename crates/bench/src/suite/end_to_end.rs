@@ -13,16 +13,16 @@ use proto::v1::ReportEvent;
 use tokio::time::Instant;
 
 use crate::body::Bodies;
-use crate::environment::Place;
+use crate::environment::Environment;
 use crate::load::{self, Begun};
-use crate::report;
+use crate::output;
 use crate::suite::ingress::start_ours;
 use crate::suite::{CONNECTIONS, Effort, purge};
 
 /// Most events of one pull of the reader.
 const READER_BATCH: usize = 4000;
 /// Inactivity after which the server removes the reader's consumer.
-const READER_FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+const READER_INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 /// Timeout of the wait for the last events.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -42,7 +42,7 @@ pub(crate) struct Round {
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let (ingress, target) = start_ours(&place).await?;
     let normalizer = place.program("imchannel-normalizer", &[])?;
     let mut rounds = Vec::new();
@@ -74,7 +74,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
             latency_us,
         };
         let millis = |quantile| round.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
-        report::say(&format!(
+        output::say(&format!(
             "  carries {capacity:.0}/s; at {rate:.0}/s p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, {} missing",
             millis(0.5),
             millis(0.99),
@@ -88,7 +88,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Vec<Round>> {
     Ok(rounds)
 }
 
-async fn until_processed(place: &Place) {
+async fn until_processed(place: &Environment) {
     let deadline = Instant::now() + SETTLE_LIMIT;
     while Instant::now() < deadline {
         if matches!(bus::lag::backlog(&place.bus, &bus::streams::NORMALIZER).await, Ok(0)) {
@@ -119,12 +119,12 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    async fn start(place: &Place, bodies: Arc<Bodies>, slots: usize) -> anyhow::Result<Self> {
+    async fn start(place: &Environment, bodies: Arc<Bodies>, slots: usize) -> anyhow::Result<Self> {
         let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
         let config = pull::Config {
             deliver_policy: DeliverPolicy::New,
             ack_policy: AckPolicy::None,
-            inactive_threshold: READER_FORGOTTEN_AFTER,
+            inactive_threshold: READER_INACTIVE_THRESHOLD,
             ..pull::Config::default()
         };
         let consumer = jetstream.get_stream("EVENTS").await?.create_consumer(config).await?;

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::bench_channel::{CHANNEL, PASSWORD};
 use crate::body::Bodies;
 use crate::client::Target;
-use crate::environment::{CHANNEL, PASSWORD, Place, Program, free_address};
+use crate::environment::{Environment, Program, free_address};
 use crate::load::{self, Outcome};
-use crate::report::{self, Pair};
+use crate::output;
+use crate::pair::Pair;
 use crate::suite::{CONNECTIONS, Effort, purge};
 
 /// Results.
@@ -23,7 +25,7 @@ pub(crate) struct Measured {
 }
 
 /// Starts ingress and waits until it is ready.
-pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target)> {
+pub(crate) async fn start_ours(place: &Environment) -> anyhow::Result<(Program, Target)> {
     let address = free_address()?;
     let path = format!("/social/on/whatsapp/infobip/report/{CHANNEL}");
     let target = Target { address, path, password: PASSWORD.to_owned() };
@@ -34,54 +36,54 @@ pub(crate) async fn start_ours(place: &Place) -> anyhow::Result<(Program, Target
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let (ours, our_target) = start_ours(&place).await?;
     let address = free_address()?;
-    let floor_target =
+    let baseline_target =
         Target { address, path: format!("/js/infobip/{CHANNEL}"), password: PASSWORD.to_owned() };
-    let mut floor = place.floor(&["floor-serve", "--listen", &address.to_string()])?;
-    floor.until_it_serves(&floor_target).await?;
+    let mut baseline = place.baseline(&["baseline-serve", "--listen", &address.to_string()])?;
+    baseline.until_it_serves(&baseline_target).await?;
 
     let (mut closed, mut open) = (Vec::new(), Vec::new());
     let mut open_rate = 0.0;
     for round in 0..effort.rounds {
-        let pair = turns(round, &floor_target, &our_target, async |target: &Target| {
+        let pair = turns(round, &baseline_target, &our_target, async |target: &Target| {
             purge(&place, &["WEBHOOKS", "RAW"]).await?;
             load::closed(target, CONNECTIONS, effort.time, &Arc::new(Bodies::new())).await
         })
         .await?;
         if round == 0 {
-            open_rate = (pair.floor.per_second / 2.0 / 1000.0).round() * 1000.0;
+            open_rate = (pair.baseline.per_second / 2.0 / 1000.0).round() * 1000.0;
         }
-        report::say(&format!("  closed  bare      {}", pair.floor));
-        report::say(&format!("  closed  imchannel {}", pair.ours));
+        output::say(&format!("  closed  bare      {}", pair.baseline));
+        output::say(&format!("  closed  imchannel {}", pair.ours));
         closed.push(pair);
-        let pair = turns(round, &floor_target, &our_target, async |target: &Target| {
+        let pair = turns(round, &baseline_target, &our_target, async |target: &Target| {
             purge(&place, &["WEBHOOKS", "RAW"]).await?;
             load::open(target, CONNECTIONS, open_rate, effort.time, &Arc::new(Bodies::new()), None).await
         })
         .await?;
-        report::say(&format!("  open    bare      {}", pair.floor));
-        report::say(&format!("  open    imchannel {}", pair.ours));
+        output::say(&format!("  open    bare      {}", pair.baseline));
+        output::say(&format!("  open    imchannel {}", pair.ours));
         open.push(pair);
     }
     let peak_mib = ours.peak_mib();
     ours.end().await;
-    floor.end().await;
+    baseline.end().await;
     Ok(Measured { closed, open, open_rate, peak_mib })
 }
 
 /// Measures both. Which one is first changes from round to round.
 pub(crate) async fn turns<T>(
     round: usize,
-    floor: &Target,
+    baseline: &Target,
     ours: &Target,
     measure: impl AsyncFn(&Target) -> anyhow::Result<T>,
 ) -> anyhow::Result<Pair<T>> {
     if round.is_multiple_of(2) {
-        let floor = measure(floor).await?;
-        return Ok(Pair { floor, ours: measure(ours).await? });
+        let baseline = measure(baseline).await?;
+        return Ok(Pair { baseline, ours: measure(ours).await? });
     }
     let ours = measure(ours).await?;
-    Ok(Pair { floor: measure(floor).await?, ours })
+    Ok(Pair { baseline: measure(baseline).await?, ours })
 }

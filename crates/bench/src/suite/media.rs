@@ -14,8 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::environment::{CHANNEL, Place, Program, free_address};
-use crate::report::{self, Pair};
+use crate::bench_channel::CHANNEL;
+use crate::environment::{Environment, Program, free_address};
+use crate::output;
+use crate::pair::Pair;
 use crate::suite::{CONNECTIONS, Effort};
 
 /// Size of each file in bytes, as large as a picture from a phone.
@@ -37,10 +39,10 @@ pub(crate) struct Measured {
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let redis = RedisServer::start(place.folder().join("redis")).await?;
     let ids = store(&redis.url()).await?;
-    let (our_address, floor_address) = (free_address()?, free_address()?);
+    let (our_address, baseline_address) = (free_address()?, free_address()?);
     let mut ours = place.program(
         "imchannel-media",
         &[
@@ -50,8 +52,9 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
             ("IMCHANNEL_MEDIA_UPLOAD_TOKEN", "0123456789abcdef"),
         ],
     )?;
-    let listen = floor_address.to_string();
-    let mut floor = place.floor(&["floor-media", "--listen", &listen, "--redis-url", &redis.url()])?;
+    let listen = baseline_address.to_string();
+    let mut baseline =
+        place.baseline(&["baseline-media", "--listen", &listen, "--redis-url", &redis.url()])?;
     let requests = |address: SocketAddr| -> Arc<[Vec<u8>]> {
         let request = |id: &MediaId| {
             let path = format!("/bench/imchannel/getImageMessage/{id}");
@@ -59,26 +62,26 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         };
         ids.iter().map(request).collect()
     };
-    let (our_requests, floor_requests) = (requests(our_address), requests(floor_address));
+    let (our_requests, baseline_requests) = (requests(our_address), requests(baseline_address));
     until_it_serves(&mut ours, our_address, &our_requests[0]).await?;
-    until_it_serves(&mut floor, floor_address, &floor_requests[0]).await?;
+    until_it_serves(&mut baseline, baseline_address, &baseline_requests[0]).await?;
     let mut pairs = Vec::new();
     for round in 0..effort.rounds {
-        let bare = async || fetches_per_second(floor_address, &floor_requests, effort.time).await;
+        let bare = async || fetches_per_second(baseline_address, &baseline_requests, effort.time).await;
         let our = async || fetches_per_second(our_address, &our_requests, effort.time).await;
         let pair = if round.is_multiple_of(2) {
-            let floor = bare().await?;
-            Pair { floor, ours: our().await? }
+            let baseline = bare().await?;
+            Pair { baseline, ours: our().await? }
         } else {
             let ours = our().await?;
-            Pair { floor: bare().await?, ours }
+            Pair { baseline: bare().await?, ours }
         };
-        report::say(&format!("  bare {:.0}/s, imchannel {:.0}/s", pair.floor, pair.ours));
+        output::say(&format!("  bare {:.0}/s, imchannel {:.0}/s", pair.baseline, pair.ours));
         pairs.push(pair);
     }
     let peak_mib = ours.peak_mib();
     ours.end().await;
-    floor.end().await;
+    baseline.end().await;
     Ok(Measured { pairs, peak_mib })
 }
 

@@ -8,20 +8,21 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use crate::baseline;
+use crate::bench_channel::CHANNEL;
 use crate::body::Bodies;
-use crate::environment::{CHANNEL, Place, Program};
-use crate::report;
+use crate::environment::{Environment, Program};
+use crate::output;
 use crate::suite::{Effort, purge};
 
 /// Interval of the checks how far the durable consumer is.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Publishes in flight while the webhooks are stored.
 const IN_FLIGHT: usize = 1024;
 
 /// One round: webhooks a second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
-    pub(crate) floor: f64,
+    pub(crate) baseline: f64,
     /// With the default settings: a log line with a masked body for every webhook.
     pub(crate) masked: f64,
     /// With `IMCHANNEL_LOG_PAYLOADS=off`: a line without a body.
@@ -39,7 +40,7 @@ pub(crate) struct Measured {
 }
 
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let place = Place::start().await?;
+    let place = Environment::start().await?;
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     let (mut rounds, mut peak_mib) = (Vec::new(), None);
     for round in 0..effort.rounds {
@@ -49,7 +50,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
             let variant = (turn + round) % VARIANTS;
             rates[variant] = if variant == 0 {
                 store(&place, &jetstream, baseline::RAW, effort.webhooks).await?;
-                let program = place.floor(&["floor-normalize"])?;
+                let program = place.baseline(&["baseline-normalize"])?;
                 drained(&jetstream, baseline::RAW, baseline::DURABLE, program, &mut None).await?
             } else {
                 store(&place, &jetstream, "WEBHOOKS", effort.webhooks).await?;
@@ -57,10 +58,10 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
                 drained(&jetstream, "WEBHOOKS", "normalizer", program, &mut peak_mib).await?
             };
         }
-        let [floor, masked, off, silent] = rates;
-        let round = Round { floor, masked, off, silent };
-        report::say(&format!(
-            "  bare {floor:.0}/s, imchannel {masked:.0}/s, without bodies in the log {off:.0}/s, without the line {silent:.0}/s"
+        let [baseline, masked, off, silent] = rates;
+        let round = Round { baseline, masked, off, silent };
+        output::say(&format!(
+            "  bare {baseline:.0}/s, imchannel {masked:.0}/s, without bodies in the log {off:.0}/s, without the line {silent:.0}/s"
         ));
         rounds.push(round);
     }
@@ -75,7 +76,7 @@ const SETTINGS: [&[(&str, &str)]; VARIANTS] =
 
 /// Fills an empty stream like ingress does.
 async fn store(
-    place: &Place,
+    place: &Environment,
     jetstream: &jetstream::Context,
     stream: &str,
     count: u64,
@@ -118,7 +119,7 @@ async fn drained(
     let mut begun: Option<(Instant, u64)> = None;
     let mut whole = 0;
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         program.check()?;
         let Ok(info) = stream.consumer_info(durable).await else { continue };
         let left = info.num_pending + info.num_ack_pending as u64;

@@ -1,48 +1,20 @@
 //! One sender with many channels, against a simulated account with a response time; and a channel beside a slow one.
 
-use std::time::Duration;
+use bus::Priority;
 
-use anyhow::bail;
-use blob::RedisOptions;
-use blob::inspect::Inspector;
-use bsp::{ChannelId, SettingsContext};
-use bus::{Headers, Priority, Subject, headers};
-use channel::CredentialKey;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use prost::Message;
-use proto::v1::{OutboundText, SendCommand, send_command};
-use servers::RedisServer;
-use simulator::infobip_api::{Faults, InfobipApi, Scenario};
-use tokio::net::TcpListener;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
-use crate::environment::{Place, Program};
-use crate::report;
+use crate::environment::Environment;
+use crate::output;
+use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
 use crate::suite::{Effort, purge, synced};
 
-/// Channels of the throughput measurement.
-pub(crate) const CHANNELS: usize = 20;
 /// Commands of each of these channels.
 const COMMANDS_EACH: usize = 1_500;
-/// Time that the simulated account takes for a response.
-pub(crate) const LATENCY: Duration = Duration::from_millis(50);
-/// Rate limit of each channel, in calls per second: higher than one channel can reach here, so that the sender is
-/// measured and not the limit.
-pub(crate) const RATE_PER_S: u32 = 1_000;
 /// Pending commands of the slow channel.
 const SLOW_WAITING: usize = 10_000;
 /// Commands of the other channel.
 const BESIDE: usize = 1_000;
 /// Rate limit of the other channel, in calls per second.
 const BESIDE_RATE_PER_S: u32 = 500;
-/// API key of the simulated account.
-const API_KEY: &str = "bench-key";
-/// Timeout of storing one command, and of the wait for all messages of a run.
-const LIMIT: Duration = Duration::from_secs(120);
-/// Most publishes in flight.
-const PUBLISHES: usize = 256;
 
 /// Results.
 #[derive(Debug)]
@@ -57,140 +29,15 @@ pub(crate) struct Measured {
     pub(crate) synced: Option<Vec<synced::Round>>,
 }
 
-/// An environment with an account, whose channels are created when they are needed.
-pub(crate) struct Stage {
-    pub(crate) place: Place,
-    redis: RedisServer,
-    omni: InfobipApi,
-    account_url: String,
-    stop: CancellationToken,
-}
-
-fn channel_id(number: usize) -> anyhow::Result<ChannelId> {
-    Ok(ChannelId::parse(&format!("bench-{number}"))?)
-}
-
-impl Stage {
-    pub(crate) async fn start(place: Place) -> anyhow::Result<Self> {
-        let redis = RedisServer::start(place.folder().join("redis")).await?;
-        Inspector::connect(&RedisOptions::at(redis.url())).await?.load_functions().await?;
-        std::fs::write(place.folder().join("api.key"), API_KEY)?;
-        let scenarios = (0..CHANNELS + 2).map(|number| Scenario { key: format!("S-{number}"), target: None });
-        let faults = Faults { latency: LATENCY, ..Faults::default() };
-        let omni = InfobipApi::new(API_KEY, scenarios.collect(), faults)?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let account_url = format!("http://{}", listener.local_addr()?);
-        let stop = CancellationToken::new();
-        tokio::spawn(omni.clone().serve(listener, stop.clone()));
-        Ok(Self { place, redis, omni, account_url, stop })
-    }
-
-    pub(crate) async fn apply(&self, number: usize, rate_per_s: u32) -> anyhow::Result<()> {
-        let file = format!(
-            "[[channel]]\nid = \"{}\"\nbsp = \"infobip\"\ntenant = \"bench\"\nwebhook = [{{ password = \"p\" }}]\n\
-             [channel.infobip]\nbase_url = \"{}\"\napi_key = \"file:api.key\"\nscenario_key = \"S-{number}\"\n\
-             sends_per_second = {rate_per_s}\n",
-            channel_id(number)?,
-            self.account_url
-        );
-        let context = SettingsContext { extra_hosts: vec!["127.0.0.1".to_owned()] };
-        let key = CredentialKey::new(b"0123456789abcdef0123456789abcdef")?;
-        let channels = channel::file::parse(&file, &context);
-        for described in channels.map_err(|faults| anyhow::anyhow!("{faults:?}"))? {
-            bus::command_consumers::apply(&self.place.bus, described.id()).await?;
-            bus::registry::put(&self.place.bus, &described.to_record(&key)).await?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn sender(&self) -> anyhow::Result<Program> {
-        let (redis, secrets) = (self.redis.url(), self.place.folder().to_string_lossy().into_owned());
-        self.place.program(
-            "imchannel-sender",
-            &[
-                ("IMCHANNEL_REDIS_URL", &redis),
-                ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
-                ("IMCHANNEL_SECRETS_DIR", &secrets),
-            ],
-        )
-    }
-
-    /// Publishes commands to one channel, each to a different customer.
-    pub(crate) async fn publish(
-        &self,
-        number: usize,
-        run: &str,
-        count: usize,
-        queue: Priority,
-    ) -> anyhow::Result<()> {
-        let channel = channel_id(number)?;
-        let subject = Subject::Command(queue, channel.clone());
-        let mut publishing = FuturesUnordered::new();
-        for command in 0..count {
-            let id = format!("{run}-{number}-{command}");
-            let text = OutboundText { body: "Your order is on its way.".to_owned(), preview_url: false };
-            let message = SendCommand {
-                command_id: id.clone(),
-                channel_id: channel.to_string(),
-                recipient: format!("49{number:02}{command:08}"),
-                content: Some(send_command::Content::Text(text)),
-                ..SendCommand::default()
-            };
-            let (subject, bus) = (subject.clone(), self.place.bus.clone());
-            publishing.push(async move {
-                let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
-                let deadline = Instant::now() + LIMIT;
-                bus.store(&subject, headers, &message.encode_to_vec().into(), deadline).await
-            });
-            if publishing.len() >= PUBLISHES
-                && let Some(stored) = publishing.next().await
-            {
-                stored?;
-            }
-        }
-        while let Some(stored) = publishing.next().await {
-            stored?;
-        }
-        Ok(())
-    }
-
-    /// Waits until this number of messages of a run have reached their customers. Returns the times of the first and
-    /// the last.
-    pub(crate) async fn arrived(&self, prefix: &str, count: usize) -> anyhow::Result<(Instant, Instant)> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let received = self.omni.received();
-            let of_run = received.iter().filter(|message| message.message_id.starts_with(prefix));
-            let times: Vec<Instant> = of_run.map(|message| message.at).collect();
-            if let (Some(first), Some(last)) = (times.iter().min(), times.iter().max())
-                && times.len() >= count
-            {
-                return Ok((*first, *last));
-            }
-            if Instant::now() > deadline {
-                bail!("{} of {count} messages arrived", times.len());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-}
-
-impl Stage {
-    /// Stops the account.
-    pub(crate) fn end(&self) {
-        self.stop.cancel();
-    }
-}
-
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
-    let stage = Stage::start(Place::start().await?).await?;
+    let stage = SenderSetup::start(Environment::start().await?).await?;
     let mut per_second = Vec::new();
     let mut peak_mib = None;
     for number in 0..CHANNELS {
         stage.apply(number, RATE_PER_S).await?;
     }
     for round in 0..effort.rounds {
-        purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
+        purge(&stage.environment, &["COMMANDS", "EVENTS"]).await?;
         for number in 0..CHANNELS {
             stage.publish(number, &format!("r{round}"), COMMANDS_EACH, Priority::Interactive).await?;
         }
@@ -198,7 +45,7 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
         let count = CHANNELS * COMMANDS_EACH;
         let (first, last) = stage.arrived(&format!("imc-r{round}-"), count).await?;
         let rate = count as f64 / (last - first).as_secs_f64();
-        report::say(&format!("  {rate:.0} sends/s"));
+        output::say(&format!("  {rate:.0} sends/s"));
         per_second.push(rate);
         peak_mib = sender.peak_mib().or(peak_mib);
         sender.end().await;
@@ -211,9 +58,9 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Measured> {
 
 /// Measures the time of a channel's messages, without and with ten thousand pending commands of a channel with a limit
 /// of one a second.
-async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
+async fn measure_beside(stage: &SenderSetup, effort: Effort) -> anyhow::Result<Vec<(f64, f64)>> {
     let (slow, quick) = (CHANNELS, CHANNELS + 1);
-    purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
+    purge(&stage.environment, &["COMMANDS", "EVENTS"]).await?;
     stage.apply(slow, 1).await?;
     stage.apply(quick, BESIDE_RATE_PER_S).await?;
     let sender = stage.sender()?;
@@ -232,7 +79,7 @@ async fn measure_beside(stage: &Stage, effort: Effort) -> anyhow::Result<Vec<(f6
     stage.arrived("imc-slow-", 1).await?;
     for (round, alone) in alone.into_iter().enumerate() {
         let beside = run(&format!("beside{round}")).await?;
-        report::say(&format!("  alone {alone:.2} s, beside a slow channel {beside:.2} s"));
+        output::say(&format!("  alone {alone:.2} s, beside a slow channel {beside:.2} s"));
         pairs.push((alone, beside));
     }
     sender.end().await;

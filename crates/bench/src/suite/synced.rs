@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use crate::environment::Place;
-use crate::report;
-use crate::suite::sender::{CHANNELS, RATE_PER_S, Stage};
+use crate::environment::Environment;
+use crate::output;
+use crate::suite::sender_setup::{CHANNELS, RATE_PER_S, SenderSetup};
 use crate::suite::{Effort, purge};
 
 /// Minor version of the first 2.x server that has the setting.
@@ -40,24 +40,24 @@ pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>
     if !is_known(&servers::nats::version().await?) {
         return Ok(None);
     }
-    let stage = Stage::start(Place::start_synced().await?).await?;
+    let stage = SenderSetup::start(Environment::start_synced().await?).await?;
     for number in 0..CHANNELS {
         stage.apply(number, RATE_PER_S).await?;
     }
     let mut rounds = Vec::new();
     for number in 0..effort.rounds {
-        purge(&stage.place, &["COMMANDS", "EVENTS"]).await?;
+        purge(&stage.environment, &["COMMANDS", "EVENTS"]).await?;
         let round = measure_once(&stage, number).await?;
-        report::say(&format!("  synced: {:.0} sends/s, {:.0} writes/s alone", round.sends, round.alone));
+        output::say(&format!("  synced: {:.0} sends/s, {:.0} writes/s alone", round.sends, round.alone));
         rounds.push(round);
     }
     stage.end();
     Ok(Some(rounds))
 }
 
-async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
+async fn measure_once(stage: &SenderSetup, number: usize) -> anyhow::Result<Round> {
     // Before and after, because the speed of machines drifts.
-    let before = writes_alone(&stage.place, &format!("before-{number}")).await?;
+    let before = writes_alone(&stage.environment, &format!("before-{number}")).await?;
     let run = format!("s{number}");
     for channel in 0..CHANNELS {
         stage.publish(channel, &run, COMMANDS_EACH, Priority::Interactive).await?;
@@ -66,15 +66,15 @@ async fn measure_once(stage: &Stage, number: usize) -> anyhow::Result<Round> {
     let count = CHANNELS * COMMANDS_EACH;
     let (first, last) = stage.arrived(&format!("imc-{run}-"), count).await?;
     sender.end().await;
-    let log = std::fs::read_to_string(stage.place.folder().join("imchannel-sender.log"))?;
+    let log = std::fs::read_to_string(stage.environment.folder().join("imchannel-sender.log"))?;
     let warnings = log.lines().filter(|line| line.contains("] WARN ") || line.contains("] ERROR ")).count();
-    let after = writes_alone(&stage.place, &format!("after-{number}")).await?;
+    let after = writes_alone(&stage.environment, &format!("after-{number}")).await?;
     let sends = count as f64 / (last - first).as_secs_f64();
     Ok(Round { alone: f64::midpoint(before, after), sends, warnings })
 }
 
 /// Measures the throughput of the ledger's stream, in messages a second.
-async fn writes_alone(place: &Place, run: &str) -> anyhow::Result<f64> {
+async fn writes_alone(place: &Environment, run: &str) -> anyhow::Result<f64> {
     let jetstream = jetstream::new(async_nats::connect(place.nats.url()).await?);
     let payload = bytes::Bytes::from(vec![b'x'; WRITE_BYTES]);
     let began = Instant::now();

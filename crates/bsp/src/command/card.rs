@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use proto::v1::{Contact, Contacts};
 
 use super::Content;
-use super::check::Faults;
+use super::faults::Faults;
 
 /// Most contacts of one message.
 const CONTACTS_MAX: usize = 257;

@@ -3,7 +3,8 @@
 
 use proto::v1::{OutboundMedia, template_button, template_header};
 
-use super::check::{Faults, read_location, read_media};
+use super::faults::Faults;
+use super::parts::{read_location, read_media};
 use super::{Button, Header, Template};
 use crate::media::MediaKind;
 

@@ -11,20 +11,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
 struct Payload<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    source: Text<'a>,
+    source: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow)]
     payload: Part<'a>,
     #[serde(borrow)]
@@ -39,79 +40,79 @@ struct Payload<'a> {
 #[derive(Deserialize, Default)]
 struct Sender<'a> {
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    phone: Text<'a>,
+    phone: LooseScalar<'a>,
     /// Business-scoped user id of a customer who hides the number.
     #[serde(borrow, default, rename = "userId")]
-    user_id: Text<'a>,
+    user_id: LooseScalar<'a>,
     #[serde(borrow, default, rename = "parentUserId")]
-    parent_user_id: Text<'a>,
+    parent_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    username: Text<'a>,
+    username: LooseScalar<'a>,
 }
 
 /// The fields of every type of message, as far as events carry them.
 #[derive(Deserialize, Default)]
 struct Body<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    caption: Text<'a>,
+    caption: LooseScalar<'a>,
     #[serde(borrow, default, rename = "contentType")]
-    content_type: Text<'a>,
+    content_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    address: Text<'a>,
+    address: LooseScalar<'a>,
     #[serde(borrow, default)]
-    latitude: Text<'a>,
+    latitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    longitude: Text<'a>,
+    longitude: LooseScalar<'a>,
     #[serde(borrow)]
     contacts: Part<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reply: Text<'a>,
+    reply: LooseScalar<'a>,
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
     #[serde(borrow, default, rename = "postbackText")]
-    postback_text: Text<'a>,
+    postback_text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    description: LooseScalar<'a>,
     #[serde(borrow, default)]
-    emoji: Text<'a>,
+    emoji: LooseScalar<'a>,
     #[serde(borrow, default, rename = "msgId")]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    voice: Text<'a>,
+    voice: LooseScalar<'a>,
     #[serde(borrow, default)]
-    animated: Text<'a>,
+    animated: LooseScalar<'a>,
     #[serde(borrow, default)]
-    sha256: Text<'a>,
+    sha256: LooseScalar<'a>,
     /// The response to a form, in Meta's format.
     #[serde(borrow)]
     nfm_reply: Part<'a>,
     #[serde(borrow, default, alias = "catalogId")]
-    catalog_id: Text<'a>,
+    catalog_id: LooseScalar<'a>,
     #[serde(borrow, alias = "productItems")]
     product_items: Part<'a>,
 }
 
 pub(super) fn read(
     raw: &RawValue,
-    timestamp: &Text<'_>,
-    our_number: &Text<'_>,
+    timestamp: &LooseScalar<'_>,
+    our_number: &LooseScalar<'_>,
     out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let payload: Payload<'_> = json::from_str(raw.get())?;
     if payload.id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'payload.id'"));
+        return Err(Rejection::new("missing_id", "missing field 'payload.id'"));
     }
     let sender = json::optional::<Sender<'_>>(payload.sender).ok().flatten().unwrap_or_default();
     let context = Context::read(payload.context);
@@ -155,7 +156,7 @@ pub(super) fn read(
 }
 
 impl<'a> Sender<'a> {
-    fn names(&'a self, source: &'a Text<'_>) -> Names<'a> {
+    fn names(&'a self, source: &'a LooseScalar<'_>) -> Names<'a> {
         Names {
             address: source.as_str(),
             number: self.phone.as_str(),
@@ -168,7 +169,7 @@ impl<'a> Sender<'a> {
 
 /// Only messages that were sent through Gupshup have a `gsId`, so in that case the sender of the answered
 /// message is our number. Version 3 contains the sender; version 2 does not.
-fn to_message_context(context: &Context<'_>, our_number: &Text<'_>) -> Option<MessageContext> {
+fn to_message_context(context: &Context<'_>, our_number: &LooseScalar<'_>) -> Option<MessageContext> {
     let mut event = context.to_message_context()?;
     if event.sender.is_empty() && !context.gs_id.is_empty() {
         text::address(our_number.as_str()).clone_into(&mut event.sender);
@@ -177,7 +178,7 @@ fn to_message_context(context: &Context<'_>, our_number: &Text<'_>) -> Option<Me
 }
 
 /// The content of a known type that has its fields; otherwise `None`.
-fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Content> {
+fn to_content(kind: &str, body: &Body<'_>, answered: &LooseScalar<'_>) -> Option<Content> {
     let media = || {
         Some(Media {
             url: body.url.filled()?.to_owned(),
@@ -190,7 +191,7 @@ fn to_content(kind: &str, body: &Body<'_>, answered: &Text<'_>) -> Option<Conten
             ..Media::default()
         })
     };
-    let reply = |id: &Text<'_>, title: &Text<'_>| {
+    let reply = |id: &LooseScalar<'_>, title: &LooseScalar<'_>| {
         let description = body.description.owned();
         let is_there = !id.is_empty() || !title.is_empty();
         is_there.then(|| Reply { id: id.owned(), title: title.owned(), description })

@@ -4,18 +4,12 @@
 //! (read 2026-11) and the AICC's page on Gupshup's reports. In version 2 a body contains one event, whose
 //! kind is `type`; reports arrive at the `message` URL. Version 3 passes on Meta's body (see `v3`).
 
-mod account_words;
+mod account_values;
 mod credential;
 mod message;
 mod notice;
 mod report;
 mod v3;
-mod v3_account;
-mod v3_contacts;
-mod v3_content;
-mod v3_customer;
-mod v3_message;
-mod v3_status;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,9 +19,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::Collector;
 use crate::ids::BspId;
-use crate::json::{Part, Text};
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::json::{LooseScalar, Part};
+use crate::parsed::{Parsed, Rejection, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile};
 use crate::utf8;
 
@@ -165,13 +160,13 @@ impl Bsp for Gupshup {
     }
 
     fn parse(&self, webhook: &Webhook<'_>) -> Parsed {
-        let text = utf8::readable(webhook.body);
-        let mut out = Collector::new(PROFILE.id, webhook, &text);
+        let text = utf8::lossy(webhook.body);
+        let mut out = Collector::new(&PROFILE, webhook, &text);
         match out.read_document::<Envelope<'_>>() {
             Ok(Envelope { entry: Some(entries), .. }) => v3::read(&entries, &mut out),
             // The envelope is dropped there, so that its unread members are recorded by then.
             Ok(envelope) => out.read_body(move |out| version_2(&envelope, out)),
-            Err(error) => out.refuse_body(error.into()),
+            Err(error) => out.reject_body(error.into()),
         }
         out.finish()
     }
@@ -185,14 +180,14 @@ impl Bsp for Gupshup {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    timestamp: Text<'a>,
+    timestamp: LooseScalar<'a>,
     #[serde(borrow, default)]
-    app: Text<'a>,
+    app: LooseScalar<'a>,
     /// Our number, if Gupshup sends it.
     #[serde(borrow, default)]
-    phone: Text<'a>,
+    phone: LooseScalar<'a>,
     #[serde(borrow)]
     payload: Part<'a>,
     /// Version 3 has this instead of `type`.
@@ -200,7 +195,7 @@ struct Envelope<'a> {
     entry: Option<Vec<&'a RawValue>>,
 }
 
-fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let kind = envelope.kind.as_str();
     let around = notice::Around {
         kind,
@@ -213,7 +208,7 @@ fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Ref
         return Ok(());
     }
     let Some(payload) = envelope.payload else {
-        return Err(Refusal::new("wrong_shape", "missing field 'payload' or 'entry'"));
+        return Err(Rejection::new("wrong_shape", "missing field 'payload' or 'entry'"));
     };
     match kind {
         // The AICC's table shows message-report. Its example and Gupshup's documents show message-event.
@@ -223,7 +218,7 @@ fn version_2(envelope: &Envelope<'_>, out: &mut Collector<'_>) -> Result<(), Ref
         "message" => message::read(payload, &envelope.timestamp, &envelope.phone, out),
         _ => {
             out.unrecognized("type", kind, "");
-            Err(Refusal::new("unknown_type", "unknown 'type' in the body"))
+            Err(Rejection::new("unknown_type", "unknown 'type' in the body"))
         }
     }
 }

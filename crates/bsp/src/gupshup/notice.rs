@@ -5,11 +5,12 @@ use proto::v1::{AccountEvent, AccountEventKind, AccountNumber, AccountTemplate, 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::account_words::{account_kind, number_kind, number_quality, reason};
-use super::v3_customer::{self, wish};
-use crate::json::{self, Part, Text};
+use super::account_values::{account_kind, number_kind, number_quality, reason};
+use super::v3::customer::{self, preference_kind};
+use crate::collector::Collector;
+use crate::json::{self, LooseScalar, Part};
 use crate::notice::Notice;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Rejection;
 use crate::text;
 use crate::whatsapp::Names;
 
@@ -18,10 +19,10 @@ pub(super) struct Around<'a> {
     /// Its `type`.
     pub(super) kind: &'a str,
     /// The time of the body, which is the only time of most events.
-    pub(super) time: &'a Text<'a>,
-    pub(super) our_number: &'a Text<'a>,
+    pub(super) time: &'a LooseScalar<'a>,
+    pub(super) our_number: &'a LooseScalar<'a>,
     /// Gupshup's application.
-    pub(super) app: &'a Text<'a>,
+    pub(super) app: &'a LooseScalar<'a>,
     pub(super) payload: Part<'a>,
 }
 
@@ -32,24 +33,24 @@ const IGNORED_TYPES: [(&str, &str); 2] =
 #[derive(Deserialize, Default)]
 struct Payload<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     /// The customer of a user event.
     #[serde(borrow, default)]
-    phone: Text<'a>,
+    phone: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
     #[serde(borrow, default, rename = "elementName")]
-    element_name: Text<'a>,
+    element_name: LooseScalar<'a>,
     #[serde(borrow, default, rename = "languageCode")]
-    language_code: Text<'a>,
+    language_code: LooseScalar<'a>,
     #[serde(borrow, default, rename = "rejectedReason")]
-    rejected_reason: Text<'a>,
+    rejected_reason: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reason: Text<'a>,
+    reason: LooseScalar<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    description: LooseScalar<'a>,
     /// A string, or an object with a member `new`.
     #[serde(borrow)]
     category: Part<'a>,
@@ -65,17 +66,17 @@ struct Payload<'a> {
 #[serde(rename_all = "camelCase")]
 struct Details<'a> {
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
     #[serde(borrow, default)]
-    event: Text<'a>,
+    event: LooseScalar<'a>,
     #[serde(borrow, default)]
-    current_limit: Text<'a>,
+    current_limit: LooseScalar<'a>,
     #[serde(borrow, default)]
-    max_daily_conversation_per_phone: Text<'a>,
+    max_daily_conversation_per_phone: LooseScalar<'a>,
     #[serde(borrow, default)]
-    rejected_reason: Text<'a>,
+    rejected_reason: LooseScalar<'a>,
     #[serde(borrow, default, rename = "violation_type")]
-    violation_type: Text<'a>,
+    violation_type: LooseScalar<'a>,
     #[serde(borrow)]
     restriction_info: Part<'a>,
 }
@@ -84,13 +85,13 @@ struct Details<'a> {
 #[serde(rename_all = "camelCase")]
 struct Restriction<'a> {
     #[serde(borrow, default)]
-    restriction_type: Text<'a>,
+    restriction_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    expiration: Text<'a>,
+    expiration: LooseScalar<'a>,
 }
 
 /// Reads an event of one of these types. Returns whether the event had one of them.
-pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool, Refusal> {
+pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool, Rejection> {
     if let Some((_, counted_as)) = IGNORED_TYPES.iter().find(|(name, _)| *name == around.kind) {
         out.ignored(counted_as);
         return Ok(true);
@@ -111,7 +112,7 @@ pub(super) fn read(around: &Around<'_>, out: &mut Collector<'_>) -> Result<bool,
 /// customer.
 fn user(around: &Around<'_>, out: &mut Collector<'_>) {
     let payload = payload(around.payload);
-    let Some(kind) = wish(payload.kind.as_str()) else { return out.ignored("user_event") };
+    let Some(kind) = preference_kind(payload.kind.as_str()) else { return out.ignored("user_event") };
     let names = Names { number: payload.phone.as_str(), ..Names::default() };
     let notice = Notice {
         about: around.kind,
@@ -120,13 +121,13 @@ fn user(around: &Around<'_>, out: &mut Collector<'_>) {
         of: payload.phone.as_str(),
         raw: raw(around),
     };
-    out.customer(&notice, v3_customer::event(kind, names.to_customer()));
+    out.customer(&notice, customer::event(kind, names.to_customer()));
 }
 
 /// Marketing messages that a customer has allowed or stopped.
 fn preference(around: &Around<'_>, out: &mut Collector<'_>) {
     let payload = payload(around.payload);
-    v3_customer::preferences(payload.payload.or(around.payload), around.time, out);
+    customer::preferences(payload.payload.or(around.payload), around.time, out);
 }
 
 fn template(around: &Around<'_>, out: &mut Collector<'_>) {
@@ -149,7 +150,7 @@ fn template(around: &Around<'_>, out: &mut Collector<'_>) {
         kind: kind.into(),
         template: Some(template),
         number: our_number(around),
-        errors: reason(&Text::default(), payload.description.as_str()).into_iter().collect(),
+        errors: reason(&LooseScalar::default(), payload.description.as_str()).into_iter().collect(),
         ..AccountEvent::default()
     };
     out.account(&notice(around), event);
@@ -225,9 +226,9 @@ fn latest(part: Part<'_>) -> String {
     #[derive(Deserialize)]
     struct Change<'a> {
         #[serde(borrow, default, alias = "newCategory", alias = "newQuality")]
-        new: Text<'a>,
+        new: LooseScalar<'a>,
     }
-    let word = Text::of_part(part);
+    let word = LooseScalar::of_part(part);
     let change = json::optional::<Change<'_>>(part).ok().flatten();
     change.map_or_else(|| word.owned(), |change| word.or(&change.new).owned())
 }

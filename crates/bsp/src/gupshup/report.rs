@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::ids;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::{text, time};
 
 /// The statuses of version 2, and of Meta's bodies in version 3. There, `played` is a voice note that the
@@ -29,16 +30,16 @@ const STATUSES: [(&str, ReportStatus, Option<i32>); 7] = [
 #[derive(Deserialize)]
 struct Payload<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default, rename = "gsId")]
-    gs_id: Text<'a>,
+    gs_id: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    destination: Text<'a>,
+    destination: LooseScalar<'a>,
     /// Business-scoped user id of a customer who hides the number.
     #[serde(borrow, default, rename = "userId")]
-    user_id: Text<'a>,
+    user_id: LooseScalar<'a>,
     #[serde(borrow)]
     payload: Part<'a>,
     #[serde(borrow)]
@@ -50,46 +51,46 @@ struct Payload<'a> {
 #[derive(Deserialize)]
 struct ConversationPart<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     /// Unix seconds.
     #[serde(borrow, default, rename = "expiresAt")]
-    expires_at: Text<'a>,
+    expires_at: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct PricingPart<'a> {
     #[serde(borrow, default)]
-    billable: Text<'a>,
+    billable: LooseScalar<'a>,
     #[serde(borrow, default)]
-    policy: Text<'a>,
+    policy: LooseScalar<'a>,
     #[serde(borrow, default)]
-    category: Text<'a>,
+    category: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 struct Details<'a> {
     /// Unix seconds, unlike the body's `timestamp`.
     #[serde(borrow, default)]
-    ts: Text<'a>,
+    ts: LooseScalar<'a>,
     #[serde(borrow, default)]
-    code: Text<'a>,
+    code: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reason: Text<'a>,
+    reason: LooseScalar<'a>,
     /// Only in `enqueued`.
     #[serde(borrow, default, rename = "whatsappMessageId")]
-    whatsapp_message_id: Text<'a>,
+    whatsapp_message_id: LooseScalar<'a>,
 }
 
 pub(super) fn read(
     raw: &RawValue,
-    timestamp: &Text<'_>,
-    our_number: &Text<'_>,
+    timestamp: &LooseScalar<'_>,
+    our_number: &LooseScalar<'_>,
     out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let payload: Payload<'_> = json::from_str(raw.get())?;
     // The number does not match the customer's WhatsApp number. This is not a status of the message.
     if payload.kind.as_str() == "mismatch" {
@@ -111,7 +112,7 @@ pub(super) fn read(
             group_id: "",
             sender: our_number.as_str(),
             error_code: details.code.as_str(),
-            errors: error(&details.code, &Text::default(), &details.reason).into_iter().collect(),
+            errors: error(&details.code, &LooseScalar::default(), &details.reason).into_iter().collect(),
             pricing: pricing_of(payload.pricing),
             conversation: conversation_of(payload.conversation),
             callback_data: "",
@@ -156,7 +157,11 @@ pub(super) struct Status<'a> {
 }
 
 /// An error of either version; `None` if all values are empty.
-pub(super) fn error(code: &Text<'_>, name: &Text<'_>, description: &Text<'_>) -> Option<ReportError> {
+pub(super) fn error(
+    code: &LooseScalar<'_>,
+    name: &LooseScalar<'_>,
+    description: &LooseScalar<'_>,
+) -> Option<ReportError> {
     let error = ReportError {
         code: code.owned(),
         name: name.owned(),
@@ -167,7 +172,10 @@ pub(super) fn error(code: &Text<'_>, name: &Text<'_>, description: &Text<'_>) ->
 }
 
 /// The price of either version, whose values are model, category and type; `None` if all values are empty.
-pub(super) fn pricing(billable: &Text<'_>, [model, category, kind]: [&Text<'_>; 3]) -> Option<Pricing> {
+pub(super) fn pricing(
+    billable: &LooseScalar<'_>,
+    [model, category, kind]: [&LooseScalar<'_>; 3],
+) -> Option<Pricing> {
     let pricing = Pricing {
         billable: match billable.as_str() {
             "true" => Some(true),
@@ -182,15 +190,19 @@ pub(super) fn pricing(billable: &Text<'_>, [model, category, kind]: [&Text<'_>; 
 }
 
 /// The conversation of either version; `None` if all values are empty.
-pub(super) fn conversation(id: &Text<'_>, origin: &Text<'_>, expires_at: &Text<'_>) -> Option<Conversation> {
+pub(super) fn conversation(
+    id: &LooseScalar<'_>,
+    origin: &LooseScalar<'_>,
+    expires_at: &LooseScalar<'_>,
+) -> Option<Conversation> {
     let conversation =
         Conversation { id: id.owned(), origin: origin.owned(), expires_at: time::parse(expires_at.as_str()) };
     (conversation != Conversation::default()).then_some(conversation)
 }
 
-pub(super) fn push(status: Status<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn push(status: Status<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     if status.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'gsId' or 'id'"));
+        return Err(Rejection::new("missing_id", "missing field 'gsId' or 'id'"));
     }
     let event_id = EventKey {
         kind: "report",

@@ -8,17 +8,14 @@
 use proto::v1::{ProviderStatus, ReportError};
 use serde::Deserialize;
 
-use super::error::{self, Written};
+use super::error::{self, ErrorBody, cut};
 use super::report::Status;
-use crate::json::{self, Text};
+use crate::json::{self, LooseScalar};
 use crate::sending::{Found, LookupError, NotSent, Response, SendResponse};
 use crate::utf8;
 
 /// Status id `REJECTED_DUPLICATE_MESSAGE_ID`.
 const DUPLICATE_ID: &str = "23";
-
-/// Longest text of Infobip that is passed on, in characters.
-const TEXT_LENGTH_MAX: usize = 500;
 
 pub(super) const LOGGED_KEYS: &[&str] =
     &["messageId", "bulkId", "groupId", "groupName", "id", "name", "errorCode"];
@@ -38,7 +35,7 @@ pub(super) const ERROR_TEXTS: &[&str] = &[
 #[derive(Deserialize)]
 struct Entry<'a> {
     #[serde(borrow, default, rename = "messageId")]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     #[serde(borrow)]
     status: Status<'a>,
 }
@@ -52,50 +49,52 @@ pub(super) fn sending(response: Response<'_>, message_id: &str) -> SendResponse 
     let Response { status, retry_after, body } = response;
     let text = utf8::of_answer(body);
     let is_success = (200..300).contains(&status);
-    if is_success && let Some(answer) = taken_or_not(&text, message_id) {
+    if is_success && let Some(answer) = read_success(&text, message_id) {
         return answer;
     }
-    let written = error::read(status, &text);
-    if let Written::OfMessage(error, faults) = written {
+    let body_error = error::read(status, &text);
+    if let ErrorBody::AboutMessage(error, faults) = body_error {
         return SendResponse::Rejected { status: None, error, faults };
     }
     match status {
         200..=299 => SendResponse::Indeterminate { what: "an unreadable 2xx response" },
         // By RFC 9110, a 303 may mean that the call was carried out. The other redirects request the call at
         // another URL.
-        301 | 302 | 307 | 308 => not_sent(status, written),
+        301 | 302 | 307 | 308 => not_sent(status, body_error),
         429 => SendResponse::Limited,
-        400..=499 if is_verdict(status, &written) => {
-            SendResponse::Rejected { status: None, error: written.into_error(status), faults: Vec::new() }
+        400..=499 if is_verdict(status, &body_error) => {
+            SendResponse::Rejected { status: None, error: body_error.into_error(status), faults: Vec::new() }
         }
-        400..=499 => not_sent(status, written),
-        503 if retry_after.is_some() && matches!(written, Written::Elsewhere) => not_sent(status, written),
+        400..=499 => not_sent(status, body_error),
+        503 if retry_after.is_some() && matches!(body_error, ErrorBody::NotInfobip) => {
+            not_sent(status, body_error)
+        }
         500..=599 => SendResponse::Indeterminate { what: "a server error" },
         _ => SendResponse::Indeterminate { what: "an unexpected status" },
     }
 }
 
 /// Whether a client error that names no part of the message rejects the message anyway.
-fn is_verdict(status: u16, written: &Written) -> bool {
+fn is_verdict(status: u16, body_error: &ErrorBody) -> bool {
     match status {
         400 => true,
         // About the account, its bill, a proxy, the path, or a temporary condition.
         401..=405 | 407 | 408 | 421 | 425 => false,
         // Another error of Infobip's own, with a status that the account does not explain.
-        _ => written.is_refusal(),
+        _ => body_error.is_rejection(),
     }
 }
 
-fn not_sent(status: u16, written: Written) -> SendResponse {
-    let error = match written {
-        Written::OfMessage(error, _) | Written::Other(error) => Some(error),
-        Written::Unnamed | Written::Elsewhere => None,
+fn not_sent(status: u16, body_error: ErrorBody) -> SendResponse {
+    let error = match body_error {
+        ErrorBody::AboutMessage(error, _) | ErrorBody::Other(error) => Some(error),
+        ErrorBody::Unnamed | ErrorBody::NotInfobip => None,
     };
     SendResponse::NotSent(NotSent { status, error })
 }
 
 /// The entry of a success; `None` if no entry is readable.
-fn taken_or_not(text: &str, message_id: &str) -> Option<SendResponse> {
+fn read_success(text: &str, message_id: &str) -> Option<SendResponse> {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]
@@ -146,11 +145,6 @@ fn provider_status(status: &Status<'_>) -> ProviderStatus {
     ProviderStatus { description, ..status.to_provider_status() }
 }
 
-/// Shortens a text for people: it is stored with the outcome.
-pub(super) fn cut(text: &str) -> String {
-    text.chars().take(TEXT_LENGTH_MAX).collect()
-}
-
 /// The path of a log query.
 pub(super) fn lookup_path(message_ids: &[&str]) -> String {
     // Message ids contain no characters that a URL must escape. A message may have several entries, one per
@@ -177,7 +171,7 @@ pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError
         let message_id = entry.message_id.owned();
         let answer = match of_entry(entry, &message_id) {
             answer @ (SendResponse::Duplicate { .. } | SendResponse::Accepted { .. }) => answer,
-            answer @ SendResponse::Rejected { .. } if is_refusal(&entry.status) => answer,
+            answer @ SendResponse::Rejected { .. } if is_rejection(&entry.status) => answer,
             // It is in the log and was not rejected, so Infobip accepted it. Its reports contain the later
             // statuses.
             _ => SendResponse::Accepted {
@@ -195,7 +189,7 @@ pub(super) fn lookup(status: u16, body: &[u8]) -> Result<Vec<Found>, LookupError
 }
 
 /// Group REJECTED: the message never left Infobip. UNDELIVERABLE and EXPIRED occur later.
-fn is_refusal(status: &Status<'_>) -> bool {
+fn is_rejection(status: &Status<'_>) -> bool {
     let name = status.group_name.as_str();
     name.eq_ignore_ascii_case("REJECTED") || (name.is_empty() && status.group_id.as_str() == "5")
 }

@@ -7,8 +7,8 @@
 use proto::v1::{CommandFault, ReportError};
 use serde_json::Value;
 
-use super::answer::cut;
-
+/// Longest text of Infobip that is passed on, in characters.
+const TEXT_LENGTH_MAX: usize = 500;
 /// Longest name of an error that is kept, in characters. It is shown as the reason of a paused lane.
 const NAME_LENGTH_MAX: usize = 64;
 /// Most validation errors that are passed on. The ledger stores all of them.
@@ -16,11 +16,11 @@ const FAULTS_MAX: usize = 16;
 /// Longest field of such an error, in characters.
 const FIELD_LENGTH_MAX: usize = 128;
 /// Longest text of such an error, in characters.
-const WORDS_LENGTH_MAX: usize = 200;
+const RULE_LENGTH_MAX: usize = 200;
 /// Errors about this message.
-const OF_MESSAGE: &[&str] = &["BAD_REQUEST", "E400"];
+const ABOUT_MESSAGE: &[&str] = &["BAD_REQUEST", "E400"];
 /// Errors about the account, the path or Infobip itself.
-const OF_ANYTHING_ELSE: &[&str] = &[
+const NOT_ABOUT_MESSAGE: &[&str] = &[
     "UNAUTHORIZED",
     "FORBIDDEN",
     "NOT_FOUND",
@@ -40,39 +40,39 @@ const OF_ANYTHING_ELSE: &[&str] = &[
 
 /// The author and the subject of a response's body.
 #[derive(Debug)]
-pub(super) enum Written {
+pub(super) enum ErrorBody {
     /// Infobip, about this message, with the fields that it rejects.
-    OfMessage(ReportError, Vec<CommandFault>),
+    AboutMessage(ReportError, Vec<CommandFault>),
     /// Infobip, about something other than the message.
     Other(ReportError),
     /// Infobip, with no known form of an error.
     Unnamed,
     /// Another server: a load balancer or a proxy.
-    Elsewhere,
+    NotInfobip,
 }
 
-impl Written {
+impl ErrorBody {
     /// Whether Infobip named an error that is not about the account.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(super) fn is_rejection(&self) -> bool {
         match self {
-            Self::OfMessage(..) => true,
-            Self::Other(error) => !error.name.is_empty() && !OF_ANYTHING_ELSE.contains(&error.name.as_str()),
-            Self::Unnamed | Self::Elsewhere => false,
+            Self::AboutMessage(..) => true,
+            Self::Other(error) => !error.name.is_empty() && !NOT_ABOUT_MESSAGE.contains(&error.name.as_str()),
+            Self::Unnamed | Self::NotInfobip => false,
         }
     }
 
     /// The error that a result contains.
     pub(super) fn into_error(self, status: u16) -> ReportError {
         match self {
-            Self::OfMessage(error, _) | Self::Other(error) => error,
-            Self::Unnamed | Self::Elsewhere => report_error(status, String::new(), ""),
+            Self::AboutMessage(error, _) | Self::Other(error) => error,
+            Self::Unnamed | Self::NotInfobip => report_error(status, String::new(), ""),
         }
     }
 }
 
 /// Reads a body. Errors have two forms: the older APIs' `requestError`, and the platform's `errorCode`.
-pub(super) fn read(status: u16, text: &str) -> Written {
-    let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return Written::Elsewhere };
+pub(super) fn read(status: u16, text: &str) -> ErrorBody {
+    let Ok(Value::Object(body)) = serde_json::from_str::<Value>(text) else { return ErrorBody::NotInfobip };
     let of = |key: &str| body.get(key).unwrap_or(&Value::Null);
     let exception = &of("requestError")["serviceException"];
     let (name, description) = if exception.is_object() {
@@ -85,14 +85,14 @@ pub(super) fn read(status: u16, text: &str) -> Written {
         // Other parts of Infobip's API respond with a bare `error`: if it is ambiguous, it must not count as
         // a load balancer's response.
         let is_infobips = ["requestError", "messages", "error"].into_iter().any(|key| body.contains_key(key));
-        return if is_infobips { Written::Unnamed } else { Written::Elsewhere };
+        return if is_infobips { ErrorBody::Unnamed } else { ErrorBody::NotInfobip };
     }
     let error = report_error(status, shown(name), description.as_str().unwrap_or_default());
     let names_fields = is_filled(&exception["validationErrors"]) || is_filled(of("violations"));
-    if names_fields || OF_MESSAGE.contains(&error.name.as_str()) {
-        Written::OfMessage(error, faults(&exception["validationErrors"], of("violations")))
+    if names_fields || ABOUT_MESSAGE.contains(&error.name.as_str()) {
+        ErrorBody::AboutMessage(error, faults(&exception["validationErrors"], of("violations")))
     } else {
-        Written::Other(error)
+        ErrorBody::Other(error)
     }
 }
 
@@ -117,9 +117,14 @@ fn add(faults: &mut Vec<CommandFault>, field: &str, words: &Value) {
     let short = |text: &str, length: usize| text.chars().take(length).collect::<String>();
     let words = words.as_str().unwrap_or_default();
     if faults.len() < FAULTS_MAX && !(field.is_empty() && words.is_empty()) {
-        let (field, rule) = (short(field, FIELD_LENGTH_MAX), short(words, WORDS_LENGTH_MAX));
+        let (field, rule) = (short(field, FIELD_LENGTH_MAX), short(words, RULE_LENGTH_MAX));
         faults.push(CommandFault { field, rule });
     }
+}
+
+/// Shortens a text for people: it is stored with the outcome.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(TEXT_LENGTH_MAX).collect()
 }
 
 fn report_error(status: u16, name: String, description: &str) -> ReportError {

@@ -8,58 +8,60 @@ use proto::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::messages_api::{self, FLOW};
 use super::notification::CONFIRMATION;
 use super::report::WHATSAPP;
-use super::{PROFILE, messages_api, notification};
+use super::{PROFILE, notification};
+use crate::collector::Collector;
 use crate::event_id::EventKey;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::whatsapp::{Context, Names};
 use crate::{text, time, whatsapp};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Envelope<'a> {
+struct Envelope<'a> {
     #[serde(borrow, default)]
-    from: Text<'a>,
+    from: LooseScalar<'a>,
     #[serde(borrow, default)]
-    to: Text<'a>,
+    to: LooseScalar<'a>,
     /// The Messages API's names for `from` and `to`.
     #[serde(borrow, default)]
-    sender: Text<'a>,
+    sender: LooseScalar<'a>,
     #[serde(borrow, default)]
-    destination: Text<'a>,
+    destination: LooseScalar<'a>,
     #[serde(borrow, default)]
-    received_at: Text<'a>,
+    received_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     #[serde(borrow)]
     message: Part<'a>,
     /// The Messages API's content, a list.
     #[serde(borrow)]
-    pub(super) content: Part<'a>,
+    content: Part<'a>,
     #[serde(borrow)]
     contact: Part<'a>,
     #[serde(borrow, default)]
-    integration_type: Text<'a>,
+    integration_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    channel: Text<'a>,
+    channel: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct Profile<'a> {
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    phone_number: Text<'a>,
+    phone_number: LooseScalar<'a>,
     /// Business-scoped user id of a customer who hides the number.
     #[serde(borrow, default)]
-    user_id: Text<'a>,
+    user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    parent_user_id: Text<'a>,
+    parent_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    username: Text<'a>,
+    username: LooseScalar<'a>,
 }
 
 /// The fields of every type of message, as far as events carry them.
@@ -67,37 +69,37 @@ struct Profile<'a> {
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    caption: Text<'a>,
+    caption: LooseScalar<'a>,
     #[serde(borrow, default)]
-    latitude: Text<'a>,
+    latitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    longitude: Text<'a>,
+    longitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    address: Text<'a>,
+    address: LooseScalar<'a>,
     #[serde(borrow)]
     contacts: Part<'a>,
     #[serde(borrow, default)]
-    payload: Text<'a>,
+    payload: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    description: LooseScalar<'a>,
     #[serde(borrow, default)]
-    emoji: Text<'a>,
+    emoji: LooseScalar<'a>,
     #[serde(borrow, default)]
-    action: Text<'a>,
+    action: LooseScalar<'a>,
     #[serde(borrow, default)]
-    catalog_id: Text<'a>,
+    catalog_id: LooseScalar<'a>,
     #[serde(borrow)]
     product_items: Part<'a>,
     /// The customer's response to a flow, an object.
@@ -109,9 +111,6 @@ struct Body<'a> {
     referral: Part<'a>,
 }
 
-/// The type of the forms whose responses Infobip passes on.
-pub(super) const FLOW: &str = "flow";
-
 /// Known types that events cannot represent. They are published as `unsupported`, without a warning.
 const UNSUPPORTED_TYPES: [&str; 5] = [
     "UNSUPPORTED",
@@ -121,10 +120,10 @@ const UNSUPPORTED_TYPES: [&str; 5] = [
     "INTERACTIVE_IN_THREAD_AUTHENTICATION_REPLY",
 ];
 
-pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let envelope: Envelope<'_> = json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'messageId' in the message"));
+        return Err(Rejection::new("missing_id", "missing field 'messageId' in the message"));
     }
     let from = envelope.from.or(&envelope.sender);
     let mut event = InboundMessage {
@@ -165,13 +164,13 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
                 notification::confirmation(message, id, time, customer, out);
             }
         }
-        None => messages_api::read(&envelope, event, out)?,
+        None => messages_api::read(envelope.content, event, |place, out| envelope.event_id(place, out), out)?,
     }
     Ok(())
 }
 
 impl<'a> Profile<'a> {
-    fn names(&'a self, from: &'a Text<'_>) -> Names<'a> {
+    fn names(&'a self, from: &'a LooseScalar<'_>) -> Names<'a> {
         Names {
             address: from.as_str(),
             number: self.phone_number.as_str(),
@@ -183,12 +182,12 @@ impl<'a> Profile<'a> {
 }
 
 /// Whether a message came through another channel than WhatsApp.
-fn is_other(name: &Text<'_>) -> bool {
+fn is_other(name: &LooseScalar<'_>) -> bool {
     name.filled().is_some_and(|name| !name.eq_ignore_ascii_case(WHATSAPP))
 }
 
 impl Envelope<'_> {
-    pub(super) fn event_id(&self, raw_type: &str, out: &Collector<'_>) -> String {
+    fn event_id(&self, raw_type: &str, out: &Collector<'_>) -> String {
         EventKey {
             kind: "message",
             message_id: self.message_id.as_str(),
@@ -206,7 +205,7 @@ fn read_content(
     raw: &RawValue,
     event: &mut InboundMessage,
     out: &mut Collector<'_>,
-) -> Result<String, Refusal> {
+) -> Result<String, Rejection> {
     let body: Body<'_> = json::from_str(raw.get())?;
     let context = Context::read(body.context);
     event.context = context.to_message_context();
@@ -234,7 +233,7 @@ fn keep_unsupported(kind: &str, raw: Part<'_>, event: &mut InboundMessage) {
 
 /// The content of a known type that events can represent; otherwise `None`.
 fn to_content(kind: &str, body: &Body<'_>, context: &Context<'_>) -> Option<Content> {
-    let reply = |id: &Text<'_>, title: &Text<'_>| {
+    let reply = |id: &LooseScalar<'_>, title: &LooseScalar<'_>| {
         let description = body.description.owned();
         let is_there = !id.is_empty() || !title.is_empty();
         is_there.then(|| Reply { id: id.owned(), title: title.owned(), description })

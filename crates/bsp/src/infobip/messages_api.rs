@@ -8,43 +8,48 @@ use proto::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::message::{Envelope, FLOW};
-use crate::json::{self, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::collector::Collector;
+use crate::json::{self, LooseScalar};
+use crate::parsed::Rejection;
+
+/// The type of the forms whose responses Infobip passes on.
+pub(super) const FLOW: &str = "flow";
 
 #[derive(Deserialize)]
 struct Part<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    payload: Text<'a>,
+    payload: LooseScalar<'a>,
     #[serde(borrow, default)]
-    latitude: Text<'a>,
+    latitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    longitude: Text<'a>,
+    longitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    emoji: Text<'a>,
+    emoji: LooseScalar<'a>,
     #[serde(borrow, default)]
-    action: Text<'a>,
+    action: LooseScalar<'a>,
     /// The customer's response to a flow, an object.
     #[serde(borrow)]
     response: json::Part<'a>,
 }
 
-/// Reads one event for each content of the list.
+/// Reads one event for each content of the list. `event` has the fields that all of them share; `event_id` makes an
+/// id from the position of a content.
 pub(super) fn read(
-    envelope: &Envelope<'_>,
+    contents: json::Part<'_>,
     event: InboundMessage,
+    event_id: impl Fn(&str, &Collector<'_>) -> String,
     out: &mut Collector<'_>,
-) -> Result<(), Refusal> {
-    let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(envelope.content) else {
-        return Err(Refusal::new("wrong_shape", "field 'content' is not a list"));
+) -> Result<(), Rejection> {
+    let Ok(Some(parts)) = json::optional::<Vec<&RawValue>>(contents) else {
+        return Err(Rejection::new("wrong_shape", "field 'content' is not a list"));
     };
     for (position, raw) in parts.into_iter().enumerate() {
         let part = json::from_str::<Part<'_>>(raw.get()).ok();
@@ -56,7 +61,7 @@ pub(super) fn read(
         // The position is enough to distinguish the contents of one message.
         let place = if position == 0 { String::new() } else { format!("content{position}") };
         out.message(InboundMessage {
-            event_id: envelope.event_id(&place, out),
+            event_id: event_id(&place, out),
             content: Some(content.unwrap_or_else(|| unsupported(part.as_ref(), raw))),
             ..event.clone()
         });

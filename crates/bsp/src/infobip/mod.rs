@@ -23,10 +23,11 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::Collector;
 use crate::command::Command;
 use crate::ids::BspId;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::{Parsed, Rejection, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile, SettingsContext};
 use crate::sending::{Account, Found, LookupError, MediaLink, Request, Response, SendResponse, Sending};
 use crate::toml_table::Table;
@@ -199,12 +200,12 @@ struct Kind<'a> {
     #[serde(borrow)]
     status: Part<'a>,
     #[serde(borrow, default, rename = "seenAt")]
-    seen_at: Text<'a>,
+    seen_at: LooseScalar<'a>,
     #[serde(borrow, default, rename = "deletedAt")]
-    deleted_at: Text<'a>,
+    deleted_at: LooseScalar<'a>,
     /// Only in the Messages API.
     #[serde(borrow, default)]
-    event: Text<'a>,
+    event: LooseScalar<'a>,
 }
 
 impl Kind<'_> {
@@ -217,8 +218,8 @@ impl Kind<'_> {
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = utf8::readable(webhook.body);
-    let mut out = Collector::new(PROFILE.id, webhook, &text);
+    let text = utf8::lossy(webhook.body);
+    let mut out = Collector::new(&PROFILE, webhook, &text);
     match out.read_document::<Envelope<'_>>() {
         Ok(Envelope { results: Some(results) }) => {
             for entry in results {
@@ -226,23 +227,23 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
             }
         }
         Ok(Envelope { results: None }) => out.read_body(bare),
-        Err(error) => out.refuse_body(error.into()),
+        Err(error) => out.reject_body(error.into()),
     }
     out.finish()
 }
 
 /// A body without `results`: a notification, or an unknown body.
-fn bare(out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn bare(out: &mut Collector<'_>) -> Result<(), Rejection> {
     let body: &RawValue = json::peek(out.document())?;
     if notification::read(body, out) {
         return Ok(());
     }
     // The damaged part may be the one that determines the kind.
     out.check_part(body.get())?;
-    Err(Refusal::new("wrong_shape", "missing list 'results' in the body"))
+    Err(Rejection::new("wrong_shape", "missing list 'results' in the body"))
 }
 
-fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let kind: Kind<'_> = json::peek(raw.get())?;
     if matches!(kind.event.as_str(), "TYPING_STARTED" | "TYPING_STOPPED") {
         out.ignored("typing");
@@ -264,7 +265,7 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     } else if !kind.seen_at.is_empty() {
         report::seen(raw, out)
     } else {
-        Err(Refusal::new(
+        Err(Rejection::new(
             "wrong_shape",
             "missing field 'message', 'status', 'seenAt' or 'deletedAt' in the entry",
         ))

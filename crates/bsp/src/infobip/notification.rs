@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::report::Status;
-use crate::json::{self, Part, Text};
+use crate::collector::Collector;
+use crate::json::{self, LooseScalar, Part};
 use crate::notice::Notice;
-use crate::parsed::Collector;
 use crate::text;
 use crate::whatsapp::Names;
 
@@ -25,19 +25,19 @@ use crate::whatsapp::Names;
 #[serde(rename_all = "camelCase")]
 struct Outer<'a> {
     #[serde(borrow, default)]
-    from: Text<'a>,
+    from: LooseScalar<'a>,
     #[serde(borrow, default)]
-    to: Text<'a>,
+    to: LooseScalar<'a>,
     #[serde(borrow, default)]
-    sender: Text<'a>,
+    sender: LooseScalar<'a>,
     #[serde(borrow, default)]
-    created_at: Text<'a>,
+    created_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    received_at: Text<'a>,
+    received_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    updated_at: Text<'a>,
+    updated_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    timestamp: Text<'a>,
+    timestamp: LooseScalar<'a>,
     #[serde(borrow)]
     content: Part<'a>,
 }
@@ -47,56 +47,56 @@ struct Outer<'a> {
 #[serde(rename_all = "camelCase")]
 struct Inner<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    event: Text<'a>,
+    event: LooseScalar<'a>,
     #[serde(borrow, default)]
-    event_type: Text<'a>,
+    event_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    notification_type: Text<'a>,
+    notification_type: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    template_id: Text<'a>,
+    template_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    template_name: Text<'a>,
+    template_name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    language: Text<'a>,
+    language: LooseScalar<'a>,
     #[serde(borrow, default)]
-    template_language: Text<'a>,
+    template_language: LooseScalar<'a>,
     /// A string, or an object of Infobip's that contains a name.
     #[serde(borrow)]
     status: Part<'a>,
     #[serde(borrow, default)]
-    category: Text<'a>,
+    category: LooseScalar<'a>,
     #[serde(borrow, default)]
-    new_category: Text<'a>,
+    new_category: LooseScalar<'a>,
     #[serde(borrow, default)]
-    quality: Text<'a>,
+    quality: LooseScalar<'a>,
     #[serde(borrow, default)]
-    quality_score: Text<'a>,
+    quality_score: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reason: Text<'a>,
+    reason: LooseScalar<'a>,
     #[serde(borrow, default)]
-    rejection_reason: Text<'a>,
+    rejection_reason: LooseScalar<'a>,
     #[serde(borrow, default)]
-    payment_id: Text<'a>,
+    payment_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    reference_id: Text<'a>,
+    reference_id: LooseScalar<'a>,
     #[serde(borrow)]
     error: Part<'a>,
     #[serde(borrow, default)]
-    user_number: Text<'a>,
+    user_number: LooseScalar<'a>,
     #[serde(borrow, default)]
-    user_id: Text<'a>,
+    user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    value: Text<'a>,
+    value: LooseScalar<'a>,
     #[serde(borrow, default)]
-    action: Text<'a>,
+    action: LooseScalar<'a>,
     #[serde(borrow, default)]
-    preference: Text<'a>,
+    preference: LooseScalar<'a>,
 }
 
 /// The type of a message that confirms a payment.
@@ -107,7 +107,7 @@ pub(super) const CONFIRMATION: &str = "INTERACTIVE_PAYMENT_CONFIRMATION";
 enum Kind {
     Template,
     Payment,
-    Wish,
+    Preference,
     Account,
     /// Deliberately ignored, under this name.
     Ignored(&'static str),
@@ -122,9 +122,9 @@ const WORDS: [(&str, Kind); 11] = [
     ("click", Kind::Ignored("user_action")),
     ("template", Kind::Template),
     ("payment", Kind::Payment),
-    ("marketing", Kind::Wish),
-    ("opt", Kind::Wish),
-    ("preference", Kind::Wish),
+    ("marketing", Kind::Preference),
+    ("opt", Kind::Preference),
+    ("preference", Kind::Preference),
     ("account", Kind::Account),
 ];
 
@@ -151,12 +151,12 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
         Kind::Template => out.account(&notice, inner.to_template_event(&outer)),
         Kind::Account => out.account(&notice, inner.to_account_event(&outer)),
         Kind::Payment => out.customer(&notice, inner.to_payment_event(&outer)),
-        Kind::Wish => {
-            let wish = inner.wish().unwrap_or_else(|| {
+        Kind::Preference => {
+            let kind = inner.preference_kind().unwrap_or_else(|| {
                 out.unrecognized("content.type", word.as_str(), "");
                 CustomerEventKind::Other
             });
-            out.customer(&notice, inner.to_customer_event(wish, &outer));
+            out.customer(&notice, inner.to_customer_event(kind, &outer));
         }
     }
     true
@@ -166,7 +166,7 @@ pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> bool {
 pub(super) fn confirmation(
     raw: &RawValue,
     message_id: &str,
-    time: &Text<'_>,
+    time: &LooseScalar<'_>,
     customer: Option<Customer>,
     out: &mut Collector<'_>,
 ) {
@@ -187,13 +187,13 @@ pub(super) fn confirmation(
 }
 
 impl<'a> Outer<'a> {
-    fn time(&self) -> &Text<'a> {
+    fn time(&self) -> &LooseScalar<'a> {
         self.created_at.or(self.updated_at.or(self.received_at.or(&self.timestamp)))
     }
 }
 
 impl<'a> Inner<'a> {
-    fn word(&self) -> &Text<'a> {
+    fn word(&self) -> &LooseScalar<'a> {
         self.kind.or(self.event.or(self.event_type.or(&self.notification_type)))
     }
 
@@ -215,7 +215,7 @@ impl<'a> Inner<'a> {
 
     /// The text of a status, which may be an object.
     fn status(&self) -> String {
-        let word = Text::of_part(self.status);
+        let word = LooseScalar::of_part(self.status);
         let status: Status<'_> = json::optional(self.status).ok().flatten().unwrap_or_default();
         word.or(status.name.or(&status.group_name)).owned()
     }
@@ -280,7 +280,7 @@ impl<'a> Inner<'a> {
     }
 
     /// The customer preference, in any of the usual values.
-    fn wish(&self) -> Option<CustomerEventKind> {
+    fn preference_kind(&self) -> Option<CustomerEventKind> {
         let status = self.status();
         let said = [self.value.as_str(), self.action.as_str(), self.preference.as_str(), &status];
         let said = said.into_iter().chain([self.word().as_str()]).filter(|word| !word.is_empty());

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::ids;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::{text, time};
 
 /// The meaning of a status group, and the AICC's code for it (AICC, "Receiving and Processing Reports Sent on
@@ -49,52 +50,52 @@ const DELIVERED_TO_OPERATOR: (&str, &str) = ("DELIVERED_TO_OPERATOR", "2");
 #[serde(rename_all = "camelCase")]
 struct Report<'a> {
     #[serde(borrow, default)]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    bulk_id: Text<'a>,
+    bulk_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    from: Text<'a>,
+    from: LooseScalar<'a>,
     #[serde(borrow, default)]
-    to: Text<'a>,
+    to: LooseScalar<'a>,
     #[serde(borrow, default)]
-    sender: Text<'a>,
+    sender: LooseScalar<'a>,
     #[serde(borrow, default)]
-    destination: Text<'a>,
+    destination: LooseScalar<'a>,
     #[serde(borrow, default)]
-    channel: Text<'a>,
+    channel: LooseScalar<'a>,
     #[serde(borrow, default)]
-    sent_at: Text<'a>,
+    sent_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    done_at: Text<'a>,
+    done_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    seen_at: Text<'a>,
+    seen_at: LooseScalar<'a>,
     #[serde(borrow, default)]
-    deleted_at: Text<'a>,
+    deleted_at: LooseScalar<'a>,
     #[serde(borrow)]
     status: Part<'a>,
     #[serde(borrow)]
     error: Part<'a>,
     /// The callback data that was sent to Infobip with the message.
     #[serde(borrow, default)]
-    callback_data: Text<'a>,
+    callback_data: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status<'a> {
     #[serde(borrow, default)]
-    pub(super) group_id: Text<'a>,
+    pub(super) group_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) group_name: Text<'a>,
+    pub(super) group_name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) id: Text<'a>,
+    pub(super) id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) name: Text<'a>,
+    pub(super) name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    pub(super) description: Text<'a>,
+    pub(super) description: LooseScalar<'a>,
     /// Only in errors.
     #[serde(borrow, default)]
-    pub(super) permanent: Text<'a>,
+    pub(super) permanent: LooseScalar<'a>,
 }
 
 impl Status<'_> {
@@ -126,10 +127,10 @@ pub(super) fn is_failure(status: Part<'_>) -> bool {
     status.group().is_some_and(|group| group.status == ReportStatus::Failed)
 }
 
-pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let (report, mut event) = begin(raw, out)?;
     let Ok(Some(status)) = json::optional::<Status<'_>>(report.status) else {
-        return Err(Refusal::new("wrong_shape", "field 'status' is not an object"));
+        return Err(Rejection::new("wrong_shape", "field 'status' is not an object"));
     };
     let error = json::optional::<Status<'_>>(report.error).unwrap_or_else(|()| {
         out.unrecognized("error", "(another shape)", &event.message_id);
@@ -151,7 +152,7 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
     Ok(())
 }
 
-pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let (report, mut event) = begin(raw, out)?;
     finish_timed(&report, &mut event, ("seen", ReportStatus::Read), &report.seen_at, out);
     out.report(event);
@@ -159,7 +160,7 @@ pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusa
 }
 
 /// Infobip withdrew it in 2024; the AICC's document still requires it.
-pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let (report, mut event) = begin(raw, out)?;
     finish_timed(&report, &mut event, ("deleted", ReportStatus::Deleted), &report.deleted_at, out);
     out.report(event);
@@ -167,10 +168,10 @@ pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Ref
 }
 
 /// Reads the fields that all reports share.
-fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Box<ReportEvent>), Refusal> {
+fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Box<ReportEvent>), Rejection> {
     let report: Report<'a> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'messageId' in the report"));
+        return Err(Rejection::new("missing_id", "missing field 'messageId' in the report"));
     }
     let event = Box::new(ReportEvent {
         message_id: report.message_id.owned(),
@@ -190,7 +191,7 @@ fn finish_timed(
     report: &Report<'_>,
     event: &mut ReportEvent,
     (raw_status, status): (&'static str, ReportStatus),
-    time: &Text<'_>,
+    time: &LooseScalar<'_>,
     out: &mut Collector<'_>,
 ) {
     event.event_id = event_id(report, raw_status, time, "", out);
@@ -228,7 +229,7 @@ fn is_other_channel(event: &ReportEvent) -> bool {
 fn event_id(
     report: &Report<'_>,
     status: &str,
-    time: &Text<'_>,
+    time: &LooseScalar<'_>,
     error_code: &str,
     out: &Collector<'_>,
 ) -> String {
@@ -248,7 +249,11 @@ fn event_id(
     .id(PROFILE.id, out.webhook.channel)
 }
 
-fn occurred_at(text: &Text<'_>, message_id: &str, out: &mut Collector<'_>) -> Option<proto::Timestamp> {
+fn occurred_at(
+    text: &LooseScalar<'_>,
+    message_id: &str,
+    out: &mut Collector<'_>,
+) -> Option<proto::Timestamp> {
     if text.is_empty() {
         return None;
     }
@@ -266,7 +271,7 @@ pub(super) fn reported(error: Status<'_>) -> Option<ReportError> {
     }
     // The other members of `NO_ERROR` add nothing to its id.
     let Status { group_id, group_name, id: _, name, description, permanent } = &error;
-    [group_id, group_name, name, description, permanent].into_iter().for_each(Text::pass);
+    [group_id, group_name, name, description, permanent].into_iter().for_each(LooseScalar::pass);
     None
 }
 

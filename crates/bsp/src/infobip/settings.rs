@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::PROFILE;
 use crate::provider::SettingsContext;
 use crate::secret_reference::SecretReference;
 use crate::sending::{Account, UNKNOWN_HOLD_DEFAULT};
@@ -43,7 +44,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
         table.fault(url.offset, format_args!("'base_url' {fault}"));
     }
     if let Some(key) = api_key
-        && SecretReference::parse(key.value).is_none()
+        && reference(key.value).is_none()
     {
         table.fault(key.offset, "'api_key' must be a reference such as env:INFOBIP_NAME or file:NAME");
     }
@@ -68,11 +69,15 @@ pub(super) fn account(settings: &Value) -> Option<Account> {
     let unknown_hold = settings["unknown_hold"].as_u64().map_or(UNKNOWN_HOLD_DEFAULT, Duration::from_secs);
     Some(Account {
         base_url: settings["base_url"].as_str()?.to_owned(),
-        key: SecretReference::parse(settings["api_key"].as_str()?)?,
+        key: reference(settings["api_key"].as_str()?)?,
         sends_per_second: u32::try_from(settings["sends_per_second"].as_u64()?).ok()?.max(1),
         resend_unknown_after: resend_after_s.map(Duration::from_secs),
         unknown_hold: Some(unknown_hold).filter(|hold| !hold.is_zero()),
     })
+}
+
+fn reference(text: &str) -> Option<SecretReference> {
+    SecretReference::parse(text, PROFILE.secret_variables)
 }
 
 fn check_base_url(url: &str, extra_hosts: &[String]) -> Result<(), String> {

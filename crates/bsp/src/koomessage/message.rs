@@ -8,26 +8,27 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::Rejection;
 use crate::whatsapp::Names;
 use crate::{text, time};
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
-    sender: Text<'a>,
+    sender: LooseScalar<'a>,
     #[serde(borrow, default)]
-    user_number: Text<'a>,
+    user_number: LooseScalar<'a>,
     #[serde(borrow, default)]
-    user_name: Text<'a>,
+    user_name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    timestamp: Text<'a>,
+    timestamp: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_type: Text<'a>,
+    message_type: LooseScalar<'a>,
     #[serde(borrow)]
     context: Part<'a>,
     #[serde(borrow)]
@@ -37,41 +38,41 @@ struct Envelope<'a> {
 #[derive(Deserialize, Default)]
 struct Body<'a> {
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    caption: Text<'a>,
+    caption: LooseScalar<'a>,
     #[serde(borrow, default)]
-    filename: Text<'a>,
+    filename: LooseScalar<'a>,
     #[serde(borrow, default)]
-    latitude: Text<'a>,
+    latitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    longitude: Text<'a>,
+    longitude: LooseScalar<'a>,
     #[serde(borrow, default)]
-    name: Text<'a>,
+    name: LooseScalar<'a>,
     #[serde(borrow, default)]
-    address: Text<'a>,
+    address: LooseScalar<'a>,
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    payload: Text<'a>,
+    payload: LooseScalar<'a>,
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
     #[serde(borrow, default)]
-    description: Text<'a>,
+    description: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct Context<'a> {
     #[serde(borrow, default)]
-    id: Text<'a>,
+    id: LooseScalar<'a>,
 }
 
-pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let envelope: Envelope<'_> = json::from_str(raw.get())?;
     if envelope.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'message_id' in the message"));
+        return Err(Rejection::new("missing_id", "missing field 'message_id' in the message"));
     }
     let context = json::optional::<Context<'_>>(envelope.context).ok().flatten();
     let mut event = InboundMessage {

@@ -13,9 +13,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::collector::Collector;
 use crate::ids::BspId;
-use crate::json::{self, Part, Text};
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::json::{self, LooseScalar, Part};
+use crate::parsed::{Parsed, Rejection, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile};
 use crate::{unread, utf8};
 
@@ -63,21 +64,21 @@ impl Bsp for KooMessage {
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
     #[serde(borrow, default)]
-    message_type: Text<'a>,
+    message_type: LooseScalar<'a>,
     #[serde(borrow)]
     message: Part<'a>,
 }
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
-    let text = utf8::readable(webhook.body);
-    let mut out = Collector::new(PROFILE.id, webhook, &text);
+    let text = utf8::lossy(webhook.body);
+    let mut out = Collector::new(&PROFILE, webhook, &text);
     let read = unread::paused(|| out.read_document::<&RawValue>());
     let raw = match read {
         Ok(raw) => raw,
         Err(error) => {
-            out.refuse_body(error.into());
+            out.reject_body(error.into());
             return out.finish();
         }
     };
@@ -85,7 +86,7 @@ fn parse(webhook: &Webhook<'_>) -> Parsed {
     out.finish()
 }
 
-fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let kind: Kind<'_> = json::peek(raw.get())?;
     // An inbound message has no status. A report may have any other members.
     if !kind.status.is_empty() {
@@ -94,5 +95,5 @@ fn item(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
     if !kind.message_type.is_empty() || kind.message.is_some() {
         return message::read(raw, out);
     }
-    Err(Refusal::new("wrong_shape", "missing field 'status' or 'message_type'"))
+    Err(Rejection::new("wrong_shape", "missing field 'status' or 'message_type'"))
 }

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::PROFILE;
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::ids;
-use crate::json::{self, Text};
-use crate::parsed::{Collector, Refusal};
+use crate::json::{self, LooseScalar};
+use crate::parsed::Rejection;
 use crate::text;
 
 const STATUSES: [(&str, ReportStatus, Option<i32>); 4] = [
@@ -22,19 +23,19 @@ const STATUSES: [(&str, ReportStatus, Option<i32>); 4] = [
 #[derive(Deserialize)]
 struct Report<'a> {
     #[serde(borrow, default)]
-    message_id: Text<'a>,
+    message_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    sender: Text<'a>,
+    sender: LooseScalar<'a>,
     #[serde(borrow, default)]
-    user_number: Text<'a>,
+    user_number: LooseScalar<'a>,
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: LooseScalar<'a>,
 }
 
-pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let report: Report<'_> = json::from_str(raw.get())?;
     if report.message_id.is_empty() {
-        return Err(Refusal::new("missing_id", "missing field 'message_id' in the report"));
+        return Err(Rejection::new("missing_id", "missing field 'message_id' in the report"));
     }
     let event_id = EventKey {
         kind: "report",

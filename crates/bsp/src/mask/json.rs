@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Readable, is_plain_name, numbers};
+use super::{LOGGED_BYTES_MAX, NUMBER_DIGITS_MIN, Unmasked, is_plain_name, numbers};
 use crate::{json, utf8};
 
 /// Deepest nesting of a text that is shown. No BSP's body is nested deeper.
@@ -13,19 +13,19 @@ const DEPTH_MAX: usize = 64;
 /// Initial capacity of the stack of open objects and lists: the depth of most bodies.
 const OPEN_USUAL: usize = 8;
 const HIDDEN: &[u8] = b"\"***\"";
-/// Matches every key of an object in [`Readable::texts`].
+/// Matches every key of an object in [`Unmasked::texts`].
 const ANY_KEY: &[u8] = b"*";
 
 /// The masked text on one line. `None` if the body is not JSON in UTF-8 (RFC 8259) or is nested too deep: in
 /// damaged JSON a value may be under another value's key, so all of it must be hidden.
-pub(super) fn masked(body: &[u8], readable: Readable) -> Option<String> {
+pub(super) fn masked(body: &[u8], readable: Unmasked) -> Option<String> {
     let text = utf8::without_mark(std::str::from_utf8(body).ok()?);
     serde_json::from_str::<&RawValue>(text).ok()?;
     masked_known(text, readable)
 }
 
 /// The same of a text that is known to be JSON. `None` where it is nested too deep.
-pub(super) fn masked_known(text: &str, readable: Readable) -> Option<String> {
+pub(super) fn masked_known(text: &str, readable: Unmasked) -> Option<String> {
     let body = utf8::without_mark(text).as_bytes();
     let line = Vec::with_capacity(body.len().min(LOGGED_BYTES_MAX) + 64);
     let mut walk = Walk { body, readable, line, open: Vec::with_capacity(OPEN_USUAL), key: Key::default() };
@@ -42,7 +42,7 @@ pub(super) fn masked_known(text: &str, readable: Readable) -> Option<String> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Key<'b> {
     name: &'b [u8],
-    /// Whether it is one of [`Readable::keys`].
+    /// Whether it is one of [`Unmasked::keys`].
     is_readable: bool,
 }
 
@@ -56,7 +56,7 @@ struct Open<'b> {
     texts: Texts,
 }
 
-/// The entries of [`Readable::texts`] for one object. Most objects have none, so that no comparison is needed
+/// The entries of [`Unmasked::texts`] for one object. Most objects have none, so that no comparison is needed
 /// for their values.
 #[derive(Debug, Clone, Copy, Default)]
 struct Texts {
@@ -68,7 +68,7 @@ struct Texts {
 
 struct Walk<'b> {
     body: &'b [u8],
-    readable: Readable,
+    readable: Unmasked,
     line: Vec<u8>,
     open: Vec<Open<'b>>,
     /// The key of the next value.
@@ -190,7 +190,7 @@ impl<'b> Walk<'b> {
     }
 }
 
-/// The key that an entry of [`Readable::texts`] names in this object. `None` if the entry is about another
+/// The key that an entry of [`Unmasked::texts`] names in this object. `None` if the entry is about another
 /// object.
 fn name_in<'t>(text: &'t str, object: &[u8]) -> Option<&'t [u8]> {
     let (of, name) = text.as_bytes().split_at_checked(object.len())?;

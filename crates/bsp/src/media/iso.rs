@@ -1,7 +1,7 @@
 //! ISO base media: MP4, M4A, 3GPP and others share one format. The brands of the first box identify the
 //! variant.
 
-use super::first_bytes::Format;
+use super::format::Format;
 
 /// Brands of MP4 (registered at mp4ra.org, read 2026-11).
 const MP4: [&[u8; 4]; 19] = [

@@ -1,7 +1,7 @@
 //! ZIP: the packages of Word, Excel and PowerPoint, detected by the names of their first parts, and all other
 //! archives.
 
-use super::first_bytes::Format;
+use super::format::Format;
 
 /// Byte offset of the name of an entry (APPNOTE section 4.3.7).
 const NAME_FROM: usize = 30;

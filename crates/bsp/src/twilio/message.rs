@@ -8,17 +8,18 @@ use proto::v1::{
 };
 
 use super::{PROFILE, message_sid};
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::form::Form;
 use crate::notice::Notice;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Rejection;
 use crate::text;
 use crate::whatsapp::Names;
 
 /// WhatsApp allows one file per message and Twilio's API ten. Each becomes a separate message.
 const MEDIA_MAX: usize = 10;
 
-pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let message_id = message_sid(form)?;
     let customer = match form.get("From") {
         "" => form.get("ExternalUserId"),
@@ -48,13 +49,13 @@ pub(super) fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refus
         .id(PROFILE.id, out.webhook.channel);
         out.message(InboundMessage { event_id, content: Some(content), ..message.clone() });
     }
-    wish(form, message_id, customer, out);
+    preference(form, message_id, customer, out);
     Ok(())
 }
 
 /// A message with an opt-out or opt-in keyword is both a message and an event about the customer (Twilio,
 /// "Advanced Opt-Out", `OptOutType`). `HELP` requests help and changes nothing.
-fn wish(form: &Form<'_>, message_id: &str, customer: &str, out: &mut Collector<'_>) {
+fn preference(form: &Form<'_>, message_id: &str, customer: &str, out: &mut Collector<'_>) {
     let word = form.get("OptOutType");
     let kind = match word.to_ascii_uppercase().as_str() {
         "STOP" => CustomerEventKind::OptedOut,

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::collector::Collector;
 use crate::form::Form;
 use crate::ids::BspId;
-use crate::parsed::{Collector, Parsed, Refusal, Webhook};
+use crate::parsed::{Parsed, Rejection, Webhook};
 use crate::provider::{Bsp, CredentialForm, Profile, SignedRequest};
 
 /// The implementation of [`Bsp`].
@@ -111,13 +112,13 @@ impl Bsp for Twilio {
 
 fn parse(webhook: &Webhook<'_>) -> Parsed {
     let form = Form::parse(webhook.body);
-    let mut out = Collector::of_form(PROFILE.id, webhook, form.damaged().to_vec());
+    let mut out = Collector::of_form(&PROFILE, webhook, form.damaged().to_vec());
     out.read_body(|out| read(&form, out));
     out.keep_unread_of(&form);
     out.finish()
 }
 
-fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
+fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Rejection> {
     // A callback has `MessageStatus`, or in old accounts only its alias `SmsStatus`. An inbound message has
     // `SmsStatus=received`.
     let status = match form.get("MessageStatus") {
@@ -134,8 +135,8 @@ fn read(form: &Form<'_>, out: &mut Collector<'_>) -> Result<(), Refusal> {
 }
 
 /// The message's id. `SmsSid` is its legacy alias.
-fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Refusal> {
+fn message_sid<'f>(form: &'f Form<'_>) -> Result<&'f str, Rejection> {
     let names = ["MessageSid", "SmsSid", "SmsMessageSid"];
     let found = names.into_iter().map(|name| form.get(name)).find(|sid| !sid.is_empty());
-    found.ok_or_else(|| Refusal::new("missing_id", "missing field 'MessageSid'"))
+    found.ok_or_else(|| Rejection::new("missing_id", "missing field 'MessageSid'"))
 }

@@ -3,10 +3,11 @@
 use proto::v1::{ProviderStatus, ReportError, ReportEvent, ReportStatus};
 
 use super::{PROFILE, message_sid};
+use crate::collector::Collector;
 use crate::event_id::EventKey;
 use crate::form::Form;
 use crate::ids;
-use crate::parsed::{Collector, Refusal};
+use crate::parsed::Rejection;
 use crate::text;
 
 /// All statuses of Twilio's OpenAPI (`message_enum_status`, 2026-04). `receiving` and `received` belong to
@@ -31,7 +32,7 @@ const STATUSES: [(&str, ReportStatus, Option<i32>); 13] = [
 /// dictionary, 2026-04).
 const PERMANENT_ERRORS: [&str; 7] = ["63003", "63024", "63032", "63033", "21211", "21610", "21614"];
 
-pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -> Result<(), Refusal> {
+pub(super) fn read(form: &Form<'_>, raw_status: &str, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let message_id = message_sid(form)?;
     let error_code = form.get("ErrorCode");
     let event_id = EventKey {

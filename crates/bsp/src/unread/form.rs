@@ -19,7 +19,7 @@ pub(crate) fn of_form(form: &Form<'_>, known: &[&str], paths: &mut Paths) -> Unr
         path::push(&mut path, Step::Key(name));
         count(paths, &path);
         let member = format!("{}:{}", Value::from(name), Value::from(value));
-        let has_damage = is_damaged && [name, value].iter().any(|text| text.contains(utf8::STAND_IN));
+        let has_damage = is_damaged && [name, value].iter().any(|text| text.contains(utf8::PLACEHOLDER));
         // A comma or a brace precedes it, and a brace follows at the end.
         if has_damage || unread.json.len() + member.len() + 2 > UNREAD_JSON_BYTES_MAX {
             unread.is_cut = true;

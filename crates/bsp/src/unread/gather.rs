@@ -22,7 +22,7 @@ pub(crate) struct Source<'t> {
 }
 
 /// Buffers that are reused from item to item.
-struct Workplace {
+struct Buffers {
     noted: Noted,
     unread: Vec<Span>,
     /// The objects that were read around a position, the innermost last, with their number of reads.
@@ -32,8 +32,8 @@ struct Workplace {
 }
 
 thread_local! {
-    static WORKPLACE: RefCell<Workplace> = const {
-        RefCell::new(Workplace {
+    static BUFFERS: RefCell<Buffers> = const {
+        RefCell::new(Buffers {
             noted: Noted::new(),
             unread: Vec::new(),
             around: Vec::new(),
@@ -46,7 +46,7 @@ thread_local! {
 /// Ends an item, which is a piece of the current text, and returns its unread members. Counts their paths.
 /// `source` is `None` for an item that did not become an event; its members are ignored.
 pub(crate) fn of_item(item: &str, from: Position, source: Option<Source<'_>>, paths: &mut Paths) -> Unread {
-    WORKPLACE.with_borrow_mut(|workplace| {
+    BUFFERS.with_borrow_mut(|workplace| {
         let has_marks = end_item(item, from, &mut workplace.noted);
         let source = source.filter(|_| has_marks);
         let span = source.and_then(|source| Span::of(Place::of(source.text), Place::of(item)));
@@ -55,7 +55,7 @@ pub(crate) fn of_item(item: &str, from: Position, source: Option<Source<'_>>, pa
         if workplace.unread.is_empty() {
             return Unread::default();
         }
-        let Workplace { unread, open, path, .. } = workplace;
+        let Buffers { unread, open, path, .. } = workplace;
         open.clear();
         let mut walk =
             Walk { source, key: Span::default(), open, json: String::new(), is_cut: false, path, paths };
@@ -64,7 +64,7 @@ pub(crate) fn of_item(item: &str, from: Position, source: Option<Source<'_>>, pa
     })
 }
 
-impl Workplace {
+impl Buffers {
     /// Finds the members that every reader of their object skipped, in the order of the text. A member inside
     /// another is omitted.
     fn find_unread(&mut self, item: Span) {
@@ -238,8 +238,8 @@ impl<'t> Walk<'t, '_> {
 
     /// Whether a member contains invalid UTF-8. Events contain replaced bytes only in text for people.
     fn is_damaged(&self, step: Step<'_>, value: &str) -> bool {
-        let is_key_damaged = matches!(step, Step::Key(key) if key.contains(utf8::STAND_IN));
-        self.source.is_damaged && (is_key_damaged || value.contains(utf8::STAND_IN))
+        let is_key_damaged = matches!(step, Step::Key(key) if key.contains(utf8::PLACEHOLDER));
+        self.source.is_damaged && (is_key_damaged || value.contains(utf8::PLACEHOLDER))
     }
 
     /// Writes a member. Returns whether it fits; if not, nothing of it stays.

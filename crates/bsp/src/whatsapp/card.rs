@@ -3,7 +3,7 @@
 use proto::v1::{Contact, ContactAddress, ContactEmail, ContactPhone, ContactUrl, Contacts};
 use serde::Deserialize;
 
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 
 #[derive(Deserialize)]
 struct Card<'a> {
@@ -20,77 +20,77 @@ struct Card<'a> {
     #[serde(borrow)]
     org: Option<Organization<'a>>,
     #[serde(borrow, default)]
-    birthday: Text<'a>,
+    birthday: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 struct Name<'a> {
     #[serde(borrow, default, alias = "formattedName")]
-    formatted_name: Text<'a>,
+    formatted_name: LooseScalar<'a>,
     #[serde(borrow, default, alias = "firstName")]
-    first_name: Text<'a>,
+    first_name: LooseScalar<'a>,
     #[serde(borrow, default, alias = "middleName")]
-    middle_name: Text<'a>,
+    middle_name: LooseScalar<'a>,
     #[serde(borrow, default, alias = "lastName")]
-    last_name: Text<'a>,
+    last_name: LooseScalar<'a>,
     #[serde(borrow, default, alias = "namePrefix")]
-    prefix: Text<'a>,
+    prefix: LooseScalar<'a>,
     #[serde(borrow, default, alias = "nameSuffix")]
-    suffix: Text<'a>,
+    suffix: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct Phone<'a> {
     #[serde(borrow, default)]
-    phone: Text<'a>,
+    phone: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default, alias = "waId")]
-    wa_id: Text<'a>,
+    wa_id: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct Email<'a> {
     #[serde(borrow, default)]
-    email: Text<'a>,
+    email: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct Url<'a> {
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct Address<'a> {
     #[serde(borrow, default)]
-    street: Text<'a>,
+    street: LooseScalar<'a>,
     #[serde(borrow, default)]
-    city: Text<'a>,
+    city: LooseScalar<'a>,
     #[serde(borrow, default)]
-    state: Text<'a>,
+    state: LooseScalar<'a>,
     #[serde(borrow, default)]
-    zip: Text<'a>,
+    zip: LooseScalar<'a>,
     #[serde(borrow, default)]
-    country: Text<'a>,
+    country: LooseScalar<'a>,
     #[serde(borrow, default, alias = "countryCode")]
-    country_code: Text<'a>,
+    country_code: LooseScalar<'a>,
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 struct Organization<'a> {
     #[serde(borrow, default)]
-    company: Text<'a>,
+    company: LooseScalar<'a>,
     #[serde(borrow, default)]
-    department: Text<'a>,
+    department: LooseScalar<'a>,
     #[serde(borrow, default)]
-    title: Text<'a>,
+    title: LooseScalar<'a>,
 }
 
 /// A list of business cards; `None` if it has another shape.

@@ -4,38 +4,38 @@
 use proto::v1::{MessageContext, ReferredProduct};
 use serde::Deserialize;
 
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 use crate::text;
 
 #[derive(Deserialize, Default)]
 pub(crate) struct Context<'a> {
     #[serde(borrow, default)]
-    pub(crate) id: Text<'a>,
+    pub(crate) id: LooseScalar<'a>,
     /// Gupshup's own id of the answered message. Gupshup's reports and the response to the send call use it.
     #[serde(borrow, default, alias = "gsId")]
-    pub(crate) gs_id: Text<'a>,
+    pub(crate) gs_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    from: Text<'a>,
+    from: LooseScalar<'a>,
     /// Replaces `from` if the customer hides the number.
     #[serde(borrow, default, alias = "fromUserId")]
-    from_user_id: Text<'a>,
+    from_user_id: LooseScalar<'a>,
     #[serde(borrow, default)]
-    forwarded: Text<'a>,
+    forwarded: LooseScalar<'a>,
     #[serde(borrow, default, alias = "frequentlyForwarded")]
-    frequently_forwarded: Text<'a>,
+    frequently_forwarded: LooseScalar<'a>,
     #[serde(borrow, alias = "referredProduct")]
     referred_product: Part<'a>,
     /// Only Infobip: the group that the message was written in.
     #[serde(borrow, default, rename = "groupId")]
-    pub(crate) group_id: Text<'a>,
+    pub(crate) group_id: LooseScalar<'a>,
 }
 
 #[derive(Deserialize)]
 struct Product<'a> {
     #[serde(borrow, default, alias = "catalogId")]
-    catalog_id: Text<'a>,
+    catalog_id: LooseScalar<'a>,
     #[serde(borrow, default, alias = "productRetailerId")]
-    product_retailer_id: Text<'a>,
+    product_retailer_id: LooseScalar<'a>,
 }
 
 impl<'a> Context<'a> {
@@ -45,7 +45,7 @@ impl<'a> Context<'a> {
     }
 
     /// The id of the answered message, which reports use too.
-    pub(crate) fn answered(&self) -> &Text<'a> {
+    pub(crate) fn answered(&self) -> &LooseScalar<'a> {
         self.gs_id.or(&self.id)
     }
 

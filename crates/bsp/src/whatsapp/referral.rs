@@ -4,34 +4,34 @@
 use proto::v1::Referral as ReferralEvent;
 use serde::Deserialize;
 
-use crate::json::{self, Part, Text};
+use crate::json::{self, LooseScalar, Part};
 
 #[derive(Deserialize)]
 struct Referral<'a> {
     #[serde(borrow, default, alias = "sourceType")]
-    source_type: Text<'a>,
+    source_type: LooseScalar<'a>,
     #[serde(borrow, default, alias = "sourceId")]
-    source_id: Text<'a>,
+    source_id: LooseScalar<'a>,
     #[serde(borrow, default, alias = "sourceUrl")]
-    source_url: Text<'a>,
+    source_url: LooseScalar<'a>,
     #[serde(borrow, default)]
-    headline: Text<'a>,
+    headline: LooseScalar<'a>,
     #[serde(borrow, default)]
-    body: Text<'a>,
+    body: LooseScalar<'a>,
     #[serde(borrow, default, alias = "mediaType")]
-    media_type: Text<'a>,
+    media_type: LooseScalar<'a>,
     #[serde(borrow, default, alias = "imageUrl")]
-    image_url: Text<'a>,
+    image_url: LooseScalar<'a>,
     #[serde(borrow, default, alias = "videoUrl")]
-    video_url: Text<'a>,
+    video_url: LooseScalar<'a>,
     /// The still picture of a video.
     #[serde(borrow, default, alias = "thumbnailUrl")]
-    thumbnail_url: Text<'a>,
+    thumbnail_url: LooseScalar<'a>,
     /// Infobip's object, which replaces the four members above.
     #[serde(borrow, rename = "referralMedia")]
     media: Part<'a>,
     #[serde(borrow, default, alias = "ctwaClickId", alias = "ctwaClid")]
-    ctwa_clid: Text<'a>,
+    ctwa_clid: LooseScalar<'a>,
     #[serde(borrow, alias = "welcomeMessage")]
     welcome_message: Part<'a>,
 }
@@ -39,15 +39,15 @@ struct Referral<'a> {
 #[derive(Deserialize, Default)]
 struct Media<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Text<'a>,
+    kind: LooseScalar<'a>,
     #[serde(borrow, default)]
-    url: Text<'a>,
+    url: LooseScalar<'a>,
 }
 
 #[derive(Deserialize, Default)]
 struct Welcome<'a> {
     #[serde(borrow, default)]
-    text: Text<'a>,
+    text: LooseScalar<'a>,
 }
 
 /// The referral; `None` if it is absent, empty or of another shape.

@@ -1,7 +1,7 @@
 //! Memory that the ledger of sends needs on a NATS server. A JetStream server keeps every subject of a stream in
 //! memory, even if the stream is on disk, and each entry of the ledger is a separate subject.
 //!
-//! The figures are from `deploy/measure/sizes.py --keys 1000000`; docs/operations.md has all of them.
+//! The figures are from `bench/measure/sizes.py --keys 1000000`; docs/operations.md has all of them.
 
 /// Bytes on disk of an entry whose command is decided. Entries without an outcome are smaller.
 pub const ENTRY_BYTES: u64 = 670;

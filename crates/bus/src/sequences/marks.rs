@@ -45,7 +45,7 @@ impl Mark {
 ///
 /// The creation time alone does not show that. nats-server 2.9.10 and 2.10.27 change it (2.15.1 does not): after a
 /// restart, any update of the stream, such as setup's, and another restart, it is the time of the first restart
-/// (tests/e2e/sequences.rs). A ledger whose sequence is not lower than before counts as the same one if it has a
+/// (tests/e2e/bus/lost_sequences.rs). A ledger whose sequence is not lower than before counts as the same one if it has a
 /// message that is older than its creation time, if all messages have expired by their age, or if its creation time is
 /// longer ago than the maximum age of an entry: then entries that another ledger would have lost are no longer needed.
 pub(crate) fn is_of_ledger(mark: &Mark, found: &FoundLedger, now_ns: i64) -> bool {

@@ -33,7 +33,7 @@ pub(super) fn unseen(error: &str) -> Finding {
 }
 
 /// `now` is by the clock of NATS, which stamps the leases.
-pub(super) fn judge(
+pub(super) fn evaluate(
     lanes: &[Lane],
     leases: &Probe<Vec<LeaseInfo>>,
     moves: &Probe<Vec<Moves>>,
@@ -63,8 +63,8 @@ pub(super) fn judge(
         let calls = states.get(lane.channel.as_str()).map_or(0, |state| state.in_progress as u64);
         Waiting { commands: waiting.commands.saturating_sub(calls), ..waiting }
     };
-    let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
-    findings.extend(judge_halted(lanes, &state, &waiting, now));
+    let mut findings = vec![evaluate_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
+    findings.extend(evaluate_halted(lanes, &state, &waiting, now));
     findings.push(match moves {
         Err(error) => MOVING.unseen(error),
         Ok(moves) => {
@@ -72,11 +72,11 @@ pub(super) fn judge(
                 let state = state(lane);
                 state.is_some_and(|state| state.halted.is_none() || is_resuming(lane, &state))
             };
-            judge_moving(lanes, moves, &is_working, watched)
+            evaluate_moving(lanes, moves, &is_working, watched)
         }
     });
-    findings.extend(judge_paused(lanes, &waiting, now));
-    findings.extend(judge_resuming(lanes, &state));
+    findings.extend(evaluate_paused(lanes, &waiting, now));
+    findings.extend(evaluate_resuming(lanes, &state));
     findings
 }
 
@@ -87,7 +87,7 @@ fn is_resuming(lane: &Lane, state: &LaneState) -> bool {
 }
 
 /// Finding for channels that were resumed a moment ago.
-fn judge_resuming(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>) -> Option<Finding> {
+fn evaluate_resuming(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>) -> Option<Finding> {
     let resuming =
         ids(lanes.iter().filter(|lane| state(lane).is_some_and(|state| is_resuming(lane, &state))));
     let what = format!("{} resuming: {}", count(resuming.len(), "channel"), names(&resuming));
@@ -126,7 +126,7 @@ impl Waiting {
 }
 
 /// Findings for paused channels with pending commands, and for the others.
-fn judge_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
+fn evaluate_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
     let paused = lanes.iter().filter(|lane| lane.is_paused);
     let (missed, idle): (Vec<_>, Vec<_>) = paused.partition(|lane| waiting(lane).commands > 0);
     let mut findings = Vec::new();
@@ -156,7 +156,7 @@ fn ids<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
     lanes.map(|lane| lane.channel.to_string()).collect()
 }
 
-fn judge_owners(
+fn evaluate_owners(
     lanes: &[Lane],
     has_owner: &dyn Fn(&Lane) -> bool,
     waiting: &dyn Fn(&Lane) -> Waiting,
@@ -188,7 +188,7 @@ struct Halted {
 }
 
 /// Returns one finding for each reason.
-fn judge_halted(
+fn evaluate_halted(
     lanes: &[Lane],
     state: &dyn Fn(&Lane) -> Option<LaneState>,
     waiting: &dyn Fn(&Lane) -> Waiting,
@@ -225,7 +225,7 @@ fn judge_halted(
     findings.collect()
 }
 
-fn judge_moving(
+fn evaluate_moving(
     lanes: &[Lane],
     moves: &[Moves],
     is_working: &dyn Fn(&Lane) -> bool,
@@ -290,16 +290,16 @@ mod tests {
         }
     }
 
-    fn judged_fully(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<Finding> {
+    fn evaluated_fully(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<Finding> {
         let make = || ConsumerInfo { channel: Some(channel()), ..durable("send-c-1", 5, pending, 1) };
         let moves = vec![Moves { before: make(), after: make() }];
         let lanes = [Lane { channel: channel(), is_paused }];
         let watched = Duration::from_secs(3);
-        judge(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH)
+        evaluate(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH)
     }
 
-    fn judged(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
-        judged_fully(leases, pending, is_paused)
+    fn evaluated(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
+        evaluated_fully(leases, pending, is_paused)
             .iter()
             .map(|found| (found.check, found.level))
             .filter(|(_, level)| *level != Level::Ok)
@@ -308,19 +308,19 @@ mod tests {
 
     #[test]
     fn a_lane_needs_an_owner_that_sends() {
-        assert_eq!(judged(vec![lease(2, None)], 0, false), []);
-        assert_eq!(judged(vec![lease(2, Some(HaltReason::Starting))], 0, false), []);
-        assert_eq!(judged(vec![], 0, false), [("lanes.owner", Level::Warning)]);
-        assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Error)]);
+        assert_eq!(evaluated(vec![lease(2, None)], 0, false), []);
+        assert_eq!(evaluated(vec![lease(2, Some(HaltReason::Starting))], 0, false), []);
+        assert_eq!(evaluated(vec![], 0, false), [("lanes.owner", Level::Warning)]);
+        assert_eq!(evaluated(vec![], 3, false), [("lanes.owner", Level::Error)]);
         // Its owner has not renewed the lease.
-        assert_eq!(judged(vec![lease(14, None)], 3, false), [("lanes.owner", Level::Error)]);
-        assert_eq!(judged(vec![lease(2, fails())], 3, false), [("lanes.halted", Level::Error)]);
+        assert_eq!(evaluated(vec![lease(14, None)], 3, false), [("lanes.owner", Level::Error)]);
+        assert_eq!(evaluated(vec![lease(2, fails())], 3, false), [("lanes.halted", Level::Error)]);
         let limited = Some(HaltReason::RateLimited);
-        assert_eq!(judged(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, None)], 3, false), [("lanes.progress", Level::Warning)]);
+        assert_eq!(evaluated(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
+        assert_eq!(evaluated(vec![lease(2, None)], 3, false), [("lanes.progress", Level::Warning)]);
         let paused = || lease(2, Some(HaltReason::Paused));
-        assert_eq!(judged(vec![paused()], 3, true), [("lanes.paused", Level::Warning)]);
-        assert_eq!(judged(vec![paused()], 0, true), []);
+        assert_eq!(evaluated(vec![paused()], 3, true), [("lanes.paused", Level::Warning)]);
+        assert_eq!(evaluated(vec![paused()], 0, true), []);
     }
 
     /// Senders write the state of a lane into its lease every few seconds.
@@ -330,12 +330,12 @@ mod tests {
         let old = br#"{"owner":"s-1","account":"a","halted":"paused by an operator"}"#;
         let old = LeaseInfo { value: old.to_vec().into(), ..lease(2, None) };
         for lease in [old, lease(2, Some(HaltReason::Paused))] {
-            assert_eq!(judged(vec![lease.clone()], 0, false), []);
-            let findings = judged_fully(vec![lease.clone()], 0, false);
+            assert_eq!(evaluated(vec![lease.clone()], 0, false), []);
+            let findings = evaluated_fully(vec![lease.clone()], 0, false);
             let texts: Vec<_> = findings.iter().map(|found| found.message.as_str()).collect();
             assert!(texts.contains(&"1 channel resuming: c-1"), "{texts:?}");
             // A sender that never sees the change sends nothing.
-            assert_eq!(judged(vec![lease], 3, false), [("lanes.progress", Level::Warning)]);
+            assert_eq!(evaluated(vec![lease], 3, false), [("lanes.progress", Level::Warning)]);
         }
     }
 
@@ -354,7 +354,7 @@ mod tests {
             let leases = Ok(vec![LeaseInfo { value, ..lease(2, None) }]);
             let lanes = [Lane { channel: channel(), is_paused }];
             let watched = Duration::from_secs(3);
-            let findings = judge(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
+            let findings = evaluate(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
             findings.into_iter().map(|found| found.message).collect::<Vec<_>>().join("\n")
         };
         let waits = "50 commands wait, the oldest for 2.0 h";

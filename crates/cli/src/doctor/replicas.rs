@@ -24,14 +24,14 @@ pub(super) struct Cluster {
     pub(super) refuses_streams: bool,
 }
 
-pub(super) fn judge(streams: &Probe<Vec<StreamInfo>>, cluster: &Cluster) -> Vec<Finding> {
+pub(super) fn evaluate(streams: &Probe<Vec<StreamInfo>>, cluster: &Cluster) -> Vec<Finding> {
     match streams {
-        Ok(streams) => vec![judge_replicas(streams, cluster), judge_copies(streams)],
-        Err(error) => vec![REPLICAS.unseen(error), judge_unanswered(error, cluster)],
+        Ok(streams) => vec![evaluate_replicas(streams, cluster), evaluate_copies(streams)],
+        Err(error) => vec![REPLICAS.unseen(error), evaluate_unanswered(error, cluster)],
     }
 }
 
-fn judge_unanswered(error: &str, cluster: &Cluster) -> Finding {
+fn evaluate_unanswered(error: &str, cluster: &Cluster) -> Finding {
     if !cluster.refuses_streams {
         return COPIES.unseen(error);
     }
@@ -43,7 +43,7 @@ pub(super) fn least(streams: &Probe<Vec<StreamInfo>>) -> Option<usize> {
     streams.as_ref().ok()?.iter().map(|stream| stream.replicas.max(1)).min()
 }
 
-fn judge_replicas(streams: &[StreamInfo], cluster: &Cluster) -> Finding {
+fn evaluate_replicas(streams: &[StreamInfo], cluster: &Cluster) -> Finding {
     let with = |test: &dyn Fn(usize) -> bool| -> Vec<String> {
         let found = streams.iter().filter(|stream| test(stream.replicas.max(1)));
         found.map(|stream| stream.name().to_owned()).collect()
@@ -72,7 +72,7 @@ fn judge_replicas(streams: &[StreamInfo], cluster: &Cluster) -> Finding {
     REPLICAS.ok("one server stores one replica of every stream: if its disk fails, everything is lost, and while it restarts, ingress answers 503")
 }
 
-fn judge_copies(streams: &[StreamInfo]) -> Finding {
+fn evaluate_copies(streams: &[StreamInfo]) -> Finding {
     let of = |test: &dyn Fn(&StreamInfo) -> bool| -> Vec<String> {
         streams.iter().filter(|stream| test(stream)).map(|stream| stream.name().to_owned()).collect()
     };
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn copies_fit_the_cluster() {
         let level = |replicas, is_cluster| {
-            judge_replicas(&[with(replicas, Vec::new(), None)], &Cluster { is_cluster, ..THREE }).level
+            evaluate_replicas(&[with(replicas, Vec::new(), None)], &Cluster { is_cluster, ..THREE }).level
         };
         assert_eq!(level(1, false), Level::Ok);
         assert_eq!(level(1, true), Level::Warning);
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn an_offline_majority_is_told_from_a_request_without_permission() {
         let level = |refuses_streams| {
-            judge(&Err("stream EVENTS".to_owned()), &Cluster { refuses_streams, ..THREE })[1].level
+            evaluate(&Err("stream EVENTS".to_owned()), &Cluster { refuses_streams, ..THREE })[1].level
         };
         assert_eq!(level(true), Level::Error);
         assert_eq!(level(false), Level::Unknown);
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_stream_needs_a_leader_and_its_replicas() {
-        let level = |replicas, peers, leader| judge_copies(&[with(replicas, peers, leader)]).level;
+        let level = |replicas, peers, leader| evaluate_copies(&[with(replicas, peers, leader)]).level;
         assert_eq!(level(1, vec![], None), Level::Ok);
         assert_eq!(level(3, vec![peer(true, false), peer(true, false)], Some(true)), Level::Ok);
         assert_eq!(level(3, vec![peer(true, false), peer(false, false)], Some(true)), Level::Warning);

@@ -1,6 +1,6 @@
 //! Webhooks, commands and dead letters as they are stored, as JSON and as text.
 
-use bsp::mask::{self as body_mask, Readable};
+use bsp::mask::{self as body_mask, Unmasked};
 use bsp::{BspId, registry};
 use bus::{Delivery, Subject, headers};
 use serde_json::json;
@@ -19,7 +19,7 @@ pub(crate) fn command(delivery: &Delivery, unmask: bool) -> Shown {
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
     if !unmask {
         let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
-        let readable = Readable { keys, texts: &[] };
+        let readable = Unmasked { keys, texts: &[] };
         let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
         body = serde_json::from_str(&masked).unwrap_or_default();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bsp::mask::{self, Readable};
+use bsp::mask::{self, Unmasked};
 use bsp::sending::{NotSent, Request, Response, SendResponse};
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -109,7 +109,7 @@ impl Call<'_> {
         let function = request.function;
         let url = format!("{}{}", account.details.base_url, request.path);
         let channel = account.channel.as_str();
-        let data = printable(&request.body, Readable { keys: request.logged_keys, texts: &[] }, payloads);
+        let data = printable(&request.body, Unmasked { keys: request.logged_keys, texts: &[] }, payloads);
         tracing::info!(
             function,
             channel,
@@ -146,7 +146,7 @@ impl Call<'_> {
             }
         };
         let sending = account.sending;
-        let readable = Readable { keys: sending.answer_logged_keys(), texts: sending.answer_error_texts() };
+        let readable = Unmasked { keys: sending.answer_logged_keys(), texts: sending.answer_error_texts() };
         let text = printable(&body, readable, payloads);
         tracing::info!(
             function,
@@ -164,7 +164,7 @@ impl Call<'_> {
     }
 }
 
-fn printable(body: &[u8], readable: Readable, payloads: LogPayloads) -> Option<String> {
+fn printable(body: &[u8], readable: Unmasked, payloads: LogPayloads) -> Option<String> {
     match payloads {
         LogPayloads::Masked => Some(mask::body("application/json", body, readable)),
         LogPayloads::Full => Some(mask::unmasked(body)),

@@ -48,7 +48,7 @@ impl InfobipApi {
                 callback_data: message.callback_data.clone(),
                 at: now_in_milliseconds(),
             });
-            let body = target.sender.body(target, &[report]);
+            let body = target.client.body(&target.endpoint, &[report]);
             delivery::post(&self.caller, &self.plan, (0, target), &body, &self.tally).await;
         }
     }

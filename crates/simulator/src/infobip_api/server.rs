@@ -32,8 +32,8 @@ struct Cut;
 
 /// Random choice of what happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Fine,
+enum CallFault {
+    NoFault,
     Limited,
     ErrorBefore,
     ErrorAfter,
@@ -118,25 +118,25 @@ impl InfobipApi {
             .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
         let body =
             Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await.map_err(|_| Cut)?.to_bytes();
-        let (fate, faults) = {
+        let (call_fault, faults) = {
             let mut state = self.state();
             state.calls.sends += 1;
             let faults = state.faults.of(&recipient_of(&body));
-            let fate = draw(&faults);
-            state.calls.faulty += u64::from(fate != Fate::Fine);
-            (fate, faults)
+            let call_fault = draw(&faults);
+            state.calls.faulty += u64::from(call_fault != CallFault::NoFault);
+            (call_fault, faults)
         };
         tokio::time::sleep(faults.latency).await;
         let front = in_front(&faults, &body);
         if let Some(front) = front {
-            self.state().calls.faulty += u64::from(fate == Fate::Fine);
+            self.state().calls.faulty += u64::from(call_fault == CallFault::NoFault);
             if !front.is_after {
                 return Ok(front.answer());
             }
         }
-        match fate {
-            Fate::Limited => return Ok(limited(faults.retry_after)),
-            Fate::ErrorBefore => return Ok(respond(general_error())),
+        match call_fault {
+            CallFault::Limited => return Ok(limited(faults.retry_after)),
+            CallFault::ErrorBefore => return Ok(respond(general_error())),
             _ => {}
         }
         let read = if is_json {
@@ -162,14 +162,14 @@ impl InfobipApi {
             return Ok(respond(fault(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Bad request", Some(errors))));
         }
         let messages: Vec<Value> =
-            request.destinations.iter().map(|to| self.take(&request, to, fate, body.len())).collect();
+            request.destinations.iter().map(|to| self.take(&request, to, call_fault, body.len())).collect();
         if let Some(front) = front {
             return Ok(front.answer());
         }
-        match fate {
-            Fate::ErrorAfter => Ok(respond(general_error())),
-            Fate::Cut => Err(Cut),
-            Fate::Stalled => {
+        match call_fault {
+            CallFault::ErrorAfter => Ok(respond(general_error())),
+            CallFault::Cut => Err(Cut),
+            CallFault::Stalled => {
                 tokio::time::sleep(faults.stall_for).await;
                 Ok(respond((StatusCode::OK, json!({ "messages": messages }))))
             }
@@ -182,14 +182,14 @@ impl InfobipApi {
         &self,
         request: &schema::Request,
         destination: &schema::Destination,
-        fate: Fate,
+        call_fault: CallFault,
         bytes: usize,
     ) -> Value {
         let to = &destination.to;
         let recipient = to.phone_number.clone().or_else(|| to.whats_app_user_id.clone()).unwrap_or_default();
         let message_id = destination.message_id.clone().unwrap_or_else(random_uuid);
         let mut state = self.state();
-        let status = if fate == Fate::Rejected {
+        let status = if call_fault == CallFault::Rejected {
             REJECTED
         } else if state.faults.unique_ids && state.ids.contains(&message_id) {
             state.calls.duplicates += 1;
@@ -283,23 +283,23 @@ fn limited(retry_after: Option<RetryAfter>) -> Response<Full<Bytes>> {
     response
 }
 
-fn draw(faults: &Faults) -> Fate {
+fn draw(faults: &Faults) -> CallFault {
     let mut left = fastrand::f64();
     let shares = [
-        (faults.limited, Fate::Limited),
-        (faults.error_before, Fate::ErrorBefore),
-        (faults.error_after, Fate::ErrorAfter),
-        (faults.stalled, Fate::Stalled),
-        (faults.cut, Fate::Cut),
-        (faults.rejected, Fate::Rejected),
+        (faults.limited, CallFault::Limited),
+        (faults.error_before, CallFault::ErrorBefore),
+        (faults.error_after, CallFault::ErrorAfter),
+        (faults.stalled, CallFault::Stalled),
+        (faults.cut, CallFault::Cut),
+        (faults.rejected, CallFault::Rejected),
     ];
-    for (share, fate) in shares {
+    for (share, call_fault) in shares {
         if left < share {
-            return fate;
+            return call_fault;
         }
         left -= share;
     }
-    Fate::Fine
+    CallFault::NoFault
 }
 
 fn status_object(status: Status) -> Value {

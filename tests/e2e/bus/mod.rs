@@ -1,0 +1,9 @@
+//! Tests of what all services share on NATS: the worker loop, streams, purges and buckets.
+
+mod worker;
+mod full_streams;
+mod purge;
+mod stream_sizes;
+mod lost_sequences;
+mod slow_streams;
+mod buckets;

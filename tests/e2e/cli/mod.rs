@@ -1,0 +1,12 @@
+//! Tests of the command line: what people and scripts type, see and get.
+
+mod commands;
+mod errors;
+mod completions;
+mod send_cli;
+mod concurrent_operators;
+mod replay;
+mod terminal_escapes;
+mod top;
+mod doctor;
+mod up_terminal;

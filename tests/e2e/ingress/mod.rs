@@ -1,0 +1,11 @@
+//! Tests of ingress: what it answers, what it stores, and what strangers and slow clients cannot do.
+
+mod rejections;
+mod rejection_causes;
+mod failed_credentials;
+mod registry;
+mod slow_clients;
+mod body_memory;
+mod connection_limits;
+mod unread_responses;
+mod nats_outage;
