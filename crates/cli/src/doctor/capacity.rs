@@ -38,7 +38,7 @@ impl Rate {
     }
 }
 
-pub(super) fn judge(
+pub(super) fn evaluate(
     streams: &Probe<Vec<StreamInfo>>,
     durables: &[ConsumerInfo],
     rates: &Probe<Vec<Rate>>,
@@ -47,11 +47,11 @@ pub(super) fn judge(
         Ok(streams) => streams,
         Err(error) => return vec![FILL.unseen(error), RATE.unseen(error)],
     };
-    let mut findings: Vec<Finding> = streams.iter().filter_map(judge_fill).collect();
+    let mut findings: Vec<Finding> = streams.iter().filter_map(evaluate_fill).collect();
     match rates {
         Ok(rates) => findings.extend(rates.iter().filter_map(|rate| {
             let stream = streams.iter().find(|stream| stream.name == rate.stream)?;
-            judge_rate(stream, unread(stream, durables), *rate)
+            evaluate_rate(stream, unread(stream, durables), *rate)
         })),
         Err(error) => findings.push(RATE.unseen(error)),
     }
@@ -104,7 +104,7 @@ fn title(stream: &StreamInfo) -> &'static str {
 }
 
 /// Returns `None` for a stream without a limit.
-fn judge_fill(stream: &StreamInfo) -> Option<Finding> {
+fn evaluate_fill(stream: &StreamInfo) -> Option<Finding> {
     let max = stream.max_bytes?;
     let share = stream.bytes as f64 / max as f64;
     let what =
@@ -120,7 +120,7 @@ fn judge_fill(stream: &StreamInfo) -> Option<Finding> {
 }
 
 /// Returns `None` for a stream without a limit.
-fn judge_rate(stream: &StreamInfo, unread: u64, rate: Rate) -> Option<Finding> {
+fn evaluate_rate(stream: &StreamInfo, unread: u64, rate: Rate) -> Option<Finding> {
     let max = stream.max_bytes?;
     let per_s = rate.bytes_per_s(stream);
     let (why, remedy) = when_full(stream.name);
@@ -184,31 +184,33 @@ pub(super) mod tests {
 
     #[test]
     fn a_fill_below_the_purge_threshold_is_not_a_warning() {
-        let level = |name, bytes| judge_fill(&stream(name, bytes, 100_000)).unwrap().level;
+        let level = |name, bytes| evaluate_fill(&stream(name, bytes, 100_000)).unwrap().level;
         assert_eq!(level("WEBHOOKS", 72_000), Level::Ok);
         assert_eq!(level("WEBHOOKS", 76_000), Level::Warning);
         assert_eq!(level("WEBHOOKS", 91_000), Level::Error);
         assert_eq!(level("DEADLETTERS", 72_000), Level::Warning);
         assert_eq!(level("KV_imchannel_sends", 91_000), Level::Error);
-        assert!(judge_fill(&StreamInfo { max_bytes: None, ..stream("KV_imchannel_lanes", 1, 1) }).is_none());
+        assert!(
+            evaluate_fill(&StreamInfo { max_bytes: None, ..stream("KV_imchannel_lanes", 1, 1) }).is_none()
+        );
     }
 
     #[test]
     fn a_stream_without_room_for_an_outage_of_its_reader_is_a_warning() {
         let gigabyte = 1_000_000_000;
-        let judged = |name, unread, per_s: u64| {
+        let evaluated = |name, unread, per_s: u64| {
             let rate = Rate { stream: name, messages: per_s * 300, within: Duration::from_secs(300) };
-            judge_rate(&stream(name, gigabyte / 2, gigabyte), unread, rate).unwrap()
+            evaluate_rate(&stream(name, gigabyte / 2, gigabyte), unread, rate).unwrap()
         };
         // 1 kB each: 0.95 GB last 950,000 s at one a second, and 9,500 s at a hundred.
-        assert_eq!(judged("WEBHOOKS", 0, 1).level, Level::Ok);
-        let full = judged("WEBHOOKS", 0, 100);
+        assert_eq!(evaluated("WEBHOOKS", 0, 1).level, Level::Ok);
+        let full = evaluated("WEBHOOKS", 0, 100);
         assert_eq!(full.level, Level::Warning);
         assert!(full.message.contains("full after 2.6 h"), "{}", full.message);
-        assert_eq!(judged("EVENTS", 940_000_000, 1).level, Level::Warning);
+        assert_eq!(evaluated("EVENTS", 940_000_000, 1).level, Level::Warning);
         // The ledger is not purged: 72 h here, so 2.6 GB at ten a second.
-        assert_eq!(judged("KV_imchannel_sends", 0, 10).level, Level::Warning);
-        assert_eq!(judged("KV_imchannel_sends", 0, 1).level, Level::Ok);
-        assert_eq!(judged("WEBHOOKS", 0, 0).level, Level::Ok);
+        assert_eq!(evaluated("KV_imchannel_sends", 0, 10).level, Level::Warning);
+        assert_eq!(evaluated("KV_imchannel_sends", 0, 1).level, Level::Ok);
+        assert_eq!(evaluated("WEBHOOKS", 0, 0).level, Level::Ok);
     }
 }

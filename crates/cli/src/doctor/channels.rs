@@ -22,7 +22,7 @@ pub(super) fn readable(stored: &[StoredChannel]) -> Vec<Channel> {
     stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok()).collect()
 }
 
-pub(super) fn judge_records(stored: &Probe<Vec<StoredChannel>>) -> Finding {
+pub(super) fn evaluate_records(stored: &Probe<Vec<StoredChannel>>) -> Finding {
     let stored = match stored {
         Ok(stored) => stored,
         Err(error) => return RECORDS.unseen(error),
@@ -48,7 +48,7 @@ pub(super) fn judge_records(stored: &Probe<Vec<StoredChannel>>) -> Finding {
 }
 
 /// `key` is the fingerprint of the credential key that was given to this command.
-pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Finding> {
+pub(super) fn evaluate_key(channels: &[Channel], key: Option<&str>) -> Option<Finding> {
     let first = &channels.first()?.key_fingerprint;
     let why = "A channel that is stored under another key than the one of ingress accepts no password: ingress answers its webhooks 401.";
     let remedy = "Apply the channels file with the key of ingress: `imchannel channel apply -f channels.toml --rekey`.";
@@ -80,7 +80,7 @@ pub(super) fn judge_key(channels: &[Channel], key: Option<&str>) -> Option<Findi
 }
 
 /// `subjects` are those of WEBHOOKS that hold a message.
-pub(super) fn judge_silent(
+pub(super) fn evaluate_silent(
     channels: &[Channel],
     subjects: &Probe<Vec<(String, usize)>>,
     streams: &Probe<Vec<StreamInfo>>,
@@ -136,11 +136,11 @@ pub(super) mod tests {
 
     #[test]
     fn records_that_cannot_be_read_are_wrong() {
-        assert_eq!(judge_records(&Ok(stored())).level, Level::Ok);
-        assert_eq!(judge_records(&Ok(Vec::new())).level, Level::Warning);
+        assert_eq!(evaluate_records(&Ok(stored())).level, Level::Ok);
+        assert_eq!(evaluate_records(&Ok(Vec::new())).level, Level::Warning);
         let mut newer = stored();
         newer[1].1.as_mut().unwrap().version = 99;
-        let found = judge_records(&Ok(newer));
+        let found = evaluate_records(&Ok(newer));
         assert_eq!((found.level, found.subjects), (Level::Error, vec!["koomessage-demo".to_owned()]));
     }
 
@@ -148,14 +148,14 @@ pub(super) mod tests {
     fn another_key_is_wrong() {
         let channels = readable(&stored());
         let fingerprint = CredentialKey::new(&[7; 32]).unwrap().fingerprint();
-        let level = |channels: &[Channel], key| judge_key(channels, key).unwrap().level;
+        let level = |channels: &[Channel], key| evaluate_key(channels, key).unwrap().level;
         assert_eq!(level(&channels, Some(&fingerprint)), Level::Ok);
         assert_eq!(level(&channels, Some("00000000")), Level::Error);
         assert_eq!(level(&channels, None), Level::Unknown);
         let mut mixed = channels;
         mixed[2].key_fingerprint = "00000000".to_owned();
         assert_eq!(level(&mixed, None), Level::Error);
-        assert_eq!(judge_key(&[], None), None);
+        assert_eq!(evaluate_key(&[], None), None);
     }
 
     #[test]
@@ -167,11 +167,12 @@ pub(super) mod tests {
                 (Subject::Webhook(channel.bsp.profile().id, channel.id.clone()).to_text(), 3_usize)
             })
             .collect();
-        let judged = |subjects: &[(String, usize)]| {
-            judge_silent(&channels, &Ok(subjects.to_vec()), &Ok(Vec::new()), Timestamp::UNIX_EPOCH).unwrap()
+        let evaluated = |subjects: &[(String, usize)]| {
+            evaluate_silent(&channels, &Ok(subjects.to_vec()), &Ok(Vec::new()), Timestamp::UNIX_EPOCH)
+                .unwrap()
         };
-        assert_eq!(judged(&subjects).level, Level::Ok);
-        let found = judged(&subjects[1..]);
+        assert_eq!(evaluated(&subjects).level, Level::Ok);
+        let found = evaluated(&subjects[1..]);
         assert_eq!((found.level, found.subjects), (Level::Warning, vec!["202105102694809992".to_owned()]));
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     time.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-pub(super) fn judge(readings: &[Reading]) -> Finding {
+pub(super) fn evaluate(readings: &[Reading]) -> Finding {
     let why = "Leases of lanes, TTLs of files and deadlines of commands depend on these clocks: a lane may change its owner too early or too late, and a command may expire too early.";
     let remedy = "Synchronize the clock of every machine by NTP (`timedatectl status`, `chronyc tracking`).";
     let (Some(first), Some(last)) = (
@@ -113,7 +113,7 @@ mod tests {
     fn clocks_that_differ_are_found() {
         let level = |all: &[(i64, i64)]| {
             let all: Vec<_> = all.iter().map(|(ahead, within)| reading(*ahead, *within)).collect();
-            judge(&all).level
+            evaluate(&all).level
         };
         assert_eq!(level(&[]), Level::Unknown);
         assert_eq!(level(&[(3, 2), (-4, 500)]), Level::Ok);

@@ -10,7 +10,7 @@ use super::probe::Probe;
 const PRESENT: Check = Check("deadletters.present");
 
 /// `reason` is that of the newest one.
-pub(super) fn judge(
+pub(super) fn evaluate(
     streams: &Probe<Vec<StreamInfo>>,
     reason: Option<&str>,
     now: Timestamp,
@@ -43,15 +43,15 @@ mod tests {
     #[test]
     fn dead_letters_are_a_warning() {
         let now = Timestamp::UNIX_EPOCH;
-        let judged = |bytes| {
+        let evaluated = |bytes| {
             let last_time = Some(now - jiff::SignedDuration::from_mins(9));
             let stream = StreamInfo { last_time, ..stream("DEADLETTERS", bytes, 1 << 20) };
-            judge(&Ok(vec![stream]), Some("truncated"), now).unwrap()
+            evaluate(&Ok(vec![stream]), Some("truncated"), now).unwrap()
         };
-        assert_eq!(judged(0).level, Level::Ok);
-        let found = judged(7_000);
+        assert_eq!(evaluated(0).level, Level::Ok);
+        let found = evaluated(7_000);
         assert_eq!(found.level, Level::Warning);
         assert_eq!(found.message, "7 dead letters, the newest 9 min old (truncated)");
-        assert_eq!(judge(&Ok(Vec::new()), None, now), None);
+        assert_eq!(evaluate(&Ok(Vec::new()), None, now), None);
     }
 }

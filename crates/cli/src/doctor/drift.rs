@@ -13,7 +13,10 @@ const STREAMS: Check = Check("streams.definition");
 const DURABLES: Check = Check("durables.definition");
 const WINDOW: Check = Check("streams.duplicate_window");
 
-pub(super) fn judge(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<StreamInfo>>) -> Vec<Finding> {
+pub(super) fn evaluate(
+    differences: &Probe<Vec<Difference>>,
+    streams: &Probe<Vec<StreamInfo>>,
+) -> Vec<Finding> {
     let differences = match differences {
         Ok(differences) => differences,
         Err(error) => return vec![STREAMS.unseen(error), DURABLES.unseen(error)],
@@ -22,7 +25,7 @@ pub(super) fn judge(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<St
     for (check, is_durable) in [(STREAMS, false), (DURABLES, true)] {
         let mut of_kind = differences.iter().filter(|found| found.of.starts_with("durable ") == is_durable);
         let before = findings.len();
-        findings.extend(of_kind.by_ref().map(|difference| judge_difference(check, difference)));
+        findings.extend(of_kind.by_ref().map(|difference| evaluate_difference(check, difference)));
         if findings.len() == before {
             findings.push(check.ok(if is_durable {
                 "the durables are as defined"
@@ -32,12 +35,12 @@ pub(super) fn judge(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<St
         }
     }
     if let Ok(streams) = streams {
-        findings.extend(streams.iter().find(|stream| stream.name == EVENTS.name).map(judge_window));
+        findings.extend(streams.iter().find(|stream| stream.name == EVENTS.name).map(evaluate_window));
     }
     findings
 }
 
-fn judge_difference(check: Check, difference: &Difference) -> Finding {
+fn evaluate_difference(check: Check, difference: &Difference) -> Finding {
     let Difference { of, setting, found, wanted } = difference;
     let name = of.rsplit(' ').next().unwrap_or_default();
     let is_lane = name.starts_with("send-") || name.starts_with("bulk-");
@@ -65,7 +68,7 @@ fn judge_difference(check: Check, difference: &Difference) -> Finding {
 
 /// A normalizer that died may have published events of a webhook. They are published again after the ack wait, and the
 /// stream should still recognize their ids then.
-fn judge_window(events: &StreamInfo) -> Finding {
+fn evaluate_window(events: &StreamInfo) -> Finding {
     let (window, wait) = (events.duplicate_window, NORMALIZER.ack_wait);
     let what = format!("EVENTS recognizes a repeated id for {}", span(window));
     if window >= wait {
@@ -93,13 +96,15 @@ mod tests {
             wanted: "present".to_owned(),
         };
         let all = vec![of("durable send-c-1", "existence"), of("stream EVENTS", "max_age")];
-        let findings = judge(&Ok(all), &Ok(Vec::new()));
+        let findings = evaluate(&Ok(all), &Ok(Vec::new()));
         let seen: Vec<_> = findings.iter().map(|found| (found.check, found.level)).collect();
         assert_eq!(seen, [("streams.definition", Level::Error), ("durables.definition", Level::Error)]);
         assert_eq!((&*findings[0].subjects[0], &*findings[1].subjects[0]), ("EVENTS", "send-c-1"));
-        assert!(judge(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
+        assert!(evaluate(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
         assert!(
-            judge(&Err("no".to_owned()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Unknown)
+            evaluate(&Err("no".to_owned()), &Ok(Vec::new()))
+                .iter()
+                .all(|found| found.level == Level::Unknown)
         );
     }
 
@@ -107,7 +112,7 @@ mod tests {
     fn a_window_shorter_than_the_ack_wait_is_a_warning() {
         let level = |seconds| {
             let window = std::time::Duration::from_secs(seconds);
-            judge_window(&StreamInfo { duplicate_window: window, ..stream("EVENTS", 0, 1) }).level
+            evaluate_window(&StreamInfo { duplicate_window: window, ..stream("EVENTS", 0, 1) }).level
         };
         assert_eq!((level(40), level(5)), (Level::Ok, Level::Warning));
     }

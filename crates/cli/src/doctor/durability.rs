@@ -12,7 +12,7 @@ const REMEDY: &str =
     "Set `jetstream { sync_interval: always }` on every server and restart one server after the other.";
 
 /// `replicas` is the lowest number of any stream.
-pub(super) fn judge(
+pub(super) fn evaluate(
     monitors: &[(String, Probe<Monitor>)],
     version: Option<ServerVersion>,
     replicas: Option<usize>,
@@ -90,7 +90,7 @@ mod tests {
     fn one_copy_that_is_not_synced_is_wrong() {
         let (new, old) = (Some(ServerVersion::new(2, 14, 2)), Some(ServerVersion::new(2, 9, 10)));
         let rarely = Sync::Every(Duration::from_secs(120));
-        let level = |monitors: &[_], version, replicas| judge(monitors, version, Some(replicas)).level;
+        let level = |monitors: &[_], version, replicas| evaluate(monitors, version, Some(replicas)).level;
         assert_eq!(level(&[monitor(Sync::Always, None)], new, 1), Level::Ok);
         assert_eq!(level(&[monitor(rarely, None)], new, 1), Level::Error);
         assert_eq!(level(&[monitor(rarely, Some(3))], new, 3), Level::Warning);

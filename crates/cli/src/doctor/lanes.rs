@@ -36,7 +36,7 @@ pub(super) fn unseen(error: &str) -> Finding {
 }
 
 /// `now` is by the clock of NATS, which stamps the leases.
-pub(super) fn judge(
+pub(super) fn evaluate(
     lanes: &[Lane],
     leases: &Probe<Vec<LeaseInfo>>,
     moves: &Probe<Vec<Moves>>,
@@ -66,16 +66,16 @@ pub(super) fn judge(
         let calls = states.get(lane.channel.as_str()).map_or(0, |state| state.in_progress as u64);
         Waiting { commands: waiting.commands.saturating_sub(calls), ..waiting }
     };
-    let mut findings = vec![judge_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
-    findings.extend(judge_halted(lanes, &state, &waiting, now));
+    let mut findings = vec![evaluate_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
+    findings.extend(evaluate_halted(lanes, &state, &waiting, now));
     findings.push(match moves {
         Err(error) => MOVING.unseen(error),
         Ok(moves) => {
             let is_working = |lane: &Lane| state(lane).is_some_and(|state| state.halted.is_empty());
-            judge_moving(lanes, moves, &is_working, watched)
+            evaluate_moving(lanes, moves, &is_working, watched)
         }
     });
-    findings.extend(judge_paused(lanes, &waiting, now));
+    findings.extend(evaluate_paused(lanes, &waiting, now));
     findings
 }
 
@@ -111,7 +111,7 @@ impl Waiting {
 }
 
 /// Findings for paused channels with pending commands, and for the others.
-fn judge_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
+fn evaluate_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
     let paused = lanes.iter().filter(|lane| lane.is_paused);
     let (missed, idle): (Vec<_>, Vec<_>) = paused.partition(|lane| waiting(lane).commands > 0);
     let mut findings = Vec::new();
@@ -141,7 +141,7 @@ fn ids<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
     lanes.map(|lane| lane.channel.to_string()).collect()
 }
 
-fn judge_owners(
+fn evaluate_owners(
     lanes: &[Lane],
     has_owner: &dyn Fn(&Lane) -> bool,
     waiting: &dyn Fn(&Lane) -> Waiting,
@@ -173,7 +173,7 @@ struct Halted {
 }
 
 /// Returns one finding for each reason.
-fn judge_halted(
+fn evaluate_halted(
     lanes: &[Lane],
     state: &dyn Fn(&Lane) -> Option<LaneState>,
     waiting: &dyn Fn(&Lane) -> Waiting,
@@ -208,7 +208,7 @@ fn judge_halted(
     findings.collect()
 }
 
-fn judge_moving(
+fn evaluate_moving(
     lanes: &[Lane],
     moves: &[Moves],
     is_working: &dyn Fn(&Lane) -> bool,
@@ -273,12 +273,12 @@ mod tests {
         }
     }
 
-    fn judged(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
+    fn evaluated(leases: Vec<LeaseInfo>, pending: u64, is_paused: bool) -> Vec<(&'static str, Level)> {
         let make = || ConsumerInfo { channel: Some(channel()), ..durable("send-c-1", 5, pending, 1) };
         let moves = vec![Moves { before: make(), after: make() }];
         let lanes = [Lane { channel: channel(), is_paused }];
         let watched = Duration::from_secs(3);
-        let findings = judge(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH);
+        let findings = evaluate(&lanes, &Ok(leases), &Ok(moves), watched, Timestamp::UNIX_EPOCH);
         findings
             .iter()
             .map(|found| (found.check, found.level))
@@ -288,19 +288,22 @@ mod tests {
 
     #[test]
     fn a_lane_needs_an_owner_that_sends() {
-        assert_eq!(judged(vec![lease(2, "")], 0, false), []);
-        assert_eq!(judged(vec![lease(2, BEGINS)], 0, false), []);
-        assert_eq!(judged(vec![], 0, false), [("lanes.owner", Level::Warning)]);
-        assert_eq!(judged(vec![], 3, false), [("lanes.owner", Level::Error)]);
+        assert_eq!(evaluated(vec![lease(2, "")], 0, false), []);
+        assert_eq!(evaluated(vec![lease(2, BEGINS)], 0, false), []);
+        assert_eq!(evaluated(vec![], 0, false), [("lanes.owner", Level::Warning)]);
+        assert_eq!(evaluated(vec![], 3, false), [("lanes.owner", Level::Error)]);
         // Its owner has not renewed the lease.
-        assert_eq!(judged(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Error)]);
-        assert_eq!(judged(vec![lease(2, "the account fails")], 3, false), [("lanes.halted", Level::Error)]);
+        assert_eq!(evaluated(vec![lease(14, "")], 3, false), [("lanes.owner", Level::Error)]);
+        assert_eq!(
+            evaluated(vec![lease(2, "the account fails")], 3, false),
+            [("lanes.halted", Level::Error)]
+        );
         let limited = "the BSP limits the rate for 3 s more";
-        assert_eq!(judged(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, "")], 3, false), [("lanes.progress", Level::Warning)]);
+        assert_eq!(evaluated(vec![lease(2, limited)], 3, false), [("lanes.halted", Level::Warning)]);
+        assert_eq!(evaluated(vec![lease(2, "")], 3, false), [("lanes.progress", Level::Warning)]);
         let paused = "paused by an operator";
-        assert_eq!(judged(vec![lease(2, paused)], 3, true), [("lanes.paused", Level::Warning)]);
-        assert_eq!(judged(vec![lease(2, paused)], 0, true), []);
+        assert_eq!(evaluated(vec![lease(2, paused)], 3, true), [("lanes.paused", Level::Warning)]);
+        assert_eq!(evaluated(vec![lease(2, paused)], 0, true), []);
     }
 
     #[test]
@@ -318,7 +321,7 @@ mod tests {
             let leases = Ok(vec![LeaseInfo { value, ..lease(2, "") }]);
             let lanes = [Lane { channel: channel(), is_paused }];
             let watched = Duration::from_secs(3);
-            let findings = judge(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
+            let findings = evaluate(&lanes, &leases, &moves, watched, Timestamp::UNIX_EPOCH);
             findings.into_iter().map(|found| found.message).collect::<Vec<_>>().join("\n")
         };
         let waits = "50 commands wait, the oldest for 2.0 h";

@@ -12,7 +12,7 @@ use super::probe::Probe;
 const MEMORY: Check = Check("nats.memory");
 
 /// Returns the finding about the server with the least memory, or `None` if no server reports a limit.
-pub(super) fn judge(
+pub(super) fn evaluate(
     streams: &Probe<Vec<StreamInfo>>,
     monitors: &[(String, Probe<Monitor>)],
 ) -> Option<Finding> {
@@ -52,7 +52,7 @@ mod tests {
         let level = |limits: &[Option<u64>]| {
             let monitors: Vec<_> =
                 limits.iter().map(|limit| ("url".to_owned(), Ok(with_memory(*limit)))).collect();
-            judge(&streams, &monitors).map(|finding| finding.level)
+            evaluate(&streams, &monitors).map(|finding| finding.level)
         };
         assert_eq!(level(&[]), None);
         assert_eq!(level(&[None]), None);

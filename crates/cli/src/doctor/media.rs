@@ -62,17 +62,17 @@ pub(super) async fn ask(client: &reqwest::Client, base: &str, tenant: &str) -> P
 }
 
 /// Returns findings about media; `asked` is `None` if its URL was not given.
-pub(super) fn judge(asked: Option<&(String, Probe<Answer>)>) -> Vec<Finding> {
+pub(super) fn evaluate(asked: Option<&(String, Probe<Answer>)>) -> Vec<Finding> {
     let Some((url, answer)) = asked else {
         let why = "The URL of every file begins with it. If the BSP cannot fetch from it, no customer receives a file.";
         let remedy =
             "Give --media-public-url (IMCHANNEL_MEDIA_PUBLIC_URL), with the value of sender and media.";
         return vec![URL.unknown("the public URL of media was not given", why, remedy)];
     };
-    vec![judge_url(url), judge_answer(url, answer)]
+    vec![evaluate_url(url), evaluate_answer(url, answer)]
 }
 
-fn judge_url(text: &str) -> Finding {
+fn evaluate_url(text: &str) -> Finding {
     let remedy = "Set IMCHANNEL_MEDIA_PUBLIC_URL of sender and media to the https URL at which media is reachable from the internet.";
     let Ok(url) = Url::parse(text) else {
         return URL.error(format!("'{text}' is not a URL"), "The BSP cannot fetch any file.", remedy);
@@ -106,7 +106,7 @@ fn private_place(host: &str) -> Option<&'static str> {
     }
 }
 
-fn judge_answer(url: &str, answer: &Probe<Answer>) -> Finding {
+fn evaluate_answer(url: &str, answer: &Probe<Answer>) -> Finding {
     let why =
         "The BSP fetches every file from this URL. If that fails, the customer does not receive the file.";
     let route = "Configure the load balancer to forward /{tenant}/imchannel/ of this host to imchannel-media, unchanged.";
@@ -173,7 +173,7 @@ mod tests {
             ("https://media.imchannel.svc", Level::Warning),
             ("media", Level::Error),
         ] {
-            assert_eq!(judge_url(url).level, level, "{url}");
+            assert_eq!(evaluate_url(url).level, level, "{url}");
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let level = |status, is_nosniff, body_bytes| {
             let (content_type, location) = ("text/html".to_owned(), String::new());
             let answer = Answer { status, is_nosniff, body_bytes, content_type, location, clock: None };
-            judge_answer("https://media.example", &Ok(answer)).level
+            evaluate_answer("https://media.example", &Ok(answer)).level
         };
         assert_eq!(level(404, true, 0), Level::Ok);
         // A web server's own 404 page, and a page that is served for every path.
@@ -190,6 +190,6 @@ mod tests {
         assert_eq!(level(200, false, 5_000), Level::Error);
         assert_eq!(level(302, false, 0), Level::Error);
         assert_eq!(level(503, true, 0), Level::Error);
-        assert_eq!(judge(None)[0].level, Level::Unknown);
+        assert_eq!(evaluate(None)[0].level, Level::Unknown);
     }
 }

@@ -122,7 +122,7 @@ pub(crate) async fn run(command: Doctor, target: &Target, out: &Out) -> anyhow::
         bus => bus.map_err(|error| causes(&error)),
     };
     let observed = Box::pin(collect::everything(&options, bus)).await?;
-    let findings = judge(&observed, key.as_deref(), options.watch_for);
+    let findings = evaluate(&observed, key.as_deref(), options.watch_for);
     for finding in &findings {
         show(finding, out);
     }
@@ -151,58 +151,58 @@ pub(crate) async fn storage_limit(monitor_url: &str) -> Option<(String, u64)> {
 }
 
 /// Returns all findings, always in the same order.
-fn judge(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
+fn evaluate(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
     let mut findings = match &observed.nats {
-        Ok(nats) => judge_nats(nats, observed, key, watched),
+        Ok(nats) => evaluate_nats(nats, observed, key, watched),
         Err(error) => vec![CONNECTION.error(
             error.clone(),
             "Without NATS no webhook is stored and nothing is sent. Streams, channels and lanes could not be checked.",
             "Start nats-server, or check IMCHANNEL_NATS_URL and the network.",
         )],
     };
-    findings.extend(redis::judge(observed.redis.as_ref()));
-    findings.extend(media::judge(observed.media.as_ref()));
-    findings.extend(services::judge(&observed.services, version::NUMBER));
+    findings.extend(redis::evaluate(observed.redis.as_ref()));
+    findings.extend(media::evaluate(observed.media.as_ref()));
+    findings.extend(services::evaluate(&observed.services, version::NUMBER));
     let nats = observed.nats.as_ref().ok().and_then(|nats| nats.clock.clone());
     let monitors = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.clock.clone());
     let redis = observed.redis.iter().flatten().filter_map(|redis| redis.clock.clone());
     let media = observed.media.iter().filter_map(|(_, answer)| answer.as_ref().ok()?.clock.clone());
     let services = observed.services.iter().filter_map(|(_, service)| service.as_ref().ok()?.clock.clone());
     let clocks: Vec<_> = nats.into_iter().chain(monitors).chain(redis).chain(media).chain(services).collect();
-    findings.push(clock::judge(&clocks));
+    findings.push(clock::evaluate(&clocks));
     findings
 }
 
-fn judge_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
+fn evaluate_nats(nats: &Nats, observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Finding> {
     let mut findings = vec![CONNECTION.ok("NATS answers")];
-    findings.extend(server::judge(&nats.server, &nats.versions, &nats.account));
-    findings.extend(monitor::judge(&observed.monitors));
+    findings.extend(server::evaluate(&nats.server, &nats.versions, &nats.account));
+    findings.extend(monitor::evaluate(&observed.monitors));
     let (version, least) = (ServerVersion::parse(&nats.server.version), replicas::least(&nats.streams));
-    findings.push(durability::judge(&observed.monitors, version, least));
-    findings.extend(ledger::judge(&nats.streams, &observed.monitors));
-    findings.extend(drift::judge(&nats.differences, &nats.streams));
-    findings.push(sequences::judge(&nats.sequences));
+    findings.push(durability::evaluate(&observed.monitors, version, least));
+    findings.extend(ledger::evaluate(&nats.streams, &observed.monitors));
+    findings.extend(drift::evaluate(&nats.differences, &nats.streams));
+    findings.push(sequences::evaluate(&nats.sequences));
     let sizes = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.cluster_size);
     let size = sizes.max();
     let has_peers = nats.streams.iter().flatten().any(|stream| !stream.peers.is_empty());
     let is_cluster = size.is_some_and(|size| size > 1) || has_peers || nats.server.cluster.is_some();
-    findings.extend(replicas::judge(&nats.streams, is_cluster, size));
+    findings.extend(replicas::evaluate(&nats.streams, is_cluster, size));
     let durables: Vec<_> = nats.moves.iter().flatten().map(|moves| moves.after.clone()).collect();
-    findings.extend(capacity::judge(&nats.streams, &durables, &nats.rates));
-    findings.extend(progress::judge(&nats.moves, watched, nats.now));
-    findings.extend(deadletters::judge(&nats.streams, nats.reason.as_deref(), nats.now));
-    findings.push(channels::judge_records(&nats.stored));
+    findings.extend(capacity::evaluate(&nats.streams, &durables, &nats.rates));
+    findings.extend(progress::evaluate(&nats.moves, watched, nats.now));
+    findings.extend(deadletters::evaluate(&nats.streams, nats.reason.as_deref(), nats.now));
+    findings.push(channels::evaluate_records(&nats.stored));
     if let Err(error) = &nats.stored {
         // The channels are unknown, which differs from having none.
         findings.extend(references::unseen(error));
         findings.push(lanes::unseen(error));
         return findings;
     }
-    findings.extend(channels::judge_key(&nats.channels, key));
-    findings.extend(channels::judge_silent(&nats.channels, &nats.subjects, &nats.streams, nats.now));
-    findings.extend(references::judge_references(&nats.references));
-    findings.extend(references::judge_hosts(&nats.hosts));
-    findings.extend(lanes::judge(&nats.lanes, &nats.leases, &nats.moves, watched, nats.now));
+    findings.extend(channels::evaluate_key(&nats.channels, key));
+    findings.extend(channels::evaluate_silent(&nats.channels, &nats.subjects, &nats.streams, nats.now));
+    findings.extend(references::evaluate_references(&nats.references));
+    findings.extend(references::evaluate_hosts(&nats.hosts));
+    findings.extend(lanes::evaluate(&nats.lanes, &nats.leases, &nats.moves, watched, nats.now));
     findings
 }
 

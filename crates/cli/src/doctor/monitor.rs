@@ -111,7 +111,7 @@ fn ailment(health: &Value) -> Option<String> {
 }
 
 /// Returns all findings but those of the durability, which has a separate file.
-pub(super) fn judge(monitors: &[(String, Probe<Monitor>)]) -> Vec<Finding> {
+pub(super) fn evaluate(monitors: &[(String, Probe<Monitor>)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     if monitors.is_empty() {
         findings.push(ANSWER.unknown(
@@ -138,12 +138,12 @@ pub(super) fn judge(monitors: &[(String, Probe<Monitor>)]) -> Vec<Finding> {
             ),
             None => ANSWER.ok(format!("server {} is healthy", monitor.name)),
         });
-        findings.push(judge_storage(monitor));
+        findings.push(evaluate_storage(monitor));
     }
     findings
 }
 
-fn judge_storage(monitor: &Monitor) -> Finding {
+fn evaluate_storage(monitor: &Monitor) -> Finding {
     let Some(max) = monitor.storage_max else {
         return STORAGE.unknown(format!("server {} does not report its storage limit", monitor.name), "", "");
     };
@@ -193,18 +193,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn storage_and_health_are_judged() {
+    fn storage_and_health_are_evaluated() {
         let level = |used, health: Value| {
             let read =
                 read(&varz(json!({ "max_storage": 100 }), used), &json!({ "meta_cluster": {} }), &health);
-            let findings = judge(&[("http://n1:8222".to_owned(), Ok(read.unwrap()))]);
+            let findings = evaluate(&[("http://n1:8222".to_owned(), Ok(read.unwrap()))]);
             (findings[0].level, findings[1].level)
         };
         assert_eq!(level(10, json!({ "status": "ok" })), (Level::Ok, Level::Ok));
         assert_eq!(level(75, Value::Null), (Level::Ok, Level::Warning));
         let ill = json!({ "status": "unavailable", "error": "JetStream stream is not current" });
         assert_eq!(level(95, ill), (Level::Error, Level::Error));
-        assert_eq!(judge(&[])[0].level, Level::Unknown);
-        assert_eq!(judge(&[("x".to_owned(), Err("refused".to_owned()))])[0].level, Level::Unknown);
+        assert_eq!(evaluate(&[])[0].level, Level::Unknown);
+        assert_eq!(evaluate(&[("x".to_owned(), Err("refused".to_owned()))])[0].level, Level::Unknown);
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn motion(before: &ConsumerInfo, after: &ConsumerInfo) -> Motion {
     if before.pending > 0 && after.pending > 0 { Motion::Stands } else { Motion::Idle }
 }
 
-pub(super) fn judge(moves: &Probe<Vec<Moves>>, watched: Duration, now: Timestamp) -> Vec<Finding> {
+pub(super) fn evaluate(moves: &Probe<Vec<Moves>>, watched: Duration, now: Timestamp) -> Vec<Finding> {
     let moves = match moves {
         Ok(moves) => moves,
         Err(error) => return vec![NORMALIZER_CHECK.unseen(error), AICC_CHECK.unseen(error)],
@@ -51,12 +51,12 @@ pub(super) fn judge(moves: &Probe<Vec<Moves>>, watched: Duration, now: Timestamp
     let find = |name: &str| moves.iter().find(|moves| moves.after.name == name);
     let mut findings = Vec::new();
     // Another check reports a missing consumer.
-    findings.extend(find(NORMALIZER.name).map(|moves| judge_normalizer(moves, watched, now)));
-    findings.push(find(AICC.name).map_or_else(no_aicc, |moves| judge_aicc(moves, watched, now)));
+    findings.extend(find(NORMALIZER.name).map(|moves| evaluate_normalizer(moves, watched, now)));
+    findings.push(find(AICC.name).map_or_else(no_aicc, |moves| evaluate_aicc(moves, watched, now)));
     findings
 }
 
-fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
+fn evaluate_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
     let (check, why) = (NORMALIZER_CHECK, "Webhooks are stored, and no events are published.");
     let waits = waits(&moves.after, "webhook");
     match motion(&moves.before, &moves.after) {
@@ -70,7 +70,7 @@ fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding
             why,
             "Check the normalizers' log and imchannel_worker_paused: a full EVENTS or DEADLETTERS pauses them.",
         ),
-        Motion::Moves | Motion::Idle => judge_age(check, &moves.after, NORMALIZER_AGE_WRONG, now, "webhook").unwrap_or_else(
+        Motion::Moves | Motion::Idle => evaluate_age(check, &moves.after, NORMALIZER_AGE_WRONG, now, "webhook").unwrap_or_else(
             |(is_wrong, what)| {
                 let remedy = "Start more normalizers, and check `imchannel top` and their log for webhooks that are retried repeatedly.";
                 let why = "Events are delayed by the age of the oldest webhook.";
@@ -80,7 +80,7 @@ fn judge_normalizer(moves: &Moves, watched: Duration, now: Timestamp) -> Finding
     }
 }
 
-fn judge_aicc(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
+fn evaluate_aicc(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
     let (check, why) = (
         AICC_CHECK,
         "Reports, messages and results do not reach the AICC back end; events are kept for 72 hours, or until EVENTS is full.",
@@ -95,7 +95,7 @@ fn judge_aicc(moves: &Moves, watched: Duration, now: Timestamp) -> Finding {
             why,
             remedy,
         ),
-        Motion::Moves | Motion::Idle => judge_age(check, &moves.after, AICC_AGE_WRONG, now, "event")
+        Motion::Moves | Motion::Idle => evaluate_age(check, &moves.after, AICC_AGE_WRONG, now, "event")
             .unwrap_or_else(|(is_wrong, what)| {
                 let why = "An event that is not read within 72 hours is deleted.";
                 if is_wrong { check.error(what, why, remedy) } else { check.warning(what, why, remedy) }
@@ -116,7 +116,7 @@ fn waits(durable: &ConsumerInfo, what: &str) -> String {
 }
 
 /// Returns the finding without a problem, or whether it is an error and its text.
-fn judge_age(
+fn evaluate_age(
     check: Check,
     durable: &ConsumerInfo,
     wrong_from: Duration,
@@ -168,7 +168,7 @@ pub(super) mod tests {
             Moves { before: make(before), after: ConsumerInfo { oldest, ..make(after) } }
         };
         let all = Ok(vec![of("normalizer"), of("aicc")]);
-        let findings = judge(&all, Duration::from_secs(3), now);
+        let findings = evaluate(&all, Duration::from_secs(3), now);
         (findings[0].level, findings[1].level)
     }
 
@@ -191,7 +191,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_missing_aicc_is_a_warning() {
-        let findings = judge(&Ok(Vec::new()), Duration::from_secs(3), Timestamp::UNIX_EPOCH);
+        let findings = evaluate(&Ok(Vec::new()), Duration::from_secs(3), Timestamp::UNIX_EPOCH);
         assert_eq!((findings.len(), findings[0].level), (1, Level::Warning));
     }
 }

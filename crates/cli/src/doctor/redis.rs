@@ -52,7 +52,7 @@ fn read(text: &str) -> BTreeMap<String, String> {
 }
 
 /// Returns findings about Redis; `redis` is `None` if its URL was not given.
-pub(super) fn judge(redis: Option<&Probe<Redis>>) -> Vec<Finding> {
+pub(super) fn evaluate(redis: Option<&Probe<Redis>>) -> Vec<Finding> {
     let redis = match redis {
         Some(Ok(redis)) => redis,
         None => {
@@ -76,13 +76,13 @@ pub(super) fn judge(redis: Option<&Probe<Redis>>) -> Vec<Finding> {
             return vec![CONNECTION.ok("it responds"), POLICY.unknown(what, why, remedy)];
         }
     };
-    let mut findings = vec![CONNECTION.ok("it responds"), judge_version(info), judge_role(info)];
-    findings.extend([judge_policy(info), judge_memory(info), judge_persistence(info)]);
-    findings.push(judge_functions(&redis.has_functions));
+    let mut findings = vec![CONNECTION.ok("it responds"), evaluate_version(info), evaluate_role(info)];
+    findings.extend([evaluate_policy(info), evaluate_memory(info), evaluate_persistence(info)]);
+    findings.push(evaluate_functions(&redis.has_functions));
     findings
 }
 
-fn judge_functions(has_functions: &Probe<bool>) -> Finding {
+fn evaluate_functions(has_functions: &Probe<bool>) -> Finding {
     match has_functions {
         Ok(true) => FUNCTIONS.ok(format!("it has the functions {LIBRARY}")),
         Ok(false) => FUNCTIONS.error(
@@ -106,7 +106,7 @@ fn number(info: &BTreeMap<String, String>, name: &str) -> Option<u64> {
     info.get(name)?.parse().ok()
 }
 
-fn judge_version(info: &BTreeMap<String, String>) -> Finding {
+fn evaluate_version(info: &BTreeMap<String, String>) -> Finding {
     let version = text(info, "redis_version");
     match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
         Some(major) if major >= 7 => VERSION.ok(format!("redis-server {version}")),
@@ -119,7 +119,7 @@ fn judge_version(info: &BTreeMap<String, String>) -> Finding {
     }
 }
 
-fn judge_role(info: &BTreeMap<String, String>) -> Finding {
+fn evaluate_role(info: &BTreeMap<String, String>) -> Finding {
     match text(info, "role") {
         "master" => ROLE.ok("it accepts writes"),
         "" => ROLE.unknown("it does not report whether it accepts writes", "", ""),
@@ -131,7 +131,7 @@ fn judge_role(info: &BTreeMap<String, String>) -> Finding {
     }
 }
 
-fn judge_policy(info: &BTreeMap<String, String>) -> Finding {
+fn evaluate_policy(info: &BTreeMap<String, String>) -> Finding {
     let policy = text(info, "maxmemory_policy");
     let evicted = number(info, "evicted_keys").unwrap_or(0);
     match policy {
@@ -145,7 +145,7 @@ fn judge_policy(info: &BTreeMap<String, String>) -> Finding {
     }
 }
 
-fn judge_memory(info: &BTreeMap<String, String>) -> Finding {
+fn evaluate_memory(info: &BTreeMap<String, String>) -> Finding {
     let (Some(used), Some(max)) = (number(info, "used_memory"), number(info, "maxmemory")) else {
         return MEMORY.unknown("it does not report its memory use", "", "");
     };
@@ -168,7 +168,7 @@ fn judge_memory(info: &BTreeMap<String, String>) -> Finding {
 }
 
 /// Either setting is accepted. The finding reports which one is set.
-fn judge_persistence(info: &BTreeMap<String, String>) -> Finding {
+fn evaluate_persistence(info: &BTreeMap<String, String>) -> Finding {
     match text(info, "aof_enabled") {
         "1" => PERSISTENCE.ok("it has an append-only file: a restart keeps the files of messages"),
         _ => PERSISTENCE.ok(
@@ -187,13 +187,13 @@ mod tests {
 
     fn levels(from: &str, to: &str) -> Vec<(&'static str, Level)> {
         let info = Ok(read(&INFO.replace(from, to)));
-        let findings = judge(Some(&Ok(Redis { info, has_functions: Ok(true), clock: None })));
+        let findings = evaluate(Some(&Ok(Redis { info, has_functions: Ok(true), clock: None })));
         let all = findings.iter().map(|found| (found.check, found.level));
         all.filter(|(_, level)| *level != Level::Ok).collect()
     }
 
     #[test]
-    fn each_setting_is_judged() {
+    fn each_setting_is_evaluated() {
         assert_eq!(levels("", ""), []);
         assert_eq!(levels("noeviction", "allkeys-lru"), [("redis.policy", Level::Error)]);
         assert_eq!(levels("7.0.15", "6.2.1"), [("redis.version", Level::Error)]);
@@ -205,20 +205,20 @@ mod tests {
 
     #[test]
     fn missing_functions_are_wrong_and_say_which_user_loads_them() {
-        let found = judge_functions(&Ok(false));
+        let found = evaluate_functions(&Ok(false));
         assert_eq!((found.check, found.level), ("redis.functions", Level::Error));
         assert!(found.remedy.contains("`provisioner`"), "{}", found.remedy);
-        assert_eq!(judge_functions(&Ok(true)).level, Level::Ok);
-        assert_eq!(judge_functions(&Err("NOPERM".to_owned())).level, Level::Unknown);
+        assert_eq!(evaluate_functions(&Ok(true)).level, Level::Ok);
+        assert_eq!(evaluate_functions(&Err("NOPERM".to_owned())).level, Level::Unknown);
     }
 
     #[test]
     fn a_setting_that_must_not_be_read_is_unknown() {
         let refused =
             Redis { info: Err("NOPERM".to_owned()), has_functions: Err("NOPERM".to_owned()), clock: None };
-        let findings = judge(Some(&Ok(refused)));
+        let findings = evaluate(Some(&Ok(refused)));
         assert_eq!((findings[1].check, findings[1].level), ("redis.policy", Level::Unknown));
-        assert_eq!(judge(Some(&Err("refused".to_owned())))[0].level, Level::Error);
-        assert_eq!(judge(None)[0].level, Level::Unknown);
+        assert_eq!(evaluate(Some(&Err("refused".to_owned())))[0].level, Level::Error);
+        assert_eq!(evaluate(None)[0].level, Level::Unknown);
     }
 }

@@ -117,8 +117,8 @@ pub(super) async fn find_hosts(channels: &[Channel]) -> Vec<Named> {
     futures_util::future::join_all(looking).await
 }
 
-pub(super) fn judge_references(references: &[Named]) -> Vec<Finding> {
-    judge(REFERENCES, references, "every secret that a channel names was found", |what, is_missing| {
+pub(super) fn evaluate_references(references: &[Named]) -> Vec<Finding> {
+    evaluate(REFERENCES, references, "every secret that a channel names was found", |what, is_missing| {
         let why = "A channel whose key is missing sends nothing, and ingress cannot verify its signatures.";
         if is_missing {
             let remedy = "Store the secret at the place that the reference names: a file under IMCHANNEL_SECRETS_DIR, in every sender (for signatures: in every ingress).";
@@ -130,8 +130,8 @@ pub(super) fn judge_references(references: &[Named]) -> Vec<Finding> {
     })
 }
 
-pub(super) fn judge_hosts(hosts: &[Named]) -> Vec<Finding> {
-    judge(HOSTS, hosts, "the host of every account has an address", |what, is_missing| {
+pub(super) fn evaluate_hosts(hosts: &[Named]) -> Vec<Finding> {
+    evaluate(HOSTS, hosts, "the host of every account has an address", |what, is_missing| {
         let why = "A sender that cannot resolve the host sends nothing, and commands wait until they expire.";
         if is_missing {
             // Senders may use other name servers than this machine.
@@ -146,7 +146,7 @@ pub(super) fn judge_hosts(hosts: &[Named]) -> Vec<Finding> {
 const EACH_MAX: usize = 5;
 
 /// Returns one finding for each that was not found or is unknown, or one for many, and one if all were found.
-fn judge(check: Check, all: &[Named], well: &str, make: impl Fn(String, bool) -> Finding) -> Vec<Finding> {
+fn evaluate(check: Check, all: &[Named], well: &str, make: impl Fn(String, bool) -> Finding) -> Vec<Finding> {
     let mut findings = Vec::new();
     for is_missing in [true, false] {
         let not_found: Vec<(&Named, &str)> = all
@@ -193,11 +193,11 @@ mod tests {
             named("file:b", Found::No("empty".to_owned())),
             named("env:INFOBIP_C", Found::Unseen("not set here".to_owned())),
         ];
-        let findings = judge_references(&all);
+        let findings = evaluate_references(&all);
         let levels: Vec<_> = findings.iter().map(|found| (&*found.subjects[0], found.level)).collect();
         assert_eq!(levels, [("file:b", Level::Error), ("env:INFOBIP_C", Level::Unknown)]);
-        assert_eq!(judge_references(&all[..1])[0].level, Level::Ok);
-        assert_eq!(judge_hosts(&all)[0].level, Level::Warning);
+        assert_eq!(evaluate_references(&all[..1])[0].level, Level::Ok);
+        assert_eq!(evaluate_hosts(&all)[0].level, Level::Warning);
     }
 
     #[test]

@@ -14,19 +14,19 @@ const BRING_BACK: &str =
     "Restart the missing servers of the cluster; /jsz of the monitoring port shows which ones.";
 
 /// `cluster_size` is the number of servers, if known; `is_cluster` is whether there are several.
-pub(super) fn judge(
+pub(super) fn evaluate(
     streams: &Probe<Vec<StreamInfo>>,
     is_cluster: bool,
     cluster_size: Option<u64>,
 ) -> Vec<Finding> {
     match streams {
-        Ok(streams) => vec![judge_replicas(streams, is_cluster, cluster_size), judge_copies(streams)],
-        Err(error) => vec![REPLICAS.unseen(error), judge_unanswered(error)],
+        Ok(streams) => vec![evaluate_replicas(streams, is_cluster, cluster_size), evaluate_copies(streams)],
+        Err(error) => vec![REPLICAS.unseen(error), evaluate_unanswered(error)],
     }
 }
 
 /// A request without permission gets no response. If JetStream itself responds with an error, a majority is offline.
-fn judge_unanswered(error: &str) -> Finding {
+fn evaluate_unanswered(error: &str) -> Finding {
     if !error.contains("jetstream error") {
         return COPIES.unseen(error);
     }
@@ -38,7 +38,7 @@ pub(super) fn least(streams: &Probe<Vec<StreamInfo>>) -> Option<usize> {
     streams.as_ref().ok()?.iter().map(|stream| stream.replicas.max(1)).min()
 }
 
-fn judge_replicas(streams: &[StreamInfo], is_cluster: bool, cluster_size: Option<u64>) -> Finding {
+fn evaluate_replicas(streams: &[StreamInfo], is_cluster: bool, cluster_size: Option<u64>) -> Finding {
     let with = |test: &dyn Fn(usize) -> bool| -> Vec<String> {
         let found = streams.iter().filter(|stream| test(stream.replicas.max(1)));
         found.map(|stream| stream.name.to_owned()).collect()
@@ -67,7 +67,7 @@ fn judge_replicas(streams: &[StreamInfo], is_cluster: bool, cluster_size: Option
     REPLICAS.ok("one server stores one replica of every stream: if its disk fails, everything is lost, and while it restarts, ingress answers 503")
 }
 
-fn judge_copies(streams: &[StreamInfo]) -> Finding {
+fn evaluate_copies(streams: &[StreamInfo]) -> Finding {
     let of = |test: &dyn Fn(&StreamInfo) -> bool| -> Vec<String> {
         streams.iter().filter(|stream| test(stream)).map(|stream| stream.name.to_owned()).collect()
     };
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn copies_fit_the_cluster() {
         let level = |replicas, is_cluster| {
-            judge_replicas(&[with(replicas, Vec::new(), None)], is_cluster, Some(3)).level
+            evaluate_replicas(&[with(replicas, Vec::new(), None)], is_cluster, Some(3)).level
         };
         assert_eq!(level(1, false), Level::Ok);
         assert_eq!(level(1, true), Level::Warning);
@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn an_offline_majority_is_told_from_a_request_without_permission() {
-        let level = |error: &str| judge(&Err(error.to_owned()), true, Some(3))[1].level;
+        let level = |error: &str| evaluate(&Err(error.to_owned()), true, Some(3))[1].level;
         assert_eq!(level("stream EVENTS: jetstream error: stream is offline (code 500)"), Level::Error);
         assert_eq!(level("stream EVENTS: request timed out"), Level::Unknown);
     }
 
     #[test]
     fn a_stream_needs_a_leader_and_its_replicas() {
-        let level = |replicas, peers, leader| judge_copies(&[with(replicas, peers, leader)]).level;
+        let level = |replicas, peers, leader| evaluate_copies(&[with(replicas, peers, leader)]).level;
         assert_eq!(level(1, vec![], None), Level::Ok);
         assert_eq!(level(3, vec![peer(true, false), peer(true, false)], Some(true)), Level::Ok);
         assert_eq!(level(3, vec![peer(true, false), peer(false, false)], Some(true)), Level::Warning);

@@ -7,7 +7,7 @@ use super::probe::Probe;
 
 const SEQUENCES: Check = Check("streams.sequences");
 
-pub(super) fn judge(found: &Probe<Vec<StreamPosition>>) -> Finding {
+pub(super) fn evaluate(found: &Probe<Vec<StreamPosition>>) -> Finding {
     let found = match found {
         Ok(found) => found,
         Err(error) => return SEQUENCES.unseen(error),
@@ -40,11 +40,11 @@ mod tests {
             let durables = vec!["normalizer".to_owned()];
             Ok(vec![StreamPosition { stream: "WEBHOOKS", reached, last, is_replaced: false, durables }])
         };
-        assert_eq!(judge(&found(5, 5)).level, Level::Ok);
-        let finding = judge(&found(16_599, 40));
+        assert_eq!(evaluate(&found(5, 5)).level, Level::Ok);
+        let finding = evaluate(&found(16_599, 40));
         assert_eq!((finding.level, finding.subjects), (Level::Error, vec!["WEBHOOKS".to_owned()]));
         let replaced = StreamPosition { is_replaced: true, ..found(0, 0).unwrap().remove(0) };
-        assert_eq!(judge(&Ok(vec![replaced])).level, Level::Error);
-        assert_eq!(judge(&Err("no".to_owned())).level, Level::Unknown);
+        assert_eq!(evaluate(&Ok(vec![replaced])).level, Level::Error);
+        assert_eq!(evaluate(&Err("no".to_owned())).level, Level::Unknown);
     }
 }

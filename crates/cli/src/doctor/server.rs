@@ -25,20 +25,24 @@ const SHARE_WRONG: f64 = 0.90;
 /// Servers by name, each with its version if it is known.
 pub(super) type Versions = BTreeMap<String, Option<ServerVersion>>;
 
-pub(super) fn judge(server: &ServerInfo, versions: &Probe<Versions>, account: &Probe<Value>) -> Vec<Finding> {
+pub(super) fn evaluate(
+    server: &ServerInfo,
+    versions: &Probe<Versions>,
+    account: &Probe<Value>,
+) -> Vec<Finding> {
     let mut findings = match versions {
-        Ok(versions) if !versions.is_empty() => judge_versions(versions),
-        _ => vec![judge_version(&server.version)],
+        Ok(versions) if !versions.is_empty() => evaluate_versions(versions),
+        _ => vec![evaluate_version(&server.version)],
     };
-    findings.extend([judge_payload(server.payload_max), judge_account(account)]);
+    findings.extend([evaluate_payload(server.payload_max), evaluate_account(account)]);
     findings
 }
 
 /// Returns the finding about the servers with the worst version, and one about servers whose version is unknown.
-fn judge_versions(versions: &Versions) -> Vec<Finding> {
+fn evaluate_versions(versions: &Versions) -> Vec<Finding> {
     let known = versions
         .iter()
-        .filter_map(|(name, version)| Some((name, judge_version(&version.as_ref()?.to_string()))));
+        .filter_map(|(name, version)| Some((name, evaluate_version(&version.as_ref()?.to_string()))));
     let known: Vec<(&String, Finding)> = known.collect();
     let worst = known.iter().map(|(_, finding)| finding).max_by_key(|finding| finding.level).cloned();
     let mut findings = Vec::new();
@@ -61,7 +65,7 @@ fn judge_versions(versions: &Versions) -> Vec<Finding> {
     findings
 }
 
-fn judge_version(text: &str) -> Finding {
+fn evaluate_version(text: &str) -> Finding {
     let upgrade = "Upgrade nats-server to a current version, one server after the other.";
     let what = format!("nats-server {text}");
     let Some(version) = ServerVersion::parse(text) else {
@@ -92,7 +96,7 @@ fn judge_version(text: &str) -> Finding {
     VERSION.ok(what)
 }
 
-fn judge_payload(payload_max: usize) -> Finding {
+fn evaluate_payload(payload_max: usize) -> Finding {
     let what = format!("the server accepts messages of up to {}", bytes(payload_max as u64));
     if payload_max >= PAYLOAD_NEEDED {
         return PAYLOAD.ok(what);
@@ -105,7 +109,7 @@ fn judge_payload(payload_max: usize) -> Finding {
 }
 
 /// JetStream reports the limits of the account. With tiers, each tier has separate limits.
-fn judge_account(account: &Probe<Value>) -> Finding {
+fn evaluate_account(account: &Probe<Value>) -> Finding {
     let account = match account {
         Ok(account) if account["error"].is_null() => account,
         Ok(account) => return ACCOUNT.unseen(&account["error"]["description"].to_string()),
@@ -170,7 +174,7 @@ mod tests {
             ("2.10", Level::Unknown),
         ];
         for (version, level) in cases {
-            assert_eq!(judge_version(version).level, level, "{version}");
+            assert_eq!(evaluate_version(version).level, level, "{version}");
         }
     }
 
@@ -182,7 +186,7 @@ mod tests {
             ["n0", "n1", "n2"].map(str::to_owned).into_iter().zip(all).collect::<Versions>()
         };
         let seen =
-            |all| judge_versions(&versions(all)).into_iter().map(|found| (found.level, found.subjects));
+            |all| evaluate_versions(&versions(all)).into_iter().map(|found| (found.level, found.subjects));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let found: Vec<_> = seen([new, old, new]).collect();
         assert_eq!(found, [(Level::Warning, names(&["n1"]))]);
@@ -192,14 +196,14 @@ mod tests {
 
     #[test]
     fn a_small_payload_is_a_warning() {
-        assert_eq!(judge_payload(1 << 20).level, Level::Ok);
-        assert_eq!(judge_payload(512 << 10).level, Level::Warning);
+        assert_eq!(evaluate_payload(1 << 20).level, Level::Ok);
+        assert_eq!(evaluate_payload(512 << 10).level, Level::Warning);
     }
 
     #[test]
     fn the_fullest_limit_decides() {
         let account = |storage: u64, max: i64| json!({ "storage": storage, "streams": 7, "limits": { "max_storage": max, "max_streams": -1 } });
-        let level = |account: Value| judge_account(&Ok(account)).level;
+        let level = |account: Value| evaluate_account(&Ok(account)).level;
         assert_eq!(level(account(50, -1)), Level::Ok);
         assert_eq!(level(account(50, 100)), Level::Ok);
         assert_eq!(level(account(75, 100)), Level::Warning);

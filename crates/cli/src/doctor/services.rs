@@ -72,7 +72,7 @@ fn read_build(metrics: &str) -> Option<(String, String)> {
 }
 
 /// `own` is the version of this command line.
-pub(super) fn judge(services: &[(String, Probe<Service>)], own: &str) -> Vec<Finding> {
+pub(super) fn evaluate(services: &[(String, Probe<Service>)], own: &str) -> Vec<Finding> {
     if services.is_empty() {
         let remedy = "Give --admin http://ingress:9090,http://normalizer:9090,… of every replica.";
         return vec![READY.unknown(
@@ -82,17 +82,17 @@ pub(super) fn judge(services: &[(String, Probe<Service>)], own: &str) -> Vec<Fin
         )];
     }
     let mut findings: Vec<Finding> =
-        services.iter().filter_map(|(url, service)| judge_ready(url, service)).collect();
+        services.iter().filter_map(|(url, service)| evaluate_ready(url, service)).collect();
     if findings.is_empty() {
         findings.push(READY.ok(format!("{} checked, all ready", count(services.len(), "service"))));
     }
-    findings.push(judge_versions(services, own));
-    findings.extend(judge_refusals(services));
+    findings.push(evaluate_versions(services, own));
+    findings.extend(evaluate_refusals(services));
     findings
 }
 
 /// Returns `None` if no ingress was checked.
-fn judge_refusals(services: &[(String, Probe<Service>)]) -> Option<Finding> {
+fn evaluate_refusals(services: &[(String, Probe<Service>)]) -> Option<Finding> {
     let mut counts = Counts::new();
     for service in services.iter().filter_map(|(_, service)| service.as_ref().ok()) {
         for (refused, number) in &service.refusals {
@@ -131,7 +131,7 @@ fn judge_refusals(services: &[(String, Probe<Service>)]) -> Option<Finding> {
 }
 
 /// Returns `None` if it is ready.
-fn judge_ready(url: &str, service: &Probe<Service>) -> Option<Finding> {
+fn evaluate_ready(url: &str, service: &Probe<Service>) -> Option<Finding> {
     let finding = match service {
         Ok(service) if service.lacks.is_empty() => return None,
         Ok(service) => READY.error(
@@ -148,7 +148,7 @@ fn judge_ready(url: &str, service: &Probe<Service>) -> Option<Finding> {
     Some(finding.about([url]))
 }
 
-fn judge_versions(services: &[(String, Probe<Service>)], own: &str) -> Finding {
+fn evaluate_versions(services: &[(String, Probe<Service>)], own: &str) -> Finding {
     let builds = services.iter().filter_map(|(url, service)| {
         let (program, version) = service.as_ref().ok()?.build.as_ref()?;
         Some((url, program, version))
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_service_says_what_it_lacks_and_which_version_it_is() {
         let levels = |services: &[_]| -> Vec<_> {
-            judge(services, "0.2.0").iter().map(|found| (found.check, found.level)).collect()
+            evaluate(services, "0.2.0").iter().map(|found| (found.check, found.level)).collect()
         };
         let ready = json!({ "ready": true, "conditions": { "nats": "ok" } });
         let not = json!({ "ready": false, "conditions": { "nats": "not connected", "started": "ok" } });
