@@ -200,7 +200,9 @@ async fn a_date_in_retry_after_is_obeyed() {
     outbound.account.set_faults(Faults { limited: 1.0, retry_after: date, ..Faults::default() });
     let _sender = outbound.sender().await;
     for number in 0..5 {
-        outbound.publish(Priority::Interactive, &text(0, &format!("c-{number}"), &customer(number), "Hello")).await;
+        outbound
+            .publish(Priority::Interactive, &text(0, &format!("c-{number}"), &customer(number), "Hello"))
+            .await;
     }
     eventually("it was answered 429", || async { (outbound.account.calls().faulty > 0).then_some(()) }).await;
     let began = tokio::time::Instant::now();

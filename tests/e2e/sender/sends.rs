@@ -326,7 +326,9 @@ async fn a_limited_channel_with_a_long_queue_slows_no_other() {
         let began = std::time::Instant::now();
         for number in 0..200 {
             let id = format!("{name}-{number}");
-            outbound.publish(Priority::Interactive, &text(1, &id, &format!("49151{number:04}"), "Hello")).await;
+            outbound
+                .publish(Priority::Interactive, &text(1, &id, &format!("49151{number:04}"), "Hello"))
+                .await;
         }
         let prefix = format!("imc-{name}-");
         within(Duration::from_secs(60), "all of them are sent", || async {

@@ -168,7 +168,8 @@ pub(super) mod tests {
             })
             .collect();
         let evaluated = |subjects: &[(String, usize)]| {
-            evaluate_silent(&channels, &Ok(subjects.to_vec()), &Ok(Vec::new()), Timestamp::UNIX_EPOCH).unwrap()
+            evaluate_silent(&channels, &Ok(subjects.to_vec()), &Ok(Vec::new()), Timestamp::UNIX_EPOCH)
+                .unwrap()
         };
         assert_eq!(evaluated(&subjects).level, Level::Ok);
         let found = evaluated(&subjects[1..]);

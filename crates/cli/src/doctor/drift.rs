@@ -14,7 +14,10 @@ const STREAMS: Check = Check("streams.definition");
 const DURABLES: Check = Check("durables.definition");
 const WINDOW: Check = Check("streams.duplicate_window");
 
-pub(super) fn evaluate(differences: &Probe<Vec<Difference>>, streams: &Probe<Vec<StreamInfo>>) -> Vec<Finding> {
+pub(super) fn evaluate(
+    differences: &Probe<Vec<Difference>>,
+    streams: &Probe<Vec<StreamInfo>>,
+) -> Vec<Finding> {
     let differences = match differences {
         Ok(differences) => differences,
         Err(error) => return vec![STREAMS.unseen(error), DURABLES.unseen(error)],
@@ -102,7 +105,9 @@ mod tests {
         assert_eq!((&*findings[0].subjects[0], &*findings[1].subjects[0]), ("EVENTS", "send-c-1"));
         assert!(evaluate(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
         assert!(
-            evaluate(&Err("no".to_owned()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Unknown)
+            evaluate(&Err("no".to_owned()), &Ok(Vec::new()))
+                .iter()
+                .all(|found| found.level == Level::Unknown)
         );
     }
 

@@ -25,7 +25,11 @@ const SHARE_WRONG: f64 = 0.90;
 /// Servers by name, each with its version if it is known.
 pub(super) type Versions = BTreeMap<String, Option<ServerVersion>>;
 
-pub(super) fn evaluate(server: &ServerInfo, versions: &Probe<Versions>, account: &Probe<Value>) -> Vec<Finding> {
+pub(super) fn evaluate(
+    server: &ServerInfo,
+    versions: &Probe<Versions>,
+    account: &Probe<Value>,
+) -> Vec<Finding> {
     let mut findings = match versions {
         Ok(versions) if !versions.is_empty() => evaluate_versions(versions),
         _ => vec![evaluate_version(&server.version)],
