@@ -7,13 +7,14 @@ mod after;
 mod file;
 mod intent;
 mod resolve_unknown;
+mod stage;
 mod trials;
 mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::ledger::{LedgerKey, Revision};
+use bus::ledger::LedgerKey;
 use bus::rate_limited_log::RateLimitedLog;
 use jiff::Timestamp;
 use proto::v1::SendResult;
@@ -31,12 +32,14 @@ use crate::lanes::FailedLanes;
 use crate::media_url::FileLink;
 use crate::message_log::MessageLog;
 use crate::metrics::SenderMetrics;
-use crate::open_calls::{OpenCall, OpenCalls};
+use crate::open_calls::OpenCalls;
 use crate::outcome::{Outcome, ResultContext};
 use crate::ownership::LaneLease;
 use crate::publish::{self, Owner};
 use crate::record::{NextStep, Record, State};
 use crate::send::after::Called;
+pub(crate) use crate::send::stage::Completion;
+use crate::send::stage::{LedgerView, Progress, Stage};
 use crate::send::trials::Trials;
 pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
 use crate::settings::Settings;
@@ -86,75 +89,6 @@ pub(crate) struct LaneContext {
     pub(crate) calls: OpenCalls,
     /// Canceled when the lane closes: no new work is begun, and all waits end.
     pub(crate) closing: CancellationToken,
-}
-
-/// How this process ended its work on a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Completion {
-    /// The result is stored. The command is acknowledged.
-    Done,
-    /// The lane was closed. The next owner continues from the ledger.
-    Released,
-    /// An internal error stopped the work. The command is redelivered, and the work continues from the ledger.
-    Failed,
-}
-
-/// The last known ledger entry.
-struct LedgerView {
-    revision: Revision,
-    record: Option<Record>,
-}
-
-/// State of a command's processing in this process.
-#[derive(Default)]
-struct Progress {
-    /// The URL of its file, once it was looked up; `Some(None)` for a command without a file.
-    link: Option<Option<FileLink>>,
-    /// The permit for its next call.
-    pass: Option<Permit>,
-    trials: Trials,
-    /// Held while its message may be on its way.
-    in_call: Option<OpenCall>,
-}
-
-/// Stage of a command.
-enum Stage {
-    /// The ledger must be read.
-    Read,
-    /// A call may be made.
-    Attempt(LedgerView),
-    /// A call was or may have been made, and its outcome is unknown.
-    LookUp(LedgerView),
-    /// It is decided, and the ledger entry does not say so yet.
-    Decide(LedgerView, Box<Outcome>),
-    /// It is decided in the ledger, and the result must be stored.
-    Publish(Box<SendResult>),
-    /// Its id was already used for other content.
-    IdConflict,
-    End(Completion),
-}
-
-impl LedgerView {
-    const NOTHING: Self = Self { revision: Revision::NONE, record: None };
-
-    fn attempts(&self) -> u32 {
-        self.record.as_ref().map_or(0, |record| record.attempts)
-    }
-
-    /// Returns when the first call with an unknown outcome was made, and whether the message was sent again since.
-    fn unknown(&self) -> Option<(i64, bool)> {
-        match self.record.as_ref()?.state {
-            State::Intent { unknown_since_ms, is_resent, .. } => Some((unknown_since_ms, is_resent)),
-            State::NotSent | State::Done { .. } => None,
-        }
-    }
-}
-
-impl Stage {
-    /// Whether the command is waiting: no call of it is in flight.
-    fn is_waiting(&self) -> bool {
-        matches!(self, Self::Read | Self::Attempt(_) | Self::IdConflict)
-    }
 }
 
 impl LaneContext {
