@@ -11,6 +11,7 @@ use prost::Message;
 use proto::v1::SendCommand;
 use sha2::{Digest, Sha256};
 
+use crate::ledger::command_key::CommandKey;
 use crate::result::dead_letter_reason::DeadLetterReason;
 use crate::result::publish;
 
@@ -32,6 +33,11 @@ pub(crate) struct PendingCommand {
 }
 
 impl PendingCommand {
+    /// What identifies the command in its ledger entry.
+    pub(crate) fn key(&self) -> CommandKey<'_> {
+        CommandKey { sequence: self.delivery.sequence, digest: &self.digest }
+    }
+
     /// The trace that the command belongs to, if there is one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         publish::traceparent(&self.delivery)

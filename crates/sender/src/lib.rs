@@ -8,6 +8,7 @@
 //! What lanes and commands share is in [`context`](mod@context). [`bsp_client`](mod@bsp_client) makes the HTTP calls,
 //! [`ledger`](mod@ledger) has the form of an entry, [`result`](mod@result) that of a result and a dead letter.
 //! [`reject`](mod@reject) answers commands that cannot be sent, [`orphans`](mod@orphans) those that no lane reads.
+//! The decisions of a send are pure functions, which [`protocol`](mod@protocol) lists.
 //! [`lane_state`](mod@lane_state) is what the owner of a lane tells the others, and the command line.
 
 mod account;
@@ -21,7 +22,9 @@ mod lane_state;
 mod ledger;
 mod media_url;
 mod metrics;
+mod moment;
 mod orphans;
+pub mod protocol;
 mod reject;
 mod result;
 mod send;

@@ -32,6 +32,16 @@ pub struct Revision(u64);
 impl Revision {
     /// Revision of a key that was never written.
     pub const NONE: Self = Self(0);
+
+    /// Returns the revision of an entry that is this message of the bucket's stream.
+    pub fn of_sequence(sequence: u64) -> Self {
+        Self(sequence)
+    }
+
+    /// Returns the sequence of the entry in the bucket's stream; zero for no entry.
+    pub fn sequence(self) -> u64 {
+        self.0
+    }
 }
 
 /// A ledger entry of one command.

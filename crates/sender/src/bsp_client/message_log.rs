@@ -21,8 +21,8 @@ const LIMITED_PAUSE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Response of the message log about one message.
-#[derive(Debug)]
-pub(crate) enum LookupResult {
+#[derive(Debug, Clone, PartialEq)]
+pub enum LookupResult {
     /// The log has the message.
     Found(Box<SendResponse>),
     /// The log does not have it, or not yet.

@@ -54,13 +54,22 @@ pub(crate) struct LaneContext {
 
 /// How this process ended its work on a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Completion {
+pub enum Completion {
     /// The result is stored. The command is acknowledged.
     Done,
+    /// Another command with its id and content has or will get the result. The command is acknowledged.
+    Duplicate,
     /// The lane was closed. The next owner continues from the ledger.
     Released,
     /// An internal error stopped the work. The command is redelivered, and the work continues from the ledger.
     Failed,
+}
+
+impl Completion {
+    /// Whether the command is acknowledged, so that it is not delivered again.
+    pub fn is_acknowledged(self) -> bool {
+        matches!(self, Self::Done | Self::Duplicate)
+    }
 }
 
 impl LaneContext {

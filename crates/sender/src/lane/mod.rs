@@ -236,10 +236,9 @@ impl LaneWorker {
         }
         let Some(held) = self.in_flight.remove(&finished.sequence) else { return };
         self.held_bytes -= held.bytes;
-        match finished.ending {
-            Completion::Done => held.ack.ack().await,
-            // Its ack is not extended any more, so the server redelivers it after the ack wait.
-            Completion::Failed | Completion::Released => {}
+        // The ack of another one is not extended any more, so the server redelivers it after the ack wait.
+        if finished.ending.is_acknowledged() {
+            held.ack.ack().await;
         }
     }
 

@@ -75,7 +75,7 @@ impl LaneWorker {
             let tracer = &lane.shared.tracer;
             let mut span = tracer.start("send command", SpanKind::Consumer, job.traceparent());
             let ending = send::process(&lane, &job, turn).await;
-            if ending != Completion::Done {
+            if !ending.is_acknowledged() {
                 span.set_error("not_settled");
             }
             ending

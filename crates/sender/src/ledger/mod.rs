@@ -1,5 +1,6 @@
 //! The ledger entry of a command, and the limit of concurrent writes. The bucket itself is in `bus::ledger`.
 
+pub(crate) mod command_key;
 pub(crate) mod record;
 pub(crate) mod store_limit;
 

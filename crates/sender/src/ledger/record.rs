@@ -13,24 +13,24 @@ const VERSION: u32 = 1;
 
 /// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     version: u32,
     /// Sequence of the command in COMMANDS. The same command with another sequence was published twice.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
     /// Hash that shows whether a command of the same id is the same command.
-    pub(crate) digest: String,
+    pub digest: String,
     /// Number of calls that were begun.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
     /// Token of the process and the attempt that wrote it, so that a write whose ack was lost is recognized.
-    pub(crate) token: String,
+    pub token: String,
     /// Progress of the command.
-    pub(crate) state: State,
+    pub state: State,
 }
 
 /// Progress of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub enum State {
     /// A call is about to be made, is in flight, or has an unknown outcome.
     Intent {
         /// When the call was about to be made.
@@ -53,7 +53,7 @@ pub(crate) enum State {
 
 /// What the sender does next with a command that has an entry.
 #[derive(Debug, PartialEq)]
-pub(crate) enum NextStep {
+pub enum NextStep {
     /// It duplicates a command that is or will be answered.
     Duplicate,
     /// Its id was used for another message.
@@ -70,43 +70,44 @@ pub(crate) enum NextStep {
 
 impl Record {
     /// Returns the entry of a command without a call.
-    pub(crate) fn new(sequence: u64, digest: String, token: String) -> Self {
+    pub fn new(sequence: u64, digest: String, token: String) -> Self {
         Self { version: VERSION, sequence, digest, attempts: 0, token, state: State::NotSent }
     }
 
     /// Returns an entry with the intent of the command's latest call.
-    pub(crate) fn called(self, attempts: u32, intent: State) -> Self {
+    pub fn called(self, attempts: u32, intent: State) -> Self {
         Self { attempts, state: intent, ..self }
     }
 
     /// Returns an entry that says that no call has had an effect.
-    pub(crate) fn not_sent(self) -> Self {
+    pub fn not_sent(self) -> Self {
         Self { state: State::NotSent, ..self }
     }
 
     /// Returns an entry with the result, which is to be published.
-    pub(crate) fn decided(self, result: &SendResult) -> Self {
+    pub fn decided(self, result: &SendResult) -> Self {
         let result = hex::encode(result.encode_to_vec());
         Self { state: State::Done { result, is_answered: false }, ..self }
     }
 
     /// Returns an entry with the result, which was published.
-    pub(crate) fn answered(self, result: &SendResult) -> Self {
+    pub fn answered(self, result: &SendResult) -> Self {
         let result = hex::encode(result.encode_to_vec());
         Self { state: State::Done { result, is_answered: true }, ..self }
     }
 
-    pub(crate) fn to_bytes(&self) -> Bytes {
+    /// Returns the stored form.
+    pub fn to_bytes(&self) -> Bytes {
         serde_json::to_vec(self).expect("a record has no map").into()
     }
 
     /// Returns `None` if this version cannot read the form.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bsp::json::from_slice::<Self>(bytes).ok().filter(|record| record.version == VERSION)
     }
 
     /// Returns what the sender does next with a command of this sequence and digest.
-    pub(crate) fn next(self, sequence: u64, digest: &str) -> NextStep {
+    pub fn next(self, sequence: u64, digest: &str) -> NextStep {
         if self.digest != digest {
             return NextStep::IdConflict;
         }

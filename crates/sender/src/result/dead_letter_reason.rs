@@ -2,7 +2,7 @@
 
 /// Why a command is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum DeadLetterReason {
+pub enum DeadLetterReason {
     /// It cannot be decoded. The text is the error.
     Malformed(String),
     /// It has no valid command id.

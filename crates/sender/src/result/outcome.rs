@@ -11,27 +11,41 @@ use crate::result::publish::{self, Owner};
 
 /// Final state of a command.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// The BSP has accepted the message.
     Accepted {
+        /// The BSP's id of the message.
         message_id: String,
+        /// The BSP's status.
         status: ProviderStatus,
     },
+    /// The BSP has rejected the message, or it cannot be sent.
     Rejected {
+        /// The BSP's status, if it gave one.
         status: Option<ProviderStatus>,
+        /// The error.
         error: ReportError,
+        /// The fields that the BSP rejects.
         faults: Vec<CommandFault>,
     },
+    /// The command is invalid.
     Refused {
+        /// Its faults.
         faults: Vec<CommandFault>,
     },
     /// It is a dead letter too.
     Dead {
+        /// Why.
         dead: DeadLetterReason,
+        /// The faults of the command, if it was decoded.
         faults: Vec<CommandFault>,
     },
+    /// Its deadline passed before it was sent.
     Expired {
+        /// Why the last call had no effect, if there was one.
         last_error: Option<String>,
     },
+    /// It may have been sent.
     Unknown,
 }
 
@@ -81,7 +95,7 @@ impl Outcome {
     }
 
     /// Returns the value of a metric's label.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
             Self::Rejected { .. } | Self::Refused { .. } | Self::Dead { .. } => "rejected",

@@ -42,7 +42,7 @@ impl Attempt<'_> {
             }
             CallResult::Indeterminate(reason) => {
                 self.record(permit, CallOutcome::Failed(reason.text()));
-                return Stage::LookUp(self.take_known());
+                return Stage::LookUp { known: self.take_known(), ended_at: Some(Instant::now()) };
             }
             CallResult::NotConnected => {
                 let why = "cannot connect";
@@ -100,10 +100,8 @@ impl Attempt<'_> {
     /// Records in the ledger that a call had no effect, so that no look-up is needed, and allows another after `wait`.
     async fn not_sent(&mut self, wait: Duration) -> Stage {
         let mut known = self.take_known();
-        // About a message that may have been sent before, this shows nothing.
-        if known.unknown().is_some_and(|call| !call.is_resent) {
-            let Some(record) = known.record else { return Stage::Read };
-            known = match self.work.write_outcome(known.revision, record.not_sent()).await {
+        if let Some(record) = known.unsent() {
+            known = match self.work.write_outcome(known.revision, record).await {
                 Ok(known) => known,
                 Err(stage) => return stage,
             };
@@ -116,16 +114,8 @@ impl Attempt<'_> {
 
     /// Returns the stage after a response about the message.
     fn decided(&mut self, answer: SendResponse) -> Stage {
-        let known = self.take_known();
         let message_id = self.work.job.command.id.message_id();
-        match Outcome::of_answer(answer, &message_id, known.attempts()) {
-            // A refusal of a message that is sent again shows nothing about the earlier call.
-            Some(Outcome::Rejected { .. }) if known.is_resent() => {
-                Stage::Decide(known, Outcome::Unknown.into())
-            }
-            Some(outcome) => Stage::Decide(known, outcome.into()),
-            None => Stage::LookUp(known),
-        }
+        self.take_known().after_answer(answer, &message_id, Instant::now())
     }
 
     /// Reports what a call shows about the account.

@@ -78,6 +78,11 @@ impl Attempt<'_> {
         Ok(stage)
     }
 
+    /// Returns the stage of a command whose deadline has passed.
+    pub(super) fn deadline_passed(&mut self) -> Stage {
+        self.take_known().deadline_passed(self.progress.trials.why())
+    }
+
     /// Returns the ledger entry for the next stage. The attempt ends with it.
     pub(super) fn take_known(&mut self) -> LedgerView {
         std::mem::replace(&mut self.known, LedgerView::NOTHING)

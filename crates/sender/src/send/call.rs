@@ -4,9 +4,9 @@ use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
-use super::intent::Moment;
 use crate::bsp_client::call::{Call, CallResult};
 use crate::media_url::FileLink;
+use crate::moment::Moment;
 
 impl Attempt<'_> {
     /// Makes the call. It ends at the timeout that counts from its intent.

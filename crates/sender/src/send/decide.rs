@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::Work;
 use super::stage::{LedgerView, Stage};
-use crate::ledger::record::Record;
 use crate::ledger::token;
 use crate::result::outcome::Outcome;
 
@@ -16,11 +15,9 @@ impl Work<'_> {
         let (metrics, job) = (&self.lane.shared.metrics, self.job);
         let now = Timestamp::now();
         let result = outcome.to_result(self.result_context(known.attempts()), now);
-        let record = known
-            .record
-            .unwrap_or_else(|| Record::new(job.delivery.sequence, job.digest.clone(), token()))
-            .decided(&result);
-        if let Err(stage) = self.write_outcome(known.revision, record).await {
+        let revision = known.revision;
+        let record = known.decided(job.key(), token(), &result);
+        if let Err(stage) = self.write_outcome(revision, record).await {
             return stage;
         }
         metrics.result(self.lane.owner(), job.command.content.name(), outcome.name());

@@ -1,45 +1,19 @@
 //! Step 3: the intent of the call is written to the ledger, and the last check before the call is made.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-use tokio::time::Instant;
-
 use super::RETRY_PAUSE;
 use super::attempt::Attempt;
+use super::decisions::{may_call, must_read_back};
 use super::ledger_write::{LedgerWrite, RetryPolicy};
-use super::stage::{Stage, UnknownCall};
-use crate::ledger::record::{Record, State};
+use super::stage::Stage;
 use crate::ledger::store_limit::Urgency;
 use crate::ledger::token;
-
-/// Longest time between writing the intent and the call. Later the call is aborted: a process that was suspended in
-/// between no longer knows who else has read the intent.
-const INTENT_AGE_MAX: Duration = Duration::from_secs(2);
+use crate::moment::Moment;
 
 /// A written intent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Intent {
     /// When it was written. The deadline of its call counts from here.
     pub(super) at: Moment,
-}
-
-/// A moment by two clocks, because a suspended machine stops one of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    pub(super) instant: Instant,
-    ms: i64,
-}
-
-impl Moment {
-    fn now() -> Self {
-        Self { instant: Instant::now(), ms: Timestamp::now().as_millisecond() }
-    }
-
-    fn is_younger_than(self, age: Duration) -> bool {
-        let age_ms = Timestamp::now().as_millisecond() - self.ms;
-        self.instant.elapsed() < age && u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < age.as_millis())
-    }
 }
 
 impl Attempt<'_> {
@@ -60,18 +34,11 @@ impl Attempt<'_> {
             permit = lane.shared.ledger_limit.permit(&lane.account.channel, Urgency::Begins) => permit,
             () = lane.closing.cancelled() => return Err(Stage::RELEASED),
             () = tokio::time::sleep(job.time_left()) => {
-                return Err(self.take_known().deadline_passed(&self.progress.trials));
+                return Err(self.deadline_passed());
             }
         };
         let at = Moment::now();
-        // An existing intent belongs to a call with an unknown outcome. This call repeats it.
-        let UnknownCall { since_ms, is_resent } = match self.known.unknown() {
-            Some(call) => UnknownCall { is_resent: true, ..call },
-            None => UnknownCall { since_ms: at.ms, is_resent: false },
-        };
-        let state = State::Intent { at_ms: at.ms, unknown_since_ms: since_ms, is_resent };
-        let attempts = self.known.attempts() + 1;
-        let record = Record::new(job.delivery.sequence, job.digest.clone(), token()).called(attempts, state);
+        let record = self.known.intent(job.key(), at.unix_ms, token());
         let expected = self.known.revision;
         let write = LedgerWrite { expected, record, retry: RetryPolicy::WhileOwner };
         self.known = work.write(&permit, write).await?;
@@ -93,9 +60,7 @@ impl Attempt<'_> {
         let lane = self.work.lane;
         // When it was last certain that the intent is in the ledger.
         let mut certain = intent.at;
-        if !certain.is_younger_than(INTENT_AGE_MAX)
-            && intent.at.is_younger_than(lane.shared.settings.send_timeout / 2)
-        {
+        if must_read_back(certain.age_at(Moment::now()), lane.shared.settings.send_timeout) {
             let now = Moment::now();
             if let Ok(Some(entry)) = lane.shared.bus.ledger_read(&self.work.key).await
                 && entry.revision == self.known.revision
@@ -103,6 +68,6 @@ impl Attempt<'_> {
                 certain = now;
             }
         }
-        certain.is_younger_than(INTENT_AGE_MAX) && lane.lease.is_valid()
+        may_call(certain.age_at(Moment::now()), lane.lease.is_valid())
     }
 }

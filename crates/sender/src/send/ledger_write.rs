@@ -8,6 +8,7 @@ use bus::ledger::{LedgerError, Revision};
 use bus::rate_limited_log::RateLimitedLog;
 use tokio::time::Instant;
 
+use super::decisions::{ReadBack, read_back};
 use super::stage::{LedgerView, Stage};
 use super::{RETRY_PAUSE, Work};
 use crate::ledger::record::Record;
@@ -38,18 +39,6 @@ pub(super) enum RetryPolicy {
     WhileOwner,
     /// Longer: only this process has the response of the BSP.
     Persistent,
-}
-
-/// What reading an entry shows about a write whose ack did not come.
-enum ReadBack {
-    /// It is written.
-    Written(LedgerView),
-    /// It is not written, or not yet.
-    Missing,
-    /// Another process has written.
-    Other,
-    /// The ledger did not answer.
-    Unread,
 }
 
 impl Work<'_> {
@@ -104,13 +93,13 @@ impl Work<'_> {
                     self.wait(retry, pause_after(reads)).await?;
                 }
                 match self.read_back(expected, &record).await {
-                    ReadBack::Written(known) => return Ok(known),
-                    ReadBack::Other => return Err(Stage::Read),
-                    ReadBack::Missing if is_conflict => return Err(Stage::Read),
-                    ReadBack::Missing if may_still_come() => {}
-                    ReadBack::Missing => break,
-                    ReadBack::Unread if began.elapsed() < OUTCOME_TIMEOUT => {}
-                    ReadBack::Unread => break,
+                    Some(ReadBack::Written(known)) => return Ok(known),
+                    Some(ReadBack::Other) => return Err(Stage::Read),
+                    Some(ReadBack::Missing) if is_conflict => return Err(Stage::Read),
+                    Some(ReadBack::Missing) if may_still_come() => {}
+                    Some(ReadBack::Missing) => break,
+                    None if began.elapsed() < OUTCOME_TIMEOUT => {}
+                    None => break,
                 }
             }
         }
@@ -132,27 +121,17 @@ impl Work<'_> {
         }
     }
 
-    /// Reads the entry to find out whether an unacknowledged write is there, by its token.
-    async fn read_back(&self, expected: Revision, record: &Record) -> ReadBack {
-        let entry = match self.lane.shared.bus.ledger_read(&self.key).await {
-            Ok(Some(entry)) => entry,
-            Ok(None) if expected == Revision::NONE => return ReadBack::Missing,
-            Ok(None) => return ReadBack::Other,
+    /// Reads the entry to find out whether an unacknowledged write is there, by its token. `None` if the ledger did not
+    /// answer.
+    async fn read_back(&self, expected: Revision, record: &Record) -> Option<ReadBack> {
+        match self.lane.shared.bus.ledger_read(&self.key).await {
+            Ok(found) => Some(read_back(found.as_ref(), expected, record)),
             Err(error) => {
                 if let Some(turn) = NOT_READ.next() {
                     tracing::warn!(function = "sender", "{error}{turn}");
                 }
-                return ReadBack::Unread;
+                None
             }
-        };
-        if entry.revision == expected {
-            return ReadBack::Missing;
-        }
-        let found = Record::from_bytes(&entry.value);
-        if found.as_ref() == Some(record) {
-            ReadBack::Written(LedgerView { revision: entry.revision, record: found })
-        } else {
-            ReadBack::Other
         }
     }
 }

@@ -18,32 +18,36 @@
 //!
 //! The ledger prevents duplicates: the intent is written before the call if no other process has written, and the outcome
 //! is written if the intent is unchanged (`ledger_write.rs`).
+//!
+//! What follows from an answer of the ledger, a clock or the BSP is decided by pure functions (`decisions.rs`, and those of
+//! `resolve_unknown.rs`). `crates/model` calls the same functions in every order ([`crate::protocol`]).
 
 mod after;
 mod attempt;
 mod call;
 mod decide;
+pub(crate) mod decisions;
 mod intent;
 mod ledger_write;
 mod permit;
 mod prepare;
 mod publish;
 mod read;
-mod resolve_unknown;
-mod stage;
+pub(crate) mod resolve_unknown;
+pub(crate) mod stage;
 mod trials;
 mod turn;
 
 use std::time::Duration;
 
 use bus::ledger::LedgerKey;
-use tokio::time::Instant;
 
 use crate::command::PendingCommand;
 use crate::context::{Completion, LaneContext};
 use crate::result::outcome::ResultContext;
 use crate::send::attempt::{Attempt, Progress};
-use crate::send::stage::{LedgerView, Stage};
+use crate::send::decisions::at_delivery;
+use crate::send::stage::Stage;
 pub(crate) use crate::send::turn::{Overtaken, Overtaking, Turn};
 
 /// Delay before an operation that the bus or Redis failed is retried.
@@ -61,10 +65,7 @@ pub(crate) async fn process(lane: &LaneContext, job: &PendingCommand, turn: Turn
     let work = Work { lane, job, key: LedgerKey::new(&lane.account.channel, &job.command.id) };
     let mut turn = turn.into_parts();
     let mut progress = Progress { permit: turn.permit.take(), ..Progress::default() };
-    // When a call of this process with an unknown outcome ended.
-    let mut ended_at = None;
-    // A command that is delivered for the first time has no entry. If it has one, writing the intent finds out.
-    let mut stage = if job.delivery.attempt > 1 { Stage::Read } else { Stage::Attempt(LedgerView::NOTHING) };
+    let mut stage = at_delivery(job.delivery.attempt);
     loop {
         // A permit is only for a command that is about to call. Other commands give it back.
         if !matches!(stage, Stage::Attempt(_)) {
@@ -81,13 +82,11 @@ pub(crate) async fn process(lane: &LaneContext, job: &PendingCommand, turn: Turn
             Stage::Attempt(_) if !lane.shared.bus.is_ledger_intact() => work.retry_later(RETRY_PAUSE).await,
             Stage::Attempt(known) => match &turn.rejection {
                 Some(outcome) => known.fail_before_call((**outcome).clone()),
-                None => {
-                    let next = Attempt { work: &work, known, progress: &mut progress }.run().await;
-                    ended_at = matches!(next, Stage::LookUp(_)).then(Instant::now);
-                    next
-                }
+                None => Attempt { work: &work, known, progress: &mut progress }.run().await,
             },
-            Stage::LookUp(known) => work.resolve_while_held(known, ended_at, &mut turn.overtaking).await,
+            Stage::LookUp { known, ended_at } => {
+                work.resolve_while_held(known, ended_at, &mut turn.overtaking).await
+            }
             Stage::Decide(known, outcome) => work.decide(known, &outcome).await,
             Stage::Publish(result) => work.publish(&result).await,
             Stage::IdConflict => work.id_conflict().await,

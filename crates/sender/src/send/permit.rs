@@ -48,6 +48,6 @@ impl Attempt<'_> {
         if lane.closing.is_cancelled() {
             return Err(Stage::RELEASED);
         }
-        Err(self.take_known().deadline_passed(&self.progress.trials))
+        Err(self.deadline_passed())
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::RETRY_PAUSE;
 use super::attempt::{Attempt, CommandFile};
+use super::decisions::{AttemptCheck, check_attempt};
 use super::stage::Stage;
 use crate::media_url::{LinkError, Preparation};
 use crate::result::outcome::Outcome;
@@ -17,12 +18,11 @@ impl Attempt<'_> {
     /// # Errors
     /// The next stage of a command whose deadline has passed, whose lane may be lost, or whose file cannot be sent.
     pub(super) async fn prepare(&mut self) -> Result<(), Stage> {
-        if Timestamp::now() >= self.work.job.deadline {
-            return Err(self.take_known().deadline_passed(&self.progress.trials));
-        }
-        if !self.work.lane.lease.is_valid() {
+        match check_attempt(self.work.job.time_left(), self.work.lane.lease.is_valid()) {
+            AttemptCheck::Begin => {}
+            AttemptCheck::DeadlinePassed => return Err(self.deadline_passed()),
             // A moment later it is known whether the lane is lost.
-            return Err(self.work.retry_later(RETRY_PAUSE).await);
+            AttemptCheck::NotOwner => return Err(self.work.retry_later(RETRY_PAUSE).await),
         }
         if matches!(self.progress.file, CommandFile::Unknown) {
             self.progress.file = self.file().await?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use bus::rate_limited_log::RateLimitedLog;
 use tokio::time::Instant;
 
-use super::stage::{LedgerView, Stage};
+use super::decisions::after_read;
+use super::stage::Stage;
 use super::{RETRY_PAUSE, Work};
 use crate::context::Completion;
-use crate::ledger::record::{NextStep, Record};
 use crate::ledger::store_limit::Urgency;
 
 /// Interval of reading a ledger entry that another version has written.
@@ -42,26 +42,16 @@ impl Work<'_> {
         };
         permit.acknowledged(began, Instant::now());
         drop(permit);
-        let Some(entry) = entry else { return Stage::Attempt(LedgerView::NOTHING) };
-        let Some(record) = Record::from_bytes(&entry.value) else {
-            // Another version wrote it. That version can process it, and this one must not guess.
+        let Ok(stage) = after_read(entry.as_ref(), job.key()) else {
             if let Some(turn) = UNREADABLE.next() {
                 let id = &job.command.id;
                 tracing::error!(function = "sender", "cannot read the ledger entry of {id}{turn}");
             }
             return self.retry_later(UNREADABLE_PAUSE).await;
         };
-        let revision = entry.revision;
-        match record.next(job.delivery.sequence, &job.digest) {
-            NextStep::Duplicate => {
-                lane.shared.metrics.repeated.inc();
-                Stage::End(Completion::Done)
-            }
-            NextStep::IdConflict => Stage::IdConflict,
-            NextStep::Attempt(record) => Stage::Attempt(LedgerView { revision, record: Some(record) }),
-            NextStep::LookUp(record) => Stage::LookUp(LedgerView { revision, record: Some(record) }),
-            NextStep::Publish(result) => Stage::Publish(result),
-            NextStep::AlreadyPublished => Stage::End(Completion::Done),
+        if stage == Stage::End(Completion::Duplicate) {
+            lane.shared.metrics.repeated.inc();
         }
+        stage
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bsp::sending::SendResponse;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -20,33 +19,18 @@ const REPEATS_MAX: u32 = 24;
 /// Delay between these repetitions.
 const REPEAT_PAUSE: Duration = Duration::from_secs(5);
 
-/// What all queries of the message log have shown.
-enum Queried {
-    /// The log has the message.
-    Found(Box<SendResponse>),
-    /// It responded, and did not have the message.
-    NotFound,
-    /// It never responded.
-    Failed,
-    /// The lane was closed before the last query.
-    LaneClosed,
-}
-
 /// The intent of the call that is looked up.
 struct LookedUp {
     /// When the last call was about to be made, in milliseconds since 1970.
     at_ms: i64,
     /// When the first call with an unknown outcome was about to be made.
     unknown_since_ms: i64,
-    is_resent: bool,
 }
 
 impl LookedUp {
     fn of(known: &LedgerView) -> Option<Self> {
         match known.record.as_ref()?.state {
-            State::Intent { at_ms, unknown_since_ms, is_resent } => {
-                Some(Self { at_ms, unknown_since_ms, is_resent })
-            }
+            State::Intent { at_ms, unknown_since_ms, .. } => Some(Self { at_ms, unknown_since_ms }),
             State::NotSent | State::Done { .. } => None,
         }
     }
@@ -90,59 +74,41 @@ impl Work<'_> {
     async fn resolve(&self, known: LedgerView, ended_at: Option<Instant>) -> Stage {
         let Some(call) = LookedUp::of(&known) else { return Stage::Read };
         let message_id = self.job.command.id.message_id();
-        let queried = self.query_message_log(&message_id, call.at_ms, ended_at).await;
-        let has_responded = matches!(queried, Queried::NotFound | Queried::Found(_));
-        match queried {
-            Queried::Found(answer) => {
-                let outcome = Outcome::of_answer(*answer, &message_id, known.attempts());
-                // The log may only show that the second call was refused.
-                let outcome =
-                    outcome.filter(|outcome| !call.is_resent || matches!(outcome, Outcome::Accepted { .. }));
-                if let Some(outcome) = outcome {
-                    return Stage::Decide(known, outcome.into());
-                }
-            }
-            Queried::NotFound | Queried::Failed => {}
-            Queried::LaneClosed => return Stage::RELEASED,
-        }
-        let resend_after = self.lane.account.details.resend_unknown_after.filter(|_| !call.is_resent);
-        let Some(resend_after) = resend_after else {
-            return Stage::Decide(known, Outcome::Unknown.into());
+        let Some(queried) = self.query_message_log(&message_id, call.at_ms, ended_at).await else {
+            return Stage::RELEASED;
         };
-        let left = resend_after.saturating_sub(age(call.unknown_since_ms));
-        if Timestamp::now() + left >= self.job.deadline {
-            return Stage::Decide(known, Outcome::Unknown.into());
-        }
-        if !self.lane.pause(left).await {
+        let rule = ResendRule {
+            resend_after: self.lane.account.details.resend_unknown_after,
+            unknown_for: age(call.unknown_since_ms),
+            time_left: self.job.time_left(),
+        };
+        let last = match after_queries(known, queried, &message_id, rule) {
+            AfterQueries::Decided(stage) => return stage,
+            AfterQueries::LastQuery(last) => last,
+        };
+        if !self.lane.pause(last.wait).await {
             return Stage::RELEASED;
         }
-        // One more query right before: a message that the log shows by now is not sent again, nor one that could not be
-        // queried.
-        match self.lane.shared.message_log.query(&self.lane.account, &message_id).await {
-            LookupResult::Found(answer) => {
-                let outcome = Outcome::of_answer(*answer, &message_id, known.attempts());
-                return Stage::Decide(known, outcome.unwrap_or(Outcome::Unknown).into());
-            }
-            LookupResult::NotFound if has_responded => {}
-            LookupResult::NotFound | LookupResult::Failed => {
-                return Stage::Decide(known, Outcome::Unknown.into());
-            }
+        let found = self.lane.shared.message_log.query(&self.lane.account, &message_id).await;
+        let stage = after_last_query(last, found, &message_id);
+        if matches!(stage, Stage::Attempt(_)) {
+            tracing::warn!(
+                function = "sender",
+                message_id,
+                "message {message_id} is sent again: its outcome stayed unknown"
+            );
         }
-        tracing::warn!(
-            function = "sender",
-            message_id,
-            "message {message_id} is sent again: its outcome stayed unknown"
-        );
-        Stage::Attempt(known)
+        stage
     }
 
-    /// Makes a query at every time that is still to come, and one for all times that have passed.
+    /// Makes a query at every time that is still to come, and one for all times that have passed. Returns what all of them
+    /// have shown, or `None` if the lane was closed before the last one.
     async fn query_message_log(
         &self,
         message_id: &str,
         intent_at_ms: i64,
         ended_at: Option<Instant>,
-    ) -> Queried {
+    ) -> Option<LookupResult> {
         let started = Instant::now();
         let (lane, settings) = (self.lane, &self.lane.shared.settings);
         let call = LookedUpCall {
@@ -152,21 +118,21 @@ impl Work<'_> {
         };
         let due = due(&settings.lookup_delays, call);
         let last = due.last().copied();
-        let mut queried = Queried::Failed;
+        let mut queried = LookupResult::Failed;
         for wait in due {
             if !lane.pause((started + wait).saturating_duration_since(Instant::now())).await {
-                return Queried::LaneClosed;
+                return None;
             }
             let mut repeats = 0;
             loop {
                 let found = tokio::select! {
                     found = lane.shared.message_log.query(&lane.account, message_id) => found,
-                    () = lane.closing.cancelled() => return Queried::LaneClosed,
+                    () = lane.closing.cancelled() => return None,
                 };
                 match found {
-                    LookupResult::Found(answer) => return Queried::Found(answer),
+                    found @ LookupResult::Found(_) => return Some(found),
                     LookupResult::NotFound => {
-                        queried = Queried::NotFound;
+                        queried = LookupResult::NotFound;
                         break;
                     }
                     LookupResult::Failed if Some(wait) != last || repeats >= REPEATS_MAX => break,
@@ -174,23 +140,12 @@ impl Work<'_> {
                 }
                 repeats += 1;
                 if !lane.pause(REPEAT_PAUSE).await {
-                    return Queried::LaneClosed;
+                    return None;
                 }
             }
         }
-        queried
+        Some(queried)
     }
-}
-
-/// The times of a call that is looked up.
-#[derive(Debug, Clone, Copy)]
-struct LookedUpCall {
-    /// Timeout of the call.
-    timeout: Duration,
-    /// Age of its intent.
-    age: Duration,
-    /// Time since the call ended, if this process made it.
-    since_end: Option<Duration>,
 }
 
 /// Returns the time since a time of the ledger.
@@ -199,8 +154,19 @@ fn age(at_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
 }
 
+/// The times of a call that is looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct LookedUpCall {
+    /// Timeout of the call.
+    pub timeout: Duration,
+    /// Age of its intent.
+    pub age: Duration,
+    /// Time since the call ended, if this process made it.
+    pub since_end: Option<Duration>,
+}
+
 /// Returns the delays of the queries for a message, from now.
-fn due(delays: &[Duration], call: LookedUpCall) -> Vec<Duration> {
+pub fn due(delays: &[Duration], call: LookedUpCall) -> Vec<Duration> {
     let Some(since_end) = call.since_end else {
         // The call of another process may be in flight until its timeout.
         let mut due: Vec<_> =
@@ -211,6 +177,76 @@ fn due(delays: &[Duration], call: LookedUpCall) -> Vec<Duration> {
     let first = FIRST_QUERY_DELAY.saturating_sub(since_end);
     let later = delays.iter().map(|delay| delay.saturating_sub(call.age)).filter(|delay| *delay > first);
     std::iter::once(first).chain(later).collect()
+}
+
+/// What decides whether a message of unknown outcome may be sent again.
+#[derive(Debug, Clone, Copy)]
+pub struct ResendRule {
+    /// The channel's `resend_unknown_after`; `None` for never.
+    pub resend_after: Option<Duration>,
+    /// Time since the intent of the first call with an unknown outcome.
+    pub unknown_for: Duration,
+    /// Time until the deadline of the command.
+    pub time_left: Duration,
+}
+
+/// What follows the queries of the message log.
+#[derive(Debug, PartialEq)]
+pub enum AfterQueries {
+    /// The command is decided.
+    Decided(Stage),
+    /// The message may be sent again if one more query does not show it.
+    LastQuery(LastQuery),
+}
+
+/// The query right before a message may be sent again.
+#[derive(Debug, PartialEq)]
+pub struct LastQuery {
+    /// The entry with the intent of the unknown call.
+    pub known: LedgerView,
+    /// Delay of the query.
+    pub wait: Duration,
+    /// Whether an earlier query was answered.
+    pub has_responded: bool,
+}
+
+/// Returns what follows from all queries: [`LookupResult::NotFound`] if the log has responded at least once and has not shown the
+/// message. A message is sent again once at most, when its time has come, and before its deadline.
+pub fn after_queries(
+    known: LedgerView,
+    queried: LookupResult,
+    message_id: &str,
+    rule: ResendRule,
+) -> AfterQueries {
+    let is_resent = known.is_resent();
+    let has_responded = !matches!(queried, LookupResult::Failed);
+    if let LookupResult::Found(answer) = queried {
+        let outcome = Outcome::of_answer(*answer, message_id, known.attempts());
+        // The log may only show that the second call was refused.
+        let outcome = outcome.filter(|outcome| !is_resent || matches!(outcome, Outcome::Accepted { .. }));
+        if let Some(outcome) = outcome {
+            return AfterQueries::Decided(Stage::Decide(known, outcome.into()));
+        }
+    }
+    if let Some(resend_after) = rule.resend_after.filter(|_| !is_resent) {
+        let wait = resend_after.saturating_sub(rule.unknown_for);
+        if wait < rule.time_left {
+            return AfterQueries::LastQuery(LastQuery { known, wait, has_responded });
+        }
+    }
+    AfterQueries::Decided(Stage::Decide(known, Outcome::Unknown.into()))
+}
+
+/// Returns what follows from the query right before a message is sent again: a message that the log shows by now is not sent
+/// again, nor one that could not be queried.
+pub fn after_last_query(last: LastQuery, found: LookupResult, message_id: &str) -> Stage {
+    let LastQuery { known, has_responded, .. } = last;
+    let outcome = match found {
+        LookupResult::Found(answer) => Outcome::of_answer(*answer, message_id, known.attempts()),
+        LookupResult::NotFound if has_responded => return Stage::Attempt(known),
+        LookupResult::NotFound | LookupResult::Failed => None,
+    };
+    Stage::Decide(known, outcome.unwrap_or(Outcome::Unknown).into())
 }
 
 #[cfg(test)]

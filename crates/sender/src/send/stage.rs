@@ -1,48 +1,59 @@
-//! The stages of a command, and what this process knows of its ledger entry. Pure.
+//! The stages of a command, and what this process knows of its ledger entry. What follows from the answers of the ledger and the
+//! BSP is in [`decisions`](mod@super::decisions). Pure.
 
 use bus::ledger::Revision;
 use proto::v1::SendResult;
+use tokio::time::Instant;
 
-use super::trials::Trials;
 use crate::context::Completion;
 use crate::ledger::record::{Record, State};
 use crate::result::outcome::Outcome;
 
 /// The last known ledger entry.
-pub(super) struct LedgerView {
-    pub(super) revision: Revision,
-    pub(super) record: Option<Record>,
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerView {
+    /// Its revision.
+    pub revision: Revision,
+    /// What it says; `None` for no entry.
+    pub record: Option<Record>,
 }
 
 /// The call of a command whose outcome is unknown.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct UnknownCall {
+pub struct UnknownCall {
     /// When the first call with an unknown outcome was about to be made, in milliseconds since 1970.
-    pub(super) since_ms: i64,
+    pub since_ms: i64,
     /// Whether the message was sent again since then.
-    pub(super) is_resent: bool,
+    pub is_resent: bool,
 }
 
 /// Stage of a command.
-pub(super) enum Stage {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
     /// The ledger must be read.
     Read,
     /// A call may be made.
     Attempt(LedgerView),
     /// A call was or may have been made, and its outcome is unknown.
-    LookUp(LedgerView),
+    LookUp {
+        /// The entry with its intent.
+        known: LedgerView,
+        /// When the call ended, if this process made it. The call of another process may be in flight until its timeout.
+        ended_at: Option<Instant>,
+    },
     /// It is decided, and the ledger entry does not say so yet.
     Decide(LedgerView, Box<Outcome>),
     /// It is decided in the ledger, and the result must be stored.
     Publish(Box<SendResult>),
     /// Its id was already used for other content.
     IdConflict,
+    /// This process has ended its work on the command.
     End(Completion),
 }
 
 impl Stage {
     /// The lane was closed.
-    pub(super) const RELEASED: Self = Self::End(Completion::Released);
+    pub(crate) const RELEASED: Self = Self::End(Completion::Released);
 
     /// Whether the command is waiting: no call of it is in flight.
     pub(super) fn is_waiting(&self) -> bool {
@@ -57,15 +68,15 @@ impl Stage {
 
 impl LedgerView {
     /// No entry.
-    pub(super) const NOTHING: Self = Self { revision: Revision::NONE, record: None };
+    pub const NOTHING: Self = Self { revision: Revision::NONE, record: None };
 
     /// Number of calls that were begun.
-    pub(super) fn attempts(&self) -> u32 {
+    pub fn attempts(&self) -> u32 {
         self.record.as_ref().map_or(0, |record| record.attempts)
     }
 
     /// Returns the call whose outcome is unknown, if there is one.
-    pub(super) fn unknown(&self) -> Option<UnknownCall> {
+    pub fn unknown(&self) -> Option<UnknownCall> {
         match self.record.as_ref()?.state {
             State::Intent { unknown_since_ms, is_resent, .. } => {
                 Some(UnknownCall { since_ms: unknown_since_ms, is_resent })
@@ -75,26 +86,7 @@ impl LedgerView {
     }
 
     /// Whether the message was sent again after its outcome had stayed unknown. Then a refusal shows nothing.
-    pub(super) fn is_resent(&self) -> bool {
+    pub fn is_resent(&self) -> bool {
         self.unknown().is_some_and(|call| call.is_resent)
-    }
-
-    /// Handles a passed deadline: a command that may have been sent is unknown, any other has expired.
-    pub(super) fn deadline_passed(self, trials: &Trials) -> Stage {
-        let outcome = match self.unknown() {
-            Some(_) => Outcome::Unknown,
-            None if self.attempts() > 0 => {
-                let last_error = trials.why().unwrap_or("the BSP did not accept it").to_owned();
-                Outcome::Expired { last_error: Some(last_error) }
-            }
-            None => Outcome::Expired { last_error: None },
-        };
-        Stage::Decide(self, outcome.into())
-    }
-
-    /// An error before a call ends the command, unless an earlier call may have sent it: then the error shows nothing.
-    pub(super) fn fail_before_call(self, outcome: Outcome) -> Stage {
-        let outcome = if self.unknown().is_some() { Outcome::Unknown } else { outcome };
-        Stage::Decide(self, outcome.into())
     }
 }

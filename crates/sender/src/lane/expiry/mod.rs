@@ -9,18 +9,20 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use bus::ledger::{LedgerError, LedgerKey, Revision};
+use bus::ledger::{Entry, LedgerError, LedgerKey, Revision};
 use bus::read;
 use bus::streams::COMMANDS;
 use bus::{Delivery, Priority, Subject, command_consumers, message_store};
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use proto::v1::SendResult;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::command::{self, PendingCommand};
 use crate::context::LaneContext;
 use crate::lane::expiry::segment::{Delivered, Due, Segment, SegmentRead};
+use crate::ledger::command_key::CommandKey;
 use crate::ledger::record::{NextStep, Record};
 use crate::ledger::token;
 use crate::reject;
@@ -217,13 +219,8 @@ impl Backlog {
                 Ok(revision) => (revision, Box::new(result)),
                 Err(LedgerError::Conflict) => {
                     let entry = bus.ledger_read(&key).await.map_err(|_| Unavailable)?.ok_or(Unavailable)?;
-                    let found = Record::from_bytes(&entry.value);
-                    match found.map(|found| found.next(delivery.sequence, &job.digest)) {
-                        // An earlier check wrote the entry and could not publish the result.
-                        Some(NextStep::Publish(result)) if result.attempts == 0 => (entry.revision, result),
-                        // A lane works on it, or has done so.
-                        _ => return Ok(()),
-                    }
+                    let Some(result) = owed_result(&entry, job.key()) else { return Ok(()) };
+                    (entry.revision, result)
                 }
                 Err(_) => return Err(Unavailable),
             };
@@ -237,7 +234,16 @@ impl Backlog {
     }
 }
 
-fn expired(lane: &LaneContext, job: &PendingCommand) -> proto::v1::SendResult {
+/// Returns the result that an earlier check wrote to the ledger and could not publish. `None` if a lane works on the command, or
+/// has done so.
+pub fn owed_result(entry: &Entry, command: CommandKey<'_>) -> Option<Box<SendResult>> {
+    match Record::from_bytes(&entry.value)?.next(command.sequence, command.digest) {
+        NextStep::Publish(result) if result.attempts == 0 => Some(result),
+        _ => None,
+    }
+}
+
+fn expired(lane: &LaneContext, job: &PendingCommand) -> SendResult {
     let subject = ResultContext {
         owner: lane.owner(),
         delivery: &job.delivery,
