@@ -6,11 +6,11 @@
 //! | a command is delivered | [`at_delivery`] | [`send::process`](fn@crate::send::process) |
 //! | its ledger entry is read | [`after_read`] | `Work::read` |
 //! | an attempt begins | [`check_attempt`], [`LedgerView::deadline_passed`], [`LedgerView::fail_before_call`] | `Attempt::prepare` |
-//! | the intent is written | [`LedgerView::intent`], [`read_back`] | `Attempt::write_intent`, `Work::write` |
+//! | the intent is written | [`LedgerView::intent`], [`Writer::may_write`], [`read_back`] | `Attempt::write_intent`, `Work::write` |
 //! | the call is made | [`must_read_back`], [`may_call`] | `Attempt::may_call`, `Call::send` |
 //! | the call ends | [`LedgerView::after_answer`], [`LedgerView::unsent`] | `Attempt::after_call` |
 //! | the message log is queried | [`due`], [`after_queries`], [`after_last_query`] | `Work::resolve` |
-//! | the outcome is written | [`LedgerView::decided`], [`read_back`] | `Work::decide` |
+//! | the outcome is written | [`LedgerView::decided`], [`LedgerView::outcome_writer`], [`Writer::may_write`], [`read_back`] | `Work::decide` |
 //! | the result is stored, and the command acknowledged | [`Completion::is_acknowledged`] | `Work::publish`, `LaneWorker::finish` |
 //! | a command expires in the stream | [`owed_result`] | `Backlog::answer` |
 
@@ -23,7 +23,7 @@ pub use crate::moment::Moment;
 pub use crate::result::dead_letter_reason::DeadLetterReason;
 pub use crate::result::outcome::Outcome;
 pub use crate::send::decisions::{
-    AttemptCheck, INTENT_AGE_MAX, ReadBack, UnreadableEntry, after_read, at_delivery, check_attempt,
+    AttemptCheck, INTENT_AGE_MAX, ReadBack, UnreadableEntry, Writer, after_read, at_delivery, check_attempt,
     may_call, must_read_back, read_back,
 };
 pub use crate::send::resolve_unknown::{

@@ -66,6 +66,7 @@ pub struct Lease {
     token: String,
     revision: u64,
     renewed_at: Instant,
+    renewed_at_ms: i64,
 }
 
 /// A lease was not written.
@@ -88,6 +89,12 @@ impl Lease {
     /// Time of its last renewal.
     pub fn renewed_at(&self) -> Instant {
         self.renewed_at
+    }
+
+    /// Time of its last renewal by the wall clock, in milliseconds since 1970: the clock of [`Lease::renewed_at`] stops while the
+    /// machine is suspended.
+    pub fn renewed_at_ms(&self) -> i64 {
+        self.renewed_at_ms
     }
 }
 
@@ -220,7 +227,7 @@ impl Leases {
             let all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             all.get(name).map(|seen| seen.revision)
         };
-        let began = Instant::now();
+        let (began, began_ms) = (Instant::now(), jiff::Timestamp::now().as_millisecond());
         let token = format!("{}-{}", name, self.bus.client.new_inbox());
         let operation = LeaseOperation::Put(value);
         let write = LeaseWrite { name, token: &token, expected: known.unwrap_or(0), operation };
@@ -231,7 +238,13 @@ impl Leases {
             }
             written => written,
         };
-        Ok(Lease { name: name.to_owned(), revision: written?, renewed_at: began, token })
+        Ok(Lease {
+            name: name.to_owned(),
+            revision: written?,
+            renewed_at: began,
+            renewed_at_ms: began_ms,
+            token,
+        })
     }
 
     /// Renews a lease.
@@ -239,7 +252,7 @@ impl Leases {
     /// # Errors
     /// [`LeaseError::Lost`] when another replica has acquired it. Any other error can be retried.
     pub async fn renew(&self, lease: &mut Lease, value: Bytes) -> Result<(), LeaseError> {
-        let began = Instant::now();
+        let (began, began_ms) = (Instant::now(), jiff::Timestamp::now().as_millisecond());
         let operation = LeaseOperation::Put(value);
         let revision = match self.write(LeaseWrite::of(lease, operation.clone())).await {
             Err(LeaseError::Lost(name)) => {
@@ -250,7 +263,7 @@ impl Leases {
             written => written?,
         };
         lease.revision = revision;
-        lease.renewed_at = began;
+        (lease.renewed_at, lease.renewed_at_ms) = (began, began_ms);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! One call to a BSP: sends the request, reads the response, and returns what is certain about the outcome.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bsp::mask::{self, Unmasked};
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::account::Account;
 use crate::bsp_client::retry_after;
+use crate::moment::Moment;
 
 /// Most bytes of a response to a send that are read. It is about one message.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -97,7 +99,7 @@ pub(crate) struct Call<'a> {
     /// The id that the request gives the message.
     pub(crate) message_id: &'a str,
     /// When the call ends at the latest.
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Moment,
     /// What is logged of bodies.
     pub(crate) payloads: LogPayloads,
 }
@@ -123,12 +125,7 @@ impl Call<'_> {
             .header(ACCEPT, JSON)
             .header(AUTHORIZATION, authorization)
             .body(request.body);
-        // The deadline is polled first: a process that was suspended must not write the request after it.
-        let exchanged = tokio::select! {
-            biased;
-            () = sleep_until(deadline) => Err(CallResult::Indeterminate(Reason::TimedOut)),
-            exchanged = exchange(call) => exchanged,
-        };
+        let exchanged = by_deadline(deadline, exchange(call)).await;
         let HttpResponse { status, retry_after: after, body } = match exchanged {
             Ok(response) => response,
             Err(end) => {
@@ -179,6 +176,23 @@ pub(crate) struct HttpResponse {
     /// The `Retry-After` of the response, if there is one.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
+}
+
+/// Makes an exchange, which ends at its deadline. The deadline is checked before each step of the exchange, by both clocks: a
+/// process or machine that was suspended while the connection was opened must not write the request after it.
+async fn by_deadline<T>(
+    deadline: Moment,
+    exchange: impl Future<Output = Result<T, CallResult>>,
+) -> Result<T, CallResult> {
+    let has_come = std::future::poll_fn(|_| {
+        if deadline.has_come_at(Moment::now()) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::select! {
+        biased;
+        () = has_come => Err(CallResult::Indeterminate(Reason::TimedOut)),
+        () = sleep_until(deadline.instant) => Err(CallResult::Indeterminate(Reason::TimedOut)),
+        exchanged = exchange => exchanged,
+    }
 }
 
 async fn exchange(call: reqwest::RequestBuilder) -> Result<HttpResponse, CallResult> {

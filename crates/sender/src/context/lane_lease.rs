@@ -1,13 +1,12 @@
 //! Until when this process may rely on owning a lane.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bus::lease::{Lease, RENEW_DEADLINE};
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use crate::lane_state::LaneState;
+use crate::moment::Moment;
 
 /// Whether this process still owns a lane. Clones share it.
 #[derive(Debug, Clone)]
@@ -15,24 +14,21 @@ pub(crate) struct LaneLease(Arc<Owned>);
 
 #[derive(Debug)]
 struct Owned {
-    began: Instant,
-    trusted_to_ms: AtomicU64,
+    /// Until when it is trusted, by both clocks: a suspended machine stops one of them.
+    trusted_to: Mutex<Moment>,
     state: Mutex<LaneState>,
 }
 
 impl LaneLease {
     pub(crate) fn new(lease: &Lease, state: LaneState) -> Self {
-        let owned =
-            Owned { began: Instant::now(), trusted_to_ms: AtomicU64::new(0), state: Mutex::new(state) };
-        let ownership = Self(Arc::new(owned));
-        ownership.renewed(lease);
-        ownership
+        let owned = Owned { trusted_to: Mutex::new(trusted_to(lease)), state: Mutex::new(state) };
+        Self(Arc::new(owned))
     }
 
     /// Whether a call may still be made.
     pub(crate) fn is_valid(&self) -> bool {
-        let now_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        now_ms < self.0.trusted_to_ms.load(Ordering::Acquire)
+        let trusted_to = *self.0.trusted_to.lock().unwrap_or_else(PoisonError::into_inner);
+        !trusted_to.has_come_at(Moment::now())
     }
 
     /// Sets the state that the next renewals write. Owner and account stay the same.
@@ -50,8 +46,11 @@ impl LaneLease {
 
     /// Records a renewal.
     pub(crate) fn renewed(&self, lease: &Lease) {
-        let trusted_to = lease.renewed_at() + RENEW_DEADLINE;
-        let to_ms = trusted_to.saturating_duration_since(self.0.began).as_millis();
-        self.0.trusted_to_ms.store(u64::try_from(to_ms).unwrap_or(0), Ordering::Release);
+        *self.0.trusted_to.lock().unwrap_or_else(PoisonError::into_inner) = trusted_to(lease);
     }
+}
+
+fn trusted_to(lease: &Lease) -> Moment {
+    let renewed_at = Moment { instant: lease.renewed_at(), unix_ms: lease.renewed_at_ms() };
+    renewed_at.plus(RENEW_DEADLINE)
 }

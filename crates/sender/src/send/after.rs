@@ -7,6 +7,8 @@ use bus::rate_limited_log::RateLimitedLog;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
+use super::decisions::Writer;
+use super::ledger_write::LedgerWrite;
 use super::stage::Stage;
 use crate::bsp_client::call::CallResult;
 use crate::result::outcome::Outcome;
@@ -101,7 +103,8 @@ impl Attempt<'_> {
     async fn not_sent(&mut self, wait: Duration) -> Stage {
         let mut known = self.take_known();
         if let Some(record) = known.unsent() {
-            known = match self.work.write_outcome(known.revision, record).await {
+            let write = LedgerWrite { expected: known.revision, record, writer: Writer::Caller };
+            known = match self.work.write_outcome(write).await {
                 Ok(known) => known,
                 Err(stage) => return stage,
             };

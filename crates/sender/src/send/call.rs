@@ -20,7 +20,7 @@ impl Attempt<'_> {
             authorization,
             request: account.sending.request(&account.settings, &job.command, link),
             message_id: &job.command.id.message_id(),
-            deadline: intent_at.instant + shared.settings.send_timeout,
+            deadline: intent_at.plus(shared.settings.send_timeout),
             payloads: shared.payloads,
         };
         self.progress.open_call = Some(lane.calls.begin(job.delivery.sequence));

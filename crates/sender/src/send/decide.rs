@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Work;
+use super::ledger_write::LedgerWrite;
 use super::stage::{LedgerView, Stage};
 use crate::ledger::token;
 use crate::result::outcome::Outcome;
@@ -15,9 +16,9 @@ impl Work<'_> {
         let (metrics, job) = (&self.lane.shared.metrics, self.job);
         let now = Timestamp::now();
         let result = outcome.to_result(self.result_context(known.attempts()), now);
-        let revision = known.revision;
+        let (expected, writer) = (known.revision, known.outcome_writer());
         let record = known.decided(job.key(), token(), &result);
-        if let Err(stage) = self.write_outcome(revision, record).await {
+        if let Err(stage) = self.write_outcome(LedgerWrite { expected, record, writer }).await {
             return stage;
         }
         metrics.result(self.lane.owner(), job.command.content.name(), outcome.name());

@@ -68,6 +68,23 @@ pub fn check_attempt(time_left: Duration, is_owner: bool) -> AttemptCheck {
     }
 }
 
+/// Who may write an entry, and so for how long the write is retried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Writer {
+    /// The owner of the lane. A process that was suspended for longer than the ledger keeps entries would begin or decide a command
+    /// that another one has sent: its expectation of no entry would be met again.
+    Owner,
+    /// The process that made the call, also when it has lost the lane: only it has the response of the BSP.
+    Caller,
+}
+
+impl Writer {
+    /// Whether the write may be made.
+    pub fn may_write(self, is_owner: bool) -> bool {
+        is_owner || self == Self::Caller
+    }
+}
+
 /// What reading an entry shows about a write whose ack did not come.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReadBack {
@@ -128,6 +145,13 @@ impl LedgerView {
         self.unknown().is_some_and(|call| !call.is_resent).then(|| record.not_sent())
     }
 
+    /// Returns who writes an outcome over this entry. Without a call that it is about, an outcome rests on the ledger being
+    /// complete, and the next owner can decide the same.
+    #[must_use]
+    pub fn outcome_writer(&self) -> Writer {
+        if self.unknown().is_some() { Writer::Caller } else { Writer::Owner }
+    }
+
     /// Returns the entry with the result.
     #[must_use]
     pub fn decided(self, command: CommandKey<'_>, token: String, result: &SendResult) -> Record {
@@ -185,5 +209,20 @@ mod tests {
         assert!(may_call(Some(seconds(1)), true));
         assert!(!may_call(Some(seconds(1)), false));
         assert!(!may_call(Some(INTENT_AGE_MAX), true) && !may_call(None, true));
+    }
+
+    /// A process that slept for longer than the ledger keeps entries finds none, and would answer a command that was sent.
+    #[test]
+    fn without_a_call_only_the_owner_of_the_lane_decides() {
+        let command = CommandKey { sequence: 7, digest: "d" };
+        let intent = LedgerView::NOTHING.intent(command, 5, "t".to_owned());
+        let called = LedgerView { revision: Revision::of_sequence(3), record: Some(intent) };
+        let unsent = LedgerView { record: called.unsent(), ..called.clone() };
+        for view in [LedgerView::NOTHING, unsent] {
+            assert_eq!(view.outcome_writer(), Writer::Owner, "{view:?}");
+        }
+        assert_eq!(called.outcome_writer(), Writer::Caller);
+        assert!(Writer::Owner.may_write(true) && !Writer::Owner.may_write(false));
+        assert!(Writer::Caller.may_write(true) && Writer::Caller.may_write(false));
     }
 }

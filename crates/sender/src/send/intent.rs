@@ -2,8 +2,8 @@
 
 use super::RETRY_PAUSE;
 use super::attempt::Attempt;
-use super::decisions::{may_call, must_read_back};
-use super::ledger_write::{LedgerWrite, RetryPolicy};
+use super::decisions::{Writer, may_call, must_read_back};
+use super::ledger_write::LedgerWrite;
 use super::stage::Stage;
 use crate::ledger::store_limit::Urgency;
 use crate::ledger::token;
@@ -40,7 +40,7 @@ impl Attempt<'_> {
         let at = Moment::now();
         let record = self.known.intent(job.key(), at.unix_ms, token());
         let expected = self.known.revision;
-        let write = LedgerWrite { expected, record, retry: RetryPolicy::WhileOwner };
+        let write = LedgerWrite { expected, record, writer: Writer::Owner };
         self.known = work.write(&permit, write).await?;
         drop(permit);
         // This write may have shown that the ledger has lost entries, which is not known yet on a new connection. Only this

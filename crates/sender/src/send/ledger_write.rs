@@ -8,7 +8,7 @@ use bus::ledger::{LedgerError, Revision};
 use bus::rate_limited_log::RateLimitedLog;
 use tokio::time::Instant;
 
-use super::decisions::{ReadBack, read_back};
+use super::decisions::{ReadBack, Writer, read_back};
 use super::stage::{LedgerView, Stage};
 use super::{RETRY_PAUSE, Work};
 use crate::ledger::record::Record;
@@ -29,16 +29,7 @@ pub(super) struct LedgerWrite {
     /// Revision of the last known entry.
     pub(super) expected: Revision,
     pub(super) record: Record,
-    pub(super) retry: RetryPolicy,
-}
-
-/// How long a ledger write is retried.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum RetryPolicy {
-    /// While this process owns the lane: the next owner can do the same.
-    WhileOwner,
-    /// Longer: only this process has the response of the BSP.
-    Persistent,
+    pub(super) writer: Writer,
 }
 
 impl Work<'_> {
@@ -46,17 +37,13 @@ impl Work<'_> {
     ///
     /// # Errors
     /// The next stage if it is not written.
-    pub(super) async fn write_outcome(
-        &self,
-        expected: Revision,
-        record: Record,
-    ) -> Result<LedgerView, Stage> {
+    pub(super) async fn write_outcome(&self, write: LedgerWrite) -> Result<LedgerView, Stage> {
         let lane = self.lane;
         let permit = tokio::select! {
             permit = lane.shared.ledger_limit.permit(&lane.account.channel, Urgency::Ends) => permit,
             () = lane.closed_for(OUTCOME_TIMEOUT) => return Err(Stage::RELEASED),
         };
-        self.write(&permit, LedgerWrite { expected, record, retry: RetryPolicy::Persistent }).await
+        self.write(&permit, write).await
     }
 
     /// Writes an entry until it is known whether it is written, and keeps the permit until then: the server may still
@@ -65,10 +52,10 @@ impl Work<'_> {
     /// # Errors
     /// The next stage if it is not written.
     pub(super) async fn write(&self, permit: &StorePermit, write: LedgerWrite) -> Result<LedgerView, Stage> {
-        let bus = &self.lane.shared.bus;
-        let LedgerWrite { expected, record, retry } = write;
+        let (lane, bus) = (self.lane, &self.lane.shared.bus);
+        let LedgerWrite { expected, record, writer } = write;
         let began = Instant::now();
-        while began.elapsed() < OUTCOME_TIMEOUT {
+        while began.elapsed() < OUTCOME_TIMEOUT && writer.may_write(lane.lease.is_valid()) {
             let written_at = Instant::now();
             let connection = bus.connection_number();
             let deadline = written_at + WRITE_TIMEOUT;
@@ -90,7 +77,7 @@ impl Work<'_> {
             loop {
                 if !is_conflict {
                     reads += 1;
-                    self.wait(retry, pause_after(reads)).await?;
+                    self.wait(writer, pause_after(reads)).await?;
                 }
                 match self.read_back(expected, &record).await {
                     Some(ReadBack::Written(known)) => return Ok(known),
@@ -110,11 +97,11 @@ impl Work<'_> {
     ///
     /// # Errors
     /// The end, if the lane is closed and the next owner can do the same.
-    async fn wait(&self, retry: RetryPolicy, pause: Duration) -> Result<(), Stage> {
-        match retry {
-            RetryPolicy::WhileOwner if self.lane.pause(pause).await => Ok(()),
-            RetryPolicy::WhileOwner => Err(Stage::RELEASED),
-            RetryPolicy::Persistent => {
+    async fn wait(&self, writer: Writer, pause: Duration) -> Result<(), Stage> {
+        match writer {
+            Writer::Owner if self.lane.pause(pause).await => Ok(()),
+            Writer::Owner => Err(Stage::RELEASED),
+            Writer::Caller => {
                 tokio::time::sleep(pause).await;
                 Ok(())
             }

@@ -117,6 +117,36 @@ async fn connections_that_are_used_once_do_not_break_under_calls() {
     drop(seen);
 }
 
+/// The monotonic clock of a suspended machine stops, so only the wall clock shows that the deadline has passed.
+#[tokio::test]
+async fn a_request_is_not_written_after_its_deadline_by_the_wall_clock() {
+    let (address, seen) = serve(false).await;
+    service::process::install_crypto_provider();
+    let client = client::client(None, Duration::from_secs(4)).unwrap();
+    let call = |id: &str| exchange(client.post(format!("http://{address}/")).body(format!("{id}END")));
+    let soon = Moment::now().plus(Duration::from_secs(10));
+    assert!(by_deadline(soon, call("<in time>")).await.is_ok());
+    let passed = Moment { unix_ms: Moment::now().unix_ms - 1, ..soon };
+    let end = by_deadline(passed, call("<too late>")).await;
+    assert!(matches!(end, Err(CallResult::Indeterminate(Reason::TimedOut))), "{end:?}");
+    // It passes while the exchange waits for its connection.
+    let during = Moment { unix_ms: Moment::now().unix_ms + 50, ..soon };
+    let end = by_deadline(during, async {
+        while !during.has_come_at(Moment::now()) {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        call("<suspended>").await
+    })
+    .await;
+    assert!(matches!(end, Err(CallResult::Indeterminate(Reason::TimedOut))), "{end:?}");
+    let seen = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
+    assert!(
+        seen.contains("<in time>") && !seen.contains("<too late>") && !seen.contains("<suspended>"),
+        "{seen}"
+    );
+}
+
 #[expect(clippy::print_stderr, reason = "prints the measured share of interrupted calls")]
 fn println_ends(what: &str, ends: &Ends) {
     let (unsent, unknown) = (ends.unsent.len(), ends.unknown);

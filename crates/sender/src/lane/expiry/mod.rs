@@ -55,7 +55,7 @@ pub(crate) struct WaitingCommands {
     pub(crate) is_unreadable: bool,
 }
 
-/// The bus is unreachable, or refuses to store a message.
+/// The bus is unreachable, or refuses to store a message, or the lane may be lost.
 struct Unavailable;
 
 struct Backlog {
@@ -214,6 +214,10 @@ impl Backlog {
         let record = Record::new(delivery.sequence, job.digest.clone(), token());
         let deadline = || Instant::now() + LEDGER_TIMEOUT;
         let owed = record.clone().decided(&result);
+        if !self.lane.lease.is_valid() {
+            // This process may have been suspended for longer than the ledger keeps the entry of another one.
+            return Err(Unavailable);
+        }
         let (revision, result) =
             match bus.ledger_write(&key, Revision::NONE, owed.to_bytes(), deadline()).await {
                 Ok(revision) => (revision, Box::new(result)),
