@@ -91,7 +91,7 @@ async fn pass(client: OwnedReadHalf, mut server: OwnedWriteHalf, slow: Slow, han
 }
 
 /// One operation of the client, with its payload; the subject is empty unless it is a publish.
-async fn frame(client: &mut BufReader<OwnedReadHalf>) -> Option<(String, Vec<u8>)> {
+pub(super) async fn frame(client: &mut BufReader<OwnedReadHalf>) -> Option<(String, Vec<u8>)> {
     let mut frame = Vec::new();
     if client.read_until(b'\n', &mut frame).await.ok()? == 0 {
         return None;

@@ -9,4 +9,5 @@ mod order;
 mod pending_commands;
 mod redis_functions;
 mod timing;
+mod reconnection;
 mod chaos_sends;
