@@ -20,9 +20,10 @@ class Dependencies(unittest.TestCase):
 
     def test_no_crate_uses_the_model(self):
         # It calls the sender's decisions. A program that linked it would link a part of the tests.
-        tree = ["cargo", "tree", "--locked", "--offline", "--edges", "all", "--prefix", "none", "--workspace", "--invert", "model"]
+        tree = ["cargo", "tree", "--locked", "--offline", "--edges", "normal,build,dev", "--prefix", "none",
+                "--workspace", "--invert", "model"]
         users = subprocess.run(tree, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-        self.assertEqual([line.split()[0] for line in users if line], ["model"])
+        self.assertEqual({line.split()[0] for line in users if line}, {"model"})
 
     def test_no_service_knows_the_clients_of_another_crate(self):
         # `service` is in every program, so what it links, every program links.
