@@ -1,5 +1,6 @@
 //! Ingress receives webhooks. It finds the channel, checks the credential before it stores any of the body,
-//! stores the exact bytes on the bus, and answers 200 when JetStream has acknowledged them.
+//! stores the exact bytes on the bus, and answers 200 when JetStream has acknowledged them. While the bus does not store
+//! them, it can spool them on the local disk, answers 200 when they are there, and publishes them later.
 //!
 //! It never interprets a body. That is left to the normalizer.
 
@@ -13,6 +14,8 @@ mod encoding;
 mod memory_limit;
 mod body_memory;
 mod response;
+mod spooling;
+mod stored;
 mod metrics;
 
 use std::sync::Arc;
@@ -29,12 +32,14 @@ use service::http::HttpServer;
 use service::process::Service;
 use service::{ProcessContext, ServiceContext};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel_cache::ChannelCache;
-use crate::receive::Ingress;
+use crate::receive::{Ingress, Stores};
 use crate::router::Routes;
-pub use crate::settings::Settings;
+pub use crate::settings::{Settings, SpoolSettings};
+use crate::spooling::Spooling;
 
 /// The service as a separate process: it connects to NATS and listens.
 pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
@@ -87,10 +92,29 @@ async fn serve(
     // runs until the last webhook is accepted, which is after the stop, so that the fill of the stream stays
     // current.
     tokio::spawn(run_purger(bus.clone(), settings.purge_interval, metrics.purger.clone(), served.clone()));
-    let ingress = Arc::new(Ingress::new(settings, bus, channels, metrics, context.tracer));
+    let spooling = settings.spool.as_ref().map(|spool| Spooling::start(spool, Arc::clone(&metrics.spool)));
+    let spooling = spooling.transpose().context("cannot start the thread of the spool")?;
+    if let Some(spooling) = &spooling {
+        tokio::spawn(spooling.clone().run(bus.clone(), served.clone()));
+    }
+    let stores = Stores { bus, spooling: spooling.clone() };
+    let grace_ends = grace_end(stop.clone(), settings.drain_delay + context.grace);
+    let ingress = Arc::new(Ingress::new(settings, stores, channels, metrics, context.tracer));
     service::http::serve(listener, Routes(ingress), server, stop, context.grace).await;
+    if let Some(spooling) = spooling {
+        spooling.drained(grace_ends.await).await;
+    }
     served.cancel();
     Ok(())
+}
+
+/// When the grace time of a stop is over. It is counted from the stop, also if this is awaited later.
+fn grace_end(stop: CancellationToken, grace: Duration) -> impl Future<Output = Instant> {
+    let stopped = tokio::spawn(async move {
+        stop.cancelled().await;
+        Instant::now()
+    });
+    async move { stopped.await.unwrap_or_else(|_| Instant::now()) + grace }
 }
 
 async fn run_purger(bus: Bus, interval: Duration, metrics: PurgeMetrics, stop: CancellationToken) {

@@ -9,3 +9,5 @@ mod body_memory;
 mod connection_limits;
 mod unread_responses;
 mod nats_outage;
+mod spool;
+mod spool_disk;
