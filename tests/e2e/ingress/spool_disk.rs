@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Installation, Program, Webhook, binary, eventually, exclusive};
 
@@ -162,6 +163,80 @@ async fn damaged_records_cost_no_others() {
     assert_eq!((state.aside_files, state.aside_bytes), (1, record as u64));
     assert!(ingress.stop().await);
     normalizer.stop().await;
+}
+
+/// Ingress whose fsyncs are changed by strace, as in `error=EIO:when=6`. The spool's thread makes three at its start, and two for
+/// the first webhook, of which one is for the folder.
+async fn with_fsyncs(
+    installation: &Installation,
+    spool: &Path,
+    change: &str,
+) -> Option<(Program, SocketAddr)> {
+    let can_trace = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
+    if !can_trace.is_ok_and(|output| output.status.success()) {
+        eprintln!("not checked: there is no strace that may trace");
+        return None;
+    }
+    let inject = format!("inject=fsync:{change}");
+    let ingress = binary("imchannel-ingress");
+    // With `-D` ingress is the child, and gets the signals.
+    let args =
+        ["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &inject, ingress.to_str().unwrap()];
+    let variables =
+        [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_SPOOL_DIR", spool.to_str().unwrap())];
+    let mut program =
+        Program::start_with_args("/usr/bin/strace", &installation.nats.url(), &args, &variables);
+    let address = address_of(&mut program).await;
+    Some((program, address))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_fsync_fails_is_answered_503_and_the_next_has_another_segment() {
+    let _alone = exclusive().await;
+    let mut installation = Installation::start().await;
+    let spool = installation.folder().join("spool");
+    let Some((mut ingress, address)) = with_fsyncs(&installation, &spool, "error=EIO:when=6").await else {
+        return;
+    };
+    until_accepted(address, &twilio(0, 0)).await;
+    installation.nats.kill().await;
+    ingress.line_with("disconnected from NATS").await;
+    assert_eq!(twilio(1, 0).post(address).await.status, 200);
+    assert_eq!(twilio(2, 0).post(address).await.status, 503);
+    ingress.line_with("the spool's disk failed (sync)").await;
+    until_accepted(address, &twilio(3, 0)).await;
+    installation.nats.start_again().await.unwrap();
+    let normalizer = installation.normalizer().await;
+    for message in ["SM-1", "SM-3"] {
+        eventually(message, || async {
+            installation.reports().await.iter().any(|report| report.message_id == message).then_some(())
+        })
+        .await;
+    }
+    assert!(ingress.stop().await);
+    normalizer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_fsync_is_slow_is_answered_503_in_time() {
+    let _alone = exclusive().await;
+    let mut installation = Installation::start().await;
+    let spool = installation.folder().join("spool");
+    let Some((mut ingress, address)) = with_fsyncs(&installation, &spool, "delay_enter=4000000:when=6").await
+    else {
+        return;
+    };
+    until_accepted(address, &twilio(0, 0)).await;
+    installation.nats.kill().await;
+    ingress.line_with("disconnected from NATS").await;
+    assert_eq!(twilio(1, 0).post(address).await.status, 200);
+    let began = Instant::now();
+    assert_eq!(twilio(2, 0).post(address).await.status, 503);
+    assert!(began.elapsed() < Duration::from_millis(3_500), "{:?}", began.elapsed());
+    // The disk is fast again.
+    until_accepted(address, &twilio(3, 0)).await;
+    installation.nats.start_again().await.unwrap();
+    assert!(ingress.stop().await);
 }
 
 fn segment(spool: &Path) -> std::path::PathBuf {
