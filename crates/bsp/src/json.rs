@@ -135,7 +135,7 @@ impl PartialEq for LooseScalar<'_> {
 }
 
 /// The name by which [`objects`] recognizes a reader of [`LooseScalar`].
-const TEXT: &str = "imchannel::Text";
+const LOOSE_SCALAR: &str = "imchannel::LooseScalar";
 
 impl<'de: 'a, 'a> Deserialize<'de> for LooseScalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -150,7 +150,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for LooseScalar<'a> {
             }
         }
         // Reads the raw text, so that a number keeps every digit: some ids are longer than 64 bits.
-        let raw = deserializer.deserialize_newtype_struct(TEXT, Raw)?;
+        let raw = deserializer.deserialize_newtype_struct(LOOSE_SCALAR, Raw)?;
         Self::read(raw).map_err(D::Error::custom)
     }
 }

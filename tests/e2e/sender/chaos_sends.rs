@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::Priority;
 use bus::streams::{EVENTS, StreamSettings};
 use proto::v1::{SendOutcome, SendResult};
-use simulator::infobip_api::{Faults, Front, RetryAfter};
+use simulator::infobip_api::{Faults, Intermediary, RetryAfter};
 
 use crate::harness::outbound::{Outbound, outcome, text};
 use crate::harness::{Program, eventually, exclusive, within};
@@ -21,9 +21,9 @@ const CHANNELS: usize = 12;
 fn faults() -> Faults {
     let share = 0.01;
     let fronts = vec![
-        Front { share, ..Front::html(404) },
-        Front { share, is_after: true, ..Front::html(502) },
-        Front { share, retry_after: Some(RetryAfter::Seconds(1)), ..Front::html(503) },
+        Intermediary { share, ..Intermediary::html(404) },
+        Intermediary { share, is_after: true, ..Intermediary::html(502) },
+        Intermediary { share, retry_after: Some(RetryAfter::Seconds(1)), ..Intermediary::html(503) },
     ];
     Faults {
         latency: Duration::from_millis(20),

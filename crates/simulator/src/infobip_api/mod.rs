@@ -8,7 +8,7 @@
 mod schema;
 mod server;
 mod deliver;
-mod front;
+mod intermediary;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use self::front::{Front, RetryAfter, Words};
+pub use self::intermediary::{Intermediary, IntermediaryBody, RetryAfter};
 use crate::delivery::Caller;
 use crate::plan::{Mix, Plan, RunTag, TwilioRetries};
 use crate::stats::Stats;
@@ -33,7 +33,7 @@ pub struct Faults {
     /// Delay of every response.
     pub latency: Duration,
     /// What responds in place of the account; of several, the first that the message is for.
-    pub fronts: Vec<Front>,
+    pub fronts: Vec<Intermediary>,
     /// Share of calls that get 429, with [`Faults::retry_after`].
     pub limited: f64,
     /// `Retry-After` of the 429 of sending calls.

@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::schema;
-use super::{DUPLICATE, Faults, Front, InfobipApi, PENDING, REJECTED, Received, RetryAfter, Status};
+use super::{DUPLICATE, Faults, InfobipApi, Intermediary, PENDING, REJECTED, Received, RetryAfter, Status};
 
 /// Largest request body, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -266,7 +266,7 @@ fn recipient_of(body: &[u8]) -> String {
 }
 
 /// Returns what responds to a call in place of the account.
-fn in_front<'a>(faults: &'a Faults, body: &[u8]) -> Option<&'a Front> {
+fn in_front<'a>(faults: &'a Faults, body: &[u8]) -> Option<&'a Intermediary> {
     if faults.fronts.is_empty() {
         return None;
     }

@@ -12,6 +12,7 @@ use super::history::{Published, Wanted};
 use super::show::Summary;
 use super::{Selected, bar, parse};
 use crate::exit::Exit;
+use crate::mask::PersonalData;
 use crate::output::Out;
 
 /// A webhook, parsed by this version.
@@ -27,7 +28,7 @@ pub(super) struct ReportOptions {
     /// Most examples of each kind of difference.
     pub(super) examples: usize,
     /// Whether examples show personal data.
-    pub(super) unmask: bool,
+    pub(super) personal: PersonalData,
 }
 
 pub(super) async fn run(
@@ -53,7 +54,7 @@ pub(super) async fn run(
     let published = Published::read(bus, filter, wanted, &reading).await?;
     reading.finish_and_clear();
     for Read { origin, channel, parsed } in &all {
-        for item in compare::webhook(*origin, &parsed.items, &published, report.unmask) {
+        for item in compare::webhook(*origin, &parsed.items, &published, report.personal) {
             summary.take(channel, origin.sequence, &item, out);
         }
         summary.webhooks += 1;
