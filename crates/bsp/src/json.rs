@@ -55,7 +55,7 @@ impl<'a> LooseScalar<'a> {
         let Some(raw) = part.map(RawValue::get).filter(|raw| !raw.starts_with(['{', '['])) else {
             return Self::default();
         };
-        unread::take(raw);
+        unread::mark_read(raw);
         Self::read(raw).unwrap_or_default()
     }
 }
@@ -187,7 +187,7 @@ pub(crate) fn peek<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<
 
 /// A part that is passed on as a whole. This marks it as read.
 pub(crate) fn whole(part: &RawValue) -> String {
-    unread::take(part.get());
+    unread::mark_read(part.get());
     part.get().to_owned()
 }
 

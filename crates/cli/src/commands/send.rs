@@ -326,7 +326,7 @@ impl Watched<'_> {
             };
             let Some(event) = next else { bail!("event stream closed") };
             let delivery = event?.delivery;
-            let (step, (object, line)) = look(&delivery, id, self.sequence);
+            let (step, (object, line)) = read_progress(&delivery, id, self.sequence);
             if matches!(step, Step::Other) {
                 continue;
             }
@@ -350,7 +350,7 @@ impl Watched<'_> {
 type Shown = (serde_json::Value, Text);
 
 /// A result without an id is identified by the sequence of its command.
-fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
+fn read_progress(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let payload = delivery.payload.clone();
     let nothing = (Step::Other, (serde_json::Value::Null, Text::default()));
     let kind = match delivery.address() {

@@ -345,7 +345,7 @@ impl State {
 
     /// Adds a message, and drops the oldest ones if there is no room. Returns the number of messages accepted before
     /// it.
-    fn keep(&mut self, message: Received) -> usize {
+    fn record(&mut self, message: Received) -> usize {
         let count = self.received_count();
         self.received_bytes += message.bytes;
         self.received.push_back(message);
@@ -411,13 +411,13 @@ mod tests {
         let mut state = State { memory, ..State::default() };
         for number in 0..5 {
             state.log(&number.to_string(), "", PENDING);
-            assert_eq!(state.keep(message(number, 10)), number);
+            assert_eq!(state.record(message(number, 10)), number);
         }
         assert_eq!((state.received.len(), state.received_count(), state.calls.forgotten), (3, 5, 2));
         assert_eq!((state.log.len(), state.logged.len(), state.received_bytes), (3, 3, 30));
         assert!(state.taken_after(1).is_none());
         assert_eq!(state.taken_after(2).unwrap().message_id, "2");
-        state.keep(message(5, 90));
+        state.record(message(5, 90));
         assert_eq!((state.received.len(), state.received_bytes), (2, 100), "bytes are limited, too");
     }
 }

@@ -200,7 +200,7 @@ impl InfobipApi {
         state.log(&message_id, &recipient, status);
         if status.id == PENDING.id {
             let is_repeat = !state.ids.insert(message_id.clone());
-            let count = state.keep(Received {
+            let count = state.record(Received {
                 message_id: message_id.clone(),
                 recipient: recipient.clone(),
                 scenario: request.scenario_key.clone(),

@@ -8,7 +8,7 @@ use bus::Bus;
 use bus::subject::Filter;
 
 use super::compare::{self, Origin};
-use super::history::{Published, Wanted};
+use super::history::{ExpectedEvents, Published};
 use super::show::Summary;
 use super::{Selected, bar, parse};
 use crate::exit::Exit;
@@ -41,7 +41,7 @@ pub(super) async fn run(
     let mut summary = Summary::new(report.examples);
     let parsing = bar(webhooks.count(), "parsing", out);
     let mut all = Vec::new();
-    let mut wanted = Wanted::default();
+    let mut wanted = ExpectedEvents::default();
     while let Some(delivery) = webhooks.next().await? {
         parsing.inc(1);
         let Some((bsp, channel, parsed)) = parse(&delivery) else { continue };
@@ -55,7 +55,7 @@ pub(super) async fn run(
     reading.finish_and_clear();
     for Read { origin, channel, parsed } in &all {
         for item in compare::webhook(*origin, &parsed.items, &published, report.personal) {
-            summary.take(channel, origin.sequence, &item, out);
+            summary.add(channel, origin.sequence, &item, out);
         }
         summary.webhooks += 1;
     }
