@@ -59,7 +59,7 @@ pub fn reject_on_public_address(
     }
 }
 
-/// As [`refuse`], for the nkey of a process.
+/// As [`reject_on_public_address`], for the nkey of a process.
 pub(crate) fn refuse_nkey(reader: &mut ConfigReader, seed: &NkeySeed, setting: &'static Setting) {
     if is_example_nkey(seed) && !is_loopback_only(reader, None) {
         reader.error(setting, RULE);

@@ -167,7 +167,7 @@ pub struct Fetched {
 pub struct Calls {
     /// Sending calls.
     pub sends: u64,
-    /// Of these, calls with a fault of [`Faults`] or a [`Front`].
+    /// Of these, calls with a fault of [`Faults`] or a [`Intermediary`].
     pub faulty: u64,
     /// Rejected because the request did not match the schema.
     pub malformed: u64,
