@@ -25,7 +25,7 @@ fn customer(number: usize) -> String {
 async fn what_is_refused_in_front_of_the_bsp_is_sent_later() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     elsewhere.set_nonblocking(true).unwrap();
-    let location = format!("http://{}/account/1/advanced", elsewhere.local_addr().unwrap());
+    let location = format!("http://{}/omni/1/advanced", elsewhere.local_addr().unwrap());
     let mut all: Vec<Intermediary> = [401, 403, 404, 405, 408, 421, 425, 429].map(Intermediary::html).into();
     all.extend(
         [301, 302, 307, 308]

@@ -64,10 +64,10 @@ impl InfobipApi {
                 continue;
             }
             let _ = stream.set_nodelay(true);
-            let omni = self.clone();
+            let account = self.clone();
             let service = service_fn(move |request| {
-                let omni = omni.clone();
-                async move { omni.handle(request).await }
+                let account = account.clone();
+                async move { account.handle(request).await }
             });
             let tls = tls.clone();
             connections.spawn(async move {
