@@ -224,7 +224,7 @@ impl<'a> Gateway<'a> {
     }
 
     fn was_ready(&self) {
-        assert_eq!(*self.faults.lock().unwrap(), [String::new(); 0], "a replica was not ready");
+        assert_eq!(*self.faults.lock().unwrap(), Vec::<String>::new(), "a replica was not ready");
     }
 }
 
@@ -234,7 +234,7 @@ fn publish_commands(bus: bus::Bus, is_over: Arc<AtomicBool>) -> JoinHandle<u64> 
     tokio::spawn(async move {
         while !is_over.load(Ordering::SeqCst) {
             let number = published.fetch_add(1, Ordering::SeqCst);
-            let queue = if number % 2 == 0 { Priority::Interactive } else { Priority::Bulk };
+            let queue = if number.is_multiple_of(2) { Priority::Interactive } else { Priority::Bulk };
             let id = format!("c-{number}");
             let command = text(0, &id, &format!("4915112{:04}", number % 50), "Hello");
             let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
@@ -260,7 +260,7 @@ async fn all_were_sent(outbound: &Outbound, count: u64) {
         let result = results.iter().find(|result| result.command_id == id).unwrap();
         assert_eq!(outcome(result).as_str_name(), "SEND_OUTCOME_ACCEPTED", "{id}");
     }
-    assert_eq!(outbound.omni.received_count() as u64, count);
+    assert_eq!(outbound.account.received_count() as u64, count);
 }
 
 #[tokio::test(flavor = "multi_thread")]

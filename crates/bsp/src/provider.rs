@@ -85,16 +85,16 @@ pub struct Profile {
 impl Profile {
     /// The body of a webhook, masked for the log.
     pub fn masked(&self, body: &[u8]) -> String {
-        mask::body(self.media_type, body, self.readable())
+        mask::body(self.media_type, body, self.unmasked())
     }
 
     /// Like [`Profile::masked`] for a body that was read as JSON ([`Parsed::is_json`]), which is not read again: that is half
     /// of the time that masking takes.
     pub fn masked_json(&self, body: &str) -> String {
-        mask::known_json(body, self.readable())
+        mask::known_json(body, self.unmasked())
     }
 
-    fn readable(&self) -> Unmasked {
+    fn unmasked(&self) -> Unmasked {
         Unmasked { keys: self.logged_keys, texts: self.error_texts }
     }
 }

@@ -105,7 +105,7 @@ impl IngressMetrics {
                     are answered 503";
         registry.register("channel_body_memory_bytes", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
-        let refused = |bsp| Rejection::ALL.map(|refusal| counter(bsp, refusal.outcome()));
+        let refused = |bsp| Rejection::ALL.map(|rejection| counter(bsp, rejection.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {
             let bsp = bsp.profile().id.as_str();
             PerBsp {
@@ -142,14 +142,14 @@ impl IngressMetrics {
         self.per_bsp[registry::position(bsp)].spooled.inc();
     }
 
-    pub(crate) fn rejected(&self, bsp: Option<BspId>, refusal: Rejection) {
+    pub(crate) fn rejected(&self, bsp: Option<BspId>, rejection: Rejection) {
         let counters = bsp.map_or(&self.no_bsp, |bsp| &self.per_bsp[registry::position(bsp)].refused);
-        counters[refusal as usize].inc();
+        counters[rejection as usize].inc();
     }
 
     /// Counts a rejection for its channel too. This takes a lock; rejections are not on the hot path.
-    pub(crate) fn channel_rejected(&self, bsp: BspId, channel: &ChannelId, refusal: Rejection) {
-        let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
+    pub(crate) fn channel_rejected(&self, bsp: BspId, channel: &ChannelId, rejection: Rejection) {
+        let (bsp, outcome, cause) = (bsp.as_str(), rejection.outcome(), rejection.cause());
         let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();
     }

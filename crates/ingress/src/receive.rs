@@ -48,7 +48,7 @@ pub(crate) struct Address<'p> {
 pub(crate) struct Ingress {
     pub(crate) settings: Settings,
     bus: Bus,
-    pub(crate) doors: ChannelCache,
+    pub(crate) channels: ChannelCache,
     metrics: Arc<IngressMetrics>,
     tracing: SpanTracer,
     requests: MemoryLimit,
@@ -68,12 +68,12 @@ pub(crate) struct Stores {
 
 /// A request whose sender has presented a credential of the channel.
 struct Authenticated<'h> {
-    door: &'h ChannelEntry,
+    entry: &'h ChannelEntry,
 }
 
 /// A webhook whose body is complete, and whose signature is verified if the channel requires it.
 struct Verified<'h> {
-    door: &'h ChannelEntry,
+    entry: &'h ChannelEntry,
     body: Bytes,
     // Held until the webhook is stored.
     _memory: BodyMemory<'h>,
@@ -83,7 +83,7 @@ impl Ingress {
     pub(crate) fn new(
         settings: Settings,
         stores: Stores,
-        doors: ChannelCache,
+        channels: ChannelCache,
         metrics: Arc<IngressMetrics>,
         tracing: SpanTracer,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Ingress {
         Self {
             settings,
             bus,
-            doors,
+            channels,
             metrics,
             tracing,
             requests,
@@ -122,13 +122,13 @@ impl Ingress {
         span.set("imchannel.bsp", id.as_str());
         match self.process(bsp, &address, caller, parts, &mut body, &span).await {
             Ok(stored) => response::stored(stored),
-            Err(refusal) => {
-                span.set_error(refusal.outcome());
-                self.count_for_channel(id, address.channel, refusal);
-                if refusal.is_unauthorized() {
-                    return self.reject_credential(refusal, id, address.channel, caller, parts, body).await;
+            Err(rejection) => {
+                span.set_error(rejection.outcome());
+                self.count_for_channel(id, address.channel, rejection);
+                if rejection.is_unauthorized() {
+                    return self.reject_credential(rejection, id, address.channel, caller, parts, body).await;
                 }
-                self.reject(Some(id), refusal, caller, parts, body).await
+                self.reject(Some(id), rejection, caller, parts, body).await
             }
         }
     }
@@ -144,8 +144,8 @@ impl Ingress {
         span: &Span,
     ) -> Result<Stored, Rejection> {
         let _place = self.requests.try_acquire(1).ok_or(Rejection::Overloaded)?;
-        let hall = self.doors.current().ok_or(Rejection::NotReady)?;
-        let admitted = self.authenticate(bsp, address.channel, caller, &parts.headers, &hall)?;
+        let channels = self.channels.current().ok_or(Rejection::NotReady)?;
+        let authenticated = self.authenticate(bsp, address.channel, caller, &parts.headers, &channels)?;
         if !can_be_stored(&parts.headers) {
             return Err(Rejection::HeaderTooLarge);
         }
@@ -156,7 +156,7 @@ impl Ingress {
             return Err(Rejection::WrongEncoding);
         }
         let received_at = Timestamp::now();
-        let checked = self.read(admitted, caller, parts, body).await?;
+        let checked = self.read(authenticated, caller, parts, body).await?;
         self.store(checked, address.route, &parts.headers, received_at, span).await
     }
 
@@ -167,11 +167,11 @@ impl Ingress {
         channel: &str,
         caller: &Caller,
         headers: &HeaderMap,
-        hall: &'h ChannelMap,
+        channels: &'h ChannelMap,
     ) -> Result<Authenticated<'h>, Rejection> {
-        let found = hall.get(channel);
-        let door = found.filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
-        let unlet = match (door, found) {
+        let found = channels.get(channel);
+        let entry = found.filter(|entry| entry.channel.bsp.profile().id == bsp.profile().id);
+        let missing = match (entry, found) {
             (None, Some(other)) => {
                 warn_about_wrong_bsp(bsp, other);
                 Some(Rejection::OtherBsp)
@@ -185,31 +185,31 @@ impl Ingress {
             if is_asked_first {
                 return Err(Rejection::Challenged);
             }
-            if let Some(door) = door {
-                self.warn_about_rejected(door, caller, "no credential");
+            if let Some(entry) = entry {
+                self.warn_about_rejected(entry, caller, "no credential");
             }
-            return Err(unlet.unwrap_or(Rejection::NoCredential));
+            return Err(missing.unwrap_or(Rejection::NoCredential));
         };
         let digest = self.settings.credential_key.digest(&presented);
-        let credentials = door.map_or(&self.dummy_credentials, |door| &door.channel.credentials);
+        let credentials = entry.map_or(&self.dummy_credentials, |entry| &entry.channel.credentials);
         let position = credentials.position(&digest);
-        match (door, position) {
-            (Some(door), Some(position)) => {
-                door.credential_used[position].inc();
-                Ok(Authenticated { door })
+        match (entry, position) {
+            (Some(entry), Some(position)) => {
+                entry.credential_used[position].inc();
+                Ok(Authenticated { entry })
             }
-            (Some(door), None) => {
-                self.warn_about_rejected(door, caller, "the credential does not belong to the channel");
+            (Some(entry), None) => {
+                self.warn_about_rejected(entry, caller, "the credential does not belong to the channel");
                 Err(Rejection::WrongCredential)
             }
-            (None, _) => Err(unlet.unwrap_or(Rejection::UnknownChannel)),
+            (None, _) => Err(missing.unwrap_or(Rejection::UnknownChannel)),
         }
     }
 
-    /// Reads the body of an admitted webhook and checks its signature and charset.
+    /// Reads the body of an authenticated webhook and checks its signature and charset.
     async fn read<'h>(
         &'h self,
-        admitted: Authenticated<'h>,
+        authenticated: Authenticated<'h>,
         caller: &Caller,
         parts: &Parts,
         body: &mut Body,
@@ -219,30 +219,30 @@ impl Ingress {
         if announced.is_some_and(|length| length > limit) {
             return Err(Rejection::BodyTooLarge);
         }
-        let door = admitted.door;
-        let mut memory = BodyMemory::new(&door.memory, &self.memory);
+        let entry = authenticated.entry;
+        let mut memory = BodyMemory::new(&entry.memory, &self.memory);
         let read = body::read(body, limit, self.settings.body_timeout, &mut memory).await;
-        if matches!(read, Err(Rejection::ChannelOverloaded)) && door.should_log() {
-            let share = door.memory.limit();
+        if matches!(read, Err(Rejection::ChannelOverloaded)) && entry.should_log() {
+            let share = entry.memory.limit();
             warn(
-                door,
+                entry,
                 &format!(
                     "answered 503 to a webhook: the channel's bodies have reached its share of memory ({share} bytes)"
                 ),
             );
         }
         let body = read?;
-        if let Err(refusal) = check_signature(door, parts, &body) {
-            if refusal == Rejection::WrongSignature {
-                self.warn_about_rejected(door, caller, "invalid signature");
+        if let Err(rejection) = check_signature(entry, parts, &body) {
+            if rejection == Rejection::WrongSignature {
+                self.warn_about_rejected(entry, caller, "invalid signature");
             }
-            return Err(refusal);
+            return Err(rejection);
         }
-        let media_type = door.channel.bsp.profile().media_type;
+        let media_type = entry.channel.bsp.profile().media_type;
         if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
             return Err(Rejection::WrongCharset);
         }
-        Ok(Verified { door, body, _memory: memory })
+        Ok(Verified { entry, body, _memory: memory })
     }
 
     /// Stores a webhook before its BSP's deadline: on the bus, or in the spool if the bus does not and the channel asks for it.
@@ -254,7 +254,7 @@ impl Ingress {
         received_at: Timestamp,
         span: &Span,
     ) -> Result<Stored, Rejection> {
-        let channel = &webhook.door.channel;
+        let channel = &webhook.entry.channel;
         let profile = channel.bsp.profile();
         let subject = Subject::Webhook(profile.id, channel.id.clone());
         let message_id = message_id(profile.id, channel.id.as_str(), &webhook.body);
@@ -284,7 +284,7 @@ impl Ingress {
             Err(error) => {
                 let (bsp, headers, body) = (profile.id, headers(), &webhook.body);
                 let spooled = SpooledWebhook { bsp, subject: &subject, headers, body, received_at };
-                self.spool(webhook.door, spooled, spooling, error).await
+                self.spool(webhook.entry, spooled, spooling, error).await
             }
         }
     }
@@ -293,7 +293,7 @@ impl Ingress {
     /// the same events.
     async fn spool(
         &self,
-        door: &ChannelEntry,
+        entry: &ChannelEntry,
         webhook: SpooledWebhook<'_>,
         spooling: Option<&Spooling>,
         error: PublishError,
@@ -304,8 +304,8 @@ impl Ingress {
             self.metrics.spooled(webhook.bsp);
             return Ok(synced.into());
         }
-        if door.should_log() {
-            warn(door, &format!("answered 503 to a webhook: {error}"));
+        if entry.should_log() {
+            warn(entry, &format!("answered 503 to a webhook: {error}"));
         }
         Err(match error {
             PublishError::Overloaded => Rejection::Overloaded,
@@ -315,12 +315,12 @@ impl Ingress {
     }
 
     /// Only known channels have a separate count: requests to invented channels must not fill the memory.
-    fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Rejection) {
-        let Some(hall) = self.doors.current() else { return };
+    fn count_for_channel(&self, bsp: BspId, channel: &str, rejection: Rejection) {
+        let Some(channels) = self.channels.current() else { return };
         let is_counted =
-            |door: &&ChannelEntry| door.channel.bsp.profile().id == bsp || refusal == Rejection::OtherBsp;
-        if let Some(door) = hall.get(channel).filter(is_counted) {
-            self.metrics.channel_rejected(bsp, &door.channel.id, refusal);
+            |entry: &&ChannelEntry| entry.channel.bsp.profile().id == bsp || rejection == Rejection::OtherBsp;
+        if let Some(entry) = channels.get(channel).filter(is_counted) {
+            self.metrics.channel_rejected(bsp, &entry.channel.id, rejection);
         }
     }
 
@@ -328,19 +328,19 @@ impl Ingress {
     pub(crate) async fn reject(
         &self,
         bsp: Option<BspId>,
-        refusal: Rejection,
+        rejection: Rejection,
         caller: &Caller,
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
         caller.release_permit();
-        self.metrics.rejected(bsp, refusal);
+        self.metrics.rejected(bsp, rejection);
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
-        let mut response = refusal.to_response(challenge);
-        let is_hopeless = matches!(refusal, Rejection::BodyTooSlow | Rejection::BodyBroken);
+        let mut response = rejection.to_response(challenge);
+        let is_hopeless = matches!(rejection, Rejection::BodyTooSlow | Rejection::BodyBroken);
         let was_announced_too_large =
             body::announced_length(&parts.headers) > Some(self.settings.body_limit_bytes);
-        let state = match refusal.comes_after_body() && !was_announced_too_large {
+        let state = match rejection.comes_after_body() && !was_announced_too_large {
             true => BodyState::Begun,
             false => BodyState::Unread,
         };
@@ -351,8 +351,8 @@ impl Ingress {
     }
 }
 
-fn check_signature(door: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<(), Rejection> {
-    let Some(check) = &door.signature else {
+fn check_signature(entry: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<(), Rejection> {
+    let Some(check) = &entry.signature else {
         return Ok(());
     };
     if check.keys.is_empty() {
@@ -365,7 +365,7 @@ fn check_signature(door: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<()
         headers: &parts.headers,
         body,
     };
-    if door.channel.bsp.verify_signature(&keys, &request) {
+    if entry.channel.bsp.verify_signature(&keys, &request) {
         return Ok(());
     }
     Err(Rejection::WrongSignature)
@@ -412,7 +412,7 @@ fn warn_about_wrong_bsp(bsp: &dyn Bsp, other: &ChannelEntry) {
     );
 }
 
-pub(crate) fn warn(door: &ChannelEntry, message: &str) {
-    let channel = door.channel.id.as_str();
+pub(crate) fn warn(entry: &ChannelEntry, message: &str) {
+    let channel = entry.channel.id.as_str();
     tracing::warn!(function = "ingress", channel, "channel {channel}: {message}");
 }

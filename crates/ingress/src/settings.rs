@@ -198,7 +198,7 @@ impl Settings {
         let purge_interval = nats::read_purge_interval(reader);
         let drain_delay = http::read_drain_delay(reader);
         let transport = Transport::read(reader);
-        example_secrets::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
+        example_secrets::reject_on_public_address(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,

@@ -88,7 +88,7 @@ impl Orphans {
         // A record that this version cannot read is a channel too.
         let stored = registry::list(&self.shared.bus).await?;
         let unreadable: HashSet<String> =
-            stored.into_iter().filter(|(_, record)| record.is_err()).map(|(id, _)| id).collect();
+            stored.into_iter().filter(|stored| stored.record.is_err()).map(|stored| stored.id).collect();
         let mut seen = HashSet::new();
         let mut result = Ok(());
         for subject in orphans::subjects(&self.shared.bus).await? {

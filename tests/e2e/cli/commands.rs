@@ -314,7 +314,7 @@ async fn channels_under_another_key_are_not_overwritten_unasked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_no_channel_can_be_seen_and_removed() {
     let installation = Installation::start().await;
-    let (_, record) = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    let record = bus::registry::list(&installation.bus).await.unwrap().remove(0).record;
     let odd =
         channel::Record { id: "odd".to_owned(), version: 99, bsp: "pigeon".to_owned(), ..record.unwrap() };
     bus::registry::put(&installation.bus, &odd).await.unwrap();

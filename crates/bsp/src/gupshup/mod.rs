@@ -174,7 +174,7 @@ impl Bsp for Gupshup {
     }
 
     fn wrap_item(&self, item: &Bytes) -> Bytes {
-        v3::body_around(item)
+        v3::wrap_item(item)
     }
 }
 

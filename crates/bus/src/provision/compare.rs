@@ -179,7 +179,7 @@ async fn check_durable(
 }
 
 /// Whether an update would change nothing. Then none is made: after a restart and an update, nats-servers up to 2.10
-/// report the time of that restart as the creation time of the stream ([`marks`](crate::sequences::marks)).
+/// report the time of that restart as the creation time of the stream (module `sequences::marks`).
 pub(super) fn is_as_wanted(id: StreamId, found: &Config, wanted: &Config) -> bool {
     let mut differences = Differences::of(Object::Stream(id));
     compare_configs(found, wanted, Scope::Contract, &mut differences);

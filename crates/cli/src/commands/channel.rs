@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use bsp::SettingsContext;
-use bus::{Bus, registry};
+use bus::Bus;
+use bus::registry::{self, StoredChannel};
 use channel::Record;
 use channel::file::ChannelSpec;
 use clap::Subcommand;
@@ -195,7 +196,7 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut rows = Vec::new();
-    for (id, record) in stored {
+    for StoredChannel { id, record, .. } in stored {
         let read = record.and_then(|record| Ok((Sending::of(&record.to_channel()?), record)));
         let (sending, record) = match read {
             Ok(read) => read,

@@ -191,6 +191,6 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Ex
 /// Returns the stored channels that can send: each has two durables.
 async fn sending(bus: &Bus) -> anyhow::Result<Vec<ChannelId>> {
     let stored = registry::list(bus).await?;
-    let channels = stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok());
+    let channels = stored.iter().filter_map(|stored| stored.record.as_ref().ok()?.to_channel().ok());
     Ok(channels.filter(|channel| channel.bsp.sending().is_some()).map(|channel| channel.id).collect())
 }

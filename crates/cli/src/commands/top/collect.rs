@@ -57,7 +57,7 @@ impl Collector {
     }
 
     /// How things stand now; without a connection, how they stood last.
-    pub(super) async fn look(&mut self) -> Board {
+    pub(super) async fn collect(&mut self) -> Board {
         if !self.bus.is_connected() {
             return Board { connected: false, ..self.board.clone() };
         }

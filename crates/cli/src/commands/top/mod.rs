@@ -81,7 +81,7 @@ async fn print(mut collector: Collector, interval: Duration, looks: u64, out: &O
             _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return,
         }
-        out.object(&collector.look().await.to_json());
+        out.object(&collector.collect().await.to_json());
     }
 }
 
@@ -92,7 +92,7 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
         let mut ticks = ticks(interval);
         for _ in 0..looks {
             ticks.tick().await;
-            if sender.send(collector.look().await).is_err() {
+            if sender.send(collector.collect().await).is_err() {
                 return;
             }
         }

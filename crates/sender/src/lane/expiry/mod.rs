@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use bus::ledger::{LedgerError, LedgerKey, Revision};
-use bus::read;
+use bus::read::{self, SequenceRange};
 use bus::streams::COMMANDS;
 use bus::{Delivery, Priority, Subject, command_consumers, message_store};
 use futures_util::StreamExt;
@@ -149,7 +149,7 @@ impl Backlog {
 
     /// Reads the commands that were stored since the last call. Returns whether it has read all of them.
     async fn read_new(&mut self, delivered: Delivered) -> Result<bool, read::ReadError> {
-        let (first, newest) = read::sequences(&self.lane.shared.bus, &COMMANDS).await?;
+        let SequenceRange { first, last: newest } = read::sequences(&self.lane.shared.bus, &COMMANDS).await?;
         for queue in Priority::ALL {
             let from = first.max(self.seen_to + 1).max(delivered.up_to(queue) + 1);
             self.unread.extend(Segment::cut(queue, from, newest));

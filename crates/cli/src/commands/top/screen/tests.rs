@@ -4,17 +4,18 @@ use bus::StreamId;
 use bus::inspect::ConsumerInfo;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::layout::Size;
 
 use super::*;
 use crate::commands::top::lanes::LaneTotals;
 use crate::commands::top::model::{Name, Results, Row};
 
 /// The size that every terminal has at least, and a large one.
-const SMALL: (u16, u16) = (80, 24);
-const LARGE: (u16, u16) = (140, 40);
+const SMALL: Size = Size { width: 80, height: 24 };
+const LARGE: Size = Size { width: 140, height: 40 };
 
-fn screen(board: &Board, (width, height): (u16, u16)) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+fn screen(board: &Board, size: Size) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(size.width, size.height)).unwrap();
     terminal.draw(|frame| draw(frame, board, false)).unwrap();
     terminal.backend().to_string()
 }
@@ -189,6 +190,6 @@ fn names_from_outside_are_escaped() {
 #[test]
 fn a_window_of_any_size_is_drawn() {
     for (width, height) in [(1, 1), (20, 5), (79, 23), (130, 30), (300, 100)] {
-        screen(&busy(), (width, height));
+        screen(&busy(), Size { width, height });
     }
 }
