@@ -144,6 +144,17 @@ impl<'t, 's> Table<'t, 's> {
         in_range
     }
 
+    /// The boolean of `key`, if it exists.
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let entry = self.entry(key)?;
+        let offset = entry.span().start;
+        if let DeValue::Boolean(value) = entry.get_ref() {
+            return Some(*value);
+        }
+        self.fault(offset, format_args!("'{key}' must be true or false"));
+        None
+    }
+
     /// The list of strings of `key`; empty if the key is missing.
     pub fn strings(&mut self, key: &'static str) -> Vec<At<&'t str>> {
         let Some(entry) = self.entry(key) else {

@@ -24,6 +24,7 @@ pub struct ChannelSpec {
     tenant: String,
     webhook: Vec<CredentialSpec>,
     signature: Option<SignatureRecord>,
+    spool: Option<bool>,
     settings: serde_json::Value,
 }
 
@@ -79,6 +80,7 @@ impl ChannelSpec {
             webhook: self.webhook.iter().map(digest).collect(),
             key_fingerprint: key.fingerprint(),
             signature: self.signature.clone(),
+            spool: self.spool,
             settings: self.settings.clone(),
             paused: false,
         }
@@ -153,9 +155,10 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
     };
     let webhook = read_webhook(table, bsp.profile().credential);
     let signature = if bsp.profile().signs_requests { read_signature(table, bsp.profile()) } else { None };
+    let spool = table.boolean("spool");
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
-    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, settings })
+    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, spool, settings })
 }
 
 fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {
