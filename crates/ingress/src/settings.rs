@@ -1,6 +1,7 @@
 //! The settings of ingress.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use channel::{CredentialKey, Secrets};
@@ -56,8 +57,15 @@ pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
     "Share of IMCHANNEL_BODY_MEMORY for the bodies of one channel, in percent, but at least one body of the largest size; further webhooks of the channel are answered 503",
 );
 
+/// Folder of the spool.
+pub static SPOOL_DIR: Setting = Setting::new(
+    "spool-dir",
+    "",
+    "Folder in which webhooks are kept while NATS does not store them; without it they are answered 503",
+);
+
 /// Every setting that only ingress has.
-static OWN: [&Setting; 18] = [
+static OWN: [&Setting; 19] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &SECRETS_DIR,
@@ -72,6 +80,7 @@ static OWN: [&Setting; 18] = [
     &REQUESTS_MAX,
     &BODY_MEMORY,
     &BODY_MEMORY_CHANNEL_PERCENT,
+    &SPOOL_DIR,
     &nats::PURGE_INTERVAL,
     &http::DRAIN_DELAY,
     &tls::CERTIFICATE_FILE,
@@ -109,6 +118,8 @@ pub struct Settings {
     pub body_memory_bytes: usize,
     /// Memory for the bodies of one channel, in bytes.
     pub channel_memory_bytes: usize,
+    /// Folder of the spool; `None` without one.
+    pub spool_dir: Option<PathBuf>,
     /// Interval of the purger's checks.
     pub purge_interval: Duration,
     /// Time for which webhooks are still accepted after a stop.
@@ -144,6 +155,7 @@ impl Settings {
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.size(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
+        let spool_dir = reader.optional_text(&SPOOL_DIR).map(PathBuf::from);
         let purge_interval = nats::read_purge_interval(reader);
         let drain_delay = http::read_drain_delay(reader);
         let transport = Transport::read(reader);
@@ -160,6 +172,7 @@ impl Settings {
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
             channel_memory_bytes: usize::try_from((body_memory? / 100 * channel_percent?).max(body_limit?))
                 .ok()?,
+            spool_dir,
             purge_interval: purge_interval?,
             drain_delay: drain_delay?,
             transport: transport?,

@@ -59,6 +59,7 @@ pub const SETTINGS: &[&str] = &[
     "SENDS_MAX_SIZE",
     "SEND_TIMEOUT",
     "SHUTDOWN_GRACE_PERIOD",
+    "SPOOL_DIR",
     "TLS_CERTIFICATE_FILE",
     "TLS_KEY_FILE",
     "TRUSTED_PROXIES",
