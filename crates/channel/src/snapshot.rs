@@ -133,7 +133,7 @@ scenario_key = "a-scenario"
         for secret in ["a-password", "another-password", "a-scenario", "xxxx.api"] {
             assert!(!json.contains(secret), "{json}");
         }
-        assert!(json.contains("env:TWILIO_TOKEN"), "a reference names a secret and is none");
+        assert!(json.contains("env:TWILIO_TOKEN"), "a reference names a secret, and is not one");
         let read = from_json(json.as_bytes()).unwrap();
         assert!(read.invalid.is_empty() && read.channels.len() == 2);
         for before in channels.iter() {
