@@ -1,5 +1,6 @@
 //! Ingress receives webhooks. It finds the channel, checks the credential before it stores any of the body,
-//! stores the exact bytes on the bus, and answers 200 when JetStream has acknowledged them.
+//! stores the exact bytes on the bus, and answers 200 when JetStream has acknowledged them. While the bus does not store
+//! them, it can spool them on the local disk, answers 200 when they are there, and publishes them later.
 //!
 //! It never interprets a body. That is left to the normalizer.
 
@@ -15,6 +16,8 @@ mod encoding;
 mod memory_limit;
 mod body_memory;
 mod response;
+mod spooling;
+mod stored;
 mod metrics;
 
 use std::sync::Arc;
@@ -34,14 +37,16 @@ use service::http::HttpServer;
 use service::process::Service;
 use service::{ProcessContext, ServiceContext};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel_cache::ChannelCache;
 use crate::metrics::IngressMetrics;
-use crate::receive::Ingress;
+use crate::receive::{Ingress, Stores};
 use crate::registry_file::RegistryFile;
 use crate::router::Routes;
-pub use crate::settings::Settings;
+pub use crate::settings::{Settings, SpoolSettings};
+use crate::spooling::Spooling;
 
 /// The service as a separate process: it connects to NATS and listens.
 pub fn service(settings: Settings, process: ProcessContext, registry: &mut Registry) -> Service {
@@ -89,15 +94,34 @@ async fn serve(
     bus::sequence_guard::watch(&bus, &watches, served.clone());
     let registry = registry(&context, &settings, &metrics);
     let channels = ChannelCache::follow(registry, &settings, &metrics, stop.clone());
-    require(&context, &channels, None);
+    let spooling = settings.spool.as_ref().map(|spool| Spooling::start(spool, Arc::clone(&metrics.spool)));
+    let spooling = spooling.transpose().context("cannot start the thread of the spool")?;
+    require(&context, &channels, spooling.clone());
     // Ingress purges processed webhooks too: without a normalizer, a stream full of them would stay full. It
     // runs until the last webhook is accepted, which is after the stop, so that the fill of the stream stays
     // current.
     tokio::spawn(run_purger(bus.clone(), settings.purge_interval, metrics.purger.clone(), served.clone()));
-    let ingress = Arc::new(Ingress::new(settings, bus, channels, metrics, context.tracer));
+    if let Some(spooling) = &spooling {
+        tokio::spawn(spooling.clone().run(bus.clone(), served.clone()));
+    }
+    let stores = Stores { bus, spooling: spooling.clone() };
+    let grace_ends = grace_end(stop.clone(), settings.drain_delay + context.grace);
+    let ingress = Arc::new(Ingress::new(settings, stores, channels, metrics, context.tracer));
     service::http::serve(listener, Routes(ingress), server, stop, context.grace).await;
+    if let Some(spooling) = spooling {
+        spooling.drained(grace_ends.await).await;
+    }
     served.cancel();
     Ok(())
+}
+
+/// When the grace time of a stop is over. It is counted from the stop, also if this is awaited later.
+fn grace_end(stop: CancellationToken, grace: Duration) -> impl Future<Output = Instant> {
+    let stopped = tokio::spawn(async move {
+        stop.cancelled().await;
+        Instant::now()
+    });
+    async move { stopped.await.unwrap_or_else(|_| Instant::now()) + grace }
 }
 
 async fn run_purger(bus: Bus, interval: Duration, metrics: PurgeMetrics, stop: CancellationToken) {
@@ -114,21 +138,18 @@ static NEEDS: Needs = Needs {
 /// The registry. With a spool, the last one admits webhooks until NATS answers.
 fn registry(context: &ServiceContext, settings: &Settings, metrics: &IngressMetrics) -> Snapshots {
     let live = bus::registry::watch(&context.bus, context.stop.clone());
-    let Some(folder) = &settings.spool_dir else { return live };
+    let Some(spool) = &settings.spool else { return live };
     let sources = last_registry::Sources {
         live,
-        file: RegistryFile::new(folder),
+        file: RegistryFile::new(&spool.folder),
         bus: context.bus.clone(),
         age: metrics.registry_age.clone(),
     };
     last_registry::follow(sources, context.stop.clone())
 }
 
-/// Whether the spool has room for a webhook of the largest size.
-type HasRoom = Box<dyn Fn() -> bool + Send + Sync>;
-
 /// The conditions under which ingress accepts webhooks. With room in the spool and known channels it can do without the bus.
-fn require(context: &ServiceContext, channels: &ChannelCache, has_room: Option<HasRoom>) {
+fn require(context: &ServiceContext, channels: &ChannelCache, spooling: Option<Spooling>) {
     let (bus, readiness) = (&context.bus, &context.readiness);
     let connection = bus.clone();
     readiness.require_or_spool("nats", move || connection.connection(), || true);
@@ -139,8 +160,8 @@ fn require(context: &ServiceContext, channels: &ChannelCache, has_room: Option<H
     readiness.require("channels", move || {
         if known.current().is_some() { Ok(()) } else { Err("not read yet".to_owned()) }
     });
-    if let Some(has_room) = has_room {
-        readiness.spool_if(has_room);
+    if let Some(spooling) = spooling {
+        readiness.spool_if(move || spooling.has_room());
     }
     readiness.mark_started();
 }

@@ -1,5 +1,7 @@
 //! The metrics of ingress.
 
+use std::sync::Arc;
+
 use bsp::registry::REGISTRY;
 use bsp::{BspId, ChannelId, registry};
 use bus::purger::PurgeMetrics;
@@ -12,6 +14,7 @@ use service::Histogram;
 use service::limits::PortMetrics;
 
 use crate::response::Rejection;
+use crate::spooling::SpoolMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -48,6 +51,7 @@ struct ChannelLabel {
 struct PerBsp {
     stored: Counter,
     duplicate: Counter,
+    spooled: Counter,
     refused: [Counter; Rejection::ALL.len()],
     store_time: Histogram,
 }
@@ -66,6 +70,7 @@ pub(crate) struct IngressMetrics {
     pub(crate) body_bytes_held: Gauge,
     pub(crate) purger: PurgeMetrics,
     pub(crate) port: PortMetrics,
+    pub(crate) spool: Arc<SpoolMetrics>,
 }
 
 impl IngressMetrics {
@@ -73,6 +78,7 @@ impl IngressMetrics {
         let registry = registry.sub_registry_with_prefix("ingress");
         let purger = PurgeMetrics::register(registry);
         let port = PortMetrics::register(registry);
+        let spool = Arc::new(SpoolMetrics::register(registry));
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();
@@ -81,7 +87,7 @@ impl IngressMetrics {
             (Gauge::default(), Gauge::default(), Gauge::default());
         let registry_age = Gauge::default();
         let help = "Webhooks by BSP and outcome; 'challenged' is the normal first call of a BSP that waits for a 401, \
-                    'duplicate' is a webhook that was stored before";
+                    'duplicate' is a webhook that was stored before, 'spooled' was answered 200 from the spool";
         registry.register("requests", help, requests.clone());
         let help = "Time from a webhook's last byte to JetStream's acknowledgment, in seconds";
         registry.register("store_seconds", help, store_times.clone());
@@ -110,6 +116,7 @@ impl IngressMetrics {
             PerBsp {
                 stored: counter(bsp, "stored"),
                 duplicate: counter(bsp, "duplicate"),
+                spooled: counter(bsp, "spooled"),
                 refused: refused(bsp),
                 store_time: store_times.get_or_create(&BspLabels { bsp }).clone(),
             }
@@ -127,6 +134,7 @@ impl IngressMetrics {
             body_bytes_held,
             purger,
             port,
+            spool,
         }
     }
 
@@ -134,6 +142,10 @@ impl IngressMetrics {
         let counters = &self.per_bsp[registry::position(bsp)];
         counters.store_time.observe(time);
         if is_duplicate { &counters.duplicate } else { &counters.stored }.inc();
+    }
+
+    pub(crate) fn spooled(&self, bsp: BspId) {
+        self.per_bsp[registry::position(bsp)].spooled.inc();
     }
 
     pub(crate) fn rejected(&self, bsp: Option<BspId>, refusal: Rejection) {

@@ -1,5 +1,5 @@
 //! The processing of a webhook in ingress, in order: the channel, the credential, the body, the signature,
-//! the bus, the response.
+//! the bus or the spool, the response.
 //!
 //! Types enforce the order. Only [`Authenticated`] lets a body be read, only a [`Verified`] webhook is stored, and
 //! only [`Stored`] becomes a 200.
@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use bsp::{Bsp, BspId, SignedRequest, registry};
-use bus::{Bus, Headers, PublishError, Stored, Subject, headers};
+use bus::{Bus, Headers, PublishError, Subject, headers};
 use bytes::Bytes;
 use channel::Credentials;
 use jiff::Timestamp;
@@ -29,6 +29,8 @@ use crate::memory_limit::MemoryLimit;
 use crate::metrics::IngressMetrics;
 use crate::response::{self, Rejection};
 use crate::settings::Settings;
+use crate::spooling::{SpooledWebhook, Spooling};
+use crate::stored::Stored;
 
 /// The address of a webhook in its URL.
 #[derive(Debug)]
@@ -53,6 +55,15 @@ pub(crate) struct Ingress {
     memory: MemoryLimit,
     dummy_credentials: Credentials,
     pub(crate) failed: FailedCredentials,
+    /// `None` without a folder for it.
+    spooling: Option<Spooling>,
+}
+
+/// What ingress stores webhooks with.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    pub(crate) bus: Bus,
+    pub(crate) spooling: Option<Spooling>,
 }
 
 /// A request whose sender has presented a credential of the channel.
@@ -71,7 +82,7 @@ struct Verified<'h> {
 impl Ingress {
     pub(crate) fn new(
         settings: Settings,
-        bus: Bus,
+        stores: Stores,
         doors: ChannelCache,
         metrics: Arc<IngressMetrics>,
         tracing: SpanTracer,
@@ -79,6 +90,7 @@ impl Ingress {
         let requests = MemoryLimit::new(settings.requests_max, metrics.requests_in_progress.clone());
         let memory = MemoryLimit::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
         let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
+        let Stores { bus, spooling } = stores;
         Self {
             settings,
             bus,
@@ -89,6 +101,7 @@ impl Ingress {
             memory,
             dummy_credentials: Credentials::dummy(),
             failed,
+            spooling,
         }
     }
 
@@ -232,7 +245,7 @@ impl Ingress {
         Ok(Verified { door, body, _memory: memory })
     }
 
-    /// Stores a webhook before its BSP's deadline.
+    /// Stores a webhook before its BSP's deadline: on the bus, or in the spool if the bus does not and the channel asks for it.
     async fn store(
         &self,
         webhook: Verified<'_>,
@@ -245,35 +258,60 @@ impl Ingress {
         let profile = channel.bsp.profile();
         let subject = Subject::Webhook(profile.id, channel.id.clone());
         let message_id = message_id(profile.id, channel.id.as_str(), &webhook.body);
-        let received_at = format!("{received_at:.6}");
+        let received_at_text = format!("{received_at:.6}");
         let content_type = request_headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let traceparent = span.traceparent();
         let headers = || {
             Headers::new()
                 .with(headers::MESSAGE_ID, &message_id)
                 .with(headers::ROUTE, route)
-                .with(headers::RECEIVED_AT, &received_at)
+                .with(headers::RECEIVED_AT, &received_at_text)
                 .with_optional(headers::CONTENT_TYPE, content_type)
                 .with_optional(headers::TRACEPARENT, traceparent.as_deref())
         };
         let started = Instant::now();
         let deadline = started + profile.store_deadline;
-        match self.bus.store(&subject, headers, &webhook.body, deadline).await {
+        let spooling = self.spooling.as_ref().filter(|_| channel.spools());
+        let outcome = match spooling {
+            None => self.bus.store(&subject, headers, &webhook.body, deadline).await,
+            Some(_) => self.bus.store_while_available(&subject, headers, &webhook.body, deadline).await,
+        };
+        match outcome {
             Ok(stored) => {
                 self.metrics.stored(profile.id, stored.is_duplicate(), started.elapsed());
-                Ok(stored)
+                Ok(stored.into())
             }
             Err(error) => {
-                if webhook.door.should_log() {
-                    warn(webhook.door, &format!("answered 503 to a webhook: {error}"));
-                }
-                Err(match error {
-                    PublishError::Overloaded => Rejection::Overloaded,
-                    PublishError::TooLarge => Rejection::BodyTooLarge,
-                    _ => Rejection::NotStored,
-                })
+                let (bsp, headers, body) = (profile.id, headers(), &webhook.body);
+                let spooled = SpooledWebhook { bsp, subject: &subject, headers, body, received_at };
+                self.spool(webhook.door, spooled, spooling, error).await
             }
         }
+    }
+
+    /// Spools a webhook that the bus did not store, or rejects it. It may be on the bus too: both have the same id, and give
+    /// the same events.
+    async fn spool(
+        &self,
+        door: &ChannelEntry,
+        webhook: SpooledWebhook<'_>,
+        spooling: Option<&Spooling>,
+        error: PublishError,
+    ) -> Result<Stored, Rejection> {
+        if let Some(spooling) = spooling.filter(|_| error.is_transient())
+            && let Some(synced) = spooling.store(&webhook).await
+        {
+            self.metrics.spooled(webhook.bsp);
+            return Ok(synced.into());
+        }
+        if door.should_log() {
+            warn(door, &format!("answered 503 to a webhook: {error}"));
+        }
+        Err(match error {
+            PublishError::Overloaded => Rejection::Overloaded,
+            PublishError::TooLarge => Rejection::BodyTooLarge,
+            _ => Rejection::NotStored,
+        })
     }
 
     /// Only known channels have a separate count: requests to invented channels must not fill the memory.

@@ -60,6 +60,8 @@ pub const SETTINGS: &[&str] = &[
     "SEND_TIMEOUT",
     "SHUTDOWN_GRACE_PERIOD",
     "SPOOL_DIR",
+    "SPOOL_DRAIN_RATE",
+    "SPOOL_MAX_SIZE",
     "TLS_CERTIFICATE_FILE",
     "TLS_KEY_FILE",
     "TRUSTED_PROXIES",

@@ -102,7 +102,7 @@ pub(crate) enum Found {
     Record(Head, Range<usize>),
     /// A record that cannot be read: its payload is damaged, or its version unknown.
     Damaged(Head),
-    /// So many bytes that belong to no readable head.
+    /// This many bytes that belong to no readable head.
     Unknown(usize),
     /// The begin of a record whose rest is not among the bytes.
     Incomplete,

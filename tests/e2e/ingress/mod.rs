@@ -10,3 +10,5 @@ mod connection_limits;
 mod unread_responses;
 mod nats_outage;
 mod start_without_bus;
+mod spool;
+mod spool_disk;
