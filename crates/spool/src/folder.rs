@@ -110,7 +110,7 @@ impl Folder {
             state.next_number - 1
         };
         let name = SegmentName::new(number)?;
-        let file = File::options().create_new(true).write(true).open(name.path(&self.path))?;
+        let file = segment::create_file(&name.path(&self.path))?;
         // The name must be as durable as what is written.
         File::open(&self.path)?.sync_all()?;
         let mut state = self.state();
@@ -303,8 +303,8 @@ impl Folder {
 
     fn write_aside(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let folder = self.path.join(ASIDE);
-        fs::create_dir_all(&folder)?;
-        let mut file = File::create(folder.join(name))?;
+        segment::create_folder(&folder)?;
+        let mut file = segment::create_file(&folder.join(name))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         self.disk_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -365,7 +365,7 @@ impl Folder {
             };
         }
         let aside = self.path.join(ASIDE);
-        fs::create_dir_all(&aside)?;
+        segment::create_folder(&aside)?;
         fs::rename(path, aside.join(segment.name.file_name()))
     }
 }

@@ -1,8 +1,8 @@
 //! Files of a sub-folder: their names, and reading them although the disk is bad.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -14,6 +14,16 @@ use crate::record::{HEAD_BYTES, Head, Marker};
 pub(crate) const ASIDE: &str = "aside";
 /// Bytes that are read at a time where the disk reports errors.
 const PAGE_BYTES: usize = 4096;
+
+/// Creates a folder that only its owner can read: what is stored contains customers' texts.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates a file that only its owner can read, or empties it.
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(true).write(true).mode(0o600).open(path)
+}
 
 /// The name of a segment: its number, which rises, and its marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

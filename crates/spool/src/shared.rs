@@ -44,7 +44,7 @@ impl From<io::Error> for Refusal {
 impl SharedFolder {
     /// Takes the first sub-folder whose lock is free, and creates it if necessary.
     pub(crate) fn claim(&self) -> io::Result<Folder> {
-        fs::create_dir_all(&self.path)?;
+        segment::create_folder(&self.path)?;
         let mut last = io::Error::other(format!("all {FOLDERS_MAX} sub-folders are in use"));
         for number in 0..FOLDERS_MAX {
             let is_new = !path_of(&self.path, number).exists();
@@ -87,7 +87,7 @@ impl SharedFolder {
 
     fn take(&self, number: u32) -> Result<Folder, Refusal> {
         let path = path_of(&self.path, number);
-        fs::create_dir_all(&path)?;
+        segment::create_folder(&path)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -69,9 +69,7 @@ impl Writer {
         let segment_bytes = (self.state.max_bytes / SEGMENTS_MIN).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let Some(folder) = self.claim() else { return };
         while let Some(batch) = self.next_batch(&folder, segment_bytes) {
-            let bytes = batch.bytes;
             self.write(&folder, batch, segment_bytes);
-            self.state.release(bytes);
         }
     }
 
@@ -138,7 +136,10 @@ impl Writer {
 
     fn write(&self, folder: &Folder, batch: Batch, segment_bytes: u64) {
         let began = Instant::now();
-        match folder.append(&batch.entries, segment_bytes) {
+        let outcome = folder.append(&batch.entries, segment_bytes);
+        // Before the answers: a task that stores again must not find its own entry counted twice.
+        self.state.release(batch.bytes);
+        match outcome {
             Ok(first) => {
                 self.observer().synced(batch.entries.len(), began.elapsed());
                 for (waiting, sequence) in batch.waiting.into_iter().zip(first..) {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,14 +16,19 @@ use tempfile::TempDir;
 /// What the spool has reported.
 #[derive(Debug, Default)]
 struct Reports {
-    synced: Mutex<usize>,
+    synced: Mutex<Vec<usize>>,
+    /// The writing thread waits while it is set, like for a slow disk.
+    is_slow: AtomicBool,
     faults: Mutex<Vec<FaultKind>>,
     aside: Mutex<Vec<AsideReason>>,
 }
 
 impl Observer for Reports {
     fn synced(&self, entries: usize, _took: Duration) {
-        *self.synced.lock().unwrap() += entries;
+        self.synced.lock().unwrap().push(entries);
+        while self.is_slow.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
     }
 
     fn fault(&self, kind: FaultKind, _error: &io::Error) {
@@ -143,7 +149,7 @@ async fn what_is_stored_is_read_in_order_until_it_is_acknowledged() {
     opened.backlog.tidy();
     assert_eq!(segments(folder.path()), <[PathBuf; 0]>::default(), "nothing remains on the disk");
     assert_eq!(opened.spool.state().size_bytes, 0);
-    assert_eq!(*opened.reports.synced.lock().unwrap(), 1);
+    assert_eq!(*opened.reports.synced.lock().unwrap(), [1]);
 }
 
 #[tokio::test]
@@ -353,5 +359,51 @@ async fn many_tasks_store_at_the_same_time() {
     let mut read = numbers(&all(&opened.backlog));
     read.sort_unstable();
     assert_eq!(read, (0..500).collect::<Vec<_>>());
-    assert_eq!(*opened.reports.synced.lock().unwrap(), 500);
+    assert_eq!(opened.reports.synced.lock().unwrap().iter().sum::<usize>(), 500);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_disk_is_limited_and_written_with_one_fsync() {
+    let folder = TempDir::new().unwrap();
+    let opened = open_with(folder.path(), 1024 * 1024 * 1024).await;
+    opened.reports.is_slow.store(true, Ordering::Relaxed);
+    let store = |entry| {
+        let spool = opened.spool.clone();
+        tokio::spawn(async move { spool.store(entry).await })
+    };
+    let first = store(entry(0));
+    until(|| opened.reports.synced.lock().unwrap().len() == 1).await;
+    let waiting: Vec<_> = (1..=50).map(|number| store(entry(number))).collect();
+    let large = || Entry { body: vec![7; 1024 * 1024].into(), ..entry(0) };
+    let mut more = Vec::new();
+    for _ in 0..63 {
+        more.push(store(large()));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(opened.spool.store(large()).await.unwrap_err(), StoreError::Overloaded);
+    opened.reports.is_slow.store(false, Ordering::Relaxed);
+    first.await.unwrap().unwrap();
+    for task in waiting.into_iter().chain(more) {
+        task.await.unwrap().unwrap();
+    }
+    let synced = opened.reports.synced.lock().unwrap().clone();
+    assert_eq!((synced[0], synced.iter().sum::<usize>()), (1, 114));
+    assert!(synced[1] >= 50, "all that waited have one fsync, up to its limit of bytes: {synced:?}");
+}
+
+/// What is stored contains customers' texts.
+#[tokio::test]
+async fn only_the_owner_can_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = TempDir::new().unwrap();
+    let opened = open(folder.path()).await;
+    opened.spool.store(entry(0)).await.unwrap();
+    opened.backlog.set_aside(&opened.backlog.read(1, 1).unwrap()[0]).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o077;
+    let own = folder.path().join("0");
+    let kept = fs::read_dir(own.join("aside")).unwrap().next().unwrap().unwrap().path();
+    for path in [&own, &own.join("aside"), &kept, &segments(folder.path())[0]] {
+        assert_eq!(mode(path), 0, "{}", path.display());
+    }
 }

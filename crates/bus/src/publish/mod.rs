@@ -227,8 +227,9 @@ impl Bus {
         self.store_persistently(subject, headers, payload, deadline, Persistence::UntilDeadline).await
     }
 
-    /// Like [`store`](Bus::store) for a message that the caller stores elsewhere if the bus does not: it is given up at once
-    /// when the bus is known to be away ([`Bus::is_away`]) or the stream to be full.
+    /// Like [`store`](Bus::store) for a message that the caller stores elsewhere if the bus does not: it is given up
+    /// immediately when the bus is known to be away ([`Bus::is_away`]) or the stream to be full, and not tried while the stream
+    /// has acknowledged nothing for a second.
     ///
     /// # Errors
     /// As [`store`](Bus::store). The message may have been stored, also if the error is [`PublishError::Disconnected`].
@@ -257,6 +258,8 @@ impl Bus {
             Some(PublishError::Disconnected)
         } else if self.fill.is_full(stream) {
             Some(PublishError::Full)
+        } else if self.in_flight(stream).is_stalled(Instant::now()) {
+            Some(PublishError::TimedOut)
         } else {
             self.sequences.place(stream).is_refused().then_some(PublishError::GoneBack)
         }
