@@ -194,9 +194,8 @@ def details():
                                        ("sum by (instance) (imchannel_ingress_spool_size_bytes)", "{{instance}} on disk"),
                                        ("max(imchannel_ingress_spool_limit_bytes)", "limit")],
               "Spooled webhooks, and what their folder takes on disk. At the limit (IMCHANNEL_SPOOL_MAX_SIZE) ingress answers 503; 0: no spool."),
-        lines("Spool, time to write", "s",
-              [("histogram_quantile(0.99, sum by (instance, le) (rate(imchannel_ingress_spool_sync_seconds_bucket[$__rate_interval])))", "{{instance}}")],
-              "Time of one write with its fsync, p99. One write has all webhooks that came during the write before it."),
+        heatmap("Spool, time to write", "imchannel_ingress_spool_sync_seconds", "",
+                "Duration of one write with its fsync. One write has all webhooks that came during the write before it."),
         width=6)
     board.add(
         lines("Spool, faults and records aside", "short",
