@@ -55,9 +55,15 @@ impl Spooling {
 
     /// Starts ingress as a process, whether or not NATS runs.
     async fn ingress(&self) -> Ingress {
+        self.ingress_with_size("1GiB").await
+    }
+
+    /// The same with another limit of the spool.
+    async fn ingress_with_size(&self, max_size: &str) -> Ingress {
         let variables = [
             ("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"),
             ("IMCHANNEL_SPOOL_DIR", self.spool.to_str().unwrap()),
+            ("IMCHANNEL_SPOOL_MAX_SIZE", max_size),
             ("IMCHANNEL_SECRETS_DIR", self.secrets.to_str().unwrap()),
         ];
         let mut program = Program::start("imchannel-ingress", &self.installation, &variables);
@@ -245,6 +251,29 @@ async fn the_last_registry_decides_until_the_live_one_is_read() {
         (std::fs::read_to_string(spooling.registry()).unwrap() != text).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_in_the_spool_ingress_is_unready_while_nats_is_away() {
+    let mut spooling = Spooling::start().await;
+    let ingress = spooling.ingress_with_size("2MiB").await;
+    let ready = ingress.until_ready_is(200).await;
+    assert_eq!(ready["spooling"], false, "{ready}");
+    spooling.installation.nats.stop().await;
+    eventually("it is ready because of its spool", || async {
+        let (status, text) = ingress.get("/ready").await?;
+        let ready: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(status, 200, "{ready}");
+        (ready["spooling"] == true).then_some(())
+    })
+    .await;
+    // After it, a webhook of the largest size does not fit.
+    assert_eq!(ingress.status(&koomessage(&"k".repeat(950_000))).await, 200);
+    let ready = ingress.until_ready_is(503).await;
+    assert_eq!(ready["spooling"], false, "{ready}");
+    spooling.installation.nats.start_again().await.unwrap();
+    let ready = ingress.until_ready_is(200).await;
+    assert_eq!(ready["conditions"]["nats"], "ok", "{ready}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
