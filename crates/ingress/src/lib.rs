@@ -96,14 +96,14 @@ async fn serve(
     let channels = ChannelCache::follow(registry, &settings, &metrics, stop.clone());
     let spooling = settings.spool.as_ref().map(|spool| Spooling::start(spool, Arc::clone(&metrics.spool)));
     let spooling = spooling.transpose().context("cannot start the thread of the spool")?;
+    if let Some(spooling) = &spooling {
+        tokio::spawn(spooling.clone().run(bus.clone(), served.clone()));
+    }
     require(&context, &channels, spooling.clone());
     // Ingress purges processed webhooks too: without a normalizer, a stream full of them would stay full. It
     // runs until the last webhook is accepted, which is after the stop, so that the fill of the stream stays
     // current.
     tokio::spawn(run_purger(bus.clone(), settings.purge_interval, metrics.purger.clone(), served.clone()));
-    if let Some(spooling) = &spooling {
-        tokio::spawn(spooling.clone().run(bus.clone(), served.clone()));
-    }
     let stores = Stores { bus, spooling: spooling.clone() };
     let grace_ends = grace_end(stop.clone(), settings.drain_delay + context.grace);
     let ingress = Arc::new(Ingress::new(settings, stores, channels, metrics, context.tracer));

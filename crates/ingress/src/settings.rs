@@ -61,7 +61,7 @@ pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
 pub static SPOOL_DIR: Setting = Setting::new(
     "spool-dir",
     "",
-    "Folder on a disk that survives a restart, for webhooks that the bus does not store now: those of channels that spool are answered 200 when they are on the disk, and published later; without it they are answered 503. Several processes may share it",
+    "Folder on a disk that survives a restart, for webhooks that NATS does not store: those of channels that spool are answered 200 when they are on the disk, and published later; without it they are answered 503. Several processes may share it",
 );
 /// Largest size of the spool.
 pub static SPOOL_MAX_SIZE: Setting = Setting::new(
@@ -73,7 +73,7 @@ pub static SPOOL_MAX_SIZE: Setting = Setting::new(
 pub static SPOOL_DRAIN_RATE: Setting = Setting::new(
     "spool-drain-rate",
     "2000",
-    "Maximum rate at which spooled webhooks of one process are published when the bus is back, in webhooks a second",
+    "Maximum rate at which the webhooks of one spool are published when NATS is back, in webhooks a second",
 );
 
 /// Every setting that only ingress has.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -374,7 +374,13 @@ impl Folder {
 fn write(open: &OpenSegment, bytes: &[u8]) -> Result<(), AppendError> {
     let of = |kind| move |error| AppendError { kind, error };
     open.file.write_all_at(bytes, open.length).map_err(of(FaultKind::Write))?;
-    open.file.sync_all().map_err(of(FaultKind::Sync))
+    open.file.sync_all().map_err(of(FaultKind::Sync))?;
+    // A file whose name was deleted takes writes and fsyncs, and is gone at its end.
+    let links = open.file.metadata().map_err(of(FaultKind::Sync))?.nlink();
+    if links == 0 {
+        return Err(of(FaultKind::Write)(io::Error::other("the segment was deleted")));
+    }
+    Ok(())
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

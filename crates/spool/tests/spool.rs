@@ -340,6 +340,19 @@ async fn a_segment_that_was_deleted_costs_no_other() {
     assert_eq!(opened.spool.state().entries, 0);
 }
 
+/// A file without a name takes writes and fsyncs.
+#[tokio::test]
+async fn nothing_is_stored_in_a_segment_that_was_deleted() {
+    let folder = TempDir::new().unwrap();
+    let opened = open(folder.path()).await;
+    opened.spool.store(entry(0)).await.unwrap();
+    fs::remove_file(&segments(folder.path())[0]).unwrap();
+    assert_eq!(opened.spool.store(entry(1)).await.unwrap_err(), StoreError::Disk);
+    until(|| opened.spool.has_room()).await;
+    opened.spool.store(entry(2)).await.unwrap();
+    assert_eq!(numbers(&all(&opened.backlog)), [2]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tasks_store_at_the_same_time() {
     let folder = TempDir::new().unwrap();

@@ -10,7 +10,9 @@ use bus::streams::StreamSettings;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use crate::harness::{Answer, Installation, Program, RunningIngress, Webhook, eventually, exclusive, within};
+use crate::harness::{
+    Answer, CHANNELS, Installation, Program, RunningIngress, Webhook, eventually, exclusive, within,
+};
 
 /// Longest time that a webhook may take while the bus is away.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -160,6 +162,28 @@ async fn webhooks_of_an_outage_are_answered_200_at_once_and_come_out_once() {
     normalizer.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_can_say_whether_it_spools() {
+    let mut installation = Installation::start().await;
+    let channels = CHANNELS
+        .replace("bsp = \"koomessage\"", "bsp = \"koomessage\"\nspool = false")
+        .replace("bsp = \"infobip\"", "bsp = \"infobip\"\nspool = true");
+    installation.apply_channels(&channels).await;
+    let ingress = ingress(&installation, &[]).await;
+    installation.nats.kill().await;
+    until_away(&ingress).await;
+    assert_eq!(infobip(1).post(ingress.address).await.status, 200);
+    let began = Instant::now();
+    assert_eq!(koomessage(1).post(ingress.address).await.status, 503);
+    assert!(began.elapsed() > Duration::from_millis(1_500), "it waits for the bus as long as it may");
+    installation.nats.start_again().await.unwrap();
+    eventually("it is published", || async {
+        (metric(&ingress, "ingress_spool_drained_total") == 1).then_some(())
+    })
+    .await;
+    ingress.stop().await;
+}
+
 /// The bus goes away while webhooks wait for its acknowledgment. They do not wait for their deadline of 12 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_in_progress_is_spooled_when_the_bus_goes_away() {
@@ -307,7 +331,9 @@ async fn what_was_answered_200_survives_a_sigkill() {
     let normalizer = installation.normalizer().await;
     let (mut first, address) = program(&installation).await;
     until_accepted(address, &twilio(999)).await;
-    installation.nats.kill().await;
+    // A killed server loses acknowledgments, and delivers webhooks again after 30 s.
+    installation.until_processed().await;
+    installation.nats.stop().await;
     first.line_with("disconnected from NATS").await;
     let webhooks: Vec<_> = (0..100).flat_map(|number| [koomessage(number), twilio(number)]).collect();
     for (answer, _) in post_all(address, webhooks).await {
@@ -344,7 +370,9 @@ async fn a_process_drains_the_spool_of_one_that_has_ended() {
     let (mut second, second_address) = program(&installation).await;
     until_accepted(first_address, &twilio(990)).await;
     until_accepted(second_address, &twilio(991)).await;
-    installation.nats.kill().await;
+    // A killed server loses acknowledgments, and delivers webhooks again after 30 s.
+    installation.until_processed().await;
+    installation.nats.stop().await;
     first.line_with("disconnected from NATS").await;
     second.line_with("disconnected from NATS").await;
     for (answer, _) in post_all(first_address, (0..50).map(twilio).collect()).await {
