@@ -141,6 +141,13 @@ mod tests {
 
     use super::*;
 
+    /// A record of version 1.
+    const VERSION_1: &str = concat!(
+        "efcdab8967452301010700000000000000008844709e0100003f000000e325651563fbf876",
+        "1c00696d6368616e6e656c2e776562686f6f6b2e7477696c696f2e632d3101000b004e6174732d4d73672d4964040069",
+        "642d314d6573736167655369643d310c8f97f41779baf0",
+    );
+
     const MARKER: Marker = Marker(0x0123_4567_89ab_cdef);
 
     fn entries() -> impl Strategy<Value = Entry> {
@@ -238,6 +245,21 @@ mod tests {
         let mut log = log(&[of(forged.into()), of("next".into())]);
         log[3] ^= 1;
         assert_eq!(read(&log), [(2, of("next".into()))]);
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_is_read_and_written_alike() {
+        let entry = Entry {
+            subject: "imchannel.webhook.twilio.c-1".into(),
+            headers: vec![("Nats-Msg-Id".into(), "id-1".into())],
+            arrived_ms: 1_780_000_000_000,
+            body: "MessageSid=1".into(),
+        };
+        let mut written = Vec::new();
+        append(&mut written, MARKER, 7, &entry);
+        let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, VERSION_1);
+        assert_eq!(read(&written), [(7, entry)]);
     }
 
     #[test]

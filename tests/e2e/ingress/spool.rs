@@ -10,6 +10,7 @@ use bus::streams::StreamSettings;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
+use crate::harness::slow_bus::{Slow, SlowBus};
 use crate::harness::{
     Answer, CHANNELS, Installation, Program, RunningIngress, Webhook, eventually, exclusive, within,
 };
@@ -244,6 +245,29 @@ async fn a_webhook_without_an_acknowledgment_is_spooled_at_its_deadline() {
     .await;
     assert_eq!(waiting.await.unwrap().status, 200);
     until_all_come_out_once(&installation, &["koo-1".to_owned(), "SM-1".to_owned()]).await;
+    ingress.stop().await;
+    normalizer.stop().await;
+}
+
+/// A stream that is slower than its webhooks: those without an acknowledgment or a permit are spooled at their deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_overloaded_stream_has_webhooks_spooled() {
+    let _alone = exclusive().await;
+    let installation = Installation::start_with(&short_window()).await;
+    let slow = Slow { prefix: "imchannel.webhook.", each: Duration::from_millis(20), stall: None };
+    let bus = SlowBus::start(&installation.nats.url(), slow).await;
+    let folder = folder(&installation);
+    let ingress = installation.ingress_on(&bus.url, &[("spool-dir", folder.to_str().unwrap())]).await;
+    ingress.until_ready().await;
+    // Fifty a second are stored, so that a hundred are before the deadline of 2 s.
+    let address = ingress.address;
+    let posting = (0..300).map(|number| async move { koomessage(number).post(address).await.status });
+    let statuses = futures_util::future::join_all(posting).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(metric(&ingress, "ingress_spool_spooled_total{bsp=\"koomessage\"}") > 0);
+    let normalizer = installation.normalizer().await;
+    let messages: Vec<_> = (0..300).map(|number| format!("koo-{number}")).collect();
+    until_all_come_out_once(&installation, &messages).await;
     ingress.stop().await;
     normalizer.stop().await;
 }

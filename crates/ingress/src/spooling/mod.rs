@@ -26,6 +26,8 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 const ADOPT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of refreshing the gauges.
 const GAUGES_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for the disk at a stop. What is not removed by then is published again by the next process.
+const TIDY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Interval of checking whether everything is published, at a stop.
 const DRAINED_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -132,9 +134,9 @@ impl Spooling {
             }
         };
         let _ = tokio::time::timeout_at(deadline, waiting).await;
-        for backlog in self.backlogs() {
-            let _ = tokio::task::spawn_blocking(move || backlog.tidy()).await;
-        }
+        let backlogs = self.backlogs();
+        let tidying = tokio::task::spawn_blocking(move || backlogs.iter().for_each(|backlog| backlog.tidy()));
+        let _ = tokio::time::timeout(TIDY_TIMEOUT, tidying).await;
         let left: u64 = self.backlogs().iter().map(|backlog| backlog.entries()).sum();
         if left > 0 {
             tracing::warn!(

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Delay after a publish that has failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Precision of tokio's timers: a shorter wait would take this long. The rate is kept by the turns of the next webhooks.
+const TIMER_STEP: Duration = Duration::from_millis(1);
 /// Number of times that JetStream must refuse a webhook before it is kept aside. An outage does not count.
 const REFUSALS_MAX: u32 = 10;
 
@@ -37,7 +39,9 @@ impl Publisher {
         let Some(headers) = Headers::from_sorted(&entry.headers) else {
             return Outcome::Unpublishable("its headers are invalid");
         };
-        tokio::time::sleep_until(turn).await;
+        if turn > Instant::now() + TIMER_STEP {
+            tokio::time::sleep_until(turn).await;
+        }
         let mut refusals = 0;
         loop {
             self.bus.available(subject.stream()).await;
