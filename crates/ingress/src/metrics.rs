@@ -65,6 +65,7 @@ pub(crate) struct IngressMetrics {
     channel_refused: Family<ChannelLabels, Counter>,
     channel_body_bytes: Family<ChannelLabel, Gauge>,
     pub(crate) channels: Gauge,
+    pub(crate) registry_age: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
     pub(crate) purger: PurgeMetrics,
@@ -84,6 +85,7 @@ impl IngressMetrics {
         let channel_refused = Family::<ChannelLabels, Counter>::default();
         let (channels, requests_in_progress, body_bytes_held) =
             (Gauge::default(), Gauge::default(), Gauge::default());
+        let registry_age = Gauge::default();
         let help = "Webhooks by BSP and outcome; 'challenged' is the normal first call of a BSP that waits for a 401, \
                     'duplicate' is a webhook that was stored before, 'spooled' was answered 200 from the spool";
         registry.register("requests", help, requests.clone());
@@ -96,6 +98,9 @@ impl IngressMetrics {
                     webhooks for unknown channels are counted by BSP alone";
         registry.register("channel_refused", help, channel_refused.clone());
         registry.register("channels", "Known channels", channels.clone());
+        let help = "Time since the channels in use were last read from NATS or confirmed by it, in seconds; 0 while ingress is \
+                    connected, and without IMCHANNEL_SPOOL_DIR";
+        registry.register("registry_age_seconds", help, registry_age.clone());
         let help = "Webhooks in progress";
         registry.register("requests_in_flight", help, requests_in_progress.clone());
         let help = "Memory of the bodies in progress, in bytes";
@@ -124,6 +129,7 @@ impl IngressMetrics {
             channel_refused,
             channel_body_bytes,
             channels,
+            registry_age,
             requests_in_progress,
             body_bytes_held,
             purger,

@@ -8,7 +8,7 @@ use ratatui::layout::Size;
 
 use super::*;
 use crate::commands::top::lanes::LaneTotals;
-use crate::commands::top::model::{Name, Results, Row};
+use crate::commands::top::model::{Name, Results, Row, SpoolTotals};
 
 /// The size that every terminal has at least, and a large one.
 const SMALL: Size = Size { width: 80, height: 24 };
@@ -102,6 +102,31 @@ fn every_number_has_its_place_on_a_small_screen() {
     assert_eq!(normalizer[normalizer.len() - 4..], ["42", "7", "3", "s"], "{text}");
     let commands = words(&text, "│sender");
     assert_eq!(commands[commands.len() - 4..], ["60", "4", "3.0", "h"], "{text}");
+}
+
+#[test]
+fn spooled_webhooks_and_folders_without_a_process_are_shown() {
+    let spool = |abandoned_folders, unusable| {
+        let entries = 42;
+        Some(SpoolTotals {
+            processes: 2,
+            entries,
+            oldest_age_s: 95,
+            abandoned_folders,
+            unusable,
+            ..SpoolTotals::default()
+        })
+    };
+    for size in [SMALL, LARGE] {
+        let text = screen(&Board { spool: spool(0, 0), ..busy() }, size);
+        assert_eq!(words(&text, "│spool")[..].last_chunk(), Some(&["spool", "42", "0", "95", "s"]), "{text}");
+        assert!(!text.contains("spool folder") && !text.contains("unusable"), "{text}");
+        let text = screen(&Board { spool: spool(1, 0), ..busy() }, size);
+        assert!(text.contains("1 spool folder has no process"), "{text}");
+        let text = screen(&Board { spool: spool(0, 2), ..busy() }, size);
+        assert!(text.contains("2 spools are unusable"), "{text}");
+        assert!(!screen(&busy(), size).contains("spool"), "an installation without one");
+    }
 }
 
 #[test]
