@@ -151,7 +151,7 @@ impl<'t, 's> Table<'t, 's> {
         if let DeValue::Boolean(value) = entry.get_ref() {
             return Some(*value);
         }
-        self.fault(offset, format_args!("'{key}' must be true or false"));
+        self.add_fault(offset, format_args!("'{key}' must be true or false"));
         None
     }
 

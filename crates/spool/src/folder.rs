@@ -110,7 +110,7 @@ impl Folder {
             state.next_number - 1
         };
         let name = SegmentName::new(number)?;
-        let file = segment::create_file(&name.path(&self.path))?;
+        let file = segment::create_new_file(&name.path(&self.path))?;
         // The name must be as durable as what is written.
         File::open(&self.path)?.sync_all()?;
         let mut state = self.state();

@@ -13,7 +13,7 @@ pub enum Format {
     /// That of this version.
     Known,
     /// Another one, with its text. Its entries are not counted.
-    Unknown(String),
+    Unknown(u32),
 }
 
 /// State of a sub-folder.
@@ -58,8 +58,8 @@ fn inspect_one(path: &Path, number: u32) -> FolderState {
         aside_files,
         aside_bytes,
     };
-    if let Err(text) = shared::is_readable(path) {
-        state.format = Format::Unknown(text);
+    if let Err(version) = shared::is_readable(path) {
+        state.format = Format::Unknown(version);
         return state;
     }
     let position = position::read(path);

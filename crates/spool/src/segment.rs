@@ -17,12 +17,25 @@ const PAGE_BYTES: usize = 4096;
 
 /// Creates a folder that only its owner can read: what is stored contains customers' texts.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    // The name must be as durable as what is written below it.
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Creates a file that only its owner can read, or empties it.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(true).write(true).mode(0o600).open(path)
+}
+
+/// Creates a file that only its owner can read. One that exists is an error.
+pub(crate) fn create_new_file(path: &Path) -> io::Result<File> {
+    File::options().create_new(true).write(true).mode(0o600).open(path)
 }
 
 /// The name of a segment: its number, which rises, and its marker.

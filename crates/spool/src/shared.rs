@@ -8,14 +8,16 @@ use std::sync::Arc;
 use crate::folder::{Folder, path_of};
 use crate::limits::FOLDERS_MAX;
 use crate::observer::{FaultKind, Observer};
-use crate::segment;
+use crate::segment::{self, ASIDE};
 
 /// Name of the file that is locked.
 pub(crate) const LOCK: &str = "lock";
 /// Name of the file with the version.
 const FORMAT: &str = "format";
-/// What that file contains.
-const FORMAT_1: &str = "imchannel spool 1\n";
+/// What that file contains. It says the version twice, so that a damaged byte does not make it another version's.
+const FORMAT_1: &str = "imchannel spool 1\nimchannel spool 1\n";
+/// The version that this program reads and writes.
+const VERSION: u32 = 1;
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -30,7 +32,7 @@ enum Refusal {
     /// Another process has it.
     Owned,
     /// It has the format of another version.
-    OtherFormat(String),
+    OtherFormat(u32),
     /// The disk.
     Disk(io::Error),
 }
@@ -51,8 +53,8 @@ impl SharedFolder {
             match self.take(number) {
                 Ok(folder) => return Ok(folder),
                 Err(Refusal::Owned) => {}
-                Err(Refusal::OtherFormat(text)) => {
-                    self.observer.fault(FaultKind::Format, &other_format(number, &text))
+                Err(Refusal::OtherFormat(version)) => {
+                    self.observer.fault(FaultKind::Format, &other_format(number, version))
                 }
                 Err(Refusal::Disk(error)) => {
                     last = error;
@@ -95,9 +97,15 @@ impl SharedFolder {
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         match format_of(&path)? {
-            None => write_format(&self.path, &path)?,
-            Some(text) if text == FORMAT_1 => {}
-            Some(text) => return Err(Refusal::OtherFormat(text)),
+            Format::Missing => write_format(&self.path, &path)?,
+            Format::Version(VERSION) => {}
+            Format::Version(version) => return Err(Refusal::OtherFormat(version)),
+            Format::Damaged => {
+                self.observer.fault(FaultKind::Format, &damaged_format(number));
+                segment::create_folder(&path.join(ASIDE))?;
+                fs::rename(path.join(FORMAT), path.join(ASIDE).join(FORMAT))?;
+                write_format(&self.path, &path)?;
+            }
         }
         Ok(Folder::open(number, path, lock, Arc::clone(&self.observer))?)
     }
@@ -116,20 +124,36 @@ pub(crate) fn numbers(shared: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Whether this version reads a sub-folder; otherwise the text of its format.
-pub(crate) fn is_readable(folder: &Path) -> Result<(), String> {
+/// What a sub-folder's format says.
+enum Format {
+    /// It is new.
+    Missing,
+    Version(u32),
+    /// It names no version. The records have markers and versions too, so they are read without it.
+    Damaged,
+}
+
+/// Whether this program reads a sub-folder; otherwise its version.
+pub(crate) fn is_readable(folder: &Path) -> Result<(), u32> {
     match format_of(folder) {
-        Ok(Some(text)) if text != FORMAT_1 => Err(text.trim().to_owned()),
+        Ok(Format::Version(version)) if version != VERSION => Err(version),
         _ => Ok(()),
     }
 }
 
-fn format_of(folder: &Path) -> io::Result<Option<String>> {
+fn format_of(folder: &Path) -> io::Result<Format> {
     match fs::read(folder.join(FORMAT)) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(bytes) => Ok(version_of(&bytes).map_or(Format::Damaged, Format::Version)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Format::Missing),
         Err(error) => Err(error),
     }
+}
+
+/// The version that a format names in both of its lines.
+fn version_of(bytes: &[u8]) -> Option<u32> {
+    let (first, second) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split_once('\n')?;
+    let version = first.strip_prefix("imchannel spool ")?;
+    (first == second).then(|| version.parse().ok()).flatten()
 }
 
 /// Writes the format of a new sub-folder, so that it is complete before anything else is written there.
@@ -142,9 +166,14 @@ fn write_format(shared: &Path, folder: &Path) -> io::Result<()> {
     File::open(shared)?.sync_all()
 }
 
-fn other_format(number: u32, text: &str) -> io::Error {
-    let text: String = text.trim().chars().take(64).filter(|character| !character.is_control()).collect();
+fn other_format(number: u32, version: u32) -> io::Error {
     io::Error::other(format!(
-        "sub-folder {number} has the format {text:?} of another version; it is left alone"
+        "sub-folder {number} has the format {version} of another version; it is left alone"
+    ))
+}
+
+fn damaged_format(number: u32) -> io::Error {
+    io::Error::other(format!(
+        "the file {FORMAT} of sub-folder {number} is damaged; it is kept in {ASIDE}, and a new one is written"
     ))
 }

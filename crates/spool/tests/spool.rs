@@ -293,14 +293,36 @@ async fn a_full_spool_refuses_entries_until_some_are_removed() {
 async fn a_sub_folder_of_another_version_is_left_alone() {
     let folder = TempDir::new().unwrap();
     fs::create_dir(folder.path().join("0")).unwrap();
-    fs::write(folder.path().join("0/format"), "imchannel spool 2\n").unwrap();
+    fs::write(folder.path().join("0/format"), "imchannel spool 2\nimchannel spool 2\n").unwrap();
     fs::write(folder.path().join("0/newer"), "?").unwrap();
     let opened = open(folder.path()).await;
     assert_eq!(opened.backlog.folder(), 1);
     assert_eq!(*opened.reports.faults.lock().unwrap(), [FaultKind::Format]);
     assert!(opened.spool.adopt().is_empty());
-    assert_eq!(inspect(folder.path()).unwrap()[0].format, Format::Unknown("imchannel spool 2".to_owned()));
+    assert_eq!(inspect(folder.path()).unwrap()[0].format, Format::Unknown(2));
     assert_eq!(fs::read_to_string(folder.path().join("0/newer")).unwrap(), "?");
+}
+
+#[tokio::test]
+async fn a_damaged_format_costs_no_entry() {
+    let folder = TempDir::new().unwrap();
+    let opened = open(folder.path()).await;
+    opened.spool.store(entry(0)).await.unwrap();
+    end(opened, folder.path()).await;
+    let path = folder.path().join("0/format");
+    let whole = fs::read(&path).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &damaged).unwrap();
+        assert_eq!(inspect(folder.path()).unwrap()[0].entries, 1, "bit {bit}");
+        let opened = open(folder.path()).await;
+        assert_eq!((opened.backlog.folder(), all(&opened.backlog).len()), (0, 1), "bit {bit}");
+        assert_eq!(*opened.reports.faults.lock().unwrap(), [FaultKind::Format], "bit {bit}");
+        assert_eq!(fs::read(folder.path().join("0/aside/format")).unwrap(), damaged, "bit {bit}");
+        end(opened, folder.path()).await;
+        assert_eq!(fs::read(&path).unwrap(), whole, "bit {bit}");
+    }
 }
 
 #[tokio::test]
