@@ -9,4 +9,5 @@ mod order;
 mod pending_commands;
 mod redis_functions;
 mod timing;
+mod ledger_entries;
 mod chaos_sends;
