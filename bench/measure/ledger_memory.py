@@ -32,7 +32,7 @@ import base64
 CHANNELS = 20
 # Publishes in flight: intents of as many commands, then their outcomes.
 BATCH = 1000
-# Bytes of an entry's value: an intent; a decided entry as JSON with the result in hexadecimal digits; a compact one.
+# Bytes of an entry's value: an intent; a decided entry with the whole result; a compact one.
 INTENT, DECIDED, COMPACT = 217, 519, 293
 
 
