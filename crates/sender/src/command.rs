@@ -11,6 +11,7 @@ use prost::Message;
 use proto::v1::SendCommand;
 use sha2::{Digest, Sha256};
 
+use crate::ledger::compact::CommandIdentity;
 use crate::result::dead_letter_reason::DeadLetterReason;
 use crate::result::publish;
 
@@ -32,6 +33,15 @@ pub(crate) struct PendingCommand {
 }
 
 impl PendingCommand {
+    /// What its result repeats of it. `channel` is the channel of its lane.
+    pub(crate) fn identity<'a>(&'a self, channel: &'a ChannelId) -> CommandIdentity<'a> {
+        CommandIdentity {
+            channel,
+            command_id: self.command.id.as_str(),
+            msg_id: publish::msg_id(&self.delivery),
+        }
+    }
+
     /// The trace that the command belongs to, if there is one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         publish::traceparent(&self.delivery)

@@ -186,7 +186,7 @@ impl Orphans {
                 self.dead_letter(Orphan { dead, ..orphan }).await
             }
             NextStep::Attempt(_) => self.dead_letter(Orphan { attempts, ..orphan }).await,
-            NextStep::Publish(result) => self.publish(owner, delivery, &result).await,
+            NextStep::Publish(owed) => self.publish(owner, delivery, &owed.of(job.identity(id))).await,
             // Without an account the outcome of its call cannot be looked up.
             NextStep::LookUp(_) => {
                 let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());

@@ -3,6 +3,7 @@
 mod command_contents;
 mod crash;
 mod invalid_commands;
+mod ledger_entries;
 mod order;
 mod orphans;
 mod pending_commands;

@@ -52,6 +52,8 @@ pub struct Bus {
     /// Why the last attempt to connect failed; empty while connected.
     fault: Arc<Mutex<String>>,
     pub(crate) fill: Arc<StreamFill>,
+    /// Whether senders may write compact entries into the ledger. [`crate::fill`] keeps it current.
+    pub(crate) compact_ledger: Arc<AtomicBool>,
     /// The stores in flight of each stream that is no bucket, in the order of [`StreamId::ALL`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
@@ -149,6 +151,7 @@ impl Bus {
             away: Away::follow(followed),
             fault,
             fill: Arc::default(),
+            compact_ledger: Arc::default(),
             in_flight: std::array::from_fn(|place| {
                 InFlight::new(StreamId::ALL[place].name(), &options.in_flight, now)
             }),
@@ -180,6 +183,12 @@ impl Bus {
     /// Whether the ledger of sends takes no new entries. Its remaining room is reserved for outcomes.
     pub fn is_ledger_full(&self) -> bool {
         self.fill.is_full(StreamId::Sends)
+    }
+
+    /// Whether senders may write compact entries into the ledger of sends: the latest `setup` was that of a version that
+    /// has them. False until the ledger was checked ([`crate::fill`]).
+    pub fn is_ledger_compact(&self) -> bool {
+        self.compact_ledger.load(Ordering::Relaxed)
     }
 
     /// Whether the client is connected now.

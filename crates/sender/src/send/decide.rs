@@ -16,10 +16,13 @@ impl Work<'_> {
         let (metrics, job) = (&self.lane.shared.metrics, self.job);
         let now = Timestamp::now();
         let result = outcome.to_result(self.result_context(known.attempts()), now);
-        let record = known
+        let mut record = known
             .record
             .unwrap_or_else(|| Record::new(job.delivery.sequence, job.digest.clone(), token()))
             .decided(&result);
+        if self.lane.shared.bus.is_ledger_compact() {
+            record = record.compacted(job.identity(&self.lane.account.channel));
+        }
         if let Err(stage) = self.write_outcome(known.revision, record).await {
             return stage;
         }

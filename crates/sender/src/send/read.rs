@@ -60,7 +60,7 @@ impl Work<'_> {
             NextStep::IdConflict => Stage::IdConflict,
             NextStep::Attempt(record) => Stage::Attempt(LedgerView { revision, record: Some(record) }),
             NextStep::LookUp(record) => Stage::LookUp(LedgerView { revision, record: Some(record) }),
-            NextStep::Publish(result) => Stage::Publish(result),
+            NextStep::Publish(owed) => Stage::Publish(owed.of(job.identity(&lane.account.channel))),
             NextStep::AlreadyPublished => Stage::End(Completion::Done),
         }
     }

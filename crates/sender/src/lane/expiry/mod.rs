@@ -211,7 +211,10 @@ impl Backlog {
         let result = expired(&self.lane, job);
         let record = Record::new(delivery.sequence, job.digest.clone(), token());
         let deadline = || Instant::now() + LEDGER_TIMEOUT;
-        let owed = record.clone().decided(&result);
+        let mut owed = record.clone().decided(&result);
+        if bus.is_ledger_compact() {
+            owed = owed.compacted(job.identity(&account.channel));
+        }
         let (revision, result) =
             match bus.ledger_write(&key, Revision::NONE, owed.to_bytes(), deadline()).await {
                 Ok(revision) => (revision, Box::new(result)),
@@ -220,7 +223,9 @@ impl Backlog {
                     let found = Record::from_bytes(&entry.value);
                     match found.map(|found| found.next(delivery.sequence, &job.digest)) {
                         // An earlier check wrote the entry and could not publish the result.
-                        Some(NextStep::Publish(result)) if result.attempts == 0 => (entry.revision, result),
+                        Some(NextStep::Publish(owed)) if owed.attempts == 0 => {
+                            (entry.revision, owed.of(job.identity(&account.channel)))
+                        }
                         // A lane works on it, or has done so.
                         _ => return Ok(()),
                     }
@@ -231,7 +236,7 @@ impl Backlog {
         publish::result(bus, owner, &result, job.traceparent()).await.map_err(|_| Unavailable)?;
         let metrics = &self.lane.shared.metrics;
         metrics.result(owner, job.command.content.name(), "expired");
-        let answered = record.answered(&result);
+        let answered = record.answered();
         let _ = bus.ledger_write(&key, revision, answered.to_bytes(), deadline()).await;
         Ok(())
     }
