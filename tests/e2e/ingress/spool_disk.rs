@@ -165,7 +165,7 @@ async fn damaged_records_cost_no_others() {
     normalizer.stop().await;
 }
 
-/// Ingress whose fsyncs are changed by strace, as in `error=EIO:when=6`. The spool's thread makes three at its start, and two for
+/// Ingress whose fsyncs are changed by strace, as in `error=EIO:when=8`. The spool's thread makes five at its start, and two for
 /// the first webhook, of which one is for the folder.
 async fn with_fsyncs(
     installation: &Installation,
@@ -195,7 +195,7 @@ async fn a_webhook_whose_fsync_fails_is_answered_503_and_the_next_has_another_se
     let _alone = exclusive().await;
     let mut installation = Installation::start().await;
     let spool = installation.folder().join("spool");
-    let Some((mut ingress, address)) = with_fsyncs(&installation, &spool, "error=EIO:when=6").await else {
+    let Some((mut ingress, address)) = with_fsyncs(&installation, &spool, "error=EIO:when=8").await else {
         return;
     };
     until_accepted(address, &twilio(0, 0)).await;
@@ -222,7 +222,7 @@ async fn a_webhook_whose_fsync_is_slow_is_answered_503_in_time() {
     let _alone = exclusive().await;
     let mut installation = Installation::start().await;
     let spool = installation.folder().join("spool");
-    let Some((mut ingress, address)) = with_fsyncs(&installation, &spool, "delay_enter=4000000:when=6").await
+    let Some((mut ingress, address)) = with_fsyncs(&installation, &spool, "delay_enter=4000000:when=8").await
     else {
         return;
     };
