@@ -25,7 +25,9 @@ WITHOUT_HEALTH = {"collector", "jaeger", "imchannel"}
 # They exit, or a person stops them.
 NOT_AGAIN = {"simulate"}
 SCALE = {"ingress", "normalizer", "sender", "media"}
-ONE_SHOT = {"setup", "nats-volume"}
+ONE_SHOT = {"setup", "nats-volume", "spool-volume"}
+# They make another user the owner of a new volume.
+OWNERS = {"nats-volume", "spool-volume"}
 
 
 def expect(condition, words):
@@ -55,10 +57,10 @@ for name, service in services.items():
             expect(volume.get("read_only"), f"{name}: {volume['source']} is writable")
     expect(service.get("read_only"), f"{name}: its image is writable")
     expect(service.get("cap_drop") == ["ALL"], f"{name}: keeps capabilities")
-    expect(service.get("cap_add", []) == (["CHOWN"] if name == "nats-volume" else []), f"{name}: has capabilities")
+    expect(service.get("cap_add", []) == (["CHOWN"] if name in OWNERS else []), f"{name}: has capabilities")
     expect("no-new-privileges:true" in service.get("security_opt", []), f"{name}: may gain privileges")
     user = service.get("user", "0").split(":")[0]
-    expect(user != "0" or name == "nats-volume", f"{name}: runs as root")
+    expect(user != "0" or name in OWNERS, f"{name}: runs as root")
     expect(service.get("mem_limit") or name in ONE_SHOT, f"{name}: has no memory limit")
     expect(service.get("logging", {}).get("options", {}).get("max-size"), f"{name}: its log grows without limit")
     for other in service.get("depends_on", {}):
@@ -80,6 +82,18 @@ expect(SCALE <= set(services), "a service is missing")
 for name in SCALE:
     waits = services[name]["depends_on"].get("setup", {}).get("condition")
     expect(waits == "service_completed_successfully", f"{name}: does not wait for setup")
+
+# A named volume that all replicas share, and that a change of the file does not replace.
+folder = services["ingress"]["environment"].get("IMCHANNEL_SPOOL_DIR")
+for name in ("ingress", "imchannel"):
+    volumes = {volume["target"]: volume for volume in services[name]["volumes"]}
+    volume = volumes.get(folder, {})
+    expect(volume.get("type") == "volume" and volume.get("source") == "spool", f"{name}: the spool is not on its volume")
+    expect(bool(volume.get("read_only")) == (name == "imchannel"), f"{name}: the spool has the wrong mode")
+owned = [volume["source"] for name in OWNERS for volume in services[name]["volumes"]]
+expect(sorted(owned) == ["nats", "spool"], f"volumes that belong to their users: {sorted(owned)}")
+waits = services["ingress"]["depends_on"].get("spool-volume", {}).get("condition")
+expect(waits == "service_completed_successfully", "ingress: does not wait for its volume")
 
 # redis.conf names its folder relative to the working directory.
 expect(services["redis"].get("working_dir") == "/data", "redis: is not started in /data, where its volume is")

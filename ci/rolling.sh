@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rolling restarts under load behind haproxy, with deploy/haproxy/haproxy.cfg: first with the same programs, then an upgrade from the
 # previous version and back, in the order of docs/operations.md. No attempt may fail, no replica
-# may be unready, and no message may be lost or duplicated.
+# may be unready, and no message may be lost or duplicated. Then senders of both versions share a ledger, and die at the worst moments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ci/lib/checks.sh
@@ -36,6 +36,7 @@ if [ -x "$previous/imchannel" ] || git cat-file -e "$PREVIOUS^{commit}" 2>/dev/n
   ok "rolling restarts behind haproxy $version: no failed attempt, nothing lost or duplicated"
   ok "each caller behind haproxy $version is limited separately"
   ok "upgrade from the previous version (${PREVIOUS:0:12}) and back: never unready, nothing lost, nothing sent twice"
+  ok "senders of both versions on one ledger, one dying before the result: each understands the other's entries, nothing sent twice"
 else
   # A clone without history, or not a clone.
   cargo test --quiet --locked -p e2e --test rolling -- no_attempt_fails each_caller >&2 || fail "a rolling restart under load"

@@ -135,6 +135,7 @@ trial ready 2
 ok "a second normalizer and a second sender"
 trial sends
 trial keeps_secrets
+trial spools 2
 trial is_restarted
 run "$RECIPE" 8
 trial ready 2

@@ -138,11 +138,11 @@ class Nats:
 
 
 class Lab:
-    """A folder, and the programs that were started in it."""
+    """A folder, and the programs that were started in it. `programs` is the folder of imchannel's, if they are needed."""
 
-    def __init__(self, programs):
-        self.programs = pathlib.Path(programs).resolve()
-        if not (self.programs / "imchannel-ingress").exists():
+    def __init__(self, programs=None):
+        self.programs = pathlib.Path(programs).resolve() if programs else None
+        if programs and not (self.programs / "imchannel-ingress").exists():
             raise SystemExit(f"{self.programs} has no imchannel-ingress: `cargo build --release`, or --programs FOLDER")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="imchannel-measure-"))
         self.started = []

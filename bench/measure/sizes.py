@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
 """Bytes of a webhook, an event, a command, a ledger entry and a dead letter in JetStream, and of a file in Redis.
 
-    bench/measure/sizes.py [--programs target/release] [--nats nats-server] [--keys 1000000]
+    bench/measure/sizes.py [--programs target/release] [--nats nats-server]
 
 Known numbers of each go through real programs; the streams count messages and bytes. The figures of
-docs/operations.md come from this script. It takes a minute.
+docs/operations.md come from this script, those of the ledger's memory from ledger_memory.py. It takes a minute.
 """
 
 import argparse
-import hashlib
 import http.client
 import json
-import signal
 import subprocess
 
 import lab
@@ -150,43 +148,11 @@ def ids(lab_, program):
         print(f"memory of nats-server, {count:,} messages {what}, MiB: {lab.spread(sizes)}", flush=True)
 
 
-def keys(lab_, program, count):
-    """The server's memory for keys of the ledger: written like a sender's, an intent and then an outcome, over 20 channels."""
-    nats = lab.Nats(lab_, program)
-    lab_.set_up(nats, lab_.channels(lab.free_port()))
-    begin, began = nats.memory(nats.nodes[0]), nats.count("KV_imchannel_sends")
-    half = count // 2
-    for part in (range(half), range(half, count)):
-        for value in (b"i" * 150, b"o" * 520):
-            lab.publish(
-                nats, ((f"$KV.imchannel_sends.measure-{number % 20}.{key_of(number)}", [("Other", "0")], value) for number in part)
-            )
-        messages, size = (new - old for new, old in zip(nats.count("KV_imchannel_sends"), began))
-        memory = nats.memory(nats.nodes[0])
-        each = f"{(memory - begin) / messages:.0f} bytes a key, {memory / 2**20:.0f} MiB in all"
-        print(f"memory of nats-server, {messages:,} keys of {size / messages:.0f} bytes each: {each}", flush=True)
-    node = nats.nodes[0]
-    nats.kill(node, signal.SIGTERM)
-    nats.start(node)
-    lab.until(lambda: nats.healthy(node), "NATS is there", 300)
-    print(f"... after a restart: {nats.memory(node) / messages:.0f} bytes per key, of its total memory", flush=True)
-    nats.stop()
-
-
-def key_of(number):
-    return hashlib.sha256(str(number).encode()).hexdigest()[:32]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", default="target/release")
     parser.add_argument("--nats", default="nats-server")
-    parser.add_argument("--keys", type=int, help="measure only the memory of this number of keys of the ledger")
     options = parser.parse_args()
-    if options.keys:
-        with lab.Lab(options.programs) as lab_:
-            keys(lab_, options.nats, options.keys)
-        return
     print(f"{'what':58} {'where':20} {'number':>7} {'bytes each':>8}")
     with lab.Lab(options.programs) as lab_:
         nats = lab.Nats(lab_, options.nats)

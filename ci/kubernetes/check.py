@@ -22,7 +22,7 @@ def find(m, kind, name):
 
 
 def misspelt_probe(m):
-    c = template(find(m, "Deployment", "ingress"))["spec"]["containers"][0]
+    c = template(find(m, "Deployment", "media"))["spec"]["containers"][0]
     c["readinesProbe"] = c.pop("readinessProbe")
 
 
@@ -66,7 +66,21 @@ def misspelt_monitor(m):
     find(m, "PodMonitor", "imchannel")["spec"]["podMetricsEndpoints"][0]["intervall"] = "15s"
 
 
-WRONG = [misspelt_probe, wrong_budget, wrong_policy, open_policy, misspelt_setting, missing_key, short_grace, writable_root,
+def claims_that_are_deleted(m):
+    del find(m, "StatefulSet", "ingress")["spec"]["persistentVolumeClaimRetentionPolicy"]
+
+
+def small_claims(m):
+    claim = find(m, "StatefulSet", "ingress")["spec"]["volumeClaimTemplates"][0]
+    claim["spec"]["resources"]["requests"]["storage"] = "1Gi"
+
+
+def spool_on_the_root(m):
+    c = template(find(m, "StatefulSet", "ingress"))["spec"]["containers"][0]
+    c["volumeMounts"] = [v for v in c["volumeMounts"] if v["name"] != "spool"]
+
+
+WRONG = [claims_that_are_deleted, small_claims, spool_on_the_root, misspelt_probe, wrong_budget, wrong_policy, open_policy, misspelt_setting, missing_key, short_grace, writable_root,
          misspelt_trigger, wrong_target, misspelt_monitor]
 
 

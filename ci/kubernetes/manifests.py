@@ -210,7 +210,7 @@ def stops_fit(m):
 
 
 def replicas_are_safe(m):
-    for d in m.of("Deployment"):
+    for d in m.of("Deployment", "StatefulSet"):
         least, scaled = m.replicas(d)
         labels = template(d)["metadata"]["labels"]
         if scaled and "replicas" in d["spec"]:
@@ -409,6 +409,28 @@ def numbers_agree(m):
             yield f"{title(s)}: work in progress ({held}) alone would add replicas"
 
 
+def spools_are_kept(m):
+    """A spool has a claim of its own for each pod, which is large enough and not deleted with the pod."""
+    for d in m.workloads:
+        c = template(d)["spec"]["containers"][0]
+        settings = m.environment(d, c)
+        folder = settings.get("IMCHANNEL_SPOOL_DIR")
+        if not folder:
+            continue
+        mounts = {v["mountPath"]: v["name"] for v in c.get("volumeMounts", [])}
+        claims = {v["metadata"]["name"]: v["spec"] for v in d["spec"].get("volumeClaimTemplates", [])}
+        claim = claims.get(mounts.get(folder))
+        if claim is None:
+            yield f"{title(d)}: IMCHANNEL_SPOOL_DIR is not on a claim of its own"
+            continue
+        storage = claim["resources"]["requests"]["storage"]
+        if not 1.5 * size(settings["IMCHANNEL_SPOOL_MAX_SIZE"]) <= size(f"{storage}B"):
+            yield f"{title(d)}: a spool of {settings['IMCHANNEL_SPOOL_MAX_SIZE']} is too large for claims of {storage}"
+        retention = d["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+        if retention != {"whenDeleted": "Retain", "whenScaled": "Retain"}:
+            yield f"{title(d)}: its claims are deleted with webhooks in them"
+
+
 def settings_known():
     """Settings in docs/configuration.md or the code. A secret's setting also exists with `_FILE`."""
     texts = [Path("docs/configuration.md").read_text(), *(p.read_text() for p in Path("crates").glob("*/src/**/*.rs"))]
@@ -428,3 +450,4 @@ def faults(m, known):
         yield from policies_say_what_is_meant(m)
         yield from references_resolve(m, known)
         yield from numbers_agree(m)
+        yield from spools_are_kept(m)

@@ -34,6 +34,7 @@ SELECTOR = re.compile(r"(?<![\w:$\"])(imchannel[_:][a-z0-9_:]+|process_[a-z_]+|u
 MAY_BE_EMPTY = {
     'imchannel_sender_results_total{outcome="rejected"}': "no command of this run is wrong, and the account refuses no command",
     'imchannel:results:increase1h{outcome="expired"}': "no command of this run reaches its deadline",
+    'imchannel_ingress_spool_entries{pod!=""}': "pods are Kubernetes's",
     'imchannel_media_fetches_total{outcome=~"unavailable|overloaded"}': "Redis is reachable",
     'imchannel_media_uploads_total{outcome=~"out_of_memory|unavailable|overloaded"}': "Redis is reachable, and has room",
 }

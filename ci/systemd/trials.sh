@@ -87,6 +87,35 @@ keeps_secrets() {
   ok "the sender reads only its own credentials and the channels' secrets, and writes nowhere"
 }
 
+# Ingress starts while NATS is stopped: a webhook of a BSP that does not retry is answered 200, and comes out when NATS is back.
+spools() {
+  local status
+  cat >>/etc/imchannel/channels.toml <<'CHANNEL'
+
+[[channel]]
+id = "koomessage-spooled"
+bsp = "koomessage"
+tenant = "tenantname"
+webhook = [{ password = "example-koomessage-secret" }]
+CHANNEL
+  systemctl start imchannel-setup
+  is_kept() { grep -q koomessage-spooled /var/lib/imchannel-ingress/registry/registry.json; }
+  until_true is_kept || fail "ingress does not keep its channels in /var/lib/imchannel-ingress"
+  [ "$(stat --dereference --format %a /var/lib/imchannel-ingress)" = 700 ] || fail "other users enter the folder of the spool"
+  systemctl stop imchannel-nats
+  systemctl restart imchannel-ingress
+  until_true health ingress || fail "ingress is not ready without NATS: $(health ingress 2>&1)"
+  status=$(curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:8080/social/on/whatsapp/koomessage/report/koomessage-spooled \
+    -H 'Authorization: example-koomessage-secret' -H 'Content-Type: application/json' \
+    -d '{"message_id":"spooled-1","sender":"441134960001","user_number":"441134960000","status":"delivered"}')
+  [ "$status" = 200 ] || fail "a webhook without NATS is answered $status"
+  systemctl start imchannel-nats
+  ready "${1:-1}"
+  is_out() { imchannel tail reports --from-beginning --no-follow | grep -q spooled-1; }
+  until_true is_out || fail "the spooled webhook did not come out"
+  ok "ingress starts without NATS, spools a webhook, and publishes it when NATS is back"
+}
+
 is_restarted() {
   local unit before
   for unit in nats redis $SERVICES; do
@@ -96,7 +125,7 @@ is_restarted() {
     until_true is_another || fail "imchannel-$unit was not restarted"
   done
   ready
-  [ "$(systemctl show --property TimeoutStopUSec --value imchannel-ingress)" = 20s ] || fail "the time limit of a stop"
+  [ "$(systemctl show --property TimeoutStopUSec --value imchannel-ingress)" = 30s ] || fail "the time limit of a stop"
   systemctl reload imchannel-nats
   ready
   ok "each unit that is killed with SIGKILL restarts, and is ready"
@@ -243,7 +272,7 @@ is_removed() {
   left=$(systemctl list-units --all --no-legend --plain 'imchannel*.service' 'imchannel*.target')
   [ -z "$left" ] || fail "units remain: $left
 $(journalctl --no-pager --lines 30 --unit "${left%% *}")"
-  for left in /etc/imchannel /var/lib/imchannel /etc/systemd/system/multi-user.target.wants/imchannel.target; do
+  for left in /etc/imchannel /var/lib/imchannel /var/lib/imchannel-ingress /var/lib/private/imchannel-ingress /etc/systemd/system/multi-user.target.wants/imchannel.target; do
     if [ -e "$left" ] || [ -L "$left" ]; then fail "$left remains"; fi
   done
   ok "removed as printed: no files or units remain"

@@ -10,9 +10,9 @@ from generate import (BSPS, JOBS, OTHERS, OUTCOMES, STATUSES, STREAMS, Board, ba
 RATE = "[$__rate_interval]"
 BSP = 'bsp=~"$bsp"'
 CHANNEL = 'channel=~"$channel"'
-STORED = f'outcome=~"stored|duplicate",{BSP}'
-ADMITTED = f'outcome=~"stored|duplicate|not_stored|overloaded|not_ready",{BSP}'
-REFUSED = f'outcome!~"stored|duplicate|challenged",{BSP}'
+STORED = f'outcome=~"stored|duplicate|spooled",{BSP}'
+ADMITTED = f'outcome=~"stored|duplicate|spooled|not_stored|overloaded|not_ready",{BSP}'
+REFUSED = f'outcome!~"stored|duplicate|spooled|challenged",{BSP}'
 ACCEPTED = f'outcome="accepted",{BSP}'
 REPORTS = f'kind="report",{BSP}'
 
@@ -31,7 +31,7 @@ def overview():
     board.add(
         stat("Webhooks", "reqps", total("imchannel_ingress_requests_total", STORED), "Webhooks stored per second.", decimals=1),
         stat("Stored", "percentunit", total("imchannel_ingress_requests_total", STORED) + " / " + total("imchannel_ingress_requests_total", ADMITTED),
-             "Share of the authenticated webhooks that was stored. The rest was answered 503, and the BSP retries it. Refused webhooks do not count.",
+             "Share of the authenticated webhooks that was stored or spooled. The rest was answered 503, and the BSP retries it. Refused webhooks do not count.",
              0.99, 0.999, falling=True, decimals=2),
         stat("Store, p99", "s", f"histogram_quantile(0.99, sum by (le) (rate(imchannel_ingress_store_seconds_bucket{{{BSP}}}{RATE})))",
              "Time from a webhook's last byte to JetStream's acknowledgement. The shortest deadline of a BSP is 2 s.", 0.5, 2),
@@ -50,7 +50,7 @@ def overview():
     board.row("Webhooks in")
     board.add(
         lines("Stored, by BSP", "reqps", [(rate("bsp", "imchannel_ingress_requests_total", STORED), "{{bsp}}")],
-              "Webhooks that were stored and answered 200, including duplicates of stored ones.", BSPS, stacked=True),
+              "Webhooks that were answered 200: stored in NATS, duplicates of stored ones, and spooled ones.", BSPS, stacked=True),
         lines("Refused, by outcome", "reqps",
               [(f"{rate('outcome', 'imchannel_ingress_requests_total', REFUSED)} > 0", "{{outcome}}")],
               "Webhooks that were not stored, without Twilio's normal first calls. not_stored, overloaded and not_ready are answered 503.",
@@ -58,6 +58,13 @@ def overview():
         lines("Time to store, p99 by BSP", "s", [(f"imchannel:store_seconds:p99_5m{{{BSP}}}", "{{bsp}}")],
               "Time from a webhook's last byte to JetStream's acknowledgement, over 5 minutes. Dashed: the threshold of the ticket.", BSPS, limit=0.5),
         width=8)
+
+    board.add(
+        lines("Spooled", "short", [("sum by (instance) (imchannel_ingress_spool_entries)", "{{instance}}")],
+              "Webhooks that were answered 200 and wait on the disk of ingress until NATS stores them. Normally 0."),
+        lines("Oldest spooled", "s", [("max by (instance) (imchannel_ingress_spool_oldest_age_seconds)", "{{instance}}")],
+              "Age of the oldest spooled webhook. Dashed: the threshold of the page.", limit=900),
+        width=12)
 
     board.row("Processing")
     board.add(
@@ -176,6 +183,33 @@ def details():
                                            (rate("job, limit", "imchannel_media_limited_total"), "{{job}} {{limit}}")],
               "Connections, requests and failed credentials beyond the limit of one address, and idle connections that were closed for new ones."),
         width=8)
+
+    board.add(
+        lines("Spooled and drained", "reqps", [(total("imchannel_ingress_spool_spooled_total", BSP), "spooled"),
+                                               (total("imchannel_ingress_spool_drained_total"), "drained")],
+              "Webhooks written to the spools, and those of them that NATS has stored since.", OTHERS),
+        lines("Spool refused", "reqps", [(rate("reason", "imchannel_ingress_spool_refused_total"), "{{reason}}")],
+              "Webhooks that a spool did not take, by the reason. They are answered 503."),
+        lines("Spool, size", "bytes", [("sum by (instance) (imchannel_ingress_spool_bytes)", "{{instance}} waiting"),
+                                       ("sum by (instance) (imchannel_ingress_spool_size_bytes)", "{{instance}} on disk"),
+                                       ("max(imchannel_ingress_spool_limit_bytes)", "limit")],
+              "Spooled webhooks, and what their folder takes on disk. At the limit (IMCHANNEL_SPOOL_MAX_SIZE) ingress answers 503; 0: no spool."),
+        heatmap("Spool, time to write", "imchannel_ingress_spool_sync_seconds", "",
+                "Duration of one write with its fsync. One write has all webhooks that came during the write before it."),
+        width=6)
+    board.add(
+        lines("Spool, faults and records aside", "short",
+              [("sum by (kind) (increase(imchannel_ingress_spool_faults_total[1h]))", "{{kind}}"),
+               ("sum by (reason) (increase(imchannel_ingress_spool_aside_total[1h]))", "{{reason}}")],
+              "Errors of the disk of the spool in an hour, and records that could not be read or published."),
+        timeline("Spool usable", [("max by (instance) (imchannel_ingress_spool_usable)", "{{instance}}")],
+                 "Does the spool of each instance take webhooks? Without a spool it does not.",
+                 [("no", OUTCOMES["unknown"]), ("yes", OUTCOMES["accepted"])]),
+        lines("Spool folders held", "short", [("sum by (instance) (imchannel_ingress_spool_folders)", "{{instance}}")],
+              "Sub-folders that each instance holds: its own, and those of instances that are gone, until they are drained."),
+        lines("Age of the channels", "s", [("max by (instance) (imchannel_ingress_registry_age_seconds)", "{{instance}}")],
+              "Time since the channels in use were known to be those of NATS. It grows while NATS is away."),
+        width=6)
 
     board.row("Normalizer")
     board.add(

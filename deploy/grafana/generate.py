@@ -25,13 +25,13 @@ JOBS = {"ingress": SKY, "normalizer": GREEN, "sender": PINK, "media": YELLOW}
 STREAMS = {"WEBHOOKS": SKY, "EVENTS": GREEN, "COMMANDS": PINK, "DEADLETTERS": RED, "KV_imchannel_sends": YELLOW}
 STATUSES = {"PENDING": GRAY, "SENT": SKY, "DELIVERED": BLUE, "READ": GREEN, "FAILED": RED, "DELETED": PINK, "UNRECOGNIZED": ORANGE}
 OUTCOMES = {
-    "stored": SKY, "duplicate": GRAY, "challenged": GRAY, "unauthorized": RED, "not_stored": ORANGE, "overloaded": YELLOW,
+    "stored": SKY, "spooled": YELLOW, "duplicate": GRAY, "challenged": GRAY, "unauthorized": RED, "not_stored": ORANGE, "overloaded": YELLOW,
     "accepted": SKY, "rejected": ORANGE, "expired": YELLOW, "unknown": RED, "unclear": RED, "limited": YELLOW, "timed_out": ORANGE,
     "served": SKY, "not_modified": GRAY, "not_found": ORANGE, "unavailable": RED, "out_of_memory": RED, "answered": SKY, "no_answer": RED}
 QUANTILES = {"p50": SKY, "p95": YELLOW, "p99": RED}
 OTHERS = {"done": SKY, "retried": ORANGE, "panicked": RED, "out": SKY, "in": GREEN, "held": SKY, "paused": RED,
           "dead letters": RED, "published twice": GRAY, "withheld": ORANGE, "dropped": ORANGE, "expired unfetched": RED,
-          "overtaken": ORANGE, "queue full": RED}
+          "overtaken": ORANGE, "queue full": RED, "spooled": ORANGE, "drained": SKY}
 
 
 class Board:

@@ -1,6 +1,7 @@
 //! A rolling restart under load: two ingress and two normalizer processes behind haproxy with
 //! `deploy/haproxy/haproxy.cfg`, replaced one after the other. No attempt of a BSP may fail, and exactly the expected
-//! events must come out. The same for an upgrade from the previous version, and back (`upgrade.rs`).
+//! events must come out. The same for an upgrade from the previous version, and back (`upgrade.rs`). Senders of both
+//! versions share a ledger (`ledger.rs`).
 //!
 //! It needs haproxy and the programs of the previous version, so it is not part of `cargo test`: `./dev check-deploy`
 //! runs it.
@@ -10,6 +11,7 @@
 #[path = "../e2e/harness/mod.rs"]
 mod harness;
 mod callers;
+mod ledger;
 mod proxy;
 mod upgrade;
 

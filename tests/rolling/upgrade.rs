@@ -38,13 +38,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The programs of a version.
 #[derive(Clone)]
-struct Version {
+pub(crate) struct Version {
     /// Ends with a slash; empty for this version.
     folder: String,
 }
 
 impl Version {
-    fn previous() -> Self {
+    pub(crate) fn previous() -> Self {
         let folder = std::env::var(PREVIOUS).unwrap_or_default();
         assert!(
             Path::new(&folder).join("imchannel-sender").exists(),
@@ -53,16 +53,16 @@ impl Version {
         Self { folder: format!("{folder}/") }
     }
 
-    fn this() -> Self {
+    pub(crate) fn this() -> Self {
         Self { folder: String::new() }
     }
 
-    fn program(&self, name: &str) -> String {
+    pub(crate) fn program(&self, name: &str) -> String {
         format!("{}{name}", self.folder)
     }
 
     /// Runs the command line of this version.
-    async fn cli(&self, installation: &Installation, args: &[&str]) {
+    pub(crate) async fn cli(&self, installation: &Installation, args: &[&str]) {
         let output = self.output(installation, args).await;
         assert!(output.status.success(), "{args:?}: {output:?}");
     }
@@ -79,7 +79,7 @@ impl Version {
 
     /// Changes the streams back to what this version defines. Newer buckets deny purges, which a server does not undo:
     /// then the command changes the streams and fails with an error that names a bucket.
-    async fn change_streams_back(&self, installation: &Installation) {
+    pub(crate) async fn change_streams_back(&self, installation: &Installation) {
         let are_its_own = self.has_its_streams(installation).await;
         let output = self.output(installation, &["streams", "apply"]).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -224,7 +224,7 @@ impl<'a> Gateway<'a> {
     }
 
     fn was_ready(&self) {
-        assert_eq!(*self.faults.lock().unwrap(), [String::new(); 0], "a replica was not ready");
+        assert_eq!(*self.faults.lock().unwrap(), Vec::<String>::new(), "a replica was not ready");
     }
 }
 
@@ -234,7 +234,7 @@ fn publish_commands(bus: bus::Bus, is_over: Arc<AtomicBool>) -> JoinHandle<u64> 
     tokio::spawn(async move {
         while !is_over.load(Ordering::SeqCst) {
             let number = published.fetch_add(1, Ordering::SeqCst);
-            let queue = if number % 2 == 0 { Priority::Interactive } else { Priority::Bulk };
+            let queue = if number.is_multiple_of(2) { Priority::Interactive } else { Priority::Bulk };
             let id = format!("c-{number}");
             let command = text(0, &id, &format!("4915112{:04}", number % 50), "Hello");
             let headers = || Headers::new().with(headers::MESSAGE_ID, &id);
@@ -260,7 +260,7 @@ async fn all_were_sent(outbound: &Outbound, count: u64) {
         let result = results.iter().find(|result| result.command_id == id).unwrap();
         assert_eq!(outcome(result).as_str_name(), "SEND_OUTCOME_ACCEPTED", "{id}");
     }
-    assert_eq!(outbound.omni.received_count() as u64, count);
+    assert_eq!(outbound.account.received_count() as u64, count);
 }
 
 #[tokio::test(flavor = "multi_thread")]

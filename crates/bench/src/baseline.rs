@@ -97,12 +97,13 @@ async fn receive(
 /// Serves values of Redis until the process is killed.
 pub(crate) async fn media(listen: SocketAddr, redis_url: &str) -> anyhow::Result<()> {
     let connection = redis::Client::open(redis_url)?.get_connection_manager().await?;
-    let router = Router::new().route("/{tenant}/imchannel/{route}/{id}", get(give)).with_state(connection);
+    let router =
+        Router::new().route("/{tenant}/imchannel/{route}/{id}", get(serve_file)).with_state(connection);
     axum::serve(TcpListener::bind(listen).await?, router).await?;
     Ok(())
 }
 
-async fn give(
+async fn serve_file(
     State(mut connection): State<ConnectionManager>,
     Path((_, _, id)): Path<(String, String, String)>,
 ) -> Result<Vec<u8>, StatusCode> {

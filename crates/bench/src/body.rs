@@ -16,7 +16,7 @@ impl Bodies {
     }
 
     /// The number of the next body.
-    pub(crate) fn take(&self) -> u64 {
+    pub(crate) fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -158,7 +158,7 @@ impl Program {
         loop {
             if let Ok(mut connection) = Connection::open(target).await {
                 let mut body = Vec::new();
-                bodies.write(bodies.take(), &mut body);
+                bodies.write(bodies.next_number(), &mut body);
                 if connection.post(&body).await.is_ok_and(|status| status == 200) {
                     return Ok(());
                 }

@@ -62,7 +62,7 @@ impl Part {
         Self { answered: 0, errors: 0, latency_us: histogram() }
     }
 
-    fn take(&mut self, status: u16, latency: Duration) {
+    fn count(&mut self, status: u16, latency: Duration) {
         if status != 200 {
             self.errors += 1;
             return;
@@ -93,10 +93,10 @@ pub(crate) async fn closed(
                     return anyhow::Ok(part);
                 }
                 body.clear();
-                bodies.write(bodies.take(), &mut body);
+                bodies.write(bodies.next_number(), &mut body);
                 let status = connection.post(&body).await.context("the connection was lost")?;
                 if begin >= start {
-                    part.take(status, begin.elapsed());
+                    part.count(status, begin.elapsed());
                 }
             }
         });
@@ -133,7 +133,7 @@ pub(crate) async fn open(
                 let is_free = Instant::now() < due;
                 tokio::time::sleep_until(due).await;
                 let begin = if is_free { Instant::now() } else { due };
-                let number = bodies.take();
+                let number = bodies.next_number();
                 if let Some(begun) = begun.as_ref().filter(|_| due >= start) {
                     begun.set(number, begin);
                 }
@@ -141,7 +141,7 @@ pub(crate) async fn open(
                 bodies.write(number, &mut body);
                 let status = connection.post(&body).await.context("the connection was lost")?;
                 if due >= start {
-                    part.take(status, begin.elapsed());
+                    part.count(status, begin.elapsed());
                 }
             }
         });

@@ -122,7 +122,9 @@ fn main() -> anyhow::Result<()> {
         match cli.command {
             Command::Run { seconds, rounds, webhooks, report, only, fastapi, fastify } => {
                 let effort = suite::Effort { time: Duration::from_secs(seconds), rounds, webhooks };
-                Box::pin(run::run(effort, &only, &report, (fastapi.as_deref(), fastify.as_deref()))).await
+                let others =
+                    suite::comparison::Folders { fastapi: fastapi.as_deref(), fastify: fastify.as_deref() };
+                Box::pin(run::run(effort, &only, &report, others)).await
             }
             Command::BaselineServe { listen, nats_url } => baseline::serve(listen, &nats_url).await,
             Command::BaselineNormalize { nats_url } => baseline::normalize(&nats_url).await,

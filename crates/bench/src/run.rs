@@ -6,12 +6,12 @@ use crate::output;
 use crate::report::Report;
 use crate::suite::{Effort, Part, comparison, end_to_end, ingress, media, normalizer, sender};
 
-/// Measures `only` these, or everything, and then writes the report. `others` are the folders of FastAPI and Fastify.
+/// Measures `only` these, or everything, and then writes the report.
 pub(crate) async fn run(
     effort: Effort,
     only: &[Part],
     path: &Path,
-    others: (Option<&Path>, Option<&Path>),
+    others: comparison::Folders<'_>,
 ) -> anyhow::Result<()> {
     let wanted = |part| only.is_empty() || only.contains(&part);
     let mut report = Report::default();
@@ -21,7 +21,7 @@ pub(crate) async fn run(
     }
     if wanted(Part::Comparison) {
         output::say("ingress against what people would write instead");
-        report.comparisons = comparison::measure(effort, others.0, others.1).await?;
+        report.comparisons = comparison::measure(effort, others).await?;
     }
     if wanted(Part::Normalizer) {
         output::say("normalizer against the bare loop");

@@ -167,7 +167,7 @@ impl<'a> Collector<'a> {
         let source = unread::Source { text: self.text, is_damaged: self.is_damaged, known };
         let has_event = events.iter().any(|item| item.outcome.is_event());
         let unread = unread::of_item(item, from, has_event.then_some(source), &mut self.parsed.unread);
-        unread::take(item);
+        unread::mark_read(item);
         if !unread.is_empty() {
             events.iter_mut().for_each(|item| unread.write(&mut item.outcome));
         }
@@ -275,14 +275,14 @@ impl<'a> Collector<'a> {
 
     /// Rejects an item, which is a piece of the body's text.
     pub(crate) fn reject_item(&mut self, rejection: Rejection, item: &str) {
-        unread::take(item);
+        unread::mark_read(item);
         let raw = self.original(item);
         self.push(Outcome::Rejected(RejectedItem { kind: rejection.kind, reason: rejection.reason, raw }));
     }
 
     /// Rejects the whole body.
     pub(crate) fn reject_body(&mut self, rejection: Rejection) {
-        unread::take(self.text);
+        unread::mark_read(self.text);
         let raw = self.webhook.body.clone();
         self.push(Outcome::Rejected(RejectedItem { kind: rejection.kind, reason: rejection.reason, raw }));
     }

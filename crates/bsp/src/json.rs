@@ -55,7 +55,7 @@ impl<'a> LooseScalar<'a> {
         let Some(raw) = part.map(RawValue::get).filter(|raw| !raw.starts_with(['{', '['])) else {
             return Self::default();
         };
-        unread::take(raw);
+        unread::mark_read(raw);
         Self::read(raw).unwrap_or_default()
     }
 }
@@ -135,7 +135,7 @@ impl PartialEq for LooseScalar<'_> {
 }
 
 /// The name by which [`objects`] recognizes a reader of [`LooseScalar`].
-const TEXT: &str = "imchannel::Text";
+const LOOSE_SCALAR: &str = "imchannel::LooseScalar";
 
 impl<'de: 'a, 'a> Deserialize<'de> for LooseScalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -150,7 +150,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for LooseScalar<'a> {
             }
         }
         // Reads the raw text, so that a number keeps every digit: some ids are longer than 64 bits.
-        let raw = deserializer.deserialize_newtype_struct(TEXT, Raw)?;
+        let raw = deserializer.deserialize_newtype_struct(LOOSE_SCALAR, Raw)?;
         Self::read(raw).map_err(D::Error::custom)
     }
 }
@@ -187,7 +187,7 @@ pub(crate) fn peek<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<
 
 /// A part that is passed on as a whole. This marks it as read.
 pub(crate) fn whole(part: &RawValue) -> String {
-    unread::take(part.get());
+    unread::mark_read(part.get());
     part.get().to_owned()
 }
 

@@ -42,4 +42,4 @@ mod twilio;
 pub use ids::{BspId, ChannelId, CommandId, InvalidChannelId, NO_BSP, RESERVED_CHANNEL_IDS, UNKNOWN_CHANNEL};
 pub use item_ranges::ItemRanges;
 pub use parsed::{ITEMS_MAX, Item, Outcome, Parsed, RejectedItem, Unrecognized, Webhook};
-pub use provider::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest};
+pub use provider::{Bsp, CredentialForm, Profile, SettingsContext, SignedRequest, WebhookRetries};

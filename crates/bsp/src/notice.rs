@@ -32,9 +32,9 @@ pub(crate) struct Notice<'a> {
 
 impl Notice<'_> {
     /// Marks the object as read, because the event contains all of it.
-    fn take(&self) {
+    fn mark_read(&self) {
         if self.raw.len() <= RAW_JSON_BYTES_MAX {
-            unread::take(self.raw);
+            unread::mark_read(self.raw);
         }
     }
 
@@ -57,7 +57,7 @@ impl Notice<'_> {
 impl Collector<'_> {
     /// Adds an event about the account. `event` has its specific fields.
     pub(crate) fn account(&mut self, notice: &Notice<'_>, event: AccountEvent) {
-        notice.take();
+        notice.mark_read();
         self.check_id(&notice.parts());
         let event = AccountEvent {
             event_id: notice.key("account").id(self.bsp(), self.webhook.channel),
@@ -74,7 +74,7 @@ impl Collector<'_> {
 
     /// Adds an event about a customer. `event` has its specific fields.
     pub(crate) fn customer(&mut self, notice: &Notice<'_>, event: CustomerEvent) {
-        notice.take();
+        notice.mark_read();
         self.check_id(&notice.parts());
         let event = CustomerEvent {
             event_id: notice.key("customer").id(self.bsp(), self.webhook.channel),

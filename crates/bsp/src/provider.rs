@@ -21,6 +21,28 @@ pub enum CredentialForm {
     UserAndPassword,
 }
 
+/// What a BSP does with a webhook that was not answered 200, as far as it documents it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookRetries {
+    /// It retries for this long, which outlasts an outage of the bus.
+    For(Duration),
+    /// It gives up within seconds, unless the customer's configuration says otherwise.
+    ForSeconds,
+    /// It documents no retries, or not for how long.
+    Undocumented,
+}
+
+impl WebhookRetries {
+    /// Whether ingress has to keep a webhook that the bus does not store, because the BSP may not post it again: the default of
+    /// a channel's `spool`.
+    pub const fn needs_spool(self) -> bool {
+        match self {
+            Self::For(_) => false,
+            Self::ForSeconds | Self::Undocumented => true,
+        }
+    }
+}
+
 /// The fixed facts of a BSP.
 #[derive(Debug)]
 pub struct Profile {
@@ -33,6 +55,8 @@ pub struct Profile {
     /// How long ingress may try to store a webhook before it responds 503. Shorter than the BSP's own
     /// timeout, and as long as possible for a BSP that does not retry after 503.
     pub store_deadline: Duration,
+    /// Whether and for how long it retries a webhook that was not answered 200.
+    pub retries: WebhookRetries,
     /// How its webhook credentials are configured.
     pub credential: CredentialForm,
     /// How a request presents its credential, as text for people.
@@ -61,16 +85,16 @@ pub struct Profile {
 impl Profile {
     /// The body of a webhook, masked for the log.
     pub fn masked(&self, body: &[u8]) -> String {
-        mask::body(self.media_type, body, self.readable())
+        mask::body(self.media_type, body, self.unmasked())
     }
 
     /// Like [`Profile::masked`] for a body that was read as JSON ([`Parsed::is_json`]), which is not read again: that is half
     /// of the time that masking takes.
     pub fn masked_json(&self, body: &str) -> String {
-        mask::known_json(body, self.readable())
+        mask::known_json(body, self.unmasked())
     }
 
-    fn readable(&self) -> Unmasked {
+    fn unmasked(&self) -> Unmasked {
         Unmasked { keys: self.logged_keys, texts: self.error_texts }
     }
 }

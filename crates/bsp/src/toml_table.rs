@@ -84,7 +84,7 @@ impl<'t, 's> Table<'t, 's> {
     }
 
     /// Adds an error at a byte offset.
-    pub fn fault(&mut self, offset: usize, message: impl fmt::Display) {
+    pub fn add_fault(&mut self, offset: usize, message: impl fmt::Display) {
         self.faults.add(offset, format!("{}: {message}", self.name));
     }
 
@@ -106,7 +106,7 @@ impl<'t, 's> Table<'t, 's> {
         if let DeValue::String(text) = entry.get_ref() {
             return Some(At { value: text, offset });
         }
-        self.fault(offset, format_args!("'{key}' must be a string"));
+        self.add_fault(offset, format_args!("'{key}' must be a string"));
         None
     }
 
@@ -117,12 +117,12 @@ impl<'t, 's> Table<'t, 's> {
                 .entries
                 .is_some_and(|entries| !entries.iter().any(|(name, _)| name.get_ref().as_ref() == key))
             {
-                self.fault(self.offset, format_args!("missing key '{key}'"));
+                self.add_fault(self.offset, format_args!("missing key '{key}'"));
             }
             return None;
         };
         if found.value.trim().is_empty() {
-            self.fault(found.offset, format_args!("'{key}' is empty"));
+            self.add_fault(found.offset, format_args!("'{key}' is empty"));
             return None;
         }
         Some(found)
@@ -139,9 +139,20 @@ impl<'t, 's> Table<'t, 's> {
         let in_range =
             number.and_then(|number| u32::try_from(number).ok()).filter(|n| (min..=max).contains(n));
         if in_range.is_none() {
-            self.fault(offset, format_args!("'{key}' must be a whole number from {min} to {max}"));
+            self.add_fault(offset, format_args!("'{key}' must be a whole number from {min} to {max}"));
         }
         in_range
+    }
+
+    /// The boolean of `key`, if it exists.
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let entry = self.entry(key)?;
+        let offset = entry.span().start;
+        if let DeValue::Boolean(value) = entry.get_ref() {
+            return Some(*value);
+        }
+        self.add_fault(offset, format_args!("'{key}' must be true or false"));
+        None
     }
 
     /// The list of strings of `key`; empty if the key is missing.
@@ -150,14 +161,14 @@ impl<'t, 's> Table<'t, 's> {
             return Vec::new();
         };
         let DeValue::Array(items) = entry.get_ref() else {
-            self.fault(entry.span().start, format_args!("'{key}' must be a list of strings"));
+            self.add_fault(entry.span().start, format_args!("'{key}' must be a list of strings"));
             return Vec::new();
         };
         let mut texts = Vec::new();
         for item in items.iter() {
             match item.get_ref() {
                 DeValue::String(text) => texts.push(At { value: text.as_ref(), offset: item.span().start }),
-                _ => self.fault(item.span().start, format_args!("'{key}' must contain only strings")),
+                _ => self.add_fault(item.span().start, format_args!("'{key}' must contain only strings")),
             }
         }
         texts
@@ -171,7 +182,7 @@ impl<'t, 's> Table<'t, 's> {
         };
         let offset = entry.span().start;
         let DeValue::Table(entries) = entry.get_ref() else {
-            self.fault(offset, format_args!("'{key}' must be a table"));
+            self.add_fault(offset, format_args!("'{key}' must be a table"));
             return Table::new(name, offset, None, self.faults);
         };
         Table::new(name, offset, Some(entries), self.faults)
@@ -181,12 +192,12 @@ impl<'t, 's> Table<'t, 's> {
     pub fn tables(&mut self, key: &'static str, mut read: impl FnMut(Table<'_, 's>)) -> usize {
         let Some(entry) = self.entry(key) else { return 0 };
         let DeValue::Array(items) = entry.get_ref() else {
-            self.fault(entry.span().start, format_args!("'{key}' must be a list of tables"));
+            self.add_fault(entry.span().start, format_args!("'{key}' must be a list of tables"));
             return 0;
         };
         for (position, item) in items.iter().enumerate() {
             let DeValue::Table(entries) = item.get_ref() else {
-                self.fault(item.span().start, format_args!("'{key}' must contain only tables"));
+                self.add_fault(item.span().start, format_args!("'{key}' must contain only tables"));
                 continue;
             };
             let name = format!("{}.{key}[{position}]", self.name);
@@ -200,7 +211,7 @@ impl<'t, 's> Table<'t, 's> {
         let Some(entries) = self.entries else { return };
         for (name, _) in entries.iter() {
             if !self.known.contains(&name.get_ref().as_ref()) {
-                self.fault(name.span().start, format_args!("unknown key '{}'", name.get_ref()));
+                self.add_fault(name.span().start, format_args!("unknown key '{}'", name.get_ref()));
             }
         }
     }

@@ -25,7 +25,7 @@ pub(crate) use form::of_form;
 pub(crate) use gather::{Source, of_item};
 use path::PATHS_MAX;
 pub(crate) use trace::{
-    Place, Position, Tracing, begin, begin_item, is_on, mark, mark_place, paused, reading, take,
+    Place, Position, Tracing, begin, begin_item, is_on, mark, mark_place, mark_read, paused, reading,
 };
 
 /// Longest JSON of unread members in an event, in bytes. It is cut after a complete member.

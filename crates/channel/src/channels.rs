@@ -23,10 +23,19 @@ pub struct Channel {
     pub key_fingerprint: String,
     /// How the signatures of its requests are verified; `None` if they are not.
     pub signature: Option<Signature>,
+    /// Whether its webhooks are spooled, if the channels file says so; `None` for what its BSP needs.
+    pub spool: Option<bool>,
     /// The BSP's own settings.
     pub settings: serde_json::Value,
     /// Whether an operator has paused sending through it.
     pub is_paused: bool,
+}
+
+impl Channel {
+    /// Whether ingress spools a webhook of this channel that the bus does not store.
+    pub fn spools(&self) -> bool {
+        self.spool.unwrap_or_else(|| self.bsp.profile().retries.needs_spool())
+    }
 }
 
 /// How the signatures of requests are verified.

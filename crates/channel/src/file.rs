@@ -24,6 +24,7 @@ pub struct ChannelSpec {
     tenant: String,
     webhook: Vec<CredentialSpec>,
     signature: Option<SignatureRecord>,
+    spool: Option<bool>,
     settings: serde_json::Value,
 }
 
@@ -79,6 +80,7 @@ impl ChannelSpec {
             webhook: self.webhook.iter().map(digest).collect(),
             key_fingerprint: key.fingerprint(),
             signature: self.signature.clone(),
+            spool: self.spool,
             settings: self.settings.clone(),
             paused: false,
         }
@@ -130,13 +132,13 @@ pub fn parse(source: &str, context: &SettingsContext) -> Result<Vec<ChannelSpec>
             return;
         };
         if lines.insert(channel.id.clone(), table.offset()).is_some() {
-            table.fault(table.offset(), format_args!("duplicate id '{}'", channel.id));
+            table.add_fault(table.offset(), format_args!("duplicate id '{}'", channel.id));
         }
         channels.push(channel);
     });
     root.refuse_unknown_keys();
     if count == 0 {
-        root.fault(0, "no [[channel]] table found; add at least one");
+        root.add_fault(0, "no [[channel]] table found; add at least one");
     }
     let found = faults.finish();
     if found.is_empty() { Ok(channels) } else { Err(found) }
@@ -153,9 +155,10 @@ fn read_channel(table: &mut Table<'_, '_>, context: &SettingsContext) -> Option<
     };
     let webhook = read_webhook(table, bsp.profile().credential);
     let signature = if bsp.profile().signs_requests { read_signature(table, bsp.profile()) } else { None };
+    let spool = table.boolean("spool");
     let settings = bsp.read_settings(&mut table.table(bsp.profile().id.as_str()), context);
     table.refuse_unknown_keys();
-    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, settings })
+    Some(ChannelSpec { id: id?, bsp, tenant, webhook, signature, spool, settings })
 }
 
 fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {
@@ -163,7 +166,7 @@ fn read_id(table: &mut Table<'_, '_>) -> Option<ChannelId> {
     match ChannelId::parse(text.value) {
         Ok(id) => Some(id),
         Err(error) => {
-            table.fault(text.offset, format_args!("'id': {error}"));
+            table.add_fault(text.offset, format_args!("'id': {error}"));
             None
         }
     }
@@ -174,7 +177,7 @@ fn read_bsp(table: &mut Table<'_, '_>) -> Option<&'static dyn Bsp> {
     let found = registry::find(name.value);
     if found.is_none() {
         let known: Vec<_> = registry::REGISTRY.iter().map(|bsp| bsp.profile().id.as_str()).collect();
-        table.fault(name.offset, format_args!("'bsp' must be one of {}", known.join(", ")));
+        table.add_fault(name.offset, format_args!("'bsp' must be one of {}", known.join(", ")));
     }
     found
 }
@@ -191,7 +194,7 @@ fn read_tenant(table: &mut Table<'_, '_>) -> String {
     };
     if !is_tenant(tenant.value) {
         let message = format!("invalid 'tenant': use 1 to {TENANT_LENGTH_MAX} letters, digits, '_' or '-'");
-        table.fault(tenant.offset, message);
+        table.add_fault(tenant.offset, message);
     }
     tenant.value.to_owned()
 }
@@ -207,20 +210,20 @@ fn read_webhook(table: &mut Table<'_, '_>, form: CredentialForm) -> Vec<Credenti
         login.refuse_unknown_keys();
         if user.as_ref().is_some_and(|user| user.contains(':')) {
             // RFC 7617 section 2: the first colon ends the user.
-            login.fault(login.offset(), "invalid 'user': remove the colon");
+            login.add_fault(login.offset(), "invalid 'user': remove the colon");
         }
         let Some(password) = password else { return };
         let found = CredentialSpec { user, password: Secret::new(password.into_bytes()) };
         if logins.contains(&found) {
-            login.fault(login.offset(), "duplicate credential; list each credential once");
+            login.add_fault(login.offset(), "duplicate credential; list each credential once");
         }
         logins.push(found);
     });
     if count == 0 {
-        table.fault(table.offset(), "'webhook' is empty; list at least one credential");
+        table.add_fault(table.offset(), "'webhook' is empty; list at least one credential");
     }
     if count > CREDENTIALS_MAX {
-        table.fault(
+        table.add_fault(
             table.offset(),
             format_args!("too many credentials in 'webhook'; list at most {CREDENTIALS_MAX}"),
         );
@@ -234,7 +237,8 @@ fn read_credential(table: &mut Table<'_, '_>, key: &'static str) -> Option<Strin
     let printable = text.value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if text.value.len() > CREDENTIAL_LENGTH_MAX || !printable || text.value.trim() != text.value {
         let rule = "printable ASCII characters, without a space at the start or end";
-        table.fault(text.offset, format_args!("invalid '{key}': use 1 to {CREDENTIAL_LENGTH_MAX} {rule}"));
+        table
+            .add_fault(text.offset, format_args!("invalid '{key}': use 1 to {CREDENTIAL_LENGTH_MAX} {rule}"));
         return None;
     }
     Some(text.value.to_owned())
@@ -249,20 +253,20 @@ fn read_signature(table: &mut Table<'_, '_>, profile: &Profile) -> Option<Signat
         return None;
     }
     if tokens.is_empty() {
-        signature.fault(signature.offset(), "'auth_tokens' is empty; list at least one reference");
+        signature.add_fault(signature.offset(), "'auth_tokens' is empty; list at least one reference");
     }
     for token in &tokens {
         let variables = profile.secret_variables;
         if SecretReference::parse(token.value, variables).is_none() {
             let message =
                 format!("invalid reference in 'auth_tokens'; write env:{variables}NAME or file:NAME");
-            signature.fault(token.offset, message);
+            signature.add_fault(token.offset, message);
         }
     }
     if let Some(url) = public_url
         && !is_origin(url.value)
     {
-        signature.fault(
+        signature.add_fault(
             url.offset,
             "invalid 'public_url': write https://host or http://host with an optional port and no path",
         );

@@ -28,6 +28,9 @@ pub struct Record {
     /// How signatures are verified; absent if they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<SignatureRecord>,
+    /// Whether its webhooks are spooled while the bus does not store them; absent for what its BSP needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool: Option<bool>,
     /// The BSP's own settings; `null` where it has none.
     #[serde(default)]
     pub settings: serde_json::Value,
@@ -113,9 +116,36 @@ impl Record {
             credentials: Credentials::new(digests.ok_or_else(|| invalid("webhook"))?),
             key_fingerprint: self.key_fingerprint.clone(),
             signature,
+            spool: self.spool,
             settings: self.settings.clone(),
             is_paused: self.paused,
         })
+    }
+}
+
+impl From<&Channel> for Record {
+    fn from(channel: &Channel) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            id: channel.id.as_str().to_owned(),
+            bsp: channel.bsp.profile().id.as_str().to_owned(),
+            tenant: channel.tenant.clone(),
+            webhook: channel.credentials.digests().iter().map(hex::encode).collect(),
+            key_fingerprint: channel.key_fingerprint.clone(),
+            signature: channel.signature.as_ref().map(SignatureRecord::from),
+            spool: channel.spool,
+            settings: channel.settings.clone(),
+            paused: channel.is_paused,
+        }
+    }
+}
+
+impl From<&Signature> for SignatureRecord {
+    fn from(signature: &Signature) -> Self {
+        Self {
+            auth_tokens: signature.keys.iter().map(ToString::to_string).collect(),
+            public_url: signature.public_url.clone(),
+        }
     }
 }
 
@@ -134,6 +164,8 @@ mod tests {
     const SIGNED: &str = r#"{"version":1,"id":"c","bsp":"twilio","tenant":"t","webhook":["00"],"key_fingerprint":"f","signature":{"auth_tokens":["env:A"],"public_url":"https://example.com"},"settings":{"a":1},"paused":true}"#;
     const PLAIN: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","settings":null}"#;
 
+    const SPOOLED: &str = r#"{"version":1,"id":"c","bsp":"gupshup","tenant":"t","webhook":[],"key_fingerprint":"f","spool":false,"settings":null}"#;
+
     /// docs/compatibility.md promises this form. Version 0.1 wrote this text; do not change it.
     #[test]
     fn a_record_of_an_earlier_version_is_read_and_written_unchanged() {
@@ -149,6 +181,7 @@ mod tests {
             webhook: Vec::new(),
             key_fingerprint: "f".to_owned(),
             signature: None,
+            spool: None,
             settings: serde_json::Value::Null,
             paused: false,
         };
@@ -160,7 +193,8 @@ mod tests {
             paused: true,
             ..plain.clone()
         };
-        for (stored, record) in [(PLAIN, plain), (SIGNED, signed)] {
+        let spooled = Record { spool: Some(false), ..plain.clone() };
+        for (stored, record) in [(PLAIN, plain), (SIGNED, signed), (SPOOLED, spooled)] {
             assert_eq!(Record::from_json("c", stored.as_bytes()).unwrap(), record);
             assert_eq!(String::from_utf8(record.to_json()).unwrap(), stored);
             let later = stored.replacen('{', r#"{"added_later":1,"#, 1);
@@ -169,6 +203,43 @@ mod tests {
                 record,
                 "a later version may add a field"
             );
+        }
+    }
+
+    /// The reader of services without a spool. They run beside newer ones during a rolling upgrade.
+    #[test]
+    fn a_version_without_a_spool_reads_a_record_with_one() {
+        #[derive(Deserialize)]
+        struct RecordBefore {
+            version: u32,
+            id: String,
+            key_fingerprint: String,
+        }
+        let read: RecordBefore = bsp::json::from_slice(SPOOLED.as_bytes()).unwrap();
+        assert_eq!((read.version, read.id.as_str(), read.key_fingerprint.as_str()), (1, "c", "f"));
+    }
+
+    #[test]
+    fn a_channel_in_memory_becomes_its_record_again() {
+        for stored in [
+            PLAIN,
+            SPOOLED,
+            &SIGNED.replace("\"00\"", &format!("\"{}\"", "07".repeat(32))).replace("env:A", "env:TWILIO_A"),
+        ] {
+            let record = Record::from_json("c", stored.as_bytes()).unwrap();
+            assert_eq!(Record::from(&record.to_channel().unwrap()), record);
+        }
+    }
+
+    #[test]
+    fn a_channel_spools_as_its_bsp_needs_unless_it_says_otherwise() {
+        let spools = |bsp: &str, spool: Option<bool>| {
+            let plain = Record::from_json("c", PLAIN.as_bytes()).unwrap();
+            Record { bsp: bsp.to_owned(), spool, ..plain }.to_channel().unwrap().spools()
+        };
+        for (bsp, needs) in [("infobip", false), ("koomessage", true), ("gupshup", true), ("twilio", true)] {
+            assert_eq!(spools(bsp, None), needs, "{bsp}");
+            assert!(spools(bsp, Some(true)) && !spools(bsp, Some(false)), "{bsp}");
         }
     }
 }

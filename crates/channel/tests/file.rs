@@ -21,6 +21,7 @@ id = "koo-1"
 bsp = "koomessage"
 tenant = "tenantname"
 webhook = [{ password = "koo-password" }]
+spool = false
 
 [[channel]]
 id = "tw-1"
@@ -60,6 +61,12 @@ fn a_good_file_becomes_records_without_secrets() {
         }
         assert_eq!(in_memory.credentials.position(&key().digest(b"wrong")), None);
     }
+    let spools = channels.iter().map(|channel| channel.to_record(&key()).to_channel().unwrap().spools());
+    assert_eq!(
+        spools.collect::<Vec<_>>(),
+        [false, false, true],
+        "koo-1 says so, the others as their BSP needs"
+    );
     let signature = channels[2].to_record(&key()).to_channel().unwrap().signature.unwrap();
     assert_eq!(signature.public_url, "https://gateway.example");
     assert_eq!(signature.keys.len(), 2);
@@ -96,6 +103,7 @@ id = "d"
 bsp = "koomessage"
 tenant = 7
 webhook = []
+spool = "no"
 "#;
     let expected = [
         (1, "unknown key 'color'"),
@@ -117,6 +125,7 @@ webhook = []
         (25, "duplicate id 'd'"),
         (25, "'webhook' is empty"),
         (28, "'tenant' must be a string"),
+        (30, "'spool' must be true or false"),
     ];
     let found = faults(bad);
     for (line, text) in expected {

@@ -12,6 +12,7 @@ mod redis_target;
 mod mask;
 mod show;
 mod refusals;
+mod spooled;
 mod repair;
 mod help;
 mod commands;

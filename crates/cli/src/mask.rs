@@ -7,6 +7,20 @@ use proto::v1::{
     ReportError, ReportEvent, SendResult, edit,
 };
 
+/// Whether personal data is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PersonalData {
+    Masked,
+    Shown,
+}
+
+impl PersonalData {
+    /// What the flag `--unmask` says.
+    pub(crate) fn of_flag(unmask: bool) -> Self {
+        if unmask { Self::Shown } else { Self::Masked }
+    }
+}
+
 /// Ids of messages and groups stay, because operators correlate events by them.
 pub(crate) fn report(report: &mut ReportEvent) {
     hide(&mut report.recipient);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Outcomes that are not refusals, or intended: the first call of a BSP that sends its credential only when asked for
 /// it.
-const NO_REFUSALS: [&str; 3] = ["stored", "duplicate", "challenged"];
+const NO_REFUSALS: [&str; 4] = ["stored", "duplicate", "spooled", "challenged"];
 
 /// A group of refused requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +80,7 @@ mod tests {
     fn causes_are_distinguished_and_each_refusal_counts_once() {
         let metrics = "imchannel_ingress_requests_total{bsp=\"koomessage\",outcome=\"unauthorized\"} 9\n\
              imchannel_ingress_requests_total{bsp=\"koomessage\",outcome=\"stored\"} 7\n\
+             imchannel_ingress_requests_total{bsp=\"koomessage\",outcome=\"spooled\"} 5\n\
              imchannel_ingress_channel_refused_total{bsp=\"koomessage\",channel=\"c-1\",outcome=\"unauthorized\",cause=\"other_bsp\"} 4\n\
              imchannel_ingress_channel_refused_total{bsp=\"koomessage\",channel=\"k-1\",outcome=\"unauthorized\",cause=\"wrong_credential\"} 2\n\
              imchannel_ingress_channel_refused_total{bsp=\"twilio\",channel=\"t-1\",outcome=\"challenged\",cause=\"challenged\"} 8\n";

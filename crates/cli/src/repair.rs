@@ -40,7 +40,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
     }
     let mut done = Exit::Ok;
     for found in streams {
-        tell(found, out);
+        print_position(found, out);
         let not_made = repair::recreate_consumers(bus, found).await?;
         say_done(found, &format!("durables created again: {}", found.durables.join(", ")), out);
         for error in not_made {
@@ -51,7 +51,7 @@ pub(crate) async fn run(bus: &Bus, named: &[String], yes: bool, out: &Out) -> an
         }
     }
     for found in buckets {
-        tell(found, out);
+        print_position(found, out);
         let warning = if found.is_ledger() { LEDGER_WARNING } else { CHANNELS_WARNING };
         out.print(&text!("{} {warning}", styled(BAD, "warning:")));
         let question =
@@ -82,7 +82,7 @@ pub(crate) async fn refuse_gone_back(bus: &Bus, stream: &StreamDefinition) -> an
     Ok(())
 }
 
-fn tell(found: &StreamPosition, out: &Out) {
+fn print_position(found: &StreamPosition, out: &Out) {
     let StreamPosition { stream, reached, last, .. } = found;
     out.print(&if found.is_replaced {
         format!("{stream} was created again; it now ends at sequence {last}")

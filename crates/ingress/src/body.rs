@@ -1,4 +1,4 @@
-//! Reads the body of an admitted webhook, with limits on size and time.
+//! Reads the body of an authenticated webhook, with limits on size and time.
 
 use std::time::Duration;
 

@@ -87,17 +87,17 @@ impl ChannelCache {
         metrics: &Arc<IngressMetrics>,
         stop: CancellationToken,
     ) -> Self {
-        let doors = Self(Arc::new(ArcSwapOption::empty()));
-        let (followed, settings, metrics) = (doors.clone(), settings.clone(), Arc::clone(metrics));
+        let channels = Self(Arc::new(ArcSwapOption::empty()));
+        let (followed, settings, metrics) = (channels.clone(), settings.clone(), Arc::clone(metrics));
         tokio::spawn(async move {
             loop {
                 let channels = snapshots.borrow_and_update().clone();
                 let mut look_again = None;
                 if let Some(channels) = channels {
                     metrics.channels.set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
-                    let hall = build(&channels, &settings, &metrics);
-                    look_again = next_reload(&hall);
-                    followed.0.store(Some(Arc::new(hall)));
+                    let channels = build(&channels, &settings, &metrics);
+                    look_again = next_reload(&channels);
+                    followed.0.store(Some(Arc::new(channels)));
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -106,7 +106,7 @@ impl ChannelCache {
                 }
             }
         });
-        doors
+        channels
     }
 
     /// The current channels; `None` until the registry was read for the first time.
@@ -117,17 +117,17 @@ impl ChannelCache {
 
 /// Time until the signing keys are read again: soon while a key is missing, because a mounted secret may
 /// appear late; otherwise at a longer interval, because a key may be replaced.
-fn next_reload(hall: &ChannelMap) -> Option<Duration> {
-    let checks = || hall.values().filter_map(|door| door.signature.as_ref());
+fn next_reload(channels: &ChannelMap) -> Option<Duration> {
+    let checks = || channels.values().filter_map(|entry| entry.signature.as_ref());
     checks().next()?;
     Some(if checks().any(|check| check.keys.is_empty()) { KEY_INTERVAL_MISSING } else { KEY_INTERVAL })
 }
 
 fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> ChannelMap {
     warn_about_other_keys(channels, &settings.credential_key.fingerprint());
-    let door = |channel: &Arc<Channel>| {
+    let entry = |channel: &Arc<Channel>| {
         let count = channel.credentials.digests().len();
-        let door = ChannelEntry {
+        let entry = ChannelEntry {
             channel: Arc::clone(channel),
             credential_used: metrics.credential_counters(&channel.id, count),
             signature: channel.signature.as_ref().map(|signature| SignatureCheck {
@@ -139,9 +139,9 @@ fn build(channels: &Channels, settings: &Settings, metrics: &IngressMetrics) -> 
             warned_at_s: AtomicU64::new(0),
             warned_of_another_at_s: AtomicU64::new(0),
         };
-        (channel.id.clone(), door)
+        (channel.id.clone(), entry)
     };
-    channels.iter().map(door).collect()
+    channels.iter().map(entry).collect()
 }
 
 /// Warns of channels that were stored under another key. They accept no password, which the 401 responses

@@ -16,10 +16,10 @@ static UNKNOWN_CHANNEL: RateLimitedLog = RateLimitedLog::new();
 
 impl Ingress {
     /// Logs, at a limited rate, why a known channel's webhook was rejected, and where it came from.
-    pub(crate) fn warn_about_rejected(&self, door: &ChannelEntry, caller: &Caller, why: &str) {
-        let Some(turn) = door.refused.next() else { return };
+    pub(crate) fn warn_about_rejected(&self, entry: &ChannelEntry, caller: &Caller, why: &str) {
+        let Some(turn) = entry.refused.next() else { return };
         let from = self.settings.addresses.log.show(caller.address());
-        warn(door, &format!("rejected a webhook: {why}; it came from {from}{turn}"));
+        warn(entry, &format!("rejected a webhook: {why}; it came from {from}{turn}"));
     }
 
     /// The log does not name the unknown channel, because a stranger may have written the name.
@@ -36,20 +36,20 @@ impl Ingress {
     /// the response is delayed and the connection is closed.
     pub(crate) async fn reject_credential(
         &self,
-        refusal: Rejection,
+        rejection: Rejection,
         bsp: BspId,
         channel: &str,
         caller: &Caller,
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
-        let pace = self.failed.count(caller, (bsp, channel));
-        if refusal == Rejection::UnknownChannel {
+        let delay = self.failed.count(caller, (bsp, channel));
+        if rejection == Rejection::UnknownChannel {
             self.warn_about_unknown_channel(bsp, caller);
         }
-        let refuse = self.reject(Some(bsp), refusal, caller, parts, body);
-        let (mut response, ()) = tokio::join!(refuse, pace.wait());
-        if pace == ResponseDelay::Delayed {
+        let refuse = self.reject(Some(bsp), rejection, caller, parts, body);
+        let (mut response, ()) = tokio::join!(refuse, delay.wait());
+        if delay == ResponseDelay::Delayed {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

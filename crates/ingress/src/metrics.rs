@@ -1,5 +1,7 @@
 //! The metrics of ingress.
 
+use std::sync::Arc;
+
 use bsp::registry::REGISTRY;
 use bsp::{BspId, ChannelId, registry};
 use bus::purger::PurgeMetrics;
@@ -12,6 +14,7 @@ use service::Histogram;
 use service::limits::PortMetrics;
 
 use crate::response::Rejection;
+use crate::spooling::SpoolMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -48,6 +51,7 @@ struct ChannelLabel {
 struct PerBsp {
     stored: Counter,
     duplicate: Counter,
+    spooled: Counter,
     refused: [Counter; Rejection::ALL.len()],
     store_time: Histogram,
 }
@@ -61,10 +65,12 @@ pub(crate) struct IngressMetrics {
     channel_refused: Family<ChannelLabels, Counter>,
     channel_body_bytes: Family<ChannelLabel, Gauge>,
     pub(crate) channels: Gauge,
+    pub(crate) registry_age: Gauge,
     pub(crate) requests_in_progress: Gauge,
     pub(crate) body_bytes_held: Gauge,
     pub(crate) purger: PurgeMetrics,
     pub(crate) port: PortMetrics,
+    pub(crate) spool: Arc<SpoolMetrics>,
 }
 
 impl IngressMetrics {
@@ -72,14 +78,16 @@ impl IngressMetrics {
         let registry = registry.sub_registry_with_prefix("ingress");
         let purger = PurgeMetrics::register(registry);
         let port = PortMetrics::register(registry);
+        let spool = Arc::new(SpoolMetrics::register(registry));
         let requests = Family::<RequestLabels, Counter>::default();
         let store_times = Family::<BspLabels, Histogram>::default();
         let credentials = Family::<CredentialLabels, Counter>::default();
         let channel_refused = Family::<ChannelLabels, Counter>::default();
         let (channels, requests_in_progress, body_bytes_held) =
             (Gauge::default(), Gauge::default(), Gauge::default());
+        let registry_age = Gauge::default();
         let help = "Webhooks by BSP and outcome; 'challenged' is the normal first call of a BSP that waits for a 401, \
-                    'duplicate' is a webhook that was stored before";
+                    'duplicate' is a webhook that was stored before, 'spooled' was answered 200 from the spool";
         registry.register("requests", help, requests.clone());
         let help = "Time from a webhook's last byte to JetStream's acknowledgment, in seconds";
         registry.register("store_seconds", help, store_times.clone());
@@ -90,6 +98,9 @@ impl IngressMetrics {
                     webhooks for unknown channels are counted by BSP alone";
         registry.register("channel_refused", help, channel_refused.clone());
         registry.register("channels", "Known channels", channels.clone());
+        let help = "Time since the channels in use were last read from NATS or confirmed by it, in seconds; 0 while ingress is \
+                    connected, and without IMCHANNEL_SPOOL_DIR";
+        registry.register("registry_age_seconds", help, registry_age.clone());
         let help = "Webhooks in progress";
         registry.register("requests_in_flight", help, requests_in_progress.clone());
         let help = "Memory of the bodies in progress, in bytes";
@@ -99,12 +110,13 @@ impl IngressMetrics {
                     are answered 503";
         registry.register("channel_body_memory_bytes", help, channel_body_bytes.clone());
         let counter = |bsp, outcome| requests.get_or_create(&RequestLabels { bsp, outcome }).clone();
-        let refused = |bsp| Rejection::ALL.map(|refusal| counter(bsp, refusal.outcome()));
+        let refused = |bsp| Rejection::ALL.map(|rejection| counter(bsp, rejection.outcome()));
         let per_bsp = REGISTRY.iter().map(|bsp| {
             let bsp = bsp.profile().id.as_str();
             PerBsp {
                 stored: counter(bsp, "stored"),
                 duplicate: counter(bsp, "duplicate"),
+                spooled: counter(bsp, "spooled"),
                 refused: refused(bsp),
                 store_time: store_times.get_or_create(&BspLabels { bsp }).clone(),
             }
@@ -117,10 +129,12 @@ impl IngressMetrics {
             channel_refused,
             channel_body_bytes,
             channels,
+            registry_age,
             requests_in_progress,
             body_bytes_held,
             purger,
             port,
+            spool,
         }
     }
 
@@ -130,14 +144,18 @@ impl IngressMetrics {
         if is_duplicate { &counters.duplicate } else { &counters.stored }.inc();
     }
 
-    pub(crate) fn rejected(&self, bsp: Option<BspId>, refusal: Rejection) {
+    pub(crate) fn spooled(&self, bsp: BspId) {
+        self.per_bsp[registry::position(bsp)].spooled.inc();
+    }
+
+    pub(crate) fn rejected(&self, bsp: Option<BspId>, rejection: Rejection) {
         let counters = bsp.map_or(&self.no_bsp, |bsp| &self.per_bsp[registry::position(bsp)].refused);
-        counters[refusal as usize].inc();
+        counters[rejection as usize].inc();
     }
 
     /// Counts a rejection for its channel too. This takes a lock; rejections are not on the hot path.
-    pub(crate) fn channel_rejected(&self, bsp: BspId, channel: &ChannelId, refusal: Rejection) {
-        let (bsp, outcome, cause) = (bsp.as_str(), refusal.outcome(), refusal.cause());
+    pub(crate) fn channel_rejected(&self, bsp: BspId, channel: &ChannelId, rejection: Rejection) {
+        let (bsp, outcome, cause) = (bsp.as_str(), rejection.outcome(), rejection.cause());
         let labels = ChannelLabels { bsp, channel: channel.to_string(), outcome, cause };
         self.channel_refused.get_or_create(&labels).inc();
     }

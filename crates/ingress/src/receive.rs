@@ -1,5 +1,5 @@
 //! The processing of a webhook in ingress, in order: the channel, the credential, the body, the signature,
-//! the bus, the response.
+//! the bus or the spool, the response.
 //!
 //! Types enforce the order. Only [`Authenticated`] lets a body be read, only a [`Verified`] webhook is stored, and
 //! only [`Stored`] becomes a 200.
@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use bsp::{Bsp, BspId, SignedRequest, registry};
-use bus::{Bus, Headers, PublishError, Stored, Subject, headers};
+use bus::{Bus, Headers, PublishError, Subject, headers};
 use bytes::Bytes;
 use channel::Credentials;
 use jiff::Timestamp;
@@ -29,6 +29,8 @@ use crate::memory_limit::MemoryLimit;
 use crate::metrics::IngressMetrics;
 use crate::response::{self, Rejection};
 use crate::settings::Settings;
+use crate::spooling::{SpooledWebhook, Spooling};
+use crate::stored::Stored;
 
 /// The address of a webhook in its URL.
 #[derive(Debug)]
@@ -46,23 +48,32 @@ pub(crate) struct Address<'p> {
 pub(crate) struct Ingress {
     pub(crate) settings: Settings,
     bus: Bus,
-    pub(crate) doors: ChannelCache,
+    pub(crate) channels: ChannelCache,
     metrics: Arc<IngressMetrics>,
     tracing: SpanTracer,
     requests: MemoryLimit,
     memory: MemoryLimit,
     dummy_credentials: Credentials,
     pub(crate) failed: FailedCredentials,
+    /// `None` without a folder for it.
+    spooling: Option<Spooling>,
+}
+
+/// What ingress stores webhooks with.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    pub(crate) bus: Bus,
+    pub(crate) spooling: Option<Spooling>,
 }
 
 /// A request whose sender has presented a credential of the channel.
 struct Authenticated<'h> {
-    door: &'h ChannelEntry,
+    entry: &'h ChannelEntry,
 }
 
 /// A webhook whose body is complete, and whose signature is verified if the channel requires it.
 struct Verified<'h> {
-    door: &'h ChannelEntry,
+    entry: &'h ChannelEntry,
     body: Bytes,
     // Held until the webhook is stored.
     _memory: BodyMemory<'h>,
@@ -71,24 +82,26 @@ struct Verified<'h> {
 impl Ingress {
     pub(crate) fn new(
         settings: Settings,
-        bus: Bus,
-        doors: ChannelCache,
+        stores: Stores,
+        channels: ChannelCache,
         metrics: Arc<IngressMetrics>,
         tracing: SpanTracer,
     ) -> Self {
         let requests = MemoryLimit::new(settings.requests_max, metrics.requests_in_progress.clone());
         let memory = MemoryLimit::new(settings.body_memory_bytes, metrics.body_bytes_held.clone());
         let failed = FailedCredentials::new(metrics.port.clone(), settings.addresses.log);
+        let Stores { bus, spooling } = stores;
         Self {
             settings,
             bus,
-            doors,
+            channels,
             metrics,
             tracing,
             requests,
             memory,
             dummy_credentials: Credentials::dummy(),
             failed,
+            spooling,
         }
     }
 
@@ -109,13 +122,13 @@ impl Ingress {
         span.set("imchannel.bsp", id.as_str());
         match self.process(bsp, &address, caller, parts, &mut body, &span).await {
             Ok(stored) => response::stored(stored),
-            Err(refusal) => {
-                span.set_error(refusal.outcome());
-                self.count_for_channel(id, address.channel, refusal);
-                if refusal.is_unauthorized() {
-                    return self.reject_credential(refusal, id, address.channel, caller, parts, body).await;
+            Err(rejection) => {
+                span.set_error(rejection.outcome());
+                self.count_for_channel(id, address.channel, rejection);
+                if rejection.is_unauthorized() {
+                    return self.reject_credential(rejection, id, address.channel, caller, parts, body).await;
                 }
-                self.reject(Some(id), refusal, caller, parts, body).await
+                self.reject(Some(id), rejection, caller, parts, body).await
             }
         }
     }
@@ -131,8 +144,8 @@ impl Ingress {
         span: &Span,
     ) -> Result<Stored, Rejection> {
         let _place = self.requests.try_acquire(1).ok_or(Rejection::Overloaded)?;
-        let hall = self.doors.current().ok_or(Rejection::NotReady)?;
-        let admitted = self.authenticate(bsp, address.channel, caller, &parts.headers, &hall)?;
+        let channels = self.channels.current().ok_or(Rejection::NotReady)?;
+        let authenticated = self.authenticate(bsp, address.channel, caller, &parts.headers, &channels)?;
         if !can_be_stored(&parts.headers) {
             return Err(Rejection::HeaderTooLarge);
         }
@@ -143,7 +156,7 @@ impl Ingress {
             return Err(Rejection::WrongEncoding);
         }
         let received_at = Timestamp::now();
-        let checked = self.read(admitted, caller, parts, body).await?;
+        let checked = self.read(authenticated, caller, parts, body).await?;
         self.store(checked, address.route, &parts.headers, received_at, span).await
     }
 
@@ -154,11 +167,11 @@ impl Ingress {
         channel: &str,
         caller: &Caller,
         headers: &HeaderMap,
-        hall: &'h ChannelMap,
+        channels: &'h ChannelMap,
     ) -> Result<Authenticated<'h>, Rejection> {
-        let found = hall.get(channel);
-        let door = found.filter(|door| door.channel.bsp.profile().id == bsp.profile().id);
-        let unlet = match (door, found) {
+        let found = channels.get(channel);
+        let entry = found.filter(|entry| entry.channel.bsp.profile().id == bsp.profile().id);
+        let missing = match (entry, found) {
             (None, Some(other)) => {
                 warn_about_wrong_bsp(bsp, other);
                 Some(Rejection::OtherBsp)
@@ -172,31 +185,31 @@ impl Ingress {
             if is_asked_first {
                 return Err(Rejection::Challenged);
             }
-            if let Some(door) = door {
-                self.warn_about_rejected(door, caller, "no credential");
+            if let Some(entry) = entry {
+                self.warn_about_rejected(entry, caller, "no credential");
             }
-            return Err(unlet.unwrap_or(Rejection::NoCredential));
+            return Err(missing.unwrap_or(Rejection::NoCredential));
         };
         let digest = self.settings.credential_key.digest(&presented);
-        let credentials = door.map_or(&self.dummy_credentials, |door| &door.channel.credentials);
+        let credentials = entry.map_or(&self.dummy_credentials, |entry| &entry.channel.credentials);
         let position = credentials.position(&digest);
-        match (door, position) {
-            (Some(door), Some(position)) => {
-                door.credential_used[position].inc();
-                Ok(Authenticated { door })
+        match (entry, position) {
+            (Some(entry), Some(position)) => {
+                entry.credential_used[position].inc();
+                Ok(Authenticated { entry })
             }
-            (Some(door), None) => {
-                self.warn_about_rejected(door, caller, "the credential does not belong to the channel");
+            (Some(entry), None) => {
+                self.warn_about_rejected(entry, caller, "the credential does not belong to the channel");
                 Err(Rejection::WrongCredential)
             }
-            (None, _) => Err(unlet.unwrap_or(Rejection::UnknownChannel)),
+            (None, _) => Err(missing.unwrap_or(Rejection::UnknownChannel)),
         }
     }
 
-    /// Reads the body of an admitted webhook and checks its signature and charset.
+    /// Reads the body of an authenticated webhook and checks its signature and charset.
     async fn read<'h>(
         &'h self,
-        admitted: Authenticated<'h>,
+        authenticated: Authenticated<'h>,
         caller: &Caller,
         parts: &Parts,
         body: &mut Body,
@@ -206,33 +219,33 @@ impl Ingress {
         if announced.is_some_and(|length| length > limit) {
             return Err(Rejection::BodyTooLarge);
         }
-        let door = admitted.door;
-        let mut memory = BodyMemory::new(&door.memory, &self.memory);
+        let entry = authenticated.entry;
+        let mut memory = BodyMemory::new(&entry.memory, &self.memory);
         let read = body::read(body, limit, self.settings.body_timeout, &mut memory).await;
-        if matches!(read, Err(Rejection::ChannelOverloaded)) && door.should_log() {
-            let share = door.memory.limit();
+        if matches!(read, Err(Rejection::ChannelOverloaded)) && entry.should_log() {
+            let share = entry.memory.limit();
             warn(
-                door,
+                entry,
                 &format!(
                     "answered 503 to a webhook: the channel's bodies have reached its share of memory ({share} bytes)"
                 ),
             );
         }
         let body = read?;
-        if let Err(refusal) = check_signature(door, parts, &body) {
-            if refusal == Rejection::WrongSignature {
-                self.warn_about_rejected(door, caller, "invalid signature");
+        if let Err(rejection) = check_signature(entry, parts, &body) {
+            if rejection == Rejection::WrongSignature {
+                self.warn_about_rejected(entry, caller, "invalid signature");
             }
-            return Err(refusal);
+            return Err(rejection);
         }
-        let media_type = door.channel.bsp.profile().media_type;
+        let media_type = entry.channel.bsp.profile().media_type;
         if encoding::names_another_charset(&parts.headers) && !bsp::utf8::is_utf8(media_type, &body) {
             return Err(Rejection::WrongCharset);
         }
-        Ok(Verified { door, body, _memory: memory })
+        Ok(Verified { entry, body, _memory: memory })
     }
 
-    /// Stores a webhook before its BSP's deadline.
+    /// Stores a webhook before its BSP's deadline: on the bus, or in the spool if the bus does not and the channel asks for it.
     async fn store(
         &self,
         webhook: Verified<'_>,
@@ -241,48 +254,73 @@ impl Ingress {
         received_at: Timestamp,
         span: &Span,
     ) -> Result<Stored, Rejection> {
-        let channel = &webhook.door.channel;
+        let channel = &webhook.entry.channel;
         let profile = channel.bsp.profile();
         let subject = Subject::Webhook(profile.id, channel.id.clone());
         let message_id = message_id(profile.id, channel.id.as_str(), &webhook.body);
-        let received_at = format!("{received_at:.6}");
+        let received_at_text = format!("{received_at:.6}");
         let content_type = request_headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let traceparent = span.traceparent();
         let headers = || {
             Headers::new()
                 .with(headers::MESSAGE_ID, &message_id)
                 .with(headers::ROUTE, route)
-                .with(headers::RECEIVED_AT, &received_at)
+                .with(headers::RECEIVED_AT, &received_at_text)
                 .with_optional(headers::CONTENT_TYPE, content_type)
                 .with_optional(headers::TRACEPARENT, traceparent.as_deref())
         };
         let started = Instant::now();
         let deadline = started + profile.store_deadline;
-        match self.bus.store(&subject, headers, &webhook.body, deadline).await {
+        let spooling = self.spooling.as_ref().filter(|_| channel.spools());
+        let outcome = match spooling {
+            None => self.bus.store(&subject, headers, &webhook.body, deadline).await,
+            Some(_) => self.bus.store_while_available(&subject, headers, &webhook.body, deadline).await,
+        };
+        match outcome {
             Ok(stored) => {
                 self.metrics.stored(profile.id, stored.is_duplicate(), started.elapsed());
-                Ok(stored)
+                Ok(stored.into())
             }
             Err(error) => {
-                if webhook.door.should_log() {
-                    warn(webhook.door, &format!("answered 503 to a webhook: {error}"));
-                }
-                Err(match error {
-                    PublishError::Overloaded => Rejection::Overloaded,
-                    PublishError::TooLarge => Rejection::BodyTooLarge,
-                    _ => Rejection::NotStored,
-                })
+                let (bsp, headers, body) = (profile.id, headers(), &webhook.body);
+                let spooled = SpooledWebhook { bsp, subject: &subject, headers, body, received_at };
+                self.spool(webhook.entry, spooled, spooling, error).await
             }
         }
     }
 
+    /// Spools a webhook that the bus did not store, or rejects it. It may be on the bus too: both have the same id, and give
+    /// the same events.
+    async fn spool(
+        &self,
+        entry: &ChannelEntry,
+        webhook: SpooledWebhook<'_>,
+        spooling: Option<&Spooling>,
+        error: PublishError,
+    ) -> Result<Stored, Rejection> {
+        if let Some(spooling) = spooling.filter(|_| error.is_transient())
+            && let Some(synced) = spooling.store(&webhook).await
+        {
+            self.metrics.spooled(webhook.bsp);
+            return Ok(synced.into());
+        }
+        if entry.should_log() {
+            warn(entry, &format!("answered 503 to a webhook: {error}"));
+        }
+        Err(match error {
+            PublishError::Overloaded => Rejection::Overloaded,
+            PublishError::TooLarge => Rejection::BodyTooLarge,
+            _ => Rejection::NotStored,
+        })
+    }
+
     /// Only known channels have a separate count: requests to invented channels must not fill the memory.
-    fn count_for_channel(&self, bsp: BspId, channel: &str, refusal: Rejection) {
-        let Some(hall) = self.doors.current() else { return };
+    fn count_for_channel(&self, bsp: BspId, channel: &str, rejection: Rejection) {
+        let Some(channels) = self.channels.current() else { return };
         let is_counted =
-            |door: &&ChannelEntry| door.channel.bsp.profile().id == bsp || refusal == Rejection::OtherBsp;
-        if let Some(door) = hall.get(channel).filter(is_counted) {
-            self.metrics.channel_rejected(bsp, &door.channel.id, refusal);
+            |entry: &&ChannelEntry| entry.channel.bsp.profile().id == bsp || rejection == Rejection::OtherBsp;
+        if let Some(entry) = channels.get(channel).filter(is_counted) {
+            self.metrics.channel_rejected(bsp, &entry.channel.id, rejection);
         }
     }
 
@@ -290,19 +328,19 @@ impl Ingress {
     pub(crate) async fn reject(
         &self,
         bsp: Option<BspId>,
-        refusal: Rejection,
+        rejection: Rejection,
         caller: &Caller,
         parts: &Parts,
         body: Body,
     ) -> Response<Body> {
         caller.release_permit();
-        self.metrics.rejected(bsp, refusal);
+        self.metrics.rejected(bsp, rejection);
         let challenge = bsp.and_then(|bsp| registry::get(bsp).profile().challenge);
-        let mut response = refusal.to_response(challenge);
-        let is_hopeless = matches!(refusal, Rejection::BodyTooSlow | Rejection::BodyBroken);
+        let mut response = rejection.to_response(challenge);
+        let is_hopeless = matches!(rejection, Rejection::BodyTooSlow | Rejection::BodyBroken);
         let was_announced_too_large =
             body::announced_length(&parts.headers) > Some(self.settings.body_limit_bytes);
-        let state = match refusal.comes_after_body() && !was_announced_too_large {
+        let state = match rejection.comes_after_body() && !was_announced_too_large {
             true => BodyState::Begun,
             false => BodyState::Unread,
         };
@@ -313,8 +351,8 @@ impl Ingress {
     }
 }
 
-fn check_signature(door: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<(), Rejection> {
-    let Some(check) = &door.signature else {
+fn check_signature(entry: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<(), Rejection> {
+    let Some(check) = &entry.signature else {
         return Ok(());
     };
     if check.keys.is_empty() {
@@ -327,7 +365,7 @@ fn check_signature(door: &ChannelEntry, parts: &Parts, body: &[u8]) -> Result<()
         headers: &parts.headers,
         body,
     };
-    if door.channel.bsp.verify_signature(&keys, &request) {
+    if entry.channel.bsp.verify_signature(&keys, &request) {
         return Ok(());
     }
     Err(Rejection::WrongSignature)
@@ -374,7 +412,7 @@ fn warn_about_wrong_bsp(bsp: &dyn Bsp, other: &ChannelEntry) {
     );
 }
 
-pub(crate) fn warn(door: &ChannelEntry, message: &str) {
-    let channel = door.channel.id.as_str();
+pub(crate) fn warn(entry: &ChannelEntry, message: &str) {
+    let channel = entry.channel.id.as_str();
     tracing::warn!(function = "ingress", channel, "channel {channel}: {message}");
 }

@@ -2,9 +2,9 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use bus::Stored;
 
 use crate::body_memory::Full;
+use crate::stored::Stored;
 
 /// Value of `Retry-After`, in seconds.
 const RETRY_AFTER_S: &str = "5";
@@ -49,7 +49,7 @@ pub(crate) enum Rejection {
     Overloaded,
     /// The channels have not been read yet, or this channel's signing keys cannot be read.
     NotReady,
-    /// The webhook was not stored before the deadline.
+    /// The webhook was not stored before the deadline, and not spooled.
     NotStored,
 }
 

@@ -1,6 +1,7 @@
 //! The settings of ingress.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use channel::{CredentialKey, Secrets};
@@ -56,8 +57,27 @@ pub static BODY_MEMORY_CHANNEL_PERCENT: Setting = Setting::new(
     "Share of IMCHANNEL_BODY_MEMORY for the bodies of one channel, in percent, but at least one body of the largest size; further webhooks of the channel are answered 503",
 );
 
+/// Folder of the spool.
+pub static SPOOL_DIR: Setting = Setting::new(
+    "spool-dir",
+    "",
+    "Folder on a disk that survives a restart, for webhooks that NATS does not store: those of channels that spool are answered 200 when they are on the disk, and published later; without it they are answered 503. Several processes may share it",
+);
+/// Largest size of the spool.
+pub static SPOOL_MAX_SIZE: Setting = Setting::new(
+    "spool-max-size",
+    "1GiB",
+    "Maximum size of the spool of one process on the disk; when it is full, webhooks are answered 503",
+);
+/// Rate of publishing what is spooled.
+pub static SPOOL_DRAIN_RATE: Setting = Setting::new(
+    "spool-drain-rate",
+    "2000",
+    "Maximum rate at which the webhooks of one spool are published when NATS is back, in webhooks a second",
+);
+
 /// Every setting that only ingress has.
-static OWN: [&Setting; 18] = [
+static OWN: [&Setting; 21] = [
     &LISTEN,
     &CREDENTIAL_KEY,
     &SECRETS_DIR,
@@ -72,6 +92,9 @@ static OWN: [&Setting; 18] = [
     &REQUESTS_MAX,
     &BODY_MEMORY,
     &BODY_MEMORY_CHANNEL_PERCENT,
+    &SPOOL_DIR,
+    &SPOOL_MAX_SIZE,
+    &SPOOL_DRAIN_RATE,
     &nats::PURGE_INTERVAL,
     &http::DRAIN_DELAY,
     &tls::CERTIFICATE_FILE,
@@ -85,6 +108,31 @@ pub fn all() -> Vec<&'static Setting> {
 
 /// Highest limit of a body, in bytes: a NATS message has at most 1 MiB, and headers need a part of it.
 const BODY_LIMIT_BYTES_MAX: u64 = 1_000_000;
+
+/// Smallest limit of the spool, in bytes: a webhook of the largest size has room.
+const SPOOL_BYTES_MIN: u64 = 2 * 1024 * 1024;
+
+/// Settings of the spool.
+#[derive(Debug, Clone)]
+pub struct SpoolSettings {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Most bytes of this process's sub-folder.
+    pub max_bytes: u64,
+    /// Webhooks a second that are published from each sub-folder.
+    pub drain_rate: u32,
+}
+
+impl SpoolSettings {
+    /// `Some(None)` without a folder.
+    fn read(reader: &mut ConfigReader) -> Option<Option<Self>> {
+        let folder = reader.optional_text(&SPOOL_DIR);
+        let max_bytes = reader.size(&SPOOL_MAX_SIZE, SPOOL_BYTES_MIN..=1 << 50);
+        let drain_rate = reader.number(&SPOOL_DRAIN_RATE, 1..=1_000_000);
+        let (max_bytes, drain_rate) = (max_bytes?, u32::try_from(drain_rate?).ok()?);
+        Some(folder.map(|folder| Self { folder: folder.into(), max_bytes, drain_rate }))
+    }
+}
 
 /// Settings of ingress.
 #[derive(Debug, Clone)]
@@ -109,6 +157,8 @@ pub struct Settings {
     pub body_memory_bytes: usize,
     /// Memory for the bodies of one channel, in bytes.
     pub channel_memory_bytes: usize,
+    /// The spool; `None` without one.
+    pub spool: Option<SpoolSettings>,
     /// Interval of the purger's checks.
     pub purge_interval: Duration,
     /// Time for which webhooks are still accepted after a stop.
@@ -144,10 +194,11 @@ impl Settings {
         let requests_max = reader.number(&REQUESTS_MAX, 1..=1_000_000);
         let body_memory = reader.size(&BODY_MEMORY, BODY_LIMIT_BYTES_MAX..=1 << 40);
         let channel_percent = reader.number(&BODY_MEMORY_CHANNEL_PERCENT, 1..=100);
+        let spool = SpoolSettings::read(reader);
         let purge_interval = nats::read_purge_interval(reader);
         let drain_delay = http::read_drain_delay(reader);
         let transport = Transport::read(reader);
-        example_secrets::refuse(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
+        example_secrets::reject_on_public_address(reader, Some(&LISTEN), &[&CREDENTIAL_KEY]);
         Some(Self {
             listen: listen?,
             credential_key: credential_key?,
@@ -160,6 +211,7 @@ impl Settings {
             body_memory_bytes: usize::try_from(body_memory?).ok()?,
             channel_memory_bytes: usize::try_from((body_memory? / 100 * channel_percent?).max(body_limit?))
                 .ok()?,
+            spool: spool?,
             purge_interval: purge_interval?,
             drain_delay: drain_delay?,
             transport: transport?,

@@ -146,7 +146,7 @@ impl Settings {
         let addresses = Addresses::read(reader);
         let drain_delay = http::read_drain_delay(reader);
         let transport = Transport::read(reader);
-        example_secrets::refuse(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &REDIS_PASSWORD]);
+        example_secrets::reject_on_public_address(reader, Some(&LISTEN), &[&UPLOAD_TOKEN, &REDIS_PASSWORD]);
         Some(Self {
             listen: listen?,
             redis: redis?,

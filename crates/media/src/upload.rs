@@ -71,10 +71,10 @@ impl Media {
     /// Responds to an upload without a valid token. After too many failures of its caller, the response is
     /// delayed and the connection is closed.
     async fn reject_token(&self, parts: &Parts, body: Body) -> Response<Body> {
-        let mut pace = ResponseDelay::AtOnce;
+        let mut delay = ResponseDelay::AtOnce;
         if let Some(caller) = parts.extensions.get::<Caller>() {
             caller.release_permit();
-            pace = self.failed.count(caller, "upload");
+            delay = self.failed.count(caller, "upload");
             if let Some(turn) = WRONG_TOKEN.next() {
                 let from = self.settings.addresses.log.show(caller.address());
                 tracing::warn!(
@@ -84,8 +84,8 @@ impl Media {
             }
         }
         let (is_reusable, ()) =
-            tokio::join!(drain_body(&parts.headers, body, BodyState::Unread), pace.wait());
-        if is_reusable && pace == ResponseDelay::AtOnce {
+            tokio::join!(drain_body(&parts.headers, body, BodyState::Unread), delay.wait());
+        if is_reusable && delay == ResponseDelay::AtOnce {
             return response::failure(Failure::Unauthorized);
         }
         response::failure_and_close(Failure::Unauthorized)

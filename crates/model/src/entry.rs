@@ -1,8 +1,11 @@
 //! Ledger entries: the small form of a state, and the sender's own form, which its decisions take and return.
 
+use std::sync::LazyLock;
+
+use bsp::ChannelId;
 use bus::ledger::{Entry as StoredEntry, Revision};
 use proto::v1::{SendOutcome, SendResult};
-use sender::protocol::{CommandKey, LedgerView, NextStep, Outcome, Record, State};
+use sender::protocol::{CommandIdentity, CommandKey, LedgerView, NextStep, Outcome, Record, State};
 
 use crate::bounds::Second;
 use crate::command::Verdict;
@@ -41,7 +44,13 @@ pub(crate) enum Progress {
 /// Returns the key of a command. The digest of the second one depends on its content.
 pub(crate) fn key(command: u8, second: Option<Second>) -> CommandKey<'static> {
     let digest = if command > 0 && second == Some(Second::Other) { "other" } else { "first" };
-    CommandKey { sequence: u64::from(command) + 1, digest }
+    CommandKey { sequence: u64::from(command) + 1, digest, identity: identity() }
+}
+
+/// What results repeat of a command. The model's entries hold whole results, so it is the same for all.
+fn identity() -> CommandIdentity<'static> {
+    static CHANNEL: LazyLock<ChannelId> = LazyLock::new(|| ChannelId::parse("model").expect("it is an id"));
+    CommandIdentity { channel: &CHANNEL, command_id: "", msg_id: "" }
 }
 
 /// Returns what an outcome says in a result.
@@ -79,7 +88,7 @@ pub(crate) fn result(verdict: Verdict, attempts: u8) -> SendResult {
 impl Written {
     /// Returns the sender's form.
     pub(crate) fn record(self, second: Option<Second>) -> Record {
-        let CommandKey { sequence, digest } = key(self.command, second);
+        let CommandKey { sequence, digest, .. } = key(self.command, second);
         let record = Record::new(sequence, digest.to_owned(), self.token.to_string());
         let attempts = self.attempts.into();
         match self.state {
@@ -91,7 +100,7 @@ impl Written {
             Progress::Done { verdict, is_answered } => {
                 let record = record.called(attempts, State::NotSent);
                 let result = result(verdict, self.attempts);
-                if is_answered { record.answered(&result) } else { record.decided(&result) }
+                if is_answered { record.answered() } else { record.decided(&result) }
             }
         }
     }
@@ -105,9 +114,9 @@ impl Written {
                 is_resent: *is_resent,
             },
             State::NotSent => Progress::NotSent,
-            State::Done { .. } => match record.clone().next(record.sequence, &record.digest) {
-                NextStep::Publish(result) => {
-                    Progress::Done { verdict: verdict_of(&result), is_answered: false }
+            State::Done(_) => match record.clone().next(record.sequence, &record.digest) {
+                NextStep::Publish(owed) => {
+                    Progress::Done { verdict: verdict_of(&owed.of(identity())), is_answered: false }
                 }
                 step => panic!("the model writes no such entry: {step:?}"),
             },

@@ -73,7 +73,7 @@ impl Normalizer {
         );
         let origin = WebhookContext::of(&delivery, span.traceparent());
         let parsed = match (origin.bsp.map(registry::get), &origin.channel) {
-            (Some(bsp), Some(channel)) => self.parse((bsp, channel), &origin, &span),
+            (Some(bsp), Some(channel)) => self.parse(bsp, channel, &origin, &span),
             _ => whole_body_rejected(
                 "unknown_subject",
                 "unknown BSP in the subject of the webhook",
@@ -133,7 +133,8 @@ impl Normalizer {
     /// Parses and logs.
     fn parse(
         &self,
-        (bsp, channel): (&'static dyn Bsp, &ChannelId),
+        bsp: &'static dyn Bsp,
+        channel: &ChannelId,
         origin: &WebhookContext<'_>,
         span: &Span,
     ) -> Parsed {

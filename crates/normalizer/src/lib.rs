@@ -116,7 +116,7 @@ fn require(context: &ServiceContext) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
-    context.readiness.require("streams", move || streams.borrow().clone());
+    context.readiness.require("streams", move || streams.borrow().condition());
     let sequences = bus.clone();
     context.readiness.require("sequences", move || sequences.sequences());
     context.readiness.mark_started();

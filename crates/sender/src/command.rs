@@ -12,6 +12,7 @@ use proto::v1::SendCommand;
 use sha2::{Digest, Sha256};
 
 use crate::ledger::command_key::CommandKey;
+use crate::ledger::compact::CommandIdentity;
 use crate::result::dead_letter_reason::DeadLetterReason;
 use crate::result::publish;
 
@@ -33,9 +34,14 @@ pub(crate) struct PendingCommand {
 }
 
 impl PendingCommand {
-    /// What identifies the command in its ledger entry.
-    pub(crate) fn key(&self) -> CommandKey<'_> {
-        CommandKey { sequence: self.delivery.sequence, digest: &self.digest }
+    /// What identifies the command in its ledger entry. `channel` is the channel of its lane.
+    pub(crate) fn key<'a>(&'a self, channel: &'a ChannelId) -> CommandKey<'a> {
+        let identity = CommandIdentity {
+            channel,
+            command_id: self.command.id.as_str(),
+            msg_id: publish::msg_id(&self.delivery),
+        };
+        CommandKey { sequence: self.delivery.sequence, digest: &self.digest, identity }
     }
 
     /// The trace that the command belongs to, if there is one.

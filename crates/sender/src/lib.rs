@@ -181,7 +181,7 @@ fn require(context: &ServiceContext, watched: Watched<'_>) {
     let connection = bus.clone();
     context.readiness.require("nats", move || connection.connection());
     let streams = bus::readiness::follow(bus, &NEEDS, context.stop.clone());
-    context.readiness.require("streams", move || streams.borrow().clone());
+    context.readiness.require("streams", move || streams.borrow().condition());
     let sequences = bus.clone();
     context.readiness.require("sequences", move || sequences.sequences());
     let channels = channels.clone();

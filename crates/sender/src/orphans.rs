@@ -88,7 +88,7 @@ impl Orphans {
         // A record that this version cannot read is a channel too.
         let stored = registry::list(&self.shared.bus).await?;
         let unreadable: HashSet<String> =
-            stored.into_iter().filter(|(_, record)| record.is_err()).map(|(id, _)| id).collect();
+            stored.into_iter().filter(|stored| stored.record.is_err()).map(|stored| stored.id).collect();
         let mut seen = HashSet::new();
         let mut result = Ok(());
         for subject in orphans::subjects(&self.shared.bus).await? {
@@ -186,7 +186,7 @@ impl Orphans {
                 self.dead_letter(Orphan { dead, ..orphan }).await
             }
             NextStep::Attempt(_) => self.dead_letter(Orphan { attempts, ..orphan }).await,
-            NextStep::Publish(result) => self.publish(owner, delivery, &result).await,
+            NextStep::Publish(owed) => self.publish(owner, delivery, &owed.of(job.key(id).identity)).await,
             // Without an account the outcome of its call cannot be looked up.
             NextStep::LookUp(_) => {
                 let (command_id, context) = (job.command.id.as_str(), job.command.context.as_str());

@@ -18,6 +18,7 @@ pub use crate::bsp_client::message_log::LookupResult;
 pub use crate::context::Completion;
 pub use crate::lane::expiry::owed_result;
 pub use crate::ledger::command_key::CommandKey;
+pub use crate::ledger::compact::CommandIdentity;
 pub use crate::ledger::record::{NextStep, Record, State};
 pub use crate::moment::Moment;
 pub use crate::result::dead_letter_reason::DeadLetterReason;

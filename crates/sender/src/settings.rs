@@ -111,7 +111,7 @@ impl Settings {
             reader.fault_of(&LOOKUP_DELAYS, delays.as_deref().unwrap_or_default(), &rule);
         }
         let bsp_idle_timeout = reader.duration(&BSP_IDLE_TIMEOUT, Duration::ZERO..=Duration::from_secs(600));
-        example_secrets::refuse(reader, None, &[&REDIS_PASSWORD]);
+        example_secrets::reject_on_public_address(reader, None, &[&REDIS_PASSWORD]);
         let bsp_ca_file = tls::read_authority(reader, &INFOBIP_CA_FILE);
         Some(Self {
             redis: redis?,

@@ -1,4 +1,5 @@
-//! The admin port: `/live` (the process runs), `/ready` (the process accepts work, or why not), and
+//! The admin port: `/live` (the process runs), `/ready` (the process accepts work, or why not; with a spool, whether it replaces
+//! the bus now), and
 //! `/metrics` (OpenMetrics or the classic Prometheus text, as the client requests).
 
 use std::sync::Arc;
@@ -37,16 +38,20 @@ pub fn router(readiness: Readiness, metrics: Arc<Registry>) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    let answers = admin.readiness.check();
-    let is_ready = answers.iter().all(|(_, state)| state.is_ok());
-    let conditions: Map<String, Value> = answers
+    let report = admin.readiness.report();
+    let conditions: Map<String, Value> = report
+        .conditions
         .into_iter()
         .map(|(name, state)| {
             (name.to_owned(), state.map_or_else(Value::String, |()| Value::String("ok".to_owned())))
         })
         .collect();
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ready": is_ready, "conditions": conditions }))).into_response()
+    let status = if report.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut answer = serde_json::json!({ "ready": report.is_ready, "conditions": conditions });
+    if let Some(is_spooling) = report.is_spooling {
+        answer["spooling"] = is_spooling.into();
+    }
+    (status, Json(answer)).into_response()
 }
 
 async fn show_metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {

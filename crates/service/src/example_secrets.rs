@@ -44,7 +44,11 @@ pub fn is_loopback_only(reader: &ConfigReader, listen: Option<&Setting>) -> bool
 
 /// Adds an error for each example secret if the process is reachable from other machines. `listen` is the setting of
 /// its public port, if it has one.
-pub fn refuse(reader: &mut ConfigReader, listen: Option<&'static Setting>, secrets: &[&'static Setting]) {
+pub fn reject_on_public_address(
+    reader: &mut ConfigReader,
+    listen: Option<&'static Setting>,
+    secrets: &[&'static Setting],
+) {
     if is_loopback_only(reader, listen) {
         return;
     }
@@ -55,7 +59,7 @@ pub fn refuse(reader: &mut ConfigReader, listen: Option<&'static Setting>, secre
     }
 }
 
-/// As [`refuse`], for the nkey of a process.
+/// As [`reject_on_public_address`], for the nkey of a process.
 pub(crate) fn refuse_nkey(reader: &mut ConfigReader, seed: &NkeySeed, setting: &'static Setting) {
     if is_example_nkey(seed) && !is_loopback_only(reader, None) {
         reader.error(setting, RULE);
@@ -71,7 +75,7 @@ mod tests {
 
     fn faults(values: &[(&'static str, &str)]) -> usize {
         let mut reader = ConfigReader::from_values(values.iter().copied());
-        refuse(&mut reader, Some(&LISTEN), &[&TOKEN]);
+        reject_on_public_address(&mut reader, Some(&LISTEN), &[&TOKEN]);
         reader.finish(|| Some(())).map_or_else(|faults| faults.0.len(), |()| 0)
     }
 

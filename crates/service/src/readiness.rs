@@ -1,7 +1,7 @@
 //! The conditions that a service needs before it accepts work. They are checked at every probe.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -19,34 +19,94 @@ type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<Mutex<Conditions>>);
 
+type Ask = Box<dyn Fn() -> bool + Send + Sync>;
+
 #[derive(Default)]
 struct Conditions {
-    all: Vec<(&'static str, Check)>,
+    all: Vec<Condition>,
+    /// Whether the spool can do without the conditions of the bus now; `None` in a process without a spool.
+    can_spool: Option<Ask>,
     is_complete: bool,
+}
+
+struct Condition {
+    name: &'static str,
+    ask: Check,
+    /// Whether the spool may replace this condition now; `None` if it never does.
+    can_be_replaced: Option<Ask>,
+}
+
+/// What a probe finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadinessReport {
+    /// Whether the process accepts work.
+    pub is_ready: bool,
+    /// Whether a condition does not hold and the spool replaces it; `None` in a process without a spool.
+    pub is_spooling: Option<bool>,
+    /// Every condition: `Ok`, or a text for people that says what is missing, also where the spool replaces it.
+    pub conditions: Vec<(&'static str, Result<(), String>)>,
 }
 
 impl Readiness {
     /// Adds a condition. `ask` returns `Ok`, or a text for people that says what is missing.
     pub fn require(&self, name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).all.push((name, Box::new(ask)));
+        self.lock().all.push(Condition { name, ask: Box::new(ask), can_be_replaced: None });
+    }
+
+    /// Adds a condition that the spool replaces while it [can](Self::spool_if) and `can_be_replaced` returns true.
+    pub fn require_or_spool(
+        &self,
+        name: &'static str,
+        ask: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+        can_be_replaced: impl Fn() -> bool + Send + Sync + 'static,
+    ) {
+        let can_be_replaced: Ask = Box::new(can_be_replaced);
+        self.lock().all.push(Condition { name, ask: Box::new(ask), can_be_replaced: Some(can_be_replaced) });
+    }
+
+    /// Makes the process ready without the conditions of [`require_or_spool`](Self::require_or_spool) while `can_spool`
+    /// returns true.
+    pub fn spool_if(&self, can_spool: impl Fn() -> bool + Send + Sync + 'static) {
+        self.lock().can_spool = Some(Box::new(can_spool));
     }
 
     /// Marks the conditions as complete. Until then the process is starting, and not ready.
     pub fn mark_started(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_complete = true;
+        self.lock().is_complete = true;
     }
 
     /// Checks every condition.
-    pub fn check(&self) -> Vec<(&'static str, Result<(), String>)> {
-        let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn report(&self) -> ReadinessReport {
+        let conditions = self.lock();
+        let can_spool = conditions.can_spool.as_ref().map(|ask| ask());
+        let (mut is_ready, mut is_spooling) = (conditions.is_complete, false);
         let started = if conditions.is_complete { Ok(()) } else { Err("starting".to_owned()) };
-        let answers = conditions.all.iter().map(|(name, ask)| (*name, ask()));
-        std::iter::once(("started", started)).chain(answers).collect()
+        let mut answers = vec![("started", started)];
+        for condition in &conditions.all {
+            let answer = (condition.ask)();
+            if answer.is_err() {
+                let is_replaced =
+                    can_spool == Some(true) && condition.can_be_replaced.as_ref().is_some_and(|ask| ask());
+                is_spooling |= is_replaced;
+                is_ready &= is_replaced;
+            }
+            answers.push((condition.name, answer));
+        }
+        ReadinessReport { is_ready, is_spooling: can_spool.map(|_| is_spooling), conditions: answers }
     }
 
-    /// Whether every condition holds.
+    /// The state of every condition.
+    pub fn check(&self) -> Vec<(&'static str, Result<(), String>)> {
+        self.report().conditions
+    }
+
+    /// Whether every condition holds, or is replaced by the spool.
     pub fn is_ready(&self) -> bool {
-        self.check().iter().all(|(_, state)| state.is_ok())
+        self.report().is_ready
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Conditions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,5 +132,32 @@ mod tests {
         assert_eq!(readiness.check()[1], ("flag", Err("down".to_owned())));
         *flag.lock().unwrap() = true;
         assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn a_spool_replaces_only_the_conditions_that_say_so_while_it_can() {
+        let readiness = Readiness::default();
+        let down = || Err("not connected".to_owned());
+        let [room, unknown] = [true, true].map(|value| Arc::new(Mutex::new(value)));
+        let (asked_room, asked_unknown) = (Arc::clone(&room), Arc::clone(&unknown));
+        readiness.require("channels", || Ok(()));
+        readiness.require_or_spool("nats", down, || true);
+        readiness.require_or_spool("streams", down, move || *asked_unknown.lock().unwrap());
+        assert_eq!(readiness.report().is_spooling, None, "it has no spool");
+        readiness.spool_if(move || *asked_room.lock().unwrap());
+        assert!(!readiness.is_ready(), "it is starting");
+        readiness.mark_started();
+        let report = readiness.report();
+        assert!(report.is_ready && report.is_spooling == Some(true), "{report:?}");
+        assert_eq!(report.conditions[2], ("nats", down()), "it says what is missing");
+        *unknown.lock().unwrap() = false;
+        assert!(!readiness.is_ready(), "the streams are known to be wrong");
+        *unknown.lock().unwrap() = true;
+        *room.lock().unwrap() = false;
+        let report = readiness.report();
+        assert!(!report.is_ready && report.is_spooling == Some(false), "{report:?}");
+        *room.lock().unwrap() = true;
+        readiness.require("not stopping", || Err("stopping".to_owned()));
+        assert!(!readiness.is_ready());
     }
 }

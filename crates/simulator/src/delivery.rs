@@ -30,6 +30,14 @@ impl Caller {
     }
 }
 
+/// The channel that a webhook is posted to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Destination<'a> {
+    /// Its position in the statistics.
+    pub(crate) position: usize,
+    pub(crate) target: &'a Target,
+}
+
 /// How posting a webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryResult {
@@ -43,7 +51,7 @@ pub(crate) enum DeliveryResult {
 pub(crate) async fn post(
     caller: &Caller,
     plan: &Plan,
-    (place, target): (usize, &Target),
+    to: Destination<'_>,
     body: &Body,
     tally: &Stats,
 ) -> DeliveryResult {
@@ -51,42 +59,37 @@ pub(crate) async fn post(
     loop {
         let open = caller.places.acquire().await;
         let started = Instant::now();
-        let Err(failure) = call(&caller.client, (place, target), body, tally).await else {
-            tally.taken(place, started.elapsed());
+        let Err(failure) = call(&caller.client, to, body, tally).await else {
+            tally.taken(to.position, started.elapsed());
             return DeliveryResult::Taken;
         };
         drop(open);
-        tally.refused(place, failure);
-        let Some(wait) = target.client.retry_delay(repeat, failure, plan) else {
-            tally.lost(place);
+        tally.refused(to.position, failure);
+        let Some(wait) = to.target.client.retry_delay(repeat, failure, plan) else {
+            tally.lost(to.position);
             return DeliveryResult::Lost;
         };
         tokio::time::sleep(plan.scaled(wait)).await;
-        tally.repeated(place);
+        tally.repeated(to.position);
         repeat += 1;
     }
 }
 
-async fn call(
-    client: &Client,
-    (place, target): (usize, &Target),
-    body: &Body,
-    tally: &Stats,
-) -> Result<(), Failure> {
-    let headers = target.client.headers(&target.endpoint, body);
-    let answer = request(client, target, body, headers.clone()).await?;
+async fn call(client: &Client, to: Destination<'_>, body: &Body, tally: &Stats) -> Result<(), Failure> {
+    let headers = to.target.client.headers(&to.target.endpoint, body);
+    let answer = request(client, to.target, body, headers.clone()).await?;
     let challenge =
         answer.headers().get(WWW_AUTHENTICATE).filter(|_| answer.status() == StatusCode::UNAUTHORIZED);
     let challenge = challenge.and_then(|value| value.to_str().ok());
     let Some(login) =
-        challenge.and_then(|challenge| target.client.answer_challenge(&target.endpoint, challenge))
+        challenge.and_then(|challenge| to.target.client.answer_challenge(&to.target.endpoint, challenge))
     else {
-        return judge(target, answer).await;
+        return judge(to.target, answer).await;
     };
-    tally.challenged(place);
+    tally.challenged(to.position);
     let mut headers = headers;
     headers.extend(login);
-    judge(target, request(client, target, body, headers).await?).await
+    judge(to.target, request(client, to.target, body, headers).await?).await
 }
 
 async fn request(

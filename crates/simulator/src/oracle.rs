@@ -208,12 +208,12 @@ impl Oracle {
     fn is_posted(&mut self, key: Key) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.posting = entry.posting.saturating_sub(1);
-            self.settle(key);
+            self.list_if_settled(key);
         }
     }
 
     /// Adds the entry to the list of settled entries, if it has just become settled.
-    fn settle(&mut self, key: Key) {
+    fn list_if_settled(&mut self, key: Key) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Contents::Whole(items, place) = &entry.contents else { return };
         if !entry.is_settled() {
@@ -256,7 +256,7 @@ impl Oracle {
             self.verdict.different += 1;
             self.example(|| format!("{key:?} is not as expected: {}", difference.join("; ")));
         }
-        self.settle(key);
+        self.list_if_settled(key);
         self.forget();
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bsp_client::Body;
-use crate::delivery::{self, Caller, DeliveryResult};
+use crate::delivery::{self, Caller, DeliveryResult, Destination};
 use crate::oracle::{Oracle, OracleLimits};
 use crate::plan::{Plan, RunTag};
 use crate::stats::{Dropped, Stats};
@@ -161,7 +161,7 @@ impl Simulator {
 
     async fn deliver(&self, webhook: Webhook) {
         self.tally.posted(webhook.target);
-        let to = (webhook.target, &self.targets[webhook.target]);
+        let to = Destination { position: webhook.target, target: &self.targets[webhook.target] };
         let body: &Body = &webhook.body;
         match delivery::post(&self.caller, &self.plan, to, body, &self.tally).await {
             DeliveryResult::Taken => self.ledger().acknowledge(webhook.expected()),

@@ -78,7 +78,7 @@ async fn the_runbook_makes_room_on_the_default_limit() {
     let found = streams(&url).await;
     assert_eq!(size(&found, "DEADLETTERS"), Some(100 * MIB));
     assert_eq!(size(&found, "COMMANDS"), Some(1024 * MIB));
-    for (enlarged, mib) in [("WEBHOOKS", 8192), ("EVENTS", 8192), ("KV_imchannel_sends", 2048)] {
+    for (enlarged, mib) in [("WEBHOOKS", 8192), ("EVENTS", 8192), ("KV_imchannel_sends", 4096)] {
         assert_eq!(size(&found, enlarged), Some(mib * MIB), "{enlarged}");
     }
 }

@@ -84,6 +84,54 @@ async fn channels_are_applied_listed_shown_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_which_channels_spool() {
+    let installation = Installation::start_bare().await;
+    assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
+    let file = installation.folder().join("channels.toml");
+    let of = |id: &str, bsp: &str, rest: &str| {
+        let login = if bsp == "twilio" { "user = \"u\", password" } else { "password" };
+        format!(
+            "[[channel]]\nid = \"{id}\"\nbsp = \"{bsp}\"\ntenant = \"t\"\nwebhook = [{{ {login} = \"p\" }}]\n{rest}\n"
+        )
+    };
+    let infobip = "[channel.infobip]\nbase_url = \"https://x.api.infobip.com\"\napi_key = \"env:INFOBIP_KEY\"\nscenario_key = \"s\"";
+    let all = [
+        of("infobip-plain", "infobip", infobip),
+        of("infobip-spooled", "infobip", &format!("spool = true\n{infobip}")),
+        of("koomessage-plain", "koomessage", ""),
+        of("gupshup-plain", "gupshup", ""),
+        of("twilio-plain", "twilio", ""),
+        of("twilio-not-spooled", "twilio", "spool = false"),
+    ];
+    std::fs::write(&file, all.concat()).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(code(&run_cli(&installation, &["channel", "apply", "-f", file]).await), 0);
+    let rows = lines(&run_cli(&installation, &["--json", "channel", "list"]).await);
+    let table = run_cli(&installation, &["channel", "list"]).await;
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    for (id, spools, said) in [
+        ("infobip-plain", false, Value::Null),
+        ("infobip-spooled", true, true.into()),
+        ("koomessage-plain", true, Value::Null),
+        ("gupshup-plain", true, Value::Null),
+        ("twilio-plain", true, Value::Null),
+        ("twilio-not-spooled", false, false.into()),
+    ] {
+        let row = rows.iter().find(|row| row["id"] == id).unwrap();
+        assert_eq!(row["spools"], spools, "{id}");
+        let line = table.lines().find(|line| line.contains(id)).unwrap();
+        assert_eq!(line.contains("yes"), spools, "{line}");
+        let shown = &lines(&run_cli(&installation, &["--json", "channel", "show", id]).await)[0];
+        assert_eq!((&shown["spool"], &shown["spools"]), (&said, &Value::Bool(spools)), "{id}");
+    }
+    // A file without the setting takes it away again.
+    std::fs::write(file, all.concat().replace("spool = true", "").replace("spool = false", "")).unwrap();
+    let applied = lines(&run_cli(&installation, &["--json", "channel", "apply", "-f", file]).await);
+    let changed = applied.iter().filter(|line| line["action"] == "changed").count();
+    assert_eq!(changed, 2, "{applied:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_channels_file_is_answered_with_every_fault_and_stores_nothing() {
     let installation = Installation::start_bare().await;
     assert_eq!(code(&run_cli(&installation, &["streams", "apply"]).await), 0);
@@ -314,7 +362,7 @@ async fn channels_under_another_key_are_not_overwritten_unasked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_no_channel_can_be_seen_and_removed() {
     let installation = Installation::start().await;
-    let (_, record) = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    let record = bus::registry::list(&installation.bus).await.unwrap().remove(0).record;
     let odd =
         channel::Record { id: "odd".to_owned(), version: 99, bsp: "pigeon".to_owned(), ..record.unwrap() };
     bus::registry::put(&installation.bus, &odd).await.unwrap();

@@ -38,7 +38,7 @@ async fn installation() -> Installation {
 
 /// The rates of all channels, and whether each is paused.
 async fn stored(installation: &Installation) -> Vec<(u64, bool)> {
-    let found = bus::registry::read_all(&installation.bus).await.unwrap();
+    let found = bus::registry::list(&installation.bus).await.unwrap();
     let records = found.into_iter().map(|found| found.record.unwrap());
     records.map(|record| (record.settings["sends_per_second"].as_u64().unwrap(), record.paused)).collect()
 }

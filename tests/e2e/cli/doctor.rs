@@ -38,15 +38,15 @@ impl Patient {
     }
 
     /// With another value of a variable.
-    async fn seen_with(&self, name: &'static str, value: &str) -> Seen {
+    async fn seen_with(&self, name: &'static str, value: &str) -> Report {
         let mut variables = self.variables.clone();
         variables.retain(|(found, _)| *found != name);
         variables.push((name, value.to_owned()));
-        look(&self.installation().nats.url(), &variables).await
+        run_doctor(&self.installation().nats.url(), &variables).await
     }
 
-    async fn seen(&self) -> Seen {
-        look(&self.installation().nats.url(), &self.variables).await
+    async fn seen(&self) -> Report {
+        run_doctor(&self.installation().nats.url(), &self.variables).await
     }
 
     async fn until_worked(&self) {
@@ -67,13 +67,13 @@ impl Patient {
 }
 
 /// Output of the command.
-struct Seen {
+struct Report {
     code: Option<i32>,
     text: String,
     findings: Vec<Value>,
 }
 
-async fn look(nats_url: &str, variables: &[(&'static str, String)]) -> Seen {
+async fn run_doctor(nats_url: &str, variables: &[(&'static str, String)]) -> Report {
     let variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let args = ["--json", "doctor", "--watch-for", "1s"];
@@ -81,10 +81,10 @@ async fn look(nats_url: &str, variables: &[(&'static str, String)]) -> Seen {
     let text = String::from_utf8(stdout).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let findings = lines.filter(|line| line["check"].is_string()).collect();
-    Seen { code: status.code(), text, findings }
+    Report { code: status.code(), text, findings }
 }
 
-impl Seen {
+impl Report {
     /// The checks that found something of a level, each once.
     fn of_level(&self, level: &str) -> Vec<&str> {
         let found = self.findings.iter().filter(|found| found["level"] == level);
@@ -230,7 +230,7 @@ async fn each_break_is_found_and_no_other() {
     assert_eq!(seen.code, Some(3), "{}", seen.text);
     assert!(seen.of_level("ok").contains(&"redis.policy"), "{}", seen.text);
     // Nothing responds.
-    let seen = look("nats://127.0.0.1:1", &[]).await;
+    let seen = run_doctor("nats://127.0.0.1:1", &[]).await;
     assert_eq!(seen.of_level("error"), vec!["nats.connection"], "{}", seen.text);
     assert_eq!(seen.code, Some(1), "{}", seen.text);
 }
@@ -349,7 +349,7 @@ async fn every_server_of_a_cluster_is_asked_for_its_version() {
     let settings = StreamSettings { replicas: 3, ..StreamSettings::default() };
     // JetStream is unavailable until the servers have formed a cluster.
     eventually("streams are made", || async { provision::apply(&bus, &settings).await.ok() }).await;
-    let seen = look(&url, &[]).await;
+    let seen = run_doctor(&url, &[]).await;
     let version = servers::nats::version().await.unwrap();
     let found = seen.findings.iter().filter(|found| found["check"] == "nats.version").collect::<Vec<_>>();
     assert_eq!(found.len(), 1, "{}", seen.text);

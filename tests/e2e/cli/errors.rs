@@ -184,7 +184,7 @@ async fn setup_stores_channels_under_another_key_when_it_is_told_to() {
         .await
         .unwrap()
         .into_iter()
-        .map(|(_, record)| record.unwrap())
+        .map(|stored| stored.record.unwrap())
         .collect();
     assert!(!stored.is_empty() && stored.iter().all(|record| record.key_fingerprint == fingerprint));
 }
@@ -252,7 +252,7 @@ async fn doctor_is_quick_and_readable_with_two_thousand_channels() {
     const COUNT: usize = 2_000;
     let outbound = Outbound::start(&[50]).await;
     let installation = &outbound.installation;
-    let (_, record) = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    let record = bus::registry::list(&installation.bus).await.unwrap().remove(0).record;
     let record = record.unwrap();
     let made = stream::iter(1..COUNT).map(|number| {
         let record = Record { id: channel(number).to_string(), ..record.clone() };

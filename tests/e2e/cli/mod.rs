@@ -7,6 +7,7 @@ mod send_cli;
 mod concurrent_operators;
 mod replay;
 mod terminal_escapes;
+mod spooled;
 mod top;
 mod doctor;
 mod up_terminal;

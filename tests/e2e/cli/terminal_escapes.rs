@@ -166,7 +166,7 @@ async fn store_everything(installation: &Installation) -> async_nats::Client {
     // A subject may contain them too; `top` counts by it.
     let token = FOREIGN.replace(['>', '\u{2028}'], "");
     publish(&client, &format!("imchannel.deadletter.webhook.{token}"), &headers, FOREIGN.into()).await;
-    for found in bus::registry::read_all(&installation.bus).await.unwrap() {
+    for found in bus::registry::list(&installation.bus).await.unwrap() {
         let mut record = found.record.unwrap();
         if record.id == "gupshup-demo" {
             record.tenant = FOREIGN.to_owned();

@@ -43,6 +43,7 @@ pub(crate) mod balancer;
 pub(crate) mod cluster;
 pub(crate) mod files;
 mod installation;
+pub(crate) mod ledger;
 pub(crate) mod outbound;
 mod program;
 pub(crate) mod secured;

@@ -277,7 +277,7 @@ impl Outbound {
     pub(crate) async fn set_paused(&self, number: usize, paused: bool) {
         let id = channel(number).to_string();
         let stored = bus::registry::list(&self.installation.bus).await.unwrap();
-        let (_, record) = stored.into_iter().find(|(key, _)| *key == id).unwrap();
+        let record = stored.into_iter().find(|stored| stored.id == id).unwrap().record;
         let record = channel::Record { paused, ..record.unwrap() };
         bus::registry::put(&self.installation.bus, &record).await.unwrap();
     }

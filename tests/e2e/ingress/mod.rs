@@ -9,3 +9,6 @@ mod body_memory;
 mod connection_limits;
 mod unread_responses;
 mod nats_outage;
+mod start_without_bus;
+mod spool;
+mod spool_disk;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bus::registry::StoredChannel;
 use bus::streams::StreamSettings;
 
 use crate::harness::{Installation, Webhook, eventually, exclusive, within};
@@ -66,7 +67,7 @@ async fn before_the_registry_was_read_the_answer_is_503_and_never_401() {
 async fn a_stored_value_that_is_no_channel_takes_none_away() {
     let mut installation = Installation::start().await;
     let ingress = installation.ingress().await;
-    let (id, record) = bus::registry::list(&installation.bus).await.unwrap().remove(0);
+    let StoredChannel { id, record, .. } = bus::registry::list(&installation.bus).await.unwrap().remove(0);
     assert_eq!(id, "202105102694809992");
     let newer = channel::Record { version: 99, ..record.unwrap() };
     bus::registry::put(&installation.bus, &newer).await.unwrap();
@@ -101,7 +102,7 @@ async fn a_status_of_the_server_in_place_of_a_channel_is_replaced_by_the_channel
     let none = bytes::Bytes::from_static(br#"{"batch":1,"no_wait":true}"#);
     client.publish_with_reply(next, "$KV.imchannel_channels.new-1", none).await.unwrap();
     let found = eventually("the status is stored and told as no channel", || async {
-        let stored = bus::registry::read_all(&installation.bus).await.unwrap();
+        let stored = bus::registry::list(&installation.bus).await.unwrap();
         stored.into_iter().find(|found| found.id == "new-1" && found.record.is_err())
     })
     .await;

@@ -9,6 +9,7 @@ use bus::{Delivery, Priority, headers};
 use prost::Message;
 use proto::v1::{SendOutcome, SendResult};
 
+use crate::harness::ledger::change_events;
 use crate::harness::outbound::{Outbound, channel, outcome, text};
 use crate::harness::{eventually, run_cli};
 
@@ -127,14 +128,6 @@ async fn a_used_id_is_answered_under_no_id() {
     assert_eq!(letters(&outbound).await.len(), 2);
     assert_eq!(outbound.account.received_count(), 1);
     sender.stop().await;
-}
-
-async fn change_events(outbound: &Outbound, subjects: &[&str]) {
-    let client = async_nats::connect(outbound.installation.nats.url()).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
-    let mut config = jetstream.get_stream("EVENTS").await.unwrap().cached_info().config.clone();
-    config.subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
-    jetstream.update_stream(config).await.unwrap();
 }
 
 /// The state after a sender that dies between dead letter and result, and a sender whose result has no room.

@@ -1,13 +1,15 @@
 //! Tests of the sender: each command is sent at most once, and every command has a true result.
 
-mod sends;
-mod responses;
 mod command_contents;
+mod crash;
 mod invalid_commands;
-mod orphans;
+mod ledger_entries;
 mod order;
+mod orphans;
 mod pending_commands;
 mod redis_functions;
-mod timing;
 mod reconnection;
-mod chaos_sends;
+mod resend_unknown;
+mod responses;
+mod sends;
+mod takeover;

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use bus::Priority;
 use jiff::Timestamp;
 use proto::v1::{SendCommand, SendOutcome};
-use simulator::infobip_api::{Faults, Front, RetryAfter};
+use simulator::infobip_api::{Faults, Intermediary, RetryAfter};
 
 use crate::harness::outbound::{Outbound, counted, outcome, text};
 use crate::harness::{eventually, run_cli, within};
 
-fn fronts(fronts: Vec<Front>) -> Faults {
+fn fronts(fronts: Vec<Intermediary>) -> Faults {
     Faults { fronts, ..Faults::default() }
 }
 
@@ -25,13 +25,17 @@ fn customer(number: usize) -> String {
 async fn what_is_refused_in_front_of_the_bsp_is_sent_later() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     elsewhere.set_nonblocking(true).unwrap();
-    let location = format!("http://{}/account/1/advanced", elsewhere.local_addr().unwrap());
-    let mut all: Vec<Front> = [401, 403, 404, 405, 408, 421, 425, 429].map(Front::html).into();
+    let location = format!("http://{}/omni/1/advanced", elsewhere.local_addr().unwrap());
+    let mut all: Vec<Intermediary> = [401, 403, 404, 405, 408, 421, 425, 429].map(Intermediary::html).into();
     all.extend(
-        [301, 302, 307, 308].map(|status| Front { location: Some(location.clone()), ..Front::html(status) }),
+        [301, 302, 307, 308]
+            .map(|status| Intermediary { location: Some(location.clone()), ..Intermediary::html(status) }),
     );
-    all.push(Front { retry_after: Some(RetryAfter::Seconds(1)), ..Front::html(503) });
-    all.push(Front { retry_after: Some(RetryAfter::Date(Duration::from_secs(1))), ..Front::html(503) });
+    all.push(Intermediary { retry_after: Some(RetryAfter::Seconds(1)), ..Intermediary::html(503) });
+    all.push(Intermediary {
+        retry_after: Some(RetryAfter::Date(Duration::from_secs(1))),
+        ..Intermediary::html(503)
+    });
     for (number, front) in all.iter_mut().enumerate() {
         front.recipient = Some(customer(number));
     }
@@ -70,7 +74,9 @@ async fn what_is_refused_in_front_of_the_bsp_is_sent_later() {
 async fn an_outage_in_front_of_the_bsp_costs_no_message_and_few_calls() {
     let outbound = Outbound::start(&[50]).await;
     let sender = outbound.sender().await;
-    for (round, front) in [Front::html(404), Front::own(401, "UNAUTHORIZED")].into_iter().enumerate() {
+    for (round, front) in
+        [Intermediary::html(404), Intermediary::own(401, "UNAUTHORIZED")].into_iter().enumerate()
+    {
         let before = outbound.account.calls();
         outbound.account.set_faults(fronts(vec![front.clone()]));
         for number in 0..30 {
@@ -100,14 +106,15 @@ async fn an_outage_in_front_of_the_bsp_costs_no_message_and_few_calls() {
 #[tokio::test]
 async fn what_the_bsp_has_taken_before_its_balancer_failed_is_looked_up_and_sent_once() {
     let statuses = [500, 502, 503, 504, 303];
-    let mut after: Vec<Front> = statuses.map(|status| Front { is_after: true, ..Front::html(status) }).into();
+    let mut after: Vec<Intermediary> =
+        statuses.map(|status| Intermediary { is_after: true, ..Intermediary::html(status) }).into();
     // The body shows that the BSP itself responded.
-    after.push(Front {
+    after.push(Intermediary {
         is_after: true,
         retry_after: Some(RetryAfter::Seconds(1)),
-        ..Front::own(503, "GENERAL_ERROR")
+        ..Intermediary::own(503, "GENERAL_ERROR")
     });
-    after.push(Front { is_after: true, ..Front::html(202) });
+    after.push(Intermediary { is_after: true, ..Intermediary::html(202) });
     for (number, front) in after.iter_mut().enumerate() {
         front.recipient = Some(customer(number));
     }
@@ -130,10 +137,11 @@ async fn what_the_bsp_has_taken_before_its_balancer_failed_is_looked_up_and_sent
 #[tokio::test]
 async fn a_command_that_alone_is_refused_keeps_no_other_back() {
     let outbound = Outbound::start(&[100]).await;
-    let only = |number, front: Front| Front { recipient: Some(customer(number)), ..front };
-    outbound
-        .account
-        .set_faults(fronts(vec![only(1, Front::own(403, "FORBIDDEN")), only(2, Front::html(404))]));
+    let only = |number, front: Intermediary| Intermediary { recipient: Some(customer(number)), ..front };
+    outbound.account.set_faults(fronts(vec![
+        only(1, Intermediary::own(403, "FORBIDDEN")),
+        only(2, Intermediary::html(404)),
+    ]));
     let sender = outbound.sender().await;
     outbound.publish(Priority::Interactive, &text(0, "own", &customer(1), "Hello")).await;
     outbound.publish(Priority::Interactive, &text(0, "html", &customer(2), "Hello")).await;
@@ -180,7 +188,7 @@ async fn a_command_that_alone_is_refused_keeps_no_other_back() {
 #[tokio::test]
 async fn a_deadline_ends_what_is_refused_all_the_time_and_the_result_says_why() {
     let outbound = Outbound::start(&[100]).await;
-    outbound.account.set_faults(fronts(vec![Front::own(401, "UNAUTHORIZED")]));
+    outbound.account.set_faults(fronts(vec![Intermediary::own(401, "UNAUTHORIZED")]));
     let _sender = outbound.sender().await;
     let soon = bsp::time::to_proto(Timestamp::now() + Duration::from_secs(8));
     let command = SendCommand { not_after: Some(soon), ..text(0, "late", &customer(1), "Hello") };
@@ -248,7 +256,7 @@ async fn a_date_in_the_logs_retry_after_is_obeyed() {
 async fn the_field_that_the_bsp_refuses_is_told_to_the_back_end_and_in_the_log() {
     let outbound = Outbound::start(&[100]).await;
     let (field, what) = ("destinations[0].to.phoneNumber", "is not a valid international number");
-    outbound.account.set_faults(fronts(vec![Front::invalid(field, what)]));
+    outbound.account.set_faults(fronts(vec![Intermediary::invalid(field, what)]));
     let mut sender = outbound.sender_program(&[]);
     outbound.publish(Priority::Interactive, &text(0, "c-1", &customer(1), "Hello")).await;
     let line = sender.line_with("response of").await;

@@ -101,7 +101,7 @@ async fn a_simulated_infobip_whose_reports_are_not_accepted_stays_small_and_says
     let mut infobip = Program::start_with_args("imchannel", &installation.nats.url(), &args, &[]);
     let admin: Value = serde_json::from_str(&infobip.line_with("\"admin\"").await).unwrap();
     let listen: Value = serde_json::from_str(&infobip.line_with("\"listen\"").await).unwrap();
-    let url = format!("http://{}/account/1/advanced", listen["listen"].as_str().unwrap());
+    let url = format!("http://{}/omni/1/advanced", listen["listen"].as_str().unwrap());
     let client = reqwest::Client::new();
     for request in 0..REQUESTS {
         let of = |number| json!({ "messageId": format!("m-{request}-{number}"), "to": { "phoneNumber": "4915100000042" } });

@@ -20,18 +20,21 @@ pub(crate) struct Comparison {
     pub(crate) pairs: Vec<Pair<Outcome>>,
 }
 
-pub(crate) async fn measure(
-    effort: Effort,
-    fastapi: Option<&Path>,
-    fastify: Option<&Path>,
-) -> anyhow::Result<Vec<Comparison>> {
+/// The folders of the receivers to compare with. One that is missing is not measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Folders<'a> {
+    pub(crate) fastapi: Option<&'a Path>,
+    pub(crate) fastify: Option<&'a Path>,
+}
+
+pub(crate) async fn measure(effort: Effort, folders: Folders<'_>) -> anyhow::Result<Vec<Comparison>> {
     let mut all = Vec::new();
-    if let Some(folder) = fastapi {
+    if let Some(folder) = folders.fastapi {
         let folder = &std::path::absolute(folder)?;
         let python = folder.join("venv/bin/python");
         all.push(compare("FastAPI with nats-py", &python, folder, "app.py", effort).await?);
     }
-    if let Some(folder) = fastify {
+    if let Some(folder) = folders.fastify {
         all.push(compare("Fastify with nats.js", Path::new("node"), folder, "app.js", effort).await?);
     }
     Ok(all)

@@ -98,7 +98,7 @@ async fn until_processed(place: &Environment) {
     }
 }
 
-struct Seen {
+struct Latencies {
     count: u64,
     latency_us: Histogram<u64>,
 }
@@ -107,7 +107,7 @@ struct Seen {
 struct Reader {
     bodies: Arc<Bodies>,
     begun: Arc<Begun>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Latencies>>,
     started: Instant,
     task: tokio::task::JoinHandle<()>,
 }
@@ -131,7 +131,7 @@ impl Reader {
         // Requests more than arrives in a moment, so that the reader never waits for its next request.
         let mut messages = consumer.stream().max_messages_per_batch(READER_BATCH).messages().await?;
         let begun = Arc::new(Begun::new(slots));
-        let seen = Arc::new(Mutex::new(Seen { count: 0, latency_us: load::histogram() }));
+        let seen = Arc::new(Mutex::new(Latencies { count: 0, latency_us: load::histogram() }));
         let task = tokio::spawn({
             let (bodies, begun, seen) = (Arc::clone(&bodies), Arc::clone(&begun), Arc::clone(&seen));
             async move {
@@ -149,7 +149,7 @@ impl Reader {
         Ok(Self { bodies, begun, seen, started: Instant::now(), task })
     }
 
-    fn lock<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+    fn lock<T>(&self, read: impl FnOnce(&Latencies) -> T) -> T {
         read(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

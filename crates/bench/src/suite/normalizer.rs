@@ -91,7 +91,7 @@ async fn store(
     let received_at = jiff::Timestamp::now().to_string();
     let publish = |number: u64| {
         let mut body = Vec::new();
-        bodies.write(bodies.take(), &mut body);
+        bodies.write(bodies.next_number(), &mut body);
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Msg-Id", format!("{stream}-{received_at}-{number}"));
         headers.insert("Imchannel-Route", "report");

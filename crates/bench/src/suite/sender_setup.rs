@@ -88,6 +88,8 @@ impl SenderSetup {
                 ("IMCHANNEL_REDIS_URL", &redis),
                 ("IMCHANNEL_MEDIA_PUBLIC_URL", "http://127.0.0.1:1"),
                 ("IMCHANNEL_SECRETS_DIR", &secrets),
+                // The channel of the webhooks sends nothing here. Without its key its lane would be halted, with a warning.
+                ("INFOBIP_API_KEY", API_KEY),
             ],
         )
     }

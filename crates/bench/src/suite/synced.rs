@@ -35,6 +35,9 @@ pub(crate) struct Round {
     pub(crate) warnings: usize,
 }
 
+/// Lines at WARN or ERROR that are printed of each round.
+const WARNINGS_SHOWN: usize = 3;
+
 /// Measures it; `None` if the server does not support the setting.
 pub(crate) async fn measure(effort: Effort) -> anyhow::Result<Option<Vec<Round>>> {
     if !is_known(&servers::nats::version().await?) {
@@ -67,7 +70,12 @@ async fn measure_once(stage: &SenderSetup, number: usize) -> anyhow::Result<Roun
     let (first, last) = stage.arrived(&format!("imc-{run}-"), count).await?;
     sender.end().await;
     let log = std::fs::read_to_string(stage.environment.folder().join("imchannel-sender.log"))?;
-    let warnings = log.lines().filter(|line| line.contains("] WARN ") || line.contains("] ERROR ")).count();
+    let warned: Vec<&str> =
+        log.lines().filter(|line| line.contains("] WARN ") || line.contains("] ERROR ")).collect();
+    for line in warned.iter().take(WARNINGS_SHOWN) {
+        output::say(&format!("  {line}"));
+    }
+    let warnings = warned.len();
     let after = writes_alone(&stage.environment, &format!("after-{number}")).await?;
     let sends = count as f64 / (last - first).as_secs_f64();
     Ok(Round { alone: f64::midpoint(before, after), sends, warnings })

@@ -74,7 +74,7 @@ fn place(whole: &str, part: &str) -> (usize, usize) {
 
 /// The value or field that a reader expected.
 #[derive(Debug)]
-enum What {
+enum Expectation {
     /// A value of this type, as its reader describes it.
     Expected(String),
     /// One of these fields.
@@ -82,18 +82,18 @@ enum What {
     /// A field that is set only once.
     Once,
     /// The reader does not describe the expected value.
-    Unsaid,
+    Undescribed,
 }
 
 /// An error of a reader. The node adds its position.
 #[derive(Debug)]
 struct Error<'t> {
-    what: What,
+    what: Expectation,
     at: Option<(String, &'t str)>,
 }
 
 impl<'t> Error<'t> {
-    fn new(what: What) -> Self {
+    fn new(what: Expectation) -> Self {
         Self { what, at: None }
     }
 
@@ -104,8 +104,8 @@ impl<'t> Error<'t> {
     }
 
     fn expecting(mut self, expected: &str) -> Self {
-        if matches!(self.what, What::Unsaid) {
-            self.what = What::Expected(expected.to_owned());
+        if matches!(self.what, Expectation::Undescribed) {
+            self.what = Expectation::Expected(expected.to_owned());
         }
         self
     }
@@ -114,14 +114,14 @@ impl<'t> Error<'t> {
         let (field, raw) = self.at.unwrap_or((String::new(), whole));
         let (line, column) = place(whole, raw);
         let rule = match self.what {
-            What::Expected(expected) => rule(&expected),
-            What::Field(names) => {
+            Expectation::Expected(expected) => rule(&expected),
+            Expectation::Field(names) => {
                 let names = names.iter().filter(|name| !name.contains(|c: char| c.is_ascii_uppercase()));
                 format!("is not a known field; use one of {}", names.copied().collect::<Vec<_>>().join(", "))
             }
-            What::Once => "is set twice, or together with a field that excludes it".to_owned(),
+            Expectation::Once => "is set twice, or together with a field that excludes it".to_owned(),
             // Only the reader of numbers tries several types and describes none of them.
-            What::Unsaid => "must be a number".to_owned(),
+            Expectation::Undescribed => "must be a number".to_owned(),
         };
         Fault { field, rule, line, column }
     }
@@ -151,31 +151,31 @@ impl std::error::Error for Error<'_> {}
 
 impl de::Error for Error<'_> {
     fn custom<T: fmt::Display>(_may_quote_a_value: T) -> Self {
-        Self::new(What::Unsaid)
+        Self::new(Expectation::Undescribed)
     }
 
     fn invalid_type(_found: de::Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(What::Expected(expected.to_string()))
+        Self::new(Expectation::Expected(expected.to_string()))
     }
 
     fn invalid_value(_found: de::Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(What::Expected(expected.to_string()))
+        Self::new(Expectation::Expected(expected.to_string()))
     }
 
     fn invalid_length(_length: usize, expected: &dyn Expected) -> Self {
-        Self::new(What::Expected(expected.to_string()))
+        Self::new(Expectation::Expected(expected.to_string()))
     }
 
     fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(What::Expected(format!("one of {}", expected.join(", "))))
+        Self::new(Expectation::Expected(format!("one of {}", expected.join(", "))))
     }
 
     fn unknown_field(_field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(What::Field(expected))
+        Self::new(Expectation::Field(expected))
     }
 
     fn duplicate_field(_field: &'static str) -> Self {
-        Self::new(What::Once)
+        Self::new(Expectation::Once)
     }
 }
 
@@ -193,7 +193,7 @@ impl<'t> Deserializer<'t> for Node<'t> {
         let place = |error: Error<'t>| error.at(&path, raw);
         match raw.as_bytes().first() {
             Some(b'{') => {
-                let members = members(raw).map_err(|()| place(Error::new(What::Unsaid)))?;
+                let members = members(raw).map_err(|()| place(Error::new(Expectation::Undescribed)))?;
                 let mut members = Members { left: members.into_iter(), path: &path, last: None };
                 let read = visitor.visit_map(&mut members);
                 // A reader rejects a duplicate field before it reads its value.
@@ -204,7 +204,7 @@ impl<'t> Deserializer<'t> for Node<'t> {
             }
             Some(b'[') => {
                 let items: Vec<&RawValue> =
-                    serde_json::from_str(raw).map_err(|_| place(Error::new(What::Unsaid)))?;
+                    serde_json::from_str(raw).map_err(|_| place(Error::new(Expectation::Undescribed)))?;
                 visitor.visit_seq(Items { left: items.into_iter().enumerate(), path: &path }).map_err(place)
             }
             _ => {
@@ -226,7 +226,7 @@ impl<'t> Deserializer<'t> for Node<'t> {
 }
 
 fn scalar<'t, V: Visitor<'t>>(raw: &'t str, visitor: V) -> Result<V::Value, Error<'t>> {
-    let unsaid = |_| Error::new(What::Unsaid);
+    let unsaid = |_| Error::new(Expectation::Undescribed);
     match raw {
         "null" => visitor.visit_unit(),
         "true" => visitor.visit_bool(true),
@@ -300,7 +300,7 @@ impl<'t> MapAccess<'t> for Members<'t, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'t>>(&mut self, seed: V) -> Result<V::Value, Error<'t>> {
-        let Some(last) = &self.last else { return Err(Error::new(What::Unsaid)) };
+        let Some(last) = &self.last else { return Err(Error::new(Expectation::Undescribed)) };
         let node = Node { raw: last.value, path: last.path.clone() };
         seed.deserialize(node).map_err(|error| error.at(&last.path, last.value))
     }

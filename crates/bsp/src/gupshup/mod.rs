@@ -23,7 +23,7 @@ use crate::collector::Collector;
 use crate::ids::BspId;
 use crate::json::{LooseScalar, Part};
 use crate::parsed::{Parsed, Rejection, Webhook};
-use crate::provider::{Bsp, CredentialForm, Profile};
+use crate::provider::{Bsp, CredentialForm, Profile, WebhookRetries};
 use crate::utf8;
 
 /// The implementation of [`Bsp`].
@@ -36,6 +36,8 @@ static PROFILE: Profile = Profile {
     challenge: None,
     // Gupshup retries an event that is not answered within 10 s.
     store_deadline: Duration::from_secs(8),
+    // "After a brief interval", without a number of attempts (Gupshup, "Webhook key points", read 2026-11).
+    retries: WebhookRetries::Undocumented,
     credential: CredentialForm::Password,
     credential_hint: "Authorization: PASSWORD",
     sample_report: r#"{"app":"Demo","timestamp":1780000000000,"version":2,"type":"message-event","payload":{"id":"test-1","type":"delivered","destination":"441134960000","payload":{"ts":1780000000}}}"#,
@@ -172,7 +174,7 @@ impl Bsp for Gupshup {
     }
 
     fn wrap_item(&self, item: &Bytes) -> Bytes {
-        v3::body_around(item)
+        v3::wrap_item(item)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::command::Command;
 use crate::ids::BspId;
 use crate::json::{self, LooseScalar, Part};
 use crate::parsed::{Parsed, Rejection, Webhook};
-use crate::provider::{Bsp, CredentialForm, Profile, SettingsContext};
+use crate::provider::{Bsp, CredentialForm, Profile, SettingsContext, WebhookRetries};
 use crate::sending::{Account, Found, LookupError, MediaLink, Request, Response, SendResponse, Sending};
 use crate::toml_table::Table;
 use crate::utf8;
@@ -41,8 +41,10 @@ static PROFILE: Profile = Profile {
     id: BspId::new("infobip"),
     media_type: "application/json",
     challenge: None,
-    // Infobip retries for 41 hours if the response to a webhook is not 200.
     store_deadline: Duration::from_secs(2),
+    // Infobip retries 20 times with growing pauses (1 min + 1 min · n²) if the response is not 200: for 41 h 30 min after
+    // the first attempt (Infobip's OpenAPI, `notifyUrl`, and the table of its documentation on delivery reports, read 2026-11).
+    retries: WebhookRetries::For(Duration::from_secs((41 * 60 + 30) * 60)),
     credential: CredentialForm::Password,
     credential_hint: "AccountKey: PASSWORD",
     sample_report: r#"{"results":[{"messageId":"test-1","to":"441134960000","status":{"groupName":"DELIVERED"}}]}"#,

@@ -154,7 +154,7 @@ pub(super) fn delivery(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Re
 
 pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let (report, mut event) = begin(raw, out)?;
-    finish_timed(&report, &mut event, ("seen", ReportStatus::Read), &report.seen_at, out);
+    finish_timed(&report, &mut event, &SEEN, &report.seen_at, out);
     out.report(event);
     Ok(())
 }
@@ -162,7 +162,7 @@ pub(super) fn seen(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Reject
 /// Infobip withdrew it in 2024; the AICC's document still requires it.
 pub(super) fn deleted(raw: &RawValue, out: &mut Collector<'_>) -> Result<(), Rejection> {
     let (report, mut event) = begin(raw, out)?;
-    finish_timed(&report, &mut event, ("deleted", ReportStatus::Deleted), &report.deleted_at, out);
+    finish_timed(&report, &mut event, &DELETED, &report.deleted_at, out);
     out.report(event);
     Ok(())
 }
@@ -186,18 +186,28 @@ fn begin<'a>(raw: &'a RawValue, out: &Collector<'_>) -> Result<(Report<'a>, Box<
     Ok((report, event))
 }
 
+/// What a report says that has a time field in place of a status.
+struct TimedStatus {
+    /// The status as it is written into the event and its id.
+    raw: &'static str,
+    status: ReportStatus,
+}
+
+const SEEN: TimedStatus = TimedStatus { raw: "seen", status: ReportStatus::Read };
+const DELETED: TimedStatus = TimedStatus { raw: "deleted", status: ReportStatus::Deleted };
+
 /// Finishes a seen or deleted report. Its time field determines its status.
 fn finish_timed(
     report: &Report<'_>,
     event: &mut ReportEvent,
-    (raw_status, status): (&'static str, ReportStatus),
+    timed: &TimedStatus,
     time: &LooseScalar<'_>,
     out: &mut Collector<'_>,
 ) {
-    event.event_id = event_id(report, raw_status, time, "", out);
+    event.event_id = event_id(report, timed.raw, time, "", out);
     event.occurred_at = occurred_at(time, &event.message_id, out);
-    event.provider_status = Some(ProviderStatus { raw: raw_status.to_owned(), ..ProviderStatus::default() });
-    let status = if is_other_channel(event) { ReportStatus::Unrecognized } else { status };
+    event.provider_status = Some(ProviderStatus { raw: timed.raw.to_owned(), ..ProviderStatus::default() });
+    let status = if is_other_channel(event) { ReportStatus::Unrecognized } else { timed.status };
     event.set_status(status);
 }
 

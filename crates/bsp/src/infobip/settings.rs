@@ -41,12 +41,12 @@ pub(super) fn read(table: &mut Table<'_, '_>, context: &SettingsContext) -> Valu
     if let Some(url) = base_url
         && let Err(fault) = check_base_url(url.value, &context.extra_hosts)
     {
-        table.fault(url.offset, format_args!("'base_url' {fault}"));
+        table.add_fault(url.offset, format_args!("'base_url' {fault}"));
     }
     if let Some(key) = api_key
         && reference(key.value).is_none()
     {
-        table.fault(key.offset, "'api_key' must be a reference such as env:INFOBIP_NAME or file:NAME");
+        table.add_fault(key.offset, "'api_key' must be a reference such as env:INFOBIP_NAME or file:NAME");
     }
     let mut settings = json!({
         "base_url": base_url.map(|at| at.value.trim_end_matches('/')),

@@ -17,7 +17,7 @@ use serde::de::{
 use serde_json::de::Read;
 use serde_json::value::RawValue;
 
-use super::TEXT;
+use super::LOOSE_SCALAR;
 use crate::unread;
 
 /// Like `serde_json::from_str`, but rejects an array in place of a struct.
@@ -113,7 +113,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         match name {
-            TEXT => visitor.visit_borrowed_str(raw(self.0)?),
+            LOOSE_SCALAR => visitor.visit_borrowed_str(raw(self.0)?),
             RAW => {
                 let raw = raw(self.0)?;
                 unread::mark(raw);

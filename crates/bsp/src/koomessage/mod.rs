@@ -17,7 +17,7 @@ use crate::collector::Collector;
 use crate::ids::BspId;
 use crate::json::{self, LooseScalar, Part};
 use crate::parsed::{Parsed, Rejection, Webhook};
-use crate::provider::{Bsp, CredentialForm, Profile};
+use crate::provider::{Bsp, CredentialForm, Profile, WebhookRetries};
 use crate::{unread, utf8};
 
 /// The implementation of [`Bsp`].
@@ -28,8 +28,10 @@ static PROFILE: Profile = Profile {
     id: BspId::new("koomessage"),
     media_type: "application/json",
     challenge: None,
-    // KooMessage documents neither its timeout nor its retries.
+    // KooMessage documents neither its timeout nor its retries: the AICC's pages on its reports and messages (2025-11)
+    // name no status, and no page of Huawei Cloud describes its WhatsApp webhooks.
     store_deadline: Duration::from_secs(2),
+    retries: WebhookRetries::Undocumented,
     credential: CredentialForm::Password,
     credential_hint: "Authorization: PASSWORD",
     sample_report: r#"{"message_id":"test-1","sender":"441134960001","user_number":"441134960000","status":"delivered"}"#,

@@ -16,7 +16,7 @@ use crate::collector::Collector;
 use crate::form::Form;
 use crate::ids::BspId;
 use crate::parsed::{Parsed, Rejection, Webhook};
-use crate::provider::{Bsp, CredentialForm, Profile, SignedRequest};
+use crate::provider::{Bsp, CredentialForm, Profile, SignedRequest, WebhookRetries};
 
 /// The implementation of [`Bsp`].
 #[derive(Debug)]
@@ -30,6 +30,9 @@ static PROFILE: Profile = Profile {
     // Twilio waits 15 s and by default does not retry after 503, so the gateway tries for as long as
     // possible.
     store_deadline: Duration::from_secs(12),
+    // By default Twilio retries only a failed connection, once. `#rc=5&rp=all` in the callback URL makes it five retries of
+    // any failure, all of them within 15 s (Twilio, "Webhooks: connection overrides", read 2026-11).
+    retries: WebhookRetries::ForSeconds,
     credential: CredentialForm::UserAndPassword,
     credential_hint: "Authorization: Basic base64(USER:PASSWORD)",
     sample_report: "MessageSid=test-1&MessageStatus=delivered&From=whatsapp%3A%2B441134960001&To=whatsapp%3A%2B441134960000",

@@ -147,7 +147,7 @@ pub(crate) fn mark_place(value: Place) {
 }
 
 /// Records that a value is passed on as a whole, or was read in another way.
-pub(crate) fn take(value: &str) {
+pub(crate) fn mark_read(value: &str) {
     if let Some(span) = span(Place::of(value)) {
         NOTED.with_borrow_mut(|noted| {
             noted.unmark(span);

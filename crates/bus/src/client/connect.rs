@@ -10,6 +10,7 @@ use async_nats::jetstream::Context;
 use async_nats::{Client, connection};
 use tokio::sync::watch;
 
+use crate::client::away::Away;
 use crate::client::events::{ConnectionErrors, ConnectionEvents};
 use crate::client::options::{BusOptions, ConnectError};
 use crate::client::publish_contexts::{PublishContexts, context};
@@ -47,9 +48,12 @@ pub struct Bus {
     connections: watch::Receiver<u64>,
     /// State after the client's last event. Every publish reads it, and the client's own state is behind a lock.
     is_up: Arc<AtomicBool>,
+    pub(crate) away: Away,
     /// Why the last attempt to connect failed; empty while connected.
     fault: Arc<Mutex<String>>,
     pub(crate) fill: Arc<StreamFill>,
+    /// Whether senders may write compact entries into the ledger. [`crate::fill`] keeps it current.
+    pub(crate) compact_ledger: Arc<AtomicBool>,
     /// The stores in flight of each stream that is no bucket, in the order of [`StreamId::ALL`].
     in_flight: [Arc<InFlight>; STREAMS.len()],
     pub(crate) servers: Arc<Servers>,
@@ -97,11 +101,13 @@ impl Bus {
         let servers = servers.map_err(|error: std::io::Error| ConnectError(error.into()))?;
         let addresses = servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
         let (connected, connections) = watch::channel(0);
+        let (up, followed) = watch::channel(false);
         let is_up = Arc::new(AtomicBool::new(false));
         let sequences = Arc::new(Sequences::new(options.gone_back.clone()));
         let fault = Arc::new(Mutex::new(String::new()));
         let events = ConnectionEvents {
             connected,
+            up,
             gauge: options.connected.clone(),
             is_up: Arc::clone(&is_up),
             sequences: Arc::clone(&sequences),
@@ -142,8 +148,10 @@ impl Bus {
             publishers,
             connections,
             is_up,
+            away: Away::follow(followed),
             fault,
             fill: Arc::default(),
+            compact_ledger: Arc::default(),
             in_flight: std::array::from_fn(|place| {
                 InFlight::new(StreamId::ALL[place].name(), &options.in_flight, now)
             }),
@@ -177,10 +185,21 @@ impl Bus {
         self.fill.is_full(StreamId::Sends)
     }
 
+    /// Whether senders may write compact entries into the ledger of sends: the latest `setup` was that of a version that
+    /// has them. False until the ledger was checked ([`crate::fill`]).
+    pub fn is_ledger_compact(&self) -> bool {
+        self.compact_ledger.load(Ordering::Relaxed)
+    }
+
     /// Whether the client is connected now.
     pub fn is_connected(&self) -> bool {
         // The event of a new connection may come late; the client's own state does not.
         self.is_up.load(Ordering::Relaxed) || self.client.connection_state() == connection::State::Connected
+    }
+
+    /// Whether the bus is known to be away: the client has had no connection for 250 ms.
+    pub fn is_away(&self) -> bool {
+        self.away.is_away()
     }
 
     /// Whether the client is connected, and if not, why not, as far as the client knows.

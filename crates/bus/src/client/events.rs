@@ -15,6 +15,8 @@ use crate::state::sequence::Sequences;
 pub(super) struct ConnectionEvents {
     /// Number of connections so far.
     pub(super) connected: watch::Sender<u64>,
+    /// Whether the client is connected.
+    pub(super) up: watch::Sender<bool>,
     pub(super) gauge: Gauge,
     pub(super) is_up: Arc<AtomicBool>,
     pub(super) sequences: Arc<Sequences>,
@@ -27,11 +29,13 @@ impl ConnectionEvents {
             Event::Connected => {
                 self.sequences.connected();
                 self.is_up.store(true, Ordering::Relaxed);
+                self.up.send_replace(true);
                 self.gauge.set(1);
                 self.connected.send_modify(|count| *count += 1);
             }
             Event::Disconnected | Event::Closed => {
                 self.is_up.store(false, Ordering::Relaxed);
+                self.up.send_replace(false);
                 self.gauge.set(0);
             }
             _ => {}

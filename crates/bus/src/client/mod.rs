@@ -1,5 +1,6 @@
 //! The connection to NATS and what belongs to it: the user's key, permission errors, the versions of the servers.
 
+pub(crate) mod away;
 pub(crate) mod connect;
 mod events;
 pub(crate) mod jetstream_errors;

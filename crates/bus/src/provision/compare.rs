@@ -59,6 +59,11 @@ pub async fn check(bus: &Bus, scope: Scope<'_>) -> Result<Vec<Difference>, Provi
         let mut of_bucket = Differences::of(Object::Stream(definition.id));
         // The server chooses a bucket's window.
         compare_configs(found, &wanted, Scope::Contract, &mut of_bucket);
+        if definition.id == StreamId::Sends {
+            // It decides on the form of entries.
+            let text = |config: &Config| config.description.clone().unwrap_or_default();
+            of_bucket.compare(Setting::Description, text(found), text(&wanted));
+        }
         if matches!(scope, Scope::Settings(_)) {
             compare_bucket(found, &wanted, &mut of_bucket);
         }
@@ -179,7 +184,7 @@ async fn check_durable(
 }
 
 /// Whether an update would change nothing. Then none is made: after a restart and an update, nats-servers up to 2.10
-/// report the time of that restart as the creation time of the stream ([`marks`](crate::sequences::marks)).
+/// report the time of that restart as the creation time of the stream (module `sequences::marks`).
 pub(super) fn is_as_wanted(id: StreamId, found: &Config, wanted: &Config) -> bool {
     let mut differences = Differences::of(Object::Stream(id));
     compare_configs(found, wanted, Scope::Contract, &mut differences);

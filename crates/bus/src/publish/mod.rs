@@ -38,6 +38,16 @@ pub(crate) struct Target<'t> {
 struct Time {
     deadline: Instant,
     attempts: RetryMode,
+    persistence: Persistence,
+}
+
+/// When a message is given up before its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Persistence {
+    /// Never: an outage and a full stream are waited out.
+    UntilDeadline,
+    /// When the stream is known to accept nothing for now.
+    WhileAvailable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +119,11 @@ impl PublishError {
     /// Whether a retry of the same message may succeed.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::TooLarge | Self::WrongLastSequence)
+    }
+
+    /// Whether it shows that the stream accepts nothing for now, not only this message.
+    fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Full | Self::GoneBack | Self::NoStream)
     }
 
     /// A short name for a metric's label.
@@ -209,6 +224,63 @@ impl Bus {
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
+        self.store_persistently(subject, headers, payload, deadline, Persistence::UntilDeadline).await
+    }
+
+    /// Like [`store`](Bus::store) for a message that the caller stores elsewhere if the bus does not: it is given up
+    /// immediately when the bus is known to be away ([`Bus::is_away`]) or the stream to be full, and not tried while the stream
+    /// has acknowledged nothing for a second.
+    ///
+    /// # Errors
+    /// As [`store`](Bus::store). The message may have been stored, also if the error is [`PublishError::Disconnected`].
+    pub async fn store_while_available(
+        &self,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        deadline: Instant,
+    ) -> Result<Stored, PublishError> {
+        if let Some(error) = self.unavailable(subject.stream()) {
+            return Err(error);
+        }
+        let storing =
+            self.store_persistently(subject, headers, payload, deadline, Persistence::WhileAvailable);
+        tokio::select! {
+            biased;
+            outcome = storing => outcome,
+            () = self.away.begins() => Err(PublishError::Disconnected),
+        }
+    }
+
+    /// Why a stream is known to accept nothing now; `None` if it may.
+    fn unavailable(&self, stream: StreamId) -> Option<PublishError> {
+        if self.is_away() {
+            Some(PublishError::Disconnected)
+        } else if self.fill.is_full(stream) {
+            Some(PublishError::Full)
+        } else if self.in_flight(stream).is_stalled(Instant::now()) {
+            Some(PublishError::TimedOut)
+        } else {
+            self.sequences.place(stream).is_refused().then_some(PublishError::GoneBack)
+        }
+    }
+
+    /// Waits while a stream is known to accept nothing.
+    pub async fn available(&self, stream: StreamId) {
+        while self.unavailable(stream).is_some() {
+            self.away.ends().await;
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn store_persistently(
+        &self,
+        subject: &Subject,
+        headers: impl Fn() -> Headers,
+        payload: &Bytes,
+        deadline: Instant,
+        persistence: Persistence,
+    ) -> Result<Stored, PublishError> {
         let stream = subject.stream();
         // No permit is held while the server is unreachable.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
@@ -216,7 +288,7 @@ impl Bus {
         }
         let in_flight = self.in_flight(stream);
         if let Some(permit) = in_flight.try_permit() {
-            let time = Time { deadline, attempts: RetryMode::Two };
+            let time = Time { deadline, attempts: RetryMode::Two, persistence };
             return self.store_now(&permit, subject, headers, payload, time).await;
         }
         let last_moment = deadline.checked_sub(PERMIT_MARGIN).unwrap_or(deadline);
@@ -227,7 +299,7 @@ impl Bus {
                 PublishError::Overloaded
             });
         };
-        let time = Time { deadline, attempts: RetryMode::One };
+        let time = Time { deadline, attempts: RetryMode::One, persistence };
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
@@ -244,7 +316,8 @@ impl Bus {
         limit: Duration,
     ) -> Result<Stored, PublishError> {
         let permit = self.in_flight(subject.stream()).permit().await;
-        let time = Time { deadline: Instant::now() + limit, attempts: RetryMode::Two };
+        let (attempts, persistence) = (RetryMode::Two, Persistence::UntilDeadline);
+        let time = Time { deadline: Instant::now() + limit, attempts, persistence };
         self.store_now(&permit, subject, headers, payload, time).await
     }
 
@@ -287,7 +360,8 @@ impl Bus {
             if matches!(error, PublishError::TimedOut) && self.is_connected() {
                 permit.timed_out(now);
             }
-            if !error.is_transient() || now + RETRY_PAUSE >= time.deadline {
+            let is_given_up = time.persistence == Persistence::WhileAvailable && error.is_unavailable();
+            if is_given_up || !error.is_transient() || now + RETRY_PAUSE >= time.deadline {
                 return Err(error);
             }
             tokio::time::sleep(RETRY_PAUSE).await;
@@ -302,7 +376,8 @@ impl Bus {
         payload: &Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
-        self.attempt(target, headers, payload, Time { deadline, attempts: RetryMode::Two }).await
+        let (attempts, persistence) = (RetryMode::Two, Persistence::UntilDeadline);
+        self.attempt(target, headers, payload, Time { deadline, attempts, persistence }).await
     }
 
     async fn attempt(
@@ -312,7 +387,7 @@ impl Bus {
         payload: &Bytes,
         time: Time,
     ) -> Result<Stored, PublishError> {
-        let Time { deadline, attempts } = time;
+        let Time { deadline, attempts, .. } = time;
         // While disconnected, the client would queue the message and send it later, even after the caller has given up.
         if !self.is_connected() && tokio::time::timeout_at(deadline, self.connected()).await.is_err() {
             return Err(PublishError::Disconnected);

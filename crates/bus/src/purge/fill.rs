@@ -1,6 +1,7 @@
 //! How full streams are. A process that publishes to a stream runs a purger for it or [`watch`]es it, so that nothing is
 //! published to a full one. A service must not wait for the server's own limit.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Stream;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::connect::Bus;
 use crate::read::ReadError;
 use crate::schema::stream_id::StreamId;
+use crate::schema::streams::COMPACT_ENTRIES;
 
 /// Share of a stream's bytes above which it is purged.
 const PURGE_ABOVE: f64 = 0.70;
@@ -20,8 +22,13 @@ const REFUSE_ABOVE: f64 = 0.95;
 /// Share of its bytes above which the ledger of sends takes no new entries. Old entries expire with their age.
 const LEDGER_FULL_ABOVE: f64 = 0.90;
 
-/// Checks every `interval` until `stop` whether streams are full, beginning now. It changes nothing on the server.
+/// Checks every `interval` until `stop` whether streams are full, beginning with the connection. It changes nothing on the
+/// server.
 pub async fn watch(bus: &Bus, streams: &[StreamId], interval: Duration, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = bus.connected() => {}
+    }
     loop {
         for id in streams {
             if bus.is_connected() {
@@ -49,13 +56,17 @@ pub async fn refresh(bus: &Bus, id: StreamId) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Records whether a stream is full.
+/// Records whether a stream is full, and whether the ledger's entries may be compact.
 pub(super) fn note(bus: &Bus, id: StreamId, stream: &Stream) {
     let is_full = Usage::of(stream).is_some_and(|usage| match id {
         StreamId::Sends => usage.is_above(LEDGER_FULL_ABOVE),
         _ => usage.is_nearly_full(),
     });
     bus.fill.set(id, is_full);
+    if id == StreamId::Sends {
+        let description = stream.cached_info().config.description.as_deref().unwrap_or_default();
+        bus.compact_ledger.store(description.contains(COMPACT_ENTRIES), Ordering::Relaxed);
+    }
 }
 
 /// What a stream with a limit holds.

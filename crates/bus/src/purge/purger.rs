@@ -131,7 +131,7 @@ async fn purge_below_floors(
     readers: &[Reader],
 ) -> Result<Removed, Fault> {
     let floors: Vec<u64> = readers.iter().map(|reader| reader.finished).collect();
-    let Some(keep_from) = keep_from(usage, &floors, definition.purge_without_durable) else {
+    let Some(keep_from) = keep_from(definition, usage, &floors) else {
         return Ok(Removed::default());
     };
     let method = PurgeMethod::of(bus, stream.cached_info()).await;
@@ -207,10 +207,10 @@ fn ack_floor(info: &Info, last_sequence: u64) -> u64 {
 }
 
 /// Returns the first sequence to keep, or `None` if nothing may be purged.
-fn keep_from(usage: &Usage, floors: &[u64], purge_without_durable: bool) -> Option<u64> {
+fn keep_from(definition: &StreamDefinition, usage: &Usage, floors: &[u64]) -> Option<u64> {
     let finished = match floors.iter().min() {
         Some(floor) => *floor,
-        None if purge_without_durable => usage.last_sequence,
+        None if definition.purge_without_durable => usage.last_sequence,
         None => return None,
     };
     let excess = usage.bytes as f64 - usage.max_bytes as f64 * PURGE_TO;
@@ -223,6 +223,7 @@ fn keep_from(usage: &Usage, floors: &[u64], purge_without_durable: bool) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::{EVENTS, WEBHOOKS};
 
     const FULL: Usage = Usage {
         messages: 1000,
@@ -234,15 +235,15 @@ mod tests {
 
     #[test]
     fn half_of_a_full_stream_goes_when_all_is_processed() {
-        assert_eq!(keep_from(&FULL, &[1500], false), Some(1001));
-        assert_eq!(keep_from(&FULL, &[], true), Some(1001));
+        assert_eq!(keep_from(&WEBHOOKS, &FULL, &[1500]), Some(1001));
+        assert_eq!(keep_from(&EVENTS, &FULL, &[]), Some(1001));
     }
 
     #[test]
     fn nothing_unprocessed_goes() {
-        assert_eq!(keep_from(&FULL, &[1500, 600], false), Some(601));
-        assert_eq!(keep_from(&FULL, &[1500, 500], false), None);
-        assert_eq!(keep_from(&FULL, &[0], false), None);
-        assert_eq!(keep_from(&FULL, &[], false), None);
+        assert_eq!(keep_from(&WEBHOOKS, &FULL, &[1500, 600]), Some(601));
+        assert_eq!(keep_from(&WEBHOOKS, &FULL, &[1500, 500]), None);
+        assert_eq!(keep_from(&WEBHOOKS, &FULL, &[0]), None);
+        assert_eq!(keep_from(&WEBHOOKS, &FULL, &[]), None);
     }
 }

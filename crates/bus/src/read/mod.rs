@@ -41,16 +41,24 @@ pub async fn last_sequence(bus: &Bus, stream: &'static StreamDefinition) -> Resu
     Ok(found.cached_info().state.last_sequence)
 }
 
-/// The sequences of the oldest and the newest message of a stream. If the stream is empty, the first is greater than
-/// the last.
+/// The sequences of a stream's oldest and newest message. If the stream is empty, the first is greater than the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SequenceRange {
+    /// That of the oldest message.
+    pub first: u64,
+    /// That of the newest message.
+    pub last: u64,
+}
+
+/// The sequences that a stream holds.
 ///
 /// # Errors
 /// [`ReadError`] when the stream is missing or unavailable.
-pub async fn sequences(bus: &Bus, stream: &'static StreamDefinition) -> Result<(u64, u64), ReadError> {
+pub async fn sequences(bus: &Bus, stream: &'static StreamDefinition) -> Result<SequenceRange, ReadError> {
     let found = bus.jetstream.get_stream(stream.name).await;
     let found = found.map_err(|error| ReadError::new(stream.name, error))?;
     let state = &found.cached_info().state;
-    Ok((state.first_sequence, state.last_sequence))
+    Ok(SequenceRange { first: state.first_sequence, last: state.last_sequence })
 }
 
 /// When the oldest message of a stream was stored; `None` if it is empty.

@@ -221,6 +221,16 @@ impl Headers {
         12 + lines.sum::<usize>()
     }
 
+    /// The headers of which these are the names and values, such as those of [`sorted`](Self::sorted). `None` if one of them
+    /// is not a header.
+    pub fn from_sorted(all: &[(String, String)]) -> Option<Self> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in all {
+            headers.insert(name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?);
+        }
+        Some(Self(headers))
+    }
+
     /// All names with their first values, sorted by name.
     pub fn sorted(&self) -> Vec<(String, String)> {
         let mut all: Vec<_> = self
@@ -256,6 +266,9 @@ mod tests {
             ];
             let expected = expected.map(|(name, value)| (name.to_string(), value.to_owned()));
             assert_eq!(headers.sorted(), expected);
+            assert_eq!(Headers::from_sorted(&expected).unwrap().sorted(), expected);
         }
+        assert!(Headers::from_sorted(&[("a name".to_owned(), String::new())]).is_none());
+        assert!(Headers::from_sorted(&[("name".to_owned(), "a\nline".to_owned())]).is_none());
     }
 }

@@ -1,14 +1,16 @@
 //! Memory that the ledger of sends needs on a NATS server. A JetStream server keeps every subject of a stream in
 //! memory, even if the stream is on disk, and each entry of the ledger is a separate subject.
 //!
-//! The figures are from `bench/measure/sizes.py --keys 1000000`; docs/operations.md has all of them.
+//! The figures are from `bench/measure/sizes.py` and `bench/measure/ledger_memory.py`; docs/operations.md has all of them.
 
-/// Bytes on disk of an entry whose command is decided. Entries without an outcome are smaller.
-pub const ENTRY_BYTES: u64 = 670;
+/// Bytes on disk of a compact entry whose command is decided. Entries without an outcome are smaller, those of versions
+/// without compact entries larger.
+pub const ENTRY_BYTES: u64 = 430;
 
-/// Memory of the server for each entry, in bytes, as the highest of what was measured: 331 and 355 (nats-server
-/// 2.9.10), 505 to 620 (2.10.27), 517 to 524 (2.15.1).
-pub const KEY_MEMORY_BYTES: u64 = 620;
+/// Memory of the server for each entry, in bytes, if `GOMEMLIMIT` is set to [`server_memory`]. Of these a server keeps 110
+/// to 162 after a garbage collection: 162 (nats-server 2.9.10), 135 (2.10.27), 110 (2.15.1). The rest is for what it has
+/// not collected yet.
+pub const KEY_MEMORY_BYTES: u64 = 200;
 
 /// Memory in bytes that a server needs in addition to the keys: the process, its buffers, the blocks of streams that it
 /// reads and writes, and the message ids of 40 s. Under load it uses more as far as its limit allows.

@@ -61,7 +61,7 @@ pub(crate) fn has_mark(stream: StreamId) -> bool {
 /// Starts to check, until `stop`. Nothing is published to a stream before its first check.
 pub fn watch(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
     for watch in watches {
-        bus.sequences.watch(watch.stream(), true);
+        bus.sequences.watch(watch.stream());
     }
     let mut watched: Vec<WatchedStream> = watches.iter().map(|watch| WatchedStream::new(*watch)).collect();
     let bus = bus.clone();
@@ -71,7 +71,7 @@ pub fn watch(bus: &Bus, watches: &[Watch], stop: CancellationToken) {
             () = check_forever(&bus, &mut watched) => {}
         }
         for one in &watched {
-            bus.sequences.watch(one.stream, false);
+            bus.sequences.unwatch(one.stream);
         }
     });
 }
@@ -144,6 +144,17 @@ struct WatchedStream {
     known: Option<Before>,
     /// Set while the stream is refused.
     fault: Option<Before>,
+}
+
+/// A stream that went back.
+struct GoneBack {
+    before: Before,
+    /// The mark that is stored for it.
+    mark: Option<StoredMark>,
+    /// What it had reached.
+    reached: Mark,
+    /// Its last sequence now.
+    last: u64,
 }
 
 /// State of a stream before it went back.
@@ -238,7 +249,7 @@ impl WatchedStream {
             let before = self.before(&places, repairs, last);
             if !before.is_over(self.stream, &places, mark.as_ref(), created_ns) {
                 let reached = Mark { created_ns, sequence: reached, repairs: 0 };
-                self.has_gone_back(bus, before, mark, reached, last).await;
+                self.report_gone_back(bus, GoneBack { before, mark, reached, last }).await;
                 return Ok(CheckResult::GoneBack);
             }
             // The repair was faster, or no reader is affected.
@@ -304,14 +315,7 @@ impl WatchedStream {
         bus.sequences.set_fault(self.stream, None);
     }
 
-    async fn has_gone_back(
-        &mut self,
-        bus: &Bus,
-        before: Before,
-        mark: Option<StoredMark>,
-        reached: Mark,
-        last: u64,
-    ) {
+    async fn report_gone_back(&mut self, bus: &Bus, GoneBack { before, mark, reached, last }: GoneBack) {
         bus.sequences.place(self.stream).refuse();
         // If no entries were visibly lost, the creation time shows it.
         let what = if last < reached.sequence {

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 
 use crate::state::adaptive_limit::{Acknowledged, AdaptiveLimit, CHANGE_EVERY};
 
+/// Time without an acknowledgment, although stores are in flight, after which a stream is stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
     stream: &'static str,
@@ -77,6 +80,8 @@ struct Queue {
 struct SharedCounts {
     start: Instant,
     looked_at_us: AtomicU64,
+    /// When a store was last acknowledged, or begun while none was in flight.
+    progress_us: AtomicU64,
     acknowledged: AtomicU64,
     took_us: AtomicU64,
     was_reached: AtomicBool,
@@ -97,6 +102,7 @@ impl InFlight {
         let seen = SharedCounts {
             start: now,
             looked_at_us: AtomicU64::new(0),
+            progress_us: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             took_us: AtomicU64::new(0),
             was_reached: AtomicBool::new(false),
@@ -109,6 +115,13 @@ impl InFlight {
             queue: Mutex::new(Queue { pace, waiting: VecDeque::new() }),
             shown,
         })
+    }
+
+    /// Whether stores are in flight and none was acknowledged for a second. It ends with an acknowledgment, or when all of
+    /// them are given up, so that others try.
+    pub(crate) fn is_stalled(&self, now: Instant) -> bool {
+        let quiet_us = self.seen.at(now).saturating_sub(self.seen.progress_us.load(Ordering::Relaxed));
+        self.stores.load(Ordering::Relaxed) > 0 && quiet_us > STALLED_AFTER.as_micros() as u64
     }
 
     /// Returns a permit if one is free now.
@@ -141,7 +154,10 @@ impl InFlight {
     fn take(self: &Arc<Self>) -> Option<Permit> {
         let limit = self.limit.load(Ordering::SeqCst);
         let one_more = |stores: usize| (stores < limit).then_some(stores + 1);
-        self.stores.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        let before = self.stores.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        if before == 0 {
+            self.seen.progressed(Instant::now());
+        }
         Some(Permit { of: Some(Arc::clone(self)) })
     }
 
@@ -165,7 +181,7 @@ impl InFlight {
         let seen = &self.seen;
         seen.acknowledged.fetch_add(1, Ordering::Relaxed);
         seen.took_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
-        let now_us = now.saturating_duration_since(seen.start).as_micros() as u64;
+        let now_us = seen.progressed(now);
         let looked_at_us = seen.looked_at_us.load(Ordering::Relaxed);
         if now_us.saturating_sub(looked_at_us) < CHANGE_EVERY.as_micros() as u64 {
             return;
@@ -192,6 +208,17 @@ impl InFlight {
 }
 
 impl SharedCounts {
+    fn at(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_micros() as u64
+    }
+
+    /// Records progress. Returns its time.
+    fn progressed(&self, now: Instant) -> u64 {
+        let now_us = self.at(now);
+        self.progress_us.store(now_us, Ordering::Relaxed);
+        now_us
+    }
+
     fn take(&self) -> Acknowledged {
         Acknowledged {
             acknowledged: self.acknowledged.swap(0, Ordering::Relaxed) as u32,
@@ -301,6 +328,22 @@ mod tests {
         }
         assert!((&mut waiting).now_or_never().is_some(), "{}", limit(&stores));
         assert!(limit(&stores) > first / 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_stalled_while_nothing_is_acknowledged() {
+        let stores = new();
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(!stores.is_stalled(later(9)), "nothing is in flight");
+        let permits = [stores.try_permit().unwrap(), stores.try_permit().unwrap()];
+        assert!(!stores.is_stalled(later(1)) && stores.is_stalled(later(2)));
+        permits[0].acknowledged(Duration::from_secs(2), later(2));
+        assert!(!stores.is_stalled(later(3)) && stores.is_stalled(later(4)));
+        drop(permits);
+        assert!(!stores.is_stalled(later(9)));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        let _next = stores.try_permit();
+        assert!(!stores.is_stalled(later(1)), "it counts from the first store after that");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

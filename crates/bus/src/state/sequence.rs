@@ -125,8 +125,17 @@ impl Sequences {
         self.changed.subscribe()
     }
 
-    /// Sets whether publishes wait for a check.
-    pub(crate) fn watch(&self, stream: StreamId, is_watched: bool) {
+    /// From now on publishes to the stream wait for a check.
+    pub(crate) fn watch(&self, stream: StreamId) {
+        self.set_watched(stream, true);
+    }
+
+    /// Publishes to the stream wait for no check anymore.
+    pub(crate) fn unwatch(&self, stream: StreamId) {
+        self.set_watched(stream, false);
+    }
+
+    fn set_watched(&self, stream: StreamId, is_watched: bool) {
         // So that the gauge exists before anything is wrong.
         let _ = self.gauge.get_or_create(&StreamLabels { stream: stream.name() });
         self.place(stream).is_watched.store(is_watched, Ordering::Release);
@@ -229,7 +238,7 @@ mod tests {
         let sequences = Sequences::new(SequenceRegressedGauge::default());
         let soon = || Instant::now() + std::time::Duration::from_millis(10);
         assert!(sequences.looked_at_by(StreamId::Events, soon()).await, "it is not watched");
-        sequences.watch(StreamId::Events, true);
+        sequences.watch(StreamId::Events);
         assert!(
             !sequences.looked_at_by(StreamId::Events, soon()).await,
             "before the client has said that it is connected"

@@ -13,7 +13,12 @@ use crate::publish::{PublishError, Target};
 use crate::schema::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, Headers, KV_OPERATION};
 use crate::schema::streams::SENDS_BUCKET;
 
-/// Key of a command in the ledger.
+/// Key of a command in the ledger. It depends on the channel and the command's id alone, and has the same form in every
+/// version: a sender that used another form would not find what the others have sent.
+///
+/// Two ids of a channel with the same 128 bits would share an entry. The second command would be refused as one whose id was
+/// used before, because the entry has a hash of the whole command. Among a billion commands of a channel within 26 hours
+/// that happens with a probability of 1.5 × 10⁻²¹.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LedgerKey(String);
 
@@ -124,5 +129,17 @@ impl Bus {
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(fail(error.into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/compatibility.md promises this form.
+    #[test]
+    fn a_key_is_the_same_in_every_version() {
+        let key = LedgerKey::new(&ChannelId::parse("sales").unwrap(), &CommandId::parse("c-1").unwrap());
+        assert_eq!(key.0, "$KV.imchannel_sends.sales.a6f7ef47ee8dc84af9056a3051ddc302");
     }
 }

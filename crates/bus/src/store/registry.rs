@@ -59,12 +59,12 @@ pub enum RegistryError {
 
 /// Revision of a stored channel. Every write creates a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revision(u64);
+pub struct Revision(pub u64);
 
 /// A stored channel and its revision. A change names the revision that it is based on, so that two operators cannot
 /// undo each other's changes.
 #[derive(Debug)]
-pub struct Found {
+pub struct StoredChannel {
     /// Its id.
     pub id: String,
     /// Its revision.
@@ -73,7 +73,7 @@ pub struct Found {
     pub record: Result<Record, InvalidRecord>,
 }
 
-impl Found {
+impl StoredChannel {
     fn of(entry: &Entry) -> Option<Self> {
         if entry.operation != Operation::Put {
             return None;
@@ -90,23 +90,11 @@ async fn bucket(bus: &Bus) -> Result<Store, RegistryError> {
         .map_err(|error| RegistryError::Bucket(error.into()))
 }
 
-/// A stored channel: its id, and its record or why that is invalid.
-pub type StoredChannel = (String, Result<Record, InvalidRecord>);
-
-/// All stored channels, by id. An invalid value is returned as an error in its place.
+/// All stored channels, by id.
 ///
 /// # Errors
 /// [`RegistryError`] if the bucket cannot be read. An invalid value is returned in its place.
 pub async fn list(bus: &Bus) -> Result<Vec<StoredChannel>, RegistryError> {
-    let found = read_all(bus).await?;
-    Ok(found.into_iter().map(|found| (found.id, found.record)).collect())
-}
-
-/// All stored channels with their revisions, by id.
-///
-/// # Errors
-/// As [`list`].
-pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     let bucket = bucket(bus).await?;
     // The client's own list of keys would wait for a message that it takes for a status of the server.
     let counts =
@@ -118,7 +106,7 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
     keys.sort_unstable();
     let bucket = &bucket;
     let reads = keys.into_iter().map(|key| async move { read_from(bus, bucket, &key).await });
-    let found: Vec<Option<Found>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    let found: Vec<Option<StoredChannel>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
     // A key that was removed in between is not an error.
     Ok(found.into_iter().flatten().collect())
 }
@@ -127,21 +115,21 @@ pub async fn read_all(bus: &Bus) -> Result<Vec<Found>, RegistryError> {
 ///
 /// # Errors
 /// As [`list`].
-pub async fn read(bus: &Bus, id: &str) -> Result<Option<Found>, RegistryError> {
+pub async fn read(bus: &Bus, id: &str) -> Result<Option<StoredChannel>, RegistryError> {
     read_from(bus, &bucket(bus).await?, id).await
 }
 
-async fn read_from(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found>, RegistryError> {
+async fn read_from(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<StoredChannel>, RegistryError> {
     let entry = bucket.entry(id).await.map_err(|error| RegistryError::Read(error.into()))?;
     match entry {
-        Some(entry) => Ok(Found::of(&entry)),
+        Some(entry) => Ok(StoredChannel::of(&entry)),
         None => read_status(bus, bucket, id).await,
     }
 }
 
 /// Reads a value that begins like a status of the server. The client takes it for the response that nothing is stored.
 /// It is not a channel, and can be replaced like any other value.
-async fn read_status(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found>, RegistryError> {
+async fn read_status(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<StoredChannel>, RegistryError> {
     let asked = format!("$JS.API.DIRECT.GET.{}.{}{id}", CHANNELS_BUCKET.stream, bucket.prefix);
     let asking = bus.client.request(asked, Bytes::new());
     let answer = asking.await.map_err(|error| RegistryError::Read(error.into()))?;
@@ -150,7 +138,7 @@ async fn read_status(bus: &Bus, bucket: &Store, id: &str) -> Result<Option<Found
         return Ok(None);
     };
     let record = Record::from_json(id, &answer.payload);
-    Ok(Some(Found { id: id.to_owned(), revision: Revision(revision), record }))
+    Ok(Some(StoredChannel { id: id.to_owned(), revision: Revision(revision), record }))
 }
 
 /// Stores a channel under its id, and overwrites what is stored there.

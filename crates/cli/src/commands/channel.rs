@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use bsp::SettingsContext;
-use bus::{Bus, registry};
+use bus::Bus;
+use bus::registry::{self, StoredChannel};
 use channel::Record;
 use channel::file::ChannelSpec;
 use clap::Subcommand;
@@ -195,33 +196,38 @@ async fn list(bus: &Bus, out: &Out) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut rows = Vec::new();
-    for (id, record) in stored {
-        let read = record.and_then(|record| Ok((Sending::of(&record.to_channel()?), record)));
-        let (sending, record) = match read {
+    for StoredChannel { id, record, .. } in stored {
+        let read = record.and_then(|record| Ok((record.to_channel()?, record)));
+        let (channel, record) = match read {
             Ok(read) => read,
             Err(error) => {
                 out.object(&json!({ "id": id, "invalid": error.to_string() }));
                 let none = Text::default;
-                rows.push([Text::of(id), styled(BAD, "invalid"), none(), none(), none(), none()]);
+                let invalid = styled(BAD, "invalid");
+                rows.push([Text::of(id), invalid, none(), none(), none(), none(), none()]);
                 continue;
             }
         };
+        let sending = Sending::of(&channel);
         out.object(&json!({
             "id": id, "bsp": record.bsp, "tenant": record.tenant, "credentials": record.webhook.len(),
             "signature": record.signature.is_some(), "paused": record.paused,
+            "spools": channel.spools(),
             "can_send": sending.per_second().is_some(), "sends_per_second": sending.per_second(),
         }));
         let signature = if record.signature.is_some() { "checked" } else { "-" };
+        let spools = if channel.spools() { "yes" } else { "-" };
         rows.push([
             Text::of(id),
             Text::of(&record.bsp),
             Text::of(&record.tenant),
             Text::of(record.webhook.len()),
             Text::of(signature),
+            Text::of(spools),
             sending.words(record.paused),
         ]);
     }
-    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Sends"], &rows);
+    out.table(&["Id", "BSP", "Tenant", "Credentials", "Signature", "Spools", "Sends"], &rows);
     Ok(())
 }
 
@@ -230,6 +236,8 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         bail!("channel {id} does not exist; `imchannel channel list` shows all channels")
     };
     let record = found.record?;
+    // A record that this version cannot use is shown anyway.
+    let spools = record.to_channel().ok().map(|channel| channel.spools());
     let fingerprints: Vec<_> =
         record.webhook.iter().map(|digest| digest.get(..FINGERPRINT_DIGITS).unwrap_or_default()).collect();
     let shown = json!({
@@ -239,6 +247,8 @@ async fn show(bus: &Bus, id: &str, out: &Out) -> anyhow::Result<()> {
         "credentials": fingerprints,
         "key_fingerprint": record.key_fingerprint,
         "signature": record.signature,
+        "spool": record.spool,
+        "spools": spools,
         "settings": record.settings,
         "paused": record.paused,
         "report_path": format!("/social/on/whatsapp/{}/report/{}", record.bsp, record.id),

@@ -23,6 +23,7 @@ use crate::commands::tail;
 use crate::confirm::is_confirmed;
 use crate::duration::{self, Moment};
 use crate::exit::Exit;
+use crate::mask::PersonalData;
 use crate::output::{self, BAD, Out, styled, text};
 use crate::show;
 use crate::target::Target;
@@ -51,7 +52,7 @@ pub(crate) enum DeadLetters {
     /// for it.
     Replay {
         #[command(flatten)]
-        which: Which,
+        which: DeadLetterSelector,
         /// Publish and remove nothing. This is the default.
         #[arg(long, conflicts_with = "publish")]
         dry_run: bool,
@@ -68,7 +69,7 @@ pub(crate) enum DeadLetters {
     /// Remove dead letters permanently.
     Drop {
         #[command(flatten)]
-        which: Which,
+        which: DeadLetterSelector,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
@@ -97,7 +98,7 @@ pub(crate) struct Selection {
 
 /// Selection of dead letters by sequence, or by their properties.
 #[derive(Debug, Args)]
-pub(crate) struct Which {
+pub(crate) struct DeadLetterSelector {
     /// Their sequences.
     #[arg(required_unless_present = "all")]
     sequences: Vec<u64>,
@@ -113,11 +114,7 @@ pub(crate) async fn run(command: DeadLetters, target: &Target, out: &Out) -> any
     match command {
         DeadLetters::List(selection) => list(&bus, &selection, out).await,
         DeadLetters::Show { sequence, unmask, raw } => {
-            let form = match (raw, unmask) {
-                (true, _) => Form::RawBody,
-                (false, true) => Form::Unmasked,
-                (false, false) => Form::Masked,
-            };
+            let form = if raw { Form::RawBody } else { Form::Readable(PersonalData::of_flag(unmask)) };
             show(&bus, sequence, form, out).await
         }
         DeadLetters::Replay { which, publish, yes, keep, .. } => {
@@ -179,7 +176,7 @@ enum Part {
     Whole,
 }
 
-impl Which {
+impl DeadLetterSelector {
     async fn letters(&self, bus: &Bus, part: Part) -> anyhow::Result<Vec<Delivery>> {
         if self.all {
             return self.selection.letters(bus, part).await;
@@ -203,7 +200,7 @@ async fn list(bus: &Bus, selection: &Selection, out: &Out) -> anyhow::Result<Exi
     let part = if out.is_json() { Part::Whole } else { Part::Heads };
     let letters = selection.letters(bus, part).await?;
     for letter in &letters {
-        out.object(&show::dead_letter(letter, false).0);
+        out.object(&show::dead_letter(letter, PersonalData::Masked).0);
     }
     let header = |letter: &Delivery, name| letter.headers.get(name).unwrap_or_default().to_owned();
     let rows = letters.iter().rev().take(ROWS_MAX).map(|letter| {
@@ -242,10 +239,8 @@ fn channel_of(letter: &Delivery) -> String {
 /// How a dead letter is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Headers and body, without personal data.
-    Masked,
     /// Headers and body.
-    Unmasked,
+    Readable(PersonalData),
     /// The exact bytes of the body.
     RawBody,
 }
@@ -254,13 +249,13 @@ async fn show(bus: &Bus, sequence: u64, form: Form, out: &Out) -> anyhow::Result
     let Some(letter) = message_store::get(bus, &DEADLETTERS, sequence).await? else {
         bail!("dead letter {sequence} does not exist; `imchannel deadletter list` shows all");
     };
-    if form == Form::RawBody {
+    let Form::Readable(personal) = form else {
         let mut sink = output::bytes()?;
         sink.write_all(&letter.payload).await.context("cannot write to standard output")?;
         sink.flush().await.context("cannot write to standard output")?;
         return Ok(Exit::Ok);
-    }
-    let (mut object, _) = show::dead_letter(&letter, form == Form::Unmasked);
+    };
+    let (mut object, _) = show::dead_letter(&letter, personal);
     let headers = letter.headers.sorted();
     object["headers"] = headers.iter().cloned().map(|(name, value)| (name, json!(value))).collect();
     out.object(&object);

@@ -77,7 +77,7 @@ impl Lane {
 /// Returns the channels that can send, or the requested one.
 async fn sending(bus: &Bus, only: Option<&str>) -> anyhow::Result<Vec<Channel>> {
     let stored = registry::list(bus).await?.into_iter();
-    let channels = stored.filter_map(|(_, record)| record.and_then(|record| record.to_channel()).ok());
+    let channels = stored.filter_map(|stored| stored.record.and_then(|record| record.to_channel()).ok());
     let is_asked = |channel: &Channel| only.is_none_or(|only| only == channel.id.as_str());
     Ok(channels.filter(|channel| channel.bsp.sending().is_some() && is_asked(channel)).collect())
 }

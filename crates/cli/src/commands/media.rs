@@ -188,7 +188,7 @@ impl Service {
     ) -> anyhow::Result<Uploaded> {
         let Upload { channel, kind, file } = upload;
         let stored = registry::list(bus).await?;
-        let record = stored.into_iter().find(|(id, _)| id == channel).map(|(_, record)| record);
+        let record = stored.into_iter().find(|stored| stored.id == channel).map(|stored| stored.record);
         let tenant = record
             .with_context(|| {
                 format!("channel {channel} does not exist; `imchannel channel list` shows all channels")

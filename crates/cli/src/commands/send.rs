@@ -10,6 +10,7 @@ use bsp::command::{self, ReceivedCommand};
 use bsp::media::MediaKind;
 use bsp::{ChannelId, registry as bsps};
 use bus::read::{self, StartAt};
+use bus::registry::StoredChannel;
 use bus::streams::{COMMANDS, EVENTS};
 use bus::subject::Filter;
 use bus::{Bus, Delivery, EventKind, Headers, Priority, Subject, headers};
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use crate::commands::media::{Service, Upload};
 use crate::duration;
 use crate::exit::Exit;
+use crate::mask::PersonalData;
 use crate::output::{DIM, ODD, Out, STRONG, Text, styled, text};
 use crate::repair::refuse_gone_back;
 use crate::show;
@@ -200,7 +202,8 @@ pub(crate) enum SendSupport {
 /// Checks whether a channel can send.
 pub(crate) async fn check_channel(bus: &Bus, id: &ChannelId) -> anyhow::Result<SendSupport> {
     let stored = bus::registry::list(bus).await?;
-    let Some((_, record)) = stored.into_iter().find(|(key, _)| key == id.as_str()) else {
+    let Some(StoredChannel { record, .. }) = stored.into_iter().find(|stored| stored.id == id.as_str())
+    else {
         return Ok(SendSupport::Unsupported(format!(
             "channel {id} does not exist; `imchannel channel list` shows all channels"
         )));
@@ -323,7 +326,7 @@ impl Watched<'_> {
             };
             let Some(event) = next else { bail!("event stream closed") };
             let delivery = event?.delivery;
-            let (step, (object, line)) = look(&delivery, id, self.sequence);
+            let (step, (object, line)) = read_progress(&delivery, id, self.sequence);
             if matches!(step, Step::Other) {
                 continue;
             }
@@ -347,7 +350,7 @@ impl Watched<'_> {
 type Shown = (serde_json::Value, Text);
 
 /// A result without an id is identified by the sequence of its command.
-fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
+fn read_progress(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
     let payload = delivery.payload.clone();
     let nothing = (Step::Other, (serde_json::Value::Null, Text::default()));
     let kind = match delivery.address() {
@@ -364,7 +367,7 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
                     SendOutcome::Unknown | SendOutcome::Unspecified => Step::Unknown,
                     SendOutcome::Rejected | SendOutcome::Expired => Step::Failed,
                 };
-                let mut shown = show::sent(delivery, false);
+                let mut shown = show::sent(delivery, PersonalData::Masked);
                 if result.outcome() == SendOutcome::Unknown {
                     shown.1 = text!("{}{}", shown.1, styled(ODD, " (a report may still resolve it)"));
                 }
@@ -380,7 +383,7 @@ fn look(delivery: &Delivery, id: &str, sequence: u64) -> (Step, Shown) {
                     ReportStatus::Failed => Step::Failed,
                     _ => Step::Note,
                 };
-                (step, show::report(delivery, false))
+                (step, show::report(delivery, PersonalData::Masked))
             }
             _ => nothing,
         },

@@ -148,7 +148,7 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
         let error = match target.connect().await {
             Ok(bus) => return Ok(bus),
             // Waiting does not fix a wrong key or file.
-            Err(error) if Instant::now() >= deadline || !is_away(&error) => return Err(error),
+            Err(error) if Instant::now() >= deadline || !is_unreachable(&error) => return Err(error),
             Err(error) => error,
         };
         if !has_said {
@@ -160,6 +160,6 @@ async fn reach(target: &Target, wait: Duration, out: &Out) -> anyhow::Result<Bus
 }
 
 /// Whether the server does not respond yet, or is starting.
-fn is_away(error: &anyhow::Error) -> bool {
+fn is_unreachable(error: &anyhow::Error) -> bool {
     error.downcast_ref::<bus::ConnectError>().is_some_and(bus::ConnectError::is_unreachable)
 }

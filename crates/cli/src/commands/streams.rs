@@ -62,7 +62,7 @@ pub(crate) struct Sizes {
     /// Largest size of stream DEADLETTERS [default: unchanged, 512MiB at first].
     #[arg(long, env = "IMCHANNEL_DEADLETTERS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
     deadletters_max_size: Option<u64>,
-    /// Largest size of the ledger of sends, about 1 KB a send for 26 hours [default: unchanged, 1GiB at first].
+    /// Largest size of the ledger of sends, 430 bytes and more a send for 26 hours [default: unchanged, 2GiB at first].
     #[arg(long, env = "IMCHANNEL_SENDS_MAX_SIZE", value_name = "SIZE", value_parser = size)]
     sends_max_size: Option<u64>,
 }
@@ -191,6 +191,6 @@ async fn check(bus: &Bus, named: &NamedSettings, out: &Out) -> anyhow::Result<Ex
 /// Returns the stored channels that can send: each has two durables.
 async fn sending(bus: &Bus) -> anyhow::Result<Vec<ChannelId>> {
     let stored = registry::list(bus).await?;
-    let channels = stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok());
+    let channels = stored.iter().filter_map(|stored| stored.record.as_ref().ok()?.to_channel().ok());
     Ok(channels.filter(|channel| channel.bsp.sending().is_some()).map(|channel| channel.id).collect())
 }

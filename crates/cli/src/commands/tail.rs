@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::duration::{self, Moment};
 use crate::exit::Exit;
+use crate::mask::PersonalData;
 use crate::output::Out;
 use crate::show;
 use crate::target::Target;
@@ -142,16 +143,17 @@ impl Tail {
 
     /// Shows one message. Returns whether it was selected.
     fn show(&self, delivery: &Delivery, out: &Out) -> bool {
+        let personal = PersonalData::of_flag(self.unmask);
         let (object, line) = match self.what {
-            Source::Webhooks => show::webhook(delivery, self.unmask),
-            Source::Reports => show::report(delivery, self.unmask),
-            Source::Messages => show::message(delivery, self.unmask),
-            Source::Sends => show::sent(delivery, self.unmask),
+            Source::Webhooks => show::webhook(delivery, personal),
+            Source::Reports => show::report(delivery, personal),
+            Source::Messages => show::message(delivery, personal),
+            Source::Sends => show::sent(delivery, personal),
             Source::Media => show::fetched(delivery),
-            Source::Account => show::account(delivery, self.unmask),
-            Source::Customers => show::customer(delivery, self.unmask),
-            Source::Commands => show::command(delivery, self.unmask),
-            Source::Deadletters => show::dead_letter(delivery, self.unmask),
+            Source::Account => show::account(delivery, personal),
+            Source::Customers => show::customer(delivery, personal),
+            Source::Commands => show::command(delivery, personal),
+            Source::Deadletters => show::dead_letter(delivery, personal),
         };
         // The subject of a dead letter does not name the BSP.
         let is_other = |bsp: BspId| object["bsp"].as_str() != Some(bsp.as_str());

@@ -95,7 +95,7 @@ fn when_full(id: StreamId) -> (&'static str, &'static str) {
         // Of the buckets only the ledger has a limit.
         StreamId::Sends | StreamId::Channels | StreamId::Lanes | StreamId::Marks => (
             "Above 90 % no channel sends anything new: the remaining room is reserved for outcomes.",
-            "Size it for 26 hours of sends, at least 670 bytes each: check that the NATS servers have enough memory (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_SIZE and run `imchannel streams apply`.",
+            "Size it for 26 hours of sends, at least 430 bytes each: check that the NATS servers have enough memory (docs/operations.md, Sizing), raise IMCHANNEL_SENDS_MAX_SIZE and run `imchannel streams apply`.",
         ),
     }
 }

@@ -19,7 +19,7 @@ const SILENT: Check = Check("channels.webhooks");
 
 /// Returns the channels that can be read.
 pub(super) fn readable(stored: &[StoredChannel]) -> Vec<Channel> {
-    stored.iter().filter_map(|(_, record)| record.as_ref().ok()?.to_channel().ok()).collect()
+    stored.iter().filter_map(|stored| stored.record.as_ref().ok()?.to_channel().ok()).collect()
 }
 
 pub(super) fn evaluate_records(stored: &Probe<Vec<StoredChannel>>) -> Finding {
@@ -28,8 +28,9 @@ pub(super) fn evaluate_records(stored: &Probe<Vec<StoredChannel>>) -> Finding {
         Err(error) => return RECORDS.unseen(error),
     };
     let is_unreadable =
-        |record: &&StoredChannel| record.1.as_ref().map_or(true, |record| record.to_channel().is_err());
-    let unreadable: Vec<String> = stored.iter().filter(is_unreadable).map(|(id, _)| id.clone()).collect();
+        |stored: &&StoredChannel| stored.record.as_ref().map_or(true, |record| record.to_channel().is_err());
+    let unreadable: Vec<String> =
+        stored.iter().filter(is_unreadable).map(|stored| stored.id.clone()).collect();
     if !unreadable.is_empty() {
         let what = format!("this version cannot read the records of {}", names(&unreadable));
         let why = "Services that start now ignore these channels: ingress answers their webhooks 401, and senders send nothing.";
@@ -122,6 +123,7 @@ pub(super) fn evaluate_silent(
 #[cfg(test)]
 pub(super) mod tests {
     use bsp::SettingsContext;
+    use bus::registry::Revision;
     use channel::CredentialKey;
 
     use super::*;
@@ -131,7 +133,12 @@ pub(super) mod tests {
         let key = CredentialKey::new(&[7; 32]).unwrap();
         let file = include_str!("../../../../examples/channels.toml");
         let described = channel::file::parse(file, &SettingsContext::default()).unwrap();
-        described.iter().map(|channel| (channel.id().to_string(), Ok(channel.to_record(&key)))).collect()
+        let stored = |channel: &channel::file::ChannelSpec| StoredChannel {
+            id: channel.id().to_string(),
+            revision: Revision(1),
+            record: Ok(channel.to_record(&key)),
+        };
+        described.iter().map(stored).collect()
     }
 
     #[test]
@@ -139,7 +146,7 @@ pub(super) mod tests {
         assert_eq!(evaluate_records(&Ok(stored())).level, Level::Ok);
         assert_eq!(evaluate_records(&Ok(Vec::new())).level, Level::Warning);
         let mut newer = stored();
-        newer[1].1.as_mut().unwrap().version = 99;
+        newer[1].record.as_mut().unwrap().version = 99;
         let found = evaluate_records(&Ok(newer));
         assert_eq!((found.level, found.subjects), (Level::Error, vec!["koomessage-demo".to_owned()]));
     }

@@ -25,7 +25,9 @@ use super::redis::Redis;
 use super::references::Named;
 use super::server::Versions;
 use super::services::Service;
+use super::spool::Spools;
 use super::{Options, media, monitor, redis, references, services};
+use crate::spooled::{self, Folder};
 use crate::words::causes;
 
 /// Timeout of all requests to one server.
@@ -72,6 +74,7 @@ pub(super) struct Observed {
     pub(super) redis: Option<Probe<Redis>>,
     pub(super) media: Option<(String, Probe<media::Answer>)>,
     pub(super) services: Vec<(String, Probe<Service>)>,
+    pub(super) spool_folders: Option<Probe<Vec<Folder>>>,
 }
 
 impl Observed {
@@ -82,6 +85,16 @@ impl Observed {
             || matches!(self.media, Some((_, Ok(_))))
             || self.monitors.iter().any(|(_, monitor)| monitor.is_ok())
             || self.services.iter().any(|(_, service)| service.is_ok())
+    }
+}
+
+impl Observed {
+    /// What the services report about their spools, and the folder on this machine.
+    pub(super) fn spools(&self) -> Spools {
+        let of_service =
+            |(url, service): &(String, Probe<Service>)| Some((url.clone(), service.as_ref().ok()?.spooled?));
+        let of_services = self.services.iter().filter_map(of_service).collect();
+        Spools { of_services, folders: self.spool_folders.clone() }
     }
 }
 
@@ -132,14 +145,19 @@ pub(super) async fn everything(options: &Options, bus: Probe<Bus>) -> anyhow::Re
             limited(LIMIT, async { media::ask(&client, url, &tenant).await.map_err(anyhow::Error::msg) });
         Some((url.clone(), asked.await))
     };
-    let (nats, monitors, services, redis, media) = tokio::join!(
+    let spool_folders = async {
+        let folder = options.spool_dir.clone()?;
+        Some(limited(LIMIT, spooled::read_folders(folder)).await)
+    };
+    let (nats, monitors, services, redis, media, spool_folders) = tokio::join!(
         nats,
         futures_util::future::join_all(monitors),
         futures_util::future::join_all(services),
         redis,
-        media
+        media,
+        spool_folders
     );
-    Ok(Observed { nats, monitors, redis, media, services })
+    Ok(Observed { nats, monitors, redis, media, services, spool_folders })
 }
 
 async fn look_at_nats(

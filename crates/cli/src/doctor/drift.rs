@@ -4,7 +4,7 @@
 
 use bus::StreamId;
 use bus::inspect::StreamInfo;
-use bus::provision::{Difference, Object};
+use bus::provision::{Difference, Object, Setting};
 use bus::streams::NORMALIZER;
 
 use super::finding::{Check, Finding, span};
@@ -49,6 +49,12 @@ fn evaluate_difference(check: Check, difference: &Difference) -> Finding {
     } else {
         "Run `imchannel streams apply` with the sizes of this installation; it creates missing objects and changes those that differ. During an upgrade, replace every service first."
     };
+    if *setting == Setting::Description {
+        // Only the ledger's is compared.
+        let what = format!("{object} is described as {found:?}, not {wanted:?}");
+        let why = "Senders write entries of the form that earlier versions read, and the ledger is full with fewer sends.";
+        return check.warning(what, why, remedy).about([object.name()]);
+    }
     let (what, why) = if difference.is_missing() {
         let why = match object {
             Object::LaneConsumer(_) => "Nothing is sent from this queue of the channel.",
@@ -83,8 +89,6 @@ fn evaluate_window(events: &StreamInfo) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use bus::provision::Setting;
-
     use super::*;
     use crate::doctor::capacity::tests::stream;
     use crate::doctor::finding::Level;
@@ -98,11 +102,24 @@ mod tests {
             found: "1h".to_owned(),
             wanted: "72h".to_owned(),
         };
-        let all = vec![Difference::missing(lane), events];
+        let ledger = Difference {
+            object: Object::Stream(StreamId::Sends),
+            setting: Setting::Description,
+            found: "ledger of sends".to_owned(),
+            wanted: "ledger of sends, compact entries".to_owned(),
+        };
+        let all = vec![Difference::missing(lane), events, ledger];
         let findings = evaluate(&Ok(all), &Ok(Vec::new()));
-        let seen: Vec<_> = findings.iter().map(|found| (found.check, found.level)).collect();
-        assert_eq!(seen, [("streams.definition", Level::Error), ("durables.definition", Level::Error)]);
-        assert_eq!((&*findings[0].subjects[0], &*findings[1].subjects[0]), ("EVENTS", "send-c-1"));
+        let seen: Vec<_> =
+            findings.iter().map(|found| (found.check, found.level, &*found.subjects[0])).collect();
+        assert_eq!(
+            seen,
+            [
+                ("streams.definition", Level::Error, "EVENTS"),
+                ("streams.definition", Level::Warning, "imchannel_sends"),
+                ("durables.definition", Level::Error, "send-c-1"),
+            ]
+        );
         assert!(evaluate(&Ok(Vec::new()), &Ok(Vec::new())).iter().all(|found| found.level == Level::Ok));
         assert!(
             evaluate(&Err("no".to_owned()), &Ok(Vec::new()))

@@ -48,8 +48,8 @@ pub(super) fn evaluate(
         Err(error) => return vec![OWNER.unseen(error)],
     };
     // There may be thousands of lanes.
-    let states: HashMap<&str, LaneState> = leases.iter().filter_map(|lease| held(lease, now)).collect();
-    let mut unsettled: HashMap<&ChannelId, Waiting> = HashMap::new();
+    let states: HashMap<&str, LaneState> = leases.iter().filter_map(|lease| owned_lane(lease, now)).collect();
+    let mut unsettled: HashMap<&ChannelId, PendingCommands> = HashMap::new();
     for durable in moves.iter().flatten().map(|moves| &moves.after) {
         let Some(channel) = &durable.channel else { continue };
         let waiting = unsettled.entry(channel).or_default();
@@ -61,7 +61,7 @@ pub(super) fn evaluate(
         let waiting = unsettled.get(&lane.channel).copied().unwrap_or_default();
         // A command with a call in flight is not waiting.
         let calls = states.get(lane.channel.as_str()).map_or(0, |state| state.in_progress as u64);
-        Waiting { commands: waiting.commands.saturating_sub(calls), ..waiting }
+        PendingCommands { commands: waiting.commands.saturating_sub(calls), ..waiting }
     };
     let mut findings = vec![evaluate_owners(lanes, &|lane| state(lane).is_some(), &waiting, now)];
     findings.extend(evaluate_halted(lanes, &state, &waiting, now));
@@ -95,7 +95,7 @@ fn evaluate_resuming(lanes: &[Lane], state: &dyn Fn(&Lane) -> Option<LaneState>)
 }
 
 /// Returns the channel of a lane with an owner, and the state that the owner reports.
-fn held(lease: &LeaseInfo, now: Timestamp) -> Option<(&str, LaneState)> {
+fn owned_lane(lease: &LeaseInfo, now: Timestamp) -> Option<(&str, LaneState)> {
     let channel = sender::lane_of_lease(&lease.name)?;
     let age = Duration::try_from(now.duration_since(lease.renewed_at)).unwrap_or_default();
     let state = LaneState::from_bytes(&lease.value)?;
@@ -104,13 +104,13 @@ fn held(lease: &LeaseInfo, now: Timestamp) -> Option<(&str, LaneState)> {
 
 /// Pending commands of one lane, or of several.
 #[derive(Debug, Clone, Copy, Default)]
-struct Waiting {
+struct PendingCommands {
     commands: u64,
     /// When the oldest of them was stored.
     oldest: Option<Timestamp>,
 }
 
-impl Waiting {
+impl PendingCommands {
     fn add(&mut self, other: Self) {
         // A lane without pending commands has no oldest one.
         let oldest = other.oldest.filter(|_| other.commands > 0);
@@ -126,12 +126,16 @@ impl Waiting {
 }
 
 /// Findings for paused channels with pending commands, and for the others.
-fn evaluate_paused(lanes: &[Lane], waiting: &dyn Fn(&Lane) -> Waiting, now: Timestamp) -> Vec<Finding> {
+fn evaluate_paused(
+    lanes: &[Lane],
+    waiting: &dyn Fn(&Lane) -> PendingCommands,
+    now: Timestamp,
+) -> Vec<Finding> {
     let paused = lanes.iter().filter(|lane| lane.is_paused);
     let (missed, idle): (Vec<_>, Vec<_>) = paused.partition(|lane| waiting(lane).commands > 0);
     let mut findings = Vec::new();
     if !missed.is_empty() {
-        let mut all = Waiting::default();
+        let mut all = PendingCommands::default();
         missed.iter().for_each(|lane| all.add(waiting(lane)));
         let ids = ids(missed.into_iter());
         let what = format!(
@@ -159,10 +163,10 @@ fn ids<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Vec<String> {
 fn evaluate_owners(
     lanes: &[Lane],
     has_owner: &dyn Fn(&Lane) -> bool,
-    waiting: &dyn Fn(&Lane) -> Waiting,
+    waiting: &dyn Fn(&Lane) -> PendingCommands,
     now: Timestamp,
 ) -> Finding {
-    let (mut alone, mut waiting_in_all) = (Vec::new(), Waiting::default());
+    let (mut alone, mut waiting_in_all) = (Vec::new(), PendingCommands::default());
     for lane in lanes.iter().filter(|lane| !has_owner(lane)) {
         alone.push(lane.channel.to_string());
         waiting_in_all.add(waiting(lane));
@@ -184,14 +188,14 @@ fn evaluate_owners(
 struct Halted {
     reason: HaltReason,
     of: Vec<String>,
-    waiting: Waiting,
+    waiting: PendingCommands,
 }
 
 /// Returns one finding for each reason.
 fn evaluate_halted(
     lanes: &[Lane],
     state: &dyn Fn(&Lane) -> Option<LaneState>,
-    waiting: &dyn Fn(&Lane) -> Waiting,
+    waiting: &dyn Fn(&Lane) -> PendingCommands,
     now: Timestamp,
 ) -> Vec<Finding> {
     let mut halted: Vec<Halted> = Vec::new();
@@ -202,7 +206,7 @@ fn evaluate_halted(
             Some(reason) => reason,
         };
         let place = halted.iter().position(|halted| halted.reason == reason).unwrap_or_else(|| {
-            halted.push(Halted { reason, of: Vec::new(), waiting: Waiting::default() });
+            halted.push(Halted { reason, of: Vec::new(), waiting: PendingCommands::default() });
             halted.len() - 1
         });
         halted[place].of.push(lane.channel.to_string());

@@ -22,6 +22,7 @@ mod references;
 mod redis;
 mod media;
 mod services;
+mod spool;
 mod clock;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,9 @@ pub(crate) struct Doctor {
     /// Folder of the secrets that channels name as file:NAME.
     #[arg(long, env = "IMCHANNEL_SECRETS_DIR", value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
+    /// Folder of the spool of ingress, if it is on this machine.
+    #[arg(long, env = "IMCHANNEL_SPOOL_DIR", value_name = "DIR")]
+    spool_dir: Option<PathBuf>,
     /// URLs of the admin ports of the services [default: that of the `up` in this folder].
     #[arg(long, value_delimiter = ',', value_name = "URLS")]
     admin: Vec<String>,
@@ -82,6 +86,7 @@ struct Options {
     media_public_url: Option<String>,
     nats_monitor_url: Vec<String>,
     secrets_dir: Option<PathBuf>,
+    spool_dir: Option<PathBuf>,
     admin: Vec<String>,
     watch_for: Duration,
 }
@@ -101,6 +106,7 @@ impl Doctor {
             media_public_url: given(self.media_public_url).or_else(media_of_up),
             nats_monitor_url: self.nats_monitor_url.into_iter().filter(|url| !url.is_empty()).collect(),
             secrets_dir: self.secrets_dir.filter(|folder| !folder.as_os_str().is_empty()),
+            spool_dir: self.spool_dir.filter(|folder| !folder.as_os_str().is_empty()),
             admin,
             watch_for: self.watch_for,
         })
@@ -163,6 +169,7 @@ fn evaluate(observed: &Observed, key: Option<&str>, watched: Duration) -> Vec<Fi
     findings.extend(redis::evaluate(observed.redis.as_ref()));
     findings.extend(media::evaluate(observed.media.as_ref()));
     findings.extend(services::evaluate(&observed.services, version::NUMBER));
+    findings.extend(spool::evaluate(&observed.spools()));
     let nats = observed.nats.as_ref().ok().and_then(|nats| nats.clock.clone());
     let monitors = observed.monitors.iter().filter_map(|(_, monitor)| monitor.as_ref().ok()?.clock.clone());
     let redis = observed.redis.iter().flatten().filter_map(|redis| redis.clock.clone());

@@ -157,10 +157,13 @@ pub(super) mod tests {
         }
     }
 
-    fn levels(before: (u64, u64, usize), after: (u64, u64, usize), age_s: i64) -> (Level, Level) {
+    /// `[delivered, pending, requests]` before and after.
+    fn levels(before: [u64; 3], after: [u64; 3], age_s: i64) -> (Level, Level) {
         let now = Timestamp::UNIX_EPOCH;
         let of = |name: &str| {
-            let make = |(delivered, pending, requests)| durable(name, delivered, pending, requests);
+            let make = |[delivered, pending, requests]: [u64; 3]| {
+                durable(name, delivered, pending, requests as usize)
+            };
             let oldest = (age_s > 0).then(|| now - jiff::SignedDuration::from_secs(age_s));
             Moves { before: make(before), after: ConsumerInfo { oldest, ..make(after) } }
         };
@@ -172,18 +175,18 @@ pub(super) mod tests {
     #[test]
     fn a_reader_without_progress_is_found() {
         let (ok, warning, wrong) = (Level::Ok, Level::Warning, Level::Error);
-        assert_eq!(levels((5, 0, 1), (5, 0, 1), 0), (ok, ok));
-        assert_eq!(levels((5, 9, 0), (7, 9, 0), 1), (ok, ok));
+        assert_eq!(levels([5, 0, 1], [5, 0, 1], 0), (ok, ok));
+        assert_eq!(levels([5, 9, 0], [7, 9, 0], 1), (ok, ok));
         // Messages are pending without a request.
-        assert_eq!(levels((5, 9, 0), (5, 9, 0), 1), (wrong, warning));
+        assert_eq!(levels([5, 9, 0], [5, 9, 0], 1), (wrong, warning));
         // No message is pending and there is no request.
-        assert_eq!(levels((5, 0, 0), (5, 0, 0), 0), (wrong, warning));
+        assert_eq!(levels([5, 0, 0], [5, 0, 0], 0), (wrong, warning));
         // There is a request and no message is delivered.
-        assert_eq!(levels((5, 9, 1), (5, 9, 1), 1), (wrong, warning));
+        assert_eq!(levels([5, 9, 1], [5, 9, 1], 1), (wrong, warning));
         // It makes progress, and is late.
-        assert_eq!(levels((5, 9, 1), (6, 9, 1), 600), (warning, warning));
-        assert_eq!(levels((5, 9, 1), (6, 9, 1), 7200), (wrong, warning));
-        assert_eq!(levels((5, 9, 1), (6, 9, 1), 40 * 3600), (wrong, wrong));
+        assert_eq!(levels([5, 9, 1], [6, 9, 1], 600), (warning, warning));
+        assert_eq!(levels([5, 9, 1], [6, 9, 1], 7200), (wrong, warning));
+        assert_eq!(levels([5, 9, 1], [6, 9, 1], 40 * 3600), (wrong, wrong));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) async fn resolve(channels: &[Channel], secrets: &Secrets) -> Vec<Name
     let resolved = tokio::task::spawn_blocking(move || {
         let named = uses.into_iter().map(|(name, used)| Named {
             name,
-            found: follow(&secrets, &used.reference, used.is_header),
+            found: resolve_one(&secrets, &used.reference, used.is_header),
             channels: used.channels,
         });
         named.collect()
@@ -77,7 +77,7 @@ pub(super) async fn resolve(channels: &[Channel], secrets: &Secrets) -> Vec<Name
     resolved.await.unwrap_or_default()
 }
 
-fn follow(secrets: &Secrets, reference: &SecretReference, is_header: bool) -> Found {
+fn resolve_one(secrets: &Secrets, reference: &SecretReference, is_header: bool) -> Found {
     match secrets.resolve(reference) {
         Ok(secret) if is_header && HeaderValue::from_bytes(secret.expose()).is_err() => Found::No(
             "it contains characters that are not allowed in an HTTP header, such as a line break".to_owned(),
@@ -205,9 +205,9 @@ mod tests {
         let folder = std::env::temp_dir();
         let reference = SecretReference::File("imchannel-no-such-secret".to_owned());
         let secrets = |folder| Secrets { folder };
-        assert!(matches!(follow(&secrets(Some(folder)), &reference, true), Found::No(_)));
-        assert!(matches!(follow(&secrets(None), &reference, true), Found::Unseen(_)));
+        assert!(matches!(resolve_one(&secrets(Some(folder)), &reference, true), Found::No(_)));
+        assert!(matches!(resolve_one(&secrets(None), &reference, true), Found::Unseen(_)));
         let variable = SecretReference::Variable("IMCHANNEL_SECRET_NOT_SET".to_owned());
-        assert!(matches!(follow(&secrets(None), &variable, true), Found::Unseen(_)));
+        assert!(matches!(resolve_one(&secrets(None), &variable, true), Found::Unseen(_)));
     }
 }

@@ -10,6 +10,7 @@ use super::clock::{Reading, http_date};
 use super::finding::{Check, Finding, count, names};
 use super::probe::{Probe, reason};
 use crate::refusals::{self, Counts, Refused};
+use crate::spooled::{self, Spooled};
 
 const READY: Check = Check("services.ready");
 const VERSION: Check = Check("services.version");
@@ -27,6 +28,8 @@ pub(super) struct Service {
     pub(super) build: Option<(String, String)>,
     /// Requests that it has refused since it started, if it is ingress.
     pub(super) refusals: Counts,
+    /// Its spool, if it is ingress and has one.
+    pub(super) spooled: Option<Spooled>,
     pub(super) clock: Option<Reading>,
 }
 
@@ -47,7 +50,8 @@ pub(super) async fn ask(client: &reqwest::Client, url: &str) -> Probe<Service> {
         Err(_) => String::new(),
     };
     let refusals = refusals::counts(&metrics);
-    Ok(Service { lacks: read_lacks(&ready), build: read_build(&metrics), refusals, clock })
+    let (lacks, build, spooled) = (read_lacks(&ready), read_build(&metrics), spooled::read(&metrics));
+    Ok(Service { lacks, build, refusals, spooled, clock })
 }
 
 fn read_lacks(ready: &Value) -> Vec<String> {
@@ -186,7 +190,13 @@ mod tests {
         let build = read_build(&metrics.unwrap_or_default());
         (
             "http://i:9090".to_owned(),
-            Ok(Service { lacks: read_lacks(ready), build, refusals: Counts::new(), clock: None }),
+            Ok(Service {
+                lacks: read_lacks(ready),
+                build,
+                refusals: Counts::new(),
+                spooled: None,
+                clock: None,
+            }),
         )
     }
 

@@ -103,7 +103,7 @@ fn first_values() -> [(&'static str, String, &'static str); 7] {
         (
             "IMCHANNEL_SENDS_MAX_SIZE",
             size(first.sends_max_bytes),
-            "size of the ledger of sends: 670 bytes and more a send, for 26 hours",
+            "size of the ledger of sends: 430 bytes and more a send, for 26 hours",
         ),
     ]
 }

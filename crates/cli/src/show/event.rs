@@ -6,16 +6,17 @@ use proto::v1::{InboundMessage, MediaFetched, Referral, ReportEvent, ReportStatu
 
 use super::{Shown, named, time_of, undecodable};
 use crate::mask;
+use crate::mask::PersonalData;
 use crate::output::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
 use crate::words::pluralize;
 
 /// A report, as JSON and as text.
-pub(crate) fn report(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn report(delivery: &Delivery, personal: PersonalData) -> Shown {
     let mut event = match ReportEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !unmask {
+    if personal == PersonalData::Masked {
         mask::report(&mut event);
     }
     let style = match event.status() {
@@ -41,12 +42,12 @@ pub(crate) fn report(delivery: &Delivery, unmask: bool) -> Shown {
 }
 
 /// A customer's message, as JSON and as text.
-pub(crate) fn message(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn message(delivery: &Delivery, personal: PersonalData) -> Shown {
     let mut event = match InboundMessage::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !unmask {
+    if personal == PersonalData::Masked {
         mask::message(&mut event);
     }
     let object = serde_json::to_value(&event).unwrap_or_default();
@@ -72,12 +73,12 @@ fn referral(referral: &Referral) -> String {
 }
 
 /// The result of a command, as JSON and as text.
-pub(crate) fn sent(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn sent(delivery: &Delivery, personal: PersonalData) -> Shown {
     let mut event = match SendResult::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !unmask {
+    if personal == PersonalData::Masked {
         mask::result(&mut event);
     }
     let style = match event.outcome() {

@@ -6,15 +6,16 @@ use proto::v1::{AccountEvent, AccountEventKind, CustomerEvent, CustomerEventKind
 
 use super::{Shown, named, time_of, undecodable};
 use crate::mask;
+use crate::mask::PersonalData;
 use crate::output::{BAD, DIM, GOOD, ODD, STRONG, styled, text};
 
 /// An event about the account, as JSON and as text.
-pub(crate) fn account(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn account(delivery: &Delivery, personal: PersonalData) -> Shown {
     let mut event = match AccountEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !unmask {
+    if personal == PersonalData::Masked {
         mask::account(&mut event);
     }
     let style = match event.kind() {
@@ -46,12 +47,12 @@ pub(crate) fn account(delivery: &Delivery, unmask: bool) -> Shown {
 }
 
 /// An event about a customer, as JSON and as text.
-pub(crate) fn customer(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn customer(delivery: &Delivery, personal: PersonalData) -> Shown {
     let mut event = match CustomerEvent::decode(delivery.payload.clone()) {
         Ok(event) => event,
         Err(error) => return undecodable(delivery, &error),
     };
-    if !unmask {
+    if personal == PersonalData::Masked {
         mask::customer(&mut event);
     }
     let style = match event.kind() {

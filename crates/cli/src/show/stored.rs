@@ -6,10 +6,11 @@ use bus::{Delivery, Subject, headers};
 use serde_json::json;
 
 use super::{Shown, time_of};
+use crate::mask::PersonalData;
 use crate::output::{BAD, DIM, STRONG, styled, text};
 
 /// A stored command. Only its id and its kind are not personal.
-pub(crate) fn command(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn command(delivery: &Delivery, personal: PersonalData) -> Shown {
     let content_type = delivery.headers.get(headers::CONTENT_TYPE);
     let decoded = bsp::command::decode(content_type, &delivery.payload).ok();
     // From the subject, even if no lane reads it.
@@ -17,7 +18,7 @@ pub(crate) fn command(delivery: &Delivery, unmask: bool) -> Shown {
     let (queue, channel) = place.split_once('.').unwrap_or((place, ""));
     let mut body =
         decoded.as_ref().and_then(|command| serde_json::to_value(command).ok()).unwrap_or_default();
-    if !unmask {
+    if personal == PersonalData::Masked {
         let keys = &["commandId", "channelId", "notAfter", "mediaId", "language"];
         let readable = Unmasked { keys, texts: &[] };
         let masked = body_mask::body("application/json", body.to_string().as_bytes(), readable);
@@ -35,11 +36,11 @@ pub(crate) fn command(delivery: &Delivery, unmask: bool) -> Shown {
 }
 
 /// A stored webhook.
-pub(crate) fn webhook(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn webhook(delivery: &Delivery, personal: PersonalData) -> Shown {
     let address = delivery.address();
     let bsp = address.as_ref().and_then(Subject::bsp);
     let channel = address.as_ref().map(|address| address.channel_token().to_owned()).unwrap_or_default();
-    let body = body_text(bsp, delivery, unmask);
+    let body = body_text(bsp, delivery, personal);
     let bsp = bsp.map(BspId::as_str).unwrap_or_default();
     let route = delivery.headers.get(headers::ROUTE).unwrap_or_default();
     let line = text!(
@@ -62,11 +63,11 @@ pub(crate) fn webhook(delivery: &Delivery, unmask: bool) -> Shown {
 }
 
 /// A dead letter.
-pub(crate) fn dead_letter(delivery: &Delivery, unmask: bool) -> Shown {
+pub(crate) fn dead_letter(delivery: &Delivery, personal: PersonalData) -> Shown {
     let header = |name| delivery.headers.get(name).unwrap_or_default();
     let bsp = registry::find(header(headers::BSP)).map(|bsp| bsp.profile().id);
     let channel = delivery.address().map(|address| address.channel_token().to_owned()).unwrap_or_default();
-    let body = body_text(bsp, delivery, unmask);
+    let body = body_text(bsp, delivery, personal);
     let line = text!(
         "{} {} {} {} from {}: {body}",
         time_of(delivery),
@@ -89,8 +90,8 @@ pub(crate) fn dead_letter(delivery: &Delivery, unmask: bool) -> Shown {
     (object, line)
 }
 
-fn body_text(bsp: Option<BspId>, delivery: &Delivery, unmask: bool) -> String {
-    if unmask {
+fn body_text(bsp: Option<BspId>, delivery: &Delivery, personal: PersonalData) -> String {
+    if personal == PersonalData::Shown {
         return body_mask::unmasked(&delivery.payload);
     }
     match bsp.map(|bsp| registry::get(bsp).profile()) {

@@ -1,35 +1,30 @@
 //! The ledger entry of a command, and what the sender does next because of it. Pure.
 //!
 //! A send takes two writes: the intent before the call, the outcome after it. It takes a third one if a call is known
-//! to have had no effect and another call follows.
+//! to have had no effect and another call follows. [`stored`](super::stored) has the form of an entry as bytes.
 
-use bytes::Bytes;
-use prost::Message;
 use proto::v1::SendResult;
-use serde::{Deserialize, Serialize};
 
-/// Version of the ledger record that this build writes.
-const VERSION: u32 = 1;
+use super::compact::{CommandIdentity, CompactResult};
 
 /// An entry of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    version: u32,
     /// Sequence of the command in COMMANDS. The same command with another sequence was published twice.
     pub sequence: u64,
     /// Hash that shows whether a command of the same id is the same command.
     pub digest: String,
     /// Number of calls that were begun.
     pub attempts: u32,
-    /// Token of the process and the attempt that wrote it, so that a write whose ack was lost is recognized.
+    /// Token of the process and the attempt that wrote it, so that a write whose ack was lost is recognized. Empty in a
+    /// compact entry, which its content identifies.
     pub token: String,
     /// Progress of the command.
     pub state: State,
 }
 
 /// Progress of a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// A call is about to be made, is in flight, or has an unknown outcome.
     Intent {
@@ -42,13 +37,19 @@ pub enum State {
     },
     /// No call has reached the BSP so far.
     NotSent,
-    /// Decided: the result as protobuf, in hexadecimal digits.
-    Done {
-        /// The result.
-        result: String,
-        /// Whether the result was published before this was written.
-        is_answered: bool,
-    },
+    /// The command is decided.
+    Done(Decision),
+}
+
+/// What the entry of a decided command holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// The result was published before this was written.
+    Answered,
+    /// The result, which is to be published.
+    Owed(Box<SendResult>),
+    /// The same, without what the command says itself.
+    OwedCompact(CompactResult),
 }
 
 /// What the sender does next with a command that has an entry.
@@ -63,15 +64,40 @@ pub enum NextStep {
     /// Its outcome has to be looked up.
     LookUp(Record),
     /// Its result has to be published again.
-    Publish(Box<SendResult>),
+    Publish(OwedResult),
     /// Nothing: its result was published.
     AlreadyPublished,
+}
+
+/// The result of a decided command, as its entry has it.
+#[derive(Debug, PartialEq)]
+pub struct OwedResult {
+    sequence: u64,
+    /// Number of calls that were begun.
+    pub attempts: u32,
+    result: StoredResult,
+}
+
+#[derive(Debug, PartialEq)]
+enum StoredResult {
+    Whole(Box<SendResult>),
+    Compact(CompactResult),
+}
+
+impl OwedResult {
+    /// Returns the result as it was decided. `command` is the command that the entry belongs to.
+    pub fn of(self, command: CommandIdentity<'_>) -> Box<SendResult> {
+        match self.result {
+            StoredResult::Whole(result) => result,
+            StoredResult::Compact(rest) => Box::new(rest.restore(command, self.sequence, self.attempts)),
+        }
+    }
 }
 
 impl Record {
     /// Returns the entry of a command without a call.
     pub fn new(sequence: u64, digest: String, token: String) -> Self {
-        Self { version: VERSION, sequence, digest, attempts: 0, token, state: State::NotSent }
+        Self { sequence, digest, attempts: 0, token, state: State::NotSent }
     }
 
     /// Returns an entry with the intent of the command's latest call.
@@ -86,24 +112,24 @@ impl Record {
 
     /// Returns an entry with the result, which is to be published.
     pub fn decided(self, result: &SendResult) -> Self {
-        let result = hex::encode(result.encode_to_vec());
-        Self { state: State::Done { result, is_answered: false }, ..self }
+        Self { state: State::Done(Decision::Owed(Box::new(result.clone()))), ..self }
     }
 
-    /// Returns an entry with the result, which was published.
-    pub fn answered(self, result: &SendResult) -> Self {
-        let result = hex::encode(result.encode_to_vec());
-        Self { state: State::Done { result, is_answered: true }, ..self }
+    /// Returns a decided entry without what the command says itself, which takes less than half of the bytes. An entry
+    /// whose result could not be restored from it letter by letter stays as it is.
+    pub fn compacted(self, command: CommandIdentity<'_>) -> Self {
+        let State::Done(Decision::Owed(result)) = &self.state else { return self };
+        match CompactResult::of(result, command, self.sequence, self.attempts) {
+            Some(rest) => {
+                Self { token: String::new(), state: State::Done(Decision::OwedCompact(rest)), ..self }
+            }
+            None => self,
+        }
     }
 
-    /// Returns the stored form.
-    pub fn to_bytes(&self) -> Bytes {
-        serde_json::to_vec(self).expect("a record has no map").into()
-    }
-
-    /// Returns `None` if this version cannot read the form.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bsp::json::from_slice::<Self>(bytes).ok().filter(|record| record.version == VERSION)
+    /// Returns an entry that says that the result was published.
+    pub fn answered(self) -> Self {
+        Self { state: State::Done(Decision::Answered), ..self }
     }
 
     /// Returns what the sender does next with a command of this sequence and digest.
@@ -114,20 +140,22 @@ impl Record {
         if self.sequence != sequence {
             return NextStep::Duplicate;
         }
-        match &self.state {
+        let attempts = self.attempts;
+        let owed = |result| NextStep::Publish(OwedResult { sequence, attempts, result });
+        match self.state {
             State::Intent { .. } => NextStep::LookUp(self),
             State::NotSent => NextStep::Attempt(self),
-            State::Done { is_answered: true, .. } => NextStep::AlreadyPublished,
-            State::Done { result, .. } => {
-                let decoded = hex::decode(result).ok().and_then(|bytes| SendResult::decode(&*bytes).ok());
-                decoded.map_or(NextStep::AlreadyPublished, |result| NextStep::Publish(Box::new(result)))
-            }
+            State::Done(Decision::Answered) => NextStep::AlreadyPublished,
+            State::Done(Decision::Owed(result)) => owed(StoredResult::Whole(result)),
+            State::Done(Decision::OwedCompact(rest)) => owed(StoredResult::Compact(rest)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bsp::{ChannelId, event_id, registry};
+
     use super::*;
 
     fn record(state: State) -> Record {
@@ -135,58 +163,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
-        let intent = State::Intent { at_ms: 5, unknown_since_ms: 5, is_resent: false };
-        let result = SendResult { command_id: "c".to_owned(), ..SendResult::default() };
-        for record in [record(intent), record(State::NotSent), record(State::NotSent).answered(&result)] {
-            assert_eq!(Record::from_bytes(&record.to_bytes()), Some(record));
-        }
-        assert_eq!(Record::from_bytes(b"{}"), None);
-        for array in [
-            r#"[1,7,"d",1,"t","not_sent"]"#,
-            r#"{"version":1,"sequence":7,"digest":"d","attempts":1,"token":"t","state":{"intent":[5,5,false]}}"#,
-        ] {
-            assert_eq!(Record::from_bytes(array.as_bytes()), None, "{array}");
-        }
-    }
-
-    /// docs/compatibility.md promises this form: version 0.1 wrote these entries, and they never change.
-    #[test]
-    fn what_an_earlier_version_wrote_is_read_and_written_alike() {
-        let result = SendResult { command_id: "c".to_owned(), ..SendResult::default() };
-        let states = [
-            (
-                r#"{"intent":{"at_ms":5,"unknown_since_ms":4,"is_resent":false}}"#,
-                State::Intent { at_ms: 5, unknown_since_ms: 4, is_resent: false },
-            ),
-            (r#""not_sent""#, State::NotSent),
-            (
-                r#"{"done":{"result":"220163","is_answered":true}}"#,
-                record(State::NotSent).answered(&result).state,
-            ),
-        ];
-        for (written, state) in states {
-            let head = r#"{"version":1,"sequence":7,"digest":"d","attempts":1,"token":"t","state":"#;
-            let stored = format!("{head}{written}}}");
-            assert_eq!(Record::from_bytes(stored.as_bytes()), Some(record(state.clone())), "{stored}");
-            assert_eq!(record(state.clone()).to_bytes(), stored.as_bytes());
-            // A later version may add a field. An incompatible form has another version number.
-            let later = format!("{head}{written},\"added_later\":1}}");
-            assert_eq!(Record::from_bytes(later.as_bytes()), Some(record(state)), "{later}");
-            let other = stored.replace(r#""version":1"#, r#""version":2"#);
-            assert_eq!(Record::from_bytes(other.as_bytes()), None, "{other}");
-        }
-    }
-
-    #[test]
     fn the_entry_decides_what_a_command_needs() {
         let intent = record(State::Intent { at_ms: 5, unknown_since_ms: 5, is_resent: false });
-        let result = SendResult { command_id: "c".to_owned(), ..SendResult::default() };
         assert_eq!(intent.clone().next(7, "d"), NextStep::LookUp(intent.clone()));
         assert_eq!(intent.clone().next(8, "d"), NextStep::Duplicate);
         assert_eq!(intent.next(8, "e"), NextStep::IdConflict);
         assert_eq!(record(State::NotSent).next(7, "d"), NextStep::Attempt(record(State::NotSent)));
-        assert_eq!(record(State::NotSent).answered(&result).next(7, "d"), NextStep::AlreadyPublished);
-        assert_eq!(record(State::NotSent).decided(&result).next(7, "d"), NextStep::Publish(Box::new(result)));
+        assert_eq!(record(State::NotSent).answered().next(7, "d"), NextStep::AlreadyPublished);
+    }
+
+    #[test]
+    fn the_entry_of_a_decided_command_gives_its_result_in_both_forms() {
+        let channel = ChannelId::parse("sales").unwrap();
+        let command = CommandIdentity { channel: &channel, command_id: "c", msg_id: "m" };
+        let bsp = registry::find("infobip").unwrap().profile().id;
+        let result = SendResult {
+            event_id: event_id::of_result(bsp, &channel, "c", "SEND_OUTCOME_UNSPECIFIED", ""),
+            bsp: "infobip".to_owned(),
+            channel_id: "sales".to_owned(),
+            command_id: "c".to_owned(),
+            command_sequence: 7,
+            command_msg_id: "m".to_owned(),
+            message_id: "imc-c".to_owned(),
+            attempts: 1,
+            ..SendResult::default()
+        };
+        let whole = record(State::NotSent).decided(&result);
+        let compact = whole.clone().compacted(command);
+        assert!(matches!(compact.state, State::Done(Decision::OwedCompact(_))));
+        for entry in [whole, compact] {
+            assert_eq!(entry.clone().next(8, "d"), NextStep::Duplicate);
+            assert_eq!(entry.clone().next(7, "e"), NextStep::IdConflict);
+            let NextStep::Publish(owed) = entry.next(7, "d") else { panic!("no result") };
+            assert_eq!(*owed.of(command), result);
+        }
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::command::InvalidCommand;
 use crate::context::{Completion, LaneContext};
+use crate::ledger::compact::CommandIdentity;
 use crate::ledger::record::{NextStep, Record};
 use crate::ledger::store_limit::Urgency;
 use crate::reject::dead_letter::DeadLetterRequest;
@@ -84,7 +85,10 @@ pub(crate) async fn once(
             // The result under that id belongs to another command.
             NextStep::Duplicate | NextStep::IdConflict => dead = Some(DeadLetterReason::ReusedCommandId),
             // A version with other rules accepted it. The rules of this version do not undo what happened to it.
-            NextStep::Publish(result) => {
+            NextStep::Publish(owed) => {
+                let channel = &lane.account.channel;
+                let msg_id = publish::msg_id(delivery);
+                let result = owed.of(CommandIdentity { channel, command_id: id, msg_id });
                 return Ok(publish::result(&shared.bus, owner, &result, trace).await?);
             }
             NextStep::AlreadyPublished => return Ok(()),

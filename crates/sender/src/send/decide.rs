@@ -17,7 +17,11 @@ impl Work<'_> {
         let now = Timestamp::now();
         let result = outcome.to_result(self.result_context(known.attempts()), now);
         let (expected, writer) = (known.revision, known.outcome_writer());
-        let record = known.decided(job.key(), token(), &result);
+        let key = job.key(&self.lane.account.channel);
+        let mut record = known.decided(key, token(), &result);
+        if self.lane.shared.bus.is_ledger_compact() {
+            record = record.compacted(key.identity);
+        }
         if let Err(stage) = self.write_outcome(LedgerWrite { expected, record, writer }).await {
             return stage;
         }

@@ -42,7 +42,7 @@ pub fn after_read(entry: Option<&Entry>, command: CommandKey<'_>) -> Result<Stag
         NextStep::IdConflict => Stage::IdConflict,
         NextStep::Attempt(record) => Stage::Attempt(view(record)),
         NextStep::LookUp(record) => Stage::LookUp { known: view(record), ended_at: None },
-        NextStep::Publish(result) => Stage::Publish(result),
+        NextStep::Publish(owed) => Stage::Publish(owed.of(command.identity)),
     })
 }
 
@@ -197,7 +197,10 @@ impl LedgerView {
 
 #[cfg(test)]
 mod tests {
+    use bsp::ChannelId;
+
     use super::*;
+    use crate::ledger::compact::CommandIdentity;
 
     #[test]
     fn an_intent_is_read_back_within_half_of_the_timeout_of_its_call() {
@@ -214,7 +217,9 @@ mod tests {
     /// A process that slept for longer than the ledger keeps entries finds none, and would answer a command that was sent.
     #[test]
     fn without_a_call_only_the_owner_of_the_lane_decides() {
-        let command = CommandKey { sequence: 7, digest: "d" };
+        let channel = ChannelId::parse("sales").unwrap();
+        let identity = CommandIdentity { channel: &channel, command_id: "c", msg_id: "m" };
+        let command = CommandKey { sequence: 7, digest: "d", identity };
         let intent = LedgerView::NOTHING.intent(command, 5, "t".to_owned());
         let called = LedgerView { revision: Revision::of_sequence(3), record: Some(intent) };
         let unsent = LedgerView { record: called.unsent(), ..called.clone() };

@@ -38,7 +38,7 @@ impl Attempt<'_> {
             }
         };
         let at = Moment::now();
-        let record = self.known.intent(job.key(), at.unix_ms, token());
+        let record = self.known.intent(job.key(&self.work.lane.account.channel), at.unix_ms, token());
         let expected = self.known.revision;
         let write = LedgerWrite { expected, record, writer: Writer::Owner };
         self.known = work.write(&permit, write).await?;

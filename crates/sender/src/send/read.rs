@@ -42,7 +42,7 @@ impl Work<'_> {
         };
         permit.acknowledged(began, Instant::now());
         drop(permit);
-        let Ok(stage) = after_read(entry.as_ref(), job.key()) else {
+        let Ok(stage) = after_read(entry.as_ref(), job.key(&lane.account.channel)) else {
             if let Some(turn) = UNREADABLE.next() {
                 let id = &job.command.id;
                 tracing::error!(function = "sender", "cannot read the ledger entry of {id}{turn}");

@@ -77,8 +77,8 @@ impl FailedCredentials {
     pub fn count(&self, caller: &Caller, target: impl Hash) -> ResponseDelay {
         let address = AddressKey::of(caller.address());
         let period = u32::try_from(self.began.elapsed().as_secs() / PERIOD.as_secs()).unwrap_or(u32::MAX);
-        let pace = self.delay(address, target, period);
-        if pace == ResponseDelay::Delayed {
+        let delay = self.delay(address, target, period);
+        if delay == ResponseDelay::Delayed {
             self.metrics.failed_credentials.inc();
             if let Some(turn) = DELAYED.next() {
                 tracing::warn!(
@@ -90,7 +90,7 @@ impl FailedCredentials {
                 );
             }
         }
-        pace
+        delay
     }
 
     fn delay(&self, address: AddressKey, target: impl Hash, period: u32) -> ResponseDelay {

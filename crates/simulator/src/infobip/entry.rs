@@ -8,39 +8,46 @@ use crate::endpoint::Endpoint;
 use crate::event::{Content, Event, Message, Report, Step};
 use crate::expected::{self, Expected};
 
+struct Group {
+    id: u32,
+    name: &'static str,
+}
+
 struct Status {
-    group: (u32, &'static str),
+    group: Group,
     id: u32,
     name: &'static str,
     description: &'static str,
     error: Option<(u32, &'static str, bool)>,
 }
 
-const fn status(
-    group: (u32, &'static str),
-    id: u32,
-    name: &'static str,
-    description: &'static str,
-) -> Status {
+const fn status(group: Group, id: u32, name: &'static str, description: &'static str) -> Status {
     Status { group, id, name, description, error: None }
 }
 
-static PENDING: Status = status((1, "PENDING"), 7, "PENDING_ENROUTE", "Message sent to next instance");
-static SENT: Status = status((3, "DELIVERED"), 2, "DELIVERED_TO_OPERATOR", "Message delivered to operator");
+static PENDING: Status =
+    status(Group { id: 1, name: "PENDING" }, 7, "PENDING_ENROUTE", "Message sent to next instance");
+static SENT: Status =
+    status(Group { id: 3, name: "DELIVERED" }, 2, "DELIVERED_TO_OPERATOR", "Message delivered to operator");
 static DELIVERED: Status =
-    status((3, "DELIVERED"), 5, "DELIVERED_TO_HANDSET", "Message delivered to handset");
+    status(Group { id: 3, name: "DELIVERED" }, 5, "DELIVERED_TO_HANDSET", "Message delivered to handset");
 static UNKNOWN: Status =
-    status((9, "QUARANTINED"), 990, "QUARANTINED_BY_REVIEW", "Message waits for a review");
+    status(Group { id: 9, name: "QUARANTINED" }, 990, "QUARANTINED_BY_REVIEW", "Message waits for a review");
 static FAILED: [Status; 3] = [
     Status {
         error: Some((7010, "EC_NO_SESSION", true)),
-        ..status((2, "UNDELIVERABLE"), 9, "UNDELIVERABLE_NOT_DELIVERED", "Message sent not delivered")
+        ..status(
+            Group { id: 2, name: "UNDELIVERABLE" },
+            9,
+            "UNDELIVERABLE_NOT_DELIVERED",
+            "Message sent not delivered",
+        )
     },
     Status {
         error: Some((4101, "EC_VALIDITY_EXPIRED", false)),
-        ..status((4, "EXPIRED"), 15, "EXPIRED_EXPIRED", "Message expired")
+        ..status(Group { id: 4, name: "EXPIRED" }, 15, "EXPIRED_EXPIRED", "Message expired")
     },
-    status((5, "REJECTED"), 12, "REJECTED_NOT_ENOUGH_CREDITS", "Not enough credits"),
+    status(Group { id: 5, name: "REJECTED" }, 12, "REJECTED_NOT_ENOUGH_CREDITS", "Not enough credits"),
 ];
 
 /// An entry of `results` and the expected event.
@@ -86,7 +93,7 @@ fn report_entry(endpoint: &Endpoint, report: &Report) -> (Value, ReportEvent) {
         "callbackData": report.callback_data,
         "price": { "pricePerMessage": 0.01, "currency": "EUR" },
         "status": {
-            "groupId": status.group.0, "groupName": status.group.1,
+            "groupId": status.group.id, "groupName": status.group.name,
             "id": status.id, "name": status.name, "description": status.description,
         },
         "error": {
@@ -119,8 +126,8 @@ fn report_entry(endpoint: &Endpoint, report: &Report) -> (Value, ReportEvent) {
             expected::report(endpoint, report, "").aicc_status
         },
         provider_status: Some(ProviderStatus {
-            group_id: status.group.0.to_string(),
-            group_name: status.group.1.to_owned(),
+            group_id: status.group.id.to_string(),
+            group_name: status.group.name.to_owned(),
             id: status.id.to_string(),
             name: status.name.to_owned(),
             description: status.description.to_owned(),

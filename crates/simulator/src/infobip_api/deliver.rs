@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::schema;
 use super::{Fetched, InfobipApi};
-use crate::delivery;
+use crate::delivery::{self, Destination};
 use crate::event::{Event, Ids, Report, Step};
 
 /// The business number in reports.
@@ -49,7 +49,8 @@ impl InfobipApi {
                 at: now_in_milliseconds(),
             });
             let body = target.client.body(&target.endpoint, &[report]);
-            delivery::post(&self.caller, &self.plan, (0, target), &body, &self.tally).await;
+            delivery::post(&self.caller, &self.plan, Destination { position: 0, target }, &body, &self.tally)
+                .await;
         }
     }
 

@@ -8,7 +8,7 @@
 mod schema;
 mod server;
 mod deliver;
-mod front;
+mod intermediary;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use self::front::{Front, RetryAfter, Words};
+pub use self::intermediary::{Intermediary, IntermediaryBody, RetryAfter};
 use crate::delivery::Caller;
 use crate::plan::{Mix, Plan, RunTag, TwilioRetries};
 use crate::stats::Stats;
@@ -33,7 +33,7 @@ pub struct Faults {
     /// Delay of every response.
     pub latency: Duration,
     /// What responds in place of the account; of several, the first that the message is for.
-    pub fronts: Vec<Front>,
+    pub fronts: Vec<Intermediary>,
     /// Share of calls that get 429, with [`Faults::retry_after`].
     pub limited: f64,
     /// `Retry-After` of the 429 of sending calls.
@@ -167,7 +167,7 @@ pub struct Fetched {
 pub struct Calls {
     /// Sending calls.
     pub sends: u64,
-    /// Of these, calls with a fault of [`Faults`] or a [`Front`].
+    /// Of these, calls with a fault of [`Faults`] or a [`Intermediary`].
     pub faulty: u64,
     /// Rejected because the request did not match the schema.
     pub malformed: u64,
@@ -345,7 +345,7 @@ impl State {
 
     /// Adds a message, and drops the oldest ones if there is no room. Returns the number of messages accepted before
     /// it.
-    fn keep(&mut self, message: Received) -> usize {
+    fn record(&mut self, message: Received) -> usize {
         let count = self.received_count();
         self.received_bytes += message.bytes;
         self.received.push_back(message);
@@ -411,13 +411,13 @@ mod tests {
         let mut state = State { memory, ..State::default() };
         for number in 0..5 {
             state.log(&number.to_string(), "", PENDING);
-            assert_eq!(state.keep(message(number, 10)), number);
+            assert_eq!(state.record(message(number, 10)), number);
         }
         assert_eq!((state.received.len(), state.received_count(), state.calls.forgotten), (3, 5, 2));
         assert_eq!((state.log.len(), state.logged.len(), state.received_bytes), (3, 3, 30));
         assert!(state.taken_after(1).is_none());
         assert_eq!(state.taken_after(2).unwrap().message_id, "2");
-        state.keep(message(5, 90));
+        state.record(message(5, 90));
         assert_eq!((state.received.len(), state.received_bytes), (2, 100), "bytes are limited, too");
     }
 }

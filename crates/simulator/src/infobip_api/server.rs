@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::schema;
-use super::{DUPLICATE, Faults, Front, InfobipApi, PENDING, REJECTED, Received, RetryAfter, Status};
+use super::{DUPLICATE, Faults, InfobipApi, Intermediary, PENDING, REJECTED, Received, RetryAfter, Status};
 
 /// Largest request body, in bytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -64,10 +64,10 @@ impl InfobipApi {
                 continue;
             }
             let _ = stream.set_nodelay(true);
-            let omni = self.clone();
+            let account = self.clone();
             let service = service_fn(move |request| {
-                let omni = omni.clone();
-                async move { omni.handle(request).await }
+                let account = account.clone();
+                async move { account.handle(request).await }
             });
             let tls = tls.clone();
             connections.spawn(async move {
@@ -200,7 +200,7 @@ impl InfobipApi {
         state.log(&message_id, &recipient, status);
         if status.id == PENDING.id {
             let is_repeat = !state.ids.insert(message_id.clone());
-            let count = state.keep(Received {
+            let count = state.record(Received {
                 message_id: message_id.clone(),
                 recipient: recipient.clone(),
                 scenario: request.scenario_key.clone(),
@@ -266,7 +266,7 @@ fn recipient_of(body: &[u8]) -> String {
 }
 
 /// Returns what responds to a call in place of the account.
-fn in_front<'a>(faults: &'a Faults, body: &[u8]) -> Option<&'a Front> {
+fn in_front<'a>(faults: &'a Faults, body: &[u8]) -> Option<&'a Intermediary> {
     if faults.fronts.is_empty() {
         return None;
     }

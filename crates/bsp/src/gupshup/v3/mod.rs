@@ -49,7 +49,7 @@ struct Value<'a> {
 
 /// A body around one entry, change, status or message. It does not contain the members that a change's items
 /// share.
-pub(super) fn body_around(item: &[u8]) -> Bytes {
+pub(super) fn wrap_item(item: &[u8]) -> Bytes {
     let (head, tail) = match json::from_slice::<Kind<'_>>(item) {
         Ok(kind) if kind.field.is_some() => ("{\"entry\":[{\"changes\":[", "]}]}"),
         Ok(kind) if kind.status.is_some() => (STATUSES, "]}}]}]}"),
@@ -117,7 +117,7 @@ fn change(raw: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Result<
     let change: Change<'_> = json::from_str(raw.get())?;
     let field = change.field.as_str();
     if let Some((_, counted_as)) = IGNORED_FIELDS.iter().find(|(name, _)| *name == field) {
-        unread::take(raw.get());
+        unread::mark_read(raw.get());
         out.ignored(counted_as);
         return Ok(());
     }
@@ -176,7 +176,7 @@ fn messages(value: &RawValue, entry: &Entry<'_>, out: &mut Collector<'_>) -> Res
         guarded(raw, out, |raw, out| message::read(raw, &shared, out));
     }
     if let Some(actions) = value.user_actions {
-        unread::take(actions.get());
+        unread::mark_read(actions.get());
         out.ignored("user_action");
     }
     if let Some(raw) = value.errors {

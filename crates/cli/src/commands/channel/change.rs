@@ -6,7 +6,7 @@
 
 use anyhow::bail;
 use bsp::ChannelId;
-use bus::registry::{Found, RegistryError};
+use bus::registry::{RegistryError, StoredChannel};
 use bus::{Bus, Priority, command_consumers, registry};
 use channel::Record;
 use serde_json::json;
@@ -56,10 +56,10 @@ pub(crate) async fn apply(
     options: ApplyOptions,
     out: &Out,
 ) -> anyhow::Result<Exit> {
-    let stored = registry::read_all(bus).await?;
+    let stored = registry::list(bus).await?;
     let find = |id: &str| stored.iter().find(|found| found.id == id);
     for record in records {
-        if let Some(Found { record: Ok(found), .. }) = find(&record.id)
+        if let Some(StoredChannel { record: Ok(found), .. }) = find(&record.id)
             && found.key_fingerprint != record.key_fingerprint
             && !options.rekey
         {
@@ -87,7 +87,7 @@ pub(crate) async fn apply(
         }
         say_applied(&record.id, action, options, out);
     }
-    let superfluous: Vec<&Found> = stored
+    let superfluous: Vec<&StoredChannel> = stored
         .iter()
         .filter(|found| options.prune && records.iter().all(|record| record.id != found.id))
         .collect();
@@ -114,12 +114,12 @@ fn say_applied(id: &str, action: &str, options: ApplyOptions, out: &Out) {
 }
 
 /// A file does not say whether a channel is paused, so the stored state is kept.
-fn is_paused(found: Option<&Found>) -> bool {
-    matches!(found, Some(Found { record: Ok(Record { paused: true, .. }), .. }))
+fn is_paused(found: Option<&StoredChannel>) -> bool {
+    matches!(found, Some(StoredChannel { record: Ok(Record { paused: true, .. }), .. }))
 }
 
 /// Stores a channel of a file over the one that was read. If it was paused or resumed in between, that state is kept.
-async fn store(bus: &Bus, wanted: Record, found: Option<&Found>) -> anyhow::Result<()> {
+async fn store(bus: &Bus, wanted: Record, found: Option<&StoredChannel>) -> anyhow::Result<()> {
     let mut wanted = wanted;
     let mut revision = found.map(|found| found.revision);
     for _ in 0..ATTEMPTS_MAX {
@@ -140,7 +140,7 @@ async fn store(bus: &Bus, wanted: Record, found: Option<&Found>) -> anyhow::Resu
     Err(changed(&wanted.id))
 }
 
-fn differ_in_pause_alone(before: &Found, now: &Found) -> bool {
+fn differ_in_pause_alone(before: &StoredChannel, now: &StoredChannel) -> bool {
     let (Ok(before), Ok(now)) = (&before.record, &now.record) else { return false };
     Record { paused: now.paused, ..before.clone() } == *now
 }
@@ -162,7 +162,7 @@ async fn make_lanes(bus: &Bus, record: &Record) -> anyhow::Result<()> {
 }
 
 /// Removes a channel and its consumers, unless commands are pending.
-async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()> {
+async fn remove_one(bus: &Bus, found: &StoredChannel, force: bool) -> anyhow::Result<()> {
     let id = found.id.as_str();
     let Ok(channel) = ChannelId::parse(id) else { return remove_entry(bus, found).await };
     let mut waiting = 0;
@@ -181,7 +181,7 @@ async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()>
     remove_entry(bus, found).await?;
     command_consumers::remove(bus, &channel).await?;
     // Another operator may have created the channel again, and it needs the consumers.
-    if let Some(Found { record: Ok(record), .. }) = registry::read(bus, id).await? {
+    if let Some(StoredChannel { record: Ok(record), .. }) = registry::read(bus, id).await? {
         return make_lanes(bus, &record).await;
     }
     for queue in Priority::ALL.into_iter().filter(|_| waiting == 0) {
@@ -190,7 +190,7 @@ async fn remove_one(bus: &Bus, found: &Found, force: bool) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn remove_entry(bus: &Bus, found: &Found) -> anyhow::Result<()> {
+async fn remove_entry(bus: &Bus, found: &StoredChannel) -> anyhow::Result<()> {
     match registry::remove(bus, &found.id, found.revision).await {
         Ok(()) => Ok(()),
         Err(RegistryError::Changed { id }) => Err(changed(&id)),
@@ -231,7 +231,7 @@ pub(super) async fn set_paused(bus: &Bus, ids: &[String], paused: bool, out: &Ou
 
 async fn set_one_paused(bus: &Bus, id: &str, paused: bool) -> anyhow::Result<&'static str> {
     for _ in 0..ATTEMPTS_MAX {
-        let Some(Found { revision, record: Ok(record), .. }) = registry::read(bus, id).await? else {
+        let Some(StoredChannel { revision, record: Ok(record), .. }) = registry::read(bus, id).await? else {
             bail!("channel {id} does not exist; `imchannel channel list` shows all channels");
         };
         if record.to_channel()?.bsp.sending().is_none() {

@@ -119,7 +119,7 @@ fn queue_of(letter: &Delivery, channel: &ChannelId) -> Subject {
 }
 
 /// Checks whether COMMANDS has room, and can be read.
-pub(super) async fn look(bus: &Bus) -> anyhow::Result<()> {
+pub(super) async fn require_room(bus: &Bus) -> anyhow::Result<()> {
     refuse_gone_back(bus, &COMMANDS).await?;
     fill::refresh(bus, COMMANDS.id).await?;
     Ok(())
@@ -127,7 +127,7 @@ pub(super) async fn look(bus: &Bus) -> anyhow::Result<()> {
 
 /// Publishes the command again, and removes its dead letter.
 pub(super) async fn publish(bus: &Bus, letter: &Delivery, again: &Again) -> anyhow::Result<()> {
-    look(bus).await?;
+    require_room(bus).await?;
     // The stream recognizes the same dead letter for its duplicate window, and the ledger does so after that.
     let id = format!("deadletter-{}", letter.sequence);
     let headers = || {

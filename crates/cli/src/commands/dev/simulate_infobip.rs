@@ -10,7 +10,7 @@ use channel::file::ChannelSpec;
 use clap::Args;
 use serde_json::json;
 use service::tls::{TlsFiles, Transport};
-use simulator::infobip_api::{self, Faults, Front, InfobipApi, Memory};
+use simulator::infobip_api::{self, Faults, InfobipApi, Intermediary, Memory};
 use tokio::net::TcpListener;
 
 use crate::commands::dev::simulate::targets;
@@ -104,7 +104,7 @@ impl Switches {
     fn to_faults(&self) -> Faults {
         Faults {
             latency: self.latency,
-            fronts: self.balancer.map(Front::html).into_iter().collect(),
+            fronts: self.balancer.map(Intermediary::html).into_iter().collect(),
             limited: self.rate_limit_pct / 100.0,
             error_before: self.fail_before_pct / 100.0,
             error_after: self.fail_after_pct / 100.0,

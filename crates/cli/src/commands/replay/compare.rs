@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::history::{Event, Published};
 use crate::mask;
+use crate::mask::PersonalData;
 
 /// A webhook whose items are compared.
 #[derive(Debug, Clone, Copy)]
@@ -58,9 +59,15 @@ const LISTED: &str = "one of the items that share a dead letter";
 /// Shown for a missing field.
 const ABSENT: &str = "(absent)";
 
-/// Compares every item of a webhook. Values are masked unless `unmask`.
-pub(crate) fn webhook(origin: Origin, items: &[Item], published: &Published, unmask: bool) -> Vec<Compared> {
-    let mut all: Vec<Compared> = items.iter().map(|item| compare(origin, item, published, unmask)).collect();
+/// Compares every item of a webhook.
+pub(crate) fn webhook(
+    origin: Origin,
+    items: &[Item],
+    published: &Published,
+    personal: PersonalData,
+) -> Vec<Compared> {
+    let mut all: Vec<Compared> =
+        items.iter().map(|item| compare(origin, item, published, personal)).collect();
     // Items that were published and that this version does not find.
     let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
     for (index, event) in published.beyond((origin.sequence, count)) {
@@ -72,14 +79,14 @@ pub(crate) fn webhook(origin: Origin, items: &[Item], published: &Published, unm
     all
 }
 
-fn compare(origin: Origin, item: &Item, published: &Published, unmask: bool) -> Compared {
+fn compare(origin: Origin, item: &Item, published: &Published, personal: PersonalData) -> Compared {
     let place = (origin.sequence, item.index);
     let then = published.at(place);
     let letter = published.letter_at(place);
     let (kind, id, change) = match (&item.outcome, event_of(item)) {
         (_, Some(now)) => {
             let change = match published.by_id(now.id()).or(then) {
-                Some(then) => changed(then, &now, unmask),
+                Some(then) => changed(then, &now, personal),
                 None if letter.is_some() => Change::New(letter.map(str::to_owned)),
                 None if published.is_listed(place) => Change::New(Some(LISTED.to_owned())),
                 None => unpublished(origin, published),
@@ -153,13 +160,13 @@ fn message_id(event: &Event) -> String {
     }
 }
 
-fn changed(then: &Event, now: &Event, unmask: bool) -> Change {
+fn changed(then: &Event, now: &Event, personal: PersonalData) -> Change {
     let (then, now) = (comparable(then), comparable(now));
     if then == now {
         return Change::Same;
     }
     let (plain_then, plain_now) = (fields(&then), fields(&now));
-    let (shown_then, shown_now) = if unmask {
+    let (shown_then, shown_now) = if personal == PersonalData::Shown {
         (plain_then.clone(), plain_now.clone())
     } else {
         (fields(&masked(&then)), fields(&masked(&now)))

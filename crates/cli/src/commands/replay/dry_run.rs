@@ -8,10 +8,11 @@ use bus::Bus;
 use bus::subject::Filter;
 
 use super::compare::{self, Origin};
-use super::history::{Published, Wanted};
+use super::history::{ExpectedEvents, Published};
 use super::show::Summary;
 use super::{Selected, bar, parse};
 use crate::exit::Exit;
+use crate::mask::PersonalData;
 use crate::output::Out;
 
 /// A webhook, parsed by this version.
@@ -27,7 +28,7 @@ pub(super) struct ReportOptions {
     /// Most examples of each kind of difference.
     pub(super) examples: usize,
     /// Whether examples show personal data.
-    pub(super) unmask: bool,
+    pub(super) personal: PersonalData,
 }
 
 pub(super) async fn run(
@@ -40,7 +41,7 @@ pub(super) async fn run(
     let mut summary = Summary::new(report.examples);
     let parsing = bar(webhooks.count(), "parsing", out);
     let mut all = Vec::new();
-    let mut wanted = Wanted::default();
+    let mut wanted = ExpectedEvents::default();
     while let Some(delivery) = webhooks.next().await? {
         parsing.inc(1);
         let Some((bsp, channel, parsed)) = parse(&delivery) else { continue };
@@ -53,8 +54,8 @@ pub(super) async fn run(
     let published = Published::read(bus, filter, wanted, &reading).await?;
     reading.finish_and_clear();
     for Read { origin, channel, parsed } in &all {
-        for item in compare::webhook(*origin, &parsed.items, &published, report.unmask) {
-            summary.take(channel, origin.sequence, &item, out);
+        for item in compare::webhook(*origin, &parsed.items, &published, report.personal) {
+            summary.add(channel, origin.sequence, &item, out);
         }
         summary.webhooks += 1;
     }

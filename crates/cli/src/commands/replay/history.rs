@@ -46,13 +46,13 @@ pub(crate) type Place = (u64, u32);
 
 /// Ids of what may have been published for the parsed webhooks.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct ExpectedEvents {
     ids: HashSet<String>,
     sequences: HashSet<u64>,
     oldest: Option<Timestamp>,
 }
 
-impl Wanted {
+impl ExpectedEvents {
     pub(crate) fn add(&mut self, sequence: u64, stored_at: Timestamp, parsed: &Parsed) {
         self.sequences.insert(sequence);
         self.oldest = Some(self.oldest.map_or(stored_at, |oldest| oldest.min(stored_at)));
@@ -71,7 +71,7 @@ impl Wanted {
 /// What was published.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
-    wanted: Wanted,
+    wanted: ExpectedEvents,
     by_id: HashMap<String, Event>,
     by_place: BTreeMap<Place, String>,
     letters: HashMap<Place, String>,
@@ -88,7 +88,7 @@ impl Published {
     pub(crate) async fn read(
         bus: &Bus,
         filter: &Filter,
-        wanted: Wanted,
+        wanted: ExpectedEvents,
         bar: &ProgressBar,
     ) -> anyhow::Result<Self> {
         let mut published =

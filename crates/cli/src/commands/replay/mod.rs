@@ -22,6 +22,7 @@ use crate::commands::tail;
 use crate::confirm::is_confirmed;
 use crate::duration::{self, Moment};
 use crate::exit::Exit;
+use crate::mask::PersonalData;
 use crate::output::{ODD, Out, styled, text};
 use crate::target::Target;
 use crate::words::pluralize;
@@ -94,7 +95,8 @@ pub(crate) async fn run(command: Replay, target: &Target, out: &Out) -> anyhow::
     let webhooks = command.selection.open(&bus).await?;
     if !command.publish {
         let filter = Filter { bsp: command.selection.bsp, channel: command.selection.channel.clone() };
-        let report = ReportOptions { examples: command.examples, unmask: command.unmask };
+        let report =
+            ReportOptions { examples: command.examples, personal: PersonalData::of_flag(command.unmask) };
         return dry_run::run(&bus, webhooks, &filter, report, out).await;
     }
     let question = format!("Publish the events of up to {} again?", pluralize(webhooks.count(), "webhook"));

@@ -34,7 +34,7 @@ impl Summary {
     }
 
     /// Counts an item, and prints it if it is among the first that differ.
-    pub(crate) fn take(&mut self, channel: &str, sequence: u64, item: &Compared, out: &Out) {
+    pub(crate) fn add(&mut self, channel: &str, sequence: u64, item: &Compared, out: &Out) {
         match &item.change {
             Change::Same => return self.same += 1,
             Change::NotStored => return self.not_stored += 1,

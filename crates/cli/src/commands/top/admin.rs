@@ -1,8 +1,9 @@
-//! Refusals, out of the metrics of ingress.
+//! Refusals and the spool, out of the metrics of ingress.
 
 use std::time::Duration;
 
 use crate::refusals::{self, Counts, Refused};
+use crate::spooled::{self, Spooled};
 
 /// Timeout of one request to an admin port.
 const TIMEOUT: Duration = Duration::from_millis(800);
@@ -15,12 +16,14 @@ pub(super) struct Port {
     before: Option<Counts>,
     /// What it said last.
     last: Counts,
+    /// Its spool, as it said last; `None` if it has none.
+    spooled: Option<Spooled>,
 }
 
 impl Port {
     pub(super) fn new(url: &str) -> Self {
         let url = format!("{}/metrics", url.trim_end_matches('/'));
-        Self { url, before: None, last: Counts::new() }
+        Self { url, before: None, last: Counts::new(), spooled: None }
     }
 
     /// Asks again and returns whether it answered.
@@ -39,6 +42,12 @@ impl Port {
             before.clear();
         }
         self.last = counts;
+        self.spooled = spooled::read(text);
+    }
+
+    /// Its spool; `None` if it has none, or has not answered yet.
+    pub(super) fn spooled(&self) -> Option<Spooled> {
+        self.spooled
     }
 
     /// Refusals since the first answer.

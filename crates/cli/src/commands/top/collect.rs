@@ -1,6 +1,7 @@
 //! Collects what a look shows: what the readers have counted, and what the server, the leases and the admin ports say.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bus::streams::NORMALIZER;
@@ -9,16 +10,19 @@ use tokio::time::Instant;
 
 use super::admin::Port;
 use super::lanes::{self, Lane, LaneTotals};
-use super::model::{Board, Name, Rates, Row};
+use super::model::{Board, Name, Rates, Row, SpoolTotals};
 use super::rates::Averages;
 use super::readers::{Counts, Readers};
 use crate::output;
 use crate::refusals::Refused;
+use crate::spooled::{self, Folder};
 
 /// Samples that the history holds.
 const HISTORY_MAX: usize = 120;
 /// Interval of reading the leases: that of their renewal.
 const LANES_EVERY: Duration = Duration::from_secs(5);
+/// Interval of reading the sub-folders of the spool, which may be large.
+const FOLDERS_EVERY: Duration = Duration::from_secs(10);
 
 /// Collects.
 #[derive(Debug)]
@@ -33,6 +37,10 @@ pub(super) struct Collector {
     /// Every lane with an owner, as read last.
     lanes: Vec<Lane>,
     lanes_read_at: Option<Instant>,
+    /// Folder of the spool on this machine, and its sub-folders as read last.
+    spool_dir: Option<PathBuf>,
+    spool_folders: Vec<Folder>,
+    folders_read_at: Option<Instant>,
     /// The BSPs of the channels with commands or lanes.
     bsps: BTreeMap<String, String>,
     history: VecDeque<Rates>,
@@ -40,7 +48,11 @@ pub(super) struct Collector {
 
 impl Collector {
     /// Begins to count.
-    pub(super) async fn start(bus: Bus, admins: Vec<String>) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        bus: Bus,
+        admins: Vec<String>,
+        spool_dir: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let readers = Readers::start(&bus).await?;
         Ok(Self {
             bus,
@@ -51,21 +63,28 @@ impl Collector {
             averages: Averages::new(Instant::now()),
             lanes: Vec::new(),
             lanes_read_at: None,
+            spool_dir,
+            spool_folders: Vec::new(),
+            folders_read_at: None,
             bsps: BTreeMap::new(),
             history: VecDeque::new(),
         })
     }
 
     /// How things stand now; without a connection, how they stood last.
-    pub(super) async fn look(&mut self) -> Board {
-        if !self.bus.is_connected() {
-            return Board { connected: false, ..self.board.clone() };
-        }
-        let snapshot = inspect::snapshot(&self.bus).await;
-        let given = lag::delivered_sequence(&self.bus, &NORMALIZER).await.ok();
+    pub(super) async fn collect(&mut self) -> Board {
         let asking = self.ports.iter_mut().map(|port| port.ask(&self.client));
         let answering =
             futures_util::future::join_all(asking).await.into_iter().filter(|answered| *answered).count();
+        let admins = (answering, self.ports.len());
+        self.read_spool_folders().await;
+        let spool = SpoolTotals::of(self.ports.iter().filter_map(Port::spooled), &self.spool_folders);
+        if !self.bus.is_connected() {
+            // Webhooks are spooled just then.
+            return Board { connected: false, spool, admins, ..self.board.clone() };
+        }
+        let snapshot = inspect::snapshot(&self.bus).await;
+        let given = lag::delivered_sequence(&self.bus, &NORMALIZER).await.ok();
         self.read_lanes().await;
         let Counts { mut rows, commands } = self.readers.counts(given);
         let strangers = self.add_refusals(&mut rows);
@@ -84,8 +103,9 @@ impl Collector {
             lanes: lanes::to_show(&self.lanes),
             lane_totals: LaneTotals::of(&self.lanes),
             strangers,
+            spool,
             history: self.history.iter().copied().collect(),
-            admins: (answering, self.ports.len()),
+            admins,
         };
         self.board.clone()
     }
@@ -125,6 +145,16 @@ impl Collector {
         if let Ok(leases) = inspect::leases(&self.bus).await {
             self.lanes = lanes::all(&leases);
         }
+    }
+
+    /// Reads the folder of the spool on this machine, unless that was done a moment ago.
+    async fn read_spool_folders(&mut self) {
+        let Some(folder) = &self.spool_dir else { return };
+        if self.folders_read_at.is_some_and(|at| at.elapsed() < FOLDERS_EVERY) {
+            return;
+        }
+        self.folders_read_at = Some(Instant::now());
+        self.spool_folders = spooled::read_folders(folder.clone()).await.unwrap_or_default();
     }
 
     /// Adds refusals to the rows; gives those that belong to no channel.

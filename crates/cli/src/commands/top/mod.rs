@@ -1,5 +1,5 @@
 //! `imchannel top`: traffic, backlogs and sends, live. It reads the bus, so that it works from wherever NATS can be reached;
-//! refused webhooks, which never reach the bus, come from the admin ports of ingress.
+//! refused and spooled webhooks, which are not on the bus, come from the admin ports of ingress.
 
 mod admin;
 mod model;
@@ -11,6 +11,7 @@ mod rates;
 mod readers;
 mod screen;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,9 +29,12 @@ use crate::target::Target;
 
 #[derive(Debug, Args)]
 pub(crate) struct Top {
-    /// Admin ports of ingress, which know the refused webhooks [default: that of the `up` in this folder].
+    /// Admin ports of ingress, which know the refused and the spooled webhooks [default: that of the `up` in this folder].
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     admin: Vec<String>,
+    /// Folder of the spool of ingress, if it is on this machine: for its sub-folders without a process.
+    #[arg(long, env = "IMCHANNEL_SPOOL_DIR", value_name = "DIR")]
+    spool_dir: Option<PathBuf>,
     /// Interval of updates, from 100ms to 1m.
     #[arg(long, value_name = "SPAN", default_value = "1s", value_parser = interval)]
     interval: Duration,
@@ -55,8 +59,9 @@ pub(crate) async fn run(command: Top, target: &Target, out: &Out) -> anyhow::Res
     let bus = target.connect().await?;
     let admins =
         if command.admin.is_empty() { target.admin_of_up().into_iter().collect() } else { command.admin };
+    let spool_dir = command.spool_dir.filter(|folder| !folder.as_os_str().is_empty());
     let interval = command.interval;
-    let collector = Collector::start(bus, admins).await?;
+    let collector = Collector::start(bus, admins, spool_dir).await?;
     let looks = command.count.unwrap_or(u64::MAX);
     if out.is_json() {
         print(collector, interval, looks, out).await
@@ -81,7 +86,7 @@ async fn print(mut collector: Collector, interval: Duration, looks: u64, out: &O
             _ = ticks.tick() => {}
             _ = tokio::signal::ctrl_c() => return,
         }
-        out.object(&collector.look().await.to_json());
+        out.object(&collector.collect().await.to_json());
     }
 }
 
@@ -92,7 +97,7 @@ async fn show(mut collector: Collector, interval: Duration, looks: u64) -> anyho
         let mut ticks = ticks(interval);
         for _ in 0..looks {
             ticks.tick().await;
-            if sender.send(collector.look().await).is_err() {
+            if sender.send(collector.collect().await).is_err() {
                 return;
             }
         }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::lanes::{Lane, LaneTotals};
+use crate::spooled::{Folder, Spooled};
 
 /// Time over which rates are averaged.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
@@ -87,10 +88,57 @@ pub(crate) struct Board {
     pub(crate) lane_totals: LaneTotals,
     /// Refusals that belong to no channel, such as an unknown one, by BSP and cause.
     pub(crate) strangers: BTreeMap<(String, String), u64>,
+    /// The spools of all ingress that were asked; `None` if they have none.
+    pub(crate) spool: Option<SpoolTotals>,
     /// Average rates at the last looks, the newest last.
     pub(crate) history: Vec<Rates>,
     /// Admin ports that answer, and those that were asked.
     pub(crate) admins: (usize, usize),
+}
+
+/// The spools of all ingress that answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SpoolTotals {
+    /// Ingress processes with a spool.
+    pub(crate) processes: usize,
+    /// Those of them whose spool takes no webhooks.
+    pub(crate) unusable: usize,
+    /// Webhooks that wait for NATS, their bytes, and the age of the oldest in seconds.
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest_age_s: u64,
+    /// Sub-folders of the folder on this machine with webhooks and without a process, and those webhooks.
+    pub(crate) abandoned_folders: u64,
+    pub(crate) abandoned_entries: u64,
+}
+
+impl SpoolTotals {
+    /// The sum; `None` without a spool.
+    pub(crate) fn of(spools: impl Iterator<Item = Spooled>, folders: &[Folder]) -> Option<Self> {
+        let mut totals = Self::default();
+        for spooled in spools {
+            totals.processes += 1;
+            totals.unusable += usize::from(!spooled.is_usable);
+            totals.entries += spooled.entries;
+            totals.bytes += spooled.bytes;
+            totals.oldest_age_s = totals.oldest_age_s.max(spooled.oldest_age_s);
+        }
+        for folder in folders.iter().filter(|folder| folder.is_abandoned()) {
+            totals.abandoned_folders += 1;
+            totals.abandoned_entries += folder.entries;
+            totals.bytes += folder.bytes;
+            totals.oldest_age_s = totals.oldest_age_s.max(folder.oldest.unwrap_or_default().as_secs());
+        }
+        (totals.processes > 0 || !folders.is_empty()).then_some(totals)
+    }
+
+    fn to_json(self) -> Value {
+        json!({
+            "processes": self.processes, "unusable": self.unusable, "entries": self.entries, "bytes": self.bytes,
+            "oldest_age_s": self.oldest_age_s, "abandoned_folders": self.abandoned_folders,
+            "abandoned_entries": self.abandoned_entries,
+        })
+    }
 }
 
 impl Board {
@@ -126,6 +174,7 @@ impl Board {
         json!({
             "connected": self.connected, "channels": rows.collect::<Vec<_>>(), "durables": durables.collect::<Vec<_>>(),
             "average_s": WINDOW.as_secs(), "lane_totals": self.lane_totals.to_json(), "lanes": lanes, "streams": streams.collect::<Vec<_>>(), "refused_without_channel": strangers.collect::<Vec<_>>(),
+            "spool": self.spool.map(SpoolTotals::to_json),
             "admin_ports": { "answering": self.admins.0, "asked": self.admins.1 },
         })
     }

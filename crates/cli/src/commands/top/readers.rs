@@ -71,7 +71,7 @@ impl Readers {
             (&OF_LETTERS, of_letters, 0),
         ] {
             let reader = Reader { bus: bus.clone(), source, counts_from, counted: Arc::clone(&counted) };
-            tasks.push(tokio::spawn(reader.follow(from)));
+            tasks.push(tokio::spawn(reader.run(from)));
         }
         Ok(Self { counted, tasks })
     }
@@ -148,7 +148,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn follow(self, mut next: u64) {
+    async fn run(self, mut next: u64) {
         loop {
             let Source { stream, filter, has_payloads } = *self.source;
             let (filter, from) = (filter.to_owned(), StartAt::Sequence(next));

@@ -14,7 +14,7 @@ use service::terminal::{self, escape};
 use super::channels;
 use super::format::{WIDE, grouped};
 use super::lanes::{self, Lane};
-use super::model::{Board, Rates};
+use super::model::{Board, Rates, SpoolTotals};
 use crate::words::span;
 
 /// Lines from which rates and lanes have more room.
@@ -79,7 +79,21 @@ fn headline<'b>(board: &'b Board, paused: bool) -> Paragraph<'b> {
     } else if answering < asked {
         spans.push(format!("  {} of {asked} admin ports do not answer", asked - answering).yellow());
     }
+    spans.extend(board.spool.and_then(spool_fault).map(|fault| format!("  {fault}").red()));
     Paragraph::new(Line::from(spans))
+}
+
+/// What is wrong with the spools of ingress.
+fn spool_fault(spool: SpoolTotals) -> Option<String> {
+    match spool {
+        SpoolTotals { abandoned_folders: 1, .. } => Some("1 spool folder has no process".to_owned()),
+        SpoolTotals { abandoned_folders: 0, unusable: 0, .. } => None,
+        SpoolTotals { abandoned_folders: 0, unusable: 1, .. } => Some("1 spool is unusable".to_owned()),
+        SpoolTotals { abandoned_folders: 0, unusable, .. } => Some(format!("{unusable} spools are unusable")),
+        SpoolTotals { abandoned_folders, .. } => {
+            Some(format!("{abandoned_folders} spool folders have no process"))
+        }
+    }
 }
 
 fn number(text: String) -> Cell<'static> {
@@ -119,7 +133,7 @@ fn streams(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     frame.render_widget(table, area);
 }
 
-/// What waits: webhooks for the normalizer, events for their reader, commands for a sender.
+/// What waits: webhooks for the normalizer, events for their reader, commands for a sender, and spooled webhooks for NATS.
 fn backlogs(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let row = |name: String, waiting: u64, in_flight: u64, age: String| {
         let style = if waiting > 0 { Style::new().yellow() } else { Style::new() };
@@ -142,8 +156,12 @@ fn backlogs(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let oldest = totals.oldest.map_or_else(|| "0 s".to_owned(), |at| span(lanes::age(at, now)));
     let commands =
         row(backlog("COMMANDS", "sender", is_wide), totals.waiting, totals.in_progress as u64, oldest);
+    let spool = board.spool.map(|spool| {
+        let age = span(std::time::Duration::from_secs(spool.oldest_age_s));
+        row("spool".to_owned(), spool.entries + spool.abandoned_entries, 0, age)
+    });
     let widths = [Constraint::Min(10), Constraint::Length(8), Constraint::Length(9), Constraint::Length(7)];
-    let table = Table::new(consumers.chain([commands]), widths)
+    let table = Table::new(consumers.chain([commands]).chain(spool), widths)
         .header(head("Backlog", ["Waiting", "In flight", "Oldest"]))
         .block(Block::bordered().title(" backlogs ").dim());
     frame.render_widget(table, area);

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use bus::ledger::{Entry, LedgerError, LedgerKey, Revision};
-use bus::read;
+use bus::read::{self, SequenceRange};
 use bus::streams::COMMANDS;
 use bus::{Delivery, Priority, Subject, command_consumers, message_store};
 use futures_util::StreamExt;
@@ -151,7 +151,7 @@ impl Backlog {
 
     /// Reads the commands that were stored since the last call. Returns whether it has read all of them.
     async fn read_new(&mut self, delivered: Delivered) -> Result<bool, read::ReadError> {
-        let (first, newest) = read::sequences(&self.lane.shared.bus, &COMMANDS).await?;
+        let SequenceRange { first, last: newest } = read::sequences(&self.lane.shared.bus, &COMMANDS).await?;
         for queue in Priority::ALL {
             let from = first.max(self.seen_to + 1).max(delivered.up_to(queue) + 1);
             self.unread.extend(Segment::cut(queue, from, newest));
@@ -213,7 +213,11 @@ impl Backlog {
         let result = expired(&self.lane, job);
         let record = Record::new(delivery.sequence, job.digest.clone(), token());
         let deadline = || Instant::now() + LEDGER_TIMEOUT;
-        let owed = record.clone().decided(&result);
+        let command = job.key(&account.channel);
+        let mut owed = record.clone().decided(&result);
+        if bus.is_ledger_compact() {
+            owed = owed.compacted(command.identity);
+        }
         if !self.lane.lease.is_valid() {
             // This process may have been suspended for longer than the ledger keeps the entry of another one.
             return Err(Unavailable);
@@ -223,7 +227,7 @@ impl Backlog {
                 Ok(revision) => (revision, Box::new(result)),
                 Err(LedgerError::Conflict) => {
                     let entry = bus.ledger_read(&key).await.map_err(|_| Unavailable)?.ok_or(Unavailable)?;
-                    let Some(result) = owed_result(&entry, job.key()) else { return Ok(()) };
+                    let Some(result) = owed_result(&entry, command) else { return Ok(()) };
                     (entry.revision, result)
                 }
                 Err(_) => return Err(Unavailable),
@@ -232,7 +236,7 @@ impl Backlog {
         publish::result(bus, owner, &result, job.traceparent()).await.map_err(|_| Unavailable)?;
         let metrics = &self.lane.shared.metrics;
         metrics.result(owner, job.command.content.name(), "expired");
-        let answered = record.answered(&result);
+        let answered = record.answered();
         let _ = bus.ledger_write(&key, revision, answered.to_bytes(), deadline()).await;
         Ok(())
     }
@@ -242,7 +246,7 @@ impl Backlog {
 /// has done so.
 pub fn owed_result(entry: &Entry, command: CommandKey<'_>) -> Option<Box<SendResult>> {
     match Record::from_bytes(&entry.value)?.next(command.sequence, command.digest) {
-        NextStep::Publish(result) if result.attempts == 0 => Some(result),
+        NextStep::Publish(owed) if owed.attempts == 0 => Some(owed.of(command.identity)),
         _ => None,
     }
 }

@@ -47,7 +47,7 @@ impl Watch {
             let first = read::last_sequence(&bus, stream).await?;
             let last = Arc::new(AtomicU64::new(first));
             let task =
-                tokio::spawn(follow(bus.clone(), stream, filter, Arc::clone(&last), simulator.clone()));
+                tokio::spawn(read_forever(bus.clone(), stream, filter, Arc::clone(&last), simulator.clone()));
             readers.push(Reader { stream, last, task });
         }
         Ok(Self { bus, readers })
@@ -68,7 +68,7 @@ impl Watch {
     }
 }
 
-async fn follow(
+async fn read_forever(
     bus: Bus,
     stream: &'static StreamDefinition,
     filter: &'static str,

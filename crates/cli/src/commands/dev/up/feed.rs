@@ -8,6 +8,7 @@ use prost::Message;
 use proto::v1::{AccountEvent, CustomerEvent, InboundMessage, MediaFetched, ReportEvent, SendResult};
 use service::terminal::escape;
 
+use crate::mask::PersonalData;
 use crate::output::{self, BAD, DIM, Out, STRONG, Text, styled, text};
 use crate::words::pluralize;
 use crate::{mask, show};
@@ -22,14 +23,22 @@ pub(super) async fn show_events(mut events: read::Messages, out: Out) {
     while let Some(event) = events.next().await {
         let Ok(event) = event else { continue };
         let (object, line) = match event.delivery.address() {
-            Some(Subject::Event(EventKind::Report, ..)) => show::report(&event.delivery, false),
-            Some(Subject::Event(EventKind::Message, ..)) => show::message(&event.delivery, false),
+            Some(Subject::Event(EventKind::Report, ..)) => {
+                show::report(&event.delivery, PersonalData::Masked)
+            }
+            Some(Subject::Event(EventKind::Message, ..)) => {
+                show::message(&event.delivery, PersonalData::Masked)
+            }
             Some(Subject::Event(EventKind::SendResult, ..) | Subject::ResultWithoutBsp(..)) => {
-                show::sent(&event.delivery, false)
+                show::sent(&event.delivery, PersonalData::Masked)
             }
             Some(Subject::Event(EventKind::Media, ..)) => show::fetched(&event.delivery),
-            Some(Subject::Event(EventKind::Account, ..)) => show::account(&event.delivery, false),
-            Some(Subject::Event(EventKind::Customer, ..)) => show::customer(&event.delivery, false),
+            Some(Subject::Event(EventKind::Account, ..)) => {
+                show::account(&event.delivery, PersonalData::Masked)
+            }
+            Some(Subject::Event(EventKind::Customer, ..)) => {
+                show::customer(&event.delivery, PersonalData::Masked)
+            }
             _ => continue,
         };
         out.object(&object);

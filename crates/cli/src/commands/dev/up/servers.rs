@@ -13,7 +13,7 @@ use crate::target::{self, Target};
 const NATS_PORT: u16 = 4222;
 
 /// Limit of its nats-server's storage in bytes, as in deploy/nats/nats.conf: all streams of their default sizes have
-/// 13.5 GiB, and the runbook enlarges some of them. A server without a limit takes three quarters of the free disk
+/// 11.5 GiB, and the runbook enlarges some of them. A server without a limit takes three quarters of the free disk
 /// space, which the streams of the default sizes may exceed.
 const FILE_STORE_MAX: u64 = 28 * 1024 * 1024 * 1024;
 

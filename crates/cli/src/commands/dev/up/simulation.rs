@@ -38,7 +38,7 @@ const LATENCY: Duration = Duration::from_millis(50);
 
 /// A simulated account that everything is sent to.
 pub(super) struct Account {
-    omni: InfobipApi,
+    account: InfobipApi,
     listener: TcpListener,
 }
 
@@ -61,13 +61,13 @@ impl Account {
             infobip_api::point_at(&mut record.settings, &url, &format!("file:{KEY_FILE}"));
         }
         let faults = Faults { latency: LATENCY, ..Faults::default() };
-        let omni = simulate_infobip::account(&key, &format!("http://{ingress}"), &plan.channels, faults)?;
-        Ok(Self { omni, listener })
+        let account = simulate_infobip::account(&key, &format!("http://{ingress}"), &plan.channels, faults)?;
+        Ok(Self { account, listener })
     }
 
     /// Answers until `stop`.
     pub(super) fn serve(self, stop: &CancellationToken) -> JoinHandle<()> {
-        tokio::spawn(self.omni.serve(self.listener, stop.clone()))
+        tokio::spawn(self.account.serve(self.listener, stop.clone()))
     }
 }
 

@@ -4,17 +4,18 @@ use bus::StreamId;
 use bus::inspect::ConsumerInfo;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::layout::Size;
 
 use super::*;
 use crate::commands::top::lanes::LaneTotals;
-use crate::commands::top::model::{Name, Results, Row};
+use crate::commands::top::model::{Name, Results, Row, SpoolTotals};
 
 /// The size that every terminal has at least, and a large one.
-const SMALL: (u16, u16) = (80, 24);
-const LARGE: (u16, u16) = (140, 40);
+const SMALL: Size = Size { width: 80, height: 24 };
+const LARGE: Size = Size { width: 140, height: 40 };
 
-fn screen(board: &Board, (width, height): (u16, u16)) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+fn screen(board: &Board, size: Size) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(size.width, size.height)).unwrap();
     terminal.draw(|frame| draw(frame, board, false)).unwrap();
     terminal.backend().to_string()
 }
@@ -104,6 +105,31 @@ fn every_number_has_its_place_on_a_small_screen() {
 }
 
 #[test]
+fn spooled_webhooks_and_folders_without_a_process_are_shown() {
+    let spool = |abandoned_folders, unusable| {
+        let entries = 42;
+        Some(SpoolTotals {
+            processes: 2,
+            entries,
+            oldest_age_s: 95,
+            abandoned_folders,
+            unusable,
+            ..SpoolTotals::default()
+        })
+    };
+    for size in [SMALL, LARGE] {
+        let text = screen(&Board { spool: spool(0, 0), ..busy() }, size);
+        assert_eq!(words(&text, "│spool")[..].last_chunk(), Some(&["spool", "42", "0", "95", "s"]), "{text}");
+        assert!(!text.contains("spool folder") && !text.contains("unusable"), "{text}");
+        let text = screen(&Board { spool: spool(1, 0), ..busy() }, size);
+        assert!(text.contains("1 spool folder has no process"), "{text}");
+        let text = screen(&Board { spool: spool(0, 2), ..busy() }, size);
+        assert!(text.contains("2 spools are unusable"), "{text}");
+        assert!(!screen(&busy(), size).contains("spool"), "an installation without one");
+    }
+}
+
+#[test]
 fn a_large_screen_says_more() {
     let text = screen(&busy(), LARGE);
     let row = words(&text, "wrong_credential");
@@ -189,6 +215,6 @@ fn names_from_outside_are_escaped() {
 #[test]
 fn a_window_of_any_size_is_drawn() {
     for (width, height) in [(1, 1), (20, 5), (79, 23), (130, 30), (300, 100)] {
-        screen(&busy(), (width, height));
+        screen(&busy(), Size { width, height });
     }
 }

@@ -11,11 +11,11 @@ use serde_json::json;
 
 /// Responds to sending calls in place of the account, while it is in [`Faults`](super::Faults).
 #[derive(Debug, Clone)]
-pub struct Front {
+pub struct Intermediary {
     /// Status of its responses.
     pub status: StatusCode,
     /// Body of its responses.
-    pub words: Words,
+    pub words: IntermediaryBody,
     /// Its header `Retry-After`.
     pub retry_after: Option<RetryAfter>,
     /// Its header `Location`.
@@ -30,7 +30,7 @@ pub struct Front {
 
 /// The body of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Words {
+pub enum IntermediaryBody {
     /// An HTML page, like those of load balancers and proxies.
     Html,
     /// An error of the account with this name, in the form of the older APIs.
@@ -53,7 +53,7 @@ pub enum RetryAfter {
     Date(Duration),
 }
 
-impl Front {
+impl Intermediary {
     /// A load balancer without a backend.
     ///
     /// # Panics
@@ -61,7 +61,7 @@ impl Front {
     pub fn html(status: u16) -> Self {
         Self {
             status: StatusCode::from_u16(status).expect("a status has three digits"),
-            words: Words::Html,
+            words: IntermediaryBody::Html,
             retry_after: None,
             location: None,
             is_after: false,
@@ -75,12 +75,12 @@ impl Front {
     /// # Panics
     /// If the status is invalid.
     pub fn own(status: u16, name: &'static str) -> Self {
-        Self { words: Words::Account(name), ..Self::html(status) }
+        Self { words: IntermediaryBody::Account(name), ..Self::html(status) }
     }
 
     /// A validation error of a field of the call.
     pub fn invalid(field: &'static str, what: &'static str) -> Self {
-        Self { words: Words::Invalid { field, what }, ..Self::html(400) }
+        Self { words: IntermediaryBody::Invalid { field, what }, ..Self::html(400) }
     }
 
     /// Whether it responds to a call with a message to this customer; drawn for every call.
@@ -90,12 +90,14 @@ impl Front {
 
     pub(super) fn answer(&self) -> Response<Full<Bytes>> {
         let (kind, body) = match self.words {
-            Words::Html => ("text/html", format!("<html><body><h1>{}</h1></body></html>", self.status)),
-            Words::Account(name) => {
+            IntermediaryBody::Html => {
+                ("text/html", format!("<html><body><h1>{}</h1></body></html>", self.status))
+            }
+            IntermediaryBody::Account(name) => {
                 let exception = json!({ "messageId": name, "text": "It was refused" });
                 ("application/json", json!({ "requestError": { "serviceException": exception } }).to_string())
             }
-            Words::Invalid { field, what } => {
+            IntermediaryBody::Invalid { field, what } => {
                 let errors = json!({ field: [what] });
                 let exception =
                     json!({ "messageId": "BAD_REQUEST", "text": "Bad request", "validationErrors": errors });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::Priority;
 use bus::streams::{EVENTS, StreamSettings};
 use proto::v1::{SendOutcome, SendResult};
-use simulator::infobip_api::{Faults, Front, RetryAfter};
+use simulator::infobip_api::{Faults, Intermediary, RetryAfter};
 
 use crate::harness::outbound::{Outbound, outcome, text};
 use crate::harness::{Program, eventually, exclusive, within};
@@ -21,9 +21,9 @@ const CHANNELS: usize = 12;
 fn faults() -> Faults {
     let share = 0.01;
     let fronts = vec![
-        Front { share, ..Front::html(404) },
-        Front { share, is_after: true, ..Front::html(502) },
-        Front { share, retry_after: Some(RetryAfter::Seconds(1)), ..Front::html(503) },
+        Intermediary { share, ..Intermediary::html(404) },
+        Intermediary { share, is_after: true, ..Intermediary::html(502) },
+        Intermediary { share, retry_after: Some(RetryAfter::Seconds(1)), ..Intermediary::html(503) },
     ];
     Faults {
         latency: Duration::from_millis(20),
@@ -50,7 +50,7 @@ fn sender(outbound: &Outbound) -> Program {
 
 /// Kills one, suspends another for longer than its leases last, and so on, always with a new one in place of the dead
 /// one.
-async fn torment(outbound: &Outbound, is_over: &AtomicBool) -> (usize, usize) {
+async fn kill_and_suspend_senders(outbound: &Outbound, is_over: &AtomicBool) -> (usize, usize) {
     let mut senders: Vec<Program> = (0..3).map(|_| sender(outbound)).collect();
     let (mut killed, mut stopped) = (0, 0);
     while !is_over.load(Ordering::Relaxed) {
@@ -106,9 +106,9 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
         outbound.publish(queue, &text(number % CHANNELS, &format!("c-{number}"), &recipient, "Hello")).await;
     }
     let is_over = Arc::new(AtomicBool::new(false));
-    let tormenting = {
+    let killing = {
         let (outbound, is_over) = (Arc::clone(&outbound), Arc::clone(&is_over));
-        tokio::spawn(async move { torment(&outbound, &is_over).await })
+        tokio::spawn(async move { kill_and_suspend_senders(&outbound, &is_over).await })
     };
     let results = within(Duration::from_secs(240), "every command has a result", || async {
         // Reading all of them takes a while, so only when there can be enough.
@@ -122,7 +122,7 @@ async fn nothing_is_sent_twice_and_everything_is_answered() {
     })
     .await;
     is_over.store(true, Ordering::Relaxed);
-    let (killed, stopped) = tormenting.await.unwrap();
+    let (killed, stopped) = killing.await.unwrap();
     assert!(killed >= 2 && stopped >= 2, "{killed} killed, {stopped} stopped");
     check(&outbound, &results).await;
 }
