@@ -125,7 +125,9 @@ impl NatsServer {
 
     /// Suspends the server: it keeps its connections and does not respond until [`resume`](Self::resume).
     pub async fn suspend(&self) {
-        program::signal(self.child.id().unwrap_or_default(), "STOP").await;
+        let pid = self.child.id().unwrap_or_default();
+        program::signal(pid, "STOP").await;
+        program::until_suspended(pid).await;
     }
 
     /// Resumes a server after [`suspend`](Self::suspend).

@@ -13,6 +13,8 @@ const MORE_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/local/bin", "/usr/local/sbin
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
 /// Timeout of a server's exit after a stop signal.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Timeout of suspending a process.
+const SUSPEND_LIMIT: Duration = Duration::from_secs(5);
 /// Interval of the checks whether a condition holds.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -158,4 +160,23 @@ async fn is_ours(pid: u32, program: &str, folder: &Path) -> bool {
 /// Sends a signal with the shell's builtin `kill`: not every machine has the program `kill`.
 pub(crate) async fn signal(pid: u32, name: &str) {
     let _ = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &pid.to_string()]).status().await;
+}
+
+/// Waits until every thread of a process is suspended: the signal reaches them one after the other, and until then they
+/// respond. Where the system does not show its threads (macOS), it does not wait.
+pub(crate) async fn until_suspended(pid: u32) {
+    let until = Instant::now() + SUSPEND_LIMIT;
+    while has_running_thread(pid) && Instant::now() < until {
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn has_running_thread(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let stats =
+        threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    // The state is the first word behind the name, which is in parentheses.
+    stats
+        .into_iter()
+        .any(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
 }
