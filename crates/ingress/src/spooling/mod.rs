@@ -103,6 +103,8 @@ impl Spooling {
         let publishing = async {
             let own = self.spool.backlog().await;
             self.drain(own, Kind::Own, &bus, &stop);
+            // It is usable from now on, which probes must not learn a second later.
+            self.show();
             loop {
                 let spool = self.spool.clone();
                 let adopted = tokio::task::spawn_blocking(move || spool.adopt()).await.unwrap_or_default();
