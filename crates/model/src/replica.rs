@@ -51,7 +51,7 @@ impl Replica {
         self.expiry == Expiry::Idle && self.jobs.iter().all(|job| *job == Job::Idle)
     }
 
-    /// Drops what only matters to work in progress, when there is none.
+    /// Drops what only matters to work in progress, when no work is in progress.
     pub(crate) fn settle(&mut self) {
         for (job, has_called) in self.jobs.iter().zip(&mut self.has_called) {
             *has_called &= *job != Job::Idle;

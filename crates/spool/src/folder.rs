@@ -331,9 +331,11 @@ impl Folder {
 
     /// Removes what is acknowledged, in whole segments, and saves the position.
     pub(crate) fn tidy(&self) {
-        let (drained, position, saved) = {
+        let (drained, position) = {
             let mut state = self.state();
-            (state.take_drained(), state.position(), state.saved)
+            let drained = state.take_drained();
+            let position = state.position();
+            (drained, (position != state.saved && !state.is_position_held).then_some(position))
         };
         for segment in drained {
             match self.remove(&segment) {
@@ -347,9 +349,7 @@ impl Folder {
                 }
             }
         }
-        if position == saved {
-            return;
-        }
+        let Some(position) = position else { return };
         match position::write(&self.path, position) {
             Ok(()) => self.state().saved = position,
             Err(error) => self.observer.fault(FaultKind::Remove, &error),

@@ -11,7 +11,7 @@ const FILE: &str = "position";
 /// Name under which it is written.
 const NEW_FILE: &str = "position.new";
 
-/// Reads the position of a sub-folder; 0 if there is none.
+/// Reads the position of a sub-folder; 0 if it is missing or damaged.
 pub(crate) fn read(folder: &Path) -> u64 {
     let Ok(bytes) = fs::read(folder.join(FILE)) else { return 0 };
     let Ok(bytes) = <[u8; 16]>::try_from(bytes) else { return 0 };

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::limits::{BATCH_BYTES, ENTRY_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::position;
+use crate::record::HEAD_BYTES;
 use crate::segment::{self, Scan, SegmentName};
 use crate::state::{Cursor, Segment, State};
 
@@ -17,6 +19,9 @@ pub(crate) struct Recovered {
     /// Bytes of the segments.
     pub(crate) disk_bytes: u64,
 }
+
+/// Most entries of a segment. A batch may begin right below the limit of a segment.
+const ENTRIES_MAX: u64 = (SEGMENT_BYTES_MAX + BATCH_BYTES + ENTRY_BYTES_MAX as u64) / HEAD_BYTES as u64;
 
 /// Reads a sub-folder. Nothing is written to segments that exist, so that a record that was cut off at the end of one is
 /// left as it is.
@@ -31,7 +36,12 @@ pub(crate) fn read(folder: &Path) -> io::Result<Recovered> {
                 next_sequence = next_sequence.max(scan.last.map_or(0, |last| last + 1));
                 recovered.add(name, scan);
             }
-            Err(error) => recovered.errors.push(error),
+            Err(error) => {
+                // Its entries are read by the next process that can open it, so none of their sequences is used again.
+                next_sequence += ENTRIES_MAX;
+                recovered.state.is_position_held = true;
+                recovered.errors.push(error);
+            }
         }
     }
     let state = &mut recovered.state;

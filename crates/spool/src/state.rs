@@ -67,7 +67,7 @@ pub(crate) struct Reading {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) segments: VecDeque<Segment>,
-    /// `None` while there is none, and while the writer writes to it.
+    /// `None` before it is created, and while the writer writes to it.
     pub(crate) open: Option<OpenSegment>,
     pub(crate) next_number: u64,
     pub(crate) next_sequence: u64,
@@ -80,6 +80,9 @@ pub(crate) struct State {
     pub(crate) acknowledged_below: u64,
     /// The position in the file.
     pub(crate) saved: u64,
+    /// Whether the position stays as it is, because a segment could not be opened: a later one would count its entries as
+    /// acknowledged.
+    pub(crate) is_position_held: bool,
     /// Segments that are drained and could not be removed.
     pub(crate) remaining: Vec<Segment>,
 }

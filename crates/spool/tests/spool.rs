@@ -325,6 +325,36 @@ async fn a_damaged_format_costs_no_entry() {
     }
 }
 
+/// Its entries have sequences that a process which does not see them could use again, or count as acknowledged.
+#[tokio::test]
+async fn the_entries_of_a_segment_that_cannot_be_opened_for_a_while_come_out_later() {
+    let folder = TempDir::new().unwrap();
+    let opened = open(folder.path()).await;
+    for number in 0..5 {
+        opened.spool.store(entry(number)).await.unwrap();
+    }
+    end(opened, folder.path()).await;
+    let segment = segments(folder.path()).remove(0);
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&segment, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&segment, &segment).unwrap();
+    let opened = open(folder.path()).await;
+    assert_eq!(*opened.reports.faults.lock().unwrap(), [FaultKind::Read]);
+    for number in 5..15 {
+        opened.spool.store(entry(number)).await.unwrap();
+    }
+    for (sequence, _) in all(&opened.backlog) {
+        opened.backlog.acknowledge(sequence);
+    }
+    opened.backlog.tidy();
+    end(opened, folder.path()).await;
+    fs::remove_file(&segment).unwrap();
+    fs::rename(&elsewhere, &segment).unwrap();
+    let opened = open(folder.path()).await;
+    let bodies: Vec<Entry> = all(&opened.backlog).into_iter().map(|(_, entry)| entry).collect();
+    assert_eq!(bodies, (0..5).map(entry).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_disk_that_fails_is_tried_again() {
     let folder = TempDir::new().unwrap();

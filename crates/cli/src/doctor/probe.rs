@@ -1,4 +1,4 @@
-//! What the checks share of a reading: a value or the reason that there is none, and a consumer at two times.
+//! What the checks share of a reading: a value or the reason why it is missing, and a consumer at two times.
 
 use bus::inspect::ConsumerInfo;
 
