@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Installation, Program, Webhook, binary, eventually, exclusive};
@@ -161,6 +162,63 @@ async fn damaged_records_cost_no_others() {
     }
     let state = &spool::inspect(&spool).unwrap()[0];
     assert_eq!((state.aside_files, state.aside_bytes), (1, record as u64));
+    assert!(ingress.stop().await);
+    normalizer.stop().await;
+}
+
+/// Nothing of the spool is looked at here.
+#[derive(Debug)]
+struct Silent;
+
+impl spool::Observer for Silent {
+    fn synced(&self, _entries: usize, _took: Duration) {}
+    fn fault(&self, _kind: spool::FaultKind, _error: &std::io::Error) {}
+    fn set_aside(&self, _reason: spool::AsideReason, _folder: u32, _bytes: u64) {}
+}
+
+/// Spools a webhook of a BSP that this version does not know: it can be published by another version only.
+async fn spool_unpublishable(folder: &Path) {
+    let options = spool::SpoolOptions { folder: folder.to_owned(), max_bytes: 1024 * 1024 };
+    let spool = spool::Spool::start(options, Arc::new(Silent)).unwrap();
+    drop(spool.backlog().await);
+    let subject = "imchannel.webhook.unheard-of.c".to_owned();
+    let entry = spool::Entry { subject, headers: Vec::new(), arrived_ms: 0, body: "{}".into() };
+    spool.store(entry).await.unwrap();
+    drop(spool);
+    eventually("the sub-folder is free", || async {
+        spool::inspect(folder).unwrap().iter().all(|state| !state.has_owner).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_kept_aside_keeps_no_other_channel_back() {
+    let mut installation = Installation::start().await;
+    let spool = installation.folder().join("spool");
+    spool_unpublishable(&spool).await;
+    // A file in the place of the folder.
+    let aside = spool.join("0/aside");
+    std::fs::write(&aside, "").unwrap();
+    let variables =
+        [("IMCHANNEL_INGRESS_LISTEN", "127.0.0.1:0"), ("IMCHANNEL_SPOOL_DIR", spool.to_str().unwrap())];
+    let mut ingress = Program::start("imchannel-ingress", &installation, &variables);
+    let address = address_of(&mut ingress).await;
+    ingress.line_with("the spool's disk failed").await;
+    until_accepted(address, &twilio(0, 0)).await;
+    installation.nats.kill().await;
+    ingress.line_with("disconnected from NATS").await;
+    assert_eq!(twilio(1, 0).post(address).await.status, 200);
+    installation.nats.start_again().await.unwrap();
+    let normalizer = installation.normalizer().await;
+    eventually("the other channel's webhook is an event", || async {
+        installation.reports().await.iter().any(|report| report.message_id == "SM-1").then_some(())
+    })
+    .await;
+    std::fs::remove_file(&aside).unwrap();
+    eventually("it is kept aside", || async {
+        (spool::inspect(&spool).unwrap()[0].aside_files == 1).then_some(())
+    })
+    .await;
     assert!(ingress.stop().await);
     normalizer.stop().await;
 }

@@ -47,6 +47,14 @@ pub(super) enum Kind {
 
 type Publishing = Pin<Box<dyn Future<Output = (Item, Outcome)> + Send>>;
 
+/// What has become of a webhook that was published, or can never be.
+enum Settled {
+    Published,
+    SetAside,
+    /// It could not be written aside.
+    Again(Outcome),
+}
+
 /// The webhooks in memory.
 #[derive(Default)]
 struct Window {
@@ -99,7 +107,18 @@ impl Drain {
                     if published == 0 {
                         began = Instant::now();
                     }
-                    published += u64::from(self.settle(&item, outcome).await);
+                    match self.settle(&item, outcome).await {
+                        Settled::Published => published += 1,
+                        Settled::SetAside => {}
+                        Settled::Again(outcome) => {
+                            // Only its channel waits.
+                            window.publishing.push(Box::pin(async move {
+                                tokio::time::sleep(READ_PAUSE).await;
+                                (item, outcome)
+                            }));
+                            continue;
+                        }
+                    }
                     window.done(&item, &mut pace, self);
                 }
                 () = self.backlog.written(), if all_read => all_read = false,
@@ -132,22 +151,22 @@ impl Drain {
         false
     }
 
-    /// Acknowledges what is published. Returns whether it was published.
-    async fn settle(&self, item: &Item, outcome: Outcome) -> bool {
+    /// Acknowledges what is published, and keeps aside what cannot be.
+    async fn settle(&self, item: &Item, outcome: Outcome) -> Settled {
         match outcome {
             Outcome::Published => {
                 self.backlog.acknowledge(item.sequence);
                 self.metrics.drained();
-                true
+                Settled::Published
             }
             Outcome::Unpublishable(reason) => {
-                metrics::log_unpublishable(self.backlog.folder(), item.sequence, reason);
                 // Rare, and a small file.
-                while let Err(error) = self.backlog.set_aside(item) {
+                if let Err(error) = self.backlog.set_aside(item) {
                     self.metrics.read_failed(&error);
-                    tokio::time::sleep(READ_PAUSE).await;
+                    return Settled::Again(outcome);
                 }
-                false
+                metrics::log_unpublishable(self.backlog.folder(), item.sequence, reason);
+                Settled::SetAside
             }
         }
     }

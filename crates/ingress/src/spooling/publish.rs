@@ -16,7 +16,7 @@ const TIMER_STEP: Duration = Duration::from_millis(1);
 const REFUSALS_MAX: u32 = 10;
 
 /// What has become of a webhook.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
     /// JetStream has acknowledged it.
     Published,
