@@ -3,7 +3,7 @@
 # killed, paused and disconnected, and ingress is scaled to 2 and back to 1. Every report that was answered 200 must have exactly one event id.
 #   ci/compose/chaos.sh                 (three minutes)
 #   ci/compose/chaos.sh --report FILE   (`./dev chaos`) writes a report in Markdown
-# It needs a container engine, and no registry: ci/compose/images.sh makes the images from the newest build.
+# It needs a container engine, and no registry: ci/compose/images.sh makes the images from the newest build, or from the folder PROGRAMS.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . ci/lib/checks.sh

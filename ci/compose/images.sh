@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 . ci/lib/debian.sh
 
 TAG=documents-$$
-programs=$(newest_build)
+programs=${PROGRAMS:-$(newest_build)}
 [ -n "$programs" ] || fail "there are no programs: cargo build --workspace --bins"
 need haproxy haproxy || fail "there is no haproxy, and it could not be installed"
 need redis-server redis-server || fail "there is no redis-server, and it could not be installed"
