@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """The faults of ci/compose/chaos.sh, and the count of what was posted, answered and came out.
 
-Fails if a report that was answered 200 has no event or two event ids, or if one was not answered 200 while an ingress was reachable (and not
-just starting, START_S).
+Fails if a report that was answered 200 has no event or two event ids, or if one was not answered 200 while an ingress was reachable.
 """
 
 import argparse
@@ -27,9 +26,6 @@ RATE, SECONDS = 300, 80
 PROJECT = os.environ["COMPOSE_PROJECT_NAME"]
 # Seconds until the proxy serves again after the only ingress is back: it starts, its name resolves, a health check passes.
 RECOVERY_S = 6
-# One of two ingress that was killed and is back before the proxy has noticed gets webhooks while it starts, and answers them 503: for this time
-# around its start they are counted separately.
-START_S = 3
 # Seconds until everything has come out.
 DRAIN_S = 240
 
@@ -45,8 +41,8 @@ class Installation:
     def __init__(self, compose):
         self.command = compose
         self.began = time.time()
-        # What was done when, in seconds of the load. In Unix time: when no ingress was reachable, and when one of two started again.
-        self.steps, self.unreachable, self.starts = [], [], []
+        # What was done when, in seconds of the load, and when no ingress was reachable, in Unix time.
+        self.steps, self.unreachable = [], []
         self.peak, self.watching = 0, True
 
     def compose(self, *args):
@@ -104,11 +100,6 @@ class Installation:
         begin = time.time()
         yield
         self.unreachable.append((begin, time.time() + RECOVERY_S))
-
-    @contextlib.contextmanager
-    def one_of_two(self):
-        yield
-        self.starts.append((time.time() - START_S, time.time() + START_S))
 
     def get(self, container, network, port, path):
         """Asks a container at its address, which this machine reaches because it has the bridge."""
@@ -168,7 +159,8 @@ def faults(installation):
     i.at(19)
     with i.paused("nats", nats):
         i.at(21)
-        with i.one_of_two(), i.killed("ingress", ingress):
+        # The other one serves, and this one as soon as it listens.
+        with i.killed("ingress", ingress):
             i.at(23)
         i.at(26)
     i.at(29)
@@ -208,9 +200,7 @@ def outcome(installation, posted, ids):
     twice = [one.message for one in posted if len(set(ids.get(one.message, ()))) > 1]
     repeated = sum(len(found) - len(set(found)) for found in ids.values())
     away = installation.unreachable
-    reachable = [one for one in refused if not any(one.begin < end and begin < one.end for begin, end in away)]
-    starting = [one for one in reachable if any(begin < one.end < end for begin, end in installation.starts)]
-    unexplained = [one for one in reachable if one not in starting]
+    unexplained = [one for one in refused if not any(one.begin < end and begin < one.end for begin, end in away)]
     times = sorted(one.end - one.begin for one in taken)
     lines = ["| BSP | posted | answered 200 | not answered 200 | of those with an event | answered 200 and lost |", "|---|---|---|---|---|---|"]
     for bsp in load.BSPS:
@@ -226,8 +216,7 @@ def outcome(installation, posted, ids):
         "",
         f"- {len(taken):,} of {len(posted):,} reports were answered 200; p50 {times[len(times) // 2]:.3f} s, p99 {times[len(times) * 99 // 100]:.3f} s, longest {times[-1]:.1f} s.",
         f"- Answered 200 after more than a second, by the second in which they were posted: {slow or 'none'}.",
-        f"- Not answered 200: {len(refused):,} (by status, 0 is no answer: {dict(sorted(statuses.items()))}), of those by one of two ingress that started again before the proxy had noticed its end: {len(starting):,}, otherwise while an ingress was reachable: {len(unexplained):,}.",
-        f"- Refused while it started: {span(installation, starting)}.",
+        f"- Not answered 200: {len(refused):,} (by status, 0 is no answer: {dict(sorted(statuses.items()))}), of those while an ingress was reachable: {len(unexplained):,}.",
         f"- Answered 200 and lost: {len(lost):,}. With two event ids: {len(twice):,}. Published again under the same id: {repeated:,}.",
         f"- At most {installation.peak:,} webhooks were seen in the spools at the same time.",
     ]
@@ -242,11 +231,6 @@ def outcome(installation, posted, ids):
     if installation.peak == 0:
         wrong.append("nothing was spooled, so nothing is proved")
     return lines, wrong
-
-
-def span(installation, posted):
-    ends = sorted(one.end - installation.began for one in posted)
-    return f"from {ends[0]:.2f} s to {ends[-1]:.2f} s" if ends else "none"
 
 
 def free_ports(count):

@@ -13,6 +13,8 @@ use bus::rate_limited_log::RateLimitedLog;
 use bus::registry::Snapshots;
 use channel::{Channel, Channels, Secret, Secrets};
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::memory_limit::MemoryLimit;
@@ -23,6 +25,9 @@ use crate::settings::Settings;
 const KEY_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval of reading the signing keys while a channel has none.
 const KEY_INTERVAL_MISSING: Duration = Duration::from_secs(2);
+/// Longest time that a webhook waits for the first reading of the registry. Ingress listens before it, and a BSP that does not
+/// retry loses what is refused meanwhile. Shorter than every BSP's `store_deadline`, of which it is a part.
+const FIRST_READING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A channel with its precomputed checks.
 #[derive(Debug)]
@@ -71,7 +76,11 @@ pub(crate) type ChannelMap = HashMap<ChannelId, ChannelEntry>;
 
 /// The current channels. Clones share them.
 #[derive(Clone)]
-pub(crate) struct ChannelCache(Arc<ArcSwapOption<ChannelMap>>);
+pub(crate) struct ChannelCache {
+    current: Arc<ArcSwapOption<ChannelMap>>,
+    /// Whether the registry was read. Its sender ends with the stop.
+    is_read: watch::Receiver<bool>,
+}
 
 impl fmt::Debug for ChannelCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,8 +96,10 @@ impl ChannelCache {
         metrics: &Arc<IngressMetrics>,
         stop: CancellationToken,
     ) -> Self {
-        let channels = Self(Arc::new(ArcSwapOption::empty()));
-        let (followed, settings, metrics) = (channels.clone(), settings.clone(), Arc::clone(metrics));
+        let (read, is_read) = watch::channel(false);
+        let channels = Self { current: Arc::new(ArcSwapOption::empty()), is_read };
+        let followed = Arc::clone(&channels.current);
+        let (settings, metrics) = (settings.clone(), Arc::clone(metrics));
         tokio::spawn(async move {
             loop {
                 let channels = snapshots.borrow_and_update().clone();
@@ -97,7 +108,8 @@ impl ChannelCache {
                     metrics.channels.set(i64::try_from(channels.len()).unwrap_or(i64::MAX));
                     let channels = build(&channels, &settings, &metrics);
                     look_again = next_reload(&channels);
-                    followed.0.store(Some(Arc::new(channels)));
+                    followed.store(Some(Arc::new(channels)));
+                    read.send_replace(true);
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -111,7 +123,20 @@ impl ChannelCache {
 
     /// The current channels; `None` until the registry was read for the first time.
     pub(crate) fn current(&self) -> Option<Arc<ChannelMap>> {
-        self.0.load_full()
+        self.current.load_full()
+    }
+
+    /// The current channels, and how long this waited for the first reading of the registry; `None` if a stop or
+    /// [`FIRST_READING_TIMEOUT`] comes first.
+    pub(crate) async fn first(&self) -> Option<(Arc<ChannelMap>, Duration)> {
+        if let Some(channels) = self.current() {
+            return Some((channels, Duration::ZERO));
+        }
+        let began = Instant::now();
+        let mut is_read = self.is_read.clone();
+        // An error is a stop.
+        let _ = timeout(FIRST_READING_TIMEOUT, is_read.wait_for(|read| *read)).await;
+        Some((self.current()?, began.elapsed()))
     }
 }
 

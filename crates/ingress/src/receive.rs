@@ -5,6 +5,7 @@
 //! only [`Stored`] becomes a 200.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -64,6 +65,12 @@ pub(crate) struct Ingress {
 pub(crate) struct Stores {
     pub(crate) bus: Bus,
     pub(crate) spooling: Option<Spooling>,
+}
+
+/// When a request came, and for how long it waited for the first reading of the registry.
+struct Arrival {
+    received_at: Timestamp,
+    waited: Duration,
 }
 
 /// A request whose sender has presented a credential of the channel.
@@ -144,7 +151,10 @@ impl Ingress {
         span: &Span,
     ) -> Result<Stored, Rejection> {
         let _place = self.requests.try_acquire(1).ok_or(Rejection::Overloaded)?;
-        let channels = self.channels.current().ok_or(Rejection::NotReady)?;
+        let received_at = Timestamp::now();
+        // Nothing of the body is read meanwhile.
+        let (channels, waited) = self.channels.first().await.ok_or(Rejection::NotReady)?;
+        let arrival = Arrival { received_at, waited };
         let authenticated = self.authenticate(bsp, address.channel, caller, &parts.headers, &channels)?;
         if !can_be_stored(&parts.headers) {
             return Err(Rejection::HeaderTooLarge);
@@ -155,9 +165,8 @@ impl Ingress {
         if encoding::is_encoded(&parts.headers) {
             return Err(Rejection::WrongEncoding);
         }
-        let received_at = Timestamp::now();
         let checked = self.read(authenticated, caller, parts, body).await?;
-        self.store(checked, address.route, &parts.headers, received_at, span).await
+        self.store(checked, address.route, &parts.headers, arrival, span).await
     }
 
     /// Checks the credential. An unknown channel is rejected like a wrong password, after the same work.
@@ -251,7 +260,7 @@ impl Ingress {
         webhook: Verified<'_>,
         route: &'static str,
         request_headers: &HeaderMap,
-        received_at: Timestamp,
+        Arrival { received_at, waited }: Arrival,
         span: &Span,
     ) -> Result<Stored, Rejection> {
         let channel = &webhook.entry.channel;
@@ -270,7 +279,7 @@ impl Ingress {
                 .with_optional(headers::TRACEPARENT, traceparent.as_deref())
         };
         let started = Instant::now();
-        let deadline = started + profile.store_deadline;
+        let deadline = started + profile.store_deadline.saturating_sub(waited);
         let spooling = self.spooling.as_ref().filter(|_| channel.spools());
         let outcome = match spooling {
             None => self.bus.store(&subject, headers, &webhook.body, deadline).await,

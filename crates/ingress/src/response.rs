@@ -47,7 +47,7 @@ pub(crate) enum Rejection {
     ChannelOverloaded,
     /// Too many requests are in progress.
     Overloaded,
-    /// The channels have not been read yet, or this channel's signing keys cannot be read.
+    /// The channels were not read within the time that a webhook waits for them, or this channel's signing keys cannot be read.
     NotReady,
     /// The webhook was not stored before the deadline, and not spooled.
     NotStored,

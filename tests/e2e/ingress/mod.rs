@@ -4,6 +4,7 @@ mod rejections;
 mod rejection_causes;
 mod failed_credentials;
 mod registry;
+mod first_reading;
 mod slow_clients;
 mod body_memory;
 mod connection_limits;
