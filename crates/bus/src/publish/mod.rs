@@ -228,11 +228,12 @@ impl Bus {
     }
 
     /// Like [`store`](Bus::store) for a message that the caller stores elsewhere if the bus does not: it is given up
-    /// immediately when the bus is known to be away ([`Bus::is_away`]) or the stream to be full, and not tried while the stream
-    /// has acknowledged nothing for a second.
+    /// immediately when the bus is known to be away ([`Bus::is_away`]) or the stream to be full, or when the stream has
+    /// acknowledged nothing for half a second. While that lasts, one message at a time is tried.
     ///
     /// # Errors
-    /// As [`store`](Bus::store). The message may have been stored, also if the error is [`PublishError::Disconnected`].
+    /// As [`store`](Bus::store). The message may have been stored, also if the error is [`PublishError::Disconnected`] or
+    /// [`PublishError::TimedOut`].
     pub async fn store_while_available(
         &self,
         subject: &Subject,
@@ -249,6 +250,7 @@ impl Bus {
             biased;
             outcome = storing => outcome,
             () = self.away.begins() => Err(PublishError::Disconnected),
+            () = self.in_flight(subject.stream()).stalls() => Err(PublishError::TimedOut),
         }
     }
 

@@ -7,20 +7,24 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::state::adaptive_limit::{Acknowledged, AdaptiveLimit, CHANGE_EVERY};
 
 /// Time without an acknowledgment, although stores are in flight, after which a stream is stalled.
-const STALLED_AFTER: Duration = Duration::from_secs(1);
+const STALLED_AFTER: Duration = Duration::from_millis(500);
+/// Interval of the checks for stores in flight that wait for a stall ([`InFlight::stalls`]).
+const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Checks in a row that must find a stall: a process that was suspended has acknowledgments that it has not read.
+const STALL_CHECKS: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
@@ -67,6 +71,10 @@ pub(crate) struct InFlight {
     seen: SharedCounts,
     queue: Mutex<Queue>,
     shown: Shown,
+    /// Whether stores in flight were given up because of a stall, and none was acknowledged since.
+    has_stalled: AtomicBool,
+    /// Whether it is stalled, for stores in flight. The first one that waits for it starts the checks.
+    stalled: OnceLock<watch::Receiver<bool>>,
 }
 
 #[derive(Debug)]
@@ -114,14 +122,33 @@ impl InFlight {
             seen,
             queue: Mutex::new(Queue { pace, waiting: VecDeque::new() }),
             shown,
+            has_stalled: AtomicBool::new(false),
+            stalled: OnceLock::new(),
         })
     }
 
-    /// Whether stores are in flight and none was acknowledged for a second. It ends with an acknowledgment, or when all of
-    /// them are given up, so that others try.
+    /// Whether stores are in flight and none was acknowledged for half a second. It ends with an acknowledgment, or when all of
+    /// them are given up, so that another tries. After a stall one tries at a time, until one is acknowledged.
     pub(crate) fn is_stalled(&self, now: Instant) -> bool {
+        let is_trying = self.stores.load(Ordering::Relaxed) > 0 && self.has_stalled.load(Ordering::Relaxed);
+        is_trying || self.is_silent(now)
+    }
+
+    /// Whether the stores in flight have waited for half a second for an acknowledgment of any of them.
+    fn is_silent(&self, now: Instant) -> bool {
         let quiet_us = self.seen.at(now).saturating_sub(self.seen.progress_us.load(Ordering::Relaxed));
         self.stores.load(Ordering::Relaxed) > 0 && quiet_us > STALLED_AFTER.as_micros() as u64
+    }
+
+    /// Waits until the stream is stalled, for a store in flight.
+    pub(crate) async fn stalls(self: &Arc<Self>) {
+        let mut stalled = self.stalled.get_or_init(|| watch_stalls(Arc::downgrade(self))).clone();
+        // The last check may be older than a store that began after it.
+        let is_stalled = |stalled: &bool| *stalled && self.is_silent(Instant::now());
+        if stalled.wait_for(is_stalled).await.is_err() {
+            // The runtime ends.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Returns a permit if one is free now.
@@ -182,6 +209,9 @@ impl InFlight {
         seen.acknowledged.fetch_add(1, Ordering::Relaxed);
         seen.took_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
         let now_us = seen.progressed(now);
+        if self.has_stalled.load(Ordering::Relaxed) {
+            self.has_stalled.store(false, Ordering::Relaxed);
+        }
         let looked_at_us = seen.looked_at_us.load(Ordering::Relaxed);
         if now_us.saturating_sub(looked_at_us) < CHANGE_EVERY.as_micros() as u64 {
             return;
@@ -205,6 +235,27 @@ impl InFlight {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Checks for stalls until the stores are dropped. One timer for all of them costs less than one for each.
+fn watch_stalls(stores: Weak<InFlight>) -> watch::Receiver<bool> {
+    let (stalled, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut ticks = interval(STALL_CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent_checks = 0;
+        loop {
+            ticks.tick().await;
+            let Some(stores) = stores.upgrade() else { return };
+            silent_checks = if stores.is_silent(Instant::now()) { silent_checks + 1 } else { 0 };
+            let is_stalled = silent_checks >= STALL_CHECKS;
+            if is_stalled {
+                stores.has_stalled.store(true, Ordering::Relaxed);
+            }
+            let _ = stalled.send_if_modified(|known| std::mem::replace(known, is_stalled) != is_stalled);
+        }
+    });
+    receiver
 }
 
 impl SharedCounts {
@@ -333,17 +384,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_is_stalled_while_nothing_is_acknowledged() {
         let stores = new();
-        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let later = |times| Instant::now() + times * STALLED_AFTER;
         assert!(!stores.is_stalled(later(9)), "nothing is in flight");
         let permits = [stores.try_permit().unwrap(), stores.try_permit().unwrap()];
         assert!(!stores.is_stalled(later(1)) && stores.is_stalled(later(2)));
-        permits[0].acknowledged(Duration::from_secs(2), later(2));
+        permits[0].acknowledged(2 * STALLED_AFTER, later(2));
         assert!(!stores.is_stalled(later(3)) && stores.is_stalled(later(4)));
         drop(permits);
         assert!(!stores.is_stalled(later(9)));
-        tokio::time::advance(Duration::from_secs(20)).await;
+        tokio::time::advance(20 * STALLED_AFTER).await;
         let _next = stores.try_permit();
         assert!(!stores.is_stalled(later(1)), "it counts from the first store after that");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stores_in_flight_learn_of_a_stall_and_then_one_tries_at_a_time() {
+        let stores = new();
+        let permit = stores.try_permit().unwrap();
+        let began = Instant::now();
+        stores.stalls().await;
+        let took = began.elapsed();
+        assert!(took > STALLED_AFTER && took <= STALLED_AFTER + 3 * STALL_CHECK_INTERVAL, "{took:?}");
+        drop(permit);
+        assert!(!stores.is_stalled(Instant::now()), "one may try");
+        let permit = stores.try_permit().unwrap();
+        assert!(stores.is_stalled(Instant::now()), "one tries");
+        assert!(stores.stalls().now_or_never().is_none(), "it has time of its own");
+        permit.acknowledged(Duration::ZERO, Instant::now());
+        assert!(!stores.is_stalled(Instant::now()));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
