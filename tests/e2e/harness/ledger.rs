@@ -1,5 +1,7 @@
 //! The ledger of sends as it is stored, and the streams in the state that a test needs.
 
+use std::time::Duration;
+
 use bsp::CommandId;
 use bus::Priority;
 use bus::ledger::LedgerKey;
@@ -10,6 +12,9 @@ use super::outbound::{Outbound, channel};
 
 /// The description that the `setup` of a version without compact entries gives the ledger.
 pub(crate) const DESCRIBED_BEFORE: &str = "ledger of sends";
+
+/// Age of the entries that [`forget`] lets the ledger drop.
+const FORGETS_AFTER: Duration = Duration::from_millis(100);
 
 /// The ledger entry of a command.
 pub(crate) struct StoredEntry {
@@ -68,6 +73,24 @@ pub(crate) async fn change_events(outbound: &Outbound, subjects: &[&str]) {
 pub(crate) async fn describe_as_before(outbound: &Outbound) {
     let stream = bus::streams::SENDS_BUCKET.stream;
     change(outbound, stream, |config| config.description = Some(DESCRIBED_BEFORE.to_owned())).await;
+}
+
+/// Lets the ledger drop all entries by their age, as it does after 26 hours. It waits for those of these commands.
+pub(crate) async fn forget(outbound: &Outbound, number: usize, ids: &[String]) {
+    let stream = bus::streams::SENDS_BUCKET.stream;
+    let (mut max_age, mut window) = (Duration::ZERO, Duration::ZERO);
+    change(outbound, stream, |config| {
+        max_age = std::mem::replace(&mut config.max_age, FORGETS_AFTER);
+        window = std::mem::replace(&mut config.duplicate_window, FORGETS_AFTER);
+    })
+    .await;
+    for id in ids {
+        eventually("the entry is gone", || async {
+            entry(outbound, number, id).await.is_none().then_some(())
+        })
+        .await;
+    }
+    change(outbound, stream, |config| (config.max_age, config.duplicate_window) = (max_age, window)).await;
 }
 
 /// Waits until no command of a channel is unacknowledged.

@@ -11,7 +11,7 @@
 //! | `outbound.sender()`, `.media()` | the service in this process; `sender_program` is a process that can be killed |
 //! | [`secured::Secured::start`] | NATS and Redis with the configuration of `deploy/`, and users with the secrets of `imchannel secrets generate`; [`secured_channel`] has its channel |
 //! | [`cluster::Cluster::start`] | three nats-servers |
-//! | [`slow_bus::SlowBus`], [`cut_bus::CutBus`] | a proxy that delays publishes; one that loses the connection after a publish |
+//! | [`slow_bus::SlowBus`], [`cut_bus::CutBus`], [`held_bus::HeldBus`] | a proxy that delays publishes; one that loses the connection after a publish; one that holds publishes |
 //! | [`balancer`] | a load balancer that closes connections |
 //! | [`Program::start`], [`run_cli`] | a program of the workspace as a process; `imchannel` with arguments, to its end |
 //!
@@ -50,6 +50,7 @@ pub(crate) mod secured;
 pub(crate) mod secured_channel;
 pub(crate) mod slow_bus;
 pub(crate) mod cut_bus;
+pub(crate) mod held_bus;
 mod webhook;
 
 use std::fs::{File, TryLockError};

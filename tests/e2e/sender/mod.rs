@@ -12,4 +12,5 @@ mod reconnection;
 mod resend_unknown;
 mod responses;
 mod sends;
+mod suspended;
 mod takeover;
