@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Drills alerts with docs/runbook.md: real faults, the real rules in a real Prometheus, the runbook's commands in order, until the
-# alert ends. It takes eight minutes; ci/drills has one file for each fault.
+# alert ends. It takes nine minutes; ci/drills has one file for each fault.
 #   ci/drills.sh                     the drills of `./dev check-deploy`, which observability.sh runs
-#   ci/drills.sh --all               also the longer ones (12 minutes)
+#   ci/drills.sh --all               also the longer ones (13 minutes)
 #   ci/drills.sh --only nats_killed  one fault
 #   ci/drills.sh --all --report FILE (`./dev drill`) writes a report in Markdown
 #   IMCHANNEL=target/debug/imchannel ci/drills.sh     use the programs beside this one, not the newest build

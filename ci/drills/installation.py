@@ -21,12 +21,14 @@ COMMAND_LIMIT_S = 90
 
 
 class Installation:
-    """`channels`: the text of the channels file. `sizes`: options of `setup`. `ahead`: the offset of the sender's clock to
-    NATS's, for commands that have waited for hours."""
+    """`channels`: the text of the channels file. `sizes`: options of `setup`. `clocks`: the offset of a service's clock to
+    NATS's, for what has waited for hours. `pod`: the name of the pod of ingress in the metrics."""
 
-    def __init__(self, programs, prometheus, folder, channels, sizes=(), ahead=None):
+    def __init__(self, programs, prometheus, folder, channels, sizes=(), clocks=None, pod=None):
         folder.mkdir()
-        self.programs, self.folder, self.ahead, self.parts = programs, folder, ahead, {}
+        self.programs, self.folder, self.clocks, self.pod, self.parts = programs, folder, clocks or {}, pod, {}
+        # Further settings of ingress.
+        self.of_ingress = {}
         names = (*SERVICES, "nats", "monitor", "redis", "webhooks", "files", "prometheus")
         self.ports = {name: free_port() for name in names}
         self.secrets = folder / "secrets"
@@ -68,10 +70,12 @@ class Installation:
 
     def start_service(self, service):
         command = [f"{self.programs}/imchannel-{service}"]
-        if service == "sender" and self.ahead:
-            command = ["faketime", "--exclude-monotonic", "-f", self.ahead, *command]
+        if service in self.clocks:
+            command = ["faketime", "--exclude-monotonic", "-f", self.clocks[service], *command]
         listen = {"ingress": "webhooks", "media": "files"}.get(service)
         more = {f"IMCHANNEL_{service.upper()}_LISTEN": f"127.0.0.1:{self.ports[listen]}"} if listen else {}
+        if service == "ingress":
+            more |= {"IMCHANNEL_SPOOL_DIR": str(self.folder / "spool"), **self.of_ingress}
         self.start(service, command, IMCHANNEL_ADMIN_LISTEN=f"127.0.0.1:{self.ports[service]}", IMCHANNEL_CREDENTIAL_KEY_FILE=str(
             self.secrets / "credential.key"), IMCHANNEL_SECRETS_DIR=str(self.secrets / "channels"), **self.settings_of(service), **more)
         started = self.parts[service]
@@ -80,7 +84,9 @@ class Installation:
             raise Wrong(f"{service} did not start: {started.text()}")
 
     def start_prometheus(self, program):
-        jobs = [{"job_name": service, "static_configs": [{"targets": [f"127.0.0.1:{self.ports[service]}"]}]} for service in SERVICES]
+        labels = {"ingress": {"namespace": "imchannel", "pod": self.pod}} if self.pod else {}
+        jobs = [{"job_name": service, "static_configs": [{"targets": [f"127.0.0.1:{self.ports[service]}"], "labels": labels.get(service, {})}]}
+                for service in SERVICES]
         config = self.folder / "prometheus.yml"
         config.write_text(json.dumps({  # JSON is YAML
             "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
@@ -170,6 +176,23 @@ class Installation:
     def post(self, channel, password, body):
         url = f"{self.webhooks_url()}/social/on/whatsapp/infobip/report/{channel}"
         return status_of(url, body, AccountKey=password, Content_Type="application/json")[0]
+
+    def post_koomessage(self, channel, password, body):
+        """Of a BSP whose webhooks are spooled."""
+        url = f"{self.webhooks_url()}/social/on/whatsapp/koomessage/report/{channel}"
+        return status_of(url, body, Authorization=password, Content_Type="application/json")[0]
+
+    def restart_ingress(self, clock=None, **settings):
+        """With another clock or other settings. The former one may run, or not."""
+        self.parts["ingress"].stop()
+        # `faketime` ends before the program that it has started.
+        until("the former ingress has ended", lambda: not is_open(self.ports["ingress"]))
+        self.clocks = {**self.clocks, "ingress": clock} if clock else {name: offset for name, offset in self.clocks.items() if name != "ingress"}
+        self.of_ingress |= settings
+        self.start_service("ingress")
+
+    def admin(self, service):
+        return f"http://127.0.0.1:{self.ports[service]}"
 
     def events(self, what, *more):
         """The events of one kind in EVENTS, each a line of JSON."""

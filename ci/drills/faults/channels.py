@@ -2,6 +2,8 @@
 
 import json
 
+from parts import until
+
 PASSWORD = "webhook-password-of-the-drill"
 RECIPIENT = "49151120"
 
@@ -20,6 +22,23 @@ sends_per_second = 20
 
 def channel(name, port, password=PASSWORD):
     return CHANNEL.format(id=name, port=port, password=password)
+
+
+def koomessage(name):
+    """A channel whose webhooks ingress spools while NATS does not store them."""
+    return f'[[channel]]\nid = "{name}"\nbsp = "koomessage"\ntenant = "tenantname"\nwebhook = [{{ password = "{PASSWORD}" }}]\n'
+
+
+def koomessage_report(number, padding=0):
+    """A report of KooMessage about the message with this number; `padding`: further bytes."""
+    return json.dumps({"sender": "441134960001", "user_number": "4915112345678", "message_id": f"m-{number}", "status": "read", "pad": "x" * padding}).encode()
+
+
+def spool(installation, name, numbers, padding=0):
+    """Posts reports that are answered 200 while NATS is away, so that they are in the spool."""
+    for number in numbers:
+        body = koomessage_report(number, padding)
+        until(f"report {number} is answered 200", lambda: installation.post_koomessage(name, PASSWORD, body) == 200)
 
 
 def give_key(installation, name, key="a-key-of-the-drill"):
