@@ -3,6 +3,7 @@
 //! errors are shown, with numbers masked, because operators need them to find out why messages fail.
 
 mod json;
+mod links;
 
 use std::borrow::Cow;
 
@@ -10,6 +11,9 @@ use crate::form::Form;
 
 /// Text that replaces a hidden value.
 pub const MASK: &str = "***";
+
+/// End of a text that was cut.
+pub const CUT: &str = "…";
 
 /// Fewest digits of a text that may be a telephone number. The shortest international numbers have 7 digits;
 /// the longest codes of BSPs have fewer.
@@ -67,10 +71,29 @@ pub fn unmasked(body: &[u8]) -> String {
     cut(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
+/// A masked body ([`body`]) for an event: URLs and ids of WhatsApp messages in it are masked too. URLs give access to files,
+/// and an id contains a telephone number. Cut to at most `bytes_max` bytes, the last of which are `…` then.
+///
+/// # Examples
+/// ```
+/// use bsp::mask;
+///
+/// assert_eq!(mask::for_event("cannot read https://files.example/secret", 64), "cannot read https://***");
+/// assert_eq!(mask::for_event("a long text", 9), "a long…");
+/// ```
+pub fn for_event(masked: &str, bytes_max: usize) -> String {
+    let shown = links::masked(masked);
+    if shown.len() <= bytes_max {
+        return shown.into_owned();
+    }
+    let kept = &shown[..shown.floor_char_boundary(bytes_max.saturating_sub(CUT.len()))];
+    [kept, CUT].concat()
+}
+
 fn cut(mut text: String) -> String {
     if text.len() > LOGGED_BYTES_MAX {
         text.truncate(text.floor_char_boundary(LOGGED_BYTES_MAX));
-        text.push('…');
+        text.push_str(CUT);
     }
     text
 }
@@ -268,6 +291,21 @@ mod tests {
             body(JSON, br#"{"4915112345":1,"Jane Doe":2}"#, keys(&[])),
             r#"{"***":"***","***":"***"}"#
         );
+    }
+
+    #[test]
+    fn a_body_for_an_event_is_cut_at_a_character_and_says_so() {
+        let text = "aé漢😀".repeat(20);
+        for bytes_max in 3..text.len() {
+            let shown = for_event(&text, bytes_max);
+            let kept = shown.strip_suffix(CUT).unwrap();
+            assert!(shown.len() <= bytes_max && shown.len() + 4 > bytes_max, "{bytes_max}: {shown}");
+            assert!(text.starts_with(kept), "{shown}");
+        }
+        assert_eq!(for_event(&text, text.len()), text);
+        // It is masked before it is cut.
+        let long = format!("{} https://m.example/{}", "x".repeat(60), "secret".repeat(10));
+        assert_eq!(for_event(&long, 72), format!("{} https://***", "x".repeat(60)));
     }
 
     #[test]

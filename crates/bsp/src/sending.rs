@@ -64,6 +64,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Keys of the body whose values are not personal.
     pub logged_keys: &'static [&'static str],
+    /// Those of them whose values events may contain: not the URLs of our files, which give access to them.
+    pub event_keys: &'static [&'static str],
 }
 
 // The body is personal data.
@@ -186,6 +188,10 @@ pub trait Sending: Sync + fmt::Debug {
     /// Texts of a response's body about statuses and errors, in the form of
     /// [`Unmasked::texts`](crate::mask::Unmasked::texts).
     fn answer_error_texts(&self) -> &'static [&'static str];
+
+    /// Name of the header in which a response has the BSP's id of the call, which its support can find the call by; `None` if no
+    /// document of the BSP names one.
+    fn trace_header(&self) -> Option<&'static str>;
 
     /// The meaning of a response. `message_id` is the id in the request.
     fn answer(&self, response: Response<'_>, message_id: &str) -> SendResponse;

@@ -132,6 +132,11 @@ impl Sending for Infobip {
         answer::ERROR_TEXTS
     }
 
+    /// Infobip's OpenAPI of the OMNI failover API (3.210.0, read 2026-11) describes no header of a response.
+    fn trace_header(&self) -> Option<&'static str> {
+        None
+    }
+
     fn answer(&self, response: Response<'_>, message_id: &str) -> SendResponse {
         answer::sending(response, message_id)
     }

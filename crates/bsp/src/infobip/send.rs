@@ -106,6 +106,7 @@ pub(super) fn request(settings: &Value, command: &Command, link: Option<MediaLin
         path: PATH,
         body: serde_json::to_vec(&body).expect("all map keys are strings"),
         logged_keys: if link.is_some_and(|link| link.is_ours) { LOGGED_KEYS_OWN_URL } else { LOGGED_KEYS },
+        event_keys: LOGGED_KEYS,
     }
 }
 
